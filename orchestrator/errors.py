@@ -1,0 +1,110 @@
+"""What can go wrong before or around a sweep, and the exit code that says so.
+
+A trial that fails is no exception: it is a record (see `record.Outcome`). What remains is one tree::
+
+    OrchestratorError
+    ├── RequestError               exit 2: the request is bad; nothing was run
+    │   ├── SweepFileError         fields of a sweep file that break a rule, each with its line
+    │   ├── ExpressionError        an expression that does not parse, or names what is not there
+    │   ├── UnknownNameError       a workload or implementation that cannot be found
+    │   ├── SweepNotFoundError     no sweep of that id, or no results in that directory
+    │   ├── JournalError           a journal that cannot be read
+    │   └── ComparisonError        two sweeps that cannot be compared
+    ├── AbortedError               exit 3: the sweep could not go on
+    │   ├── UnfitMachineError      no device, cluster or disk to measure on
+    │   ├── SweepBusyError         another driver holds this sweep
+    │   └── CircuitBrokenError     too many faults of infrastructure in a row
+    └── InterruptedSweepError      exit 130 or 143: stopped by a signal, resumable
+
+The text of each is meant for the person at the terminal: field, rule, value found, what to do next.
+"""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+
+
+class OrchestratorError(Exception):
+    """Base of everything that this package raises on purpose."""
+
+    exit_code = 3
+
+
+class RequestError(OrchestratorError):
+    """The request cannot be carried out as it stands."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One broken rule of a sweep file: where it stands, what the rule is, what was found."""
+
+    field: str
+    rule: str
+    found: str | None = None
+    line: int | None = None
+    hint: str | None = None
+
+    def __str__(self) -> str:
+        found = "" if self.found is None else f", found {self.found}"
+        hint = "" if self.hint is None else f" ({self.hint})"
+        return f"{self.field}: {self.rule}{found}{hint}"
+
+
+class SweepFileError(RequestError):
+    """A sweep file that is missing, does not parse or breaks rules; `problems` names each."""
+
+    def __init__(self, path: str, problems: list[Problem]) -> None:
+        self.path = path
+        self.problems = problems
+        super().__init__("\n".join(f"{self._place(problem)}: {problem}" for problem in problems))
+
+    def _place(self, problem: Problem) -> str:
+        return self.path if problem.line is None else f"{self.path}:{problem.line}"
+
+
+class ExpressionError(RequestError):
+    """An expression that does not parse, names what is not there, or yields the wrong type."""
+
+
+class UnknownNameError(RequestError):
+    """A workload or an implementation that is not registered and cannot be found."""
+
+
+class SweepNotFoundError(RequestError):
+    """No sweep of that id, or a directory without results."""
+
+
+class JournalError(RequestError):
+    """A journal that cannot be read: another schema, or damage beyond a torn last line."""
+
+
+class ComparisonError(RequestError):
+    """Two sweeps that cannot be compared."""
+
+
+class AbortedError(OrchestratorError):
+    """The sweep could not start or could not go on."""
+
+
+class UnfitMachineError(AbortedError):
+    """No device, cluster or disk on which this sweep could be measured."""
+
+
+class SweepBusyError(AbortedError):
+    """Another driver is working on this sweep."""
+
+
+class CircuitBrokenError(AbortedError):
+    """Too many crashed, lost or device-fault trials in a row."""
+
+
+class InterruptedSweepError(OrchestratorError):
+    """The sweep was stopped by a signal; its journal is whole and it can be resumed."""
+
+    def __init__(self, signum: int, message: str) -> None:
+        self.signum = signum
+        self.exit_code = 128 + signum
+        super().__init__(f"{message} ({signal.Signals(signum).name})")

@@ -1,0 +1,132 @@
+"""The record of one attempt: what the journal keeps, and what every report is computed from.
+
+Schema history
+    1   first version
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+from pydantic import Field
+
+from orchestrator.spec import Model
+from orchestrator.trial import Attempt, content_hash
+
+SCHEMA_VERSION = 1
+MAX_MESSAGE = 10_000
+
+
+class Outcome(StrEnum):
+    """How an attempt ended."""
+
+    OK = "ok"
+    MISMATCH = "mismatch"
+    OOM = "oom"
+    TIMEOUT = "timeout"
+    CRASHED = "crashed"
+    FAILED = "failed"
+    UNSUPPORTED = "unsupported"
+    IMPLAUSIBLE = "implausible"
+    LOST = "lost"
+
+
+class Phase(StrEnum):
+    """Where an attempt was when it ended."""
+
+    BUILD = "build"
+    FIRST_CALL = "first_call"
+    VERIFY = "verify"
+    MEASURE = "measure"
+    MEMORY = "memory"
+    DONE = "done"
+
+
+class Flag(StrEnum):
+    """A doubt about a row that is ok."""
+
+    NOISY = "noisy"
+    THROTTLED = "throttled"
+    CONTENDED = "contended"
+    ALLOCATION_RETRIES = "allocation_retries"
+
+
+class ErrorInfo(Model):
+    """Why an attempt did not end well: the exception's or signal's name, what it said, and which log to open."""
+
+    kind: str
+    message: str
+    log: str | None = None
+
+    @classmethod
+    def of(cls, kind: str, message: str, log: str | None = None) -> ErrorInfo:
+        """An error with its message capped at MAX_MESSAGE bytes, saying so."""
+        return cls(kind=kind, message=capped(message, MAX_MESSAGE), log=log)
+
+
+class Fingerprint(Model):
+    """Hashes of what must be the same for two records to stand in one table."""
+
+    source: str
+    environment: str
+    protocol: str
+
+
+class TrialRecord(Model):
+    """One attempt of one trial; a line of results.jsonl.
+
+    Attributes:
+        metrics: figures by name, the unit in the name; null unless ok.
+        values_ms: every repetition, in milliseconds per call; null unless ok.
+        flags: doubts about a row that is ok.
+        notes: what is worth knowing and is no doubt (power_capped).
+        environment: what must match and what to know; the driver keeps it once, in environment.json, not in the journal.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    sweep_id: str
+    trial_id: str
+    implementation: str
+    params: dict[str, Any]
+    options: dict[str, Any] = {}
+    round: int = 1
+    attempt: int = 1
+    outcome: Outcome
+    phase: Phase
+    flags: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    error: ErrorInfo | None = None
+    metrics: dict[str, float | None] | None = None
+    values_ms: tuple[float, ...] | None = None
+    fingerprint: Fingerprint
+    started_at: str
+    finished_at: str
+    host: str = ""
+    node: str = ""
+    device: str = ""
+    environment: dict[str, Any] = Field(default_factory=dict, exclude=True)
+
+    @property
+    def key(self) -> tuple[str, int, int]:
+        """What tells this record's attempt from every other of its sweep."""
+        return self.trial_id, self.round, self.attempt
+
+
+def fingerprint(attempt: Attempt, environment: Mapping[str, Any]) -> Fingerprint:
+    """The fingerprint of an attempt made in an environment (the fields of it that must match)."""
+    protocol = {"protocol": attempt.protocol.model_dump(), "verify": attempt.verify.model_dump(), "seed": attempt.seed}
+    return Fingerprint(
+        source=attempt.source, environment=content_hash(dict(environment)), protocol=content_hash(protocol)
+    )
+
+
+def capped(text: str, limit: int) -> str:
+    """`text` cut to `limit` bytes of UTF-8, the cut named in its place; the end is kept, where the reason stands."""
+    data = text.encode("utf-8", "backslashreplace")
+    if len(data) <= limit:
+        return data.decode()
+    mark = f"[... {len(data)} bytes, the last {limit // 2} and the first {limit // 4} shown ...]"
+    head, tail = data[: limit // 4], data[-(limit // 2) :]
+    return f"{head.decode(errors='ignore')}\n{mark}\n{tail.decode(errors='ignore')}"

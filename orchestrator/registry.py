@@ -1,0 +1,133 @@
+"""Finds workloads and implementations: registered names, `package.module:attribute`, `path/to/file.py:attribute`.
+
+A registry is a module with two mappings: WORKLOADS (name -> "module:attribute") and IMPLEMENTATIONS
+(name -> Registered). Ours is `implementations`; looking a name up there imports neither torch nor any implementation.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from orchestrator.errors import UnknownNameError
+from orchestrator.workload import Registered, Workload
+
+REGISTRY = "implementations"
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where an attribute lives: a file or a module, and its name there."""
+
+    attribute: str
+    file: Path | None = None
+    module: str | None = None
+
+    def load(self) -> Any:
+        """The attribute itself; whatever its import raises comes through."""
+        module = _import_file(self.file) if self.file else importlib.import_module(str(self.module))
+        try:
+            return getattr(module, self.attribute)
+        except AttributeError:
+            names = [name for name in vars(module) if not name.startswith("_")]
+            raise UnknownNameError(
+                f"{self.file or self.module} has no attribute {self.attribute!r}{suggestion(self.attribute, names)}"
+            ) from None
+
+
+def implementations() -> dict[str, Registered]:
+    """The registered implementations by name."""
+    return dict(importlib.import_module(REGISTRY).IMPLEMENTATIONS)
+
+
+def workloads() -> dict[str, str]:
+    """The registered workloads: name -> "module:attribute"."""
+    return dict(importlib.import_module(REGISTRY).WORKLOADS)
+
+
+def workload(ref: str, base_dir: str | Path) -> Workload:
+    """The workload that `ref` names; a relative path starts from `base_dir`.
+
+    Raises:
+        UnknownNameError: no such name, file or attribute, or the attribute is no Workload.
+    """
+    known = workloads()
+    found = locate(known.get(ref, ref), base_dir, known, "workload").load()
+    if not isinstance(found, Workload):
+        raise UnknownNameError(
+            f"{ref} is a {type(found).__name__}, not a workload: make it an orchestrator.workload.Workload"
+        )
+    return found
+
+
+def implementation_target(use: str, base_dir: str | Path) -> Target:
+    """Where the build function that `use` names lives, without importing it.
+
+    Raises:
+        UnknownNameError: no such name or file.
+    """
+    known = implementations()
+    return locate(known[use].target if use in known else use, base_dir, known, "implementation")
+
+
+def build_function(use: str, base_dir: str | Path) -> tuple[Callable[[Any], Any], str | None]:
+    """The build function that `use` names, imported, and the form it states (None: the workload's default)."""
+    known = implementations()
+    build = implementation_target(use, base_dir).load()
+    form = known[use].form if use in known else getattr(build, "form", None)
+    if not callable(build):
+        raise UnknownNameError(f"{use} is a {type(build).__name__}, not a function: it must be callable as build(config)")
+    return build, form
+
+
+def locate(ref: str, base_dir: str | Path, known: Iterable[str], kind: str) -> Target:
+    """Where `ref` points; only the existence of a file is checked, nothing is imported."""
+    source, colon, attribute = ref.rpartition(":")
+    if not colon or not attribute.isidentifier():
+        raise UnknownNameError(
+            f"there is no {kind} {ref!r}{suggestion(ref, known)}: use a registered name, "
+            "package.module:attribute or path/to/file.py:attribute"
+        )
+    if not source.endswith(".py"):
+        return Target(attribute, module=source)
+    path = (Path(base_dir) / source).resolve()
+    if not path.is_file():
+        raise UnknownNameError(f"the {kind} {ref!r} names a file that does not exist: {path}")
+    return Target(attribute, file=path)
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """' (did you mean ...?)' for the nearest of the known names, or the names themselves, or nothing."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    if near:
+        return f" (did you mean {near[0]!r}?)"
+    return f" (known: {', '.join(names)})" if names else ""
+
+
+def _import_file(path: Path) -> ModuleType:
+    name = f"_sweep_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise UnknownNameError(f"{path} cannot be imported as a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    folder = str(path.parent)
+    if folder not in sys.path:  # so that a user's file finds its neighbours, as a script would
+        sys.path.append(folder)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module

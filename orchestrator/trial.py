@@ -1,0 +1,81 @@
+"""A trial: one implementation at one point of the sweep, named by the hash of its content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.spec import Model, Protocol, VerifySpec
+
+
+def content_hash(content: Any, digits: int = 16) -> str:
+    """SHA-256 of the canonical JSON of `content`, cut to `digits` hexadecimal digits."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:digits]
+
+
+class Trial(Model):
+    """One point: JSON values only.
+
+    Attributes:
+        trial_id: content hash of what the implementation entry says and the params, not of source code.
+        implementation: the entry's label.
+        use: a registered name, "package.module:attribute" or "path/to/file.py:attribute".
+        params: every param of the workload, resolved, without device.
+        options: the implementation's own options.
+    """
+
+    trial_id: str
+    implementation: str
+    use: str
+    params: dict[str, Any]
+    options: dict[str, Any] = {}
+
+    @classmethod
+    def of(cls, *, implementation: str, use: str, params: Mapping[str, Any], options: Mapping[str, Any]) -> Trial:
+        """A trial with its id worked out."""
+        content = {"implementation": implementation, "use": use, "params": dict(params), "options": dict(options)}
+        return cls(trial_id=content_hash(content), **content)
+
+
+class Resources(Model):
+    """What one attempt may take, resolved: counts, GiB and seconds."""
+
+    gpus: int = 0
+    cpus: int = 1
+    gpu_memory_gib: float | None = None
+    host_memory_gib: float | None = None
+    timeout_s: float = 300.0
+
+
+class Attempt(Model):
+    """One execution of a trial: all that a worker must know, in JSON values.
+
+    Attributes:
+        workload: a registered name or "path/to/file.py:attribute".
+        base_dir: the folder that relative paths in `use` and `workload` start from.
+        seed: of this trial's inputs.
+        round: which of the trial's repeats, from 1.
+        attempt: which try of this round, from 1.
+        source: hash of the source code that defines the implementation and the workload.
+    """
+
+    sweep_id: str
+    trial: Trial
+    workload: str
+    base_dir: str
+    device: str
+    seed: int
+    protocol: Protocol
+    verify: VerifySpec
+    resources: Resources
+    round: int = 1
+    attempt: int = 1
+    source: str = ""
+
+    @property
+    def key(self) -> tuple[str, int, int]:
+        """What tells this attempt from every other of its sweep."""
+        return self.trial.trial_id, self.round, self.attempt

@@ -1,0 +1,196 @@
+"""The protocol between a workload and the orchestrator: the only module that implementations/ may import.
+
+A workload is the problem that implementations solve: its params, its inputs, the slow float64 code that
+defines the right answer, and formulas for the work done. It is one `Workload` value, made of a Pydantic model and
+a few functions; nothing is inherited. Functions that need torch import it inside, so that a sweep can be
+validated and reported without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
+
+if TYPE_CHECKING:
+    import torch
+
+Scalar = bool | int | float | str | None
+
+
+class Config:
+    """What `build` receives: every param of the trial as an attribute, read-only.
+
+    Attributes:
+        device: torch.device of the trial.
+        dtype: torch.dtype, where the workload has a param of that name holding a torch dtype's name.
+        options: read-only mapping of the implementation's own options.
+        anything else: the param of that name, as the workload's model validated it (lists as tuples).
+    """
+
+    device: torch.device
+    dtype: torch.dtype
+    options: Mapping[str, Any]
+
+    def __init__(self, params: Mapping[str, Any], device: str, options: Mapping[str, Any] | None = None) -> None:
+        import torch
+
+        values = {name: tuple(value) if isinstance(value, list) else value for name, value in params.items()}
+        if isinstance(values.get("dtype"), str):
+            values["dtype"] = getattr(torch, values["dtype"])
+        values["device"] = torch.device(device)
+        values["options"] = MappingProxyType(dict(options or {}))
+        self.__dict__.update(values)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"config.{name} is read-only: a trial's params do not change while it runs")
+
+    def __getattr__(self, name: str) -> Any:  # only called for names that are not there
+        known = ", ".join(sorted(self.__dict__))
+        raise AttributeError(f"this workload has no param {name!r}; config has {known}")
+
+    def __repr__(self) -> str:
+        return f"Config({', '.join(f'{name}={value!r}' for name, value in self.__dict__.items())})"
+
+
+@dataclass(frozen=True)
+class Work:
+    """The useful work of one call.
+
+    Attributes:
+        flops: useful floating-point operations.
+        bytes: the fewest bytes that must move: each input element needed read once, each output written once.
+        tokens: tokens processed, or None where the workload has none.
+        needed_flops: operations that no method can avoid; bounds what is plausible (default: flops).
+    """
+
+    flops: float
+    bytes: float
+    tokens: float | None = None
+    needed_flops: float | None = None
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One verification: what to compute the right answer of, and in which precision.
+
+    Attributes:
+        config: the trial's config.
+        form: which calling convention of the workload is in use.
+        inputs: the tensors the implementation is called with, at the trial's dtype and device.
+        state: parameters loaded into the implementation (empty where the form has none).
+        dtype: what to compute in: float64 for the truth, the trial's own dtype for the yardstick of the error budget.
+        max_flops: above this many operations, answer for sampled rows only.
+        seed: draws the sample.
+        upstream: gradient of the output when gradients are verified, else None.
+    """
+
+    config: Config
+    form: str
+    inputs: tuple[torch.Tensor, ...]
+    state: Mapping[str, torch.Tensor]
+    dtype: torch.dtype
+    max_flops: float
+    seed: int
+    upstream: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Expected:
+    """The right answer for some rows of one output; a row is a vector along the last dimension.
+
+    Attributes:
+        values: (rows, width), in the precision asked for.
+        index: one (rows,) int64 tensor per leading dimension of the output, naming the rows; None: all, in order.
+        block: (rows,) int64, the block each row belongs to: the error is the largest over blocks, so that one wrong
+            head or segment cannot hide in the norm of the rest. None: one block per index of the leading dimensions
+            but the last.
+        zeros: bool, broadcastable to the output's leading dimensions: rows that must be exactly 0. None: no such rows.
+    """
+
+    values: torch.Tensor
+    index: tuple[torch.Tensor, ...] | None = None
+    block: torch.Tensor | None = None
+    zeros: torch.Tensor | None = None
+
+
+Answer = "torch.Tensor | Expected | Mapping[str, torch.Tensor | Expected]"
+
+
+def _no_header(constants: Mapping[str, Any]) -> Sequence[str]:
+    return ()
+
+
+def _one_gpu(params: BaseModel) -> int:
+    return 1
+
+
+def _precision(params: BaseModel) -> str:
+    return str(getattr(params, "dtype", "float32"))
+
+
+def _forward_only(params: BaseModel) -> bool:
+    return False
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A problem with many solutions.
+
+    Attributes:
+        name: a slug.
+        params: frozen Pydantic model of one trial's params. Contradictions are refused by its validators. A field
+            named `device` is filled by the run and is no part of a trial's identity.
+        inputs: (config, form, seed) -> tensors to call the implementation with, at the trial's dtype and device,
+            normal random with unit variance. Same seed, same tensors.
+        reference: Problem -> the right answer: a tensor (the whole output), an Expected (some rows of it), or, when
+            `problem.upstream` is given, a mapping with the keys "output", "grad_<input name>" and
+            "grad_<parameter name>".
+        work: (params, form) -> Work of one call.
+        forms: calling conventions; the first is the default.
+        input_names: form -> names of the inputs, for messages and gradients.
+        state: (config, form, seed) -> parameters for the harness to load with load_state_dict(strict=True), or {}.
+        upstream: (problem, output shape) -> gradient of the output for a verifying call; None: normal random.
+        backward: whether the trial times and verifies the backward pass too.
+        precision: params -> a key of the error floors: float64, float32, tf32, float16 or bfloat16.
+        gpus: params -> how many GPUs a trial takes on a CUDA device.
+        columns: param -> heading, for the params that head the table.
+        header: constants of the sweep file (as written) -> lines above the table.
+    """
+
+    name: str
+    params: type[BaseModel]
+    inputs: Callable[[Config, str, int], tuple[torch.Tensor, ...]]
+    reference: Callable[[Problem], Any]
+    work: Callable[[Any, str], Work]
+    forms: tuple[str, ...] = ("default",)
+    input_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    state: Callable[[Config, str, int], Mapping[str, torch.Tensor]] | None = None
+    upstream: Callable[[Problem, tuple[int, ...]], torch.Tensor] | None = None
+    backward: Callable[[Any], bool] = _forward_only
+    precision: Callable[[Any], str] = _precision
+    gpus: Callable[[Any], int] = _one_gpu
+    columns: Mapping[str, str] = field(default_factory=dict)
+    header: Callable[[Mapping[str, Any]], Sequence[str]] = _no_header
+
+
+@dataclass(frozen=True)
+class Registered:
+    """An entry of a registry of implementations.
+
+    Attributes:
+        target: "package.module:attribute" of the build function, imported only in a trial's process.
+        workload: name of the workload it solves.
+        form: which of the workload's forms it is called by.
+        summary: one line for `list`.
+        needs: what it needs beyond torch ("CUDA", "4 GPUs"), for `list`; empty: nothing.
+    """
+
+    target: str
+    workload: str
+    form: str
+    summary: str
+    needs: str = ""
