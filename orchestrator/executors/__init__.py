@@ -1,0 +1,1 @@
+"""Executors turn attempts into records: `base` is the protocol, `inline` the shipped fake, `ray` the real one."""

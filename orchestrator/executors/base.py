@@ -1,0 +1,80 @@
+"""The protocol between the runner and whatever executes attempts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from orchestrator.record import Phase, TrialRecord
+from orchestrator.trial import Attempt
+
+
+@dataclass(frozen=True)
+class SlotReady:
+    """A slot can take attempts; `environment` is what `environment.describe` said there."""
+
+    slot: int
+    environment: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Started:
+    """An attempt left the queue and runs on a slot."""
+
+    attempt: Attempt
+    slot: int
+
+
+@dataclass(frozen=True)
+class PhaseChanged:
+    """A running attempt reached a phase."""
+
+    attempt: Attempt
+    phase: Phase
+    slot: int
+
+
+@dataclass(frozen=True)
+class Finished:
+    """An attempt ended, however it ended; `log` is what it printed, capped."""
+
+    attempt: Attempt
+    record: TrialRecord
+    log: bytes = b""
+
+
+Event = SlotReady | Started | PhaseChanged | Finished
+
+
+class Executor(Protocol):
+    """Runs attempts in the order they were submitted, each on one slot, and reports what happens to them.
+
+    Every submitted attempt ends in exactly one `Finished`, unless `cancel_queued` returned it or the executor was
+    closed. All methods are called from one thread.
+    """
+
+    @property
+    def slots(self) -> int:
+        """How many attempts can run at once."""
+        ...
+
+    def submit(self, attempt: Attempt) -> None:
+        """Queue an attempt."""
+        ...
+
+    def poll(self, timeout_s: float) -> list[Event]:
+        """The events since the last call, oldest first; waits up to `timeout_s` seconds for the first one.
+
+        Raises:
+            UnfitMachineError: there is no slot left to run anything on.
+        """
+        ...
+
+    def cancel_queued(self) -> list[Attempt]:
+        """Take back what has not started; what runs goes on."""
+        ...
+
+    def close(self) -> None:
+        """End what runs, at once, and leave no process behind. A second call does nothing."""
+        ...
