@@ -84,7 +84,9 @@ def build_function(use: str, base_dir: str | Path) -> tuple[Callable[[Any], Any]
     build = implementation_target(use, base_dir).load()
     form = known[use].form if use in known else getattr(build, "form", None)
     if not callable(build):
-        raise UnknownNameError(f"{use} is a {type(build).__name__}, not a function: it must be callable as build(config)")
+        raise UnknownNameError(
+            f"{use} is a {type(build).__name__}, not a function: it must be callable as build(config)"
+        )
     return build, form
 
 

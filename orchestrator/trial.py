@@ -36,7 +36,12 @@ class Trial(Model):
     @classmethod
     def of(cls, *, implementation: str, use: str, params: Mapping[str, Any], options: Mapping[str, Any]) -> Trial:
         """A trial with its id worked out."""
-        content = {"implementation": implementation, "use": use, "params": dict(params), "options": dict(options)}
+        content: dict[str, Any] = {
+            "implementation": implementation,
+            "use": use,
+            "params": dict(params),
+            "options": dict(options),
+        }
         return cls(trial_id=content_hash(content), **content)
 
 

@@ -38,9 +38,10 @@ class Config:
     def __init__(self, params: Mapping[str, Any], device: str, options: Mapping[str, Any] | None = None) -> None:
         import torch
 
-        values = {name: tuple(value) if isinstance(value, list) else value for name, value in params.items()}
-        if isinstance(values.get("dtype"), str):
-            values["dtype"] = getattr(torch, values["dtype"])
+        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in params.items()}
+        dtype = values.get("dtype")
+        if isinstance(dtype, str):
+            values["dtype"] = getattr(torch, dtype)
         values["device"] = torch.device(device)
         values["options"] = MappingProxyType(dict(options or {}))
         self.__dict__.update(values)

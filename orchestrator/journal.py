@@ -1,0 +1,140 @@
+"""results.jsonl: one record a line, appended and flushed to disk as it finishes, never rewritten."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+from pydantic import ValidationError
+
+from orchestrator.errors import JournalError, SweepBusyError
+from orchestrator.record import SCHEMA_VERSION, TrialRecord
+
+FILE_NAME = "results.jsonl"
+LOCK_NAME = ".lock"
+
+
+class Journal:
+    """The open journal of a sweep directory; one driver at a time holds its lock.
+
+    A torn last line (the driver was killed while it wrote) is cut off when the journal is opened: its attempt was never
+    reported as finished and is made again.
+
+    Raises:
+        SweepBusyError: another driver holds the lock.
+        JournalError: an entry that cannot be read.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.path = directory / FILE_NAME
+        self._lock = _lock(directory / LOCK_NAME)
+        try:
+            self.records = list(read(directory)) if self.path.exists() else []
+            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            os.ftruncate(self._file, _whole_bytes(self.path))
+            _sync_directory(directory)
+        except BaseException:
+            os.close(self._lock)
+            raise
+
+    def append(self, record: TrialRecord) -> None:
+        """Write one record and wait until it is on disk; a line that fails midway is taken back.
+
+        Raises:
+            OSError: the disk is full or gone; nothing of the record stays in the file.
+        """
+        line = (record.model_dump_json() + "\n").encode()
+        size = os.fstat(self._file).st_size
+        try:
+            view = memoryview(line)
+            while view:
+                view = view[os.write(self._file, view) :]
+            os.fsync(self._file)
+        except OSError:
+            os.ftruncate(self._file, size)
+            raise
+        self.records.append(record)
+
+    def close(self) -> None:
+        """Close the file and release the lock."""
+        for descriptor in (self._file, self._lock):
+            os.close(descriptor)
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def read(directory: Path) -> Iterator[TrialRecord]:
+    """The records of a sweep directory (or of a results.jsonl), a torn last line left out.
+
+    Raises:
+        JournalError: a line that is no record of a schema this version knows.
+    """
+    path = directory if directory.is_file() else directory / FILE_NAME
+    data = path.read_bytes()
+    for number, line in enumerate(data[: _whole_length(data)].splitlines(), start=1):
+        yield parse(line, f"{path}:{number}")
+
+
+def parse(line: bytes, place: str) -> TrialRecord:
+    """One line of a journal; `place` names it in messages.
+
+    Raises:
+        JournalError: it is no record of a schema this version knows.
+    """
+    try:
+        version = json.loads(line).get("schema_version")
+    except (ValueError, AttributeError):
+        raise JournalError(f"{place}: is no record: the file was changed by something else") from None
+    if not isinstance(version, int) or version > SCHEMA_VERSION:
+        raise JournalError(
+            f"{place}: schema_version {version} is not known to this version, which reads up to {SCHEMA_VERSION}"
+        )
+    try:
+        return TrialRecord.model_validate_json(line)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise JournalError(f"{place}: field {field}: {first['msg']}") from None
+
+
+def _whole_length(data: bytes) -> int:
+    """The length of `data` up to the last whole line."""
+    return data.rfind(b"\n") + 1
+
+
+def _whole_bytes(path: Path) -> int:
+    return _whole_length(path.read_bytes())
+
+
+def _lock(path: Path) -> int:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.read(descriptor, 64).decode(errors="replace").strip() or "unknown"
+        os.close(descriptor)
+        raise SweepBusyError(
+            f"another driver (pid {holder}) is working on the sweep in {path.parent}: wait for it, or stop it"
+        ) from None
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, str(os.getpid()).encode())
+    return descriptor
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

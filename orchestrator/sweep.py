@@ -1,0 +1,103 @@
+"""A sweep that has been read, checked and expanded: what `run` executes and `plan` explains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from orchestrator import contradictions, registry, sweepfile
+from orchestrator.errors import Problem, RequestError, SweepFileError, UnknownNameError
+from orchestrator.expression import check
+from orchestrator.plan import Plan, expand, select
+from orchestrator.spec import ImplementationSpec, SweepSpec
+from orchestrator.sweepfile import Document
+from orchestrator.trial import Resources, Trial
+from orchestrator.workload import Workload
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A valid sweep file and its trials.
+
+    Attributes:
+        base_dir: the folder that relative paths of the file start from.
+        only: the expression that chose the trials, if one did.
+    """
+
+    spec: SweepSpec
+    document: Document = field(repr=False)
+    base_dir: str
+    workload: Workload = field(repr=False)
+    plan: Plan = field(repr=False)
+    only: str | None = None
+
+    @classmethod
+    def load(cls, path: str | Path, overrides: Sequence[str] = (), only: str | None = None) -> Sweep:
+        """The sweep in the file at `path`.
+
+        Args:
+            path: a YAML sweep file.
+            overrides: `path=value` each, as -S takes them.
+            only: an expression; trials for which it does not hold are left out.
+
+        Raises:
+            SweepFileError: the file breaks rules; all of them are named, with file, line, field, rule and value.
+            RequestError: an override or `only` is no expression, or nothing is selected.
+        """
+        spec, document = sweepfile.read(path, overrides)
+        return cls._of(spec, document, str(Path(path).resolve().parent), only)
+
+    @classmethod
+    def parse(cls, text: str, base_dir: str | Path = ".", name: str = "sweep") -> Sweep:
+        """The sweep in a text; `name` stands for the file in messages."""
+        spec, document = sweepfile.parse(text, name)
+        return cls._of(spec, document, str(Path(base_dir).resolve()), None)
+
+    @classmethod
+    def _of(cls, spec: SweepSpec, document: Document, base_dir: str, only: str | None) -> Sweep:
+        try:
+            workload = registry.workload(spec.workload, base_dir)
+        except UnknownNameError as error:
+            raise SweepFileError(document.name, [document.problem(("workload",), str(error))]) from None
+        except Exception as error:
+            rule = f"cannot be imported: {type(error).__name__}: {error}"
+            raise SweepFileError(document.name, [document.problem(("workload",), rule, spec.workload)]) from error
+        problems: list[Problem] = contradictions.find(spec, document, workload, base_dir)
+        if problems:
+            raise SweepFileError(document.name, problems)
+        plan = expand(spec, workload, document)
+        if only is not None:
+            options = {name for name in (*spec.axes, *spec.constants) if name.startswith("options.")}
+            check(only, {*workload.params.model_fields, *options, "implementation"} - {"device"})
+        plan = select(plan, only)
+        if not plan.trials:
+            raise RequestError(f"nothing to run: {'; '.join(plan.explain())}")
+        return cls(spec, document, base_dir, workload, plan, only)
+
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        """Every trial, in table order."""
+        return self.plan.trials
+
+    @cached_property
+    def entries(self) -> dict[str, ImplementationSpec]:
+        """The implementation entries by label."""
+        return {entry.label: entry for entry in self.spec.implementations}
+
+    def gpus(self, trial: Trial) -> int:
+        """How many GPUs the trial takes on a CUDA device."""
+        stated = self.spec.resources.gpus
+        return self.workload.gpus(self.workload.params.model_validate(trial.params)) if stated == "auto" else stated
+
+    def resources(self, trial: Trial, device: str, cpus: int) -> Resources:
+        """What one attempt of the trial may take on "cpu" or "cuda", where a slot has `cpus` cores."""
+        spec = self.spec.resources
+        return Resources(
+            gpus=self.gpus(trial) if device == "cuda" else 0,
+            cpus=cpus if spec.cpus == "auto" else spec.cpus,
+            gpu_memory_gib=spec.gpu_memory_gib if device == "cuda" else None,
+            host_memory_gib=spec.host_memory_gib,
+            timeout_s=spec.timeout_s,
+        )
