@@ -1,0 +1,75 @@
+"""NVML for whoever may ask it: reads only, initialises no CUDA, and answers None where there is nothing to ask."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import ModuleType
+from typing import Any
+
+MIB = 2**20
+
+
+@contextmanager
+def session() -> Iterator[ModuleType | None]:
+    """The pynvml module, initialised for the length of the block; None without a driver or the library."""
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+    except Exception:  # noqa: BLE001 - no library, no driver or one that does not answer: all the same here
+        yield None
+        return
+    try:
+        yield pynvml
+    finally:
+        with suppress(Exception):
+            pynvml.nvmlShutdown()
+
+
+def ask(function: Callable[..., Any], *args: Any) -> Any:
+    """What an NVML function answers, bytes decoded; None where this GPU or driver does not know."""
+    try:
+        answer = function(*args)
+    except Exception:  # noqa: BLE001 - NVMLError has one class per code, all of which mean "no answer"
+        return None
+    return answer.decode() if isinstance(answer, bytes) else answer
+
+
+def handle(nvml: ModuleType, ordinal: int = 0) -> Any:
+    """NVML's handle of the GPU that this process would call cuda:`ordinal`; None where there is none."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return ask(nvml.nvmlDeviceGetHandleByIndex, ordinal)
+    names = [name.strip() for name in visible.split(",")]
+    if ordinal >= len(names) or names[ordinal] in ("", "-1", "NoDevFiles"):
+        return None
+    name = names[ordinal]
+    return ask(nvml.nvmlDeviceGetHandleByIndex, int(name)) if name.isdigit() else _by_uuid(nvml, name)
+
+
+def memory_used_bytes(ordinal: int = 0) -> int | None:
+    """Bytes in use on cuda:`ordinal` by all processes together, as the driver sees it."""
+    with session() as nvml:
+        if nvml is None or (gpu := handle(nvml, ordinal)) is None:
+            return None
+        memory = ask(nvml.nvmlDeviceGetMemoryInfo, gpu)
+        return None if memory is None else int(memory.used)
+
+
+def ordinal_of(device: str) -> int:
+    """0 of "cuda", 3 of "cuda:3"."""
+    _, _, index = device.partition(":")
+    return int(index or 0)
+
+
+def _by_uuid(nvml: ModuleType, prefix: str) -> Any:
+    found = ask(nvml.nvmlDeviceGetHandleByUUID, prefix)
+    if found is not None:
+        return found
+    for index in range(ask(nvml.nvmlDeviceGetCount) or 0):
+        gpu = ask(nvml.nvmlDeviceGetHandleByIndex, index)
+        if str(ask(nvml.nvmlDeviceGetUUID, gpu)).startswith(prefix):  # CUDA takes a unique beginning of it
+            return gpu
+    return None
