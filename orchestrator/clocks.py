@@ -1,0 +1,264 @@
+"""Clocks: what times a block of calls. CPU, CUDA, and the fake that tests use.
+
+A block is a sequence of calls timed as one. On CUDA a block's launches wait behind a spinning kernel, so that the
+device runs them back to back and the host's gaps are not timed; a block that caught up with the host is timed again.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from typing_extensions import override
+
+if TYPE_CHECKING:
+    import torch
+
+Call = Callable[[], object]
+
+
+class Clock(Protocol):
+    """Times blocks of calls.
+
+    Attributes:
+        min_block_s: the least that a block should last, in seconds.
+        max_calls: the most calls of a block.
+        notes: what a reader of the figures should know, found while timing.
+    """
+
+    min_block_s: float
+    max_calls: int
+    notes: list[str]
+
+    def now(self) -> float:
+        """Seconds on the clock that budgets are kept by."""
+
+    def time(self, block: Sequence[Call], before: Call | None = None) -> float:
+        """Seconds that the calls of a block took together; `before` runs ahead of each call, untimed."""
+
+    def extras(self, calls: Sequence[Call], before: Call | None, budget_s: float) -> dict[str, float]:
+        """Further figures in milliseconds per call by name, none of them the latency, in about `budget_s` seconds."""
+
+
+class CpuClock(Clock):
+    """perf_counter around a block."""
+
+    def __init__(self, min_block_s: float = 0.002, max_calls: int = 1000) -> None:
+        self.min_block_s = min_block_s
+        self.max_calls = max_calls
+        self.notes: list[str] = []
+
+    @override
+    def now(self) -> float:
+        return time.perf_counter()
+
+    @override
+    def time(self, block: Sequence[Call], before: Call | None = None) -> float:
+        if before is not None:
+            return sum(self._one(call, before) for call in block)
+        start = time.perf_counter()
+        for call in block:
+            call()
+        return time.perf_counter() - start
+
+    @override
+    def extras(self, calls: Sequence[Call], before: Call | None, budget_s: float) -> dict[str, float]:
+        return {}
+
+    def _one(self, call: Call, before: Call) -> float:
+        before()
+        start = time.perf_counter()
+        call()
+        return time.perf_counter() - start
+
+
+class CudaClock(Clock):
+    """CUDA events around a block on the current stream, with the queue kept ahead of the device.
+
+    `time` gives device time with warm caches, less what rotated inputs evict. `extras` gives `cold_latency_ms` (the L2
+    cache overwritten before each call, untimed) and `host_latency_ms` (wall clock per call of an eager loop, from an
+    idle device to an idle device).
+    """
+
+    def __init__(
+        self, device: torch.device, min_block_s: float = 0.002, max_calls: int = 200, cold: bool = True
+    ) -> None:
+        import torch
+
+        self.min_block_s = min_block_s
+        self.max_calls = max_calls
+        self.notes: list[str] = []
+        self._torch = torch
+        self._device = device
+        self._cold = cold
+        self._chunk = max_calls
+        self._lead_s = 0.0002
+        self._cycles_per_s = self._calibrate()
+
+    @override
+    def now(self) -> float:
+        return time.perf_counter()
+
+    @override
+    def time(self, block: Sequence[Call], before: Call | None = None) -> float:
+        seconds, done = 0.0, 0
+        while done < len(block):
+            part = block[done : done + self._chunk]
+            timed = self._ahead(part, before)
+            if timed is not None:
+                seconds += timed
+                done += len(part)
+        return seconds
+
+    @override
+    def extras(self, calls: Sequence[Call], before: Call | None, budget_s: float) -> dict[str, float]:
+        found = {"host_latency_ms": 1000 * self._host(calls, before, budget_s / 2)}
+        if self._cold:
+            found["cold_latency_ms"] = 1000 * self._flushed(calls, before, budget_s / 2)
+        return found
+
+    def _ahead(self, part: Sequence[Call], before: Call | None) -> float | None:
+        """Seconds of device time, or None when a smaller chunk is to be tried."""
+        for _ in range(4):
+            seconds, host_s, kept = self._attempt(part, before)
+            if kept:
+                return seconds
+            self._lead_s = max(2 * self._lead_s, 1.5 * host_s)
+        if len(part) > 1:
+            self._chunk, self._lead_s = (len(part) + 1) // 2, self._lead_s / 8
+            return None
+        self._note("the host could not keep ahead of the device: latency_ms includes its gaps")
+        return seconds
+
+    def _attempt(self, part: Sequence[Call], before: Call | None) -> tuple[float, float, bool]:
+        """(device seconds, host seconds of launching, whether the device still waited when all was launched)."""
+        torch = self._torch
+        pairs = 1 if before is None else len(part)
+        events = [(torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)) for _ in range(pairs)]
+        torch.cuda._sleep(int(self._lead_s * self._cycles_per_s))
+        began = time.perf_counter()
+        if before is None:
+            events[0][0].record()
+            for call in part:
+                call()
+            events[0][1].record()
+        else:
+            for call, (start, end) in zip(part, events, strict=True):
+                before()
+                start.record()
+                call()
+                end.record()
+        kept = not events[0][0].query()
+        host_s = time.perf_counter() - began
+        events[-1][1].synchronize()
+        return sum(start.elapsed_time(end) for start, end in events) / 1000, host_s, kept
+
+    def _host(self, calls: Sequence[Call], before: Call | None, budget_s: float) -> float:
+        sync = self._torch.cuda.synchronize
+        values: list[float] = []
+        for count in _rising(self.now, budget_s):
+            block = [calls[i % len(calls)] for i in range(min(count, self.max_calls))]
+            if before is not None:
+                before()
+                block = block[:1]
+            sync()
+            start = time.perf_counter()
+            for call in block:
+                call()
+            sync()
+            values.append((time.perf_counter() - start) / len(block))
+        return statistics.median(values[len(values) // 2 :])
+
+    def _flushed(self, calls: Sequence[Call], before: Call | None, budget_s: float) -> float:
+        torch = self._torch
+        junk = torch.empty(4 * l2_bytes(self._device), dtype=torch.int8, device=self._device)
+
+        def flush() -> None:
+            if before is not None:
+                before()
+            junk.zero_()
+
+        values: list[float] = []
+        start = self.now()
+        while not values or (self.now() - start < budget_s and len(values) < 100):
+            values.append(self.time([calls[len(values) % len(calls)]], flush))
+        return statistics.median(values)
+
+    def _calibrate(self) -> float:
+        torch = self._torch
+        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        torch.cuda._sleep(100_000)
+        start.record()
+        torch.cuda._sleep(1_000_000)
+        end.record()
+        end.synchronize()
+        return 1e9 / float(start.elapsed_time(end))
+
+    def _note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
+
+
+def _rising(now: Callable[[], float], budget_s: float) -> Iterator[int]:
+    """1, 2, 4, ... 64, 64, ... until the budget is spent or 40 values were given; at least two."""
+    start, count = now(), 1
+    for turn in range(40):
+        if turn >= 2 and now() - start > budget_s:
+            return
+        yield count
+        count = min(2 * count, 64)
+
+
+def l2_bytes(device: torch.device) -> int:
+    """Size of the device's L2 cache, or 64 MiB where torch does not say."""
+    import torch
+
+    properties: Any = torch.cuda.get_device_properties(device)
+    return int(getattr(properties, "L2_cache_size", 0)) or 64 * 2**20
+
+
+def input_sets(bytes_per_set: int, device: torch.device, most: int = 32) -> int:
+    """How many sets of inputs to rotate: on CUDA as many as exceed the L2 cache four times, at most `most`; else 1."""
+    if device.type != "cuda":
+        return 1
+    return max(1, min(most, -(-4 * l2_bytes(device) // max(bytes_per_set, 1))))
+
+
+class FakeClock(Clock):
+    """A clock that makes its own time: each call lasts what `duration` says for its number, counted from 0.
+
+    The calls are made, so that tests can count them, and cost nothing on this clock.
+    """
+
+    def __init__(
+        self, duration: Callable[[int], float], min_block_s: float = 0.0, max_calls: int = 1000, **extras: float
+    ) -> None:
+        self.min_block_s = min_block_s
+        self.max_calls = max_calls
+        self.notes: list[str] = []
+        self.calls = 0
+        self._duration = duration
+        self._extras = extras
+        self._now = 0.0
+
+    @override
+    def now(self) -> float:
+        return self._now
+
+    @override
+    def time(self, block: Sequence[Call], before: Call | None = None) -> float:
+        seconds = 0.0
+        for call in block:
+            if before is not None:
+                before()
+            call()
+            seconds += self._duration(self.calls)
+            self.calls += 1
+        self._now += seconds
+        return seconds
+
+    @override
+    def extras(self, calls: Sequence[Call], before: Call | None, budget_s: float) -> dict[str, float]:
+        return dict(self._extras)

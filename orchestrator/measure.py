@@ -1,0 +1,164 @@
+"""The measuring protocol: warm up until steady, repeat until the interval is tight, keep every repetition.
+
+Nothing here knows a device: a `Clock` times blocks of calls, this module decides how many, how often and when to stop.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from orchestrator.clocks import Call, Clock
+from orchestrator.doubts import doubts
+from orchestrator.record import Flag
+from orchestrator.spec import Protocol
+from orchestrator.stats import Summary, summarize
+
+FEWEST_WARM_UP_CALLS = 3
+STEADY = 0.01  # successive windows agree within this fraction
+LOOK_AGAIN = 1.25  # the interval is looked at anew when the count has grown by this factor
+EXTRAS_BUDGET_S = 0.5
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What timing one trial in one process gave; milliseconds per call.
+
+    Attributes:
+        values_ms: every repetition in its order; each is a block of `iterations_per_repetition` calls, per call.
+        summary: of values_ms.
+        flags: `noisy` or nothing.
+        notes: why it is flagged, and what else a reader should know.
+        extras: figures under names of their own (host_latency_ms, cold_latency_ms), never mixed with the latency.
+    """
+
+    values_ms: tuple[float, ...]
+    summary: Summary
+    flags: tuple[str, ...]
+    notes: tuple[str, ...]
+    iterations_per_repetition: int
+    extras: Mapping[str, float] = field(default_factory=dict)
+
+    def metrics(self) -> dict[str, float | None]:
+        """The figures by their names in the journal."""
+        return {
+            "latency_ms": self.summary.median,
+            "latency_ci_low_ms": self.summary.ci_low,
+            "latency_ci_high_ms": self.summary.ci_high,
+            "noise_pct": self.summary.noise_pct,
+            "repetitions": float(len(self.values_ms)),
+            "iterations_per_repetition": float(self.iterations_per_repetition),
+            **self.extras,
+        }
+
+
+def measure(
+    calls: Sequence[Callable[[], object]],
+    protocol: Protocol,
+    clock: Clock,
+    *,
+    before: Callable[[], object] | None = None,
+    calls_made: int = 1,
+) -> Measurement:
+    """Time `calls`, which do the same work on different inputs and take turns.
+
+    Args:
+        calls: one callable per set of inputs, at least one.
+        protocol: times, counts and target; see measurement.md.
+        clock: of the trial's device.
+        before: runs ahead of each call outside the timed region (clears gradients, say).
+        calls_made: calls made already (first call, verification); they count as warm-up.
+    """
+    bench = _Bench(calls, clock, before)
+    with collector_off():
+        notes = _warm_up(bench, protocol, calls_made)
+        values_ms = tuple(1000 * seconds for seconds in _repeat(bench, protocol))
+        extras = clock.extras(calls, before, min(EXTRAS_BUDGET_S, protocol.max_time_s / 4))
+    summary = summarize(values_ms)
+    reasons = doubts(values_ms, summary, protocol)
+    flags = (Flag.NOISY.value,) if reasons else ()
+    return Measurement(values_ms, summary, flags, (*reasons, *notes, *clock.notes), bench.iterations, extras)
+
+
+@contextmanager
+def collector_off() -> Iterator[None]:
+    """Python's garbage collector runs once, then not at all until the block ends."""
+    was_on = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+class _Bench:
+    """The calls in turn, in blocks of `iterations`."""
+
+    def __init__(self, calls: Sequence[Call], clock: Clock, before: Call | None) -> None:
+        self.clock = clock
+        self.iterations = 1
+        self.made = 0
+        self._calls = calls
+        self._before = before
+
+    def repetition(self) -> float:
+        """Seconds per call of one block."""
+        turns = range(self.made, self.made + self.iterations)
+        self.made += self.iterations
+        block = [self._calls[turn % len(self._calls)] for turn in turns]
+        return self.clock.time(block, self._before) / self.iterations
+
+    def grow(self, seconds: float) -> bool:
+        """Lengthen the block to the clock's minimum, given the seconds per call; False if it is long enough."""
+        if seconds * self.iterations >= 0.9 * self.clock.min_block_s or self.iterations >= self.clock.max_calls:
+            return False
+        wanted = math.ceil(self.clock.min_block_s / max(seconds, 1e-9))
+        self.iterations = min(max(wanted, self.iterations + 1), 8 * self.iterations, self.clock.max_calls)
+        return True
+
+
+def _warm_up(bench: _Bench, protocol: Protocol, calls_made: int) -> tuple[str, ...]:
+    """Call until the block is long enough and successive windows agree; returns a note if they never did."""
+    start = bench.clock.now()
+    cap_s = 4 * protocol.warmup_s
+    windows: list[float] = []
+    while True:
+        spent = bench.clock.now() - start
+        enough = calls_made + bench.made >= FEWEST_WARM_UP_CALLS or spent >= protocol.max_time_s
+        if enough and spent >= protocol.warmup_s and _steady(windows):
+            return ()
+        if enough and spent >= cap_s:
+            return () if len(windows) < 6 else (f"medians still moved by more than {STEADY:.0%} when warm-up ended",)
+        seconds = bench.repetition()
+        windows = [] if bench.grow(seconds) else [*windows, seconds]
+
+
+def _steady(windows: Sequence[float]) -> bool:
+    """Whether the last third and the third before it have medians within STEADY of one another."""
+    third = len(windows) // 3
+    if third < 2:
+        return False
+    last, previous = statistics.median(windows[-third:]), statistics.median(windows[-2 * third : -third])
+    return abs(last - previous) <= STEADY * previous
+
+
+def _repeat(bench: _Bench, protocol: Protocol) -> list[float]:
+    """Seconds per call of each repetition, until the interval is tight or the time is up, which always wins."""
+    start = bench.clock.now()
+    values: list[float] = []
+    look_at = protocol.min_repetitions
+    while True:
+        values.append(bench.repetition())
+        spent = bench.clock.now() - start
+        if spent >= protocol.max_time_s:
+            return values
+        if len(values) >= look_at and spent >= protocol.min_time_s:
+            if summarize(values).half_width <= protocol.target_ci:
+                return values
+            look_at = math.ceil(LOOK_AGAIN * len(values))
