@@ -1,0 +1,158 @@
+"""What every report of a sweep shares: its heading, its columns, its counts."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from orchestrator import registry
+from orchestrator.record import Outcome
+from orchestrator.report.text import printable, shown
+from orchestrator.results import Results
+from orchestrator.rows import Row, rows
+from orchestrator.workload import Workload
+
+NOT_RUN = "not run"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A sweep's results, ready to be set.
+
+    Attributes:
+        title: `Benchmark Results - <time of the sweep>`.
+        lines: device and dtype, then what the workload says of its constants.
+        columns: axis -> heading: the workload's columns, then the axes that vary beyond them.
+        rows: one per planned trial, in the order of the table.
+    """
+
+    results: Results
+    title: str
+    lines: tuple[str, ...]
+    columns: Mapping[str, str]
+    rows: Sequence[Row]
+
+    @classmethod
+    def of(cls, results: Results) -> Layout:
+        """The layout of a sweep's results; imports no torch."""
+        found = rows(results)
+        workload = _workload(results)
+        lines = (_device_line(results, found), *(printable(line) for line in _header(workload, results)))
+        return cls(results, _title(results.meta.sweep_id), lines, _columns(workload, results, found), found)
+
+    @property
+    def sweep_id(self) -> str:
+        """The sweep's id."""
+        return self.results.meta.sweep_id
+
+    @property
+    def outcomes(self) -> dict[str, int]:
+        """How many rows ended how: ok first, the rest by count, `not run` last."""
+        counts = Counter(str(row.outcome) for row in self.rows if row.outcome is not None)
+        ordered = sorted(counts, key=lambda outcome: (outcome != Outcome.OK, -counts[outcome], outcome))
+        missing = sum(row.outcome is None for row in self.rows)
+        return {outcome: counts[outcome] for outcome in ordered} | ({NOT_RUN: missing} if missing else {})
+
+    @property
+    def flags(self) -> dict[str, int]:
+        """How many rows that are ok carry each flag."""
+        return dict(Counter(flag for row in self.rows for flag in row.flags).most_common())
+
+    @property
+    def not_allowed(self) -> list[Row]:
+        """Rows that ran, are not ok, and whose outcome the sweep does not allow."""
+        allowed = {Outcome.OK, *self.results.meta.spec.allow_outcomes}
+        return [row for row in self.rows if row.outcome is not None and row.outcome not in allowed]
+
+    def point(self, row: Row) -> tuple[str, ...]:
+        """What rows must share to be compared with each other: the values of every column, as text."""
+        return tuple(shown(row.value(name)) for name in self.columns)
+
+    def point_text(self, row: Row) -> str:
+        """`batch=1 seq_len=1024 heads=8`."""
+        return " ".join(f"{name}={value}" for name, value in zip(self.columns, self.point(row), strict=True))
+
+    def busy_s(self) -> float | None:
+        """Seconds in which something ran, pauses before a resume left out; None: nothing ran, or no times are known."""
+        try:
+            spans = sorted(
+                (_seconds(record.started_at), _seconds(record.finished_at)) for record in self.results.records
+            )
+        except ValueError:
+            return None
+        busy, until = 0.0, -math.inf
+        for start, end in spans:
+            busy += max(0.0, end - max(start, until))
+            until = max(until, end)
+        return busy if spans else None
+
+
+def _seconds(moment: str) -> float:
+    return datetime.fromisoformat(moment).timestamp()
+
+
+def status(row: Row) -> str:
+    """`✓`, `✓ noisy`, `✗ oom`, `- not run`."""
+    if row.outcome is None:
+        return f"- {NOT_RUN}"
+    if not row.ok:
+        return f"✗ {row.outcome}"
+    return " ".join(["✓", ", ".join(map(printable, row.flags))]).strip()
+
+
+def devices(results: Results) -> list[str]:
+    """The names of the devices that the records were made on, in order of appearance."""
+    names = [_device_name(results, record.fingerprint.environment) or record.device for record in results.records]
+    return [name for name in dict.fromkeys(names) if name and name != results.meta.device]
+
+
+def _device_name(results: Results, environment: str) -> str | None:
+    model = results.environments.get(environment, {}).get("match", {}).get("model")
+    return None if model is None else str(model)
+
+
+def _title(sweep_id: str) -> str:
+    return f"Benchmark Results - {sweep_id.rpartition('_')[0] or sweep_id}"
+
+
+def _device_line(results: Results, found: Sequence[Row]) -> str:
+    names = devices(results)
+    device = f"Device: {results.meta.device}" + (f" ({printable(', '.join(names))})" if names else "")
+    dtypes = dict.fromkeys(f"torch.{shown(row.params['dtype'])}" for row in found if "dtype" in row.params)
+    return f"{device}, Dtype: {', '.join(dtypes)}" if dtypes else device
+
+
+def _workload(results: Results) -> Workload | None:
+    """The sweep's workload, or None: results can be shown where the file that defined them is not."""
+    try:
+        return registry.workload(results.meta.spec.workload, results.meta.base_dir)
+    except Exception:  # noqa: BLE001 - a user's file may raise anything at all when it is imported
+        return None
+
+
+def _header(workload: Workload | None, results: Results) -> Sequence[str]:
+    constants = results.meta.spec.constants
+    if workload is not None:
+        return workload.header(constants)
+    return [f"{name}: {shown(value)}" for name, value in constants.items() if name != "dtype"]
+
+
+def _columns(workload: Workload | None, results: Results, found: Sequence[Row]) -> dict[str, str]:
+    columns = dict(workload.columns) if workload is not None else {}
+    beyond = [name for name in results.meta.spec.axes if name not in columns]
+    columns |= {name: name.replace("_", " ").title() for name in beyond if workload is None or _varies(name, found)}
+    return {name: printable(heading) for name, heading in columns.items()}
+
+
+def _varies(name: str, found: Sequence[Row]) -> bool:
+    return len({shown(row.value(name)) for row in found}) > 1
+
+
+def cells(layout: Layout, row: Row) -> list[Any]:
+    """The row's values of the columns: numbers as they are, the rest as text."""
+    values = (row.value(name) for name in layout.columns)
+    return [value if isinstance(value, int) and not isinstance(value, bool) else shown(value) for value in values]

@@ -1,0 +1,108 @@
+"""summary.md: the verdict and the table, made to be pasted into an issue."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from orchestrator.report.layout import Layout, status
+from orchestrator.report.table import footer
+from orchestrator.report.text import interval, markdown, number, shown
+from orchestrator.report.verdict import Standing, Verdict, ratio
+
+OPEN_ROWS = 40
+MAX_ROWS = 400
+
+
+def summary(layout: Layout) -> str:
+    """Title, verdict, one line per implementation, then every row with the interval beside its median.
+
+    Beyond OPEN_ROWS rows the table is folded; beyond MAX_ROWS it is cut, saying so, to stay within what an issue takes.
+    """
+    verdict = Verdict.of(layout)
+    parts = [
+        f"## {markdown(layout.title)}",
+        "  \n".join(markdown(line) for line in layout.lines),
+        "\n".join(f"- {markdown(sentence)}" for sentence in verdict.sentences()),
+        "\n".join(_standings(verdict)),
+        "\n".join(_all_rows(layout)),
+        "\n".join(["```text", *(line.replace("```", "'''") for line in footer(layout)), "```"]),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _standings(verdict: Verdict) -> Iterator[str]:
+    yield from _head(
+        [
+            "Implementation",
+            "Ok",
+            "Flagged",
+            "Fastest in",
+            f"Speed over {markdown(verdict.baseline)}",
+            "Peak (MiB)",
+            "Largest error",
+        ],
+        numbers=6,
+    )
+    for standing in verdict.standings:
+        yield _line(_standing(standing))
+
+
+def _standing(standing: Standing) -> list[str]:
+    speed = "N/A"
+    if standing.speedup is not None:
+        mean, least, most = map(ratio, standing.speedup)
+        speed = f"{mean} ({least} to {most})"
+    error = "N/A" if standing.relative_error is None else f"{standing.relative_error:.1e}"
+    shared = f" (+{standing.shared} close)" if standing.shared else ""
+    return [
+        markdown(standing.implementation),
+        f"{standing.ok} of {standing.total}",
+        str(standing.flagged),
+        f"{standing.wins}{shared}",
+        speed,
+        number(standing.peak_memory_mib),
+        error,
+    ]
+
+
+def _all_rows(layout: Layout) -> Iterator[str]:
+    folded = len(layout.rows) > OPEN_ROWS
+    if folded:
+        yield from (f"<details><summary>All {len(layout.rows)} rows</summary>", "")
+    yield from rows_table(layout, MAX_ROWS)
+    if len(layout.rows) > MAX_ROWS:
+        yield from ("", f"The first {MAX_ROWS} of {len(layout.rows)} rows; results.csv has them all.")
+    if folded:
+        yield from ("", "</details>")
+
+
+def rows_table(layout: Layout, limit: int | None = None) -> Iterator[str]:
+    """The lines of a Markdown table of the rows, medians as `median [low, high]`."""
+    columns = [markdown(heading) for heading in layout.columns.values()]
+    figures = ["Time (ms) [95 % interval]", "Memory (MiB)", "Throughput (tok/s)", "TFLOP/s"]
+    yield from _head(
+        ["Implementation", *columns, *figures, "Status"], numbers=len(columns) + len(figures), last_text=True
+    )
+    for row in layout.rows[:limit]:
+        metrics = row.metrics
+        median = (metrics.get(f"latency{end}_ms") for end in ("", "_ci_low", "_ci_high"))
+        yield _line(
+            [
+                markdown(row.implementation),
+                *(markdown(shown(row.value(name))) for name in layout.columns),
+                interval(*median),
+                number(metrics.get("peak_memory_mib")),
+                number(metrics.get("throughput_tokens_per_s"), decimals=0),
+                number(metrics.get("tflops_per_s"), decimals=3),
+                markdown(status(row)),
+            ]
+        )
+
+
+def _head(titles: Sequence[str], numbers: int, last_text: bool = False) -> Iterator[str]:
+    yield _line(titles)
+    yield _line([":--", *["--:"] * numbers, *([":--"] if last_text else [])])
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,92 @@
+"""summary.txt: the seed's table, in its columns and order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tabulate import tabulate
+
+from orchestrator.record import Outcome
+from orchestrator.report.layout import NOT_RUN, Layout, cells, status
+from orchestrator.report.text import counted, duration, number, one_line, printable
+from orchestrator.rows import Row
+
+MAX_REASONS = 10
+
+
+def text_table(layout: Layout) -> str:
+    """Title, device, the workload's header, the grid, the footer; ends in a newline."""
+    return "\n".join([layout.title, *layout.lines, "", grid(layout), "", *footer(layout)]) + "\n"
+
+
+def grid(layout: Layout) -> str:
+    """The grid alone: one row per planned trial."""
+    headers = ["Implementation", *layout.columns.values(), "Time (ms)", "Memory (MB)", "Throughput (tok/s)", "Status"]
+    body = [[printable(row.implementation), *cells(layout, row), *_figures(row), status(row)] for row in layout.rows]
+    texts = [index for index in range(len(headers)) if not 1 <= index <= len(layout.columns)]
+    return str(tabulate(body, headers, tablefmt="grid", disable_numparse=texts))
+
+
+def footer(layout: Layout) -> list[str]:
+    """Counts of outcomes and flags, the reasons of rows that are not ok, where the logs are, what to run next."""
+    return [_counts(layout), *_reasons(layout), *_places(layout), *_next(layout)]
+
+
+def _figures(row: Row) -> list[str]:
+    throughput = row.metrics.get("throughput_tokens_per_s")
+    memory = row.metrics.get("peak_memory_mib")
+    return [number(row.metrics.get("latency_ms")), number(memory), number(throughput, decimals=0)]
+
+
+def _counts(layout: Layout) -> str:
+    allowed = layout.results.meta.spec.allow_outcomes
+    outcomes = [
+        f"{count} {outcome}{' (allowed)' if outcome in allowed else ''}" for outcome, count in layout.outcomes.items()
+    ]
+    flags = [f"{count} {printable(flag)}" for flag, count in layout.flags.items()]
+    elapsed = layout.busy_s()
+    parts = [", ".join(outcomes), *([f"flagged: {', '.join(flags)}"] if flags else [])]
+    time = "" if elapsed is None else f" in {duration(elapsed)}"
+    return f"{counted(len(layout.rows), 'trial')}{time}: {'; '.join(parts)}"
+
+
+def _reasons(layout: Layout) -> list[str]:
+    bad = [row for row in layout.rows if row.outcome not in (None, Outcome.OK)]
+    lines = [f"  ✗ {row.outcome}: {printable(row.implementation)} {layout.point_text(row)}: {_why(row)}" for row in bad]
+    more = len(lines) - MAX_REASONS
+    return lines[:MAX_REASONS] + ([f"  ... and {more} more"] if more > 0 else [])
+
+
+def _why(row: Row) -> str:
+    if row.error is None:
+        return f"see {row.log}"
+    return f"{one_line(row.error.message) or row.error.kind} ({row.log})"
+
+
+def _places(layout: Layout) -> list[str]:
+    directory = layout.results.directory
+    if directory is None:
+        return []
+    return [f"Logs: {directory / 'logs'}", f"Page: {directory / 'report.html'}"]
+
+
+def _next(layout: Layout) -> list[str]:
+    directory = layout.results.directory
+    if directory is None:
+        return []
+    commands = {"make ui": "open the runs in the MLflow UI"}
+    if NOT_RUN in layout.outcomes:
+        commands = {f"python -m orchestrator resume {_name(layout, directory)}": "go on where it stopped"} | commands
+    elif layout.not_allowed:
+        commands = {
+            f"python -m orchestrator resume {_name(layout, directory)} --rerun failed": "run these again"
+        } | commands
+    else:
+        commands |= {f"python -m orchestrator compare {layout.sweep_id} last": "compare a later sweep with this one"}
+    width = max(map(len, commands))
+    return ["Next:", *(f"  {command:<{width}}  # {purpose}" for command, purpose in commands.items())]
+
+
+def _name(layout: Layout, directory: Path) -> str:
+    """The sweep's id, or its directory where it was not put where ids are looked for."""
+    return layout.sweep_id if directory.name == layout.sweep_id else str(directory)

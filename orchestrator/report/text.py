@@ -1,0 +1,86 @@
+"""Text for people: numbers with the digits that carry meaning, and labels that cannot break what shows them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+NONE = "N/A"
+MARKDOWN = str.maketrans({character: f"\\{character}" for character in "\\`*[]<>|~"})
+LATEX = str.maketrans(
+    {character: f"\\{character}" for character in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    | {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
+)
+
+
+def printable(text: str) -> str:
+    """`text` on one line: control, bidirectional and other unprintable characters as escapes."""
+    return "".join(character if character.isprintable() else _escape(character) for character in text)
+
+
+def _escape(character: str) -> str:
+    return " " if character in "\n\t" else character.encode("unicode_escape", "surrogatepass").decode()
+
+
+def one_line(text: str, width: int = 120) -> str:
+    """The line of `text` that says most, cut to `width`: the first, but the last of a traceback."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    line = printable(lines[-1 if lines[0].startswith("Traceback (") else 0]) if lines else ""
+    return line if len(line) <= width else f"{line[: width - 1]}…"
+
+
+def markdown(text: str) -> str:
+    """`text` as it is, in a cell of a Markdown table."""
+    return printable(text).translate(MARKDOWN)
+
+
+def latex(text: str) -> str:
+    """`text` as it is, in a cell of a LaTeX table."""
+    return printable(text).translate(LATEX)
+
+
+def shown(value: Any) -> str:
+    """A param's value: lists by comma, floats without noise, None as N/A."""
+    if value is None:
+        return NONE
+    if isinstance(value, list | tuple):
+        return ", ".join(shown(item) for item in value)
+    return f"{value:.6g}" if isinstance(value, float) else printable(str(value))
+
+
+def number(value: float | None, decimals: int = 2) -> str:
+    """At least `decimals` decimals and three significant digits, never an exponent; None as N/A."""
+    if value is None:
+        return NONE
+    if value == 0 or abs(value) >= 1:
+        return f"{value:.{decimals}f}"
+    return f"{value:.{max(decimals, min(9, 2 - math.floor(math.log10(abs(value)))))}f}"
+
+
+def interval(median: float | None, low: float | None, high: float | None) -> str:
+    """`1.160 [1.152, 1.171]`: as many decimals as give the interval's half-width two significant digits."""
+    if median is None:
+        return NONE
+    if low is None or high is None:
+        return number(median)
+    half = (high - low) / 2
+    decimals = 2 if half <= 0 else min(7, max(0, 1 - math.floor(math.log10(half))))
+    return f"{median:.{decimals}f} [{low:.{decimals}f}, {high:.{decimals}f}]"
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `3 min 5 s`, `2 h 10 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 trial`, `2 trials`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -1,0 +1,78 @@
+"""Numbers keep the digits that mean something; text cannot break what shows it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.report.text import duration, interval, latex, markdown, number, one_line, printable
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(1.1649, "1.16"), (0.02345, "0.0234"), (1234.5, "1234.50"), (0.0, "0.00"), (None, "N/A")]
+)
+def test_numbers_have_two_decimals_or_three_digits(value: float | None, text: str) -> None:
+    """The seed's two decimals, more where they would show nothing."""
+    assert number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("bounds", "text"),
+    [
+        ((1.16, 1.152, 1.171), "1.1600 [1.1520, 1.1710]"),
+        ((1234.0, 1100.0, 1300.0), "1234 [1100, 1300]"),
+        ((1.0, 1.0, 1.0), "1.00 [1.00, 1.00]"),
+        ((2.0, None, None), "2.00"),
+        ((None, None, None), "N/A"),
+    ],
+)
+def test_an_interval_decides_its_own_decimals(bounds: tuple[float | None, ...], text: str) -> None:
+    """Two significant digits of the half-width, everywhere the same."""
+    assert interval(*bounds) == text
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(45.2, "45 s"), (185, "3 min 5 s"), (3600, "1 h"), (7800, "2 h 10 min")])
+def test_durations_read_as_spoken(seconds: float, text: str) -> None:
+    """Two units at most."""
+    assert duration(seconds) == text
+
+
+def test_the_reason_is_the_first_line_but_the_last_of_a_traceback() -> None:
+    """Both are cut to the width, saying so."""
+    assert one_line("CUDA error\nfor debugging ...") == "CUDA error"
+    assert one_line("Traceback (most recent call last):\n  File\nValueError: no") == "ValueError: no"
+    assert one_line("x" * 200, 10) == "xxxxxxxxx…"
+    assert one_line("") == ""
+
+
+@given(st.text())
+def test_printable_text_is_one_printable_line(text: str) -> None:
+    """Whatever goes in, no control character, newline or surrogate comes out."""
+    assert printable(text).isprintable()
+    printable(text).encode()
+
+
+@given(st.text())
+def test_a_markdown_cell_has_no_bare_pipe(text: str) -> None:
+    """Every pipe follows a backslash that is not itself escaped."""
+    bare = markdown(text).replace("\\\\", "").replace("\\|", "")
+    assert "|" not in bare
+
+
+@given(st.text(alphabet="&%$#_{}~^\\<>|ab"))
+def test_a_latex_cell_has_no_bare_special(text: str) -> None:
+    """What is left after removing the known escapes is plain."""
+    plain = latex(text)
+    for escape in (
+        r"\textbackslash{}",
+        r"\textasciitilde{}",
+        r"\textasciicircum{}",
+        r"\textless{}",
+        r"\textgreater{}",
+        r"\textbar{}",
+    ):
+        plain = plain.replace(escape, "")
+    for escape in (r"\&", r"\%", r"\$", r"\#", r"\_", r"\{", r"\}"):
+        plain = plain.replace(escape, "")
+    assert not set(plain) & set("&%$#_{}~^\\<>|")
