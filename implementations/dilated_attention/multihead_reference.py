@@ -1,0 +1,154 @@
+"""The reference of the multihead form: projections, dilated attention, LayerNorm, output projection."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch.nn.functional import layer_norm, linear
+
+from implementations.dilated_attention.reference import Answer, Task, live_rows
+from implementations.dilated_attention.softmax import Arithmetic, Unit, attend, gradients
+from orchestrator.workload import Expected, Problem
+
+INTO = ("q_proj", "k_proj", "v_proj")
+OUT = ("norm.weight", "norm.bias", "out_proj.weight", "out_proj.bias")
+
+
+def multihead_reference(problem: Problem, task: Task) -> Expected | Answer:
+    """See `reference`: output and gradients are (batch, seq_len, heads * head_dim), one row per position."""
+    layer = _Layer(task, {name: value.to(task.how.compute) for name, value in problem.state.items()})
+    outputs = [layer.forward(x.to(task.how.compute), b, problem.upstream) for b, x in enumerate(problem.inputs[0])]
+    everywhere = torch.ones_like(task.positions, dtype=torch.bool)
+    answer = layer.by_position(torch.stack(outputs), task.positions, everywhere, None)
+    if problem.upstream is None:
+        return answer
+    return {"output": answer, "grad_x": layer.grad_x(), **layer.parameter_gradients()}
+
+
+@dataclass
+class _Layer:
+    """Parameters in the dtype that is computed in, and the gradients gathered so far.
+
+    Attributes:
+        grads: of the parameters, summed over batch entries.
+        dx: of the input at the kept positions, (K, E) for each batch entry.
+    """
+
+    task: Task
+    params: dict[str, torch.Tensor]
+    grads: dict[str, torch.Tensor] = field(default_factory=dict)
+    dx: list[torch.Tensor] = field(default_factory=list)
+
+    def forward(self, x: torch.Tensor, b: int, upstream: torch.Tensor | None) -> torch.Tensor:
+        """(P, E) output at the positions for one batch entry (n, E); with upstream, gradients are added too."""
+        task, how = self.task, self.task.how
+        merged = torch.empty((len(task.positions), task.pattern.heads, task.head_dim), dtype=x.dtype, device=x.device)
+        sums = torch.empty_like(merged[..., 0])
+        for run, heads in task.units():
+            merged[:, heads], sums[:, heads] = attend(Unit(run, *self._project(x, heads), task.positions, how))
+        mixed = how.rounded(merged * task.pattern.scale).flatten(1)
+        if upstream is None:
+            return _out(mixed, self.params, how)
+        output, wanted = self._out_gradients(mixed, upstream[b, task.positions].to(x.dtype))
+        wanted = wanted.view_as(merged) * task.pattern.scale
+        dx = torch.zeros_like(x)
+        for run, heads in task.units():
+            unit = Unit(run, *self._project(x, heads), task.positions, how)
+            found = gradients(unit, merged[:, heads], sums[:, heads], wanted[:, heads])
+            self._projection_gradients(x, dx, heads, found)
+        self.dx.append(how.rounded(dx[task.kept]))
+        return output
+
+    def _project(self, x: torch.Tensor, heads: slice) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Q at the positions, (P, h, d), and k, v everywhere, (n, h, d)."""
+        sources = (x[self.task.positions], x, x)
+        q, k, v = (
+            _linear(source, self._rows(f"{name}.weight", heads), self._rows(f"{name}.bias", heads), self.task.how)
+            for name, source in zip(INTO, sources, strict=True)
+        )
+        shape = (-1, heads.stop - heads.start, self.task.head_dim)
+        return q.view(shape), k.view(shape), v.view(shape)
+
+    def _rows(self, name: str, heads: slice) -> torch.Tensor:
+        return self.params[name][self._features(heads)]
+
+    def _features(self, heads: slice) -> slice:
+        return slice(heads.start * self.task.head_dim, heads.stop * self.task.head_dim)
+
+    def _out_gradients(self, mixed: torch.Tensor, upstream: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The output, and the gradient of what goes into the norm; those of norm and out_proj are added."""
+        with torch.enable_grad():
+            leaves = {name: self.params[name].detach().requires_grad_() for name in OUT}
+            mixed = mixed.detach().requires_grad_()
+            output = _out(mixed, leaves, self.task.how)
+            wanted, *found = torch.autograd.grad(output, [mixed, *leaves.values()], upstream)
+        for name, grad in zip(OUT, found, strict=True):
+            self._add(name, grad)
+        return output.detach(), wanted
+
+    def _projection_gradients(
+        self, x: torch.Tensor, dx: torch.Tensor, heads: slice, found: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+    ) -> None:
+        """Add what these heads' dq, dk and dv say about x and the projections."""
+        everywhere = torch.arange(len(x), device=x.device)
+        for name, grad, places in zip(INTO, found, (self.task.positions, everywhere, everywhere), strict=True):
+            with torch.enable_grad():
+                leaves = [x[places], self._rows(f"{name}.weight", heads), self._rows(f"{name}.bias", heads)]
+                leaves = [leaf.detach().requires_grad_() for leaf in leaves]
+                projected = _linear(leaves[0], leaves[1], leaves[2], self.task.how)
+                back = torch.autograd.grad(projected, leaves, grad.flatten(1))
+            dx[places] += back[0]
+            self._add(f"{name}.weight", back[1], self._features(heads))
+            self._add(f"{name}.bias", back[2], self._features(heads))
+
+    def _add(self, name: str, grad: torch.Tensor, rows: slice = slice(None)) -> None:
+        self.grads.setdefault(name, torch.zeros_like(self.params[name]))[rows] += grad
+
+    def grad_x(self) -> Expected:
+        """Gradient of x where some head's gradient lives; exactly 0 where no branch reads x."""
+        task = self.task
+        live = torch.stack(list(live_rows(task).values())).any(0).any(1)
+        absent = task.absent()
+        return self.by_position(
+            torch.stack(self.dx), task.kept, live[task.kept], None if absent is None else absent.all(2)
+        )
+
+    def by_position(
+        self, values: torch.Tensor, positions: torch.Tensor, present: torch.Tensor, zeros: torch.Tensor | None
+    ) -> Expected:
+        """The present ones ((P,) bool) of (b, P, E); a block is a batch entry's segment of the shortest length."""
+        mask = present.expand(values.shape[0], -1)
+        batch, slot = mask.nonzero(as_tuple=True)
+        position, finest = positions[slot], min(run.finest for run in self.task.pattern.head_runs)
+        return Expected(values[mask], (batch, position), batch * self.task.pattern.seq_len + position // finest, zeros)
+
+    def parameter_gradients(self) -> dict[str, torch.Tensor | Expected]:
+        """By name; a block of a projection's weight is a head."""
+        slopes = {f"{letter}_proj": live.any(0) for letter, live in live_rows(self.task).items()}
+        answer: dict[str, torch.Tensor | Expected] = {}
+        for name, grad in self.grads.items():
+            layer, _, kind = name.partition(".")
+            live = slopes.get(layer, torch.ones(1, dtype=torch.bool, device=grad.device))
+            if name == "k_proj.bias" or not live.any():
+                continue
+            stored = self.task.how.rounded(grad)
+            answer[f"grad_{name}"] = stored if kind == "bias" or layer == "norm" else _by_head(stored, live)
+        return answer
+
+
+def _by_head(grad: torch.Tensor, live: torch.Tensor) -> Expected:
+    """The rows of the live heads ((H,) bool) of a weight's gradient (E, E), a block per head."""
+    head = torch.arange(len(grad), device=grad.device) * len(live) // len(grad)
+    rows = live[head].nonzero().flatten()
+    return Expected(grad[rows], (rows,), head[rows])
+
+
+def _linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, how: Arithmetic) -> torch.Tensor:
+    return how.rounded(linear(x, weight, bias))
+
+
+def _out(mixed: torch.Tensor, params: dict[str, torch.Tensor], how: Arithmetic) -> torch.Tensor:
+    """LayerNorm over E, then the output projection."""
+    normed = layer_norm(mixed, mixed.shape[-1:], params["norm.weight"], params["norm.bias"])
+    return _linear(how.rounded(normed), params["out_proj.weight"], params["out_proj.bias"], how)
