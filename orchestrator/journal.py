@@ -48,7 +48,7 @@ class Journal:
         Raises:
             OSError: the disk is full or gone; nothing of the record stays in the file.
         """
-        line = (record.model_dump_json() + "\n").encode()
+        line = (record.to_line() + "\n").encode()
         size = os.fstat(self._file).st_size
         try:
             view = memoryview(line)
@@ -58,7 +58,7 @@ class Journal:
         except OSError:
             os.ftruncate(self._file, size)
             raise
-        self.records.append(record)
+        self.records.append(record.model_copy(update={"environment": {}}))
 
     def close(self) -> None:
         """Close the file and release the lock."""

@@ -7,10 +7,9 @@ Schema history
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
-
-from pydantic import Field
 
 from orchestrator.spec import Model
 from orchestrator.trial import Attempt, content_hash
@@ -106,12 +105,21 @@ class TrialRecord(Model):
     host: str = ""
     node: str = ""
     device: str = ""
-    environment: dict[str, Any] = Field(default_factory=dict, exclude=True)
+    environment: dict[str, Any] = {}
 
     @property
     def key(self) -> tuple[str, int, int]:
         """What tells this record's attempt from every other of its sweep."""
         return self.trial_id, self.round, self.attempt
+
+    def to_line(self) -> str:
+        """The line of the journal, without its end: JSON without the environment, which is kept once a sweep."""
+        return self.model_dump_json(exclude={"environment"})
+
+
+def utc_now() -> str:
+    """The time as records state it: ISO 8601, UTC, milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def fingerprint(attempt: Attempt, environment: Mapping[str, Any]) -> Fingerprint:

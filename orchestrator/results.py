@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.record import SCHEMA_VERSION, TrialRecord
 from orchestrator.spec import Model, SweepSpec
 from orchestrator.trial import Trial
+
+if TYPE_CHECKING:
+    import pandas
+
+    from orchestrator.rows import Row
 
 
 class SweepMeta(Model):
@@ -21,6 +27,7 @@ class SweepMeta(Model):
         base_dir: the folder that relative paths of the sweep file start from.
         device: "cpu" or "cuda".
         planned: every trial, in the order of the table.
+        only: the expression that chose them, if one did.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -31,6 +38,7 @@ class SweepMeta(Model):
     device: str
     spec: SweepSpec
     planned: tuple[Trial, ...]
+    only: str | None = None
 
 
 @dataclass(frozen=True)
@@ -48,3 +56,36 @@ class Results:
     records: tuple[TrialRecord, ...]
     environments: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     directory: Path | None = None
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """One row per planned trial, in table order."""
+        from orchestrator.rows import rows
+
+        return rows(self)
+
+    def table(self, form: str = "txt") -> str:
+        """The results as text: txt (the table), md, csv, latex or html."""
+        from orchestrator.report import render
+
+        return render(self, form)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """One line per row: implementation, every param and option, outcome, flags, every metric, the error's message."""
+        import pandas as pd
+
+        return pd.DataFrame([_flat(row) for row in self.rows])
+
+
+def _flat(row: Row) -> dict[str, Any]:
+    options = {f"options.{name}": value for name, value in row.trial.options.items()}
+    return {
+        "trial_id": row.trial_id,
+        "implementation": row.implementation,
+        **row.params,
+        **options,
+        "outcome": str(row.outcome) if row.outcome else None,
+        "flags": " ".join(row.flags),
+        **row.metrics,
+        "error": row.error.message if row.error else None,
+    }

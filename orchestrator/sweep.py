@@ -76,6 +76,11 @@ class Sweep:
             raise RequestError(f"nothing to run: {'; '.join(plan.explain())}")
         return cls(spec, document, base_dir, workload, plan, only)
 
+    @classmethod
+    def resolved(cls, spec: SweepSpec, base_dir: str, only: str | None, name: str) -> Sweep:
+        """The sweep of a spec that was read before, as sweep.resolved.json keeps it."""
+        return cls._of(spec, Document(name, "", {}), base_dir, only)
+
     @property
     def trials(self) -> tuple[Trial, ...]:
         """Every trial, in table order."""
@@ -91,12 +96,12 @@ class Sweep:
         stated = self.spec.resources.gpus
         return self.workload.gpus(self.workload.params.model_validate(trial.params)) if stated == "auto" else stated
 
-    def resources(self, trial: Trial, device: str, cpus: int) -> Resources:
-        """What one attempt of the trial may take on "cpu" or "cuda", where a slot has `cpus` cores."""
+    def resources(self, trial: Trial, device: str) -> Resources:
+        """What one attempt of the trial may take on "cpu" or "cuda"."""
         spec = self.spec.resources
         return Resources(
             gpus=self.gpus(trial) if device == "cuda" else 0,
-            cpus=cpus if spec.cpus == "auto" else spec.cpus,
+            cpus=None if spec.cpus == "auto" else spec.cpus,
             gpu_memory_gib=spec.gpu_memory_gib if device == "cuda" else None,
             host_memory_gib=spec.host_memory_gib,
             timeout_s=spec.timeout_s,

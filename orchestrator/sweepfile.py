@@ -213,7 +213,8 @@ def _field_path(loc: Path_, data: Any, missing: bool) -> Path_:
     """The steps of a Pydantic location that are fields of the file; the others name branches of unions."""
     path: list[str | int] = []
     for part in loc:
-        if (isinstance(data, dict) and part in data) or (isinstance(data, list) and part in range(len(data))):
+        inside = part in data if isinstance(data, dict) else isinstance(data, list) and part in range(len(data))
+        if inside:
             data = data[part]
             path.append(part)
     return (*path, loc[-1]) if missing else tuple(path)

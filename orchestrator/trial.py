@@ -46,10 +46,10 @@ class Trial(Model):
 
 
 class Resources(Model):
-    """What one attempt may take, resolved: counts, GiB and seconds."""
+    """What one attempt may take, resolved: counts, GiB and seconds. cpus None: all that its slot has."""
 
     gpus: int = 0
-    cpus: int = 1
+    cpus: int | None = None
     gpu_memory_gib: float | None = None
     host_memory_gib: float | None = None
     timeout_s: float = 300.0

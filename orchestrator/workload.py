@@ -121,11 +121,11 @@ class Expected:
 Answer = "torch.Tensor | Expected | Mapping[str, torch.Tensor | Expected]"
 
 
-def _no_header(constants: Mapping[str, Any]) -> Sequence[str]:
+def _no_header(_constants: Mapping[str, Any]) -> Sequence[str]:
     return ()
 
 
-def _one_gpu(params: BaseModel) -> int:
+def _one_gpu(_params: BaseModel) -> int:
     return 1
 
 
@@ -133,7 +133,7 @@ def _precision(params: BaseModel) -> str:
     return str(getattr(params, "dtype", "float32"))
 
 
-def _forward_only(params: BaseModel) -> bool:
+def _forward_only(_params: BaseModel) -> bool:
     return False
 
 

@@ -55,6 +55,11 @@ class Executor(Protocol):
     """
 
     @property
+    def device(self) -> str:
+        """What attempts measure here: "cpu" or "cuda"."""
+        ...
+
+    @property
     def slots(self) -> int:
         """How many attempts can run at once."""
         ...

@@ -22,7 +22,10 @@ class InlineExecutor:
         environment: what the slot is said to be; default `environment.describe` of the first attempt's device.
     """
 
-    def __init__(self, run: RunAttempt | None = None, environment: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, run: RunAttempt | None = None, environment: Mapping[str, Any] | None = None, device: str = "cpu"
+    ) -> None:
+        self.device = device
         self._run = run or _worker
         self._environment = environment
         self._queue: deque[Attempt] = deque()

@@ -1,0 +1,202 @@
+"""Runs, resumes and rebuilds sweeps with the real executor and tracker; the command line and notebooks call this."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+
+from orchestrator import registry, sweepdir
+from orchestrator.errors import RequestError, SweepNotFoundError, UnfitMachineError
+from orchestrator.executors.base import Executor
+from orchestrator.report.live import Progress, SilentProgress
+from orchestrator.results import Results, SweepMeta
+from orchestrator.runner import SweepRun
+from orchestrator.sweep import Sweep
+from orchestrator.trackers.base import Tracker
+from orchestrator.trackers.mirror import Mirror
+
+MIN_FREE_BYTES = 256 * 1024**2
+TRACKING_FLUSH_S = 60.0
+TRACKING_READY_S = 20.0
+DEVICES = ("auto", "cpu", "cuda")
+
+
+def run(
+    sweep: Sweep,
+    *,
+    output: str | Path | None = None,
+    tracking_uri: str | None = None,
+    address: str | None = None,
+    device: str = "auto",
+    resume: bool = False,
+    rerun: str | None = None,
+    progress: Progress | None = None,
+    executor: Callable[[Sweep], Executor] | None = None,
+    tracker: Callable[[], Tracker] | None = None,
+) -> Results:
+    """Run a sweep to its end.
+
+    Args:
+        sweep: what to run; see Sweep.load.
+        output: the directory for its results; None: mlruns/sweeps/<name>/<sweep_id>.
+        tracking_uri: of an MLflow server or store; None: what the sweep file says, else sqlite under mlruns/.
+        address: of a running Ray cluster; None: RAY_ADDRESS, else a Ray of our own on this machine.
+        device: "auto" (CUDA where there is a GPU), "cpu" or "cuda".
+        resume: go on in `output`, or in the newest sweep of this name.
+        rerun: `failed`, `stale`, `all` or an expression: finished trials to run again (implies resume).
+        progress: is told what happens; None: nobody.
+        executor, tracker: makers of others than Ray and MLflow.
+
+    Returns:
+        The results; `.records`, `.rows`, `.table()` and `.to_pandas()` read them.
+
+    Raises:
+        RequestError: the request is bad; nothing was run.
+        AbortedError: the sweep could not start or go on.
+        InterruptedSweepError: a signal stopped it; everything finished is kept.
+    """
+    if device not in DEVICES:
+        raise RequestError(f"device: must be one of {', '.join(DEVICES)}, found {device!r}")
+    directory = _directory(sweep, output, resume or rerun is not None)
+    _check_disk(directory)
+    threading.Thread(target=_import_mlflow, name="import-mlflow", daemon=True).start()
+    make_executor = executor or (lambda sweep: ray_executor(sweep, address, device))
+    shown = progress or SilentProgress()
+    running = make_executor(sweep)
+    try:
+        meta = _meta(sweep, directory, running.device, resume or rerun is not None)
+    except BaseException:
+        running.close()
+        raise
+    uri = tracking_uri or sweep.spec.tracking.uri
+    mirror = Mirror(tracker or (lambda: mlflow_tracker(uri)), shown.note, target=_name(meta, directory))
+    job = SweepRun(sweep, meta, directory, running, mirror, shown, rerun)
+    try:
+        return job.run()
+    finally:
+        mirror.flush(TRACKING_FLUSH_S)
+        mirror.close()
+
+
+def resume(
+    name: str,
+    *,
+    tracking_uri: str | None = None,
+    address: str | None = None,
+    device: str = "auto",
+    rerun: str | None = None,
+    progress: Progress | None = None,
+) -> Results:
+    """Go on with the sweep `name` (an id, `last` or a directory) where it stopped; arguments as of `run`."""
+    directory = sweepdir.find(name)
+    meta = sweepdir.load(directory).meta
+    sweep = Sweep.resolved(meta.spec, meta.base_dir, meta.only, str(directory / sweepdir.META_FILE))
+    wanted = meta.device if device == "auto" else device
+    return run(
+        sweep, output=directory, tracking_uri=tracking_uri, address=address, device=wanted, resume=True, rerun=rerun,
+        progress=progress,
+    )  # fmt: skip
+
+
+def ray_executor(sweep: Sweep, address: str | None, device: str) -> Executor:
+    """The executor of real sweeps, for what this sweep needs."""
+    from orchestrator.executors.ray import RayExecutor, RayOptions
+
+    spec = sweep.spec.resources
+    references = {entry.use for entry in sweep.spec.implementations} | {sweep.spec.workload}
+    return RayExecutor(
+        RayOptions(
+            device=device,
+            address=address or os.environ.get("RAY_ADDRESS") or None,
+            gpus=max(1, max(sweep.gpus(trial) for trial in sweep.trials)),
+            cpus=None if spec.cpus == "auto" else spec.cpus,
+            max_concurrent=sweep.spec.max_concurrent,
+            gpu_memory_gib=spec.gpu_memory_gib,
+            preload=preload(sweep),
+            base_dir=sweep.base_dir,
+            references=frozenset(references),
+        )
+    )
+
+
+def preload(sweep: Sweep) -> tuple[str, ...]:
+    """Modules that a fork server may import once: those of registered implementations, and of the workload."""
+    known, workloads = registry.implementations(), registry.workloads()
+    targets = [known[entry.use].target for entry in sweep.spec.implementations if entry.use in known]
+    targets += [workloads[sweep.spec.workload]] if sweep.spec.workload in workloads else []
+    return tuple(sorted({target.partition(":")[0] for target in targets}))
+
+
+def mlflow_tracker(uri: str | None) -> Tracker:
+    """The tracker of real sweeps."""
+    from orchestrator.trackers.mlflow import MlflowTracker
+
+    return MlflowTracker(uri)
+
+
+def _import_mlflow() -> None:
+    with suppress(Exception):  # the tracker says what is wrong with it
+        import orchestrator.trackers.mlflow  # noqa: F401
+
+
+def _directory(sweep: Sweep, output: str | Path | None, resuming: bool) -> Path:
+    if output is not None:
+        return Path(output)
+    parent = sweepdir.SWEEPS / sweep.spec.name
+    if not resuming:
+        return parent / sweepdir.new_sweep_id(datetime.now())
+    known = sorted(path.parent for path in parent.glob(f"*/{sweepdir.META_FILE}"))
+    if not known:
+        raise SweepNotFoundError(
+            f"no sweep named {sweep.spec.name!r} to resume under {parent}: run it without --resume"
+        )
+    return known[-1]
+
+
+def _check_disk(directory: Path) -> None:
+    free = sweepdir.free_bytes(directory)
+    if free < MIN_FREE_BYTES:
+        raise UnfitMachineError(
+            f"{directory}: {free / 2**20:.0f} MiB free on its disk, a sweep needs {MIN_FREE_BYTES / 2**20:.0f}"
+        )
+
+
+def _meta(sweep: Sweep, directory: Path, device: str, resuming: bool) -> SweepMeta:
+    """The meta data of a new sweep, or of the one that goes on, with what is planned now."""
+    if resuming and (directory / sweepdir.META_FILE).exists():
+        held = sweepdir.load(directory).meta
+        if held.device != device:
+            raise RequestError(
+                f"{directory} was measured on {held.device}, this run is on {device}: one table never mixes two"
+            )
+        planned = {"spec": sweep.spec, "planned": sweep.trials, "only": sweep.only, "base_dir": sweep.base_dir}
+        meta = held.model_copy(update=planned)
+        sweepdir.save_meta(directory, meta)
+        return meta
+    inside = directory.parent == sweepdir.SWEEPS / sweep.spec.name
+    now = datetime.now().astimezone()
+    meta = SweepMeta(
+        sweep_id=directory.name if inside else sweepdir.new_sweep_id(now),
+        name=sweep.spec.name,
+        created_at=now.isoformat(timespec="seconds"),
+        base_dir=sweep.base_dir,
+        device=device,
+        spec=sweep.spec,
+        planned=sweep.trials,
+        only=sweep.only,
+    )
+    sweepdir.create(directory, meta, sweep.document.text)
+    return meta
+
+
+def _name(meta: SweepMeta, directory: Path) -> str:
+    return meta.sweep_id if directory.parent == sweepdir.SWEEPS / meta.name else str(directory)
+
+
+def statuses(results: Results, allowed: Sequence[str] = ()) -> bool:
+    """Whether every planned trial is ok, or ended as the sweep allows."""
+    return all(row.ok or (row.outcome is not None and str(row.outcome) in allowed) for row in results.rows)

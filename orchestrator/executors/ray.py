@@ -1,0 +1,351 @@
+"""Executes attempts on Ray core: one supervisor actor per slot, here or over a cluster. The only module that imports ray.
+
+Why Ray places trials and does not expand or run them: docs/design/ray.md.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import shutil
+import tempfile
+import time
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from orchestrator.environment import usable_cores
+from orchestrator.errors import UnfitMachineError
+from orchestrator.executors.base import Event, Finished, PhaseChanged, SlotReady, Started
+from orchestrator.executors.placement import Node, SlotPlan, place
+from orchestrator.executors.staging import Staging
+from orchestrator.record import ErrorInfo, Outcome, Phase, TrialRecord, fingerprint, utc_now
+from orchestrator.supervisor import Supervisor
+from orchestrator.trial import Attempt
+
+STRIKES = 3
+PHASE_EVERY_S = 0.5
+LOOPBACK = "127.0.0.2"  # Ray rewrites 127.0.0.1 to the machine's outer address
+OBJECT_STORE_BYTES = 128 * 1024**2
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DISABLE_IMPORT_WARNING": "1",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+}
+
+
+@dataclass(frozen=True)
+class RayOptions:
+    """What a RayExecutor must know of the sweep.
+
+    Attributes:
+        device: "cpu", "cuda" or "auto": CUDA where any node has a GPU.
+        address: of a running cluster; None: a Ray of our own on this machine, for this sweep only.
+        gpus: GPUs of a slot, on CUDA.
+        cpus: cores of a slot; None: an equal share of the node's.
+        max_concurrent: the most slots.
+        gpu_memory_gib: cap on a trial's share of a card, part of the environment.
+        preload: modules that the fork servers import once.
+        base_dir: the folder that relative paths of the sweep file start from.
+        references: every `use` and `workload` of the sweep, for the files that must travel.
+    """
+
+    device: str = "auto"
+    address: str | None = None
+    gpus: int = 1
+    cpus: int | None = None
+    max_concurrent: int | None = None
+    gpu_memory_gib: float | None = None
+    preload: tuple[str, ...] = ()
+    base_dir: str = "."
+    references: frozenset[str] = frozenset()
+
+
+@dataclass
+class _Slot:
+    """A slot and what runs on it; `since` is when the attempt in flight was sent (seconds, time.monotonic)."""
+
+    index: int
+    plan: SlotPlan
+    actor: Any = None
+    ready: bool = False
+    strikes: int = 0
+    attempt: Attempt | None = None
+    started_at: str = ""
+    phase: str = ""
+
+
+@dataclass
+class _Calls:
+    """Answers that are awaited: object reference -> (what was asked, of which slot)."""
+
+    waiting: dict[Any, tuple[str, _Slot]] = field(default_factory=dict)
+
+    def forget(self, slot: _Slot) -> None:
+        self.waiting = {ref: call for ref, call in self.waiting.items() if call[1] is not slot}
+
+
+class RayExecutor:
+    """The executor of real sweeps; see executors.base.Executor for its methods.
+
+    Raises:
+        UnfitMachineError: no cluster at the address, or no slot on any node for what the sweep needs.
+    """
+
+    def __init__(self, options: RayOptions) -> None:
+        self._options = options
+        self._queue: deque[Attempt] = deque()
+        self._calls = _Calls()
+        self._asked_phases = 0.0
+        self._scratch: Path | None = None
+        self._staging: Staging | None = None
+        self._ray, self._owned = self._connect()
+        try:
+            nodes = self._nodes()
+            self.device = _device(options.device, nodes)
+            self._slots = [_Slot(index, plan) for index, plan in enumerate(self._place(nodes))]
+            for slot in self._slots:
+                self._start(slot)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def slots(self) -> int:
+        """How many attempts can run at once."""
+        return len(self._slots)
+
+    def submit(self, attempt: Attempt) -> None:
+        """Queue an attempt."""
+        self._queue.append(attempt)
+
+    def cancel_queued(self) -> list[Attempt]:
+        """Take back what has not started."""
+        taken = list(self._queue)
+        self._queue.clear()
+        return taken
+
+    def poll(self, timeout_s: float) -> list[Event]:
+        """The events since the last call; see Executor.poll."""
+        events: list[Event] = list(self._dispatch())
+        self._ask_phases()
+        if self._calls.waiting:
+            wait_s = 0.0 if events else timeout_s
+            refs = list(self._calls.waiting)
+            done, _ = self._ray.wait(refs, num_returns=len(refs), timeout=0)
+            if not done:
+                done, _ = self._ray.wait(refs, num_returns=1, timeout=wait_s)
+            for ref in done:
+                if ref in self._calls.waiting:
+                    events += self._answered(ref)
+            events += self._dispatch()
+        elif not events:
+            time.sleep(timeout_s)
+        return events
+
+    def close(self) -> None:
+        """End what runs and leave no process behind; a cluster that was there before stays."""
+        slots, self._slots = getattr(self, "_slots", []), []
+        self._calls.waiting.clear()
+        for slot in slots:
+            self._kill(slot)
+        ray, self._ray = getattr(self, "_ray", None), None
+        if ray is not None and self._owned:
+            ray.shutdown()
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+            self._scratch = None
+
+    def _connect(self) -> tuple[Any, bool]:
+        """(the ray module, whether the connection is ours to close)."""
+        os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
+        if self._options.address is None:
+            os.environ.setdefault("RAY_AUTH_MODE", "token")
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        import ray
+
+        if ray.is_initialized():
+            return ray, False
+        arguments = self._local_arguments() if self._options.address is None else self._cluster_arguments()
+        try:
+            ray.init(log_to_driver=False, logging_level=logging.CRITICAL, configure_logging=False, **arguments)
+        except Exception as error:
+            self.close()
+            place = self._options.address or "this machine"
+            raise UnfitMachineError(f"Ray cannot be reached or started on {place}: {error}") from error
+        return ray, True
+
+    def _local_arguments(self) -> dict[str, Any]:
+        return {
+            "address": "local",
+            "include_dashboard": False,
+            "num_cpus": usable_cores(),
+            "object_store_memory": OBJECT_STORE_BYTES,
+            "_node_ip_address": LOOPBACK,
+        }
+
+    def _cluster_arguments(self) -> dict[str, Any]:
+        self._scratch = Path(tempfile.mkdtemp(prefix="sweep-"))
+        self._staging = Staging(self._scratch, self._options.base_dir, set(self._options.references))
+        return {"address": self._options.address, "runtime_env": {"working_dir": str(self._scratch)}}
+
+    def _nodes(self) -> list[Node]:
+        return [
+            Node(
+                node["NodeID"],
+                node["NodeManagerAddress"],
+                int(node["Resources"].get("CPU", 0)),
+                int(node["Resources"].get("GPU", 0)),
+            )
+            for node in self._ray.nodes()
+            if node["Alive"]
+        ]
+
+    def _place(self, nodes: list[Node]) -> list[SlotPlan]:
+        options = self._options
+        plans = place(
+            nodes, device=self.device, gpus=options.gpus, cpus=options.cpus, max_concurrent=options.max_concurrent
+        )
+        if not plans:
+            found = ", ".join(f"{node.address}: {node.cpus} CPUs, {node.gpus} GPUs" for node in nodes) or "no node"
+            raise UnfitMachineError(
+                f"a trial needs {options.gpus} GPUs on one node, and there is none with them ({found})"
+            )
+        return plans
+
+    def _start(self, slot: _Slot) -> None:
+        """A new supervisor for the slot; the slot is ready once it has described itself."""
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        plan = slot.plan
+        actor = self._ray.remote(RaySupervisor).options(
+            num_cpus=min(plan.cpus, plan.node.cpus),
+            num_gpus=plan.gpus,
+            max_restarts=0,
+            max_task_retries=0,
+            max_concurrency=4,
+            scheduling_strategy=NodeAffinitySchedulingStrategy(plan.node.node_id, soft=False),
+        )
+        slot.actor = actor.remote(self.device, plan.cpus, self._options.preload, self._staging is not None)
+        slot.ready, slot.attempt, slot.phase = False, None, ""
+        self._ask("describe", slot, self._options.gpu_memory_gib)
+
+    def _kill(self, slot: _Slot) -> None:
+        if slot.actor is not None and self._ray is not None:
+            self._ray.kill(slot.actor, no_restart=True)
+        slot.actor = None
+
+    def _ask(self, method: str, slot: _Slot, *arguments: Any) -> None:
+        self._calls.waiting[getattr(slot.actor, method).remote(*arguments)] = (method, slot)
+
+    def _dispatch(self) -> Iterable[Event]:
+        for slot in self._slots:
+            if self._queue and slot.ready and slot.attempt is None:
+                slot.attempt = self._queue.popleft()
+                slot.started_at, slot.phase = utc_now(), ""
+                sent = self._staging.translate(slot.attempt) if self._staging else slot.attempt
+                self._ask("run", slot, sent.model_dump_json())
+                yield Started(slot.attempt, slot.index)
+
+    def _ask_phases(self) -> None:
+        now = time.monotonic()
+        if now - self._asked_phases >= PHASE_EVERY_S:
+            self._asked_phases = now
+            asked = {slot.index for method, slot in self._calls.waiting.values() if method == "phase"}
+            for slot in self._slots:
+                if slot.attempt is not None and slot.index not in asked:
+                    self._ask("phase", slot)
+
+    def _answered(self, ref: Any) -> list[Event]:
+        method, slot = self._calls.waiting.pop(ref)
+        try:
+            answer = self._ray.get(ref)
+        except Exception as error:  # Ray raises errors of many classes; each means that the supervisor is gone
+            return self._died(slot, error)
+        if method == "describe":
+            slot.ready = True
+            return [SlotReady(slot.index, answer)]
+        if method == "phase":
+            return self._phase_of(slot, answer)
+        return [self._finished(slot, answer)]
+
+    def _phase_of(self, slot: _Slot, phase: str) -> list[Event]:
+        if slot.attempt is None or not phase or phase == slot.phase:
+            return []
+        slot.phase = phase
+        return [PhaseChanged(slot.attempt, Phase(phase), slot.index)]
+
+    def _finished(self, slot: _Slot, answer: tuple[str, bytes]) -> Event:
+        text, log = answer
+        attempt, slot.attempt = slot.attempt, None
+        assert attempt is not None
+        slot.strikes = 0
+        return Finished(attempt, TrialRecord.model_validate_json(text), log)
+
+    def _died(self, slot: _Slot, error: Exception) -> list[Event]:
+        """The supervisor is gone: its attempt is lost, and after three strikes so is the slot."""
+        attempt = slot.attempt
+        self._calls.forget(slot)
+        self._kill(slot)
+        slot.strikes += 1
+        slot.attempt = None
+        reason = " ".join(str(error).split()) or type(error).__name__
+        events: list[Event] = [] if attempt is None else [Finished(attempt, self._lost(slot, attempt, reason))]
+        if slot.strikes >= STRIKES or not self._is_alive(slot.plan.node):
+            self._slots.remove(slot)
+        else:
+            self._start(slot)
+        if not self._slots:
+            if events:
+                return events  # said at the next call, once this one's records are kept
+            raise UnfitMachineError(f"no slot is left to run on; the last one ended with: {reason}")
+        return events
+
+    def _is_alive(self, node: Node) -> bool:
+        return any(alive.node_id == node.node_id for alive in self._nodes())
+
+    def _lost(self, slot: _Slot, attempt: Attempt, reason: str) -> TrialRecord:
+        log = f"logs/{attempt.trial.trial_id}.log"
+        message = f"the supervisor on {slot.plan.node.address} died: {reason}"
+        return TrialRecord(
+            sweep_id=attempt.sweep_id,
+            trial_id=attempt.trial.trial_id,
+            implementation=attempt.trial.implementation,
+            params=attempt.trial.params,
+            options=attempt.trial.options,
+            round=attempt.round,
+            attempt=attempt.attempt,
+            outcome=Outcome.LOST,
+            phase=Phase(slot.phase or Phase.BUILD),
+            error=ErrorInfo.of("SupervisorDied", message, log),
+            fingerprint=fingerprint(attempt, {}),
+            started_at=slot.started_at,
+            finished_at=utc_now(),
+            host=slot.plan.node.address,
+            node=slot.plan.node.node_id,
+            device=self.device,
+        )
+
+
+class RaySupervisor(Supervisor):
+    """A Supervisor as a Ray actor: its GPUs are those that Ray gave it."""
+
+    def __init__(self, device: str, cpus: int, preload: tuple[str, ...], staged: bool) -> None:
+        import ray
+
+        gpus = ",".join(str(gpu) for gpu in ray.get_gpu_ids())
+        super().__init__(device, cpus, gpus, preload, staged)
+
+
+def _device(wanted: str, nodes: Iterable[Node]) -> str:
+    has_gpu = any(node.gpus for node in nodes)
+    if wanted == "cuda" and not has_gpu:
+        raise UnfitMachineError("--device cuda: Ray sees no GPU; `python -m orchestrator doctor` tells why")
+    if wanted == "auto":
+        return "cuda" if has_gpu else "cpu"
+    return wanted

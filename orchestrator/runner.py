@@ -1,0 +1,181 @@
+"""Runs a sweep: attempts go to the executor, records come back to the journal, and from there everywhere else."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+
+from orchestrator import sweepdir
+from orchestrator.agenda import Agenda, refuse_stale
+from orchestrator.errors import AbortedError, CircuitBrokenError, InterruptedSweepError
+from orchestrator.executors.base import Event, Executor, Finished, SlotReady
+from orchestrator.journal import Journal
+from orchestrator.record import Outcome, TrialRecord
+from orchestrator.report import write_reports
+from orchestrator.report.live import Progress
+from orchestrator.results import Results, SweepMeta
+from orchestrator.rows import row_of
+from orchestrator.sweep import Sweep
+from orchestrator.trackers.base import Status, Tracker
+
+POLL_S = 0.2
+QUEUE_AHEAD = 2
+INFRASTRUCTURE = frozenset({Outcome.CRASHED, Outcome.LOST})
+DEVICE_FAULT = "device_fault"
+
+
+class Signals:
+    """Notes the first SIGINT or SIGTERM instead of raising it in the middle of a write; a second one has its old effect."""
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Signals:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with suppress(ValueError):  # not in the main thread: then the caller owns signals
+                self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        self.received = number
+        self.__exit__(None, None, None)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+
+@dataclass
+class SweepRun:
+    """One execution of a sweep in a directory: new, or going on from what the journal holds.
+
+    Args:
+        rerun: `failed`, `stale`, `all` or an expression: finished attempts to make again.
+    """
+
+    sweep: Sweep
+    meta: SweepMeta
+    directory: Path
+    executor: Executor
+    tracker: Tracker
+    progress: Progress
+    rerun: str | None = None
+    _environments: dict[str, Any] = field(default_factory=dict)
+    _slots: list[Mapping[str, Any]] = field(default_factory=list)
+    _by_trial: dict[str, list[TrialRecord]] = field(default_factory=dict)
+    _in_flight: int = 0
+    _faults_in_a_row: int = 0
+
+    def run(self) -> Results:
+        """Make every attempt that is left, and write the reports.
+
+        Raises:
+            RequestError: finished rows are stale, and `rerun` does not say to run them again.
+            SweepBusyError: another driver is working in the directory.
+            AbortedError: the circuit breaker opened, no slot is left, or the journal cannot be written.
+            InterruptedSweepError: a signal stopped the sweep; everything finished is kept.
+        """
+        with Signals() as signals, Journal(self.directory) as journal:
+            self._environments = dict(sweepdir.load(self.directory).environments)
+            for record in journal.records:
+                self._by_trial.setdefault(record.trial_id, []).append(record)
+            agenda = Agenda(self.sweep, self.meta.sweep_id, self.executor.device, journal.records)
+            self.tracker.start(self.meta)
+            self.progress.start(self.meta, tuple(journal.records))
+            status: Status = "FAILED"
+            try:
+                if journal.records:
+                    self._check_stale(agenda, journal)
+                self._loop(agenda, journal, signals)
+                status = "FINISHED"
+            except InterruptedSweepError:
+                status = "KILLED"
+                raise
+            finally:
+                self.progress.stop()
+                self.executor.close()
+                results = self._results(journal)
+                with suppress(OSError):  # a full disk must not hide why the sweep ended; `report` writes them again
+                    write_reports(results)
+                self.tracker.finish(status, results)
+        return results
+
+    def _loop(self, agenda: Agenda, journal: Journal, signals: Signals) -> None:
+        while agenda or self._in_flight:
+            if signals.received is not None:
+                raise InterruptedSweepError(signals.received, self._how_to_go_on("interrupted"))
+            while agenda and self._in_flight < QUEUE_AHEAD * self.executor.slots:
+                self.executor.submit(agenda.next())
+                self._in_flight += 1
+            for event in self.executor.poll(POLL_S):
+                self._handle(event, agenda, journal)
+
+    def _handle(self, event: Event, agenda: Agenda, journal: Journal) -> None:
+        if isinstance(event, SlotReady):
+            self._slots.append(event.environment)
+        if isinstance(event, Finished):
+            self._in_flight -= 1
+            self._keep(event, journal)
+            agenda.finished(event.record)
+            self._break_circuit(event.record)
+        self.progress.event(event)
+
+    def _keep(self, event: Finished, journal: Journal) -> None:
+        """The log, then the journal (from here on it is finished), then the mirror."""
+        record = event.record
+        mine = self._by_trial.setdefault(record.trial_id, [])
+        try:
+            sweepdir.save_log(self.directory, record.trial_id, event.log, first=not mine)
+            self._keep_environment(record)
+            journal.append(record)
+        except OSError as error:
+            message = self._how_to_go_on(f"results cannot be written ({error.strerror}): make room")
+            raise AbortedError(message) from error
+        mine.append(journal.records[-1])
+        self.tracker.log(row_of(event.attempt.trial, mine))
+
+    def _keep_environment(self, record: TrialRecord) -> None:
+        key = record.fingerprint.environment
+        if record.environment and key not in self._environments:
+            self._environments[key] = record.environment
+            sweepdir.save_environments(self.directory, self._environments)
+
+    def _break_circuit(self, record: TrialRecord) -> None:
+        fault = record.outcome in INFRASTRUCTURE or DEVICE_FAULT in record.notes
+        self._faults_in_a_row = self._faults_in_a_row + 1 if fault else 0
+        limit = self.sweep.spec.max_failures
+        if limit is not None and self._faults_in_a_row >= limit:
+            last = record.error.message if record.error else str(record.outcome)
+            text = f"{limit} trials in a row crashed, were lost or broke the device (max_failures: {limit}); the last: {last}"
+            raise CircuitBrokenError(self._how_to_go_on(text))
+
+    def _check_stale(self, agenda: Agenda, journal: Journal) -> None:
+        while not self._slots:
+            for event in self.executor.poll(POLL_S):
+                self._handle(event, agenda, journal)
+        matches = [environment.get("match", {}) for environment in self._slots]
+        if self.rerun is not None:
+            agenda.rerun(self.rerun, matches)
+        if self.rerun not in ("stale", "all"):
+            refuse_stale(agenda.stale(matches), f"python -m orchestrator resume {self.meta.sweep_id}")
+
+    def _results(self, journal: Journal) -> Results:
+        return Results(self.meta, tuple(journal.records), self._environments, self.directory)
+
+    def _how_to_go_on(self, what: str) -> str:
+        return f"{what}; go on with: python -m orchestrator resume {self.name}"
+
+    @property
+    def name(self) -> str:
+        """What `resume` finds this sweep by."""
+        inside = self.directory.resolve().is_relative_to(sweepdir.SWEEPS.resolve())
+        return self.meta.sweep_id if inside else str(self.directory)
