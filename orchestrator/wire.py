@@ -1,0 +1,52 @@
+"""Messages between a supervisor and its fork server: JSON with a length before it, open files beside it."""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_LENGTH = struct.Struct("!Q")
+_MAX_FILES = 8
+
+Message = dict[str, Any]
+
+
+def send(sock: socket.socket, message: Mapping[str, Any], files: Sequence[int] = ()) -> None:
+    """Send a message, with copies of the open `files`.
+
+    Raises:
+        OSError: nobody listens any more.
+    """
+    data = json.dumps(message).encode()
+    frame = _LENGTH.pack(len(data)) + data
+    sent = socket.send_fds(sock, [frame], list(files)) if files else 0
+    sock.sendall(frame[sent:])
+
+
+def receive(sock: socket.socket) -> tuple[Message, list[int]]:
+    """The next message and the files that came with it, not inherited by programs started later.
+
+    Raises:
+        EOFError: the other side is gone.
+        OSError: the connection broke, or a message stayed incomplete for the socket's timeout.
+    """
+    head, files = b"", list[int]()
+    while len(head) < _LENGTH.size:
+        data, new, _, _ = socket.recv_fds(sock, _LENGTH.size - len(head), _MAX_FILES, socket.MSG_CMSG_CLOEXEC)
+        if not data:
+            raise EOFError("the connection is closed")
+        head, files = head + data, files + new
+    return json.loads(_exactly(sock, _LENGTH.unpack(head)[0])), files
+
+
+def _exactly(sock: socket.socket, count: int) -> bytearray:
+    data = bytearray()
+    while len(data) < count:
+        chunk = sock.recv(min(count - len(data), 1 << 20))
+        if not chunk:
+            raise EOFError("the connection closed in mid-message")
+        data += chunk
+    return data
