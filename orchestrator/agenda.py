@@ -32,7 +32,7 @@ class Stale:
 
 
 class Agenda:
-    """The attempts left to make, in order: all of round 1, then of round 2, ... each round shuffled by the recorded seed.
+    """The attempts left to make, in order: round after round, each shuffled by the recorded seed.
 
     With one round the order is the table's.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -49,7 +49,8 @@ def run(
         resume: go on in `output`, or in the newest sweep of this name.
         rerun: `failed`, `stale`, `all` or an expression: finished trials to run again (implies resume).
         progress: is told what happens; None: nobody.
-        executor, tracker: makers of others than Ray and MLflow.
+        executor: makes another executor than Ray's.
+        tracker: makes another tracker than MLflow's.
 
     Returns:
         The results; `.records`, `.rows`, `.table()` and `.to_pandas()` read them.
@@ -195,8 +196,3 @@ def _meta(sweep: Sweep, directory: Path, device: str, resuming: bool) -> SweepMe
 
 def _name(meta: SweepMeta, directory: Path) -> str:
     return meta.sweep_id if directory.parent == sweepdir.SWEEPS / meta.name else str(directory)
-
-
-def statuses(results: Results, allowed: Sequence[str] = ()) -> bool:
-    """Whether every planned trial is ok, or ended as the sweep allows."""
-    return all(row.ok or (row.outcome is not None and str(row.outcome) in allowed) for row in results.rows)

@@ -37,6 +37,15 @@ def ask(function: Callable[..., Any], *args: Any) -> Any:
     return answer.decode() if isinstance(answer, bytes) else answer
 
 
+def count() -> int:
+    """GPUs that this process may use, by NVML and CUDA_VISIBLE_DEVICES; 0 without a driver."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    with session() as nvml:
+        found = int(nvml.nvmlDeviceGetCount()) if nvml else 0
+    named = found if visible is None else len([part for part in visible.split(",") if part.strip() not in ("", "-1")])
+    return min(found, named)
+
+
 def handle(nvml: ModuleType, ordinal: int = 0) -> Any:
     """NVML's handle of the GPU that this process would call cuda:`ordinal`; None where there is none."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")

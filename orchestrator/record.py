@@ -81,7 +81,7 @@ class TrialRecord(Model):
         values_ms: every repetition, in milliseconds per call; null unless ok.
         flags: doubts about a row that is ok.
         notes: what is worth knowing and is no doubt (power_capped).
-        environment: what must match and what to know; the driver keeps it once, in environment.json, not in the journal.
+        environment: what must match and what to know; kept once, in environment.json, not in the journal.
     """
 
     schema_version: int = SCHEMA_VERSION

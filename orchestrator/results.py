@@ -64,6 +64,12 @@ class Results:
 
         return rows(self)
 
+    @property
+    def all_ok(self) -> bool:
+        """Whether every planned trial is ok, or ended as the sweep's `allow_outcomes` allows."""
+        allowed = self.meta.spec.allow_outcomes
+        return all(row.outcome is not None and (row.ok or str(row.outcome) in allowed) for row in self.rows)
+
     def table(self, form: str = "txt") -> str:
         """The results as text: txt (the table), md, csv, latex or html."""
         from orchestrator.report import render
@@ -71,7 +77,7 @@ class Results:
         return render(self, form)
 
     def to_pandas(self) -> pandas.DataFrame:
-        """One line per row: implementation, every param and option, outcome, flags, every metric, the error's message."""
+        """One line per row: implementation, params, options, outcome, flags, metrics, the error's message."""
         import pandas as pd
 
         return pd.DataFrame([_flat(row) for row in self.rows])

@@ -67,10 +67,15 @@ class Row:
         return self.error.log if self.error and self.error.log else f"logs/{self.trial_id}.log"
 
     def value(self, name: str) -> Any:
-        """The value of an axis: a param, or an option where the name starts with `options.`; None where it has none."""
-        if name.startswith("options."):
-            return self.trial.options.get(name.removeprefix("options."))
-        return self.params.get(name)
+        """The value of an axis."""
+        return value_of(self.trial, name)
+
+
+def value_of(trial: Trial, name: str) -> Any:
+    """The value of an axis: a param, or an option where the name starts with `options.`; None where it has none."""
+    if name.startswith("options."):
+        return trial.options.get(name.removeprefix("options."))
+    return trial.params.get(name)
 
 
 def rows(results: Results) -> list[Row]:
@@ -78,7 +83,7 @@ def rows(results: Results) -> list[Row]:
     by_trial: dict[str, list[TrialRecord]] = {}
     for record in results.records:
         by_trial.setdefault(record.trial_id, []).append(record)
-    return [_row(trial, by_trial.get(trial.trial_id, [])) for trial in results.meta.planned]
+    return [row_of(trial, by_trial.get(trial.trial_id, [])) for trial in results.meta.planned]
 
 
 def last_attempts(records: Sequence[TrialRecord]) -> tuple[TrialRecord, ...]:
@@ -91,7 +96,8 @@ def last_attempts(records: Sequence[TrialRecord]) -> tuple[TrialRecord, ...]:
     return tuple(last[number] for number in sorted(last))
 
 
-def _row(trial: Trial, records: Sequence[TrialRecord]) -> Row:
+def row_of(trial: Trial, records: Sequence[TrialRecord]) -> Row:
+    """The row of one trial from its records, in the order they finished."""
     last = last_attempts(records)
     if not last:
         return Row(trial)

@@ -30,7 +30,7 @@ DEVICE_FAULT = "device_fault"
 
 
 class Signals:
-    """Notes the first SIGINT or SIGTERM instead of raising it in the middle of a write; a second one has its old effect."""
+    """Notes the first SIGINT or SIGTERM instead of raising it within a write; a second has its old effect."""
 
     def __init__(self) -> None:
         self.received: int | None = None
@@ -155,7 +155,7 @@ class SweepRun:
         limit = self.sweep.spec.max_failures
         if limit is not None and self._faults_in_a_row >= limit:
             last = record.error.message if record.error else str(record.outcome)
-            text = f"{limit} trials in a row crashed, were lost or broke the device (max_failures: {limit}); the last: {last}"
+            text = f"{limit} trials in a row crashed, were lost or broke the device (max_failures); the last: {last}"
             raise CircuitBrokenError(self._how_to_go_on(text))
 
     def _check_stale(self, agenda: Agenda, journal: Journal) -> None:

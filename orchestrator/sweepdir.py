@@ -56,7 +56,7 @@ def save_environments(directory: Path, environments: Mapping[str, Any]) -> None:
 
 
 def save_log(directory: Path, trial_id: str, log: bytes, first: bool) -> None:
-    """Write or extend logs/<trial_id>.log; later attempts of a trial follow the earlier ones, up to the cap of a log."""
+    """Write or extend logs/<trial_id>.log; later attempts follow the earlier ones, up to the cap of a log."""
     path = directory / LOGS / f"{trial_id}.log"
     with path.open("wb" if first else "ab") as file:
         file.write(log[-max(0, MAX_LOG_BYTES - file.tell()) :] if file.tell() < MAX_LOG_BYTES else b"")

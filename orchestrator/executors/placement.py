@@ -30,8 +30,8 @@ def place(
 ) -> list[SlotPlan]:
     """The slots of a sweep.
 
-    On CUDA one slot per `gpus` GPUs of a node; on the CPU one per node, with all its cores, unless `max_concurrent` asks
-    for more. `max_concurrent` bounds them all; slots are dealt to the nodes in turn.
+    On CUDA one slot per `gpus` GPUs of a node; on the CPU one per node, with all its cores, unless `max_concurrent`
+    asks for more. `max_concurrent` bounds them all; slots are dealt to the nodes in turn.
 
     Args:
         nodes: the nodes alive.

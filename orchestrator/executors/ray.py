@@ -1,4 +1,4 @@
-"""Executes attempts on Ray core: one supervisor actor per slot, here or over a cluster. The only module that imports ray.
+"""Executes attempts on Ray core: one supervisor actor per slot, here or over a cluster. Nothing else imports ray.
 
 Why Ray places trials and does not expand or run them: docs/design/ray.md.
 """
@@ -35,7 +35,6 @@ QUIET = {
     "RAY_DEDUP_LOGS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DISABLE_IMPORT_WARNING": "1",
-    "RAY_BACKEND_LOG_LEVEL": "fatal",
 }
 
 
@@ -265,7 +264,7 @@ class RayExecutor:
         method, slot = self._calls.waiting.pop(ref)
         try:
             answer = self._ray.get(ref)
-        except Exception as error:  # Ray raises errors of many classes; each means that the supervisor is gone
+        except Exception as error:  # noqa: BLE001 - Ray has many classes of them; each means a supervisor gone
             return self._died(slot, error)
         if method == "describe":
             slot.ready = True

@@ -1,0 +1,290 @@
+"""The command line: parse, call, print, exit code. stdout carries the result; progress and messages go to stderr."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from orchestrator import __version__
+from orchestrator.errors import OrchestratorError
+
+EXAMPLES = """\
+examples:
+  python -m orchestrator sweeps/full.yaml                     run a sweep and print its table
+  python -m orchestrator plan sweeps/full.yaml                what would run, and why that many
+  python -m orchestrator run sweeps/full.yaml -S axes.heads=[8] --only 'seq_len <= 2048'
+  python -m orchestrator resume last                          go on where a sweep stopped
+  python -m orchestrator compare BASE CANDIDATE               faster, slower, or the same?
+
+exit codes: 0 every trial ok; 1 some are not, or a comparison found a regression; 2 the request is bad;
+3 aborted; 130/143 interrupted, resumable"""
+
+Handler = Callable[[argparse.Namespace], int]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    parser, commands = _parser()
+    if given and given[0] not in commands and not given[0].startswith("-"):
+        given.insert(0, "run")
+    options = parser.parse_args(given)
+    if not hasattr(options, "handler"):
+        parser.print_help(sys.stderr)
+        return 2
+    try:
+        return int(options.handler(options))
+    except OrchestratorError as error:
+        print(f"error: {error}" if "\n" not in str(error) else f"error:\n{error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `... | head` closed our stdout: say nothing more, to nobody
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _parser() -> tuple[argparse.ArgumentParser, frozenset[str]]:
+    parser = argparse.ArgumentParser(
+        prog="python -m orchestrator",
+        description="Which GPU implementation is right, which fits, and which is fast.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(metavar="COMMAND", title="commands")
+    for add in (_add_run, _add_plan, _add_resume, _add_report, _add_compare, _add_sync, _add_list, _add_doctor):
+        add(commands)
+    return parser, frozenset(commands.choices)
+
+
+def _command(commands: Any, name: str, handler: Handler, summary: str, example: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=summary,
+        description=summary,
+        epilog=f"example:\n  python -m orchestrator {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(handler=handler)
+    return parser
+
+
+def _add_sweep(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("sweep", metavar="SWEEP", help="a sweep file")
+    parser.add_argument(
+        "-S", dest="overrides", metavar="PATH=VALUE", action="append", default=[],
+        help="override a field of the sweep file, e.g. axes.heads=[8] (repeatable)",
+    )  # fmt: skip
+    parser.add_argument("--only", metavar="EXPR", help="keep the trials for which the expression holds")
+
+
+def _add_tracking(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--tracking-uri", metavar="URI", help="MLflow tracking server or store")
+
+
+def _add_execution(parser: argparse.ArgumentParser) -> None:
+    _add_tracking(parser)
+    parser.add_argument(
+        "--address", metavar="RAY_ADDRESS", help="a running Ray cluster (default: a Ray of our own, here)"
+    )
+    parser.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: CUDA where there is a GPU"
+    )
+    parser.add_argument(
+        "--rerun", metavar="failed|stale|all|EXPR", help="run these finished trials again (implies --resume)"
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress, only warnings")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
+
+
+def _add_run(commands: Any) -> None:
+    parser = _command(
+        commands, "run", _run, "run a sweep and print its table", "run sweeps/quick.yaml -S measure.repeats=3"
+    )
+    _add_sweep(parser)
+    parser.add_argument("--output", metavar="DIR", help="directory of the results (default: mlruns/sweeps/NAME/ID)")
+    parser.add_argument("--resume", action="store_true", help="go on in --output, or in the newest sweep of this name")
+    _add_execution(parser)
+
+
+def _add_plan(commands: Any) -> None:
+    parser = _command(
+        commands, "plan", _plan, "what would run, why that many, and for how long; runs nothing",
+        "plan sweeps/full.yaml --only 'heads == 8'",
+    )  # fmt: skip
+    _add_sweep(parser)
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="plan for this device")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_resume(commands: Any) -> None:
+    parser = _command(commands, "resume", _resume, "go on where a sweep stopped", "resume last --rerun failed")
+    parser.add_argument("name", metavar="SWEEP_ID|last|DIR", help="which sweep")
+    _add_execution(parser)
+
+
+def _add_report(commands: Any) -> None:
+    parser = _command(
+        commands, "report", _report, "write the reports again from the journal", "report last --format md"
+    )
+    parser.add_argument("name", metavar="SWEEP_ID|last|DIR", help="which sweep")
+    parser.add_argument("--format", choices=("txt", "md", "csv", "latex", "html"), default="txt", help="what to print")
+
+
+def _add_compare(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "compare",
+        _compare,
+        "compare two sweeps row by row",
+        "compare 20261122_093000_ab12 last --fail-slower 5%",
+    )
+    parser.add_argument("base", metavar="BASE", help="a sweep id, a directory or a results.jsonl")
+    parser.add_argument("candidate", metavar="CANDIDATE", help="likewise")
+    parser.add_argument(
+        "--fail-slower", metavar="PERCENT", type=_percent, help="a slow-down from here on is a regression"
+    )
+    parser.add_argument("--force", action="store_true", help="compare although the environments differ")
+    parser.add_argument("--format", choices=("table", "md", "json"), default="table", help="what to print")
+    parser.add_argument("--json", dest="format", action="store_const", const="json", help="= --format json")
+
+
+def _add_sync(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "sync",
+        _sync,
+        "rebuild the MLflow runs from the journal",
+        "sync last --tracking-uri http://127.0.0.1:5000",
+    )
+    parser.add_argument("name", metavar="SWEEP_ID|last|DIR", help="which sweep")
+    _add_tracking(parser)
+
+
+def _add_list(commands: Any) -> None:
+    parser = _command(commands, "list", _list, "implementations, workloads, and what each needs", "list")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_doctor(commands: Any) -> None:
+    parser = _command(commands, "doctor", _doctor, "is this machine fit to measure?", "doctor")
+    _add_tracking(parser)
+    parser.add_argument("--address", metavar="RAY_ADDRESS", help="a Ray cluster to look at")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _run(options: argparse.Namespace) -> int:
+    from orchestrator import api
+    from orchestrator.sweep import Sweep
+
+    sweep = Sweep.load(options.sweep, options.overrides, options.only)
+    results = api.run(
+        sweep,
+        output=options.output,
+        tracking_uri=options.tracking_uri,
+        address=options.address,
+        device=options.device,
+        resume=options.resume,
+        rerun=options.rerun,
+        progress=_progress(options.quiet),
+    )
+    return _show(results, options.json)
+
+
+def _resume(options: argparse.Namespace) -> int:
+    from orchestrator import api
+
+    results = api.resume(
+        options.name,
+        tracking_uri=options.tracking_uri,
+        address=options.address,
+        device=options.device,
+        rerun=options.rerun,
+        progress=_progress(options.quiet),
+    )
+    return _show(results, options.json)
+
+
+def _progress(quiet: bool) -> Any:
+    from orchestrator.report.live import progress_for
+
+    return progress_for(sys.stderr, quiet)
+
+
+def _show(results: Any, as_json: bool) -> int:
+    from orchestrator.report import render
+    from orchestrator.report.export import as_object
+
+    print(json.dumps(as_object(results), indent=1) if as_json else render(results, "txt").rstrip("\n"))
+    return 0 if results.all_ok else 1
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from orchestrator import estimate
+    from orchestrator.sweep import Sweep
+
+    planned = estimate.of(Sweep.load(options.sweep, options.overrides, options.only), options.device)
+    print(json.dumps(planned.to_json(), indent=1) if options.json else planned.to_text())
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from orchestrator import report, sweepdir
+
+    results = sweepdir.load(sweepdir.find(options.name))
+    report.write_reports(results)
+    print(report.render(results, options.format).rstrip("\n"))
+    return 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from orchestrator import sweepdir
+    from orchestrator.compare import compare
+
+    base, candidate = (sweepdir.load(sweepdir.find(name)) for name in (options.base, options.candidate))
+    found = compare(base, candidate, force=options.force, fail_slower=options.fail_slower)
+    shown = {"table": found.to_table, "md": found.to_markdown, "json": lambda: json.dumps(found.to_json(), indent=1)}
+    print(shown[options.format]())
+    return found.exit_code
+
+
+def _sync(options: argparse.Namespace) -> int:
+    from orchestrator import sweepdir
+    from orchestrator.trackers.mlflow import sync
+
+    results = sweepdir.load(sweepdir.find(options.name))
+    done = sync(results, options.tracking_uri or results.meta.spec.tracking.uri)
+    print(f"{done.created} runs created, {done.updated} updated, {done.unchanged} as they should be")
+    return 0
+
+
+def _list(options: argparse.Namespace) -> int:
+    from orchestrator import catalog
+
+    print(json.dumps(catalog.as_object(), indent=1) if options.json else catalog.as_text())
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from orchestrator import doctor
+
+    findings = doctor.examine(options.tracking_uri, options.address)
+    print(json.dumps(doctor.as_object(findings), indent=1) if options.json else doctor.as_text(findings))
+    return doctor.exit_code(findings)
+
+
+def _percent(text: str) -> float:
+    """`5%` or `0.05` as a fraction."""
+    try:
+        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no percentage: give 5% or 0.05") from None
+    if not 0 < value < 10:
+        raise argparse.ArgumentTypeError(f"{text!r} is out of range: give more than 0%")
+    return value
