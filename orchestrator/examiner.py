@@ -1,0 +1,275 @@
+"""Examines an implementation on inputs it has not seen: right by the float64 reference, and its inputs left alone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.memory import release
+from orchestrator.oom import is_out_of_memory
+from orchestrator.record import Outcome
+from orchestrator.subject import EndedError, Subject, in_brief
+from orchestrator.verify import (
+    FLOORS,
+    Budget,
+    Difference,
+    ShapeError,
+    Verdict,
+    WholeAnswer,
+    compare,
+    judge,
+    yardstick_difference,
+)
+from orchestrator.workload import Config, Expected, Problem, Workload
+
+if TYPE_CHECKING:
+    import torch
+
+    Tensors = tuple[torch.Tensor, ...]
+
+MAX_REFERENCE_FLOPS = {"cpu": 60e9, "cuda": 2e12}  # a second or two of float64
+HOPELESS = 0.5  # an error that no rounding explains: no need to ask what rounding would give
+SPIN_CYCLES = 20_000_000  # about 10 ms of a GPU
+
+
+def derived_seed(seed: int, *purpose: object) -> int:
+    """A seed of 62 bits for one purpose, from the trial's."""
+    digest = hashlib.sha256(repr((seed, *purpose)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 2
+
+
+def state_seed(seed: int) -> int:
+    """The seed of the parameters that the harness loads, from the trial's."""
+    return derived_seed(seed, "state")
+
+
+@dataclass(frozen=True)
+class Examiner:
+    """Compares what a subject computes with what its workload says is right.
+
+    Attributes:
+        params: the validated params of the trial.
+        tolerance: largest relative error of a block; None: derived, see measurement.md.
+        max_flops: above this many operations the reference answers for sampled rows; None: by device.
+        seed: the trial's.
+    """
+
+    workload: Workload
+    params: Any
+    subject: Subject
+    tolerance: float | None
+    max_flops: float | None
+    seed: int
+
+    def inputs(self, *purpose: object) -> Tensors:
+        """Inputs for one purpose: the same every time, other than those for any other purpose."""
+        with own_settings():
+            drawn = self.workload.inputs(self.subject.config, self.subject.form, derived_seed(self.seed, *purpose))
+        return tuple(tensor.requires_grad_() for tensor in drawn) if self.subject.backward else tuple(drawn)
+
+    def examine(self, purpose: str, *, into: Tensors | None = None, share: float = 1.0) -> Verdict:
+        """Call the subject on inputs drawn for `purpose` and judge the answer.
+
+        Args:
+            purpose: names the inputs; each purpose has its own.
+            into: tensors that were used before; the fresh inputs are written into them, behind the back of anything
+                that remembers answers by the identity, the address or the version of a tensor.
+            share: of the reference's limit of operations; beyond it rows are sampled.
+
+        Raises:
+            EndedError: the subject raised, returned something of the wrong shape, or changed its inputs; or the
+                harness itself ran out of memory, on the device, on the host, and for a sample of rows too.
+        """
+        shortage = ""
+        for on_host, max_flops in self._places(share):
+            try:
+                with own_settings():
+                    return self._examine(purpose, into, on_host, max_flops)
+            except EndedError:
+                raise
+            except ShapeError as error:
+                raise EndedError(Outcome.FAILED, "InvalidResult", str(error)) from None
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                shortage = in_brief(error)
+            release(self.subject.config.device)
+        raise EndedError(
+            Outcome.FAILED,
+            "ReferenceOutOfMemory",
+            f"the harness, not the implementation, ran out of memory: {shortage}; lower verify.max_reference_flops",
+        )
+
+    def _places(self, share: float) -> Iterator[tuple[bool, float]]:
+        """Where to compute the reference and how much of it: (on the host, max_flops), in the order to be tried."""
+        kind = self.subject.config.device.type
+        most = self.max_flops or MAX_REFERENCE_FLOPS[kind]
+        yield kind == "cpu", share * most
+        host = share * min(most, MAX_REFERENCE_FLOPS["cpu"])
+        if kind != "cpu":
+            yield True, host
+        yield True, host / 64
+
+    def _examine(self, purpose: str, into: Tensors | None, on_host: bool, max_flops: float) -> Verdict:
+        problem = self._problem(purpose, max_flops)
+        inputs = problem.inputs if into is None else into
+        actual, problem = self._answer(inputs, problem)
+        self.unchanged(inputs, purpose)
+        if on_host:
+            problem = _to_host(problem)
+        expected = as_expected(self.workload.reference(problem))
+        return self._judge(actual, expected, problem)
+
+    def _problem(self, purpose: str, max_flops: float) -> Problem:
+        import torch
+
+        subject, inputs = self.subject, self.inputs(purpose)
+        state: Mapping[str, torch.Tensor] = {}
+        if self.workload.state is not None:
+            state = self.workload.state(subject.config, subject.form, state_seed(self.seed))
+        seed = derived_seed(self.seed, purpose, "rows")
+        return Problem(subject.config, subject.form, inputs, state, torch.float64, max_flops, seed)
+
+    def _answer(self, inputs: Tensors, problem: Problem) -> tuple[dict[str, torch.Tensor], Problem]:
+        """The subject's outputs by name, copied on the current stream as soon as the call returns, and its problem."""
+        if inputs is not problem.inputs:
+            _refill(inputs, problem.inputs)
+        out = self.subject.output(inputs)
+        actual = {"output": out.detach().clone()}
+        if self.subject.backward:
+            upstream = self._upstream(problem, out)
+            grads = self.subject.gradients(out, inputs, upstream)
+            actual |= {name: grad.detach().clone() for name, grad in grads.items()}
+            problem = replace(problem, upstream=upstream)
+        return actual, replace(problem, inputs=tuple(tensor.detach() for tensor in problem.inputs))
+
+    def _upstream(self, problem: Problem, out: torch.Tensor) -> torch.Tensor:
+        if self.workload.upstream is not None:
+            return self.workload.upstream(problem, tuple(out.shape))
+        return random_like(out, problem.seed)
+
+    def unchanged(self, inputs: Tensors, *purpose: object) -> None:
+        """That inputs drawn for `purpose` still are what was drawn.
+
+        Raises:
+            EndedError: mismatch, naming the input that a call changed.
+        """
+        import torch
+
+        fresh = self.inputs(*purpose)
+        for number, (given, drawn) in enumerate(zip(inputs, fresh, strict=True)):
+            if not torch.equal(given.detach(), drawn.detach()):
+                names = self.subject.input_names
+                name = names[number] if number < len(names) else str(number)
+                raise EndedError(Outcome.MISMATCH, "InputsChanged", f"the call changed its input {name}")
+
+    def _judge(self, actual: Mapping[str, torch.Tensor], expected: Mapping[str, Expected], problem: Problem) -> Verdict:
+        missing = sorted(set(expected) - set(actual))
+        if missing:
+            raise ValueError(f"the reference answers for {', '.join(missing)}; there is only {', '.join(actual)}")
+        precision = self.workload.precision(self.params)
+        budget = Budget.of(self.tolerance or FLOORS[precision])
+        verdict, differences = compare(actual, expected, budget)
+        if verdict.ok or self.tolerance or any(one.fault for one in differences.values()) or verdict.error > HOPELESS:
+            return verdict
+        return judge(differences, budget.widened(self._yardstick(actual, expected, problem, precision)))
+
+    def _yardstick(
+        self,
+        actual: Mapping[str, torch.Tensor],
+        expected: Mapping[str, Expected],
+        problem: Problem,
+        precision: str,
+    ) -> dict[str, Difference]:
+        """What a straightforward implementation in the trial's own dtype gets wrong, on the same rows."""
+        dtype = self.subject.config.__dict__.get("dtype", problem.inputs[0].dtype)
+        with own_settings(precision):
+            plain = as_expected(self.workload.reference(replace(problem, dtype=dtype)))
+        return {
+            name: yardstick_difference(name, actual[name], answer, plain[name].values)
+            for name, answer in expected.items()
+        }
+
+
+def as_expected(answer: Any) -> dict[str, Expected]:
+    """Whatever a workload's reference may answer, as rows by output name."""
+    import torch
+
+    if isinstance(answer, Mapping):
+        return {name: as_expected(value)["output"] for name, value in answer.items()}
+    if isinstance(answer, torch.Tensor):
+        rows = answer.reshape(-1, answer.shape[-1]) if answer.ndim else answer.reshape(1, 1)
+        return {"output": WholeAnswer(rows, shape=tuple(answer.shape))}
+    return {"output": answer}
+
+
+def random_like(tensor: torch.Tensor, seed: int) -> torch.Tensor:
+    """Normal random with unit variance, of the same shape, dtype and device."""
+    import torch
+
+    generator = torch.Generator(tensor.device).manual_seed(seed)
+    return torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype, device=tensor.device)
+
+
+@contextmanager
+def own_settings(precision: str = "ieee") -> Iterator[None]:
+    """Torch's global settings as the harness needs them, whatever an implementation left behind; its own come back."""
+    import torch
+
+    dtype, grad = torch.get_default_dtype(), torch.is_grad_enabled()
+    matmul = _matmul_precision()
+    torch.set_default_dtype(torch.float32)
+    _set_matmul_precision("high" if precision == "tf32" else "highest")
+    try:
+        with torch.enable_grad():
+            yield
+    finally:
+        torch.set_default_dtype(dtype)
+        torch.set_grad_enabled(grad)
+        _set_matmul_precision(matmul)
+
+
+def _matmul_precision() -> str:
+    import torch
+
+    try:
+        return torch.get_float32_matmul_precision()
+    except RuntimeError:  # torch refuses to tell when old and new settings were mixed
+        return "highest"
+
+
+def _set_matmul_precision(precision: str) -> None:
+    import torch
+
+    with suppress(RuntimeError):
+        torch.set_float32_matmul_precision(precision)
+
+
+def _refill(old: Tensors, fresh: Tensors) -> None:
+    """Write fresh inputs into used tensors, on CUDA behind a spinning kernel.
+
+    `.data` does not count as a new version of the tensor. Work that an implementation pushes to a stream of its own
+    without waiting for the current one starts before the inputs are there.
+    """
+    import torch
+
+    if old[0].device.type == "cuda":
+        torch.cuda._sleep(SPIN_CYCLES)  # type: ignore[no-untyped-call]
+    for used, drawn in zip(old, fresh, strict=True):
+        used.data.copy_(drawn.data)
+
+
+def _to_host(problem: Problem) -> Problem:
+    if problem.config.device.type == "cpu":
+        return problem
+    params = {name: value for name, value in problem.config.__dict__.items() if name not in ("device", "options")}
+    return replace(
+        problem,
+        config=Config(params, "cpu", problem.config.options),
+        inputs=tuple(tensor.cpu() for tensor in problem.inputs),
+        state={name: tensor.cpu() for name, tensor in problem.state.items()},
+        upstream=None if problem.upstream is None else problem.upstream.cpu(),
+    )

@@ -1,0 +1,321 @@
+"""How far an output is from the right answer: by block, by row, in float64, and never hidden in one norm.
+
+The error of an output is the largest, over blocks, of the relative Frobenius error; a row (a vector along the last
+dimension) has a looser budget of its own, so that one wrong row cannot drown in a block of many.
+
+A block or row whose reference is next to nothing (a gradient that cancels) is measured against a small share of what is
+typical of the whole output, since relative to itself it would be all rounding error.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.workload import Expected
+
+if TYPE_CHECKING:
+    import torch
+
+Fetch = Callable[[int, int], "torch.Tensor"]
+
+FLOORS = {"float64": 1e-12, "float32": 1e-5, "tf32": 1e-3, "float16": 3e-3, "bfloat16": 1e-2}
+YARDSTICK_FACTOR = 2.0  # flash-attention's tests allow twice the error of a plain implementation in the same dtype
+ROW_SLACK = 100.0  # a single row may be off by this many times a block's budget ...
+ROW_CAP = 0.5  # ... but a row that is simply wrong (error about 1) never passes
+BLOCK_SHARE = 0.01  # the least that a block's error is measured against, as a share of the typical norm
+ROW_SHARE = 0.02
+NOTHING = 1e-12  # root mean square below which a float64 result is the rounding of 0
+CHUNK = 2**22  # elements compared at a time: bounds the comparison's own memory to some 100 MB
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The largest relative error allowed of a block, and of a row."""
+
+    block: float
+    row: float
+
+    @classmethod
+    def of(cls, tolerance: float) -> Budget:
+        """A block's tolerance, and what follows from it for a row."""
+        return cls(tolerance, min(ROW_CAP, ROW_SLACK * tolerance))
+
+    def widened(self, yardstick: Mapping[str, Difference]) -> Budget:
+        """At least twice the error of a straightforward implementation in the trial's own dtype."""
+        block = max((one.block_error for one in yardstick.values()), default=0.0)
+        row = max((one.row_error for one in yardstick.values()), default=0.0)
+        if not math.isfinite(block + row):
+            return self  # a yardstick that overflows excuses nothing
+        factor = YARDSTICK_FACTOR
+        return Budget(max(self.block, factor * block), max(self.row, min(ROW_CAP, factor * row)))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One output against its reference.
+
+    Attributes:
+        block_error: largest relative Frobenius error of a block; `block_place` says where.
+        row_error: largest relative error of a row; `row_place` says where.
+        fault: what rules the output out whatever the error: a value that is not finite, or not 0 where 0 is due.
+    """
+
+    block_error: float
+    block_place: str
+    row_error: float
+    row_place: str
+    fault: str = ""
+
+    def complaint(self, budget: Budget) -> str:
+        """Why this output fails the budget; empty when it passes."""
+        if self.fault:
+            return self.fault
+        if not self.block_error <= budget.block:
+            return f"{self.block_place}: relative error {self.block_error:.1e}, allowed {budget.block:.0e}"
+        if not self.row_error <= budget.row:
+            return f"{self.row_place}: relative error {self.row_error:.1e} of this row, allowed {budget.row:.0e}"
+        return ""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether outputs agree with their reference: largest block error, what was allowed, and what is wrong."""
+
+    error: float
+    budget: Budget
+    complaints: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """No output has anything wrong with it."""
+        return not self.complaints
+
+    def __str__(self) -> str:
+        return "; ".join(self.complaints) or f"relative error {self.error:.1e}, allowed {self.budget.block:.0e}"
+
+
+def compare(
+    actual: Mapping[str, torch.Tensor], expected: Mapping[str, Expected], budget: Budget
+) -> tuple[Verdict, dict[str, Difference]]:
+    """Every expected output against the actual one of its name.
+
+    Raises:
+        ShapeError: an output has another shape than its reference.
+    """
+    differences = {name: difference(name, actual[name], answer) for name, answer in expected.items()}
+    return judge(differences, budget), differences
+
+
+def judge(differences: Mapping[str, Difference], budget: Budget) -> Verdict:
+    """The verdict on differences that were already worked out."""
+    complaints = tuple(complaint for one in differences.values() if (complaint := one.complaint(budget)))
+    error = max((one.block_error for one in differences.values()), default=0.0)
+    return Verdict(error, budget, complaints)
+
+
+@dataclass(frozen=True)
+class WholeAnswer(Expected):
+    """All rows of an output whose shape is known."""
+
+    shape: tuple[int, ...] = ()
+
+
+class ShapeError(Exception):
+    """An output of the wrong shape."""
+
+
+def difference(name: str, actual: torch.Tensor, expected: Expected) -> Difference:
+    """One output, of any strides, against its reference; computed where the reference lives, in chunks."""
+    _check_shape(name, actual, expected)
+    fault = _fault(name, actual, expected)
+    if fault:
+        return Difference(math.inf, name, math.inf, name, fault)
+    return _difference(_Places(name, actual, expected), _fetcher(actual, expected))
+
+
+def yardstick_difference(name: str, actual: torch.Tensor, expected: Expected, values: torch.Tensor) -> Difference:
+    """What another answer for the same rows, `values`, would get in the place of `actual`."""
+    return _difference(_Places(name, actual, expected), lambda start, stop: values[start:stop])
+
+
+def _difference(place: _Places, fetch: Fetch) -> Difference:
+    squares, norms = _row_sums(place.expected, fetch)
+    block_error, worst_block = _largest(*_by_block(squares, norms, place.blocks), share=BLOCK_SHARE)
+    row_error, worst_row = _largest(squares, norms, _ones(norms), share=ROW_SHARE)
+    return Difference(block_error, place.of_block(worst_block), row_error, place.of_row(worst_row))
+
+
+def _check_shape(name: str, actual: torch.Tensor, expected: Expected) -> None:
+    shape, leading = tuple(actual.shape), tuple(actual.shape[:-1])
+    if isinstance(expected, WholeAnswer) and shape != expected.shape:
+        raise ShapeError(f"{name} has shape {shape}, expected {expected.shape}")
+    rows, width = expected.values.shape
+    if (shape[-1] if shape else 1) != width:
+        raise ShapeError(f"{name} has shape {shape}, expected rows of width {width}")
+    if expected.index is None:
+        fits = math.prod(leading) == rows
+    else:
+        fits = len(expected.index) == len(leading) and all(
+            int(index.max()) < size for index, size in zip(expected.index, leading, strict=True) if index.numel()
+        )
+    if not fits:
+        raise ShapeError(f"{name} has shape {shape}, which does not hold the {rows} rows of the reference")
+
+
+def _fault(name: str, actual: torch.Tensor, expected: Expected) -> str:
+    """Anything not finite anywhere, or not exactly 0 where 0 is due, in words."""
+    import torch
+
+    zeros = None
+    if expected.zeros is not None:
+        zeros = expected.zeros.expand(actual.shape[:-1]).reshape(-1).to(actual.device)
+    for start, rows in _all_rows(actual):
+        finite = torch.isfinite(rows).all(-1)
+        if not bool(finite.all()):
+            first = _first_place(name, actual, start, ~finite)
+            return f"{first}: not finite (NaN or infinity)"
+        if zeros is not None and bool((wrong := (rows != 0).any(-1) & zeros[start : start + len(rows)]).any()):
+            return f"{_first_place(name, actual, start, wrong)}: must be exactly 0"
+    return ""
+
+
+def _first_place(name: str, actual: torch.Tensor, start: int, wrong: torch.Tensor) -> str:
+    import torch
+
+    row, leading = torch.tensor(start + int(wrong.nonzero()[0, 0])), actual.shape[:-1]
+    return _spelled(name, [str(int(i)) for i in torch.unravel_index(row, leading)] if leading else [])
+
+
+def _row_sums(expected: Expected, fetch: Fetch) -> tuple[torch.Tensor, torch.Tensor]:
+    """Per row of the reference: mean square of the difference, and of the reference; float64."""
+    import torch
+
+    rows, width = expected.values.shape
+    squares = torch.zeros(rows, dtype=torch.float64, device=expected.values.device)
+    norms = torch.zeros_like(squares)
+    for start, stop in _chunks(rows, width):
+        right = expected.values[start:stop].to(torch.float64)
+        norms[start:stop] = right.square().mean(-1)
+        squares[start:stop] = (fetch(start, stop).to(right) - right).square_().mean(-1)
+    return squares, norms
+
+
+def _by_block(
+    squares: torch.Tensor, norms: torch.Tensor, blocks: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The sums of each block, and how many rows it has."""
+    count = int(blocks.max()) + 1 if blocks.numel() else 0
+    sums = squares.new_zeros(3, count)
+    for row, values in zip(sums, (squares, norms, _ones(norms)), strict=True):
+        row.index_add_(0, blocks, values)
+    return sums[0], sums[1], sums[2]
+
+
+def _largest(squares: torch.Tensor, norms: torch.Tensor, rows: torch.Tensor, share: float) -> tuple[float, int]:
+    """The largest relative error and where; tiny norms are measured against `share` of the typical one."""
+    if not norms.numel():
+        return 0.0, 0
+    present = rows[norms > 0].sum()
+    typical = norms.sum() / present.clamp(min=1)
+    if float(typical) <= NOTHING**2:
+        typical = typical.new_ones(())
+    least = share**2 * typical * rows.clamp(min=1)
+    errors = (squares / norms.maximum(least)).sqrt()
+    worst = int(errors.nan_to_num(math.inf).argmax())
+    return float(errors[worst]), worst
+
+
+class _Places:
+    """Names the rows and blocks of a reference by their index in the output."""
+
+    def __init__(self, name: str, actual: torch.Tensor, expected: Expected) -> None:
+        self._name = name
+        self._leading = actual.shape[:-1]
+        self.expected = expected
+        self.blocks = self._blocks()
+
+    def _blocks(self) -> torch.Tensor:
+        """(rows,) int64: the block of each row, numbered from 0 without gaps."""
+        import torch
+
+        values, block = self.expected.values, self.expected.block
+        if block is not None:
+            return _renumbered(block.to(values.device))
+        number = torch.zeros(len(values), dtype=torch.int64, device=values.device)
+        for index, size in list(zip(self._index(), self._leading, strict=True))[:-1]:
+            number = number * size + index
+        return _renumbered(number)
+
+    def of_row(self, row: int) -> str:
+        """The row by its index in the output."""
+        return _spelled(self._name, [str(int(index[row])) for index in self._index() if index.numel()])
+
+    def of_block(self, number: int) -> str:
+        """The block by the range it spans in each dimension."""
+        rows = (self.blocks == number).nonzero()[:, 0]
+        if not rows.numel():
+            return self._name
+        spans = [(int(index[rows].min()), int(index[rows].max())) for index in self._index()]
+        return _spelled(self._name, [str(low) if low == high else f"{low}..{high}" for low, high in spans])
+
+    def _index(self) -> tuple[torch.Tensor, ...]:
+        import torch
+
+        device = self.expected.values.device
+        if self.expected.index is not None:
+            return tuple(index.to(device) for index in self.expected.index)
+        rows = torch.arange(len(self.expected.values), device=device)
+        return tuple(torch.unravel_index(rows, self._leading)) if self._leading else ()
+
+
+def _renumbered(blocks: torch.Tensor) -> torch.Tensor:
+    import torch
+
+    numbers: torch.Tensor = torch.unique(blocks, return_inverse=True)[1]
+    return numbers
+
+
+def _spelled(name: str, parts: list[str]) -> str:
+    return f"{name}[{', '.join(parts)}]" if parts else name
+
+
+def _fetcher(actual: torch.Tensor, expected: Expected) -> Fetch:
+    """(start, stop) -> those rows of the reference, taken from the actual output."""
+    if expected.index is None:
+        return _numbered(actual)
+    index = tuple(part.to(actual.device) for part in expected.index)
+    return lambda start, stop: actual[tuple(part[start:stop] for part in index)]
+
+
+def _numbered(actual: torch.Tensor) -> Fetch:
+    """(start, stop) -> those rows of a tensor of any strides, without copying the whole."""
+    import torch
+
+    width, leading = (actual.shape[-1] if actual.ndim else 1), actual.shape[:-1]
+    if actual.ndim < 2 or actual.is_contiguous():
+        flat = actual.reshape(-1, width)
+        return lambda start, stop: flat[start:stop]
+
+    def strided(start: int, stop: int) -> torch.Tensor:
+        rows: Any = torch.unravel_index(torch.arange(start, stop, device=actual.device), leading)
+        return actual[tuple(rows)]
+
+    return strided
+
+
+def _all_rows(actual: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
+    fetch, width = _numbered(actual), max(1, actual.shape[-1] if actual.ndim else 1)
+    for start, stop in _chunks(actual.numel() // width, width):
+        yield start, fetch(start, stop)
+
+
+def _chunks(rows: int, width: int) -> Iterator[tuple[int, int]]:
+    step = max(1, CHUNK // max(1, width))
+    return ((start, min(rows, start + step)) for start in range(0, rows, step))
+
+
+def _ones(like: torch.Tensor) -> torch.Tensor:
+    return like.new_ones(like.shape)
