@@ -12,8 +12,9 @@ from typing import Any
 from orchestrator import registry
 from orchestrator.record import Outcome
 from orchestrator.report.text import printable, shown
-from orchestrator.results import Results
-from orchestrator.rows import Row, rows
+from orchestrator.results import Results, SweepMeta
+from orchestrator.rows import Row, value_of
+from orchestrator.trial import Trial
 from orchestrator.workload import Workload
 
 NOT_RUN = "not run"
@@ -39,10 +40,10 @@ class Layout:
     @classmethod
     def of(cls, results: Results) -> Layout:
         """The layout of a sweep's results; imports no torch."""
-        found = rows(results)
-        workload = _workload(results)
+        found = results.rows
+        workload = known_workload(results.meta)
         lines = (_device_line(results, found), *(printable(line) for line in _header(workload, results)))
-        return cls(results, _title(results.meta.sweep_id), lines, _columns(workload, results, found), found)
+        return cls(results, _title(results.meta.sweep_id), lines, column_headings(workload, results.meta), found)
 
     @property
     def sweep_id(self) -> str:
@@ -126,12 +127,22 @@ def _device_line(results: Results, found: Sequence[Row]) -> str:
     return f"{device}, Dtype: {', '.join(dtypes)}" if dtypes else device
 
 
-def _workload(results: Results) -> Workload | None:
+def known_workload(meta: SweepMeta) -> Workload | None:
     """The sweep's workload, or None: results can be shown where the file that defined them is not."""
     try:
-        return registry.workload(results.meta.spec.workload, results.meta.base_dir)
+        return registry.workload(meta.spec.workload, meta.base_dir)
     except Exception:  # noqa: BLE001 - a user's file may raise anything at all when it is imported
         return None
+
+
+def column_headings(workload: Workload | None, meta: SweepMeta) -> dict[str, str]:
+    """Axis -> heading: the workload's columns, then the axes that vary beyond them (every axis without a workload)."""
+    columns = dict(workload.columns) if workload is not None else {}
+    beyond = [name for name in meta.spec.axes if name not in columns]
+    columns |= {
+        name: name.replace("_", " ").title() for name in beyond if workload is None or _varies(name, meta.planned)
+    }
+    return {name: printable(heading) for name, heading in columns.items()}
 
 
 def _header(workload: Workload | None, results: Results) -> Sequence[str]:
@@ -141,15 +152,8 @@ def _header(workload: Workload | None, results: Results) -> Sequence[str]:
     return [f"{name}: {shown(value)}" for name, value in constants.items() if name != "dtype"]
 
 
-def _columns(workload: Workload | None, results: Results, found: Sequence[Row]) -> dict[str, str]:
-    columns = dict(workload.columns) if workload is not None else {}
-    beyond = [name for name in results.meta.spec.axes if name not in columns]
-    columns |= {name: name.replace("_", " ").title() for name in beyond if workload is None or _varies(name, found)}
-    return {name: printable(heading) for name, heading in columns.items()}
-
-
-def _varies(name: str, found: Sequence[Row]) -> bool:
-    return len({shown(row.value(name)) for row in found}) > 1
+def _varies(name: str, planned: Sequence[Trial]) -> bool:
+    return len({shown(value_of(trial, name)) for trial in planned}) > 1
 
 
 def cells(layout: Layout, row: Row) -> list[Any]:

@@ -81,6 +81,12 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if minutes else f"{hours} h"
 
 
+def roughly(seconds: float) -> str:
+    """A duration with no more digits than a forecast deserves: to 5 s, from a minute to 10 s, from ten to a minute."""
+    step = 5 if seconds < 60 else 10 if seconds < 600 else 60
+    return duration(max(step, step * round(seconds / step)))
+
+
 def counted(count: int, noun: str) -> str:
     """`1 trial`, `2 trials`."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.report.text import duration, interval, latex, markdown, number, one_line, printable
+from orchestrator.report.text import duration, interval, latex, markdown, number, one_line, printable, roughly
 
 
 @pytest.mark.parametrize(
@@ -76,3 +76,11 @@ def test_a_latex_cell_has_no_bare_special(text: str) -> None:
     for escape in (r"\&", r"\%", r"\$", r"\#", r"\_", r"\{", r"\}"):
         plain = plain.replace(escape, "")
     assert not set(plain) & set("&%$#_{}~^\\<>|")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(1.2, "5 s"), (133, "2 min 10 s"), (665, "11 min"), (7000, "1 h 57 min")]
+)
+def test_a_forecast_claims_no_more_than_it_knows(seconds: float, text: str) -> None:
+    """Fewer digits the further away."""
+    assert roughly(seconds) == text

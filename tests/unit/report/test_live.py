@@ -1,0 +1,217 @@
+"""Progress counts what happened, foretells from what was measured, and leaves the terminal as it was."""
+
+from __future__ import annotations
+
+import io
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from orchestrator.executors.base import Finished, PhaseChanged, SlotReady, Started
+from orchestrator.record import Outcome, Phase
+from orchestrator.report.eta import Estimator
+from orchestrator.report.live import LiveProgress, PlainProgress, progress_for
+from orchestrator.report.panel import panel
+from orchestrator.report.tally import Tally
+from orchestrator.results import SweepMeta
+from orchestrator.spec import MeasureSpec, VerifySpec
+from orchestrator.trial import Attempt, Resources, Trial
+from tests.unit.report import made
+
+AXES: dict[str, list[Any]] = {"batch": [1, 2, 4, 8], "seq_len": [1024], "heads": [8]}
+
+
+class Clock:
+    """Seconds that pass when told to."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        """The time."""
+        return self.now
+
+
+def meta(names: tuple[str, ...] = ("standard", "improved")) -> SweepMeta:
+    return made.results(made.trials(names, AXES, dtype="float32"), [], axes=AXES).meta
+
+
+def attempt(trial: Trial, number: int = 1) -> Attempt:
+    protocol = MeasureSpec().for_device("cpu")
+    return Attempt(
+        sweep_id=made.SWEEP_ID, trial=trial, workload="toy", base_dir=".", device="cpu", seed=0,
+        protocol=protocol, verify=VerifySpec(), resources=Resources(), attempt=number,
+    )  # fmt: skip
+
+
+def run(tally: Any, clock: Clock, trial: Trial, seconds: float, outcome: Outcome = Outcome.OK, number: int = 1) -> None:
+    """One attempt on slot 0."""
+    made_record = made.ok(trial, attempt=number) if outcome is Outcome.OK else made.bad(trial, outcome, attempt=number)
+    tally.event(Started(attempt(trial, number), 0))
+    clock.now += seconds
+    tally.event(Finished(attempt(trial, number), made_record))
+
+
+@given(st.floats(0.1, 5), st.floats(0, 2), st.lists(st.integers(1, 100), min_size=3, max_size=10, unique=True))
+def test_an_estimate_recovers_a_fixed_cost_and_a_cost_per_work(fixed: float, slope: float, works: list[int]) -> None:
+    """Attempts on a line are foretold on that line, in sum as one by one."""
+    trials = made.trials(["standard"], {"batch": works})
+    estimator = Estimator(lambda trial: float(trial.params["batch"]))
+    for trial in trials:
+        estimator.learn(trial, fixed + slope * trial.params["batch"])
+    ahead = made.trials(["standard"], {"batch": [200, 300]})
+    for trial in ahead:
+        estimator.expect(trial)
+    assert estimator.foretell(ahead[0]) == pytest.approx(fixed + 200 * slope, rel=1e-3)
+    assert estimator.ahead() == pytest.approx(2 * fixed + 500 * slope, rel=1e-3)
+
+
+def test_time_left_weighs_work_and_not_counts() -> None:
+    """Three small shapes took a second each per unit of work; the large one left counts by its size."""
+    clock, tally = Clock(), Tally()
+    tally = Tally(clock)
+    sweep = meta(("standard",))
+    tally.start(sweep, ())
+    tally._estimator = Estimator(lambda trial: float(trial.params["batch"]))
+    for trial in sweep.planned:
+        tally._estimator.expect(trial)
+    assert tally.left_s() is None
+    for trial in sweep.planned[:3]:
+        run(tally, clock, trial, trial.params["batch"])
+    assert tally.left_s() == pytest.approx(8.0)
+
+
+def test_two_slots_share_what_is_left_but_not_one_attempt() -> None:
+    """The last attempt takes as long as it takes, however many slots are idle."""
+    clock = Clock()
+    tally = Tally(clock)
+    sweep = meta(("standard",))
+    tally.start(sweep, ())
+    tally.event(SlotReady(0))
+    tally.event(SlotReady(1))
+    for trial in sweep.planned[:3]:
+        run(tally, clock, trial, 10.0)
+    tally.event(Started(attempt(sweep.planned[3]), 1))
+    assert tally.left_s() == pytest.approx(10.0)
+    clock.now += 4
+    assert tally.left_s() == pytest.approx(6.0)
+
+
+def test_a_retry_takes_the_place_of_the_attempt_before_it() -> None:
+    """A round that crashed and then went well is one round, and ok."""
+    clock = Clock()
+    tally = Tally(clock)
+    sweep = meta()
+    tally.start(sweep, ())
+    run(tally, clock, sweep.planned[0], 1.0, Outcome.CRASHED)
+    run(tally, clock, sweep.planned[0], 1.0, number=2)
+    assert (len(tally.done), dict(tally.outcomes)) == (1, {"ok": 1})
+
+
+def test_a_resumed_sweep_counts_and_learns_from_its_journal() -> None:
+    """What finished before is done, and its durations tell how long the rest takes."""
+    sweep = meta()
+    tally = Tally(Clock())
+    tally.start(sweep, [made.ok(trial) for trial in sweep.planned[:3]])
+    assert (tally.total, len(tally.done)) == (8, 3)
+    assert tally.left_s() == pytest.approx(5 * 730.0)  # each record says that it took 12 min 10 s
+
+
+def test_plain_progress_writes_one_line_per_attempt() -> None:
+    """Outcome, trial, reason; control characters of an error do not reach the terminal."""
+    clock, stream = Clock(), io.StringIO()
+    progress = PlainProgress(stream, tally=Tally(clock))
+    sweep = meta()
+    progress.start(sweep, ())
+    run(progress, clock, sweep.planned[0], 1.0)
+    evil = made.bad(sweep.planned[1], Outcome.FAILED, "ValueError", "red\x1b[31m")
+    progress.event(Finished(attempt(sweep.planned[1]), evil))
+    progress.stop()
+    lines = [line[9:] for line in stream.getvalue().splitlines()]
+    assert lines == [
+        f"full ({made.SWEEP_ID}): 8 attempts",
+        "[1/8] ✓ 1.00 ms  standard batch=1 seq_len=1024 heads=8",
+        r"[2/8] ✗ failed  standard batch=2 seq_len=1024 heads=8: red\x1b[31m",
+        "[2/8] in 1 s: 1 ok, 1 failed",
+    ]
+
+
+def test_quiet_progress_speaks_of_failures_and_once_a_minute() -> None:
+    """Fifty-nine seconds of success are silent."""
+    clock, stream = Clock(), io.StringIO()
+    progress = PlainProgress(stream, quiet=True, tally=Tally(clock))
+    sweep = meta()
+    progress.start(sweep, ())
+    run(progress, clock, sweep.planned[0], 59.0)
+    said = len(stream.getvalue().splitlines())
+    run(progress, clock, sweep.planned[1], 2.0)
+    run(progress, clock, sweep.planned[2], 1.0, Outcome.OOM)
+    assert said == 1
+    assert len(stream.getvalue().splitlines()) == 3
+
+
+def test_a_pipe_gets_plain_lines(tmp_path: Path) -> None:
+    """Where stderr is no terminal nothing moves the cursor."""
+    with (tmp_path / "log").open("w") as stream:
+        assert isinstance(progress_for(stream=stream), PlainProgress)
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_a_frame_fits_its_terminal(width: int) -> None:
+    """Slots, phases, failures and counts in lines no wider than the terminal, and not more than fit."""
+    clock = Clock()
+    tally = Tally(clock)
+    sweep = meta()
+    tally.start(sweep, ())
+    for slot in range(40):
+        tally.event(SlotReady(slot))
+    run(tally, clock, sweep.planned[0], 3.0, Outcome.OOM)
+    tally.event(Started(attempt(sweep.planned[1]), 1))
+    tally.event(PhaseChanged(attempt(sweep.planned[1]), Phase.MEASURE, 1))
+    console = Console(width=width, height=24, file=io.StringIO(), force_terminal=True, color_system=None)
+    with console.capture() as capture:
+        console.print(panel("full", tally, {}, width, 24))
+    lines = capture.get().splitlines()
+    assert len(lines) <= 22
+    assert all(len(line) <= width for line in lines)
+    assert "1/8" in lines[0]
+    assert any("measure" in line for line in lines)
+    assert any("✗ oom" in line for line in lines[2:])
+
+
+def test_the_display_gives_the_terminal_back() -> None:
+    """The cursor that was hidden is shown again, also when stop is called twice."""
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=True, width=80, height=24, legacy_windows=False)
+    progress = LiveProgress(console)
+    sweep = meta()
+    progress.start(sweep, ())
+    progress.event(Started(attempt(sweep.planned[0]), 0))
+    progress.note("a note")
+    progress.stop()
+    progress.stop()
+    text = stream.getvalue()
+    assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")
+    assert "a note" in text
+
+
+def test_a_second_of_display_costs_less_than_a_hundredth_of_a_core() -> None:
+    """Frames with sixteen slots of a sweep of 1,000 trials, in processor time."""
+    axes = {"batch": list(range(1, 501)), "seq_len": [1024], "heads": [8]}
+    sweep = made.results(made.trials(["standard", "improved"], axes), [], axes=axes).meta
+    tally = Tally()
+    tally.start(sweep, ())
+    for slot, trial in enumerate(sweep.planned[:16]):
+        tally.event(SlotReady(slot))
+        tally.event(Started(attempt(trial), slot))
+    console = Console(file=io.StringIO(), force_terminal=True, width=200, height=50)
+    console.print(panel("full", tally, {}, 200, 50))
+    begun = time.process_time()
+    for _ in range(20):
+        console.print(panel("full", tally, {}, 200, 50))
+    assert (time.process_time() - begun) / 20 < 0.01
