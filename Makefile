@@ -1,0 +1,57 @@
+# Two commands are all that a fresh machine needs: `make sweep` and `make test`. Both rest on `make setup`.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+SOURCES := orchestrator implementations
+PORT ?= 5000
+
+.PHONY: sweep test setup ui check lint types imports format constraints clean help
+
+help:  ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+
+sweep: setup  ## run sweeps/quick.yaml on what is here (a GPU, else the CPU) and print the table
+	@$(BIN)/python -m orchestrator sweeps/quick.yaml
+
+test: setup  ## run the tests
+	@$(BIN)/python -m pytest
+
+setup: $(READY)  ## install everything into .venv, pinned by constraints.txt; nothing to do the second time
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.12 " + "setup")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing into .venv (once; a few minutes)" >&2
+	@$(BIN)/python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; print("\n".join(p["dependencies"] + p["optional-dependencies"]["dev"]))' > .venv/requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --requirement .venv/requirements.txt
+	@touch $@
+
+ui: setup  ## open the MLflow UI on 127.0.0.1 (PORT=5000)
+	@mkdir -p mlruns/artifacts
+	@echo "http://127.0.0.1:$(PORT)" >&2
+	@MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow server --host 127.0.0.1 --port $(PORT) --workers 1 \
+		--backend-store-uri sqlite:///$(CURDIR)/mlruns/mlflow.db --artifacts-destination $(CURDIR)/mlruns/artifacts
+
+check: lint types imports test  ## what CI runs: lint, types, import rules, tests
+
+lint: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: setup
+	@$(BIN)/mypy
+
+imports: setup
+	@$(BIN)/lint-imports --no-logo
+
+format: setup  ## format the code
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+constraints: setup  ## write constraints.txt anew from what is installed
+	@sed -n '/^#/p' constraints.txt > .venv/constraints && $(BIN)/python -m pip freeze | sed 's/+cpu//' >> .venv/constraints
+	@mv .venv/constraints constraints.txt
+
+clean:  ## remove the virtual environment and caches; mlruns/ stays
+	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
