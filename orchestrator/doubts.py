@@ -12,6 +12,7 @@ from orchestrator.stats import Array, Summary, interval
 
 MAX_IQR = 0.02
 MAX_DRIFT = 0.01
+FEWEST_FOR_MODES = 40  # skewed series of fewer values fall into two clusters by chance
 
 
 def doubts(values: Sequence[float], summary: Summary, protocol: Protocol) -> tuple[str, ...]:
@@ -51,10 +52,10 @@ def two_modes(series: Array) -> tuple[float, float] | None:
     """The centres of two clusters with little between them, or None.
 
     The best split of the sorted values (least squares) must leave a tenth of them on either side, the centres at least
-    1 % and four pooled deviations apart, and the middle third between them less than half as full as if it were level.
+    1 % and four pooled deviations apart, and the middle third between them less than a third as full as were it level.
     """
     count = len(series)
-    if count < 20:
+    if count < FEWEST_FOR_MODES:
         return None
     ordered = np.sort(series)
     split = _best_split(ordered)
@@ -66,7 +67,7 @@ def two_modes(series: Array) -> tuple[float, float] | None:
         return None
     between = np.count_nonzero((ordered > centres[0] + gap / 3) & (ordered < centres[1] - gap / 3))
     level = np.count_nonzero((ordered >= centres[0]) & (ordered <= centres[1])) / 3
-    return centres if between < level / 2 else None
+    return centres if between < level / 3 else None
 
 
 def _best_split(ordered: Array) -> int:

@@ -20,6 +20,7 @@ Array = NDArray[np.float64]
 NORMAL_95 = 1.959964
 STUDENT_95 = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706)  # two-sided 95 % points for 1 to 5 degrees of freedom
 FEWEST_FOR_RANKS = 6  # fewer values have no two order statistics that hold the median 95 times in 100
+FEWEST_FOR_CORRELATION = 4
 RESAMPLES = 2000
 
 
@@ -88,24 +89,45 @@ def _student_interval(series: Array, effective: float) -> tuple[float, float]:
 
 
 def correlation_time(series: Array) -> float:
-    """How many repetitions are worth one independent one, as far as the median goes; at least 1.
+    """How many repetitions are worth one independent one, as far as the median goes; at least 1, at most all.
 
-    The integrated autocorrelation of the signs about the median, summed up to five times itself (Sokal 1997), with
-    Kendall's correction for the bias of short series.
+    The larger of two estimates: one that knows no model and needs many values, one that takes the series for a
+    first-order autoregression and serves few.
     """
+    count = len(series)
+    if count < FEWEST_FOR_CORRELATION or series.min() == series.max():
+        return 1.0
+    return min(max(_sign_correlation_time(series), _autoregressive_time(series), 1.0), float(count))
+
+
+def _sign_correlation_time(series: Array) -> float:
+    """Integrated autocorrelation of the signs about the median, summed up to five times itself (Sokal 1997)."""
     count = len(series)
     signs = np.sign(series - np.median(series))
     signs -= signs.mean()
     power = float(signs @ signs)
-    if count < 4 or power == 0.0:
+    if power == 0.0:
         return 1.0
     spectrum = np.abs(np.fft.rfft(signs, 2 * count)) ** 2
     rho = np.fft.irfft(spectrum)[1 : count // 2 + 1] / power
-    rho += (1 + 3 * rho) / count
-    times = 1 + 2 * np.cumsum(rho)
-    lags = np.arange(1, len(times) + 1)
-    enough = np.nonzero(lags >= 5 * times)[0]
-    return float(min(max(times[enough[0]] if len(enough) else times.max(), 1.0), count))
+    times = 1 + 2 * np.cumsum(rho + (1 + 3 * rho) / count)
+    enough = np.nonzero(np.arange(1, len(times) + 1) >= 5 * times)[0]
+    return float(times[enough[0]] if len(enough) else times.max())
+
+
+def _autoregressive_time(series: Array) -> float:
+    """The same for a Gaussian autoregression with the series' lag-1 rank correlation.
+
+    That correlation is corrected for Kendall's bias and raised by half its standard error: the rule that stops at a
+    tight interval picks the moments at which it is underestimated.
+    """
+    count = len(series)
+    ranks = np.argsort(np.argsort(series, kind="stable"), kind="stable") - (count - 1) / 2
+    rho = float(ranks[:-1] @ ranks[1:]) / float(ranks @ ranks)
+    rho += (1 + 3 * max(rho, 0.0)) / count + math.sqrt((1 - rho * rho) / count) / 2
+    lags = np.arange(1, min(count, 400))
+    signs = np.arcsin(np.clip(rho, 0.0, 0.99) ** lags) * 2 / np.pi
+    return 1 + 2 * float(np.sum((1 - lags / count) * signs))
 
 
 def pool(rounds: Sequence[Sequence[float]], seed: int = 0) -> Summary:
@@ -136,15 +158,18 @@ def resampled_medians(series: Sequence[Array], rng: np.random.Generator, size: i
     The median of a resample of n values is their quantile at a Beta((n + 1) / 2, (n + 1) / 2) level, so it is drawn
     directly, with n the count of independent values: a block bootstrap's spread without its cost.
     """
-    draws = np.stack([_median_draws(values, rng, size * len(series)).reshape(size, len(series)) for values in series])
     picks = rng.integers(len(series), size=(size, len(series)))
-    chosen = np.take_along_axis(draws, picks[None], axis=0)[0]
+    chosen = np.empty(picks.shape)
+    for which, values in enumerate(series):
+        mask = picks == which
+        chosen[mask] = _median_draws(values, rng, int(np.count_nonzero(mask)))
     return np.asarray(np.median(chosen, axis=1), dtype=np.float64)
 
 
 def _median_draws(values: Array, rng: np.random.Generator, size: int) -> Array:
     half = (len(values) / correlation_time(values) + 1) / 2
-    return np.asarray(np.quantile(values, rng.beta(half, half, size)), dtype=np.float64)
+    levels = np.linspace(0, 1, len(values))
+    return np.asarray(np.interp(rng.beta(half, half, size), levels, np.sort(values)), dtype=np.float64)
 
 
 def _widened(centre: float, draws: Array, rounds: int) -> tuple[float, float]:

@@ -1,0 +1,77 @@
+"""Doubts: a noisy row says why, a quiet one is left alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from orchestrator.doubts import doubts, drift, two_modes
+from orchestrator.spec import MeasureSpec
+from orchestrator.stats import Array, summarize
+
+PROTOCOL = MeasureSpec().for_device("cuda")
+
+
+def reasons(series: Array) -> str:
+    """The doubts about a series under the GPU's protocol, in one line."""
+    return "; ".join(doubts(list(series), summarize(list(series)), PROTOCOL))
+
+
+def test_a_quiet_series_raises_no_doubt() -> None:
+    """A spread of 0.3 % over 400 repetitions is what a good row looks like."""
+    assert reasons(1 + 0.003 * np.random.default_rng(0).standard_normal(400)) == ""
+
+
+def test_a_wide_interval_is_named_with_the_width_reached() -> None:
+    """Thirty repetitions at 5 % leave the interval wider than half a percent."""
+    assert "target_ci is 0.5 %" in reasons(1 + 0.05 * np.random.default_rng(0).standard_normal(30))
+
+
+def test_a_single_repetition_has_no_width_to_name() -> None:
+    """One value has no interval: that is a doubt, not a certainty."""
+    assert "target_ci" in reasons(np.array([1.0]))
+
+
+def test_a_wide_spread_is_a_doubt_even_when_the_median_is_well_known() -> None:
+    """Four thousand repetitions at 3 % have a tight median and a wide quartile range."""
+    found = reasons(1 + 0.03 * np.random.default_rng(0).standard_normal(4000))
+    assert "interquartile range" in found
+    assert "target_ci" not in found
+
+
+@pytest.mark.parametrize("way", [0.03, -0.03])
+def test_drift_is_found_in_either_direction(way: float) -> None:
+    """A series that moves by 3 % from start to end is flagged, with its sign."""
+    series = 1 + way * np.arange(300) / 300 + 0.002 * np.random.default_rng(0).standard_normal(300)
+    assert drift(series) == pytest.approx(way * 2 / 3, rel=0.1)
+    assert "drift" in reasons(series)
+
+
+def test_noise_alone_is_no_drift() -> None:
+    """White noise of 2 % passes for drift in fewer than 3 of 100 series."""
+    rng = np.random.default_rng(1)
+    assert sum(drift(1 + 0.02 * rng.standard_normal(60)) != 0 for _ in range(100)) < 3
+
+
+def test_two_modes_are_found_with_their_places() -> None:
+    """Three in ten repetitions at 1.03 instead of 1.00 are a second mode."""
+    rng = np.random.default_rng(0)
+    series = np.where(rng.random(200) < 0.7, 1.0, 1.03) + 0.003 * rng.standard_normal(200)
+    modes = two_modes(series)
+    assert modes is not None
+    assert modes == pytest.approx((1.0, 1.03), abs=0.002)
+    assert "two modes" in reasons(series)
+
+
+@pytest.mark.parametrize("kind", ["normal", "uniform", "exponential"])
+def test_one_mode_is_not_split_in_two(kind: str) -> None:
+    """Series with one mode, skewed ones included, are seldom taken for two."""
+    rng = np.random.default_rng(2)
+    table = {"normal": rng.normal(size=(100, 100)), "uniform": rng.uniform(size=(100, 100))}
+    table["exponential"] = rng.exponential(size=(100, 100))
+    assert sum(two_modes(2 + 0.05 * series) is not None for series in table[kind]) <= 3
+
+
+def test_modes_closer_than_a_percent_do_not_matter() -> None:
+    """Clock ticks half a percent apart are no doubt."""
+    assert two_modes(np.array([1.0, 1.005] * 50)) is None

@@ -1,0 +1,181 @@
+"""The protocol under a clock that makes its own time."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from orchestrator.clocks import FakeClock
+from orchestrator.measure import Measurement, measure
+from orchestrator.spec import MeasureSpec, Protocol
+
+GPU = MeasureSpec().for_device("cuda")
+CPU = MeasureSpec().for_device("cpu")
+
+
+def nothing() -> None:
+    """A call that does no work: the fake clock says how long it took."""
+
+
+def timed(duration: Callable[[int], float], protocol: Protocol = GPU, min_block_s: float = 0.002) -> Measurement:
+    """One measurement of calls that last what `duration` says, in seconds by call number."""
+    return measure([nothing], protocol, FakeClock(duration, min_block_s))
+
+
+def noise(seed: int, level: float, spread: float) -> Callable[[int], float]:
+    """Durations around a level, the same for the same seed."""
+    series = level * (1 + spread * np.random.default_rng(seed).standard_normal(20_000))
+    return lambda number: float(series[number % len(series)])
+
+
+def test_a_steady_call_is_measured_for_the_least_time_and_no_longer() -> None:
+    """A quiet 10 ms call needs min_time_s: 100 repetitions of one call each."""
+    found = timed(lambda _: 0.010)
+    assert found.summary.median == pytest.approx(10)
+    assert len(found.values_ms) == 100
+    assert found.iterations_per_repetition == 1
+    assert found.flags == ()
+
+
+def test_short_calls_are_timed_in_blocks() -> None:
+    """Calls of 10 us are timed 200 at a time, and reported per call."""
+    found = timed(lambda _: 0.000_010)
+    assert found.iterations_per_repetition == 200
+    assert found.summary.median == pytest.approx(0.010)
+
+
+def test_a_block_has_at_most_as_many_calls_as_the_clock_can_hold() -> None:
+    """However short the call, the launch queue bounds the block."""
+    clock = FakeClock(lambda _: 1e-5, min_block_s=0.002, max_calls=64)
+    assert measure([nothing], CPU, clock).iterations_per_repetition == 64
+
+
+def test_warm_up_waits_until_the_medians_settle() -> None:
+    """A call that speeds up for its first 400 runs is not timed before it has settled."""
+    found = timed(lambda number: 0.002 * (1 + max(0.0, 1 - number / 400)))
+    assert max(found.values_ms) == pytest.approx(2, rel=0.01)
+
+
+def test_a_warm_up_that_never_settles_is_capped_and_noted() -> None:
+    """A call that slows down for ever is measured all the same; the row says so."""
+    found = timed(lambda number: 0.002 * 1.01**number, GPU.model_copy(update={"max_time_s": 1.0}))
+    assert any("warm-up" in note for note in found.notes)
+    assert "noisy" in found.flags
+
+
+def test_a_slow_call_does_not_spend_its_budget_on_warm_up() -> None:
+    """With the first call made, a 1 s call warms up twice more and is timed for max_time_s."""
+    clock = FakeClock(lambda _: 1.0, min_block_s=0.002)
+    found = measure([nothing], CPU, clock, calls_made=1)
+    assert len(found.values_ms) == 3
+    assert clock.calls == 5
+
+
+def test_the_longest_time_always_wins() -> None:
+    """A noisy call is given up at max_time_s, flagged, and the width it reached is named."""
+    found = timed(noise(0, 0.020, 0.3), GPU)
+    assert sum(found.values_ms) == pytest.approx(10_000, rel=0.05)
+    assert found.flags == ("noisy",)
+    assert any("target_ci" in note for note in found.notes)
+
+
+def test_more_noise_asks_for_more_repetitions() -> None:
+    """The rule goes on until the interval is tight, and then stops."""
+    quiet, loud = timed(noise(0, 0.010, 0.002)), timed(noise(0, 0.010, 0.019))
+    assert len(quiet.values_ms) < len(loud.values_ms)
+    assert loud.summary.half_width <= GPU.target_ci
+
+
+def test_a_single_repetition_is_allowed_and_doubted() -> None:
+    """min_repetitions 1 and a call longer than max_time_s give one value, no interval, and a flag."""
+    protocol = MeasureSpec(min_repetitions=1, max_time_s=0.5, warmup_s=0.0).for_device("cpu")
+    found = timed(lambda _: 1.0, protocol)
+    assert found.values_ms == (1000.0,)
+    assert found.metrics()["latency_ci_low_ms"] is None
+    assert found.flags == ("noisy",)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "level", "spread", "least"),
+    [(GPU, 0.010, 0.01, 0.92), (GPU, 0.010, 0.03, 0.92), (CPU, 0.050, 0.05, 0.88)],
+)
+def test_the_interval_keeps_its_word_under_the_stopping_rule(
+    protocol: Protocol, level: float, spread: float, least: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopping as soon as the interval looks tight does not make it a lie."""
+    monkeypatch.setattr(
+        gc, "collect", int
+    )  # a full collection of the tests' heap, 450 times over, is all it would cost
+    hits = 0
+    for seed in range(150):
+        summary = timed(noise(seed, level, spread), protocol).summary
+        assert summary.ci_low is not None
+        assert summary.ci_high is not None
+        hits += summary.ci_low <= 1000 * level <= summary.ci_high
+    assert hits / 150 >= least
+
+
+def test_two_modes_end_in_a_flag() -> None:
+    """A call that is 5 % slower a third of the time, at random, is flagged with both modes."""
+    slow = np.random.default_rng(0).random(20_000) < 1 / 3
+    found = timed(lambda number: 0.010 * (1.05 if slow[number % 20_000] else 1.0))
+    assert any("two modes" in note for note in found.notes)
+
+
+def test_inputs_take_turns() -> None:
+    """Every set of inputs is called as often as any other."""
+    counts = [0, 0, 0]
+
+    def use(which: int) -> Callable[[], None]:
+        def call() -> None:
+            counts[which] += 1
+
+        return call
+
+    measure([use(which) for which in range(3)], GPU, FakeClock(lambda _: 0.0007, 0.002))
+    assert max(counts) - min(counts) <= 1
+
+
+def test_gradients_are_cleared_before_every_call() -> None:
+    """`before` runs ahead of each call, warm-up included."""
+    events: list[str] = []
+    measure(
+        [lambda: events.append("call")],
+        CPU,
+        FakeClock(lambda _: 0.1),
+        before=lambda: events.append("clear"),
+        calls_made=3,
+    )
+    assert events == ["clear", "call"] * (len(events) // 2)
+    assert len(events) > 4
+
+
+def test_the_collector_is_off_while_timing_and_back_after() -> None:
+    """Python collects no garbage during a call, and collects again when the trial is over."""
+    seen: set[bool] = set()
+    measure([lambda: seen.add(gc.isenabled())], CPU, FakeClock(lambda _: 0.1))
+    assert seen == {False}
+    assert gc.isenabled()
+
+
+def test_a_call_that_raises_leaves_the_collector_on() -> None:
+    """The error is the caller's; the process is as it was."""
+
+    def fails() -> None:
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError, match="no"):
+        measure([fails], CPU, FakeClock(lambda _: 0.1))
+    assert gc.isenabled()
+
+
+def test_other_figures_keep_their_own_names() -> None:
+    """The cold-cache and host-side figures stand beside the latency, never in its place."""
+    clock = FakeClock(lambda _: 0.010, cold_latency_ms=12.0, host_latency_ms=15.0)
+    metrics = measure([nothing], GPU, clock).metrics()
+    assert metrics["latency_ms"] == pytest.approx(10.0)
+    assert metrics["cold_latency_ms"] == 12.0
+    assert metrics["host_latency_ms"] == 15.0

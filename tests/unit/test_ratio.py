@@ -1,0 +1,68 @@
+"""Ratios of rows and Holm's correction."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.ratio import geometric_mean, holm, ratio
+
+probabilities = st.lists(st.floats(min_value=0, max_value=1), min_size=1, max_size=30)
+
+
+def row(rng: np.random.Generator, level: float, rounds: int = 5, between: float = 0.005) -> list[list[float]]:
+    """Rounds of one row: 40 repetitions at 0.5 % around a process level."""
+    levels = level * (1 + between * rng.standard_normal(rounds))
+    return [list(here * (1 + 0.005 * rng.standard_normal(40))) for here in levels]
+
+
+def test_equal_rows_seldom_differ() -> None:
+    """Of 100 pairs of one and the same row, at most 5 have a p-value under 0.05."""
+    rng = np.random.default_rng(0)
+    assert sum(ratio(row(rng, 1.0), row(rng, 1.0)).p_value < 0.05 for _ in range(100)) <= 5
+
+
+def test_a_true_difference_is_found_with_its_size() -> None:
+    """A row 5 % slower is found in at least 9 of 10 pairs, and the interval holds 1.05."""
+    rng = np.random.default_rng(1)
+    found = [ratio(row(rng, 1.0), row(rng, 1.05)) for _ in range(50)]
+    assert sum(pair.p_value < 0.05 for pair in found) >= 45
+    assert sum(pair.ci_low <= 1.05 <= pair.ci_high for pair in found) >= 46
+
+
+def test_the_ratio_turns_over_with_its_rows() -> None:
+    """Candidate over base is the inverse of base over candidate."""
+    rng = np.random.default_rng(2)
+    base, candidate = row(rng, 1.0), row(rng, 1.3)
+    there, back = ratio(base, candidate), ratio(candidate, base)
+    assert there.value * back.value == pytest.approx(1)
+    assert there.ci_low == pytest.approx(1 / back.ci_high, rel=0.01)
+
+
+def test_rows_without_any_spread_are_equal_or_not() -> None:
+    """Where nothing varies, equal is certain and so is different."""
+    assert ratio([[2.0] * 9], [[2.0] * 9]).p_value == 1
+    assert ratio([[2.0] * 9], [[3.0] * 9]).p_value == 0
+
+
+def test_holm_on_a_known_example() -> None:
+    """The textbook's four p-values, in any order."""
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx((0.03, 0.06, 0.06, 0.02))
+
+
+@given(probabilities)
+def test_holm_lies_between_no_correction_and_bonferroni(p_values: list[float]) -> None:
+    """No adjusted p-value is below its own, above Bonferroni's, or out of order."""
+    adjusted = holm(p_values)
+    for before, after in zip(p_values, adjusted, strict=True):
+        assert before <= after <= max(min(before * len(p_values), 1), max(adjusted))
+    ordered = [adjusted[i] for i in sorted(range(len(p_values)), key=lambda i: p_values[i])]
+    assert ordered == sorted(ordered)
+
+
+def test_the_geometric_mean_of_a_halving_and_a_doubling_is_1() -> None:
+    """Ratios average by their product."""
+    assert geometric_mean([0.5, 2.0]) == pytest.approx(1)
+    assert geometric_mean([]) == 1
