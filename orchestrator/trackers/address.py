@@ -1,0 +1,39 @@
+"""Where runs are kept and where a person looks at them: URIs, without the library behind them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from urllib.parse import quote
+
+UI = "http://127.0.0.1:5000"
+_SQLITE = "sqlite:///"
+
+
+def default_uri() -> str:
+    """An sqlite file under mlruns/ of the current directory, absolute."""
+    return f"{_SQLITE}{Path.cwd() / 'mlruns' / 'mlflow.db'}"
+
+
+def database_of(uri: str) -> Path | None:
+    """The file of an sqlite URI, absolute; None for any other URI."""
+    return Path(uri.removeprefix(_SQLITE)).absolute() if uri.startswith(_SQLITE) else None
+
+
+def redacted(uri: str) -> str:
+    """The URI without the name and password in it."""
+    return re.sub(r"//[^/@]*@", "//", uri)
+
+
+def view_url(uri: str, experiment_id: str, sweep_id: str) -> str:
+    """The UI's table of one sweep's trials; of a store without a server, as `make ui` serves it."""
+    base = redacted(uri).rstrip("/") if uri.startswith("http") else UI
+    chosen = quote(f"tags.sweep_id = '{sweep_id}' and tags.kind = 'trial'", safe="")
+    return f"{base}/#/experiments/{experiment_id}/runs?searchFilter={chosen}"
+
+
+def ui_command(uri: str) -> str | None:
+    """What opens the UI of a store without a server; None where the address answers by itself."""
+    if uri.startswith("http"):
+        return None
+    return "make ui" if uri == default_uri() else f"python -m orchestrator.trackers.ui {redacted(uri)}"

@@ -1,0 +1,253 @@
+"""What a sweep and its trials are as runs of a tracking server: pure, and free of any server's library."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from orchestrator import registry
+from orchestrator.record import Outcome
+from orchestrator.results import Results, SweepMeta
+from orchestrator.rows import Row
+
+MAX_PARAM = 6000
+MAX_TAG = 8000
+MAX_NAME = 250
+MAX_ERROR = 300
+SWEEP, TRIAL = "sweep", "trial"
+
+Environments = Mapping[str, Mapping[str, Any]]
+
+NOTE = "mlflow.note.content"
+COMMIT = "mlflow.source.git.commit"
+SOURCE = {"mlflow.source.name": "orchestrator", "mlflow.source.type": "LOCAL"}
+HEADINGS = {
+    "latency_ms": "Time (ms)",
+    "peak_memory_mib": "Memory (MiB)",
+    "throughput_tokens_per_s": "Throughput (tok/s)",
+}
+
+
+@dataclass(frozen=True)
+class RunContent:
+    """A run as it should be: times in milliseconds since 1970, texts within the server's limits, finite metrics."""
+
+    name: str
+    status: str
+    start_ms: int
+    end_ms: int
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+
+
+def child(meta: SweepMeta, axes: Sequence[str], row: Row, environments: Environments) -> RunContent:
+    """The run of one trial that has ended at least once: all its rounds and attempts, pooled.
+
+    `axes` is what `columns` says of the sweep; `environments` serve records that bring none of their own, as those read
+    from a journal do.
+    """
+    last = max(row.records, key=lambda record: record.finished_at)
+    environment = last.environment or environments.get(last.fingerprint.environment, {})
+    counts_as_ok = {Outcome.OK, *meta.spec.allow_outcomes}
+    params = {"implementation": row.implementation, **row.params}
+    params |= {f"options.{name}": value for name, value in row.trial.options.items()}
+    return RunContent(
+        name=run_name(axes, row),
+        status="FINISHED" if row.outcome in counts_as_ok else "FAILED",
+        start_ms=min(milliseconds(record.started_at) for record in row.records),
+        end_ms=milliseconds(last.finished_at),
+        params={legal(name): within(text(value), MAX_PARAM) for name, value in params.items()},
+        metrics=finite(row.metrics),
+        tags=_limited({**_child_tags(meta, row), **environment_tags(last.device, environment), "host": last.host}),
+    )
+
+
+def _child_tags(meta: SweepMeta, row: Row) -> dict[str, str]:
+    error = row.error
+    reason = "" if error is None else " ".join(f"{error.kind}: {error.message}".split())
+    note = "" if error is None else f"**{row.outcome}**: {error.kind}\n\n```\n{error.message}\n```\nLog: `{row.log}`"
+    return {
+        "kind": TRIAL,
+        "sweep_id": meta.sweep_id,
+        "sweep": meta.name,
+        "trial_id": row.trial_id,
+        "implementation": row.implementation,
+        "outcome": str(row.outcome),
+        "flags": ",".join(row.flags),
+        "notes": ",".join(row.notes),
+        "rounds": str(len(row.records)),
+        "attempts": str(row.attempts),
+        "error": within(reason, MAX_ERROR),
+        NOTE: note,
+        **SOURCE,
+    }
+
+
+def environment_tags(device: str, environment: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """What a run says of where it was made; empty texts for what is not known."""
+    match, know = environment.get("match", {}), environment.get("know", {})
+    commit = text(know.get("git_commit"))
+    return {
+        "device": device,
+        "device_model": text(match.get("model")),
+        "driver": text(match.get("driver")),
+        "torch": text(match.get("torch")),
+        "cuda": text(match.get("cuda")),
+        "git_commit": commit,
+        "git_dirty": text(know.get("git_dirty")),
+        COMMIT: commit,
+    }
+
+
+def parent(meta: SweepMeta) -> RunContent:
+    """The sweep's own run while it is under way."""
+    tags = {
+        "kind": SWEEP,
+        "sweep_id": meta.sweep_id,
+        "sweep": meta.name,
+        "workload": meta.spec.workload,
+        "device": meta.device,
+        NOTE: _heading(meta),
+        **SOURCE,
+    }
+    name = f"sweep {meta.name} {meta.sweep_id}"
+    return RunContent(name, "RUNNING", milliseconds(meta.created_at), 0, {}, {}, _limited(tags))
+
+
+def summary(status: str, results: Results, axes: Mapping[str, str], found: Sequence[Row]) -> RunContent:
+    """The sweep's own run when it ends: the table as its description, the totals as metrics.
+
+    Every outcome is counted, 0 included: a metric once written cannot be taken back.
+    """
+    begun = parent(results.meta)
+    environment = next(iter(results.environments.values()), {})
+    tags = {**environment_tags(results.meta.device, environment), NOTE: description(results.meta, axes, found)}
+    outcomes = Counter(row.outcome for row in found)
+    totals = {f"trials_{outcome}": float(outcomes[outcome]) for outcome in Outcome}
+    totals |= {"trials": float(len(found)), "trials_not_run": float(outcomes[None])}
+    totals |= {"trials_flagged": float(sum(bool(row.flags) for row in found)), "attempts": float(len(results.records))}
+    starts = [milliseconds(record.started_at) for record in results.records]
+    ends = [milliseconds(record.finished_at) for record in results.records]
+    end_ms = max(ends, default=begun.start_ms)
+    totals["elapsed_s"] = (end_ms - min(starts, default=end_ms)) / 1000
+    return replace(begun, status=status, end_ms=end_ms, metrics=totals, tags={**begun.tags, **_limited(tags)})
+
+
+def experiment_tags(meta: SweepMeta) -> dict[str, str]:
+    """Tags of the experiment that a sweep's name stands for; the kind makes the UI open its runs first."""
+    return {NOTE: meta.spec.description, "mlflow.experimentKind": "custom_model_development"}
+
+
+def description(meta: SweepMeta, axes: Mapping[str, str], found: Sequence[Row]) -> str:
+    """The table in Markdown, as many of its rows as a tag holds."""
+    figures = [name for name in HEADINGS if any(row.metrics.get(name) is not None for row in found)]
+    headings = ["Implementation", *axes.values(), *(HEADINGS[name] for name in figures), "Status"]
+    lines = [_line(headings), _line(["---"] * len(headings))]
+    for row in found:
+        values = [row.implementation, *(shown(row.value(name)) for name in axes)]
+        lines.append(_line([*values, *(shown(row.metrics.get(name)) for name in figures), _status(row)]))
+    return _fitting([_heading(meta), ""], lines)
+
+
+def run_name(axes: Sequence[str], row: Row) -> str:
+    """The label and the point: `improved b1 sl1024 h8`, by the initials of the table's columns."""
+    short = {
+        name: "".join(word[0] for word in re.split(r"[._]", name.removeprefix("options.")) if word) for name in axes
+    }
+    unique = len({*short.values()}) == len(short)
+    return within(" ".join([row.implementation, *(_part(name, short, unique, row) for name in axes)]), MAX_NAME)
+
+
+def columns(meta: SweepMeta) -> dict[str, str]:
+    """Axis -> heading: what the workload heads the table with, then the axes that vary beyond that."""
+    try:
+        named = dict(registry.workload(meta.spec.workload, meta.base_dir).columns)
+    except Exception:  # noqa: BLE001 - a user's file may raise anything, and is not needed for its results
+        named = {}
+    varying = [name for name, values in meta.spec.axes.items() if len(values) > 1 and name not in named]
+    return named | {name: name for name in varying}
+
+
+def milliseconds(moment: str) -> int:
+    """ISO 8601 to milliseconds since 1970."""
+    return round(datetime.fromisoformat(moment).timestamp() * 1000)
+
+
+def finite(metrics: Mapping[str, float | None]) -> dict[str, float]:
+    """The figures that a server takes, under legal names."""
+    return {legal(name): float(value) for name, value in metrics.items() if value is not None and math.isfinite(value)}
+
+
+def legal(name: str) -> str:
+    """`name` with every character that a server refuses in the name of a param or metric as an underscore."""
+    parts = (part for part in re.sub(r"[^\w\-. /:]", "_", name, flags=re.ASCII).split("/") if part.strip("."))
+    return "/".join(parts)[:MAX_NAME] or "_"
+
+
+def text(value: Any) -> str:
+    """A JSON value as text: strings as they are, nothing for None."""
+    return "" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def within(value: str, limit: int) -> str:
+    """`value` cut to `limit` characters, the cut named at its end."""
+    mark = f"... [{len(value)} characters; whole in the sweep's files]"
+    return value if len(value) <= limit else value[: limit - len(mark)] + mark
+
+
+def shown(value: Any) -> str:
+    """A value in a cell: numbers with four significant digits, lists by comma."""
+    if value is None:
+        return "N/A"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(shown, value))
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.0f}"
+    return str(value)
+
+
+def _part(name: str, short: Mapping[str, str], unique: bool, row: Row) -> str:
+    value = row.value(name)
+    if unique and isinstance(value, int | float) and not isinstance(value, bool):
+        return f"{short[name]}{shown(value)}"
+    return str(value) if isinstance(value, str) else f"{name}={shown(value).replace(' ', '')}"
+
+
+def _heading(meta: SweepMeta) -> str:
+    return " · ".join(
+        part for part in (f"Sweep {meta.sweep_id}", meta.spec.description, f"device {meta.device}") if part
+    )
+
+
+def _status(row: Row) -> str:
+    if row.outcome is None:
+        return "not run"
+    return f"✓ {', '.join(row.flags)}".strip() if row.ok else f"✗ {row.outcome}"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "|".join(["", *(re.sub(r"([\\|`*<>\[\]])", r"\\\1", " ".join(cell.split())) for cell in cells), ""])
+
+
+def _fitting(head: Sequence[str], lines: Sequence[str]) -> str:
+    whole = "\n".join([*head, *lines])
+    if len(whole) <= MAX_TAG:
+        return whole
+    kept, room = [*head], MAX_TAG - 80 - sum(len(line) + 1 for line in head)
+    for index, line in enumerate(lines):
+        room -= len(line) + 1
+        if room < 0:
+            return "\n".join([*kept, "", f"and {len(lines) - index} more rows, in summary.txt of the artifacts"])
+        kept.append(line)
+    return "\n".join(kept)
+
+
+def _limited(tags: Mapping[str, str]) -> dict[str, str]:
+    return {name: within(value, MAX_TAG) for name, value in tags.items()}

@@ -1,0 +1,339 @@
+"""Runs in MLflow: the only module that imports mlflow. Import it where it is needed: it takes seconds.
+
+One experiment per sweep name, one parent run per sweep, one child run per trial. Runs are found again by their tags
+(`sweep_id`, `trial_id`), so that any call may be repeated, by another process too.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+_SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "false",  # it samples every GPU of the host and disturbs timing
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # whoever calls tries again, and says so
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+for _name, _value in _SETTINGS.items():  # mlflow reads them when it is imported
+    os.environ.setdefault(_name, _value)
+
+# ruff: noqa: E402
+from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from orchestrator.results import Results, SweepMeta
+from orchestrator.rows import Row, rows
+from orchestrator.trackers import content
+from orchestrator.trackers.address import database_of, default_uri, redacted
+from orchestrator.trackers.base import RejectedError, Status, TrackingError
+from orchestrator.trackers.content import Environments, RunContent
+
+PARENT = ""
+FILES = (
+    "sweep.yaml",
+    "sweep.resolved.json",
+    "environment.json",
+    "summary.txt",
+    "summary.md",
+    "results.csv",
+    "report.html",
+)
+REFUSALS = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "INVALID_STATE", "RESOURCE_DOES_NOT_EXIST"}
+PAGE = 1000
+BATCH = 100
+
+
+@dataclass(frozen=True)
+class Known:
+    """A run as the server has it, with its content; end_ms 0: not ended."""
+
+    run_id: str
+    content: RunContent
+
+    @classmethod
+    def of(cls, run: Run) -> Known:
+        """What a search found."""
+        info, data = run.info, run.data
+        name = info.run_name or ""
+        held = RunContent(
+            name, info.status, info.start_time or 0, info.end_time or 0, data.params, data.metrics, data.tags
+        )
+        return cls(info.run_id, held)
+
+    def can_become(self, wanted: RunContent) -> bool:
+        """Whether additions make it so: params are written once, and no metric can be taken back."""
+        held = self.content
+        return held.metrics.keys() <= wanted.metrics.keys() and held.params.items() <= wanted.params.items()
+
+    def is_like(self, wanted: RunContent) -> bool:
+        """Whether nothing is left to write; tags that others set are theirs."""
+        held = self.content
+        same = dict(held.params) == dict(wanted.params) and dict(held.metrics) == dict(wanted.metrics)
+        ended = (held.status, held.end_ms) == (wanted.status, wanted.end_ms)
+        return same and ended and wanted.tags.items() <= held.tags.items()
+
+
+class MlflowTracker:
+    """Fulfils Tracker on any tracking URI; None: sqlite under mlruns/ of the current directory.
+
+    Attributes:
+        experiment_id: known once started.
+        changes: how many calls created, updated or left unchanged a run.
+
+    Raises:
+        TrackingError: the store cannot be opened.
+    """
+
+    def __init__(self, uri: str | None = None) -> None:
+        self.uri = uri or default_uri()
+        with _explained(self.uri):
+            self._client = _connected(self.uri)
+        self.experiment_id = ""
+        self.changes: Counter[str] = Counter()
+        self._known: dict[str, Known] = {}
+        self._doubtful: set[str] = set()
+
+    def start(self, meta: SweepMeta) -> None:
+        """Open the sweep's run and mark it running; what a killed driver left running is marked KILLED."""
+        with _explained(self.uri):
+            self._open(meta)
+            parent = self._known[PARENT]
+            if parent.content.status != "RUNNING":
+                self._client.update_run(parent.run_id, status="RUNNING")
+                self._known[PARENT] = replace(parent, content=replace(parent.content, status="RUNNING"))
+            self._end_zombies()
+
+    def log(self, row: Row) -> None:
+        """Write one trial's run."""
+        with _explained(self.uri):
+            self._put(row, {})
+
+    def finish(self, status: Status, results: Results) -> None:
+        """Write what is missing, end the sweep's run with totals and table, and hand over the files."""
+        with _explained(self.uri):
+            found = rows(results)
+            for row in found:
+                if row.outcome is not None:
+                    self._put(row, results.environments)
+            self._end_zombies()
+            self._finish_parent(status, results, found)
+
+    def close(self) -> None:
+        """Let go of connections."""
+        engine = getattr(getattr(getattr(self._client, "_tracking_client", None), "store", None), "engine", None)
+        if engine is not None:
+            engine.dispose()
+
+    def open(self, meta: SweepMeta) -> None:
+        """Find or make the experiment and the sweep's run, and find its children; of duplicates the first stays.
+
+        Raises:
+            TrackingError: the store does not answer, or refuses.
+        """
+        with _explained(self.uri):
+            self._open(meta)
+
+    def _open(self, meta: SweepMeta) -> None:
+        self._meta, self._axes = meta, content.columns(meta)
+        self.experiment_id = _experiment(self._client, self.uri, meta)
+        self._known, self._doubtful = {}, set()
+        for run in self._search():
+            key = run.content.tags.get("trial_id", PARENT)
+            if self._known.setdefault(key, run) is not run:
+                self._client.delete_run(run.run_id)
+        if PARENT not in self._known:
+            self._known[PARENT] = self._create(content.parent(meta))
+            self.changes["created"] += 1
+
+    @property
+    def status(self) -> str:
+        """What the server says of the sweep's own run."""
+        return self._known[PARENT].content.status
+
+    def _put(self, row: Row, environments: Environments) -> None:
+        """Make one trial's run what it should be, with as few calls as that takes."""
+        wanted = content.child(self._meta, list(self._axes), row, environments)
+        wanted = replace(wanted, tags={**wanted.tags, "mlflow.parentRunId": self._known[PARENT].run_id})
+        key = row.trial_id
+        known = self._known.get(key) if key not in self._doubtful else self._find(key)
+        if known is not None and known.is_like(wanted):
+            self.changes["unchanged"] += 1
+            return
+        self._doubtful.add(key)  # until all of it is written: a call that broke off may have been carried out
+        self._known[key] = self._made(wanted, known)
+        self._doubtful.discard(key)
+        self.changes["created" if known is None else "updated"] += 1
+
+    def _made(self, wanted: RunContent, known: Known | None) -> Known:
+        if known is not None and known.can_become(wanted):
+            try:
+                return self._write(wanted, known)
+            except MlflowException as error:
+                if error.error_code not in REFUSALS:
+                    raise  # else someone deleted or changed the run: a new one takes its place
+        if known is not None:
+            with suppress(MlflowException):
+                self._client.delete_run(known.run_id)
+        return self._write_new(wanted)
+
+    def _write_new(self, wanted: RunContent) -> Known:
+        created = self._create(wanted)
+        try:
+            return self._write(wanted, created)
+        except MlflowException as error:
+            if error.error_code in REFUSALS:
+                self._client.delete_run(created.run_id)
+            raise
+
+    def _create(self, wanted: RunContent) -> Known:
+        run = self._client.create_run(self.experiment_id, wanted.start_ms, dict(wanted.tags), wanted.name)
+        return Known(run.info.run_id, replace(wanted, status="RUNNING", end_ms=0, params={}, metrics={}))
+
+    def _write(self, wanted: RunContent, known: Known) -> Known:
+        held = known.content
+        at_ms = round(time.time() * 1000) if held.metrics else wanted.end_ms  # of two values the later one counts
+        metrics = [Metric(name, value, at_ms, 0) for name, value in _new(wanted.metrics, held.metrics)]
+        params = [Param(name, value) for name, value in _new(wanted.params, held.params)]
+        tags = [RunTag(name, value) for name, value in _new(wanted.tags, held.tags)]
+        for start in range(0, max(len(metrics), len(params), len(tags)), BATCH):
+            part = slice(start, start + BATCH)
+            self._client.log_batch(known.run_id, metrics[part], params[part], tags[part])
+        if (held.status, held.end_ms) != (wanted.status, wanted.end_ms):
+            self._client.set_terminated(known.run_id, wanted.status, wanted.end_ms)
+        return Known(known.run_id, replace(wanted, tags={**held.tags, **wanted.tags}))
+
+    def _finish_parent(self, status: Status, results: Results, found: Sequence[Row]) -> None:
+        known = self._known[PARENT]
+        wanted = content.summary(status, results, self._axes, found)
+        files = [path for name in FILES if results.directory and (path := results.directory / name).is_file()]
+        digest = _digest(files)
+        same_files = known.content.tags.get("files", "") == digest
+        if known.is_like(wanted) and same_files:
+            self.changes["unchanged"] += 1
+            return
+        self.changes["updated"] += known.content.metrics != {}
+        self._known[PARENT] = known = self._write(wanted, known)
+        if not same_files:
+            for path in files:
+                self._client.log_artifact(known.run_id, str(path))
+            self._client.set_tag(known.run_id, "files", digest)
+            self._known[PARENT] = replace(
+                known, content=replace(known.content, tags={**known.content.tags, "files": digest})
+            )
+
+    def _end_zombies(self) -> None:
+        for key, run in self._known.items():
+            if run.content.status == "RUNNING" and key != PARENT:
+                self._client.set_terminated(run.run_id, "KILLED")
+                self._known[key] = replace(run, content=replace(run.content, status="KILLED"))
+
+    def _find(self, trial_id: str) -> Known | None:
+        """The trial's run as the server has it now, duplicates deleted."""
+        found = self._search(f" and tags.trial_id = '{trial_id}'")
+        for run in found[1:]:
+            self._client.delete_run(run.run_id)
+        return found[0] if found else None
+
+    def _search(self, more: str = "") -> list[Known]:
+        """The sweep's runs that are not deleted, oldest first."""
+        query = f"tags.sweep_id = '{self._meta.sweep_id}'{more}"
+        found: list[Known] = []
+        page: str | None = None
+        while True:
+            answer = self._client.search_runs(
+                [self.experiment_id], query, max_results=PAGE, order_by=["attributes.start_time ASC"], page_token=page
+            )
+            found += [Known.of(run) for run in answer]
+            page = answer.token
+            if not page:
+                return found
+
+
+def experiment_id(uri: str, name: str) -> str | None:
+    """The id of the experiment of that name; None where there is none.
+
+    Raises:
+        TrackingError: the store does not answer.
+    """
+    with _explained(uri):
+        found = _connected(uri).get_experiment_by_name(name)
+    return None if found is None else str(found.experiment_id)
+
+
+def _connected(uri: str) -> MlflowClient:
+    """A client of the store, which is made first where it is an sqlite file that does not exist yet."""
+    database = database_of(uri)
+    if database is None:
+        return MlflowClient(tracking_uri=uri)
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with (database.parent / f".{database.name}.lock").open(
+        "w"
+    ) as lock:  # two that make one store at once lose all runs
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not database.exists():
+            _prepare(database)
+        return MlflowClient(tracking_uri=uri)
+
+
+def _prepare(database: Path) -> None:
+    """A write-ahead log: reading the runs in the UI does not hold up who writes them, and commits cost less."""
+    with closing(sqlite3.connect(database)) as connection, suppress(sqlite3.OperationalError):
+        connection.execute("PRAGMA journal_mode=WAL")
+
+
+def _experiment(client: MlflowClient, uri: str, meta: SweepMeta) -> str:
+    """The id of the sweep's experiment, made or brought back where it is not there."""
+    found = client.get_experiment_by_name(meta.name)
+    if found is None:
+        database = database_of(uri)
+        place = None if database is None else (database.parent / "artifacts" / meta.name).as_uri()
+        with suppress(MlflowException):  # another driver may have been faster
+            client.create_experiment(meta.name, place, content.experiment_tags(meta))
+        found = client.get_experiment_by_name(meta.name)
+    if found is None:
+        raise TrackingError(f"{redacted(uri)} has no experiment {meta.name!r} and makes none: make it there")
+    if found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+    return str(found.experiment_id)
+
+
+@contextmanager
+def _explained(uri: str) -> Iterator[None]:
+    """Whatever a store raises, as one of our errors that names the store and the reason."""
+    try:
+        yield
+    except TrackingError:
+        raise
+    except Exception as error:  # stores raise what their libraries do: SQL, HTTP, files
+        refused = isinstance(error, MlflowException) and error.error_code in REFUSALS
+        raise (RejectedError if refused else TrackingError)(f"{redacted(uri)}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, without the library's layers around it."""
+    said = " ".join(str(error).split())
+    nested = re.findall(r"\[Errno -?\d+\] [^'\")]+|(?:timed out|Read timed out)[^'\")]*", said)
+    return nested[-1] if nested else said[:300] or type(error).__name__
+
+
+def _digest(files: Sequence[Path]) -> str:
+    parts = [f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in files]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16] if parts else ""
+
+
+def _new(wanted: Mapping[str, Any], held: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    return [(name, value) for name, value in wanted.items() if held.get(name) != value]
