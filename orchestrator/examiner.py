@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.memory import release
 from orchestrator.oom import is_out_of_memory
+from orchestrator.output_rows import ShapeError, WholeAnswer
 from orchestrator.record import Outcome
 from orchestrator.subject import EndedError, Subject, in_brief
-from orchestrator.verify import (
-    FLOORS,
-    Budget,
-    Difference,
-    ShapeError,
-    Verdict,
-    WholeAnswer,
-    compare,
-    judge,
-    yardstick_difference,
-)
+from orchestrator.torch_settings import own_settings
+from orchestrator.verify import FLOORS, Budget, Difference, Verdict, compare, judge, yardstick_difference
 from orchestrator.workload import Config, Expected, Problem, Workload
 
 if TYPE_CHECKING:
@@ -212,40 +203,6 @@ def random_like(tensor: torch.Tensor, seed: int) -> torch.Tensor:
 
     generator = torch.Generator(tensor.device).manual_seed(seed)
     return torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype, device=tensor.device)
-
-
-@contextmanager
-def own_settings(precision: str = "ieee") -> Iterator[None]:
-    """Torch's global settings as the harness needs them, whatever an implementation left behind; its own come back."""
-    import torch
-
-    dtype, grad = torch.get_default_dtype(), torch.is_grad_enabled()
-    matmul = _matmul_precision()
-    torch.set_default_dtype(torch.float32)
-    _set_matmul_precision("high" if precision == "tf32" else "highest")
-    try:
-        with torch.enable_grad():
-            yield
-    finally:
-        torch.set_default_dtype(dtype)
-        torch.set_grad_enabled(grad)
-        _set_matmul_precision(matmul)
-
-
-def _matmul_precision() -> str:
-    import torch
-
-    try:
-        return torch.get_float32_matmul_precision()
-    except RuntimeError:  # torch refuses to tell when old and new settings were mixed
-        return "highest"
-
-
-def _set_matmul_precision(precision: str) -> None:
-    import torch
-
-    with suppress(RuntimeError):
-        torch.set_float32_matmul_precision(precision)
 
 
 def _refill(old: Tensors, fresh: Tensors) -> None:

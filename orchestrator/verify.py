@@ -10,16 +10,15 @@ typical of the whole output, since relative to itself it would be all rounding e
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from orchestrator.output_rows import Fetch, Places, check_shape, chunks, fault, fetcher
 from orchestrator.workload import Expected
 
 if TYPE_CHECKING:
     import torch
-
-Fetch = Callable[[int, int], "torch.Tensor"]
 
 FLOORS = {"float64": 1e-12, "float32": 1e-5, "tf32": 1e-3, "float16": 3e-3, "bfloat16": 1e-2}
 YARDSTICK_FACTOR = 2.0  # flash-attention's tests allow twice the error of a plain implementation in the same dtype
@@ -28,7 +27,6 @@ ROW_CAP = 0.5  # ... but a row that is simply wrong (error about 1) never passes
 BLOCK_SHARE = 0.01  # the least that a block's error is measured against, as a share of the typical norm
 ROW_SHARE = 0.02
 NOTHING = 1e-12  # root mean square below which a float64 result is the rounding of 0
-CHUNK = 2**22  # elements compared at a time: bounds the comparison's own memory to some 100 MB
 
 
 @dataclass(frozen=True)
@@ -116,77 +114,25 @@ def judge(differences: Mapping[str, Difference], budget: Budget) -> Verdict:
     return Verdict(error, budget, complaints)
 
 
-@dataclass(frozen=True)
-class WholeAnswer(Expected):
-    """All rows of an output whose shape is known."""
-
-    shape: tuple[int, ...] = ()
-
-
-class ShapeError(Exception):
-    """An output of the wrong shape."""
-
-
 def difference(name: str, actual: torch.Tensor, expected: Expected) -> Difference:
     """One output, of any strides, against its reference; computed where the reference lives, in chunks."""
-    _check_shape(name, actual, expected)
-    fault = _fault(name, actual, expected)
-    if fault:
-        return Difference(math.inf, name, math.inf, name, fault)
-    return _difference(_Places(name, actual, expected), _fetcher(actual, expected))
+    check_shape(name, actual, expected)
+    wrong = fault(name, actual, expected)
+    if wrong:
+        return Difference(math.inf, name, math.inf, name, wrong)
+    return _difference(Places(name, actual, expected), fetcher(actual, expected))
 
 
 def yardstick_difference(name: str, actual: torch.Tensor, expected: Expected, values: torch.Tensor) -> Difference:
     """What another answer for the same rows, `values`, would get in the place of `actual`."""
-    return _difference(_Places(name, actual, expected), lambda start, stop: values[start:stop])
+    return _difference(Places(name, actual, expected), lambda start, stop: values[start:stop])
 
 
-def _difference(place: _Places, fetch: Fetch) -> Difference:
+def _difference(place: Places, fetch: Fetch) -> Difference:
     squares, norms = _row_sums(place.expected, fetch)
     block_error, worst_block = _largest(*_by_block(squares, norms, place.blocks), share=BLOCK_SHARE)
     row_error, worst_row = _largest(squares, norms, _ones(norms), share=ROW_SHARE)
     return Difference(block_error, place.of_block(worst_block), row_error, place.of_row(worst_row))
-
-
-def _check_shape(name: str, actual: torch.Tensor, expected: Expected) -> None:
-    shape, leading = tuple(actual.shape), tuple(actual.shape[:-1])
-    if isinstance(expected, WholeAnswer) and shape != expected.shape:
-        raise ShapeError(f"{name} has shape {shape}, expected {expected.shape}")
-    rows, width = expected.values.shape
-    if (shape[-1] if shape else 1) != width:
-        raise ShapeError(f"{name} has shape {shape}, expected rows of width {width}")
-    if expected.index is None:
-        fits = math.prod(leading) == rows
-    else:
-        fits = len(expected.index) == len(leading) and all(
-            int(index.max()) < size for index, size in zip(expected.index, leading, strict=True) if index.numel()
-        )
-    if not fits:
-        raise ShapeError(f"{name} has shape {shape}, which does not hold the {rows} rows of the reference")
-
-
-def _fault(name: str, actual: torch.Tensor, expected: Expected) -> str:
-    """Anything not finite anywhere, or not exactly 0 where 0 is due, in words."""
-    import torch
-
-    zeros = None
-    if expected.zeros is not None:
-        zeros = expected.zeros.expand(actual.shape[:-1]).reshape(-1).to(actual.device)
-    for start, rows in _all_rows(actual):
-        finite = torch.isfinite(rows).all(-1)
-        if not bool(finite.all()):
-            first = _first_place(name, actual, start, ~finite)
-            return f"{first}: not finite (NaN or infinity)"
-        if zeros is not None and bool((wrong := (rows != 0).any(-1) & zeros[start : start + len(rows)]).any()):
-            return f"{_first_place(name, actual, start, wrong)}: must be exactly 0"
-    return ""
-
-
-def _first_place(name: str, actual: torch.Tensor, start: int, wrong: torch.Tensor) -> str:
-    import torch
-
-    row, leading = torch.tensor(start + int(wrong.nonzero()[0, 0])), actual.shape[:-1]
-    return _spelled(name, [str(int(i)) for i in torch.unravel_index(row, leading)] if leading else [])
 
 
 def _row_sums(expected: Expected, fetch: Fetch) -> tuple[torch.Tensor, torch.Tensor]:
@@ -196,7 +142,7 @@ def _row_sums(expected: Expected, fetch: Fetch) -> tuple[torch.Tensor, torch.Ten
     rows, width = expected.values.shape
     squares = torch.zeros(rows, dtype=torch.float64, device=expected.values.device)
     norms = torch.zeros_like(squares)
-    for start, stop in _chunks(rows, width):
+    for start, stop in chunks(rows, width):
         right = expected.values[start:stop].to(torch.float64)
         norms[start:stop] = right.square().mean(-1)
         squares[start:stop] = (fetch(start, stop).to(right) - right).square_().mean(-1)
@@ -226,95 +172,6 @@ def _largest(squares: torch.Tensor, norms: torch.Tensor, rows: torch.Tensor, sha
     errors = (squares / norms.maximum(least)).sqrt()
     worst = int(errors.nan_to_num(math.inf).argmax())
     return float(errors[worst]), worst
-
-
-class _Places:
-    """Names the rows and blocks of a reference by their index in the output."""
-
-    def __init__(self, name: str, actual: torch.Tensor, expected: Expected) -> None:
-        self._name = name
-        self._leading = actual.shape[:-1]
-        self.expected = expected
-        self.blocks = self._blocks()
-
-    def _blocks(self) -> torch.Tensor:
-        """(rows,) int64: the block of each row, numbered from 0 without gaps."""
-        import torch
-
-        values, block = self.expected.values, self.expected.block
-        if block is not None:
-            return _renumbered(block.to(values.device))
-        number = torch.zeros(len(values), dtype=torch.int64, device=values.device)
-        for index, size in list(zip(self._index(), self._leading, strict=True))[:-1]:
-            number = number * size + index
-        return _renumbered(number)
-
-    def of_row(self, row: int) -> str:
-        """The row by its index in the output."""
-        return _spelled(self._name, [str(int(index[row])) for index in self._index() if index.numel()])
-
-    def of_block(self, number: int) -> str:
-        """The block by the range it spans in each dimension."""
-        rows = (self.blocks == number).nonzero()[:, 0]
-        if not rows.numel():
-            return self._name
-        spans = [(int(index[rows].min()), int(index[rows].max())) for index in self._index()]
-        return _spelled(self._name, [str(low) if low == high else f"{low}..{high}" for low, high in spans])
-
-    def _index(self) -> tuple[torch.Tensor, ...]:
-        import torch
-
-        device = self.expected.values.device
-        if self.expected.index is not None:
-            return tuple(index.to(device) for index in self.expected.index)
-        rows = torch.arange(len(self.expected.values), device=device)
-        return tuple(torch.unravel_index(rows, self._leading)) if self._leading else ()
-
-
-def _renumbered(blocks: torch.Tensor) -> torch.Tensor:
-    import torch
-
-    numbers: torch.Tensor = torch.unique(blocks, return_inverse=True)[1]
-    return numbers
-
-
-def _spelled(name: str, parts: list[str]) -> str:
-    return f"{name}[{', '.join(parts)}]" if parts else name
-
-
-def _fetcher(actual: torch.Tensor, expected: Expected) -> Fetch:
-    """(start, stop) -> those rows of the reference, taken from the actual output."""
-    if expected.index is None:
-        return _numbered(actual)
-    index = tuple(part.to(actual.device) for part in expected.index)
-    return lambda start, stop: actual[tuple(part[start:stop] for part in index)]
-
-
-def _numbered(actual: torch.Tensor) -> Fetch:
-    """(start, stop) -> those rows of a tensor of any strides, without copying the whole."""
-    import torch
-
-    width, leading = (actual.shape[-1] if actual.ndim else 1), actual.shape[:-1]
-    if actual.ndim < 2 or actual.is_contiguous():
-        flat = actual.reshape(-1, width)
-        return lambda start, stop: flat[start:stop]
-
-    def strided(start: int, stop: int) -> torch.Tensor:
-        rows: Any = torch.unravel_index(torch.arange(start, stop, device=actual.device), leading)
-        return actual[tuple(rows)]
-
-    return strided
-
-
-def _all_rows(actual: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
-    fetch, width = _numbered(actual), max(1, actual.shape[-1] if actual.ndim else 1)
-    for start, stop in _chunks(actual.numel() // width, width):
-        yield start, fetch(start, stop)
-
-
-def _chunks(rows: int, width: int) -> Iterator[tuple[int, int]]:
-    step = max(1, CHUNK // max(1, width))
-    return ((start, min(rows, start + step)) for start in range(0, rows, step))
 
 
 def _ones(like: torch.Tensor) -> torch.Tensor:
