@@ -5,23 +5,24 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import datetime
 from pathlib import Path
 
 from orchestrator import registry, sweepdir
-from orchestrator.errors import RequestError, SweepNotFoundError, UnfitMachineError
+from orchestrator.errors import InterruptedSweepError, RequestError, SweepNotFoundError, UnfitMachineError
 from orchestrator.executors.base import Executor
 from orchestrator.report.live import Progress, SilentProgress
 from orchestrator.results import Results, SweepMeta
 from orchestrator.runner import SweepRun
+from orchestrator.signals import Signals
 from orchestrator.sweep import Sweep
 from orchestrator.trackers.base import Tracker
 from orchestrator.trackers.mirror import Mirror
 
 MIN_FREE_BYTES = 256 * 1024**2
 TRACKING_FLUSH_S = 60.0
-TRACKING_READY_S = 20.0
+INTERRUPTED_FLUSH_S = 2.5  # whoever interrupts waits for it
 DEVICES = ("auto", "cpu", "cuda")
 
 
@@ -64,23 +65,21 @@ def run(
         raise RequestError(f"device: must be one of {', '.join(DEVICES)}, found {device!r}")
     directory = _directory(sweep, output, resume or rerun is not None)
     _check_disk(directory)
-    threading.Thread(target=_import_mlflow, name="import-mlflow", daemon=True).start()
-    make_executor = executor or (lambda sweep: ray_executor(sweep, address, device))
     shown = progress or SilentProgress()
-    running = make_executor(sweep)
-    try:
-        meta = _meta(sweep, directory, running.device, resume or rerun is not None)
-    except BaseException:
-        running.close()
-        raise
+    make_executor = executor or (lambda sweep: ray_executor(sweep, address, device))
     uri = tracking_uri or sweep.spec.tracking.uri
-    mirror = Mirror(tracker or (lambda: mlflow_tracker(uri)), shown.note, target=_name(meta, directory))
-    job = SweepRun(sweep, meta, directory, running, mirror, shown, rerun)
-    try:
-        return job.run()
-    finally:
-        mirror.flush(TRACKING_FLUSH_S)
-        mirror.close()
+    threading.Thread(target=_import_mlflow, name="import-mlflow", daemon=True).start()
+    with Signals() as signals, closing(make_executor(sweep)) as running:
+        signals.install()
+        if signals.received is not None:
+            raise InterruptedSweepError(signals.received, "interrupted before the first trial; start the sweep again")
+        meta = _meta(sweep, directory, running.device, resume or rerun is not None)
+        mirror = Mirror(tracker or (lambda: mlflow_tracker(uri)), shown.note, target=_name(meta, directory))
+        try:
+            return SweepRun(sweep, meta, directory, running, mirror, shown, signals, rerun).run()
+        finally:
+            mirror.flush(TRACKING_FLUSH_S if signals.received is None else INTERRUPTED_FLUSH_S)
+            mirror.close()
 
 
 def resume(
@@ -140,6 +139,7 @@ def mlflow_tracker(uri: str | None) -> Tracker:
 
 
 def _import_mlflow() -> None:
+    """Import MLflow beside Ray's start: both take seconds, and neither needs the other."""
     with suppress(Exception):  # the tracker says what is wrong with it
         import orchestrator.trackers.mlflow  # noqa: F401
 

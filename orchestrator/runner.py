@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType, TracebackType
 from typing import Any
 
 from orchestrator import sweepdir
@@ -20,6 +18,7 @@ from orchestrator.report import write_reports
 from orchestrator.report.live import Progress
 from orchestrator.results import Results, SweepMeta
 from orchestrator.rows import row_of
+from orchestrator.signals import Signals
 from orchestrator.sweep import Sweep
 from orchestrator.trackers.base import Status, Tracker
 
@@ -27,31 +26,6 @@ POLL_S = 0.2
 QUEUE_AHEAD = 2
 INFRASTRUCTURE = frozenset({Outcome.CRASHED, Outcome.LOST})
 DEVICE_FAULT = "device_fault"
-
-
-class Signals:
-    """Notes the first SIGINT or SIGTERM instead of raising it within a write; a second has its old effect."""
-
-    def __init__(self) -> None:
-        self.received: int | None = None
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> Signals:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            with suppress(ValueError):  # not in the main thread: then the caller owns signals
-                self._before[number] = signal.signal(number, self._note)
-        return self
-
-    def _note(self, number: int, _frame: FrameType | None) -> None:
-        self.received = number
-        self.__exit__(None, None, None)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before = {}
 
 
 @dataclass
@@ -68,6 +42,7 @@ class SweepRun:
     executor: Executor
     tracker: Tracker
     progress: Progress
+    signals: Signals = field(default_factory=Signals)
     rerun: str | None = None
     _environments: dict[str, Any] = field(default_factory=dict)
     _slots: list[Mapping[str, Any]] = field(default_factory=list)
@@ -84,7 +59,8 @@ class SweepRun:
             AbortedError: the circuit breaker opened, no slot is left, or the journal cannot be written.
             InterruptedSweepError: a signal stopped the sweep; everything finished is kept.
         """
-        with Signals() as signals, Journal(self.directory) as journal:
+        with self.signals, Journal(self.directory) as journal:
+            self.signals.install()
             self._environments = dict(sweepdir.load(self.directory).environments)
             for record in journal.records:
                 self._by_trial.setdefault(record.trial_id, []).append(record)
@@ -95,7 +71,7 @@ class SweepRun:
             try:
                 if journal.records:
                     self._check_stale(agenda, journal)
-                self._loop(agenda, journal, signals)
+                self._loop(agenda, journal)
                 status = "FINISHED"
             except InterruptedSweepError:
                 status = "KILLED"
@@ -109,10 +85,10 @@ class SweepRun:
                 self.tracker.finish(status, results)
         return results
 
-    def _loop(self, agenda: Agenda, journal: Journal, signals: Signals) -> None:
+    def _loop(self, agenda: Agenda, journal: Journal) -> None:
         while agenda or self._in_flight:
-            if signals.received is not None:
-                raise InterruptedSweepError(signals.received, self._how_to_go_on("interrupted"))
+            if self.signals.received is not None:
+                raise InterruptedSweepError(self.signals.received, self._how_to_go_on("interrupted"))
             while agenda and self._in_flight < QUEUE_AHEAD * self.executor.slots:
                 self.executor.submit(agenda.next())
                 self._in_flight += 1

@@ -171,16 +171,21 @@ class RayExecutor:
         if ray.is_initialized():
             return ray, False
         arguments = self._local_arguments() if self._options.address is None else self._cluster_arguments()
+        self._ray, self._owned = ray, True
         try:
             ray.init(log_to_driver=False, logging_level=logging.CRITICAL, configure_logging=False, **arguments)
-        except Exception as error:
+        except BaseException as error:
             self.close()
+            if not isinstance(error, Exception):
+                raise
             place = self._options.address or "this machine"
             raise UnfitMachineError(f"Ray cannot be reached or started on {place}: {error}") from error
         return ray, True
 
     def _local_arguments(self) -> dict[str, Any]:
+        self._scratch = Path(tempfile.mkdtemp(prefix="sweep-"))
         return {
+            "_temp_dir": str(self._scratch),
             "address": "local",
             "include_dashboard": False,
             "num_cpus": usable_cores(),

@@ -1,0 +1,46 @@
+"""SIGINT and SIGTERM during a sweep: noted, and acted on between two records."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import suppress
+from types import FrameType, TracebackType
+from typing import Any
+
+HANDLED = (signal.SIGINT, signal.SIGTERM)
+
+
+class Signals:
+    """While entered, the first signal is noted and nothing else happens; a second one has its old effect.
+
+    Raising at once would end up inside an import, a write or a library's callback, and be lost or do harm there.
+
+    Attributes:
+        received: the signal that was noted, or None.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Signals:
+        self.install()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+    def install(self) -> None:
+        """Take the signals, again if somebody else (Ray's start) took them meanwhile."""
+        for number in HANDLED:
+            with suppress(ValueError):  # not in the main thread: then signals are the caller's business
+                before = signal.signal(number, self._note)
+                self._before.setdefault(number, before)
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        self.received = number
+        self.__exit__(None, None, None)
