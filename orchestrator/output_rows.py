@@ -6,9 +6,9 @@ Outputs may have any strides; nothing here copies one whole, and everything goes
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orchestrator.workload import Expected
 
@@ -71,10 +71,8 @@ def fault(name: str, actual: torch.Tensor, expected: Expected) -> str:
 
 
 def _first_place(name: str, actual: torch.Tensor, start: int, wrong: torch.Tensor) -> str:
-    import torch
-
-    row, leading = torch.tensor(start + int(wrong.nonzero()[0, 0])), actual.shape[:-1]
-    return _spelled(name, [str(int(i)) for i in torch.unravel_index(row, leading)] if leading else [])
+    row = wrong.nonzero()[0] + start
+    return _spelled(name, [str(int(index)) for index in _unravelled(row, actual.shape[:-1])])
 
 
 class Places:
@@ -87,7 +85,7 @@ class Places:
         self.blocks = self._blocks()
 
     def _blocks(self) -> torch.Tensor:
-        """(rows,) int64: the block of each row, numbered from 0 without gaps."""
+        """(rows,) int64: the block of each row."""
         import torch
 
         values, block = self.expected.values, self.expected.block
@@ -117,12 +115,24 @@ class Places:
         if self.expected.index is not None:
             return tuple(index.to(device) for index in self.expected.index)
         rows = torch.arange(len(self.expected.values), device=device)
-        return tuple(torch.unravel_index(rows, self._leading)) if self._leading else ()
+        return _unravelled(rows, self._leading)
+
+
+def _unravelled(rows: torch.Tensor, sizes: Sequence[int]) -> tuple[torch.Tensor, ...]:
+    """Row numbers as one index per dimension. torch's own would import sympy: a second, in every process."""
+    found: list[torch.Tensor] = []
+    for size in reversed(sizes):
+        found.insert(0, rows % size)
+        rows = rows // size
+    return tuple(found)
 
 
 def _renumbered(blocks: torch.Tensor) -> torch.Tensor:
+    """Block numbers from 0, with few enough gaps to sum by."""
     import torch
 
+    if not blocks.numel() or int(blocks.max()) <= 4 * blocks.numel():
+        return blocks
     numbers: torch.Tensor = torch.unique(blocks, return_inverse=True)[1]
     return numbers
 
@@ -149,8 +159,7 @@ def _numbered(actual: torch.Tensor) -> Fetch:
         return lambda start, stop: flat[start:stop]
 
     def strided(start: int, stop: int) -> torch.Tensor:
-        rows: Any = torch.unravel_index(torch.arange(start, stop, device=actual.device), leading)
-        return actual[tuple(rows)]
+        return actual[_unravelled(torch.arange(start, stop, device=actual.device), leading)]
 
     return strided
 
