@@ -1,0 +1,105 @@
+"""Ceilings: what a device can do bounds what may be believed."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from orchestrator import ceilings as module
+from orchestrator.ceilings import Ceilings, Sentinel, machine_drift, measure_ceilings, measure_sentinel
+from orchestrator.spec import Protocol
+from orchestrator.workload import Work
+
+CARD = Ceilings(
+    device="cuda",
+    matmul_flops_per_s={"float32": 50e12, "bfloat16": 800e12, "float16": 20e12},
+    copy_bytes_per_s=3e12,
+    cache_bytes=50 * 2**20,
+)
+MATMUL_BOUND = Work(flops=8e12, bytes=1e6)
+COPY_BOUND = Work(flops=1.0, bytes=3e9)
+
+
+def test_a_rate_within_the_ceiling_is_possible() -> None:
+    """Ten milliseconds are just what 8 TFLOP take in bfloat16."""
+    assert CARD.impossible(MATMUL_BOUND, 0.010, "bfloat16") is None
+    assert CARD.share(MATMUL_BOUND, 0.020, "bfloat16") == pytest.approx(0.5)
+
+
+def test_a_rate_above_the_matmul_ceiling_is_impossible_and_says_why() -> None:
+    """Eight TFLOP in 5 ms are twice what the device's own matmul reaches."""
+    reason = CARD.impossible(MATMUL_BOUND, 0.005, "bfloat16")
+    assert reason is not None
+    assert "1.6e+15 FLOP/s in bfloat16" in reason
+    assert "matmul reaches 8e+14" in reason
+
+
+def test_the_bound_is_on_the_work_really_needed() -> None:
+    """A method that may leave out half the useful work may be twice as fast."""
+    saving = Work(flops=8e12, bytes=1e6, needed_flops=4e12)
+    assert CARD.impossible(saving, 0.005, "bfloat16") is None
+
+
+def test_data_beyond_the_caches_cannot_move_faster_than_a_copy() -> None:
+    """Three gigabytes in half a millisecond are impossible at 3 TB/s."""
+    assert CARD.impossible(COPY_BOUND, 0.001, "float32") is None
+    assert "copy" in (CARD.impossible(COPY_BOUND, 0.0005, "float32") or "")
+
+
+def test_data_within_the_caches_may_move_faster_than_a_copy() -> None:
+    """Sixty megabytes can come out of a 50 MiB cache in part: no bound."""
+    assert CARD.impossible(Work(flops=1.0, bytes=60e6), 1e-6, "float32") is None
+
+
+def test_a_slow_narrow_type_may_be_computed_in_a_wider_one() -> None:
+    """Where float16 matmuls are slower than float32's, an implementation may convert."""
+    assert CARD.impossible(Work(flops=40e12, bytes=1.0), 1.0, "float16") is None
+    assert CARD.impossible(Work(flops=60e12, bytes=1.0), 1.0, "float16") is not None
+
+
+def test_two_gpus_may_be_twice_as_fast() -> None:
+    """The ceiling is that of one device."""
+    assert CARD.impossible(MATMUL_BOUND, 0.005, "bfloat16", gpus=2) is None
+
+
+def test_an_unmeasured_precision_bounds_nothing() -> None:
+    """No ceiling, no verdict and no share."""
+    assert CARD.impossible(MATMUL_BOUND, 1e-9, "float64") is None
+    assert CARD.share(MATMUL_BOUND, 1e-9, "float64") is None
+
+
+def test_ceilings_measured_again_can_only_rise() -> None:
+    """A first measurement on a disturbed machine does not condemn what the second allows."""
+    disturbed = CARD.model_copy(update={"matmul_flops_per_s": {"bfloat16": 80e12}})
+    assert disturbed.impossible(MATMUL_BOUND, 0.010, "bfloat16") is not None
+    merged = disturbed.merged(CARD)
+    assert merged == CARD.merged(disturbed)
+    assert merged.impossible(MATMUL_BOUND, 0.010, "bfloat16") is None
+
+
+def test_a_machine_that_slows_down_is_named() -> None:
+    """Sentinels 5 % apart are no noise on a GPU, and no news on a CPU."""
+    series = [Sentinel(at="a", matmul_ms=1.0, copy_ms=2.0), Sentinel(at="b", matmul_ms=1.05, copy_ms=2.0)]
+    assert "matmul_ms went from 1 to 1.05 (+5%)" in (machine_drift(series, "cuda") or "")
+    assert machine_drift(series, "cpu") is None
+    assert machine_drift([], "cuda") is None
+
+
+def test_the_ceilings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measured small: rates are positive, tf32's switch is put back, and the record is JSON."""
+    monkeypatch.setitem(module.PROTOCOLS, "cpu", _quick())
+    monkeypatch.setitem(module.MATMUL_SIZES, "cpu", dict.fromkeys(module.MATMUL_SIZES["cpu"], 64))
+    monkeypatch.setitem(module.COPY_BYTES, "cpu", 2**20)
+    monkeypatch.setattr(module, "cache_bytes", lambda _device: 2**18)
+    before = torch.backends.cuda.matmul.fp32_precision
+    found = measure_ceilings("cpu", ["bfloat16", "tf32"])
+    assert torch.backends.cuda.matmul.fp32_precision == before
+    assert set(found.matmul_flops_per_s) == {"bfloat16", "tf32", "float32"}
+    assert min(found.matmul_flops_per_s.values()) > 1e6
+    assert found.copy_bytes_per_s > 1e6
+    assert Ceilings.model_validate_json(found.model_dump_json()) == found
+    assert measure_sentinel("cpu", "now").matmul_ms > 0
+
+
+def _quick() -> Protocol:
+    return Protocol(warmup_s=0.0, min_time_s=0.0, max_time_s=0.01, min_repetitions=1, target_ci=0.5)
