@@ -8,13 +8,12 @@ import signal
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Literal
 
 from pydantic import ValidationError
 
 from orchestrator.child import EXIT_NO_PIPE
-from orchestrator.record import ErrorInfo, Outcome, Phase, TrialRecord, fingerprint
+from orchestrator.record import ErrorInfo, Outcome, Phase, TrialRecord, fingerprint, utc_now
 from orchestrator.trial import Attempt
 
 Environment = Callable[[], Mapping[str, Any]]
@@ -52,11 +51,6 @@ class Ending:
     scribble: bytes = b""
 
 
-def now() -> str:
-    """The time as records state it: ISO 8601, UTC."""
-    return datetime.now(UTC).isoformat()
-
-
 def log_of(attempt: Attempt) -> str:
     """Where the log of an attempt's trial is, from the sweep's directory."""
     return f"logs/{attempt.trial.trial_id}.log"
@@ -68,7 +62,7 @@ def judge(attempt: Attempt, ending: Ending, started_at: str, environment: Enviro
     Args:
         attempt: what was run.
         ending: how it ended.
-        started_at: when, as `now` says it.
+        started_at: when, as `utc_now` says it.
         environment: asked for the fields that must match when the worker made no record; they go into its fingerprint.
     """
     cause = ending.cause
@@ -154,7 +148,7 @@ def _record(
         error=ErrorInfo.of(cause.kind, f"{cause.message}; in phase {phase}; see {log}", log),
         fingerprint=fingerprint(attempt, environment),
         started_at=started_at,
-        finished_at=now(),
+        finished_at=utc_now(),
         host=socket.gethostname(),
         device=attempt.device,
     )

@@ -114,6 +114,10 @@ class ForkServer:
         """The processes of the attempt in flight."""
         return [] if self._pid is None else proc.descendants(self._pid)
 
+    def processes(self) -> list[int]:
+        """Its keeper, its server and what they started; none once it is closed."""
+        return [] if self.closed else [self._keeper.pid, *proc.descendants(self._keeper.pid)]
+
     def hang_up(self) -> None:
         """Have whoever waits for it in another thread find it dead."""
         with contextlib.suppress(OSError):  # closed already

@@ -13,11 +13,11 @@ from types import TracebackType
 from typing import Self
 
 from orchestrator import host_memory, proc
-from orchestrator.ending import Ending, Environment, judge, now
+from orchestrator.ending import Ending, Environment, judge
 from orchestrator.environment import describe
 from orchestrator.flight import Flight, OnPhase
 from orchestrator.forkclient import ForkServer, ServerDiedError
-from orchestrator.record import Phase, TrialRecord
+from orchestrator.record import Phase, TrialRecord, utc_now
 from orchestrator.trial import Attempt
 
 WORKER = "orchestrator.worker:run_attempt"
@@ -90,7 +90,7 @@ class Isolator:
         """
         with self._busy:
             self._forget_stop()
-            started_at = now()
+            started_at = utc_now()
             death = "the isolator is closed"
             for _ in range(_TRIES):
                 if self._closing:
@@ -105,6 +105,10 @@ class Isolator:
                     raise
             ending = Ending(Phase.BUILD, died=death)
             return Completed(judge(attempt, ending, started_at, self._environment(attempt)))
+
+    def processes(self) -> list[int]:
+        """The processes that live now because of this isolator: keeper, server, the attempt in flight and its own."""
+        return self._server.processes()
 
     def restart(self) -> None:
         """Begin anew with a fresh server: its children share address layout, hash seed and imported state."""

@@ -1,3 +1,4 @@
+# ruff: noqa: T201 - printing is what some of them do
 """Implementations that do what must be survived: each is a `build`, and does its worst when it is called."""
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def kills_its_group(config: Any) -> None:
 
 @_when_called
 def kills_its_parent(config: Any) -> None:
-    subprocess.Popen(["sleep", "600"], start_new_session=True)
+    subprocess.Popen(["sleep", config.options["nap"]], start_new_session=True)
     os.kill(os.getppid(), signal.SIGKILL)
     time.sleep(600)
 
@@ -126,9 +127,9 @@ def hangs(config: Any) -> None:
 @_when_called
 def hangs_with_a_family(config: Any) -> None:
     """A child, a grandchild in its own session, and one that was orphaned on purpose with an empty environment."""
-    subprocess.Popen(["sleep", "600"])
-    subprocess.Popen(["sleep", "600"], start_new_session=True)
-    subprocess.run(["sh", "-c", "setsid sleep 600 & exit"], env={}, check=False)
+    subprocess.Popen(["sleep", config.options["nap"]])
+    subprocess.Popen(["sleep", config.options["nap"]], start_new_session=True)
+    subprocess.run(["sh", "-c", "setsid sleep $0 & exit", config.options["nap"]], env={}, check=False)
     if os.fork() == 0:
         os.setsid()
         if os.fork() == 0:
@@ -140,8 +141,8 @@ def hangs_with_a_family(config: Any) -> None:
 @_when_called
 def leaves_a_family(config: Any) -> float:
     """Answers, and leaves behind what should have been ended."""
-    subprocess.Popen(["sleep", "600"])
-    subprocess.Popen(["sh", "-c", "setsid sleep 600 & exit"])
+    subprocess.Popen(["sleep", config.options["nap"]])
+    subprocess.Popen(["sh", "-c", "setsid sleep $0 & exit", config.options["nap"]])
     return 1.0
 
 
@@ -199,7 +200,7 @@ def answers_text(config: Any) -> str:
 
 @_when_called
 def answers_hugely(config: Any) -> Any:
-    return {str(index): 1.0 for index in range(1_500_000)}
+    return {f"{index:0100}": 1.0 for index in range(170_000)}
 
 
 @_when_called

@@ -31,7 +31,7 @@ def run_attempt(attempt: Attempt, on_phase: Callable[[Phase], None]) -> TrialRec
     """Build, call, answer."""
     started_at = datetime.now(UTC).isoformat()
     on_phase(Phase.BUILD)
-    call = load(attempt.trial.use)(SimpleNamespace(**attempt.trial.params))
+    call = load(attempt.trial.use)(SimpleNamespace(**attempt.trial.params, options=attempt.trial.options))
     on_phase(Phase.FIRST_CALL)
     value = call()
     on_phase(Phase.MEASURE)
