@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import struct
 from collections.abc import Mapping, Sequence
@@ -35,7 +36,9 @@ def receive(sock: socket.socket) -> tuple[Message, list[int]]:
     """
     head, files = b"", list[int]()
     while len(head) < _LENGTH.size:
-        data, new, _, _ = socket.recv_fds(sock, _LENGTH.size - len(head), _MAX_FILES, socket.MSG_CMSG_CLOEXEC)
+        data, new, _, _ = socket.recv_fds(sock, _LENGTH.size - len(head), _MAX_FILES)
+        for fd in new:
+            os.set_inheritable(fd, False)
         if not data:
             raise EOFError("the connection is closed")
         head, files = head + data, files + new
