@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import registry
+from orchestrator.ceilings import Ceilings, measure_ceilings
 from orchestrator.clocks import CpuClock, CudaClock, input_sets
 from orchestrator.examiner import Examiner, random_like, state_seed
 from orchestrator.measure import Measurement, measure
@@ -168,10 +169,12 @@ class Stages:
 
     def _fields(self, measurement: Measurement, before: Verdict, figures: Figures, retries: int) -> dict[str, Any]:
         work = self.workload.work(self.params, self.form or self.workload.forms[0])
+        seconds = measurement.summary.median / 1000
         metrics = {
             **measurement.metrics(),
             **figures,
-            **_rates(work, measurement.summary.median),
+            **_rates(work, seconds),
+            "ceiling_share": self._plausible_share(work, seconds),
             "relative_error": before.error,
             "error_budget": before.budget.block,
         }
@@ -184,6 +187,23 @@ class Stages:
             "values_ms": measurement.values_ms,
         }
 
+    def _plausible_share(self, work: Work, seconds: float) -> float | None:
+        """The share of this device's ceiling that the median call reached; None where the ceiling is not known.
+
+        Raises:
+            EndedError: implausible, also by ceilings measured again just now, undisturbed by what disturbed the first.
+        """
+        if self.attempt.ceilings is None:
+            return None
+        ceilings = Ceilings.model_validate(self.attempt.ceilings)
+        precision, gpus = self.workload.precision(self.params), max(1, self.attempt.resources.gpus)
+        if ceilings.impossible(work, seconds, precision, gpus):
+            self._capped(False)
+            ceilings = ceilings.merged(measure_ceilings(self.attempt.device, [precision]))
+        if reason := ceilings.impossible(work, seconds, precision, gpus):
+            raise EndedError(Outcome.IMPLAUSIBLE, "Implausible", reason)
+        return ceilings.share(work, seconds, precision, gpus)
+
 
 def _agrees(verdict: Verdict, when: str = "") -> Verdict:
     if not verdict.ok:
@@ -191,9 +211,8 @@ def _agrees(verdict: Verdict, when: str = "") -> Verdict:
     return verdict
 
 
-def _rates(work: Work, latency_ms: float) -> Figures:
+def _rates(work: Work, seconds: float) -> Figures:
     """Useful work per second of the median call."""
-    seconds = latency_ms / 1000
     return {
         "throughput_tokens_per_s": None if work.tokens is None else work.tokens / seconds,
         "tflops_per_s": work.flops / seconds / 1e12,

@@ -65,6 +65,7 @@ class Attempt(Model):
         round: which of the trial's repeats, from 1.
         attempt: which try of this round, from 1.
         source: hash of the source code that defines the implementation and the workload.
+        ceilings: what this device was seen to do (`Ceilings` as JSON values); None: plausibility is not judged.
     """
 
     sweep_id: str
@@ -79,6 +80,7 @@ class Attempt(Model):
     round: int = 1
     attempt: int = 1
     source: str = ""
+    ceilings: dict[str, Any] | None = None
 
     @property
     def key(self) -> tuple[str, int, int]:
