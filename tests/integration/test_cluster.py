@@ -1,0 +1,103 @@
+"""The same sweep on an existing Ray cluster: three nodes on this machine, none with the checkout on its path."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator import sweepdir
+from tests.integration.test_ray import FAST, ROOT, TOYS, run
+
+RAY = Path(sys.executable).parent / "ray"
+NODES = 3
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def node_environment(number: int, token: str) -> dict[str, str]:
+    """A node's environment: without PYTHONPATH, so that only what travels there can be imported."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "RAY"))}
+    auth = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token, "RAY_USAGE_STATS_ENABLED": "0"}
+    return {**kept, **auth, "SWEEP_TEST_NODE": str(number)}
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """(address, token) of a running cluster; its processes are ended by their pids."""
+    token, port = secrets.token_hex(32), free_port()
+    address = f"127.0.0.2:{port}"
+    processes = []
+    for number in range(NODES):
+        folder = tmp_path_factory.mktemp(f"node{number}")
+        role = ["--head", f"--port={port}", "--include-dashboard=false"] if number == 0 else [f"--address={address}"]
+        arguments = [
+            str(RAY), "start", *role, "--block", f"--node-ip-address=127.0.0.{number + 2}", "--num-cpus=1",
+            "--num-gpus=0", "--object-store-memory=100000000", f"--temp-dir={folder}" if number == 0 else "--disable-usage-stats",
+        ]  # fmt: skip
+        log = (folder / "ray.log").open("w")
+        processes.append(
+            subprocess.Popen(arguments, cwd=folder, env=node_environment(number, token), stdout=log, stderr=log)
+        )
+        log.close()
+        if number == 0:
+            wait_for_port(port)
+    yield address, token
+    for process in reversed(processes):
+        process.terminate()
+    for process in processes:
+        process.wait(timeout=30)
+
+
+def wait_for_port(port: int) -> None:
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.2", port)) == 0:
+                return
+        time.sleep(0.2)
+    raise TimeoutError(f"no Ray head on port {port}")
+
+
+def test_a_sweep_travels_to_a_cluster_and_its_records_come_home(cluster, tmp_path):
+    """Supervisors on every node, the project and the user's file by runtime_env, records and logs at the driver."""
+    address, token = cluster
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "helper.py").write_text((TOYS / "matmul.py").read_text())
+    (tmp_path / "mine" / "entry.py").write_text("from helper import WORKLOAD, tells_where_it_runs as build\n")
+    (tmp_path / "sweep.yaml").write_text(
+        "name: travels\nworkload: mine/entry.py:WORKLOAD\nimplementations: [./mine/entry.py:build]\n"
+        f"axes: {{n: {list(range(16, 46))}}}\nmeasure: {FAST}\n"
+    )
+    auth = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
+    done = run(tmp_path, "sweep.yaml", "--output", "out", "--quiet", "--address", address, **auth)
+    assert done.returncode == 0, done.stderr
+    results = sweepdir.load(tmp_path / "out")
+    logs = [(tmp_path / "out" / row.log).read_text() for row in results.rows]
+    assert len({record.trial_id for record in results.records}) == 30
+    assert {node for log in logs for node in log.split("node ")[1].split()[:1]} == {"0", "1", "2"}
+    assert all(str(ROOT) not in log and str(tmp_path) not in log for log in logs)
+
+
+def test_a_cluster_that_refuses_the_token_is_an_abort(cluster, tmp_path):
+    """Exit code 3 and a reason, no traceback."""
+    address, _ = cluster
+    (tmp_path / "sweep.yaml").write_text(
+        f"name: refused\nworkload: {TOYS}/matmul.py:WORKLOAD\n"
+        f"implementations: ['{TOYS}/matmul.py:right']\naxes: {{n: [16]}}\n"
+    )
+    wrong = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}
+    done = run(tmp_path, "sweep.yaml", "--output", "out", "--quiet", "--address", address, **wrong)
+    assert done.returncode == 3
+    assert "Traceback" not in done.stderr
