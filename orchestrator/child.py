@@ -51,6 +51,15 @@ def become(order: dict[str, Any], server: int, *, log: int, result: int) -> NoRe
     os._exit(0 if pipe.finish(answer) else EXIT_NO_PIPE)
 
 
+def know_this_machine() -> None:
+    """Called in the server: have `environment.describe` look at the machine before the first fork, not after each."""
+    from orchestrator.environment import describe
+
+    describe("cpu")
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "0") and Path("/dev/nvidiactl").exists():
+        describe("cuda")
+
+
 def _plain_signals() -> None:
     """As in a new interpreter; SIGQUIT prints every thread's stack, so that a hang can be looked up in the log."""
     signal.set_wakeup_fd(-1)

@@ -31,7 +31,7 @@ class ForkServer:
     It is a program of its own, not a `multiprocessing` child: no thread's end and no `__main__` of ours reaches it.
 
     Args:
-        preload: modules to import before the first fork.
+        preload: modules to import and "module:function"s to call before the first fork.
         env: environment variables besides this process's own.
         sys_path: where it finds modules.
         cwd: its current directory, and every attempt's at the start; None: this process's.

@@ -174,12 +174,18 @@ class Server:
         self._tell_end()
 
 
-def preload(modules: Sequence[str]) -> list[str]:
-    """Import the modules; what went wrong with which. A child imports it again and gets the fault as its own."""
+def preload(names: Sequence[str]) -> list[str]:
+    """Import each "module", call each "module:function"; what went wrong with which.
+
+    What failed here is tried again by the children that need it, and the fault is their own.
+    """
     problems = []
-    for name in modules:
+    for name in names:
+        module, _, function = name.partition(":")
         try:
-            import_module(name)
+            imported = import_module(module)
+            if function:
+                getattr(imported, function)()
         except BaseException as exc:  # noqa: BLE001 - a registered module may raise anything, SystemExit included
             problems.append(f"{name}: {type(exc).__name__}: {exc}")
     return problems

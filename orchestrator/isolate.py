@@ -21,8 +21,15 @@ from orchestrator.record import Phase, TrialRecord, utc_now
 from orchestrator.trial import Attempt
 
 WORKER = "orchestrator.worker:run_attempt"
-# What the worker imports sooner or later, so that no attempt pays for it.
-WARM = ("torch", "numpy", "scipy.stats", "orchestrator.worker", "orchestrator.environment")
+# What the worker imports or looks up sooner or later, done once so that no attempt pays for it.
+WARM = (
+    "torch",
+    WORKER.partition(":")[0],
+    "orchestrator.measure",
+    "orchestrator.clocks",
+    "orchestrator.registry:workloads",
+    "orchestrator.child:know_this_machine",
+)
 _TRIES = 2
 _STOP_S = 1.0
 
@@ -49,8 +56,8 @@ class Isolator:
     warming up as soon as the isolator is made.
 
     Args:
-        preload: modules imported once, in the server, before any attempt; one that fails to import fails in the
-            attempts that use it. None of them may initialise CUDA or start threads when imported.
+        preload: modules imported (and "module:function" called) once, in the server, before any attempt; one that
+            fails to import fails in the attempts that use it. None of them may initialise CUDA or start threads.
         env: variables of the attempts besides this process's own (CUDA_VISIBLE_DEVICES).
         sys_path: where attempts find modules; None: where this process does.
         cwd: the attempts' current directory at the start; None: this process's.
