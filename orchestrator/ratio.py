@@ -1,10 +1,11 @@
-"""The ratio of two rows' medians, its interval and its p-value; Holm's correction for many rows. Pure."""
+"""The ratio of two rows, its interval and its p-value; Holm's correction for many rows. Pure."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,30 +23,32 @@ class Ratio:
 
 
 def ratio(base: Sequence[Sequence[float]], candidate: Sequence[Sequence[float]], seed: int = 0) -> Ratio:
-    """Ratio of two rows' medians; each row is a sequence of rounds. Above 1 the candidate is slower.
+    """Ratio of two rows, each a sequence of rounds: above 1 the candidate is slower.
 
-    The logarithms of resampled medians give the error, Welch's degrees of freedom its certainty. With a single round
-    the spread between processes is unknown and the interval is that of these two processes only.
+    Of the geometric means of the rounds' medians, by Welch's test on their logarithms. A row of a single round has no
+    spread between processes: its error is that of its own median, resampled, and the interval is of that process only.
     """
     rng = np.random.default_rng(seed)
-    centre, error, degrees = _log_difference(base, candidate, rng)
-    return _from_log(centre, error, degrees)
+    sides = [_level(rounds, rng) for rounds in (base, candidate)]
+    variance = sum(side.variance for side in sides)
+    doubt = sum(side.variance**2 / side.degrees for side in sides)
+    return _from_log(sides[1].log - sides[0].log, math.sqrt(variance), variance**2 / doubt if doubt > 0 else math.inf)
 
 
-def _log_difference(
-    base: Sequence[Sequence[float]], candidate: Sequence[Sequence[float]], rng: np.random.Generator
-) -> tuple[float, float, float]:
-    centre, variances, weights = 0.0, [], []
-    for rounds, sign in ((base, -1), (candidate, 1)):
-        series = [np.log(np.asarray(values, dtype=np.float64)) for values in rounds]
-        centre += sign * float(np.median([np.median(values) for values in series]))
-        spare = len(series) - 1
-        scale = len(series) / spare if spare else 1.0
-        variances.append(float(resampled_medians(series, rng).var()) * scale)
-        weights.append(spare or math.inf)
-    total = sum(variances)
-    welch = sum(variance**2 / weight for variance, weight in zip(variances, weights, strict=True))
-    return centre, math.sqrt(total), total**2 / welch if welch > 0 else math.inf
+class _Level(NamedTuple):
+    """The logarithm of a row's latency, its squared standard error, and the degrees of freedom behind that."""
+
+    log: float
+    variance: float
+    degrees: float
+
+
+def _level(rounds: Sequence[Sequence[float]], rng: np.random.Generator) -> _Level:
+    series = [np.log(np.asarray(values, dtype=np.float64)) for values in rounds]
+    medians = np.array([np.median(values) for values in series])
+    if len(series) == 1:
+        return _Level(float(medians[0]), float(resampled_medians(series, rng).var()), math.inf)
+    return _Level(float(medians.mean()), float(medians.var(ddof=1)) / len(medians), len(medians) - 1)
 
 
 def _from_log(centre: float, error: float, degrees: float) -> Ratio:

@@ -148,8 +148,17 @@ def pool(rounds: Sequence[Sequence[float]], seed: int = 0) -> Summary:
         noise_pct=max(_noise_pct(values) for values in series),
         count=sum(len(values) for values in series),
         rounds=len(rounds),
-        round_spread=float(medians.std(ddof=1)) / median if median > 0 else None,
+        round_spread=round_spread(rounds),
     )
+
+
+def round_spread(rounds: Sequence[Sequence[float]]) -> float | None:
+    """Relative standard deviation of the rounds' medians: the A/A noise floor; None with one round."""
+    if len(rounds) < 2:
+        return None
+    medians = np.array([np.median(values) for values in rounds])
+    middle = float(np.median(medians))
+    return float(medians.std(ddof=1)) / middle if middle > 0 else None
 
 
 def resampled_medians(series: Sequence[Array], rng: np.random.Generator, size: int = RESAMPLES) -> Array:

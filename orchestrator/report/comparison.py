@@ -1,0 +1,96 @@
+"""A comparison of two sweeps as a table: for a terminal, and as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tabulate import tabulate
+
+from orchestrator.report.text import counted, interval, markdown, number, printable, shown
+
+if TYPE_CHECKING:
+    from orchestrator.compare import Comparison, Pair
+
+HEADERS = ("Base (ms)", "Candidate (ms)", "Ratio [95 % interval]", "Verdict", "Note")
+
+
+def table(comparison: Comparison) -> str:
+    """Title, grid and footer."""
+    params = _varying(comparison.rows)
+    body = [_cells(pair, params) for pair in comparison.rows]
+    grid = tabulate(body, ["Implementation", *params, *HEADERS], tablefmt="grid", disable_numparse=True)
+    return "\n".join([_title(comparison), "", grid, "", *footer(comparison)])
+
+
+def markdown_page(comparison: Comparison) -> str:
+    """The same as Markdown."""
+    params = _varying(comparison.rows)
+    headers = ["Implementation", *params, *HEADERS]
+    body = [[markdown(cell) for cell in _cells(pair, params)] for pair in comparison.rows]
+    lines = [headers, ["---"] * len(headers), *body]
+    rows = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    notes = "\n".join(f"- {markdown(line)}" for line in footer(comparison))
+    return f"## {markdown(_title(comparison))}\n\n{rows}\n\n{notes}\n"
+
+
+def footer(comparison: Comparison) -> list[str]:
+    """The geometric mean, counts of verdicts, what the verdicts rest on, and what was left out."""
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in comparison.counts.items())
+    lines = [f"{counted(len(comparison.rows), 'row')}: {counts}"]
+    if comparison.geometric_mean is not None:
+        timed = sum(pair.ratio is not None for pair in comparison.rows)
+        lines.insert(
+            0, f"Geometric mean of {counted(timed, 'ratio')}: {comparison.geometric_mean:.3f} (above 1: slower)"
+        )
+    lines += _thresholds(comparison)
+    if comparison.unmatched:
+        lines.append(f"Not compared: {counted(len(comparison.unmatched), 'row')} found or run in one sweep only.")
+    if comparison.environment_differences:
+        facts = "; ".join(map(printable, comparison.environment_differences))
+        lines.append(f"Forced: the environments differ, and so may the figures ({facts}).")
+    return lines
+
+
+def _thresholds(comparison: Comparison) -> list[str]:
+    timed = [pair for pair in comparison.rows if pair.ratio is not None]
+    unmeasured = [pair for pair in timed if not pair.measured]
+    lines = []
+    if measured := [pair.threshold for pair in timed if pair.measured]:
+        lines.append(f"A change counts from {_percent(measured)} on, by the spread between fresh processes.")
+    if unmeasured:
+        least = _percent([pair.threshold for pair in unmeasured])
+        rows = counted(len(unmeasured), "row")
+        lines.append(
+            f"{rows} without repeats: the spread between processes is unknown, so less than {least} is unclear; "
+            "set measure.repeats to 5 in both sweeps to see finer."
+        )
+    return lines
+
+
+def _percent(fractions: Sequence[float]) -> str:
+    low, high = (f"{100 * value:.2g}" for value in (min(fractions), max(fractions)))
+    return f"{low} %" if low == high else f"{low} to {high} %"
+
+
+def _title(comparison: Comparison) -> str:
+    return f"{printable(comparison.candidate)} compared with {printable(comparison.base)}: {comparison.verdict}"
+
+
+def _varying(rows: Sequence[Pair]) -> list[str]:
+    """Params whose values differ between rows."""
+    names = dict.fromkeys(name for pair in rows for name in pair.base.params)
+    return [name for name in names if len({shown(pair.base.value(name)) for pair in rows}) > 1]
+
+
+def _cells(pair: Pair, params: Sequence[str]) -> list[str]:
+    found = pair.ratio
+    return [
+        printable(pair.base.implementation),
+        *(shown(pair.base.value(name)) for name in params),
+        number(pair.base.metrics.get("latency_ms")),
+        number(pair.candidate.metrics.get("latency_ms")),
+        "" if found is None else interval(found.value, found.ci_low, found.ci_high),
+        pair.verdict.value,
+        printable(pair.note),
+    ]

@@ -1,0 +1,214 @@
+"""Two sweeps compared: verdicts that neither cry wolf nor sleep."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from orchestrator.compare import Comparison, Verdict, compare
+from orchestrator.errors import ComparisonError
+from orchestrator.record import Fingerprint, Outcome, Phase, TrialRecord
+from orchestrator.results import Results
+from orchestrator.trial import Trial
+from tests.unit.report import made
+
+AXES = {"batch": [1], "seq_len": [1024, 2048, 4096, 8192], "heads": [8]}
+PLANNED = made.trials(["standard"], AXES, dtype="float32")
+
+
+def sweep(
+    seed: int,
+    *,
+    planned: Sequence[Trial] = PLANNED,
+    rounds: int = 5,
+    between: float = 0.004,
+    slow: float = 1.0,
+    device: str = "cuda",
+    ends: Mapping[int, Outcome] | None = None,
+    environment: Mapping[str, Any] | None = None,
+) -> Results:
+    """A sweep whose rows last 1, 2, 3, ... ms times `slow`; `ends` gives rows (by number) that are not ok."""
+    rng = np.random.default_rng(seed)
+    records = []
+    for number, trial in enumerate(planned):
+        for this_round in range(1, rounds + 1):
+            if ends and number in ends:
+                records.append(made.bad(trial, ends[number], round=this_round))
+                continue
+            level = (number + 1) * slow * (1 + between * rng.standard_normal())
+            values = tuple(map(float, level * (1 + 0.004 * rng.standard_normal(40))))
+            records.append(measured(trial, values, this_round))
+    found = made.results(planned, records, axes=AXES)
+    facts = {**made.ENVIRONMENT["match"], **(environment or {})}
+    key = "e" * 16 if environment is None else "f" * 16
+    prints = Fingerprint(source="s" * 16, environment=key, protocol="p" * 16)
+    moved = tuple(record.model_copy(update={"fingerprint": prints}) for record in found.records)
+    meta = found.meta.model_copy(update={"device": device, "sweep_id": f"20261122_{seed:06d}_aaaa"})
+    return Results(meta, moved, {key: {"match": facts, "know": {}}})
+
+
+def measured(trial: Trial, values: tuple[float, ...], this_round: int) -> TrialRecord:
+    """An ok record with these repetitions."""
+    metrics = {"latency_ms": float(np.median(values))}
+    return made.record(trial, Outcome.OK, phase=Phase.DONE, metrics=metrics, values_ms=values, round=this_round)
+
+
+def verdicts(comparison: Comparison) -> list[Verdict]:
+    """The verdict of every row."""
+    return [pair.verdict for pair in comparison.rows]
+
+
+def test_the_same_code_measured_twice_is_the_same() -> None:
+    """Four rows with 0.4 % between processes: none differs, and most are settled as the same."""
+    found = compare(sweep(1), sweep(2))
+    assert set(verdicts(found)) <= {Verdict.SAME, Verdict.UNCLEAR}
+    assert verdicts(found).count(Verdict.SAME) >= 2
+    assert found.exit_code == 0
+    assert found.geometric_mean == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.parametrize("rounds", [1, 3, 5])
+def test_a_hundred_rows_measured_twice_give_no_false_alarm(rounds: int) -> None:
+    """A/A: of 100 rows compared with themselves none is faster or slower."""
+    planned = made.trials(["standard"], {**AXES, "seq_len": list(range(1, 101))}, dtype="float32")
+    found = compare(sweep(3, planned=planned, rounds=rounds), sweep(4, planned=planned, rounds=rounds))
+    assert set(verdicts(found)) <= {Verdict.SAME, Verdict.UNCLEAR}
+    assert len(found.rows) == 100
+
+
+def test_a_slow_down_is_found_and_fails() -> None:
+    """Five percent on every row is a regression: exit 1."""
+    found = compare(sweep(1), sweep(2, slow=1.05))
+    assert verdicts(found) == [Verdict.SLOWER] * 4
+    assert (found.verdict, found.exit_code) == (Verdict.SLOWER, 1)
+    assert found.geometric_mean == pytest.approx(1.05, abs=0.01)
+
+
+def test_a_speed_up_is_found_and_passes() -> None:
+    """The same in the other direction is no failure."""
+    found = compare(sweep(1, slow=1.05), sweep(2))
+    assert verdicts(found) == [Verdict.FASTER] * 4
+    assert (found.verdict, found.exit_code) == (Verdict.FASTER, 0)
+
+
+def test_the_threshold_can_be_set() -> None:
+    """A slow-down of 5 % passes where only 10 % counts."""
+    found = compare(sweep(1), sweep(2, slow=1.05), fail_slower=0.10)
+    assert set(verdicts(found)) == {Verdict.SAME}
+    assert found.exit_code == 0
+
+
+def test_no_threshold_can_be_set_below_the_noise() -> None:
+    """Where processes differ by 3 %, a threshold of 0.1 % does not make 3 % a regression."""
+    found = compare(sweep(1, between=0.03), sweep(2, between=0.03), fail_slower=0.001)
+    assert all(pair.threshold > 0.01 for pair in found.rows)
+    assert Verdict.SLOWER not in verdicts(found)
+
+
+@pytest.mark.parametrize(("device", "unclear", "clear"), [("cuda", 1.025, 1.05), ("cpu", 1.12, 1.25)])
+def test_without_repeats_small_changes_are_unclear_and_it_says_so(device: str, unclear: float, clear: float) -> None:
+    """One process a row leaves the spread between processes unknown: 3 % on a GPU, 15 % on a CPU."""
+    base = sweep(1, rounds=1, device=device, between=0.001)
+    small = compare(base, sweep(2, rounds=1, device=device, between=0.001, slow=unclear))
+    large = compare(base, sweep(2, rounds=1, device=device, between=0.001, slow=clear))
+    assert set(verdicts(small)) == {Verdict.UNCLEAR}
+    assert "4 rows without repeats" in small.to_table()
+    assert verdicts(large) == [Verdict.SLOWER] * 4
+
+
+def test_a_row_that_newly_fails_is_a_regression_and_one_that_newly_works_is_not() -> None:
+    """Outcomes are compared too; a row that fails in both in the same way is the same."""
+    base = sweep(1, ends={1: Outcome.OOM, 3: Outcome.TIMEOUT})
+    candidate = sweep(2, ends={2: Outcome.MISMATCH, 3: Outcome.TIMEOUT})
+    found = compare(base, candidate)
+    assert verdicts(found)[1:] == [Verdict.NEWLY_OK, Verdict.NEWLY_FAILING, Verdict.SAME]
+    assert [pair.note for pair in found.rows[1:]] == ["oom, now ok", "ok, now mismatch", "timeout in both"]
+    assert (found.verdict, found.exit_code) == (Verdict.NEWLY_FAILING, 1)
+
+
+def test_unlike_environments_are_refused_by_the_names_of_their_fields() -> None:
+    """Another torch is another experiment, unless the caller insists; then the output says so."""
+    base, candidate = sweep(1), sweep(2, environment={"torch": "2.13.0"})
+    with pytest.raises(ComparisonError, match=r"torch: 2\.11\.0, 2\.13\.0"):
+        compare(base, candidate)
+    forced = compare(base, candidate, force=True)
+    assert forced.environment_differences == ("torch: 2.11.0, 2.13.0",)
+    assert "Forced" in forced.to_table()
+
+
+def test_unlike_protocols_are_refused_too() -> None:
+    """A figure from another protocol is another figure."""
+    base, candidate = sweep(1), sweep(2)
+    spec = candidate.meta.spec
+    measure = spec.measure.model_copy(update={"min_time_s": 5.0})
+    meta = candidate.meta.model_copy(update={"spec": spec.model_copy(update={"measure": measure})})
+    with pytest.raises(ComparisonError, match=r"protocol\.min_time_s"):
+        compare(base, Results(meta, candidate.records, candidate.environments))
+
+
+def test_sweeps_without_a_row_in_common_are_refused() -> None:
+    """There is nothing to say, and it names what it looked for."""
+    other = made.trials(["improved"], AXES, dtype="float32")
+    with pytest.raises(ComparisonError, match=r"no row in common.*standard.*improved"):
+        compare(sweep(1), sweep(2, planned=other))
+
+
+def test_rows_of_one_sweep_only_are_listed() -> None:
+    """A row that the other sweep does not have, or has not run, is not forgotten."""
+    unfinished = sweep(2)
+    last = PLANNED[-1].trial_id
+    records = tuple(record for record in unfinished.records if record.trial_id != last)
+    found = compare(sweep(1, planned=PLANNED[1:]), Results(unfinished.meta, records, unfinished.environments))
+    assert len(found.rows) == 2
+    assert [row["only_in"] for row in found.unmatched] == ["candidate", "base (not run in candidate)"]
+
+
+def test_rows_that_differ_in_options_alone_are_told_apart_by_them() -> None:
+    """An axis of options makes rows of one label and params; each is compared with its own."""
+    axes: dict[str, list[Any]] = {**AXES, "seq_len": [1024], "options.block_m": [64, 128]}
+    planned = made.trials(["standard"], axes, dtype="float32")
+    found = compare(sweep(1, planned=planned), sweep(2, planned=planned))
+    assert [pair.base.trial.options["block_m"] for pair in found.rows] == [64, 128]
+    assert all(pair.base.trial.options == pair.candidate.trial.options for pair in found.rows)
+
+
+def test_an_option_of_the_entry_that_changed_is_what_is_compared() -> None:
+    """Rows match by label and params: the same label with another option is the candidate."""
+    small, large = (
+        made.trials(["standard"], {**AXES, "options.block_m": [block]}, dtype="float32") for block in (64, 128)
+    )
+    assert len(compare(sweep(1, planned=small), sweep(2, planned=large)).rows) == 4
+
+
+def test_the_json_has_what_the_contract_names() -> None:
+    """`compare --json`, ready for another program; no NaN, no infinity."""
+    found = compare(sweep(1), sweep(2, ends={0: Outcome.OOM})).to_json()
+    assert {"rows", "unmatched", "environment_differences", "verdict"} <= set(found)
+    wanted = {"implementation", "params", "verdict", "ratio", "ratio_ci_low", "ratio_ci_high"}
+    assert all(wanted <= set(row) for row in found["rows"])
+    assert found["rows"][0]["ratio"] is None
+    assert found["rows"][1]["ratio_ci_low"] < found["rows"][1]["ratio"] < found["rows"][1]["ratio_ci_high"]
+    json.dumps(found, allow_nan=False)
+
+
+@pytest.mark.parametrize("render", [Comparison.to_table, Comparison.to_markdown])
+def test_the_renderings_show_what_varies_and_how_it_ended(render: Callable[[Comparison], str]) -> None:
+    """Sequence length varies and has a column, batch does not; the mean and the counts stand below."""
+    shown = render(compare(sweep(1), sweep(2, slow=1.05)))
+    assert "seq_len" in shown.replace("\\", "")
+    assert "batch" not in shown
+    assert "slower" in shown
+    assert "Geometric mean of 4 ratios: 1.05" in shown
+    assert "4 rows: 4 slower" in shown
+
+
+def test_a_doubtful_row_says_so_beside_its_verdict() -> None:
+    """Flags of either sweep stand in the note."""
+    candidate = sweep(2)
+    records = tuple(record.model_copy(update={"flags": ("throttled",)}) for record in candidate.records)
+    found = compare(sweep(1), Results(candidate.meta, records, candidate.environments))
+    assert {pair.note for pair in found.rows} == {"throttled"}
