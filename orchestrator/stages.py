@@ -56,6 +56,7 @@ class Stages:
         examiner = self._examiner(subject)
         before = _agrees(examiner.examine("before"))
         measurement = self._measured(subject, examiner, output_bytes)
+        rates = self._rates(measurement.summary.median / 1000)
 
         self.enter(Phase.MEMORY)
         if card is not None:
@@ -63,7 +64,8 @@ class Stages:
             retries -= card.allocation_retries()
             memory = self._card_memory(subject, examiner, card)
             retries += card.allocation_retries()
-        return self._fields(measurement, before, {**memory, "first_call_ms": first_call_ms}, retries)
+        figures = {**rates, **memory, "first_call_ms": first_call_ms}
+        return _fields(measurement, before, figures, retries)
 
     def _resolve(self) -> None:
         """Import the workload and the build function, which may be a user's files, and check the params."""
@@ -167,24 +169,14 @@ class Stages:
         with answerable(), torch.set_grad_enabled(subject.backward):
             return card.figures(call)
 
-    def _fields(self, measurement: Measurement, before: Verdict, figures: Figures, retries: int) -> dict[str, Any]:
+    def _rates(self, seconds: float) -> Figures:
+        """Useful work per second, and the share of the device's ceiling that this is."""
         work = self.workload.work(self.params, self.form or self.workload.forms[0])
-        seconds = measurement.summary.median / 1000
-        metrics = {
-            **measurement.metrics(),
-            **figures,
-            **_rates(work, seconds),
-            "ceiling_share": self._plausible_share(work, seconds),
-            "relative_error": before.error,
-            "error_budget": before.budget.block,
-        }
-        flags = (*measurement.flags, *((Flag.ALLOCATION_RETRIES.value,) if retries else ()))
         return {
-            "outcome": Outcome.OK,
-            "flags": flags,
-            "notes": measurement.notes,
-            "metrics": {name: _finite(value) for name, value in metrics.items()},
-            "values_ms": measurement.values_ms,
+            "throughput_tokens_per_s": None if work.tokens is None else work.tokens / seconds,
+            "tflops_per_s": work.flops / seconds / 1e12,
+            "gb_per_s": work.bytes / seconds / 1e9,
+            "ceiling_share": self._plausible_share(work, seconds),
         }
 
     def _plausible_share(self, work: Work, seconds: float) -> float | None:
@@ -211,12 +203,20 @@ def _agrees(verdict: Verdict, when: str = "") -> Verdict:
     return verdict
 
 
-def _rates(work: Work, seconds: float) -> Figures:
-    """Useful work per second of the median call."""
+def _fields(measurement: Measurement, before: Verdict, figures: Figures, retries: int) -> dict[str, Any]:
+    metrics = {
+        **measurement.metrics(),
+        **figures,
+        "relative_error": before.error,
+        "error_budget": before.budget.block,
+    }
+    flags = (*measurement.flags, *((Flag.ALLOCATION_RETRIES.value,) if retries else ()))
     return {
-        "throughput_tokens_per_s": None if work.tokens is None else work.tokens / seconds,
-        "tflops_per_s": work.flops / seconds / 1e12,
-        "gb_per_s": work.bytes / seconds / 1e9,
+        "outcome": Outcome.OK,
+        "flags": flags,
+        "notes": measurement.notes,
+        "metrics": {name: _finite(value) for name, value in metrics.items()},
+        "values_ms": measurement.values_ms,
     }
 
 

@@ -72,7 +72,7 @@ class InlineExecutor:
             return self._environment
         from orchestrator.environment import describe
 
-        return describe(attempt.device, attempt.resources.gpu_memory_gib)
+        return describe(attempt.device, attempt.resources.gpu_memory_gib, attempt.resources.cpus)
 
 
 def _worker(attempt: Attempt, on_phase: OnPhase) -> TrialRecord:

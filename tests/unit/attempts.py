@@ -1,0 +1,41 @@
+"""Attempts on the tiny workload in matmul.py, for the tests of what happens inside a trial's process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from orchestrator.spec import Protocol, VerifySpec
+from orchestrator.trial import Attempt, Resources, Trial
+
+HERE = Path(__file__).parent
+BRIEF = Protocol(warmup_s=0, min_time_s=0, max_time_s=0.02, min_repetitions=3, target_ci=0.9)
+
+
+def attempt(
+    name: str,
+    *,
+    options: dict[str, Any] | None = None,
+    use: str | None = None,
+    workload: str = "matmul.py:WORKLOAD",
+    base_dir: Path = HERE,
+    **fields: Any,
+) -> Attempt:
+    """An attempt of the implementation `name`; `fields` are fields of the attempt, or else params."""
+    own = {key: fields.pop(key) for key in list(fields) if key in Attempt.model_fields}
+    params = {"batch": 2, "rows": 16, "inner": 8, "width": 8, "dtype": "float32", "direction": "forward", **fields}
+    trial = Trial.of(implementation=name, use=use or f"matmul.py:{name}", params=params, options=options or {})
+    return Attempt(
+        **{
+            "sweep_id": "sweep",
+            "trial": trial,
+            "workload": workload,
+            "base_dir": str(base_dir),
+            "device": "cpu",
+            "seed": 7,
+            "protocol": BRIEF,
+            "verify": VerifySpec(),
+            "resources": Resources(cpus=1),
+            **own,
+        }
+    )
