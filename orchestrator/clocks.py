@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import torch
 
 Call = Callable[[], object]
+LEAST_LEAD_S = 50e-6
 
 
 class Clock(Protocol):
@@ -123,7 +124,8 @@ class CudaClock(Clock):
         """Seconds of device time, or None when a smaller chunk is to be tried."""
         for _ in range(4):
             seconds, host_s, kept = self._attempt(part, before)
-            if kept:
+            if kept:  # shrink slowly, so that one hiccup of the host does not lengthen every later block
+                self._lead_s = max(0.9 * self._lead_s, 1.5 * host_s + LEAST_LEAD_S)
                 return seconds
             self._lead_s = max(2 * self._lead_s, 1.5 * host_s)
         if len(part) > 1:
