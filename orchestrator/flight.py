@@ -8,10 +8,12 @@ import select
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Protocol
 
-from orchestrator import host_memory
+from orchestrator import host_memory, nvml
 from orchestrator.capture import Capture
 from orchestrator.child import MAX_RECORD_BYTES
+from orchestrator.device_memory import DeviceWatch
 from orchestrator.ending import Cause, Ending, read_line
 from orchestrator.forkclient import ForkServer, ServerDiedError
 from orchestrator.forkserver import END_TIMEOUT_S
@@ -30,25 +32,38 @@ _SCRIBBLE = 200
 _MAX_LINE = MAX_RECORD_BYTES + 4096
 
 
+class Watch(Protocol):
+    """Looks after one kind of memory."""
+
+    kind: str
+    next_look: float
+
+    def look(self, phase: Phase, /) -> str | None:
+        """What to say of an attempt that takes too much, None of one that does not; moves `next_look` on."""
+        ...
+
+    def close(self) -> None:
+        """The attempt is over."""
+        ...
+
+
 class Flight:
     """Watches the attempt that `server` has been told to fork.
 
     Args:
         server: the fork server.
         attempt: what it runs.
-        memory_limit: bytes of host memory that the attempt's processes may hold together.
+        slots: how many attempts share this machine's memory.
         stop: a file that becomes readable when the attempt is to be ended from outside.
         on_phase: told every phase as it is reached.
     """
 
-    def __init__(
-        self, server: ForkServer, attempt: Attempt, memory_limit: int, stop: int, on_phase: OnPhase | None
-    ) -> None:
+    def __init__(self, server: ForkServer, attempt: Attempt, slots: int, stop: int, on_phase: OnPhase | None) -> None:
         self.log = Capture()
         self.left_alive: list[int] = []
         self._server = server
         self._attempt = attempt
-        self._memory = host_memory.MemoryWatch(memory_limit, server.family)
+        self._watches = _watches(server, attempt, slots)
         self._stop = stop
         self._on_phase = on_phase or (lambda _: None)
         self._phase = Phase.BUILD
@@ -86,6 +101,8 @@ class Flight:
         finally:
             os.close(log)
             os.close(result)
+            for watch in self._watches:
+                watch.close()
         killed = host_memory.kernel_kills() > kills
         return Ending(self._phase, self._answer, self._cause, self._status, killed, self._died, self._scribble)
 
@@ -105,14 +122,14 @@ class Flight:
                 if not self._over and not actions[fd]():
                     poll.unregister(fd)
             self._look_at_clock()
-            self._look_at_memory()
+            self._look_at_watches()
         while self._read_log(log):
             pass
         while self._read_result(result):
             pass
 
     def _wait_ms(self) -> float:
-        until = min(self._memory.next_look, self._timeout, self._give_up)
+        until = min(self._timeout, self._give_up, *(watch.next_look for watch in self._watches))
         return 1000 * max(0.0, min(until - time.monotonic(), _LONGEST_WAIT_S))
 
     def _read_log(self, fd: int) -> bool:
@@ -168,17 +185,12 @@ class Flight:
             text = f"it took longer than resources.timeout_s = {limit_s:g} s and was killed with all it had started"
             self._end(Cause(Outcome.TIMEOUT, "Timeout", text), dump=True)
 
-    def _look_at_memory(self) -> None:
-        if self._over or self._cause is not None or time.monotonic() < self._memory.next_look:
-            return
-        held = self._memory.look()
-        if held is not None:
-            self._end(Cause(Outcome.OOM, "HostMemory", self._too_much(held)), dump=False)
-
-    def _too_much(self, held: int) -> str:
-        limit, stated = self._memory.limit / host_memory.GIB, self._attempt.resources.host_memory_gib
-        whose = "resources.host_memory_gib" if stated and limit >= stated else "what this machine could spare"
-        return f"its processes held {held / host_memory.GIB:.2f} GiB of host memory, the limit is {limit:.2f} ({whose})"
+    def _look_at_watches(self) -> None:
+        for watch in self._watches:
+            if self._over or self._cause is not None or time.monotonic() < watch.next_look:
+                continue
+            if (says := watch.look(self._phase)) is not None:
+                self._end(Cause(Outcome.OOM, watch.kind, says), dump=False)
 
     def _end(self, cause: Cause, *, dump: bool) -> None:
         self._timeout = float("inf")
@@ -187,6 +199,18 @@ class Flight:
         self._cause = cause
         self._give_up = time.monotonic() + _GIVE_UP_S
         self._server.kill(dump=dump)
+
+
+def _watches(server: ForkServer, attempt: Attempt, slots: int) -> list[Watch]:
+    resources = attempt.resources
+    stated, limit = resources.host_memory_gib, host_memory.limit_bytes(resources.host_memory_gib, slots)
+    as_stated = stated is not None and limit >= int(stated * host_memory.GIB)
+    whose = "resources.host_memory_gib" if as_stated else "what this machine can spare"
+    watches: list[Watch] = [host_memory.MemoryWatch(limit, server.family, whose)]
+    if resources.gpu_memory_gib is not None and attempt.device.startswith("cuda"):
+        first = nvml.ordinal_of(attempt.device)
+        watches.append(DeviceWatch(resources.gpu_memory_gib, range(first, first + max(1, resources.gpus))))
+    return watches
 
 
 def _read(fd: int) -> bytes:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from orchestrator import proc
+from orchestrator.record import Phase
 
 GIB = 2**30
 # Ray's memory monitor acts when 95 % of the machine is used, and it kills supervisors: stay well below it.
@@ -89,20 +90,34 @@ class MemoryWatch:
     Args:
         limit: bytes.
         family: the processes, asked for at every look.
+        whose: where the limit comes from, for the message.
     """
 
-    def __init__(self, limit: int, family: Callable[[], Sequence[int]]) -> None:
+    kind = "HostMemory"
+
+    def __init__(self, limit: int, family: Callable[[], Sequence[int]], whose: str = "stated") -> None:
         self.limit = limit
+        self._whose = whose
         self._family = family
         self.next_look = time.monotonic() + _SHORTEST_S
 
-    def look(self) -> int | None:
-        """The bytes held where that is over the limit, else None; says in `next_look` when to look again."""
+    def look(self, _phase: Phase) -> str | None:
+        """What to say of a family over the limit, None of one within it; `next_look` is when to look again."""
+        held = self.held()
+        self.next_look = time.monotonic() + min(max((self.limit - held) / _GROWTH_PER_S, _SHORTEST_S), _LONGEST_S)
+        if held <= self.limit:
+            return None
+        limit = f"the limit is {self.limit / GIB:.2f} ({self._whose})"
+        return f"its processes held {held / GIB:.2f} GiB of host memory, {limit}"
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def held(self) -> int:
+        """The bytes that the family holds; never too few, and exact where it looks like too many."""
         family = self._family()
         held = sum(map(proc.resident_bytes, family))
         if held > self.limit:
             # Pages shared since a fork were counted once per process: count them rightly before anyone is killed.
             held = sum(map(proc.proportional_bytes, family)) or held
-        pause_s = (self.limit - held) / _GROWTH_PER_S
-        self.next_look = time.monotonic() + min(max(pause_s, _SHORTEST_S), _LONGEST_S)
-        return held if held > self.limit else None
+        return held

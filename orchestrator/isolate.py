@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from orchestrator import host_memory, proc
+from orchestrator import proc
 from orchestrator.ending import Ending, Environment, judge
 from orchestrator.environment import describe
 from orchestrator.flight import Flight, OnPhase
@@ -154,8 +154,7 @@ class Isolator:
         if self._server.closed:
             self._server = self._new_server()
         self._server.ready()
-        limit = host_memory.limit_bytes(attempt.resources.host_memory_gib, self._slots)
-        flight = Flight(self._server, attempt, limit, self._stopped.fileno(), on_phase)
+        flight = Flight(self._server, attempt, self._slots, self._stopped.fileno(), on_phase)
         ending = flight.fly(self._target, self._cwd)
         record = judge(attempt, ending, started_at, self._environment(attempt))
         return Completed(record, flight.log.value(), tuple(flight.left_alive))

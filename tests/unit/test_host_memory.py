@@ -12,6 +12,7 @@ import pytest
 
 from orchestrator import host_memory, proc
 from orchestrator.host_memory import GIB, MemoryWatch, limit_bytes
+from orchestrator.record import Phase
 
 HOLDS_64_MIB = "import os, sys, time; x = os.urandom(2**26); print('ready', flush=True); time.sleep(600)"
 
@@ -67,10 +68,12 @@ def test_a_family_over_the_limit_is_found_and_one_below_it_is_not() -> None:
     with subprocess.Popen([sys.executable, "-c", HOLDS_64_MIB], stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         holder.stdout.readline()
-        held = MemoryWatch(2**26, lambda: [holder.pid]).look()
-        assert held is not None
-        assert 2**26 < held < 2**28
-        assert MemoryWatch(2**28, lambda: [holder.pid]).look() is None
+        watch = MemoryWatch(2**26, lambda: [holder.pid], "a rule")
+        assert 2**26 < watch.held() < 2**28
+        says = watch.look(Phase.BUILD)
+        assert says is not None
+        assert "the limit is 0.06 (a rule)" in says
+        assert MemoryWatch(2**28, lambda: [holder.pid]).look(Phase.BUILD) is None
         holder.kill()
 
 
@@ -85,7 +88,7 @@ def test_pages_shared_since_a_fork_count_once() -> None:
         family = [first.pid, *proc.descendants(first.pid)]
         assert len(family) == 4
         assert sum(map(proc.resident_bytes, family)) > 4 * 2**26
-        assert MemoryWatch(2 * 2**26, lambda: family).look() is None
+        assert MemoryWatch(2 * 2**26, lambda: family).look(Phase.BUILD) is None
         os.killpg(first.pid, 9)
 
 
@@ -93,7 +96,7 @@ def test_it_looks_the_more_closely_the_nearer_the_limit_is() -> None:
     """Soon enough for the fastest growth, seldom where there is room: a look disturbs what is timed."""
     own = proc.resident_bytes(os.getpid())
     near, far = MemoryWatch(own + 2**20, lambda: [os.getpid()]), MemoryWatch(own + 64 * GIB, lambda: [os.getpid()])
-    near.look()
-    far.look()
+    near.look(Phase.BUILD)
+    far.look(Phase.BUILD)
     assert near.next_look - time.monotonic() < 0.05
     assert 0.1 < far.next_look - time.monotonic() <= 0.2
