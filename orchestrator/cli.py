@@ -214,7 +214,7 @@ def _resume(options: argparse.Namespace) -> int:
 def _progress(quiet: bool) -> Any:
     from orchestrator.report.live import progress_for
 
-    return progress_for(sys.stderr, quiet)
+    return progress_for(quiet)
 
 
 def _show(results: Any, as_json: bool) -> int:
@@ -249,8 +249,10 @@ def _compare(options: argparse.Namespace) -> int:
 
     base, candidate = (sweepdir.load(sweepdir.find(name)) for name in (options.base, options.candidate))
     found = compare(base, candidate, force=options.force, fail_slower=options.fail_slower)
-    shown = {"table": found.to_table, "md": found.to_markdown, "json": lambda: json.dumps(found.to_json(), indent=1)}
-    print(shown[options.format]())
+    if options.format == "json":
+        print(json.dumps(found.to_json(), indent=1))
+    else:
+        print(found.to_table() if options.format == "table" else found.to_markdown())
     return found.exit_code
 
 
