@@ -1,4 +1,4 @@
-# ruff: noqa: T201 - printing is what some of them do
+
 """Implementations that do what must be survived: each is a `build`, and does its worst when it is called."""
 
 from __future__ import annotations
