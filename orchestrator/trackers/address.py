@@ -26,10 +26,11 @@ def redacted(uri: str) -> str:
 
 
 def view_url(uri: str, experiment_id: str, sweep_id: str) -> str:
-    """The UI's table of one sweep's trials; of a store without a server, as `make ui` serves it."""
+    """The UI's table of one sweep's trials (see `view`); of a store without a server, as `make ui` serves it."""
     base = redacted(uri).rstrip("/") if uri.startswith("http") else UI
-    chosen = quote(f"tags.sweep_id = '{sweep_id}' and tags.kind = 'trial'", safe="")
-    return f"{base}/#/experiments/{experiment_id}/runs?searchFilter={chosen}"
+    return (
+        f"{base}/#/experiments/{experiment_id}/runs?viewStateShareKey={quote(sweep_id)}&workflowType=machine_learning"
+    )
 
 
 def ui_command(uri: str) -> str | None:

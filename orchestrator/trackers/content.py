@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
@@ -25,6 +26,9 @@ SWEEP, TRIAL = "sweep", "trial"
 Environments = Mapping[str, Mapping[str, Any]]
 
 NOTE = "mlflow.note.content"
+COLOUR = "mlflow.runColor"
+COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#7f6f00", "#000000")  # Okabe and Ito's
+PRIMARY = "mlflow.experiment.primaryMetric.name"
 COMMIT = "mlflow.source.git.commit"
 SOURCE = {"mlflow.source.name": "orchestrator", "mlflow.source.type": "LOCAL"}
 HEADINGS = {
@@ -47,36 +51,61 @@ class RunContent:
     tags: Mapping[str, str]
 
 
-def child(meta: SweepMeta, axes: Sequence[str], row: Row, environments: Environments) -> RunContent:
+@dataclass(frozen=True)
+class Frame:
+    """What the runs of a sweep share.
+
+    Attributes:
+        axes: axis -> heading: what the workload heads the table with, then the axes that vary beyond that.
+        places: trial_id -> its place in the table, as a text that sorts.
+        colours: implementation -> the colour of its runs in the UI's charts.
+    """
+
+    meta: SweepMeta
+    axes: Mapping[str, str]
+    places: Mapping[str, str]
+    colours: Mapping[str, str]
+
+    @classmethod
+    def of(cls, meta: SweepMeta) -> Frame:
+        """The frame of a sweep; imports its workload."""
+        width = len(str(len(meta.planned)))
+        places = {trial.trial_id: f"{place:0{width}}" for place, trial in enumerate(meta.planned, start=1)}
+        labels = dict.fromkeys(trial.implementation for trial in meta.planned)
+        return cls(meta, _columns(meta), places, dict(zip(labels, itertools.cycle(COLOURS), strict=False)))
+
+
+def child(frame: Frame, row: Row, environments: Environments) -> RunContent:
     """The run of one trial that has ended at least once: all its rounds and attempts, pooled.
 
-    `axes` is what `columns` says of the sweep; `environments` serve records that bring none of their own, as those read
-    from a journal do.
+    `environments` serve records that bring none of their own, as those read from a journal do.
     """
+    meta = frame.meta
     last = max(row.records, key=lambda record: record.finished_at)
     environment = last.environment or environments.get(last.fingerprint.environment, {})
     counts_as_ok = {Outcome.OK, *meta.spec.allow_outcomes}
     params = {"implementation": row.implementation, **row.params}
     params |= {f"options.{name}": value for name, value in row.trial.options.items()}
     return RunContent(
-        name=run_name(axes, row),
+        name=run_name(list(frame.axes), row),
         status="FINISHED" if row.outcome in counts_as_ok else "FAILED",
         start_ms=min(milliseconds(record.started_at) for record in row.records),
         end_ms=milliseconds(last.finished_at),
         params={legal(name): within(text(value), MAX_PARAM) for name, value in params.items()},
         metrics=finite(row.metrics),
-        tags=_limited({**_child_tags(meta, row), **environment_tags(last.device, environment), "host": last.host}),
+        tags=_limited({**_child_tags(frame, row), **environment_tags(last.device, environment), "host": last.host}),
     )
 
 
-def _child_tags(meta: SweepMeta, row: Row) -> dict[str, str]:
+def _child_tags(frame: Frame, row: Row) -> dict[str, str]:
     error = row.error
     reason = "" if error is None else " ".join(f"{error.kind}: {error.message}".split())
     note = "" if error is None else f"**{row.outcome}**: {error.kind}\n\n```\n{error.message}\n```\nLog: `{row.log}`"
     return {
         "kind": TRIAL,
-        "sweep_id": meta.sweep_id,
-        "sweep": meta.name,
+        "sweep_id": frame.meta.sweep_id,
+        "sweep": frame.meta.name,
+        "row": frame.places.get(row.trial_id, ""),
         "trial_id": row.trial_id,
         "implementation": row.implementation,
         "outcome": str(row.outcome),
@@ -86,6 +115,7 @@ def _child_tags(meta: SweepMeta, row: Row) -> dict[str, str]:
         "attempts": str(row.attempts),
         "error": within(reason, MAX_ERROR),
         NOTE: note,
+        COLOUR: frame.colours.get(row.implementation, ""),
         **SOURCE,
     }
 
@@ -121,14 +151,14 @@ def parent(meta: SweepMeta) -> RunContent:
     return RunContent(name, "RUNNING", milliseconds(meta.created_at), 0, {}, {}, _limited(tags))
 
 
-def summary(status: str, results: Results, axes: Mapping[str, str], found: Sequence[Row]) -> RunContent:
+def summary(status: str, results: Results, frame: Frame, found: Sequence[Row]) -> RunContent:
     """The sweep's own run when it ends: the table as its description, the totals as metrics.
 
     Every outcome is counted, 0 included: a metric once written cannot be taken back.
     """
     begun = parent(results.meta)
     environment = next(iter(results.environments.values()), {})
-    tags = {**environment_tags(results.meta.device, environment), NOTE: description(results.meta, axes, found)}
+    tags = {**environment_tags(results.meta.device, environment), NOTE: description(frame, found)}
     outcomes = Counter(row.outcome for row in found)
     totals = {f"trials_{outcome}": float(outcomes[outcome]) for outcome in Outcome}
     totals |= {"trials": float(len(found)), "trials_not_run": float(outcomes[None])}
@@ -141,19 +171,20 @@ def summary(status: str, results: Results, axes: Mapping[str, str], found: Seque
 
 
 def experiment_tags(meta: SweepMeta) -> dict[str, str]:
-    """Tags of the experiment that a sweep's name stands for; the kind makes the UI open its runs first."""
-    return {NOTE: meta.spec.description, "mlflow.experimentKind": "custom_model_development"}
+    """Tags of the experiment that a sweep's name stands for; they make the UI open on runs and their latency."""
+    return {NOTE: meta.spec.description, "mlflow.experimentKind": "custom_model_development", PRIMARY: "latency_ms"}
 
 
-def description(meta: SweepMeta, axes: Mapping[str, str], found: Sequence[Row]) -> str:
+def description(frame: Frame, found: Sequence[Row]) -> str:
     """The table in Markdown, as many of its rows as a tag holds."""
+    axes = frame.axes
     figures = [name for name in HEADINGS if any(row.metrics.get(name) is not None for row in found)]
     headings = ["Implementation", *axes.values(), *(HEADINGS[name] for name in figures), "Status"]
     lines = [_line(headings), _line(["---"] * len(headings))]
     for row in found:
         values = [row.implementation, *(shown(row.value(name)) for name in axes)]
         lines.append(_line([*values, *(shown(row.metrics.get(name)) for name in figures), _status(row)]))
-    return _fitting([_heading(meta), ""], lines)
+    return _fitting([_heading(frame.meta), ""], lines)
 
 
 def run_name(axes: Sequence[str], row: Row) -> str:
@@ -163,16 +194,6 @@ def run_name(axes: Sequence[str], row: Row) -> str:
     }
     unique = len({*short.values()}) == len(short)
     return within(" ".join([row.implementation, *(_part(name, short, unique, row) for name in axes)]), MAX_NAME)
-
-
-def columns(meta: SweepMeta) -> dict[str, str]:
-    """Axis -> heading: what the workload heads the table with, then the axes that vary beyond that."""
-    try:
-        named = dict(registry.workload(meta.spec.workload, meta.base_dir).columns)
-    except Exception:  # noqa: BLE001 - a user's file may raise anything, and is not needed for its results
-        named = {}
-    varying = [name for name, values in meta.spec.axes.items() if len(values) > 1 and name not in named]
-    return named | {name: name for name in varying}
 
 
 def milliseconds(moment: str) -> int:
@@ -211,6 +232,15 @@ def shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.0f}"
     return str(value)
+
+
+def _columns(meta: SweepMeta) -> dict[str, str]:
+    try:
+        named = dict(registry.workload(meta.spec.workload, meta.base_dir).columns)
+    except Exception:  # noqa: BLE001 - a user's file may raise anything, and is not needed for its results
+        named = {}
+    varying = [name for name, values in meta.spec.axes.items() if len(values) > 1 and name not in named]
+    return named | {name: name for name in varying}
 
 
 def _part(name: str, short: Mapping[str, str], unique: bool, row: Row) -> str:

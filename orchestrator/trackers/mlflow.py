@@ -40,7 +40,8 @@ from orchestrator.rows import Row, rows
 from orchestrator.trackers import content
 from orchestrator.trackers.address import database_of, default_uri, redacted
 from orchestrator.trackers.base import RejectedError, Status, TrackingError
-from orchestrator.trackers.content import Environments, RunContent
+from orchestrator.trackers.content import Environments, Frame, RunContent
+from orchestrator.trackers.view import outdated, saved_view
 
 PARENT = ""
 FILES = (
@@ -148,8 +149,9 @@ class MlflowTracker:
             self._open(meta)
 
     def _open(self, meta: SweepMeta) -> None:
-        self._meta, self._axes = meta, content.columns(meta)
+        self._frame = Frame.of(meta)
         self.experiment_id = _experiment(self._client, self.uri, meta)
+        self._save_view()
         self._known, self._doubtful = {}, set()
         for run in self._search():
             key = run.content.tags.get("trial_id", PARENT)
@@ -159,6 +161,15 @@ class MlflowTracker:
             self._known[PARENT] = self._create(content.parent(meta))
             self.changes["created"] += 1
 
+    def _save_view(self) -> None:
+        tags = self._client.get_experiment(self.experiment_id).tags
+        key, value = saved_view(self._frame.meta, list(self._frame.axes))
+        if tags.get(key) == value:
+            return
+        self._client.set_experiment_tag(self.experiment_id, key, value)
+        for old in outdated(tags, self._frame.meta.sweep_id):
+            self._client.delete_experiment_tag(self.experiment_id, old)
+
     @property
     def status(self) -> str:
         """What the server says of the sweep's own run."""
@@ -166,7 +177,7 @@ class MlflowTracker:
 
     def _put(self, row: Row, environments: Environments) -> None:
         """Make one trial's run what it should be, with as few calls as that takes."""
-        wanted = content.child(self._meta, list(self._axes), row, environments)
+        wanted = content.child(self._frame, row, environments)
         wanted = replace(wanted, tags={**wanted.tags, "mlflow.parentRunId": self._known[PARENT].run_id})
         key = row.trial_id
         known = self._known.get(key) if key not in self._doubtful else self._find(key)
@@ -218,7 +229,7 @@ class MlflowTracker:
 
     def _finish_parent(self, status: Status, results: Results, found: Sequence[Row]) -> None:
         known = self._known[PARENT]
-        wanted = content.summary(status, results, self._axes, found)
+        wanted = content.summary(status, results, self._frame, found)
         files = [path for name in FILES if results.directory and (path := results.directory / name).is_file()]
         digest = _digest(files)
         same_files = known.content.tags.get("files", "") == digest
@@ -250,7 +261,7 @@ class MlflowTracker:
 
     def _search(self, more: str = "") -> list[Known]:
         """The sweep's runs that are not deleted, oldest first."""
-        query = f"tags.sweep_id = '{self._meta.sweep_id}'{more}"
+        query = f"tags.sweep_id = '{self._frame.meta.sweep_id}'{more}"
         found: list[Known] = []
         page: str | None = None
         while True:

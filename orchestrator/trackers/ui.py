@@ -29,6 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--port", type=int, default=PORT, help="the port to listen on (default: %(default)s)")
     options = parser.parse_args(arguments)
     uri = options.uri or default_uri()
+    os.environ.setdefault(
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false"
+    )  # a process more, for what sweeps have no use for
 
     from orchestrator.trackers.mlflow import MlflowTracker
 
