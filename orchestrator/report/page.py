@@ -1,40 +1,105 @@
-"""report.html: one self-contained file."""
+"""report.html: one self-contained file that asks nothing of any network."""
 
 from __future__ import annotations
 
-from html import escape
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from typing import Any
 
-from orchestrator.report.layout import Layout, cells, status
-from orchestrator.report.text import interval, number, printable
-from orchestrator.report.verdict import Verdict
+from orchestrator.record import Outcome
+from orchestrator.report.layout import Layout
+from orchestrator.report.pagedata import embedded, page_data
+from orchestrator.report.text import duration, number, one_line, printable, shown
+from orchestrator.report.verdict import Standing, Verdict, ratio
 
-POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+SCRIPTS = ("vendor/d3.min.js", "vendor/plot.min.js", "model.js", "charts.js", "table.js", "page.js")
+COLOURS = 8
 
 
 def html_page(layout: Layout) -> str:
-    """The page as HTML: verdict, then every row; needs nothing from anywhere."""
-    sentences = "".join(f"<li>{escape(sentence)}</li>" for sentence in Verdict.of(layout).sentences())
-    headings = ["Implementation", *layout.columns.values(), "Time (ms)", "Memory (MiB)", "Throughput (tok/s)", "Status"]
-    head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
-    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in line)}</tr>" for line in _lines(layout))
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(layout.title)}</title>'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"><meta name="viewport" '
-        f'content="width=device-width">'
-        f"<h1>{escape(layout.title)}</h1><p>{'<br>'.join(map(escape, layout.lines))}</p><ul>{sentences}</ul>"
-        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></html>\n"
+    """The page as HTML. Verdict, environment and sweep file need no script; charts and the sortable table do."""
+    from jinja2 import Environment, StrictUndefined  # not needed for any other report
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"ratio": ratio, "number": number}
+    scripts = [_asset(name) for name in SCRIPTS]
+    verdict = Verdict.of(layout)
+    return environment.from_string(_asset("page.html.j2")).render(
+        layout=layout,
+        policy=_policy(scripts),
+        style=_asset("page.css"),
+        scripts=scripts,
+        data=embedded(page_data(layout)),
+        tiles=_tiles(layout),
+        sentences=_sentences(verdict),
+        standings=[_standing(position, found) for position, found in enumerate(verdict.standings)],
+        baseline=printable(verdict.baseline),
+        environments=[_facts(found) for found in layout.results.environments.values()],
+        sweep_file=_sweep_file(layout),
     )
 
 
-def _lines(layout: Layout) -> list[list[str]]:
+@cache
+def _asset(name: str) -> str:
+    return resources.files("orchestrator.report").joinpath("assets", name).read_text(encoding="utf-8")
+
+
+def _policy(scripts: list[str]) -> str:
+    """Only our own scripts run, and nothing is fetched: whatever a label may smuggle in stays text."""
+    digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
+    sources = " ".join(f"'sha256-{digest}'" for digest in digests)
+    return f"default-src 'none'; script-src {sources}; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+
+
+def _tiles(layout: Layout) -> list[tuple[str, str, str]]:
+    """(value, label, tone) of each outcome and flag, then the time."""
+    tones = {str(Outcome.OK): "good", "not run": "quiet"}
+    outcomes = [(str(count), name, tones.get(name, "bad")) for name, count in layout.outcomes.items()]
+    flags = [(str(count), printable(name), "warn") for name, count in layout.flags.items()]
+    busy = layout.busy_s()
+    return [*outcomes, *flags, *([] if busy is None else [(duration(busy), "measuring", "quiet")])]
+
+
+def _sentences(verdict: Verdict) -> list[tuple[str, str]]:
+    """(what it is about, the rest) of each sentence of the verdict."""
+    parts = (sentence.partition(":") for sentence in verdict.sentences())
+    return [(head + colon, rest.strip()) if colon else ("", head) for head, colon, rest in parts]
+
+
+def _standing(position: int, found: Standing) -> dict[str, Any]:
+    bad = {name: count for name, count in found.outcomes.items() if name != Outcome.OK}
+    return {
+        "found": found,
+        "name": printable(found.implementation),
+        "colour": position % COLOURS,
+        "position": position,
+        "bad": ", ".join(f"{count} {name}" for name, count in bad.items()),
+        "error": "N/A" if found.relative_error is None else f"{found.relative_error:.1e}",
+    }
+
+
+def _facts(environment: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str, bool]]:
+    """(name, value, whether it must match) of each fact that is known."""
     return [
-        [
-            printable(row.implementation),
-            *map(str, cells(layout, row)),
-            interval(*(row.metrics.get(f"latency{end}_ms") for end in ("", "_ci_low", "_ci_high"))),
-            number(row.metrics.get("peak_memory_mib")),
-            number(row.metrics.get("throughput_tokens_per_s"), decimals=0),
-            status(row),
-        ]
-        for row in layout.rows
+        (printable(name), _fact(value), kind == "match")
+        for kind in ("match", "know")
+        for name, value in environment.get(kind, {}).items()
+        if value is not None and (kind == "match" or name not in environment.get("match", {}))
     ]
+
+
+def _fact(value: Any) -> str:
+    return one_line(json.dumps(value, default=str), 400) if isinstance(value, Mapping) else shown(value)
+
+
+def _sweep_file(layout: Layout) -> str:
+    """The file as it was written, or as it was understood where it is gone."""
+    directory = layout.results.directory
+    path = None if directory is None else directory / "sweep.yaml"
+    if path is not None and path.is_file():
+        return path.read_text(encoding="utf-8", errors="replace")
+    return layout.results.meta.spec.model_dump_json(indent=2, exclude_defaults=True)

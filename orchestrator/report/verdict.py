@@ -101,14 +101,15 @@ class Verdict:
 
     def _right(self) -> str:
         judged = sum(standing.ok for standing in self.standings)
-        wrong = self._having(Outcome.MISMATCH)
+        wrong = sum(standing.outcomes.get(Outcome.MISMATCH, 0) for standing in self.standings)
         if wrong:
-            agree = (
-                f"the {counted(judged, 'timed row')} {'agrees' if judged == 1 else 'agree'}"
-                if judged
-                else "none agrees"
+            rows = f"{counted(wrong, 'row')} ({self._having(Outcome.MISMATCH)})"
+            verb = (
+                "disagrees with the float64 reference and has"
+                if wrong == 1
+                else "disagree with the float64 reference and have"
             )
-            return f"Wrong: {wrong} rows disagree with the float64 reference and have no time; {agree}."
+            return f"Wrong: {rows} {verb} no time; the {judged} timed agree."
         if not judged:
             return "No row has a time yet."
         return f"Right: every timed row ({judged} of {self._total()}) agrees with the float64 reference."

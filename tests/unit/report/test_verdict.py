@@ -47,7 +47,7 @@ def test_speed_is_a_geometric_mean_over_the_points_that_both_have(mixed: Results
 def test_what_went_wrong_is_said_before_what_is_fast(mixed: Results) -> None:
     """Wrong, out of memory and not run each name the implementation and the count."""
     sentences = Verdict.of(Layout.of(mixed)).sentences()
-    assert sentences[0].startswith("Wrong: multihead_standard in 1 of 4 rows disagree")
+    assert sentences[0].startswith("Wrong: 1 row (multihead_standard in 1 of 4) disagrees")
     assert sentences[1] == "Out of memory: multihead_standard in 1 of 4."
     assert sentences[2] == "Not run: multihead_standard in 1 of 4."
 

@@ -1,0 +1,147 @@
+"use strict";
+// Curves: small multiples, one panel per combination of the axes that are not on x.
+const charts = (() => {
+  const { rows, axes, state, element } = report;
+  const WIDTH = 360, HEIGHT = 240, PANELS = 12;
+  let wanted = PANELS;
+
+  const varying = axes.filter(({ values }) => values.length > 1);
+  const numeric = varying.filter(({ numeric }) => numeric);
+  // The axis with the most values makes the longest line; of two alike the one that reaches furthest.
+  const reach = ({ values }) => [values.length, values.at(-1) / Math.max(1e-9, Math.abs(values[0])), values.at(-1)];
+  const longest = [...numeric].sort((a, b) => d3.descending(reach(a)[0], reach(b)[0]) || d3.descending(reach(a)[1], reach(b)[1]) || d3.descending(reach(a)[2], reach(b)[2]))[0];
+  state.x = longest?.name ?? "";
+
+  const spread = (values) => {
+    const [low, high] = d3.extent(values);
+    return low > 0 && high / low >= 6 ? "log" : "linear";
+  };
+  const evenly = (values) => (values[0] > 0 && values.at(-1) / values[0] >= 4 ? "log" : "linear"); // sizes mostly double
+
+  const panels = (shown) => {
+    const others = varying.filter(({ name }) => name !== state.x);
+    const groups = d3.groups(shown, (row) => JSON.stringify(others.map(({ name }) => row.at[name])));
+    return groups.map(([, group]) => ({ title: others.map(({ name, heading }) => `${heading} ${group[0].at[name]}`).join(" · ") || "All", rows: group }));
+  };
+
+  const tip = (row, metric) => {
+    const ends = report.bounds(row, metric);
+    const spread = ends ? `\n95 %: ${report.short(ends[0])} to ${report.short(ends[1])}` : "";
+    const at = axes.map(({ heading, name }) => `${heading} ${row.at[name]}`).join(", ");
+    return `${row.name}\n${report.short(report.value(row, metric))} ${report.unit(metric)}${spread}\n${at}${row.flags.length ? `\nflagged: ${row.flags.join(", ")}` : ""}`;
+  };
+
+  const domain = (panel, metric) => {
+    const ends = panel.flatMap((row) => [report.value(row, metric), ...(report.bounds(row, metric) ?? [])]).filter((number) => number != null);
+    return ends.length ? d3.extent(ends) : null;
+  };
+
+  const scale = (panel, metric) => {
+    const [low, high] = domain(panel, metric);
+    if (spread([low, high]) !== "log") return { type: "linear", domain: [0, high * 1.08 || 1], ticks: 4, tickFormat: report.short };
+    return { type: "log", domain: [low / 1.15, high * 1.15], ticks: logTicks(low, high), tickFormat: report.short };
+  };
+
+  // 1, 2 and 5 of each decade while they are few, else the decades.
+  const logTicks = (low, high) => {
+    const decades = d3.range(Math.floor(Math.log10(low)), Math.ceil(Math.log10(high)) + 1);
+    const within = (steps) => decades.flatMap((power) => steps.map((step) => step * 10 ** power)).filter((tick) => tick >= low / 1.15 && tick <= high * 1.15);
+    return [[1, 2, 5], [1, 3], [1]].map(within).find((ticks) => ticks.length <= 6) ?? within([1]);
+  };
+
+  const failures = (panel, x) => panel.filter((row) => !row.ok && row.outcome !== "not run").map((row) => ({ row, x: row.at[x] }));
+
+  const curve = (panel, metric, width) => {
+    const x = axes.find(({ name }) => name === state.x);
+    const points = panel.filter((row) => report.value(row, metric) != null);
+    const xs = x.values.filter((value) => panel.some((row) => row.at[x.name] === value));
+    const y = scale(points, metric);
+    const at = (row) => row.at[x.name];
+    const common = { x: at, y: (row) => report.value(row, metric) };
+    const marks = [Plot.gridY({ ticks: y.ticks, stroke: "var(--line)", strokeOpacity: 1 })];
+    if (metric === "speedup") marks.push(Plot.ruleY([1], { stroke: "var(--strong-line)", strokeDasharray: "3 3" }));
+    for (const [implementation, own] of d3.group(points, (row) => row.implementation)) {
+      const line = d3.sort(own, at), stroke = report.colour(implementation);
+      marks.push(Plot.line(line, { ...common, stroke, strokeWidth: 2, strokeDasharray: report.dash(implementation) }));
+      marks.push(Plot.ruleX(line.filter((row) => report.bounds(row, metric)), { x: at, y1: (row) => report.bounds(row, metric)[0], y2: (row) => report.bounds(row, metric)[1], stroke, strokeWidth: 5, strokeOpacity: 0.45 }));
+      marks.push(Plot.dot(line, { ...common, fill: (row) => (row.flags.length ? "var(--raised)" : stroke), stroke, strokeWidth: 1.5, r: 4, symbol: report.symbol(implementation) }));
+    }
+    failures(panel, x.name).forEach(({ row, x: place }) => marks.push(Plot.text([row], {
+      x: () => place, text: () => "✗", frameAnchor: "bottom", dy: -2, dx: 9 * (row.implementation - (report.data.implementations.length - 1) / 2), fill: report.colour(row.implementation), fontWeight: 700, fontSize: 13, title: () => `${row.name}: ${row.outcome}` })));
+    marks.push(Plot.tip(points, Plot.pointer({ ...common, title: (row) => tip(row, metric), fill: "var(--raised)", stroke: "var(--strong-line)" })));
+    return Plot.plot({
+      width, height: HEIGHT, marginLeft: 52, marginBottom: 34, marginTop: 12, marginRight: 14, style: { background: "transparent", color: "var(--text)", fontSize: "12px" },
+      x: { type: evenly(x.values), domain: xs.length > 1 ? d3.extent(xs) : [xs[0] * 0.9, xs[0] * 1.1], ticks: xs, tickFormat: (value) => (xs.includes(value) ? String(value) : ""), label: x.heading, labelArrow: "none", inset: 12 },
+      y: { ...y, label: null, line: false, tickSize: 0 },
+      marks,
+    });
+  };
+
+  // Without a numeric axis on x: one line per implementation, its median and interval.
+  const dots = (panel, metric, width) => {
+    const points = panel.filter((row) => report.value(row, metric) != null);
+    const names = [...new Set(panel.map((row) => row.name))];
+    const at = (row) => report.value(row, metric), own = (row) => row.name;
+    return Plot.plot({
+      width, height: 56 + 26 * names.length, marginLeft: Math.min(150, 14 + 7 * d3.max(names, (name) => name.length)), marginRight: 18, style: { background: "transparent", color: "var(--text)", fontSize: "12px" },
+      x: { ...scale(points, metric), grid: true, label: null }, y: { domain: names, label: null, tickSize: 0, tickFormat: (name) => (name.length > 20 ? `${name.slice(0, 19)}…` : name) },
+      marks: [
+        Plot.ruleY(points.filter((row) => report.bounds(row, metric)), { y: own, x1: (row) => report.bounds(row, metric)[0], x2: (row) => report.bounds(row, metric)[1], stroke: (row) => report.colour(row.implementation), strokeWidth: 6, strokeOpacity: 0.45 }),
+        ...points.map((row) => Plot.dot([row], { x: at, y: own, fill: report.colour(row.implementation), r: 5, symbol: report.symbol(row.implementation) })),
+        Plot.tip(points, Plot.pointer({ x: at, y: own, title: (row) => tip(row, metric), fill: "var(--raised)", stroke: "var(--strong-line)" })),
+      ],
+      color: { type: "identity" },
+    });
+  };
+
+  const figure = (panel, metric, width) => {
+    const caption = element("figcaption", {}, panel.title);
+    if (!panel.rows.some((row) => report.value(row, metric) != null)) return element("figure", { className: "chart" }, caption, element("p", { className: "empty" }, "No row here has this figure."));
+    const drawn = (state.x ? curve : dots)(panel.rows, metric, width);
+    drawn.setAttribute("role", "img");
+    drawn.setAttribute("aria-label", `${report.label(metric)} in ${report.unit(metric)}, ${panel.title}. The rows below have the numbers.`);
+    return element("figure", { className: "chart" }, caption, drawn);
+  };
+
+  // A few panels a frame, so that the page answers while it draws; all at once where paper waits.
+  let drawing = 0;
+  const draw = (container, shown, names = [state.metric], atOnce = false) => {
+    const own = ++drawing, tasks = [];
+    container.replaceChildren();
+    if (!shown.length) container.append(element("p", { className: "empty" }, "No row passes the filters."));
+    const across = Math.max(1, Math.floor(container.clientWidth / 336));
+    const width = Math.max(280, Math.min(560, Math.floor(container.clientWidth / across) - 16)) || WIDTH;
+    for (const metric of names) tasks.push(...section(container, shown, metric, width, () => draw(container, shown, names)));
+    if (atOnce) return tasks.forEach((task) => task());
+    const step = () => {
+      if (own !== drawing) return;
+      const until = performance.now() + 24;
+      while (tasks.length && performance.now() < until) tasks.shift()();
+      if (tasks.length) requestAnimationFrame(step);
+      else container.dataset.drawn = "yes";
+    };
+    delete container.dataset.drawn;
+    requestAnimationFrame(step);
+  };
+
+  const key = (shown) => element("p", { className: "key small" }, ...[...new Set(shown.map((row) => row.implementation))].sort(d3.ascending).map((implementation) =>
+    element("span", {}, element("span", { className: "mark" }, report.mark(implementation)), report.data.implementations[implementation])),
+    element("span", {}, "hollow: flagged"), element("span", {}, "✗ no result"));
+
+  const section = (container, shown, metric, width, redraw) => {
+    const found = panels(shown), left = found.length - wanted;
+    const more = () => element("button", { type: "button", onclick: () => { wanted += PANELS; redraw(); } }, `${left} more panels`);
+    return [
+      () => container.append(element("h3", {}, `${report.label(metric)} (${report.unit(metric)})`), key(shown)),
+      ...found.slice(0, wanted).map((panel) => () => container.append(figure(panel, metric, width))),
+      ...(left > 0 ? [() => container.append(more())] : []),
+    ];
+  };
+
+  const choices = () => {
+    const known = report.data.metrics.filter(({ name, drawn }) => drawn && rows.some((row) => row.figure[name] != null)).map(({ name }) => name);
+    return report.data.implementations.length > 1 ? [...known.slice(0, 3), "speedup", ...known.slice(3)] : known;
+  };
+
+  return { draw, choices, numeric };
+})();

@@ -1,0 +1,101 @@
+"""The page is one file, asks nothing of a network, and shows every label as text; tests/integration opens it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.record import Outcome
+from orchestrator.report import render
+from orchestrator.report.layout import Layout
+from orchestrator.report.pagedata import MAX_VALUES_PER_ROW, embedded, page_data
+from orchestrator.results import Results
+from tests.unit.report import made
+
+ONE = {"batch": [1], "seq_len": [1024], "heads": [8]}
+EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
+
+
+def data_of(page: str) -> dict:
+    """What the page's script will read."""
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)[1])
+
+
+def test_the_verdict_needs_no_script(mixed: Results) -> None:
+    """Who is wrong, who does not fit and who is fastest stand in the HTML itself."""
+    page = render(mixed, "html")
+    visible = page[: page.index('id="live"')]
+    assert "multihead_standard in 1 of 4" in visible
+    assert "improved in all 4 shapes" in visible
+
+
+def test_only_the_pages_own_scripts_may_run(mixed: Results) -> None:
+    """The policy lists the hash of each script, allows no request, and every script is listed."""
+    page = render(mixed, "html")
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)[1].replace("&#39;", "'")
+    scripts = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    assert policy.startswith("default-src 'none'; ")
+    assert re.findall(r"'sha256-([^']+)'", policy) == digests
+    assert len(digests) == 6
+
+
+def test_nothing_is_fetched_from_anywhere(mixed: Results) -> None:
+    """No element loads anything: no link, image, frame or script with an address."""
+    page = render(mixed, "html")
+    assert not re.findall(r"<(?:link|img|iframe|script|object|embed)[^>]*(?:src|href)=", page)
+    assert "@import" not in page
+    assert not re.search(r"url\(", re.search(r"<style>(.*?)</style>", page, re.DOTALL)[1])
+
+
+def test_hostile_labels_and_errors_stay_text() -> None:
+    """Markup in a label, a param, an error or the sweep's description opens no element."""
+    trial = made.trials(["standard"], ONE, pattern=EVIL)[0].model_copy(update={"implementation": EVIL})
+    records = [made.bad(trial, Outcome.FAILED, "ValueError", EVIL)]
+    page = render(made.results([trial], records, axes=ONE, implementations=("standard",), description=EVIL), "html")
+    assert EVIL not in page
+    assert "<img" not in page
+    assert page.count("<script") == 7
+    assert data_of(page)["implementations"] == [EVIL]
+
+
+@given(st.recursive(st.text() | st.none() | st.integers(), lambda inner: st.lists(inner, max_size=3), max_leaves=5))
+def test_embedded_data_reads_back_and_cannot_end_its_element(value: object) -> None:
+    """Whatever the text, there is no angle bracket in it, and JSON gives it back."""
+    text = embedded(value)
+    assert "<" not in text
+    assert json.loads(text) == value
+
+
+def test_repetitions_are_thinned_and_say_so() -> None:
+    """A row of 5,000 repetitions takes the room of 1,000; each kept value is one that was measured."""
+    trial = made.trials(["standard"], ONE)[0]
+    values = tuple(1 + 0.0001 * number for number in range(5000))
+    record = made.ok(trial).model_copy(update={"values_ms": values})
+    shown = page_data(Layout.of(made.results([trial], [record], axes=ONE)))["repetitions"][0]
+    assert shown["step"] == 5
+    assert len(shown["rounds"][0]) == MAX_VALUES_PER_ROW
+    assert set(shown["rounds"][0]) <= {float(f"{value:.5g}") for value in values}
+
+
+def test_the_sweep_file_is_shown_as_it_was_written(mixed: Results, tmp_path: Path) -> None:
+    """Comments included, markup escaped."""
+    (tmp_path / "sweep.yaml").write_text("name: full  # <why>\n")
+    page = render(Results(mixed.meta, mixed.records, mixed.environments, tmp_path), "html")
+    assert "name: full  # &lt;why&gt;" in page
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_sweep_that_barely_ran_has_a_page(count: int) -> None:
+    """No record, or one that failed: the page says so instead of failing."""
+    trial = made.trials(["standard"], ONE)[0]
+    records = [made.bad(trial, Outcome.CRASHED)][:count]
+    page = render(made.results([trial], records, axes=ONE), "html")
+    assert data_of(page)["outcome"] == (["crashed"] if count else ["not run"])
