@@ -1,0 +1,1 @@
+"""What several implementations rest on: attention with its log-sum-exp, the blocked schedule, scoped precision."""
