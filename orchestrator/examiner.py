@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -74,25 +75,18 @@ class Examiner:
             EndedError: the subject raised, returned something of the wrong shape, or changed its inputs; or the
                 harness itself ran out of memory, on the device, on the host, and for a sample of rows too.
         """
-        shortage = ""
+        shortage = None
         for on_host, max_flops in self._places(share):
             try:
-                with own_settings():
-                    return self._examine(purpose, into, on_host, max_flops)
-            except EndedError:
-                raise
+                return self._examine(purpose, into, on_host, max_flops)
             except ShapeError as error:
                 raise EndedError(Outcome.FAILED, "InvalidResult", str(error)) from None
             except Exception as error:
-                if not is_out_of_memory(error):
+                if not _is_shortage(error):
                     raise
-                shortage = in_brief(error)
+                shortage = _as_shortage(error)
             release(self.subject.config.device)
-        raise EndedError(
-            Outcome.FAILED,
-            "ReferenceOutOfMemory",
-            f"the harness, not the implementation, ran out of memory: {shortage}; lower verify.max_reference_flops",
-        )
+        raise shortage or AssertionError("there is always a place to try")
 
     def _places(self, share: float) -> Iterator[tuple[bool, float]]:
         """Where to compute the reference and how much of it: (on the host, max_flops), in the order to be tried."""
@@ -106,13 +100,19 @@ class Examiner:
 
     def _examine(self, purpose: str, into: Tensors | None, on_host: bool, max_flops: float) -> Verdict:
         problem = self._problem(purpose, max_flops)
-        inputs = problem.inputs if into is None else into
-        actual, problem = self._answer(inputs, problem)
-        self.unchanged(inputs, purpose)
+        used = problem.inputs if into is None else _refill(into, problem.inputs)
         if on_host:
             problem = _to_host(problem)
-        expected = as_expected(self.workload.reference(problem))
-        return self._judge(actual, expected, problem)
+        if problem.inputs[0] is used[0]:  # what the subject is given is not what the reference will trust
+            used = tuple(tensor.detach().clone().requires_grad_(tensor.requires_grad) for tensor in used)
+        actual, upstream = self._answer(used, problem)
+        self._unchanged(used, problem.inputs)
+        inputs = tuple(tensor.detach() for tensor in problem.inputs)
+        if upstream is not None:
+            upstream = upstream.to(inputs[0].device)
+        with own_settings():
+            problem = replace(problem, inputs=inputs, upstream=upstream)
+            return self._judge(actual, as_expected(self.workload.reference(problem)), problem)
 
     def _problem(self, purpose: str, max_flops: float) -> Problem:
         import torch
@@ -120,27 +120,26 @@ class Examiner:
         subject, inputs = self.subject, self.inputs(purpose)
         state: Mapping[str, torch.Tensor] = {}
         if self.workload.state is not None:
-            state = self.workload.state(subject.config, subject.form, state_seed(self.seed))
+            with own_settings():
+                state = self.workload.state(subject.config, subject.form, state_seed(self.seed))
         seed = derived_seed(self.seed, purpose, "rows")
         return Problem(subject.config, subject.form, inputs, state, torch.float64, max_flops, seed)
 
-    def _answer(self, inputs: Tensors, problem: Problem) -> tuple[dict[str, torch.Tensor], Problem]:
-        """The subject's outputs by name, copied on the current stream as soon as the call returns, and its problem."""
-        if inputs is not problem.inputs:
-            _refill(inputs, problem.inputs)
+    def _answer(self, inputs: Tensors, problem: Problem) -> tuple[dict[str, torch.Tensor], torch.Tensor | None]:
+        """The subject's outputs by name, copied on the current stream as soon as the call returns; and upstream."""
         out = self.subject.output(inputs)
         actual = {"output": out.detach().clone()}
-        if self.subject.backward:
+        if not self.subject.backward:
+            return actual, None
+        with own_settings():
             upstream = self._upstream(problem, out)
-            grads = self.subject.gradients(out, inputs, upstream)
-            actual |= {name: grad.detach().clone() for name, grad in grads.items()}
-            problem = replace(problem, upstream=upstream)
-        return actual, replace(problem, inputs=tuple(tensor.detach() for tensor in problem.inputs))
+        grads = self.subject.gradients(out, inputs, upstream)
+        return actual | {name: grad.detach().clone() for name, grad in grads.items()}, upstream
 
     def _upstream(self, problem: Problem, out: torch.Tensor) -> torch.Tensor:
-        if self.workload.upstream is not None:
-            return self.workload.upstream(problem, tuple(out.shape))
-        return random_like(out, problem.seed)
+        if self.workload.upstream is None:
+            return random_like(out, problem.seed)
+        return self.workload.upstream(problem, tuple(out.shape)).to(out.device)
 
     def unchanged(self, inputs: Tensors, *purpose: object) -> None:
         """That inputs drawn for `purpose` still are what was drawn.
@@ -148,11 +147,13 @@ class Examiner:
         Raises:
             EndedError: mismatch, naming the input that a call changed.
         """
+        self._unchanged(inputs, self.inputs(*purpose))
+
+    def _unchanged(self, used: Tensors, pristine: Tensors) -> None:
         import torch
 
-        fresh = self.inputs(*purpose)
-        for number, (given, drawn) in enumerate(zip(inputs, fresh, strict=True)):
-            if not torch.equal(given.detach(), drawn.detach()):
+        for number, (given, drawn) in enumerate(zip(used, pristine, strict=True)):
+            if not torch.equal(given.detach().to(drawn.device), drawn.detach()):
                 names = self.subject.input_names
                 name = names[number] if number < len(names) else str(number)
                 raise EndedError(Outcome.MISMATCH, "InputsChanged", f"the call changed its input {name}")
@@ -205,8 +206,26 @@ def random_like(tensor: torch.Tensor, seed: int) -> torch.Tensor:
     return torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype, device=tensor.device)
 
 
-def _refill(old: Tensors, fresh: Tensors) -> None:
-    """Write fresh inputs into used tensors, on CUDA behind a spinning kernel.
+def _is_shortage(error: Exception) -> bool:
+    return error.outcome is Outcome.OOM if isinstance(error, EndedError) else is_out_of_memory(error)
+
+
+def _as_shortage(error: Exception) -> EndedError:
+    """What to say if no other way is left; the tensors that its frames hold are let go, for the next way to use."""
+    for link in (error, error.__cause__, error.__context__):
+        if link is not None:
+            traceback.clear_frames(link.__traceback__)
+    if isinstance(error, EndedError):
+        return error
+    return EndedError(
+        Outcome.FAILED,
+        "ReferenceOutOfMemory",
+        f"the harness, not the implementation, ran out of memory: {in_brief(error)}; lower verify.max_reference_flops",
+    )
+
+
+def _refill(old: Tensors, fresh: Tensors) -> Tensors:
+    """Write fresh inputs into used tensors, on CUDA behind a spinning kernel; returns the used ones.
 
     `.data` does not count as a new version of the tensor. Work that an implementation pushes to a stream of its own
     without waiting for the current one starts before the inputs are there.
@@ -217,6 +236,7 @@ def _refill(old: Tensors, fresh: Tensors) -> None:
         torch.cuda._sleep(SPIN_CYCLES)  # type: ignore[no-untyped-call]
     for used, drawn in zip(old, fresh, strict=True):
         used.data.copy_(drawn.data)
+    return old
 
 
 def _to_host(problem: Problem) -> Problem:

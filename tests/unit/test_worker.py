@@ -145,7 +145,7 @@ def test_the_log_has_the_traceback_and_the_record_only_the_gist(capsys: pytest.C
 
 
 def test_a_global_setting_left_behind_does_not_bend_the_harness() -> None:
-    """float16 as default dtype and a coarse matmul precision: the reference is computed as ever."""
+    """The reference is computed as ever; the implementation is called as it was timed, under the settings it made."""
     record = run_attempt(attempt("changes_global_state"))
     assert record.outcome is Outcome.OK, record.error
     assert torch.get_default_dtype() is torch.float16
