@@ -9,7 +9,12 @@ from pathlib import Path
 
 
 def write_atomically(path: Path | str, text: str) -> None:
-    """Write `text` to `path` as UTF-8: a temporary name in the same folder, fsync, replace, fsync of the folder.
+    """Write `text` to `path` as UTF-8, without translating newlines; see `write_bytes_atomically`."""
+    write_bytes_atomically(path, text.encode("utf-8"))
+
+
+def write_bytes_atomically(path: Path | str, data: bytes) -> None:
+    """Write `data` to `path`: a temporary name in the same folder, fsync, replace, fsync of the folder.
 
     A reader sees the old file or the new one, never a part. Missing parent folders are made. OSError when the disk
     is full or the folder cannot be written; then the old file is untouched and nothing is left behind.
@@ -19,8 +24,8 @@ def write_atomically(path: Path | str, text: str) -> None:
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     temporary = Path(name)
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as stream:
-            stream.write(text)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
         temporary.chmod(0o666 & ~_umask())  # mkstemp's 0600 would hide a report from the group

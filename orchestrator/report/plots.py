@@ -1,0 +1,215 @@
+"""Figures for a paper or a notebook: the page's curves, drawn by matplotlib as PNG and SVG."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.files import write_bytes_atomically
+from orchestrator.report.layout import Layout
+from orchestrator.report.text import printable, shown
+from orchestrator.results import Results
+from orchestrator.rows import Row
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = ("#1463d6", "#e16c10", "#00594a", "#ad7eb8", "#581378", "#a54391", "#5f630f", "#8184f1")  # as on the page
+MARKERS = ("o", "s", "^", "D", "P", "*", "v", "X")
+DASHES = ("-", "--", ":", "-.")
+FIGURES = {
+    "latency": ("latency_ms", "Time (ms)"),
+    "throughput": ("throughput_tokens_per_s", "Throughput (tokens/s)"),
+    "memory": ("peak_memory_mib", "Peak memory (MiB)"),
+    "speedup": ("speedup", "Speed over {baseline}"),
+    "tflops": ("tflops_per_s", "Useful work (TFLOP/s)"),
+    "ceiling": ("ceiling_share", "Share of the ceiling"),
+}
+METADATA: dict[str, dict[str, Any]] = {"png": {}, "svg": {"Date": None}}  # same results, same bytes
+MAX_PANELS = 24
+LOG_FROM = 6  # values that span more than this are drawn on a logarithmic scale
+STYLE: Any = {
+    "font.size": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "orchestrator",
+}
+
+
+def figures(results: Results) -> dict[str, Figure]:
+    """Name -> figure, for each figure that the results have values for; one panel per combination of the other axes.
+
+    Nothing global is touched: no backend is chosen, and no figure is registered with pyplot.
+    """
+    import matplotlib as mpl
+
+    plot = _Plot.of(Layout.of(results))
+    with mpl.rc_context(STYLE):
+        return {name: plot.draw(metric, label) for name, (metric, label) in FIGURES.items() if plot.has(metric)}
+
+
+def write_plots(results: Results, directory: Path | str) -> list[Path]:
+    """Write each figure as PNG (200 dots per inch) and SVG into `directory`; the paths written.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    import matplotlib as mpl
+
+    written = []
+    for name, figure in figures(results).items():
+        for form in ("png", "svg"):
+            stream = io.BytesIO()
+            with mpl.rc_context(STYLE):
+                figure.savefig(stream, format=form, dpi=200, bbox_inches="tight", metadata=METADATA[form])
+            path = Path(directory) / f"{name}.{form}"
+            write_bytes_atomically(path, stream.getvalue())
+            written.append(path)
+    return written
+
+
+@dataclass(frozen=True)
+class _Plot:
+    """Rows in panels: `x` is the axis that runs along each, None where no numeric one varies."""
+
+    layout: Layout
+    x: str | None
+    panels: Mapping[str, Sequence[Row]]
+    names: Sequence[str]
+    baseline: Mapping[tuple[str, ...], Row]
+
+    @classmethod
+    def of(cls, layout: Layout) -> _Plot:
+        names = list(dict.fromkeys(row.implementation for row in layout.rows))
+        baseline = {layout.point(row): row for row in layout.rows if row.implementation == names[0]}
+        x = _along(layout)
+        others = [name for name in layout.columns if name != x and _varies(layout, name)]
+        panels: dict[str, list[Row]] = {}
+        for row in layout.rows:
+            title = " · ".join(f"{layout.columns[name]} {shown(row.value(name))}" for name in others)
+            panels.setdefault(title, []).append(row)
+        return cls(layout, x, dict(list(panels.items())[:MAX_PANELS]), names, baseline)
+
+    def has(self, metric: str) -> bool:
+        """Whether there is anything to draw."""
+        if metric == "speedup" and len(self.names) < 2:
+            return False
+        return any(self.value(row, metric) is not None for rows in self.panels.values() for row in rows)
+
+    def value(self, row: Row, metric: str) -> float | None:
+        """The figure of a row."""
+        if metric != "speedup":
+            return row.metrics.get(metric)
+        base = self.baseline.get(self.layout.point(row))
+        ours, theirs = row.metrics.get("latency_ms"), base.metrics.get("latency_ms") if base else None
+        return theirs / ours if ours and theirs else None
+
+    def reach(self, row: Row, metric: str) -> tuple[float, float]:
+        """How far the interval reaches below and above the value."""
+        value, median = self.value(row, metric), row.metrics.get("latency_ms")
+        low, high = row.metrics.get("latency_ci_low_ms"), row.metrics.get("latency_ci_high_ms")
+        if not value or not median or not low or not high or metric == "peak_memory_mib":
+            return 0.0, 0.0
+        if metric == "latency_ms":
+            return value - low, high - value
+        return value - value * median / high, value * median / low - value
+
+    def draw(self, metric: str, label: str) -> Figure:
+        """The figure of one metric."""
+        from matplotlib.figure import Figure
+
+        across = min(3, len(self.panels))
+        down = math.ceil(len(self.panels) / across)
+        figure = Figure(figsize=(3.1 * across, 2.5 * down + 0.4), layout="constrained")
+        places = list(figure.subplots(down, across, squeeze=False).flat)
+        for place, (title, rows) in zip(places, self.panels.items(), strict=False):
+            self._panel(place, title, rows, metric)
+        for place in places[len(self.panels) :]:
+            place.set_visible(False)
+        figure.supylabel(label.format(baseline=printable(self.names[0])))
+        lines, labels = _legend(figure)
+        figure.legend(lines, labels, loc="outside upper center", ncols=min(5, len(labels)), frameon=False)
+        return figure
+
+    def _panel(self, place: Axes, title: str, rows: Sequence[Row], metric: str) -> None:
+        for position, name in enumerate(self.names):
+            own = [row for row in rows if row.implementation == name and self.value(row, metric) is not None]
+            if own:
+                self._line(place, position, own, metric)
+        values = [value for row in rows if (value := self.value(row, metric))]
+        if values and max(values) / min(values) > LOG_FROM:
+            _logarithmic(place)
+        else:
+            place.set_ylim(bottom=0)
+        place.set_title(title, fontsize=8, fontweight="bold", loc="left")
+        if self.x is not None:
+            self._ticks(place, [row.value(self.x) for row in rows])
+        else:
+            place.set_xticks([])
+
+    def _line(self, place: Axes, position: int, own: Sequence[Row], metric: str) -> None:
+        ordered = sorted(own, key=lambda row: position if self.x is None else row.value(self.x))
+        place.errorbar(
+            [position if self.x is None else row.value(self.x) for row in ordered],
+            [self.value(row, metric) or 0.0 for row in ordered],
+            yerr=list(zip(*(self.reach(row, metric) for row in ordered), strict=True)),
+            label=printable(self.names[position]),
+            color=COLOURS[position % len(COLOURS)],
+            marker=MARKERS[position % len(MARKERS)],
+            linestyle=DASHES[position // 2 % len(DASHES)],
+            markersize=4,
+            linewidth=1.3,
+            capsize=2,
+        )
+
+    def _ticks(self, place: Axes, found: Sequence[Any]) -> None:
+        values = sorted(set(found))
+        if values[0] > 0 and values[-1] / values[0] >= 4:
+            place.set_xscale("log")
+        place.set_xticks(values, [shown(value) for value in values])
+        place.set_xticks([], minor=True)
+        place.set_xlabel(self.layout.columns[self.x or ""])
+
+
+def _logarithmic(place: Axes) -> None:
+    """1, 2 and 5 of each decade, as plain numbers."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    place.set_yscale("log")
+    place.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    place.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}" if value < 1e5 else f"{value:.0e}"))
+    place.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _along(layout: Layout) -> str | None:
+    """The numeric axis with the most values; of several the one that reaches furthest."""
+    found = {name: {row.value(name) for row in layout.rows} for name in layout.columns}
+    numeric = {
+        name: values
+        for name, values in found.items()
+        if len(values) > 1 and all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    }
+    ranked = {
+        name: (len(values), max(values) / max(1e-9, abs(min(values))), max(values)) for name, values in numeric.items()
+    }
+    return max(ranked, key=lambda name: ranked[name], default=None)
+
+
+def _varies(layout: Layout, name: str) -> bool:
+    return len({shown(row.value(name)) for row in layout.rows}) > 1
+
+
+def _legend(figure: Figure) -> tuple[list[Any], list[str]]:
+    found: dict[str, Any] = {}
+    for place in figure.axes:
+        for line, label in zip(*place.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, line)
+    return list(found.values()), list(found)
