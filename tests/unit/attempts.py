@@ -1,4 +1,4 @@
-"""Attempts on the tiny workload in matmul.py, for the tests of what happens inside a trial's process."""
+"""Attempts on the tiny workload in matmul.py and on attention, for the tests of what happens in a trial's process."""
 
 from __future__ import annotations
 
@@ -25,12 +25,23 @@ def attempt(
     own = {key: fields.pop(key) for key in list(fields) if key in Attempt.model_fields}
     params = {"batch": 2, "rows": 16, "inner": 8, "width": 8, "dtype": "float32", "direction": "forward", **fields}
     trial = Trial.of(implementation=name, use=use or f"matmul.py:{name}", params=params, options=options or {})
+    return _attempt(trial, workload=workload, base_dir=str(base_dir), **own)
+
+
+def attention_attempt(name: str, **params: Any) -> Attempt:
+    """An attempt of attention_cheats.`name` at one small shape: 3 heads, one segment of 64 positions at rate 1."""
+    shape = {"batch": 2, "seq_len": 64, "heads": 3, "head_dim": 16, "segment_lengths": [64], "dilation_rates": [1]}
+    use = f"attention_cheats.py:{name}"
+    trial = Trial.of(implementation=name, use=use, params={**shape, **params}, options={})
+    return _attempt(trial, workload="dilated_attention")
+
+
+def _attempt(trial: Trial, **own: Any) -> Attempt:
     return Attempt(
         **{
             "sweep_id": "sweep",
             "trial": trial,
-            "workload": workload,
-            "base_dir": str(base_dir),
+            "base_dir": str(HERE),
             "device": "cpu",
             "seed": 7,
             "protocol": BRIEF,

@@ -16,7 +16,7 @@ from orchestrator.ceilings import Ceilings
 from orchestrator.record import Outcome, Phase, TrialRecord
 from orchestrator.spec import VerifySpec
 from orchestrator.worker import run_attempt
-from tests.unit.attempts import attempt
+from tests.unit.attempts import attempt, attention_attempt
 
 TALL = {"batch": 1, "rows": 100_000, "inner": 4, "width": 4, "dtype": "float16"}
 PHASES = [Phase.BUILD, Phase.FIRST_CALL, Phase.VERIFY, Phase.MEASURE, Phase.MEMORY, Phase.DONE]
@@ -149,6 +149,33 @@ def test_a_global_setting_left_behind_does_not_bend_the_harness() -> None:
     record = run_attempt(attempt("changes_global_state"))
     assert record.outcome is Outcome.OK, record.error
     assert torch.get_default_dtype() is torch.float16
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize(
+    ("name", "outcome", "said"),
+    [
+        ("honest", Outcome.OK, ""),
+        ("sees_the_future", Outcome.MISMATCH, "output["),
+        ("forgets_the_transpose", Outcome.MISMATCH, "output["),
+        ("leaves_out_the_last_head", Outcome.MISMATCH, ", 2]"),
+        ("averages_the_values", Outcome.MISMATCH, "output["),
+    ],
+)
+def test_attention_done_wrong_is_a_mismatch(name: str, outcome: Outcome, said: str, dtype: str) -> None:
+    """Causal attention, in every dtype, against the real workload's reference."""
+    record = run_attempt(attention_attempt(name, dtype=dtype, causal=True))
+    assert record.outcome is outcome, record.error
+    assert outcome is Outcome.OK or said in reason(record)
+
+
+def test_gradients_of_attention_are_compared_by_name() -> None:
+    """A gradient that is right for q and v and missing for k fails by that name."""
+    honest = run_attempt(attention_attempt("honest", direction="forward_backward"))
+    assert honest.outcome is Outcome.OK, honest.error
+    record = run_attempt(attention_attempt("gradient_cut_off_at_the_keys", direction="forward_backward"))
+    assert record.outcome is Outcome.MISMATCH
+    assert reason(record).startswith("Mismatch: grad_k[")
 
 
 def test_a_stated_tolerance_is_the_budget() -> None:
