@@ -1,4 +1,3 @@
-
 """Implementations that do what must be survived: each is a `build`, and does its worst when it is called."""
 
 from __future__ import annotations
@@ -18,7 +17,9 @@ from typing import Any
 Call = Callable[..., Any]
 
 
-def _when_called(worst: Call) -> Call:
+def when_called(worst: Call) -> Call:
+    """A build function whose implementation does its worst when it is called."""
+
     def build(config: Any) -> Call:
         return lambda *inputs: worst(config)
 
@@ -26,18 +27,18 @@ def _when_called(worst: Call) -> Call:
     return build
 
 
-@_when_called
+@when_called
 def sound(config: Any) -> float:
     """Nothing is wrong here."""
     return 1.0
 
 
-@_when_called
+@when_called
 def raises(config: Any) -> None:
     raise ValueError("three is not a head count")
 
 
-@_when_called
+@when_called
 def raises_unprintable(config: Any) -> None:
     class SilentError(Exception):
         def __str__(self) -> str:
@@ -46,85 +47,85 @@ def raises_unprintable(config: Any) -> None:
     raise SilentError
 
 
-@_when_called
+@when_called
 def raises_at_length(config: Any) -> None:
     raise ValueError("x" * 5_000_000)
 
 
-@_when_called
+@when_called
 def exits(config: Any) -> None:
     sys.exit(3)
 
 
-@_when_called
+@when_called
 def interrupts(config: Any) -> None:
     raise KeyboardInterrupt
 
 
-@_when_called
+@when_called
 def aborts(config: Any) -> None:
     print("about to abort")
     os.abort()
 
 
-@_when_called
+@when_called
 def segfaults(config: Any) -> None:
     ctypes.string_at(0)
 
 
-@_when_called
+@when_called
 def kills_itself(config: Any) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-@_when_called
+@when_called
 def kills_its_group(config: Any) -> None:
     os.killpg(0, signal.SIGKILL)
 
 
-@_when_called
+@when_called
 def kills_its_parent(config: Any) -> None:
     subprocess.Popen(["sleep", config.options["nap"]], start_new_session=True)
     os.kill(os.getppid(), signal.SIGKILL)
     time.sleep(600)
 
 
-@_when_called
+@when_called
 def leaves_silently(config: Any) -> None:
     os._exit(0)
 
 
-@_when_called
+@when_called
 def leaves_from_a_thread(config: Any) -> None:
     threading.Thread(target=os._exit, args=(7,)).start()
     time.sleep(600)
 
 
-@_when_called
+@when_called
 def eats_memory(config: Any) -> None:
     hoard = []
     while True:
         hoard.append(bytearray(os.urandom(4096) * 16_384))
 
 
-@_when_called
+@when_called
 def eats_memory_by_proxy(config: Any) -> None:
     code = "import os, time\nhoard = [bytearray(os.urandom(4096) * 16384) for _ in range(400)]\ntime.sleep(600)"
     subprocess.run([sys.executable, "-c", code], start_new_session=True)
 
 
-@_when_called
+@when_called
 def cannot_allocate(config: Any) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (2**35, 2**35))
     bytearray(2**36)
 
 
-@_when_called
+@when_called
 def hangs(config: Any) -> None:
     time.sleep(600)
 
 
-@_when_called
+@when_called
 def hangs_with_a_family(config: Any) -> None:
     """A child, a grandchild in its own session, and one that was orphaned on purpose with an empty environment."""
     subprocess.Popen(["sleep", config.options["nap"]])
@@ -138,7 +139,7 @@ def hangs_with_a_family(config: Any) -> None:
     time.sleep(600)
 
 
-@_when_called
+@when_called
 def leaves_a_family(config: Any) -> float:
     """Answers, and leaves behind what should have been ended."""
     subprocess.Popen(["sleep", config.options["nap"]])
@@ -146,7 +147,7 @@ def leaves_a_family(config: Any) -> float:
     return 1.0
 
 
-@_when_called
+@when_called
 def ignores_signals(config: Any) -> None:
     for signum in set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP}:
         signal.signal(signum, signal.SIG_IGN)
@@ -154,19 +155,19 @@ def ignores_signals(config: Any) -> None:
     time.sleep(600)
 
 
-@_when_called
+@when_called
 def stops_itself(config: Any) -> None:
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
-@_when_called
+@when_called
 def forks_on(config: Any) -> float:
     """Two processes go on from here, and both would answer."""
     os.fork()
     return 1.0
 
 
-@_when_called
+@when_called
 def prints_a_lot(config: Any) -> float:
     line = "x" * 9_999 + "\n"
     print("the first line")
@@ -176,40 +177,40 @@ def prints_a_lot(config: Any) -> float:
     return 1.0
 
 
-@_when_called
+@when_called
 def prints_oddly(config: Any) -> float:
     sys.stdout.buffer.write(b"\xff\x00\xfe no text")
     print("\udcff half a character")
     return 1.0
 
 
-@_when_called
+@when_called
 def answers_nan(config: Any) -> float:
     return float("nan")
 
 
-@_when_called
+@when_called
 def answers_an_object(config: Any) -> Any:
     return object()
 
 
-@_when_called
+@when_called
 def answers_text(config: Any) -> str:
     return "no record at all"
 
 
-@_when_called
+@when_called
 def answers_hugely(config: Any) -> Any:
     return {f"{index:0100}": 1.0 for index in range(170_000)}
 
 
-@_when_called
+@when_called
 def closes_files(config: Any) -> float:
     os.closerange(0, 4096)
     return 1.0
 
 
-@_when_called
+@when_called
 def takes_over_files(config: Any) -> float:
     """Another file ends up under the number of the result pipe."""
     os.closerange(3, 4096)
@@ -218,7 +219,7 @@ def takes_over_files(config: Any) -> float:
     return 1.0
 
 
-@_when_called
+@when_called
 def scribbles(config: Any) -> float:
     """Writes into every file it finds open."""
     for fd in range(3, 64):
@@ -229,14 +230,14 @@ def scribbles(config: Any) -> float:
     return 1.0
 
 
-@_when_called
+@when_called
 def closes_streams(config: Any) -> float:
     sys.stdout.close()
     sys.stderr.close()
     return 1.0
 
 
-@_when_called
+@when_called
 def changes_the_world(config: Any) -> float:
     """Everything global that a process has, changed."""
     os.chdir("/")
@@ -285,7 +286,7 @@ def world() -> dict[str, Any]:
     return state
 
 
-@_when_called
+@when_called
 def tells_the_world(config: Any) -> float:
     print(world())
     return 1.0

@@ -277,3 +277,19 @@ def _no_nap_survives_a_test() -> Iterator[None]:
     yield
     for pid in napping():
         os.kill(pid, signal.SIGKILL)
+
+
+def test_attempts_leave_no_open_files_in_supervisor_or_server(alone: Isolator) -> None:
+    """A slot runs thousands of attempts, many of which end badly."""
+
+    def open_files() -> list[int]:
+        return [len(list((Path("/proc") / str(pid) / "fd").iterdir())) for pid in (os.getpid(), alone.processes()[1])]
+
+    def some_attempts() -> None:
+        for build in ("sound", "raises", "aborts", "leaves_a_family", "closes_files"):
+            alone.run(attempt_of(build))
+
+    some_attempts()
+    before = open_files()
+    some_attempts()
+    assert open_files() == before
