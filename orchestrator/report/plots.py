@@ -140,20 +140,27 @@ class _Plot:
         return figure
 
     def _panel(self, place: Axes, title: str, rows: Sequence[Row], metric: str) -> None:
+        from matplotlib.ticker import FuncFormatter
+
         for position, name in enumerate(self.names):
             own = [row for row in rows if row.implementation == name and self.value(row, metric) is not None]
             if own:
                 self._line(place, position, own, metric)
-        values = [value for row in rows if (value := self.value(row, metric))]
-        if values and max(values) / min(values) > LOG_FROM:
+        if self._spans(metric) > LOG_FROM:
             _logarithmic(place)
         else:
             place.set_ylim(bottom=0)
+            place.yaxis.set_major_formatter(FuncFormatter(_plain))
         place.set_title(title, fontsize=8, fontweight="bold", loc="left")
         if self.x is not None:
             self._ticks(place, [row.value(self.x) for row in rows])
         else:
             place.set_xticks([])
+
+    def _spans(self, metric: str) -> float:
+        """The largest value of any panel over the smallest, so that all panels have one kind of scale."""
+        values = [value for rows in self.panels.values() for row in rows if (value := self.value(row, metric))]
+        return max(values) / min(values) if values else 1.0
 
     def _line(self, place: Axes, position: int, own: Sequence[Row], metric: str) -> None:
         ordered = sorted(own, key=lambda row: position if self.x is None else row.value(self.x))
@@ -185,8 +192,16 @@ def _logarithmic(place: Axes) -> None:
 
     place.set_yscale("log")
     place.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    place.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}" if value < 1e5 else f"{value:.0e}"))
+    place.yaxis.set_major_formatter(FuncFormatter(_plain))
     place.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _plain(value: float, _: int) -> str:
+    """`0.05`, `200`, `2.5M`."""
+    for size, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e4, "k")):
+        if abs(value) >= size:
+            return f"{value / (1e3 if letter == 'k' else size):.4g}{letter}"
+    return f"{value:.4g}"
 
 
 def _along(layout: Layout) -> str | None:

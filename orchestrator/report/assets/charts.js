@@ -36,14 +36,16 @@ const charts = (() => {
     return ends.length ? d3.extent(ends) : null;
   };
 
+  // One kind of scale for all panels of a figure, each with its own range.
   const scale = (panel, metric) => {
     const [low, high] = domain(panel, metric);
-    if (spread([low, high]) !== "log") return { type: "linear", domain: [0, high * 1.08 || 1], ticks: 4, tickFormat: report.short };
+    if (spread(domain(report.shown(), metric)) !== "log") return { type: "linear", domain: [0, high * 1.08 || 1], ticks: 4, tickFormat: report.short };
     return { type: "log", domain: [low / 1.15, high * 1.15], ticks: logTicks(low, high), tickFormat: report.short };
   };
 
   // 1, 2 and 5 of each decade while they are few, else the decades.
   const logTicks = (low, high) => {
+    if (high / low < 1.5) return 4;
     const decades = d3.range(Math.floor(Math.log10(low)), Math.ceil(Math.log10(high)) + 1);
     const within = (steps) => decades.flatMap((power) => steps.map((step) => step * 10 ** power)).filter((tick) => tick >= low / 1.15 && tick <= high * 1.15);
     return [[1, 2, 5], [1, 3], [1]].map(within).find((ticks) => ticks.length <= 6) ?? within([1]);
