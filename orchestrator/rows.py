@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator import stats
 from orchestrator.record import ErrorInfo, Outcome, TrialRecord
 from orchestrator.results import Results
 from orchestrator.trial import Trial
@@ -129,7 +128,9 @@ def _pooled(records: Sequence[TrialRecord]) -> dict[str, float | None]:
     pooled = {name: _combined(name, [metrics.get(name) for metrics in figures]) for name in names}
     rounds = [record.values_ms for record in records if record.values_ms]
     if rounds:
-        whole = stats.pool(rounds)
+        from orchestrator.stats import pool  # NumPy takes a while to import, and one round needs none of it
+
+        whole = pool(rounds)
         pooled |= {"latency_ms": whole.median, "latency_ci_low_ms": whole.ci_low, "latency_ci_high_ms": whole.ci_high}
         pooled |= {"noise_pct": whole.noise_pct, "round_spread": whole.round_spread}
         pooled["repetitions"] = float(whole.count)
