@@ -40,6 +40,11 @@ class Tracker(Protocol):
         """Close the sweep's run, completing every row that `log` has not shown."""
         ...
 
+    @property
+    def address(self) -> str | None:
+        """Where a person looks at this sweep's runs; None: nowhere, or not yet."""
+        ...
+
     def close(self) -> None:
         """Let go of files and connections; raises nothing."""
         ...

@@ -43,6 +43,11 @@ class MemoryTracker:
         self.rows.update({row.trial_id: row for row in rows(results) if row.outcome is not None})
         self.status = status
 
+    @property
+    def address(self) -> None:
+        """Nowhere."""
+        return
+
     def close(self) -> None:
         """Note that the tracker was closed."""
         self.closed = True

@@ -110,6 +110,12 @@ class Mirror:
             self._tell("tracking is behind: not every run of the sweep is written")
         return complete
 
+    @property
+    def address(self) -> str | None:
+        """Where a person looks at this sweep's runs; None: nowhere, or not yet."""
+        with self._changed:
+            return None if self._tracker is None or self._meta is not None else self._tracker.address
+
     def close(self) -> None:
         """End the thread. A call that hangs in it is left behind and ends with the process."""
         with self._changed:

@@ -38,7 +38,7 @@ from mlflow.tracking import MlflowClient
 from orchestrator.results import Results, SweepMeta
 from orchestrator.rows import Row, rows
 from orchestrator.trackers import content
-from orchestrator.trackers.address import database_of, default_uri, redacted
+from orchestrator.trackers.address import database_of, default_uri, redacted, view_url
 from orchestrator.trackers.base import RejectedError, Status, TrackingError
 from orchestrator.trackers.content import Environments, Frame, RunContent
 from orchestrator.trackers.view import outdated, saved_view
@@ -132,6 +132,11 @@ class MlflowTracker:
                     self._put(row, results.environments)
             self._end_zombies()
             self._finish_parent(status, results, found)
+
+    @property
+    def address(self) -> str | None:
+        """The UI's table of this sweep's trials; of a store without a server, as `make ui` serves it."""
+        return view_url(self.uri, self.experiment_id, self._frame.meta.sweep_id) if self.experiment_id else None
 
     def close(self) -> None:
         """Let go of connections."""
