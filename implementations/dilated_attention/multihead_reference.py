@@ -82,7 +82,7 @@ class _Layer:
             leaves = {name: self.params[name].detach().requires_grad_() for name in OUT}
             mixed = mixed.detach().requires_grad_()
             output = _out(mixed, leaves, self.task.how)
-            wanted, *found = torch.autograd.grad(output, [mixed, *leaves.values()], upstream)
+            wanted, *found = torch.autograd.grad((output * upstream).sum(), [mixed, *leaves.values()])
         for name, grad in zip(OUT, found, strict=True):
             self._add(name, grad)
         return output.detach(), wanted
@@ -97,7 +97,7 @@ class _Layer:
                 leaves = [x[places], self._rows(f"{name}.weight", heads), self._rows(f"{name}.bias", heads)]
                 leaves = [leaf.detach().requires_grad_() for leaf in leaves]
                 projected = _linear(leaves[0], leaves[1], leaves[2], self.task.how)
-                back = torch.autograd.grad(projected, leaves, grad.flatten(1))
+                back = torch.autograd.grad((projected * grad.flatten(1)).sum(), leaves)
             dx[places] += back[0]
             self._add(f"{name}.weight", back[1], self._features(heads))
             self._add(f"{name}.bias", back[2], self._features(heads))

@@ -130,7 +130,7 @@ def gradients(
             with torch.enable_grad():
                 leaves = [leaf.detach().requires_grad_() for leaf in leaves]
                 partial = _partial(tile, leaves, keys, tile.take(out), tile.take(lse), unit.how)
-                found = torch.autograd.grad(partial, leaves, wanted)
+                found = torch.autograd.grad((partial * wanted).sum(), leaves)
             slots, values = tile.give(found[0])
             dq[slots] += values
             places = key_positions(tile.piece, tile.rows.segments, keys)
