@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Tensors = tuple[torch.Tensor, ...]
 
-MAX_REFERENCE_FLOPS = {"cpu": 60e9, "cuda": 2e12}  # a second or two of float64
+MAX_REFERENCE_FLOPS = {"cpu": 20e9, "cuda": 2e12}  # a second or two of float64
 HOPELESS = 0.5  # an error that no rounding explains: no need to ask what rounding would give
 SPIN_CYCLES = 20_000_000  # about 10 ms of a GPU
 
