@@ -134,7 +134,7 @@ def _signal(number: int) -> tuple[str, str]:
 def _record(
     attempt: Attempt, phase: Phase, cause: Cause, started_at: str, environment: Mapping[str, Any]
 ) -> TrialRecord:
-    trial, log = attempt.trial, log_of(attempt)
+    trial = attempt.trial
     return TrialRecord(
         sweep_id=attempt.sweep_id,
         trial_id=trial.trial_id,
@@ -145,7 +145,7 @@ def _record(
         attempt=attempt.attempt,
         outcome=cause.outcome,
         phase=phase,
-        error=ErrorInfo.of(cause.kind, f"{cause.message}; in phase {phase}; see {log}", log),
+        error=ErrorInfo.of(cause.kind, f"{cause.message}, in phase {phase}", log_of(attempt)),
         fingerprint=fingerprint(attempt, environment),
         started_at=started_at,
         finished_at=utc_now(),
