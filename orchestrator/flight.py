@@ -129,7 +129,8 @@ class Flight:
             pass
 
     def _wait_ms(self) -> float:
-        until = min(self._timeout, self._give_up, *(watch.next_look for watch in self._watches))
+        looks = () if self._cause else (watch.next_look for watch in self._watches)
+        until = min(self._timeout, self._give_up, *looks)
         return 1000 * max(0.0, min(until - time.monotonic(), _LONGEST_WAIT_S))
 
     def _read_log(self, fd: int) -> bool:
@@ -187,7 +188,7 @@ class Flight:
 
     def _look_at_watches(self) -> None:
         for watch in self._watches:
-            if self._over or self._cause is not None or time.monotonic() < watch.next_look:
+            if self._over or self._cause or time.monotonic() < watch.next_look:
                 continue
             if (says := watch.look(self._phase)) is not None:
                 self._end(Cause(Outcome.OOM, watch.kind, says), dump=False)

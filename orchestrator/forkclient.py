@@ -17,7 +17,7 @@ from orchestrator import proc, wire
 from orchestrator.forkserver import END_TIMEOUT_S
 
 START_TIMEOUT_S = 120.0
-_MESSAGE_TIMEOUT_S = 10.0
+_MESSAGE_TIMEOUT_S = 30.0
 _LAST_WORDS = 2000
 
 
