@@ -107,6 +107,7 @@ class MlflowTracker:
         self.changes: Counter[str] = Counter()
         self._known: dict[str, Known] = {}
         self._doubtful: set[str] = set()
+        self._is_new = False
 
     def start(self, meta: SweepMeta) -> None:
         """Open the sweep's run and mark it running; what a killed driver left running is marked KILLED."""
@@ -162,7 +163,8 @@ class MlflowTracker:
             key = run.content.tags.get("trial_id", PARENT)
             if self._known.setdefault(key, run) is not run:
                 self._client.delete_run(run.run_id)
-        if PARENT not in self._known:
+        self._is_new = PARENT not in self._known
+        if self._is_new:
             self._known[PARENT] = self._create(content.parent(meta))
             self.changes["created"] += 1
 
@@ -241,7 +243,8 @@ class MlflowTracker:
         if known.is_like(wanted) and same_files:
             self.changes["unchanged"] += 1
             return
-        self.changes["updated"] += known.content.metrics != {}
+        self.changes["updated"] += not self._is_new  # one made by this tracker was counted when it was made
+        self._is_new = False
         self._known[PARENT] = known = self._write(wanted, known)
         if not same_files:
             for path in files:
