@@ -17,6 +17,7 @@ GIB = 2**30
 _RESET_HIGH_WATER_MARK = "5"  # proc(5): /proc/pid/clear_refs
 
 Figures = dict[str, float | None]
+NOTHING_KNOWN: Figures = dict.fromkeys(("peak_memory_mib", "workspace_mib", "reserved_mib", "device_memory_mib"))
 
 
 def release(device: torch.device) -> None:
@@ -65,11 +66,15 @@ class HostPeak:
         self._inputs = _Resident.now()
 
     def figures(self) -> Figures:
-        """peak_memory_mib (inputs included) and workspace_mib; None where they cannot be known."""
+        """peak_memory_mib (inputs included) and workspace_mib; None where they cannot be known, as are a card's."""
         end = _Resident.now()
         if not self._marked or end is None or self._start is None or self._inputs is None:
-            return {"peak_memory_mib": None, "workspace_mib": None}
-        return {"peak_memory_mib": end.growth_mib(self._start), "workspace_mib": end.growth_mib(self._inputs)}
+            return dict(NOTHING_KNOWN)
+        return {
+            **NOTHING_KNOWN,
+            "peak_memory_mib": end.growth_mib(self._start),
+            "workspace_mib": end.growth_mib(self._inputs),
+        }
 
 
 class CudaPeak:
@@ -124,7 +129,7 @@ def cap(device: torch.device, gib: float | None) -> None:
 
     total = torch.cuda.get_device_properties(device).total_memory
     share = 1.0 if gib is None else min(1.0, gib * GIB / total)
-    torch.cuda.set_per_process_memory_fraction(share, device)
+    torch.cuda.set_per_process_memory_fraction(share, device.index or 0)
 
 
 class _Resident:

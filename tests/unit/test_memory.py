@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from orchestrator import memory
-from orchestrator.memory import MIB, HostPeak, cap, release
+from orchestrator.memory import MIB, NOTHING_KNOWN, HostPeak, cap, release
 
 SLACK_MIB = 8.0  # the interpreter's own comings and goings
 
@@ -83,12 +83,12 @@ def test_a_mark_that_cannot_be_reset_makes_no_figure(monkeypatch: pytest.MonkeyP
     peak.start()
     peak.mark()
     peak.inputs_made()
-    assert peak.figures() == {"peak_memory_mib": None, "workspace_mib": None}
+    assert peak.figures() == NOTHING_KNOWN
 
 
 def test_figures_need_a_start_and_a_mark() -> None:
     """On a device whose allocator keeps count nobody starts this one, and it says nothing."""
-    assert HostPeak().figures() == {"peak_memory_mib": None, "workspace_mib": None}
+    assert HostPeak().figures() == NOTHING_KNOWN
 
 
 def test_a_cap_means_nothing_to_the_cpu() -> None:
