@@ -44,7 +44,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str
         role = ["--head", f"--port={port}", "--include-dashboard=false"] if number == 0 else [f"--address={address}"]
         arguments = [
             str(RAY), "start", *role, "--block", f"--node-ip-address=127.0.0.{number + 2}", "--num-cpus=1",
-            "--num-gpus=0", "--object-store-memory=100000000", f"--temp-dir={folder}" if number == 0 else "--disable-usage-stats",
+            "--num-gpus=0", "--object-store-memory=100000000",
+            f"--temp-dir={folder}" if number == 0 else "--disable-usage-stats",
         ]  # fmt: skip
         log = (folder / "ray.log").open("w")
         processes.append(

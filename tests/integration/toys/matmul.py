@@ -99,4 +99,5 @@ def tells_where_it_runs(_config):
     print("cwd", os.getcwd())
     print("orchestrator", orchestrator.__file__)
     print("node", os.environ.get("SWEEP_TEST_NODE"))
+    time.sleep(1.0)  # long enough for every node to take its share
     return lambda a, b: a @ b
