@@ -258,7 +258,7 @@ def _compare(options: argparse.Namespace) -> int:
 
 def _sync(options: argparse.Namespace) -> int:
     from orchestrator import sweepdir
-    from orchestrator.trackers.mlflow import sync
+    from orchestrator.trackers.sync import sync
 
     results = sweepdir.load(sweepdir.find(options.name))
     done = sync(results, options.tracking_uri or results.meta.spec.tracking.uri)
