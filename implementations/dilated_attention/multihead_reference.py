@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 import torch
 from torch.nn.functional import layer_norm, linear
 
+from implementations.dilated_attention.pattern import HeadRun
 from implementations.dilated_attention.reference import Answer, Task, live_rows
+from implementations.dilated_attention.rows import seen_by
 from implementations.dilated_attention.softmax import Arithmetic, Unit, attend, gradients
 from orchestrator.workload import Expected, Problem
 
@@ -46,7 +48,7 @@ class _Layer:
         merged = torch.empty((len(task.positions), task.pattern.heads, task.head_dim), dtype=x.dtype, device=x.device)
         sums = torch.empty_like(merged[..., 0])
         for run, heads in task.units():
-            merged[:, heads], sums[:, heads] = attend(Unit(run, *self._project(x, heads), task.positions, how))
+            merged[:, heads], sums[:, heads] = attend(self._unit(x, run, heads))
         mixed = how.rounded(merged * task.pattern.scale).flatten(1)
         if upstream is None:
             return _out(mixed, self.params, how)
@@ -54,21 +56,29 @@ class _Layer:
         wanted = wanted.view_as(merged) * task.pattern.scale
         dx = torch.zeros_like(x)
         for run, heads in task.units():
-            unit = Unit(run, *self._project(x, heads), task.positions, how)
+            unit = self._unit(x, run, heads)
             found = gradients(unit, merged[:, heads], sums[:, heads], wanted[:, heads])
-            self._projection_gradients(x, dx, heads, found)
+            self._projection_gradients(x, dx, unit, heads, found)
         self.dx.append(how.rounded(dx[task.kept]))
         return output
 
-    def _project(self, x: torch.Tensor, heads: slice) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Q at the positions, (P, h, d), and k, v everywhere, (n, h, d)."""
-        sources = (x[self.task.positions], x, x)
+    def _unit(self, x: torch.Tensor, run: HeadRun, heads: slice) -> Unit:
+        """Q at the positions, k and v where one of those sees them (0 elsewhere, where nothing looks)."""
+        task, shape = self.task, (-1, heads.stop - heads.start, self.task.head_dim)
+        seen = self._seen(run)
         q, k, v = (
-            _linear(source, self._rows(f"{name}.weight", heads), self._rows(f"{name}.bias", heads), self.task.how)
-            for name, source in zip(INTO, sources, strict=True)
+            _linear(x[places], self._rows(f"{name}.weight", heads), self._rows(f"{name}.bias", heads), task.how).view(
+                shape
+            )
+            for name, places in zip(INTO, (task.positions, seen, seen), strict=True)
         )
-        shape = (-1, heads.stop - heads.start, self.task.head_dim)
-        return q.view(shape), k.view(shape), v.view(shape)
+        spread = k.new_zeros(2, len(x), *k.shape[1:])
+        spread[0, seen], spread[1, seen] = k, v
+        return Unit(run, q, spread[0], spread[1], task.positions, task.how)
+
+    def _seen(self, run: HeadRun) -> torch.Tensor:
+        mask = seen_by(run, self.task.positions, self.task.pattern.seq_len, self.task.how.causal)
+        return mask.nonzero().flatten()
 
     def _rows(self, name: str, heads: slice) -> torch.Tensor:
         return self.params[name][self._features(heads)]
@@ -88,11 +98,17 @@ class _Layer:
         return output.detach(), wanted
 
     def _projection_gradients(
-        self, x: torch.Tensor, dx: torch.Tensor, heads: slice, found: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+        self,
+        x: torch.Tensor,
+        dx: torch.Tensor,
+        unit: Unit,
+        heads: slice,
+        found: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
     ) -> None:
         """Add what these heads' dq, dk and dv say about x and the projections."""
-        everywhere = torch.arange(len(x), device=x.device)
-        for name, grad, places in zip(INTO, found, (self.task.positions, everywhere, everywhere), strict=True):
+        seen = self._seen(unit.run)
+        grads = (found[0], found[1][seen], found[2][seen])
+        for name, grad, places in zip(INTO, grads, (unit.positions, seen, seen), strict=True):
             with torch.enable_grad():
                 leaves = [x[places], self._rows(f"{name}.weight", heads), self._rows(f"{name}.bias", heads)]
                 leaves = [leaf.detach().requires_grad_() for leaf in leaves]
