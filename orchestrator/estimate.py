@@ -85,7 +85,7 @@ def of(sweep: Sweep, device: str = "auto") -> Estimate:
 def _seconds(sweep: Sweep, trial: Trial, device: str, protocol: Protocol) -> float:
     known = registry.implementations()
     form = known[trial.use].form if trial.use in known else sweep.workload.forms[0]
-    flops = sweep.workload.work(sweep.workload.params.model_validate(trial.params), form).flops
+    flops = sweep.workload.work(sweep.params(trial), form).flops
     call = flops / (FLOPS_PER_S["cuda"] if device == "cuda" else FLOPS_PER_S["cpu_core"] * usable_cores())
     timed = min(protocol.max_time_s, max(protocol.min_time_s, protocol.min_repetitions * call))
     warm = max(protocol.warmup_s, 3 * call)

@@ -5,18 +5,17 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import types
-import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
+from orchestrator.derivation import UnderivableError, derive, is_derived, numeric_fields
 from orchestrator.errors import ExpressionError, Problem, SweepFileError
-from orchestrator.expression import condition, expression, number
+from orchestrator.expression import condition
 from orchestrator.spec import ImplementationSpec, SweepSpec
-from orchestrator.sweepfile import Document
+from orchestrator.sweepfile import Document, Path_, worded
 from orchestrator.trial import Trial
 from orchestrator.workload import Workload
 
@@ -46,23 +45,35 @@ class Plan:
 
 @dataclass
 class _Expansion:
-    """State of one expansion: the counts per exclude, and the problems found."""
+    """State of one expansion: the counts per exclude, and the problems found.
+
+    Attributes:
+        options: every option that some entry has, null where it is not stated.
+        resolved: params as stated, in JSON -> params as the workload's model holds them; None: it refused them.
+    """
 
     spec: SweepSpec
     workload: Workload
     document: Document
     numeric: frozenset[str]
+    defaults: Mapping[str, Any]
+    options: Mapping[str, None]
     removed: dict[str, int] = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
-    more: int = 0
+    resolved: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+    problems: dict[tuple[str, str, str | None], Problem] = field(default_factory=dict)
 
     def report(self, problem: Problem) -> None:
-        if any((known.field, known.rule) == (problem.field, problem.rule) for known in self.problems):
+        """Keep the problem, once for all points of the product that it spoils."""
+        self.problems.setdefault((problem.field, problem.rule, problem.found), problem)
+
+    def refuse(self) -> None:
+        if not self.problems:
             return
-        if len(self.problems) < MAX_PROBLEMS:
-            self.problems.append(problem)
-        else:
-            self.more += 1
+        shown = list(self.problems.values())[:MAX_PROBLEMS]
+        more = len(self.problems) - len(shown)
+        raise SweepFileError(
+            self.document.name, [*shown, *([Problem("file", f"and {more} more of this kind")] if more else [])]
+        )
 
 
 def product_size(spec: SweepSpec) -> int:
@@ -76,24 +87,28 @@ def expand(spec: SweepSpec, workload: Workload, document: Document) -> Plan:
     Raises:
         SweepFileError: params that the workload's model refuses, or expressions that fail, at any point of the product.
     """
-    state = _Expansion(spec, workload, document, numeric_fields(workload.params), dict.fromkeys(spec.exclude, 0))
+    removed = dict.fromkeys(spec.exclude, 0)
+    options = dict.fromkeys(f"options.{name}" for entry in spec.implementations for name in entry.options)
+    numeric, defaults = numeric_fields(workload.params), _defaults(workload)
+    state = _Expansion(spec, workload, document, numeric, defaults, options, removed)
     trials = [trial for entry in spec.implementations for trial in _trials_of(entry, state)]
-    if state.problems:
-        if state.more:
-            state.problems.append(Problem("file", f"and {state.more} more of this kind"))
-        raise SweepFileError(document.name, state.problems)
-    return Plan(tuple(_unique(trials)), tuple(_steps(spec, state.removed)))
+    state.refuse()
+    unique = {trial.trial_id: trial for trial in trials}
+    return Plan(tuple(unique.values()), tuple(_steps(spec, state.removed, len(trials) - len(unique))))
 
 
 def select(plan: Plan, only: str | None) -> Plan:
-    """The plan's trials for which the expression `only` holds (it also knows `implementation`).
+    """The plan's trials for which the expression `only` holds.
+
+    It also knows `implementation`, and the options of the implementations (null where a trial has none).
 
     Raises:
         ExpressionError: the expression fails.
     """
     if only is None:
         return plan
-    kept = tuple(trial for trial in plan.trials if condition(only, names_of(trial)))
+    known = dict.fromkeys(known_names(plan.trials))
+    kept = tuple(trial for trial in plan.trials if condition(only, {**known, **names_of(trial)}))
     removed = len(plan.trials) - len(kept)
     return Plan(kept, (*plan.steps, Step(f"- {removed} not selected by --only {only!r}", len(kept), removed)))
 
@@ -104,13 +119,9 @@ def names_of(trial: Trial) -> dict[str, Any]:
     return {**trial.params, **options, "implementation": trial.implementation}
 
 
-def numeric_fields(model: type[BaseModel]) -> frozenset[str]:
-    """The fields of a params model that want a number, alone or in a list, and never a string."""
-    return frozenset(
-        name
-        for name, info in model.model_fields.items()
-        if (kinds := set(_leaves(info.annotation))) & {int, float} and str not in kinds
-    )
+def known_names(trials: Iterable[Trial]) -> set[str]:
+    """What an expression may read of any of these trials."""
+    return {name for trial in trials for name in names_of(trial)}
 
 
 def _groups(spec: SweepSpec) -> Iterator[tuple[tuple[str, ...], list[tuple[Any, ...]]]]:
@@ -126,78 +137,71 @@ def _groups(spec: SweepSpec) -> Iterator[tuple[tuple[str, ...], list[tuple[Any, 
 
 def _trials_of(entry: ImplementationSpec, state: _Expansion) -> Iterator[Trial]:
     groups = list(_groups(state.spec))
+    names = [name for group, _ in groups for name in group]
     fixed = {**state.spec.constants, **entry.params}
+    derived = frozenset(name for name in state.numeric if _ever_derived(name, fixed, state.spec))
     for point in itertools.product(*(points for _, points in groups)):
-        stated = dict(fixed)
-        for (names, _), values in zip(groups, point, strict=True):
-            stated.update(zip(names, values, strict=True))
-        trial = _trial_at(entry, stated, state)
+        stated = {**fixed, **dict(zip(names, itertools.chain.from_iterable(point), strict=True))}
+        trial = _trial_at(entry, stated, derived, state)
         if trial is not None:
             yield trial
 
 
-def _trial_at(entry: ImplementationSpec, stated: Mapping[str, Any], state: _Expansion) -> Trial | None:
-    axes = {name: stated[name] for name in state.spec.axes}
+def _trial_at(
+    entry: ImplementationSpec, stated: Mapping[str, Any], derived: frozenset[str], state: _Expansion
+) -> Trial | None:
     try:
-        values = derive(stated, state.numeric)
-        if _excluded(entry, values, state):
+        values = derive(stated, derived, state.defaults)
+        if _excluded(entry, stated, values, state):
             return None
-    except ExpressionError as error:
-        state.report(state.document.problem(_place(str(error), state), f"{error}, at {_at(entry, axes)}"))
+    except UnderivableError as error:
+        place = _Place(entry, stated, state)
+        state.report(state.document.problem(place.of(error.name), str(error), stated[error.name], hint=place.hint))
         return None
-    options = {name.removeprefix("options."): value for name, value in values.items() if name.startswith("options.")}
     plain = {name: value for name, value in values.items() if not name.startswith("options.")}
-    try:
-        params = state.workload.params.model_validate_json(json.dumps(plain), strict=True)
-    except ValidationError as error:
-        for problem in _refusals(error, entry, axes, state):
-            state.report(problem)
+    params = _resolve(entry, stated, plain, state)
+    if params is None:
         return None
-    return Trial.of(
-        implementation=entry.label,
-        use=entry.use,
-        params=params.model_dump(mode="json", exclude={"device"}),
-        options={**options, **entry.options},
-    )
+    options = {name.removeprefix("options."): values[name] for name in values.keys() - plain.keys()}
+    return Trial.of(implementation=entry.label, use=entry.use, params=params, options={**options, **entry.options})
 
 
-def derive(stated: Mapping[str, Any], numeric: frozenset[str]) -> dict[str, Any]:
-    """`stated` with every string that stands where a number is wanted worked out, in the order they need each other.
-
-    Raises:
-        ExpressionError: an expression that fails, or expressions that need each other in a circle.
-    """
-    values = dict(stated)
-    waiting = {name for name in numeric & stated.keys() if any(isinstance(item, str) for item in _items(stated[name]))}
-    while waiting:
-        ready = {name for name in waiting if not _needs(stated[name]) & waiting}
-        if not ready:
-            raise ExpressionError(
-                f"{', '.join(sorted(waiting))}: need each other in a circle; give one of them a number"
-            )
-        known = {name: value for name, value in values.items() if name not in waiting}
-        for name in ready:
-            items = [number(item, known) if isinstance(item, str) else item for item in _items(stated[name])]
-            values[name] = items if isinstance(stated[name], list) else items[0]
-        waiting -= ready
-    return values
+def _resolve(
+    entry: ImplementationSpec, stated: Mapping[str, Any], plain: Mapping[str, Any], state: _Expansion
+) -> dict[str, Any] | None:
+    """The params as the workload's model holds them, worked out once for all implementations; None: it refused them."""
+    text = json.dumps(plain)
+    if text not in state.resolved:
+        try:
+            params = state.workload.params.model_validate_json(text, strict=True)
+            state.resolved[text] = params.model_dump(mode="json", exclude={"device"})
+        except ValidationError as error:
+            state.resolved[text] = None
+            for problem in _refusals(error, _Place(entry, stated, state)):
+                state.report(problem)
+    return state.resolved[text]
 
 
-def _items(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
+def _ever_derived(name: str, fixed: Mapping[str, Any], spec: SweepSpec) -> bool:
+    return any(map(is_derived, spec.axes[name])) if name in spec.axes else is_derived(fixed.get(name))
 
 
-def _needs(value: Any) -> set[str]:
-    return {name for item in _items(value) if isinstance(item, str) for name in expression(item).names}
-
-
-def _excluded(entry: ImplementationSpec, values: Mapping[str, Any], state: _Expansion) -> bool:
+def _excluded(
+    entry: ImplementationSpec, stated: Mapping[str, Any], values: Mapping[str, Any], state: _Expansion
+) -> bool:
     """Whether an exclude rule takes this point away; the first that holds is the one that counts."""
-    names = {**_defaults(state.workload), **values, "implementation": entry.label}
-    for rule in state.spec.exclude:
-        if condition(rule, names):
-            state.removed[rule] += 1
-            return True
+    if not state.spec.exclude:
+        return False
+    own = {f"options.{name}": value for name, value in entry.options.items()}
+    names = {**state.options, **state.defaults, **values, **own, "implementation": entry.label}
+    for index, rule in enumerate(state.spec.exclude):
+        try:
+            if condition(rule, names):
+                state.removed[rule] += 1
+                return True
+        except ExpressionError as error:
+            hint = _Place(entry, stated, state).hint
+            state.report(state.document.problem(("exclude", index), str(error), hint=hint))
     return False
 
 
@@ -206,58 +210,60 @@ def _defaults(workload: Workload) -> dict[str, Any]:
     return {name: info.get_default(call_default_factory=True) for name, info in fields if not info.is_required()}
 
 
-def _refusals(
-    error: ValidationError, entry: ImplementationSpec, axes: Mapping[str, Any], state: _Expansion
-) -> Iterator[Problem]:
+@dataclass(frozen=True)
+class _Place:
+    """A point of the product, for messages: where in the file its values are stated."""
+
+    entry: ImplementationSpec
+    stated: Mapping[str, Any]
+    state: _Expansion
+
+    @property
+    def hint(self) -> str:
+        """The point itself: at standard, batch 1, seq_len 1024."""
+        axes = [f"{name} {json.dumps(self.stated[name])}" for name in self.state.spec.axes]
+        return f"at {', '.join([self.entry.label, *axes])}"
+
+    def of(self, name: str) -> Path_:
+        """Where the field is stated: by the entry, on an axis, among the constants, or nowhere."""
+        spec = self.state.spec
+        if name in self.entry.params:
+            return "implementations", spec.implementations.index(self.entry), "params", name
+        if name in spec.axes:
+            return "axes", name, spec.axes[name].index(self.stated[name])
+        return ("constants", name) if name in spec.constants else ("axes",)
+
+    def mentioned(self, rule: str) -> Path_:
+        """Where the field that a rule speaks of first is stated."""
+        named = sorted((name for name in self.stated if name in rule), key=lambda name: (rule.find(name), -len(name)))
+        return self.of(named[0] if named else "")
+
+
+def _refusals(error: ValidationError, place: _Place) -> Iterator[Problem]:
+    document, workload = place.state.document, place.state.workload
     for item in error.errors():
         name = str(item["loc"][0]) if item["loc"] else ""
-        if item["type"] == "missing":
-            rule = f"required by workload {state.workload.name}, and given neither in axes nor in constants"
-            yield state.document.problem((name,), rule)
-            continue
         raised = item.get("ctx", {}).get("error")
-        rule = str(raised) if raised is not None else f"{item['msg'][:1].lower()}{item['msg'][1:]}"
-        found = ... if raised is not None else item["input"]
-        place = _place(rule, state, name)
-        yield state.document.problem(place, f"{rule}, at {_at(entry, axes)}", found)
+        if item["type"] == "missing":
+            rule = f"required by workload {workload.name}, and given neither in axes nor in constants"
+            yield document.problem(("axes", name), rule)
+        elif raised is not None:
+            found = item["input"] if name else ...
+            at = place.of(name) if name else place.mentioned(str(raised))
+            yield document.problem(at, str(raised), found, hint=place.hint)
+        else:
+            yield document.problem(place.of(name), worded(item["msg"]), item["input"], hint=place.hint)
 
 
-def _place(rule: str, state: _Expansion, name: str = "") -> tuple[str | int, ...]:
-    """Where the field that a rule speaks of is stated: the one named, else the first one that the rule mentions."""
-    spec = state.spec
-    fields = [*spec.constants, *spec.axes]
-    mentioned = name or next((known for known in sorted(fields, key=rule.find) if known in rule), "")
-    if mentioned in spec.axes:
-        return "axes", mentioned
-    return ("constants", mentioned) if mentioned in spec.constants else ("axes",)
-
-
-def _at(entry: ImplementationSpec, axes: Mapping[str, Any]) -> str:
-    return ", ".join([entry.label, *(f"{name} {json.dumps(value)}" for name, value in axes.items())])
-
-
-def _unique(trials: Sequence[Trial]) -> Iterator[Trial]:
-    """Trials without repeats: a default stated on an axis can make two points one."""
-    yield from {trial.trial_id: trial for trial in trials}.values()
-
-
-def _steps(spec: SweepSpec, removed: Mapping[str, int]) -> Iterator[Step]:
-    factors = [f"{len(spec.implementations)} implementations"]
+def _steps(spec: SweepSpec, removed: Mapping[str, int], repeated: int) -> Iterator[Step]:
+    count = len(spec.implementations)
+    factors = [f"{count} implementation{'s' if count != 1 else ''}"]
     factors += [f"{len(points)} {' with '.join(names)}" for names, points in _groups(spec)]
     left = product_size(spec)
     yield Step(f"{' x '.join(factors)} = {left} trials", left)
-    for rule, count in removed.items():
-        left -= count
-        yield Step(f"- {count} excluded by {rule!r} = {left} trials", left, count)
-
-
-def _leaves(annotation: Any) -> Iterator[type]:
-    """The scalar types that an annotation admits; a Literal admits the types of its values."""
-    origin = get_origin(annotation)
-    if origin is Literal:
-        yield from (type(value) for value in get_args(annotation))
-    elif origin in (types.UnionType, typing.Union) or origin is not None:
-        for argument in get_args(annotation):
-            yield from _leaves(argument)
-    elif isinstance(annotation, type):
-        yield annotation
+    for rule, taken in removed.items():
+        left -= taken
+        yield Step(f"- {taken} excluded by {rule!r} = {left} trials", left, taken)
+    if repeated:  # a value worked out, or a default stated, can make two points one
+        left -= repeated
+        yield Step(f"- {repeated} the same as an earlier one = {left} trials", left, repeated)

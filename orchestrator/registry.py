@@ -91,19 +91,30 @@ def build_function(use: str, base_dir: str | Path) -> tuple[Callable[[Any], Any]
 
 
 def locate(ref: str, base_dir: str | Path, known: Iterable[str], kind: str) -> Target:
-    """Where `ref` points; only the existence of a file is checked, nothing is imported."""
+    """Where `ref` points; only the existence of a file is checked, nothing is imported.
+
+    Raises:
+        UnknownNameError: `ref` is neither a known name nor of one of the two forms, or names a file that is not there.
+    """
     source, colon, attribute = ref.rpartition(":")
-    if not colon or not attribute.isidentifier():
-        raise UnknownNameError(
-            f"there is no {kind} {ref!r}{suggestion(ref, known)}: use a registered name, "
-            "package.module:attribute or path/to/file.py:attribute"
-        )
+    if not colon or not attribute.isidentifier() or not _is_source(source):
+        hint = f"{ref}:build" if ref.endswith(".py") else "package.module:attribute or path/to/file.py:attribute"
+        raise UnknownNameError(f"there is no {kind} {ref!r}{suggestion(ref, known)}: use a registered name, or {hint}")
     if not source.endswith(".py"):
         return Target(attribute, module=source)
-    path = (Path(base_dir) / source).resolve()
-    if not path.is_file():
+    try:
+        path = (Path(base_dir) / source).resolve()
+        found = path.is_file()
+    except (OSError, RuntimeError, ValueError) as error:  # too long, a loop of links, a NUL byte
+        raise UnknownNameError(f"the {kind} {ref!r} names no file: {error}") from None
+    if not found:
         raise UnknownNameError(f"the {kind} {ref!r} names a file that does not exist: {path}")
     return Target(attribute, file=path)
+
+
+def _is_source(source: str) -> bool:
+    """Whether this may stand before the colon: a path of a Python file, or a module's dotted name."""
+    return source.endswith(".py") or all(part.isidentifier() for part in source.split("."))
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

@@ -13,6 +13,7 @@ MAX_LABEL = 64
 
 Value = Scalar | list[Scalar]
 Slug = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Reference = Annotated[str, Field(min_length=1, max_length=500)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 
@@ -123,7 +124,7 @@ class TrackingSpec(Model):
 class ImplementationSpec(Model):
     """An entry of `implementations`: a name, or a mapping with a label, params and options of its own."""
 
-    use: Annotated[str, Field(min_length=1)]
+    use: Reference
     label: str = ""
     params: dict[str, Value] = {}
     options: dict[str, Any] = {}
@@ -133,6 +134,8 @@ class ImplementationSpec(Model):
     def _from_name(cls, value: Any) -> Any:
         if isinstance(value, str):
             value = {"use": value}
+        if not isinstance(value, dict | ImplementationSpec):
+            raise ValueError("must be a name, or a mapping with use, label, params and options")
         if isinstance(value, dict) and isinstance(value.get("use"), str) and not value.get("label"):
             value = {**value, "label": default_label(value["use"])}
         return value
@@ -159,7 +162,7 @@ class SweepSpec(Model):
 
     name: Slug
     description: str = ""
-    workload: Annotated[str, Field(min_length=1)]
+    workload: Reference
     implementations: Annotated[tuple[ImplementationSpec, ...], Field(min_length=1)]
     axes: dict[str, Annotated[list[Value], Field(min_length=1)]] = {}
     constants: dict[str, Value] = {}

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from orchestrator import contradictions, registry, sweepfile
 from orchestrator.errors import Problem, RequestError, SweepFileError, UnknownNameError
 from orchestrator.expression import check
-from orchestrator.plan import Plan, expand, select
+from orchestrator.plan import Plan, expand, known_names, select
 from orchestrator.spec import ImplementationSpec, SweepSpec
 from orchestrator.sweepfile import Document
 from orchestrator.trial import Resources, Trial
@@ -61,7 +63,7 @@ class Sweep:
             workload = registry.workload(spec.workload, base_dir)
         except UnknownNameError as error:
             raise SweepFileError(document.name, [document.problem(("workload",), str(error))]) from None
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             rule = f"cannot be imported: {type(error).__name__}: {error}"
             raise SweepFileError(document.name, [document.problem(("workload",), rule, spec.workload)]) from error
         problems: list[Problem] = contradictions.find(spec, document, workload, base_dir)
@@ -69,8 +71,7 @@ class Sweep:
             raise SweepFileError(document.name, problems)
         plan = expand(spec, workload, document)
         if only is not None:
-            options = {name for name in (*spec.axes, *spec.constants) if name.startswith("options.")}
-            check(only, {*workload.params.model_fields, *options, "implementation"} - {"device"})
+            check(only, known_names(plan.trials) | {*workload.params.model_fields, "implementation"} - {"device"})
         plan = select(plan, only)
         if not plan.trials:
             raise RequestError(f"nothing to run: {'; '.join(plan.explain())}")
@@ -94,7 +95,11 @@ class Sweep:
     def gpus(self, trial: Trial) -> int:
         """How many GPUs the trial takes on a CUDA device."""
         stated = self.spec.resources.gpus
-        return self.workload.gpus(self.workload.params.model_validate(trial.params)) if stated == "auto" else stated
+        return self.workload.gpus(self.params(trial)) if stated == "auto" else stated
+
+    def params(self, trial: Trial) -> Any:
+        """The trial's params as the workload's model, which its formulas take."""
+        return self.workload.params.model_validate_json(json.dumps(trial.params))
 
     def resources(self, trial: Trial, device: str) -> Resources:
         """What one attempt of the trial may take on "cpu" or "cuda"."""

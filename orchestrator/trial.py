@@ -9,11 +9,12 @@ from typing import Any
 
 from orchestrator.spec import Model, Protocol, VerifySpec
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
 
 def content_hash(content: Any, digits: int = 16) -> str:
     """SHA-256 of the canonical JSON of `content`, cut to `digits` hexadecimal digits."""
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:digits]
+    return hashlib.sha256(_CANONICAL.encode(content).encode()).hexdigest()[:digits]
 
 
 class Trial(Model):

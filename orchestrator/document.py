@@ -1,0 +1,254 @@
+"""A sweep file as plain data in which every value knows its line.
+
+YAML is read event by event and no object is made of it. Depth and size are checked while reading, so that neither
+nesting nor aliases can make a small file large.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import (
+    AliasEvent,
+    DocumentEndEvent,
+    MappingEndEvent,
+    MappingStartEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+    StreamEndEvent,
+)
+from ruamel.yaml.nodes import ScalarNode
+
+from orchestrator.errors import Problem, SweepFileError
+
+MAX_NODES = 500_000
+MAX_DEPTH = 50
+MAX_INTEGER = 2**63 - 1
+Path_ = tuple[str | int, ...]
+
+_CORE = "tag:yaml.org,2002:"
+_MERGE = f"{_CORE}merge"
+_SCALARS = {f"{_CORE}{name}": name for name in ("str", "int", "float", "bool", "null", "timestamp")}
+_TOO_MUCH = f"expands to more than {MAX_NODES} values or {MAX_DEPTH} levels: write a smaller file"
+
+
+@dataclass
+class Document:
+    """A parsed sweep file: plain data, and where each field stands.
+
+    Attributes:
+        name: the file's name as the user gave it.
+        text: the file's text, kept for the record.
+        data: plain JSON values.
+        lines: field path -> line, from 1.
+        overridden: the paths that -S set.
+    """
+
+    name: str
+    text: str
+    data: dict[str, Any]
+    lines: dict[Path_, int] = field(default_factory=dict)
+    overridden: list[Path_] = field(default_factory=list)
+
+    def problem(self, path: Path_, rule: str, found: Any = ..., hint: str | None = None) -> Problem:
+        """A broken rule at `path`, with the nearest line known and the value found."""
+        shown = None if found is ... else shorten(found)
+        if any(path[: len(done)] == done for done in self.overridden):
+            hint = f"{hint}; set by -S" if hint else "set by -S"
+            return Problem(dotted(path), rule, shown, None, hint)
+        line = next((self.lines[path[:size]] for size in range(len(path), 0, -1) if path[:size] in self.lines), None)
+        return Problem(dotted(path), rule, shown, line, hint)
+
+    def refusal(self, path: Path_, rule: str, found: Any = ...) -> SweepFileError:
+        """The error for one broken rule."""
+        return SweepFileError(self.name, [self.problem(path, rule, found)])
+
+
+def load(text: str, name: str) -> Document:
+    """The document in a YAML text; `name` stands for the file in messages.
+
+    Raises:
+        SweepFileError: it does not parse, is no mapping, states a key twice, or uses what a sweep file may not hold.
+    """
+    reader = _Reader(text, name)
+    data = reader.read()
+    if not isinstance(data, dict):
+        rule = "must be a mapping of fields such as name, workload, implementations, axes"
+        raise SweepFileError(name, [Problem("file", rule, "nothing" if data is None else kind_of(data))])
+    reader.document.data = data
+    return reader.document
+
+
+def value_of(text: str) -> Any:
+    """The plain value of a YAML text, as -S states it.
+
+    Raises:
+        SweepFileError: as `load`.
+    """
+    return _Reader(text, "value").read()
+
+
+def dotted(path: Path_) -> str:
+    """('axes', 'heads', 1) -> axes.heads[1]."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return text.removeprefix(".") or "file"
+
+
+def shorten(value: Any) -> str:
+    """`value` as JSON, cut to 80 characters."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def kind_of(value: Any) -> str:
+    """What YAML calls a value of this type."""
+    kinds = {dict: "a mapping", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
+    return kinds.get(type(value), "a number")
+
+
+class _Reader:
+    """Turns YAML events into plain values, and notes the line of each."""
+
+    def __init__(self, text: str, name: str) -> None:
+        self.document = Document(name, text, {})
+        self._yaml = YAML(typ="safe", pure=True)
+        self._events: Iterator[Any] = iter(self._yaml.parse(text))
+        self._anchors: dict[str, tuple[Any, int]] = {}
+        self._left = MAX_NODES
+
+    def read(self) -> Any:
+        try:
+            next(self._events)  # the stream begins
+            if isinstance(next(self._events), StreamEndEvent):
+                return None
+            value = self._value(next(self._events), ())
+            assert isinstance(next(self._events), DocumentEndEvent)
+            after = next(self._events)
+        except MarkedYAMLError as error:
+            raise self._unparsed(" ".join(str(error.problem or error.context).split()), error.problem_mark) from None
+        except (YAMLError, ValueError) as error:
+            raise self._unparsed(" ".join(str(error).split()), None) from None
+        if not isinstance(after, StreamEndEvent):
+            raise self._unparsed("a second document begins: a file holds one sweep", after.start_mark)
+        return value
+
+    def _unparsed(self, why: str, mark: Any) -> SweepFileError:
+        line = None if mark is None else mark.line + 1
+        return SweepFileError(self.document.name, [Problem("file", f"does not parse as YAML: {why}", line=line)])
+
+    def _value(self, event: Any, path: Path_) -> Any:
+        self._left -= 1
+        if self._left < 0 or len(path) > MAX_DEPTH:
+            raise SweepFileError(self.document.name, [Problem("file", _TOO_MUCH, line=event.start_mark.line + 1)])
+        if isinstance(event, AliasEvent):
+            return self._alias(event, path)
+        before = self._left
+        value = self._fresh(event, path)
+        if event.anchor is not None:
+            self._anchors[event.anchor] = value, before - self._left
+        return value
+
+    def _alias(self, event: AliasEvent, path: Path_) -> Any:
+        """A copy of what the anchor names; it counts in full each time, so that none can explode."""
+        if event.anchor not in self._anchors:
+            raise self.document.refusal(path, f"there is no anchor {event.anchor!r} above (*{event.anchor})")
+        value, size = self._anchors[event.anchor]
+        self._left -= size
+        if self._left < 0:
+            raise SweepFileError(self.document.name, [Problem("file", _TOO_MUCH, line=event.start_mark.line + 1)])
+        return copy.deepcopy(value)
+
+    def _fresh(self, event: Any, path: Path_) -> Any:
+        tag = None if event.tag is None else str(event.tag)
+        if isinstance(event, ScalarEvent):
+            resolved = tag or str(self._yaml.resolver.resolve(ScalarNode, event.value, event.implicit))
+            if resolved not in _SCALARS and resolved != _MERGE:
+                raise self.document.refusal(path, "YAML tags are not allowed", resolved.replace(_CORE, "!!"))
+            return self._scalar(event, _SCALARS.get(resolved, "str"), path)
+        is_map = isinstance(event, MappingStartEvent)
+        assert is_map or isinstance(event, SequenceStartEvent)
+        if tag is not None and tag not in ("!", f"{_CORE}{'map' if is_map else 'seq'}"):
+            raise self.document.refusal(path, "YAML tags are not allowed", tag.replace(_CORE, "!!"))
+        return self._mapping(path) if is_map else self._list(path)
+
+    def _list(self, path: Path_) -> list[Any]:
+        values: list[Any] = []
+        while not isinstance(event := next(self._events), SequenceEndEvent):
+            at = (*path, len(values))
+            self.document.lines[at] = event.start_mark.line + 1
+            values.append(self._value(event, at))
+        return values
+
+    def _mapping(self, path: Path_) -> dict[str, Any]:
+        stated: dict[str, Any] = {}
+        merged: dict[str, Any] = {}
+        while not isinstance(event := next(self._events), MappingEndEvent):
+            key = self._key(event, path)
+            at = path if key is None else (*path, key)
+            if key in stated:
+                raise SweepFileError(self.document.name, [self._twice(at, event.start_mark.line + 1)])
+            if key is None:
+                merged = {**self._merge(self._value(next(self._events), at), path), **merged}
+            else:
+                self.document.lines[at] = event.start_mark.line + 1
+                stated[key] = self._value(next(self._events), at)
+        return {**merged, **stated}
+
+    def _twice(self, at: Path_, line: int) -> Problem:
+        return Problem(dotted(at), f"stands twice, first on line {self.document.lines[at]}: keep one", line=line)
+
+    def _key(self, event: Any, path: Path_) -> str | None:
+        """The key that an event states; None: the merge key `<<`."""
+        line = event.start_mark.line + 1
+        if not isinstance(event, ScalarEvent):
+            raise SweepFileError(self.document.name, [Problem(dotted(path), "a key must be a string", line=line)])
+        resolved = str(event.tag or self._yaml.resolver.resolve(ScalarNode, event.value, event.implicit))
+        if resolved == _MERGE:
+            return None
+        if resolved != f"{_CORE}str":
+            rule = "a key must be a string: put it in quotes"
+            raise SweepFileError(self.document.name, [Problem(dotted(path), rule, event.value or "nothing", line)])
+        return self._text(event.value, path)
+
+    def _merge(self, value: Any, path: Path_) -> dict[str, Any]:
+        parts = value if isinstance(value, list) else [value]
+        if not all(isinstance(part, dict) for part in parts):
+            raise self.document.refusal(path, "<< must be given a mapping, or a list of them", value)
+        return {key: item for part in reversed(parts) for key, item in part.items()}
+
+    def _scalar(self, event: ScalarEvent, kind: str, path: Path_) -> Any:
+        if kind in ("str", "timestamp"):
+            return self._text(event.value, path)
+        if kind == "null":
+            return None
+        if kind == "bool":
+            return event.value.lower() in ("true", "yes", "on", "y")
+        node = ScalarNode(f"{_CORE}{kind}", event.value)
+        constructor = self._yaml.constructor
+        try:
+            value = constructor.construct_yaml_int(node) if kind == "int" else constructor.construct_yaml_float(node)
+        except (ValueError, IndexError):
+            raise self.document.refusal(path, "is no number that can be read", event.value) from None
+        if isinstance(value, int) and abs(value) > MAX_INTEGER:
+            raise self.document.refusal(path, "must be an integer of at most 64 bits", event.value)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise self.document.refusal(path, "must be a finite number", event.value)
+        return value
+
+    def _text(self, value: str, path: Path_) -> str:
+        """The string, with the surrogate pairs that JSON writes joined."""
+        try:
+            joined = value.encode("utf-16", "surrogatepass").decode("utf-16")
+        except UnicodeDecodeError:
+            raise self.document.refusal(path, "holds half a character (a lone surrogate)", ascii(value)) from None
+        if any(character < " " and character not in "\n\t" for character in joined):
+            raise self.document.refusal(path, "holds a control character", ascii(joined))
+        return joined
