@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator import registry
 from orchestrator.errors import RequestError
 from orchestrator.expression import check, condition
-from orchestrator.plan import names_of
+from orchestrator.plan import known_names, names_of
 from orchestrator.record import Fingerprint, Outcome, TrialRecord, fingerprint
 from orchestrator.source import source_hash
 from orchestrator.sweep import Sweep
@@ -48,90 +48,100 @@ class Agenda:
         self._sweep_id = sweep_id
         self._device = device
         self._sources = sources(sweep)
+        self._protocol = sweep.spec.measure.for_device(device)
         self._trials = {trial.trial_id: trial for trial in sweep.trials}
         self._last: dict[Key, TrialRecord] = {}
+        self._ended: Counter[tuple[Key, Outcome]] = Counter()
         for record in records:
             self._note(record)
-        self._pending: deque[Attempt] = deque(self._unfinished())
+        self._pending: deque[Key] = deque(filter(self._is_unfinished, self._keys()))
 
     def __len__(self) -> int:
         return len(self._pending)
 
-    @property
-    def total(self) -> int:
-        """Trials times rounds."""
-        return len(self._trials) * self.sweep.spec.measure.repeats
-
     def next(self) -> Attempt:
         """The next attempt to make."""
-        return self._pending.popleft()
-
-    def put_back(self, attempts: Sequence[Attempt]) -> None:
-        """Attempts that were taken and not started."""
-        self._pending.extendleft(reversed(attempts))
+        return self._attempt(self._pending.popleft())
 
     def finished(self, record: TrialRecord) -> bool:
         """Note how an attempt ended; True when it is to be made again, as `retries` says."""
         self._note(record)
         if not self._may_retry(record):
             return False
-        self._pending.append(self._attempt(self._trials[record.trial_id], record.round))
+        self._pending.append((record.trial_id, record.round))
         return True
 
     def stale(self, environments: Sequence[Mapping[str, object]]) -> list[Stale]:
-        """Finished attempts of this sweep that would not be the same today, on any slot with these environments."""
+        """Finished attempts that would not be the same today, on any slot with these environments.
+
+        Attempts that are to be made again anyway are left out.
+        """
+        pending = set(self._pending)
         return [
             Stale(record, changed)
-            for record in self._last.values()
-            if record.trial_id in self._trials and record.outcome is not Outcome.LOST
-            if (changed := self._changed(record, environments))
+            for key, record in self._last.items()
+            if key[0] in self._trials and key not in pending and record.outcome is not Outcome.LOST
+            if (changed := self._changed(key, record, environments))
         ]
 
     def rerun(self, rule: str, environments: Sequence[Mapping[str, object]]) -> None:
         """Queue finished attempts again: `failed`, `stale`, `all`, or those for which an expression holds.
 
+        The expression reads params, options, `implementation` and `outcome`.
+
         Raises:
             RequestError: the rule is none of these.
         """
-        stale = {(found.record.trial_id, found.record.round) for found in self.stale(environments)}
+        names = dict.fromkeys(known_names(self._trials.values()))
         if rule not in RERUNS:
-            check(rule, {*next(iter(map(names_of, self._trials.values()))), "outcome"})
-        queued = {(attempt.trial.trial_id, attempt.round) for attempt in self._pending}
-        for key, record in self._last.items():
-            if key[0] in self._trials and key not in queued and self._is_chosen(rule, record, key in stale):
-                self._pending.append(self._attempt(self._trials[key[0]], key[1]))
+            check(rule, {*names, "outcome"})
+        stale = {(found.record.trial_id, found.record.round) for found in self.stale(environments)}
+        chosen = {key for key, record in self._last.items() if self._is_chosen(rule, key, record, stale, names)}
+        for key, outcome in list(self._ended):
+            if key in chosen:
+                del self._ended[key, outcome]  # who asks again is given every retry again
+        wanted = chosen | set(self._pending)
+        self._pending = deque(key for key in self._keys() if key in wanted)
 
-    def _is_chosen(self, rule: str, record: TrialRecord, is_stale: bool) -> bool:
+    def _is_chosen(
+        self, rule: str, key: Key, record: TrialRecord, stale: Container[Key], names: Mapping[str, None]
+    ) -> bool:
+        if key[0] not in self._trials:
+            return False
         if rule == "stale":
-            return is_stale
+            return key in stale
         if rule == "failed":
             return record.outcome is not Outcome.OK
-        names = {**names_of(self._trials[record.trial_id]), "outcome": str(record.outcome)}
-        return rule == "all" or condition(rule, names)
+        values = {**names, **names_of(self._trials[key[0]]), "outcome": str(record.outcome)}
+        return rule == "all" or condition(rule, values)
 
     def _note(self, record: TrialRecord) -> None:
         key = (record.trial_id, record.round)
         held = self._last.get(key)
         if held is None or record.attempt > held.attempt:
             self._last[key] = record
+            self._ended[key, record.outcome] += 1
 
-    def _unfinished(self) -> Iterator[Attempt]:
+    def _keys(self) -> Iterator[Key]:
+        """Every round of every trial, in the order of the sweep."""
         repeats = self.sweep.spec.measure.repeats
         for number in range(1, repeats + 1):
-            trials = list(self.sweep.trials)
+            trials = list(self._trials)
             if repeats > 1:
                 random.Random(f"{self.sweep.spec.seed} {number}").shuffle(trials)
-            for trial in trials:
-                held = self._last.get((trial.trial_id, number))
-                if held is None or (held.outcome is Outcome.LOST and self._may_retry(held)):
-                    yield self._attempt(trial, number)
+            yield from ((trial_id, number) for trial_id in trials)
+
+    def _is_unfinished(self, key: Key) -> bool:
+        """Whether a round has no record yet, or one that the driver did not live to retry."""
+        held = self._last.get(key)
+        return held is None or self._may_retry(held)
 
     def _may_retry(self, record: TrialRecord) -> bool:
         allowed = getattr(self.sweep.spec.retries, str(record.outcome), 0)
-        return record.attempt <= allowed
+        return self._ended[(record.trial_id, record.round), record.outcome] <= allowed
 
-    def _attempt(self, trial: Trial, number: int) -> Attempt:
-        held = self._last.get((trial.trial_id, number))
+    def _attempt(self, key: Key) -> Attempt:
+        trial, held = self._trials[key[0]], self._last.get(key)
         spec = self.sweep.spec
         return Attempt(
             sweep_id=self._sweep_id,
@@ -140,16 +150,16 @@ class Agenda:
             base_dir=self.sweep.base_dir,
             device=self._device,
             seed=input_seed(spec.seed, trial),
-            protocol=spec.measure.for_device(self._device),
+            protocol=self._protocol,
             verify=spec.verify,
             resources=self.sweep.resources(trial, self._device),
-            round=number,
+            round=key[1],
             attempt=held.attempt + 1 if held else 1,
             source=self._sources[trial.implementation],
         )
 
-    def _changed(self, record: TrialRecord, environments: Sequence[Mapping[str, object]]) -> tuple[str, ...]:
-        attempt = self._attempt(self._trials[record.trial_id], record.round)
+    def _changed(self, key: Key, record: TrialRecord, environments: Sequence[Mapping[str, object]]) -> tuple[str, ...]:
+        attempt = self._attempt(key)
         prints = [fingerprint(attempt, environment) for environment in environments]
         differences = [_differences(record.fingerprint, print_) for print_ in prints]
         return min(differences, key=len, default=())

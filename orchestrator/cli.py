@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import json
 import os
 import sys
@@ -10,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from orchestrator import __version__
-from orchestrator.errors import OrchestratorError
+from orchestrator.errors import AbortedError, OrchestratorError
 
 EXAMPLES = """\
 examples:
@@ -30,23 +31,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     parser, commands = _parser()
-    if given and given[0] not in commands and not given[0].startswith("-"):
+    if given and given[0] not in {*commands, "-h", "--help", "--version"}:
+        _refuse_near_command(given[0], commands, parser)
         given.insert(0, "run")
     options = parser.parse_args(given)
     if not hasattr(options, "handler"):
         parser.print_help(sys.stderr)
         return 2
     try:
-        return int(options.handler(options))
+        code = int(options.handler(options))
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return code
     except OrchestratorError as error:
         print(f"error: {error}" if "\n" not in str(error) else f"error:\n{error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # `... | head` closed our stdout: say nothing more, to nobody
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # `... | head` closed our stdout
+        _say_no_more()
         return 1
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        _say_no_more()
+        return AbortedError.exit_code
+
+
+def _refuse_near_command(name: str, commands: frozenset[str], parser: argparse.ArgumentParser) -> None:
+    """A word that is no file and nearly a command is a slip of the finger, not a sweep file."""
+    near = difflib.get_close_matches(name, commands, n=1)
+    if near and not os.path.lexists(name):
+        parser.error(f"there is no command {name!r}, and no sweep file of that name (did you mean {near[0]!r}?)")
+
+
+def _say_no_more() -> None:
+    """Python flushes stdout once more as it exits: to nobody, where nothing can be written."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> tuple[argparse.ArgumentParser, frozenset[str]]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from orchestrator import nvml, registry
 from orchestrator.environment import usable_cores
+from orchestrator.errors import RequestError
 from orchestrator.spec import Protocol
 from orchestrator.sweep import Sweep
 from orchestrator.trial import Resources, Trial
@@ -85,11 +86,20 @@ def of(sweep: Sweep, device: str = "auto") -> Estimate:
 def _seconds(sweep: Sweep, trial: Trial, device: str, protocol: Protocol) -> float:
     known = registry.implementations()
     form = known[trial.use].form if trial.use in known else sweep.workload.forms[0]
-    flops = sweep.workload.work(sweep.params(trial), form).flops
+    flops = _flops(sweep, trial, form)
     call = flops / (FLOPS_PER_S["cuda"] if device == "cuda" else FLOPS_PER_S["cpu_core"] * usable_cores())
     timed = min(protocol.max_time_s, max(protocol.min_time_s, protocol.min_repetitions * call))
     warm = max(protocol.warmup_s, 3 * call)
     return FIXED_S[device] + call * (1 + REFERENCE_SHARE) + warm + timed
+
+
+def _flops(sweep: Sweep, trial: Trial, form: str) -> float:
+    try:
+        return float(sweep.workload.work(sweep.params(trial), form).flops)
+    except Exception as error:
+        raise RequestError(
+            f"workload {sweep.workload.name}: work() fails with {type(error).__name__}: {error}, at {trial.params}"
+        ) from error
 
 
 def _resources_text(resources: Resources) -> str:

@@ -35,12 +35,13 @@ class Journal:
         self._lock = _lock(directory / LOCK_NAME)
         try:
             self.records = list(read(directory)) if self.path.exists() else []
+            if self.path.exists():
+                os.truncate(self.path, _whole_bytes(self.path))
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-            os.ftruncate(self._file, _whole_bytes(self.path))
-            _sync_directory(directory)
         except BaseException:
             os.close(self._lock)
             raise
+        _sync_directory(directory)
 
     def append(self, record: TrialRecord) -> None:
         """Write one record and wait until it is on disk; a line that fails midway is taken back.
@@ -55,7 +56,7 @@ class Journal:
             while view:
                 view = view[os.write(self._file, view) :]
             os.fsync(self._file)
-        except OSError:
+        except BaseException:  # a signal's exception, too, must not leave half a line for the next to follow
             os.ftruncate(self._file, size)
             raise
         self.records.append(record.model_copy(update={"environment": {}}))
@@ -96,7 +97,7 @@ def parse(line: bytes, place: str) -> TrialRecord:
         version = json.loads(line).get("schema_version")
     except (ValueError, AttributeError):
         raise JournalError(f"{place}: is no record: the file was changed by something else") from None
-    if not isinstance(version, int) or version > SCHEMA_VERSION:
+    if type(version) is not int or not 1 <= version <= SCHEMA_VERSION:
         raise JournalError(
             f"{place}: schema_version {version} is not known to this version, which reads up to {SCHEMA_VERSION}"
         )

@@ -95,7 +95,14 @@ class Sweep:
     def gpus(self, trial: Trial) -> int:
         """How many GPUs the trial takes on a CUDA device."""
         stated = self.spec.resources.gpus
-        return self.workload.gpus(self.params(trial)) if stated == "auto" else stated
+        if stated != "auto":
+            return stated
+        try:
+            return int(self.workload.gpus(self.params(trial)))
+        except Exception as error:
+            raise RequestError(
+                f"workload {self.workload.name}: gpus() fails with {type(error).__name__}: {error}, at {trial.params}"
+            ) from error
 
     def params(self, trial: Trial) -> Any:
         """The trial's params as the workload's model, which its formulas take."""

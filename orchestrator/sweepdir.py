@@ -6,6 +6,7 @@ import json
 import secrets
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from orchestrator import journal
-from orchestrator.errors import RequestError, SweepNotFoundError
+from orchestrator.errors import JournalError, RequestError, SweepNotFoundError
 from orchestrator.files import write_atomically
 from orchestrator.results import Results, SweepMeta
 
@@ -69,10 +70,11 @@ def find(name: str) -> Path:
         SweepNotFoundError: there is none.
     """
     given = Path(name)
-    if given.name == journal.FILE_NAME and given.is_file():
-        return given.parent
-    if (given / META_FILE).is_file():
-        return given
+    with suppress(OSError):  # a name too long is no directory's
+        if given.name == journal.FILE_NAME and given.is_file():
+            return given.parent
+        if (given / META_FILE).is_file():
+            return given
     known = sorted((path.parent for path in SWEEPS.glob(f"*/*/{META_FILE}")), key=lambda path: path.name)
     if name == "last" and known:
         return known[-1]
@@ -94,15 +96,25 @@ def load(directory: Path) -> Results:
         meta = SweepMeta.model_validate_json((directory / META_FILE).read_bytes())
     except FileNotFoundError:
         raise SweepNotFoundError(f"{directory} holds no sweep ({META_FILE} is missing)") from None
+    except OSError as error:
+        raise SweepNotFoundError(f"{directory / META_FILE} cannot be read ({error.strerror})") from None
     except ValidationError as error:
         first = error.errors()[0]
         raise SweepNotFoundError(
             f"{directory / META_FILE}: {'.'.join(map(str, first['loc']))}: {first['msg']}"
         ) from None
     records = tuple(journal.read(directory)) if (directory / journal.FILE_NAME).exists() else ()
-    environment = directory / ENVIRONMENT_FILE
-    environments = json.loads(environment.read_text()) if environment.exists() else {}
-    return Results(meta, records, environments, directory)
+    return Results(meta, records, _environments(directory / ENVIRONMENT_FILE), directory)
+
+
+def _environments(path: Path) -> dict[str, Any]:
+    try:
+        environments = json.loads(path.read_bytes()) if path.exists() else {}
+    except ValueError:
+        environments = None
+    if not isinstance(environments, dict):
+        raise JournalError(f"{path}: is not what a sweep writes: the file was changed by something else")
+    return environments
 
 
 def free_bytes(directory: Path) -> int:

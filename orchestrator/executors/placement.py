@@ -31,7 +31,8 @@ def place(
     """The slots of a sweep.
 
     On CUDA one slot per `gpus` GPUs of a node; on the CPU one per node, with all its cores, unless `max_concurrent`
-    asks for more. `max_concurrent` bounds them all; slots are dealt to the nodes in turn.
+    asks for more. `max_concurrent` bounds them all; slots are dealt to the node with most room left. No node is given
+    more slots than it has cores for, and a CPU slot that asks for more cores than a node has gets all of them.
 
     Args:
         nodes: the nodes alive.
@@ -41,15 +42,20 @@ def place(
         max_concurrent: the most slots; None: as many as the rule above gives.
     """
     if device == "cuda":
-        room = [node.gpus // gpus for node in nodes]
+        room = [min(node.gpus // gpus, _by_cores(node, cpus)) for node in nodes]
     else:
-        room = [1 if max_concurrent is None else max(1, node.cpus // (cpus or 1)) for node in nodes]
+        room = [min(1 if max_concurrent is None else node.cpus, _by_cores(node, cpus)) for node in nodes]
     counts = _deal(room, sum(room) if max_concurrent is None else max_concurrent)
     return [
         SlotPlan(node, cpus or max(1, node.cpus // count), gpus if device == "cuda" else 0)
         for node, count in zip(nodes, counts, strict=True)
         for _ in range(count)
     ]
+
+
+def _by_cores(node: Node, cpus: int | None) -> int:
+    """How many slots of `cpus` cores a node has room for; at least one where it has any core at all."""
+    return min(node.cpus, max(1, node.cpus // (cpus or 1)))
 
 
 def _deal(room: Sequence[int], wanted: int) -> list[int]:
