@@ -52,8 +52,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str
             subprocess.Popen(arguments, cwd=folder, env=node_environment(number, token), stdout=log, stderr=log)
         )
         log.close()
-        if number == 0:
-            wait_for_port(port)
+        wait_until_started(folder / "ray.log")
     yield address, token
     for process in reversed(processes):
         process.terminate()
@@ -61,14 +60,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str
         process.wait(timeout=30)
 
 
-def wait_for_port(port: int) -> None:
-    until = time.monotonic() + 60
-    while time.monotonic() < until:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.2", port)) == 0:
-                return
+def wait_until_started(log: Path) -> None:
+    until = time.monotonic() + 90
+    while "Ray runtime started" not in log.read_text():
+        assert time.monotonic() < until, log.read_text()
         time.sleep(0.2)
-    raise TimeoutError(f"no Ray head on port {port}")
 
 
 def test_a_sweep_travels_to_a_cluster_and_its_records_come_home(cluster, tmp_path):
