@@ -64,6 +64,8 @@ def run(
     if device not in DEVICES:
         raise RequestError(f"device: must be one of {', '.join(DEVICES)}, found {device!r}")
     directory = _directory(sweep, output, resume or rerun is not None)
+    if not (resume or rerun is not None):
+        sweepdir.refuse_taken(directory)
     _check_disk(directory)
     shown = progress or SilentProgress()
     make_executor = executor or (lambda sweep: ray_executor(sweep, address, device))

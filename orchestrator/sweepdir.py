@@ -34,14 +34,23 @@ def create(directory: Path, meta: SweepMeta, text: str) -> None:
     Raises:
         RequestError: it holds a sweep already, or cannot be written.
     """
-    if (directory / META_FILE).exists():
-        raise RequestError(f"{directory} holds a sweep already: go on with --resume, or name another --output")
+    refuse_taken(directory)
     try:
         (directory / LOGS).mkdir(parents=True, exist_ok=True)
         write_atomically(directory / SWEEP_FILE, text)
         save_meta(directory, meta)
     except OSError as error:
         raise RequestError(f"{directory} cannot be written ({error.strerror}): name another --output") from None
+
+
+def refuse_taken(directory: Path) -> None:
+    """Refuse a directory for a new sweep that holds one already.
+
+    Raises:
+        RequestError: it does.
+    """
+    if (directory / META_FILE).exists():
+        raise RequestError(f"{directory} holds a sweep already: go on with --resume, or name another --output")
 
 
 def save_meta(directory: Path, meta: SweepMeta) -> None:
