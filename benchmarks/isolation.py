@@ -7,7 +7,7 @@ Measures in one run, alternating so that whatever else the machine does falls on
   fresh interpreter   python -c "import torch", what a trial would cost at least without the fork server
   isolator            one attempt through Isolator.run: fork, build, verify, measure, record, everything gone
   sweep               one trial more in `python -m orchestrator SWEEP`, Ray, journal and MLflow included: from the end
-                      of its first trial to the exit of the program, by the number of trials after the first. The reports
+                      of its first trial to the exit of the program, by the number of trials after the first. Reports
                       and the end of Ray are in it, so it is a bound from above, and no start-up blurs it
 
 The trials are trivial (benchmarks/trivial.py) and measured once each. Times are seconds: the median over rounds, with
