@@ -1,10 +1,8 @@
-"""What a sweep and its trials are as runs of a tracking server: pure, and free of any server's library."""
+"""What a sweep and its trials are as runs of a tracking server."""
 
 from __future__ import annotations
 
 import itertools
-import json
-import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,10 +14,9 @@ from orchestrator import registry
 from orchestrator.record import Outcome
 from orchestrator.results import Results, SweepMeta
 from orchestrator.rows import Row
+from orchestrator.trackers.description import description, heading, shown
+from orchestrator.trackers.run import MAX_NAME, MAX_PARAM, MAX_TAG, RunContent, finite, legal, text, within
 
-MAX_PARAM = 6000
-MAX_TAG = 8000
-MAX_NAME = 250
 MAX_ERROR = 300
 SWEEP, TRIAL = "sweep", "trial"
 
@@ -31,24 +28,6 @@ COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#7
 PRIMARY = "mlflow.experiment.primaryMetric.name"
 COMMIT = "mlflow.source.git.commit"
 SOURCE = {"mlflow.source.name": "orchestrator", "mlflow.source.type": "LOCAL"}
-HEADINGS = {
-    "latency_ms": "Time (ms)",
-    "peak_memory_mib": "Memory (MiB)",
-    "throughput_tokens_per_s": "Throughput (tok/s)",
-}
-
-
-@dataclass(frozen=True)
-class RunContent:
-    """A run as it should be: times in milliseconds since 1970, texts within the server's limits, finite metrics."""
-
-    name: str
-    status: str
-    start_ms: int
-    end_ms: int
-    params: Mapping[str, str]
-    metrics: Mapping[str, float]
-    tags: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -110,7 +89,7 @@ def _child_tags(frame: Frame, row: Row) -> dict[str, str]:
         "implementation": row.implementation,
         "outcome": str(row.outcome),
         "flags": ",".join(row.flags),
-        "notes": ",".join(row.notes),
+        "notes": "; ".join(row.notes),
         "rounds": str(len(row.records)),
         "attempts": str(row.attempts),
         "error": within(reason, MAX_ERROR),
@@ -144,7 +123,7 @@ def parent(meta: SweepMeta) -> RunContent:
         "sweep": meta.name,
         "workload": meta.spec.workload,
         "device": meta.device,
-        NOTE: _heading(meta),
+        NOTE: heading(meta),
         **SOURCE,
     }
     name = f"sweep {meta.name} {meta.sweep_id}"
@@ -158,7 +137,7 @@ def summary(status: str, results: Results, frame: Frame, found: Sequence[Row]) -
     """
     begun = parent(results.meta)
     environment = next(iter(results.environments.values()), {})
-    tags = {**environment_tags(results.meta.device, environment), NOTE: description(frame, found)}
+    tags = {**environment_tags(results.meta.device, environment), NOTE: description(frame.meta, frame.axes, found)}
     outcomes = Counter(row.outcome for row in found)
     totals = {f"trials_{outcome}": float(outcomes[outcome]) for outcome in Outcome}
     totals |= {"trials": float(len(found)), "trials_not_run": float(outcomes[None])}
@@ -175,18 +154,6 @@ def experiment_tags(meta: SweepMeta) -> dict[str, str]:
     return {NOTE: meta.spec.description, "mlflow.experimentKind": "custom_model_development", PRIMARY: "latency_ms"}
 
 
-def description(frame: Frame, found: Sequence[Row]) -> str:
-    """The table in Markdown, as many of its rows as a tag holds."""
-    axes = frame.axes
-    figures = [name for name in HEADINGS if any(row.metrics.get(name) is not None for row in found)]
-    headings = ["Implementation", *axes.values(), *(HEADINGS[name] for name in figures), "Status"]
-    lines = [_line(headings), _line(["---"] * len(headings))]
-    for row in found:
-        values = [row.implementation, *(shown(row.value(name)) for name in axes)]
-        lines.append(_line([*values, *(shown(row.metrics.get(name)) for name in figures), _status(row)]))
-    return _fitting([_heading(frame.meta), ""], lines)
-
-
 def run_name(axes: Sequence[str], row: Row) -> str:
     """The label and the point: `improved b1 sl1024 h8`, by the initials of the table's columns."""
     short = {
@@ -199,39 +166,6 @@ def run_name(axes: Sequence[str], row: Row) -> str:
 def milliseconds(moment: str) -> int:
     """ISO 8601 to milliseconds since 1970."""
     return round(datetime.fromisoformat(moment).timestamp() * 1000)
-
-
-def finite(metrics: Mapping[str, float | None]) -> dict[str, float]:
-    """The figures that a server takes, under legal names."""
-    return {legal(name): float(value) for name, value in metrics.items() if value is not None and math.isfinite(value)}
-
-
-def legal(name: str) -> str:
-    """`name` with every character that a server refuses in the name of a param or metric as an underscore."""
-    parts = (part for part in re.sub(r"[^\w\-. /:]", "_", name, flags=re.ASCII).split("/") if part.strip("."))
-    return "/".join(parts)[:MAX_NAME] or "_"
-
-
-def text(value: Any) -> str:
-    """A JSON value as text: strings as they are, nothing for None."""
-    return "" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def within(value: str, limit: int) -> str:
-    """`value` cut to `limit` characters, the cut named at its end."""
-    mark = f"... [{len(value)} characters; whole in the sweep's files]"
-    return value if len(value) <= limit else value[: limit - len(mark)] + mark
-
-
-def shown(value: Any) -> str:
-    """A value in a cell: numbers with four significant digits, lists by comma."""
-    if value is None:
-        return "N/A"
-    if isinstance(value, list | tuple):
-        return ", ".join(map(shown, value))
-    if isinstance(value, float):
-        return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.0f}"
-    return str(value)
 
 
 def _columns(meta: SweepMeta) -> dict[str, str]:
@@ -248,35 +182,6 @@ def _part(name: str, short: Mapping[str, str], unique: bool, row: Row) -> str:
     if unique and isinstance(value, int | float) and not isinstance(value, bool):
         return f"{short[name]}{shown(value)}"
     return str(value) if isinstance(value, str) else f"{name}={shown(value).replace(' ', '')}"
-
-
-def _heading(meta: SweepMeta) -> str:
-    return " · ".join(
-        part for part in (f"Sweep {meta.sweep_id}", meta.spec.description, f"device {meta.device}") if part
-    )
-
-
-def _status(row: Row) -> str:
-    if row.outcome is None:
-        return "not run"
-    return f"✓ {', '.join(row.flags)}".strip() if row.ok else f"✗ {row.outcome}"
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "|".join(["", *(re.sub(r"([\\|`*<>\[\]])", r"\\\1", " ".join(cell.split())) for cell in cells), ""])
-
-
-def _fitting(head: Sequence[str], lines: Sequence[str]) -> str:
-    whole = "\n".join([*head, *lines])
-    if len(whole) <= MAX_TAG:
-        return whole
-    kept, room = [*head], MAX_TAG - 80 - sum(len(line) + 1 for line in head)
-    for index, line in enumerate(lines):
-        room -= len(line) + 1
-        if room < 0:
-            return "\n".join([*kept, "", f"and {len(lines) - index} more rows, in summary.txt of the artifacts"])
-        kept.append(line)
-    return "\n".join(kept)
 
 
 def _limited(tags: Mapping[str, str]) -> dict[str, str]:

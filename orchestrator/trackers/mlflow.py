@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,8 @@ from orchestrator.rows import Row, rows
 from orchestrator.trackers import content
 from orchestrator.trackers.address import database_of, default_uri, redacted, view_url
 from orchestrator.trackers.base import RejectedError, Status, TrackingError
-from orchestrator.trackers.content import Environments, Frame, RunContent
+from orchestrator.trackers.content import Environments, Frame
+from orchestrator.trackers.run import Known, RunContent
 from orchestrator.trackers.view import outdated, saved_view
 
 PARENT = ""
@@ -56,36 +57,6 @@ FILES = (
 REFUSALS = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "INVALID_STATE", "RESOURCE_DOES_NOT_EXIST"}
 PAGE = 1000
 BATCH = 100
-
-
-@dataclass(frozen=True)
-class Known:
-    """A run as the server has it, with its content; end_ms 0: not ended."""
-
-    run_id: str
-    content: RunContent
-
-    @classmethod
-    def of(cls, run: Run) -> Known:
-        """What a search found."""
-        info, data = run.info, run.data
-        name = info.run_name or ""
-        held = RunContent(
-            name, info.status, info.start_time or 0, info.end_time or 0, data.params, data.metrics, data.tags
-        )
-        return cls(info.run_id, held)
-
-    def can_become(self, wanted: RunContent) -> bool:
-        """Whether additions make it so: params are written once, and no metric can be taken back."""
-        held = self.content
-        return held.metrics.keys() <= wanted.metrics.keys() and held.params.items() <= wanted.params.items()
-
-    def is_like(self, wanted: RunContent) -> bool:
-        """Whether nothing is left to write; tags that others set are theirs."""
-        held = self.content
-        same = dict(held.params) == dict(wanted.params) and dict(held.metrics) == dict(wanted.metrics)
-        ended = (held.status, held.end_ms) == (wanted.status, wanted.end_ms)
-        return same and ended and wanted.tags.items() <= held.tags.items()
 
 
 class MlflowTracker:
@@ -276,7 +247,7 @@ class MlflowTracker:
             answer = self._client.search_runs(
                 [self.experiment_id], query, max_results=PAGE, order_by=["attributes.start_time ASC"], page_token=page
             )
-            found += [Known.of(run) for run in answer]
+            found += [_known(run) for run in answer]
             page = answer.token
             if not page:
                 return found
@@ -347,6 +318,15 @@ def _reason(error: Exception) -> str:
     said = " ".join(str(error).split())
     nested = re.findall(r"\[Errno -?\d+\] [^'\")]+|(?:timed out|Read timed out)[^'\")]*", said)
     return nested[-1] if nested else said[:300] or type(error).__name__
+
+
+def _known(run: Run) -> Known:
+    """What a search found."""
+    info, data = run.info, run.data
+    times = (info.start_time or 0, info.end_time or 0)
+    return Known(
+        info.run_id, RunContent(info.run_name or "", info.status, *times, data.params, data.metrics, data.tags)
+    )
 
 
 def _digest(files: Sequence[Path]) -> str:

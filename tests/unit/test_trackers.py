@@ -18,9 +18,11 @@ from orchestrator.results import Results
 from orchestrator.rows import Row, rows
 from orchestrator.trackers import address, content, view
 from orchestrator.trackers.base import RejectedError, Status, Tracker, TrackingError
-from orchestrator.trackers.content import Frame, RunContent
+from orchestrator.trackers.content import Frame
+from orchestrator.trackers.description import description
 from orchestrator.trackers.memory import MemoryTracker
 from orchestrator.trackers.mirror import Mirror
+from orchestrator.trackers.run import MAX_PARAM, MAX_TAG, RunContent, finite
 from orchestrator.trackers.ui import command
 from tests.unit.report import made
 
@@ -38,6 +40,10 @@ def sweep(**spec: object) -> Results:
 def child(place: int, **spec: object) -> RunContent:
     results = sweep(**spec)
     return content.child(Frame.of(results.meta), rows(results)[place], results.environments)
+
+
+def described(results: Results) -> str:
+    return description(results.meta, Frame.of(results.meta).axes, rows(results))
 
 
 # --- what a run contains
@@ -69,7 +75,7 @@ def test_a_param_too_long_for_a_server_is_cut_and_says_so() -> None:
     planned = made.trials(["standard"], {"batch": [1], "seq_len": [1024], "heads": [8]}, lengths=list(range(5000)))
     results = made.results(planned, [made.ok(planned[0])])
     text = content.child(Frame.of(results.meta), rows(results)[0], {}).params["lengths"]
-    assert len(text) == content.MAX_PARAM
+    assert len(text) == MAX_PARAM
     assert text.endswith("[28890 characters; whole in the sweep's files]")
 
 
@@ -109,7 +115,7 @@ def test_rounds_are_one_run_from_the_first_start_to_the_last_end() -> None:
 @given(st.dictionaries(st.text(max_size=20), st.none() | st.floats()))
 def test_no_server_is_sent_a_value_or_name_that_it_refuses(metrics: dict[str, float | None]) -> None:
     """Neither NaN nor infinity, and names of the characters that are allowed."""
-    sent = content.finite(metrics)
+    sent = finite(metrics)
     assert all(math.isfinite(value) for value in sent.values())
     assert all(name and set(name) <= ALLOWED and not name.startswith("/") for name in sent)
 
@@ -129,9 +135,9 @@ def test_a_table_too_long_for_a_tag_keeps_whole_rows_and_says_how_many_are_left(
     axes = {"batch": list(range(1, 501)), "seq_len": [1024], "heads": [8, 16]}
     planned = made.trials(["standard"], axes)
     results = made.results(planned, [made.ok(trial) for trial in planned], axes=axes)
-    text = content.description(Frame.of(results.meta), rows(results))
+    text = described(results)
     shown = sum(line.startswith("|standard|") for line in text.splitlines())
-    assert len(text) <= content.MAX_TAG
+    assert len(text) <= MAX_TAG
     assert text.endswith(f"and {1000 - shown} more rows, in summary.txt of the artifacts")
 
 
@@ -139,7 +145,7 @@ def test_labels_cannot_break_the_table_of_the_description() -> None:
     """A label is any printable text."""
     planned = made.trials(["a|b <script>"], {"batch": [1], "seq_len": [1024], "heads": [8]})
     results = made.results(planned, [made.ok(planned[0])])
-    assert r"|a\|b \<script\>|" in content.description(Frame.of(results.meta), rows(results))
+    assert r"|a\|b \<script\>|" in described(results)
 
 
 def test_the_saved_view_shows_the_sweeps_trials_in_the_order_of_the_table() -> None:

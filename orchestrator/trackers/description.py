@@ -1,0 +1,69 @@
+"""The table as the description of a sweep's run, in as much Markdown as a tag holds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from orchestrator.results import SweepMeta
+from orchestrator.rows import Row
+from orchestrator.trackers.run import MAX_TAG
+
+HEADINGS = {
+    "latency_ms": "Time (ms)",
+    "peak_memory_mib": "Memory (MiB)",
+    "throughput_tokens_per_s": "Throughput (tok/s)",
+}
+
+
+def description(meta: SweepMeta, axes: Mapping[str, str], found: Sequence[Row]) -> str:
+    """The table in Markdown, as many of its rows as a tag holds; `axes`: axis -> heading."""
+    figures = [name for name in HEADINGS if any(row.metrics.get(name) is not None for row in found)]
+    headings = ["Implementation", *axes.values(), *(HEADINGS[name] for name in figures), "Status"]
+    lines = [_line(headings), _line(["---"] * len(headings))]
+    for row in found:
+        values = [row.implementation, *(shown(row.value(name)) for name in axes)]
+        lines.append(_line([*values, *(shown(row.metrics.get(name)) for name in figures), _status(row)]))
+    return _fitting([heading(meta), ""], lines)
+
+
+def shown(value: Any) -> str:
+    """A value in a cell: numbers with four significant digits, lists by comma."""
+    if value is None:
+        return "N/A"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(shown, value))
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.0f}"
+    return str(value)
+
+
+def _status(row: Row) -> str:
+    if row.outcome is None:
+        return "not run"
+    return f"✓ {', '.join(row.flags)}".strip() if row.ok else f"✗ {row.outcome}"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "|".join(["", *(re.sub(r"([\\|`*<>\[\]])", r"\\\1", " ".join(cell.split())) for cell in cells), ""])
+
+
+def _fitting(head: Sequence[str], lines: Sequence[str]) -> str:
+    whole = "\n".join([*head, *lines])
+    if len(whole) <= MAX_TAG:
+        return whole
+    kept, room = [*head], MAX_TAG - 80 - sum(len(line) + 1 for line in head)
+    for index, line in enumerate(lines):
+        room -= len(line) + 1
+        if room < 0:
+            return "\n".join([*kept, "", f"and {len(lines) - index} more rows, in summary.txt of the artifacts"])
+        kept.append(line)
+    return "\n".join(kept)
+
+
+def heading(meta: SweepMeta) -> str:
+    """The line above the table: which sweep, what for, where."""
+    return " · ".join(
+        part for part in (f"Sweep {meta.sweep_id}", meta.spec.description, f"device {meta.device}") if part
+    )

@@ -1,0 +1,69 @@
+"""A run of a tracking server, as it should be and as it is: pure, and free of any server's library."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+MAX_PARAM = 6000
+MAX_TAG = 8000
+MAX_NAME = 250
+
+
+@dataclass(frozen=True)
+class RunContent:
+    """A run as it should be: times in milliseconds since 1970, texts within the server's limits, finite metrics."""
+
+    name: str
+    status: str
+    start_ms: int
+    end_ms: int
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Known:
+    """A run as the server has it, with its content; end_ms 0: not ended."""
+
+    run_id: str
+    content: RunContent
+
+    def can_become(self, wanted: RunContent) -> bool:
+        """Whether additions make it so: params are written once, and no metric can be taken back."""
+        held = self.content
+        return held.metrics.keys() <= wanted.metrics.keys() and held.params.items() <= wanted.params.items()
+
+    def is_like(self, wanted: RunContent) -> bool:
+        """Whether nothing is left to write; tags that others set are theirs."""
+        held = self.content
+        same = dict(held.params) == dict(wanted.params) and dict(held.metrics) == dict(wanted.metrics)
+        ended = (held.status, held.end_ms) == (wanted.status, wanted.end_ms)
+        return same and ended and wanted.tags.items() <= held.tags.items()
+
+
+def finite(metrics: Mapping[str, float | None]) -> dict[str, float]:
+    """The figures that a server takes, under legal names."""
+    return {legal(name): float(value) for name, value in metrics.items() if value is not None and math.isfinite(value)}
+
+
+def legal(name: str) -> str:
+    """`name` with every character that a server refuses in the name of a param or metric as an underscore."""
+    parts = (part for part in re.sub(r"[^\w\-. /:]", "_", name, flags=re.ASCII).split("/") if part.strip("."))
+    return "/".join(parts)[:MAX_NAME] or "_"
+
+
+def text(value: Any) -> str:
+    """A JSON value as text: strings as they are, nothing for None."""
+    return "" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def within(value: str, limit: int) -> str:
+    """`value` cut to `limit` characters, the cut named at its end."""
+    mark = f"... [{len(value)} characters; whole in the sweep's files]"
+    return value if len(value) <= limit else value[: limit - len(mark)] + mark
