@@ -15,6 +15,7 @@ from orchestrator.errors import AbortedError, OrchestratorError
 
 EXAMPLES = """\
 examples:
+  python -m orchestrator init my-sweep                        write a starter sweep and a starter implementation
   python -m orchestrator sweeps/full.yaml                     run a sweep and print its table
   python -m orchestrator plan sweeps/full.yaml                what would run, and why that many
   python -m orchestrator run sweeps/full.yaml -S axes.heads=[8] --only 'seq_len <= 2048'
@@ -80,7 +81,10 @@ def _parser() -> tuple[argparse.ArgumentParser, frozenset[str]]:
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(metavar="COMMAND", title="commands")
-    for add in (_add_run, _add_plan, _add_resume, _add_report, _add_compare, _add_sync, _add_list, _add_doctor):
+    for add in (
+        _add_init, _add_run, _add_plan, _add_resume, _add_report, _add_compare, _add_sync, _add_list, _add_doctor,
+        _add_completion,
+    ):  # fmt: skip
         add(commands)
     return parser, frozenset(commands.choices)
 
@@ -125,6 +129,11 @@ def _add_execution(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
 
 
+def _add_init(commands: Any) -> None:
+    parser = _command(commands, "init", _init, "write a starter sweep and a starter implementation", "init my-sweep")
+    parser.add_argument("directory", metavar="DIR", nargs="?", default=".", help="where (default: here)")
+
+
 def _add_run(commands: Any) -> None:
     parser = _command(
         commands, "run", _run, "run a sweep and print its table", "run sweeps/quick.yaml -S measure.repeats=3"
@@ -157,6 +166,7 @@ def _add_report(commands: Any) -> None:
     )
     parser.add_argument("name", metavar="SWEEP_ID|last|DIR", help="which sweep")
     parser.add_argument("--format", choices=("txt", "md", "csv", "latex", "html"), default="txt", help="what to print")
+    parser.add_argument("--plots", metavar="DIR", help="write the figures there too, as PNG and SVG")
 
 
 def _add_compare(commands: Any) -> None:
@@ -199,6 +209,28 @@ def _add_doctor(commands: Any) -> None:
     _add_tracking(parser)
     parser.add_argument("--address", metavar="RAY_ADDRESS", help="a Ray cluster to look at")
     parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_completion(commands: Any) -> None:
+    parser = _command(
+        commands, "completion", _completion, "print the completion script of a shell",
+        "completion bash > ~/.orchestrator-completion  # then, in ~/.bashrc: source ~/.orchestrator-completion",
+    )  # fmt: skip
+    parser.add_argument("shell", choices=("bash", "zsh"), help="which shell")
+
+
+def _init(options: argparse.Namespace) -> int:
+    from orchestrator import scaffold
+
+    print(scaffold.next_steps(scaffold.init(options.directory)))
+    return 0
+
+
+def _completion(options: argparse.Namespace) -> int:
+    from orchestrator import completion
+
+    print(completion.script(_parser()[0], options.shell))
+    return 0
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -261,8 +293,17 @@ def _report(options: argparse.Namespace) -> int:
 
     results = sweepdir.load(sweepdir.find(options.name))
     report.write_reports(results)
+    if options.plots is not None:
+        _write_plots(results, options.plots)
     print(report.render(results, options.format).rstrip("\n"))
     return 0
+
+
+def _write_plots(results: Any, directory: str) -> None:
+    from orchestrator.report.plots import write_plots
+
+    written = write_plots(results, directory)
+    print(f"wrote {', '.join(map(str, written))}" if written else "nothing to draw: no row is ok", file=sys.stderr)
 
 
 def _compare(options: argparse.Namespace) -> int:
