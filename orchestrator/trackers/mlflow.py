@@ -12,7 +12,7 @@ import os
 import re
 import sqlite3
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
@@ -36,7 +36,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from orchestrator.results import Results, SweepMeta
-from orchestrator.rows import Row, rows
+from orchestrator.rows import Row, row_of
 from orchestrator.trackers import content
 from orchestrator.trackers.address import database_of, default_uri, redacted, view_url
 from orchestrator.trackers.base import RejectedError, Status, TrackingError
@@ -77,6 +77,7 @@ class MlflowTracker:
         self.experiment_id = ""
         self.changes: Counter[str] = Counter()
         self._known: dict[str, Known] = {}
+        self._logged: dict[str, Row] = {}
         self._doubtful: set[str] = set()
         self._is_new = False
 
@@ -94,11 +95,12 @@ class MlflowTracker:
         """Write one trial's run."""
         with _explained(self.uri):
             self._put(row, {})
+        self._logged[row.trial_id] = row
 
     def finish(self, status: Status, results: Results) -> None:
         """Write what is missing, end the sweep's run with totals and table, and hand over the files."""
         with _explained(self.uri):
-            found = rows(results)
+            found = self._pooled(results)
             for row in found:
                 if row.outcome is not None:
                     self._put(row, results.environments)
@@ -138,6 +140,19 @@ class MlflowTracker:
         if self._is_new:
             self._known[PARENT] = self._create(content.parent(meta))
             self.changes["created"] += 1
+
+    def _pooled(self, results: Results) -> list[Row]:
+        """The rows of the results; pooling many rounds takes long, so those that were logged as they stand are kept."""
+        mine = defaultdict(list)
+        for record in results.records:
+            mine[record.trial_id].append(record)
+        held = self._logged
+        return [
+            held[trial.trial_id]
+            if trial.trial_id in held and held[trial.trial_id].attempts == len(mine[trial.trial_id])
+            else row_of(trial, mine[trial.trial_id])
+            for trial in results.meta.planned
+        ]
 
     def _save_view(self) -> None:
         tags = self._client.get_experiment(self.experiment_id).tags
