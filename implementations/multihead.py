@@ -11,8 +11,11 @@ from importlib import import_module
 
 import torch
 from torch import nn
+from torch.nn.functional import linear
 
+from implementations.dilated_attention.pattern import Pattern
 from implementations.kernels.precision import at_precision
+from implementations.kernels.projected import ProjectedPlan, projected_attention
 from orchestrator.workload import Config
 
 Attention = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
@@ -28,12 +31,19 @@ def build_standard(config: Config) -> nn.Module:
 
 
 def build_improved(config: Config) -> nn.Module:
-    """A module of x (batch, seq_len, E), same shape out, whose attention is the registered `improved`.
+    """A module of x (batch, seq_len, E), same shape out, that projects only what a branch reads.
+
+    Under lse, where heads read the union of all branches, and where CUDA's kernels would want q, k and v padded, it
+    projects everywhere in one product and its attention is the registered `improved`.
 
     Raises:
         NotImplementedError: as `improved` does.
     """
-    return Multihead(config, _registered("improved", config))
+    attention = _registered("improved", config)
+    padded = config.device.type == "cuda" and config.head_dim % 8
+    if config.mixing == "lse" or padded:
+        return FusedMultihead(config, attention)
+    return SparseMultihead(config, attention)
 
 
 class Multihead(nn.Module):
@@ -55,10 +65,38 @@ class Multihead(nn.Module):
         return self._layer(x)
 
     def _compute(self, x: torch.Tensor) -> torch.Tensor:
-        q, k, v = (proj(x).unflatten(-1, (self.heads, -1)) for proj in (self.q_proj, self.k_proj, self.v_proj))
-        mixed = self._attention(q, k, v).flatten(2)
-        output: torch.Tensor = self.out_proj(self.norm(mixed))
+        output: torch.Tensor = self.out_proj(self.norm(self._mixed(x)))
         return output
+
+    def _mixed(self, x: torch.Tensor) -> torch.Tensor:
+        """The mixture of branches, (batch, seq_len, E)."""
+        q, k, v = (proj(x).unflatten(-1, (self.heads, -1)) for proj in (self.q_proj, self.k_proj, self.v_proj))
+        return self._attention(q, k, v).flatten(2)
+
+    def _projections(self) -> tuple[torch.Tensor, ...]:
+        """Weight and bias of q, k and v."""
+        return tuple(p for proj in (self.q_proj, self.k_proj, self.v_proj) for p in (proj.weight, proj.bias))
+
+
+class FusedMultihead(Multihead):
+    """All projections in one product."""
+
+    def _mixed(self, x: torch.Tensor) -> torch.Tensor:
+        projections = self._projections()
+        qkv = linear(x, torch.cat(projections[::2]), torch.cat(projections[1::2]))
+        q, k, v = qkv.view(*x.shape[:2], 3, self.heads, -1).unbind(2)
+        return self._attention(q, k, v).flatten(2)
+
+
+class SparseMultihead(Multihead):
+    """Projections where a branch reads them."""
+
+    def __init__(self, config: Config, attention: Attention) -> None:
+        super().__init__(config, attention)
+        self._plan = ProjectedPlan(Pattern.of(config), config.head_dim, config.causal)
+
+    def _mixed(self, x: torch.Tensor) -> torch.Tensor:
+        return projected_attention(x, self._projections(), self._plan)
 
 
 def _registered(name: str, config: Config) -> Attention:

@@ -27,5 +27,5 @@ def build(config: Config) -> Attention:
     if config.world_size > 1:
         raise NotImplementedError(f"ring_v2 works on one device so far; world_size is {config.world_size}")
     block = -(-config.seq_len // config.ring_size)
-    plan = Plan.of(Pattern.of(config), config.head_dim, config.causal, block)
+    plan = Plan(Pattern.of(config), config.head_dim, config.causal, block)
     return at_precision(config, lambda q, k, v: attention(q, k, v, plan))

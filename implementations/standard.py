@@ -29,7 +29,7 @@ def build(config: Config) -> Attention:
         raise NotImplementedError(f"standard works on one device; world_size is {config.world_size}")
     pattern = Pattern.of(config)
     if config.mixing == "lse":
-        plan = Plan.of(pattern, config.head_dim, config.causal)
+        plan = Plan(pattern, config.head_dim, config.causal)
         return at_precision(config, lambda q, k, v: attention(q, k, v, plan))
 
     def head_groups(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:

@@ -7,43 +7,56 @@ of the one softmax which the merged result is; autograd never sees a slice.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.nn.functional import pad
 
 from implementations.dilated_attention.pattern import Pattern
+from implementations.kernels.calls import Call, calls_of
 from implementations.kernels.schedule import Window, windows
-from implementations.kernels.sdpa import Attended, Kernel, Tensors, kernel_for
+from implementations.kernels.sdpa import Attended, Tensors, kernel_for
 
-CALL_BYTES = 64 * 2**20  # of output per call: a larger call fills any device, so splitting it by head costs nothing
 CUDA_ALIGNMENT = 8  # elements: what the kernels on CUDA want head_dim and strides to be multiples of
 
-Index = tuple[int | slice, ...]
-EVERYTHING = slice(None)
+Scheduled = tuple[tuple[Window, tuple[Call, ...]], ...]
+Rest = tuple[Any, ...]
 
 
-@dataclass(frozen=True)
 class Plan:
-    """What to do for one pattern: the windows, what the mixture is multiplied by, and what the scores are."""
+    """What to do for one pattern, in blocks of so many positions (None: one block).
 
-    windows: tuple[Window, ...]
-    mixture: float
-    scores: float
+    Attributes:
+        windows: the schedule.
+        merges: whether any row takes several calls.
+        mixture: what the mixture of branches is multiplied by.
+        scores: what the scores are multiplied by.
+    """
 
-    @classmethod
-    def of(cls, pattern: Pattern, head_dim: int, causal: bool, block: int | None = None) -> Plan:
-        """In blocks of so many positions; None: one block."""
-        return cls(windows(pattern, block or pattern.seq_len, causal), pattern.scale, head_dim**-0.5)
+    def __init__(self, pattern: Pattern, head_dim: int, causal: bool, block: int | None = None) -> None:
+        self.windows = windows(pattern, block or pattern.seq_len, causal)
+        self.merges = any(window.merged for window in self.windows)
+        self.mixture = pattern.scale
+        self.scores = head_dim**-0.5
+        self._calls: dict[Any, Scheduled] = {}
+
+    def calls(self, qkv: Tensors) -> Scheduled:
+        """The windows and their calls for inputs laid out like these; worked out once per layout."""
+        shape, strides = tuple(qkv[0].shape), (qkv[0].stride(), qkv[1].stride(), qkv[2].stride())
+        key = (shape, strides, qkv[0].element_size())
+        if key not in self._calls:
+            self._calls[key] = tuple((window, calls_of(window, *key)) for window in self.windows)
+        return self._calls[key]
 
 
 def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, plan: Plan) -> torch.Tensor:
     """Dilated attention of q, k, v, (b, n, H, d) each with any strides; differentiable; returns (b, n, H, d)."""
     head_dim = q.shape[-1]
-    q, k, v = (_ready(t) for t in (q, k, v))
-    out: torch.Tensor = _Merged.apply(q, k, v, plan)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    q, k, v = _ready(q), _ready(k), _ready(v)
+    if torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad):
+        out: torch.Tensor = _Merged.apply(q, k, v, plan)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    else:
+        out, _, _ = _forward((q, k, v), plan, keep=False)
     return out if out.shape[-1] == head_dim else out[..., :head_dim]
 
 
@@ -52,7 +65,7 @@ class _Merged(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, plan: Plan) -> torch.Tensor:
-        out, sums, rests = _forward((q, k, v), plan, kernel_for(q.device, q.dtype))
+        out, sums, rests = _forward((q, k, v), plan, keep=True)
         ctx.save_for_backward(q, k, v, out, sums)
         ctx.plan, ctx.rests = plan, rests
         return out
@@ -60,114 +73,65 @@ class _Merged(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         q, k, v, out, sums = ctx.saved_tensors
-        found = _backward(_ready(grads[0]), (q, k, v), out, sums, ctx.plan, ctx.rests)
+        found = _backward(grads[0].contiguous(), (q, k, v), out, sums, ctx.plan, ctx.rests)
         return (*(grad if wanted else None for grad, wanted in zip(found, ctx.needs_input_grad, strict=False)), None)
 
 
-def _forward(qkv: Tensors, plan: Plan, kernel: Kernel) -> tuple[torch.Tensor, torch.Tensor, list[tuple[Any, ...]]]:
-    """Output, log-sum-exps (b, n, H) and what each call's backward wants back."""
+def _forward(qkv: Tensors, plan: Plan, keep: bool) -> tuple[torch.Tensor, torch.Tensor, list[Rest]]:
+    """Output, log-sum-exps (b, n, H) and, to keep for the backward pass, the rest of each call."""
     q, k, v = qkv
-    out, rests = torch.zeros(q.shape, dtype=q.dtype, device=q.device), []
-    sums = torch.full(q.shape[:3], -torch.inf, dtype=torch.float32, device=q.device)
-    for window in plan.windows:
-        acc = window.of(out)
-        if window.merged and out.dtype != torch.float32:
-            acc = torch.zeros(acc.shape, dtype=torch.float32, device=q.device)
-        for part in window.parts:
-            near = (part.view(q, part.rows), part.view(k, part.keys), part.view(v, part.keys))
-            into, total = part.view(acc, part.rows, window.origin), part.view(sums, part.rows)
-            for index in _calls(near):
-                done = kernel.forward(_flat_all(near, index), part.causal, plan.scores)
+    kernel, rests = kernel_for(q.device, q.dtype), []
+    out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
+    shape = q.shape[:3] if keep or plan.merges else (0,)
+    sums = torch.full(shape, -torch.inf, dtype=torch.float32, device=q.device)
+    for window, calls in plan.calls(qkv):
+        acc, local = out, window.merged and q.dtype != torch.float32
+        if local:
+            acc = torch.zeros(window.of(out).shape, dtype=torch.float32, device=q.device)
+        elif not window.filled:
+            window.of(out).zero_()
+        for call in calls:
+            done = kernel.forward((call.q.of(q), call.k.of(k), call.v.of(v)), call.causal, plan.scores)
+            if window.merged:
+                _merge((call.local if local else call.rows).of(acc), call.sums.of(sums), done)
+            else:
+                torch.mul(done.out, plan.mixture, out=call.rows.of(out))
+            if keep:
                 rests.append(done.rest)
-                if window.merged:
-                    _merge(into[index], total[index], done)
-                else:
-                    _write(into[index], total[index], done, plan.mixture)
-        if window.merged:
-            window.of(out).copy_(_scaled(acc, plan.mixture))
+                if not window.merged:
+                    call.sums.of(sums).copy_(done.lse)
+        if local or (window.merged and plan.mixture != 1):
+            torch.mul(acc if local else window.of(out), plan.mixture, out=window.of(out))
     return out, sums, rests
 
 
 def _merge(into: torch.Tensor, total: torch.Tensor, done: Attended) -> None:
     """Add one call's result to the running one, in float32."""
-    more = _unflat(done.lse[..., None], (*total.shape, 1)).squeeze(-1)
-    merged = torch.logaddexp(total, more)
+    merged = torch.logaddexp(total, done.lse)
     into.mul_((total - merged).exp_()[..., None])
-    into.add_(_unflat(done.out, into.shape) * (more - merged).exp_()[..., None])
+    into.add_(done.out * (done.lse - merged).exp_()[..., None])
     total.copy_(merged)
 
 
-def _write(into: torch.Tensor, total: torch.Tensor, done: Attended, mixture: float) -> None:
-    """Keep one call's result, the only one for its rows."""
-    torch.mul(_unflat(done.out, into.shape), mixture, out=into)
-    total.copy_(_unflat(done.lse[..., None], (*total.shape, 1)).squeeze(-1))
-
-
 def _backward(
-    grad: torch.Tensor,
-    qkv: Tensors,
-    out: torch.Tensor,
-    sums: torch.Tensor,
-    plan: Plan,
-    rests: list[tuple[Any, ...]],
+    grad: torch.Tensor, qkv: Tensors, out: torch.Tensor, sums: torch.Tensor, plan: Plan, rests: list[Rest]
 ) -> Tensors:
     """Gradients of q, k and v; in float32 until all calls have added to them, where several do."""
     q, k, v = qkv
     kernel, rest = kernel_for(q.device, q.dtype), iter(rests)
-    held = torch.float32 if any(window.merged for window in plan.windows) else q.dtype
-    dq, dk, dv = (torch.zeros(t.shape, dtype=held, device=t.device) for t in (q, k, v))
-    for window in plan.windows:
-        for part in window.parts:
-            near = (part.view(q, part.rows), part.view(k, part.keys), part.view(v, part.keys))
-            into = (part.view(dq, part.rows), part.view(dk, part.keys), part.view(dv, part.keys))
-            upstream, result, total = (part.view(t, part.rows) for t in (grad, out, sums))
-            for index in _calls(near):
-                done = Attended(_scaled(_flat(result[index]), 1 / plan.mixture), _flat_sums(total[index]), next(rest))
-                wanted = _scaled(_flat(upstream[index]), plan.mixture)
-                found = kernel.backward(wanted, _flat_all(near, index), done, part.causal, plan.scores)
-                for target, gradient in zip(into, found, strict=True):
-                    place = target[index]
-                    place.add_(_unflat(gradient, place.shape))
+    held = torch.float32 if plan.merges else q.dtype
+    dq, dk, dv = (torch.zeros(q.shape, dtype=held, device=q.device) for _ in range(3))
+    for _, calls in plan.calls(qkv):
+        for call in calls:
+            result, wanted = call.rows.of(out), call.rows.of(grad)
+            if plan.mixture != 1:
+                result, wanted = result / plan.mixture, wanted * plan.mixture
+            done = Attended(result, call.sums.of(sums), next(rest))
+            near = (call.q.of(q), call.k.of(k), call.v.of(v))
+            found = kernel.backward(wanted, near, done, call.causal, plan.scores)
+            for place, into, gradient in zip((call.rows, call.keys, call.keys), (dq, dk, dv), found, strict=True):
+                place.of(into).add_(gradient) if plan.merges else place.of(into).copy_(gradient)
     return dq.to(q.dtype), dk.to(q.dtype), dv.to(q.dtype)
-
-
-def _calls(views: Tensors) -> Iterator[Index]:
-    """How to cut (b, J, m, g, d) views so that batch entries and segments merge into one dimension without a copy."""
-    batch, segments, _, heads, _ = views[0].shape
-    each = max(1, -(-heads * CALL_BYTES // max(1, views[0].numel() * views[0].element_size())))
-    if batch == 1 or segments == 1 or all(t.stride(0) == segments * t.stride(1) for t in views):
-        outer: list[Index] = [(EVERYTHING, EVERYTHING)]
-    elif batch <= segments:
-        outer = [(entry, EVERYTHING) for entry in range(batch)]
-    else:
-        outer = [(EVERYTHING, segment) for segment in range(segments)]
-    for first in range(0, heads, each):
-        for index in outer:
-            yield (*index, EVERYTHING, slice(first, min(first + each, heads)))
-
-
-def _flat_all(views: Tensors, index: Index) -> Tensors:
-    return _flat(views[0][index]), _flat(views[1][index]), _flat(views[2][index])
-
-
-def _flat(t: torch.Tensor) -> torch.Tensor:
-    """(b, J, m, g, d) or (B, m, g, d) -> (B, g, m, d), a view."""
-    return (t.flatten(0, 1) if t.dim() == 5 else t).transpose(1, 2)
-
-
-def _flat_sums(t: torch.Tensor) -> torch.Tensor:
-    """(b, J, m, g) or (B, m, g) -> (B, g, m)."""
-    return (t.flatten(0, 1) if t.dim() == 4 else t).transpose(1, 2)
-
-
-def _unflat(t: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
-    """(B, g, m, d) -> (b, J, m, g, d) or (B, m, g, d)."""
-    rows = t.transpose(1, 2)
-    return rows if len(shape) == 4 else rows.view(shape)
-
-
-def _scaled(t: torch.Tensor, factor: float) -> torch.Tensor:
-    return t if factor == 1 else t * factor
 
 
 def _ready(t: torch.Tensor) -> torch.Tensor:

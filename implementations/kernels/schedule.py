@@ -36,20 +36,15 @@ class Part:
     keys: tuple[int, int]
     causal: bool
 
-    def view(self, t: torch.Tensor, span: tuple[int, int], origin: tuple[int, int] = (0, 0)) -> torch.Tensor:
-        """(b, n', H', ...) -> (b, J, rows, g, ...) view of a span of selected positions; t starts at origin."""
-        piece, (first, last) = self.piece, self.segments
-        head = piece.first_head - origin[1]
-        start = first * piece.segment_length + piece.offset + span[0] * piece.rate - origin[0]
-        count = span[1] - span[0]
-        strides = (t.stride(0), piece.segment_length * t.stride(1), piece.rate * t.stride(1), *t.stride()[2:])
-        size = (t.shape[0], last - first, count, piece.heads, *t.shape[3:])
-        return t.as_strided(size, strides, t.storage_offset() + start * t.stride(1) + head * t.stride(2))
-
 
 @dataclass(frozen=True)
 class Window:
-    """A block of positions [first, last) of heads that share their pieces, with every part that its rows take."""
+    """A block of positions [first, last) of heads that share their pieces, with every part that its rows take.
+
+    Attributes:
+        merged: some row takes several parts.
+        filled: every row takes exactly one.
+    """
 
     first: int
     last: int
@@ -57,6 +52,7 @@ class Window:
     heads: int
     parts: tuple[Part, ...]
     merged: bool
+    filled: bool
 
     @property
     def origin(self) -> tuple[int, int]:
@@ -77,7 +73,8 @@ def windows(pattern: Pattern, block: int, causal: bool) -> tuple[Window, ...]:
             pieces = [replace(piece, first_head=run.first_head, heads=run.heads) for piece in run.pieces]
             parts = [part for piece in pieces for part in _parts(piece, first, last, block, causal)]
             merged = len(pieces) > 1 or any(part.keys != (0, part.piece.selected) for part in parts)
-            found.append(Window(first, last, run.first_head, run.heads, tuple(parts), merged))
+            filled = not merged and pieces[0].rate == 1
+            found.append(Window(first, last, run.first_head, run.heads, tuple(parts), merged, filled))
     return tuple(found)
 
 

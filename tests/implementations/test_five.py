@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from implementations.kernels import merge
+from implementations.kernels import calls
 from tests.implementations import oracle
 from tests.implementations.problems import (
     MULTIHEAD,
@@ -126,7 +126,7 @@ def test_inputs_are_left_alone(name):
 @pytest.mark.parametrize("causal", [False, True])
 def test_large_calls_are_split_by_head(monkeypatch, causal):
     """With the same answer; here every call is too large."""
-    monkeypatch.setattr(merge, "CALL_BYTES", 1)
+    monkeypatch.setattr(calls, "CALL_BYTES", 1)
     of = params(causal=causal)
     given_inputs = inputs(of)
     right = oracle.attention(of, *(t.double() for t in given_inputs))

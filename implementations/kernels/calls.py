@@ -1,0 +1,127 @@
+"""A schedule's parts as calls on strided tensors: sizes, strides and offsets, worked out once per layout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from implementations.kernels.schedule import Part, Window
+
+CALL_BYTES = 64 * 2**20  # of output per call: a larger call fills any device, so splitting it by head costs nothing
+
+Strides = tuple[int, ...]
+Span = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Strided:
+    """A view of a tensor: size, stride, and where it starts behind the tensor's own start, in elements."""
+
+    size: tuple[int, ...]
+    stride: Strides
+    offset: int
+
+    def of(self, t: torch.Tensor) -> torch.Tensor:
+        """The view; nothing is copied."""
+        return t.as_strided(self.size, self.stride, t.storage_offset() + self.offset)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One attention call: views (B, g, m, d) of what it reads and writes.
+
+    Attributes:
+        q, k, v: of the inputs in their own layout.
+        rows: of a contiguous tensor like q (output, its gradient, dq).
+        keys: of a contiguous tensor like k (dk, dv).
+        local: of a contiguous tensor that holds the window alone.
+        sums: (B, g, m) of a contiguous (b, n, H) tensor.
+    """
+
+    q: Strided
+    k: Strided
+    v: Strided
+    rows: Strided
+    keys: Strided
+    local: Strided
+    sums: Strided
+    causal: bool
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Which of (batch entries, segments, heads) a call takes; None for both of the first: all, as one dimension."""
+
+    entry: int | None
+    segment: int | None
+    heads: Span
+
+
+def calls_of(
+    window: Window, shape: tuple[int, ...], strides: tuple[Strides, Strides, Strides], item: int
+) -> tuple[Call, ...]:
+    """The calls of a window for inputs (b, n, H, d) with these strides and bytes per element."""
+    plain = _contiguous(shape)
+    inner = _contiguous((shape[0], window.last - window.first, window.heads, shape[3]))
+    found = []
+    for part in window.parts:
+        five = [
+            _five(part, shape, strides[0], part.rows),
+            _five(part, shape, strides[1], part.keys),
+            _five(part, shape, strides[2], part.keys),
+            _five(part, shape, plain, part.rows),
+            _five(part, shape, plain, part.keys),
+            _five(part, shape, inner, part.rows, window.origin),
+            _five(part, (*shape[:3], 1), _contiguous((*shape[:3], 1)), part.rows),
+        ]
+        for cut in _cuts(five, item):
+            q, k, v, rows, keys, local, sums = (_four(view, cut) for view in five)
+            sums = Strided(sums.size[:3], sums.stride[:3], sums.offset)
+            found.append(Call(q, k, v, rows, keys, local, sums, part.causal))
+    return tuple(found)
+
+
+def _five(part: Part, shape: tuple[int, ...], strides: Strides, span: Span, origin: Span = (0, 0)) -> Strided:
+    """(b, J, m, g, d): a span of selected positions of the part's segments and heads; the tensor starts at origin."""
+    piece, (first, last) = part.piece, part.segments
+    start = first * piece.segment_length + piece.offset + span[0] * piece.rate - origin[0]
+    size = (shape[0], last - first, span[1] - span[0], piece.heads, shape[3])
+    stride = (strides[0], piece.segment_length * strides[1], piece.rate * strides[1], strides[2], strides[3])
+    return Strided(size, stride, start * strides[1] + (piece.first_head - origin[1]) * strides[2])
+
+
+def _cuts(views: list[Strided], item: int) -> Iterator[Cut]:
+    """How batch entries and segments become one dimension without a copy, and heads few enough for one call."""
+    batch, segments, rows, heads, width = views[0].size
+    outer: list[tuple[int | None, int | None]] = [(None, None)]
+    if min(batch, segments) > 1 and any(view.stride[0] != segments * view.stride[1] for view in views):
+        if batch <= segments:
+            outer = [(entry, None) for entry in range(batch)]
+        else:
+            outer = [(None, segment) for segment in range(segments)]
+    each = max(1, CALL_BYTES // (batch * segments * rows * width * item))
+    for first in range(0, heads, each):
+        for entry, segment in outer:
+            yield Cut(entry, segment, (first, min(first + each, heads)))
+
+
+def _four(view: Strided, cut: Cut) -> Strided:
+    """(b, J, m, g, d) -> (B, g, m, d) of a cut."""
+    (batch, segments, rows, _, width), stride = view.size, view.stride
+    offset = view.offset + cut.heads[0] * stride[3]
+    if cut.entry is not None:
+        batch, offset = 1, offset + cut.entry * stride[0]
+    if cut.segment is not None:
+        segments, offset = 1, offset + cut.segment * stride[1]
+    outer = stride[0] if segments == 1 else stride[1]
+    size = (batch * segments, cut.heads[1] - cut.heads[0], rows, width)
+    return Strided(size, (outer, stride[3], stride[2], stride[4]), offset)
+
+
+def _contiguous(shape: tuple[int, ...]) -> Strides:
+    strides = [1]
+    for size in reversed(shape[1:]):
+        strides.insert(0, strides[0] * size)
+    return tuple(strides)
