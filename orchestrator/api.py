@@ -104,6 +104,16 @@ def resume(
     )  # fmt: skip
 
 
+def load(name: str | Path) -> Results:
+    """The results of a sweep that was run before: its id, `last`, or its directory; nothing is run.
+
+    Raises:
+        SweepNotFoundError: there is none.
+        JournalError: its journal cannot be read.
+    """
+    return sweepdir.load(sweepdir.find(str(name)))
+
+
 def ray_executor(sweep: Sweep, address: str | None, device: str) -> Executor:
     """The executor of real sweeps, for what this sweep needs."""
     from orchestrator.executors.ray import RayExecutor, RayOptions

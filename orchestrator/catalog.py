@@ -1,23 +1,33 @@
-"""What is registered: the answer of `list`."""
+"""What is registered, and what of it this machine can run: the answer of `list`."""
 
 from __future__ import annotations
 
+import importlib.util
+import re
 from typing import Any
 
 from tabulate import tabulate
 
-from orchestrator import registry
+from orchestrator import nvml, registry
+from orchestrator.environment import usable_cores
 
 
 def as_object() -> dict[str, Any]:
-    """Implementations (name, workload, form, needs, summary) and workloads (name, forms, params); JSON values."""
+    """What this machine has, implementations and workloads; JSON values.
+
+    An implementation has name, workload, form, needs, summary and `missing`: what it needs and this machine lacks,
+    an empty list where it can run here. A workload has name, forms and params.
+    """
+    gpus = nvml.count()
     return {
+        "machine": {"cores": usable_cores(), "gpus": gpus},
         "implementations": [
             {
                 "name": name,
                 "workload": entry.workload,
                 "form": entry.form,
                 "needs": entry.needs,
+                "missing": missing(entry.needs, gpus),
                 "summary": entry.summary,
             }
             for name, entry in registry.implementations().items()
@@ -30,7 +40,7 @@ def as_text() -> str:
     """The same as two tables."""
     found = as_object()
     implementations = [
-        (item["name"], item["workload"], item["form"], item["needs"] or "-", item["summary"])
+        (item["name"], item["workload"], item["form"], item["needs"] or "-", _here(item["missing"]), item["summary"])
         for item in found["implementations"]
     ]
     params = [
@@ -40,10 +50,41 @@ def as_text() -> str:
     ]
     return "\n\n".join(
         [
-            tabulate(implementations, headers=["Implementation", "Workload", "Form", "Needs", "What it is"]),
+            tabulate(implementations, headers=["Implementation", "Workload", "Form", "Needs", "Here", "What it is"]),
             tabulate(params, headers=["Workload", "Param", "Type", "Default"], disable_numparse=True),
+            f"This machine: {_machine(found['machine'])}.",
             "A sweep may also name package.module:attribute or ./path/to/file.py:attribute.",
         ]
+    )
+
+
+def missing(needs: str, gpus: int) -> list[str]:
+    """The parts of `needs` that a machine with so many GPUs lacks; importing nothing.
+
+    Args:
+        needs: what a registry entry states, by commas: "CUDA", "4 GPUs", or the name of a Python package.
+        gpus: GPUs that this process may use.
+    """
+    parts = [part.strip() for part in needs.split(",") if part.strip()]
+    return [part for part in parts if not _has(part, gpus)]
+
+
+def _has(part: str, gpus: int) -> bool:
+    if part == "CUDA":
+        return gpus >= 1
+    if count := re.fullmatch(r"(\d+) GPUs?", part):
+        return gpus >= int(count[1])
+    return part.isidentifier() and importlib.util.find_spec(part) is not None
+
+
+def _here(lacking: list[str]) -> str:
+    return f"no {', no '.join(lacking)}" if lacking else "yes"
+
+
+def _machine(machine: dict[str, int]) -> str:
+    return ", ".join(
+        f"{count or 'no'} {noun}{'' if count == 1 else 's'}"
+        for noun, count in (("core", machine["cores"]), ("GPU", machine["gpus"]))
     )
 
 

@@ -200,7 +200,9 @@ def _add_sync(commands: Any) -> None:
 
 
 def _add_list(commands: Any) -> None:
-    parser = _command(commands, "list", _list, "implementations, workloads, and what each needs", "list")
+    parser = _command(
+        commands, "list", _list, "implementations, workloads, what each needs, and whether it is here", "list"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
