@@ -101,11 +101,11 @@ class MlflowTracker:
         """Write what is missing, end the sweep's run with totals and table, and hand over the files."""
         with _explained(self.uri):
             found = self._pooled(results)
-            for row in found:
-                if row.outcome is not None:
-                    self._put(row, results.environments)
+            refused = self._put_all(found, results.environments)
             self._end_zombies()
             self._finish_parent(status, results, found)
+            if refused is not None:
+                raise refused
 
     @property
     def address(self) -> str | None:
@@ -167,6 +167,19 @@ class MlflowTracker:
     def status(self) -> str:
         """What the server says of the sweep's own run."""
         return self._known[PARENT].content.status
+
+    def _put_all(self, found: Sequence[Row], environments: Environments) -> MlflowException | None:
+        """Write every row that ran; one that is refused does not hold up the rest, and is returned."""
+        refused = None
+        for row in found:
+            try:
+                if row.outcome is not None:
+                    self._put(row, environments)
+            except MlflowException as error:
+                if error.error_code not in REFUSALS:
+                    raise
+                refused = error
+        return refused
 
     def _put(self, row: Row, environments: Environments) -> None:
         """Make one trial's run what it should be, with as few calls as that takes."""

@@ -12,7 +12,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from tests.unit.report import made
 pytestmark = pytest.mark.slow
 
 FILES = {"sweep.yaml": "name: full\n", "summary.txt": "the table\n", "results.csv": "a,b\n", "report.html": "<p>page"}
-START_S = 120
+START_S = 180
 
 
 @pytest.fixture(scope="module")
@@ -355,10 +355,36 @@ def test_an_experiment_that_someone_deleted_comes_back(store: str, sweep: Made) 
     assert len(runs(store, results)[1]) == 8
 
 
+def test_a_trial_that_the_server_refuses_does_not_hold_up_the_rest(
+    store: str, sweep: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store refuses more than ours does: the others are written, the sweep's run ends, and it is said."""
+    from orchestrator.trackers import content
+    from orchestrator.trackers.mlflow import MlflowTracker
+
+    results = sweep.whole()
+    refused = results.meta.planned[1].trial_id
+    child = content.child
+
+    def odd(frame: Any, row: Any, environments: Any) -> Any:
+        run = child(frame, row, environments)
+        return replace(run, params={"no/../name": "1"}) if row.trial_id == refused else run
+
+    monkeypatch.setattr(content, "child", odd)
+    tracker = MlflowTracker(store)
+    tracker.start(results.meta)
+    with pytest.raises(RejectedError, match="name"):
+        tracker.log(rows(results)[1])
+    with pytest.raises(RejectedError, match="name"):
+        tracker.finish("FINISHED", results)
+    parent, children = runs(store, results)
+    assert (parent.info.status, len(children)) == ("FINISHED", 7)
+
+
 def test_params_and_metrics_that_servers_refuse_are_sent_as_they_may_be(server: str, sweep: Made) -> None:
     """NaN is left out, long params are cut, odd names are changed, more than 100 params are sent in parts."""
     many = {f"p{number}": number for number in range(150)}
-    trial = sweep.trials(**many, huge="x" * 7000, **{"odd (name) %": 1})[0]
+    trial = sweep.trials(**many, huge="x" * 7000, none=None, **{"odd (name) %": 1})[0]
     record = made.ok(trial)
     odd = {**(record.metrics or {}), "share (%)": 1.0, "nothing": None}
     results = sweep.results([record.model_copy(update={"metrics": {**odd, "nan": float("nan")}})], [trial])
@@ -367,6 +393,7 @@ def test_params_and_metrics_that_servers_refuse_are_sent_as_they_may_be(server: 
     assert run.data.metrics["share ___"] == 1.0
     assert not {"nan", "nothing"} & run.data.metrics.keys()
     assert len(run.data.params["huge"]) == 6000
+    assert run.data.params["none"] == ""
     assert (run.data.params["p149"], run.data.params["odd _name_ _"]) == ("149", "1")
 
 
