@@ -6,7 +6,7 @@ import fcntl
 import os
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Protocol
 
@@ -33,7 +33,7 @@ _MAX_LINE = MAX_RECORD_BYTES + 4096
 
 
 class Watch(Protocol):
-    """Looks after one kind of memory."""
+    """Looks at an attempt every so often while it runs: after one kind of memory, say."""
 
     kind: str
     next_look: float
@@ -56,14 +56,23 @@ class Flight:
         slots: how many attempts share this machine's memory.
         stop: a file that becomes readable when the attempt is to be ended from outside.
         on_phase: told every phase as it is reached.
+        watches: further ones, besides those of memory.
     """
 
-    def __init__(self, server: ForkServer, attempt: Attempt, slots: int, stop: int, on_phase: OnPhase | None) -> None:
+    def __init__(
+        self,
+        server: ForkServer,
+        attempt: Attempt,
+        slots: int,
+        stop: int,
+        on_phase: OnPhase | None,
+        watches: Sequence[Watch] = (),
+    ) -> None:
         self.log = Capture()
         self.left_alive: list[int] = []
         self._server = server
         self._attempt = attempt
-        self._watches = _watches(server, attempt, slots)
+        self._watches = [*_watches(server, attempt, slots), *watches]
         self._stop = stop
         self._on_phase = on_phase or (lambda _: None)
         self._phase = Phase.BUILD

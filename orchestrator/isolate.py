@@ -15,7 +15,7 @@ from typing import Self
 from orchestrator import proc
 from orchestrator.ending import Ending, Environment, judge
 from orchestrator.environment import describe
-from orchestrator.flight import Flight, OnPhase
+from orchestrator.flight import Flight, OnPhase, Watch
 from orchestrator.forkclient import ForkServer, ServerDiedError
 from orchestrator.record import Phase, TrialRecord, utc_now
 from orchestrator.trial import Attempt
@@ -90,10 +90,21 @@ class Isolator:
         proc.end(proc.abandoned)
         self._server = self._new_server()
 
-    def run(self, attempt: Attempt, on_phase: OnPhase | None = None) -> Completed:
+    def run(
+        self,
+        attempt: Attempt,
+        on_phase: OnPhase | None = None,
+        *,
+        target: str | None = None,
+        watches: Sequence[Watch] = (),
+    ) -> Completed:
         """Run one attempt to its end, whatever end that is.
 
-        `on_phase` is called in this thread with each phase as the attempt reaches it.
+        Args:
+            attempt: what to run.
+            on_phase: called in this thread with each phase as the attempt reaches it.
+            target: what runs it, where that is another than the isolator's own.
+            watches: look at it while it runs, in this thread.
         """
         with self._busy:
             self._forget_stop()
@@ -103,7 +114,7 @@ class Isolator:
                 if self._closing:
                     break
                 try:
-                    return self._run(attempt, on_phase, started_at)
+                    return self._run(attempt, on_phase, started_at, target or self._target, watches)
                 except ServerDiedError as exc:  # before it started anything
                     death = str(exc)
                     self._server.close()
@@ -116,6 +127,10 @@ class Isolator:
     def processes(self) -> list[int]:
         """The processes that live now because of this isolator: keeper, server, the attempt in flight and its own."""
         return self._server.processes()
+
+    def family(self) -> list[int]:
+        """The processes of the attempt in flight."""
+        return [] if self._server.closed else self._server.family()
 
     def restart(self) -> None:
         """Begin anew with a fresh server: its children share address layout, hash seed and imported state."""
@@ -150,12 +165,14 @@ class Isolator:
     ) -> None:
         self.close()
 
-    def _run(self, attempt: Attempt, on_phase: OnPhase | None, started_at: str) -> Completed:
+    def _run(
+        self, attempt: Attempt, on_phase: OnPhase | None, started_at: str, target: str, watches: Sequence[Watch]
+    ) -> Completed:
         if self._server.closed:
             self._server = self._new_server()
         self._server.ready()
-        flight = Flight(self._server, attempt, self._slots, self._stopped.fileno(), on_phase)
-        ending = flight.fly(self._target, self._cwd)
+        flight = Flight(self._server, attempt, self._slots, self._stopped.fileno(), on_phase, watches)
+        ending = flight.fly(target, self._cwd)
         record = judge(attempt, ending, started_at, self._environment(attempt))
         return Completed(record, flight.log.value(), tuple(flight.left_alive))
 

@@ -27,7 +27,10 @@ class Model(BaseModel):
 class MeasureSpec(Model):
     """Knobs of the measuring protocol. None: the device's default (see `Protocol`).
 
-    Times in seconds; target_ci is a fraction of the median (0.005: the 95 % interval within +-0.5 %).
+    Times in seconds; target_ci is a fraction of the median (0.005: the 95 % interval within +-0.5 %). remeasure: how
+    often at most a round flagged throttled or contended is measured again. sentinels: time a fixed matmul and copy now
+    and then, to see whether the machine itself changes. ceilings: measure what the device can do in each precision
+    once, which bounds what is plausible.
     """
 
     warmup_s: Annotated[float, Field(ge=0)] | None = None
@@ -39,6 +42,7 @@ class MeasureSpec(Model):
     remeasure: Annotated[int, Field(ge=0, le=10)] = 3
     cold_cache: bool = True
     sentinels: bool = True
+    ceilings: bool = True
 
     @model_validator(mode="after")
     def _ordered(self) -> MeasureSpec:

@@ -67,6 +67,11 @@ class Attempt(Model):
         attempt: which try of this round, from 1.
         source: hash of the source code that defines the implementation and the workload.
         ceilings: what this device was seen to do (`Ceilings` as JSON values); None: plausibility is not judged.
+        precision: whose ceilings the supervisor is to fill in, measured once per slot; "": none.
+        sentinels: whether the supervisor is to look now and then if the machine itself changes.
+        pause_s: seconds to wait first, so that what disturbed the attempt before this one may pass.
+        energy: whether to run on for a second while the supervisor reads the device's energy counter.
+        rival: a second trial to be measured in the same process, in turns with this one (a duel); None: just this one.
     """
 
     sweep_id: str
@@ -82,6 +87,11 @@ class Attempt(Model):
     attempt: int = 1
     source: str = ""
     ceilings: dict[str, Any] | None = None
+    precision: str = ""
+    sentinels: bool = False
+    pause_s: float = 0.0
+    energy: bool = False
+    rival: Trial | None = None
 
     @property
     def key(self) -> tuple[str, int, int]:
