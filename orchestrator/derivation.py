@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
@@ -28,6 +28,36 @@ def numeric_fields(model: type[BaseModel]) -> frozenset[str]:
         for name, info in model.model_fields.items()
         if (kinds := set(_leaves(info.annotation))) & {int, float} and str not in kinds
     )
+
+
+class Derivation:
+    """Works out the same params at many points, each only once for all points that agree on what they need.
+
+    Args:
+        names: the params that may be stated as arithmetic.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = frozenset(names)
+        self._known: dict[str, dict[str, Any]] = {}
+
+    def values(self, stated: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+        """As `derive`.
+
+        Raises:
+            UnderivableError: as `derive`.
+        """
+        if not self._names:
+            return dict(stated)
+        needed = [stated.get(name) for name in sorted(self._names | self._reads(stated))]
+        key = repr(needed)
+        if key not in self._known:
+            values = derive(stated, self._names, defaults)
+            self._known[key] = {name: values[name] for name in self._names}
+        return {**stated, **self._known[key]}
+
+    def _reads(self, stated: Mapping[str, Any]) -> set[str]:
+        return {read for name in self._names for read in _needs(stated[name])}
 
 
 def derive(

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from orchestrator.derivation import UnderivableError, derive, is_derived, numeric_fields
+from orchestrator.derivation import Derivation, UnderivableError, is_derived, numeric_fields
 from orchestrator.errors import ExpressionError, Problem, SweepFileError
 from orchestrator.expression import condition
 from orchestrator.spec import ImplementationSpec, SweepSpec
@@ -43,13 +43,31 @@ class Plan:
         return [step.text for step in self.steps]
 
 
+@dataclass(slots=True)
+class _Point:
+    """A point of the product.
+
+    Attributes:
+        stated: params and options as the file states them.
+        values: the same, worked out; empty until they are.
+        params, options: as a trial has them, params as the workload's model holds them.
+        refused: whether that model refused them; None: not asked.
+    """
+
+    stated: dict[str, Any]
+    values: dict[str, Any] = field(default_factory=dict)
+    params: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+    refused: bool | None = None
+
+
 @dataclass
 class _Expansion:
     """State of one expansion: the counts per exclude, and the problems found.
 
     Attributes:
         options: every option that some entry has, null where it is not stated.
-        resolved: params as stated, in JSON -> params as the workload's model holds them; None: it refused them.
+        points: the product for each way in which entries state their own params.
     """
 
     spec: SweepSpec
@@ -59,7 +77,7 @@ class _Expansion:
     defaults: Mapping[str, Any]
     options: Mapping[str, None]
     removed: dict[str, int] = field(default_factory=dict)
-    resolved: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+    points: dict[str, list[_Point]] = field(default_factory=dict)
     problems: dict[tuple[str, str, str | None], Problem] = field(default_factory=dict)
 
     def report(self, problem: Problem) -> None:
@@ -135,72 +153,72 @@ def _groups(spec: SweepSpec) -> Iterator[tuple[tuple[str, ...], list[tuple[Any, 
         yield names, list(zip(*(spec.axes[name] for name in names), strict=True))
 
 
+def _points(entry: ImplementationSpec, state: _Expansion) -> list[_Point]:
+    """The product as this entry states it; entries with the same params share their points."""
+    key = json.dumps(entry.params, sort_keys=True)
+    if key not in state.points:
+        groups = list(_groups(state.spec))
+        names = [name for group, _ in groups for name in group]
+        fixed = {**state.spec.constants, **entry.params}
+        product = itertools.product(*(points for _, points in groups))
+        flat = (itertools.chain.from_iterable(point) for point in product)
+        state.points[key] = [_Point({**fixed, **dict(zip(names, point, strict=True))}) for point in flat]
+    return state.points[key]
+
+
 def _trials_of(entry: ImplementationSpec, state: _Expansion) -> Iterator[Trial]:
-    groups = list(_groups(state.spec))
-    names = [name for group, _ in groups for name in group]
     fixed = {**state.spec.constants, **entry.params}
-    derived = frozenset(name for name in state.numeric if _ever_derived(name, fixed, state.spec))
-    for point in itertools.product(*(points for _, points in groups)):
-        stated = {**fixed, **dict(zip(names, itertools.chain.from_iterable(point), strict=True))}
-        trial = _trial_at(entry, stated, derived, state)
-        if trial is not None:
-            yield trial
-
-
-def _trial_at(
-    entry: ImplementationSpec, stated: Mapping[str, Any], derived: frozenset[str], state: _Expansion
-) -> Trial | None:
-    try:
-        values = derive(stated, derived, state.defaults)
-        if _excluded(entry, stated, values, state):
-            return None
-    except UnderivableError as error:
-        place = _Place(entry, stated, state)
-        state.report(state.document.problem(place.of(error.name), str(error), stated[error.name], hint=place.hint))
-        return None
-    plain = {name: value for name, value in values.items() if not name.startswith("options.")}
-    params = _resolve(entry, stated, plain, state)
-    if params is None:
-        return None
-    options = {name.removeprefix("options."): values[name] for name in values.keys() - plain.keys()}
-    return Trial.of(implementation=entry.label, use=entry.use, params=params, options={**options, **entry.options})
-
-
-def _resolve(
-    entry: ImplementationSpec, stated: Mapping[str, Any], plain: Mapping[str, Any], state: _Expansion
-) -> dict[str, Any] | None:
-    """The params as the workload's model holds them, worked out once for all implementations; None: it refused them."""
-    text = json.dumps(plain)
-    if text not in state.resolved:
+    derivation = Derivation(name for name in state.numeric if _ever_derived(name, fixed, state.spec))
+    for point in _points(entry, state):
         try:
-            params = state.workload.params.model_validate_json(text, strict=True)
-            state.resolved[text] = params.model_dump(mode="json", exclude={"device"})
+            point.values = point.values or derivation.values(point.stated, state.defaults)
+        except UnderivableError as error:
+            place, found = _Place(entry, point.stated, state), point.stated[error.name]
+            state.report(state.document.problem(place.of(error.name), str(error), found, hint=place.hint))
+            continue
+        if not _excluded(entry, point, state) and _resolve(entry, point, state):
+            yield Trial.of(
+                implementation=entry.label,
+                use=entry.use,
+                params=point.params,
+                options={**point.options, **entry.options},
+            )
+
+
+def _resolve(entry: ImplementationSpec, point: _Point, state: _Expansion) -> bool:
+    """Have the workload's model look at the params, once for all entries that share them; False: it refuses them."""
+    if point.refused is None:
+        own = [name for name in point.values if name.startswith("options.")]
+        point.options = {name.removeprefix("options."): point.values[name] for name in own}
+        plain = {name: value for name, value in point.values.items() if name not in own} if own else point.values
+        try:
+            params = state.workload.params.model_validate_json(json.dumps(plain), strict=True)
+            point.params = params.model_dump(mode="json", exclude={"device"})
+            point.refused = False
         except ValidationError as error:
-            state.resolved[text] = None
-            for problem in _refusals(error, _Place(entry, stated, state)):
+            point.refused = True
+            for problem in _refusals(error, _Place(entry, point.stated, state)):
                 state.report(problem)
-    return state.resolved[text]
+    return not point.refused
 
 
 def _ever_derived(name: str, fixed: Mapping[str, Any], spec: SweepSpec) -> bool:
     return any(map(is_derived, spec.axes[name])) if name in spec.axes else is_derived(fixed.get(name))
 
 
-def _excluded(
-    entry: ImplementationSpec, stated: Mapping[str, Any], values: Mapping[str, Any], state: _Expansion
-) -> bool:
+def _excluded(entry: ImplementationSpec, point: _Point, state: _Expansion) -> bool:
     """Whether an exclude rule takes this point away; the first that holds is the one that counts."""
     if not state.spec.exclude:
         return False
     own = {f"options.{name}": value for name, value in entry.options.items()}
-    names = {**state.options, **state.defaults, **values, **own, "implementation": entry.label}
+    names = {**state.options, **state.defaults, **point.values, **own, "implementation": entry.label}
     for index, rule in enumerate(state.spec.exclude):
         try:
             if condition(rule, names):
                 state.removed[rule] += 1
                 return True
         except ExpressionError as error:
-            hint = _Place(entry, stated, state).hint
+            hint = _Place(entry, point.stated, state).hint
             state.report(state.document.problem(("exclude", index), str(error), hint=hint))
     return False
 
@@ -230,7 +248,8 @@ class _Place:
         if name in self.entry.params:
             return "implementations", spec.implementations.index(self.entry), "params", name
         if name in spec.axes:
-            return "axes", name, spec.axes[name].index(self.stated[name])
+            values = enumerate(spec.axes[name])  # by identity: True equals 1
+            return "axes", name, next(index for index, value in values if value is self.stated[name])
         return ("constants", name) if name in spec.constants else ("axes",)
 
     def mentioned(self, rule: str) -> Path_:
