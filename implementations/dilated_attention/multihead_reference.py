@@ -165,6 +165,7 @@ def _linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, how: Arit
 
 
 def _out(mixed: torch.Tensor, params: dict[str, torch.Tensor], how: Arithmetic) -> torch.Tensor:
-    """LayerNorm over E, then the output projection."""
-    normed = layer_norm(mixed, mixed.shape[-1:], params["norm.weight"], params["norm.bias"])
-    return _linear(how.rounded(normed), params["out_proj.weight"], params["out_proj.bias"], how)
+    """LayerNorm over E, then the output projection; the yardstick's norm is torch's own in its dtype."""
+    rows, weight, bias = (t.to(how.dtype) for t in (mixed, params["norm.weight"], params["norm.bias"]))
+    normed = layer_norm(rows, mixed.shape[-1:], weight, bias).to(how.compute)
+    return _linear(normed, params["out_proj.weight"], params["out_proj.bias"], how)

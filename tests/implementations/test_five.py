@@ -83,14 +83,31 @@ def test_multihead_agrees_with_gradients_of_all_parameters(name, of):
     out = layer(x)
     upstream = torch.randn(out.shape)
     truth = oracle_gradients(of, "multihead", (x,), upstream)
-    # an almost constant row makes LayerNorm divide by next to nothing: compare where it does not
-    if of.head_dim * of.heads < 4:
+    if of.head_dim * of.heads < 4:  # a row of few features may be almost constant: LayerNorm divides by next to nothing
         return
     assert relative(out, truth["output"]) < 20 * TOLERANCE["float32"]
     found = torch.autograd.grad(out, [x, *layer.parameters()], upstream)
     for key, grad in zip(["x", *(name for name, _ in layer.named_parameters())], found, strict=True):
         slack = max(1.0, float(found[0].norm()))
         assert relative(grad, truth[f"grad_{key}"]) < 1e-3 * slack, key
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("name", MULTIHEAD)
+def test_multihead_in_half_precision(name, dtype):
+    """Gradients of all parameters too: those of the norm are sums over every row."""
+    of = params(dtype=dtype, seq_len=480, segment_lengths=[48, 480], head_dim=8)
+    (x,) = (t.requires_grad_() for t in inputs(of, "multihead"))
+    layer = built(name, of)
+    out = layer(x)
+    upstream = torch.randn(out.shape).to(out.dtype)
+    truth = oracle_gradients(of, "multihead", (x,), upstream)
+    assert relative(out, truth["output"]) < TOLERANCE[dtype]
+    names = [name for name, _ in layer.named_parameters()]
+    found = torch.autograd.grad(out, [x, *layer.parameters()], upstream)
+    for key, grad in zip(["x", *names], found, strict=True):
+        if key != "k_proj.bias":  # 0 but for rounding
+            assert relative(grad, truth[f"grad_{key}"]) < TOLERANCE[dtype], key
 
 
 def test_multihead_state_is_the_same_in_both():
