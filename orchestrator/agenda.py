@@ -5,17 +5,21 @@ from __future__ import annotations
 import random
 from collections import Counter, deque
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from orchestrator import registry
 from orchestrator.errors import RequestError
 from orchestrator.expression import check, condition
 from orchestrator.plan import known_names, names_of
-from orchestrator.record import Fingerprint, Outcome, TrialRecord, fingerprint
+from orchestrator.record import Fingerprint, Flag, Outcome, TrialRecord, fingerprint
 from orchestrator.source import source_hash
 from orchestrator.sweep import Sweep
 from orchestrator.trial import Attempt, Trial, content_hash
 
+DISTURBED = frozenset({Flag.THROTTLED.value, Flag.CONTENDED.value})
+PAUSE_S = 2.0  # before an attempt that was disturbed is made again
+MOST_FRUITLESS = 3  # repeats in a row that were disturbed again: whatever disturbs is here to stay
 RERUNS = ("failed", "stale", "all")
 Key = tuple[str, int]  # trial_id, round
 
@@ -52,6 +56,8 @@ class Agenda:
         self._trials = {trial.trial_id: trial for trial in sweep.trials}
         self._last: dict[Key, TrialRecord] = {}
         self._ended: Counter[tuple[Key, Outcome]] = Counter()
+        self._fruitless = 0
+        self._again: dict[Key, bool] = {}
         for record in records:
             self._note(record)
         self._pending: deque[Key] = deque(filter(self._is_unfinished, self._keys()))
@@ -64,7 +70,7 @@ class Agenda:
         return self._attempt(self._pending.popleft())
 
     def finished(self, record: TrialRecord) -> bool:
-        """Note how an attempt ended; True when it is to be made again, as `retries` says."""
+        """Note how an attempt ended; True when it is to be made again, as `retries` and `measure.remeasure` say."""
         self._note(record)
         if not self._may_retry(record):
             return False
@@ -121,6 +127,7 @@ class Agenda:
         if held is None or record.attempt > held.attempt:
             self._last[key] = record
             self._ended[key, record.outcome] += 1
+            self._again[key] = self._is_worth_repeating(record)
 
     def _keys(self) -> Iterator[Key]:
         """Every round of every trial, in the order of the sweep."""
@@ -136,13 +143,33 @@ class Agenda:
         held = self._last.get(key)
         return held is None or self._may_retry(held)
 
+    def _is_worth_repeating(self, record: TrialRecord) -> bool:
+        """Whether an attempt that was disturbed is to be made again: not where the last few repeats all were, too.
+
+        A function of the journal up to here alone, so that a sweep that goes on decides as it did.
+        """
+        if not self._is_doubtful(record):
+            self._fruitless = 0
+            return False
+        if self._ended[(record.trial_id, record.round), Outcome.OK] > 1:
+            self._fruitless += 1
+        repeats = self._ended[(record.trial_id, record.round), Outcome.OK]
+        return repeats <= self._protocol.remeasure and self._fruitless < MOST_FRUITLESS
+
+    @staticmethod
+    def _is_doubtful(record: TrialRecord) -> bool:
+        return record.outcome is Outcome.OK and not DISTURBED.isdisjoint(record.flags)
+
     def _may_retry(self, record: TrialRecord) -> bool:
+        if record.outcome is Outcome.OK:
+            return self._again[record.trial_id, record.round]
         allowed = getattr(self.sweep.spec.retries, str(record.outcome), 0)
         return self._ended[(record.trial_id, record.round), record.outcome] <= allowed
 
     def _attempt(self, key: Key) -> Attempt:
         trial, held = self._trials[key[0]], self._last.get(key)
         spec = self.sweep.spec
+        again = held is not None and self._is_doubtful(held)
         return Attempt(
             sweep_id=self._sweep_id,
             trial=trial,
@@ -156,7 +183,15 @@ class Agenda:
             round=key[1],
             attempt=held.attempt + 1 if held else 1,
             source=self._sources[trial.implementation],
+            precision=self._precision(trial) if spec.measure.ceilings else "",
+            sentinels=spec.measure.sentinels,
+            pause_s=PAUSE_S if again else 0.0,
         )
+
+    def _precision(self, trial: Trial) -> str:
+        with suppress(Exception):  # a user's function; where it fails, so does the trial that asks it, and says why
+            return str(self.sweep.workload.precision(self.sweep.params(trial)))
+        return ""
 
     def _changed(self, key: Key, record: TrialRecord, environments: Sequence[Mapping[str, object]]) -> tuple[str, ...]:
         attempt = self._attempt(key)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 PROTOCOLS = {
     "cuda": Protocol(warmup_s=0.3, min_time_s=0.2, max_time_s=0.5, min_repetitions=10, target_ci=0.005),
-    "cpu": Protocol(warmup_s=0.05, min_time_s=0.2, max_time_s=0.4, min_repetitions=3, target_ci=0.02),
+    "cpu": Protocol(warmup_s=0.02, min_time_s=0.1, max_time_s=0.2, min_repetitions=3, target_ci=0.02),
 }
 MATMUL_SIZES = {
     "cuda": {"float64": 4096, "float32": 4096, "tf32": 8192, "float16": 8192, "bfloat16": 8192},
@@ -122,7 +122,7 @@ def measure_ceilings(device: str, precisions: Sequence[str]) -> Ceilings:
     where = torch.device(device)
     wanted = dict.fromkeys(name for precision in precisions for name in (precision, *WIDER.get(precision, ())))
     rates = {name: _matmul_rate(where, name) for name in wanted}
-    count = max(COPY_BYTES[where.type], min(4 * cache_bytes(where), 2**29)) // 2**20 * 2**20
+    count = max(COPY_BYTES[where.type], min(2 * cache_bytes(where), 2**29)) // 2**20 * 2**20
     seconds = min(_timed(where, _copy(where, count)).values_ms) / 1000
     return Ceilings(
         device=where.type,

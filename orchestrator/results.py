@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.observation import Observation
 from orchestrator.record import SCHEMA_VERSION, TrialRecord
 from orchestrator.spec import Model, SweepSpec
 from orchestrator.trial import Trial
@@ -50,12 +51,14 @@ class Results:
         records: the journal's records, in the order they finished.
         environments: environment.json: fingerprint hash -> {"match": {...}, "know": {...}}.
         directory: where the sweep's files are (None for results that were never written).
+        observations: machine.jsonl: what was seen of the machine beside the trials.
     """
 
     meta: SweepMeta
     records: tuple[TrialRecord, ...]
     environments: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     directory: Path | None = None
+    observations: tuple[Observation, ...] = ()
 
     @cached_property
     def rows(self) -> list[Row]:

@@ -11,8 +11,9 @@ from typing import Any
 from orchestrator import sweepdir
 from orchestrator.agenda import Agenda, refuse_stale
 from orchestrator.errors import AbortedError, CircuitBrokenError, InterruptedSweepError
-from orchestrator.executors.base import Event, Executor, Finished, SlotReady
+from orchestrator.executors.base import Event, Executor, Finished, Observed, SlotReady
 from orchestrator.journal import Journal
+from orchestrator.observation import Observation
 from orchestrator.record import Outcome, TrialRecord
 from orchestrator.report import write_reports
 from orchestrator.report.live import Progress
@@ -45,6 +46,7 @@ class SweepRun:
     signals: Signals = field(default_factory=Signals)
     rerun: str | None = None
     _environments: dict[str, Any] = field(default_factory=dict)
+    _observations: list[Observation] = field(default_factory=list)
     _slots: list[Mapping[str, Any]] = field(default_factory=list)
     _by_trial: dict[str, list[TrialRecord]] = field(default_factory=dict)
     _in_flight: int = 0
@@ -61,7 +63,8 @@ class SweepRun:
         """
         with self.signals, Journal(self.directory) as journal:
             self.signals.install()
-            self._environments = dict(sweepdir.load(self.directory).environments)
+            held = sweepdir.load(self.directory)
+            self._environments, self._observations = dict(held.environments), list(held.observations)
             for record in journal.records:
                 self._by_trial.setdefault(record.trial_id, []).append(record)
             agenda = Agenda(self.sweep, self.meta.sweep_id, self.executor.device, journal.records)
@@ -72,6 +75,8 @@ class SweepRun:
                 if journal.records:
                     self._check_stale(agenda, journal)
                 self._loop(agenda, journal)
+                for event in self.executor.conclude():
+                    self._handle(event, agenda, journal)
                 status = "FINISHED"
             except InterruptedSweepError:
                 status = "KILLED"
@@ -98,6 +103,8 @@ class SweepRun:
     def _handle(self, event: Event, agenda: Agenda, journal: Journal) -> None:
         if isinstance(event, SlotReady):
             self._slots.append(event.environment)
+        if isinstance(event, Observed):
+            self._note_machine(event.observation)
         if isinstance(event, Finished):
             self._in_flight -= 1
             self._keep(event, journal)
@@ -125,6 +132,11 @@ class SweepRun:
             self._environments[key] = record.environment
             sweepdir.save_environments(self.directory, self._environments)
 
+    def _note_machine(self, observation: Observation) -> None:
+        self._observations.append(observation)
+        with suppress(OSError):  # the journal says when the disk is full
+            sweepdir.add_observations(self.directory, [observation])
+
     def _break_circuit(self, record: TrialRecord) -> None:
         fault = record.outcome in INFRASTRUCTURE or DEVICE_FAULT in record.notes
         self._faults_in_a_row = self._faults_in_a_row + 1 if fault else 0
@@ -145,7 +157,8 @@ class SweepRun:
             refuse_stale(agenda.stale(matches), f"python -m orchestrator resume {self.meta.sweep_id}")
 
     def _results(self, journal: Journal) -> Results:
-        return Results(self.meta, tuple(journal.records), self._environments, self.directory)
+        seen = tuple(self._observations)
+        return Results(self.meta, tuple(journal.records), self._environments, self.directory, seen)
 
     def _how_to_go_on(self, what: str) -> str:
         return f"{what}; go on with: python -m orchestrator resume {self.name}"

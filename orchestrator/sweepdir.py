@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -16,10 +16,12 @@ from pydantic import ValidationError
 from orchestrator import journal
 from orchestrator.errors import JournalError, RequestError, SweepNotFoundError
 from orchestrator.files import write_atomically
+from orchestrator.observation import Observation
 from orchestrator.results import Results, SweepMeta
 
 SWEEPS = Path("mlruns") / "sweeps"
 SWEEP_FILE, META_FILE, ENVIRONMENT_FILE, LOGS = "sweep.yaml", "sweep.resolved.json", "environment.json", "logs"
+MACHINE_FILE = "machine.jsonl"
 MAX_LOG_BYTES = 16 * 1024**2
 
 
@@ -63,6 +65,12 @@ def save_environments(directory: Path, environments: Mapping[str, Any]) -> None:
     write_atomically(
         directory / ENVIRONMENT_FILE, json.dumps(environments, indent=1, sort_keys=True, default=str) + "\n"
     )
+
+
+def add_observations(directory: Path, observations: Iterable[Observation]) -> None:
+    """Append to machine.jsonl what was seen of the machine."""
+    with (directory / MACHINE_FILE).open("a") as file:
+        file.writelines(f"{seen.model_dump_json()}\n" for seen in observations)
 
 
 def save_log(directory: Path, trial_id: str, log: bytes, first: bool) -> None:
@@ -113,7 +121,17 @@ def load(directory: Path) -> Results:
             f"{directory / META_FILE}: {'.'.join(map(str, first['loc']))}: {first['msg']}"
         ) from None
     records = tuple(journal.read(directory)) if (directory / journal.FILE_NAME).exists() else ()
-    return Results(meta, records, _environments(directory / ENVIRONMENT_FILE), directory)
+    return Results(meta, records, _environments(directory / ENVIRONMENT_FILE), directory, _observations(directory))
+
+
+def _observations(directory: Path) -> tuple[Observation, ...]:
+    """Lines that were torn or changed by something else are left out: no figure of a row rests on them."""
+    path = directory / MACHINE_FILE
+    found = []
+    for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
+        with suppress(ValidationError):
+            found.append(Observation.model_validate_json(line))
+    return tuple(found)
 
 
 def _environments(path: Path) -> dict[str, Any]:

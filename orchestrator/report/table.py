@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from orchestrator.observation import drifts
 from orchestrator.record import Outcome
 from orchestrator.report.layout import NOT_RUN, Layout, cells, status
 from orchestrator.report.text import counted, duration, number, one_line, printable
@@ -28,8 +29,8 @@ def grid(layout: Layout) -> str:
 
 
 def footer(layout: Layout) -> list[str]:
-    """Counts of outcomes and flags, the reasons of rows that are not ok, where the logs are, what to run next."""
-    return [_counts(layout), *_reasons(layout), *_places(layout), *_next(layout)]
+    """Counts of outcomes and flags, rows that are not ok and why, drift of the machine, where to look, what is next."""
+    return [_counts(layout), *_reasons(layout), *_drifts(layout), *_places(layout), *_next(layout)]
 
 
 def _figures(row: Row) -> list[str]:
@@ -61,6 +62,11 @@ def _why(row: Row) -> str:
     if row.error is None:
         return f"see {row.log}"
     return f"{one_line(row.error.message) or row.error.kind} ({row.log})"
+
+
+def _drifts(layout: Layout) -> list[str]:
+    results = layout.results
+    return [f"  ! {printable(text)}" for text in drifts(results.observations, results.meta.device)]
 
 
 def _places(layout: Layout) -> list[str]:
