@@ -67,6 +67,15 @@ def memory_used_bytes(ordinal: int = 0) -> int | None:
         return None if memory is None else int(memory.used)
 
 
+def compute_pids(ordinal: int = 0) -> frozenset[int]:
+    """The processes that compute on cuda:`ordinal`, by the driver's numbers (in a container: those outside)."""
+    with session() as nvml:
+        if nvml is None or (gpu := handle(nvml, ordinal)) is None:
+            return frozenset()
+        running = ask(nvml.nvmlDeviceGetComputeRunningProcesses, gpu)
+    return frozenset(process.pid for process in running or ())
+
+
 def ordinal_of(device: str) -> int:
     """0 of "cuda", 3 of "cuda:3"."""
     _, _, index = device.partition(":")
