@@ -186,6 +186,7 @@ class Agenda:
             precision=self._precision(trial) if spec.measure.ceilings else "",
             sentinels=spec.measure.sentinels,
             pause_s=PAUSE_S if again else 0.0,
+            energy=spec.measure.energy,
         )
 
     def _precision(self, trial: Trial) -> str:

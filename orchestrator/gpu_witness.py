@@ -6,9 +6,9 @@ look like itself there: see `strangers`.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from statistics import linear_regression
 from types import ModuleType
 from typing import Any
 
@@ -25,6 +25,7 @@ _SLOWDOWNS = {
     0x40: "hardware thermal slowdown",
     0x80: "power brake",
 }
+FEWEST_FOR_POWER = 5
 LEAST_THROTTLED = 0.001  # share of the time by which a violation counter must have moved
 
 
@@ -93,18 +94,15 @@ def _moved(samples: Sequence[Sample], counter: str) -> bool:
 
 
 def energy_between(samples: Sequence[Sample], start_s: float, end_s: float) -> float | None:
-    """Joules from one moment to another, interpolated; None unless samples lie on either side of each."""
-    known = [(sample.at_s, sample.energy_j) for sample in samples if sample.energy_j is not None]
-    times, values = [at for at, _ in known], [energy for _, energy in known]
-    if not times or start_s < times[0] or end_s > times[-1] or end_s <= start_s:
+    """Joules from one moment to another, by the mean power of the samples in between; None where these are too few.
+
+    The slope of all samples, not their ends: the counter is renewed only every so often.
+    """
+    known = [(sample.at_s, one) for sample in samples if start_s <= sample.at_s <= end_s and (one := sample.energy_j)]
+    if len(known) < FEWEST_FOR_POWER:
         return None
-    return _interpolated(times, values, end_s) - _interpolated(times, values, start_s)
-
-
-def _interpolated(times: Sequence[float], values: Sequence[float], at: float) -> float:
-    right = max(1, bisect_left(times, at))
-    share = (at - times[right - 1]) / (times[right] - times[right - 1])
-    return values[right - 1] + share * (values[right] - values[right - 1])
+    watts = linear_regression([at for at, _ in known], [energy for _, energy in known]).slope
+    return watts * (end_s - start_s) if watts > 0 else None
 
 
 @dataclass

@@ -30,7 +30,7 @@ class MeasureSpec(Model):
     Times in seconds; target_ci is a fraction of the median (0.005: the 95 % interval within +-0.5 %). remeasure: how
     often at most a round flagged throttled or contended is measured again. sentinels: time a fixed matmul and copy now
     and then, to see whether the machine itself changes. ceilings: measure what the device can do in each precision
-    once, which bounds what is plausible.
+    once, which bounds what is plausible. energy: run on for a second where the device counts energy.
     """
 
     warmup_s: Annotated[float, Field(ge=0)] | None = None
@@ -43,6 +43,7 @@ class MeasureSpec(Model):
     cold_cache: bool = True
     sentinels: bool = True
     ceilings: bool = True
+    energy: bool = True
 
     @model_validator(mode="after")
     def _ordered(self) -> MeasureSpec:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator import registry
 from orchestrator.ceilings import Ceilings, measure_ceilings
 from orchestrator.clocks import CpuClock, CudaClock, input_sets
+from orchestrator.energy import run_on
 from orchestrator.examiner import Examiner, random_like, state_seed
 from orchestrator.measure import Measurement, measure
 from orchestrator.memory import CudaPeak, Figures, HostPeak, cap, release
@@ -19,6 +20,7 @@ from orchestrator.record import Flag, Outcome, Phase
 from orchestrator.subject import EndedError, Subject, answerable, build
 from orchestrator.trial import Attempt
 from orchestrator.verify import Verdict
+from orchestrator.witness import ENERGY
 from orchestrator.workload import Config, Work
 
 if TYPE_CHECKING:
@@ -29,10 +31,11 @@ AFTER_SHARE = 1 / 16  # verification after timing looks for staleness, which a s
 
 @dataclass
 class Stages:
-    """One attempt on its way through the phases."""
+    """One attempt on its way through the phases; `energy` says when its energy was to be read, if it was."""
 
     attempt: Attempt
     enter: Callable[[Phase], None]
+    energy: dict[str, Any] | None = None
 
     def to_end(self) -> dict[str, Any]:
         """The fields of an ok record.
@@ -65,7 +68,8 @@ class Stages:
             memory = self._card_memory(subject, examiner, card)
             retries += card.allocation_retries()
         figures = {**rates, **memory, "first_call_ms": first_call_ms}
-        return _fields(measurement, before, figures, retries)
+        fields = _fields(measurement, before, figures, retries)
+        return fields if self.energy is None else {**fields, "environment": {ENERGY: self.energy}}
 
     def _resolve(self) -> None:
         """Import the workload and the build function, which may be a user's files, and check the params."""
@@ -154,6 +158,8 @@ class Stages:
             calls = [subject.timed(inputs, upstream) for inputs in sets]
             clock = CudaClock(device, cold=protocol.cold_cache) if device.type == "cuda" else CpuClock()
             measurement = measure(calls, protocol, clock, calls_made=2)
+            if self.attempt.energy and device.type == "cuda":
+                self.energy = run_on(calls, measurement.summary.median / 1000, self._work().tokens)
         for number, inputs in enumerate(sets):
             examiner.unchanged(inputs, "timed", number)
         return measurement
@@ -171,13 +177,16 @@ class Stages:
 
     def _rates(self, seconds: float) -> Figures:
         """Useful work per second, and the share of the device's ceiling that this is."""
-        work = self.workload.work(self.params, self.form or self.workload.forms[0])
+        work = self._work()
         return {
             "throughput_tokens_per_s": None if work.tokens is None else work.tokens / seconds,
             "tflops_per_s": work.flops / seconds / 1e12,
             "gb_per_s": work.bytes / seconds / 1e9,
             "ceiling_share": self._plausible_share(work, seconds),
         }
+
+    def _work(self) -> Work:
+        return self.workload.work(self.params, self.form or self.workload.forms[0])
 
     def _plausible_share(self, work: Work, seconds: float) -> float | None:
         """The share of this device's ceiling that the median call reached; None where the ceiling is not known.

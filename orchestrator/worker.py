@@ -48,7 +48,7 @@ def run_attempt(attempt: Attempt, on_phase: OnPhase = lambda _phase: None) -> Tr
 def _record(
     attempt: Attempt, phase: Phase, started_at: str, facts: Mapping[str, Any], fields: Mapping[str, Any]
 ) -> TrialRecord:
-    trial = attempt.trial
+    trial, fields = attempt.trial, dict(fields)
     return TrialRecord(
         sweep_id=attempt.sweep_id,
         trial_id=trial.trial_id,
@@ -63,7 +63,7 @@ def _record(
         finished_at=utc_now(),
         host=socket.gethostname(),
         device=attempt.device,
-        environment=dict(facts),
+        environment={**facts, **fields.pop("environment", {})},
         **fields,
     )
 
