@@ -10,8 +10,9 @@ from typing import Any
 
 from orchestrator import sweepdir
 from orchestrator.agenda import Agenda, refuse_stale
-from orchestrator.errors import AbortedError, CircuitBrokenError, InterruptedSweepError
-from orchestrator.executors.base import Event, Executor, Finished, Observed, SlotReady
+from orchestrator.device_fault import DEVICE_FAULT
+from orchestrator.errors import AbortedError, CircuitBrokenError, InterruptedSweepError, UnfitMachineError
+from orchestrator.executors.base import Event, Executor, Finished, Observed, SlotLost, SlotReady
 from orchestrator.journal import Journal
 from orchestrator.observation import Observation
 from orchestrator.record import Outcome, TrialRecord
@@ -26,7 +27,6 @@ from orchestrator.trackers.base import Status, Tracker
 POLL_S = 0.2
 QUEUE_AHEAD = 2
 INFRASTRUCTURE = frozenset({Outcome.CRASHED, Outcome.LOST})
-DEVICE_FAULT = "device_fault"
 
 
 @dataclass
@@ -50,7 +50,8 @@ class SweepRun:
     _slots: list[Mapping[str, Any]] = field(default_factory=list)
     _by_trial: dict[str, list[TrialRecord]] = field(default_factory=dict)
     _in_flight: int = 0
-    _faults_in_a_row: int = 0
+    _faults_in_a_row: set[tuple[str, int]] = field(default_factory=set)
+    _broken: str | None = None
 
     def run(self) -> Results:
         """Make every attempt that is left, and write the reports.
@@ -92,24 +93,35 @@ class SweepRun:
 
     def _loop(self, agenda: Agenda, journal: Journal) -> None:
         while agenda or self._in_flight:
-            if self.signals.received is not None:
-                raise InterruptedSweepError(self.signals.received, self._how_to_go_on("interrupted"))
             while agenda and self._in_flight < QUEUE_AHEAD * self.executor.slots:
                 self.executor.submit(agenda.next())
                 self._in_flight += 1
-            for event in self.executor.poll(POLL_S):
-                self._handle(event, agenda, journal)
+            self._poll(agenda, journal)
+
+    def _poll(self, agenda: Agenda, journal: Journal) -> None:
+        if self.signals.received is not None:
+            raise InterruptedSweepError(self.signals.received, self._how_to_go_on("interrupted"))
+        try:
+            events = self.executor.poll(POLL_S)
+        except UnfitMachineError as error:
+            raise UnfitMachineError(self._how_to_go_on(str(error))) from error
+        for event in events:
+            self._handle(event, agenda, journal)
+        if self._broken is not None:
+            raise CircuitBrokenError(self._how_to_go_on(self._broken))
 
     def _handle(self, event: Event, agenda: Agenda, journal: Journal) -> None:
         if isinstance(event, SlotReady):
             self._slots.append(event.environment)
+        if isinstance(event, SlotLost):
+            self.progress.note(f"no further trial runs on {event.reason}")
         if isinstance(event, Observed):
             self._note_machine(event.observation)
         if isinstance(event, Finished):
             self._in_flight -= 1
             self._keep(event, journal)
             agenda.finished(event.record)
-            self._break_circuit(event.record)
+            self._count_faults(event.record)
         self.progress.event(event)
 
     def _keep(self, event: Finished, journal: Journal) -> None:
@@ -137,24 +149,26 @@ class SweepRun:
         with suppress(OSError):  # the journal says when the disk is full
             sweepdir.add_observations(self.directory, [observation])
 
-    def _break_circuit(self, record: TrialRecord) -> None:
-        fault = record.outcome in INFRASTRUCTURE or DEVICE_FAULT in record.notes
-        self._faults_in_a_row = self._faults_in_a_row + 1 if fault else 0
+    def _count_faults(self, record: TrialRecord) -> None:
+        """Count faults of rounds in a row, each once however often it is tried; `max_failures` is where to stop."""
+        if record.outcome not in INFRASTRUCTURE and DEVICE_FAULT not in record.notes:
+            self._faults_in_a_row.clear()
+            return
+        self._faults_in_a_row.add((record.trial_id, record.round))
         limit = self.sweep.spec.max_failures
-        if limit is not None and self._faults_in_a_row >= limit:
+        if limit is not None and len(self._faults_in_a_row) >= limit:
             last = record.error.message if record.error else str(record.outcome)
             text = f"{limit} trials in a row crashed, were lost or broke the device (max_failures); the last: {last}"
-            raise CircuitBrokenError(self._how_to_go_on(text))
+            self._broken = text
 
     def _check_stale(self, agenda: Agenda, journal: Journal) -> None:
         while not self._slots:
-            for event in self.executor.poll(POLL_S):
-                self._handle(event, agenda, journal)
+            self._poll(agenda, journal)
         matches = [environment.get("match", {}) for environment in self._slots]
         if self.rerun is not None:
             agenda.rerun(self.rerun, matches)
         if self.rerun not in ("stale", "all"):
-            refuse_stale(agenda.stale(matches), f"python -m orchestrator resume {self.meta.sweep_id}")
+            refuse_stale(agenda.stale(matches), f"python -m orchestrator resume {self.name}")
 
     def _results(self, journal: Journal) -> Results:
         seen = tuple(self._observations)

@@ -7,13 +7,21 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from orchestrator import environment
+from orchestrator import environment, nvml
+from orchestrator.cpu_witness import CpuSource
+from orchestrator.device_fault import noted
+from orchestrator.device_proof import DeviceProof
+from orchestrator.gpu_witness import GpuSource
 from orchestrator.isolate import Isolator
+from orchestrator.lookout import Lookout
 from orchestrator.record import Phase
 from orchestrator.trial import Attempt
+from orchestrator.witness import Source, Witness
 
 STAGED_FILES = "files"
 
@@ -25,32 +33,61 @@ class Supervisor:
         device: "cpu" or "cuda", what attempts on this slot measure.
         preload: modules that the fork server imports once for all attempts.
         staged: whether the project and the user's files travelled here, into the current directory.
+        slots: how many supervisors share this node and its memory.
     """
 
-    def __init__(self, device: str, cpus: int, visible_gpus: str, preload: tuple[str, ...], staged: bool) -> None:
+    def __init__(
+        self, device: str, cpus: int, visible_gpus: str, preload: tuple[str, ...], staged: bool, slots: int = 1
+    ) -> None:
         self.device = device
         self._cpus = cpus
         self._staged = staged
         self._phase = ""
         self._round = 1
+        self._closed = threading.Event()
+        self._open = ExitStack()
+        self._nvml = self._open.enter_context(nvml.session()) if device == "cuda" else None
         self._isolator = Isolator(
-            preload=preload, env={"CUDA_VISIBLE_DEVICES": visible_gpus}, sys_path=[str(Path.cwd()), *sys.path]
+            preload=preload,
+            env={"CUDA_VISIBLE_DEVICES": visible_gpus},
+            sys_path=[str(Path.cwd()), *sys.path],
+            slots=slots,
         )
+        self._proof = DeviceProof(lambda attempt, target: self._isolator.run(attempt, target=target))
+        self._lookout = Lookout(self._isolator, device)
 
     def describe(self, gpu_memory_gib: float | None) -> dict[str, Any]:
         """What must match and what to know of this slot; see environment.describe."""
         return environment.describe(self.device, gpu_memory_gib, self._cpus)
 
-    def run(self, attempt_json: str) -> tuple[str, bytes]:
-        """Make one attempt: (the record as JSON, what it printed). A new round gets a new fork server."""
+    def run(self, attempt_json: str) -> tuple[str, bytes, list[str], str]:
+        """Make one attempt: (the record as JSON, what it printed, observations of the machine as JSON, doubts).
+
+        Doubts say why no other attempt may follow on this device; "": none.
+        A new round gets a new fork server. The device is looked at first where that is due, and watched meanwhile.
+        """
         attempt = self._here(Attempt.model_validate_json(attempt_json))
         if attempt.round != self._round:
             self._isolator.restart()
             self._round = attempt.round
+        self._closed.wait(attempt.pause_s)
+        attempt = self._lookout.prepare(attempt)
+        source = self._source(attempt)
+        if isinstance(source, GpuSource):
+            attempt = attempt.model_copy(update={"energy": attempt.energy and source.counts_energy()})
+        witness = Witness(source)
         self._phase = str(Phase.BUILD)
-        done = self._isolator.run(attempt, self._note)
+        self._proof.before(attempt)
+        done = self._isolator.run(attempt, self._note, watches=[witness])
         self._phase = ""
-        return done.record.model_dump_json(), done.log
+        unclean = self._proof.fault_after(attempt, done)
+        record = noted(witness.applied(done.record), unclean)
+        return record.model_dump_json(), done.log, self._seen(), unclean
+
+    def conclude(self) -> list[str]:
+        """The sweep has no more attempts: a last look at the machine, as JSON."""
+        self._lookout.conclude()
+        return self._seen()
 
     def phase(self) -> str:
         """The phase of the attempt in flight; "" when there is none."""
@@ -62,11 +99,23 @@ class Supervisor:
 
     def close(self) -> None:
         """End the attempt in flight and the fork server."""
+        self._closed.set()
         self._isolator.kill()
         self._isolator.close()
+        self._open.close()
 
     def _note(self, phase: Phase) -> None:
         self._phase = str(phase)
+
+    def _seen(self) -> list[str]:
+        return [seen.model_dump_json() for seen in self._lookout.take()]
+
+    def _source(self, attempt: Attempt) -> Source:
+        """What tells how the machine fared while the attempt was timed."""
+        if self._nvml is None:
+            return CpuSource(self._isolator.family)
+        handles = [nvml.handle(self._nvml, ordinal) for ordinal in range(max(1, attempt.resources.gpus))]
+        return GpuSource(self._nvml, [gpu for gpu in handles if gpu is not None], self._isolator.family)
 
     def _here(self, attempt: Attempt) -> Attempt:
         """The attempt with this slot's cores, and paths that hold on this node."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from orchestrator.observation import Observation
 from orchestrator.record import Phase, TrialRecord
 from orchestrator.trial import Attempt
 
@@ -44,7 +45,22 @@ class Finished:
     log: bytes = b""
 
 
-Event = SlotReady | Started | PhaseChanged | Finished
+@dataclass(frozen=True)
+class Observed:
+    """A slot's device was looked at."""
+
+    observation: Observation
+
+
+@dataclass(frozen=True)
+class SlotLost:
+    """A slot is no longer trusted or no longer there; what is queued runs on the others."""
+
+    slot: int
+    reason: str
+
+
+Event = SlotReady | Started | PhaseChanged | Finished | Observed | SlotLost
 
 
 class Executor(Protocol):
@@ -78,6 +94,10 @@ class Executor(Protocol):
 
     def cancel_queued(self) -> list[Attempt]:
         """Take back what has not started; what runs goes on."""
+        ...
+
+    def conclude(self) -> list[Event]:
+        """Nothing more will be submitted and nothing runs: take a last look at the machine, if that is wanted."""
         ...
 
     def close(self) -> None:

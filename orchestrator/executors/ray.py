@@ -11,23 +11,26 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from orchestrator.environment import usable_cores
 from orchestrator.errors import UnfitMachineError
-from orchestrator.executors.base import Event, Finished, PhaseChanged, SlotReady, Started
+from orchestrator.executors.base import Event, Finished, Observed, PhaseChanged, SlotLost, SlotReady, Started
 from orchestrator.executors.placement import Node, SlotPlan, place
+from orchestrator.executors.quarantine import Quarantine
 from orchestrator.executors.staging import Staging
+from orchestrator.observation import Observation
 from orchestrator.record import ErrorInfo, Outcome, Phase, TrialRecord, fingerprint, utc_now
 from orchestrator.supervisor import Supervisor
 from orchestrator.trial import Attempt
 
-STRIKES = 3
 PHASE_EVERY_S = 0.5
+CONCLUDE_S = 20.0
 LOOPBACK = "127.0.0.2"  # Ray rewrites 127.0.0.1 to the machine's outer address
 OBJECT_STORE_BYTES = 128 * 1024**2
 QUIET = {
@@ -68,16 +71,19 @@ class RayOptions:
 
 @dataclass
 class _Slot:
-    """A slot and what runs on it; `since` is when the attempt in flight was sent (seconds, time.monotonic)."""
+    """A slot and what runs on it."""
 
     index: int
     plan: SlotPlan
     actor: Any = None
     ready: bool = False
-    strikes: int = 0
     attempt: Attempt | None = None
     started_at: str = ""
     phase: str = ""
+
+    def __str__(self) -> str:
+        where = f"slot {self.index} on {self.plan.node.address}"
+        return f"{where} ({self.plan.gpus} GPUs)" if self.plan.gpus else where
 
 
 @dataclass
@@ -101,6 +107,7 @@ class RayExecutor:
         self._options = options
         self._queue: deque[Attempt] = deque()
         self._calls = _Calls()
+        self._quarantine = Quarantine()
         self._asked_phases = 0.0
         self._scratch: Path | None = None
         self._staging: Staging | None = None
@@ -109,6 +116,7 @@ class RayExecutor:
             nodes = self._nodes()
             self.device = _device(options.device, nodes)
             self._slots = [_Slot(index, plan) for index, plan in enumerate(self._place(nodes))]
+            self._sharing = Counter(slot.plan.node.node_id for slot in self._slots)
             for slot in self._slots:
                 self._start(slot)
         except BaseException:
@@ -132,6 +140,8 @@ class RayExecutor:
 
     def poll(self, timeout_s: float) -> list[Event]:
         """The events since the last call; see Executor.poll."""
+        if not self._slots:
+            raise UnfitMachineError(self._quarantine.refusal())
         events: list[Event] = list(self._dispatch())
         self._ask_phases()
         if self._calls.waiting:
@@ -146,6 +156,17 @@ class RayExecutor:
             events += self._dispatch()
         elif not events:
             time.sleep(timeout_s)
+        return events
+
+    def conclude(self) -> list[Event]:
+        """A last look at the machine by every slot that can be asked."""
+        idle = [slot for slot in self._slots if slot.ready and slot.attempt is None]
+        asked = {slot.actor.conclude.remote(): slot for slot in idle}
+        done, _ = self._ray.wait(list(asked), num_returns=len(asked), timeout=CONCLUDE_S) if asked else ([], [])
+        events: list[Event] = []
+        for ref in done:
+            with suppress(Exception):  # a supervisor that died now has nothing left to do
+                events += _observed(asked[ref], self._ray.get(ref))
         return events
 
     def close(self) -> None:
@@ -236,8 +257,10 @@ class RayExecutor:
             max_concurrency=4,
             scheduling_strategy=NodeAffinitySchedulingStrategy(plan.node.node_id, soft=False),
         )
-        slot.actor = actor.remote(self.device, plan.cpus, self._options.preload, self._staging is not None)
-        slot.ready, slot.attempt, slot.phase = False, None, ""
+        slot.actor = actor.remote(
+            self.device, plan.cpus, self._options.preload, self._staging is not None, self._sharing[plan.node.node_id]
+        )
+        slot.ready, slot.phase = False, ""
         self._ask("describe", slot, self._options.gpu_memory_gib)
 
     def _kill(self, slot: _Slot) -> None:
@@ -277,7 +300,7 @@ class RayExecutor:
             return [SlotReady(slot.index, answer)]
         if method == "phase":
             return self._phase_of(slot, answer)
-        return [self._finished(slot, answer)]
+        return self._finished(slot, answer)
 
     def _phase_of(self, slot: _Slot, phase: str) -> list[Event]:
         if slot.attempt is None or not phase or phase == slot.phase:
@@ -285,31 +308,42 @@ class RayExecutor:
         slot.phase = phase
         return [PhaseChanged(slot.attempt, Phase(phase), slot.index)]
 
-    def _finished(self, slot: _Slot, answer: tuple[str, bytes]) -> Event:
-        text, log = answer
+    def _finished(self, slot: _Slot, answer: tuple[str, bytes, list[str], str]) -> list[Event]:
+        """An attempt ended and left its device clean, or not: then nothing else may run there."""
+        text, log, seen, unclean = answer
         attempt, slot.attempt = slot.attempt, None
         assert attempt is not None
-        slot.strikes = 0
-        return Finished(attempt, TrialRecord.model_validate_json(text), log)
+        record = TrialRecord.model_validate_json(text)
+        events: list[Event] = [*_observed(slot, seen), Finished(attempt, record, log)]
+        if unclean:
+            return events + self._fault(slot, attempt, unclean, final=self.device == "cuda")
+        if record.outcome is Outcome.LOST:
+            return events + self._fault(slot, attempt, record.error.message if record.error else "an attempt was lost")
+        self._quarantine.well(slot.index)
+        return events
 
     def _died(self, slot: _Slot, error: Exception) -> list[Event]:
-        """The supervisor is gone: its attempt is lost, and after three strikes so is the slot."""
-        attempt = slot.attempt
+        """The supervisor is gone: its attempt is lost, and with its node so is the slot."""
+        attempt, slot.attempt = slot.attempt, None
         self._calls.forget(slot)
         self._kill(slot)
-        slot.strikes += 1
-        slot.attempt = None
         reason = " ".join(str(error).split()) or type(error).__name__
         events: list[Event] = [] if attempt is None else [Finished(attempt, self._lost(slot, attempt, reason))]
-        if slot.strikes >= STRIKES or not self._is_alive(slot.plan.node):
-            self._slots.remove(slot)
-        else:
+        gone = not self._is_alive(slot.plan.node)
+        events += self._fault(slot, attempt, f"the supervisor died: {reason}", final=gone)
+        if slot in self._slots:
             self._start(slot)
-        if not self._slots:
-            if events:
-                return events  # said at the next call, once this one's records are kept
-            raise UnfitMachineError(f"no slot is left to run on; the last one ended with: {reason}")
         return events
+
+    def _fault(self, slot: _Slot, attempt: Attempt | None, reason: str, final: bool = False) -> list[Event]:
+        """A strike against the slot; when it is one too many, the slot is closed and the others take what is queued."""
+        trial_id = None if attempt is None else attempt.trial.trial_id
+        if not self._quarantine.fault(slot.index, str(slot), reason, trial_id, final):
+            return []
+        self._slots.remove(slot)
+        self._calls.forget(slot)
+        self._kill(slot)
+        return [SlotLost(slot.index, self._quarantine.reasons[slot.index])]
 
     def _is_alive(self, node: Node) -> bool:
         return any(alive.node_id == node.node_id for alive in self._nodes())
@@ -337,14 +371,19 @@ class RayExecutor:
         )
 
 
+def _observed(slot: _Slot, seen: Iterable[str]) -> list[Event]:
+    found = (Observation.model_validate_json(text) for text in seen)
+    return [Observed(one.model_copy(update={"slot": slot.index})) for one in found]
+
+
 class RaySupervisor(Supervisor):
     """A Supervisor as a Ray actor: its GPUs are those that Ray gave it."""
 
-    def __init__(self, device: str, cpus: int, preload: tuple[str, ...], staged: bool) -> None:
+    def __init__(self, device: str, cpus: int, preload: tuple[str, ...], staged: bool, slots: int) -> None:
         import ray
 
         gpus = ",".join(str(gpu) for gpu in ray.get_gpu_ids())
-        super().__init__(device, cpus, gpus, preload, staged)
+        super().__init__(device, cpus, gpus, preload, staged, slots)
 
 
 def _device(wanted: str, nodes: Iterable[Node]) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from orchestrator.executors.base import Event, Finished, PhaseChanged, SlotReady, Started
+from orchestrator.executors.base import Event, Finished, PhaseChanged, SlotLost, SlotReady, Started
 from orchestrator.record import Outcome, Phase, TrialRecord
 from orchestrator.report.eta import Estimator, one_each, useful_flops
 from orchestrator.report.layout import column_headings, known_workload
@@ -86,6 +86,8 @@ class Tally:
                     running.phase = phase
             case Finished():
                 self._finished(event)
+            case SlotLost(slot):
+                self.slots.pop(slot, None)
 
     @property
     def outcomes(self) -> Counter[str]:
