@@ -1,0 +1,90 @@
+"""The guides say what is true: their blocks are carried out, their commands exist, their links lead somewhere."""
+
+import contextlib
+import io
+import re
+import shlex
+
+import pytest
+
+from orchestrator import cli
+from tests.docs.guide import DOCS, Guide, Reader
+
+GUIDES = sorted(path for path in DOCS.glob("*.md") if path.name not in ("LOG.md",))
+PAGE = 120  # lines; a guide is a page
+
+
+@pytest.fixture(scope="session")
+def reader(tmp_path_factory):
+    return Reader(tmp_path_factory.mktemp("reader"))
+
+
+CARRIED_OUT = [path for path in GUIDES if any("run" in block.words for block in Guide(path).blocks)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("guide", [pytest.param(Guide(path), id=path.stem) for path in CARRIED_OUT])
+def test_a_guide_does_what_it_says(guide, reader):
+    """Every block that is marked for it, in order, in a folder of its own."""
+    reader.follow(guide)
+
+
+def commands(guide):
+    """The arguments of every `python -m orchestrator ...` in blocks of a shell or of a workflow."""
+    for block in guide.blocks:
+        if block.language in ("bash", "console", "yaml"):
+            joined = block.body.replace("\\\n", " ")
+            for match in re.finditer(r"python -m orchestrator(?P<rest>[^\n|>&]*)", joined):
+                with contextlib.suppress(ValueError):
+                    words = shlex.split(match["rest"], comments=True)
+                    if words and "." not in words[0][:1]:
+                        yield block.line, words
+
+
+@pytest.mark.parametrize("path", GUIDES, ids=lambda path: path.stem)
+def test_every_command_of_a_guide_is_one(path, monkeypatch):
+    """The parser takes it, with these options; nothing is run."""
+    monkeypatch.setattr(cli.argparse.ArgumentParser, "exit", refuse)
+    parser, known = cli._parser()
+    for line, words in commands(Guide(path)):
+        given = words if words[0] in known or words[0].startswith("-") else ["run", *words]
+        if given[0].startswith("-"):
+            continue
+        with contextlib.redirect_stderr(io.StringIO()) as said:
+            try:
+                parser.parse_args(given)
+            except SystemExit:
+                pytest.fail(f"{path.name}:{line}: {' '.join(words)}: {said.getvalue()}")
+
+
+def refuse(_parser, status=0, message=""):
+    raise SystemExit(message or status)
+
+
+@pytest.mark.parametrize("path", GUIDES, ids=lambda path: path.stem)
+def test_links_lead_somewhere(path):
+    """Files that a guide links to exist, and so do the headings."""
+    for target, heading in re.findall(r"\]\((?!https?:)([^)#\s]*)#?([^)\s]*)\)", path.read_text()):
+        linked = (path.parent / target).resolve() if target else path
+        assert linked.exists(), f"{path.name} links to {target}"
+        if heading and linked.suffix == ".md":
+            assert heading in headings(linked), f"{path.name} links to {target}#{heading}"
+
+
+def headings(path):
+    found = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", text.lower()).strip().replace(" ", "-") for text in found}
+
+
+@pytest.mark.parametrize("path", GUIDES, ids=lambda path: path.stem)
+def test_a_guide_is_about_a_page(path):
+    """Short enough to be read to its end."""
+    lines = path.read_text().count("\n")
+    assert lines <= PAGE, f"{path.name} has {lines} lines"
+
+
+def test_the_index_names_every_guide():
+    """Nobody finds what it leaves out."""
+    index = (DOCS / "README.md").read_text()
+    missing = [path.name for path in GUIDES if path.name != "README.md" and f"({path.name})" not in index]
+    assert not missing
