@@ -21,6 +21,7 @@ PROTOCOL = Protocol(warmup_s=0.05, min_time_s=0.05, max_time_s=0.5, min_repetiti
 LARGE = {"batch": 2, "rows": 4096, "inner": 2048, "width": 2048}
 OUTPUT_MIB = 2 * 4096 * 2048 * 4 / 2**20
 INPUTS_MIB = (2 * 4096 * 2048 + 2 * 2048 * 2048) * 4 / 2**20
+CUBLAS_MIB = 32  # the workspace that torch gives cuBLAS on Hopper
 
 
 def on_gpu(name: str, **fields: Any) -> Any:
@@ -30,12 +31,12 @@ def on_gpu(name: str, **fields: Any) -> Any:
 
 
 def test_memory_and_time_come_under_their_names() -> None:
-    """Peak is inputs and output, workspace the output; the device counts what the allocator holds and more."""
+    """Peak is inputs and output, workspace the output, each with cuBLAS's own; the device counts more than torch."""
     record = run_attempt(attempt("honest", device="cuda", protocol=PROTOCOL, **LARGE))
     assert record.outcome is Outcome.OK, record.error
     figures = {name: value or 0.0 for name, value in (record.metrics or {}).items()}
-    assert figures["workspace_mib"] == pytest.approx(OUTPUT_MIB, rel=0.1)
-    assert figures["peak_memory_mib"] == pytest.approx(INPUTS_MIB + OUTPUT_MIB, rel=0.2)
+    assert OUTPUT_MIB <= figures["workspace_mib"] <= OUTPUT_MIB + CUBLAS_MIB
+    assert INPUTS_MIB + OUTPUT_MIB <= figures["peak_memory_mib"] <= INPUTS_MIB + OUTPUT_MIB + CUBLAS_MIB
     assert figures["reserved_mib"] >= figures["peak_memory_mib"]
     assert figures["device_memory_mib"] >= figures["reserved_mib"]
     assert 0 < figures["latency_ms"] <= 1.2 * figures["host_latency_ms"]

@@ -1,11 +1,40 @@
-"""What `list` answers."""
+"""What `list` says: implementations, workloads, and what each needs."""
+
+from __future__ import annotations
 
 import json
 
 import pytest
 
+from implementations import IMPLEMENTATIONS, DilatedAttentionParams
 from orchestrator import catalog, cli, nvml, registry
 from orchestrator.workload import Registered
+
+
+def test_every_implementation_is_listed_with_what_it_needs() -> None:
+    """In the order of the registry, as JSON values."""
+    found = json.loads(json.dumps(catalog.as_object()))
+    assert [entry["name"] for entry in found["implementations"]] == list(IMPLEMENTATIONS)
+    for entry in found["implementations"]:
+        assert entry["summary"]
+        assert entry["form"] in found["workloads"][0]["forms"]
+
+
+def test_every_param_is_listed_with_its_type_and_default() -> None:
+    """But the device, which is the run's."""
+    (workload,) = catalog.as_object()["workloads"]
+    listed = {param["name"]: (param["type"], param["default"]) for param in workload["params"]}
+    assert listed.keys() == DilatedAttentionParams.model_fields.keys() - {"device"}
+    assert listed["seq_len"] == ("integer", "required")
+    assert listed["segment_lengths"] == ("list of integer", "required")
+    assert listed["dtype"] == ("float32 | float16 | bfloat16", "float32")
+
+
+def test_the_text_names_them_all_and_the_other_ways() -> None:
+    """A sweep may name files and modules, too."""
+    found = catalog.as_text()
+    assert all(name in found for name in (*IMPLEMENTATIONS, *(DilatedAttentionParams.model_fields.keys() - {"device"})))
+    assert "./path/to/file.py:attribute" in found
 
 
 @pytest.mark.parametrize(
