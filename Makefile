@@ -22,8 +22,8 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.12 " + "setup")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "installing into .venv (once; a few minutes)" >&2
-	@$(BIN)/python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; print("\n".join(p["dependencies"] + p["optional-dependencies"]["dev"]))' > .venv/requirements.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --requirement .venv/requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--editable '.[dev]' --config-settings editable_mode=compat
 	@touch $@
 
 ui: setup  ## open the MLflow UI on 127.0.0.1 (PORT=5000)
@@ -49,7 +49,7 @@ format: setup  ## format the code
 	@$(BIN)/ruff check --fix .
 
 constraints: setup  ## write constraints.txt anew from what is installed
-	@sed -n '/^#/p' constraints.txt > .venv/constraints && $(BIN)/python -m pip freeze | sed 's/+cpu//' >> .venv/constraints
+	@sed -n '/^#/p' constraints.txt > .venv/constraints && $(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu//' >> .venv/constraints
 	@mv .venv/constraints constraints.txt
 
 clean:  ## remove the virtual environment and caches; mlruns/ stays

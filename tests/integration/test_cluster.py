@@ -26,11 +26,14 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def node_environment(number: int, token: str) -> dict[str, str]:
-    """A node's environment: without PYTHONPATH, so that only what travels there can be imported."""
+def node_environment(number: int, token: str, folder: Path) -> dict[str, str]:
+    """A node's environment: nothing of the checkout on its path, so that only what travels there can be imported."""
+    (folder / "sitecustomize.py").write_text(  # `make setup` puts the checkout on this interpreter's path
+        f"import sys\nsys.path[:] = [path for path in sys.path if path != {str(ROOT)!r}]\n"
+    )
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "RAY"))}
     auth = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token, "RAY_USAGE_STATS_ENABLED": "0"}
-    return {**kept, **auth, "SWEEP_TEST_NODE": str(number)}
+    return {**kept, **auth, "PYTHONPATH": str(folder), "SWEEP_TEST_NODE": str(number)}
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +52,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str
         ]  # fmt: skip
         log = (folder / "ray.log").open("w")
         processes.append(
-            subprocess.Popen(arguments, cwd=folder, env=node_environment(number, token), stdout=log, stderr=log)
+            subprocess.Popen(arguments, cwd=folder, env=node_environment(number, token, folder), stdout=log, stderr=log)
         )
         log.close()
         wait_until_started(folder / "ray.log")
