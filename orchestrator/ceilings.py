@@ -6,7 +6,10 @@ caller keeps what they return. Rates are those of the fastest repetition: a ceil
 
 from __future__ import annotations
 
+import itertools
+import math
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -32,6 +35,8 @@ WIDER = {"float16": ("float32",), "bfloat16": ("float32",), "tf32": ("float32",)
 MARGIN = {"cuda": 1.1, "cpu": 1.5}  # a CPU's rates depend on its neighbours and on how well a matmul's size suits it
 MAX_MACHINE_DRIFT = {"cuda": 0.02, "cpu": 0.15}
 UNKNOWN_CACHE = 64 * 2**20
+SHORT_MATMUL, SHORT_COPY = 256, 2**22  # half a millisecond of one core: less than its turn, however many want it
+SHORT_LOOK_S = 0.3
 
 
 class Ceilings(Model):
@@ -130,6 +135,57 @@ def measure_ceilings(device: str, precisions: Sequence[str]) -> Ceilings:
         copy_bytes_per_s=2 * count / seconds,
         cache_bytes=cache_bytes(where),
     )
+
+
+def measure_bounds(device: str, precisions: Sequence[str]) -> Ceilings:
+    """Ceilings to pass a verdict by: never lower than those measured now, and those of a CPU with every core its own.
+
+    Beside other processes all threads together seldom run undisturbed for as long as a large product takes. A small
+    one by a single thread does, now and then; the fastest of many, times the threads, is what the cores could do.
+    """
+    import torch
+
+    found = measure_ceilings(device, precisions)
+    if found.device != "cpu":
+        return found
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        alone = {name: threads * _short_matmul_rate(name) for name in found.matmul_flops_per_s}
+        copies = threads * _short_copy_rate()
+    finally:
+        torch.set_num_threads(threads)
+    return found.merged(found.model_copy(update={"matmul_flops_per_s": alone, "copy_bytes_per_s": copies}))
+
+
+def _short_matmul_rate(precision: str) -> float:
+    import torch
+
+    return 2 * SHORT_MATMUL**3 / _fastest(_matmul(torch.device("cpu"), precision, SHORT_MATMUL))
+
+
+def _short_copy_rate() -> float:
+    """Bytes per second of a copy in pieces: each is short, all together are beyond the caches."""
+    import torch
+
+    source = torch.ones(COPY_BYTES["cpu"] // SHORT_COPY, SHORT_COPY, dtype=torch.uint8)
+    target, piece = torch.empty_like(source), itertools.cycle(range(len(source)))
+
+    def copy() -> None:
+        number = next(piece)
+        target[number].copy_(source[number])
+
+    return 2 * SHORT_COPY / _fastest(copy)
+
+
+def _fastest(call: Callable[[], object]) -> float:
+    """Seconds of the fastest of the calls that SHORT_LOOK_S holds."""
+    call()
+    fastest, end = math.inf, time.perf_counter() + SHORT_LOOK_S
+    while (start := time.perf_counter()) < end:
+        call()
+        fastest = min(fastest, time.perf_counter() - start)
+    return fastest
 
 
 def measure_sentinel(device: str, at: str) -> Sentinel:

@@ -13,13 +13,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from orchestrator.clocks import Call, Clock
-from orchestrator.doubts import doubts
+from orchestrator.doubts import doubts, max_drift
 from orchestrator.record import Flag
 from orchestrator.spec import Protocol
 from orchestrator.stats import Summary, summarize
 
 FEWEST_WARM_UP_CALLS = 3
-STEADY = 0.01  # successive windows agree within this fraction
 LOOK_AGAIN = 1.25  # the interval is looked at anew when the count has grown by this factor
 EXTRAS_BUDGET_S = 0.5
 
@@ -126,26 +125,26 @@ class _Bench:
 def _warm_up(bench: _Bench, protocol: Protocol, calls_made: int) -> tuple[str, ...]:
     """Call until the block is long enough and successive windows agree; returns a note if they never did."""
     start = bench.clock.now()
-    cap_s = 4 * protocol.warmup_s
+    cap_s, steady = 4 * protocol.warmup_s, max_drift(protocol)
     windows: list[float] = []
     while True:
         spent = bench.clock.now() - start
         enough = calls_made + bench.made >= FEWEST_WARM_UP_CALLS or spent >= protocol.max_time_s
-        if enough and spent >= protocol.warmup_s and _steady(windows):
+        if enough and spent >= protocol.warmup_s and _steady(windows, steady):
             return ()
         if enough and spent >= cap_s:
-            return () if len(windows) < 6 else (f"medians still moved by more than {STEADY:.0%} when warm-up ended",)
+            return () if len(windows) < 6 else (f"medians still moved by more than {steady:.0%} when warm-up ended",)
         seconds = bench.repetition()
         windows = [] if bench.grow(seconds) else [*windows, seconds]
 
 
-def _steady(windows: Sequence[float]) -> bool:
-    """Whether the last third and the third before it have medians within STEADY of one another."""
+def _steady(windows: Sequence[float], within: float) -> bool:
+    """Whether the last third and the third before it have medians `within` a fraction of one another."""
     third = len(windows) // 3
     if third < 2:
         return False
     last, previous = statistics.median(windows[-third:]), statistics.median(windows[-2 * third : -third])
-    return abs(last - previous) <= STEADY * previous
+    return abs(last - previous) <= within * previous
 
 
 def _repeat(bench: _Bench, protocol: Protocol) -> list[float]:

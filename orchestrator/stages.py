@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import registry
-from orchestrator.ceilings import Ceilings, measure_ceilings
+from orchestrator.ceilings import Ceilings, measure_bounds
 from orchestrator.clocks import CpuClock, CudaClock, input_sets
 from orchestrator.energy import run_on
 from orchestrator.examiner import Examiner, random_like, state_seed
@@ -200,7 +200,7 @@ class Stages:
         precision, gpus = self.workload.precision(self.params), max(1, self.attempt.resources.gpus)
         if ceilings.impossible(work, seconds, precision, gpus):
             self._capped(False)
-            ceilings = ceilings.merged(measure_ceilings(self.attempt.device, [precision]))
+            ceilings = ceilings.merged(measure_bounds(self.attempt.device, [precision]))
         if reason := ceilings.impossible(work, seconds, precision, gpus):
             raise EndedError(Outcome.IMPLAUSIBLE, "Implausible", reason)
         return ceilings.share(work, seconds, precision, gpus)

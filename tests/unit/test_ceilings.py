@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from orchestrator import ceilings as module
-from orchestrator.ceilings import Ceilings, Sentinel, machine_drift, measure_ceilings, measure_sentinel
+from orchestrator.ceilings import Ceilings, Sentinel, machine_drift, measure_bounds, measure_ceilings, measure_sentinel
 from orchestrator.spec import Protocol
 from orchestrator.workload import Work
 
@@ -103,3 +103,16 @@ def test_the_ceilings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _quick() -> Protocol:
     return Protocol(warmup_s=0.0, min_time_s=0.0, max_time_s=0.01, min_repetitions=1, target_ci=0.5)
+
+
+def test_bounds_are_no_lower_than_the_cores_could_do_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine so disturbed that its large product crawls condemns nothing that a core by itself makes possible."""
+    crawling = Ceilings(device="cpu", matmul_flops_per_s={"float32": 1.0}, copy_bytes_per_s=1.0, cache_bytes=2**20)
+    monkeypatch.setattr(module, "measure_ceilings", lambda device, precisions: crawling)
+    monkeypatch.setattr(module, "SHORT_LOOK_S", 0.01)
+    threads = torch.get_num_threads()
+    found = measure_bounds("cpu", ["float32"])
+    assert found.matmul_flops_per_s["float32"] > 1e8
+    assert found.copy_bytes_per_s > 1e7
+    assert found.cache_bytes == crawling.cache_bytes
+    assert torch.get_num_threads() == threads

@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 
 from orchestrator.doubts import doubts, drift, two_modes
-from orchestrator.spec import MeasureSpec
+from orchestrator.spec import MeasureSpec, Protocol
 from orchestrator.stats import Array, summarize
 
 PROTOCOL = MeasureSpec().for_device("cuda")
+CPU = MeasureSpec().for_device("cpu")
 
 
-def reasons(series: Array) -> str:
-    """The doubts about a series under the GPU's protocol, in one line."""
-    return "; ".join(doubts(list(series), summarize(list(series)), PROTOCOL))
+def reasons(series: Array, protocol: Protocol = PROTOCOL) -> str:
+    """The doubts about a series under a protocol, in one line."""
+    return "; ".join(doubts(list(series), summarize(list(series)), protocol))
 
 
 def test_a_quiet_series_raises_no_doubt() -> None:
@@ -75,3 +76,34 @@ def test_one_mode_is_not_split_in_two(kind: str) -> None:
 def test_modes_closer_than_a_percent_do_not_matter() -> None:
     """Clock ticks half a percent apart are no doubt."""
     assert two_modes(np.array([1.0, 1.005] * 50)) is None
+
+
+@pytest.mark.parametrize(
+    ("spread", "device", "noisy"),
+    [(0.01, "cuda", False), (0.02, "cuda", True), (0.05, "cpu", False), (0.12, "cpu", True)],
+)
+def test_the_limits_follow_the_device_s_target(spread: float, device: str, noisy: bool) -> None:
+    """Quartiles 2.7 % apart are noise on a GPU, and what a quiet CPU looks like; 16 % are noise there too."""
+    series = 1 + spread * np.random.default_rng(3).standard_normal(4000)
+    assert ("interquartile range" in reasons(series, MeasureSpec().for_device(device))) is noisy
+
+
+def test_a_cpu_s_drift_and_modes_are_measured_by_its_own_target() -> None:
+    """A change of 4 % is a doubt on a GPU and none on a CPU; one of 10 % is a doubt on both."""
+    rng = np.random.default_rng(4)
+    for change, doubtful in ((0.04, False), (0.10, True)):
+        drifting = 1 + change * (np.arange(300) >= 150) + 0.002 * rng.standard_normal(300)
+        modes = np.where(rng.random(300) < 0.7, 1.0, 1 + change) + 0.003 * rng.standard_normal(300)
+        assert ("drift" in reasons(drifting, CPU)) is doubtful
+        assert ("two modes" in reasons(modes, CPU)) is doubtful
+        assert "drift" in reasons(drifting)
+        assert "two modes" in reasons(modes)
+
+
+@pytest.mark.parametrize("target", [0.0001, 0.9])
+def test_a_target_of_one_s_own_moves_no_limit_beyond_reason(target: float) -> None:
+    """Whoever wants a narrower interval may repeat more; whoever accepts any still hears of quartiles 27 % apart."""
+    protocol = PROTOCOL.model_copy(update={"target_ci": target})
+    rng = np.random.default_rng(5)
+    assert "interquartile" not in reasons(1 + 0.01 * rng.standard_normal(4000), protocol)
+    assert "interquartile" in reasons(1 + 0.2 * rng.standard_normal(4000), protocol)
