@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -86,6 +86,7 @@ class Comparison:
         unmatched: rows of one sweep only, or run in one only: implementation, params and where they are.
         environment_differences: fields that must match and do not (the comparison was forced).
         fail_slower: the caller's threshold, or None.
+        columns: axis -> heading, of the axes whose values tell the rows apart.
     """
 
     base: str
@@ -94,6 +95,7 @@ class Comparison:
     unmatched: tuple[Mapping[str, Any], ...] = ()
     environment_differences: tuple[str, ...] = ()
     fail_slower: float | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def counts(self) -> dict[Verdict, int]:
@@ -167,7 +169,13 @@ def compare(base: Results, candidate: Results, *, force: bool = False, fail_slow
         )
     pairs = [_timed(*pair, base.meta.device, fail_slower) if _both_ok(*pair) else _untimed(*pair) for pair in matched]
     return Comparison(
-        base.meta.sweep_id, candidate.meta.sweep_id, _corrected(pairs), tuple(unmatched), tuple(facts), fail_slower
+        base.meta.sweep_id,
+        candidate.meta.sweep_id,
+        _corrected(pairs),
+        tuple(unmatched),
+        tuple(facts),
+        fail_slower,
+        text.columns(base, [row for row, _ in matched]),
     )
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
+from orchestrator.report.layout import column_headings, known_workload
 from orchestrator.report.text import counted, interval, markdown, number, printable, shown
+from orchestrator.results import Results
+from orchestrator.rows import Row
 
 if TYPE_CHECKING:
     from orchestrator.compare import Comparison, Pair
@@ -15,19 +18,24 @@ if TYPE_CHECKING:
 HEADERS = ("Base (ms)", "Candidate (ms)", "Ratio [95 % interval]", "Verdict", "Note")
 
 
+def columns(results: Results, rows: Sequence[Row]) -> dict[str, str]:
+    """Axis -> heading, as in the sweep's own table, of the axes whose values differ between `rows`."""
+    headings = column_headings(known_workload(results.meta), results.meta)
+    return {name: heading for name, heading in headings.items() if len({shown(row.value(name)) for row in rows}) > 1}
+
+
 def table(comparison: Comparison) -> str:
     """Title, grid and footer."""
-    params = _varying(comparison.rows)
-    body = [_cells(pair, params) for pair in comparison.rows]
-    grid = tabulate(body, ["Implementation", *params, *HEADERS], tablefmt="grid", disable_numparse=True)
+    body = [_cells(pair, comparison.columns) for pair in comparison.rows]
+    headers = ["Implementation", *comparison.columns.values(), *HEADERS]
+    grid = tabulate(body, headers, tablefmt="grid", disable_numparse=True)
     return "\n".join([_title(comparison), "", grid, "", *footer(comparison)])
 
 
 def markdown_page(comparison: Comparison) -> str:
     """The same as Markdown."""
-    params = _varying(comparison.rows)
-    headers = ["Implementation", *params, *HEADERS]
-    body = [[markdown(cell) for cell in _cells(pair, params)] for pair in comparison.rows]
+    headers = ["Implementation", *map(markdown, comparison.columns.values()), *HEADERS]
+    body = [[markdown(cell) for cell in _cells(pair, comparison.columns)] for pair in comparison.rows]
     lines = [headers, ["---"] * len(headers), *body]
     rows = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     notes = "\n".join(f"- {markdown(line)}" for line in footer(comparison))
@@ -77,17 +85,11 @@ def _title(comparison: Comparison) -> str:
     return f"{printable(comparison.candidate)} compared with {printable(comparison.base)}: {comparison.verdict}"
 
 
-def _varying(rows: Sequence[Pair]) -> list[str]:
-    """Params whose values differ between rows."""
-    names = dict.fromkeys(name for pair in rows for name in pair.base.params)
-    return [name for name in names if len({shown(pair.base.value(name)) for pair in rows}) > 1]
-
-
-def _cells(pair: Pair, params: Sequence[str]) -> list[str]:
+def _cells(pair: Pair, axes: Iterable[str]) -> list[str]:
     found = pair.ratio
     return [
         printable(pair.base.implementation),
-        *(shown(pair.base.value(name)) for name in params),
+        *(shown(pair.base.value(name)) for name in axes),
         number(pair.base.metrics.get("latency_ms")),
         number(pair.candidate.metrics.get("latency_ms")),
         "" if found is None else interval(found.value, found.ci_low, found.ci_high),
