@@ -72,15 +72,23 @@ def measure(
         before: runs ahead of each call outside the timed region (clears gradients, say).
         calls_made: calls made already (first call, verification); they count as warm-up.
     """
-    bench = _Bench(calls, clock, before)
+    bench = Bench(calls, clock, before)
     with collector_off():
-        notes = _warm_up(bench, protocol, calls_made)
-        values_ms = tuple(1000 * seconds for seconds in _repeat(bench, protocol))
+        notes = warm_up(bench, protocol, calls_made)
+        seconds = _repeat(bench, protocol)
         extras = clock.extras(calls, before, min(EXTRAS_BUDGET_S, protocol.max_time_s / 4))
+    return judged(bench, seconds, protocol, notes, extras)
+
+
+def judged(
+    bench: Bench, seconds: Sequence[float], protocol: Protocol, notes: Sequence[str], extras: Mapping[str, float]
+) -> Measurement:
+    """The measurement that `seconds` per call of each repetition amount to, with the doubts about it."""
+    values_ms = tuple(1000 * value for value in seconds)
     summary = summarize(values_ms)
     reasons = doubts(values_ms, summary, protocol)
     flags = (Flag.NOISY.value,) if reasons else ()
-    return Measurement(values_ms, summary, flags, (*reasons, *notes, *clock.notes), bench.iterations, extras)
+    return Measurement(values_ms, summary, flags, (*reasons, *notes, *bench.clock.notes), bench.iterations, extras)
 
 
 @contextmanager
@@ -96,8 +104,8 @@ def collector_off() -> Iterator[None]:
             gc.enable()
 
 
-class _Bench:
-    """The calls in turn, in blocks of `iterations`."""
+class Bench:
+    """Calls that take turns, in blocks of `iterations`; `made` counts them."""
 
     def __init__(self, calls: Sequence[Call], clock: Clock, before: Call | None) -> None:
         self.clock = clock
@@ -122,7 +130,7 @@ class _Bench:
         return True
 
 
-def _warm_up(bench: _Bench, protocol: Protocol, calls_made: int) -> tuple[str, ...]:
+def warm_up(bench: Bench, protocol: Protocol, calls_made: int) -> tuple[str, ...]:
     """Call until the block is long enough and successive windows agree; returns a note if they never did."""
     start = bench.clock.now()
     cap_s, steady = 4 * protocol.warmup_s, max_drift(protocol)
@@ -147,7 +155,7 @@ def _steady(windows: Sequence[float], within: float) -> bool:
     return abs(last - previous) <= within * previous
 
 
-def _repeat(bench: _Bench, protocol: Protocol) -> list[float]:
+def _repeat(bench: Bench, protocol: Protocol) -> list[float]:
     """Seconds per call of each repetition, until the interval is tight or the time is up, which always wins."""
     start = bench.clock.now()
     values: list[float] = []
