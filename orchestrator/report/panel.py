@@ -17,7 +17,7 @@ MAX_SLOTS = 16
 BAR = (8, 40)  # narrowest and widest
 WIDEST = 100  # room for what a slot runs
 PHASE_WIDTH = len("first call")
-TIME_WIDTH = len("59 min 59 s")
+TIME_WIDTH = len("59:59")
 
 
 def panel(name: str, tally: Tally, gpus: Mapping[int, Gpu], width: int = 80, height: int = 24) -> Group:
@@ -56,10 +56,12 @@ def _slots(tally: Tally, gpus: Mapping[int, Gpu], width: int, room: int) -> Iter
     seen = {slot: str(gpu) for slot, gpu in gpus.items()}
     hardware = max(map(len, seen.values()), default=0)
     label = len(f"slot {max(tally.slots, default=0)}")
-    middle = max(8, min(WIDEST, width - label - PHASE_WIDTH - TIME_WIDTH - hardware - 8))
+    gaps = 8 if hardware else 6
+    middle = max(8, min(WIDEST, width - label - PHASE_WIDTH - TIME_WIDTH - hardware - gaps))
     for slot, running in sorted(tally.slots.items())[:room]:
         line = Text(f"{f'slot {slot}':<{label}}  ", "dim")
-        yield line.append_text(_slot(tally, running, middle)).append(f"  {seen.get(slot, ''):>{hardware}}", "dim")
+        line.append_text(_slot(tally, running, middle))
+        yield line.append(f"  {seen.get(slot, ''):>{hardware}}", "dim") if hardware else line
     if len(tally.slots) > room:
         yield Text(f"and {len(tally.slots) - room} more slots", "dim")
 
@@ -67,12 +69,20 @@ def _slots(tally: Tally, gpus: Mapping[int, Gpu], width: int, room: int) -> Iter
 def _slot(tally: Tally, running: Running | None, middle: int) -> Text:
     if running is None:
         return Text(f"{'idle':<{middle + PHASE_WIDTH + TIME_WIDTH + 4}}", "dim")
-    what = _shortened(tally.describe(running.attempt), middle)
+    what = tally.describe(running.attempt)
+    if len(what) > middle:
+        what = _shortened(tally.describe(running.attempt, briefly=True), middle)
     phase = str(running.phase or "start").replace("_", " ")
-    seconds = duration(tally.clock() - running.since)
+    seconds = _watch(tally.clock() - running.since)
     return Text.assemble(
         (f"{what:<{middle}}  ", "default"), (f"{phase:>{PHASE_WIDTH}}", "cyan"), f"  {seconds:>{TIME_WIDTH}}"
     )
+
+
+def _watch(seconds: float) -> str:
+    """As a stop watch shows it: `0:06`, `12:30`, `100:00`."""
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes}:{rest:02}"
 
 
 def _shortened(text: str, width: int) -> str:

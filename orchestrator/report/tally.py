@@ -111,16 +111,20 @@ class Tally:
         rests = [self._rest(found) for found in self.slots.values() if found is not None]
         return max(max(rests, default=0.0), (sum(rests) + self._estimator.ahead()) / max(1, len(self.slots)))
 
-    def describe(self, attempt: Attempt) -> str:
-        """`improved batch=1 seq_len=1024 heads=8`, the round and the attempt where they are not the first."""
-        parts = [self.describe_trial(attempt.trial)]
+    def describe(self, attempt: Attempt, briefly: bool = False) -> str:
+        """`improved batch=1 seq_len=1024 heads=8`, the round and the attempt where they are not the first.
+
+        Briefly: `improved (1, 1024, 8)`, in the order of the table's columns.
+        """
+        parts = [self.describe_trial(attempt.trial, briefly)]
         parts += [f"round {attempt.round}"] if attempt.round > 1 else []
         return " ".join(parts + ([f"attempt {attempt.attempt}"] if attempt.attempt > 1 else []))
 
-    def describe_trial(self, trial: Trial) -> str:
-        """`improved batch=1 seq_len=1024 heads=8`."""
-        values = (f"{name}={shown(value_of(trial, name))}" for name in self._columns)
-        return " ".join([printable(trial.implementation), *values])
+    def describe_trial(self, trial: Trial, briefly: bool = False) -> str:
+        """`improved batch=1 seq_len=1024 heads=8`; briefly: `improved (1, 1024, 8)`."""
+        values = {name: shown(value_of(trial, name)) for name in self._columns}
+        point = f"({', '.join(values.values())})" if briefly else " ".join("=".join(pair) for pair in values.items())
+        return f"{printable(trial.implementation)} {point if values else ''}".rstrip()
 
     def _started(self, attempt: Attempt, slot: int) -> None:
         key = (attempt.trial.trial_id, attempt.round)

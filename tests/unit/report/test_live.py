@@ -15,6 +15,7 @@ from rich.console import Console
 from orchestrator.executors.base import Finished, PhaseChanged, SlotReady, Started
 from orchestrator.record import Outcome, Phase
 from orchestrator.report.eta import Estimator
+from orchestrator.report.gpus import Gpu
 from orchestrator.report.live import LiveProgress, PlainProgress, progress_for
 from orchestrator.report.panel import panel
 from orchestrator.report.tally import Tally
@@ -182,6 +183,29 @@ def test_a_frame_fits_its_terminal(width: int) -> None:
     assert "1/8" in lines[0]
     assert any("measure" in line for line in lines)
     assert any("✗ oom" in line for line in lines[2:])
+
+
+def test_eighty_columns_name_the_whole_trial_beside_its_gpu() -> None:
+    """Where names of axes do not fit, their values do; at 200 columns both do."""
+    axes = {"batch": [4], "seq_len": [4096], "heads": [16]}
+    sweep = made.results(made.trials(["multihead_standard"], axes), [], axes=axes).meta
+    clock = Clock()
+    tally = Tally(clock)
+    tally.start(sweep, ())
+    tally.event(SlotReady(0))
+    tally.event(Started(attempt(sweep.planned[0]), 0))
+    tally.event(PhaseChanged(attempt(sweep.planned[0]), Phase.FIRST_CALL, 0))
+    clock.now += 3599
+    lines = {width: drawn(tally, width)[-1].rstrip() for width in (80, 200)}
+    assert " ".join(lines[80].split()) == "slot 0 multihead_standard (4, 4096, 16) first call 59:59 71.3 GiB 65 °C"
+    assert lines[200].split()[2:6] == ["multihead_standard", "batch=4", "seq_len=4096", "heads=16"]
+
+
+def drawn(tally: Tally, width: int) -> list[str]:
+    """The lines of a frame with one GPU."""
+    stream = io.StringIO()
+    Console(file=stream, width=width, height=24).print(panel("full", tally, {0: Gpu(71.3, 65)}, width, 24))
+    return stream.getvalue().splitlines()
 
 
 def test_the_display_gives_the_terminal_back() -> None:
