@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +120,7 @@ class SweepRun:
         if isinstance(event, Finished):
             self._in_flight -= 1
             self._keep(event, journal)
-            agenda.finished(event.record)
+            event = replace(event, again=agenda.finished(event.record))
             self._count_faults(event.record)
         self.progress.event(event)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from orchestrator.errors import AbortedError
 from orchestrator.observation import Observation
 from orchestrator.record import Phase, TrialRecord
 from orchestrator.trial import Attempt
@@ -38,11 +39,12 @@ class PhaseChanged:
 
 @dataclass(frozen=True)
 class Finished:
-    """An attempt ended, however it ended; `log` is what it printed, capped."""
+    """An attempt ended, however it ended; `log` is what it printed, capped. again: the runner will make another."""
 
     attempt: Attempt
     record: TrialRecord
     log: bytes = b""
+    again: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,10 @@ class SlotLost:
 
     slot: int
     reason: str
+
+
+class StartStoppedError(AbortedError):
+    """The start of an executor was given up, as asked."""
 
 
 Event = SlotReady | Started | PhaseChanged | Finished | Observed | SlotLost

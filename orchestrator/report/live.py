@@ -99,7 +99,8 @@ class PlainProgress:
     def _line(self, event: Finished) -> str:
         what = f"{self._place()} {result(event.record)}  {self._tally.describe(event.attempt)}"
         why = reason(event.record)
-        return f"{what}{f': {why}' if why else ''}{self._left()}"
+        again = ", to be tried again" if event.again else ""
+        return f"{what}{f': {why}' if why else ''}{again}{self._left()}"
 
     def _place(self) -> str:
         width = len(str(self._tally.total))

@@ -49,6 +49,8 @@ def _counts(tally: Tally) -> Text:
         line.append(f"  {count} {printable(flag)}", "yellow")
     for outcome, count in outcomes.most_common():
         line.append(f"  ✗ {count} {outcome}", "red")
+    if tally.again:
+        line.append(f"  {len(tally.again)} to be tried again", "cyan")
     return line
 
 

@@ -37,7 +37,8 @@ class Tally:
 
     Attributes:
         total: rounds of trials to be run.
-        done: outcome of each round that ended, by trial and round.
+        done: the record of each round that ended for good, by trial and round.
+        again: rounds that ended and wait for another attempt.
         slots: what each slot runs; None: idle.
         environments: what each slot said of its machine.
         failures: the last few attempts that did not end well, newest first, each with its record.
@@ -46,6 +47,7 @@ class Tally:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.total = 0
         self.done: dict[Key, TrialRecord] = {}
+        self.again: set[Key] = set()
         self.slots: dict[int, Running | None] = {}
         self.environments: dict[int, Mapping[str, Any]] = {}
         self.failures: deque[Finished] = deque(maxlen=FAILURES)
@@ -129,6 +131,7 @@ class Tally:
     def _started(self, attempt: Attempt, slot: int) -> None:
         key = (attempt.trial.trial_id, attempt.round)
         self.done.pop(key, None)  # a further attempt takes the place of the one before it
+        self.again.discard(key)
         self._no_longer_left(key)
         self.slots[slot] = Running(attempt, self.clock())
 
@@ -140,7 +143,12 @@ class Tally:
                 self.slots[slot] = None
         key = (attempt.trial.trial_id, attempt.round)
         self._no_longer_left(key)
-        self.done[key] = record
+        if event.again:
+            self.again.add(key)
+            self._left[key] = attempt.trial
+            self._estimator.expect(attempt.trial)
+        else:
+            self.done[key] = record
         if record.outcome is not Outcome.OK:
             self.failures.appendleft(event)
 

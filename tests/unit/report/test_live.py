@@ -114,6 +114,24 @@ def test_a_retry_takes_the_place_of_the_attempt_before_it() -> None:
     assert (len(tally.done), dict(tally.outcomes)) == (1, {"ok": 1})
 
 
+def test_an_attempt_that_is_made_again_is_not_done_and_its_time_lies_ahead() -> None:
+    """A contended attempt of ten seconds leaves the count where it was, and ten seconds to go."""
+    clock = Clock()
+    tally = Tally(clock)
+    sweep = meta(("standard",))
+    tally.start(sweep, ())
+    for trial in sweep.planned:
+        tally.event(SlotReady(0))
+        tally.event(Started(attempt(trial), 0))
+        clock.now += 10
+        contended = made.ok(trial, flags=("contended",))
+        tally.event(Finished(attempt(trial), contended, again=trial is sweep.planned[0]))
+    assert (len(tally.done), len(tally.again), tally.total) == (3, 1, 4)
+    assert tally.left_s() == pytest.approx(10.0)
+    run(tally, clock, sweep.planned[0], 10.0, number=2)
+    assert (len(tally.done), len(tally.again), tally.left_s()) == (4, 0, pytest.approx(0.0))
+
+
 def test_a_resumed_sweep_counts_and_learns_from_its_journal() -> None:
     """What finished before is done, and its durations tell how long the rest takes."""
     sweep = meta()
