@@ -6,16 +6,16 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import registry
 from orchestrator.ceilings import Ceilings, measure_bounds
-from orchestrator.clocks import CpuClock, CudaClock, input_sets
+from orchestrator.clocks import Clock, CpuClock, CudaClock, input_sets
 from orchestrator.energy import run_on
 from orchestrator.examiner import Examiner, random_like, state_seed
 from orchestrator.measure import Measurement, measure
-from orchestrator.memory import CudaPeak, Figures, HostPeak, cap, release
+from orchestrator.memory import NOTHING_KNOWN, CudaPeak, Figures, HostPeak, cap, release
 from orchestrator.record import Flag, Outcome, Phase
 from orchestrator.subject import EndedError, Subject, answerable, build
 from orchestrator.trial import Attempt
@@ -31,11 +31,19 @@ AFTER_SHARE = 1 / 16  # verification after timing looks for staleness, which a s
 
 @dataclass
 class Stages:
-    """One attempt on its way through the phases; `energy` says when its energy was to be read, if it was."""
+    """One attempt on its way through the phases.
+
+    Attributes:
+        energy: between which moments its energy was to be read, if it was.
+        figures: by name, as they become known.
+        subject, examiner, before: there once it is `ready`.
+    """
 
     attempt: Attempt
     enter: Callable[[Phase], None]
     energy: dict[str, Any] | None = None
+    figures: Figures = field(default_factory=dict)
+    _sets: list[tuple[torch.Tensor, ...]] = field(default_factory=list)
 
     def to_end(self) -> dict[str, Any]:
         """The fields of an ok record.
@@ -43,32 +51,62 @@ class Stages:
         Raises:
             EndedError: every other outcome.
         """
+        self.ready()
+        return self.measured_alone()
+
+    def ready(self) -> None:
+        """Build it, call it, and have it agree with the reference.
+
+        Raises:
+            EndedError: it does not get that far.
+        """
         host = HostPeak()
         self._resolve()
         device = self._device()
-        card = CudaPeak(device) if device.type == "cuda" else None
+        self.card = CudaPeak(device) if device.type == "cuda" else None
         self._capped(True)
         host.start()
-        subject = self._build()
-        first_call_ms, output_bytes = self._first_call(subject, host)
-        retries = 0 if card is None else card.allocation_retries()
-        memory = host.figures() if card is None else {}
+        self.subject = self._build()
+        first_call_ms = self._first_call(host)
+        self._retries = 0 if self.card is None else self.card.allocation_retries()
+        memory = host.figures() if self.card is None else NOTHING_KNOWN
+        self.figures = {**memory, "first_call_ms": first_call_ms}
         self._capped(False)
 
         self.enter(Phase.VERIFY)
-        examiner = self._examiner(subject)
-        before = _agrees(examiner.examine("before"))
-        measurement = self._measured(subject, examiner, output_bytes)
-        rates = self._rates(measurement.summary.median / 1000)
+        self.examiner = self._examiner(self.subject)
+        self.before = _agrees(self.examiner.examine("before"))
 
+    def measured_alone(self) -> dict[str, Any]:
+        """Time what is ready, verify it again, see what memory it takes: the fields of an ok record.
+
+        Raises:
+            EndedError: mismatch, implausible, or what a call raised.
+        """
+        self.enter(Phase.MEASURE)
+        measurement = self._timed()
+        self.verify_again()
+        self.rate(measurement)
         self.enter(Phase.MEMORY)
-        if card is not None:
+        retries = 0
+        if self.card is not None:
             self._capped(True)
-            retries -= card.allocation_retries()
-            memory = self._card_memory(subject, examiner, card)
-            retries += card.allocation_retries()
-        figures = {**rates, **memory, "first_call_ms": first_call_ms}
-        fields = _fields(measurement, before, figures, retries)
+            retries = self._retries - self.card.allocation_retries()
+            self.figures |= self._card_memory(self.card)
+            retries += self.card.allocation_retries()
+        return self.fields(measurement, retries)
+
+    def rate(self, measurement: Measurement) -> None:
+        """Work out the rates of a measurement.
+
+        Raises:
+            EndedError: implausible.
+        """
+        self.figures |= self._rates(measurement.summary.median / 1000)
+
+    def fields(self, measurement: Measurement, retries: int = 0) -> dict[str, Any]:
+        """The fields of an ok record of this measurement."""
+        fields = _fields(measurement, self.before, self.figures, retries)
         return fields if self.energy is None else {**fields, "environment": {ENERGY: self.energy}}
 
     def _resolve(self) -> None:
@@ -109,9 +147,10 @@ class Stages:
             self.workload, self.params, subject, verify.tolerance, verify.max_reference_flops, self.attempt.seed
         )
 
-    def _first_call(self, subject: Subject, host: HostPeak) -> tuple[float, int]:
-        """Milliseconds of the first call, plans and compilation included, and the bytes of its output."""
+    def _first_call(self, host: HostPeak) -> float:
+        """Milliseconds of the first call, plans and compilation included."""
         self.enter(Phase.FIRST_CALL)
+        subject = self.subject
         host.mark()
         with answerable():  # inputs that do not fit are as much its end as a call that does not
             inputs = self._examiner(subject).inputs("first")
@@ -123,54 +162,68 @@ class Stages:
             if subject.backward:
                 subject.gradients(out, inputs, random_like(out, self.attempt.seed))
             _synchronize(self.config.device)
-        return 1000 * (time.perf_counter() - start), out.numel() * out.element_size()
+        seconds = time.perf_counter() - start
+        self._bytes_per_set = sum(tensor.numel() * tensor.element_size() for tensor in (out, *inputs))
+        return 1000 * seconds
 
-    def _measured(self, subject: Subject, examiner: Examiner, output_bytes: int) -> Measurement:
-        """Time it on rotated inputs, then write fresh values into inputs that were timed and verify again."""
-        self.enter(Phase.MEASURE)
-        first = examiner.inputs("timed", 0)
-        measurement = self._timed(subject, examiner, first, output_bytes)
-        _agrees(examiner.examine("after", into=first, share=AFTER_SHARE), "on fresh inputs after timing: ")
-        return measurement
-
-    def _timed(
-        self, subject: Subject, examiner: Examiner, first: tuple[torch.Tensor, ...], output_bytes: int
-    ) -> Measurement:
-        device = self.config.device
-        count = input_sets(output_bytes + sum(tensor.numel() * tensor.element_size() for tensor in first), device)
+    def _timed(self) -> Measurement:
+        """Time it on rotated inputs; without them where they take the memory that a call needs."""
+        count = self.input_sets()
         try:
-            return self._clocked(subject, examiner, first, count)
+            return self._clocked(count)
         except EndedError as ended:
             if ended.outcome is not Outcome.OOM or count == 1:
                 raise
-        release(device)  # the rotated inputs may have taken what it needed: without them, then
-        return self._clocked(subject, examiner, first, 1)
+        self._sets = []
+        release(self.config.device)
+        return self._clocked(1)
 
-    def _clocked(
-        self, subject: Subject, examiner: Examiner, first: tuple[torch.Tensor, ...], count: int
-    ) -> Measurement:
+    def input_sets(self) -> int:
+        """How many sets of inputs take turns."""
+        return input_sets(self._bytes_per_set, self.config.device)
+
+    def _clocked(self, count: int) -> Measurement:
         import torch
 
-        device, protocol = self.config.device, self.attempt.protocol
-        with answerable(), torch.set_grad_enabled(subject.backward):
-            sets = [first, *(examiner.inputs("timed", number) for number in range(1, count))]
-            upstream = self._upstream(subject, first)
-            calls = [subject.timed(inputs, upstream) for inputs in sets]
-            clock = CudaClock(device, cold=protocol.cold_cache) if device.type == "cuda" else CpuClock()
-            measurement = measure(calls, protocol, clock, calls_made=2)
-            if self.attempt.energy and device.type == "cuda":
+        with answerable(), torch.set_grad_enabled(self.subject.backward):
+            calls = self.calls(count)
+            measurement = measure(calls, self.attempt.protocol, self.clock(), calls_made=2)
+            if self.attempt.energy and self.config.device.type == "cuda":
                 self.energy = run_on(calls, measurement.summary.median / 1000, self._work().tokens)
-        for number, inputs in enumerate(sets):
-            examiner.unchanged(inputs, "timed", number)
         return measurement
+
+    def calls(self, count: int) -> list[Callable[[], object]]:
+        """One call on each of `count` sets of inputs, which are kept until `verify_again`."""
+        self._sets = [self.examiner.inputs("timed", number) for number in range(count)]
+        upstream = self._upstream(self.subject, self._sets[0])
+        return [self.subject.timed(inputs, upstream) for inputs in self._sets]
+
+    def clock(self) -> Clock:
+        """A clock of the trial's device."""
+        device = self.config.device
+        return CudaClock(device, cold=self.attempt.protocol.cold_cache) if device.type == "cuda" else CpuClock()
+
+    def verify_again(self) -> None:
+        """That the inputs that were timed are what they were, and that fresh values in them get fresh answers.
+
+        Raises:
+            EndedError: mismatch.
+        """
+        sets, self._sets = self._sets, []
+        for number, inputs in enumerate(sets):
+            self.examiner.unchanged(inputs, "timed", number)
+        first = sets[0]
+        del sets
+        verdict = self.examiner.examine("after", into=first, share=AFTER_SHARE)
+        _agrees(verdict, "on fresh inputs after timing: ")
 
     def _upstream(self, subject: Subject, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor | None:
         return random_like(subject.output(inputs), self.attempt.seed).detach() if subject.backward else None
 
-    def _card_memory(self, subject: Subject, examiner: Examiner, card: CudaPeak) -> Figures:
+    def _card_memory(self, card: CudaPeak) -> Figures:
         import torch
 
-        inputs = examiner.inputs("memory")
+        subject, inputs = self.subject, self.examiner.inputs("memory")
         call = subject.timed(inputs, self._upstream(subject, inputs))
         with answerable(), torch.set_grad_enabled(subject.backward):
             return card.figures(call)

@@ -81,7 +81,7 @@ def _blocks(benches: Sequence[Bench], protocol: Protocol, rng: random.Random) ->
         if spent >= 2 * protocol.max_time_s:
             return series
         if count >= look_at and spent >= 2 * protocol.min_time_s:
-            if summarize(block_ratios(*series)).half_width <= protocol.target_ci:
+            if summarize(block_ratios(*series).tolist()).half_width <= protocol.target_ci:
                 return series
             look_at = math.ceil(LOOK_AGAIN * count)
 

@@ -10,7 +10,9 @@ from contextlib import suppress
 from typing import Any
 
 from orchestrator import environment
+from orchestrator.duel_stages import duel
 from orchestrator.record import ErrorInfo, Outcome, Phase, TrialRecord, fingerprint, utc_now
+from orchestrator.sides import attempts, joined
 from orchestrator.stages import Stages
 from orchestrator.subject import EndedError, in_brief
 from orchestrator.trial import Attempt
@@ -34,15 +36,32 @@ def run_attempt(attempt: Attempt, on_phase: OnPhase = lambda _phase: None) -> Tr
     facts = environment.describe(attempt.device, attempt.resources.gpu_memory_gib, attempt.resources.cpus)
     try:
         enter(Phase.BUILD)
+        if attempt.rival is not None:
+            return _of_duel(attempt, enter, started_at, facts)
         fields = Stages(attempt, enter).to_end()
         enter(Phase.DONE)
     except EndedError as ended:
-        _log(ended)
-        fields = {"outcome": ended.outcome, "error": ErrorInfo.of(ended.kind, ended.message)}
+        fields = _ended(ended)
     except BaseException as error:  # noqa: BLE001 - a trial that fails is a row with a reason, whatever the reason
         _log(error)
         fields = {"outcome": Outcome.FAILED, "error": ErrorInfo.of(type(error).__name__, in_brief(error))}
     return _record(attempt, reached[-1], started_at, facts, fields)
+
+
+def _of_duel(attempt: Attempt, enter: OnPhase, started_at: str, facts: Mapping[str, Any]) -> TrialRecord:
+    """The records of both sides, joined."""
+    records = []
+    for own, side in zip(attempts(attempt), duel(attempt, enter), strict=True):
+        assert side.end is not None
+        fields = _ended(side.end) if isinstance(side.end, EndedError) else side.end
+        records.append(_record(own, side.phase, started_at, facts, fields))
+    enter(Phase.DONE)
+    return joined(*records)
+
+
+def _ended(ended: EndedError) -> dict[str, Any]:
+    _log(ended)
+    return {"outcome": ended.outcome, "error": ErrorInfo.of(ended.kind, ended.message)}
 
 
 def _record(

@@ -1,0 +1,125 @@
+"""The stages of a duel's attempt: both sides built and verified in one process, timed in turns, verified again."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from orchestrator.examiner import derived_seed
+from orchestrator.measure import Measurement
+from orchestrator.memory import NOTHING_KNOWN, release
+from orchestrator.record import Outcome, Phase
+from orchestrator.sides import attempts
+from orchestrator.stages import Stages
+from orchestrator.subject import EndedError, answerable, in_brief
+from orchestrator.trial import Attempt
+from orchestrator.turns import SideError, measure_in_turns
+
+Fields = dict[str, Any]
+End = Fields | EndedError
+
+
+class Side:
+    """One of the two: its stages, the phase it is in, and how it ended, once it has.
+
+    A duel is about time: what memory either takes is not told, for the other's is in the same process.
+    """
+
+    def __init__(self, attempt: Attempt, enter: Callable[[Phase], None]) -> None:
+        self.phase = Phase.BUILD
+        self.end: End | None = None
+        self._enter = enter
+        self.stages = Stages(attempt.model_copy(update={"energy": False}), self._entered)
+
+    def take(self, stage: Callable[[], Any]) -> Any:
+        """What `stage` returns; None once this side has ended, which it does with whatever the stage raises."""
+        if self.end is not None:
+            return None
+        try:
+            return stage()
+        except EndedError as ended:
+            self.end = ended
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it is this side's end and not the other's
+            traceback.print_exception(error)
+            self.end = EndedError(Outcome.FAILED, type(error).__name__, in_brief(error))
+        return None
+
+    def measured(self, measurement: Measurement) -> None:
+        """It was timed: verify it again, and this is how it ended."""
+
+        def check() -> Fields:
+            self.stages.verify_again()
+            self.stages.rate(measurement)
+            self.stages.figures |= NOTHING_KNOWN
+            self.phase = Phase.DONE
+            return self.stages.fields(measurement)
+
+        fields = self.take(check)
+        self.end = self.end or fields
+
+    def alone(self, other: Side) -> None:
+        """Measure it without the other, which has ended."""
+        fields = self.take(self.stages.measured_alone)
+        if self.end is None and fields is not None:
+            self.phase = Phase.DONE
+            how = other.end.outcome if isinstance(other.end, EndedError) else "ended"
+            note = f"measured alone: {other.stages.attempt.trial.implementation} ended as {how}"
+            fields["metrics"] |= NOTHING_KNOWN
+            self.end = {**fields, "notes": (*fields["notes"], note)}
+
+    def _entered(self, phase: Phase) -> None:
+        self.phase = phase
+        self._enter(phase)
+
+
+def duel(attempt: Attempt, enter: Callable[[Phase], None]) -> tuple[Side, Side]:
+    """Run a duel's attempt to the end of both sides; each has its `end`.
+
+    One that ends before both are timed leaves the other to be measured alone: no ratio comes of it.
+    """
+    first, second = (Side(one, enter) for one in attempts(attempt))
+    for side in (first, second):
+        side.take(side.stages.ready)
+    if first.end is None and second.end is None:
+        _timed_in_turns(attempt, first, second, enter)
+    for side, other in ((first, second), (second, first)):
+        if side.end is None:
+            side.alone(other)
+    return first, second
+
+
+def _timed_in_turns(attempt: Attempt, first: Side, second: Side, enter: Callable[[Phase], None]) -> None:
+    """Both measured, or one ended."""
+    import torch
+
+    sides = (first, second)
+    enter(Phase.MEASURE)
+    for side in sides:
+        side.phase = Phase.MEASURE
+    calls = [side.take(partial(_calls, side, side.stages.input_sets())) for side in sides]
+    if any(side.end is not None for side in sides):
+        return
+    try:
+        with torch.set_grad_enabled(first.stages.subject.backward):
+            clocks = [side.stages.clock() for side in sides]
+            seed = derived_seed(attempt.seed, "turns", attempt.round, attempt.attempt)
+            found = measure_in_turns(calls, attempt.protocol, clocks, seed, calls_made=2)
+    except SideError as error:
+        cause = error.__cause__
+        sides[error.side].take(lambda: _reraise(cause))
+        release(first.stages.config.device)
+        return
+    for side, measurement in zip(sides, found, strict=True):
+        side.measured(measurement)
+
+
+def _calls(side: Side, count: int) -> list[Callable[[], object]]:
+    with answerable():
+        return side.stages.calls(count)
+
+
+def _reraise(error: BaseException | None) -> None:
+    with answerable():
+        raise error or AssertionError("a side's error has a cause")

@@ -1,0 +1,69 @@
+"""The two records of a duel's attempt: made by one process, they travel as one and part at the driver's journal."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from orchestrator.record import Flag, Outcome, TrialRecord
+from orchestrator.trial import Attempt, Trial
+
+RIVAL = "rival"  # where the environment of the first record holds what the second says for itself
+_OF_THE_MACHINE = (Flag.THROTTLED.value, Flag.CONTENDED.value)
+_OWN = ("outcome", "phase", "flags", "notes", "error", "metrics", "values_ms")
+
+
+def attempts(attempt: Attempt) -> tuple[Attempt, ...]:
+    """The attempt of either side, as if it were alone; of a sweep that is no duel, the attempt itself."""
+    if attempt.rival is None:
+        return (attempt,)
+    alone = attempt.model_copy(update={"rival": None})
+    return alone, alone.model_copy(update={"trial": attempt.rival})
+
+
+def joined(first: TrialRecord, second: TrialRecord) -> TrialRecord:
+    """The first record, with the second in its environment."""
+    own = second.model_dump(mode="json", include=set(_OWN))
+    held: dict[str, Any] = {"fields": own, "notes_before": len(first.notes)}
+    return first.model_copy(update={"environment": {**first.environment, RIVAL: held}})
+
+
+def parted(attempt: Attempt, record: TrialRecord) -> tuple[TrialRecord, ...]:
+    """The records of an attempt: one, or those of either side.
+
+    What the supervisor saw of the machine meanwhile holds for both. Where the process ended without an answer, both
+    ended so.
+    """
+    if attempt.rival is None:
+        return (record,)
+    environment = dict(record.environment)
+    held = environment.pop(RIVAL, None)
+    first = record.model_copy(update={"environment": environment})
+    second = _as(attempt.rival, first)
+    if held is None:
+        return first, second
+    answer = TrialRecord.model_validate_json(json.dumps({**second.model_dump(mode="json"), **held["fields"]}))
+    seen_flags = [flag for flag in first.flags if flag in _OF_THE_MACHINE] if answer.outcome is Outcome.OK else []
+    seen_notes = first.notes[held["notes_before"] :]
+    both = {
+        "flags": tuple(dict.fromkeys((*answer.flags, *seen_flags))),
+        "notes": (*answer.notes, *seen_notes),
+        "environment": environment,
+    }
+    return first, answer.model_copy(update=both)
+
+
+def _as(trial: Trial, record: TrialRecord) -> TrialRecord:
+    """The same record, of another trial."""
+    error = record.error
+    if error is not None and error.log is not None:
+        error = error.model_copy(update={"log": error.log.replace(record.trial_id, trial.trial_id)})
+    return record.model_copy(
+        update={
+            "trial_id": trial.trial_id,
+            "implementation": trial.implementation,
+            "params": trial.params,
+            "options": trial.options,
+            "error": error,
+        }
+    )
