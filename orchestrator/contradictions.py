@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from orchestrator import expression, registry, source
+from orchestrator import expression, question_rules, registry, source
 from orchestrator.derivation import numeric_fields
 from orchestrator.errors import ExpressionError, Problem, UnknownNameError
 from orchestrator.plan import product_size
 from orchestrator.record import Outcome
-from orchestrator.spec import SweepSpec
+from orchestrator.spec import Range, SweepSpec
 from orchestrator.sweepfile import Document, Path_
 from orchestrator.workload import Workload
 
@@ -29,6 +29,7 @@ def find(spec: SweepSpec, document: Document, workload: Workload, base_dir: str)
         _size(spec, document),
         _expressions(spec, document, workload),
         _outcomes(spec, document),
+        question_rules.find(spec, document),
     )
     return [problem for rule in rules for problem in rule]
 
@@ -91,6 +92,8 @@ def _labels(spec: SweepSpec, document: Document) -> Iterator[Problem]:
 
 def _axes(spec: SweepSpec, document: Document) -> Iterator[Problem]:
     for name, values in spec.axes.items():
+        if isinstance(values, Range):
+            continue
         counts = Counter(json.dumps(value) for value in values)
         for text, count in counts.items():
             if count > 1:
@@ -108,13 +111,13 @@ def _zips(spec: SweepSpec, document: Document) -> Iterator[Problem]:
             elif uses[name] > 1:
                 rule = f"an axis moves with one group only, and {name!r} stands in {uses[name]} places"
                 yield document.problem(path, rule, list(group))
-        sizes = {name: len(spec.axes[name]) for name in group if name in spec.axes}
+        sizes = {name: len(spec.listed(name)) for name in group if name in spec.axes}
         if len(set(sizes.values())) > 1:
             yield document.problem(path, "zipped axes must have equally many values", sizes)
 
 
 def _size(spec: SweepSpec, document: Document) -> Iterator[Problem]:
-    if any(len({len(spec.axes.get(name, ())) for name in group}) > 1 for group in spec.zip):
+    if any(len({len(spec.listed(name)) if name in spec.axes else 0 for name in group}) > 1 for group in spec.zip):
         return  # said already; the product has no size
     count = product_size(spec)
     if count > spec.max_trials:
@@ -138,7 +141,8 @@ def _expressions(spec: SweepSpec, document: Document, workload: Workload) -> Ite
 
 def _stated_values(spec: SweepSpec) -> Iterator[tuple[Path_, str, Any]]:
     for name, values in spec.axes.items():
-        yield from ((("axes", name, index), name, value) for index, value in enumerate(values))
+        listed = [] if isinstance(values, Range) else values
+        yield from ((("axes", name, index), name, value) for index, value in enumerate(listed))
     yield from ((("constants", name), name, value) for name, value in spec.constants.items())
     for index, entry in enumerate(spec.implementations):
         yield from ((("implementations", index, "params", name), name, value) for name, value in entry.params.items())

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
 
 from orchestrator.workload import Scalar
 
 MAX_LABEL = 64
+MAX_VALUES = 100_000  # of a range that is written out as a list
 
 Value = Scalar | list[Scalar]
 Slug = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -153,6 +156,112 @@ class ImplementationSpec(Model):
         return label
 
 
+class Range(Model):
+    """An axis as a range, both ends included; integers stay integers where low, high and step are.
+
+    Attributes:
+        log: a search draws evenly by ratio, not by difference.
+        step: only low, low + step, low + 2 step, ... count.
+    """
+
+    low: int | float
+    high: int | float
+    log: bool = False
+    step: Annotated[int | float, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _possible(self) -> Range:
+        if self.low >= self.high:
+            raise ValueError(f"low must be less than high: low is {self.low:g}, high is {self.high:g}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"log needs low > 0: low is {self.low:g}")
+        if self.step is not None and self.step > self.high - self.low:
+            raise ValueError(f"step must not exceed high - low: step is {self.step:g}, which leaves {self.low:g} alone")
+        return self
+
+    @property
+    def whole(self) -> bool:
+        """Whether its values are integers."""
+        return all(isinstance(value, int) for value in (self.low, self.high, self.step or 0))
+
+    @property
+    def count(self) -> int | None:
+        """How many values it has; None: a range of real numbers without a step."""
+        if self.step is None:
+            return int(self.high - self.low) + 1 if self.whole else None
+        return int((_exact(self.high) - _exact(self.low)) // _exact(self.step)) + 1
+
+    def value(self, index: int) -> int | float:
+        """The value at `index` of those that the step, or being whole, leaves."""
+        step = self.step if self.step is not None else 1
+        value = _exact(self.low) + index * _exact(step)
+        return int(value) if self.whole else float(value)
+
+    def values(self) -> list[int | float]:
+        """All of them.
+
+        Raises:
+            ValueError: there is no step, or there are more than MAX_VALUES.
+        """
+        if self.step is None:
+            raise ValueError("a range is a list of values only where it has a step")
+        if (count := self.count or 0) > MAX_VALUES:
+            raise ValueError(f"a range of {count} values, more than {MAX_VALUES}: give a larger step")
+        return [self.value(index) for index in range(count)]
+
+
+def _exact(number: float) -> Decimal:
+    return Decimal(str(number))
+
+
+def _axis_kind(value: Any) -> str:
+    return "range" if isinstance(value, Mapping | Range) else "list"
+
+
+Values = Annotated[list[Value], Field(min_length=1)]
+Axis = Annotated[Annotated[Values, Tag("list")] | Annotated[Range, Tag("range")], Discriminator(_axis_kind)]
+
+
+class SearchSpec(Model):
+    """How trials are proposed where a grid is too much; `grid` runs every point.
+
+    Attributes:
+        strategy: grid, random, or the name of a searcher of Ray Tune.
+        samples: how many trials each search runs at most; a search is one implementation at one point of the axes that
+            are not searched.
+        seed: of the proposals. None: the sweep's.
+        metric: what is to be best. mode None: max for rates and shares, min for the rest.
+        over: the axes that are searched. None: ranges and options, or every axis where there are none of these.
+        first: points to begin with, each a mapping from searched axes to values; an option that is left out is not set.
+    """
+
+    strategy: str = "grid"
+    samples: Count = 20
+    seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
+    metric: str = "latency_ms"
+    mode: Literal["min", "max"] | None = None
+    over: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    first: tuple[dict[str, Value], ...] = ()
+
+    @property
+    def active(self) -> bool:
+        """Whether trials are proposed one after another, instead of all at once."""
+        return self.strategy != "grid"
+
+    @property
+    def least(self) -> bool:
+        """Whether the least value of the metric is the best."""
+        if self.mode is not None:
+            return self.mode == "min"
+        return not self.metric.endswith(("_per_s", "_share"))
+
+
+class FrontierSpec(Model):
+    """Which axis is to be followed up to the largest value that fits. None: none."""
+
+    axis: str | None = None
+
+
 def default_label(use: str) -> str:
     """The label of an entry that states none: `improved` -> improved, `./my_attention.py:build` -> my_attention."""
     source, _, attribute = use.rpartition(":")
@@ -169,7 +278,10 @@ class SweepSpec(Model):
     description: str = ""
     workload: Reference
     implementations: Annotated[tuple[ImplementationSpec, ...], Field(min_length=1)]
-    axes: dict[str, Annotated[list[Value], Field(min_length=1)]] = {}
+    search: SearchSpec = SearchSpec()
+    frontier: FrontierSpec = FrontierSpec()
+    predict: bool = False
+    axes: dict[str, Axis] = {}
     constants: dict[str, Value] = {}
     exclude: tuple[str, ...] = ()
     zip: tuple[Annotated[tuple[str, ...], Field(min_length=2)], ...] = ()
@@ -183,3 +295,38 @@ class SweepSpec(Model):
     max_failures: Count | None = None
     tracking: TrackingSpec = TrackingSpec()
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+
+    @field_validator("axes")
+    @classmethod
+    def _listed(cls, axes: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        """Outside a search, a range with a step is the list of its values."""
+        search = info.data.get("search", SearchSpec())
+        if search.active:
+            return axes
+        return {name: _written_out(name, axis) for name, axis in axes.items()}
+
+    @property
+    def searched(self) -> tuple[str, ...]:
+        """The axes whose values a search proposes; none without one."""
+        if not self.search.active:
+            return ()
+        if self.search.over is not None:
+            return tuple(name for name in self.axes if name in self.search.over)
+        free = [name for name, axis in self.axes.items() if isinstance(axis, Range) or name.startswith("options.")]
+        return tuple(free or self.axes)
+
+    def listed(self, axis: str) -> list[Value]:
+        """The values of an axis that is not searched; none where it is a range without a step (refused elsewhere)."""
+        values = self.axes[axis]
+        if isinstance(values, Range):
+            return list(values.values()) if values.step is not None and not values.log else []
+        return values
+
+
+def _written_out(name: str, axis: list[Value] | Range) -> list[Value] | Range:
+    if not isinstance(axis, Range) or axis.step is None or axis.log:
+        return axis
+    try:
+        return list(axis.values())
+    except ValueError as error:
+        raise ValueError(f"{name} is {error}") from None

@@ -12,7 +12,7 @@ from typing import Any
 from orchestrator import contradictions, registry, sweepfile
 from orchestrator.errors import Problem, RequestError, SweepFileError, UnknownNameError
 from orchestrator.expression import check
-from orchestrator.plan import Plan, expand, known_names, select
+from orchestrator.plan import Plan, expand, option_names
 from orchestrator.spec import ImplementationSpec, SweepSpec
 from orchestrator.sweepfile import Document
 from orchestrator.trial import Resources, Trial
@@ -69,10 +69,9 @@ class Sweep:
         problems: list[Problem] = contradictions.find(spec, document, workload, base_dir)
         if problems:
             raise SweepFileError(document.name, problems)
-        plan = expand(spec, workload, document)
         if only is not None:
-            check(only, known_names(plan.trials) | {*workload.params.model_fields, "implementation"} - {"device"})
-        plan = select(plan, only)
+            check(only, option_names(spec) | {*workload.params.model_fields, "implementation"} - {"device"})
+        plan = expand(spec, workload, document, only)
         if not plan.trials:
             raise RequestError(f"nothing to run: {'; '.join(plan.explain())}")
         return cls(spec, document, base_dir, workload, plan, only)

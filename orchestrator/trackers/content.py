@@ -14,6 +14,7 @@ from orchestrator import registry
 from orchestrator.record import Outcome
 from orchestrator.results import Results, SweepMeta
 from orchestrator.rows import Row
+from orchestrator.spec import Range
 from orchestrator.trackers.description import description, heading, shown
 from orchestrator.trackers.run import MAX_NAME, MAX_PARAM, MAX_TAG, RunContent, finite, legal, text, within
 
@@ -173,7 +174,8 @@ def _columns(meta: SweepMeta) -> dict[str, str]:
         named = dict(registry.workload(meta.spec.workload, meta.base_dir).columns)
     except Exception:  # noqa: BLE001 - a user's file may raise anything, and is not needed for its results
         named = {}
-    varying = [name for name, values in meta.spec.axes.items() if len(values) > 1 and name not in named]
+    axes = meta.spec.axes.items()
+    varying = [name for name, axis in axes if name not in named and (isinstance(axis, Range) or len(axis) > 1)]
     return named | {name: name for name in varying}
 
 

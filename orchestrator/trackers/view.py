@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from orchestrator.results import SweepMeta
+from orchestrator.spec import Range
 from orchestrator.trackers.content import milliseconds
 
 PREFIX = "mlflow.sharedViewState."
@@ -85,5 +86,7 @@ def _widest(meta: SweepMeta, axes: Sequence[str]) -> list[str]:
     return sorted(reach, key=lambda name: -reach[name])[:1]
 
 
-def _numbers(points: Sequence[Any]) -> list[float]:
+def _numbers(points: Sequence[Any] | Range) -> list[float]:
+    if isinstance(points, Range):
+        return [points.low, points.high]
     return [point for point in points if isinstance(point, int | float) and not isinstance(point, bool)]

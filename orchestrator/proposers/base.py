@@ -1,0 +1,57 @@
+"""The protocol between the agenda and whatever answers "what next?"."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from orchestrator.record import TrialRecord
+from orchestrator.spec import Model
+from orchestrator.trial import Trial
+
+
+class Proposal(Model):
+    """A trial that a proposer asked for; a line of proposals.jsonl.
+
+    Attributes:
+        trial: what to run.
+        cell: the question that it belongs to; "" where there is but one.
+        after: how many records the journal held then: what the proposer had been told.
+        coordinates: where in the space of a search it lies; None: nowhere a searcher knows of.
+    """
+
+    trial: Trial
+    cell: str = ""
+    after: int = 0
+    coordinates: dict[str, int | float] | None = None
+
+
+class Proposer(Protocol):
+    """Says which trials to run next, and is told how each one ended.
+
+    A function of what it was asked, told and reminded of, in that order, and of nothing else: who goes on with a sweep
+    reminds it of the proposals that were made, tells it what the journal holds, and gets the same proposals from there.
+
+    Attributes:
+        at_once: whether it knows everything from the start, so that its proposals need not be kept.
+        ahead: how many attempts may be under way or queued per slot.
+    """
+
+    at_once: bool
+    ahead: int
+
+    def next(self) -> Sequence[Proposal]:
+        """What to run now; nothing: not until something more ends, or never."""
+        ...
+
+    def tell(self, trial: Trial, records: Sequence[TrialRecord]) -> None:
+        """A trial has ended, every round of it; told again where it was run again. `records`: all that are known."""
+        ...
+
+    def remind(self, proposal: Proposal) -> None:
+        """A proposal that was made in an earlier run of the sweep."""
+        ...
+
+    def cut_above_ms(self, trial: Trial) -> float | None:
+        """The latency beyond which the trial is of no interest any more; None: none is."""
+        ...

@@ -1,0 +1,78 @@
+"""Many questions at once: each cell of a search or a frontier has a proposer of its own, which knows its cell alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from orchestrator.proposers.base import Proposal
+from orchestrator.record import TrialRecord
+from orchestrator.rows import Row, row_of
+from orchestrator.trial import Trial
+
+
+class Asker(Protocol):
+    """Proposes trials for one cell; see Proposer for the order in which it is asked, told and reminded."""
+
+    def next(self) -> Proposal | None:
+        """What to run now; None: nothing until one of its trials ends, or nothing any more."""
+        ...
+
+    def tell(self, row: Row) -> None:
+        """One of its trials has ended, perhaps again."""
+        ...
+
+    def remind(self, proposal: Proposal) -> None:
+        """A proposal that it made in an earlier run."""
+        ...
+
+    def cut_above_ms(self) -> float | None:
+        """The latency beyond which a trial of this cell is of no interest; None: every one is."""
+        ...
+
+
+class Cells:
+    """The cell with the fewest trials under way is asked first, so that slots are spread before a cell has to guess.
+
+    Args:
+        askers: one per cell, by the cell's key, in the order of the table.
+    """
+
+    at_once = False
+    ahead = 1  # whoever decides late knows more
+
+    def __init__(self, askers: Mapping[str, Asker]) -> None:
+        self._askers = askers
+        self._cell_of: dict[str, str] = {}
+        self._under_way: dict[str, set[str]] = {key: set() for key in askers}
+
+    def next(self) -> Sequence[Proposal]:
+        """One more trial, of the first cell that has one to propose."""
+        for key in sorted(self._askers, key=lambda key: len(self._under_way[key])):
+            proposal = self._askers[key].next()
+            if proposal is not None:
+                self._note(proposal)
+                return [proposal]
+        return []
+
+    def tell(self, trial: Trial, records: Sequence[TrialRecord]) -> None:
+        """Pass it on to the trial's cell."""
+        key = self._cell_of.get(trial.trial_id)
+        if key is not None:
+            self._under_way[key].discard(trial.trial_id)
+            self._askers[key].tell(row_of(trial, records))
+
+    def remind(self, proposal: Proposal) -> None:
+        """Pass it on to its cell; one that the sweep no longer has needs no reminder."""
+        if proposal.cell in self._askers:
+            self._note(proposal)
+            self._askers[proposal.cell].remind(proposal)
+
+    def cut_above_ms(self, trial: Trial) -> float | None:
+        """What the trial's cell says."""
+        key = self._cell_of.get(trial.trial_id)
+        return None if key is None else self._askers[key].cut_above_ms()
+
+    def _note(self, proposal: Proposal) -> None:
+        self._cell_of[proposal.trial.trial_id] = proposal.cell
+        self._under_way[proposal.cell].add(proposal.trial.trial_id)
