@@ -19,7 +19,7 @@ from orchestrator.record import Outcome
 
 ROOT = Path(__file__).parents[2]
 TOYS = Path(__file__).parent / "toys"
-FAST = "{min_time_s: 0.01, max_time_s: 0.2, warmup_s: 0.0, min_repetitions: 1, target_ci: 0.5}"
+FAST = "{min_time_s: 0.01, max_time_s: 0.2, warmup_s: 0.0, min_repetitions: 1, target_ci: 0.5, remeasure: 0}"
 
 
 def sweep_text(implementations: str, n: str = "[16]", more: str = "") -> str:
