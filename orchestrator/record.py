@@ -44,12 +44,17 @@ class Phase(StrEnum):
 
 
 class Flag(StrEnum):
-    """A doubt about a row that is ok."""
+    """A doubt about a row that is ok: `cut`, timing stopped early, as it was plainly slower than the best.
+
+    And one of a row that is not: `predicted`, it was not run, as a smaller one was out of memory.
+    """
 
     NOISY = "noisy"
     THROTTLED = "throttled"
     CONTENDED = "contended"
     ALLOCATION_RETRIES = "allocation_retries"
+    CUT = "cut"
+    PREDICTED = "predicted"
 
 
 class ErrorInfo(Model):

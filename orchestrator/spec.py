@@ -306,6 +306,11 @@ class SweepSpec(Model):
         return {name: _written_out(name, axis) for name, axis in axes.items()}
 
     @property
+    def proposes(self) -> bool:
+        """Whether which trials it has depends on how earlier ones end."""
+        return self.search.active or self.frontier.axis is not None
+
+    @property
     def searched(self) -> tuple[str, ...]:
         """The axes whose values a search proposes; none without one."""
         if not self.search.active:

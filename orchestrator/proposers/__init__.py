@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.plan import Cell, option_names, wanted_by
@@ -21,11 +21,11 @@ from orchestrator.trial import Trial, content_hash
 
 __all__ = ["Proposal", "Proposer", "bounds", "proposer_of"]
 
-QUEUED = 2  # attempts per slot, so that a slot never waits for the driver
+QUEUED = 2  # attempts per slot, so that a slot never waits for the driver; what is foretold is decided late
 
 
-def proposer_of(sweep: Sweep) -> Proposer:
-    """Who proposes the trials of this sweep.
+def proposer_of(sweep: Sweep, trials: Sequence[Trial]) -> Proposer:
+    """Who proposes the trials of this sweep; `trials`: those of a grid, in the order in which they are to be run.
 
     Raises:
         RequestError: a searcher cannot be made.
@@ -35,7 +35,7 @@ def proposer_of(sweep: Sweep) -> Proposer:
         return Cells({cell.key: _search(sweep, cell) for cell in sweep.plan.cells})
     if spec.frontier.axis is not None:
         return Cells({cell.key: Frontier(cell, spec.frontier.axis) for cell in sweep.plan.cells})
-    return Grid(sweep.trials, QUEUED)
+    return Grid(trials, 1 if spec.predict else QUEUED)
 
 
 def bounds(sweep: Sweep) -> tuple[int, int]:

@@ -5,25 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from orchestrator.proposals import Proposal
 from orchestrator.record import TrialRecord
-from orchestrator.spec import Model
 from orchestrator.trial import Trial
 
-
-class Proposal(Model):
-    """A trial that a proposer asked for; a line of proposals.jsonl.
-
-    Attributes:
-        trial: what to run.
-        cell: the question that it belongs to; "" where there is but one.
-        after: how many records the journal held then: what the proposer had been told.
-        coordinates: where in the space of a search it lies; None: nowhere a searcher knows of.
-    """
-
-    trial: Trial
-    cell: str = ""
-    after: int = 0
-    coordinates: dict[str, int | float] | None = None
+__all__ = ["Proposal", "Proposer"]
 
 
 class Proposer(Protocol):
