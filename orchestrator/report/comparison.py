@@ -51,6 +51,10 @@ def footer(comparison: Comparison) -> list[str]:
         lines.insert(
             0, f"Geometric mean of {counted(timed, 'ratio')}: {comparison.geometric_mean:.3f} (above 1: slower)"
         )
+    if comparison.duel is not None:
+        lines.append(
+            f"Measured in turns, both in one process, in fresh processes each round (sweep {comparison.duel})."
+        )
     lines += _thresholds(comparison)
     if comparison.unmatched:
         lines.append(f"Not compared: {counted(len(comparison.unmatched), 'row')} found or run in one sweep only.")

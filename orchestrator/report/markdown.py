@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from orchestrator.report.layout import Layout, status
 from orchestrator.report.table import footer
 from orchestrator.report.text import interval, markdown, number, shown
-from orchestrator.report.verdict import Standing, Verdict, ratio
+from orchestrator.report.verdict import Standing, Verdict, ratio, speed_heading
 
 OPEN_ROWS = 40
 MAX_ROWS = 400
@@ -37,21 +37,23 @@ def _standings(verdict: Verdict) -> Iterator[str]:
             "Ok",
             "Flagged",
             "Fastest in",
-            f"Speed over {markdown(verdict.baseline)}",
+            speed_heading(verdict, markdown),
             "Peak (MiB)",
             "Largest error",
         ],
         numbers=6,
     )
     for standing in verdict.standings:
-        yield _line(_standing(standing))
+        yield _line(_standing(standing, named=len(set(verdict.kinds.values())) > 1))
 
 
-def _standing(standing: Standing) -> list[str]:
+def _standing(standing: Standing, named: bool) -> list[str]:
     speed = "N/A"
-    if standing.speedup is not None:
+    if standing.baseline == standing.implementation:
+        speed = "baseline"
+    elif standing.speedup is not None:
         mean, least, most = map(ratio, standing.speedup)
-        speed = f"{mean} ({least} to {most})"
+        speed = f"{mean} ({least} to {most})" + (f" over {markdown(standing.baseline)}" if named else "")
     error = "N/A" if standing.relative_error is None else f"{standing.relative_error:.1e}"
     shared = f" (+{standing.shared} close)" if standing.shared else ""
     return [

@@ -14,7 +14,7 @@ from orchestrator.record import Outcome
 from orchestrator.report.layout import Layout
 from orchestrator.report.pagedata import embedded, page_data
 from orchestrator.report.text import duration, number, one_line, printable, shown
-from orchestrator.report.verdict import Standing, Verdict, ratio
+from orchestrator.report.verdict import Standing, Verdict, ratio, speed_heading
 
 SCRIPTS = ("vendor/d3.min.js", "vendor/plot.min.js", "model.js", "charts.js", "table.js", "page.js")
 COLOURS = 8
@@ -33,11 +33,12 @@ def html_page(layout: Layout) -> str:
         policy=_policy(scripts),
         style=_asset("page.css"),
         scripts=scripts,
-        data=embedded(page_data(layout)),
+        data=embedded(page_data(layout, verdict.kinds)),
         tiles=_tiles(layout),
         sentences=_sentences(verdict),
         standings=[_standing(position, found) for position, found in enumerate(verdict.standings)],
-        baseline=printable(verdict.baseline),
+        several_kinds=len(set(verdict.kinds.values())) > 1,
+        speed_heading=speed_heading(verdict),
         environments=[_facts(found) for found in layout.results.environments.values()],
         sweep_file=_sweep_file(layout),
     )
@@ -75,6 +76,7 @@ def _standing(position: int, found: Standing) -> dict[str, Any]:
     return {
         "found": found,
         "name": printable(found.implementation),
+        "baseline": printable(found.baseline),
         "colour": position % COLOURS,
         "position": position,
         "bad": ", ".join(f"{count} {name}" for name, count in bad.items()),

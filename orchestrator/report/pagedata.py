@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.report.layout import NOT_RUN, Layout
@@ -36,14 +36,18 @@ METRICS = {  # name: label, unit, whether it is a curve worth drawing
 }
 
 
-def page_data(layout: Layout) -> dict[str, Any]:
-    """Rows as columns, numbers to five digits, repetitions thinned to what a page can hold; JSON values."""
+def page_data(layout: Layout, kinds: Mapping[str, int]) -> dict[str, Any]:
+    """Rows as columns, numbers to five digits, repetitions thinned to what a page can hold; JSON values.
+
+    kinds: implementation -> which others it may be ranked with.
+    """
     rows = layout.rows
     names = list(dict.fromkeys(row.implementation for row in rows))
     index = {name: number for number, name in enumerate(names)}
     metrics = list(dict.fromkeys(name for row in rows for name in row.metrics))
     return {
         "implementations": [printable(name) for name in names],
+        "kinds": [kinds[name] for name in names],
         "axes": [{"name": name, "heading": heading} for name, heading in layout.columns.items()],
         "metrics": [_described(name) for name in dict.fromkeys([*METRICS, *metrics]) if name in metrics],
         "implementation": [index[row.implementation] for row in rows],

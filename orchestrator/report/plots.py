@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.files import write_bytes_atomically
+from orchestrator.report.kinds import baselines, kinds
 from orchestrator.report.layout import Layout
 from orchestrator.report.text import printable, shown
 from orchestrator.results import Results
@@ -84,19 +85,20 @@ class _Plot:
     x: str | None
     panels: Mapping[str, Sequence[Row]]
     names: Sequence[str]
-    baseline: Mapping[tuple[str, ...], Row]
+    baselines: Mapping[str, str]
+    by_point: Mapping[tuple[str, tuple[str, ...]], Row]
 
     @classmethod
     def of(cls, layout: Layout) -> _Plot:
         names = list(dict.fromkeys(row.implementation for row in layout.rows))
-        baseline = {layout.point(row): row for row in layout.rows if row.implementation == names[0]}
+        by_point = {(row.implementation, layout.point(row)): row for row in layout.rows}
         x = _along(layout)
         others = [name for name in layout.columns if name != x and _varies(layout, name)]
         panels: dict[str, list[Row]] = {}
         for row in layout.rows:
             title = " · ".join(f"{layout.columns[name]} {shown(row.value(name))}" for name in others)
             panels.setdefault(title, []).append(row)
-        return cls(layout, x, dict(list(panels.items())[:MAX_PANELS]), names, baseline)
+        return cls(layout, x, dict(list(panels.items())[:MAX_PANELS]), names, baselines(kinds(layout)), by_point)
 
     def has(self, metric: str) -> bool:
         """Whether there is anything to draw."""
@@ -108,7 +110,7 @@ class _Plot:
         """The figure of a row."""
         if metric != "speedup":
             return row.metrics.get(metric)
-        base = self.baseline.get(self.layout.point(row))
+        base = self.by_point.get((self.baselines[row.implementation], self.layout.point(row)))
         ours, theirs = row.metrics.get("latency_ms"), base.metrics.get("latency_ms") if base else None
         return theirs / ours if ours and theirs else None
 
@@ -134,7 +136,9 @@ class _Plot:
             self._panel(place, title, rows, metric)
         for place in places[len(self.panels) :]:
             place.set_visible(False)
-        figure.supylabel(label.format(baseline=printable(self.names[0])))
+        first = dict.fromkeys(self.baselines.values())
+        over = printable(self.names[0]) if len(first) == 1 else "the first with the same work"
+        figure.supylabel(label.format(baseline=over))
         lines, labels = _legend(figure)
         figure.legend(lines, labels, loc="outside upper center", ncols=min(5, len(labels)), frameon=False)
         return figure
@@ -146,16 +150,27 @@ class _Plot:
             own = [row for row in rows if row.implementation == name and self.value(row, metric) is not None]
             if own:
                 self._line(place, position, own, metric)
+        low, high = self._range(rows, metric)
         if self._spans(metric) > LOG_FROM:
             _logarithmic(place)
+            place.set_ylim(low / 1.15, high * 1.15)
         else:
-            place.set_ylim(bottom=0)
+            place.set_ylim(0, high * 1.08)
             place.yaxis.set_major_formatter(FuncFormatter(_plain))
         place.set_title(title, fontsize=8, fontweight="bold", loc="left")
         if self.x is not None:
             self._ticks(place, [row.value(self.x) for row in rows])
         else:
             place.set_xticks([])
+
+    def _range(self, rows: Sequence[Row], metric: str) -> tuple[float, float]:
+        """The values, and their intervals as far as twice beyond: a noisy row must not press the others flat."""
+        known = [(value, *self.reach(row, metric)) for row in rows if (value := self.value(row, metric))]
+        if not known:
+            return 0.5, 1.0
+        low, high = min(value for value, *_ in known), max(value for value, *_ in known)
+        least, most = min(value - below for value, below, _ in known), max(value + above for value, _, above in known)
+        return max(low / 2, least), min(high * 2, most)
 
     def _spans(self, metric: str) -> float:
         """The largest value of any panel over the smallest, so that all panels have one kind of scale."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.record import Outcome
+from orchestrator.report.kinds import baselines, kinds, members
 from orchestrator.report.layout import NOT_RUN, Layout
 from orchestrator.report.text import counted, printable
 from orchestrator.rows import Row
@@ -15,7 +16,7 @@ from orchestrator.rows import Row
 
 @dataclass(frozen=True)
 class Winner:
-    """The fastest row of one point.
+    """The fastest row of one point among those that do the same work.
 
     Attributes:
         point: the values of the columns, as text.
@@ -38,7 +39,9 @@ class Standing:
     Attributes:
         outcomes: how many of its rows ended how, `not run` included.
         flagged: rows that are ok and carry a doubt.
+        flags: how many carry which.
         wins: points where it is fastest, beyond both intervals; shared: fastest, but within them.
+        baseline: the implementation that its speed is over: the first of its kind.
         speedup: geometric mean of the baseline's latency over its own, over the points where both are ok; with the
             least and the greatest; None: no such point.
         compared: how many such points there are.
@@ -49,8 +52,10 @@ class Standing:
     implementation: str
     outcomes: Mapping[str, int]
     flagged: int
+    flags: Counter[str]
     wins: int
     shared: int
+    baseline: str
     speedup: tuple[float, float, float] | None
     compared: int
     peak_memory_mib: float | None
@@ -72,32 +77,34 @@ class Verdict:
     """What the whole sweep says.
 
     Attributes:
-        baseline: the implementation that speed-ups are over: the first of the sweep file.
-        winners: one per point with a row that is ok, in the order of the table.
+        kinds: implementation -> which others do the same work (see `kinds`); only those are ranked together.
+        winners: one per point and kind with a row that is ok, in the order of the table.
     """
 
-    baseline: str
+    kinds: Mapping[str, int]
     standings: tuple[Standing, ...]
     winners: tuple[Winner, ...]
-    points: int
 
     @classmethod
     def of(cls, layout: Layout) -> Verdict:
         """The verdict on a sweep's rows."""
         by_name: dict[str, list[Row]] = {}
-        by_point: dict[tuple[str, ...], list[Row]] = {}
+        by_point: dict[tuple[tuple[str, ...], int], list[Row]] = {}
+        of_kind = kinds(layout)
         for row in layout.rows:
             by_name.setdefault(row.implementation, []).append(row)
-            by_point.setdefault(layout.point(row), []).append(row)
-        baseline = next(iter(by_name), "")
-        reference = {layout.point(row): row for row in by_name.get(baseline, [])}
-        winners = tuple(found for point, here in by_point.items() if (found := _winner(point, here)))
-        standings = (_standing(layout, name, found, reference, winners) for name, found in by_name.items())
-        return cls(baseline, tuple(standings), winners, len(by_point))
+            by_point.setdefault((layout.point(row), of_kind[row.implementation]), []).append(row)
+        winners = tuple(found for (point, _), here in by_point.items() if (found := _winner(point, here)))
+        first = baselines(of_kind)
+        standings = (
+            _standing(layout, name, found, (first[name], by_name[first[name]]), winners)
+            for name, found in by_name.items()
+        )
+        return cls(of_kind, tuple(standings), winners)
 
     def sentences(self) -> list[str]:
-        """Plain sentences: right, fits, everything else that went wrong, fastest."""
-        return [self._right(), self._fits(), *self._others(), *self._fastest()]
+        """Plain sentences: right, fits, everything else that went wrong, fastest, what to doubt."""
+        return [self._right(), self._fits(), *self._others(), *self._apart(), *self._fastest(), *self._doubts()]
 
     def _right(self) -> str:
         judged = sum(standing.ok for standing in self.standings)
@@ -123,9 +130,22 @@ class Verdict:
         rest = [name for name in names if name not in (Outcome.OK, Outcome.MISMATCH, Outcome.OOM)]
         return [f"{name.capitalize()}: {self._having(name)}." for name in rest]
 
+    def _apart(self) -> list[str]:
+        groups = [", ".join(map(printable, names)) for names in members(self.kinds)]
+        return [f"Ranked apart, for the work differs: {'; '.join(groups)}."] if len(groups) > 1 else []
+
+    def _doubts(self) -> list[str]:
+        flagged, timed = sum(s.flagged for s in self.standings), sum(s.ok for s in self.standings)
+        if not flagged:
+            return []
+        kinds_of_doubt = Counter(flag for standing in self.standings for flag in standing.flags.elements())
+        named = ", ".join(f"{count} {printable(flag)}" for flag, count in kinds_of_doubt.most_common())
+        advice = "; run it again when the machine is quiet before you rely on a ranking" if 2 * flagged > timed else ""
+        return [f"Doubtful: {_of(flagged, timed, 'timed row')} ({named}){advice}."]
+
     def _fastest(self) -> list[str]:
         leaders = sorted((standing for standing in self.standings if standing.wins), key=lambda found: -found.wins)
-        lines = [self._leads(standing) for standing in leaders]
+        lines = [self._leads(standing) for standing in sorted(leaders, key=lambda s: self.kinds[s.implementation])]
         contested = [winner for winner in self.winners if winner.rival is not None]
         close = sum(not winner.clear for winner in contested)
         if close:
@@ -135,7 +155,8 @@ class Verdict:
     def _leads(self, standing: Standing) -> str:
         own = [w for w in self.winners if w.clear and w.row.implementation == standing.implementation]
         leads = sorted(winner.lead for winner in own if winner.lead is not None)
-        contested = sum(winner.rival is not None for winner in self.winners)
+        kind = self.kinds[standing.implementation]
+        contested = sum(w.rival is not None and self.kinds[w.row.implementation] == kind for w in self.winners)
         span = ratio(leads[0]) if len(leads) == 1 else f"{ratio(leads[0])} to {ratio(leads[-1])}"
         where = _of(len(own), contested, "shape")
         return f"Fastest: {printable(standing.implementation)} in {where}, {span} ahead of the next."
@@ -149,8 +170,16 @@ class Verdict:
 
 
 def ratio(value: float) -> str:
-    """`1.07x`, `12.3x`, `140x`."""
+    """`0.0123x`, `0.85x`, `1.07x`, `12.3x`, `140x`."""
+    if value < 0.1:
+        return f"{value:.2g}x"
     return f"{value:.2f}x" if value < 10 else f"{value:.1f}x" if value < 100 else f"{value:.0f}x"
+
+
+def speed_heading(verdict: Verdict, escape: Callable[[str], str] = printable) -> str:
+    """What a column of speeds is headed by: over the one baseline, or over whatever each row names."""
+    first = {standing.baseline for standing in verdict.standings}
+    return f"Speed over {escape(first.pop())}" if len(first) == 1 else "Speed"
 
 
 def _of(count: int, total: int, noun: str) -> str:
@@ -177,9 +206,10 @@ def _standing(
     layout: Layout,
     name: str,
     found: Sequence[Row],
-    reference: Mapping[tuple[str, ...], Row],
+    baseline: tuple[str, Sequence[Row]],
     winners: Sequence[Winner],
 ) -> Standing:
+    reference = {layout.point(row): row for row in baseline[1]}
     own = [winner for winner in winners if winner.row.implementation == name and winner.rival is not None]
     pairs = ((reference.get(layout.point(row)), row) for row in found)
     ratios = [
@@ -191,8 +221,10 @@ def _standing(
         implementation=name,
         outcomes=Counter(NOT_RUN if row.outcome is None else str(row.outcome) for row in found),
         flagged=sum(bool(row.flags) for row in found),
+        flags=Counter(flag for row in found for flag in row.flags),
         wins=sum(winner.clear for winner in own),
         shared=sum(not winner.clear for winner in own),
+        baseline=baseline[0],
         speedup=(math.exp(math.fsum(map(math.log, ratios)) / len(ratios)), min(ratios), max(ratios))
         if ratios
         else None,

@@ -31,10 +31,14 @@ const charts = (() => {
     return `${row.name}\n${report.short(report.value(row, metric))} ${report.unit(metric)}${spread}\n${at}${row.flags.length ? `\nflagged: ${row.flags.join(", ")}` : ""}`;
   };
 
+  // The values, and their intervals as far as twice beyond them: a noisy row must not press the others flat.
   const domain = (panel, metric) => {
-    const ends = panel.flatMap((row) => [report.value(row, metric), ...(report.bounds(row, metric) ?? [])]).filter((number) => number != null);
-    return ends.length ? d3.extent(ends) : null;
+    const [low, high] = d3.extent(panel, (row) => report.value(row, metric));
+    if (low == null) return null;
+    const ends = panel.flatMap((row) => report.bounds(row, metric) ?? []);
+    return [Math.max(low / 2, Math.min(low, ...ends)), Math.min(high * 2, Math.max(high, ...ends))];
   };
+  const clipped = (row, metric, { domain: [low, high] }) => report.bounds(row, metric).map((end) => Math.min(high, Math.max(low, end)));
 
   // One kind of scale for all panels of a figure, each with its own range.
   const scale = (panel, metric) => {
@@ -51,7 +55,9 @@ const charts = (() => {
     return [[1, 2, 5], [1, 3], [1]].map(within).find((ticks) => ticks.length <= 6) ?? within([1]);
   };
 
-  const failures = (panel, x) => panel.filter((row) => !row.ok && row.outcome !== "not run").map((row) => ({ row, x: row.at[x] }));
+  // Rows without a result stand in a strip below the curves, beside one another where they share a place.
+  const failures = (panel, x) => [...d3.group(panel.filter((row) => !row.ok && row.outcome !== "not run"), (row) => row.at[x])].flatMap(
+    ([place, group]) => group.map((row, index) => ({ row, place, dx: 11 * (index - (group.length - 1) / 2) })));
 
   const curve = (panel, metric, width) => {
     const x = axes.find(({ name }) => name === state.x);
@@ -65,16 +71,17 @@ const charts = (() => {
     for (const [implementation, own] of d3.group(points, (row) => row.implementation)) {
       const line = d3.sort(own, at), stroke = report.colour(implementation);
       marks.push(Plot.line(line, { ...common, stroke, strokeWidth: 2, strokeDasharray: report.dash(implementation) }));
-      marks.push(Plot.ruleX(line.filter((row) => report.bounds(row, metric)), { x: at, y1: (row) => report.bounds(row, metric)[0], y2: (row) => report.bounds(row, metric)[1], stroke, strokeWidth: 5, strokeOpacity: 0.45 }));
+      marks.push(Plot.ruleX(line.filter((row) => report.bounds(row, metric)), { x: at, y1: (row) => clipped(row, metric, y)[0], y2: (row) => clipped(row, metric, y)[1], stroke, strokeWidth: 5, strokeOpacity: 0.45 }));
       marks.push(Plot.dot(line, { ...common, fill: (row) => (row.flags.length ? "var(--raised)" : stroke), stroke, strokeWidth: 1.5, r: 4, symbol: report.symbol(implementation) }));
     }
-    failures(panel, x.name).forEach(({ row, x: place }) => marks.push(Plot.text([row], {
-      x: () => place, text: () => "✗", frameAnchor: "bottom", dy: -2, dx: 9 * (row.implementation - (report.data.implementations.length - 1) / 2), fill: report.colour(row.implementation), fontWeight: 700, fontSize: 13, title: () => `${row.name}: ${row.outcome}` })));
+    const failed = failures(panel, x.name);
+    failed.forEach(({ row, place, dx }) => marks.push(Plot.text([row], {
+      x: () => place, text: () => "✗", frameAnchor: "bottom", dy: -2, dx, fill: report.colour(row.implementation), fontWeight: 700, fontSize: 13, title: () => `${row.name}: ${row.outcome}` })));
     marks.push(Plot.tip(points, Plot.pointer({ ...common, title: (row) => tip(row, metric), fill: "var(--raised)", stroke: "var(--strong-line)" })));
     return Plot.plot({
       width, height: HEIGHT, marginLeft: 52, marginBottom: 34, marginTop: 12, marginRight: 14, style: { background: "transparent", color: "var(--text)", fontSize: "12px" },
       x: { type: evenly(x.values), domain: xs.length > 1 ? d3.extent(xs) : [xs[0] * 0.9, xs[0] * 1.1], ticks: xs, tickFormat: (value) => (xs.includes(value) ? String(value) : ""), label: x.heading, labelArrow: "none", inset: 12 },
-      y: { ...y, label: null, line: false, tickSize: 0 },
+      y: { ...y, label: null, line: false, tickSize: 0, insetBottom: failed.length ? 18 : 0 },
       marks,
     });
   };
@@ -83,12 +90,12 @@ const charts = (() => {
   const dots = (panel, metric, width) => {
     const points = panel.filter((row) => report.value(row, metric) != null);
     const names = [...new Set(panel.map((row) => row.name))];
-    const at = (row) => report.value(row, metric), own = (row) => row.name;
+    const at = (row) => report.value(row, metric), own = (row) => row.name, x = scale(points, metric);
     return Plot.plot({
       width, height: 56 + 26 * names.length, marginLeft: Math.min(150, 14 + 7 * d3.max(names, (name) => name.length)), marginRight: 18, style: { background: "transparent", color: "var(--text)", fontSize: "12px" },
-      x: { ...scale(points, metric), grid: true, label: null }, y: { domain: names, label: null, tickSize: 0, tickFormat: (name) => (name.length > 20 ? `${name.slice(0, 19)}…` : name) },
+      x: { ...x, grid: true, label: null }, y: { domain: names, label: null, tickSize: 0, tickFormat: (name) => (name.length > 20 ? `${name.slice(0, 19)}…` : name) },
       marks: [
-        Plot.ruleY(points.filter((row) => report.bounds(row, metric)), { y: own, x1: (row) => report.bounds(row, metric)[0], x2: (row) => report.bounds(row, metric)[1], stroke: (row) => report.colour(row.implementation), strokeWidth: 6, strokeOpacity: 0.45 }),
+        Plot.ruleY(points.filter((row) => report.bounds(row, metric)), { y: own, x1: (row) => clipped(row, metric, x)[0], x2: (row) => clipped(row, metric, x)[1], stroke: (row) => report.colour(row.implementation), strokeWidth: 6, strokeOpacity: 0.45 }),
         ...points.map((row) => Plot.dot([row], { x: at, y: own, fill: report.colour(row.implementation), r: 5, symbol: report.symbol(row.implementation) })),
         Plot.tip(points, Plot.pointer({ x: at, y: own, title: (row) => tip(row, metric), fill: "var(--raised)", stroke: "var(--strong-line)" })),
       ],

@@ -24,7 +24,7 @@ const report = (() => {
   }));
   for (const row of rows) row.text = [row.name, row.outcome, ...row.flags, ...Object.values(row.at), row.trial].join(" ").toLowerCase();
 
-  const state = { hidden: new Set(), outcome: "", at: {}, text: "", metric: "latency_ms", x: "", baseline: 0 };
+  const state = { hidden: new Set(), outcome: "", at: {}, text: "", metric: "latency_ms", x: "", baseline: null };
 
   const shown = () => rows.filter((row) =>
     !state.hidden.has(row.implementation) &&
@@ -32,9 +32,12 @@ const report = (() => {
     axes.every(({ name }) => state.at[name] === undefined || row.at[name] === state.at[name]) &&
     state.text.toLowerCase().split(/\s+/).every((word) => row.text.includes(word)));
 
-  // A baseline's row of the same point, for speed-ups.
+  // A baseline's row of the same point, for speed-ups: the one chosen, or the first that does the same work.
+  const firstOfKind = data.kinds.map((kind) => data.kinds.indexOf(kind));
+  const several = new Set(data.kinds).size > 1;
+  const baseline = (row) => state.baseline ?? firstOfKind[row.implementation];
   const byPoint = d3.rollup(rows, (group) => new Map(group.map((row) => [row.implementation, row])), (row) => row.point);
-  const base = (row) => byPoint.get(row.point).get(state.baseline);
+  const base = (row) => byPoint.get(row.point).get(baseline(row));
   const speedup = (row, own = "latency_ms", other = "latency_ms") => {
     const left = base(row)?.figure[other], right = row.figure[own];
     return left && right ? left / right : null;
@@ -50,12 +53,13 @@ const report = (() => {
     return /_per_s$|ceiling_share/.test(name) && rate != null ? [(rate * median) / high, (rate * median) / low] : null;
   };
   const bothEnds = (row) => {
-    if (row.implementation === state.baseline) return null;
+    if (row.implementation === baseline(row)) return null;
     const low = speedup(row, "latency_ci_high_ms", "latency_ci_low_ms"), high = speedup(row, "latency_ci_low_ms", "latency_ci_high_ms");
     return low && high ? [low, high] : null;
   };
 
-  const label = (name) => (name === "speedup" ? `Speed over ${data.implementations[state.baseline]}` : metrics.get(name).label);
+  const over = () => (state.baseline == null && several ? "the first with the same work" : data.implementations[state.baseline ?? 0]);
+  const label = (name) => (name === "speedup" ? `Speed over ${over()}` : metrics.get(name).label);
   const unit = (name) => (name === "speedup" ? "times" : metrics.get(name).unit);
 
   const short = (number) => {
@@ -78,7 +82,7 @@ const report = (() => {
     const ms = row.figure.latency_ms;
     return ms == null ? "N/A" : row.figure.latency_ci_high_ms == null ? short(ms) : ms.toFixed(decimals(row));
   };
-  const times = (number) => (number == null ? "N/A" : `${number < 10 ? number.toFixed(2) : number < 100 ? number.toFixed(1) : number.toFixed(0)}x`);
+  const times = (number) => (number == null ? "N/A" : `${number < 0.1 ? number.toPrecision(2) : number < 10 ? number.toFixed(2) : number < 100 ? number.toFixed(1) : number.toFixed(0)}x`);
 
   const colour = (implementation) => `var(--i${implementation % 8})`;
   const symbols = [d3.symbolCircle, d3.symbolSquare, d3.symbolTriangle, d3.symbolDiamond, d3.symbolCross, d3.symbolStar, d3.symbolWye, d3.symbolDiamond2];
@@ -101,5 +105,5 @@ const report = (() => {
     return drawing.node();
   };
 
-  return { data, rows, axes, metrics, state, shown, byPoint, value, bounds, speedup, label, unit, short, interval, median, times, colour, symbol, dash, element, mark };
+  return { data, rows, axes, metrics, state, shown, byPoint, value, bounds, speedup, several, label, unit, short, interval, median, times, colour, symbol, dash, element, mark };
 })();

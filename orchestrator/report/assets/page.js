@@ -61,7 +61,7 @@
     part("chart-controls").append(box);
     const across = [...charts.numeric.map(({ name, heading }) => [name, heading]), ["", "implementation"]];
     part("chart-controls").append(select("Across", across, state.x, (value) => { state.x = value; }));
-    if (data.implementations.length > 1) part("chart-controls").append(select("Speed-up over", data.implementations.map((name, index) => [String(index), name]), "0", (value) => { state.baseline = Number(value); }));
+    if (data.implementations.length > 1) part("chart-controls").append(select("Speed-up over", [...(report.several ? [["", "the first with the same work"]] : []), ...data.implementations.map((name, index) => [String(index), name])], report.several ? "" : "0", (value) => { state.baseline = value === "" ? null : Number(value); }));
   };
 
   const theme = () => {

@@ -38,6 +38,9 @@ const tables = (() => {
     return element("span", {}, element("span", { className: "good" }, "✓"), row.flags.length ? element("span", { className: "warn" }, ` ${row.flags.join(", ")}`) : "");
   };
 
+  // Paper repeats a table's head on each page, but not the buttons in it.
+  const paperHead = () => element("thead", {}, element("tr", {}, ...columns.map((column) => element("th", { scope: "col", className: column.number ? "n" : "" }, column.heading))));
+
   const head = (redraw) => element("thead", {}, element("tr", {}, ...columns.map((column) => {
     const sort = () => {
       order.descending = order.key === column.key && !order.descending;
@@ -111,7 +114,7 @@ const tables = (() => {
   const draw = (shown, all = false) => {
     const redraw = () => draw(shown);
     const found = sorted(shown), count = all ? Math.min(found.length, 2000) : limit;
-    document.getElementById("table").replaceChildren(head(redraw), element("tbody", {}, ...found.slice(0, count).flatMap((row) => line(row, redraw))));
+    document.getElementById("table").replaceChildren(all ? paperHead() : head(redraw), element("tbody", {}, ...found.slice(0, count).flatMap((row) => line(row, redraw))));
     const more = document.getElementById("more"), left = found.length - count;
     more.hidden = left <= 0;
     more.textContent = `Show ${Math.min(left, CHUNK)} more of ${left}`;
@@ -124,7 +127,7 @@ const tables = (() => {
     const used = [...new Set(shown.map((row) => row.implementation))].sort((a, b) => a - b);
     const points = d3.groups(shown, (row) => row.point), count = all ? points.length : shapes;
     const header = element("tr", {}, ...axes.map(({ heading }) => element("th", { scope: "col", className: "shape" }, heading)),
-      ...used.map((implementation) => element("th", { scope: "col", className: "n" }, element("span", { className: "mark" }, report.mark(implementation)), data.implementations[implementation])));
+      ...used.map((implementation) => element("th", { scope: "col" }, element("span", { className: "mark" }, report.mark(implementation)), data.implementations[implementation])));
     const body = points.slice(0, count).map(([, group]) => shape(group, used));
     const made = element("table", {}, element("thead", {}, header), element("tbody", {}, ...body));
     const container = document.getElementById("map");
@@ -134,14 +137,15 @@ const tables = (() => {
   };
 
   const shape = (group, used) => {
-    const timed = d3.sort(group.filter((row) => row.figure.latency_ms), (row) => row.figure.latency_ms);
-    const clear = timed.length < 2 || timed[0].figure.latency_ci_high_ms < timed[1].figure.latency_ci_low_ms;
+    const timed = d3.group(d3.sort(group.filter((row) => row.figure.latency_ms), (row) => row.figure.latency_ms), (row) => data.kinds[row.implementation]);
     const own = new Map(group.map((row) => [row.implementation, row]));
     return element("tr", {}, ...axes.map(({ name }) => element("td", { className: "shape" }, String(group[0].at[name]))),
-      ...used.map((implementation) => cell(own.get(implementation), timed, clear)));
+      ...used.map((implementation) => cell(own.get(implementation), timed.get(data.kinds[implementation]) ?? [])));
   };
 
-  const cell = (row, timed, clear) => {
+  // `timed`: the rows of this shape that do the same work, fastest first.
+  const cell = (row, timed) => {
+    const clear = timed.length < 2 || timed[0].figure.latency_ci_high_ms < timed[1].figure.latency_ci_low_ms;
     if (!row || row.outcome === "not run") return element("td", { className: "quiet" }, "–");
     if (!row.ok) return element("td", { className: "cell-bad" }, `✗ ${row.outcome}`);
     if (!timed.length || row.figure.latency_ms == null) return element("td", {}, "✓");

@@ -46,7 +46,7 @@ def ok(trial: Trial, *, flags: tuple[str, ...] = (), scale: float = 1.0, **more:
         "noise_pct": 0.8,
         "peak_memory_mib": tokens * params["heads"] / 512,
         "throughput_tokens_per_s": 1000 * tokens / latency,
-        "tflops_per_s": 12.5 * SPEED.get(trial.implementation, 1.5),
+        "tflops_per_s": 12.5 * SPEED.get(trial.implementation, 1.5) / scale,
         "relative_error": 3.2e-7,
     }
     values = tuple(latency * (0.98 + 0.005 * step) for step in range(9))

@@ -68,7 +68,40 @@ def test_an_implementation_that_never_works_has_no_speed() -> None:
     assert (standing.speedup, standing.ok, standing.total) == (None, 0, 1)
 
 
-@pytest.mark.parametrize(("value", "text"), [(1.066, "1.07x"), (12.34, "12.3x"), (140.2, "140x")])
+@pytest.mark.parametrize(("value", "text"), [(0.0042, "0.0042x"), (1.066, "1.07x"), (12.34, "12.3x"), (140.2, "140x")])
 def test_ratios_keep_three_digits(value: float, text: str) -> None:
     """No more digits than mean something."""
     assert ratio(value) == text
+
+
+def apart() -> Verdict:
+    """Two implementations of one work, then two of twice the work."""
+    planned = made.trials(["standard", "improved", "multihead", "multihead_fast"], ONE)
+    records = [made.ok(planned[0]), made.ok(planned[1])]
+    for trial, scale in ((planned[2], 2.0), (planned[3], 1.8)):
+        record = made.ok(trial, scale=scale)
+        rate = {"tflops_per_s": 2 * record.metrics["tflops_per_s"]}
+        records.append(record.model_copy(update={"metrics": {**record.metrics, **rate}}))
+    return Verdict.of(Layout.of(made.results(planned, records, axes=ONE)))
+
+
+def test_only_those_that_do_the_same_work_are_ranked_together() -> None:
+    """The slower pair does more per call: it has a winner and a baseline of its own."""
+    verdict = apart()
+    assert list(verdict.kinds.values()) == [0, 0, 1, 1]
+    assert [standing.baseline for standing in verdict.standings] == ["standard", "standard", "multihead", "multihead"]
+    assert [winner.row.implementation for winner in verdict.winners] == ["improved", "multihead_fast"]
+    said = verdict.sentences()
+    assert "Ranked apart, for the work differs: standard, improved; multihead, multihead_fast." in said
+    assert "Fastest: multihead_fast in 1 of 1 shape, 1.11x ahead of the next." in said
+
+
+def test_doubts_close_the_verdict() -> None:
+    """One noisy row of two is said; where most are, what to do about it, too."""
+    planned = made.trials(["standard", "improved"], ONE)
+    records = [made.ok(planned[0], flags=("noisy", "contended")), made.ok(planned[1])]
+    said = Verdict.of(Layout.of(made.results(planned, records, axes=ONE))).sentences()[-1]
+    assert said == "Doubtful: 1 of 2 timed rows (1 noisy, 1 contended)."
+    records[1] = made.ok(planned[1], flags=("noisy",))
+    said = Verdict.of(Layout.of(made.results(planned, records, axes=ONE))).sentences()[-1]
+    assert said.startswith("Doubtful: all 2 timed rows (2 noisy, 1 contended); run it again")
