@@ -5,7 +5,7 @@ READY := .venv/.ready
 SOURCES := orchestrator implementations
 PORT ?= 5000
 
-.PHONY: sweep test setup ui check lint types imports format constraints clean help
+.PHONY: sweep test setup ui check lint types imports format docs constraints clean help
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -27,10 +27,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 ui: setup  ## open the MLflow UI on 127.0.0.1 (PORT=5000)
-	@mkdir -p mlruns/artifacts
-	@echo "http://127.0.0.1:$(PORT)" >&2
-	@MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow server --host 127.0.0.1 --port $(PORT) --workers 1 \
-		--backend-store-uri sqlite:///$(CURDIR)/mlruns/mlflow.db --artifacts-destination $(CURDIR)/mlruns/artifacts
+	@$(BIN)/python -m orchestrator.trackers.ui --port $(PORT)
 
 check: lint types imports test  ## what CI runs: lint, types, import rules, tests
 
@@ -48,10 +45,13 @@ format: setup  ## format the code
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
+docs: setup  ## write the reference of every module into docs/api/
+	@$(BIN)/python docs/reference.py docs/api
+
 constraints: setup  ## write constraints.txt anew from what is installed
 	@sed -n '/^#/p' constraints.txt > .venv/constraints && $(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu//' >> .venv/constraints
 	@mv .venv/constraints constraints.txt
 
 clean:  ## remove the virtual environment and caches; mlruns/ stays
-	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache docs/api
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

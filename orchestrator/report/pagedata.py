@@ -26,11 +26,12 @@ METRICS = {  # name: label, unit, whether it is a curve worth drawing
     "host_latency_ms": ("Time, host side", "ms", True),
     "first_call_ms": ("First call", "ms", True),
     "workspace_mib": ("Workspace", "MiB", True),
-    "reserved_memory_mib": ("Reserved memory", "MiB", False),
+    "reserved_mib": ("Reserved memory", "MiB", False),
     "device_memory_mib": ("Device memory", "MiB", False),
     "noise_pct": ("Noise", "% of the median", False),
     "round_spread": ("Spread between processes", "of the median", False),
     "relative_error": ("Error", "relative to the reference", False),
+    "error_budget": ("Error allowed", "relative to the reference", False),
     "iterations_per_repetition": ("Calls in a repetition", "", False),
     "repetitions": ("Repetitions", "", False),
 }

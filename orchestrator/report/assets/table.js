@@ -93,7 +93,8 @@ const tables = (() => {
     const low = row.figure.latency_ci_low_ms, high = row.figure.latency_ci_high_ms, median = row.figure.latency_ms;
     const style = { background: "transparent", color: "var(--text)", fontSize: "12px" };
     const y = { label: null, ticks: 5, domain: padded(d3.extent(points, ({ ms }) => ms)), tickFormat: (value) => d3.format(".4~r")(value) };
-    const band = low != null ? [Plot.rectY([0], { y1: low, y2: high, fill: report.colour(row.implementation), fillOpacity: 0.25 })] : [];
+    const [bottom, top] = y.domain, within = (ms) => Math.min(top, Math.max(bottom, ms));
+    const band = low != null ? [Plot.rectY([0], { y1: within(low), y2: within(high), fill: report.colour(row.implementation), fillOpacity: 0.25 })] : [];
     const rule = Plot.ruleY([median], { stroke: "var(--text)", strokeWidth: 1.5 });
     const series = Plot.plot({ width: 640, height: 210, marginLeft: 56, style, y, x: { label: "repetition", labelArrow: "none", domain: [0, place + step] },
       marks: [...band, Plot.dot(points, { x: "place", y: "ms", r: 2.2, fill: report.colour(row.implementation), fillOpacity: 0.75, symbol: "circle" }), rule,
