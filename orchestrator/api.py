@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from datetime import datetime
 from pathlib import Path
 
-from orchestrator import registry, sweepdir
+from orchestrator import journal, registry, sweepdir
 from orchestrator.errors import InterruptedSweepError, RequestError, SweepNotFoundError, UnfitMachineError
-from orchestrator.executors.base import Executor
+from orchestrator.executors.base import Executor, StartStoppedError
 from orchestrator.report.live import Progress, SilentProgress
 from orchestrator.results import Results, SweepMeta
 from orchestrator.runner import SweepRun
@@ -21,8 +21,8 @@ from orchestrator.trackers.base import Tracker
 from orchestrator.trackers.mirror import Mirror
 
 MIN_FREE_BYTES = 256 * 1024**2
-TRACKING_FLUSH_S = 60.0
-INTERRUPTED_FLUSH_S = 2.5  # whoever interrupts waits for it
+TRACKING_FLUSH_S = 20.0
+INTERRUPTED_FLUSH_S = 2.0  # whoever interrupts waits for it
 DEVICES = ("auto", "cpu", "cuda")
 
 
@@ -63,25 +63,30 @@ def run(
     """
     if device not in DEVICES:
         raise RequestError(f"device: must be one of {', '.join(DEVICES)}, found {device!r}")
-    directory = _directory(sweep, output, resume or rerun is not None)
-    if not (resume or rerun is not None):
+    resuming = resume or rerun is not None
+    directory = _directory(sweep, output, resuming)
+    if resuming:
+        journal.refuse_busy(directory)
+    else:
         sweepdir.refuse_taken(directory)
     _check_disk(directory)
     shown = progress or SilentProgress()
-    make_executor = executor or (lambda sweep: ray_executor(sweep, address, device))
     uri = tracking_uri or sweep.spec.tracking.uri
     threading.Thread(target=_import_mlflow, name="import-mlflow", daemon=True).start()
-    with Signals() as signals, closing(make_executor(sweep)) as running:
+    with Signals() as signals, ExitStack() as stack:
+        make_executor = executor or (lambda sweep: ray_executor(sweep, address, device, signals.have_come))
+        running = stack.enter_context(closing(_started(make_executor, sweep, signals, directory)))
         signals.install()
-        if signals.received is not None:
-            raise InterruptedSweepError(signals.received, "interrupted before the first trial; start the sweep again")
-        meta = _meta(sweep, directory, running.device, resume or rerun is not None)
-        mirror = Mirror(tracker or (lambda: mlflow_tracker(uri)), shown.note, target=_name(meta, directory))
+        meta = _meta(sweep, directory, running.device, resuming)
+        mirror = Mirror(tracker or (lambda: mlflow_tracker(uri)), shown.note, target=_found_by(meta.name, directory))
         try:
-            return SweepRun(sweep, meta, directory, running, mirror, shown, signals, rerun).run()
+            results = SweepRun(sweep, meta, directory, running, mirror, shown, signals, rerun).run()
         finally:
-            mirror.flush(TRACKING_FLUSH_S if signals.received is None else INTERRUPTED_FLUSH_S)
+            mirror.flush(TRACKING_FLUSH_S, INTERRUPTED_FLUSH_S, signals.have_come)
             mirror.close()
+        if signals.received is not None:  # all trials are made; not all of the rest may be
+            raise InterruptedSweepError(signals.received, _found_by(meta.name, directory))
+    return results
 
 
 def resume(
@@ -114,9 +119,27 @@ def load(name: str | Path) -> Results:
     return sweepdir.load(sweepdir.find(str(name)))
 
 
-def ray_executor(sweep: Sweep, address: str | None, device: str) -> Executor:
-    """The executor of real sweeps, for what this sweep needs."""
-    from orchestrator.executors.ray import RayExecutor, RayOptions
+def _started(make: Callable[[Sweep], Executor], sweep: Sweep, signals: Signals, directory: Path) -> Executor:
+    """The executor, unless a signal comes while it starts."""
+    try:
+        executor = make(sweep)
+    except StartStoppedError:
+        executor = None
+    if signals.received is not None:
+        if executor is not None:
+            executor.close()
+        begun = (directory / sweepdir.META_FILE).exists()
+        raise InterruptedSweepError(signals.received, _found_by(sweep.spec.name, directory) if begun else None)
+    assert executor is not None
+    return executor
+
+
+def ray_executor(
+    sweep: Sweep, address: str | None, device: str, stopped: Callable[[], bool] = lambda: False
+) -> Executor:
+    """The executor of real sweeps, for what this sweep needs; `stopped` says to give up starting it."""
+    from orchestrator.executors.ray import RayExecutor
+    from orchestrator.executors.session import RayOptions
 
     spec = sweep.spec.resources
     references = {entry.use for entry in sweep.spec.implementations} | {sweep.spec.workload}
@@ -131,7 +154,8 @@ def ray_executor(sweep: Sweep, address: str | None, device: str) -> Executor:
             preload=preload(sweep),
             base_dir=sweep.base_dir,
             references=frozenset(references),
-        )
+        ),
+        stopped,
     )
 
 
@@ -187,9 +211,7 @@ def _meta(sweep: Sweep, directory: Path, device: str, resuming: bool) -> SweepMe
                 f"{directory} was measured on {held.device}, this run is on {device}: one table never mixes two"
             )
         planned = {"spec": sweep.spec, "planned": sweep.trials, "only": sweep.only, "base_dir": sweep.base_dir}
-        meta = held.model_copy(update=planned)
-        sweepdir.save_meta(directory, meta)
-        return meta
+        return held.model_copy(update=planned)  # written once the journal is ours and no stale row stands in the way
     inside = directory.parent == sweepdir.SWEEPS / sweep.spec.name
     now = datetime.now().astimezone()
     meta = SweepMeta(
@@ -206,5 +228,6 @@ def _meta(sweep: Sweep, directory: Path, device: str, resuming: bool) -> SweepMe
     return meta
 
 
-def _name(meta: SweepMeta, directory: Path) -> str:
-    return meta.sweep_id if directory.parent == sweepdir.SWEEPS / meta.name else str(directory)
+def _found_by(name: str, directory: Path) -> str:
+    """What `resume` and `sync` find the sweep in `directory` by."""
+    return directory.name if directory.parent == sweepdir.SWEEPS / name else str(directory)

@@ -21,6 +21,7 @@ The text of each is meant for the person at the terminal: field, rule, value fou
 
 from __future__ import annotations
 
+import shlex
 import signal
 from dataclasses import dataclass
 
@@ -102,9 +103,19 @@ class CircuitBrokenError(AbortedError):
 
 
 class InterruptedSweepError(OrchestratorError):
-    """The sweep was stopped by a signal; its journal is whole and it can be resumed."""
+    """The sweep was stopped by a signal; its journal is whole and it can be resumed.
 
-    def __init__(self, signum: int, message: str) -> None:
+    Args:
+        signum: which signal.
+        name: what `resume` finds the sweep by; None: nothing was begun.
+    """
+
+    def __init__(self, signum: int, name: str | None) -> None:
         self.signum = signum
         self.exit_code = 128 + signum
-        super().__init__(f"{message} ({signal.Signals(signum).name})")
+        on = (
+            "start the sweep again"
+            if name is None
+            else f"go on with: python -m orchestrator resume {shlex.quote(name)}"
+        )
+        super().__init__(f"interrupted by {signal.Signals(signum).name}; {on}")

@@ -75,6 +75,16 @@ class Journal:
         self.close()
 
 
+def refuse_busy(directory: Path) -> None:
+    """Refuse a sweep that another driver works on, before anything is started for it.
+
+    Raises:
+        SweepBusyError: there is one.
+    """
+    if (directory / LOCK_NAME).exists():
+        os.close(_lock(directory / LOCK_NAME))
+
+
 def read(directory: Path) -> Iterator[TrialRecord]:
     """The records of a sweep directory (or of a results.jsonl), a torn last line left out.
 

@@ -19,7 +19,8 @@ _PROC = Path("/proc")
 _KIB = 1024
 _FREEZE_ROUNDS = 20
 
-MARK = "ORCHESTRATOR_OWNER"
+MARK = "ORCHESTRATOR_OWNER"  # in the environment of an attempt's processes: whose isolator started them
+DRIVER_MARK = "ORCHESTRATOR_DRIVER"  # in the environment of a sweep's own Ray, and so of all below it: which driver
 
 
 def die_with_parent(signum: int = signal.SIGKILL) -> None:
@@ -171,21 +172,31 @@ def mark() -> str:
     return f"{namespace}/{os.getpid()}/{start_ticks(os.getpid())}"
 
 
-def marked(value: str) -> list[int]:
-    """The processes that were started with MARK=value in their environment, or with a value that begins so."""
-    prefix = f"{MARK}={value}".encode()
-    return [pid for pid in every_pid() if any(entry.startswith(prefix) for entry in _environ(pid))]
+def marked(value: str, name: str = MARK) -> list[int]:
+    """The processes that were started with `name`=value in their environment, or with value/more."""
+    beginning = f"{name}={value}/".encode()
+    return [pid for pid in every_pid() if any((entry + b"/").startswith(beginning) for entry in _environ(pid))]
 
 
-def abandoned() -> list[int]:
-    """The processes whose mark names an owner that is no more: what a killed node left behind."""
-    return [pid for pid in every_pid() if any(_is_abandoned(entry) for entry in _environ(pid))]
+def has_mark(pid: int, name: str = MARK) -> bool:
+    """Whether `pid` was started with a mark of that name."""
+    return any(entry.startswith(f"{name}=".encode()) for entry in _environ(pid))
 
 
-def _is_abandoned(entry: bytes) -> bool:
+def abandoned(name: str = MARK) -> list[int]:
+    """The processes whose mark of that name tells of an owner that is no more: what somebody killed left behind."""
+    return [pid for pid in every_pid() if any(_is_abandoned(entry, name) for entry in _environ(pid))]
+
+
+def _is_abandoned(entry: bytes, mark_name: str) -> bool:
     name, _, value = entry.decode(errors="replace").partition("=")
+    return name == mark_name and is_ownerless(value)
+
+
+def is_ownerless(value: str) -> bool:
+    """Whether a mark names an owner of this PID namespace that is no more; what is no mark is nobody's to end."""
     parts = value.split("/")
-    if name != MARK or len(parts) < 3 or parts[0] != str((_PROC / "self/ns/pid").readlink()):
+    if len(parts) < 3 or parts[0] != str((_PROC / "self/ns/pid").readlink()) or not parts[1].isdigit():
         return False
     return str(start_ticks(int(parts[1]))) != parts[2] or not is_alive(int(parts[1]))
 

@@ -69,27 +69,45 @@ class SweepRun:
             for record in journal.records:
                 self._by_trial.setdefault(record.trial_id, []).append(record)
             agenda = Agenda(self.sweep, self.meta.sweep_id, self.executor.device, journal.records)
-            self.tracker.start(self.meta)
             self.progress.start(self.meta, tuple(journal.records))
-            status: Status = "FAILED"
             try:
                 if journal.records:
                     self._check_stale(agenda, journal)
-                self._loop(agenda, journal)
-                for event in self.executor.conclude():
-                    self._handle(event, agenda, journal)
-                status = "FINISHED"
-            except InterruptedSweepError:
-                status = "KILLED"
-                raise
-            finally:
+                self._save_plan(held.meta)
+            except BaseException:
                 self.progress.stop()
                 self.executor.close()
-                results = self._results(journal)
+                raise
+            return self._to_end(agenda, journal)
+
+    def _to_end(self, agenda: Agenda, journal: Journal) -> Results:
+        """The sweep proper. Whoever refuses to go on before it leaves everything as it was."""
+        self.tracker.start(self.meta)
+        status: Status = "FAILED"
+        try:
+            self._loop(agenda, journal)
+            for event in self.executor.conclude():
+                self._handle(event, agenda, journal)
+            self._heed_signals()
+            status = "FINISHED"
+        except InterruptedSweepError:
+            status = "KILLED"
+            raise
+        finally:
+            self.progress.stop()
+            results = self._results(journal)
+            try:
                 with suppress(OSError):  # a full disk must not hide why the sweep ended; `report` writes them again
                     write_reports(results)
-                self.tracker.finish(status, results)
+            finally:
+                self.tracker.finish(status, results)  # beside the executor's end, which takes a second or two
+                self.executor.close()
         return results
+
+    def _save_plan(self, held: SweepMeta) -> None:
+        """What a changed sweep file asks for, once it is certain that it goes on here."""
+        if self.meta != held:
+            sweepdir.save_plan(self.directory, self.meta, self.sweep.document.text)
 
     def _loop(self, agenda: Agenda, journal: Journal) -> None:
         while agenda or self._in_flight:
@@ -99,8 +117,7 @@ class SweepRun:
             self._poll(agenda, journal)
 
     def _poll(self, agenda: Agenda, journal: Journal) -> None:
-        if self.signals.received is not None:
-            raise InterruptedSweepError(self.signals.received, self._how_to_go_on("interrupted"))
+        self._heed_signals()
         try:
             events = self.executor.poll(POLL_S)
         except UnfitMachineError as error:
@@ -109,6 +126,10 @@ class SweepRun:
             self._handle(event, agenda, journal)
         if self._broken is not None:
             raise CircuitBrokenError(self._how_to_go_on(self._broken))
+
+    def _heed_signals(self) -> None:
+        if self.signals.received is not None:
+            raise InterruptedSweepError(self.signals.received, self.name)
 
     def _handle(self, event: Event, agenda: Agenda, journal: Journal) -> None:
         if isinstance(event, SlotReady):

@@ -60,6 +60,13 @@ def save_meta(directory: Path, meta: SweepMeta) -> None:
     write_atomically(directory / META_FILE, meta.model_dump_json(indent=1) + "\n")
 
 
+def save_plan(directory: Path, meta: SweepMeta, text: str) -> None:
+    """Write what is planned now over what was planned: sweep.resolved.json, and sweep.yaml where there is a text."""
+    if text:
+        write_atomically(directory / SWEEP_FILE, text)
+    save_meta(directory, meta)
+
+
 def save_environments(directory: Path, environments: Mapping[str, Any]) -> None:
     """Write environment.json: fingerprint hash -> what must match and what to know."""
     write_atomically(

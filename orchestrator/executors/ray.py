@@ -5,25 +5,18 @@ Why Ray places trials and does not expand or run them: docs/design/ray.md.
 
 from __future__ import annotations
 
-import logging
-import os
-import secrets
-import shutil
-import tempfile
 import time
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from orchestrator.environment import usable_cores
 from orchestrator.errors import UnfitMachineError
 from orchestrator.executors.base import Event, Finished, Observed, PhaseChanged, SlotLost, SlotReady, Started
 from orchestrator.executors.placement import Node, SlotPlan, place
 from orchestrator.executors.quarantine import Quarantine
-from orchestrator.executors.staging import Staging
+from orchestrator.executors.session import RayOptions, Session
 from orchestrator.observation import Observation
 from orchestrator.record import ErrorInfo, Outcome, Phase, TrialRecord, fingerprint, utc_now
 from orchestrator.supervisor import Supervisor
@@ -31,42 +24,7 @@ from orchestrator.trial import Attempt
 
 PHASE_EVERY_S = 0.5
 CONCLUDE_S = 20.0
-LOOPBACK = "127.0.0.2"  # Ray rewrites 127.0.0.1 to the machine's outer address
-OBJECT_STORE_BYTES = 128 * 1024**2
-QUIET = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_DEDUP_LOGS": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_DISABLE_IMPORT_WARNING": "1",
-    "RAY_worker_niceness": "0",  # 15 by default, and trials would inherit it
-}
-
-
-@dataclass(frozen=True)
-class RayOptions:
-    """What a RayExecutor must know of the sweep.
-
-    Attributes:
-        device: "cpu", "cuda" or "auto": CUDA where any node has a GPU.
-        address: of a running cluster; None: a Ray of our own on this machine, for this sweep only.
-        gpus: GPUs of a slot, on CUDA.
-        cpus: cores of a slot; None: an equal share of the node's.
-        max_concurrent: the most slots.
-        gpu_memory_gib: cap on a trial's share of a card, part of the environment.
-        preload: modules that the fork servers import once.
-        base_dir: the folder that relative paths of the sweep file start from.
-        references: every `use` and `workload` of the sweep, for the files that must travel.
-    """
-
-    device: str = "auto"
-    address: str | None = None
-    gpus: int = 1
-    cpus: int | None = None
-    max_concurrent: int | None = None
-    gpu_memory_gib: float | None = None
-    preload: tuple[str, ...] = ()
-    base_dir: str = "."
-    references: frozenset[str] = frozenset()
+CONCLUDE_LOOK_S = 0.2
 
 
 @dataclass
@@ -99,19 +57,24 @@ class _Calls:
 class RayExecutor:
     """The executor of real sweeps; see executors.base.Executor for its methods.
 
+    Args:
+        options: what the sweep needs.
+        stopped: whether someone waits for this process to end: then the start is given up, and the last look.
+
     Raises:
         UnfitMachineError: no cluster at the address, or no slot on any node for what the sweep needs.
+        StartStoppedError: `stopped` while Ray started.
     """
 
-    def __init__(self, options: RayOptions) -> None:
+    def __init__(self, options: RayOptions, stopped: Callable[[], bool] = lambda: False) -> None:
         self._options = options
         self._queue: deque[Attempt] = deque()
         self._calls = _Calls()
         self._quarantine = Quarantine()
         self._asked_phases = 0.0
-        self._scratch: Path | None = None
-        self._staging: Staging | None = None
-        self._ray, self._owned = self._connect()
+        self._stopped = stopped
+        self._session = Session(_load_ray, options, stopped)
+        self._ray, self._staging = self._session.ray, self._session.staging
         try:
             nodes = self._nodes()
             self.device = _device(options.device, nodes)
@@ -162,7 +125,10 @@ class RayExecutor:
         """A last look at the machine by every slot that can be asked."""
         idle = [slot for slot in self._slots if slot.ready and slot.attempt is None]
         asked = {slot.actor.conclude.remote(): slot for slot in idle}
-        done, _ = self._ray.wait(list(asked), num_returns=len(asked), timeout=CONCLUDE_S) if asked else ([], [])
+        deadline = time.monotonic() + CONCLUDE_S
+        done: list[Any] = []
+        while len(done) < len(asked) and time.monotonic() < deadline and not self._stopped():
+            done, _ = self._ray.wait(list(asked), num_returns=len(asked), timeout=CONCLUDE_LOOK_S)
         events: list[Event] = []
         for ref in done:
             with suppress(Exception):  # a supervisor that died now has nothing left to do
@@ -175,50 +141,7 @@ class RayExecutor:
         self._calls.waiting.clear()
         for slot in slots:
             self._kill(slot)
-        ray, self._ray = getattr(self, "_ray", None), None
-        if ray is not None and self._owned:
-            ray.shutdown()
-        if self._scratch is not None:
-            shutil.rmtree(self._scratch, ignore_errors=True)
-            self._scratch = None
-
-    def _connect(self) -> tuple[Any, bool]:
-        """(the ray module, whether the connection is ours to close)."""
-        os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
-        if self._options.address is None:
-            os.environ.setdefault("RAY_AUTH_MODE", "token")
-            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-        import ray
-
-        if ray.is_initialized():
-            return ray, False
-        arguments = self._local_arguments() if self._options.address is None else self._cluster_arguments()
-        self._ray, self._owned = ray, True
-        try:
-            ray.init(log_to_driver=False, logging_level=logging.CRITICAL, configure_logging=False, **arguments)
-        except BaseException as error:
-            self.close()
-            if not isinstance(error, Exception):
-                raise
-            place = self._options.address or "this machine"
-            raise UnfitMachineError(f"Ray cannot be reached or started on {place}: {error}") from error
-        return ray, True
-
-    def _local_arguments(self) -> dict[str, Any]:
-        self._scratch = Path(tempfile.mkdtemp(prefix="sweep-"))
-        return {
-            "_temp_dir": str(self._scratch),
-            "address": "local",
-            "include_dashboard": False,
-            "num_cpus": usable_cores(),
-            "object_store_memory": OBJECT_STORE_BYTES,
-            "_node_ip_address": LOOPBACK,
-        }
-
-    def _cluster_arguments(self) -> dict[str, Any]:
-        self._scratch = Path(tempfile.mkdtemp(prefix="sweep-"))
-        self._staging = Staging(self._scratch, self._options.base_dir, set(self._options.references))
-        return {"address": self._options.address, "runtime_env": {"working_dir": str(self._scratch)}}
+        self._session.close()
 
     def _nodes(self) -> list[Node]:
         return [
@@ -264,7 +187,7 @@ class RayExecutor:
         self._ask("describe", slot, self._options.gpu_memory_gib)
 
     def _kill(self, slot: _Slot) -> None:
-        if slot.actor is not None and self._ray is not None:
+        if slot.actor is not None:
             self._ray.kill(slot.actor, no_restart=True)
         slot.actor = None
 
@@ -369,6 +292,12 @@ class RayExecutor:
             node=slot.plan.node.node_id,
             device=self.device,
         )
+
+
+def _load_ray() -> Any:
+    import ray
+
+    return ray
 
 
 def _observed(slot: _Slot, seen: Iterable[str]) -> list[Event]:

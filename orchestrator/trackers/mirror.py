@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,7 +16,9 @@ from orchestrator.trackers.base import RejectedError, Status, Tracker, TrackingE
 NICENESS = 10
 FLUSH_TRIES = 3
 FLUSH_WAIT_S = 0.2
-CLOSE_WAIT_S = 1.0
+STALLED_S = 8.0
+LOOK_S = 0.1
+CLOSE_WAIT_S = 0.5
 MAX_REASON = 300
 
 
@@ -61,6 +64,8 @@ class Mirror:
         self._rows: dict[str, Row] = {}
         self._end: tuple[Status, Results] | None = None
         self._busy = False
+        self._called_at: float | None = None
+        self._call_s: float | None = None
         self._failures = 0
         self._refused = 0
         self._noted = False
@@ -94,21 +99,44 @@ class Mirror:
         with self._changed:
             return self._changed.wait_for(lambda: self._idle or self._failures > 0, timeout_s)
 
-    def flush(self, timeout_s: float) -> bool:
-        """Wait until everything queued was taken; give up early when a few more tries fail.
+    def flush(
+        self, timeout_s: float, hurried_s: float | None = None, is_hurried: Callable[[], bool] = lambda: False
+    ) -> bool:
+        """Wait until everything queued was taken; give up early where that is hopeless.
+
+        It is when a few more tries fail, or when the tracker is too slow to be done in time: what waits would take
+        longer at its pace so far, or one call has not returned for STALLED_S.
+
+        Args:
+            timeout_s: the longest to wait.
+            hurried_s: the longest once `is_hurried` says that somebody waits for the end; None: the same.
+            is_hurried: asked several times a second.
 
         Returns:
             Whether tracking is complete. If not, `note` was told, now or before.
         """
+        begun = time.monotonic()
         with self._changed:
             self._flushing, self._failures = True, 0
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self._idle or self._failures >= FLUSH_TRIES, timeout_s)
+            while not (self._idle or self._is_hopeless(begun + timeout_s)):
+                limit_s = timeout_s if hurried_s is None or not is_hurried() else hurried_s
+                left_s = begun + limit_s - time.monotonic()
+                if left_s <= 0:
+                    break
+                self._changed.wait(min(left_s, LOOK_S))
             self._flushing = False
             complete = self._idle and not self._refused
         if not complete:
             self._tell("tracking is behind: not every run of the sweep is written")
         return complete
+
+    def _is_hopeless(self, deadline: float) -> bool:
+        now = time.monotonic()
+        if self._failures >= FLUSH_TRIES or (self._called_at is not None and now - self._called_at > STALLED_S):
+            return True
+        waiting = len(self._rows) + (self._end is not None)
+        return self._call_s is not None and now + self._call_s * waiting > deadline
 
     @property
     def address(self) -> str | None:
@@ -136,7 +164,9 @@ class Mirror:
         _lower_priority()
         while (job := self._next()) is not None:
             try:
-                job.carry_out(self._made())
+                tracker = self._made()
+                self._called_at = time.monotonic()
+                job.carry_out(tracker)
             except RejectedError as error:
                 self._done(refused=error)
             except Exception as error:  # noqa: BLE001 - whatever a tracking library raises, the sweep goes on
@@ -192,16 +222,24 @@ class Mirror:
 
     def _done(self, refused: RejectedError | None = None) -> None:
         with self._changed:
+            self._note_pace()
             self._busy, self._failures = False, 0
             self._refused += refused is not None
             self._changed.notify_all()
         if refused is not None:
             self._tell(f"tracking refused a run: {_reason(refused)}")
 
+    def _note_pace(self) -> None:
+        """Seconds per call: the mean of the last few, the older the less."""
+        if self._called_at is not None:
+            took_s = time.monotonic() - self._called_at
+            self._call_s = took_s if self._call_s is None else (self._call_s + took_s) / 2
+        self._called_at = None
+
     def _failed(self, job: _Job, error: Exception) -> None:
         with self._changed:
             job.put_back()
-            self._busy = False
+            self._busy, self._called_at = False, None
             self._failures += 1
             self._changed.notify_all()
         self._tell(f"tracking failed: {_reason(error)}")
