@@ -7,6 +7,8 @@ of the one softmax which the merged result is; autograd never sees a slice.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -14,13 +16,14 @@ from torch.nn.functional import pad
 
 from implementations.dilated_attention.pattern import Pattern
 from implementations.kernels.calls import Call, calls_of
+from implementations.kernels.online import merge
+from implementations.kernels.precision import matmul_precision
 from implementations.kernels.schedule import Window, windows
 from implementations.kernels.sdpa import Attended, Tensors, kernel_for
 
 CUDA_ALIGNMENT = 8  # elements: what the kernels on CUDA want head_dim and strides to be multiples of
 
 Scheduled = tuple[tuple[Window, tuple[Call, ...]], ...]
-Rest = tuple[Any, ...]
 
 
 class Plan:
@@ -31,13 +34,17 @@ class Plan:
         merges: whether any row takes several calls.
         mixture: what the mixture of branches is multiplied by.
         scores: what the scores are multiplied by.
+        tf32: whether products of float32 on CUDA may be in tf32.
     """
 
-    def __init__(self, pattern: Pattern, head_dim: int, causal: bool, block: int | None = None) -> None:
+    def __init__(
+        self, pattern: Pattern, head_dim: int, causal: bool, block: int | None = None, tf32: bool = False
+    ) -> None:
         self.windows = windows(pattern, block or pattern.seq_len, causal)
         self.merges = any(window.merged for window in self.windows)
         self.mixture = pattern.scale
         self.scores = head_dim**-0.5
+        self.tf32 = tf32
         self._calls: dict[Any, Scheduled] = {}
 
     def calls(self, qkv: Tensors) -> Scheduled:
@@ -48,15 +55,19 @@ class Plan:
             self._calls[key] = tuple((window, calls_of(window, *key)) for window in self.windows)
         return self._calls[key]
 
+    def precision(self, t: torch.Tensor) -> AbstractContextManager[None]:
+        """The plan's precision where it has a meaning."""
+        return matmul_precision(self.tf32) if t.is_cuda and t.dtype == torch.float32 else nullcontext()
+
 
 def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, plan: Plan) -> torch.Tensor:
     """Dilated attention of q, k, v, (b, n, H, d) each with any strides; differentiable; returns (b, n, H, d)."""
     head_dim = q.shape[-1]
-    q, k, v = _ready(q), _ready(k), _ready(v)
+    q, k, v = ready(q), ready(k), ready(v)
     if torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad):
         out: torch.Tensor = _Merged.apply(q, k, v, plan)  # type: ignore[no-untyped-call]  # torch leaves it untyped
     else:
-        out, _, _ = _forward((q, k, v), plan, keep=False)
+        out, _, _ = forward((q, k, v), plan)
     return out if out.shape[-1] == head_dim else out[..., :head_dim]
 
 
@@ -65,76 +76,110 @@ class _Merged(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, plan: Plan) -> torch.Tensor:
-        out, sums, rests = _forward((q, k, v), plan, keep=True)
-        ctx.save_for_backward(q, k, v, out, sums)
-        ctx.plan, ctx.rests = plan, rests
+        parts: list[Attended] = []
+        out, sums, _ = forward((q, k, v), plan, keep=plan.merges, parts=parts)
+        merged = (out, sums) if plan.merges else ()
+        ctx.save_for_backward(q, k, v, *(t for part in parts for t in (part.out, part.lse)), *merged)
+        ctx.plan = plan
         return out
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        q, k, v, out, sums = ctx.saved_tensors
-        found = _backward(grads[0].contiguous(), (q, k, v), out, sums, ctx.plan, ctx.rests)
+        q, k, v, *saved = ctx.saved_tensors
+        plan: Plan = ctx.plan
+        out, sums = saved[-2:] if plan.merges else (None, None)
+        held = saved[:-2] if plan.merges else saved
+        parts = [Attended(*pair) for pair in zip(held[::2], held[1::2], strict=True)]
+        found = backward(grads[0].contiguous(), (q, k, v), out, sums, plan, parts)
         return (*(grad if wanted else None for grad, wanted in zip(found, ctx.needs_input_grad, strict=False)), None)
 
 
-def _forward(qkv: Tensors, plan: Plan, keep: bool) -> tuple[torch.Tensor, torch.Tensor, list[Rest]]:
-    """Output, log-sum-exps (b, n, H) and, to keep for the backward pass, the rest of each call."""
+def forward(
+    qkv: Tensors, plan: Plan, keep: bool = False, parts: list[Attended] | None = None
+) -> tuple[torch.Tensor, torch.Tensor, list[Attended] | None]:
+    """Output, log-sum-exps and parts.
+
+    Args:
+        qkv: `ready` tensors.
+        plan: what to do.
+        keep: fill in the log-sum-exps of all rows, (b, n, H), which rows in several calls need in the backward pass.
+        parts: takes the results of calls that nothing is merged with, to spare the backward pass recovering them.
+    """
     q, k, v = qkv
-    kernel, rests = kernel_for(q.device, q.dtype), []
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
     shape = q.shape[:3] if keep or plan.merges else (0,)
     sums = torch.full(shape, -torch.inf, dtype=torch.float32, device=q.device)
-    for window, calls in plan.calls(qkv):
-        acc, local = out, window.merged and q.dtype != torch.float32
-        if local:
-            acc = torch.zeros(window.of(out).shape, dtype=torch.float32, device=q.device)
-        elif not window.filled:
-            window.of(out).zero_()
-        for call in calls:
-            done = kernel.forward((call.q.of(q), call.k.of(k), call.v.of(v)), call.causal, plan.scores)
-            if window.merged:
-                _merge((call.local if local else call.rows).of(acc), call.sums.of(sums), done)
-            else:
+    with plan.precision(q):
+        for window, calls in plan.calls(qkv):
+            acc, local = out, window.merged and q.dtype != torch.float32
+            if local:
+                acc = torch.zeros(window.of(out).shape, dtype=torch.float32, device=q.device)
+            elif not window.filled:
+                window.of(out).zero_()
+            for call in calls:
+                near = (call.q.of(q), call.k.of(k), call.v.of(v))
+                done = kernel_for(near[0], near[1]).forward(near, call.causal, plan.scores)
+                if window.merged:
+                    merge((call.local if local else call.rows).of(acc), call.sums.of(sums), done)
+                    continue
                 torch.mul(done.out, plan.mixture, out=call.rows.of(out))
-            if keep:
-                rests.append(done.rest)
-                if not window.merged:
+                if parts is not None:
+                    parts.append(done)
+                elif keep:
                     call.sums.of(sums).copy_(done.lse)
-        if local or (window.merged and plan.mixture != 1):
-            torch.mul(acc if local else window.of(out), plan.mixture, out=window.of(out))
-    return out, sums, rests
+            if local or (window.merged and plan.mixture != 1):
+                torch.mul(acc if local else window.of(out), plan.mixture, out=window.of(out))
+    return out, sums, parts
 
 
-def _merge(into: torch.Tensor, total: torch.Tensor, done: Attended) -> None:
-    """Add one call's result to the running one, in float32."""
-    merged = torch.logaddexp(total, done.lse)
-    into.mul_((total - merged).exp_()[..., None])
-    into.add_(done.out * (done.lse - merged).exp_()[..., None])
-    total.copy_(merged)
-
-
-def _backward(
-    grad: torch.Tensor, qkv: Tensors, out: torch.Tensor, sums: torch.Tensor, plan: Plan, rests: list[Rest]
+def backward(
+    grad: torch.Tensor,
+    qkv: Tensors,
+    out: torch.Tensor | None,
+    sums: torch.Tensor | None,
+    plan: Plan,
+    parts: list[Attended] | None = None,
 ) -> Tensors:
-    """Gradients of q, k and v; in float32 until all calls have added to them, where several do."""
+    """Gradients of q, k and v; in float32 until all calls have added to them, where several do.
+
+    Args:
+        grad: of the output, contiguous.
+        qkv: as the forward pass had them.
+        out: the merged result; not needed if nothing was merged and the parts are here.
+        sums: its log-sum-exps; likewise.
+        plan: what was done.
+        parts: the results of calls that nothing was merged with, in order; None: recovered from out and sums.
+    """
     q, k, v = qkv
-    kernel, rest = kernel_for(q.device, q.dtype), iter(rests)
     held = torch.float32 if plan.merges else q.dtype
     dq, dk, dv = (torch.zeros(q.shape, dtype=held, device=q.device) for _ in range(3))
-    for _, calls in plan.calls(qkv):
-        for call in calls:
-            result, wanted = call.rows.of(out), call.rows.of(grad)
-            if plan.mixture != 1:
-                result, wanted = result / plan.mixture, wanted * plan.mixture
-            done = Attended(result, call.sums.of(sums), next(rest))
-            near = (call.q.of(q), call.k.of(k), call.v.of(v))
-            found = kernel.backward(wanted, near, done, call.causal, plan.scores)
-            for place, into, gradient in zip((call.rows, call.keys, call.keys), (dq, dk, dv), found, strict=True):
-                place.of(into).add_(gradient) if plan.merges else place.of(into).copy_(gradient)
+    rest: Iterator[Attended] | None = None if parts is None else iter(parts)
+    with plan.precision(q):
+        for window, calls in plan.calls(qkv):
+            for call in calls:
+                wanted = call.rows.of(grad)
+                wanted = wanted if plan.mixture == 1 else wanted * plan.mixture
+                if rest is not None and not window.merged:
+                    done = next(rest)
+                else:
+                    done = _recovered(call, out, sums, plan.mixture)
+                near = (call.q.of(q), call.k.of(k), call.v.of(v))
+                kernel = kernel_for(near[0], near[1])
+                found = kernel.backward(wanted, near, done, call.causal, plan.scores)
+                for place, into, gradient in zip((call.rows, call.keys, call.keys), (dq, dk, dv), found, strict=True):
+                    place.of(into).add_(gradient) if plan.merges else place.of(into).copy_(gradient)
     return dq.to(q.dtype), dk.to(q.dtype), dv.to(q.dtype)
 
 
-def _ready(t: torch.Tensor) -> torch.Tensor:
+def _recovered(call: Call, out: torch.Tensor | None, sums: torch.Tensor | None, mixture: float) -> Attended:
+    """The call's share of the merged result, as if one softmax had given it."""
+    assert out is not None
+    assert sums is not None
+    result = call.rows.of(out)
+    return Attended(result if mixture == 1 else result / mixture, call.sums.of(sums))
+
+
+def ready(t: torch.Tensor) -> torch.Tensor:
     """The tensor as the kernels take it: rows contiguous; on CUDA padded and aligned. Nothing is copied if it is so."""
     if t.device.type == "cuda":
         if t.shape[-1] % CUDA_ALIGNMENT:

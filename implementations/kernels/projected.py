@@ -52,7 +52,7 @@ class _Projected(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, plan: ProjectedPlan, *projections: torch.Tensor) -> torch.Tensor:
-        x, kernel, held, rests = x.contiguous(), kernel_for(x.device, x.dtype), [], []
+        x, held = x.contiguous(), []
         out = torch.zeros_like(x)
         for piece in plan.pattern.pieces:
             weight, bias = (
@@ -60,26 +60,27 @@ class _Projected(torch.autograd.Function):
                 _stacked(projections[1::2], plan.features(piece)),
             )
             qkv = torch.addmm(bias, _rows(x, piece), weight.t())
-            done = kernel.forward(plan.split(qkv, piece), plan.causal, plan.head_dim**-0.5)
+            near = plan.split(qkv, piece)
+            done = kernel_for(near[0], near[1]).forward(near, plan.causal, plan.head_dim**-0.5)
             into = _places(out, piece, plan)
             torch.mul(done.out.transpose(1, 2), plan.pattern.scale, out=into)
             held += [qkv, done.out, done.lse]
-            rests.append(done.rest)
         ctx.save_for_backward(x, *projections, *held)
-        ctx.plan, ctx.rests = plan, rests
+        ctx.plan = plan
         return out
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, *saved = ctx.saved_tensors
         projections, held, plan = saved[:6], saved[6:], ctx.plan
-        kernel, grad, dx = kernel_for(x.device, x.dtype), grads[0].contiguous(), torch.zeros_like(x)
+        grad, dx = grads[0].contiguous(), torch.zeros_like(x)
         found = [torch.empty_like(projection) for projection in projections]
         for number, piece in enumerate(plan.pattern.pieces):
             qkv, out, lse = held[3 * number : 3 * number + 3]
             upstream = (_places(grad, piece, plan) * plan.pattern.scale).transpose(1, 2)
-            done = Attended(out, lse, ctx.rests[number])
-            parts = kernel.backward(upstream, plan.split(qkv, piece), done, plan.causal, plan.head_dim**-0.5)
+            near, done = plan.split(qkv, piece), Attended(out, lse)
+            kernel = kernel_for(near[0], near[1])
+            parts = kernel.backward(upstream, near, done, plan.causal, plan.head_dim**-0.5)
             slope = torch.stack([part.transpose(1, 2) for part in parts], dim=2).view(qkv.shape)
             features = plan.features(piece)
             _add_rows(dx, piece, slope, _stacked(projections[::2], features))

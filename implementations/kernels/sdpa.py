@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
 
 import torch
 from torch.nn.functional import pad
 
 _aten = torch.ops.aten
 _LSE_ROWS = 32  # the memory-efficient backward reads log-sum-exps by the 32
+_CUDNN_ROWS, _CUDNN_WIDTH, _FLASH_WIDTH = 128, 128, 256
 
 Tensors = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
@@ -27,12 +28,10 @@ class Attended:
     Attributes:
         out: (B, g, m, d) in the inputs' dtype.
         lse: (B, g, m) float32, natural logarithm.
-        rest: what this kernel's backward wants back.
     """
 
     out: torch.Tensor
     lse: torch.Tensor
-    rest: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,14 +48,29 @@ class Kernel:
     backward: Callable[[torch.Tensor, Tensors, Attended, bool, float], Tensors]
 
 
-def kernel_for(device: torch.device, dtype: torch.dtype) -> Kernel:
-    """The kernel that serves this device and dtype.
+def kernel_for(q: torch.Tensor, k: torch.Tensor) -> Kernel:
+    """The kernel that serves q (B, g, m, d) and k (B, g, m', d).
 
-    On CUDA head_dim must be a multiple of 8, and flash wants it at most 256.
+    On CUDA head_dim must be a multiple of 8. Half precision goes to cuDNN where head_dim is at most 128 and rows and
+    keys are multiples of 128, else to flash (head_dim at most 256); float32, which both refuse, to the
+    memory-efficient kernel.
     """
-    if device.type == "cpu":
+    if q.device.type == "cpu":
         return CPU
-    return EFFICIENT if dtype == torch.float32 else FLASH
+    if q.dtype == torch.float32 or q.shape[-1] > _FLASH_WIDTH:
+        return EFFICIENT
+    fits = q.shape[-1] <= _CUDNN_WIDTH and q.shape[2] % _CUDNN_ROWS == 0 and k.shape[2] % _CUDNN_ROWS == 0
+    return CUDNN if fits and _has_cudnn(q.device) else FLASH
+
+
+@lru_cache
+def _has_cudnn(device: torch.device) -> bool:
+    """Whether cuDNN is there and the faster one, which it is from Hopper on."""
+    return (
+        torch.backends.cudnn.enabled
+        and torch.backends.cudnn.version() is not None
+        and torch.cuda.get_device_capability(device) >= (9, 0)
+    )
 
 
 def _cpu_forward(qkv: Tensors, causal: bool, scale: float) -> Attended:
@@ -71,44 +85,55 @@ def _cpu_backward(grad: torch.Tensor, qkv: Tensors, done: Attended, causal: bool
 
 
 def _flash_forward(qkv: Tensors, causal: bool, scale: float) -> Attended:
-    out, lse, *rest = _aten._scaled_dot_product_flash_attention(*qkv, 0.0, causal, scale=scale)
-    return Attended(out, lse, tuple(rest[:6]))
+    out, lse, *_ = _aten._scaled_dot_product_flash_attention(*qkv, 0.0, causal, scale=scale)
+    return Attended(out, lse)
 
 
 def _flash_backward(grad: torch.Tensor, qkv: Tensors, done: Attended, causal: bool, scale: float) -> Tensors:
-    cum_q, cum_k, max_q, max_k, seed, offset = done.rest
+    rows, keys, unused = qkv[0].shape[2], qkv[1].shape[2], _unused(grad.device)
     found: Tensors = _aten._scaled_dot_product_flash_attention_backward(
-        grad,
-        *qkv,
-        done.out,
-        done.lse.contiguous(),
-        cum_q,
-        cum_k,
-        max_q,
-        max_k,
-        0.0,
-        causal,
-        seed,
-        offset,
-        scale=scale,
+        grad, *qkv, done.out, done.lse.contiguous(), None, None, rows, keys, 0.0, causal, unused, unused, scale=scale
+    )
+    return found
+
+
+def _cudnn_forward(qkv: Tensors, causal: bool, scale: float) -> Attended:
+    out, lse, *_ = _aten._scaled_dot_product_cudnn_attention(*qkv, None, True, 0.0, causal, False, scale=scale)
+    return Attended(out, lse.view(out.shape[:3]))
+
+
+def _cudnn_backward(grad: torch.Tensor, qkv: Tensors, done: Attended, causal: bool, scale: float) -> Tensors:
+    rows, keys, unused = qkv[0].shape[2], qkv[1].shape[2], _unused(grad.device)
+    if grad.stride() != done.out.stride():
+        grad = torch.empty_like(done.out).copy_(grad)
+    lse = done.lse.contiguous()[..., None]
+    found: Tensors = _aten._scaled_dot_product_cudnn_attention_backward(
+        grad, *qkv, done.out, lse, unused, unused, None, None, None, rows, keys, 0.0, causal, scale=scale
     )
     return found
 
 
 def _efficient_forward(qkv: Tensors, causal: bool, scale: float) -> Attended:
-    out, lse, *rest = _aten._scaled_dot_product_efficient_attention(*qkv, None, True, 0.0, causal, scale=scale)
-    return Attended(out, lse[..., : qkv[0].shape[2]], tuple(rest))
+    out, lse, *_ = _aten._scaled_dot_product_efficient_attention(*qkv, None, True, 0.0, causal, scale=scale)
+    return Attended(out, lse[..., : qkv[0].shape[2]])
 
 
 def _efficient_backward(grad: torch.Tensor, qkv: Tensors, done: Attended, causal: bool, scale: float) -> Tensors:
     lse = pad(done.lse, (0, -done.lse.shape[-1] % _LSE_ROWS), value=torch.inf)
-    wanted = [True, True, True, False]
+    unused, wanted = _unused(grad.device), [True, True, True, False]
     found = _aten._scaled_dot_product_efficient_attention_backward(
-        grad, *qkv, None, done.out, lse.contiguous(), *done.rest, 0.0, wanted, causal, scale=scale
+        grad, *qkv, None, done.out, lse.contiguous(), unused, unused, 0.0, wanted, causal, scale=scale
     )
     return found[0], found[1], found[2]
 
 
+@lru_cache
+def _unused(device: torch.device) -> torch.Tensor:
+    """In place of the random state that dropout would need."""
+    return torch.zeros((), dtype=torch.int64, device=device)
+
+
 CPU = Kernel("cpu flash", _cpu_forward, _cpu_backward)
 FLASH = Kernel("flash", _flash_forward, _flash_backward)
+CUDNN = Kernel("cuDNN", _cudnn_forward, _cudnn_backward)
 EFFICIENT = Kernel("memory-efficient", _efficient_forward, _efficient_backward)

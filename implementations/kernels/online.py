@@ -1,0 +1,45 @@
+"""The online softmax over parts of a row's keys: a running result in float32 and its log-sum-exp."""
+
+from __future__ import annotations
+
+import importlib.util
+from functools import cache
+
+import torch
+
+from implementations.kernels.sdpa import Attended
+
+BLOCK_ROWS = 64
+
+
+def merge(into: torch.Tensor, total: torch.Tensor, done: Attended) -> None:
+    """Add one call's result to the running one: into (B, g, m, d) and total (B, g, m), views, in place.
+
+    On CUDA in one pass, if Triton is there.
+    """
+    if into.is_cuda and has_triton():
+        _launch(into, total, done)
+        return
+    merged = torch.logaddexp(total, done.lse)
+    into.mul_((total - merged).exp_()[..., None])
+    into.add_(done.out * (done.lse - merged).exp_()[..., None])
+    total.copy_(merged)
+
+
+@cache
+def has_triton() -> bool:
+    """Whether Triton is installed; it comes with torch for CUDA on Linux."""
+    return importlib.util.find_spec("triton") is not None
+
+
+def _launch(into: torch.Tensor, total: torch.Tensor, done: Attended) -> None:
+    from implementations.kernels.triton_merge import merge_kernel
+
+    outer, heads, rows, head_dim = into.shape
+    width = 1 << (head_dim - 1).bit_length()
+    grid = (outer * heads, -(-rows // BLOCK_ROWS))
+    views = (into.stride()[:3], total.stride(), done.out.stride()[:3], done.lse.stride())
+    merge_kernel[grid](
+        into, total, done.out, done.lse, *(step for view in views for step in view), heads, rows,
+        HEAD_DIM=head_dim, WIDTH=width, BLOCK_M=BLOCK_ROWS,
+    )  # fmt: skip

@@ -1,0 +1,55 @@
+"""How one launch serves all branches: tiles of rows, numbered through all pieces, and the table that decodes a number.
+
+A tile is `block` consecutive rows of one head of one segment. Rows are the selected positions, counted within their
+segment; one row stands for `rate` positions, of which the tile writes one result and rate - 1 zeros, so that each byte
+of the output is written once, by one launch. No torch, no Triton.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from implementations.dilated_attention.pattern import Pattern, Piece
+
+FIELDS = 9  # of a piece in the table: see `Tiles.table`
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """The tiles of a pattern under head_groups.
+
+    Attributes:
+        table: FIELDS numbers for each piece, longest segments of rows first, so that no long tile starts last:
+            first tile, segment length, rate, offset, selected rows, first head, heads, tiles and segments of a head.
+        count: tiles of all batch entries.
+        even: every segment's rows fill blocks of `inner` keys exactly.
+    """
+
+    table: tuple[int, ...]
+    count: int
+    pieces: int
+    even: bool
+
+    @classmethod
+    def of(cls, pattern: Pattern, batch: int, block: int, inner: int) -> Tiles:
+        """Tiles of `block` rows that meet `inner` keys at a time."""
+        pieces = sorted(pattern.pieces, key=lambda piece: -piece.selected)
+        table: list[int] = []
+        count = 0
+        for piece in pieces:
+            per_segment, segments = -(-row_groups(piece) // block), pattern.seq_len // piece.segment_length
+            table += [count, piece.segment_length, piece.rate, piece.offset, piece.selected]
+            table += [piece.first_head, piece.heads, per_segment, segments]
+            count += per_segment * segments * piece.heads * batch
+        even = all(piece.selected % inner == 0 for piece in pieces)
+        return cls(tuple(table), count, len(pieces), even)
+
+
+def row_groups(piece: Piece) -> int:
+    """How many runs of `rate` positions a segment is cut into; the last may be cut short, and select none."""
+    return -(-piece.segment_length // piece.rate)
+
+
+def tiles_at(pattern: Pattern, batch: int, block: int) -> int:
+    """How many tiles of `block` rows the pattern has."""
+    return Tiles.of(pattern, batch, block, 1).count

@@ -1,0 +1,129 @@
+"""The backward pass of dilated attention under head_groups in two launches, by Triton (Dao 2023, appendix B).
+
+The first sums out * grad over each row. In the second half of the programs own keys and sum dk and dv over the rows
+that ask them, the others own rows and sum dq over their keys: nothing is added from two sides, so results are the same
+each time, and every byte of dq, dk and dv is written once, zeros between the selected positions included.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from implementations.kernels.triton_tile import decode, load_rows, store_rows
+
+
+@triton.jit
+def delta_kernel(
+    out, grad, delta, table, g_batch, g_row, g_head, seq_len, all_heads,
+    PIECES: tl.constexpr, HEAD_DIM: tl.constexpr, WIDTH: tl.constexpr, BLOCK_M: tl.constexpr,
+):  # fmt: skip
+    """The sum over features of out * grad: delta (batch, heads, seq_len), compact as lse is."""
+    rate, offset, selected, length, block, segment, batch, head, groups = decode(table, tl.program_id(0), PIECES, False)
+    batch, head = batch.to(tl.int64), head.to(tl.int64)
+    first = segment.to(tl.int64) * length + offset
+    row_step = all_heads * HEAD_DIM
+    out += (batch * seq_len + first) * row_step + head * HEAD_DIM
+    grad += batch * g_batch + head * g_head + first * g_row
+    rows = block * BLOCK_M + tl.arange(0, BLOCK_M)
+    mine = load_rows(out, rows, rate.to(tl.int64) * row_step, selected, HEAD_DIM, WIDTH, True).to(tl.float32)
+    wanted = load_rows(grad, rows, rate.to(tl.int64) * g_row, selected, HEAD_DIM, WIDTH, True).to(tl.float32)
+    delta += (batch * all_heads + head) * seq_len + segment.to(tl.int64) * groups
+    tl.store(delta + rows, tl.sum(mine * wanted, 1), mask=rows < selected)
+
+
+@triton.jit
+def _key_gradients(
+    k, v, q, grad, lse, delta, q_step, g_step, keys, first, selected, scale, mixture,
+    HEAD_DIM: tl.constexpr, WIDTH: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+    CAUSAL: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Find dk / scale of the scores and dv / mixture for BLOCK_M keys, over rows [first, selected), BLOCK_N at a time."""
+    dk = tl.zeros((BLOCK_M, WIDTH), tl.float32)
+    dv = tl.zeros((BLOCK_M, WIDTH), tl.float32)
+    for start in tl.range(first, selected, BLOCK_N):
+        rows = start + tl.arange(0, BLOCK_N)
+        asked = load_rows(q, rows, q_step, selected, HEAD_DIM, WIDTH, True)
+        wanted = load_rows(grad, rows, g_step, selected, HEAD_DIM, WIDTH, True)
+        sums = tl.load(lse + rows, mask=rows < selected, other=float("inf"))
+        slope = tl.load(delta + rows, mask=rows < selected, other=0.0)
+        scores = tl.dot(k, tl.trans(asked), input_precision=PRECISION) * scale
+        weights = tl.math.exp2(scores - sums[None, :])
+        if CAUSAL:
+            weights = tl.where(rows[None, :] >= keys[:, None], weights, 0.0)
+        dv = tl.dot(weights.to(wanted.dtype), wanted, dv, input_precision=PRECISION)
+        gain = tl.dot(v, tl.trans(wanted), input_precision=PRECISION) * mixture
+        dk = tl.dot((weights * (gain - slope[None, :])).to(asked.dtype), asked, dk, input_precision=PRECISION)
+    return dk, dv
+
+
+@triton.jit
+def _row_gradients(
+    q, grad, k, v, sums, slope, k_step, v_step, rows, last, selected, scale, mixture,
+    HEAD_DIM: tl.constexpr, WIDTH: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+    CAUSAL: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Find dq / scale of the scores for BLOCK_M rows, over keys [0, last), BLOCK_N at a time."""
+    dq = tl.zeros((BLOCK_M, WIDTH), tl.float32)
+    for start in tl.range(0, last, BLOCK_N):
+        keys = start + tl.arange(0, BLOCK_N)
+        near = load_rows(k, keys, k_step, selected, HEAD_DIM, WIDTH, True)
+        values = load_rows(v, keys, v_step, selected, HEAD_DIM, WIDTH, True)
+        scores = tl.dot(q, tl.trans(near), input_precision=PRECISION) * scale
+        weights = tl.math.exp2(scores - sums[:, None])
+        if CAUSAL:
+            weights = tl.where(rows[:, None] >= keys[None, :], weights, 0.0)
+        gain = tl.dot(grad, tl.trans(values), input_precision=PRECISION) * mixture
+        dq = tl.dot((weights * (gain - slope[:, None])).to(near.dtype), near, dq, input_precision=PRECISION)
+    return dq
+
+
+@triton.jit
+def backward_kernel(
+    q, k, v, grad, lse, delta, dq, dk, dv, table,
+    q_batch, q_row, q_head, k_batch, k_row, k_head, v_batch, v_row, v_head, g_batch, g_row, g_head,
+    seq_len, all_heads, scale, score_scale, mixture,
+    PIECES: tl.constexpr, HEAD_DIM: tl.constexpr, WIDTH: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+    CAUSAL: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """One tile: dk and dv of BLOCK_M keys (axis 1: 0), or dq of BLOCK_M rows (axis 1: 1). scale holds log2(e)."""
+    rate, offset, selected, length, block, segment, batch, head, groups = decode(table, tl.program_id(0), PIECES, False)
+    batch, head = batch.to(tl.int64), head.to(tl.int64)
+    start = segment.to(tl.int64) * length
+    wide = rate.to(tl.int64)
+    q += batch * q_batch + head * q_head + (start + offset) * q_row
+    k += batch * k_batch + head * k_head + (start + offset) * k_row
+    v += batch * v_batch + head * v_head + (start + offset) * v_row
+    grad += batch * g_batch + head * g_head + (start + offset) * g_row
+    compact = (batch * all_heads + head) * seq_len + segment.to(tl.int64) * groups
+    row_step = all_heads * HEAD_DIM
+    place = (batch * seq_len + start) * row_step + head * HEAD_DIM
+    owned = block * BLOCK_M + tl.arange(0, BLOCK_M)
+    if tl.program_id(1) == 0:
+        first = 0
+        if CAUSAL:
+            first = block * BLOCK_M // BLOCK_N * BLOCK_N
+        near = load_rows(k, owned, wide * k_row, selected, HEAD_DIM, WIDTH, True)
+        values = load_rows(v, owned, wide * v_row, selected, HEAD_DIM, WIDTH, True)
+        found_k, found_v = _key_gradients(
+            near, values, q, grad, lse + compact, delta + compact, wide * q_row, wide * g_row,
+            owned, first, selected, scale, mixture,
+            HEAD_DIM, WIDTH, BLOCK_M, BLOCK_N, CAUSAL, PRECISION,
+        )  # fmt: skip
+        store_rows(dk + place, found_k * score_scale, owned, row_step, rate, offset, selected, length, HEAD_DIM, WIDTH)
+        store_rows(dv + place, found_v * mixture, owned, row_step, rate, offset, selected, length, HEAD_DIM, WIDTH)
+    else:
+        last = selected
+        if CAUSAL:
+            last = tl.minimum(selected, (block + 1) * BLOCK_M)
+        asked = load_rows(q, owned, wide * q_row, selected, HEAD_DIM, WIDTH, True)
+        wanted = load_rows(grad, owned, wide * g_row, selected, HEAD_DIM, WIDTH, True)
+        sums = tl.load(lse + compact + owned, mask=owned < selected, other=float("inf"))
+        slope = tl.load(delta + compact + owned, mask=owned < selected, other=0.0)
+        found_q = _row_gradients(
+            asked, wanted, k, v, sums, slope, wide * k_row, wide * v_row,
+            owned, last, selected, scale, mixture,
+            HEAD_DIM, WIDTH, BLOCK_M, BLOCK_N, CAUSAL, PRECISION,
+        )  # fmt: skip
+        store_rows(dq + place, found_q * score_scale, owned, row_step, rate, offset, selected, length, HEAD_DIM, WIDTH)

@@ -1,0 +1,87 @@
+"""Dilated attention under head_groups in one launch, by Triton: an online softmax (Dao 2023, FlashAttention-2).
+
+Shapes: q, k, v (batch, seq_len, heads, HEAD_DIM), any strides but the last, which is 1; out alike and contiguous; lse
+(batch, heads, seq_len) float32 and contiguous, the base-2 logarithm of each row's sum, compact: the row i of segment j
+at j * ceil(length / rate) + i. float16, bfloat16 or float32; sums in float32.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from implementations.kernels.triton_tile import decode, load_rows, store_rows
+
+
+@triton.jit
+def _attend(
+    acc, total, top, q, k, v, k_step, v_step, rows, first, last, selected, scale,
+    HEAD_DIM: tl.constexpr, WIDTH: tl.constexpr, BLOCK_N: tl.constexpr,
+    CAUSAL: tl.constexpr, MASKED: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Take in the keys [first, last), BLOCK_N at a time; scale holds log2(e)."""
+    for start in tl.range(first, last, BLOCK_N):
+        keys = start + tl.arange(0, BLOCK_N)
+        near = load_rows(k, keys, k_step, selected, HEAD_DIM, WIDTH, MASKED)
+        scores = tl.dot(q, tl.trans(near), input_precision=PRECISION) * scale
+        if MASKED:
+            scores = tl.where((keys < selected)[None, :], scores, float("-inf"))
+        if CAUSAL:
+            scores = tl.where(rows[:, None] >= keys[None, :], scores, float("-inf"))
+        higher = tl.maximum(top, tl.max(scores, 1))
+        weights = tl.math.exp2(scores - higher[:, None])
+        shrink = tl.math.exp2(top - higher)
+        total = total * shrink + tl.sum(weights, 1)
+        values = load_rows(v, keys, v_step, selected, HEAD_DIM, WIDTH, MASKED)
+        acc = tl.dot(weights.to(values.dtype), values, acc * shrink[:, None], input_precision=PRECISION)
+        top = higher
+    return acc, total, top
+
+
+@triton.jit
+def forward_kernel(
+    q, k, v, out, lse, table,
+    q_batch, q_row, q_head, k_batch, k_row, k_head, v_batch, v_row, v_head,
+    seq_len, all_heads, scale, mixture,
+    PIECES: tl.constexpr, HEAD_DIM: tl.constexpr, WIDTH: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+    CAUSAL: tl.constexpr, EVEN: tl.constexpr, KEEP: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """One tile: BLOCK_M rows of one head of one segment, against that segment's keys."""
+    rate, offset, selected, length, block, segment, batch, head, groups = decode(
+        table, tl.program_id(0), PIECES, CAUSAL
+    )
+    batch, head = batch.to(tl.int64), head.to(tl.int64)
+    start = segment.to(tl.int64) * length
+    q += batch * q_batch + head * q_head + (start + offset) * q_row
+    k += batch * k_batch + head * k_head + (start + offset) * k_row
+    v += batch * v_batch + head * v_head + (start + offset) * v_row
+    k_step, v_step = rate.to(tl.int64) * k_row, rate.to(tl.int64) * v_row
+    rows = block * BLOCK_M + tl.arange(0, BLOCK_M)
+    asked = load_rows(q, rows, rate.to(tl.int64) * q_row, selected, HEAD_DIM, WIDTH, True)
+
+    acc = tl.zeros((BLOCK_M, WIDTH), tl.float32)
+    total = tl.zeros((BLOCK_M,), tl.float32)
+    top = tl.full((BLOCK_M,), float("-inf"), tl.float32)
+    last = selected
+    whole = selected // BLOCK_N * BLOCK_N
+    if CAUSAL:
+        last = tl.minimum(selected, (block + 1) * BLOCK_M)
+        whole = tl.minimum(whole, block * BLOCK_M // BLOCK_N * BLOCK_N)
+    acc, total, top = _attend(
+        acc, total, top, asked, k, v, k_step, v_step, rows, 0, whole, selected, scale,
+        HEAD_DIM, WIDTH, BLOCK_N, False, False, PRECISION,
+    )  # fmt: skip
+    if CAUSAL or not EVEN:
+        acc, total, top = _attend(
+            acc, total, top, asked, k, v, k_step, v_step, rows, whole, last, selected, scale,
+            HEAD_DIM, WIDTH, BLOCK_N, CAUSAL, not EVEN, PRECISION,
+        )  # fmt: skip
+
+    row_step = all_heads * HEAD_DIM
+    out += (batch * seq_len + start) * row_step + head * HEAD_DIM
+    acc = acc * (mixture / total)[:, None]
+    store_rows(out, acc, rows, row_step, rate, offset, selected, length, HEAD_DIM, WIDTH)
+    if KEEP:
+        lse += (batch * all_heads + head) * seq_len + segment.to(tl.int64) * groups
+        tl.store(lse + rows, top + tl.math.log2(total), mask=rows < selected)

@@ -1,0 +1,73 @@
+"""What the Triton kernels share: decoding a tile's number, loading and storing rows, the zeros between them."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from implementations.kernels import tiles
+
+FIELDS: tl.constexpr = tl.constexpr(tiles.FIELDS)
+
+
+@triton.jit
+def decode(table, tile, PIECES: tl.constexpr, LAST_FIRST: tl.constexpr):
+    """Where a tile lies.
+
+    Returns:
+        rate, offset, selected rows of a segment, segment length; block within the segment, segment, batch entry, head;
+        runs of `rate` positions in a segment.
+    """
+    piece = 0
+    for other in tl.static_range(1, PIECES):
+        piece += (tile >= tl.load(table + other * FIELDS)).to(tl.int32)
+    entry = table + piece * FIELDS
+    local = tile - tl.load(entry)
+    length = tl.load(entry + 1)
+    rate = tl.load(entry + 2)
+    offset = tl.load(entry + 3)
+    selected = tl.load(entry + 4)
+    first_head = tl.load(entry + 5)
+    heads = tl.load(entry + 6)
+    blocks = tl.load(entry + 7)
+    segments = tl.load(entry + 8)
+    block = local % blocks
+    if LAST_FIRST:
+        block = blocks - 1 - block
+    rest = local // blocks
+    head = first_head + rest % heads
+    rest = rest // heads
+    segment = rest % segments
+    batch = rest // segments
+    return rate, offset, selected, length, block, segment, batch, head, (length + rate - 1) // rate
+
+
+@triton.jit
+def load_rows(base, rows, step, selected, HEAD_DIM: tl.constexpr, WIDTH: tl.constexpr, MASKED: tl.constexpr):
+    """(rows, WIDTH) from rows `step` elements apart; 0 beyond the selected rows and beyond HEAD_DIM."""
+    columns = tl.arange(0, WIDTH)
+    at = base + rows.to(tl.int64)[:, None] * step + columns[None, :]
+    if MASKED and WIDTH != HEAD_DIM:
+        return tl.load(at, mask=(rows < selected)[:, None] & (columns < HEAD_DIM)[None, :], other=0.0)
+    if MASKED:
+        return tl.load(at, mask=(rows < selected)[:, None], other=0.0)
+    if WIDTH != HEAD_DIM:
+        return tl.load(at, mask=(columns < HEAD_DIM)[None, :], other=0.0)
+    return tl.load(at)
+
+
+@triton.jit
+def store_rows(
+    base, values, rows, row_step, rate, offset, selected, length, HEAD_DIM: tl.constexpr, WIDTH: tl.constexpr
+):
+    """Write the rows to their positions, and zeros to the positions between; base is the segment's first position."""
+    columns = tl.arange(0, WIDTH)
+    positions = rows.to(tl.int64) * rate
+    inside = (columns < HEAD_DIM)[None, :]
+    at = base + columns[None, :]
+    result = values.to(base.dtype.element_ty)
+    tl.store(at + (positions + offset)[:, None] * row_step, result, mask=(rows < selected)[:, None] & inside)
+    nothing = tl.zeros_like(result)
+    for other in range(1, rate):
+        between = positions + (offset + other) % rate
+        tl.store(at + between[:, None] * row_step, nothing, mask=(between < length)[:, None] & inside)
