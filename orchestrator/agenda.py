@@ -1,4 +1,4 @@
-"""What a sweep still has to do: attempts to make, retries, what a resumed journal already holds. Pure."""
+"""What a sweep still has to do: attempts to make, retries, what a resumed journal already holds."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from orchestrator import registry
 from orchestrator.errors import RequestError
 from orchestrator.expression import check, condition
+from orchestrator.foresight import Foresight
 from orchestrator.plan import known_names, names_of
+from orchestrator.proposers import Proposal, proposer_of
 from orchestrator.record import Fingerprint, Flag, Outcome, TrialRecord, fingerprint
 from orchestrator.source import source_hash
 from orchestrator.sweep import Sweep
-from orchestrator.trial import Attempt, Trial, content_hash
+from orchestrator.trial import Attempt, Resources, Trial, content_hash
 
 DISTURBED = frozenset({Flag.THROTTLED.value, Flag.CONTENDED.value})
 PAUSE_S = 2.0  # before an attempt that was disturbed is made again
@@ -38,44 +40,120 @@ class Stale:
 class Agenda:
     """The attempts left to make, in order: round after round, each shuffled by the recorded seed.
 
-    With one round the order is the table's.
+    With one round the order is the proposer's: of a grid, the table's.
 
     Args:
         sweep: what was asked.
         sweep_id: of the sweep.
         device: "cpu" or "cuda".
         records: what the journal already holds.
+        proposals: what the sweep's proposer asked for in earlier runs.
+
+    Attributes:
+        proposals: what it has asked for in this run, oldest first, to be kept before the attempts are made.
+
+    Raises:
+        RequestError: the sweep's searcher cannot be used.
     """
 
-    def __init__(self, sweep: Sweep, sweep_id: str, device: str, records: Iterable[TrialRecord] = ()) -> None:
+    def __init__(
+        self,
+        sweep: Sweep,
+        sweep_id: str,
+        device: str,
+        records: Sequence[TrialRecord] = (),
+        proposals: Iterable[Proposal] = (),
+    ) -> None:
         self.sweep = sweep
         self._sweep_id = sweep_id
         self._device = device
         self._sources = sources(sweep)
         self._protocol = sweep.spec.measure.for_device(device)
-        self._trials = {trial.trial_id: trial for trial in sweep.trials}
+        self._seconds = {rival.trial_id: first for first, rival in sweep.rivals.items()}
+        self._foresight = Foresight(sweep)
+        self._proposer = proposer_of(sweep, self._foresight.in_order())
+        self._trials: dict[str, Trial] = {}
+        self._records: dict[str, list[TrialRecord]] = {}
+        self._tries: Counter[Key] = Counter()
         self._last: dict[Key, TrialRecord] = {}
         self._ended: Counter[tuple[Key, Outcome]] = Counter()
         self._fruitless = 0
         self._again: dict[Key, bool] = {}
+        self._seen = 0
+        self._pending: deque[Key] = deque()
+        self.proposals: list[Proposal] = []
+        self._replay(records, proposals)
+
+    def _replay(self, records: Sequence[TrialRecord], proposals: Iterable[Proposal]) -> None:
+        """Live through an earlier run again: what was proposed, and what ended, in the order in which it was."""
+        if self._proposer.at_once:
+            self._accept(self._proposer.next())
+        for proposal in proposals:
+            self._learn_all(records[self._seen : proposal.after])
+            self._trials[proposal.trial.trial_id] = proposal.trial
+            self._proposer.remind(proposal)
+            self._tell(proposal.trial.trial_id)
+        self._learn_all(records[self._seen :])
+        self._pending = deque(filter(self._is_unfinished, self._keys(self._trials)))
+
+    def _learn_all(self, records: Sequence[TrialRecord]) -> None:
         for record in records:
-            self._note(record)
-        self._pending: deque[Key] = deque(filter(self._is_unfinished, self._keys()))
+            self._learn(record)
 
     def __len__(self) -> int:
         return len(self._pending)
 
-    def next(self) -> Attempt:
-        """The next attempt to make."""
+    @property
+    def ahead(self) -> int:
+        """How many attempts per slot may be under way or queued."""
+        return self._proposer.ahead
+
+    def next(self) -> Attempt | None:
+        """The next attempt to make; None: none, or none before another ends."""
+        while not self._pending:
+            if not (proposed := self._proposer.next()):
+                return None
+            self._accept(proposed)
         return self._attempt(self._pending.popleft())
+
+    def foretold(self, attempt: Attempt) -> TrialRecord | None:
+        """The record of an attempt whose end is known without making it (`predict`); None: it must be made."""
+        return self._foresight.foretell(attempt)
 
     def finished(self, record: TrialRecord) -> bool:
         """Note how an attempt ended; True when it is to be made again, as `retries` and `measure.remeasure` say."""
-        self._note(record)
-        if not self._may_retry(record):
+        self._learn(record)
+        if record.trial_id in self._seconds or not self._may_retry(record):
             return False
         self._pending.append((record.trial_id, record.round))
         return True
+
+    def _accept(self, proposed: Sequence[Proposal]) -> None:
+        """Queue what was proposed and has not been run."""
+        new = [found for found in proposed if found.trial.trial_id not in self._trials]
+        trials = {found.trial.trial_id: found.trial for found in new if found.trial.trial_id not in self._seconds}
+        self._trials |= trials
+        if not self._proposer.at_once:
+            self.proposals += (found.model_copy(update={"after": self._seen}) for found in proposed)
+        self._pending.extend(filter(self._is_unfinished, self._keys(trials)))
+        for trial_id in trials:
+            self._tell(trial_id)  # a trial of an earlier sweep may be what is proposed
+
+    def _learn(self, record: TrialRecord) -> None:
+        """Take note of a record, and have the proposer know of a trial whose every round has ended."""
+        self._seen += 1
+        if record.trial_id in self._seconds:  # goes with the first side's, which says what is left to do
+            self._tried((self._seconds[record.trial_id], record.round), record)
+            return
+        self._note(record)
+        self._foresight.learn(record)
+        self._records.setdefault(record.trial_id, []).append(record)
+        self._tell(record.trial_id)
+
+    def _tell(self, trial_id: str) -> None:
+        rounds = range(1, self.sweep.spec.measure.repeats + 1)
+        if trial_id in self._trials and not any(self._is_unfinished((trial_id, number)) for number in rounds):
+            self._proposer.tell(self._trials[trial_id], self._records[trial_id])
 
     def stale(self, environments: Sequence[Mapping[str, object]]) -> list[Stale]:
         """Finished attempts that would not be the same today, on any slot with these environments.
@@ -107,7 +185,7 @@ class Agenda:
             if key in chosen:
                 del self._ended[key, outcome]  # who asks again is given every retry again
         wanted = chosen | set(self._pending)
-        self._pending = deque(key for key in self._keys() if key in wanted)
+        self._pending = deque(key for key in self._keys(self._trials) if key in wanted)
 
     def _is_chosen(
         self, rule: str, key: Key, record: TrialRecord, stale: Container[Key], names: Mapping[str, None]
@@ -123,17 +201,21 @@ class Agenda:
 
     def _note(self, record: TrialRecord) -> None:
         key = (record.trial_id, record.round)
+        self._tried(key, record)
         held = self._last.get(key)
         if held is None or record.attempt > held.attempt:
             self._last[key] = record
             self._ended[key, record.outcome] += 1
             self._again[key] = self._is_worth_repeating(record)
 
-    def _keys(self) -> Iterator[Key]:
-        """Every round of every trial, in the order of the sweep."""
-        repeats = self.sweep.spec.measure.repeats
+    def _tried(self, key: Key, record: TrialRecord) -> None:
+        self._tries[key] = max(self._tries[key], record.attempt)
+
+    def _keys(self, trial_ids: Iterable[str]) -> Iterator[Key]:
+        """Every round of these trials, round after round."""
+        repeats, known = self.sweep.spec.measure.repeats, list(trial_ids)
         for number in range(1, repeats + 1):
-            trials = list(self._trials)
+            trials = list(known)
             if repeats > 1:
                 random.Random(f"{self.sweep.spec.seed} {number}").shuffle(trials)
             yield from ((trial_id, number) for trial_id in trials)
@@ -163,6 +245,8 @@ class Agenda:
     def _may_retry(self, record: TrialRecord) -> bool:
         if record.outcome is Outcome.OK:
             return self._again[record.trial_id, record.round]
+        if Flag.PREDICTED.value in record.flags:
+            return False
         allowed = getattr(self.sweep.spec.retries, str(record.outcome), 0)
         return self._ended[(record.trial_id, record.round), record.outcome] <= allowed
 
@@ -179,15 +263,27 @@ class Agenda:
             seed=input_seed(spec.seed, trial),
             protocol=self._protocol,
             verify=spec.verify,
-            resources=self.sweep.resources(trial, self._device),
+            resources=self._resources(trial),
             round=key[1],
-            attempt=held.attempt + 1 if held else 1,
-            source=self._sources[trial.implementation],
+            attempt=self._tries[key] + 1,
+            source=self._source(trial),
             precision=self._precision(trial) if spec.measure.ceilings else "",
             sentinels=spec.measure.sentinels,
             pause_s=PAUSE_S if again else 0.0,
             energy=spec.measure.energy,
+            rival=self.sweep.rivals.get(trial.trial_id),
+            cut_above_ms=self._proposer.cut_above_ms(trial),
         )
+
+    def _resources(self, trial: Trial) -> Resources:
+        """A duel's attempt has two trials' time."""
+        found = self.sweep.resources(trial, self._device)
+        return found.model_copy(update={"timeout_s": 2 * found.timeout_s}) if self.sweep.rivals else found
+
+    def _source(self, trial: Trial) -> str:
+        rival = self.sweep.rivals.get(trial.trial_id)
+        own = self._sources[trial.implementation]
+        return own if rival is None else content_hash([own, self._sources[rival.implementation]])
 
     def _precision(self, trial: Trial) -> str:
         with suppress(Exception):  # a user's function; where it fails, so does the trial that asks it, and says why

@@ -12,6 +12,7 @@ from pathlib import Path
 from orchestrator import journal, registry, sweepdir
 from orchestrator.errors import InterruptedSweepError, RequestError, SweepNotFoundError, UnfitMachineError
 from orchestrator.executors.base import Executor, StartStoppedError
+from orchestrator.proposers import bounds
 from orchestrator.report.live import Progress, SilentProgress
 from orchestrator.results import Results, SweepMeta
 from orchestrator.runner import SweepRun
@@ -19,6 +20,7 @@ from orchestrator.signals import Signals
 from orchestrator.sweep import Sweep
 from orchestrator.trackers.base import Tracker
 from orchestrator.trackers.mirror import Mirror
+from orchestrator.trial import Trial
 
 MIN_FREE_BYTES = 256 * 1024**2
 TRACKING_FLUSH_S = 20.0
@@ -210,7 +212,13 @@ def _meta(sweep: Sweep, directory: Path, device: str, resuming: bool) -> SweepMe
             raise RequestError(
                 f"{directory} was measured on {held.device}, this run is on {device}: one table never mixes two"
             )
-        planned = {"spec": sweep.spec, "planned": sweep.trials, "only": sweep.only, "base_dir": sweep.base_dir}
+        planned = {
+            "spec": sweep.spec,
+            "planned": _planned(sweep, held),
+            "at_most": _at_most(sweep),
+            "only": sweep.only,
+            "base_dir": sweep.base_dir,
+        }
         return held.model_copy(update=planned)  # written once the journal is ours and no stale row stands in the way
     inside = directory.parent == sweepdir.SWEEPS / sweep.spec.name
     now = datetime.now().astimezone()
@@ -221,7 +229,8 @@ def _meta(sweep: Sweep, directory: Path, device: str, resuming: bool) -> SweepMe
         base_dir=sweep.base_dir,
         device=device,
         spec=sweep.spec,
-        planned=sweep.trials,
+        planned=_planned(sweep, None),
+        at_most=_at_most(sweep),
         only=sweep.only,
     )
     sweepdir.create(directory, meta, sweep.document.text)
@@ -231,3 +240,14 @@ def _meta(sweep: Sweep, directory: Path, device: str, resuming: bool) -> SweepMe
 def _found_by(name: str, directory: Path) -> str:
     """What `resume` and `sync` find the sweep in `directory` by."""
     return directory.name if directory.parent == sweepdir.SWEEPS / name else str(directory)
+
+
+def _planned(sweep: Sweep, held: SweepMeta | None) -> tuple[Trial, ...]:
+    """The trials that are known; of a sweep that proposes them, those that it has proposed."""
+    if not sweep.spec.proposes:
+        return sweep.trials
+    return held.planned if held is not None else ()
+
+
+def _at_most(sweep: Sweep) -> int | None:
+    return bounds(sweep)[1] if sweep.spec.proposes else None

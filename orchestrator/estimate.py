@@ -9,6 +9,7 @@ from typing import Any
 from orchestrator import nvml, registry
 from orchestrator.environment import usable_cores
 from orchestrator.errors import RequestError
+from orchestrator.proposers import bounds
 from orchestrator.spec import Protocol
 from orchestrator.sweep import Sweep
 from orchestrator.trial import Resources, Trial
@@ -30,11 +31,19 @@ class Estimate:
     slots: int
     resources: dict[str, Resources]
     seconds: float
+    at_least: int
+    at_most: int
 
     def to_json(self) -> dict[str, Any]:
-        """count, explanation, trials (each trial_id, implementation, params, options, resources) and estimate_s."""
+        """count, explanation, trials (each trial_id, implementation, params, options, resources) and estimate_s.
+
+        Of a search or a frontier, count and estimate_s are at most, and trials are those that may be run and are known:
+        of a frontier all that may be probed, of a search one of each.
+        """
         return {
-            "count": len(self.sweep.trials),
+            "count": self.at_most,
+            "at_least": self.at_least,
+            "at_most": self.at_most,
             "explanation": self.sweep.plan.explain(),
             "device": self.device,
             "slots": self.slots,
@@ -56,18 +65,32 @@ class Estimate:
         """The same for a person: why that many, on what, for about how long."""
         spec = self.sweep.spec
         rounds = spec.measure.repeats
+        trials = f"{self.at_least} to {self.at_most}" if spec.proposes else str(self.at_most)
         counts = Counter(trial.implementation for trial in self.sweep.trials)
         kinds = Counter(_resources_text(self.resources[trial.trial_id]) for trial in self.sweep.trials)
         lines = [
-            f"{spec.name}: {len(self.sweep.trials)} trials of {spec.workload} on {self.device}",
+            f"{spec.name}: {trials} trials of {spec.workload} on {self.device}",
             *(f"  {line}" for line in self.sweep.plan.explain()),
+            *self._question(),
             "Implementations: " + ", ".join(f"{name} ({count})" for name, count in counts.items()),
             "Resources: " + "; ".join(f"{count} trials with {text}" for text, count in kinds.items()),
             f"Rounds: {rounds} (each trial in {rounds} fresh {'process' if rounds == 1 else 'processes'}), "
             f"{self.slots} at a time",
-            f"Estimated time: about {_duration(self.seconds)}",
+            f"Estimated time: {'at most ' if spec.proposes or spec.predict else ''}about {_duration(self.seconds)}",
         ]
         return "\n".join(lines)
+
+    def _question(self) -> list[str]:
+        """What a search or a frontier asks, and how many trials that takes."""
+        axis, cells = self.sweep.spec.frontier.axis, len(self.sweep.plan.cells)
+        if axis is not None:
+            return [
+                f"  frontier of {axis} in {cells} {'cell' if cells == 1 else 'cells'}, by doubling and bisection: "
+                f"at least {self.at_least} and at most {self.at_most} of them are probed"
+            ]
+        if self.sweep.spec.predict:
+            return ["  of which those are not run that a smaller one, out of memory, rules out"]
+        return []
 
 
 def of(sweep: Sweep, device: str = "auto") -> Estimate:
@@ -79,8 +102,10 @@ def of(sweep: Sweep, device: str = "auto") -> Estimate:
     slots = max(1, gpus // most) if kind == "cuda" and most else sweep.spec.max_concurrent or 1
     slots = min(slots, sweep.spec.max_concurrent or slots)
     protocol = sweep.spec.measure.for_device(kind)
-    busy = sum(_seconds(sweep, trial, kind, protocol) for trial in sweep.trials) * sweep.spec.measure.repeats
-    return Estimate(sweep, kind, slots, resources, STARTUP_S + busy / slots)
+    least, most = bounds(sweep)
+    spent = [_seconds(sweep, trial, kind, protocol) for trial in sweep.trials]
+    busy = sum(sorted(spent)[-most:]) * max(1.0, most / len(spent)) * sweep.spec.measure.repeats
+    return Estimate(sweep, kind, slots, resources, STARTUP_S + busy / slots, least, most)
 
 
 def _seconds(sweep: Sweep, trial: Trial, device: str, protocol: Protocol) -> float:

@@ -27,8 +27,10 @@ class SweepMeta(Model):
         created_at: ISO 8601 with offset.
         base_dir: the folder that relative paths of the sweep file start from.
         device: "cpu" or "cuda".
-        planned: every trial, in the order of the table.
+        planned: every trial, in the order of the table; of a search or a frontier those that were proposed so far.
+        at_most: how many there can be at most, where not all of them are planned from the start.
         only: the expression that chose them, if one did.
+        duel: the labels of the two implementations that were measured in turns; None: each trial by itself.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -39,7 +41,9 @@ class SweepMeta(Model):
     device: str
     spec: SweepSpec
     planned: tuple[Trial, ...]
+    at_most: int | None = None
     only: str | None = None
+    duel: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -62,15 +66,21 @@ class Results:
 
     @cached_property
     def rows(self) -> list[Row]:
-        """One row per planned trial, in table order."""
+        """One row per planned trial, in table order; what answers a search or a frontier has it among its metrics."""
+        from orchestrator.answers import annotated
         from orchestrator.rows import rows
 
-        return rows(self)
+        return annotated(self.meta, rows(self))
 
     @property
     def all_ok(self) -> bool:
-        """Whether every planned trial is ok, or ended as the sweep's `allow_outcomes` allows."""
+        """Whether every planned trial is ok or ended as `allow_outcomes` allows; of a frontier, whether it is found."""
         allowed = self.meta.spec.allow_outcomes
+        if self.meta.spec.frontier.axis is not None:
+            from orchestrator.answers import answers, is_good
+
+            found = answers(self.meta, self.rows)
+            return bool(found) and all(is_good(answer, allowed) for answer in found)
         return all(row.outcome is not None and (row.ok or str(row.outcome) in allowed) for row in self.rows)
 
     def table(self, form: str = "txt") -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.record import ErrorInfo, Outcome, TrialRecord
+from orchestrator.record import ErrorInfo, Flag, Outcome, TrialRecord
 from orchestrator.results import Results
 from orchestrator.trial import Trial
 
@@ -21,7 +21,7 @@ class Row:
 
     Attributes:
         outcome: None: not run. Ok only if every round that ran was; else the outcome of the first that was not.
-        flags: doubts about a row that is ok, of any round.
+        flags: doubts about a row that is ok, of any round; `predicted` of one that is not.
         metrics: figures by name, over all rounds; empty unless ok.
         rounds: the repetitions of each round in milliseconds per call; empty unless ok.
         attempts: records made of this trial, retries included.
@@ -102,7 +102,8 @@ def row_of(trial: Trial, records: Sequence[TrialRecord]) -> Row:
         return Row(trial)
     bad = next((record for record in last if record.outcome is not Outcome.OK), None)
     if bad is not None:
-        return Row(trial, bad.outcome, notes=bad.notes, attempts=len(records), error=bad.error, records=last)
+        flags = tuple(flag for flag in bad.flags if flag == Flag.PREDICTED)
+        return Row(trial, bad.outcome, flags, notes=bad.notes, attempts=len(records), error=bad.error, records=last)
     return Row(
         trial,
         Outcome.OK,

@@ -8,24 +8,25 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from orchestrator import sweepdir
+from orchestrator import proposals, sweepdir
 from orchestrator.agenda import Agenda, refuse_stale
 from orchestrator.device_fault import DEVICE_FAULT
 from orchestrator.errors import AbortedError, CircuitBrokenError, InterruptedSweepError, UnfitMachineError
 from orchestrator.executors.base import Event, Executor, Finished, Observed, SlotLost, SlotReady
 from orchestrator.journal import Journal
 from orchestrator.observation import Observation
+from orchestrator.proposals import Proposal
 from orchestrator.record import Outcome, TrialRecord
 from orchestrator.report import write_reports
 from orchestrator.report.live import Progress
 from orchestrator.results import Results, SweepMeta
 from orchestrator.rows import row_of
+from orchestrator.sides import attempts, parted
 from orchestrator.signals import Signals
 from orchestrator.sweep import Sweep
 from orchestrator.trackers.base import Status, Tracker
 
 POLL_S = 0.2
-QUEUE_AHEAD = 2
 INFRASTRUCTURE = frozenset({Outcome.CRASHED, Outcome.LOST})
 
 
@@ -49,6 +50,7 @@ class SweepRun:
     _observations: list[Observation] = field(default_factory=list)
     _slots: list[Mapping[str, Any]] = field(default_factory=list)
     _by_trial: dict[str, list[TrialRecord]] = field(default_factory=dict)
+    _proposals: list[Proposal] = field(default_factory=list)
     _in_flight: int = 0
     _faults_in_a_row: set[tuple[str, int]] = field(default_factory=set)
     _broken: str | None = None
@@ -68,7 +70,10 @@ class SweepRun:
             self._environments, self._observations = dict(held.environments), list(held.observations)
             for record in journal.records:
                 self._by_trial.setdefault(record.trial_id, []).append(record)
-            agenda = Agenda(self.sweep, self.meta.sweep_id, self.executor.device, journal.records)
+            self._proposals = proposals.read(self.directory)
+            agenda = Agenda(
+                self.sweep, self.meta.sweep_id, self.executor.device, tuple(journal.records), self._proposals
+            )
             self.progress.start(self.meta, tuple(journal.records))
             try:
                 if journal.records:
@@ -110,11 +115,34 @@ class SweepRun:
             sweepdir.save_plan(self.directory, self.meta, self.sweep.document.text)
 
     def _loop(self, agenda: Agenda, journal: Journal) -> None:
-        while agenda or self._in_flight:
-            while agenda and self._in_flight < QUEUE_AHEAD * self.executor.slots:
-                self.executor.submit(agenda.next())
-                self._in_flight += 1
+        while True:
+            self._submit(agenda, journal)
+            if not self._in_flight:
+                return
             self._poll(agenda, journal)
+
+    def _submit(self, agenda: Agenda, journal: Journal) -> None:
+        """Hand over as many attempts as may wait; what was proposed is written down before it is run."""
+        while self._in_flight < agenda.ahead * max(1, self.executor.slots):  # without a slot, poll says why
+            attempt = agenda.next()
+            self._keep_proposals(agenda)
+            if attempt is None:
+                return
+            self._in_flight += 1
+            if (record := agenda.foretold(attempt)) is None:
+                self.executor.submit(attempt)
+            else:
+                self._handle(Finished(attempt, record), agenda, journal)
+
+    def _keep_proposals(self, agenda: Agenda) -> None:
+        new, agenda.proposals = agenda.proposals, []
+        if not new:
+            return
+        try:
+            proposals.append(self.directory, new)
+        except OSError as error:
+            raise self._unwritten(error) from error
+        self._proposals += new
 
     def _poll(self, agenda: Agenda, journal: Journal) -> None:
         self._heed_signals()
@@ -140,9 +168,14 @@ class SweepRun:
             self._note_machine(event.observation)
         if isinstance(event, Finished):
             self._in_flight -= 1
-            self._keep(event, journal)
-            event = replace(event, again=agenda.finished(event.record))
-            self._count_faults(event.record)
+            first, *others = _of_each_side(event)
+            for end in (*others, first):  # once the first side's is there, nothing is missing
+                self._keep(end, journal)
+            again = agenda.finished(first.record)
+            self._count_faults(first.record)
+            for end in (*others, first):
+                self.progress.event(replace(end, again=again))
+            return
         self.progress.event(event)
 
     def _keep(self, event: Finished, journal: Journal) -> None:
@@ -154,10 +187,12 @@ class SweepRun:
             self._keep_environment(record)
             journal.append(record)
         except OSError as error:
-            message = self._how_to_go_on(f"results cannot be written ({error.strerror}): make room")
-            raise AbortedError(message) from error
+            raise self._unwritten(error) from error
         mine.append(journal.records[-1])
         self.tracker.log(row_of(event.attempt.trial, mine))
+
+    def _unwritten(self, error: OSError) -> AbortedError:
+        return AbortedError(self._how_to_go_on(f"results cannot be written ({error.strerror}): make room"))
 
     def _keep_environment(self, record: TrialRecord) -> None:
         key = record.fingerprint.environment
@@ -193,7 +228,11 @@ class SweepRun:
 
     def _results(self, journal: Journal) -> Results:
         seen = tuple(self._observations)
-        return Results(self.meta, tuple(journal.records), self._environments, self.directory, seen)
+        meta = self.meta
+        if self.sweep.spec.proposes:
+            planned = proposals.arranged(meta.spec, (found.trial for found in self._proposals))
+            meta = meta.model_copy(update={"planned": planned})
+        return Results(meta, tuple(journal.records), self._environments, self.directory, seen)
 
     def _how_to_go_on(self, what: str) -> str:
         return f"{what}; go on with: python -m orchestrator resume {self.name}"
@@ -203,3 +242,9 @@ class SweepRun:
         """What `resume` finds this sweep by."""
         inside = self.directory.resolve().is_relative_to(sweepdir.SWEEPS.resolve())
         return self.meta.sweep_id if inside else str(self.directory)
+
+
+def _of_each_side(event: Finished) -> list[Finished]:
+    """The end of an attempt; of a duel's, one of either side."""
+    records = parted(event.attempt, event.record)
+    return [replace(event, attempt=own, record=one) for own, one in zip(attempts(event.attempt), records, strict=True)]

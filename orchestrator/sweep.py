@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +26,7 @@ class Sweep:
     Attributes:
         base_dir: the folder that relative paths of the file start from.
         only: the expression that chose the trials, if one did.
+        rivals: trial_id -> the trial that is measured in turns with it, in a duel; else empty.
     """
 
     spec: SweepSpec
@@ -34,6 +35,7 @@ class Sweep:
     workload: Workload = field(repr=False)
     plan: Plan = field(repr=False)
     only: str | None = None
+    rivals: Mapping[str, Trial] = field(default_factory=dict)
 
     @classmethod
     def load(cls, path: str | Path, overrides: Sequence[str] = (), only: str | None = None) -> Sweep:
@@ -85,6 +87,11 @@ class Sweep:
     def trials(self) -> tuple[Trial, ...]:
         """Every trial, in table order."""
         return self.plan.trials
+
+    @property
+    def duel(self) -> tuple[str, str] | None:
+        """The labels of the two that are measured in turns; None: no duel."""
+        return (self.trials[0].implementation, self.trials[-1].implementation) if self.rivals else None
 
     @cached_property
     def entries(self) -> dict[str, ImplementationSpec]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from orchestrator import journal
+from orchestrator import journal, proposals
 from orchestrator.errors import JournalError, RequestError, SweepNotFoundError
 from orchestrator.files import write_atomically
 from orchestrator.observation import Observation
@@ -127,6 +127,9 @@ def load(directory: Path) -> Results:
         raise SweepNotFoundError(
             f"{directory / META_FILE}: {'.'.join(map(str, first['loc']))}: {first['msg']}"
         ) from None
+    if meta.spec.proposes:
+        proposed = proposals.arranged(meta.spec, (found.trial for found in proposals.read(directory)))
+        meta = meta.model_copy(update={"planned": proposed})
     records = tuple(journal.read(directory)) if (directory / journal.FILE_NAME).exists() else ()
     return Results(meta, records, _environments(directory / ENVIRONMENT_FILE), directory, _observations(directory))
 

@@ -72,6 +72,7 @@ class Attempt(Model):
         pause_s: seconds to wait first, so that what disturbed the attempt before this one may pass.
         energy: whether to run on for a second while the supervisor reads the device's energy counter.
         rival: a second trial to be measured in the same process, in turns with this one (a duel); None: just this one.
+        cut_above_ms: timing may stop as soon as the interval lies above this latency; None: it never may.
     """
 
     sweep_id: str
@@ -92,6 +93,7 @@ class Attempt(Model):
     pause_s: float = 0.0
     energy: bool = False
     rival: Trial | None = None
+    cut_above_ms: float | None = None
 
     @property
     def key(self) -> tuple[str, int, int]:

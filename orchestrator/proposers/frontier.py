@@ -6,12 +6,11 @@ import math
 from bisect import bisect_right
 from collections.abc import Sequence
 
+from orchestrator.answers import LIMITS
 from orchestrator.plan import Cell
 from orchestrator.proposers.base import Proposal
 from orchestrator.record import Outcome
 from orchestrator.rows import Row, value_of
-
-LIMITS = frozenset({Outcome.OOM, Outcome.TIMEOUT})  # grow with the axis; every other end says nothing of larger values
 
 
 class Frontier:

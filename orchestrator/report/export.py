@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from orchestrator.report.answer_table import as_objects
+from orchestrator.report.layout import Layout
 from orchestrator.results import Results
 from orchestrator.rows import Row
 
@@ -18,6 +20,7 @@ def as_object(results: Results) -> dict[str, Any]:
         "directory": str(results.directory) if results.directory else None,
         "ok": results.all_ok,
         "outcomes": dict(Counter(_outcome(row) for row in results.rows)),
+        "answers": as_objects(Layout.of(results)),
         "rows": [_row(row) for row in results.rows],
     }
 

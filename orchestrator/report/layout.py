@@ -10,11 +10,12 @@ from datetime import datetime
 from typing import Any
 
 from orchestrator import registry
-from orchestrator.record import Outcome
+from orchestrator.answers import LIMITS
+from orchestrator.record import Flag, Outcome
 from orchestrator.report.text import printable, shown
 from orchestrator.results import Results, SweepMeta
 from orchestrator.rows import Row, value_of
-from orchestrator.trial import Trial
+from orchestrator.spec import Range
 from orchestrator.workload import Workload
 
 NOT_RUN = "not run"
@@ -66,7 +67,8 @@ class Layout:
     @property
     def not_allowed(self) -> list[Row]:
         """Rows that ran, are not ok, and whose outcome the sweep does not allow."""
-        allowed = {Outcome.OK, *self.results.meta.spec.allow_outcomes}
+        spec = self.results.meta.spec
+        allowed = {Outcome.OK, *spec.allow_outcomes, *(LIMITS if spec.frontier.axis is not None else ())}
         return [row for row in self.rows if row.outcome is not None and row.outcome not in allowed]
 
     def point(self, row: Row) -> tuple[str, ...]:
@@ -101,7 +103,7 @@ def status(row: Row) -> str:
     if row.outcome is None:
         return f"- {NOT_RUN}"
     if not row.ok:
-        return f"✗ {row.outcome}"
+        return f"✗ {row.outcome}{' predicted' if Flag.PREDICTED.value in row.flags else ''}"
     return " ".join(["✓", ", ".join(map(printable, row.flags))]).strip()
 
 
@@ -139,9 +141,7 @@ def column_headings(workload: Workload | None, meta: SweepMeta) -> dict[str, str
     """Axis -> heading: the workload's columns, then the axes that vary beyond them (every axis without a workload)."""
     columns = dict(workload.columns) if workload is not None else {}
     beyond = [name for name in meta.spec.axes if name not in columns]
-    columns |= {
-        name: name.replace("_", " ").title() for name in beyond if workload is None or _varies(name, meta.planned)
-    }
+    columns |= {name: name.replace("_", " ").title() for name in beyond if workload is None or _varies(name, meta)}
     return {name: printable(heading) for name, heading in columns.items()}
 
 
@@ -152,8 +152,12 @@ def _header(workload: Workload | None, results: Results) -> Sequence[str]:
     return [f"{name}: {shown(value)}" for name, value in constants.items() if name != "dtype"]
 
 
-def _varies(name: str, planned: Sequence[Trial]) -> bool:
-    return len({shown(value_of(trial, name)) for trial in planned}) > 1
+def _varies(name: str, meta: SweepMeta) -> bool:
+    """Whether an axis has several values among the trials, or may yet have."""
+    axis = meta.spec.axes[name]
+    if meta.spec.proposes:
+        return isinstance(axis, Range) or len(axis) > 1
+    return len({shown(value_of(trial, name)) for trial in meta.planned}) > 1
 
 
 def cells(layout: Layout, row: Row) -> list[Any]:

@@ -72,7 +72,8 @@ class PlainProgress:
         """Say how much lies ahead."""
         self._tally.start(meta, records)
         done = f", {len(self._tally.done)} done before" if self._tally.done else ""
-        self.note(f"{meta.name} ({meta.sweep_id}): {counted(self._tally.total, 'attempt')}{done}")
+        most = "at most " if self._tally.bounded else ""
+        self.note(f"{meta.name} ({meta.sweep_id}): {most}{counted(self._tally.total, 'attempt')}{done}")
 
     def event(self, event: Event) -> None:
         """A line if it ended an attempt."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from orchestrator.report.answer_table import AnswerTable
 from orchestrator.report.layout import Layout, status
 from orchestrator.report.table import footer
 from orchestrator.report.text import interval, markdown, number, shown
@@ -24,10 +25,20 @@ def summary(layout: Layout) -> str:
         "  \n".join(markdown(line) for line in layout.lines),
         "\n".join(f"- {markdown(sentence)}" for sentence in verdict.sentences()),
         "\n".join(_standings(verdict)),
+        "\n".join(_answers(layout)),
         "\n".join(_all_rows(layout)),
         "\n".join(["```text", *(line.replace("```", "'''") for line in footer(layout)), "```"]),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _answers(layout: Layout) -> Iterator[str]:
+    table = AnswerTable.of(layout)
+    if table is not None:
+        yield from (f"**{markdown(table.title)}**", "")
+        titles = [markdown(heading) for heading in table.headings]
+        yield from _head(titles, numbers=len(titles) - 2, last_text=True)
+        yield from (_line([markdown(cell) for cell in line]) for line in table.lines)
 
 
 def _standings(verdict: Verdict) -> Iterator[str]:

@@ -11,6 +11,7 @@ from importlib import resources
 from typing import Any
 
 from orchestrator.record import Outcome
+from orchestrator.report.answer_table import AnswerTable
 from orchestrator.report.layout import Layout
 from orchestrator.report.pagedata import embedded, page_data
 from orchestrator.report.text import duration, number, one_line, printable, shown
@@ -37,6 +38,7 @@ def html_page(layout: Layout) -> str:
         tiles=_tiles(layout),
         sentences=_sentences(verdict),
         standings=[_standing(position, found) for position, found in enumerate(verdict.standings)],
+        answers=AnswerTable.of(layout),
         several_kinds=len(set(verdict.kinds.values())) > 1,
         speed_heading=speed_heading(verdict),
         environments=[_facts(found) for found in layout.results.environments.values()],

@@ -8,6 +8,7 @@ from tabulate import tabulate
 
 from orchestrator.observation import drifts
 from orchestrator.record import Outcome
+from orchestrator.report.answer_table import AnswerTable
 from orchestrator.report.layout import NOT_RUN, Layout, cells, status
 from orchestrator.report.text import counted, duration, number, one_line, printable
 from orchestrator.rows import Row
@@ -16,8 +17,16 @@ MAX_REASONS = 10
 
 
 def text_table(layout: Layout) -> str:
-    """Title, device, the workload's header, the grid, the footer; ends in a newline."""
-    return "\n".join([layout.title, *layout.lines, "", grid(layout), "", *footer(layout)]) + "\n"
+    """Title, device, the workload's header, the grid, the answers if more was asked, the footer; ends in a newline."""
+    parts = [layout.title, *layout.lines, "", grid(layout), "", *_answers(layout), *footer(layout)]
+    return "\n".join(parts) + "\n"
+
+
+def _answers(layout: Layout) -> list[str]:
+    table = AnswerTable.of(layout)
+    if table is None:
+        return []
+    return [table.title, str(tabulate(table.lines, table.headings, tablefmt="grid", disable_numparse=True)), ""]
 
 
 def grid(layout: Layout) -> str:

@@ -36,7 +36,7 @@ class Tally:
     """Counts, running attempts, last failures and the time left.
 
     Attributes:
-        total: rounds of trials to be run.
+        total: rounds of trials to be run; at most, where `bounded`: which ones, a search or a frontier finds out.
         done: the record of each round that ended for good, by trial and round.
         again: rounds that ended and wait for another attempt.
         slots: what each slot runs; None: idle.
@@ -46,6 +46,7 @@ class Tally:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.total = 0
+        self.bounded = False
         self.done: dict[Key, TrialRecord] = {}
         self.again: set[Key] = set()
         self.slots: dict[int, Running | None] = {}
@@ -65,7 +66,8 @@ class Tally:
         self._estimator = Estimator(useful_flops(workload) if workload is not None else one_each)
         rounds = range(1, meta.spec.measure.repeats + 1)
         self._left = {(trial.trial_id, number): trial for trial in meta.planned for number in rounds}
-        self.total = len(self._left)
+        self.bounded = meta.at_most is not None
+        self.total = len(self._left) if meta.at_most is None else meta.at_most * len(rounds)
         for record in records:
             trial = self._left.pop((record.trial_id, record.round), None)
             if trial is not None:
@@ -108,7 +110,7 @@ class Tally:
 
     def left_s(self) -> float | None:
         """Seconds to go, over the slots that there are; None: too little has been measured to say."""
-        if not self._estimator.ready:
+        if self.bounded or not self._estimator.ready:
             return None
         rests = [self._rest(found) for found in self.slots.values() if found is not None]
         return max(max(rests, default=0.0), (sum(rests) + self._estimator.ahead()) / max(1, len(self.slots)))

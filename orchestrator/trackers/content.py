@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from orchestrator import registry
+from orchestrator.answers import answers, metric
 from orchestrator.record import Outcome
 from orchestrator.results import Results, SweepMeta
 from orchestrator.rows import Row
@@ -51,7 +52,7 @@ class Frame:
         """The frame of a sweep; imports its workload."""
         width = len(str(len(meta.planned)))
         places = {trial.trial_id: f"{place:0{width}}" for place, trial in enumerate(meta.planned, start=1)}
-        labels = dict.fromkeys(trial.implementation for trial in meta.planned)
+        labels = dict.fromkeys(entry.label for entry in meta.spec.implementations)
         return cls(meta, _columns(meta), places, dict(zip(labels, itertools.cycle(COLOURS), strict=False)))
 
 
@@ -146,8 +147,21 @@ def summary(status: str, results: Results, frame: Frame, found: Sequence[Row]) -
     starts = [milliseconds(record.started_at) for record in results.records]
     ends = [milliseconds(record.finished_at) for record in results.records]
     end_ms = max(ends, default=begun.start_ms)
+    totals |= _answers(frame, found)
     totals["elapsed_s"] = (end_ms - min(starts, default=end_ms)) / 1000
     return replace(begun, status=status, end_ms=end_ms, metrics=totals, tags={**begun.tags, **_limited(tags)})
+
+
+def _answers(frame: Frame, found: Sequence[Row]) -> dict[str, float]:
+    """What a search or a frontier found, one metric per cell: `max_seq_len improved heads=8`."""
+    name = metric(frame.meta.spec)
+    varying = [axis for axis in frame.axes if len({repr(row.value(axis)) for row in found}) > 1]
+    named = {}
+    for answer in answers(frame.meta, found):
+        if answer.value is not None:
+            place = [f"{axis}={shown(answer.point[axis])}" for axis in varying if axis in answer.point]
+            named[legal(" ".join([name, answer.implementation, *place]))] = answer.value
+    return named
 
 
 def experiment_tags(meta: SweepMeta) -> dict[str, str]:

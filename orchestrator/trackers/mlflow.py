@@ -35,6 +35,7 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from orchestrator.answers import annotated
 from orchestrator.results import Results, SweepMeta
 from orchestrator.rows import Row, row_of
 from orchestrator.trackers import content
@@ -100,6 +101,7 @@ class MlflowTracker:
     def finish(self, status: Status, results: Results) -> None:
         """Write what is missing, end the sweep's run with totals and table, and hand over the files."""
         with _explained(self.uri):
+            self._frame = Frame.of(results.meta)  # trials may have been proposed since the start
             found = self._pooled(results)
             refused = self._put_all(found, results.environments)
             self._end_zombies()
@@ -147,12 +149,13 @@ class MlflowTracker:
         for record in results.records:
             mine[record.trial_id].append(record)
         held = self._logged
-        return [
+        found = [
             held[trial.trial_id]
             if trial.trial_id in held and held[trial.trial_id].attempts == len(mine[trial.trial_id])
             else row_of(trial, mine[trial.trial_id])
             for trial in results.meta.planned
         ]
+        return annotated(results.meta, found)
 
     def _save_view(self) -> None:
         tags = self._client.get_experiment(self.experiment_id).tags

@@ -1,0 +1,130 @@
+"""The answers of a search or a frontier as a table of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.answers import LIMITS, Answer, answers, metric
+from orchestrator.record import Flag
+from orchestrator.report.layout import Layout
+from orchestrator.report.text import NONE, interval, number, printable, shown
+
+
+@dataclass(frozen=True)
+class AnswerTable:
+    """Title, headings and cells, as text for any report; `texts`: how many columns at the left are no figures."""
+
+    title: str
+    headings: tuple[str, ...]
+    lines: tuple[tuple[str, ...], ...]
+    texts: int
+
+    @classmethod
+    def of(cls, layout: Layout) -> AnswerTable | None:
+        """The table of a sweep's answers; None: it asked for cells, or nothing was run."""
+        found = answers(layout.results.meta, layout.rows)
+        if not found:
+            return None
+        axes = [axis for axis in found[0].point if len({shown(answer.point[axis]) for answer in found}) > 1]
+        names = [_heading(layout, axis) for axis in axes]
+        of = _frontier if layout.results.meta.spec.frontier.axis is not None else _search
+        title, headings, cells = of(layout, found)
+        left = ((printable(one.implementation), *(shown(one.point[axis]) for axis in axes)) for one in found)
+        lines = tuple((*start, *rest) for start, rest in zip(left, cells, strict=True))
+        return cls(title, ("Implementation", *names, *headings), lines, 1 + len(axes))
+
+
+def as_objects(layout: Layout) -> list[dict[str, Any]]:
+    """The answers as JSON values."""
+    meta = layout.results.meta
+    return [
+        {
+            "implementation": answer.implementation,
+            "point": dict(answer.point),
+            "metric": metric(meta.spec),
+            "value": answer.value,
+            "trial_id": None if answer.best is None else answer.best.trial_id,
+            "options": None if answer.best is None else dict(answer.best.trial.options),
+            "peak_memory_mib": None if answer.best is None else answer.best.metrics.get("peak_memory_mib"),
+            "beyond": _beyond_object(layout, answer),
+            "trials": len(answer.rows),
+            "settled": answer.settled,
+        }
+        for answer in answers(meta, layout.rows)
+    ]
+
+
+def _beyond_object(layout: Layout, answer: Answer) -> dict[str, Any] | None:
+    axis = layout.results.meta.spec.frontier.axis
+    if answer.beyond is None or axis is None:
+        return None
+    return {"value": answer.beyond.value(axis), "outcome": str(answer.beyond.outcome)}
+
+
+Cells = tuple[str, list[str], list[list[str]]]
+
+
+def _frontier(layout: Layout, found: Sequence[Answer]) -> Cells:
+    axis = str(layout.results.meta.spec.frontier.axis)
+    heading = _heading(layout, axis)
+    title = f"Largest {heading} that is ok"
+    return title, [f"Largest {heading}", "Memory (MB)", "Time (ms)", "Just beyond"], [
+        [NONE if one.best is None else shown(one.best.value(axis)), *_figures(one), _beyond(one, axis)] for one in found
+    ]  # fmt: skip
+
+
+def _figures(answer: Answer) -> list[str]:
+    metrics = {} if answer.best is None else answer.best.metrics
+    return [number(metrics.get("peak_memory_mib")), number(metrics.get("latency_ms"))]
+
+
+def _beyond(answer: Answer, axis: str) -> str:
+    if answer.beyond is None:
+        return "the axis ends there" if answer.settled else "not settled"
+    text = f"{shown(answer.beyond.value(axis))}: {answer.beyond.outcome}"
+    return text if answer.settled or answer.beyond.outcome not in LIMITS else f"{text}, not settled"
+
+
+def _search(layout: Layout, found: Sequence[Answer]) -> Cells:
+    spec = layout.results.meta.spec
+    headings = [_heading(layout, axis) for axis in spec.searched]
+    starts = bool(spec.search.first)
+    cells = [
+        [
+            *(NONE if one.best is None else shown(one.best.value(axis)) for axis in spec.searched),
+            _value(one, spec.search.metric),
+            *([_over_start(one, spec.search.metric, spec.search.least)] if starts else []),
+            _trials(one),
+        ]
+        for one in found
+    ]
+    last = ["Over the first point", "Trials"] if starts else ["Trials"]
+    return f"Best {spec.search.metric} found by {spec.search.strategy}", [*headings, spec.search.metric, *last], cells
+
+
+def _value(answer: Answer, name: str) -> str:
+    metrics = {} if answer.best is None else answer.best.metrics
+    if name != "latency_ms":
+        return number(answer.value, decimals=3)
+    return interval(*(metrics.get(f"latency{end}_ms") for end in ("", "_ci_low", "_ci_high")))
+
+
+def _over_start(answer: Answer, name: str, least: bool) -> str:
+    """How many times as good as the first point the best is."""
+    start = None if answer.start is None else answer.start.metrics.get(name)
+    if not start or not answer.value:
+        return NONE
+    return f"{(start / answer.value if least else answer.value / start):.2f}x"
+
+
+def _trials(answer: Answer) -> str:
+    cut = sum(Flag.CUT.value in row.flags for row in answer.rows)
+    bad = sum(not row.ok for row in answer.rows)
+    parts = [str(len(answer.rows)), *([f"{cut} cut"] if cut else []), *([f"{bad} not ok"] if bad else [])]
+    return ", ".join(parts)
+
+
+def _heading(layout: Layout, axis: str) -> str:
+    return layout.columns.get(axis, printable(axis.removeprefix("options.").replace("_", " ").title()))
