@@ -19,6 +19,7 @@ from orchestrator.spec import Protocol
 from orchestrator.stats import Summary, summarize
 
 FEWEST_WARM_UP_CALLS = 3
+FEWEST_TO_CUT = 6  # repetitions before an interval says that a call is plainly slower than another
 LOOK_AGAIN = 1.25  # the interval is looked at anew when the count has grown by this factor
 EXTRAS_BUDGET_S = 0.5
 
@@ -30,7 +31,7 @@ class Measurement:
     Attributes:
         values_ms: every repetition in its order; each is a block of `iterations_per_repetition` calls, per call.
         summary: of values_ms.
-        flags: `noisy` or nothing.
+        flags: `noisy`, or `cut`, or nothing.
         notes: why it is flagged, and what else a reader should know.
         extras: figures under names of their own (host_latency_ms, cold_latency_ms), never mixed with the latency.
     """
@@ -62,6 +63,7 @@ def measure(
     *,
     before: Callable[[], object] | None = None,
     calls_made: int = 1,
+    cut_above_ms: float | None = None,
 ) -> Measurement:
     """Time `calls`, which do the same work on different inputs and take turns.
 
@@ -71,13 +73,24 @@ def measure(
         clock: of the trial's device.
         before: runs ahead of each call outside the timed region (clears gradients, say).
         calls_made: calls made already (first call, verification); they count as warm-up.
+        cut_above_ms: stop as soon as the whole interval lies above this, and flag it `cut`; None: never.
     """
     bench = Bench(calls, clock, before)
     with collector_off():
         notes = warm_up(bench, protocol, calls_made)
-        seconds = _repeat(bench, protocol)
+        seconds, was_cut = _repeat(bench, protocol, None if cut_above_ms is None else cut_above_ms / 1000)
+        if was_cut and cut_above_ms is not None:
+            return _cut(bench, seconds, cut_above_ms, notes)
         extras = clock.extras(calls, before, min(EXTRAS_BUDGET_S, protocol.max_time_s / 4))
     return judged(bench, seconds, protocol, notes, extras)
+
+
+def _cut(bench: Bench, seconds: Sequence[float], above_ms: float, notes: Sequence[str]) -> Measurement:
+    """The measurement of a call that is plainly slower than what it is compared with: wide, and not to be doubted."""
+    values_ms = tuple(1000 * value for value in seconds)
+    why = f"cut after {len(values_ms)} repetitions: its interval lies above {above_ms:.4g} ms, so that another is best"
+    flags, rest = (Flag.CUT.value,), (*notes, *bench.clock.notes)
+    return Measurement(values_ms, summarize(values_ms), flags, (why, *rest), bench.iterations)
 
 
 def judged(
@@ -155,17 +168,30 @@ def _steady(windows: Sequence[float], within: float) -> bool:
     return abs(last - previous) <= within * previous
 
 
-def _repeat(bench: Bench, protocol: Protocol) -> list[float]:
-    """Seconds per call of each repetition, until the interval is tight or the time is up, which always wins."""
+def _lies_above(values: Sequence[float], limit: float) -> bool:
+    """Whether the whole interval of the values does."""
+    low = summarize(values).ci_low
+    return low is not None and low > limit
+
+
+def _repeat(bench: Bench, protocol: Protocol, limit: float | None) -> tuple[list[float], bool]:
+    """Seconds per call of each repetition, until the interval is tight or the time is up, which always wins.
+
+    Or until the interval lies above the limit, in seconds: (the repetitions, whether that is why they ended).
+    """
     start = bench.clock.now()
     values: list[float] = []
-    look_at = protocol.min_repetitions
+    look_at, cut_at = protocol.min_repetitions, FEWEST_TO_CUT
     while True:
         values.append(bench.repetition())
         spent = bench.clock.now() - start
         if spent >= protocol.max_time_s:
-            return values
+            return values, False
+        if limit is not None and len(values) >= cut_at:
+            if _lies_above(values, limit):
+                return values, True
+            cut_at = math.ceil(LOOK_AGAIN * len(values))
         if len(values) >= look_at and spent >= protocol.min_time_s:
             if summarize(values).half_width <= protocol.target_ci:
-                return values
+                return values, False
             look_at = math.ceil(LOOK_AGAIN * len(values))

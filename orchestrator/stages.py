@@ -187,7 +187,8 @@ class Stages:
 
         with answerable(), torch.set_grad_enabled(self.subject.backward):
             calls = self.calls(count)
-            measurement = measure(calls, self.attempt.protocol, self.clock(), calls_made=2)
+            cut_above_ms = self.attempt.cut_above_ms
+            measurement = measure(calls, self.attempt.protocol, self.clock(), calls_made=2, cut_above_ms=cut_above_ms)
             if self.attempt.energy and self.config.device.type == "cuda":
                 self.energy = run_on(calls, measurement.summary.median / 1000, self._work().tokens)
         return measurement

@@ -89,6 +89,27 @@ def test_more_noise_asks_for_more_repetitions() -> None:
     assert loud.summary.half_width <= GPU.target_ci
 
 
+def test_a_call_that_is_plainly_slower_is_cut_flagged_and_not_doubted() -> None:
+    """As soon as its interval lies above the limit; a wide interval is then no reason to call it noisy."""
+    found = timed_against(30.0, noise(0, 0.050, 0.1))
+    assert found.flags == ("cut",)
+    assert len(found.values_ms) == 6
+    assert found.notes[0].startswith("cut after 6 repetitions: its interval lies above 30 ms")
+    assert found.metrics()["latency_ci_low_ms"] > 30
+
+
+@pytest.mark.parametrize("limit_ms", [49.9, 80.0])
+def test_a_call_that_may_yet_be_best_is_measured_in_full(limit_ms: float) -> None:
+    """Its interval holds the limit, or lies below it."""
+    found, plain = timed_against(limit_ms, noise(0, 0.050, 0.1)), timed(noise(0, 0.050, 0.1), GPU)
+    assert found == plain
+    assert "cut" not in found.flags
+
+
+def timed_against(limit_ms: float, duration: Callable[[int], float]) -> Measurement:
+    return measure([nothing], GPU, FakeClock(duration, 0.002), cut_above_ms=limit_ms)
+
+
 def test_a_single_repetition_is_allowed_and_doubted() -> None:
     """min_repetitions 1 and a call longer than max_time_s give one value, no interval, and a flag."""
     protocol = MeasureSpec(min_repetitions=1, max_time_s=0.5, warmup_s=0.0).for_device("cpu")
