@@ -9,7 +9,7 @@ from contextlib import ExitStack, closing, suppress
 from datetime import datetime
 from pathlib import Path
 
-from orchestrator import journal, registry, sweepdir
+from orchestrator import duel, journal, registry, sweepdir
 from orchestrator.errors import InterruptedSweepError, RequestError, SweepNotFoundError, UnfitMachineError
 from orchestrator.executors.base import Executor, StartStoppedError
 from orchestrator.proposers import bounds
@@ -104,6 +104,8 @@ def resume(
     directory = sweepdir.find(name)
     meta = sweepdir.load(directory).meta
     sweep = Sweep.resolved(meta.spec, meta.base_dir, meta.only, str(directory / sweepdir.META_FILE))
+    if meta.duel is not None:
+        sweep = duel.prepare(sweep, *meta.duel)
     wanted = meta.device if device == "auto" else device
     return run(
         sweep, output=directory, tracking_uri=tracking_uri, address=address, device=wanted, resume=True, rerun=rerun,
@@ -188,7 +190,8 @@ def _directory(sweep: Sweep, output: str | Path | None, resuming: bool) -> Path:
     parent = sweepdir.SWEEPS / sweep.spec.name
     if not resuming:
         return parent / sweepdir.new_sweep_id(datetime.now())
-    known = sorted(path.parent for path in parent.glob(f"*/{sweepdir.META_FILE}"))
+    made = sorted(path.parent for path in parent.glob(f"*/{sweepdir.META_FILE}"))
+    known = [path for path in made if duel.is_of(path, sweep.duel)]
     if not known:
         raise SweepNotFoundError(
             f"no sweep named {sweep.spec.name!r} to resume under {parent}: run it without --resume"
@@ -212,6 +215,8 @@ def _meta(sweep: Sweep, directory: Path, device: str, resuming: bool) -> SweepMe
             raise RequestError(
                 f"{directory} was measured on {held.device}, this run is on {device}: one table never mixes two"
             )
+        if held.duel != sweep.duel:
+            raise RequestError(f"{directory} holds another kind of sweep: {_kind(held.duel)}, not {_kind(sweep.duel)}")
         planned = {
             "spec": sweep.spec,
             "planned": _planned(sweep, held),
@@ -232,6 +237,7 @@ def _meta(sweep: Sweep, directory: Path, device: str, resuming: bool) -> SweepMe
         planned=_planned(sweep, None),
         at_most=_at_most(sweep),
         only=sweep.only,
+        duel=sweep.duel,
     )
     sweepdir.create(directory, meta, sweep.document.text)
     return meta
@@ -240,6 +246,10 @@ def _meta(sweep: Sweep, directory: Path, device: str, resuming: bool) -> SweepMe
 def _found_by(name: str, directory: Path) -> str:
     """What `resume` and `sync` find the sweep in `directory` by."""
     return directory.name if directory.parent == sweepdir.SWEEPS / name else str(directory)
+
+
+def _kind(labels: tuple[str, str] | None) -> str:
+    return "each trial by itself" if labels is None else f"a duel of {labels[0]} and {labels[1]}"
 
 
 def _planned(sweep: Sweep, held: SweepMeta | None) -> tuple[Trial, ...]:

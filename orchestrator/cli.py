@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from orchestrator import __version__
-from orchestrator.errors import AbortedError, OrchestratorError
+from orchestrator.errors import AbortedError, OrchestratorError, RequestError
 
 EXAMPLES = """\
 examples:
@@ -25,6 +25,7 @@ examples:
 exit codes: 0 every trial ok; 1 some are not, or a comparison found a regression; 2 the request is bad;
 3 aborted; 130/143 interrupted, resumable"""
 
+Options = argparse._ActionsContainer
 Handler = Callable[[argparse.Namespace], int]
 
 
@@ -103,6 +104,10 @@ def _command(commands: Any, name: str, handler: Handler, summary: str, example: 
 
 def _add_sweep(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("sweep", metavar="SWEEP", help="a sweep file")
+    _add_narrowing(parser)
+
+
+def _add_narrowing(parser: Options) -> None:
     parser.add_argument(
         "-S", dest="overrides", metavar="PATH=VALUE", action="append", default=[],
         help="override a field of the sweep file, e.g. axes.heads=[8] (repeatable)",
@@ -110,11 +115,21 @@ def _add_sweep(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", metavar="EXPR", help="keep the trials for which the expression holds")
 
 
-def _add_tracking(parser: argparse.ArgumentParser) -> None:
+def _add_tracking(parser: Options) -> None:
     parser.add_argument("--tracking-uri", metavar="URI", help="MLflow tracking server or store")
 
 
-def _add_execution(parser: argparse.ArgumentParser) -> None:
+def _add_execution(parser: Options) -> None:
+    _add_place(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
+
+
+def _add_directory(parser: Options) -> None:
+    parser.add_argument("--output", metavar="DIR", help="directory of the results (default: mlruns/sweeps/NAME/ID)")
+    parser.add_argument("--resume", action="store_true", help="go on in --output, or in the newest sweep of this name")
+
+
+def _add_place(parser: Options) -> None:
     _add_tracking(parser)
     parser.add_argument(
         "--address", metavar="RAY_ADDRESS", help="a running Ray cluster (default: a Ray of our own, here)"
@@ -126,7 +141,6 @@ def _add_execution(parser: argparse.ArgumentParser) -> None:
         "--rerun", metavar="failed|stale|all|EXPR", help="run these finished trials again (implies --resume)"
     )
     parser.add_argument("--quiet", action="store_true", help="no progress, only warnings")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
 
 
 def _add_init(commands: Any) -> None:
@@ -139,8 +153,7 @@ def _add_run(commands: Any) -> None:
         commands, "run", _run, "run a sweep and print its table", "run sweeps/quick.yaml -S measure.repeats=3"
     )
     _add_sweep(parser)
-    parser.add_argument("--output", metavar="DIR", help="directory of the results (default: mlruns/sweeps/NAME/ID)")
-    parser.add_argument("--resume", action="store_true", help="go on in --output, or in the newest sweep of this name")
+    _add_directory(parser)
     _add_execution(parser)
 
 
@@ -174,17 +187,27 @@ def _add_compare(commands: Any) -> None:
         commands,
         "compare",
         _compare,
-        "compare two sweeps row by row",
-        "compare 20261122_093000_ab12 last --fail-slower 5%",
+        "compare two sweeps row by row, or measure two implementations of one in turns",
+        "compare 20261122_093000_ab12 last --fail-slower 5%\n"
+        "  python -m orchestrator compare --duel standard improved sweeps/quick.yaml",
     )
-    parser.add_argument("base", metavar="BASE", help="a sweep id, a directory or a results.jsonl")
+    parser.add_argument("base", metavar="BASE", help="a sweep id, a directory or a results.jsonl; of a duel, a label")
     parser.add_argument("candidate", metavar="CANDIDATE", help="likewise")
+    parser.add_argument("sweep", metavar="SWEEP", nargs="?", help="of a duel: the sweep file with both labels")
+    parser.add_argument(
+        "--duel", action="store_true",
+        help="measure both in turns, in one process and over fresh ones: the way to settle a close call",
+    )  # fmt: skip
     parser.add_argument(
         "--fail-slower", metavar="PERCENT", type=_percent, help="a slow-down from here on is a regression"
     )
     parser.add_argument("--force", action="store_true", help="compare although the environments differ")
     parser.add_argument("--format", choices=("table", "md", "json"), default="table", help="what to print")
     parser.add_argument("--json", dest="format", action="store_const", const="json", help="= --format json")
+    run = parser.add_argument_group("of a duel, as of run")
+    _add_narrowing(run)
+    _add_directory(run)
+    _add_place(run)
 
 
 def _add_sync(commands: Any) -> None:
@@ -240,30 +263,20 @@ def _run(options: argparse.Namespace) -> int:
     from orchestrator.sweep import Sweep
 
     sweep = Sweep.load(options.sweep, options.overrides, options.only)
-    results = api.run(
-        sweep,
-        output=options.output,
-        tracking_uri=options.tracking_uri,
-        address=options.address,
-        device=options.device,
-        resume=options.resume,
-        rerun=options.rerun,
-        progress=_progress(options.quiet),
-    )
-    return _show(results, options.json)
+    return _show(api.run(sweep, output=options.output, resume=options.resume, **_place(options)), options.json)
+
+
+def _place(options: argparse.Namespace) -> dict[str, Any]:
+    names = ("tracking_uri", "address", "device", "rerun")
+    return {name: getattr(options, name) for name in names} | {"progress": _progress(options.quiet)}
 
 
 def _resume(options: argparse.Namespace) -> int:
     from orchestrator import api
 
-    results = api.resume(
-        options.name,
-        tracking_uri=options.tracking_uri,
-        address=options.address,
-        device=options.device,
-        rerun=options.rerun,
-        progress=_progress(options.quiet),
-    )
+    results = api.resume(options.name, **_place(options))
+    if results.meta.duel is not None:
+        return _show_duel(results, None, "json" if options.json else "table")
     return _show(results, options.json)
 
 
@@ -309,16 +322,36 @@ def _write_plots(results: Any, directory: str) -> None:
 
 
 def _compare(options: argparse.Namespace) -> int:
+    if options.duel != (options.sweep is not None):
+        raise RequestError("compare takes BASE and CANDIDATE, and with --duel the sweep file with both labels as third")
+    if options.duel:
+        return _duel(options)
     from orchestrator import sweepdir
     from orchestrator.compare import compare
 
     base, candidate = (sweepdir.load(sweepdir.find(name)) for name in (options.base, options.candidate))
     found = compare(base, candidate, force=options.force, fail_slower=options.fail_slower)
-    if options.format == "json":
-        print(json.dumps(found.to_json(), indent=1))
-    else:
-        print(found.to_table() if options.format == "table" else found.to_markdown())
+    print(found.to_text(options.format))
     return found.exit_code
+
+
+def _duel(options: argparse.Namespace) -> int:
+    from orchestrator import api, duel
+    from orchestrator.sweep import Sweep
+
+    sweep = duel.prepare(Sweep.load(options.sweep, options.overrides, options.only), options.base, options.candidate)
+    results = api.run(sweep, output=options.output, resume=options.resume, **_place(options))
+    return _show_duel(results, options.fail_slower, options.format)
+
+
+def _show_duel(results: Any, fail_slower: float | None, form: str) -> int:
+    """A regression, as of compare; and 1, as of run, where a row of either side is not ok."""
+    from orchestrator import duel
+
+    found = duel.judge(results, fail_slower)
+    duel.write(found, results.directory)
+    print(found.to_text(form))
+    return max(found.exit_code, 0 if results.all_ok else 1)
 
 
 def _sync(options: argparse.Namespace) -> int:

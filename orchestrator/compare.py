@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -87,6 +88,7 @@ class Comparison:
         environment_differences: fields that must match and do not (the comparison was forced).
         fail_slower: the caller's threshold, or None.
         columns: axis -> heading, of the axes whose values tell the rows apart.
+        duel: the sweep in which both were measured in turns, where base and candidate are two labels of one.
     """
 
     base: str
@@ -96,6 +98,7 @@ class Comparison:
     environment_differences: tuple[str, ...] = ()
     fail_slower: float | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
+    duel: str | None = None
 
     @property
     def counts(self) -> dict[Verdict, int]:
@@ -128,10 +131,17 @@ class Comparison:
             "geometric_mean": self.geometric_mean,
             "counts": {verdict.value: count for verdict, count in self.counts.items()},
             "fail_slower": self.fail_slower,
+            "duel": self.duel,
             "rows": [pair.to_json() for pair in self.rows],
             "unmatched": [dict(row) for row in self.unmatched],
             "environment_differences": list(self.environment_differences),
         }
+
+    def to_text(self, form: str) -> str:
+        """As "table", "md" or "json"."""
+        if form == "json":
+            return json.dumps(self.to_json(), indent=1)
+        return self.to_table() if form == "table" else self.to_markdown()
 
     def to_table(self) -> str:
         """The grid and its footer, for a terminal."""
@@ -167,11 +177,11 @@ def compare(base: Results, candidate: Results, *, force: bool = False, fail_slow
             + "; ".join(facts)
             + ". Measure both in one environment, or compare all the same with --force"
         )
-    pairs = [_timed(*pair, base.meta.device, fail_slower) if _both_ok(*pair) else _untimed(*pair) for pair in matched]
+    pairs = [_timed(*pair, base.meta.device, fail_slower) if both_ok(*pair) else _untimed(*pair) for pair in matched]
     return Comparison(
         base.meta.sweep_id,
         candidate.meta.sweep_id,
-        _corrected(pairs),
+        corrected(pairs),
         tuple(unmatched),
         tuple(facts),
         fail_slower,
@@ -179,7 +189,8 @@ def compare(base: Results, candidate: Results, *, force: bool = False, fail_slow
     )
 
 
-def _both_ok(base: Row, candidate: Row) -> bool:
+def both_ok(base: Row, candidate: Row) -> bool:
+    """Whether both rows have every repetition that a ratio is made of."""
     return base.ok and candidate.ok and all(base.rounds) and all(candidate.rounds)
 
 
@@ -221,7 +232,7 @@ def _floor(base: Row, candidate: Row) -> float | None:
     return math.sqrt(sum(spread**2 for spread in known) / 2) if len(known) == len(spreads) else None
 
 
-def _corrected(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
+def corrected(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
     """The pairs with p-values adjusted for their number, and the verdicts that follow."""
     adjusted = iter(holm([pair.p_value for pair in pairs if pair.p_value is not None]))
     timed = [pair if pair.p_value is None else replace(pair, p_value=next(adjusted)) for pair in pairs]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from orchestrator.stats import resampled_medians
+from orchestrator.stats import Array, resampled_medians
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,33 @@ def ratio(base: Sequence[Sequence[float]], candidate: Sequence[Sequence[float]],
     variance = sum(side.variance for side in sides)
     doubt = sum(side.variance**2 / side.degrees for side in sides)
     return _from_log(sides[1].log - sides[0].log, math.sqrt(variance), variance**2 / doubt if doubt > 0 else math.inf)
+
+
+def block_ratios(first: Sequence[float], second: Sequence[float]) -> Array:
+    """Second over first of repetitions made in turns, block by block: 2k and 2k + 1 of either side are of one block."""
+    one, other = (np.asarray(values, dtype=np.float64) for values in (first, second))
+    blocks = min(len(one), len(other)) // 2
+    sums = [values[: 2 * blocks].reshape(blocks, 2).sum(1) for values in (one, other)]
+    return np.asarray(sums[1] / sums[0], dtype=np.float64)
+
+
+def paired_ratio(
+    rounds: Sequence[tuple[Sequence[float], Sequence[float]]], seed: int = 0
+) -> tuple[Ratio, float | None]:
+    """Ratio of two sides measured in turns, second over first, and its relative spread between the rounds.
+
+    By a hierarchical bootstrap of the blocks' log ratios, rounds first, blocks within them: its variance, as much
+    larger as so few rounds demand, with their degrees of freedom. A single round has no spread, and its interval is of
+    that process only.
+    """
+    series = [np.log(block_ratios(first, second)) for first, second in rounds]
+    medians = np.array([np.median(values) for values in series])
+    draws = resampled_medians(series, np.random.default_rng(seed), centre=np.mean)
+    count, variance = len(series), float(draws.var())
+    if count == 1:
+        return _from_log(float(medians[0]), math.sqrt(variance), math.inf), None
+    error = math.sqrt(variance * count / (count - 1))
+    return _from_log(float(medians.mean()), error, count - 1), float(medians.std(ddof=1))
 
 
 class _Level(NamedTuple):

@@ -9,8 +9,9 @@ Fresh processes are what differs most (Kalibera & Jones 2013), so rounds are res
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -161,8 +162,10 @@ def round_spread(rounds: Sequence[Sequence[float]]) -> float | None:
     return float(medians.std(ddof=1)) / middle if middle > 0 else None
 
 
-def resampled_medians(series: Sequence[Array], rng: np.random.Generator, size: int = RESAMPLES) -> Array:
-    """(size,) medians of resampled rounds of resampled repetitions.
+def resampled_medians(
+    series: Sequence[Array], rng: np.random.Generator, size: int = RESAMPLES, centre: Callable[..., Any] = np.median
+) -> Array:
+    """(size,) centres of resampled rounds, each by the median of resampled repetitions.
 
     The median of a resample of n values is their quantile at a Beta((n + 1) / 2, (n + 1) / 2) level, so it is drawn
     directly, with n the count of independent values: a block bootstrap's spread without its cost.
@@ -172,7 +175,7 @@ def resampled_medians(series: Sequence[Array], rng: np.random.Generator, size: i
     for which, values in enumerate(series):
         mask = picks == which
         chosen[mask] = _median_draws(values, rng, int(np.count_nonzero(mask)))
-    return np.asarray(np.median(chosen, axis=1), dtype=np.float64)
+    return np.asarray(centre(chosen, axis=1), dtype=np.float64)
 
 
 def _median_draws(values: Array, rng: np.random.Generator, size: int) -> Array:

@@ -12,12 +12,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
-import numpy as np
-
 from orchestrator.clocks import Clock
 from orchestrator.measure import LOOK_AGAIN, Bench, Measurement, collector_off, judged, warm_up
+from orchestrator.ratio import block_ratios
 from orchestrator.spec import Protocol
-from orchestrator.stats import Array, summarize
+from orchestrator.stats import summarize
 
 Result = TypeVar("Result")
 Pair = tuple[Measurement, Measurement]
@@ -58,14 +57,6 @@ def measure_in_turns(
         series = _blocks(benches, protocol, random.Random(seed))
     first, second = (judged(benches[side], series[side], protocol, notes[side], {}) for side in (0, 1))
     return first, second
-
-
-def block_ratios(first: Sequence[float], second: Sequence[float]) -> Array:
-    """Second over first, block by block."""
-    one, other = (np.asarray(values, dtype=np.float64) for values in (first, second))
-    blocks = min(len(one), len(other)) // 2
-    sums = [values[: 2 * blocks].reshape(blocks, 2).sum(1) for values in (one, other)]
-    return np.asarray(sums[1] / sums[0], dtype=np.float64)
 
 
 def _blocks(benches: Sequence[Bench], protocol: Protocol, rng: random.Random) -> tuple[list[float], list[float]]:
