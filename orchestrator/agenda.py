@@ -123,6 +123,8 @@ class Agenda:
     def finished(self, record: TrialRecord) -> bool:
         """Note how an attempt ended; True when it is to be made again, as `retries` and `measure.remeasure` say."""
         self._learn(record)
+        if self._fruitless >= MOST_FRUITLESS:
+            self._pending = deque(filter(self._is_unfinished, self._pending))
         if record.trial_id in self._seconds or not self._may_retry(record):
             return False
         self._pending.append((record.trial_id, record.round))
@@ -149,6 +151,14 @@ class Agenda:
         self._foresight.learn(record)
         self._records.setdefault(record.trial_id, []).append(record)
         self._tell(record.trial_id)
+        if self._fruitless >= MOST_FRUITLESS:
+            self._repeat_no_more()
+
+    def _repeat_no_more(self) -> None:
+        """Whatever disturbs is here to stay: what was to be measured again for its sake has ended as it is."""
+        for key in [key for key, again in self._again.items() if again]:
+            self._again[key] = False
+            self._tell(key[0])
 
     def _tell(self, trial_id: str) -> None:
         rounds = range(1, self.sweep.spec.measure.repeats + 1)
@@ -216,7 +226,7 @@ class Agenda:
         repeats, known = self.sweep.spec.measure.repeats, list(trial_ids)
         for number in range(1, repeats + 1):
             trials = list(known)
-            if repeats > 1:
+            if repeats > 1 and not (number == 1 and self.sweep.spec.predict):  # the smallest first, to spare the larger
                 random.Random(f"{self.sweep.spec.seed} {number}").shuffle(trials)
             yield from ((trial_id, number) for trial_id in trials)
 
@@ -231,7 +241,8 @@ class Agenda:
         A function of the journal up to here alone, so that a sweep that goes on decides as it did.
         """
         if not self._is_doubtful(record):
-            self._fruitless = 0
+            if record.outcome is Outcome.OK:
+                self._fruitless = 0
             return False
         if self._ended[(record.trial_id, record.round), Outcome.OK] > 1:
             self._fruitless += 1

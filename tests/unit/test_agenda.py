@@ -293,3 +293,46 @@ def test_an_option_that_a_trial_has_not_is_null_to_a_rule() -> None:
     agenda = agenda_of(found, drained(agenda_of(found)))
     agenda.rerun("options.block_m == 64", [HERE])
     assert {record.implementation for record in drained(agenda)} == {"improved"}
+
+
+def disturbed(attempt: Attempt, flags: tuple[str, ...] = ("contended",)) -> TrialRecord:
+    """A record of this attempt that is ok and doubtful."""
+    return ended(attempt).model_copy(update={"flags": flags})
+
+
+def test_what_was_disturbed_is_measured_again_after_a_pause_and_at_most_so_often() -> None:
+    """Up to `remeasure` times more, as long as some of the repeats come out undisturbed; a noisy row is not."""
+    agenda = agenda_of(sweep(**SMALL, measure="{remeasure: 2}"))
+    first, second, third = (agenda.next() for _ in range(3))
+    assert first is not None
+    assert second is not None
+    assert third is not None
+    assert agenda.finished(disturbed(first, ("throttled",)))
+    assert not agenda.finished(disturbed(second, ("noisy",)))
+    assert not agenda.finished(ended(third))
+    again = agenda.next()
+    assert again is not None
+    assert (again.trial, again.attempt) == (first.trial, 2)
+    assert again.pause_s > 0
+    assert agenda.finished(disturbed(again))
+    last = agenda.next()
+    assert last is not None
+    assert not agenda.finished(disturbed(last))
+    assert agenda.next() is None
+
+
+def test_repeats_end_where_they_do_not_help() -> None:
+    """On a machine that is never still, three repeats in vain are enough: not three for each of the rows."""
+    many = sweep(axes="{batch: [1, 2, 3, 4, 5, 6, 7, 8], seq_len: [64], heads: [4]}", implementations="[standard]")
+    agenda, records = agenda_of(many), list[TrialRecord]()
+    while (attempt := agenda.next()) is not None:
+        records.append(disturbed(attempt))
+        agenda.finished(records[-1])
+    assert len(records) == 8 + 3
+    assert agenda_of(many, records).next() is None
+    half_way = agenda_of(many, records[:9])
+    left = 0
+    while (attempt := half_way.next()) is not None:
+        half_way.finished(disturbed(attempt))
+        left += 1
+    assert left == 2
