@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.executors.base import Event, Finished, PhaseChanged, SlotReady, Started
 from orchestrator.record import Phase, TrialRecord
-from orchestrator.trial import Attempt
+from orchestrator.trial import Attempt, Resources
 
 OnPhase = Callable[[Phase], None]
 RunAttempt = Callable[[Attempt, OnPhase], TrialRecord]
@@ -19,7 +19,7 @@ class InlineExecutor:
 
     Args:
         run: what runs an attempt; default `worker.run_attempt`. A trial that kills its process kills this one.
-        environment: what the slot is said to be; default `environment.describe` of the first attempt's device.
+        environment: what the slot is said to be; default `environment.describe` of the device.
     """
 
     def __init__(
@@ -41,11 +41,14 @@ class InlineExecutor:
         self._queue.append(attempt)
 
     def poll(self, timeout_s: float) -> list[Event]:
-        """Run the oldest queued attempt and tell all that happened to it; nothing queued: no events, at once."""
+        """Run the oldest queued attempt and tell all that happened to it; nothing queued: returns at once.
+
+        The first poll announces the slot, whether or not anything is queued: who goes on with a sweep asks first.
+        """
+        events = self._announced()
         if not self._queue:
-            return []
+            return events
         attempt = self._queue.popleft()
-        events: list[Event] = self._announce(attempt)
         events.append(Started(attempt, 0))
         record = self._run(attempt, lambda phase: events.append(PhaseChanged(attempt, phase, 0)))
         events.append(Finished(attempt, record))
@@ -63,20 +66,22 @@ class InlineExecutor:
 
     def close(self) -> None:
         """Forget what is queued; nothing runs between polls."""
+        self._ready = True
         self._queue.clear()
 
-    def _announce(self, attempt: Attempt) -> list[Event]:
+    def _announced(self) -> list[Event]:
         if self._ready:
             return []
         self._ready = True
-        return [SlotReady(0, self._describe(attempt))]
+        return [SlotReady(0, self._described())]
 
-    def _describe(self, attempt: Attempt) -> Mapping[str, Any]:
+    def _described(self) -> Mapping[str, Any]:
         if self._environment is not None:
             return self._environment
         from orchestrator.environment import describe
 
-        return describe(attempt.device, attempt.resources.gpu_memory_gib, attempt.resources.cpus)
+        resources = self._queue[0].resources if self._queue else Resources()
+        return describe(self.device, resources.gpu_memory_gib, resources.cpus)
 
 
 def _worker(attempt: Attempt, on_phase: OnPhase) -> TrialRecord:

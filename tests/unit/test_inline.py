@@ -48,9 +48,11 @@ def test_attempts_run_in_order_and_tell_their_story() -> None:
     assert events == story
 
 
-def test_nothing_queued_is_nothing_to_tell() -> None:
-    """A poll of an idle executor returns at once."""
-    assert InlineExecutor(pretend).poll(60.0) == []
+def test_the_slot_is_told_of_before_anything_is_queued() -> None:
+    """Who goes on with a sweep asks for its environment first; a poll of an idle executor returns at once."""
+    executor = InlineExecutor(pretend, environment={"match": {}})
+    assert executor.poll(60.0) == [SlotReady(0, {"match": {}})]
+    assert executor.poll(60.0) == []
 
 
 def test_cancelled_attempts_come_back_and_do_not_run() -> None:
