@@ -30,7 +30,7 @@ class Foresight:
         self._bytes = {trial.trial_id: _bytes(sweep, trial) for trial in sweep.trials} if self._active else {}
         self._growing = {axis for axis in sweep.spec.axes if self._active and self._grows(axis)}
         self._trials = {trial.trial_id: trial for trial in sweep.trials}
-        self._out: dict[str, TrialRecord] = {}
+        self._out: dict[tuple[str, int], TrialRecord] = {}
 
     def in_order(self) -> list[Trial]:
         """The sweep's trials, implementation by implementation; the smallest first, where that spares others."""
@@ -42,16 +42,16 @@ class Foresight:
     def learn(self, record: TrialRecord) -> None:
         """Take note of how a trial ended; what was not run rules nothing out."""
         if record.outcome is Outcome.OOM and Flag.PREDICTED.value not in record.flags:
-            self._out[record.trial_id] = record
+            self._out[record.trial_id, record.round] = record
         else:
-            self._out.pop(record.trial_id, None)
+            self._out.pop((record.trial_id, record.round), None)
 
     def foretell(self, attempt: Attempt) -> TrialRecord | None:
         """The record of an attempt whose end is known without making it; None: it must be made."""
         if not self._active:
             return None
-        self._out.pop(attempt.trial.trial_id, None)  # what is made again rules nothing out before it has ended
-        for trial_id, record in self._out.items():
+        self._out.pop((attempt.trial.trial_id, attempt.round), None)  # made again, it rules nothing out before it ends
+        for (trial_id, _), record in self._out.items():
             smaller = self._trials.get(trial_id)
             if smaller is not None and self._rules_out(smaller, attempt.trial):
                 return _record(attempt, record, self._differences(smaller))

@@ -51,11 +51,12 @@ def _search(spec: SweepSpec, document: Document) -> Iterator[Problem]:
         yield document.problem(("search", "metric"), rule)
     if not search.active:
         return
-    for index, name in enumerate(search.over or ()):
-        if name not in spec.axes:
-            rule = f"there is no axis {name!r}{registry.suggestion(name, spec.axes)}"
-            yield document.problem(("search", "over", index), rule)
-    yield from _searched(spec, document)
+    unknown = [name for name in search.over or () if name not in spec.axes]
+    for name in unknown:
+        rule = f"there is no axis {name!r}{registry.suggestion(name, spec.axes)}"
+        yield document.problem(("search", "over", (search.over or ()).index(name)), rule)
+    if not unknown:
+        yield from _searched(spec, document)
 
 
 def _searched(spec: SweepSpec, document: Document) -> Iterator[Problem]:

@@ -141,7 +141,11 @@ def column_headings(workload: Workload | None, meta: SweepMeta) -> dict[str, str
     """Axis -> heading: the workload's columns, then the axes that vary beyond them (every axis without a workload)."""
     columns = dict(workload.columns) if workload is not None else {}
     beyond = [name for name in meta.spec.axes if name not in columns]
-    columns |= {name: name.replace("_", " ").title() for name in beyond if workload is None or _varies(name, meta)}
+    columns |= {
+        name: name.removeprefix("options.").replace("_", " ").title()
+        for name in beyond
+        if workload is None or _varies(name, meta)
+    }
     return {name: printable(heading) for name, heading in columns.items()}
 
 

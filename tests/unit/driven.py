@@ -1,0 +1,105 @@
+"""A sweep driven without processes: attempts end as a function of their trial says, over some slots, in any order."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from orchestrator.agenda import Agenda
+from orchestrator.proposals import Proposal, arranged
+from orchestrator.record import ErrorInfo, Flag, Outcome, Phase, TrialRecord, fingerprint
+from orchestrator.results import Results, SweepMeta
+from orchestrator.sweep import Sweep
+from orchestrator.trial import Attempt, Trial
+
+HERE = {"device": "cpu"}
+End = tuple[Outcome, float]  # latency in ms where it is ok
+Ends = Callable[[Trial], End]
+
+
+@dataclass
+class Driven:
+    """What a driver keeps: the journal, and what was proposed; `made` are the attempts that were really made."""
+
+    sweep: Sweep
+    records: list[TrialRecord] = field(default_factory=list)
+    proposals: list[Proposal] = field(default_factory=list)
+    made: list[Attempt] = field(default_factory=list)
+
+    def drive(self, ends: Ends, *, slots: int = 1, seed: int = 0, stop_after: int = 10**9) -> Driven:
+        """Go on from what is kept until nothing is left, or until so many records are there: then as if killed."""
+        chance = random.Random(seed)
+        agenda = Agenda(self.sweep, "20261122_093000_abcd", "cpu", tuple(self.records), self.proposals)
+        running: list[Attempt] = []
+        while True:
+            while len(running) < agenda.ahead * slots and (attempt := self._next(agenda)) is not None:
+                if (foretold := agenda.foretold(attempt)) is not None:
+                    self._keep(agenda, foretold)
+                else:
+                    running.append(attempt)
+            if not running or len(self.records) >= stop_after:
+                return self
+            attempt = running.pop(chance.randrange(min(slots, len(running))))
+            self.made.append(attempt)
+            self._keep(agenda, ended(attempt, *ends(attempt.trial)))
+
+    def results(self) -> Results:
+        """As a sweep directory would give them back."""
+        spec = self.sweep.spec
+        planned = arranged(spec, (found.trial for found in self.proposals)) if spec.proposes else self.sweep.trials
+        meta = SweepMeta(
+            sweep_id="20261122_093000_abcd", name=spec.name, created_at="2026-11-22T09:30:00+00:00", base_dir=".",
+            device="cpu", spec=spec, planned=planned,
+        )  # fmt: skip
+        return Results(meta, tuple(self.records))
+
+    def _next(self, agenda: Agenda) -> Attempt | None:
+        attempt = agenda.next()
+        new, agenda.proposals = agenda.proposals, []
+        self.proposals += new
+        return attempt
+
+    def _keep(self, agenda: Agenda, record: TrialRecord) -> None:
+        self.records.append(record)
+        agenda.finished(record)
+
+
+def values(found: Iterable[Attempt | TrialRecord | Proposal], *names: str) -> list[tuple[object, ...]]:
+    """Params, or options by `options.<name>`, of each."""
+    trials = [each if isinstance(each, TrialRecord) else each.trial for each in found]
+    return [
+        tuple(
+            trial.options.get(name.removeprefix("options.")) if name.startswith("options.") else trial.params[name]
+            for name in names
+        )
+        for trial in trials
+    ]
+
+
+def ended(attempt: Attempt, outcome: Outcome, latency_ms: float = 1.0) -> TrialRecord:
+    """The record of an attempt that ended so; cut where it was to be."""
+    ok = outcome is Outcome.OK
+    cut = ok and attempt.cut_above_ms is not None and latency_ms * 0.99 > attempt.cut_above_ms
+    metrics = {
+        "latency_ms": latency_ms, "latency_ci_low_ms": 0.99 * latency_ms, "latency_ci_high_ms": 1.01 * latency_ms,
+        "peak_memory_mib": 64.0, "throughput_tokens_per_s": 1000 / latency_ms,
+    }  # fmt: skip
+    return TrialRecord(
+        sweep_id=attempt.sweep_id,
+        trial_id=attempt.trial.trial_id,
+        implementation=attempt.trial.implementation,
+        params=attempt.trial.params,
+        options=attempt.trial.options,
+        round=attempt.round,
+        attempt=attempt.attempt,
+        outcome=outcome,
+        phase=Phase.DONE,
+        flags=(Flag.CUT.value,) if cut else (),
+        error=None if ok else ErrorInfo(kind="Error", message=f"it ended as {outcome}"),
+        metrics=metrics if ok else None,
+        values_ms=(latency_ms,) * 6 if ok else None,
+        fingerprint=fingerprint(attempt, HERE),
+        started_at="2026-11-22T09:30:00+00:00",
+        finished_at="2026-11-22T09:30:01+00:00",
+    )
