@@ -177,16 +177,20 @@ def compare(base: Results, candidate: Results, *, force: bool = False, fail_slow
             + "; ".join(facts)
             + ". Measure both in one environment, or compare all the same with --force"
         )
-    pairs = [_timed(*pair, base.meta.device, fail_slower) if both_ok(*pair) else _untimed(*pair) for pair in matched]
     return Comparison(
         base.meta.sweep_id,
         candidate.meta.sweep_id,
-        corrected(pairs),
+        paired(matched, base.meta.device, fail_slower),
         tuple(unmatched),
         tuple(facts),
         fail_slower,
         text.columns(base, [row for row, _ in matched]),
     )
+
+
+def paired(rows: Sequence[tuple[Row, Row]], device: str, fail_slower: float | None = None) -> tuple[Pair, ...]:
+    """The verdict on each pair of rows that belong together, corrected for their number."""
+    return corrected([_timed(*pair, device, fail_slower) if both_ok(*pair) else _untimed(*pair) for pair in rows])
 
 
 def both_ok(base: Row, candidate: Row) -> bool:

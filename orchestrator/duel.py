@@ -114,7 +114,7 @@ def judge(results: Results, fail_slower: float | None = None) -> Comparison:
     rows = list(zip(results.rows[:half], results.rows[half:], strict=True))
     ran = [pair for pair in rows if all(row.outcome is not None for row in pair)]
     unmatched = [_not_run(row) for pair in rows if pair not in ran for row in pair if row.outcome is None]
-    pairs = [_pair(*pair, results.meta.device, fail_slower) for pair in ran]
+    pairs = [_pair(*one, results.meta.device, fail_slower) for one in ran]
     columns = text.columns(results, [first for first, _ in ran])
     return Comparison(
         base, candidate, corrected(pairs), tuple(unmatched), (), fail_slower, columns, duel=results.meta.sweep_id
@@ -123,6 +123,11 @@ def judge(results: Results, fail_slower: float | None = None) -> Comparison:
 
 def _not_run(row: Row) -> Mapping[str, Any]:
     return {"implementation": row.implementation, "params": dict(row.params), "only_in": "neither (not run)"}
+
+
+def pair(base: Row, candidate: Row, device: str) -> Pair:
+    """The verdict on the rows of one duel by itself."""
+    return corrected([_pair(base, candidate, device, None)])[0]
 
 
 def _pair(base: Row, candidate: Row, device: str, fail_slower: float | None) -> Pair:
