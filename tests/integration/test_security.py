@@ -1,0 +1,167 @@
+"""Who is on the network and has no token cannot use the Ray that a sweep starts, on whichever port."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from orchestrator import proc
+
+ROOT = Path(__file__).parents[2]
+UNAUTHENTICATED, UNIMPLEMENTED = 16, 12  # of gRPC: the second says that the port belongs to another of Ray's servers
+TRIES = 3  # a server that refuses before it has read the request may reset the connection
+# What could run code, read or stop something, of each server of Ray; a port serves those of one or two of them.
+METHODS = [
+    "CoreWorkerService/PushTask",
+    "CoreWorkerService/KillActor",
+    "CoreWorkerService/Exit",
+    "CoreWorkerService/GetObjectStatus",
+    "NodeManagerService/RequestWorkerLease",
+    "NodeManagerService/ShutdownRaylet",
+    "NodeManagerService/GetNodeStats",
+    "ObjectManagerService/Push",
+    "ObjectManagerService/Pull",
+    "ActorInfoGcsService/RegisterActor",
+    "ActorInfoGcsService/CreateActor",
+    "JobInfoGcsService/AddJob",
+    "InternalKVGcsService/InternalKVGet",
+    "InternalKVGcsService/InternalKVPut",
+    "InternalPubSubGcsService/GcsPublish",
+    "NodeInfoGcsService/GetAllNodeInfo",
+    "NodeInfoGcsService/UnregisterNode",
+]
+DRIVER = """
+import os, sys, time
+from orchestrator.executors.ray import _load_ray
+from orchestrator.executors.session import RayOptions, Session
+from orchestrator import proc
+session = Session(_load_ray, RayOptions(), lambda: False)
+
+@session.ray.remote
+class Actor:
+    def ready(self):
+        return True
+
+actor = Actor.remote()
+assert session.ray.get(actor.ready.remote())
+print(proc.mark(), os.environ["RAY_AUTH_TOKEN"], flush=True)
+sys.stdin.read()
+session.close()
+"""
+
+
+@dataclass(frozen=True)
+class OwnRay:
+    """A Ray as sweeps start it."""
+
+    pids: list[int]
+    token: str
+
+    def ports(self) -> set[int]:
+        """The TCP ports on which any process of it listens."""
+        found = (connection for pid in self.pids for connection in psutil.Process(pid).net_connections("tcp"))
+        return {connection.laddr.port for connection in found if connection.status == psutil.CONN_LISTEN}
+
+
+@pytest.fixture(scope="module")
+def own_ray() -> Iterator[OwnRay]:
+    """Started by a driver of its own, with an actor; its token is asked for nowhere but here."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    driver = subprocess.Popen(
+        [sys.executable, "-c", DRIVER], cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+    assert driver.stdout is not None
+    mark, token = driver.stdout.readline().split()
+    yield OwnRay([driver.pid, *proc.marked(mark, proc.DRIVER_MARK)], token)
+    driver.communicate(timeout=60)
+    assert [pid for pid in proc.marked(mark, proc.DRIVER_MARK) if proc.is_alive(pid)] == []
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """Somebody at another address: in a network namespace, from which this machine is `gateway`."""
+
+    namespace: str
+    gateway: str
+    folder: Path
+
+    def call(self, port: int, method: str, token: str | None = None) -> int | None:
+        """The gRPC status that a port of this machine answers an empty request with; None: no gRPC there."""
+        answers = (self._call(port, method, token) for _ in range(TRIES))
+        return next((answer for answer in answers if answer is not None), None)
+
+    def _call(self, port: int, method: str, token: str | None) -> int | None:
+        (self.folder / "request").write_bytes(bytes(5))
+        headers = ["content-type: application/grpc", "te: trailers"]
+        headers += [] if token is None else [f"authorization: Bearer {token}"]
+        line = ["ip", "netns", "exec", self.namespace, "curl", "-s", "-m", "10", "--http2-prior-knowledge"]
+        line += [part for header in headers for part in ("-H", header)]
+        line += ["--data-binary", f"@{self.folder}/request", "-D", "-", "-o", os.devnull]
+        done = subprocess.run(
+            [*line, f"http://{self.gateway}:{port}/ray.rpc.{method}"], capture_output=True, text=True, timeout=30
+        )
+        statuses = [line.split(":")[1] for line in done.stdout.splitlines() if line.startswith("grpc-status:")]
+        return int(statuses[0]) if statuses else None
+
+
+@pytest.fixture(scope="module")
+def neighbour(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Neighbour]:
+    """A namespace joined to this machine by a pair of virtual interfaces."""
+    if shutil.which("ip") is None or shutil.which("curl") is None:
+        pytest.skip("needs ip (iproute2) and curl")
+    name = f"sweep{uuid.uuid4().hex[:6]}"
+    if subprocess.run(["ip", "netns", "add", name], capture_output=True).returncode != 0:
+        pytest.skip("needs the right to make network namespaces (root)")
+    third = uuid.uuid4().int % 250
+    here, there = f"10.213.{third}.1", f"10.213.{third}.2"
+    try:
+        for line in (
+            f"ip link add {name}a type veth peer name {name}b netns {name}",
+            f"ip address add {here}/30 dev {name}a",
+            f"ip link set {name}a up",
+            f"ip -n {name} address add {there}/30 dev {name}b",
+            f"ip -n {name} link set {name}b up",
+        ):
+            subprocess.run(line.split(), check=True, capture_output=True)
+        yield Neighbour(name, here, tmp_path_factory.mktemp("neighbour"))
+    finally:
+        subprocess.run(["ip", "netns", "del", name], check=False)
+        subprocess.run(["ip", "link", "del", f"{name}a"], check=False, capture_output=True)
+
+
+def test_every_port_refuses_whoever_lacks_the_token(own_ray: OwnRay, neighbour: Neighbour) -> None:
+    """From another address; driver, control store, node manager, object manager, each worker: none is forgotten."""
+    ports = own_ray.ports()
+    assert len(ports) >= 5
+    for port in ports:
+        answers = {method: neighbour.call(port, method) for method in METHODS}
+        assert set(answers.values()) <= {UNAUTHENTICATED, UNIMPLEMENTED}, (port, json.dumps(answers))
+        assert UNAUTHENTICATED in answers.values(), f"none of the methods is known to port {port}"
+
+
+def test_a_wrong_token_is_as_good_as_none_and_the_right_one_is_not(own_ray: OwnRay, neighbour: Neighbour) -> None:
+    """Else the refusals would prove nothing."""
+    method = "NodeInfoGcsService/GetAllNodeInfo"
+    (port,) = [port for port in own_ray.ports() if neighbour.call(port, method) == UNAUTHENTICATED]
+    assert neighbour.call(port, method, "0" * 64) == UNAUTHENTICATED
+    assert neighbour.call(port, method, own_ray.token) == 0
+
+
+def test_the_token_is_kept_nowhere(own_ray: OwnRay) -> None:
+    """Neither in a file of the user's home nor on any command line."""
+    assert len(own_ray.token) == 64
+    for pid in own_ray.pids:
+        assert own_ray.token not in " ".join(psutil.Process(pid).cmdline())
+    kept = Path.home() / ".ray" / "auth_token"
+    assert not kept.exists() or own_ray.token not in kept.read_text()
