@@ -1,0 +1,77 @@
+"""Every cheat we know, as a user's file in a sweep: a mismatch each, and no figure of how fast it was."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CHEATS = Path(__file__).parent / "toys" / "cheats.py"
+SAID = {
+    "remembers_its_first_answer": "relative error",
+    "remembers_answers_by_tensor": "on fresh inputs after timing",
+    "writes_into_its_input": "changed its input k",
+    "writes_into_its_input_once_it_is_timed": "changed its input v",
+    "returns_before_it_is_done": "relative error",
+    "leaves_nan": "not finite",
+    "swaps_batch_entries": "relative error 1.",
+    "never_computes_the_last_head": "output[",
+    "scales_by_two_thousandths_too_much": "relative error 2.0e-03, allowed 1e-05",
+    "one_wrong_row": "output[0, 6400..6463, 0]: relative error",
+    "sees_the_future": "relative error",
+    "attends_across_heads": "relative error",
+    "averages_the_values": "relative error",
+}
+# 2 x 12,800 x 4 rows in float16; the others are small, causal and in float32.
+LONG = "params: {seq_len: 12800, dtype: float16, causal: false}"
+SWEEP = """\
+name: cheats
+workload: dilated_attention
+implementations: [ENTRIES]
+axes: {batch: [2]}
+constants: {seq_len: 128, heads: 4, head_dim: 8, segment_lengths: [64], dilation_rates: [1], causal: true}
+measure: {warmup_s: 0, min_time_s: 0, max_time_s: 0.05, min_repetitions: 1, target_ci: 0.9, ceilings: false}
+"""
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """The rows of one sweep of all cheats, the honest one first and last, by label."""
+    folder = tmp_path_factory.mktemp("cheats")
+    (folder / "cheats.py").write_text(CHEATS.read_text())
+    entries = ["{use: './cheats.py:honest', label: honest}"]
+    for name in SAID:
+        params = f", {LONG}" if name == "one_wrong_row" else ""
+        entries.append(f"{{use: './cheats.py:{name}', label: {name}{params}}}")
+    entries.append(f"{{use: './cheats.py:honest', label: honest-again, {LONG}}}")
+    (folder / "sweep.yaml").write_text(SWEEP.replace("ENTRIES", ",\n  ".join(entries)))
+    done = subprocess.run(
+        [sys.executable, "-m", "orchestrator", "sweep.yaml", "--device", "cpu", "--output", "out", "--json"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 1, done.stderr
+    return {row["implementation"]: row for row in json.loads(done.stdout)["rows"]}
+
+
+def test_who_is_honest_is_ok(rows: dict[str, dict[str, Any]]) -> None:
+    """Beside all of them, at both shapes and precisions."""
+    assert {rows[name]["outcome"] for name in ("honest", "honest-again")} == {"ok"}
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_a_cheat_is_a_mismatch_without_figures(name: str, rows: dict[str, dict[str, Any]]) -> None:
+    """And its row says what was wrong, and where."""
+    row = rows[name]
+    assert row["outcome"] == "mismatch", row
+    assert row["metrics"] is None
+    assert SAID[name] in row["error"]["message"]
