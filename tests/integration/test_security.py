@@ -19,7 +19,6 @@ from orchestrator import proc
 
 ROOT = Path(__file__).parents[2]
 UNAUTHENTICATED, UNIMPLEMENTED = 16, 12  # of gRPC: the second says that the port belongs to another of Ray's servers
-TRIES = 3  # a server that refuses before it has read the request may reset the connection
 # What could run code, read or stop something, of each server of Ray; a port serves those of one or two of them.
 METHODS = [
     "CoreWorkerService/PushTask",
@@ -94,29 +93,26 @@ class Neighbour:
 
     namespace: str
     gateway: str
-    folder: Path
 
     def call(self, port: int, method: str, token: str | None = None) -> int | None:
-        """The gRPC status that a port of this machine answers an empty request with; None: no gRPC there."""
-        answers = (self._call(port, method, token) for _ in range(TRIES))
-        return next((answer for answer in answers if answer is not None), None)
+        """The gRPC status that a port of this machine answers an empty message with; None: no gRPC there."""
+        if self._post(port, method, token, "") == UNIMPLEMENTED:  # with a message, this answer may be overtaken
+            return UNIMPLEMENTED
+        return self._post(port, method, token, "\0" * 5)
 
-    def _call(self, port: int, method: str, token: str | None) -> int | None:
-        (self.folder / "request").write_bytes(bytes(5))
-        headers = ["content-type: application/grpc", "te: trailers"]
-        headers += [] if token is None else [f"authorization: Bearer {token}"]
+    def _post(self, port: int, method: str, token: str | None, body: str) -> int | None:
         line = ["ip", "netns", "exec", self.namespace, "curl", "-s", "-m", "10", "--http2-prior-knowledge"]
-        line += [part for header in headers for part in ("-H", header)]
-        line += ["--data-binary", f"@{self.folder}/request", "-D", "-", "-o", os.devnull]
-        done = subprocess.run(
-            [*line, f"http://{self.gateway}:{port}/ray.rpc.{method}"], capture_output=True, text=True, timeout=30
-        )
+        line += ["-H", "content-type: application/grpc", "-H", "te: trailers", "-D", "-", "-o", os.devnull]
+        line += [] if token is None else ["-H", f"authorization: Bearer {token}"]
+        line += ["--data-binary", "@-"] if body else ["-X", "POST"]
+        url = f"http://{self.gateway}:{port}/ray.rpc.{method}"
+        done = subprocess.run([*line, url], input=body, capture_output=True, text=True, timeout=30)
         statuses = [line.split(":")[1] for line in done.stdout.splitlines() if line.startswith("grpc-status:")]
         return int(statuses[0]) if statuses else None
 
 
 @pytest.fixture(scope="module")
-def neighbour(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Neighbour]:
+def neighbour() -> Iterator[Neighbour]:
     """A namespace joined to this machine by a pair of virtual interfaces."""
     if shutil.which("ip") is None or shutil.which("curl") is None:
         pytest.skip("needs ip (iproute2) and curl")
@@ -134,7 +130,7 @@ def neighbour(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Neighbour]:
             f"ip -n {name} link set {name}b up",
         ):
             subprocess.run(line.split(), check=True, capture_output=True)
-        yield Neighbour(name, here, tmp_path_factory.mktemp("neighbour"))
+        yield Neighbour(name, here)
     finally:
         subprocess.run(["ip", "netns", "del", name], check=False)
         subprocess.run(["ip", "link", "del", f"{name}a"], check=False, capture_output=True)
