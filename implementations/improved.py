@@ -1,10 +1,13 @@
 """Dilated attention as fast as the device allows: one plan for each shape.
 
 Plans:
-    views: one attention call per branch on strided views, by the kernel that suits device and dtype, each result
-        multiplied by 1 / G straight into its place; a backward of its own, so that autograd differentiates no slice.
+    fused: one Triton launch over all branches, the zeros of positions outside a branch and the factor 1 / G included,
+        so that each byte of the output is written once; the backward pass in two launches.
+    views: one attention call per branch on strided views, by the kernel that suits device, dtype and shape (cuDNN,
+        flash, memory-efficient, torch's own on a CPU), each result multiplied by 1 / G straight into its place.
 
-The plan is chosen when it is built, by `choose`.
+Both have a backward pass of their own, so that autograd differentiates no slice, and are torch operators under
+torch.compile. The plan is chosen when it is built, by `choose`, and kept for each shape.
 
 On a CPU (float32, AVX2) torch's attention kernel runs at 80 % of the rate of that CPU's own matrix product (26 of
 32 GFLOP/s per core), so that nothing made of such products can be 1.25 times faster; what remains to be saved beside
@@ -13,37 +16,84 @@ On a CPU (float32, AVX2) torch's attention kernel runs at 80 % of the rate of th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import torch
 
 from implementations.dilated_attention.pattern import Pattern
-from implementations.kernels.merge import Plan, attention
-from implementations.kernels.precision import at_precision
+from implementations.dilated_attention.work import attention_flops
+from implementations.kernels.blocks import backward_blocks, forward_blocks
+from implementations.kernels.online import has_triton, interpreted
+from implementations.kernels.op import Attention, attention_of
+from implementations.kernels.spec import Spec
 from orchestrator.workload import Config
 
-Attention = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+PLANS = ("fused", "views")
+BLOCKS = ("block_m", "block_n", "num_warps", "num_stages")
+FUSED_WIDTH = 256  # head_dim that the fused kernels take at most
 
 
 def build(config: Config) -> Attention:
     """Attention of q, k, v, (batch, seq_len, heads, head_dim) each, any strides; same shape and dtype out.
 
+    Options (config.options): plan, fused or views instead of the choice; block_m, block_n, num_warps, num_stages of the
+    fused forward kernel.
+
     Raises:
-        NotImplementedError: world_size > 1; this implementation works on one device.
+        NotImplementedError: world_size > 1 (this implementation works on one device), or an option asks for the fused
+            plan where it does not work.
+        ValueError: an unknown option, or one with an impossible value.
     """
     if config.world_size > 1:
         raise NotImplementedError(f"improved works on one device; world_size is {config.world_size}")
-    return at_precision(config, PLANS[choose(config)](config))
+    return attention_of(spec_of(config))
 
 
-def choose(_config: Config) -> str:
+def spec_of(config: Config) -> Spec:
+    """The problem and the plan for it, with the config's options applied."""
+    options = _valid(config.options)
+    plan = options.get("plan") or ("fused" if set(options) & set(BLOCKS) else choose(config))
+    spec = Spec(Pattern.of(config), config.head_dim, config.causal, config.matmul_precision, plan)
+    if plan == "views":
+        return spec
+    if reason := why_not_fused(config):
+        raise NotImplementedError(f"improved's plan fused {reason}")
+    item = torch.empty(0, dtype=config.dtype).element_size()
+    blocks = forward_blocks(spec.pattern, config.batch, config.head_dim, item, config.causal, config.matmul_precision)
+    blocks = replace(blocks, **{name: options[name] for name in BLOCKS if name in options})
+    return replace(spec, forward=blocks, backward=backward_blocks(config.head_dim, item))
+
+
+def choose(config: Config) -> str:
     """The name of the plan for this trial."""
-    return "views"
+    if config.device.type != "cuda" or why_not_fused(config):
+        return "views"
+    return "fused" if attention_flops(config) < 50e9 or config.head_dim <= 64 else "views"
 
 
-def _views(config: Config) -> Attention:
-    plan = Plan(Pattern.of(config), config.head_dim, config.causal)
-    return lambda q, k, v: attention(q, k, v, plan)
+def why_not_fused(config: Config) -> str | None:
+    """What keeps the fused plan from working here, or None."""
+    if not has_triton():
+        return "needs Triton, which is not installed"
+    if config.device.type != "cuda" and not interpreted():
+        return f"needs a CUDA device; the trial's is {config.device}"
+    if config.mixing != "head_groups":
+        return f"knows mixing head_groups only; the trial's is {config.mixing}"
+    if config.head_dim > FUSED_WIDTH:
+        return f"takes a head_dim of at most {FUSED_WIDTH}; the trial's is {config.head_dim}"
+    return None
 
 
-PLANS: dict[str, Callable[[Config], Attention]] = {"views": _views}
+def _valid(options: Any) -> dict[str, Any]:
+    """The options, each known and possible."""
+    for name, value in options.items():
+        if name not in ("plan", *BLOCKS):
+            raise ValueError(f"improved has no option {name!r}; it has plan, {', '.join(BLOCKS)}")
+        if name == "plan" and value not in PLANS:
+            raise ValueError(f"improved's option plan must be {' or '.join(PLANS)}, not {value!r}")
+        if name != "plan" and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise ValueError(f"improved's option {name} must be a whole number of at least 1, not {value!r}")
+    if options.get("plan") == "views" and (given := sorted(set(options) & set(BLOCKS))):
+        raise ValueError(f"improved's option {given[0]} belongs to the plan fused; the options ask for views")
+    return dict(options)

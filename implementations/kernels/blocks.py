@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from implementations.dilated_attention.pattern import Pattern
+from implementations.kernels.tiles import tiles_at
+
+MULTIPROCESSORS = 132  # of an H100 or H200
+
 
 @dataclass(frozen=True)
 class Blocks:
@@ -25,3 +30,28 @@ class Blocks:
     def options(self) -> dict[str, int]:
         """As Triton takes them at a launch."""
         return {"num_warps": self.num_warps, "num_stages": self.num_stages}
+
+
+def forward_blocks(pattern: Pattern, batch: int, head_dim: int, item: int, causal: bool, precision: str) -> Blocks:
+    """Of the forward kernel, for elements of `item` bytes: large where that leaves every multiprocessor several."""
+    tiles = tiles_at(pattern, batch, 128) / MULTIPROCESSORS
+    if head_dim > 128:
+        return Blocks(64, 32, 8, 2) if item == 2 else Blocks(32, 16, 8, 1)
+    if item == 4 and tiles < 1:
+        return Blocks(32, 64, 4, 2) if head_dim <= 64 else Blocks(64, 32, 4, 2)
+    if item == 4 and precision == "tf32":
+        return Blocks(128, 32, 8, 3 if head_dim <= 64 else 2)
+    if item == 4:
+        return Blocks(128, 64, 8, 2) if head_dim <= 64 else Blocks(128, 32, 8, 2)
+    if head_dim > 64:
+        return Blocks(128, 128, 8, 3) if tiles > 3 and not causal else Blocks(64, 64, 4, 3)
+    return Blocks(128, 64, 8, 3) if tiles > 12 and not causal else Blocks(64, 64, 4, 3)
+
+
+def backward_blocks(head_dim: int, item: int) -> Blocks:
+    """Of the backward kernel."""
+    if item == 4:
+        return Blocks(64, 32, 4, 2) if head_dim <= 64 else Blocks(32, 16, 4, 1)
+    if head_dim > 128:
+        return Blocks(64, 32, 8, 1)
+    return Blocks(64, 64, 4, 3 if head_dim <= 64 else 2)

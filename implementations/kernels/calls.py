@@ -29,6 +29,15 @@ class Strided:
 
 
 @dataclass(frozen=True)
+class Cut:
+    """Which of (batch entries, segments, heads) a call takes; None for both of the first: all, as one dimension."""
+
+    entry: int | None
+    segment: int | None
+    heads: Span
+
+
+@dataclass(frozen=True)
 class Call:
     """One attention call: views (B, g, m, d) of what it reads and writes.
 
@@ -38,6 +47,8 @@ class Call:
         keys: of a contiguous tensor like k (dk, dv).
         local: of a contiguous tensor that holds the window alone.
         sums: (B, g, m) of a contiguous (b, n, H) tensor.
+        part: what it is a call of.
+        cut: which share of it.
     """
 
     q: Strided
@@ -47,16 +58,18 @@ class Call:
     keys: Strided
     local: Strided
     sums: Strided
-    causal: bool
+    part: Part
+    cut: Cut
 
+    @property
+    def causal(self) -> bool:
+        """Rows and keys are the same and attend only backward."""
+        return self.part.causal
 
-@dataclass(frozen=True)
-class Cut:
-    """Which of (batch entries, segments, heads) a call takes; None for both of the first: all, as one dimension."""
-
-    entry: int | None
-    segment: int | None
-    heads: Span
+    @property
+    def whole(self) -> bool:
+        """Whether it takes all rows of its segments."""
+        return self.part.rows == (0, self.part.piece.selected)
 
 
 def calls_of(
@@ -79,7 +92,7 @@ def calls_of(
         for cut in _cuts(five, item):
             q, k, v, rows, keys, local, sums = (_four(view, cut) for view in five)
             sums = Strided(sums.size[:3], sums.stride[:3], sums.offset)
-            found.append(Call(q, k, v, rows, keys, local, sums, part.causal))
+            found.append(Call(q, k, v, rows, keys, local, sums, part, cut))
     return tuple(found)
 
 

@@ -1,10 +1,11 @@
-"""All branches of dilated attention under head_groups in one launch; the backward pass in two.
+"""All branches of dilated attention under head_groups in one launch; the backward pass in two, or by torch's kernels.
 
 The host's share of a call: one output, one launch. What depends on shapes and strides alone is worked out once.
 """
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from math import e, log2
@@ -12,13 +13,17 @@ from typing import Any
 
 import torch
 
-from implementations.dilated_attention.pattern import Pattern
+from implementations.dilated_attention.pattern import Pattern, Piece
+from implementations.kernels import merge
 from implementations.kernels.blocks import Blocks
+from implementations.kernels.calls import Call
 from implementations.kernels.launch import Launch
-from implementations.kernels.tiles import Tiles
+from implementations.kernels.sdpa import Attended
+from implementations.kernels.tiles import Tiles, compact_rows
 
 Tensors = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
+_HERE = nullcontext()
 ALIGNMENT = 16  # bytes: rows that start at multiples of it are read 16 bytes at a time
 
 
@@ -28,7 +33,8 @@ class FusedPlan:
 
     Attributes:
         precision: of products of float32: "ieee", "tf32x3" (three tf32 products, as accurate) or "tf32".
-        forward, backward: blocks of the kernels.
+        forward: blocks of the forward kernel.
+        backward: blocks of the backward kernel; None: one call per branch of the kernel that suits it (see `merge`).
     """
 
     pattern: Pattern
@@ -36,12 +42,27 @@ class FusedPlan:
     causal: bool
     precision: str
     forward: Blocks
-    backward: Blocks
+    backward: Blocks | None
 
     @cached_property
     def layouts(self) -> dict[Any, Layout]:
         """By shape, strides, dtype and device of q, k and v."""
         return {}
+
+    @cached_property
+    def views(self) -> merge.Plan:
+        """The calls per branch of the same problem."""
+        return merge.Plan(self.pattern, self.head_dim, self.causal, tf32=self.precision == "tf32")
+
+    @cached_property
+    def first_rows(self) -> dict[Piece, int]:
+        """Where each piece starts among all selected rows, per batch entry."""
+        return compact_rows(self.pattern)
+
+    @cached_property
+    def rows(self) -> int:
+        """Selected rows of all heads, per batch entry."""
+        return sum(self.pattern.seq_len // p.segment_length * p.heads * p.selected for p in self.pattern.pieces)
 
     def layout(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> Layout:
         """The launches for inputs laid out like these."""
@@ -57,49 +78,56 @@ class Layout:
     """The launches of a plan for inputs of one shape and layout."""
 
     def __init__(self, plan: FusedPlan, qkv: Tensors, aligned: bool) -> None:
-        from implementations.kernels.triton_backward import backward_kernel, delta_kernel
-        from implementations.kernels.triton_forward import forward_kernel
-
         self.plan, self.aligned = plan, aligned
-        q = qkv[0]
-        self.device, self.shape = q.device, q.shape
-        pattern, forward, backward = plan.pattern, plan.forward, plan.backward
+        self.device, self.shape = qkv[0].device, qkv[0].shape
         self.strides = tuple(stride for t in qkv for stride in t.stride()[:3])
-        self.scalars = (pattern.seq_len, pattern.heads)
+        self.scalars = (self.shape[0], plan.pattern.seq_len, plan.pattern.heads)
         width = max(16, 1 << (plan.head_dim - 1).bit_length())
-        common = {"HEAD_DIM": plan.head_dim, "WIDTH": width}
-        tiles = Tiles.of(pattern, q.shape[0], forward.block_m, forward.block_n)
-        self.table = torch.tensor(tiles.table, dtype=torch.int32, device=q.device)
-        self.forward = {
-            keep: Launch(
-                forward_kernel,
-                (tiles.count, 1, 1),
-                {
-                    "PIECES": tiles.pieces,
-                    **common,
-                    "BLOCK_M": forward.block_m,
-                    "BLOCK_N": forward.block_n,
-                    "CAUSAL": plan.causal,
-                    "EVEN": tiles.even,
-                    "KEEP": keep,
-                    "PRECISION": plan.precision,
-                },
-                forward.options,
-                reuse=aligned,
-            )
-            for keep in (False, True)
-        }
-        back = Tiles.of(pattern, q.shape[0], backward.block_m, backward.block_n)
-        self.back_table = torch.tensor(back.table, dtype=torch.int32, device=q.device)
-        rows = {"PIECES": back.pieces, **common, "BLOCK_M": backward.block_m}
-        self.delta = Launch(delta_kernel, (back.count, 1, 1), rows, {"num_warps": 4}, reuse=False)
-        self.gradients = Launch(
-            backward_kernel,
-            (back.count, 2, 1),
-            {**rows, "BLOCK_N": backward.block_n, "CAUSAL": plan.causal, "PRECISION": plan.precision},
-            backward.options,
-            reuse=False,
-        )
+        self.common = {"HEAD_DIM": plan.head_dim, "WIDTH": width}
+        scale = plan.head_dim**-0.5
+        self.forward_scalars = (*self.strides, *self.scalars, scale * log2(e), plan.pattern.scale)
+        self.backward_scalars = (*self.scalars, scale * log2(e), scale, plan.pattern.scale)
+        self.tiles, self.table = self._tiles(plan.forward)
+        self._forward: dict[tuple[bool, bool], Launch] = {}
+
+    def _tiles(self, blocks: Blocks) -> tuple[Tiles, torch.Tensor]:
+        tiles = Tiles.of(self.plan.pattern, self.shape[0], blocks.block_m, blocks.block_n)
+        return tiles, torch.tensor(tiles.table, dtype=torch.int32, device=self.device)
+
+    def forward(self, keep_lse: bool, keep_result: bool) -> Launch:
+        """The forward kernel."""
+        key = (keep_lse, keep_result)
+        if key not in self._forward:
+            from implementations.kernels.triton_forward import forward_kernel
+
+            blocks, plan = self.plan.forward, self.plan
+            constants = {
+                "PIECES": self.tiles.pieces,
+                **self.common,
+                "BLOCK_M": blocks.block_m,
+                "BLOCK_N": blocks.block_n,
+                "CAUSAL": plan.causal,
+                "EVEN": self.tiles.even,
+                "KEEP_LSE": keep_lse,
+                "KEEP_RESULT": keep_result,
+                "PRECISION": plan.precision,
+            }
+            grid = (self.tiles.count, 1, 1)
+            self._forward[key] = Launch(forward_kernel, grid, constants, blocks.options, reuse=self.aligned)
+        return self._forward[key]
+
+    @cached_property
+    def backward(self) -> tuple[Launch, Launch, torch.Tensor]:
+        """The kernels of delta and of the gradients, and their table."""
+        from implementations.kernels.triton_backward import backward_kernel, delta_kernel
+
+        plan, blocks = self.plan, self.plan.backward
+        assert blocks is not None
+        tiles, table = self._tiles(blocks)
+        rows = {"PIECES": tiles.pieces, **self.common, "BLOCK_M": blocks.block_m}
+        both = {**rows, "BLOCK_N": blocks.block_n, "CAUSAL": plan.causal, "PRECISION": plan.precision}
+        delta = Launch(delta_kernel, (tiles.count, 1, 1), rows, {"num_warps": 4}, reuse=False)
+        return delta, Launch(backward_kernel, (tiles.count, 2, 1), both, blocks.options, reuse=False), table
 
 
 def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, plan: FusedPlan) -> torch.Tensor:
@@ -107,7 +135,7 @@ def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, plan: FusedPlan
     if torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad):
         out: torch.Tensor = _Fused.apply(q, k, v, plan)  # type: ignore[no-untyped-call]  # torch leaves it untyped
         return out
-    return forward(q, k, v, plan, False)[0]
+    return forward(q, k, v, plan)[0]
 
 
 class _Fused(torch.autograd.Function):
@@ -115,8 +143,8 @@ class _Fused(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, plan: FusedPlan) -> torch.Tensor:
-        out, lse = forward(q, k, v, plan, True)
-        ctx.save_for_backward(q, k, v, out, lse)
+        out, lse, result = forward(q, k, v, plan, keep=True)
+        ctx.save_for_backward(q, k, v, out if plan.backward else result, lse)
         ctx.plan = plan
         return out
 
@@ -127,49 +155,63 @@ class _Fused(torch.autograd.Function):
         return (*(grad if wanted else None for grad, wanted in zip(found, ctx.needs_input_grad, strict=False)), None)
 
 
-def forward(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, plan: FusedPlan, keep: bool
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Output and, to keep for the backward pass, base-2 log-sum-exps (b, H, n) in the kernels' order."""
+def forward(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, plan: FusedPlan, keep: bool = False) -> Tensors:
+    """Output and, to keep for the backward pass, log-sum-exps (rows,) and results (rows, d) before the factor 1 / G.
+
+    Both are in the order of `tiles.compact_rows`, and stand-ins where nothing is kept. Only torch's kernels want the
+    results.
+    """
     q, k, v = _rows_contiguous(q), _rows_contiguous(k), _rows_contiguous(v)
     layout = plan.layout(q, k, v)
     out = torch.empty(layout.shape, dtype=q.dtype, device=layout.device)
-    lse = out
+    lse = result = out
     if keep:
-        lse = torch.empty(lse_shape(q.shape), dtype=torch.float32, device=layout.device)
-    layout.forward[keep](
-        q,
-        k,
-        v,
-        out,
-        lse,
-        layout.table,
-        *layout.strides,
-        *layout.scalars,
-        plan.head_dim**-0.5 * log2(e),
-        plan.pattern.scale,
-    )
-    return out, lse
+        rows = layout.shape[0] * plan.rows
+        lse = torch.empty(rows, dtype=torch.float32, device=layout.device)
+        result = out if plan.backward else torch.empty((rows, plan.head_dim), dtype=q.dtype, device=layout.device)
+    with _on(layout.device):
+        layout.forward(keep, result is not out)(q, k, v, out, lse, result, layout.table, *layout.forward_scalars)
+    return out, lse, result
 
 
-def lse_shape(shape: torch.Size) -> tuple[int, int, int]:
-    """(b, H, n) of (b, n, H, d)."""
-    return shape[0], shape[2], shape[1]
-
-
-def backward(grad: torch.Tensor, qkv: Tensors, out: torch.Tensor, lse: torch.Tensor, plan: FusedPlan) -> Tensors:
-    """Gradients of q, k and v."""
+def backward(grad: torch.Tensor, qkv: Tensors, kept: torch.Tensor, lse: torch.Tensor, plan: FusedPlan) -> Tensors:
+    """Gradients of q, k and v; kept is the output, or the results where torch's kernels take the backward pass."""
+    if plan.backward is None:
+        near = merge.ready(qkv[0]), merge.ready(qkv[1]), merge.ready(qkv[2])
+        calls = [call for _, calls in plan.views.calls(near) for call in calls]
+        parts = [Attended(_share(kept, call, plan), _share(lse[:, None], call, plan)[..., 0]) for call in calls]
+        return merge.backward(grad.contiguous(), near, None, None, plan.views, parts)
     q, k, v, grad = (_rows_contiguous(t) for t in (*qkv, grad))
     layout = plan.layout(q, k, v)
+    delta_of, gradients, table = layout.backward
     delta = torch.empty_like(lse)
     dq, dk, dv = (torch.empty(q.shape, dtype=q.dtype, device=q.device) for _ in range(3))
-    scale, step = plan.head_dim**-0.5, grad.stride()[:3]
-    layout.delta(out, grad, delta, layout.back_table, *step, *layout.scalars)
-    layout.gradients(
-        q, k, v, grad, lse, delta, dq, dk, dv, layout.back_table, *layout.strides, *step, *layout.scalars,
-        scale * log2(e), scale, plan.pattern.scale,
-    )  # fmt: skip
+    step = grad.stride()[:3]
+    with _on(layout.device):
+        delta_of(kept, grad, delta, table, *step, *layout.scalars)
+        gradients(q, k, v, grad, lse, delta, dq, dk, dv, table, *layout.strides, *step, *layout.backward_scalars)
     return dq, dk, dv
+
+
+def _share(rows: torch.Tensor, call: Call, plan: FusedPlan) -> torch.Tensor:
+    """(B, g, m, ...) of one call, from all selected rows (rows, ...)."""
+    piece, cut = call.part.piece, call.cut
+    segments = plan.pattern.seq_len // piece.segment_length
+    batch = rows.shape[0] // plan.rows
+    first, count = plan.first_rows[piece] * batch, batch * segments * piece.heads * piece.selected
+    share = rows[first : first + count].view(batch, segments, piece.heads, piece.selected, -1)
+    if cut.entry is not None:
+        share = share[cut.entry : cut.entry + 1]
+    if cut.segment is not None:
+        share = share[:, cut.segment : cut.segment + 1]
+    return share[:, :, cut.heads[0] : cut.heads[1]].flatten(0, 1).contiguous()
+
+
+def _on(device: torch.device) -> AbstractContextManager[Any]:
+    """The device as the current one, which Triton launches on; nothing to do where it is."""
+    if device.type != "cuda" or device.index == torch.cuda.current_device():
+        return _HERE
+    return torch.cuda.device(device)
 
 
 def _rows_contiguous(t: torch.Tensor) -> torch.Tensor:

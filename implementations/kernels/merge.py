@@ -17,6 +17,7 @@ from torch.nn.functional import pad
 from implementations.dilated_attention.pattern import Pattern
 from implementations.kernels.calls import Call, calls_of
 from implementations.kernels.online import merge
+from implementations.kernels.place import fills, place
 from implementations.kernels.precision import matmul_precision
 from implementations.kernels.schedule import Window, windows
 from implementations.kernels.sdpa import Attended, Tensors, kernel_for
@@ -54,6 +55,13 @@ class Plan:
         if key not in self._calls:
             self._calls[key] = tuple((window, calls_of(window, *key)) for window in self.windows)
         return self._calls[key]
+
+    def places(self, qkv: Tensors) -> bool:
+        """Whether `place` alone writes every byte of the gradients: each row in one call, with its whole segment."""
+        scheduled = self.calls(qkv)
+        return not self.merges and all(
+            window.whole and fills(call, qkv[0]) for window, calls in scheduled for call in calls
+        )
 
     def precision(self, t: torch.Tensor) -> AbstractContextManager[None]:
         """The plan's precision where it has a meaning."""
@@ -114,7 +122,7 @@ def forward(
             acc, local = out, window.merged and q.dtype != torch.float32
             if local:
                 acc = torch.zeros(window.of(out).shape, dtype=torch.float32, device=q.device)
-            elif not window.filled:
+            elif not window.filled and not (window.whole and fills(calls[0], out)):
                 window.of(out).zero_()
             for call in calls:
                 near = (call.q.of(q), call.k.of(k), call.v.of(v))
@@ -122,7 +130,7 @@ def forward(
                 if window.merged:
                     merge((call.local if local else call.rows).of(acc), call.sums.of(sums), done)
                     continue
-                torch.mul(done.out, plan.mixture, out=call.rows.of(out))
+                place((done.out,), (out,), call, plan.mixture)
                 if parts is not None:
                     parts.append(done)
                 elif keep:
@@ -151,23 +159,26 @@ def backward(
         parts: the results of calls that nothing was merged with, in order; None: recovered from out and sums.
     """
     q, k, v = qkv
-    held = torch.float32 if plan.merges else q.dtype
-    dq, dk, dv = (torch.zeros(q.shape, dtype=held, device=q.device) for _ in range(3))
+    held, placed = (torch.float32 if plan.merges else q.dtype), plan.places(qkv)
+    new = torch.empty if placed else torch.zeros
+    dq, dk, dv = (new(q.shape, dtype=held, device=q.device) for _ in range(3))
     rest: Iterator[Attended] | None = None if parts is None else iter(parts)
     with plan.precision(q):
         for window, calls in plan.calls(qkv):
             for call in calls:
-                wanted = call.rows.of(grad)
-                wanted = wanted if plan.mixture == 1 else wanted * plan.mixture
                 if rest is not None and not window.merged:
                     done = next(rest)
                 else:
                     done = _recovered(call, out, sums, plan.mixture)
                 near = (call.q.of(q), call.k.of(k), call.v.of(v))
                 kernel = kernel_for(near[0], near[1])
+                wanted = kernel.upstream(call.rows.of(grad), done, plan.mixture)
                 found = kernel.backward(wanted, near, done, call.causal, plan.scores)
-                for place, into, gradient in zip((call.rows, call.keys, call.keys), (dq, dk, dv), found, strict=True):
-                    place.of(into).add_(gradient) if plan.merges else place.of(into).copy_(gradient)
+                if placed:
+                    place(found, (dq, dk, dv), call, 1.0)
+                    continue
+                for at, into, gradient in zip((call.rows, call.keys, call.keys), (dq, dk, dv), found, strict=True):
+                    at.of(into).add_(gradient) if plan.merges else at.of(into).copy_(gradient)
     return dq.to(q.dtype), dk.to(q.dtype), dv.to(q.dtype)
 
 

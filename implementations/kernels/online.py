@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from functools import cache
 
 import torch
@@ -17,13 +18,23 @@ def merge(into: torch.Tensor, total: torch.Tensor, done: Attended) -> None:
 
     On CUDA in one pass, if Triton is there.
     """
-    if into.is_cuda and has_triton():
+    if takes_triton(into):
         _launch(into, total, done)
         return
     merged = torch.logaddexp(total, done.lse)
     into.mul_((total - merged).exp_()[..., None])
     into.add_(done.out * (done.lse - merged).exp_()[..., None])
     total.copy_(merged)
+
+
+def takes_triton(t: torch.Tensor) -> bool:
+    """Whether Triton's kernels run on this tensor: on CUDA, or anywhere in its interpreter."""
+    return has_triton() and (t.is_cuda or interpreted())
+
+
+def interpreted() -> bool:
+    """Whether Triton interprets its kernels, which is how they are tested without a GPU."""
+    return os.environ.get("TRITON_INTERPRET") == "1"
 
 
 @cache

@@ -35,3 +35,12 @@ def at_precision(config: Config, function: Callable[..., torch.Tensor]) -> Calla
             return function(*args)
 
     return scoped
+
+
+def at_autocast(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """The tensors in autocast's dtype where it is on for their device, as torch's own attention takes them."""
+    kind = tensors[0].device.type
+    if not torch.is_autocast_enabled(kind):
+        return tensors
+    dtype = torch.get_autocast_dtype(kind)
+    return tuple(t.to(dtype) if t.is_floating_point() else t for t in tensors)

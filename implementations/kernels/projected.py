@@ -77,9 +77,9 @@ class _Projected(torch.autograd.Function):
         found = [torch.empty_like(projection) for projection in projections]
         for number, piece in enumerate(plan.pattern.pieces):
             qkv, out, lse = held[3 * number : 3 * number + 3]
-            upstream = (_places(grad, piece, plan) * plan.pattern.scale).transpose(1, 2)
             near, done = plan.split(qkv, piece), Attended(out, lse)
             kernel = kernel_for(near[0], near[1])
+            upstream = kernel.upstream(_places(grad, piece, plan).transpose(1, 2), done, plan.pattern.scale)
             parts = kernel.backward(upstream, near, done, plan.causal, plan.head_dim**-0.5)
             slope = torch.stack([part.transpose(1, 2) for part in parts], dim=2).view(qkv.shape)
             features = plan.features(piece)

@@ -59,6 +59,16 @@ class Window:
         """Where it starts: position and head."""
         return self.first, self.first_head
 
+    @property
+    def whole(self) -> bool:
+        """One part takes whole segments that make up all of it."""
+        if len(self.parts) != 1:
+            return False
+        (part,) = self.parts
+        length = part.piece.segment_length
+        ends = (part.segments[0] * length, part.segments[1] * length)
+        return ends == (self.first, self.last) and part.rows == (0, part.piece.selected)
+
     def of(self, t: torch.Tensor) -> torch.Tensor:
         """(b, n, H, ...) -> its positions and heads."""
         return t[:, self.first : self.last, self.first_head : self.first_head + self.heads]

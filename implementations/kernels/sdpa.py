@@ -41,11 +41,19 @@ class Kernel:
     Attributes:
         forward: (q (B, g, m, d), k and v (B, g, m', d)), causal, scale of the scores -> Attended.
         backward: gradient of out, (q, k, v), Attended, causal, scale -> dq, dk, dv.
+        same_layout: backward wants the gradient of out laid out as out is.
     """
 
     name: str
     forward: Callable[[Tensors, bool, float], Attended]
     backward: Callable[[torch.Tensor, Tensors, Attended, bool, float], Tensors]
+    same_layout: bool = False
+
+    def upstream(self, grad: torch.Tensor, done: Attended, factor: float) -> torch.Tensor:
+        """Factor * grad as `backward` wants it."""
+        if self.same_layout and grad.stride() != done.out.stride():
+            return torch.mul(grad, factor, out=torch.empty_like(done.out))
+        return grad if factor == 1 else grad * factor
 
 
 def kernel_for(q: torch.Tensor, k: torch.Tensor) -> Kernel:
@@ -66,11 +74,8 @@ def kernel_for(q: torch.Tensor, k: torch.Tensor) -> Kernel:
 @lru_cache
 def _has_cudnn(device: torch.device) -> bool:
     """Whether cuDNN is there and the faster one, which it is from Hopper on."""
-    return (
-        torch.backends.cudnn.enabled
-        and torch.backends.cudnn.version() is not None
-        and torch.cuda.get_device_capability(device) >= (9, 0)
-    )
+    usable: bool = torch.backends.cudnn.is_acceptable(torch.empty(0, device=device))  # type: ignore[no-untyped-call]
+    return usable and torch.cuda.get_device_capability(device) >= (9, 0)
 
 
 def _cpu_forward(qkv: Tensors, causal: bool, scale: float) -> Attended:
@@ -104,8 +109,6 @@ def _cudnn_forward(qkv: Tensors, causal: bool, scale: float) -> Attended:
 
 def _cudnn_backward(grad: torch.Tensor, qkv: Tensors, done: Attended, causal: bool, scale: float) -> Tensors:
     rows, keys, unused = qkv[0].shape[2], qkv[1].shape[2], _unused(grad.device)
-    if grad.stride() != done.out.stride():
-        grad = torch.empty_like(done.out).copy_(grad)
     lse = done.lse.contiguous()[..., None]
     found: Tensors = _aten._scaled_dot_product_cudnn_attention_backward(
         grad, *qkv, done.out, lse, unused, unused, None, None, None, rows, keys, 0.0, causal, scale=scale
@@ -135,5 +138,5 @@ def _unused(device: torch.device) -> torch.Tensor:
 
 CPU = Kernel("cpu flash", _cpu_forward, _cpu_backward)
 FLASH = Kernel("flash", _flash_forward, _flash_backward)
-CUDNN = Kernel("cuDNN", _cudnn_forward, _cudnn_backward)
+CUDNN = Kernel("cuDNN", _cudnn_forward, _cudnn_backward, same_layout=True)
 EFFICIENT = Kernel("memory-efficient", _efficient_forward, _efficient_backward)

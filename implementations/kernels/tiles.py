@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from implementations.dilated_attention.pattern import Pattern, Piece
 
-FIELDS = 9  # of a piece in the table: see `Tiles.table`
+FIELDS = 10  # of a piece in the table: see `Tiles.table`
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,8 @@ class Tiles:
 
     Attributes:
         table: FIELDS numbers for each piece, longest segments of rows first, so that no long tile starts last:
-            first tile, segment length, rate, offset, selected rows, first head, heads, tiles and segments of a head.
+            first tile, segment length, rate, offset, selected rows, first head, heads, tiles of a segment, segments,
+        and first row of the piece among all selected rows of the batch (see `compact_rows`), per batch entry.
         count: tiles of all batch entries.
         even: every segment's rows fill blocks of `inner` keys exactly.
     """
@@ -36,13 +37,26 @@ class Tiles:
         pieces = sorted(pattern.pieces, key=lambda piece: -piece.selected)
         table: list[int] = []
         count = 0
+        first_rows = compact_rows(pattern)
         for piece in pieces:
             per_segment, segments = -(-row_groups(piece) // block), pattern.seq_len // piece.segment_length
             table += [count, piece.segment_length, piece.rate, piece.offset, piece.selected]
-            table += [piece.first_head, piece.heads, per_segment, segments]
+            table += [piece.first_head, piece.heads, per_segment, segments, first_rows[piece]]
             count += per_segment * segments * piece.heads * batch
         even = all(piece.selected % inner == 0 for piece in pieces)
         return cls(tuple(table), count, len(pieces), even)
+
+
+def compact_rows(pattern: Pattern) -> dict[Piece, int]:
+    """Where each piece starts among all selected rows, (pieces, batch, segments, heads, rows), per batch entry.
+
+    What the backward pass needs of each row is kept in this order, so that a piece's share is one (B, g, m) tensor.
+    """
+    first, found = 0, {}
+    for piece in pattern.pieces:
+        found[piece] = first
+        first += pattern.seq_len // piece.segment_length * piece.heads * piece.selected
+    return found
 
 
 def row_groups(piece: Piece) -> int:

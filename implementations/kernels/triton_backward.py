@@ -12,15 +12,18 @@ import triton.language as tl
 
 from implementations.kernels.triton_tile import decode, load_rows, store_rows
 
+LOG2_E: tl.constexpr = tl.constexpr(1.4426950408889634)
+
 
 @triton.jit
 def delta_kernel(
-    out, grad, delta, table, g_batch, g_row, g_head, seq_len, all_heads,
+    out, grad, delta, table, g_batch, g_row, g_head, batches, seq_len, all_heads,
     PIECES: tl.constexpr, HEAD_DIM: tl.constexpr, WIDTH: tl.constexpr, BLOCK_M: tl.constexpr,
 ):  # fmt: skip
-    """The sum over features of out * grad: delta (batch, heads, seq_len), compact as lse is."""
-    rate, offset, selected, length, block, segment, batch, head, groups = decode(table, tl.program_id(0), PIECES, False)
-    batch, head = batch.to(tl.int64), head.to(tl.int64)
+    """The sum over features of out * grad of each selected row, in the order that lse is kept in."""
+    rate, offset, selected, length, block, segment, batch, head, compact = decode(
+        table, tl.program_id(0), batches, PIECES, False
+    )
     first = segment.to(tl.int64) * length + offset
     row_step = all_heads * HEAD_DIM
     out += (batch * seq_len + first) * row_step + head * HEAD_DIM
@@ -28,8 +31,7 @@ def delta_kernel(
     rows = block * BLOCK_M + tl.arange(0, BLOCK_M)
     mine = load_rows(out, rows, rate.to(tl.int64) * row_step, selected, HEAD_DIM, WIDTH, True).to(tl.float32)
     wanted = load_rows(grad, rows, rate.to(tl.int64) * g_row, selected, HEAD_DIM, WIDTH, True).to(tl.float32)
-    delta += (batch * all_heads + head) * seq_len + segment.to(tl.int64) * groups
-    tl.store(delta + rows, tl.sum(mine * wanted, 1), mask=rows < selected)
+    tl.store(delta + compact + rows, tl.sum(mine * wanted, 1), mask=rows < selected)
 
 
 @triton.jit
@@ -38,19 +40,19 @@ def _key_gradients(
     HEAD_DIM: tl.constexpr, WIDTH: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     CAUSAL: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Find dk / scale of the scores and dv / mixture for BLOCK_M keys, over rows [first, selected), BLOCK_N at a time."""
+    """Dk / scale of the scores and dv / mixture of BLOCK_M keys, over rows [first, selected), BLOCK_N at a time."""
     dk = tl.zeros((BLOCK_M, WIDTH), tl.float32)
     dv = tl.zeros((BLOCK_M, WIDTH), tl.float32)
+    near = tl.arange(0, BLOCK_N)
     for start in tl.range(first, selected, BLOCK_N):
-        rows = start + tl.arange(0, BLOCK_N)
-        asked = load_rows(q, rows, q_step, selected, HEAD_DIM, WIDTH, True)
-        wanted = load_rows(grad, rows, g_step, selected, HEAD_DIM, WIDTH, True)
-        sums = tl.load(lse + rows, mask=rows < selected, other=float("inf"))
-        slope = tl.load(delta + rows, mask=rows < selected, other=0.0)
+        asked = load_rows(q + start * q_step, near, q_step, selected - start, HEAD_DIM, WIDTH, True)
+        wanted = load_rows(grad + start * g_step, near, g_step, selected - start, HEAD_DIM, WIDTH, True)
+        sums = tl.load(lse + start + near, mask=near < selected - start, other=float("inf"))
+        slope = tl.load(delta + start + near, mask=near < selected - start, other=0.0)
         scores = tl.dot(k, tl.trans(asked), input_precision=PRECISION) * scale
-        weights = tl.math.exp2(scores - sums[None, :])
+        weights = tl.math.exp2(scores - sums[None, :] * LOG2_E)
         if CAUSAL:
-            weights = tl.where(rows[None, :] >= keys[:, None], weights, 0.0)
+            weights = tl.where(near[None, :] >= (keys - start)[:, None], weights, 0.0)
         dv = tl.dot(weights.to(wanted.dtype), wanted, dv, input_precision=PRECISION)
         gain = tl.dot(v, tl.trans(wanted), input_precision=PRECISION) * mixture
         dk = tl.dot((weights * (gain - slope[None, :])).to(asked.dtype), asked, dk, input_precision=PRECISION)
@@ -63,18 +65,18 @@ def _row_gradients(
     HEAD_DIM: tl.constexpr, WIDTH: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     CAUSAL: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Find dq / scale of the scores for BLOCK_M rows, over keys [0, last), BLOCK_N at a time."""
+    """Dq / scale of the scores for BLOCK_M rows, over keys [0, last), BLOCK_N at a time."""
     dq = tl.zeros((BLOCK_M, WIDTH), tl.float32)
+    near = tl.arange(0, BLOCK_N)
     for start in tl.range(0, last, BLOCK_N):
-        keys = start + tl.arange(0, BLOCK_N)
-        near = load_rows(k, keys, k_step, selected, HEAD_DIM, WIDTH, True)
-        values = load_rows(v, keys, v_step, selected, HEAD_DIM, WIDTH, True)
-        scores = tl.dot(q, tl.trans(near), input_precision=PRECISION) * scale
-        weights = tl.math.exp2(scores - sums[:, None])
+        keys = load_rows(k + start * k_step, near, k_step, selected - start, HEAD_DIM, WIDTH, True)
+        values = load_rows(v + start * v_step, near, v_step, selected - start, HEAD_DIM, WIDTH, True)
+        scores = tl.dot(q, tl.trans(keys), input_precision=PRECISION) * scale
+        weights = tl.math.exp2(scores - sums[:, None] * LOG2_E)
         if CAUSAL:
-            weights = tl.where(rows[:, None] >= keys[None, :], weights, 0.0)
+            weights = tl.where((rows - start)[:, None] >= near[None, :], weights, 0.0)
         gain = tl.dot(grad, tl.trans(values), input_precision=PRECISION) * mixture
-        dq = tl.dot((weights * (gain - slope[:, None])).to(near.dtype), near, dq, input_precision=PRECISION)
+        dq = tl.dot((weights * (gain - slope[:, None])).to(keys.dtype), keys, dq, input_precision=PRECISION)
     return dq
 
 
@@ -82,21 +84,21 @@ def _row_gradients(
 def backward_kernel(
     q, k, v, grad, lse, delta, dq, dk, dv, table,
     q_batch, q_row, q_head, k_batch, k_row, k_head, v_batch, v_row, v_head, g_batch, g_row, g_head,
-    seq_len, all_heads, scale, score_scale, mixture,
+    batches, seq_len, all_heads, scale, score_scale, mixture,
     PIECES: tl.constexpr, HEAD_DIM: tl.constexpr, WIDTH: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     CAUSAL: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """One tile: dk and dv of BLOCK_M keys (axis 1: 0), or dq of BLOCK_M rows (axis 1: 1). scale holds log2(e)."""
-    rate, offset, selected, length, block, segment, batch, head, groups = decode(table, tl.program_id(0), PIECES, False)
-    batch, head = batch.to(tl.int64), head.to(tl.int64)
+    rate, offset, selected, length, block, segment, batch, head, compact = decode(
+        table, tl.program_id(0), batches, PIECES, False
+    )
     start = segment.to(tl.int64) * length
     wide = rate.to(tl.int64)
     q += batch * q_batch + head * q_head + (start + offset) * q_row
     k += batch * k_batch + head * k_head + (start + offset) * k_row
     v += batch * v_batch + head * v_head + (start + offset) * v_row
     grad += batch * g_batch + head * g_head + (start + offset) * g_row
-    compact = (batch * all_heads + head) * seq_len + segment.to(tl.int64) * groups
     row_step = all_heads * HEAD_DIM
     place = (batch * seq_len + start) * row_step + head * HEAD_DIM
     owned = block * BLOCK_M + tl.arange(0, BLOCK_M)

@@ -1,8 +1,8 @@
 """Dilated attention under head_groups in one launch, by Triton: an online softmax (Dao 2023, FlashAttention-2).
 
-Shapes: q, k, v (batch, seq_len, heads, HEAD_DIM), any strides but the last, which is 1; out alike and contiguous; lse
-(batch, heads, seq_len) float32 and contiguous, the base-2 logarithm of each row's sum, compact: the row i of segment j
-at j * ceil(length / rate) + i. float16, bfloat16 or float32; sums in float32.
+Shapes: q, k, v (batch, seq_len, heads, HEAD_DIM), any strides but the last, which is 1; out alike and contiguous. Kept
+for the backward pass in the order of `tiles.compact_rows`: lse, float32, the natural log-sum-exp of each selected row,
+and result, (rows, HEAD_DIM) before the factor 1 / G. float16, bfloat16 or float32; sums in float32.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import triton.language as tl
 
 from implementations.kernels.triton_tile import decode, load_rows, store_rows
 
+LN_2: tl.constexpr = tl.constexpr(0.6931471805599453)
+
 
 @triton.jit
 def _attend(
@@ -20,19 +22,19 @@ def _attend(
     CAUSAL: tl.constexpr, MASKED: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Take in the keys [first, last), BLOCK_N at a time; scale holds log2(e)."""
+    near = tl.arange(0, BLOCK_N)
     for start in tl.range(first, last, BLOCK_N):
-        keys = start + tl.arange(0, BLOCK_N)
-        near = load_rows(k, keys, k_step, selected, HEAD_DIM, WIDTH, MASKED)
-        scores = tl.dot(q, tl.trans(near), input_precision=PRECISION) * scale
+        keys = load_rows(k + start * k_step, near, k_step, selected - start, HEAD_DIM, WIDTH, MASKED)
+        scores = tl.dot(q, tl.trans(keys), input_precision=PRECISION)
         if MASKED:
-            scores = tl.where((keys < selected)[None, :], scores, float("-inf"))
+            scores = tl.where((near < selected - start)[None, :], scores, float("-inf"))
         if CAUSAL:
-            scores = tl.where(rows[:, None] >= keys[None, :], scores, float("-inf"))
-        higher = tl.maximum(top, tl.max(scores, 1))
-        weights = tl.math.exp2(scores - higher[:, None])
+            scores = tl.where((rows - start)[:, None] >= near[None, :], scores, float("-inf"))
+        higher = tl.maximum(top, tl.max(scores, 1) * scale)
+        weights = tl.math.exp2(scores * scale - higher[:, None])
         shrink = tl.math.exp2(top - higher)
         total = total * shrink + tl.sum(weights, 1)
-        values = load_rows(v, keys, v_step, selected, HEAD_DIM, WIDTH, MASKED)
+        values = load_rows(v + start * v_step, near, v_step, selected - start, HEAD_DIM, WIDTH, MASKED)
         acc = tl.dot(weights.to(values.dtype), values, acc * shrink[:, None], input_precision=PRECISION)
         top = higher
     return acc, total, top
@@ -40,18 +42,18 @@ def _attend(
 
 @triton.jit
 def forward_kernel(
-    q, k, v, out, lse, table,
+    q, k, v, out, lse, result, table,
     q_batch, q_row, q_head, k_batch, k_row, k_head, v_batch, v_row, v_head,
-    seq_len, all_heads, scale, mixture,
+    batches, seq_len, all_heads, scale, mixture,
     PIECES: tl.constexpr, HEAD_DIM: tl.constexpr, WIDTH: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-    CAUSAL: tl.constexpr, EVEN: tl.constexpr, KEEP: tl.constexpr, PRECISION: tl.constexpr,
+    CAUSAL: tl.constexpr, EVEN: tl.constexpr, KEEP_LSE: tl.constexpr, KEEP_RESULT: tl.constexpr,
+    PRECISION: tl.constexpr,
 ):  # fmt: skip
     """One tile: BLOCK_M rows of one head of one segment, against that segment's keys."""
-    rate, offset, selected, length, block, segment, batch, head, groups = decode(
-        table, tl.program_id(0), PIECES, CAUSAL
+    rate, offset, selected, length, block, segment, batch, head, compact = decode(
+        table, tl.program_id(0), batches, PIECES, CAUSAL
     )
-    batch, head = batch.to(tl.int64), head.to(tl.int64)
     start = segment.to(tl.int64) * length
     q += batch * q_batch + head * q_head + (start + offset) * q_row
     k += batch * k_batch + head * k_head + (start + offset) * k_row
@@ -80,8 +82,12 @@ def forward_kernel(
 
     row_step = all_heads * HEAD_DIM
     out += (batch * seq_len + start) * row_step + head * HEAD_DIM
-    acc = acc * (mixture / total)[:, None]
-    store_rows(out, acc, rows, row_step, rate, offset, selected, length, HEAD_DIM, WIDTH)
-    if KEEP:
-        lse += (batch * all_heads + head) * seq_len + segment.to(tl.int64) * groups
-        tl.store(lse + rows, top + tl.math.log2(total), mask=rows < selected)
+    acc = acc / total[:, None]
+    store_rows(out, acc * mixture, rows, row_step, rate, offset, selected, length, HEAD_DIM, WIDTH)
+    if KEEP_LSE:
+        tl.store(lse + compact + rows, (top + tl.math.log2(total)) * LN_2, mask=rows < selected)
+    if KEEP_RESULT:
+        columns = tl.arange(0, WIDTH)
+        inside = (rows < selected)[:, None] & (columns < HEAD_DIM)[None, :]
+        at = result + (compact + rows)[:, None] * HEAD_DIM + columns[None, :]
+        tl.store(at, acc.to(result.dtype.element_ty), mask=inside)

@@ -11,12 +11,12 @@ FIELDS: tl.constexpr = tl.constexpr(tiles.FIELDS)
 
 
 @triton.jit
-def decode(table, tile, PIECES: tl.constexpr, LAST_FIRST: tl.constexpr):
+def decode(table, tile, batches, PIECES: tl.constexpr, LAST_FIRST: tl.constexpr):
     """Where a tile lies.
 
     Returns:
         rate, offset, selected rows of a segment, segment length; block within the segment, segment, batch entry, head;
-        runs of `rate` positions in a segment.
+        number of the segment's first row in the order of `tiles.compact_rows`.
     """
     piece = 0
     for other in tl.static_range(1, PIECES):
@@ -35,11 +35,12 @@ def decode(table, tile, PIECES: tl.constexpr, LAST_FIRST: tl.constexpr):
     if LAST_FIRST:
         block = blocks - 1 - block
     rest = local // blocks
-    head = first_head + rest % heads
+    near = rest % heads
     rest = rest // heads
     segment = rest % segments
     batch = rest // segments
-    return rate, offset, selected, length, block, segment, batch, head, (length + rate - 1) // rate
+    compact = tl.load(entry + 9).to(tl.int64) * batches + (rest.to(tl.int64) * heads + near) * selected
+    return rate, offset, selected, length, block, segment, batch.to(tl.int64), (first_head + near).to(tl.int64), compact
 
 
 @triton.jit

@@ -1,0 +1,320 @@
+"""The attention of `improved` against dense attention of equal FLOPs, on one GPU, outside the orchestrator.
+
+    python benchmarks/attention.py [check] [large] [small] [float32] [ring] [multihead]
+
+Time: CUDA events around a block of calls with the queue kept ahead of the device, inputs rotated over more than the L2
+cache holds, the median over blocks. `host` is the wall clock of a call in a loop of eager calls, the larger of host and
+device. Dense attention is torch's kernel on contiguous inputs of the very sizes of the branches' calls.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from itertools import cycle
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.functional import scaled_dot_product_attention
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from implementations import DilatedAttentionParams, load
+from implementations.dilated_attention.pattern import Pattern
+from implementations.dilated_attention.work import attention_flops
+
+L2_BYTES = 50 * 2**20
+BLOCK_S = 0.004
+SLEEP_CYCLES = 2_000_000_000  # per second of the device's clock, roughly
+BACKENDS = {
+    "cuDNN": SDPBackend.CUDNN_ATTENTION,
+    "flash": SDPBackend.FLASH_ATTENTION,
+    "efficient": SDPBackend.EFFICIENT_ATTENTION,
+}
+
+Call = Callable[..., Any]
+
+
+def problem(n: int, heads: int, head_dim: int, dtype: str, **changes: Any) -> DilatedAttentionParams:
+    """LongNet's pattern: segments n/4, n/2, n at rates 1, 2, 4."""
+    fixed: dict[str, Any] = {"batch": 1, "segment_lengths": [n // 4, n // 2, n], "dilation_rates": [1, 2, 4]}
+    return DilatedAttentionParams(
+        seq_len=n, heads=heads, head_dim=head_dim, dtype=dtype, device="cuda", **(fixed | changes)
+    )
+
+
+def drawn(of: DilatedAttentionParams, grad: bool = False) -> Iterator[tuple[torch.Tensor, ...]]:
+    """Sets of q, k, v that together exceed the L2 cache several times, over and over."""
+    shape = (of.batch, of.seq_len, of.heads, of.head_dim)
+    dtype = getattr(torch, of.dtype)
+    size = 3 * torch.empty(shape, dtype=dtype, device="meta").nbytes
+    sets = max(2, min(64, 3 * L2_BYTES // size))
+    made = [
+        tuple(torch.randn(shape, dtype=dtype, device="cuda", requires_grad=grad) for _ in "qkv") for _ in range(sets)
+    ]
+    return cycle(made)
+
+
+def dense_sets(of: DilatedAttentionParams, grad: bool = False) -> Iterator[list[tuple[torch.Tensor, ...]]]:
+    """The same work as contiguous (B, g, m, d) tensors, one triple per branch."""
+    dtype, sets = getattr(torch, of.dtype), 3
+
+    def triple(piece: Any) -> tuple[torch.Tensor, ...]:
+        shape = (of.batch * of.seq_len // piece.segment_length, piece.heads, piece.selected, of.head_dim)
+        return tuple(torch.randn(shape, dtype=dtype, device="cuda", requires_grad=grad) for _ in "qkv")
+
+    return cycle([[triple(piece) for piece in Pattern.of(of).pieces] for _ in range(sets)])
+
+
+def device_ms(call: Call, blocks: int = 15) -> float:
+    """Median milliseconds of one call on the device."""
+    call()
+    torch.cuda.synchronize()
+    began = time.perf_counter()
+    call()
+    host = time.perf_counter() - began
+    torch.cuda.synchronize()
+    once = time.perf_counter() - began
+    calls = max(1, min(100, int(BLOCK_S / once) + 1))
+    found = []
+    for _ in range(blocks):
+        first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        torch.cuda._sleep(int(SLEEP_CYCLES * (1.5 * host * calls + 2e-4)))
+        first.record()
+        for _ in range(calls):
+            call()
+        last.record()
+        torch.cuda.synchronize()
+        found.append(first.elapsed_time(last) / calls)
+    return median(found)
+
+
+def host_ms(call: Call, calls: int = 200) -> float:
+    """Milliseconds of wall clock per eager call in a loop."""
+    found = []
+    for _ in range(5):
+        torch.cuda.synchronize()
+        began = time.perf_counter()
+        for _ in range(calls // 5):
+            call()
+        torch.cuda.synchronize()
+        found.append((time.perf_counter() - began) / (calls // 5) * 1e3)
+    return median(found)
+
+
+def forward_of(attention: Call, inputs: Iterator[tuple[torch.Tensor, ...]]) -> Call:
+    """One call on the next inputs."""
+    return lambda: attention(*next(inputs))
+
+
+def both_of(attention: Call, inputs: Iterator[tuple[torch.Tensor, ...]]) -> Call:
+    """Forward and backward."""
+
+    def call() -> Any:
+        given = next(inputs)
+        out = attention(*given)
+        return torch.autograd.grad(out, given, out.detach())
+
+    return call
+
+
+def dense(backend: str, of: DilatedAttentionParams, backward: bool = False) -> Call:
+    """Torch's attention on contiguous tensors of the sizes of the branches' calls."""
+    sets = dense_sets(of, backward)
+
+    def call() -> None:
+        with sdpa_kernel(BACKENDS[backend]):
+            for q, k, v in next(sets):
+                out = scaled_dot_product_attention(q, k, v, is_causal=of.causal)
+                if backward:
+                    torch.autograd.grad(out, (q, k, v), out.detach())
+
+    return call
+
+
+def single(backend: str, of: DilatedAttentionParams) -> Call:
+    """One dense attention call of equal FLOPs: as many heads of m rows."""
+    pieces = Pattern.of(of).pieces
+    rows = pieces[0].selected
+    heads = sum(of.batch * of.seq_len // piece.segment_length * piece.heads for piece in pieces)
+    dtype = getattr(torch, of.dtype)
+    size = 3 * heads * rows * of.head_dim * dtype.itemsize
+    count = max(2, min(64, 3 * L2_BYTES // size))
+    sets = cycle(
+        [
+            tuple(torch.randn(1, heads, rows, of.head_dim, dtype=dtype, device="cuda") for _ in "qkv")
+            for _ in range(count)
+        ]
+    )
+
+    def call() -> None:
+        with sdpa_kernel(BACKENDS[backend]):
+            scaled_dot_product_attention(*next(sets), is_causal=of.causal)
+
+    return call
+
+
+def rate(of: DilatedAttentionParams, ms: float, passes: float = 1.0) -> float:
+    """TFLOP/s of useful work."""
+    return attention_flops(of) * passes / ms / 1e9
+
+
+def right(of: DilatedAttentionParams, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """The definition in float64, by slices; head_groups."""
+    pattern = Pattern.of(of)
+    out = torch.zeros_like(q)
+    for piece in pattern.pieces:
+        for first in range(0, of.seq_len, piece.segment_length):
+            rows = slice(first + piece.offset, first + piece.segment_length, piece.rate)
+            heads = slice(piece.first_head, piece.last_head)
+            a, b, c = (t[:, rows, heads].transpose(1, 2) for t in (q, k, v))
+            scores = a @ b.transpose(-1, -2) * of.head_dim**-0.5
+            if of.causal:
+                above = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).triu(1)
+                scores = scores.masked_fill(above, -torch.inf)
+            out[:, rows, heads] = (scores.softmax(-1) @ c).transpose(1, 2) * pattern.scale
+    return out
+
+
+def errors(of: DilatedAttentionParams, attention: Call) -> list[float]:
+    """Relative errors of output, dq, dk and dv against float64."""
+    given = [t.detach().clone().requires_grad_() for t in next(drawn(of))]
+    doubles = [t.detach().double().requires_grad_() for t in given]
+    out, truth = attention(*given), right(of, *doubles)
+    upstream = torch.randn_like(out)
+    found = (out, *torch.autograd.grad(out, given, upstream))
+    wanted = (truth, *torch.autograd.grad(truth, doubles, upstream.double()))
+    return [float((a.double() - b).norm() / b.norm()) for a, b in zip(found, wanted, strict=True)]
+
+
+def check() -> None:
+    """Every plan in every dtype against float64."""
+    for dtype in ("bfloat16", "float16", "float32"):
+        for plan in ("fused", "views"):
+            for precision in ("ieee", "tf32") if dtype == "float32" else ("ieee",):
+                for causal in (False, True):
+                    of = problem(2048, 5, 64, dtype, causal=causal, matmul_precision=precision)
+                    found = errors(of, load("improved").build(of, {"plan": plan}))
+                    print(f"{dtype:9} {plan:6} {precision} causal={causal!s:5}", *(f"{e:.1e}" for e in found))
+
+
+def large() -> None:
+    """Goals of bf16 from 50 GFLOP on: forward, and forward with backward, against dense cuDNN."""
+    for n, heads, head_dim in ((32768, 16, 128), (32768, 16, 64), (8192, 16, 128), (8192, 16, 64)):
+        of = problem(n, heads, head_dim, "bfloat16")
+        for passes, wrap in ((1.0, forward_of), (3.5, both_of)):
+            backward = passes > 1
+            base = rate(of, device_ms(dense("cuDNN", of, backward)), passes)
+            line = f"n {n} H {heads} d {head_dim} {'fwd+bwd' if backward else 'fwd':8} dense {base:6.1f}"
+            for options in ({}, {"plan": "views"}, {"plan": "fused"}):
+                call = wrap(load("improved").build(of, options), drawn(of, backward))
+                found = rate(of, device_ms(call), passes)
+                line += f" | {options.get('plan', 'chosen')} {found:6.1f} ({found / base:.3f})"
+            print(line)
+
+
+def small() -> None:
+    """The seed's shapes: against one dense call of equal FLOPs and against standard; device, and host-side eager."""
+    for dtype in ("bfloat16", "float32"):
+        backends = ("cuDNN", "flash") if dtype == "bfloat16" else ("efficient",)
+        for n, heads, batch in ((1024, 8, 1), (1024, 16, 4), (2048, 8, 1), (4096, 8, 1), (4096, 16, 1), (4096, 16, 4)):
+            of = problem(n, heads, 64, dtype, batch=batch)
+            base = min(device_ms(single(backend, of)) for backend in backends)
+            line = f"{dtype} b {batch} n {n} H {heads}: one dense {base:.4f} ms"
+            for name, options in (("standard", {}), ("improved", {}), ("improved", {"plan": "views"})):
+                call = forward_of(load(name).build(of, options), drawn(of))
+                line += f" | {name} {options.get('plan', '')} {device_ms(call):.4f} host {host_ms(call):.4f}"
+            print(line)
+
+
+def float32() -> None:
+    """Float32 at full accuracy against the dense memory-efficient kernel, and tf32."""
+    for n, head_dim in ((8192, 64), (8192, 128), (32768, 64)):
+        of = problem(n, 8, head_dim, "float32")
+        base = rate(of, device_ms(dense("efficient", of), 7))
+        line = f"n {n} d {head_dim}: dense efficient {base:.1f}"
+        for precision, plan in (("ieee", "fused"), ("ieee", "views"), ("tf32", "fused")):
+            asked = problem(n, 8, head_dim, "float32", matmul_precision=precision)
+            for passes, wrap in ((1.0, forward_of), (3.5, both_of)):
+                call = wrap(load("improved").build(asked, {"plan": plan}), drawn(asked, passes > 1))
+                line += f" | {precision} {plan} {'fwd+bwd' if passes > 1 else ''} {rate(of, device_ms(call, 7), passes):.1f}"
+        print(line)
+
+
+def peak_ratio(call: Call, of: DilatedAttentionParams) -> float:
+    """Peak of the op over inputs + output."""
+    held = 4 * of.batch * of.seq_len * of.heads * of.head_dim * getattr(torch, of.dtype).itemsize
+    call()
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    call()
+    torch.cuda.synchronize()
+    return (torch.cuda.max_memory_allocated() - before + held * 3 / 4) / held
+
+
+def ring() -> None:
+    """ring_v2 on one rank against standard: time and peak of the op over inputs + output."""
+    for n, dtype in ((8192, "bfloat16"), (32768, "bfloat16"), (131072, "bfloat16"), (32768, "float32")):
+        line = f"n {n} {dtype}:"
+        for name, size in (("standard", 1), ("improved", 1), ("ring_v2", 1), ("ring_v2", 4)):
+            of = problem(n, 8, 64, dtype, ring_size=size)
+            inputs = next(drawn(of))
+            attention = load(name).build(of)
+            peak = peak_ratio(lambda: attention(*inputs), of)  # noqa: B023  # called at once
+            ms = device_ms(lambda: attention(*inputs), 5)  # noqa: B023
+            line += f" | {name}{f'-{size}' if name == 'ring_v2' else ''} {ms:.3f} ms peak {peak:.2f}"
+        print(line)
+
+
+def multihead() -> None:
+    """multihead_improved over multihead_standard, against what the saved projections allow."""
+    for n, heads, head_dim, backward in (
+        (8192, 16, 64, False),
+        (8192, 16, 128, False),
+        (32768, 16, 64, False),
+        (8192, 16, 64, True),
+    ):
+        of = problem(n, heads, head_dim, "bfloat16")
+        embed = heads * head_dim
+        found = {}
+        x = torch.randn(1, n, embed, dtype=torch.bfloat16, device="cuda", requires_grad=backward)
+        for name in ("multihead_standard", "multihead_improved"):
+            layer = load(name).build(of)
+
+            def call(layer: Any = layer) -> None:
+                out = layer(x)  # noqa: B023
+                if backward:  # noqa: B023
+                    torch.autograd.grad(out, [x, *layer.parameters()], out.detach())  # noqa: B023
+
+            with torch.set_grad_enabled(backward):
+                found[name] = (device_ms(call, 7), host_ms(call, 20))
+        weight = torch.randn(embed, embed, dtype=torch.bfloat16, device="cuda")
+        with torch.no_grad():
+            project = 4 * device_ms(lambda: x @ weight, 7)  # noqa: B023
+        attend = device_ms(forward_of(load("improved").build(of), drawn(of)), 7)
+        allowed = (project + attend) / (0.6875 * project + attend)
+        (slow, slow_host), (fast, fast_host) = found.values()
+        print(
+            f"n {n} H {heads} d {head_dim} {'fwd+bwd' if backward else 'fwd'}: standard {slow:.3f} ms (host {slow_host:.3f})"
+            f" improved {fast:.3f} ({fast_host:.3f}) ratio {slow / fast:.3f} allowed {allowed:.3f} P {project:.3f} A {attend:.3f}"
+        )
+
+
+def main(sections: list[str]) -> None:
+    """Print the sections asked for, or all."""
+    print(torch.cuda.get_device_name(), torch.__version__)
+    for section in (check, large, small, float32, ring, multihead):
+        if not sections or section.__name__ in sections:
+            print(f"== {section.__name__}", flush=True)
+            began = time.perf_counter()
+            section()
+            print(f"   ({time.perf_counter() - began:.0f} s)", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,42 @@
+"""Results of a branch's calls put into their place in tensors like the output."""
+
+from __future__ import annotations
+
+import torch
+
+from implementations.kernels.calls import Call
+from implementations.kernels.online import takes_triton
+
+BLOCK_ROWS = 32
+
+
+def fills(call: Call, t: torch.Tensor) -> bool:
+    """Whether `place` writes zeros between the call's rows, so that nothing else need do it."""
+    return call.whole and takes_triton(t)
+
+
+def place(found: tuple[torch.Tensor, ...], into: tuple[torch.Tensor, ...], call: Call, factor: float) -> None:
+    """Write factor * found (B, g, m, d) to the call's rows of contiguous tensors (b, n, H, d), one or three.
+
+    If it `fills`, in one pass and with zeros between the rows.
+    """
+    if not fills(call, into[0]):
+        for source, target in zip(found, into, strict=True):
+            torch.mul(source, factor, out=call.rows.of(target))
+        return
+    from implementations.kernels.triton_place import place_kernel
+
+    outer, heads, rows, head_dim = call.rows.size
+    piece = call.part.piece
+    strides = [step for source in (*found, *(found[:1] * (3 - len(found)))) for step in source.stride()[:3]]
+    groups = -(-piece.segment_length // piece.rate)
+    place_kernel[(outer * heads, -(-groups // BLOCK_ROWS))](
+        *_three(found), *_three(into), *strides, call.rows.offset, *call.rows.stride[:2], heads, rows, factor,
+        piece.rate, piece.offset, piece.segment_length, call.rows.stride[2] // piece.rate,
+        COUNT=len(found), HEAD_DIM=head_dim, WIDTH=1 << (head_dim - 1).bit_length(), BLOCK_M=BLOCK_ROWS,
+    )  # fmt: skip
+
+
+def _three(tensors: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    """The kernel's three, the first standing in for those it will not touch."""
+    return tensors if len(tensors) == 3 else tensors * 3

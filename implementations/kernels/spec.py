@@ -1,0 +1,45 @@
+"""One problem and the plan for it, as a value and as text: what a torch operator can carry. No torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from implementations.dilated_attention.pattern import Pattern
+from implementations.kernels.blocks import Blocks
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What to compute and how.
+
+    Attributes:
+        pattern: who attends to whom.
+        precision: of products of float32: ieee or tf32.
+        plan: fused or views.
+        forward: blocks of the fused forward kernel; None where the plan has none.
+        backward: blocks of the fused backward kernel; None: torch's kernels, one call per branch.
+    """
+
+    pattern: Pattern
+    head_dim: int
+    causal: bool
+    precision: str
+    plan: str
+    forward: Blocks | None = None
+    backward: Blocks | None = None
+
+    def text(self) -> str:
+        """As JSON; `Spec.parse` reads it."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def parse(cls, text: str) -> Spec:
+        """From `text`."""
+        found: dict[str, Any] = json.loads(text)
+        pattern: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in found["pattern"].items()}
+        found["pattern"] = Pattern(**pattern)
+        for kernel in ("forward", "backward"):
+            found[kernel] = None if found[kernel] is None else Blocks(**found[kernel])
+        return cls(**found)
