@@ -101,7 +101,15 @@ def _search(layout: Layout, found: Sequence[Answer]) -> Cells:
         for one in found
     ]
     last = ["Over the first point", "Trials"] if starts else ["Trials"]
-    return f"Best {spec.search.metric} found by {spec.search.strategy}", [*headings, spec.search.metric, *last], cells
+    return (
+        f"Best {spec.search.metric} found by {spec.search.strategy}",
+        [*headings, _heading_of(spec.search.metric), *last],
+        cells,
+    )
+
+
+def _heading_of(name: str) -> str:
+    return "Time (ms)" if name == "latency_ms" else printable(name)
 
 
 def _value(answer: Answer, name: str) -> str:
