@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.observation import Observation
 from orchestrator.record import SCHEMA_VERSION, TrialRecord
@@ -46,6 +46,13 @@ class SweepMeta(Model):
     duel: tuple[str, str] | None = None
 
 
+class Tracked(NamedTuple):
+    """Where a person looks at a sweep's runs, and what to run first so that the address answers (None: nothing)."""
+
+    address: str
+    command: str | None = None
+
+
 @dataclass(frozen=True)
 class Results:
     """A sweep's results; every report is a function of this value alone.
@@ -56,6 +63,7 @@ class Results:
         environments: environment.json: fingerprint hash -> {"match": {...}, "know": {...}}.
         directory: where the sweep's files are (None for results that were never written).
         observations: machine.jsonl: what was seen of the machine beside the trials.
+        tracked: where its runs are looked at, if the sweep has just been run: known to who ran it, and to no file.
     """
 
     meta: SweepMeta
@@ -63,6 +71,7 @@ class Results:
     environments: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     directory: Path | None = None
     observations: tuple[Observation, ...] = ()
+    tracked: Tracked | None = None
 
     @cached_property
     def rows(self) -> list[Row]:

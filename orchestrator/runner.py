@@ -232,7 +232,7 @@ class SweepRun:
         if self.sweep.spec.proposes:
             planned = proposals.arranged(meta.spec, (found.trial for found in self._proposals))
             meta = meta.model_copy(update={"planned": planned})
-        return Results(meta, tuple(journal.records), self._environments, self.directory, seen)
+        return Results(meta, tuple(journal.records), self._environments, self.directory, seen, self.tracker.tracked)
 
     def _how_to_go_on(self, what: str) -> str:
         return f"{what}; go on with: python -m orchestrator resume {self.name}"

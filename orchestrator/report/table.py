@@ -82,14 +82,18 @@ def _places(layout: Layout) -> list[str]:
     directory = layout.results.directory
     if directory is None:
         return []
-    return [f"Logs: {directory / 'logs'}", f"Page: {directory / 'report.html'}"]
+    tracked = layout.results.tracked
+    runs = [] if tracked is None else [f"Runs: {tracked.address}"]
+    return [f"Logs: {directory / 'logs'}", f"Page: {directory / 'report.html'}", *runs]
 
 
 def _next(layout: Layout) -> list[str]:
     directory = layout.results.directory
     if directory is None:
         return []
-    commands = {"make ui": "open the runs in the MLflow UI"}
+    tracked = layout.results.tracked
+    serving = "make ui" if tracked is None else tracked.command
+    commands = {} if serving is None else {serving: "open the runs in the MLflow UI"}
     if NOT_RUN in layout.outcomes:
         commands = {f"python -m orchestrator resume {_name(layout, directory)}": "go on where it stopped"} | commands
     elif layout.not_allowed:

@@ -37,4 +37,6 @@ def ui_command(uri: str) -> str | None:
     """What opens the UI of a store without a server; None where the address answers by itself."""
     if uri.startswith("http"):
         return None
-    return "make ui" if uri == default_uri() else f"python -m orchestrator.trackers.ui {redacted(uri)}"
+    if uri != default_uri():
+        return f"python -m orchestrator.trackers.ui {redacted(uri)}"
+    return "make ui" if Path("Makefile").is_file() else "python -m orchestrator.trackers.ui"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, Protocol
 
 from orchestrator.errors import AbortedError
-from orchestrator.results import Results, SweepMeta
+from orchestrator.results import Results, SweepMeta, Tracked
 from orchestrator.rows import Row
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
@@ -41,7 +41,7 @@ class Tracker(Protocol):
         ...
 
     @property
-    def address(self) -> str | None:
+    def tracked(self) -> Tracked | None:
         """Where a person looks at this sweep's runs; None: nowhere, or not yet."""
         ...
 

@@ -153,13 +153,13 @@ def summary(status: str, results: Results, frame: Frame, found: Sequence[Row]) -
 
 
 def _answers(frame: Frame, found: Sequence[Row]) -> dict[str, float]:
-    """What a search or a frontier found, one metric per cell: `max_seq_len improved heads=8`."""
+    """What a search or a frontier found, one metric per cell: `max_seq_len improved heads:8`."""
     name = metric(frame.meta.spec)
     varying = [axis for axis in frame.axes if len({repr(row.value(axis)) for row in found}) > 1]
     named = {}
     for answer in answers(frame.meta, found):
         if answer.value is not None:
-            place = [f"{axis}={shown(answer.point[axis])}" for axis in varying if axis in answer.point]
+            place = [f"{axis}:{shown(answer.point[axis])}" for axis in varying if axis in answer.point]
             named[legal(" ".join([name, answer.implementation, *place]))] = answer.value
     return named
 

@@ -44,7 +44,7 @@ class MemoryTracker:
         self.status = status
 
     @property
-    def address(self) -> None:
+    def tracked(self) -> None:
         """Nowhere."""
         return
 

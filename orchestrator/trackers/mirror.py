@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from orchestrator.results import Results, SweepMeta
+from orchestrator.results import Results, SweepMeta, Tracked
 from orchestrator.rows import Row
 from orchestrator.trackers.base import RejectedError, Status, Tracker, TrackingError
 
@@ -139,10 +139,10 @@ class Mirror:
         return self._call_s is not None and now + self._call_s * waiting > deadline
 
     @property
-    def address(self) -> str | None:
+    def tracked(self) -> Tracked | None:
         """Where a person looks at this sweep's runs; None: nowhere, or not yet."""
         with self._changed:
-            return None if self._tracker is None or self._meta is not None else self._tracker.address
+            return None if self._tracker is None or self._meta is not None else self._tracker.tracked
 
     def close(self) -> None:
         """End the thread. A call that hangs in it is left behind and ends with the process."""

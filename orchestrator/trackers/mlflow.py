@@ -36,10 +36,10 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from orchestrator.answers import annotated
-from orchestrator.results import Results, SweepMeta
+from orchestrator.results import Results, SweepMeta, Tracked
 from orchestrator.rows import Row, row_of
 from orchestrator.trackers import content
-from orchestrator.trackers.address import database_of, default_uri, redacted, view_url
+from orchestrator.trackers.address import database_of, default_uri, redacted, ui_command, view_url
 from orchestrator.trackers.base import RejectedError, Status, TrackingError
 from orchestrator.trackers.content import Environments, Frame
 from orchestrator.trackers.run import Known, RunContent
@@ -110,9 +110,11 @@ class MlflowTracker:
                 raise refused
 
     @property
-    def address(self) -> str | None:
-        """The UI's table of this sweep's trials; of a store without a server, as `make ui` serves it."""
-        return view_url(self.uri, self.experiment_id, self._frame.meta.sweep_id) if self.experiment_id else None
+    def tracked(self) -> Tracked | None:
+        """The UI's table of this sweep's trials, and what serves it where there is no server."""
+        if not self.experiment_id:
+            return None
+        return Tracked(view_url(self.uri, self.experiment_id, self._frame.meta.sweep_id), ui_command(self.uri))
 
     def close(self) -> None:
         """Let go of connections."""

@@ -172,7 +172,10 @@ def test_the_default_store_is_under_mlruns_of_the_current_directory(
     monkeypatch.chdir(tmp_path)
     assert address.default_uri() == f"sqlite:///{tmp_path}/mlruns/mlflow.db"
     assert address.database_of(address.default_uri()) == tmp_path / "mlruns" / "mlflow.db"
+    assert address.ui_command(address.default_uri()) == "python -m orchestrator.trackers.ui"
+    Path("Makefile").touch()
     assert address.ui_command(address.default_uri()) == "make ui"
+    assert address.ui_command("http://127.0.0.1:5000") is None
 
 
 def test_no_password_is_shown() -> None:
