@@ -5,28 +5,34 @@ from __future__ import annotations
 from orchestrator.report.layout import Layout, status
 from orchestrator.report.text import interval, latex, number, shown
 
+ONE_PAGE = 40
 MARKS = {"✓": r"$\checkmark$", "✗": r"$\times$"}
 
 
 def tabular(layout: Layout) -> str:
-    r"""A `table` environment that needs \usepackage{booktabs,amssymb}; the caption is the heading of the sweep."""
+    r"""The table, captioned by the heading of the sweep; beyond ONE_PAGE rows one that breaks over pages.
+
+    It needs \usepackage{booktabs,amssymb}, the long one longtable, too; its first line says so.
+    """
     columns = list(layout.columns.values())
     headings = ["Implementation", *columns, "Time (ms) [95 % interval]", "Memory (MiB)", "Throughput (tok/s)", "Status"]
-    lines = [
-        r"% needs \usepackage{booktabs,amssymb}",
-        r"\begin{table}",
-        r"\centering",
-        rf"\caption{{{latex('. '.join([layout.title, *layout.lines]))}}}",
-        rf"\begin{{tabular}}{{l{'r' * len(columns)}rrrl}}",
-        r"\toprule",
-        " & ".join(map(latex, headings)) + r" \\",
-        r"\midrule",
-        *_body(layout),
-        r"\bottomrule",
-        r"\end{tabular}",
-        r"\end{table}",
-    ]
-    return "\n".join(lines) + "\n"
+    head = [r"\toprule", " & ".join(map(latex, headings)) + r" \\", r"\midrule"]
+    caption = rf"\caption{{{latex('. '.join([layout.title, *layout.lines]))}}}"
+    set_as = f"{{l{'r' * len(columns)}rrrl}}"
+    make = _long if len(layout.rows) > ONE_PAGE else _short
+    return "\n".join(make(caption, set_as, head, _body(layout))) + "\n"
+
+
+def _short(caption: str, set_as: str, head: list[str], body: list[str]) -> list[str]:
+    opening = [r"% needs \usepackage{booktabs,amssymb}", r"\begin{table}", r"\centering", caption]
+    closing = [r"\bottomrule", r"\end{tabular}", r"\end{table}"]
+    return [*opening, rf"\begin{{tabular}}{set_as}", *head, *body, *closing]
+
+
+def _long(caption: str, set_as: str, head: list[str], body: list[str]) -> list[str]:
+    opening = [r"% needs \usepackage{booktabs,amssymb,longtable}", rf"\begin{{longtable}}{set_as}", caption + r" \\"]
+    heads = [*head, r"\endfirsthead", *head, r"\endhead", r"\bottomrule", r"\endlastfoot"]
+    return [*opening, *heads, *body, r"\end{longtable}"]
 
 
 def _body(layout: Layout) -> list[str]:

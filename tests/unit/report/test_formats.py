@@ -95,3 +95,13 @@ def test_reports_need_neither_torch_nor_ray_nor_mlflow() -> None:
     environment = {**os.environ, "PYTHONPATH": str(root)}
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=root, env=environment)
     assert done.stdout.strip() == "[True, True, True, True, True]", done.stderr
+
+
+def test_a_long_table_breaks_over_the_pages_of_a_paper() -> None:
+    """Its head is repeated, its caption stands once, and every row is in it."""
+    axes = {"batch": list(range(1, 51)), "seq_len": [1024], "heads": [8]}
+    planned = made.trials(["standard"], axes)
+    text = render(made.results(planned, [made.ok(trial) for trial in planned], axes=axes), "latex")
+    assert text.startswith(r"% needs \usepackage{booktabs,amssymb,longtable}")
+    assert (text.count("Implementation &"), text.count(r"\caption"), text.count("standard &")) == (2, 1, 50)
+    assert text.rstrip().endswith(r"\end{longtable}")
