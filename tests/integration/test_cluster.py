@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import socket
@@ -13,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import sweepdir
-from tests.integration.test_ray import FAST, ROOT, TOYS, run
+from orchestrator import proc, sweepdir
+from orchestrator.record import Outcome
+from tests.integration.test_ray import FAST, ROOT, TOYS, command, run
 
 RAY = Path(sys.executable).parent / "ray"
 NODES = 3
@@ -101,3 +103,56 @@ def test_a_cluster_that_refuses_the_token_is_an_abort(cluster, tmp_path):
     done = run(tmp_path, "sweep.yaml", "--output", "out", "--quiet", "--address", address, **wrong)
     assert done.returncode == 3
     assert "Traceback" not in done.stderr
+
+
+def test_a_search_over_a_cluster(cluster, tmp_path):
+    """A searcher at the driver proposes, nodes run several at once, and the best is found all the same."""
+    address, token = cluster
+    (tmp_path / "toy.py").write_text((TOYS / "matmul.py").read_text())
+    (tmp_path / "sweep.yaml").write_text(
+        "name: searched\nworkload: toy.py:WORKLOAD\nimplementations: [{use: 'toy.py:right', label: right}]\n"
+        f"axes: {{n: {{low: 16, high: 128, log: true}}}}\nsearch: {{strategy: optuna, samples: 9}}\nmeasure: {FAST}\n"
+    )
+    auth = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
+    done = run(tmp_path, "sweep.yaml", "--output", "out", "--quiet", "--json", "--address", address, **auth)
+    assert done.returncode == 0, done.stderr
+    (answer,) = json.loads(done.stdout)["answers"]
+    results = sweepdir.load(tmp_path / "out")
+    latencies = [row.metrics["latency_ms"] for row in results.rows]
+    assert (answer["trials"], answer["value"]) == (9, min(latencies))
+    proposed = [json.loads(line) for line in (tmp_path / "out" / "proposals.jsonl").read_text().splitlines()]
+    assert [proposal["after"] for proposal in proposed][:3] == [0, 0, 0]
+
+
+def test_a_node_that_dies_costs_an_attempt_and_no_row(cluster, tmp_path):
+    """All its processes are killed at once, as when the power fails: its trial is lost, and made again elsewhere."""
+    address, token = cluster
+    (tmp_path / "toy.py").write_text((TOYS / "matmul.py").read_text())
+    (tmp_path / "sweep.yaml").write_text(
+        "name: bereft\nworkload: toy.py:WORKLOAD\nimplementations: [{use: 'toy.py:tells_where_it_runs', label: toy}]\n"
+        f"axes: {{n: {list(range(16, 31))}}}\nmeasure: {FAST}\n"
+    )
+    auth = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
+    sweep = subprocess.Popen(
+        command("sweep.yaml", "--output", "out", "--quiet", "--address", address), cwd=tmp_path, text=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT), **auth},
+    )  # fmt: skip
+    until = time.monotonic() + 120
+    while "2" not in nodes_at_work(tmp_path / "out") and time.monotonic() < until:
+        time.sleep(0.05)
+    proc.end(lambda: set(proc.marked(token, "RAY_AUTH_TOKEN")) & set(proc.marked("2", "SWEEP_TEST_NODE")))
+    _, said = sweep.communicate(timeout=200)
+    assert sweep.returncode == 0, said
+    results = sweepdir.load(tmp_path / "out")
+    (lost,) = [record for record in results.records if record.outcome is Outcome.LOST]
+    assert (lost.attempt, lost.error.kind) == (1, "SupervisorDied")
+    (again,) = [record for record in results.records if record.trial_id == lost.trial_id and record.attempt == 2]
+    assert again.outcome is Outcome.OK
+    assert len(results.records) == 16
+    assert f"lost  toy n={lost.params['n']}: the supervisor on 127.0.0.4 died" in said
+
+
+def nodes_at_work(directory: Path) -> set[str]:
+    """The nodes that have finished a trial, and so are in the midst of the next."""
+    logs = [log.read_text() for log in (directory / "logs").glob("*.log")]
+    return {log.split("node ")[1].split()[0] for log in logs if "node " in log}
