@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.examiner import derived_seed
@@ -15,7 +15,7 @@ from orchestrator.sides import attempts
 from orchestrator.stages import Stages
 from orchestrator.subject import EndedError, answerable, in_brief
 from orchestrator.trial import Attempt
-from orchestrator.turns import SideError, measure_in_turns
+from orchestrator.turns import Pair, SideError, measure_in_turns
 
 Fields = dict[str, Any]
 End = Fields | EndedError
@@ -91,35 +91,55 @@ def duel(attempt: Attempt, enter: Callable[[Phase], None]) -> tuple[Side, Side]:
 
 
 def _timed_in_turns(attempt: Attempt, first: Side, second: Side, enter: Callable[[Phase], None]) -> None:
-    """Both measured, or one ended."""
-    import torch
-
+    """Both measured, or one ended. Rotated inputs may take the memory that a call needs: then without them."""
     sides = (first, second)
     enter(Phase.MEASURE)
     for side in sides:
         side.phase = Phase.MEASURE
-    calls = [side.take(partial(_calls, side, side.stages.input_sets())) for side in sides]
-    if any(side.end is not None for side in sides):
-        return
-    try:
-        with torch.set_grad_enabled(first.stages.subject.backward):
-            clocks = [side.stages.clock() for side in sides]
-            seed = derived_seed(attempt.seed, "turns", attempt.round, attempt.attempt)
-            found = measure_in_turns(calls, attempt.protocol, clocks, seed, calls_made=2)
-    except SideError as error:
-        cause = error.__cause__
-        sides[error.side].take(lambda: _reraise(cause))
+    counts = [side.stages.input_sets() for side in sides]
+    found = _turns(attempt, sides, counts)
+    if isinstance(found, _Ended) and found.how.outcome is Outcome.OOM and max(counts) > 1:
+        del found  # its traceback holds tensors
+        for side in sides:
+            side.stages.forget_inputs()
+        found = _turns(attempt, sides, [1, 1])
+    if isinstance(found, _Ended):
+        found.side.end = found.how
         release(first.stages.config.device)
         return
     for side, measurement in zip(sides, found, strict=True):
         side.measured(measurement)
 
 
-def _calls(side: Side, count: int) -> list[Callable[[], object]]:
-    with answerable():
-        return side.stages.calls(count)
+@dataclass(frozen=True)
+class _Ended:
+    side: Side
+    how: EndedError
 
 
-def _reraise(error: BaseException | None) -> None:
-    with answerable():
-        raise error or AssertionError("a side's error has a cause")
+def _turns(attempt: Attempt, sides: tuple[Side, Side], counts: Sequence[int]) -> Pair | _Ended:
+    """Both timed on so many sets of inputs, or which side ended, and how."""
+    import torch
+
+    calls = []
+    for side, count in zip(sides, counts, strict=True):
+        try:
+            with answerable():
+                calls.append(side.stages.calls(count))
+        except EndedError as ended:
+            return _Ended(side, ended)
+    try:
+        with torch.set_grad_enabled(sides[0].stages.subject.backward):
+            clocks = [side.stages.clock() for side in sides]
+            seed = derived_seed(attempt.seed, "turns", attempt.round, attempt.attempt)
+            return measure_in_turns(calls, attempt.protocol, clocks, seed, calls_made=2)
+    except SideError as error:
+        return _Ended(sides[error.side], _as_ended(error.__cause__))
+
+
+def _as_ended(error: BaseException | None) -> EndedError:
+    try:
+        with answerable():
+            raise error or AssertionError("a side's error has a cause")
+    except EndedError as ended:
+        return ended

@@ -174,9 +174,13 @@ class Stages:
         except EndedError as ended:
             if ended.outcome is not Outcome.OOM or count == 1:
                 raise
+        self.forget_inputs()
+        return self._clocked(1)
+
+    def forget_inputs(self) -> None:
+        """Give back what the inputs of `calls` take."""
         self._sets = []
         release(self.config.device)
-        return self._clocked(1)
 
     def input_sets(self) -> int:
         """How many sets of inputs take turns."""

@@ -126,3 +126,24 @@ def test_a_process_that_died_ended_both() -> None:
     assert other.trial_id == own.rival.trial_id
     assert other.error is not None
     assert other.error.log == f"logs/{own.rival.trial_id}.log"
+
+
+def test_rotated_inputs_that_take_a_side_s_memory_are_done_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are the harness's: a side that has no room beside them is timed on one set."""
+    (tmp_path / "tight.py").write_text(
+        "def build(config):\n"
+        "    met = []\n"
+        "    def matmul(a, b):\n"
+        "        met.append(a.data_ptr())\n"
+        "        if len(met) > 3 and met[-1] != met[-2]:\n"
+        '            raise RuntimeError("DefaultCPUAllocator: can\'t allocate memory")\n'
+        "        return a @ b\n"
+        "    return matmul\n"
+    )
+    monkeypatch.setattr("orchestrator.stages.input_sets", lambda size, device: 4)
+    own = duel_of("honest", "honest")
+    tight = attempt("tight", use=f"{tmp_path}/tight.py:build").trial
+    for record in records(own.model_copy(update={"rival": tight})):
+        assert record.outcome is Outcome.OK, record.error
