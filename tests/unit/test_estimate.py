@@ -96,3 +96,35 @@ def test_a_users_formula_that_fails_is_a_bad_request(tmp_path: Path, formula: st
     found = Sweep.parse(source, base_dir=tmp_path)
     with pytest.raises(RequestError, match=rf"workload toy: {formula}\(\) fails with ZeroDivisionError: .*'batch': 1"):
         estimate.of(found, "cuda")
+
+
+def test_the_plan_of_a_frontier_says_how_many_probes() -> None:
+    """At least one per cell; at most what doubling and bisection may need."""
+    axes = "{batch: [1], heads: [4, 8], seq_len: {low: 64, high: 4096, step: 64}}"
+    found = estimate.of(sweep(axes=axes, frontier="{axis: seq_len}", constants=ONE_SEGMENT), "cpu")
+    assert "4 to 48 trials of dilated_attention on cpu" in found.to_text()
+    assert "frontier of seq_len in 4 cells, by doubling and bisection: at least 4 and at most 48" in found.to_text()
+    described = found.to_json()
+    assert (described["count"], described["at_least"], described["at_most"]) == (48, 4, 48)
+    assert described["estimate_s"] < estimate.of(sweep(axes=axes, constants=ONE_SEGMENT), "cpu").seconds
+
+
+def test_the_plan_of_a_search_says_how_many_samples() -> None:
+    """Without importing what searches, or anything heavy."""
+    axes = "{batch: [1], heads: [4, 8], seq_len: [64], options.block: {low: 16, high: 256}}"
+    found = estimate.of(sweep(axes=axes, search="{strategy: optuna, samples: 7}"), "cpu").to_text()
+    assert "tiny: 4 to 28 trials of dilated_attention on cpu" in found
+    assert "2 implementations x 1 batch x 2 heads x 1 seq_len = 4 searches" in found
+    assert "optuna over options.block (16 to 256): at most 7 of 241 points each" in found
+
+
+def test_searches_and_frontiers_are_planned_without_the_heavy_libraries(tmp_path: Path, bare_python) -> None:
+    """`plan` works where torch, ray and mlflow cannot be imported."""
+    axes = "{batch: [1], heads: [4], seq_len: [64, 128], options.block: [16, 32]}"
+    for number, asked in enumerate(({"search": "{strategy: optuna}"}, {"frontier": "{axis: seq_len}"})):
+        (tmp_path / f"{number}.yaml").write_text(text(axes=axes, **asked))
+        answer = bare_python("plan", tmp_path / f"{number}.yaml", "--device", "cpu")
+        assert answer.code == 0, answer.err
+
+
+ONE_SEGMENT = "{segment_lengths: [64], dilation_rates: [1]}"
