@@ -76,6 +76,8 @@ def run(
     uri = tracking_uri or sweep.spec.tracking.uri
     threading.Thread(target=_import_mlflow, name="import-mlflow", daemon=True).start()
     with Signals() as signals, ExitStack() as stack:
+        stack.callback(shown.stop)
+        shown.opening(f"starting {f'on {address}' if address else 'Ray on this machine'}")
         make_executor = executor or (lambda sweep: ray_executor(sweep, address, device, signals.have_come))
         running = stack.enter_context(closing(_started(make_executor, sweep, signals, directory)))
         signals.install()

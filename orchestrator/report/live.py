@@ -10,6 +10,8 @@ from typing import Protocol, TextIO
 
 from rich.console import Console, RenderableType
 from rich.live import Live
+from rich.status import Status
+from rich.text import Text
 
 from orchestrator.executors.base import Event, Finished
 from orchestrator.record import Outcome, TrialRecord
@@ -20,11 +22,16 @@ from orchestrator.report.text import counted, duration, number, printable, rough
 from orchestrator.results import SweepMeta
 
 REFRESH_PER_SECOND = 1.0  # a frame costs a few milliseconds, and the cores belong to the trials
+OPENING_PER_SECOND = 4.0
 QUIET_EVERY_S = 60.0
 
 
 class Progress(Protocol):
     """Whoever shows how a sweep gets on. All methods are called from one thread; none raises."""
+
+    def opening(self, text: str) -> None:
+        """What is waited for before the sweep begins; until `start` or `stop`."""
+        ...
 
     def start(self, meta: SweepMeta, records: Sequence[TrialRecord]) -> None:
         """The sweep begins, or goes on from what its journal holds."""
@@ -45,6 +52,9 @@ class Progress(Protocol):
 
 class SilentProgress:
     """Shows nothing."""
+
+    def opening(self, text: str) -> None:
+        """Nothing."""
 
     def start(self, meta: SweepMeta, records: Sequence[TrialRecord]) -> None:
         """Nothing."""
@@ -67,6 +77,11 @@ class PlainProgress:
         self._quiet = quiet
         self._tally = tally or Tally()
         self._said_at = self._tally.clock()
+
+    def opening(self, text: str) -> None:
+        """A line; none if quiet."""
+        if not self._quiet:
+            self.note(text)
 
     def start(self, meta: SweepMeta, records: Sequence[TrialRecord]) -> None:
         """Say how much lies ahead."""
@@ -122,9 +137,17 @@ class LiveProgress:
         self._live: Live | None = None
         self._gpus = GpuWatch()
         self._name = ""
+        self._status: Status | None = None
+
+    def opening(self, text: str) -> None:
+        """A line that moves, and goes when the display opens."""
+        self._end_opening()
+        self._status = self._console.status(Text(printable(text)), refresh_per_second=OPENING_PER_SECOND)
+        self._status.start()
 
     def start(self, meta: SweepMeta, records: Sequence[TrialRecord]) -> None:
         """Open the display."""
+        self._end_opening()
         self._tally.start(meta, records)
         self._name = meta.name
         self._live = Live(
@@ -147,12 +170,18 @@ class LiveProgress:
 
     def stop(self) -> None:
         """Close the display, and leave one line of it."""
+        self._end_opening()
         if self._live is not None:
             self._live.stop()
             self._live = None
             self._gpus.close()
             done, total = len(self._tally.done), self._tally.total
             self.note(f"{self._name}: {done} of {counted(total, 'attempt')} in {duration(self._tally.elapsed_s)}")
+
+    def _end_opening(self) -> None:
+        if self._status is not None:
+            self._status.stop()
+            self._status = None
 
     def _frame(self) -> RenderableType:
         with self._lock:

@@ -257,3 +257,23 @@ def test_a_second_of_display_costs_less_than_a_hundredth_of_a_core() -> None:
     for _ in range(20):
         console.print(panel("full", tally, {}, 200, 50))
     assert (time.process_time() - begun) / 20 < 0.01
+
+
+def test_what_is_waited_for_is_shown_until_the_sweep_begins_or_does_not() -> None:
+    """A start that fails leaves the cursor as it was, and nothing on the screen."""
+    stream = io.StringIO()
+    progress = LiveProgress(Console(file=stream, force_terminal=True, width=80, height=24))
+    progress.opening("starting Ray on this machine")
+    progress.stop()
+    text = stream.getvalue()
+    assert "starting Ray on this machine" in text
+    assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")
+    assert "attempts" not in text
+
+
+@pytest.mark.parametrize(("quiet", "lines"), [(False, 1), (True, 0)])
+def test_plain_progress_says_what_is_waited_for_unless_quiet(quiet: bool, lines: int) -> None:
+    """One line, or none."""
+    stream = io.StringIO()
+    PlainProgress(stream, quiet).opening("starting Ray on this machine")
+    assert len(stream.getvalue().splitlines()) == lines
