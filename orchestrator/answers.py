@@ -42,6 +42,11 @@ class Answer:
     rows: tuple[Row, ...]
     settled: bool
 
+    def is_good(self, allowed: Iterable[str]) -> bool:
+        """Whether a frontier's cell is settled, and by nothing but limits and what the sweep allows."""
+        fine = {Outcome.OK, *LIMITS, *allowed}
+        return self.settled and self.best is not None and all(row.outcome in fine for row in self.rows)
+
 
 def answers(meta: SweepMeta, rows: Iterable[Row]) -> list[Answer]:
     """One answer per cell that was begun, in the order of the rows; none for a grid."""
@@ -70,12 +75,6 @@ def annotated(meta: SweepMeta, rows: Sequence[Row]) -> list[Row]:
         replace(row, metrics={**row.metrics, name: found[row.trial_id]}) if row.trial_id in found else row
         for row in rows
     ]
-
-
-def is_good(answer: Answer, allowed: Iterable[str]) -> bool:
-    """Whether a frontier's cell is settled, and by nothing but limits and what the sweep allows."""
-    fine = {Outcome.OK, *LIMITS, *allowed}
-    return answer.settled and answer.best is not None and all(row.outcome in fine for row in answer.rows)
 
 
 def _answer(spec: SweepSpec, rows: Sequence[Row]) -> Answer:

@@ -16,6 +16,7 @@ from orchestrator.trial import Trial
 if TYPE_CHECKING:
     import pandas
 
+    from orchestrator.answers import Answer
     from orchestrator.rows import Row
 
 
@@ -81,16 +82,27 @@ class Results:
 
         return annotated(self.meta, rows(self))
 
+    @cached_property
+    def answers(self) -> list[Answer]:
+        """What a search or a frontier found, one answer per cell; none for a grid."""
+        from orchestrator.answers import answers
+
+        return answers(self.meta, self.rows)
+
     @property
     def all_ok(self) -> bool:
-        """Whether every planned trial is ok or ended as `allow_outcomes` allows; of a frontier, whether it is found."""
-        allowed = self.meta.spec.allow_outcomes
-        if self.meta.spec.frontier.axis is not None:
-            from orchestrator.answers import answers, is_good
+        """Whether every planned trial is ok or ended as `allow_outcomes` allows, and every question has an answer.
 
-            found = answers(self.meta, self.rows)
-            return bool(found) and all(is_good(answer, allowed) for answer in found)
-        return all(row.outcome is not None and (row.ok or str(row.outcome) in allowed) for row in self.rows)
+        A frontier is answered where nothing but memory and time, or what is allowed, ends its cells.
+        """
+        allowed = self.meta.spec.allow_outcomes
+        if self.meta.spec.proposes and not all(answer.best for answer in self.answers):
+            return False
+        if self.meta.spec.frontier.axis is not None:
+            return bool(self.rows) and all(answer.is_good(allowed) for answer in self.answers)
+        return bool(self.rows) and all(
+            row.outcome is not None and (row.ok or str(row.outcome) in allowed) for row in self.rows
+        )
 
     def table(self, form: str = "txt") -> str:
         """The results as text: txt (the table), md, csv, latex or html."""

@@ -37,7 +37,7 @@ SEARCHERS = {
     "ax": Strategy("ax", "ax-platform"),
     "hebo": Strategy("hebo", "HEBO>=0.2.0", seed="random_state_seed"),
     "nevergrad": Strategy("nevergrad", "nevergrad"),
-    "zoopt": Strategy("zoopt", "zoopt"),
+    "zoopt": Strategy("zoopt", "zoopt", real=True),
 }
 KNOWN = (GRID, RANDOM, *SEARCHERS)
 

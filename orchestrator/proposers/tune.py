@@ -76,7 +76,8 @@ def _searcher(spec: SearchSpec, seed: int) -> Any:
 
     kinds: Any = search.SEARCH_ALG_IMPORT
     kind = kinds[spec.strategy]()
-    wanted: dict[str, Any] = {"metric": spec.metric, "mode": "min" if spec.least else "max", "budget": spec.samples}
+    most = 10 * spec.samples  # a budget counts what is asked, repetitions included
+    wanted: dict[str, Any] = {"metric": spec.metric, "mode": "min" if spec.least else "max", "budget": most}
     if known.seed is not None:
         wanted[known.seed] = seed
     else:

@@ -245,3 +245,13 @@ def test_proposals_lie_where_their_coordinates_say(strategy: str) -> None:
         assert again.coordinates is not None
         told = {name.removeprefix("options."): value for name, value in space.values(again.coordinates).items()}
         assert json.dumps(told, sort_keys=True) == json.dumps(proposal.trial.options, sort_keys=True)
+
+
+def test_a_search_that_found_nothing_is_not_good() -> None:
+    """Though every way in which its trials ended is allowed."""
+    driven = Driven(search(how="strategy: random, samples: 3", allow_outcomes="[failed]"))
+    assert not driven.results().all_ok
+    assert not driven.drive(lambda _: (Outcome.FAILED, 1.0)).results().all_ok
+    ends = iter([Outcome.FAILED, Outcome.OK, Outcome.FAILED])
+    driven = Driven(search(how="strategy: random, samples: 3", allow_outcomes="[failed]"))
+    assert driven.drive(lambda _: (next(ends), 1.0)).results().all_ok
