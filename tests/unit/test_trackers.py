@@ -246,6 +246,48 @@ def test_a_slow_tracker_takes_no_time_of_the_sweep(mirrored: Callable[[Tracker],
     release.set()
 
 
+def test_what_cannot_be_done_in_time_is_not_waited_for(mirrored: Callable[[Tracker], Mirror], notes: list[str]) -> None:
+    """At its pace so far the tracker would need longer than it is given: `sync` is told of at once."""
+    taken = threading.Semaphore(0)
+
+    def slowly(_: str) -> None:
+        time.sleep(0.1)
+        taken.release()
+
+    mirror = mirrored(MemoryTracker(slowly))
+    run(mirror, sweep())
+    for _ in range(2):
+        assert taken.acquire(timeout=10)
+    assert not mirror.flush(0.15)
+    assert "python -m orchestrator sync" in notes[0]
+    assert mirror.flush(30), "where there is time, it is done"
+
+
+def test_a_call_that_does_not_return_is_given_up_on(
+    mirrored: Callable[[Tracker], Mirror], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However much time there would be."""
+    monkeypatch.setattr("orchestrator.trackers.mirror.STALLED_S", 0.1)
+    release = threading.Event()
+    mirror = mirrored(MemoryTracker(lambda _: release.wait(30) and None))
+    run(mirror, sweep())
+    begun = time.monotonic()
+    assert not mirror.flush(20)
+    assert time.monotonic() - begun < 10
+    release.set()
+
+
+def test_whoever_interrupts_waits_for_less(mirrored: Callable[[Tracker], Mirror]) -> None:
+    """From the moment that somebody waits for the end, the shorter limit counts."""
+    release = threading.Event()
+    mirror = mirrored(MemoryTracker(lambda _: release.wait(30) and None))
+    run(mirror, sweep())
+    begun = time.monotonic()
+    assert not mirror.flush(60, 0.3, lambda: time.monotonic() - begun > 0.1)
+    assert time.monotonic() - begun < 10
+    release.set()
+
+
 def test_a_tracker_that_is_down_is_said_once_with_what_mends_it(
     mirrored: Callable[[Tracker], Mirror], notes: list[str]
 ) -> None:
