@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from orchestrator.record import Outcome
+from orchestrator.record import Flag, Outcome
 from orchestrator.report.kinds import baselines, kinds, members
 from orchestrator.report.layout import NOT_RUN, Layout
 from orchestrator.report.text import counted, printable
@@ -220,8 +220,8 @@ def _standing(
     return Standing(
         implementation=name,
         outcomes=Counter(NOT_RUN if row.outcome is None else str(row.outcome) for row in found),
-        flagged=sum(bool(row.flags) for row in found),
-        flags=Counter(flag for row in found for flag in row.flags),
+        flagged=sum(bool(_doubts(row)) for row in found),
+        flags=Counter(flag for row in found for flag in _doubts(row)),
         wins=sum(winner.clear for winner in own),
         shared=sum(not winner.clear for winner in own),
         baseline=baseline[0],
@@ -236,3 +236,8 @@ def _standing(
 
 def _largest(found: Sequence[Row], name: str) -> float | None:
     return max((value for row in found if (value := row.metrics.get(name)) is not None), default=None)
+
+
+def _doubts(row: Row) -> list[str]:
+    """The flags that make the row's figures doubtful: one that was cut is what it was cut for, plainly slower."""
+    return [flag for flag in row.flags if row.ok and flag != Flag.CUT]

@@ -27,10 +27,14 @@ class Driven:
     proposals: list[Proposal] = field(default_factory=list)
     made: list[Attempt] = field(default_factory=list)
 
-    def drive(self, ends: Ends, *, slots: int = 1, seed: int = 0, stop_after: int = 10**9) -> Driven:
+    def drive(
+        self, ends: Ends, *, slots: int = 1, seed: int = 0, stop_after: int = 10**9, rerun: str | None = None
+    ) -> Driven:
         """Go on from what is kept until nothing is left, or until so many records are there: then as if killed."""
         chance = random.Random(seed)
         agenda = Agenda(self.sweep, "20261122_093000_abcd", "cpu", tuple(self.records), self.proposals)
+        if rerun is not None:
+            agenda.rerun(rerun, [HERE])
         running: list[Attempt] = []
         while True:
             while len(running) < agenda.ahead * slots and (attempt := self._next(agenda)) is not None:

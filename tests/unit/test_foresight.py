@@ -106,3 +106,12 @@ def test_retries_of_out_of_memory_do_not_repeat_a_prediction() -> None:
     driven = grid("{batch: [1], seq_len: [64, 128], heads: [4]}", retries="{oom: 1}").drive(out_from(64))
     assert values(driven.made, "seq_len") == [(64,), (64,)]
     assert len(driven.records) == 3
+
+
+def test_what_is_run_again_is_foretold_anew() -> None:
+    """The smallest that was out of memory is made again first; where it now fits, so may the larger ones."""
+    driven = grid().drive(out_from(128))
+    before = len(driven.made)
+    driven.drive(out_from(10**9), rerun="failed")
+    assert all(row.ok for row in driven.results().rows)
+    assert len(driven.made) == before + 5

@@ -173,3 +173,13 @@ def test_what_exclude_leaves_out_is_not_probed() -> None:
     driven = Driven(frontier(exclude="['seq_len > 100']")).drive(fits(10**9))
     assert largest(driven) == [96]
     assert driven.results().all_ok
+
+
+def test_a_limit_that_no_longer_holds_is_gone_beyond() -> None:
+    """What was out of memory is run again on a larger card: the frontier goes on from there."""
+    driven = Driven(frontier()).drive(fits(200))
+    driven.drive(fits(400), rerun="failed")
+    assert largest(driven) == [400]
+    assert driven.results().all_ok
+    made = len(driven.made)
+    assert len(driven.drive(fits(400), rerun="stale").made) == made
