@@ -55,6 +55,17 @@ def asserts_on_device(config: Any) -> None:
 
 
 @when_called
+def works_for_a_while(config: Any) -> None:
+    """Keeps the device busy for six seconds, and looks at every result."""
+    ones = torch.ones(1024, 1024, device=config.device)
+    until, count = time.monotonic() + 6.0, 0
+    while time.monotonic() < until:
+        assert (ones @ ones).eq(1024).all().item()
+        count += 1
+    print("right for", count, "products")
+
+
+@when_called
 def hangs_in_a_kernel(config: Any) -> None:
     torch.cuda._sleep(FOREVER_CYCLES)
     torch.cuda.synchronize()

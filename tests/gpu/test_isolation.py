@@ -5,11 +5,14 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from orchestrator import nvml
+from orchestrator.device_fault import is_device_fault
+from orchestrator.device_proof import DeviceProof
 from orchestrator.isolate import Isolator
 from orchestrator.record import Outcome
 from orchestrator.trial import Attempt, Resources, Trial
@@ -28,16 +31,21 @@ FAULTS = [
     Fault("eats_device_memory_by_the_driver", "oom", ("DeviceMemory", "gpu_memory_gib")),
     Fault("writes_astray", "failed", ("illegal memory access",)),
     Fault("asserts_on_device", "failed", ("assert",)),
-    Fault("hangs_in_a_kernel", "timeout", ("Timeout", "first_call"), timeout_s=20.0),
+    Fault("hangs_in_a_kernel", "timeout", ("Timeout", "first_call"), timeout_s=12.0),
     Fault("dies_in_mid_kernel", "crashed", ("SIGKILL",)),
     Fault("segfaults_in_mid_kernel", "crashed", ("SIGSEGV",)),
 ]
 
 
+STICKY = {"writes_astray", "asserts_on_device"}
+
+
 @pytest.fixture(scope="module")
 def warm() -> Iterator[Isolator]:
-    """An isolator on the first GPU."""
+    """An isolator on the first GPU, on which a sound trial is ok."""
     with Isolator(sys_path=[str(ROOT), *sys.path]) as isolator:
+        record = isolator.run(on_gpu(f"{TRIVIAL}:build")).record
+        assert record.outcome is Outcome.OK, record.error
         yield isolator
 
 
@@ -51,20 +59,33 @@ def on_gpu(use: str, timeout_s: float = 120.0) -> Attempt:
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.build)
 def test_a_fault_on_the_device_is_its_trial_s_business(fault: Fault, warm: Isolator) -> None:
-    """The row says what happened; the memory is back; a sound trial on the same GPU is ok."""
-    sound = on_gpu(f"{TRIVIAL}:build")
-    first = warm.run(sound).record
-    assert first.outcome is Outcome.OK, first.error
+    """The row says what happened; the device is proven clean; a sound trial on the same GPU is ok."""
+    proof = DeviceProof(lambda attempt, target: warm.run(attempt, target=target))
+    attempt = on_gpu(f"{ROOT / 'tests/faults/faulty_gpu.py'}:{fault.build}", fault.timeout_s)
     before = nvml.memory_used_bytes()
+    proof.before(attempt)
 
-    done = warm.run(on_gpu(f"{ROOT / 'tests/faults/faulty_gpu.py'}:{fault.build}", fault.timeout_s))
+    done = warm.run(attempt)
 
     check(fault, done)
+    assert is_device_fault(done.record) == (fault.build in STICKY)
     assert done.left_alive == ()
     assert napping() == []
+    assert proof.fault_after(attempt, done) == ""
     assert _back_to(before)
-    after = warm.run(sound).record
+    after = warm.run(on_gpu(f"{TRIVIAL}:build")).record
     assert after.outcome is Outcome.OK, after.error
+
+
+def test_a_sibling_on_the_same_gpu_notices_nothing(warm: Isolator) -> None:
+    """Another slot's trial runs and ends well while a neighbour breaks its context."""
+    with Isolator(sys_path=[str(ROOT), *sys.path]) as neighbour, ThreadPoolExecutor(1) as pool:
+        neighbour.run(on_gpu(f"{TRIVIAL}:build"))
+        sibling = pool.submit(neighbour.run, on_gpu(f"{ROOT / 'tests/faults/faulty_gpu.py'}:works_for_a_while"))
+        time.sleep(1.0)
+        assert warm.run(on_gpu(f"{ROOT / 'tests/faults/faulty_gpu.py'}:writes_astray")).record.outcome == "failed"
+        log = sibling.result(60).log
+    assert b"right for" in log
 
 
 def test_a_warm_server_holds_nothing_of_the_device(warm: Isolator) -> None:
