@@ -12,7 +12,7 @@ from typing import Any
 
 from orchestrator.record import Outcome
 from orchestrator.report.answer_table import AnswerTable
-from orchestrator.report.layout import Layout
+from orchestrator.report.layout import NOT_RUN, Layout
 from orchestrator.report.pagedata import embedded, page_data
 from orchestrator.report.text import duration, number, one_line, printable, shown
 from orchestrator.report.verdict import Standing, Verdict, ratio, speed_heading
@@ -74,7 +74,7 @@ def _sentences(verdict: Verdict) -> list[tuple[str, str]]:
 
 
 def _standing(position: int, found: Standing) -> dict[str, Any]:
-    bad = {name: count for name, count in found.outcomes.items() if name != Outcome.OK}
+    bad = {name: count for name, count in found.outcomes.items() if name not in (Outcome.OK, NOT_RUN)}
     return {
         "found": found,
         "name": printable(found.implementation),
@@ -82,6 +82,7 @@ def _standing(position: int, found: Standing) -> dict[str, Any]:
         "colour": position % COLOURS,
         "position": position,
         "bad": ", ".join(f"{count} {name}" for name, count in bad.items()),
+        "not_run": found.outcomes.get(NOT_RUN, 0),
         "error": "N/A" if found.relative_error is None else f"{found.relative_error:.1e}",
     }
 

@@ -104,7 +104,7 @@ class Verdict:
 
     def sentences(self) -> list[str]:
         """Plain sentences: right, fits, everything else that went wrong, fastest, what to doubt."""
-        return [self._right(), self._fits(), *self._others(), *self._apart(), *self._fastest(), *self._doubts()]
+        return [self._right(), *self._fits(), *self._others(), *self._apart(), *self._fastest(), *self._doubts()]
 
     def _right(self) -> str:
         judged = sum(standing.ok for standing in self.standings)
@@ -121,9 +121,11 @@ class Verdict:
             return "No row has a time yet."
         return f"Right: every timed row ({judged} of {self._total()}) agrees with the float64 reference."
 
-    def _fits(self) -> str:
+    def _fits(self) -> list[str]:
         large = self._having(Outcome.OOM)
-        return f"Out of memory: {large}." if large else "Fits: no row ran out of memory."
+        if not large and not any(standing.ok for standing in self.standings):
+            return []
+        return [f"Out of memory: {large}." if large else "Fits: no row ran out of memory."]
 
     def _others(self) -> list[str]:
         names = {name: None for standing in self.standings for name in standing.outcomes}

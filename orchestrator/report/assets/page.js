@@ -6,7 +6,7 @@
 
   const redraw = () => {
     const shown = report.shown();
-    part("shown").textContent = shown.length === rows.length ? `${rows.length} rows` : `${shown.length} of ${rows.length} rows`;
+    part("shown").textContent = `${shown.length === rows.length ? "" : `${shown.length} of `}${rows.length} ${rows.length === 1 ? "row" : "rows"}`;
     tables.map(shown);
     tables.reset();
     tables.draw(shown);

@@ -57,7 +57,7 @@ def test_a_sweep_in_which_nothing_ran_has_a_verdict_too() -> None:
     planned = made.trials(["standard"], ONE)
     verdict = Verdict.of(Layout.of(made.results(planned, [], axes=ONE)))
     assert verdict.winners == ()
-    assert verdict.sentences()[0] == "No row has a time yet."
+    assert verdict.sentences() == ["No row has a time yet.", "Not run: standard in 1 of 1."]
 
 
 def test_an_implementation_that_never_works_has_no_speed() -> None:
