@@ -8,7 +8,10 @@ spread    Each row in several sweeps, each of `--repeats` fresh processes in shu
           other sweeps; and the false verdicts of `compare` on every pair of sweeps of one row (A/A).
 slowdown  A slow-down made on purpose, in several tries: on a GPU 2 % by duels, on a CPU 20 % by plain compare.
 
-Needs neither Ray nor MLflow. `--budget` is in seconds a part: what is done by then counts.
+Needs neither Ray nor MLflow. `--budget` is in seconds a part: what is done by then counts. In about two minutes of a GPU:
+
+    ... spread --repeats 3 --warmup 0.1 --min-time 0.2 --max-time 1 --budget 80
+    ... slowdown --warmup 0.1 --min-time 0.15 --max-time 0.6 --budget 80
 """
 
 from __future__ import annotations
@@ -45,7 +48,7 @@ CHANGED = (Verdict.FASTER, Verdict.SLOWER)
 
 @dataclass
 class Bench:
-    """Runs attempts in fresh processes; a new round has a new fork server, started while the one before is at work."""
+    """Runs attempts in fresh processes; a new round has a new fork server, started while those before are at work."""
 
     device: str
     protocol: Protocol
@@ -54,12 +57,12 @@ class Bench:
 
     def rounds(self, count: int) -> Iterator[tuple[int, Isolator]]:
         """(number from 1, isolator) until `count` or the budget is spent."""
-        self.open = [self._isolator()]
+        ahead = max(1, environment.usable_cores() // 4)
         try:
             for number in range(1, count + 1):
                 if time.monotonic() > self.ends_at:
                     return
-                if number < count:
+                while len(self.open) < min(1 + ahead, count - number + 1):
                     self.open.append(self._isolator())
                 yield number, self.open[0]
                 self.open.pop(0).close()
