@@ -14,8 +14,8 @@ from orchestrator.space import Coordinates, Space
 from orchestrator.spec import SearchSpec
 from orchestrator.trial import Trial
 
-ASKS_PER_SAMPLE = 10  # of which most may be repetitions, or points that cannot be
-FEWEST_ASKS = 50
+ASKS_PER_SAMPLE = 20  # of which most may be repetitions, or points that cannot be
+FEWEST_ASKS = 200
 WORSE = 2.0  # how many times as bad as the worst so far a trial counts that is not ok
 NO_SCALE = 1e9  # the same, as long as no trial was ok
 CUT_MARGIN = 0.1  # a trial is plainly worse where its interval lies so far above that of the best
