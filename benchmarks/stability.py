@@ -8,7 +8,7 @@ spread    Each row in several sweeps, each of `--repeats` fresh processes in shu
           other sweeps; and the false verdicts of `compare` on every pair of sweeps of one row (A/A).
 slowdown  A slow-down made on purpose, in several tries: on a GPU 2 % by duels, on a CPU 20 % by plain compare.
 
-Needs neither Ray nor MLflow. `--budget` is in seconds a part: what is done by then counts. In about two minutes of a GPU:
+Needs neither Ray nor MLflow. `--budget` is in seconds a part: what is done by then counts. In two minutes of a GPU:
 
     ... spread --repeats 3 --warmup 0.1 --min-time 0.2 --max-time 1 --budget 80
     ... slowdown --warmup 0.1 --min-time 0.15 --max-time 0.6 --budget 80

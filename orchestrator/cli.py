@@ -326,6 +326,9 @@ def _compare(options: argparse.Namespace) -> int:
         raise RequestError("compare takes BASE and CANDIDATE, and with --duel the sweep file with both labels as third")
     if options.duel:
         return _duel(options)
+    for name in ("overrides", "only", "output", "resume", "rerun", "address", "tracking_uri"):
+        if getattr(options, name):
+            raise RequestError("compare of two sweeps measures nothing: options of run go with --duel alone")
     from orchestrator import sweepdir
     from orchestrator.compare import compare
 

@@ -106,6 +106,7 @@ def test_the_death_of_the_process_is_the_end_of_both() -> None:
         (("--duel", "a", "b"), "with --duel the sweep file with both labels as third"),
         (("a", "b", "sweep.yaml"), "with --duel the sweep file with both labels as third"),
         (("--duel", "a", "bb", "sweep.yaml"), "no implementation labelled 'bb'"),
+        (("a", "b", "--output", "there"), "options of run go with --duel alone"),
     ],
 )
 def test_a_request_that_makes_no_sense_is_refused(folder: Path, arguments: tuple[str, ...], said: str) -> None:
