@@ -1,4 +1,4 @@
-"""All branches of dilated attention under head_groups in one launch; the backward pass in two, or by torch's kernels.
+"""All branches of dilated attention under head_groups in one launch; the backward pass in two.
 
 The host's share of a call: one output, one launch. What depends on shapes and strides alone is worked out once.
 """
@@ -13,13 +13,10 @@ from typing import Any
 
 import torch
 
-from implementations.dilated_attention.pattern import Pattern, Piece
-from implementations.kernels import merge
+from implementations.dilated_attention.pattern import Pattern
 from implementations.kernels.blocks import Blocks
-from implementations.kernels.calls import Call
 from implementations.kernels.launch import Launch
-from implementations.kernels.sdpa import Attended
-from implementations.kernels.tiles import Tiles, compact_rows
+from implementations.kernels.tiles import Tiles
 
 Tensors = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
@@ -34,7 +31,7 @@ class FusedPlan:
     Attributes:
         precision: of products of float32: "ieee", "tf32x3" (three tf32 products, as accurate) or "tf32".
         forward: blocks of the forward kernel.
-        backward: blocks of the backward kernel; None: one call per branch of the kernel that suits it (see `merge`).
+        backward: blocks of the backward kernel.
     """
 
     pattern: Pattern
@@ -42,22 +39,12 @@ class FusedPlan:
     causal: bool
     precision: str
     forward: Blocks
-    backward: Blocks | None
+    backward: Blocks
 
     @cached_property
     def layouts(self) -> dict[Any, Layout]:
         """By shape, strides, dtype and device of q, k and v."""
         return {}
-
-    @cached_property
-    def views(self) -> merge.Plan:
-        """The calls per branch of the same problem."""
-        return merge.Plan(self.pattern, self.head_dim, self.causal, tf32=self.precision == "tf32")
-
-    @cached_property
-    def first_rows(self) -> dict[Piece, int]:
-        """Where each piece starts among all selected rows, per batch entry."""
-        return compact_rows(self.pattern)
 
     @cached_property
     def rows(self) -> int:
@@ -88,16 +75,20 @@ class Layout:
         self.forward_scalars = (*self.strides, *self.scalars, scale * log2(e), plan.pattern.scale)
         self.backward_scalars = (*self.scalars, scale * log2(e), scale, plan.pattern.scale)
         self.tiles, self.table = self._tiles(plan.forward)
-        self._forward: dict[tuple[bool, bool], Launch] = {}
+        self._forward: dict[bool, Launch] = {}
 
     def _tiles(self, blocks: Blocks) -> tuple[Tiles, torch.Tensor]:
         tiles = Tiles.of(self.plan.pattern, self.shape[0], blocks.block_m, blocks.block_n)
         return tiles, torch.tensor(tiles.table, dtype=torch.int32, device=self.device)
 
-    def forward(self, keep_lse: bool, keep_result: bool) -> Launch:
-        """The forward kernel."""
-        key = (keep_lse, keep_result)
-        if key not in self._forward:
+    def wide(self, blocks: Blocks, strides: tuple[int, ...]) -> bool:
+        """Whether offsets within a block of rows need 64 bits."""
+        rate = max(piece.rate for piece in self.plan.pattern.pieces)
+        return max(blocks.block_m, blocks.block_n) * rate * max(strides[1::3]) >= 2**31
+
+    def forward(self, keep: bool) -> Launch:
+        """The forward kernel, which may keep log-sum-exps."""
+        if keep not in self._forward:
             from implementations.kernels.triton_forward import forward_kernel
 
             blocks, plan = self.plan.forward, self.plan
@@ -108,26 +99,29 @@ class Layout:
                 "BLOCK_N": blocks.block_n,
                 "CAUSAL": plan.causal,
                 "EVEN": self.tiles.even,
-                "KEEP_LSE": keep_lse,
-                "KEEP_RESULT": keep_result,
+                "WIDE": self.wide(blocks, self.strides),
+                "KEEP": keep,
                 "PRECISION": plan.precision,
             }
             grid = (self.tiles.count, 1, 1)
-            self._forward[key] = Launch(forward_kernel, grid, constants, blocks.options, reuse=self.aligned)
-        return self._forward[key]
+            self._forward[keep] = Launch(forward_kernel, grid, constants, blocks.options, reuse=self.aligned)
+        return self._forward[keep]
 
     @cached_property
-    def backward(self) -> tuple[Launch, Launch, torch.Tensor]:
-        """The kernels of delta and of the gradients, and their table."""
+    def back(self) -> tuple[Tiles, torch.Tensor]:
+        """The tiles of the backward kernels and their table."""
+        return self._tiles(self.plan.backward)
+
+    def backward(self, step: tuple[int, ...]) -> tuple[Launch, Launch]:
+        """The kernels of delta and of the gradients, for an incoming gradient of these strides."""
         from implementations.kernels.triton_backward import backward_kernel, delta_kernel
 
-        plan, blocks = self.plan, self.plan.backward
-        assert blocks is not None
-        tiles, table = self._tiles(blocks)
+        plan, blocks, (tiles, _) = self.plan, self.plan.backward, self.back
         rows = {"PIECES": tiles.pieces, **self.common, "BLOCK_M": blocks.block_m}
-        both = {**rows, "BLOCK_N": blocks.block_n, "CAUSAL": plan.causal, "PRECISION": plan.precision}
+        wide = self.wide(blocks, (*self.strides, *step))
+        both = {"BLOCK_N": blocks.block_n, "CAUSAL": plan.causal, "WIDE": wide, "PRECISION": plan.precision}
         delta = Launch(delta_kernel, (tiles.count, 1, 1), rows, {"num_warps": 4}, reuse=False)
-        return delta, Launch(backward_kernel, (tiles.count, 2, 1), both, blocks.options, reuse=False), table
+        return delta, Launch(backward_kernel, (tiles.count, 2, 1), rows | both, blocks.options, reuse=False)
 
 
 def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, plan: FusedPlan) -> torch.Tensor:
@@ -143,8 +137,8 @@ class _Fused(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, plan: FusedPlan) -> torch.Tensor:
-        out, lse, result = forward(q, k, v, plan, keep=True)
-        ctx.save_for_backward(q, k, v, out if plan.backward else result, lse)
+        out, lse = forward(q, k, v, plan, keep=True)
+        ctx.save_for_backward(q, k, v, out, lse)
         ctx.plan = plan
         return out
 
@@ -155,56 +149,32 @@ class _Fused(torch.autograd.Function):
         return (*(grad if wanted else None for grad, wanted in zip(found, ctx.needs_input_grad, strict=False)), None)
 
 
-def forward(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, plan: FusedPlan, keep: bool = False) -> Tensors:
-    """Output and, to keep for the backward pass, log-sum-exps (rows,) and results (rows, d) before the factor 1 / G.
-
-    Both are in the order of `tiles.compact_rows`, and stand-ins where nothing is kept. Only torch's kernels want the
-    results.
-    """
+def forward(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, plan: FusedPlan, keep: bool = False
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Output and, to keep for the backward pass, log-sum-exps (rows,) in the order of `tiles.compact_rows`."""
     q, k, v = _rows_contiguous(q), _rows_contiguous(k), _rows_contiguous(v)
     layout = plan.layout(q, k, v)
-    out = torch.empty(layout.shape, dtype=q.dtype, device=layout.device)
-    lse = result = out
+    out = lse = torch.empty(layout.shape, dtype=q.dtype, device=layout.device)
     if keep:
-        rows = layout.shape[0] * plan.rows
-        lse = torch.empty(rows, dtype=torch.float32, device=layout.device)
-        result = out if plan.backward else torch.empty((rows, plan.head_dim), dtype=q.dtype, device=layout.device)
+        lse = torch.empty(layout.shape[0] * plan.rows, dtype=torch.float32, device=layout.device)
     with _on(layout.device):
-        layout.forward(keep, result is not out)(q, k, v, out, lse, result, layout.table, *layout.forward_scalars)
-    return out, lse, result
+        layout.forward(keep)(q, k, v, out, lse, layout.table, *layout.forward_scalars)
+    return out, lse
 
 
-def backward(grad: torch.Tensor, qkv: Tensors, kept: torch.Tensor, lse: torch.Tensor, plan: FusedPlan) -> Tensors:
-    """Gradients of q, k and v; kept is the output, or the results where torch's kernels take the backward pass."""
-    if plan.backward is None:
-        near = merge.ready(qkv[0]), merge.ready(qkv[1]), merge.ready(qkv[2])
-        calls = [call for _, calls in plan.views.calls(near) for call in calls]
-        parts = [Attended(_share(kept, call, plan), _share(lse[:, None], call, plan)[..., 0]) for call in calls]
-        return merge.backward(grad.contiguous(), near, None, None, plan.views, parts)
+def backward(grad: torch.Tensor, qkv: Tensors, out: torch.Tensor, lse: torch.Tensor, plan: FusedPlan) -> Tensors:
+    """Gradients of q, k and v."""
     q, k, v, grad = (_rows_contiguous(t) for t in (*qkv, grad))
     layout = plan.layout(q, k, v)
-    delta_of, gradients, table = layout.backward
+    step, table = grad.stride()[:3], layout.back[1]
+    delta_of, gradients = layout.backward(step)
     delta = torch.empty_like(lse)
     dq, dk, dv = (torch.empty(q.shape, dtype=q.dtype, device=q.device) for _ in range(3))
-    step = grad.stride()[:3]
     with _on(layout.device):
-        delta_of(kept, grad, delta, table, *step, *layout.scalars)
+        delta_of(out, grad, delta, table, *step, *layout.scalars)
         gradients(q, k, v, grad, lse, delta, dq, dk, dv, table, *layout.strides, *step, *layout.backward_scalars)
     return dq, dk, dv
-
-
-def _share(rows: torch.Tensor, call: Call, plan: FusedPlan) -> torch.Tensor:
-    """(B, g, m, ...) of one call, from all selected rows (rows, ...)."""
-    piece, cut = call.part.piece, call.cut
-    segments = plan.pattern.seq_len // piece.segment_length
-    batch = rows.shape[0] // plan.rows
-    first, count = plan.first_rows[piece] * batch, batch * segments * piece.heads * piece.selected
-    share = rows[first : first + count].view(batch, segments, piece.heads, piece.selected, -1)
-    if cut.entry is not None:
-        share = share[cut.entry : cut.entry + 1]
-    if cut.segment is not None:
-        share = share[:, cut.segment : cut.segment + 1]
-    return share[:, :, cut.heads[0] : cut.heads[1]].flatten(0, 1).contiguous()
 
 
 def _on(device: torch.device) -> AbstractContextManager[Any]:

@@ -16,6 +16,7 @@ from torch.nn.functional import pad
 
 from implementations.dilated_attention.pattern import Pattern
 from implementations.kernels.calls import Call, calls_of
+from implementations.kernels.lanes import lanes
 from implementations.kernels.online import merge
 from implementations.kernels.place import fills, place
 from implementations.kernels.precision import matmul_precision
@@ -23,6 +24,8 @@ from implementations.kernels.schedule import Window, windows
 from implementations.kernels.sdpa import Attended, Tensors, kernel_for
 
 CUDA_ALIGNMENT = 8  # elements: what the kernels on CUDA want head_dim and strides to be multiples of
+
+SIDE_BY_SIDE = 16  # calls at most: their results are held at the same time
 
 Scheduled = tuple[tuple[Window, tuple[Call, ...]], ...]
 
@@ -62,6 +65,11 @@ class Plan:
         return not self.merges and all(
             window.whole and fills(call, qkv[0]) for window, calls in scheduled for call in calls
         )
+
+    def side_by_side(self, qkv: Tensors) -> bool:
+        """Whether calls may run at once: few, on CUDA, no two of which write the same rows."""
+        count = sum(len(calls) for _, calls in self.calls(qkv))
+        return qkv[0].is_cuda and 1 < count <= SIDE_BY_SIDE and self.places(qkv)
 
     def precision(self, t: torch.Tensor) -> AbstractContextManager[None]:
         """The plan's precision where it has a meaning."""
@@ -117,7 +125,7 @@ def forward(
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
     shape = q.shape[:3] if keep or plan.merges else (0,)
     sums = torch.full(shape, -torch.inf, dtype=torch.float32, device=q.device)
-    with plan.precision(q):
+    with plan.precision(q), lanes(q.device, plan.side_by_side(qkv)) as side:
         for window, calls in plan.calls(qkv):
             acc, local = out, window.merged and q.dtype != torch.float32
             if local:
@@ -126,11 +134,12 @@ def forward(
                 window.of(out).zero_()
             for call in calls:
                 near = (call.q.of(q), call.k.of(k), call.v.of(v))
-                done = kernel_for(near[0], near[1]).forward(near, call.causal, plan.scores)
-                if window.merged:
-                    merge((call.local if local else call.rows).of(acc), call.sums.of(sums), done)
-                    continue
-                place((done.out,), (out,), call, plan.mixture)
+                with side.lane():
+                    done = kernel_for(near[0], near[1]).forward(near, call.causal, plan.scores)
+                    if window.merged:
+                        merge((call.local if local else call.rows).of(acc), call.sums.of(sums), done)
+                        continue
+                    place((done.out,), (out,), call, plan.mixture)
                 if parts is not None:
                     parts.append(done)
                 elif keep:
@@ -163,23 +172,27 @@ def backward(
     new = torch.empty if placed else torch.zeros
     dq, dk, dv = (new(q.shape, dtype=held, device=q.device) for _ in range(3))
     rest: Iterator[Attended] | None = None if parts is None else iter(parts)
-    with plan.precision(q):
+    with plan.precision(q), lanes(q.device, plan.side_by_side(qkv)) as side:
         for window, calls in plan.calls(qkv):
             for call in calls:
-                if rest is not None and not window.merged:
-                    done = next(rest)
-                else:
-                    done = _recovered(call, out, sums, plan.mixture)
-                near = (call.q.of(q), call.k.of(k), call.v.of(v))
-                kernel = kernel_for(near[0], near[1])
-                wanted = kernel.upstream(call.rows.of(grad), done, plan.mixture)
-                found = kernel.backward(wanted, near, done, call.causal, plan.scores)
-                if placed:
-                    place(found, (dq, dk, dv), call, 1.0)
-                    continue
-                for at, into, gradient in zip((call.rows, call.keys, call.keys), (dq, dk, dv), found, strict=True):
-                    at.of(into).add_(gradient) if plan.merges else at.of(into).copy_(gradient)
+                with side.lane():
+                    known = rest is not None and not window.merged
+                    done = next(rest) if rest and known else _recovered(call, out, sums, plan.mixture)
+                    near = (call.q.of(q), call.k.of(k), call.v.of(v))
+                    kernel = kernel_for(near[0], near[1])
+                    wanted = kernel.upstream(call.rows.of(grad), near[0], plan.mixture)
+                    found = kernel.backward(wanted, near, done, call.causal, plan.scores)
+                    _give(found, (dq, dk, dv), call, plan.merges, placed)
     return dq.to(q.dtype), dk.to(q.dtype), dv.to(q.dtype)
+
+
+def _give(found: Tensors, into: Tensors, call: Call, add: bool, placed: bool) -> None:
+    """One call's dq, dk and dv into the whole ones."""
+    if placed:
+        place(found, into, call, 1.0)
+        return
+    for at, target, gradient in zip((call.rows, call.keys, call.keys), into, found, strict=True):
+        at.of(target).add_(gradient) if add else at.of(target).copy_(gradient)
 
 
 def _recovered(call: Call, out: torch.Tensor | None, sums: torch.Tensor | None, mixture: float) -> Attended:

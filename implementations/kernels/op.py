@@ -44,6 +44,7 @@ def _plan(text: str) -> fused.FusedPlan | merge.Plan:
     if spec.plan == "views":
         return merge.Plan(spec.pattern, spec.head_dim, spec.causal, tf32=spec.precision == "tf32")
     assert spec.forward is not None
+    assert spec.backward is not None
     return fused.FusedPlan(
         spec.pattern, spec.head_dim, spec.causal, products(spec.precision), spec.forward, spec.backward
     )
@@ -55,27 +56,19 @@ def products(precision: str) -> str:
 
 
 @torch.library.custom_op("dilated_attention::forward", mutates_args=())
-def _forward_op(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, spec: str
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _forward_op(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, spec: str) -> tuple[torch.Tensor, torch.Tensor]:
     plan = _plan(spec)
     if isinstance(plan, fused.FusedPlan):
-        out, lse, result = fused.forward(q, k, v, plan, keep=True)
-        return out, lse, (result if result is not out else out.new_empty(0))
+        return fused.forward(q, k, v, plan, keep=True)
     out, sums, _ = merge.forward(_ready(q, k, v), plan, keep=True)
-    return out[..., : q.shape[-1]].contiguous(), sums, out.new_empty(0)
+    return out[..., : q.shape[-1]].contiguous(), sums
 
 
 @_forward_op.register_fake
-def _(
-    q: torch.Tensor, _k: torch.Tensor, _v: torch.Tensor, spec: str
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _(q: torch.Tensor, _k: torch.Tensor, _v: torch.Tensor, spec: str) -> tuple[torch.Tensor, torch.Tensor]:
     plan = _plan(spec)
-    if isinstance(plan, merge.Plan):
-        return q.new_empty(q.shape), q.new_empty(q.shape[:3], dtype=torch.float32), q.new_empty(0)
-    rows = q.shape[0] * plan.rows
-    result = q.new_empty(0) if plan.backward else q.new_empty((rows, plan.head_dim))
-    return q.new_empty(q.shape), q.new_empty(rows, dtype=torch.float32), result
+    sums = (q.shape[0] * plan.rows,) if isinstance(plan, fused.FusedPlan) else q.shape[:3]
+    return q.new_empty(q.shape), q.new_empty(sums, dtype=torch.float32)
 
 
 @torch.library.custom_op("dilated_attention::backward", mutates_args=())
@@ -86,12 +79,11 @@ def _backward_op(
     v: torch.Tensor,
     out: torch.Tensor,
     sums: torch.Tensor,
-    result: torch.Tensor,
     spec: str,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     plan = _plan(spec)
     if isinstance(plan, fused.FusedPlan):
-        return fused.backward(grad, (q, k, v), out if plan.backward else result, sums, plan)
+        return fused.backward(grad, (q, k, v), out, sums, plan)
     near = _ready(q, k, v)
     width, head_dim = near[0].shape[-1], q.shape[-1]
     grad, out = (pad(t, (0, width - head_dim)) if width > head_dim else t for t in (grad, out))
@@ -108,12 +100,12 @@ def _(
     return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
 
 
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensors) -> None:
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, torch.Tensor]) -> None:
     ctx.save_for_backward(*inputs[:3], *output)
     ctx.spec = inputs[3]
 
 
-def _gradients(ctx: Any, grad: torch.Tensor, *_: Any) -> tuple[torch.Tensor | None, ...]:
+def _gradients(ctx: Any, grad: torch.Tensor, _: Any) -> tuple[torch.Tensor | None, ...]:
     found = _backward_op(grad, *ctx.saved_tensors, ctx.spec)
     wanted = ctx.needs_input_grad
     return (*(part if want else None for part, want in zip(found, wanted, strict=False)), None)

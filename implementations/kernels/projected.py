@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from implementations.dilated_attention.pattern import Pattern, Piece
+from implementations.kernels.precision import at_autocast
 from implementations.kernels.sdpa import Attended, Tensors, kernel_for
 
 
@@ -43,7 +44,8 @@ def projected_attention(x: torch.Tensor, projections: tuple[torch.Tensor, ...], 
         projections: weight (E, E) and bias (E,) of q, k and v, in this order.
         plan: the pattern.
     """
-    out: torch.Tensor = _Projected.apply(x, plan, *projections)  # type: ignore[no-untyped-call]  # torch leaves it so
+    x, *cast = at_autocast(x, *projections)
+    out: torch.Tensor = _Projected.apply(x, plan, *cast)  # type: ignore[no-untyped-call]  # torch leaves it so
     return out
 
 
@@ -79,7 +81,7 @@ class _Projected(torch.autograd.Function):
             qkv, out, lse = held[3 * number : 3 * number + 3]
             near, done = plan.split(qkv, piece), Attended(out, lse)
             kernel = kernel_for(near[0], near[1])
-            upstream = kernel.upstream(_places(grad, piece, plan).transpose(1, 2), done, plan.pattern.scale)
+            upstream = kernel.upstream(_places(grad, piece, plan).transpose(1, 2), near[0], plan.pattern.scale)
             parts = kernel.backward(upstream, near, done, plan.causal, plan.head_dim**-0.5)
             slope = torch.stack([part.transpose(1, 2) for part in parts], dim=2).view(qkv.shape)
             features = plan.features(piece)

@@ -41,18 +41,18 @@ class Kernel:
     Attributes:
         forward: (q (B, g, m, d), k and v (B, g, m', d)), causal, scale of the scores -> Attended.
         backward: gradient of out, (q, k, v), Attended, causal, scale -> dq, dk, dv.
-        same_layout: backward wants the gradient of out laid out as out is.
+        as_q: backward wants out and its gradient laid out as q is.
     """
 
     name: str
     forward: Callable[[Tensors, bool, float], Attended]
     backward: Callable[[torch.Tensor, Tensors, Attended, bool, float], Tensors]
-    same_layout: bool = False
+    as_q: bool = False
 
-    def upstream(self, grad: torch.Tensor, done: Attended, factor: float) -> torch.Tensor:
+    def upstream(self, grad: torch.Tensor, q: torch.Tensor, factor: float) -> torch.Tensor:
         """Factor * grad as `backward` wants it."""
-        if self.same_layout and grad.stride() != done.out.stride():
-            return torch.mul(grad, factor, out=torch.empty_like(done.out))
+        if self.as_q:
+            return torch.mul(grad, factor, out=torch.empty_like(q))
         return grad if factor == 1 else grad * factor
 
 
@@ -108,10 +108,13 @@ def _cudnn_forward(qkv: Tensors, causal: bool, scale: float) -> Attended:
 
 
 def _cudnn_backward(grad: torch.Tensor, qkv: Tensors, done: Attended, causal: bool, scale: float) -> Tensors:
+    # torch keeps cuDNN's plans by the strides of q, k and v alone and takes for granted that out and its gradient are
+    # laid out as it lays out its own results, like q: with any others it reads the wrong elements and says nothing.
+    out = done.out if done.out.stride() == grad.stride() else torch.empty_like(grad).copy_(done.out)
     rows, keys, unused = qkv[0].shape[2], qkv[1].shape[2], _unused(grad.device)
     lse = done.lse.contiguous()[..., None]
     found: Tensors = _aten._scaled_dot_product_cudnn_attention_backward(
-        grad, *qkv, done.out, lse, unused, unused, None, None, None, rows, keys, 0.0, causal, scale=scale
+        grad, *qkv, out, lse, unused, unused, None, None, None, rows, keys, 0.0, causal, scale=scale
     )
     return found
 
@@ -138,5 +141,5 @@ def _unused(device: torch.device) -> torch.Tensor:
 
 CPU = Kernel("cpu flash", _cpu_forward, _cpu_backward)
 FLASH = Kernel("flash", _flash_forward, _flash_backward)
-CUDNN = Kernel("cuDNN", _cudnn_forward, _cudnn_backward, same_layout=True)
+CUDNN = Kernel("cuDNN", _cudnn_forward, _cudnn_backward, as_q=True)
 EFFICIENT = Kernel("memory-efficient", _efficient_forward, _efficient_backward)

@@ -19,7 +19,7 @@ class Spec:
         precision: of products of float32: ieee or tf32.
         plan: fused or views.
         forward: blocks of the fused forward kernel; None where the plan has none.
-        backward: blocks of the fused backward kernel; None: torch's kernels, one call per branch.
+        backward: blocks of the fused backward kernel.
     """
 
     pattern: Pattern

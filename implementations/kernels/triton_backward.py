@@ -44,9 +44,10 @@ def _key_gradients(
     dk = tl.zeros((BLOCK_M, WIDTH), tl.float32)
     dv = tl.zeros((BLOCK_M, WIDTH), tl.float32)
     near = tl.arange(0, BLOCK_N)
+    q_far, g_far = q_step.to(tl.int64), g_step.to(tl.int64)
     for start in tl.range(first, selected, BLOCK_N):
-        asked = load_rows(q + start * q_step, near, q_step, selected - start, HEAD_DIM, WIDTH, True)
-        wanted = load_rows(grad + start * g_step, near, g_step, selected - start, HEAD_DIM, WIDTH, True)
+        asked = load_rows(q + start * q_far, near, q_step, selected - start, HEAD_DIM, WIDTH, True)
+        wanted = load_rows(grad + start * g_far, near, g_step, selected - start, HEAD_DIM, WIDTH, True)
         sums = tl.load(lse + start + near, mask=near < selected - start, other=float("inf"))
         slope = tl.load(delta + start + near, mask=near < selected - start, other=0.0)
         scores = tl.dot(k, tl.trans(asked), input_precision=PRECISION) * scale
@@ -68,9 +69,10 @@ def _row_gradients(
     """Dq / scale of the scores for BLOCK_M rows, over keys [0, last), BLOCK_N at a time."""
     dq = tl.zeros((BLOCK_M, WIDTH), tl.float32)
     near = tl.arange(0, BLOCK_N)
+    k_far, v_far = k_step.to(tl.int64), v_step.to(tl.int64)
     for start in tl.range(0, last, BLOCK_N):
-        keys = load_rows(k + start * k_step, near, k_step, selected - start, HEAD_DIM, WIDTH, True)
-        values = load_rows(v + start * v_step, near, v_step, selected - start, HEAD_DIM, WIDTH, True)
+        keys = load_rows(k + start * k_far, near, k_step, selected - start, HEAD_DIM, WIDTH, True)
+        values = load_rows(v + start * v_far, near, v_step, selected - start, HEAD_DIM, WIDTH, True)
         scores = tl.dot(q, tl.trans(keys), input_precision=PRECISION) * scale
         weights = tl.math.exp2(scores - sums[:, None] * LOG2_E)
         if CAUSAL:
@@ -87,30 +89,30 @@ def backward_kernel(
     batches, seq_len, all_heads, scale, score_scale, mixture,
     PIECES: tl.constexpr, HEAD_DIM: tl.constexpr, WIDTH: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-    CAUSAL: tl.constexpr, PRECISION: tl.constexpr,
+    CAUSAL: tl.constexpr, WIDE: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """One tile: dk and dv of BLOCK_M keys (axis 1: 0), or dq of BLOCK_M rows (axis 1: 1). scale holds log2(e)."""
     rate, offset, selected, length, block, segment, batch, head, compact = decode(
         table, tl.program_id(0), batches, PIECES, False
     )
     start = segment.to(tl.int64) * length
-    wide = rate.to(tl.int64)
+    wide = rate.to(tl.int64) if WIDE else rate
     q += batch * q_batch + head * q_head + (start + offset) * q_row
     k += batch * k_batch + head * k_head + (start + offset) * k_row
     v += batch * v_batch + head * v_head + (start + offset) * v_row
     grad += batch * g_batch + head * g_head + (start + offset) * g_row
     row_step = all_heads * HEAD_DIM
     place = (batch * seq_len + start) * row_step + head * HEAD_DIM
-    owned = block * BLOCK_M + tl.arange(0, BLOCK_M)
+    near = tl.arange(0, BLOCK_M)
+    first = block * BLOCK_M
+    owned, left = first + near, selected - first
     if tl.program_id(1) == 0:
-        first = 0
-        if CAUSAL:
-            first = block * BLOCK_M // BLOCK_N * BLOCK_N
-        near = load_rows(k, owned, wide * k_row, selected, HEAD_DIM, WIDTH, True)
-        values = load_rows(v, owned, wide * v_row, selected, HEAD_DIM, WIDTH, True)
+        begin = first // BLOCK_N * BLOCK_N if CAUSAL else 0
+        keys = load_rows(k + first * (wide * k_row).to(tl.int64), near, wide * k_row, left, HEAD_DIM, WIDTH, True)
+        values = load_rows(v + first * (wide * v_row).to(tl.int64), near, wide * v_row, left, HEAD_DIM, WIDTH, True)
         found_k, found_v = _key_gradients(
-            near, values, q, grad, lse + compact, delta + compact, wide * q_row, wide * g_row,
-            owned, first, selected, scale, mixture,
+            keys, values, q, grad, lse + compact, delta + compact, wide * q_row, wide * g_row,
+            owned, begin, selected, scale, mixture,
             HEAD_DIM, WIDTH, BLOCK_M, BLOCK_N, CAUSAL, PRECISION,
         )  # fmt: skip
         store_rows(dk + place, found_k * score_scale, owned, row_step, rate, offset, selected, length, HEAD_DIM, WIDTH)
@@ -118,9 +120,10 @@ def backward_kernel(
     else:
         last = selected
         if CAUSAL:
-            last = tl.minimum(selected, (block + 1) * BLOCK_M)
-        asked = load_rows(q, owned, wide * q_row, selected, HEAD_DIM, WIDTH, True)
-        wanted = load_rows(grad, owned, wide * g_row, selected, HEAD_DIM, WIDTH, True)
+            last = tl.minimum(selected, first + BLOCK_M)
+        asked = load_rows(q + first * (wide * q_row).to(tl.int64), near, wide * q_row, left, HEAD_DIM, WIDTH, True)
+        grad += first * (wide * g_row).to(tl.int64)
+        wanted = load_rows(grad, near, wide * g_row, left, HEAD_DIM, WIDTH, True)
         sums = tl.load(lse + compact + owned, mask=owned < selected, other=float("inf"))
         slope = tl.load(delta + compact + owned, mask=owned < selected, other=0.0)
         found_q = _row_gradients(

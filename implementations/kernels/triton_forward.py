@@ -1,8 +1,8 @@
 """Dilated attention under head_groups in one launch, by Triton: an online softmax (Dao 2023, FlashAttention-2).
 
 Shapes: q, k, v (batch, seq_len, heads, HEAD_DIM), any strides but the last, which is 1; out alike and contiguous. Kept
-for the backward pass in the order of `tiles.compact_rows`: lse, float32, the natural log-sum-exp of each selected row,
-and result, (rows, HEAD_DIM) before the factor 1 / G. float16, bfloat16 or float32; sums in float32.
+for the backward pass: lse, float32, the natural log-sum-exp of each selected row in the order of `tiles.compact_rows`.
+float16, bfloat16 or float32; sums in float32.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ def _attend(
 ):  # fmt: skip
     """Take in the keys [first, last), BLOCK_N at a time; scale holds log2(e)."""
     near = tl.arange(0, BLOCK_N)
+    k_far, v_far = k_step.to(tl.int64), v_step.to(tl.int64)
     for start in tl.range(first, last, BLOCK_N):
-        keys = load_rows(k + start * k_step, near, k_step, selected - start, HEAD_DIM, WIDTH, MASKED)
+        keys = load_rows(k + start * k_far, near, k_step, selected - start, HEAD_DIM, WIDTH, MASKED)
         scores = tl.dot(q, tl.trans(keys), input_precision=PRECISION)
         if MASKED:
             scores = tl.where((near < selected - start)[None, :], scores, float("-inf"))
@@ -34,7 +35,7 @@ def _attend(
         weights = tl.math.exp2(scores * scale - higher[:, None])
         shrink = tl.math.exp2(top - higher)
         total = total * shrink + tl.sum(weights, 1)
-        values = load_rows(v + start * v_step, near, v_step, selected - start, HEAD_DIM, WIDTH, MASKED)
+        values = load_rows(v + start * v_far, near, v_step, selected - start, HEAD_DIM, WIDTH, MASKED)
         acc = tl.dot(weights.to(values.dtype), values, acc * shrink[:, None], input_precision=PRECISION)
         top = higher
     return acc, total, top
@@ -42,13 +43,12 @@ def _attend(
 
 @triton.jit
 def forward_kernel(
-    q, k, v, out, lse, result, table,
+    q, k, v, out, lse, table,
     q_batch, q_row, q_head, k_batch, k_row, k_head, v_batch, v_row, v_head,
     batches, seq_len, all_heads, scale, mixture,
     PIECES: tl.constexpr, HEAD_DIM: tl.constexpr, WIDTH: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-    CAUSAL: tl.constexpr, EVEN: tl.constexpr, KEEP_LSE: tl.constexpr, KEEP_RESULT: tl.constexpr,
-    PRECISION: tl.constexpr,
+    CAUSAL: tl.constexpr, EVEN: tl.constexpr, WIDE: tl.constexpr, KEEP: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """One tile: BLOCK_M rows of one head of one segment, against that segment's keys."""
     rate, offset, selected, length, block, segment, batch, head, compact = decode(
@@ -58,9 +58,13 @@ def forward_kernel(
     q += batch * q_batch + head * q_head + (start + offset) * q_row
     k += batch * k_batch + head * k_head + (start + offset) * k_row
     v += batch * v_batch + head * v_head + (start + offset) * v_row
-    k_step, v_step = rate.to(tl.int64) * k_row, rate.to(tl.int64) * v_row
-    rows = block * BLOCK_M + tl.arange(0, BLOCK_M)
-    asked = load_rows(q, rows, rate.to(tl.int64) * q_row, selected, HEAD_DIM, WIDTH, True)
+    wide = rate.to(tl.int64) if WIDE else rate
+    k_step, v_step = wide * k_row, wide * v_row
+    near = tl.arange(0, BLOCK_M)
+    first = block * BLOCK_M
+    rows = first + near
+    q += first * (wide * q_row).to(tl.int64)
+    asked = load_rows(q, near, wide * q_row, selected - first, HEAD_DIM, WIDTH, True)
 
     acc = tl.zeros((BLOCK_M, WIDTH), tl.float32)
     total = tl.zeros((BLOCK_M,), tl.float32)
@@ -68,8 +72,8 @@ def forward_kernel(
     last = selected
     whole = selected // BLOCK_N * BLOCK_N
     if CAUSAL:
-        last = tl.minimum(selected, (block + 1) * BLOCK_M)
-        whole = tl.minimum(whole, block * BLOCK_M // BLOCK_N * BLOCK_N)
+        last = tl.minimum(selected, first + BLOCK_M)
+        whole = tl.minimum(whole, first // BLOCK_N * BLOCK_N)
     acc, total, top = _attend(
         acc, total, top, asked, k, v, k_step, v_step, rows, 0, whole, selected, scale,
         HEAD_DIM, WIDTH, BLOCK_N, False, False, PRECISION,
@@ -84,10 +88,5 @@ def forward_kernel(
     out += (batch * seq_len + start) * row_step + head * HEAD_DIM
     acc = acc / total[:, None]
     store_rows(out, acc * mixture, rows, row_step, rate, offset, selected, length, HEAD_DIM, WIDTH)
-    if KEEP_LSE:
+    if KEEP:
         tl.store(lse + compact + rows, (top + tl.math.log2(total)) * LN_2, mask=rows < selected)
-    if KEEP_RESULT:
-        columns = tl.arange(0, WIDTH)
-        inside = (rows < selected)[:, None] & (columns < HEAD_DIM)[None, :]
-        at = result + (compact + rows)[:, None] * HEAD_DIM + columns[None, :]
-        tl.store(at, acc.to(result.dtype.element_ty), mask=inside)

@@ -45,9 +45,12 @@ def decode(table, tile, batches, PIECES: tl.constexpr, LAST_FIRST: tl.constexpr)
 
 @triton.jit
 def load_rows(base, rows, step, selected, HEAD_DIM: tl.constexpr, WIDTH: tl.constexpr, MASKED: tl.constexpr):
-    """(rows, WIDTH) from rows `step` elements apart; 0 beyond the selected rows and beyond HEAD_DIM."""
+    """(rows, WIDTH) from rows `step` elements apart; 0 beyond the selected rows and beyond HEAD_DIM.
+
+    Offsets have the type of `step`: 32 bits where they suffice spare registers.
+    """
     columns = tl.arange(0, WIDTH)
-    at = base + rows.to(tl.int64)[:, None] * step + columns[None, :]
+    at = base + (rows[:, None] * step + columns[None, :])
     if MASKED and WIDTH != HEAD_DIM:
         return tl.load(at, mask=(rows < selected)[:, None] & (columns < HEAD_DIM)[None, :], other=0.0)
     if MASKED:

@@ -110,3 +110,140 @@ def test_no_scores_are_materialised(name, dtype):
     above = torch.cuda.max_memory_allocated() - before
     held = 4 * out.numel() * out.element_size()
     assert above - out.numel() * out.element_size() < held
+
+
+PLANS = ("fused", "views")
+LAYOUTS = ("heads first", "packed", "every other feature")
+SMALL = {"seq_len": 512, "heads": 5, "segment_lengths": [128, 256, 512], "dilation_rates": [1, 2, 4]}
+
+
+def laid_out(t: torch.Tensor, layout: str) -> torch.Tensor:
+    """The same values (b, n, H, d) in memory laid out otherwise."""
+    if layout == "heads first":
+        return t.transpose(1, 2).contiguous().transpose(1, 2)
+    if layout == "packed":
+        return torch.stack([t, t], dim=2)[:, :, 1]
+    return torch.stack([t, t], dim=-1).flatten(-2)[..., ::2]
+
+
+def both(attention: Any, given: Any, upstream: torch.Tensor) -> list[torch.Tensor]:
+    """Output and gradients."""
+    out = attention(*given)
+    return [out.detach(), *torch.autograd.grad(out, [t for t in given if t.requires_grad], upstream)]
+
+
+def agree(actual: Any, right: Any, bound: float) -> bool:
+    """Relative errors below the bound."""
+    return all(
+        float((a.double() - b.double()).norm() / b.double().norm()) < bound for a, b in zip(actual, right, strict=True)
+    )
+
+
+def drawn(of: DilatedAttentionParams) -> tuple[list[torch.Tensor], torch.Tensor]:
+    """Leaves q, k, v and a gradient of the output."""
+    given = [t.requires_grad_() for t in WORKLOAD.inputs(config(of), "qkv", 0)]
+    return given, torch.randn_like(given[0])
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("head_dim", [16, 40, 64, 128, 256])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("plan", PLANS)
+def test_each_plan_of_improved_is_right(plan, dtype, head_dim, causal):
+    """Whatever it would have chosen: output and gradients against float64."""
+    of = params("longnet", **SMALL, head_dim=head_dim, dtype=dtype, causal=causal)
+    given, upstream = drawn(of)
+    found = both(load("improved").build(of, {"plan": plan}), given, upstream)
+    wide = of.model_copy(update={"dtype": "float32"})
+    exact = both(load("standard").build(wide), [t.detach().float().requires_grad_() for t in given], upstream.float())
+    assert agree(found, exact, {"float32": 5e-6, "float16": 2e-3, "bfloat16": 1.5e-2}[dtype])
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("plan", PLANS)
+def test_inputs_need_not_be_contiguous(plan, layout):
+    """Nor the gradient that comes in."""
+    of = params("longnet", **SMALL, dtype="bfloat16")
+    given, upstream = drawn(of)
+    attention = load("improved").build(of, {"plan": plan})
+    plain = both(attention, given, upstream)
+    strided = both(lambda *qkv: attention(*(laid_out(t, layout) for t in qkv)), given, laid_out(upstream, layout))
+    assert agree(strided, plain, 2e-3)
+
+
+@pytest.mark.parametrize("wanted", ["q", "k", "v", "kv"])
+@pytest.mark.parametrize("plan", PLANS)
+def test_any_subset_of_inputs_may_want_gradients(plan, wanted):
+    """The others get none."""
+    of = params("longnet", **SMALL, dtype="bfloat16")
+    given = [
+        t.requires_grad_(letter in wanted)
+        for letter, t in zip("qkv", WORKLOAD.inputs(config(of), "qkv", 0), strict=True)
+    ]
+    load("improved").build(of, {"plan": plan})(*given).float().square().sum().backward()
+    assert "".join(letter for letter, t in zip("qkv", given, strict=True) if t.grad is not None) == wanted
+
+
+@pytest.mark.parametrize("mixing", ["head_groups", "lse"])
+@pytest.mark.parametrize("plan", PLANS)
+def test_one_graph_under_compile(plan, mixing):
+    """torch.compile with fullgraph, forward and backward, gives what eager gives."""
+    if plan == "fused" and mixing == "lse":
+        pytest.skip("the fused plan knows head_groups only")
+    of = params("longnet", **SMALL, dtype="bfloat16", mixing=mixing)
+    given, upstream = drawn(of)
+    attention = load("improved").build(of, {"plan": plan})
+    compiled = torch.compile(lambda q, k, v: attention(q * 2, k, v) + 1, fullgraph=True)
+    eager = both(lambda q, k, v: attention(q * 2, k, v) + 1, given, upstream)
+    assert agree(both(compiled, given, upstream), eager, 1e-2)
+
+
+@pytest.mark.parametrize("name", IMPLEMENTATIONS)
+def test_autocast(name):
+    """Float32 inputs and parameters under bfloat16 autocast: right to that precision, forward and backward."""
+    of = params("longnet", **SMALL)
+    form = IMPLEMENTATIONS[name].form
+    layer: Any = load(name).build(of)
+    given = [t.requires_grad_() for t in WORKLOAD.inputs(config(of), form, 0)]
+    exact = layer(*given)
+    upstream = torch.randn_like(exact)
+    right = torch.autograd.grad(exact, given, upstream)
+    with torch.autocast("cuda", torch.bfloat16):
+        out = layer(*given)
+    found = torch.autograd.grad(out, given, upstream.to(out.dtype))
+    assert agree([out.detach(), *found], [exact.detach(), *right], 3e-2)
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_a_cuda_graph_replays_it(plan):
+    """Captured once, replayed on other inputs."""
+    of = params("longnet", **SMALL, dtype="bfloat16")
+    held = [t.clone() for t in WORKLOAD.inputs(config(of), "qkv", 0)]
+    attention = load("improved").build(of, {"plan": plan})
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        attention(*held)
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        out = attention(*held)
+    fresh = WORKLOAD.inputs(config(of), "qkv", 1)
+    for target, source in zip(held, fresh, strict=True):
+        target.copy_(source)
+    out.fill_(torch.nan)
+    graph.replay()
+    assert agree([out], [attention(*fresh)], 1e-6)
+
+
+def test_a_fused_call_is_one_launch():
+    """Its zeros and its factor included."""
+    of = params("longnet", **SMALL, dtype="bfloat16")
+    given = WORKLOAD.inputs(config(of), "qkv", 0)
+    attention = load("improved").build(of, {"plan": "fused"})
+    attention(*given)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        attention(*given)
+        torch.cuda.synchronize()
+    kernels = [event.name for event in profile.events() if event.device_type == torch.autograd.DeviceType.CUDA]
+    assert len(kernels) == 1, kernels
