@@ -68,8 +68,9 @@ def metric(spec: SweepSpec) -> str:
 
 
 def annotated(meta: SweepMeta, rows: Sequence[Row]) -> list[Row]:
-    """The rows, those that answer with the answer among their metrics."""
-    found = {answer.best.trial_id: answer.value for answer in answers(meta, rows) if answer.best is not None}
+    """The rows, those that answer with the answer among their metrics, once it is settled."""
+    settled = [answer for answer in answers(meta, rows) if answer.settled]
+    found = {answer.best.trial_id: answer.value for answer in settled if answer.best is not None}
     name = metric(meta.spec)
     return [
         replace(row, metrics={**row.metrics, name: found[row.trial_id]}) if row.trial_id in found else row

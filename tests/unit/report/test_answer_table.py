@@ -79,6 +79,7 @@ def test_what_was_interrupted_is_not_settled() -> None:
     """Nor good: there are probes left to make."""
     results = frontier(stop_after=6).results()
     assert "not settled" in render(results, "txt")
+    assert not any("max_seq_len" in row.metrics for row in results.rows)
     assert not results.all_ok
 
 
