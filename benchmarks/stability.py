@@ -184,7 +184,7 @@ def slowdown(options: argparse.Namespace, bench: Bench) -> list[str]:
     """The lines of the second part."""
     share = SHARE[bench.device] if options.share is None else options.share
     shape = SLOW[bench.device]
-    plain, slow = case("single", **shape), case("slower", share=share, **shape)
+    plain, slow = case("slower", "plain", share=0.0, **shape), case("slower", share=share, **shape)
     by_duel = bench.device == "cuda" if options.by is None else options.by == "duel"
     pairs: list[Pair] = []
     records: tuple[list[TrialRecord], list[TrialRecord]] = ([], [])

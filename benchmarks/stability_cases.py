@@ -17,6 +17,7 @@ from orchestrator.workload import Config, Problem, Work, Workload
 
 Product = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 SEED_WARM_UP, SEED_CALLS = 3, 10
+PARTS = 5
 
 
 class Params(BaseModel):
@@ -67,16 +68,18 @@ def launches(config: Config) -> Product:
 
 
 def slower(config: Config) -> Product:
-    """One kernel, and options.share of its time on top: a spin on a GPU, a part of the batch again on a CPU."""
+    """As long as share 0, and options.share on top: a spin on a GPU; on a CPU more parts, of which five are the work."""
     share = float(config.options["share"])
     if config.device.type == "cuda":
-        return _with_spin(config, share)
-    again = max(1, round(share * config.batch))
+        return _with_spin(config, share) if share else torch.bmm
+    again = round(share * PARTS)
 
     def product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        out = torch.bmm(a, b)
-        torch.bmm(a[:again], b[:again])
-        return out
+        lefts, rights = a.chunk(PARTS), b.chunk(PARTS)
+        found = [torch.bmm(left, right) for left, right in zip(lefts, rights, strict=True)]
+        for left, right in zip(lefts[:again], rights[:again], strict=True):
+            torch.bmm(left, right)
+        return torch.cat(found)
 
     return product
 
