@@ -68,7 +68,7 @@ def launches(config: Config) -> Product:
 
 
 def slower(config: Config) -> Product:
-    """As long as share 0, and options.share on top: a spin on a GPU; on a CPU more parts, of which five are the work."""
+    """By options.share slower than with share 0: a spin on a GPU; on a CPU more parts than the five of the work."""
     share = float(config.options["share"])
     if config.device.type == "cuda":
         return _with_spin(config, share) if share else torch.bmm
