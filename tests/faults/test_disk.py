@@ -5,22 +5,19 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from orchestrator import api, journal
 from orchestrator.errors import AbortedError
-from orchestrator.executors.base import Event, Finished
-from orchestrator.executors.inline import InlineExecutor
 from orchestrator.isolate import Isolator
-from orchestrator.record import Outcome, fingerprint
+from orchestrator.record import Outcome
 from orchestrator.results import Results
 from orchestrator.sweep import Sweep
 from orchestrator.trackers.base import Tracker
 from orchestrator.trackers.memory import MemoryTracker
-from tests.faults.drivers import TOYS
+from tests.faults.executed import TOYS, Executed
 
 TRIALS = list(range(1, 17))
 SIZE_MIB = 300  # above what a sweep asks for before it starts
@@ -53,27 +50,6 @@ def disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("needs the right to mount a tmpfs (root)")
     yield place
     subprocess.run(["umount", "-l", str(place)], check=True)
-
-
-class Executed(InlineExecutor):
-    """Trials in processes, their logs told, as the real executor does."""
-
-    def __init__(self, isolator: Isolator) -> None:
-        super().__init__(self._attempt, {"match": {}})
-        self._isolator = isolator
-        self._logs: dict[str, bytes] = {}
-
-    def _attempt(self, given, on_phase):
-        done = self._isolator.run(given, on_phase)
-        self._logs[given.trial.trial_id] = done.log
-        return done.record.model_copy(update={"fingerprint": fingerprint(given, {})})
-
-    def poll(self, timeout_s: float) -> list[Event]:
-        events = super().poll(timeout_s)
-        return [
-            replace(event, log=self._logs[event.record.trial_id]) if isinstance(event, Finished) else event
-            for event in events
-        ]
 
 
 @pytest.fixture

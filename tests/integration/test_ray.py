@@ -183,6 +183,38 @@ def test_a_signal_stops_a_sweep_that_can_be_resumed(tmp_path, number, code):
     assert len(records_of(tmp_path / "out")) == 60
 
 
+def test_a_killed_driver_leaves_nobody_and_is_gone_on_with_at_once(tmp_path):
+    """SIGKILL; what was finished is not made again, and MLflow has one ended run a trial."""
+    from mlflow.tracking import MlflowClient
+
+    (tmp_path / "sweep.yaml").write_text(sweep_text(toy("right"), n=str(list(range(16, 28)))))
+    journal = tmp_path / "out" / "results.jsonl"
+    driver = subprocess.Popen(
+        command("sweep.yaml", "--output", "out", "--quiet"), cwd=tmp_path, stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(ROOT), "PWD_OF_TEST": str(tmp_path)},
+    )  # fmt: skip
+    until = time.monotonic() + 90
+    while not (journal.exists() and journal.read_bytes().count(b"\n") >= 3) and time.monotonic() < until:
+        time.sleep(0.02)
+    driver.kill()
+    driver.wait()
+    kept = journal.read_bytes()[: journal.read_bytes().rfind(b"\n") + 1]
+    assert run(tmp_path, "resume", "out", "--quiet", PWD_OF_TEST=str(tmp_path)).returncode == 0
+    records = records_of(tmp_path / "out")
+    assert journal.read_bytes().startswith(kept)
+    assert [(record["params"]["n"], record["attempt"]) for record in records] == [(n, 1) for n in range(16, 28)]
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlruns/mlflow.db")
+    runs = client.search_runs([client.get_experiment_by_name("toy").experiment_id])
+    assert sorted(found.data.tags.get("trial_id", "") for found in runs) == sorted(
+        ["", *(record["trial_id"] for record in records)]
+    )
+    assert {found.info.status for found in runs} == {"FINISHED"}
+    until = time.monotonic() + 10
+    while left_of(tmp_path) and time.monotonic() < until:
+        time.sleep(0.2)
+    assert left_of(tmp_path) == []
+
+
 def test_rounds_are_fresh_processes_in_shuffled_orders(tmp_path):
     """Every trial runs once per round, and the orders differ."""
     (tmp_path / "sweep.yaml").write_text(
