@@ -216,7 +216,7 @@ def _watches(server: ForkServer, attempt: Attempt, slots: int) -> list[Watch]:
     stated, limit = resources.host_memory_gib, host_memory.limit_bytes(resources.host_memory_gib, slots)
     as_stated = stated is not None and limit >= int(stated * host_memory.GIB)
     whose = "resources.host_memory_gib" if as_stated else "what this machine can spare"
-    watches: list[Watch] = [host_memory.MemoryWatch(limit, server.family, whose)]
+    watches: list[Watch] = [host_memory.MemoryWatch(limit, server.family, whose, host_memory.limit_bytes(None, slots))]
     if resources.gpu_memory_gib is not None and attempt.device.startswith("cuda"):
         first = nvml.ordinal_of(attempt.device)
         watches.append(DeviceWatch(resources.gpu_memory_gib, range(first, first + max(1, resources.gpus))))

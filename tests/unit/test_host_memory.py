@@ -77,6 +77,18 @@ def test_a_family_over_the_limit_is_found_and_one_below_it_is_not() -> None:
         holder.kill()
 
 
+def test_from_verification_on_the_harness_may_hold_what_the_machine_can_spare() -> None:
+    """Its reference and its inputs are no fault of the implementation's; whose limit was passed is said."""
+    own = proc.resident_bytes(os.getpid())
+    watch = MemoryWatch(own // 2, lambda: [os.getpid()], "resources.host_memory_gib", later=own + GIB)
+    for phase in (Phase.BUILD, Phase.FIRST_CALL):
+        assert "(resources.host_memory_gib)" in str(watch.look(phase))
+    for phase in (Phase.VERIFY, Phase.MEASURE, Phase.MEMORY):
+        assert watch.look(phase) is None
+    short = MemoryWatch(own // 4, lambda: [os.getpid()], "resources.host_memory_gib", later=own // 2)
+    assert "(what this machine can spare)" in str(short.look(Phase.VERIFY))
+
+
 def test_pages_shared_since_a_fork_count_once() -> None:
     """Four copies of a process that holds 64 MiB do not hold 320."""
     code = f"import os\nx = os.urandom(2**26)\n[os.fork() for _ in range(2)]\n{HOLDS_64_MIB.partition('x = os')[0]}\n"
