@@ -46,6 +46,7 @@ class Pair:
         ratio: candidate over base, above 1 slower; None unless both are ok.
         p_value: of "equal", Holm-adjusted for the rows compared.
         threshold: the least change that counts, as a fraction.
+        alike: the change that is none: the threshold, but not where noise alone has driven that up.
         measured: whether the spread between fresh processes is known.
         note: why a row has no ratio, or which doubts its figures carry.
     """
@@ -56,6 +57,7 @@ class Pair:
     ratio: Ratio | None = None
     p_value: float | None = None
     threshold: float = LEAST_EFFECT
+    alike: float = LEAST_EFFECT
     measured: bool = False
     note: str = ""
 
@@ -215,7 +217,7 @@ def _timed(base: Row, candidate: Row, device: str, fail_slower: float | None) ->
     """A row with a time in both; its verdict follows when all p-values are known."""
     floor = _floor(base, candidate)
     least = LEAST_EFFECT if fail_slower is None else fail_slower
-    threshold = max(least, LEAST_EFFECT_UNMEASURED[device] if floor is None else 2 * floor)
+    threshold, alike = thresholds(least, floor, device)
     flags = sorted({*base.flags, *candidate.flags})
     found = ratio(base.rounds, candidate.rounds)
     return Pair(
@@ -224,9 +226,17 @@ def _timed(base: Row, candidate: Row, device: str, fail_slower: float | None) ->
         ratio=found,
         p_value=found.p_value,
         threshold=threshold,
+        alike=alike,
         measured=floor is not None,
         note=", ".join(flags),
     )
+
+
+def thresholds(least: float, floor: float | None, device: str) -> tuple[float, float]:
+    """The least change that counts, and the change that is none, given the A/A noise floor (None: not known)."""
+    unmeasured = LEAST_EFFECT_UNMEASURED[device]
+    threshold = max(least, unmeasured if floor is None else 2 * floor)
+    return threshold, min(threshold, max(least, unmeasured))
 
 
 def _floor(base: Row, candidate: Row) -> float | None:
@@ -252,5 +262,5 @@ def _verdict(pair: Pair) -> Verdict:
         return Verdict.SLOWER
     if apart and found.value < 1 / (1 + threshold):
         return Verdict.FASTER
-    within = 1 / (1 + threshold) <= found.ci_low and found.ci_high <= 1 + threshold
+    within = 1 / (1 + pair.alike) <= found.ci_low and found.ci_high <= 1 + pair.alike
     return Verdict.SAME if within and pair.measured else Verdict.UNCLEAR

@@ -14,12 +14,12 @@ from typing import Any
 
 from orchestrator.compare import (
     LEAST_EFFECT,
-    LEAST_EFFECT_UNMEASURED,
     Comparison,
     Pair,
     Verdict,
     both_ok,
     corrected,
+    thresholds,
 )
 from orchestrator.errors import RequestError
 from orchestrator.files import write_atomically
@@ -137,13 +137,14 @@ def _pair(base: Row, candidate: Row, device: str, fail_slower: float | None) -> 
         return _without_ratio(base, candidate)
     found, spread = paired_ratio(rounds)
     least = LEAST_EFFECT if fail_slower is None else fail_slower
-    threshold = max(least, LEAST_EFFECT_UNMEASURED[device] if spread is None else 2 * spread)
+    threshold, alike = thresholds(least, spread, device)
     return Pair(
         base,
         candidate,
         ratio=found,
         p_value=found.p_value,
         threshold=threshold,
+        alike=alike,
         measured=spread is not None,
         note=flags,
     )

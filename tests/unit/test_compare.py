@@ -206,6 +206,15 @@ def test_the_renderings_show_what_varies_and_how_it_ended(render: Callable[[Comp
     assert "4 rows: 4 slower" in shown
 
 
+def test_noise_is_no_proof_of_sameness() -> None:
+    """Where processes differ by 40 %, an interval of +-60 % lies within the threshold and says nothing all the same."""
+    found = compare(sweep(1, between=0.3), sweep(2, between=0.3))
+    assert all(pair.threshold > 0.2 for pair in found.rows)
+    assert Verdict.SAME not in verdicts(found)
+    wide = compare(sweep(1, between=0.02), sweep(2, between=0.02), fail_slower=0.5)
+    assert set(verdicts(wide)) == {Verdict.SAME}
+
+
 def test_a_doubtful_row_says_so_beside_its_verdict() -> None:
     """Flags of either sweep stand in the note."""
     candidate = sweep(2)
