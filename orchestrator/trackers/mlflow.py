@@ -118,9 +118,7 @@ class MlflowTracker:
 
     def close(self) -> None:
         """Let go of connections."""
-        engine = getattr(getattr(getattr(self._client, "_tracking_client", None), "store", None), "engine", None)
-        if engine is not None:
-            engine.dispose()
+        _let_go(self._client)
 
     def open(self, meta: SweepMeta) -> None:
         """Find or make the experiment and the sweep's run, and find its children; of duplicates the first stays.
@@ -308,8 +306,25 @@ def _connected(uri: str) -> MlflowClient:
     ) as lock:  # two that make one store at once lose all runs
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not database.exists():
-            _prepare(database)
+            _make(database)
         return MlflowClient(tracking_uri=uri)
+
+
+def _make(database: Path) -> None:
+    """Make a store under another name and rename it: half of one, left by a driver that was killed, can't be used."""
+    unfinished = database.with_name(f".{database.name}.unfinished")
+    for rest in database.parent.glob(f"{unfinished.name}*"):
+        rest.unlink()
+    _prepare(unfinished)
+    _let_go(MlflowClient(tracking_uri=f"sqlite:///{unfinished}"))
+    unfinished.replace(database)
+
+
+def _let_go(client: MlflowClient) -> None:
+    """Close its connections; the last one takes the write-ahead log into the database."""
+    engine = getattr(getattr(getattr(client, "_tracking_client", None), "store", None), "engine", None)
+    if engine is not None:
+        engine.dispose()
 
 
 def _prepare(database: Path) -> None:

@@ -15,3 +15,9 @@ def isolator() -> Iterator[Isolator]:
     """An isolator that outlives many faults."""
     with light_isolator() as isolator:
         yield isolator
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """The long forms run when they are asked for: `pytest tests/faults -m slow`."""
+    if item.get_closest_marker("slow") is not None and "slow" not in item.config.option.markexpr:
+        pytest.skip("the long form: -m slow")

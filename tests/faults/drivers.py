@@ -1,8 +1,9 @@
 """Drivers that kill themselves at a chosen moment; run as a program: a warm process that forks one per order.
 
-An order is a line of JSON: {"folder", "point", "count"}: run (or go on with) the sweep in the folder, and end by
-SIGKILL the `count`th time that `point` is reached; no point: to the end. The answer is a line with its exit status.
-Journal, log, reports and MLflow store are the real ones; trials run in real processes, by a worker without torch.
+An order is a line of JSON: {"folder", "point", "count", "after_s"}: run (or go on with) the sweep in the folder, and
+end by SIGKILL the `count`th time that `point` is reached, or after so many seconds; neither: to the end. The answer is
+a line with its exit status, the first line says that all is warm. Journal, logs, reports and MLflow store are the real
+ones; trials run in real processes, by a worker without torch.
 """
 
 from __future__ import annotations
@@ -11,10 +12,13 @@ import json
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from sqlalchemy.engine.default import DefaultDialect
 
 from orchestrator import api, journal, registry, report, runner, sweepdir
 from orchestrator.executors.inline import InlineExecutor
@@ -38,8 +42,10 @@ def build(config):
 """
 TRIALS = [1, 2, 3, 4]
 # Every step of a trial's life and of the sweep's around it, in their order.
+STORE_HALF_MADE = "store half made"
 POINTS = [
     ("planned", 1),
+    (STORE_HALF_MADE, 25),
     ("tracking started", 1),
     ("phase build", 2),
     ("phase first_call", 2),
@@ -111,6 +117,7 @@ def attach(doom: Doom) -> None:
     doom.after(InlineExecutor, "conclude", "concluded")
     doom.after(report, "write_atomically", "report written")
     doom.after(runner.SweepRun, "run", "everything written")
+    doom.after(DefaultDialect, "do_execute", STORE_HALF_MADE)
     _tear(doom)
 
 
@@ -155,11 +162,14 @@ def main() -> None:
     """Obey orders until there are no more; the first argument is an MLflow store to make, so that all is warm."""
     mlflow.MlflowTracker(sys.argv[1]).close()
     registry.workload(f"{TOYS}/matmul.py:WORKLOAD", HERE)
+    print("warm", flush=True)
     for line in sys.stdin:
         order = json.loads(line)
         child = os.fork()
         if child == 0:
             try:
+                if order["after_s"] is not None:
+                    threading.Timer(order["after_s"], os.kill, (os.getpid(), signal.SIGKILL)).start()
                 drive(Path(order["folder"]), order["point"], order["count"])
                 os._exit(0)
             except BaseException:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -15,11 +16,14 @@ from pathlib import Path
 import pytest
 
 from orchestrator import proc
-from tests.faults.drivers import POINTS, TRIALS, prepare
-from tests.faults.trials import gone
+from tests.faults.drivers import POINTS, STORE_HALF_MADE, TOYS, TRIALS, prepare
+from tests.faults.table import FAULTS
+from tests.faults.trials import HERE, NAP, gone, napping
 
 ROOT = Path(__file__).parents[2]
 MARK = "TEST_OF_DRIVERS"
+SLOW = {"answers_hugely", "eats_memory", "eats_memory_by_proxy", "prints_a_lot", "raises_at_length", "kills_its_parent"}
+CHAOTIC = [fault for fault in FAULTS if fault.build not in SLOW and fault.outcome != "timeout"]
 
 Drive = Callable[..., int]
 
@@ -36,8 +40,11 @@ def drive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drive]:
     assert process.stdin is not None
     assert process.stdout is not None
 
-    def order(folder: Path, point: str = "", count: int = 1) -> int:
-        process.stdin.write(json.dumps({"folder": str(folder), "point": point, "count": count}) + "\n")
+    assert process.stdout.readline() == "warm\n"
+
+    def order(folder: Path, point: str = "", count: int = 1, after_s: float | None = None) -> int:
+        line = json.dumps({"folder": str(folder), "point": point, "count": count, "after_s": after_s})
+        process.stdin.write(f"{line}\n")
         process.stdin.flush()
         answer = process.stdout.readline()
         assert answer, "the process that forks drivers ended"
@@ -64,6 +71,8 @@ def test_what_was_finished_stays_and_what_was_in_flight_runs_once_more(
     point: str, count: int, drive: Drive, folder: Path
 ) -> None:
     """No record is lost or made twice, no trial with a record runs again, and the runs are those of one sweep."""
+    if point == STORE_HALF_MADE:
+        shutil.rmtree(folder / "mlruns")
     assert drive(folder, point, count) == -signal.SIGKILL
     assert gone(lambda: _of(folder))
     kept, ran = _whole_lines(folder), _ledger(folder)
@@ -82,6 +91,46 @@ def test_what_was_finished_stays_and_what_was_in_flight_runs_once_more(
     assert all((folder / "out" / "logs" / f"{record['trial_id']}.log").exists() for record in records)
     _check_runs(folder, records)
     assert gone(lambda: _of(folder))
+
+
+@pytest.mark.parametrize(
+    ("seed", "points", "kills"), [(20261122, 2, 5), pytest.param(7, 10, 25, marks=pytest.mark.slow)],
+    ids=["short", "long"],
+)  # fmt: skip
+def test_a_sweep_of_faults_whose_driver_is_killed_at_random(
+    seed: int, points: int, kills: int, drive: Drive, folder: Path
+) -> None:
+    """Every fault at every point, the driver killed again and again: one record a trial, the fault's own outcome."""
+    draw = random.Random(seed)
+    entries = [f"{{use: '{HERE}/faulty.py:{fault.build}', label: {fault.build}}}" for fault in CHAOTIC]
+    (folder / "sweep.yaml").write_text(
+        f"name: doomed\nworkload: {TOYS}/matmul.py:WORKLOAD\nimplementations: [{', '.join(entries)}]\n"
+        f"axes: {{n: {list(range(points))}, options.nap: ['{NAP}']}}\nresources: {{timeout_s: 20}}\n"
+    )
+    killed = [drive(folder, after_s=0.3 + 1.5 * draw.random()) for _ in range(kills)]
+    assert set(killed) <= {-signal.SIGKILL, 0}
+    assert -signal.SIGKILL in killed
+    assert drive(folder) == 0
+
+    records = [json.loads(line) for line in _whole_lines(folder)]
+    last = {record["trial_id"]: record for record in records}
+    expected = {fault.build: fault.outcome for fault in CHAOTIC}
+    assert len(last) == points * len(CHAOTIC)
+    assert {record["implementation"]: record["outcome"] for record in last.values()} == expected
+    assert len(records) == len(last)
+    statuses, tags = _runs(folder)
+    assert sorted(tags) == sorted(last)
+    assert "RUNNING" not in statuses
+    assert gone(napping)
+    assert gone(lambda: _of(folder))
+
+
+def _runs(folder: Path) -> tuple[set[str], list[str]]:
+    from orchestrator.trackers.mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{folder}/mlruns/mlflow.db")
+    runs = client.search_runs([client.get_experiment_by_name("doomed").experiment_id], max_results=5000)
+    return {run.info.status for run in runs}, [run.data.tags["trial_id"] for run in runs if "trial_id" in run.data.tags]
 
 
 def _whole_lines(folder: Path) -> list[bytes]:
