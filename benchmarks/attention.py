@@ -93,7 +93,7 @@ def device_ms(call: Call, blocks: int = 15) -> float:
     return median(found)
 
 
-def host_ms(call: Call, calls: int = 200) -> float:
+def host_ms(call: Call, calls: int = 100) -> float:
     """Milliseconds of wall clock per eager call in a loop."""
     found = []
     for _ in range(5):
@@ -188,7 +188,9 @@ def errors(of: DilatedAttentionParams, attention: Call) -> list[float]:
     upstream = torch.randn_like(out)
     found = (out, *torch.autograd.grad(out, given, upstream))
     wanted = (truth, *torch.autograd.grad(truth, doubles, upstream.double()))
-    return [float((a.double() - b).norm() / b.norm()) for a, b in zip(found, wanted, strict=True)]
+    return [
+        float((a.detach().double() - b.detach()).norm() / b.detach().norm()) for a, b in zip(found, wanted, strict=True)
+    ]
 
 
 def check() -> None:
@@ -205,9 +207,10 @@ def check() -> None:
 def large() -> None:
     """Goals of bf16 from 50 GFLOP on: forward, and forward with backward, against dense cuDNN."""
     for n, heads, head_dim in ((32768, 16, 128), (32768, 16, 64), (8192, 16, 128), (8192, 16, 64)):
-        of = problem(n, heads, head_dim, "bfloat16")
         for passes, wrap in ((1.0, forward_of), (3.5, both_of)):
             backward = passes > 1
+            direction = "forward_backward" if backward else "forward"
+            of = problem(n, heads, head_dim, "bfloat16", direction=direction)
             base = rate(of, device_ms(dense("cuDNN", of, backward)), passes)
             line = f"n {n} H {heads} d {head_dim} {'fwd+bwd' if backward else 'fwd':8} dense {base:6.1f}"
             for options in ({}, {"plan": "views"}, {"plan": "fused"}):
@@ -232,16 +235,17 @@ def small() -> None:
 
 
 def float32() -> None:
-    """Float32 at full accuracy against the dense memory-efficient kernel, and tf32."""
+    """Float32 at full accuracy against the dense memory-efficient kernel, and tf32; forward, and with backward."""
     for n, head_dim in ((8192, 64), (8192, 128), (32768, 64)):
-        of = problem(n, 8, head_dim, "float32")
-        base = rate(of, device_ms(dense("efficient", of), 7))
-        line = f"n {n} d {head_dim}: dense efficient {base:.1f}"
-        for precision, plan in (("ieee", "fused"), ("ieee", "views"), ("tf32", "fused")):
-            asked = problem(n, 8, head_dim, "float32", matmul_precision=precision)
-            for passes, wrap in ((1.0, forward_of), (3.5, both_of)):
-                call = wrap(load("improved").build(asked, {"plan": plan}), drawn(asked, passes > 1))
-                line += f" | {precision} {plan} {'fwd+bwd' if passes > 1 else ''} {rate(of, device_ms(call, 7), passes):.1f}"
+        line = f"n {n} d {head_dim}:"
+        for passes, wrap in ((1.0, forward_of), (3.5, both_of)):
+            of = problem(n, 8, head_dim, "float32", direction="forward_backward" if passes > 1 else "forward")
+            base = rate(of, device_ms(dense("efficient", of, passes > 1), 5), passes)
+            line += f" {'| fwd+bwd' if passes > 1 else 'fwd'} dense efficient {base:.1f}"
+            for precision in ("ieee", "tf32"):
+                asked = of.model_copy(update={"matmul_precision": precision})
+                call = wrap(load("improved").build(asked), drawn(asked, passes > 1))
+                line += f" {precision} {rate(of, device_ms(call, 5), passes):.1f}"
         print(line)
 
 
@@ -273,12 +277,8 @@ def ring() -> None:
 
 def multihead() -> None:
     """multihead_improved over multihead_standard, against what the saved projections allow."""
-    for n, heads, head_dim, backward in (
-        (8192, 16, 64, False),
-        (8192, 16, 128, False),
-        (32768, 16, 64, False),
-        (8192, 16, 64, True),
-    ):
+    shapes = ((8192, 16, 64, False), (8192, 16, 128, False), (32768, 16, 64, False), (8192, 16, 64, True))
+    for n, heads, head_dim, backward in shapes:
         of = problem(n, heads, head_dim, "bfloat16")
         embed = heads * head_dim
         found = {}
@@ -300,8 +300,9 @@ def multihead() -> None:
         allowed = (project + attend) / (0.6875 * project + attend)
         (slow, slow_host), (fast, fast_host) = found.values()
         print(
-            f"n {n} H {heads} d {head_dim} {'fwd+bwd' if backward else 'fwd'}: standard {slow:.3f} ms (host {slow_host:.3f})"
-            f" improved {fast:.3f} ({fast_host:.3f}) ratio {slow / fast:.3f} allowed {allowed:.3f} P {project:.3f} A {attend:.3f}"
+            f"n {n} H {heads} d {head_dim} {'fwd+bwd' if backward else 'fwd'}:"
+            f" standard {slow:.3f} ms (host {slow_host:.3f}) improved {fast:.3f} ({fast_host:.3f})"
+            f" ratio {slow / fast:.3f} allowed {allowed:.3f} (P {project:.3f} A {attend:.3f})"
         )
 
 

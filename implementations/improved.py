@@ -4,10 +4,12 @@ Plans:
     fused: one Triton launch over all branches, the zeros of positions outside a branch and the factor 1 / G included,
         so that each byte of the output is written once; the backward pass in two launches.
     views: one attention call per branch on strided views, by the kernel that suits device, dtype and shape (cuDNN,
-        flash, memory-efficient, torch's own on a CPU), each result multiplied by 1 / G straight into its place.
+        flash, memory-efficient, torch's own on a CPU), on a GPU side by side; each result is multiplied by 1 / G
+        straight into its place, together with the zeros around it.
 
 Both have a backward pass of their own, so that autograd differentiates no slice, and are torch operators under
-torch.compile. The plan is chosen when it is built, by `choose`, and kept for each shape.
+torch.compile. The plan is chosen when it is built, by the rule and the measurements in `implementations.choice`, which
+`python -m orchestrator list --explain` shows.
 
 On a CPU (float32, AVX2) torch's attention kernel runs at 80 % of the rate of that CPU's own matrix product (26 of
 32 GFLOP/s per core), so that nothing made of such products can be 1.25 times faster; what remains to be saved beside
@@ -21,17 +23,19 @@ from typing import Any
 
 import torch
 
+from implementations.choice import FUSED_WIDTH, Facts
+from implementations.choice import choose as chosen
 from implementations.dilated_attention.pattern import Pattern
 from implementations.dilated_attention.work import attention_flops
 from implementations.kernels.blocks import backward_blocks, forward_blocks
 from implementations.kernels.online import has_triton, interpreted
 from implementations.kernels.op import Attention, attention_of
+from implementations.kernels.sdpa import takes_cudnn
 from implementations.kernels.spec import Spec
 from orchestrator.workload import Config
 
 PLANS = ("fused", "views")
 BLOCKS = ("block_m", "block_n", "num_warps", "num_stages")
-FUSED_WIDTH = 256  # head_dim that the fused kernels take at most
 
 
 def build(config: Config) -> Attention:
@@ -66,10 +70,26 @@ def spec_of(config: Config) -> Spec:
 
 
 def choose(config: Config) -> str:
-    """The name of the plan for this trial."""
-    if config.device.type != "cuda" or why_not_fused(config):
-        return "views"
-    return "fused" if attention_flops(config) < 50e9 or config.head_dim <= 64 else "views"
+    """The name of the plan for this trial, by the rule of `implementations.choice`; kept for each shape."""
+    facts = Facts(
+        cuda=config.device.type == "cuda",
+        fusible=why_not_fused(config) is None,
+        dtype=str(config.dtype).removeprefix("torch."),
+        tf32=config.matmul_precision == "tf32",
+        backward=config.direction == "forward_backward",
+        head_dim=config.head_dim,
+        cudnn=_cudnn_takes_all(config),
+        flops=attention_flops(config),
+    )
+    return chosen(facts)
+
+
+def _cudnn_takes_all(config: Config) -> bool:
+    """Whether every branch's call goes to cuDNN."""
+    if config.device.type != "cuda" or config.dtype == torch.float32:
+        return False
+    sizes = [(1, 1, piece.selected, -(-config.head_dim // 8) * 8) for piece in Pattern.of(config).pieces]
+    return all(takes_cudnn(config.device, size, size) for size in sizes)
 
 
 def why_not_fused(config: Config) -> str | None:

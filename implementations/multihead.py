@@ -18,6 +18,8 @@ from implementations.kernels.precision import at_precision
 from implementations.kernels.projected import ProjectedPlan, projected_attention
 from orchestrator.workload import Config
 
+SPARSE_ELEMENTS = 2**23  # of x: from there on projecting less pays for more launches
+
 Attention = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
@@ -33,15 +35,18 @@ def build_standard(config: Config) -> nn.Module:
 def build_improved(config: Config) -> nn.Module:
     """A module of x (batch, seq_len, E), same shape out, that projects only what a branch reads.
 
-    Under lse, where heads read the union of all branches, and where CUDA's kernels would want q, k and v padded, it
-    projects everywhere in one product and its attention is the registered `improved`.
+    Under lse, where heads read the union of all branches, where CUDA's kernels would want q, k and v padded, and on
+    CUDA where the work is so small that launches outweigh it, it projects everywhere in one product and its attention
+    is the registered `improved`.
 
     Raises:
         NotImplementedError: as `improved` does.
     """
     attention = _registered("improved", config)
-    padded = config.device.type == "cuda" and config.head_dim % 8
-    if config.mixing == "lse" or padded:
+    cuda = config.device.type == "cuda"
+    small = cuda and config.batch * config.seq_len * config.heads * config.head_dim < SPARSE_ELEMENTS
+    padded = cuda and config.head_dim % 8
+    if config.mixing == "lse" or padded or small:
         return FusedMultihead(config, attention)
     return SparseMultihead(config, attention)
 

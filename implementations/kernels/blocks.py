@@ -37,15 +37,20 @@ def forward_blocks(pattern: Pattern, batch: int, head_dim: int, item: int, causa
     tiles = tiles_at(pattern, batch, 128) / MULTIPROCESSORS
     if head_dim > 128:
         return Blocks(64, 32, 8, 2) if item == 2 else Blocks(32, 16, 8, 1)
-    if item == 4 and tiles < 1:
-        return Blocks(32, 64, 4, 2) if head_dim <= 64 else Blocks(64, 32, 4, 2)
-    if item == 4 and precision == "tf32":
-        return Blocks(128, 32, 8, 3 if head_dim <= 64 else 2)
     if item == 4:
-        return Blocks(128, 64, 8, 2) if head_dim <= 64 else Blocks(128, 32, 8, 2)
+        return _float32_blocks(tiles, head_dim, precision)
     if head_dim > 64:
-        return Blocks(128, 128, 8, 3) if tiles > 3 and not causal else Blocks(64, 64, 4, 3)
-    return Blocks(128, 64, 8, 3) if tiles > 12 and not causal else Blocks(64, 64, 4, 3)
+        return Blocks(128, 128, 8, 3) if tiles > 8 and not causal else Blocks(64, 64, 4, 3)
+    return Blocks(128, 64, 8, 3) if tiles > 4 and not causal else Blocks(64, 64, 4, 3)
+
+
+def _float32_blocks(tiles: float, head_dim: int, precision: str) -> Blocks:
+    """For float32, `tiles` of 128 rows for each multiprocessor."""
+    if tiles < 1:
+        return Blocks(32, 64, 4, 2) if head_dim <= 64 else Blocks(64, 32, 4, 2)
+    if precision == "tf32":
+        return Blocks(128, 64, 8, 3) if head_dim <= 64 else Blocks(128, 32, 8, 3)
+    return Blocks(128, 64, 8, 2) if head_dim <= 64 else Blocks(128, 64, 8, 1)
 
 
 def backward_blocks(head_dim: int, item: int) -> Blocks:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from implementations.dilated_attention.pattern import Pattern, Piece
+from implementations.kernels.lanes import lanes
 from implementations.kernels.precision import at_autocast
 from implementations.kernels.sdpa import Attended, Tensors, kernel_for
 
@@ -56,17 +57,16 @@ class _Projected(torch.autograd.Function):
     def forward(ctx: Any, x: torch.Tensor, plan: ProjectedPlan, *projections: torch.Tensor) -> torch.Tensor:
         x, held = x.contiguous(), []
         out = torch.zeros_like(x)
-        for piece in plan.pattern.pieces:
-            weight, bias = (
-                _stacked(projections[::2], plan.features(piece)),
-                _stacked(projections[1::2], plan.features(piece)),
-            )
-            qkv = torch.addmm(bias, _rows(x, piece), weight.t())
-            near = plan.split(qkv, piece)
-            done = kernel_for(near[0], near[1]).forward(near, plan.causal, plan.head_dim**-0.5)
-            into = _places(out, piece, plan)
-            torch.mul(done.out.transpose(1, 2), plan.pattern.scale, out=into)
-            held += [qkv, done.out, done.lse]
+        with lanes(x.device, x.is_cuda) as side:
+            for piece in plan.pattern.pieces:
+                with side.lane():
+                    weight, bias = (_stacked(projections[i::2], plan.features(piece)) for i in (0, 1))
+                    qkv = torch.addmm(bias, _rows(x, piece), weight.t())
+                    near = plan.split(qkv, piece)
+                    done = kernel_for(near[0], near[1]).forward(near, plan.causal, plan.head_dim**-0.5)
+                    into = _places(out, piece, plan)
+                    torch.mul(done.out.transpose(1, 2), plan.pattern.scale, out=into)
+                held += [qkv, done.out, done.lse]
         ctx.save_for_backward(x, *projections, *held)
         ctx.plan = plan
         return out

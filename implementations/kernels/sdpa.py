@@ -7,7 +7,7 @@ its log-sum-exp; given those of a softmax over more keys it answers with this pa
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -67,8 +67,12 @@ def kernel_for(q: torch.Tensor, k: torch.Tensor) -> Kernel:
         return CPU
     if q.dtype == torch.float32 or q.shape[-1] > _FLASH_WIDTH:
         return EFFICIENT
-    fits = q.shape[-1] <= _CUDNN_WIDTH and q.shape[2] % _CUDNN_ROWS == 0 and k.shape[2] % _CUDNN_ROWS == 0
-    return CUDNN if fits and _has_cudnn(q.device) else FLASH
+    return CUDNN if takes_cudnn(q.device, q.shape, k.shape) else FLASH
+
+
+def takes_cudnn(device: torch.device, q: Sequence[int], k: Sequence[int]) -> bool:
+    """Whether q (B, g, m, d) and k (B, g, m', d) of these sizes go to cuDNN in half precision."""
+    return q[3] <= _CUDNN_WIDTH and q[2] % _CUDNN_ROWS == 0 and k[2] % _CUDNN_ROWS == 0 and _has_cudnn(device)
 
 
 @lru_cache

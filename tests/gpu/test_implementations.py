@@ -10,6 +10,7 @@ import torch
 
 from implementations import IMPLEMENTATIONS, DilatedAttentionParams, load
 from implementations.dilated_attention import WORKLOAD
+from implementations.improved import spec_of
 from orchestrator.examiner import as_expected
 from orchestrator.verify import FLOORS, Budget, compare, yardstick_difference
 from orchestrator.workload import Config, Problem
@@ -184,6 +185,7 @@ def test_any_subset_of_inputs_may_want_gradients(plan, wanted):
     assert "".join(letter for letter, t in zip("qkv", given, strict=True) if t.grad is not None) == wanted
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script")  # of torch's own compiler
 @pytest.mark.parametrize("mixing", ["head_groups", "lse"])
 @pytest.mark.parametrize("plan", PLANS)
 def test_one_graph_under_compile(plan, mixing):
@@ -236,6 +238,7 @@ def test_a_cuda_graph_replays_it(plan):
     assert agree([out], [attention(*fresh)], 1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:Warning. Profiler clears events")
 def test_a_fused_call_is_one_launch():
     """Its zeros and its factor included."""
     of = params("longnet", **SMALL, dtype="bfloat16")
@@ -247,3 +250,15 @@ def test_a_fused_call_is_one_launch():
         torch.cuda.synchronize()
     kernels = [event.name for event in profile.events() if event.device_type == torch.autograd.DeviceType.CUDA]
     assert len(kernels) == 1, kernels
+
+
+def test_plans_of_cudnn_do_not_mix_up_layouts():
+    """Torch keeps cuDNN's backward plans by the strides of q, k and v alone: results laid out otherwise were misread."""
+    of = params("longnet", **(SMALL | {"seq_len": 1024, "segment_lengths": [256, 512, 1024]}), dtype="bfloat16")
+    given, upstream = drawn(of)
+    attention = load("improved").build(of, {"plan": "views"})
+    compiled = torch.ops.dilated_attention.forward
+    spec = spec_of(Config(of.model_dump(exclude={"device"}), "cuda", {"plan": "views"})).text()
+    right = both(load("improved").build(of, {"plan": "fused"}), given, upstream)
+    for function in (attention, lambda q, k, v: compiled(q, k, v, spec)[0], attention, load("standard").build(of)):
+        assert agree(both(function, given, upstream), right, 1e-2)

@@ -1,0 +1,82 @@
+"""Which plan `improved` takes for which problem: the rule, and its text for `list --explain`. No torch.
+
+Measured on one H100 80GB (2026-11-25, torch 2.11, cuDNN 9.19, Triton 3.6), bfloat16, segments n/4, n/2, n at rates
+1, 2, 4, 16 heads, TFLOP/s of useful work, dense being cuDNN on contiguous tensors of the branches' sizes:
+
+    n       batch  head_dim  work       forward: dense  fused  views   with backward: dense  fused  views
+    4096    1      64        10 GFLOP            192    298    227                    186    243    213
+    4096    4      64        42 GFLOP            337    355    332                    303    273    278
+    8192    1      64        42 GFLOP            332    358    364                    316    299    336
+    16384   1      64        168 GFLOP           409    420    432                    394    329    408
+    32768   1      64        670 GFLOP           475    456    488                    461    336    463
+    4096    1      128       21 GFLOP            296    326    334                    262    282    283
+    8192    1      128       84 GFLOP            485    446    523                    422    358    439
+    32768   1      128       1340 GFLOP          663    541    673                    592    411    595
+
+Below the threshold the difference on the device is small, but three calls of torch's kernels take 0.3 to 0.5 ms of the
+host where one launch takes 0.03. float32 at full accuracy, 8 heads, n 8192: fused 42, views 43 (head_dim 128; with
+backward 20 and 37); head_dim 64: fused 39, views 23 (with backward 31 and 22). Only the fused kernel does tf32.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+FUSED_WIDTH = 256  # head_dim that the fused kernels take at most
+MEASURED_WIDTH = 128  # and up to which they were measured
+HALF_FORWARD, HALF_BACKWARD, FLOAT32_WIDE = 50e9, 30e9, 5e9  # operations, forward, up to which fused is taken
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the choice depends on.
+
+    Attributes:
+        cuda: the trial's device is one.
+        fusible: Triton is there, the mixing is head_groups, head_dim is at most FUSED_WIDTH.
+        dtype: float32, float16 or bfloat16.
+        tf32: products of float32 may be in tf32.
+        backward: the trial has a backward pass.
+        cudnn: cuDNN takes every branch (Hopper or newer, rows a multiple of 128, head_dim at most 128).
+        flops: of the attention, forward.
+    """
+
+    cuda: bool
+    fusible: bool
+    dtype: str
+    tf32: bool
+    backward: bool
+    head_dim: int
+    cudnn: bool
+    flops: float
+
+
+def choose(facts: Facts) -> str:
+    """The plan: fused or views. RULES says the same in words."""
+    if not facts.cuda or not facts.fusible or facts.head_dim > MEASURED_WIDTH:
+        return "views"
+    if facts.dtype == "float32":
+        narrow = facts.tf32 or facts.head_dim <= 64
+        return "fused" if narrow or facts.flops < FLOAT32_WIDE else "views"
+    limit = HALF_BACKWARD if facts.backward else HALF_FORWARD
+    return "fused" if not facts.cudnn or facts.flops < limit else "views"
+
+
+ROWS = (
+    ("device", "dtype", "problem", "plan"),
+    ("cpu", "any", "any", "views (torch's CPU kernel)"),
+    ("cuda", "any", f"mixing lse, head_dim > {MEASURED_WIDTH}, or no Triton", "views"),
+    ("cuda", "half", f"forward, < {HALF_FORWARD / 1e9:.0f} GFLOP", "fused (one Triton launch)"),
+    ("cuda", "half", f"with backward, < {HALF_BACKWARD / 1e9:.0f} GFLOP forward", "fused (backward in two launches)"),
+    ("cuda", "half", "more, Hopper or newer, rows a multiple of 128", "views (cuDNN, branches at once)"),
+    ("cuda", "half", "more, other devices or rows", "fused"),
+    ("cuda", "float32", f"head_dim <= 64, or < {FLOAT32_WIDE / 1e9:.0f} GFLOP", "fused (three tf32 products)"),
+    ("cuda", "float32", f"head_dim 65 to {MEASURED_WIDTH}, more", "views (memory-efficient kernel)"),
+    ("cuda", "tf32", "any", "fused"),
+)
+RULES = "\n".join(
+    [
+        *(f"{device:7} {dtype:8} {problem:48} {plan}" for device, dtype, problem, plan in ROWS),
+        "Options plan, block_m, block_n, num_warps, num_stages override it. Figures: implementations/choice.py.",
+    ]
+)
