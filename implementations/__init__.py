@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+from implementations.choice import RULES
 from implementations.dilated_attention.params import DilatedAttentionParams
 from orchestrator.workload import Config, Registered
 
@@ -27,6 +28,7 @@ IMPLEMENTATIONS: dict[str, Registered] = {
         workload="dilated_attention",
         form="qkv",
         summary="the same function by the fastest plan for each shape",
+        explain=RULES,
     ),
     "multihead_standard": Registered(
         target="implementations.multihead:build_standard",

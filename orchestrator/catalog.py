@@ -15,8 +15,8 @@ from orchestrator.environment import usable_cores
 def as_object() -> dict[str, Any]:
     """What this machine has, implementations and workloads; JSON values.
 
-    An implementation has name, workload, form, needs, summary and `missing`: what it needs and this machine lacks,
-    an empty list where it can run here. A workload has name, forms and params.
+    An implementation has name, workload, form, needs, summary, explain (how it chooses among its plans) and `missing`:
+    what it needs and this machine lacks, an empty list where it can run here. A workload has name, forms and params.
     """
     gpus = nvml.count()
     return {
@@ -29,6 +29,7 @@ def as_object() -> dict[str, Any]:
                 "needs": entry.needs,
                 "missing": missing(entry.needs, gpus),
                 "summary": entry.summary,
+                "explain": entry.explain,
             }
             for name, entry in registry.implementations().items()
         ],
@@ -56,6 +57,12 @@ def as_text() -> str:
             "A sweep may also name package.module:attribute or ./path/to/file.py:attribute.",
         ]
     )
+
+
+def explanations() -> str:
+    """How each implementation that has a choice chooses."""
+    explained = [(name, entry.explain) for name, entry in registry.implementations().items() if entry.explain]
+    return "\n\n".join(f"{name} chooses:\n{text}" for name, text in explained)
 
 
 def missing(needs: str, gpus: int) -> list[str]:

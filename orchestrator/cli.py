@@ -226,6 +226,7 @@ def _add_list(commands: Any) -> None:
     parser = _command(
         commands, "list", _list, "implementations, workloads, what each needs, and whether it is here", "list"
     )
+    parser.add_argument("--explain", action="store_true", help="also how an implementation chooses among its plans")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -371,6 +372,8 @@ def _list(options: argparse.Namespace) -> int:
     from orchestrator import catalog
 
     print(json.dumps(catalog.as_object(), indent=1) if options.json else catalog.as_text())
+    if options.explain and not options.json:
+        print(f"\n{catalog.explanations()}")
     return 0
 
 

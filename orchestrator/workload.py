@@ -188,6 +188,7 @@ class Registered:
         form: which of the workload's forms it is called by.
         summary: one line for `list`.
         needs: what it needs beyond torch ("CUDA", "4 GPUs"), for `list`; empty: nothing.
+        explain: lines for `list --explain` on how it chooses among what it can do; empty: nothing to explain.
     """
 
     target: str
@@ -195,3 +196,4 @@ class Registered:
     form: str
     summary: str
     needs: str = ""
+    explain: str = ""

@@ -37,6 +37,16 @@ def test_the_text_names_them_all_and_the_other_ways() -> None:
     assert "./path/to/file.py:attribute" in found
 
 
+def test_explain_tells_how_improved_chooses(cli, bare_python) -> None:
+    """Without torch, after the tables; JSON has it in any case."""
+    found = bare_python("list", "--explain")
+    assert found.code == 0
+    assert "improved chooses:" in found.out
+    assert "fused (one Triton launch)" in found.out
+    assert "improved chooses:" not in cli("list").out
+    assert any("views" in entry["explain"] for entry in catalog.as_object()["implementations"])
+
+
 @pytest.mark.parametrize(
     ("needs", "gpus", "missing"),
     [
