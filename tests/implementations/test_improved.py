@@ -1,0 +1,133 @@
+"""What is improved's own: its options, its choice, and its operators under compile, autocast and export."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from implementations import IMPLEMENTATIONS, load
+from implementations.choice import Facts, choose
+from implementations.improved import spec_of
+from implementations.kernels import op
+from implementations.kernels.spec import Spec
+from implementations.kernels.tiles import Tiles, compact_rows
+from tests.implementations.problems import built, config, inputs, params, relative
+
+HOPPER = Facts(
+    cuda=True, fusible=True, dtype="bfloat16", tf32=False, backward=False, head_dim=64, cudnn=True, flops=10e9
+)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"block": 64}, "no option 'block'; it has plan, block_m, block_n, num_warps, num_stages"),
+        ({"plan": "fast"}, "must be fused or views, not 'fast'"),
+        ({"block_m": 0}, "block_m must be a whole number of at least 1, not 0"),
+        ({"num_warps": True}, "num_warps must be a whole number of at least 1, not True"),
+        ({"plan": "views", "block_n": 64}, "block_n belongs to the plan fused"),
+    ],
+)
+def test_impossible_options_are_refused(options, message):
+    """With the option, the rule and what there is."""
+    with pytest.raises(ValueError, match=message):
+        load("improved").build(params(), options)
+
+
+@pytest.mark.parametrize("options", [{"plan": "fused"}, {"block_m": 64}])
+def test_the_fused_plan_is_unsupported_on_a_cpu(options):
+    """Which is an answer, not a failure; block sizes ask for it too."""
+    with pytest.raises(NotImplementedError, match="plan fused needs"):
+        load("improved").build(params(), options)
+
+
+@pytest.mark.parametrize(
+    ("changes", "plan"),
+    [
+        ({}, "fused"),
+        ({"flops": 100e9}, "views"),
+        ({"flops": 40e9}, "fused"),
+        ({"flops": 40e9, "backward": True}, "views"),
+        ({"flops": 100e9, "cudnn": False}, "fused"),
+        ({"head_dim": 256}, "views"),
+        ({"fusible": False}, "views"),
+        ({"cuda": False}, "views"),
+        ({"dtype": "float32", "flops": 900e9}, "fused"),
+        ({"dtype": "float32", "head_dim": 128}, "views"),
+        ({"dtype": "float32", "head_dim": 128, "flops": 1e9}, "fused"),
+        ({"dtype": "float32", "head_dim": 128, "tf32": True}, "fused"),
+    ],
+)
+def test_the_choice_follows_its_rule(changes, plan):
+    """As `list --explain` states it."""
+    assert choose(replace(HOPPER, **changes)) == plan
+
+
+def test_the_rule_is_known_without_building():
+    """The registry carries it."""
+    assert "50 GFLOP" in IMPLEMENTATIONS["improved"].explain
+
+
+def test_a_spec_survives_its_text():
+    """Which is what an operator carries through a graph."""
+    spec = spec_of(config(params()))
+    assert Spec.parse(spec.text()) == spec
+
+
+@pytest.mark.parametrize("mixing", ["head_groups", "lse"])
+@pytest.mark.parametrize("head_dim", [3, 8])
+def test_one_graph_under_compile(mixing, head_dim):
+    """torch.compile with fullgraph sees one operator each way, and answers as eager does."""
+    of = params(mixing=mixing, head_dim=head_dim)
+    given = [t.requires_grad_() for t in inputs(of)]
+    attention = built("improved", of)
+    eager = attention(*given)
+    compiled = torch.compile(attention, fullgraph=True, backend="aot_eager")(*given)
+    upstream = torch.randn(eager.shape)
+    assert relative(compiled, eager.detach()) < 1e-6
+    for ours, right in zip(
+        torch.autograd.grad(compiled, given, upstream), torch.autograd.grad(eager, given, upstream), strict=True
+    ):
+        assert relative(ours, right) < 1e-5
+
+
+@pytest.mark.parametrize("mixing", ["head_groups", "lse"])
+def test_the_operators_keep_torchs_rules(mixing):
+    """Schema, fake kernels, gradients and dynamic shapes, by torch's own check."""
+    of = params(mixing=mixing)
+    given = [t.requires_grad_() for t in inputs(of)]
+    torch.library.opcheck(op._forward_op, (*given, spec_of(config(of)).text()))
+
+
+@pytest.mark.parametrize("name", ["improved", "multihead_improved"])
+def test_autocast(name):
+    """Float32 inputs under bfloat16: right to that precision, and gradients in float32."""
+    of = params(head_dim=8)
+    given = [t.requires_grad_() for t in inputs(of, IMPLEMENTATIONS[name].form)]
+    layer = built(name, of)
+    exact = layer(*given)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = layer(*given)
+    assert out.dtype == torch.bfloat16
+    assert relative(out, exact.detach()) < 2e-2
+    upstream = torch.randn(exact.shape)
+    right = torch.autograd.grad(exact, given, upstream)
+    for ours, true in zip(torch.autograd.grad(out, given, upstream.bfloat16()), right, strict=True):
+        assert ours.dtype == torch.float32
+        assert relative(ours, true) < 5e-2
+
+
+def test_tiles_cover_every_row_once():
+    """Each piece's tiles hold its rows and the positions cut off at the end; long segments come first."""
+    of = params(batch=3)
+    pattern = spec_of(config(of)).pattern
+    tiles = Tiles.of(pattern, of.batch, 4, 4)
+    fields = [tiles.table[i : i + 10] for i in range(0, len(tiles.table), 10)]
+    ends = [first for first, *_ in fields[1:]] + [tiles.count]
+    for (first, length, rate, _, selected, _, heads, per_segment, segments, _), end in zip(fields, ends, strict=True):
+        assert end - first == per_segment * segments * heads * of.batch
+        assert 4 * per_segment >= -(-length // rate) >= selected
+    assert [field[4] for field in fields] == sorted((field[4] for field in fields), reverse=True)
+    assert sorted(compact_rows(pattern).values())[0] == 0
