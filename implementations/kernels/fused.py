@@ -57,12 +57,15 @@ class FusedPlan:
 
     def layout(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> Layout:
         """The launches for inputs laid out like these."""
+        if not (q.shape == k.shape == v.shape and q.dtype == k.dtype == v.dtype):
+            found = ", ".join(f"{tuple(t.shape)} {t.dtype}" for t in (q, k, v))
+            raise ValueError(f"q, k and v must have one shape and dtype; they have {found}")
         aligned = (q.data_ptr() | k.data_ptr() | v.data_ptr()) % ALIGNMENT == 0
         key = (q.shape, q.stride(), k.stride(), v.stride(), q.dtype, q.device, aligned)
-        found = self.layouts.get(key)
-        if found is None:
-            found = self.layouts[key] = Layout(self, (q, k, v), aligned)
-        return found
+        layout = self.layouts.get(key)
+        if layout is None:
+            layout = self.layouts[key] = Layout(self, (q, k, v), aligned)
+        return layout
 
 
 class Layout:
@@ -71,6 +74,11 @@ class Layout:
     def __init__(self, plan: FusedPlan, qkv: Tensors, aligned: bool) -> None:
         self.plan, self.aligned = plan, aligned
         self.device, self.shape = qkv[0].device, qkv[0].shape
+        built = (plan.pattern.seq_len, plan.pattern.heads, plan.head_dim)
+        if self.shape[1:] != built:
+            raise ValueError(
+                f"this attention was built for (batch, {', '.join(map(str, built))}), not {(*self.shape,)}"
+            )
         self.strides = tuple(stride for t in qkv for stride in t.stride()[:3])
         self.scalars = (self.shape[0], plan.pattern.seq_len, plan.pattern.heads)
         width = max(16, 1 << (plan.head_dim - 1).bit_length())

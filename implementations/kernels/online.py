@@ -48,9 +48,9 @@ def _launch(into: torch.Tensor, total: torch.Tensor, done: Attended) -> None:
 
     outer, heads, rows, head_dim = into.shape
     width = 1 << (head_dim - 1).bit_length()
-    grid = (outer * heads, -(-rows // BLOCK_ROWS))
+    blocks = -(-rows // BLOCK_ROWS)
     views = (into.stride()[:3], total.stride(), done.out.stride()[:3], done.lse.stride())
-    merge_kernel[grid](
-        into, total, done.out, done.lse, *(step for view in views for step in view), heads, rows,
+    merge_kernel[(outer * heads * blocks,)](
+        into, total, done.out, done.lse, *(step for view in views for step in view), blocks, heads, rows,
         HEAD_DIM=head_dim, WIDTH=width, BLOCK_M=BLOCK_ROWS,
     )  # fmt: skip

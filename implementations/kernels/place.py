@@ -6,6 +6,7 @@ import torch
 
 from implementations.kernels.calls import Call
 from implementations.kernels.online import takes_triton
+from implementations.kernels.tiles import row_groups
 
 BLOCK_ROWS = 32
 
@@ -29,9 +30,9 @@ def place(found: tuple[torch.Tensor, ...], into: tuple[torch.Tensor, ...], call:
     outer, heads, rows, head_dim = call.rows.size
     piece = call.part.piece
     strides = [step for source in (*found, *(found[:1] * (3 - len(found)))) for step in source.stride()[:3]]
-    groups = -(-piece.segment_length // piece.rate)
-    place_kernel[(outer * heads, -(-groups // BLOCK_ROWS))](
-        *_three(found), *_three(into), *strides, call.rows.offset, *call.rows.stride[:2], heads, rows, factor,
+    blocks = -(-row_groups(piece) // BLOCK_ROWS)
+    place_kernel[(outer * heads * blocks,)](
+        *_three(found), *_three(into), *strides, call.rows.offset, *call.rows.stride[:2], blocks, heads, rows, factor,
         piece.rate, piece.offset, piece.segment_length, call.rows.stride[2] // piece.rate,
         COUNT=len(found), HEAD_DIM=head_dim, WIDTH=1 << (head_dim - 1).bit_length(), BLOCK_M=BLOCK_ROWS,
     )  # fmt: skip

@@ -10,15 +10,16 @@ import triton.language as tl
 def merge_kernel(
     into, total, out, lse,
     i_outer, i_head, i_row, t_outer, t_head, t_row, o_outer, o_head, o_row, l_outer, l_head, l_row,
-    heads, rows,
+    blocks, heads, rows,
     HEAD_DIM: tl.constexpr, WIDTH: tl.constexpr, BLOCK_M: tl.constexpr,
 ):  # fmt: skip
     """Add out (B, g, m, d) with log-sum-exp lse (B, g, m) to the running into (float32 or the inputs' dtype), total.
 
-    A row whose total is -inf holds nothing yet: its memory may hold anything. Grid: (B * g, blocks of rows).
+    A row whose total is -inf holds nothing yet: its memory may hold anything. Grid: B * g * blocks.
     """
-    outer, head = (tl.program_id(0) // heads).to(tl.int64), (tl.program_id(0) % heads).to(tl.int64)
-    row = tl.program_id(1) * BLOCK_M + tl.arange(0, BLOCK_M)
+    block, share = tl.program_id(0) % blocks, tl.program_id(0) // blocks
+    outer, head = (share // heads).to(tl.int64), (share % heads).to(tl.int64)
+    row = block * BLOCK_M + tl.arange(0, BLOCK_M)
     column, valid, wide = tl.arange(0, WIDTH), row < rows, row.to(tl.int64)
     inside = valid[:, None] & (column < HEAD_DIM)[None, :]
     at_total = total + outer * t_outer + head * t_head + wide * t_row

@@ -29,16 +29,17 @@ def _place(
 def place_kernel(
     source_0, source_1, source_2, into_0, into_1, into_2,
     a_outer, a_head, a_row, b_outer, b_head, b_row, c_outer, c_head, c_row,
-    i_offset, i_outer, i_head, heads, rows, factor, rate, offset, length, step,
+    i_offset, i_outer, i_head, blocks, heads, rows, factor, rate, offset, length, step,
     COUNT: tl.constexpr, HEAD_DIM: tl.constexpr, WIDTH: tl.constexpr, BLOCK_M: tl.constexpr,
 ):  # fmt: skip
     """Write factor * source (B, g, m, d) of COUNT (1 or 3) tensors to rows `rate * step` elements apart of `into`.
 
     A row stands for `rate` positions of a segment of `length`, `step` elements apart, of which it is at `offset`; the
-    others become 0. Grid: (B * g, blocks of rows).
+    others become 0. Grid: B * g * blocks.
     """
-    outer, head = (tl.program_id(0) // heads).to(tl.int64), (tl.program_id(0) % heads).to(tl.int64)
-    row = tl.program_id(1) * BLOCK_M + tl.arange(0, BLOCK_M)
+    block, share = tl.program_id(0) % blocks, tl.program_id(0) // blocks
+    outer, head = (share // heads).to(tl.int64), (share % heads).to(tl.int64)
+    row = block * BLOCK_M + tl.arange(0, BLOCK_M)
     at = i_offset + outer * i_outer + head * i_head
     _place(
         source_0, into_0, a_outer, a_head, a_row, outer, head, row, rows, factor, rate, offset, length, step, at,

@@ -82,6 +82,13 @@ def test_forward_and_backward_are_right(name, dtype, pattern, mixing, causal):
     check(name, params(pattern, dtype=dtype, mixing=mixing, causal=causal, direction="forward_backward"))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_projections_where_a_branch_reads_them(dtype):
+    """At a size from which on multihead_improved projects less and runs its branches side by side."""
+    long = {"batch": 1, "seq_len": 8192, "heads": 16, "segment_lengths": [2048, 4096, 8192]}
+    check("multihead_improved", params("longnet", **long, dtype=dtype, direction="forward_backward"))
+
+
 @pytest.mark.parametrize("name", IMPLEMENTATIONS)
 def test_tf32_stays_within_the_trial_that_asked(name):
     """Right to tf32's floor, and the process's own setting is as before."""

@@ -10,6 +10,7 @@ import torch
 from implementations import load
 from implementations.improved import spec_of
 from implementations.kernels.blocks import Blocks
+from implementations.kernels.fused import Layout
 from implementations.kernels.op import attention_of
 from orchestrator.workload import Config
 from tests.implementations.problems import built, inputs, laid_out, oracle_gradients, params, relative
@@ -60,6 +61,28 @@ def test_the_fused_plan(case):
     assert not out[truth["output"].eq(0).all(-1)].any()
     for letter, grad in zip("qkv", found, strict=True):
         assert relative(grad, truth[f"grad_{letter}"]) < 3 * bound, letter
+
+
+def test_offsets_of_64_bits(monkeypatch):
+    """As they are where a block of rows spans more than 2 ** 31 elements."""
+    monkeypatch.setattr(Layout, "wide", lambda *_: True)
+    test_the_fused_plan("causal")
+
+
+@pytest.mark.parametrize(
+    "changes", [{"seq_len": 24, "segment_lengths": [24]}, {"heads": 3}, {"head_dim": 8}, {"dtype": "float16"}]
+)
+def test_other_inputs_than_it_was_built_for_are_refused(changes):
+    """Before anything is read from where nothing is."""
+    of = params(segment_lengths=[48], dilation_rates=[1])
+    attention = load("improved").build(of, {"plan": "fused"})
+    q, _, v = inputs(of)
+    other = inputs(params(**({"segment_lengths": [48], "dilation_rates": [1]} | changes)))
+    with pytest.raises(ValueError, match=r"built for|one shape and dtype"):
+        attention(q, other[1], v)
+    if "dtype" not in changes:
+        with pytest.raises(ValueError, match="built for"):
+            attention(*other)
 
 
 @pytest.mark.parametrize("name", ["improved", "ring_v2"])
