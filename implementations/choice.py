@@ -10,12 +10,13 @@ Measured on one H100 80GB (2026-11-25, torch 2.11, cuDNN 9.19, Triton 3.6), bflo
     16384   1      64        168 GFLOP           409    420    432                    394    329    408
     32768   1      64        670 GFLOP           475    456    488                    461    336    463
     4096    1      128       21 GFLOP            296    326    334                    262    282    283
+    4096    4      128       84 GFLOP            496    387    459                    394    318    346
     8192    1      128       84 GFLOP            485    446    523                    422    358    439
     32768   1      128       1340 GFLOP          663    541    673                    592    411    595
 
 Below the threshold the difference on the device is small, but three calls of torch's kernels take 0.3 to 0.5 ms of the
 host where one launch takes 0.03. float32 at full accuracy, 8 heads, n 8192: fused 42, views 43 (head_dim 128; with
-backward 20 and 37); head_dim 64: fused 39, views 23 (with backward 31 and 22). Only the fused kernel does tf32.
+backward 20 and 37); head_dim 64: fused 43, views 23 (with backward 33 and 22). Only the fused kernel does tf32.
 """
 
 from __future__ import annotations
