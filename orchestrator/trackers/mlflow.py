@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import os
 import re
+import secrets
 import sqlite3
 import time
 from collections import Counter, defaultdict
@@ -311,10 +312,13 @@ def _connected(uri: str) -> MlflowClient:
 
 
 def _make(database: Path) -> None:
-    """Make a store under another name and rename it: half of one, left by a driver that was killed, can't be used."""
-    unfinished = database.with_name(f".{database.name}.unfinished")
-    for rest in database.parent.glob(f"{unfinished.name}*"):
+    """Make a store under another name and rename it: half of one, left by a killed driver or a full disk, is no use.
+
+    Each try has a name of its own, for MLflow keeps its connections by name, also those to a file that is gone.
+    """
+    for rest in database.parent.glob(f".{database.name}.unfinished*"):
         rest.unlink()
+    unfinished = database.with_name(f".{database.name}.unfinished-{secrets.token_hex(4)}")
     _prepare(unfinished)
     _let_go(MlflowClient(tracking_uri=f"sqlite:///{unfinished}"))
     unfinished.replace(database)

@@ -1,9 +1,9 @@
 """Drivers that kill themselves at a chosen moment; run as a program: a warm process that forks one per order.
 
-An order is a line of JSON: {"folder", "point", "count", "after_s"}: run (or go on with) the sweep in the folder, and
-end by SIGKILL the `count`th time that `point` is reached, or after so many seconds; neither: to the end. The answer is
-a line with its exit status, the first line says that all is warm. Journal, logs, reports and MLflow store are the real
-ones; trials run in real processes, by a worker without torch.
+An order is a line of JSON: {"folder", "point", "count"}: run (or go on with) the sweep in the folder, and end by
+SIGKILL the `count`th time that `point` is reached; no point: to the end. The answer is its exit status, the first
+line says that all is warm. Journal, logs, reports and MLflow store are the real ones; trials run in real processes, by
+a worker without torch.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import json
 import os
 import signal
 import sys
-import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -168,8 +167,6 @@ def main() -> None:
         child = os.fork()
         if child == 0:
             try:
-                if order["after_s"] is not None:
-                    threading.Timer(order["after_s"], os.kill, (os.getpid(), signal.SIGKILL)).start()
                 drive(Path(order["folder"]), order["point"], order["count"])
                 os._exit(0)
             except BaseException:
