@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 
-from orchestrator.record import ErrorInfo, Outcome, Phase, TrialRecord, fingerprint, utc_now
+from orchestrator.record import ErrorInfo, Outcome, Phase, TrialRecord, record_of, utc_now
 from orchestrator.trial import Attempt
 
 SIZE = 512
@@ -17,22 +16,8 @@ def run_attempt(attempt: Attempt, on_phase: Callable[[Phase], None] = lambda _ph
     started_at = utc_now()
     on_phase(Phase.VERIFY)
     wrong = [f"{name}: {fault}" for name in _devices(attempt) if (fault := fault_of(name)) is not None]
-    return TrialRecord(
-        sweep_id=attempt.sweep_id,
-        trial_id=attempt.trial.trial_id,
-        implementation=attempt.trial.implementation,
-        params=attempt.trial.params,
-        round=attempt.round,
-        attempt=attempt.attempt,
-        outcome=Outcome.MISMATCH if wrong else Outcome.OK,
-        phase=Phase.DONE,
-        error=ErrorInfo.of("WrongAnswer", "; ".join(wrong)) if wrong else None,
-        fingerprint=fingerprint(attempt, {}),
-        started_at=started_at,
-        finished_at=utc_now(),
-        host=socket.gethostname(),
-        device=attempt.device,
-    )
+    error = ErrorInfo.of("WrongAnswer", "; ".join(wrong)) if wrong else None
+    return record_of(attempt, Outcome.MISMATCH if wrong else Outcome.OK, Phase.DONE, started_at, {}, error=error)
 
 
 def fault_of(device: str) -> str | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,7 +12,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from orchestrator.child import EXIT_NO_PIPE
-from orchestrator.record import ErrorInfo, Outcome, Phase, TrialRecord, fingerprint, utc_now
+from orchestrator.record import ErrorInfo, Outcome, Phase, TrialRecord, log_of, record_of
 from orchestrator.trial import Attempt
 
 Environment = Callable[[], Mapping[str, Any]]
@@ -51,11 +50,6 @@ class Ending:
     scribble: bytes = b""
 
 
-def log_of(attempt: Attempt) -> str:
-    """Where the log of an attempt's trial is, from the sweep's directory."""
-    return f"logs/{attempt.trial.trial_id}.log"
-
-
 def judge(attempt: Attempt, ending: Ending, started_at: str, environment: Environment) -> TrialRecord:
     """The record of an attempt that ended so. An answer that arrived whole counts, whatever came after it.
 
@@ -69,7 +63,7 @@ def judge(attempt: Attempt, ending: Ending, started_at: str, environment: Enviro
     if ending.answer is not None:
         answer = _read(attempt, ending.answer)
         if isinstance(answer, TrialRecord):
-            return _with_log(attempt, answer)
+            return _with_log(answer)
         cause = answer
     return _record(attempt, ending.phase, cause or _own_end(ending), started_at, environment())
 
@@ -134,28 +128,12 @@ def _signal(number: int) -> tuple[str, str]:
 def _record(
     attempt: Attempt, phase: Phase, cause: Cause, started_at: str, environment: Mapping[str, Any]
 ) -> TrialRecord:
-    trial = attempt.trial
-    return TrialRecord(
-        sweep_id=attempt.sweep_id,
-        trial_id=trial.trial_id,
-        implementation=trial.implementation,
-        params=trial.params,
-        options=trial.options,
-        round=attempt.round,
-        attempt=attempt.attempt,
-        outcome=cause.outcome,
-        phase=phase,
-        error=ErrorInfo.of(cause.kind, f"{cause.message}, in phase {phase}", log_of(attempt)),
-        fingerprint=fingerprint(attempt, environment),
-        started_at=started_at,
-        finished_at=utc_now(),
-        host=socket.gethostname(),
-        device=attempt.device,
-    )
+    error = ErrorInfo.of(cause.kind, f"{cause.message}, in phase {phase}", log_of(attempt.trial.trial_id))
+    return record_of(attempt, cause.outcome, phase, started_at, environment, error=error)
 
 
-def _with_log(attempt: Attempt, record: TrialRecord) -> TrialRecord:
+def _with_log(record: TrialRecord) -> TrialRecord:
     """The record, its error naming the log to open where the worker left that out."""
     if record.error is None or record.error.log is not None:
         return record
-    return record.model_copy(update={"error": record.error.model_copy(update={"log": log_of(attempt)})})
+    return record.model_copy(update={"error": record.error.model_copy(update={"log": log_of(record.trial_id)})})

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from orchestrator import registry
-from orchestrator.record import ErrorInfo, Flag, Outcome, Phase, TrialRecord, fingerprint, utc_now
+from orchestrator.record import ErrorInfo, Flag, Outcome, Phase, TrialRecord, fingerprint, log_of, record_of, utc_now
 from orchestrator.rows import value_of
 from orchestrator.sweep import Sweep
 from orchestrator.trial import Attempt, Trial
@@ -88,25 +88,18 @@ class Foresight:
 
 
 def _record(attempt: Attempt, ruling: TrialRecord, point: Mapping[str, Any]) -> TrialRecord:
-    trial, now = attempt.trial, utc_now()
     where = " ".join(f"{name}={value}" for name, value in point.items())
     message = f"not run: trial {ruling.trial_id} ({where}), which is smaller, was out of memory"
     own = fingerprint(attempt, {})
-    return TrialRecord(
-        sweep_id=attempt.sweep_id,
-        trial_id=trial.trial_id,
-        implementation=trial.implementation,
-        params=trial.params,
-        options=trial.options,
-        round=attempt.round,
-        attempt=attempt.attempt,
-        outcome=Outcome.OOM,
-        phase=Phase.BUILD,
+    return record_of(
+        attempt,
+        Outcome.OOM,
+        Phase.BUILD,
+        utc_now(),
+        {},
         flags=(Flag.PREDICTED.value,),
-        error=ErrorInfo.of(PREDICTED, message, f"logs/{ruling.trial_id}.log"),
+        error=ErrorInfo.of(PREDICTED, message, log_of(ruling.trial_id)),
         fingerprint=own.model_copy(update={"environment": ruling.fingerprint.environment}),
-        started_at=now,
-        finished_at=now,
         host=ruling.host,
         device=ruling.device,
     )

@@ -6,7 +6,6 @@ seen as `Observation`s, which the driver appends to machine.jsonl beside the res
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 from orchestrator.ceilings import MATMUL_SIZES, Ceilings, measure_ceilings, measure_sentinel
 from orchestrator.isolate import Isolator
 from orchestrator.observation import Kind, Observation
-from orchestrator.record import Fingerprint, Outcome, Phase, TrialRecord, utc_now
+from orchestrator.record import Fingerprint, Outcome, Phase, TrialRecord, record_of, utc_now
 from orchestrator.spec import Model
 from orchestrator.trial import Attempt, Resources, Trial
 
@@ -103,19 +102,6 @@ def look(attempt: Attempt, on_phase: Callable[[Phase], None]) -> TrialRecord:
         found: Model = measure_ceilings(attempt.device, trial.params["precisions"])
     else:
         found = measure_sentinel(attempt.device, started_at)
-    return TrialRecord(
-        sweep_id=attempt.sweep_id,
-        trial_id=trial.trial_id,
-        implementation=trial.implementation,
-        params=trial.params,
-        round=attempt.round,
-        attempt=attempt.attempt,
-        outcome=Outcome.OK,
-        phase=Phase.DONE,
-        fingerprint=Fingerprint(source="", environment="", protocol=""),
-        started_at=started_at,
-        finished_at=utc_now(),
-        host=socket.gethostname(),
-        device=attempt.device,
-        environment={trial.implementation: found.model_dump()},
-    )
+    nothing = Fingerprint(source="", environment="", protocol="")
+    seen = {trial.implementation: found.model_dump()}
+    return record_of(attempt, Outcome.OK, Phase.DONE, started_at, {}, fingerprint=nothing, environment=seen)

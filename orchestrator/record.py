@@ -6,6 +6,7 @@ Schema history
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -120,6 +121,38 @@ class TrialRecord(Model):
     def to_line(self) -> str:
         """The line of the journal, without its end: JSON without the environment, which is kept once a sweep."""
         return self.model_dump_json(exclude={"environment"})
+
+
+def record_of(
+    attempt: Attempt, outcome: Outcome, phase: Phase, started_at: str, match: Mapping[str, Any], **fields: Any
+) -> TrialRecord:
+    """The record of an attempt that ended just now, on this host unless `fields` (of TrialRecord) say otherwise.
+
+    `match` is what must match of the environment, and part of the fingerprint.
+    """
+    trial = attempt.trial
+    identity = {
+        "sweep_id": attempt.sweep_id,
+        "trial_id": trial.trial_id,
+        "implementation": trial.implementation,
+        "params": trial.params,
+        "options": trial.options,
+        "round": attempt.round,
+        "attempt": attempt.attempt,
+    }
+    made = {
+        "fingerprint": fingerprint(attempt, match),
+        "started_at": started_at,
+        "finished_at": utc_now(),
+        "host": socket.gethostname(),
+        "device": attempt.device,
+    }
+    return TrialRecord(**{**identity, "outcome": outcome, "phase": phase, **made, **fields})
+
+
+def log_of(trial_id: str) -> str:
+    """Where the log of a trial is, from the sweep's directory."""
+    return f"logs/{trial_id}.log"
 
 
 def utc_now() -> str:

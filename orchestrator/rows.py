@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.record import ErrorInfo, Flag, Outcome, TrialRecord
+from orchestrator.record import ErrorInfo, Flag, Outcome, TrialRecord, log_of
 from orchestrator.results import Results
 from orchestrator.trial import Trial
 
@@ -63,7 +63,7 @@ class Row:
         """The log of this trial, relative to the sweep's directory; None: not run."""
         if self.outcome is None:
             return None
-        return self.error.log if self.error and self.error.log else f"logs/{self.trial_id}.log"
+        return self.error.log if self.error and self.error.log else log_of(self.trial_id)
 
     def value(self, name: str) -> Any:
         """The value of an axis."""

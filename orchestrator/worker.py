@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 import traceback
 from collections.abc import Callable, Mapping
@@ -11,7 +10,7 @@ from typing import Any
 
 from orchestrator import environment
 from orchestrator.duel_stages import duel
-from orchestrator.record import ErrorInfo, Outcome, Phase, TrialRecord, fingerprint, utc_now
+from orchestrator.record import ErrorInfo, Outcome, Phase, TrialRecord, record_of, utc_now
 from orchestrator.sides import attempts, joined
 from orchestrator.stages import Stages
 from orchestrator.subject import EndedError, in_brief
@@ -67,24 +66,8 @@ def _ended(ended: EndedError) -> dict[str, Any]:
 def _record(
     attempt: Attempt, phase: Phase, started_at: str, facts: Mapping[str, Any], fields: Mapping[str, Any]
 ) -> TrialRecord:
-    trial, fields = attempt.trial, dict(fields)
-    return TrialRecord(
-        sweep_id=attempt.sweep_id,
-        trial_id=trial.trial_id,
-        implementation=trial.implementation,
-        params=trial.params,
-        options=trial.options,
-        round=attempt.round,
-        attempt=attempt.attempt,
-        phase=phase,
-        fingerprint=fingerprint(attempt, facts["match"]),
-        started_at=started_at,
-        finished_at=utc_now(),
-        host=socket.gethostname(),
-        device=attempt.device,
-        environment={**facts, **fields.pop("environment", {})},
-        **fields,
-    )
+    known = {"environment": {**facts, **fields.get("environment", {})}}
+    return record_of(attempt, phase=phase, started_at=started_at, match=facts["match"], **{**fields, **known})
 
 
 def _log(error: BaseException) -> None:

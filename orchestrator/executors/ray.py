@@ -18,7 +18,7 @@ from orchestrator.executors.placement import Node, SlotPlan, place
 from orchestrator.executors.quarantine import Quarantine
 from orchestrator.executors.session import RayOptions, Session
 from orchestrator.observation import Observation
-from orchestrator.record import ErrorInfo, Outcome, Phase, TrialRecord, fingerprint, utc_now
+from orchestrator.record import ErrorInfo, Outcome, Phase, TrialRecord, log_of, record_of, utc_now
 from orchestrator.supervisor import Supervisor
 from orchestrator.trial import Attempt
 
@@ -272,24 +272,17 @@ class RayExecutor:
         return any(alive.node_id == node.node_id for alive in self._nodes())
 
     def _lost(self, slot: _Slot, attempt: Attempt, reason: str) -> TrialRecord:
-        log = f"logs/{attempt.trial.trial_id}.log"
-        message = f"the supervisor on {slot.plan.node.address} died: {reason}"
-        return TrialRecord(
-            sweep_id=attempt.sweep_id,
-            trial_id=attempt.trial.trial_id,
-            implementation=attempt.trial.implementation,
-            params=attempt.trial.params,
-            options=attempt.trial.options,
-            round=attempt.round,
-            attempt=attempt.attempt,
-            outcome=Outcome.LOST,
-            phase=Phase(slot.phase or Phase.BUILD),
-            error=ErrorInfo.of("SupervisorDied", message, log),
-            fingerprint=fingerprint(attempt, {}),
-            started_at=slot.started_at,
-            finished_at=utc_now(),
-            host=slot.plan.node.address,
-            node=slot.plan.node.node_id,
+        node = slot.plan.node
+        message = f"the supervisor on {node.address} died: {reason}"
+        return record_of(
+            attempt,
+            Outcome.LOST,
+            Phase(slot.phase or Phase.BUILD),
+            slot.started_at,
+            {},
+            error=ErrorInfo.of("SupervisorDied", message, log_of(attempt.trial.trial_id)),
+            host=node.address,
+            node=node.node_id,
             device=self.device,
         )
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from orchestrator.agenda import Agenda
 from orchestrator.proposals import Proposal, arranged
-from orchestrator.record import ErrorInfo, Flag, Outcome, Phase, TrialRecord, fingerprint
+from orchestrator.record import ErrorInfo, Flag, Outcome, Phase, TrialRecord, record_of
 from orchestrator.results import Results, SweepMeta
 from orchestrator.sweep import Sweep
 from orchestrator.trial import Attempt, Trial
@@ -89,21 +89,15 @@ def ended(attempt: Attempt, outcome: Outcome, latency_ms: float = 1.0) -> TrialR
         "latency_ms": latency_ms, "latency_ci_low_ms": 0.99 * latency_ms, "latency_ci_high_ms": 1.01 * latency_ms,
         "peak_memory_mib": 64.0, "throughput_tokens_per_s": 1000 / latency_ms,
     }  # fmt: skip
-    return TrialRecord(
-        sweep_id=attempt.sweep_id,
-        trial_id=attempt.trial.trial_id,
-        implementation=attempt.trial.implementation,
-        params=attempt.trial.params,
-        options=attempt.trial.options,
-        round=attempt.round,
-        attempt=attempt.attempt,
-        outcome=outcome,
-        phase=Phase.DONE,
+    return record_of(
+        attempt,
+        outcome,
+        Phase.DONE,
+        "2026-11-22T09:30:00+00:00",
+        HERE,
         flags=(Flag.CUT.value,) if cut else (),
         error=None if ok else ErrorInfo(kind="Error", message=f"it ended as {outcome}"),
         metrics=metrics if ok else None,
         values_ms=(latency_ms,) * 6 if ok else None,
-        fingerprint=fingerprint(attempt, HERE),
-        started_at="2026-11-22T09:30:00+00:00",
         finished_at="2026-11-22T09:30:01+00:00",
     )

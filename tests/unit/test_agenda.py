@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from orchestrator.agenda import Agenda, input_seed, refuse_stale, sources
 from orchestrator.errors import ExpressionError, RequestError
-from orchestrator.record import ErrorInfo, Outcome, Phase, TrialRecord, fingerprint
+from orchestrator.record import ErrorInfo, Outcome, Phase, TrialRecord, record_of
 from orchestrator.sweep import Sweep
 from orchestrator.trial import Attempt
 from tests.sweeps import sweep, text
@@ -22,20 +22,8 @@ SMALL = {"axes": "{batch: [1, 2, 3], seq_len: [64], heads: [4]}", "implementatio
 
 def ended(attempt: Attempt, outcome: Outcome = Outcome.OK, environment: dict[str, str] = HERE) -> TrialRecord:
     """A record of this attempt."""
-    return TrialRecord(
-        sweep_id=attempt.sweep_id,
-        trial_id=attempt.trial.trial_id,
-        implementation=attempt.trial.implementation,
-        params=attempt.trial.params,
-        round=attempt.round,
-        attempt=attempt.attempt,
-        outcome=outcome,
-        phase=Phase.DONE,
-        error=None if outcome is Outcome.OK else ErrorInfo(kind="Error", message="it did"),
-        fingerprint=fingerprint(attempt, environment),
-        started_at="",
-        finished_at="",
-    )
+    error = None if outcome is Outcome.OK else ErrorInfo(kind="Error", message="it did")
+    return record_of(attempt, outcome, Phase.DONE, "", environment, error=error)
 
 
 def drained(agenda: Agenda, outcome: Outcome = Outcome.OK) -> list[TrialRecord]:

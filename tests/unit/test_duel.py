@@ -17,7 +17,7 @@ from orchestrator.errors import RequestError
 from orchestrator.executors.base import Event, SlotReady
 from orchestrator.executors.inline import InlineExecutor
 from orchestrator.ratio import paired_ratio
-from orchestrator.record import ErrorInfo, Outcome, Phase, TrialRecord, fingerprint
+from orchestrator.record import ErrorInfo, Outcome, Phase, TrialRecord, record_of
 from orchestrator.results import Results
 from orchestrator.sides import attempts, joined
 from orchestrator.sweep import Sweep
@@ -70,20 +70,15 @@ def run(
 
 
 def _record(attempt: Attempt, values: list[float], wrong: bool) -> TrialRecord:
-    return TrialRecord(
-        sweep_id=attempt.sweep_id,
-        trial_id=attempt.trial.trial_id,
-        implementation=attempt.trial.implementation,
-        params=attempt.trial.params,
-        round=attempt.round,
-        attempt=attempt.attempt,
-        outcome=Outcome.MISMATCH if wrong else Outcome.OK,
-        phase=Phase.VERIFY if wrong else Phase.DONE,
+    return record_of(
+        attempt,
+        Outcome.MISMATCH if wrong else Outcome.OK,
+        Phase.VERIFY if wrong else Phase.DONE,
+        "2026-11-22T09:30:00+00:00",
+        FACTS["match"],
         error=ErrorInfo.of("Mismatch", "relative error 1.0") if wrong else None,
         metrics=None if wrong else {"latency_ms": float(np.median(values))},
         values_ms=None if wrong else tuple(values),
-        fingerprint=fingerprint(attempt, FACTS["match"]),
-        started_at="2026-11-22T09:30:00+00:00",
         finished_at="2026-11-22T09:30:01+00:00",
         environment=FACTS,
     )
