@@ -66,12 +66,7 @@ def run(
     if device not in DEVICES:
         raise RequestError(f"device: must be one of {', '.join(DEVICES)}, found {device!r}")
     resuming = resume or rerun is not None
-    directory = _directory(sweep, output, resuming)
-    if resuming:
-        journal.refuse_busy(directory)
-    else:
-        sweepdir.refuse_taken(directory)
-    _check_disk(directory)
+    directory = _claimed(sweep, output, resuming)
     shown = progress or SilentProgress()
     uri = tracking_uri or sweep.spec.tracking.uri
     threading.Thread(target=_import_mlflow, name="import-mlflow", daemon=True).start()
@@ -184,6 +179,17 @@ def _import_mlflow() -> None:
     """Import MLflow beside Ray's start: both take seconds, and neither needs the other."""
     with suppress(Exception):  # the tracker says what is wrong with it
         import orchestrator.trackers.mlflow  # noqa: F401
+
+
+def _claimed(sweep: Sweep, output: str | Path | None, resuming: bool) -> Path:
+    """The directory of the results: new, or one that no other driver is working in; with room on its disk."""
+    directory = _directory(sweep, output, resuming)
+    if resuming:
+        journal.refuse_busy(directory)
+    else:
+        sweepdir.refuse_taken(directory)
+    _check_disk(directory)
+    return directory
 
 
 def _directory(sweep: Sweep, output: str | Path | None, resuming: bool) -> Path:

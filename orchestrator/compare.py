@@ -215,11 +215,15 @@ def _untimed(base: Row, candidate: Row) -> Pair:
 
 def _timed(base: Row, candidate: Row, device: str, fail_slower: float | None) -> Pair:
     """A row with a time in both; its verdict follows when all p-values are known."""
-    floor = _floor(base, candidate)
-    least = LEAST_EFFECT if fail_slower is None else fail_slower
-    threshold, alike = thresholds(least, floor, device)
-    flags = sorted({*base.flags, *candidate.flags})
     found = ratio(base.rounds, candidate.rounds)
+    return judged(base, candidate, found, _floor(base, candidate), device, fail_slower)
+
+
+def judged(
+    base: Row, candidate: Row, found: Ratio, floor: float | None, device: str, fail_slower: float | None
+) -> Pair:
+    """A pair with its ratio and what it is to be held against; its verdict follows when all p-values are known."""
+    threshold, alike = _thresholds(LEAST_EFFECT if fail_slower is None else fail_slower, floor, device)
     return Pair(
         base,
         candidate,
@@ -228,11 +232,11 @@ def _timed(base: Row, candidate: Row, device: str, fail_slower: float | None) ->
         threshold=threshold,
         alike=alike,
         measured=floor is not None,
-        note=", ".join(flags),
+        note=", ".join(sorted({*base.flags, *candidate.flags})),
     )
 
 
-def thresholds(least: float, floor: float | None, device: str) -> tuple[float, float]:
+def _thresholds(least: float, floor: float | None, device: str) -> tuple[float, float]:
     """The least change that counts, and the change that is none, given the A/A noise floor (None: not known)."""
     unmeasured = LEAST_EFFECT_UNMEASURED[device]
     threshold = max(least, unmeasured if floor is None else 2 * floor)

@@ -12,15 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from orchestrator.compare import (
-    LEAST_EFFECT,
-    Comparison,
-    Pair,
-    Verdict,
-    both_ok,
-    corrected,
-    thresholds,
-)
+from orchestrator.compare import Comparison, Pair, Verdict, both_ok, corrected, judged
 from orchestrator.errors import RequestError
 from orchestrator.files import write_atomically
 from orchestrator.plan import Plan, Step
@@ -131,23 +123,11 @@ def pair(base: Row, candidate: Row, device: str) -> Pair:
 
 
 def _pair(base: Row, candidate: Row, device: str, fail_slower: float | None) -> Pair:
-    flags = ", ".join(sorted({*base.flags, *candidate.flags}))
     rounds = in_turns(base, candidate) if both_ok(base, candidate) else []
     if not rounds:
         return _without_ratio(base, candidate)
     found, spread = paired_ratio(rounds)
-    least = LEAST_EFFECT if fail_slower is None else fail_slower
-    threshold, alike = thresholds(least, spread, device)
-    return Pair(
-        base,
-        candidate,
-        ratio=found,
-        p_value=found.p_value,
-        threshold=threshold,
-        alike=alike,
-        measured=spread is not None,
-        note=flags,
-    )
+    return judged(base, candidate, found, spread, device, fail_slower)
 
 
 def _without_ratio(base: Row, candidate: Row) -> Pair:
