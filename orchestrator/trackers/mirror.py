@@ -24,10 +24,11 @@ MAX_REASON = 300
 
 @dataclass(frozen=True)
 class _Job:
-    """Something for the tracker to do, and how it returns to the queue."""
+    """Something for the tracker to do, how it returns to the queue, and whether others will take as long."""
 
     carry_out: Callable[[Tracker], None]
     put_back: Callable[[], None]
+    typical: bool = False
 
 
 class Mirror:
@@ -168,11 +169,11 @@ class Mirror:
                 self._called_at = time.monotonic()
                 job.carry_out(tracker)
             except RejectedError as error:
-                self._done(refused=error)
+                self._done(job, refused=error)
             except Exception as error:  # noqa: BLE001 - whatever a tracking library raises, the sweep goes on
                 self._failed(job, error)
             else:
-                self._done()
+                self._done(job)
         if self._tracker is not None:
             self._tracker.close()
 
@@ -211,7 +212,7 @@ class Mirror:
         def put_back() -> None:  # a newer row of the trial that came in meanwhile stays
             self._rows = {row.trial_id: row} | self._rows
 
-        return _Job(lambda tracker: tracker.log(row), put_back)
+        return _Job(lambda tracker: tracker.log(row), put_back, typical=True)
 
     def _finishing(self, status: Status, results: Results) -> _Job:
         def put_back() -> None:
@@ -220,9 +221,11 @@ class Mirror:
         self._end = None
         return _Job(lambda tracker: tracker.finish(status, results), put_back)
 
-    def _done(self, refused: RejectedError | None = None) -> None:
+    def _done(self, job: _Job, refused: RejectedError | None = None) -> None:
         with self._changed:
-            self._note_pace()
+            if job.typical:
+                self._note_pace()
+            self._called_at = None
             self._busy, self._failures = False, 0
             self._refused += refused is not None
             self._changed.notify_all()
@@ -230,11 +233,10 @@ class Mirror:
             self._tell(f"tracking refused a run: {_reason(refused)}")
 
     def _note_pace(self) -> None:
-        """Seconds per call: the mean of the last few, the older the less."""
+        """Seconds per row: the mean of the last few, the older the less."""
         if self._called_at is not None:
             took_s = time.monotonic() - self._called_at
             self._call_s = took_s if self._call_s is None else (self._call_s + took_s) / 2
-        self._called_at = None
 
     def _failed(self, job: _Job, error: Exception) -> None:
         with self._changed:
