@@ -259,14 +259,17 @@ def test_finished_trials_show_up_while_the_sweep_runs(server: str, sweep: Made) 
     assert runs(server, results)[0].info.status == "KILLED"
 
 
-def test_sync_leaves_any_server_as_a_live_run_would_have(store: str, server: str, sweep: Made) -> None:
-    """Live on sqlite, synced to a server: the same runs, to the last tag; a second sync changes nothing."""
+def test_sync_leaves_any_server_as_a_live_run_would_have(
+    store: str, server: str, sweep: Made, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Live on sqlite, synced to a server: the same runs, to the last tag, and not a word; a second sync does nothing."""
     results = sweep.whole()
     live(store, results)
     assert sync(results, server) == SyncReport(created=9)
     assert contents(server, results) == contents(store, results)
     assert sync(results, server) == SyncReport(unchanged=9)
     assert sync(results, store) == SyncReport(unchanged=9)
+    assert capfd.readouterr().out == ""
 
 
 def test_a_killed_driver_leaves_no_zombie_and_no_duplicate(store: str, sweep: Made) -> None:
