@@ -262,7 +262,7 @@ def test_finished_trials_show_up_while_the_sweep_runs(server: str, sweep: Made) 
 def test_sync_leaves_any_server_as_a_live_run_would_have(
     store: str, server: str, sweep: Made, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Live on sqlite, synced to a server: the same runs, to the last tag, and not a word; a second sync does nothing."""
+    """Live on sqlite, synced to a server: the same runs, to the last tag, in silence; a second sync does nothing."""
     results = sweep.whole()
     live(store, results)
     assert sync(results, server) == SyncReport(created=9)
