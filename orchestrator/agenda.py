@@ -123,8 +123,6 @@ class Agenda:
     def finished(self, record: TrialRecord) -> bool:
         """Note how an attempt ended; True when it is to be made again, as `retries` and `measure.remeasure` say."""
         self._learn(record)
-        if self._fruitless >= MOST_FRUITLESS:
-            self._pending = deque(filter(self._is_unfinished, self._pending))
         if record.trial_id in self._seconds or not self._may_retry(record):
             return False
         self._pending.append((record.trial_id, record.round))
@@ -147,18 +145,22 @@ class Agenda:
         if record.trial_id in self._seconds:  # goes with the first side's, which says what is left to do
             self._tried((self._seconds[record.trial_id], record.round), record)
             return
+        fruitless = self._fruitless
         self._note(record)
         self._foresight.learn(record)
         self._records.setdefault(record.trial_id, []).append(record)
         self._tell(record.trial_id)
-        if self._fruitless >= MOST_FRUITLESS:
+        if fruitless < MOST_FRUITLESS <= self._fruitless:
             self._repeat_no_more()
 
     def _repeat_no_more(self) -> None:
         """Whatever disturbs is here to stay: what was to be measured again for its sake has ended as it is."""
-        for key in [key for key, again in self._again.items() if again]:
-            self._again[key] = False
-            self._tell(key[0])
+        waiting = [key for key, again in self._again.items() if again]
+        self._again |= dict.fromkeys(waiting, False)
+        dropped = set(waiting)
+        self._pending = deque(key for key in self._pending if key not in dropped)
+        for trial_id, _ in waiting:
+            self._tell(trial_id)
 
     def _tell(self, trial_id: str) -> None:
         rounds = range(1, self.sweep.spec.measure.repeats + 1)
@@ -194,6 +196,7 @@ class Agenda:
         for key, outcome in list(self._ended):
             if key in chosen:
                 del self._ended[key, outcome]  # who asks again is given every retry again
+        self._again |= dict.fromkeys(chosen, False)  # and is not refused for what disturbed an earlier attempt
         wanted = chosen | set(self._pending)
         self._pending = deque(key for key in self._keys(self._trials) if key in wanted)
 

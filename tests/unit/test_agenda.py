@@ -324,3 +324,20 @@ def test_repeats_end_where_they_do_not_help() -> None:
         half_way.finished(disturbed(attempt))
         left += 1
     assert left == 2
+
+
+def test_rows_that_are_asked_for_again_are_made_however_busy_the_machine_is() -> None:
+    """What gives up on repeats drops repeats alone, also when all are disturbed once more."""
+    found = sweep(**{**SMALL, "axes": "{batch: [1, 2, 3, 4, 5, 6], seq_len: [64], heads: [4]}"})
+    agenda = agenda_of(found)
+    done = []
+    while (attempt := agenda.next()) is not None:
+        done.append(disturbed(attempt))
+        agenda.finished(done[-1])
+    again = agenda_of(found, done)
+    again.rerun("all", [HERE])
+    made = set()
+    while (attempt := again.next()) is not None:
+        made.add(attempt.trial.params["batch"])
+        again.finished(disturbed(attempt))
+    assert made == {1, 2, 3, 4, 5, 6}
