@@ -216,10 +216,10 @@ def _untimed(base: Row, candidate: Row) -> Pair:
 def _timed(base: Row, candidate: Row, device: str, fail_slower: float | None) -> Pair:
     """A row with a time in both; its verdict follows when all p-values are known."""
     found = ratio(base.rounds, candidate.rounds)
-    return judged(base, candidate, found, _floor(base, candidate), device, fail_slower)
+    return timed_pair(base, candidate, found, _floor(base, candidate), device, fail_slower)
 
 
-def judged(
+def timed_pair(
     base: Row, candidate: Row, found: Ratio, floor: float | None, device: str, fail_slower: float | None
 ) -> Pair:
     """A pair with its ratio and what it is to be held against; its verdict follows when all p-values are known."""

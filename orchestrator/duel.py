@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from orchestrator.compare import Comparison, Pair, Verdict, both_ok, corrected, judged
+from orchestrator.compare import Comparison, Pair, Verdict, both_ok, corrected, timed_pair
 from orchestrator.errors import RequestError
 from orchestrator.files import write_atomically
 from orchestrator.plan import Plan, Step
@@ -127,7 +127,7 @@ def _pair(base: Row, candidate: Row, device: str, fail_slower: float | None) -> 
     if not rounds:
         return _without_ratio(base, candidate)
     found, spread = paired_ratio(rounds)
-    return judged(base, candidate, found, spread, device, fail_slower)
+    return timed_pair(base, candidate, found, spread, device, fail_slower)
 
 
 def _without_ratio(base: Row, candidate: Row) -> Pair:
