@@ -21,6 +21,15 @@ def test_what_runs_before_a_call_is_not_timed() -> None:
     assert seconds < 0.01
 
 
+def test_the_cpu_clock_is_not_what_an_implementation_makes_of_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A library that freezes time, or slows it down, for its own ends."""
+    monkeypatch.setattr(time, "perf_counter", lambda: 5.0)
+    clock = CpuClock()
+    before = clock.now()
+    assert clock.time([lambda: time.sleep(0.002)]) >= 0.002
+    assert clock.now() - before >= 0.002
+
+
 def test_the_cpu_clock_has_no_figures_but_the_latency() -> None:
     """There is no launch queue and no L2 to flush on a CPU."""
     assert CpuClock().extras([lambda: None], None, 0.1) == {}
