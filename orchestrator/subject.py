@@ -92,6 +92,8 @@ class Subject:
             out = self.function(*inputs)
         if not isinstance(out, torch.Tensor):
             raise _failed(f"returned {_named(out)}, expected one tensor")
+        if type(out) not in (torch.Tensor, torch.nn.Parameter):  # its values may be computed once someone looks
+            raise _failed(f"returned {_named(out)}, expected a plain torch.Tensor and no class made of it")
         wanted = self.config.__dict__.get("dtype", inputs[0].dtype)
         if out.dtype != wanted:
             raise _failed(f"returned a tensor of {out.dtype}, expected {wanted}")
