@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.record import Outcome
 from orchestrator.rows import Row, value_of
 from orchestrator.spec import SweepSpec
+from orchestrator.stated import Statement
 
 if TYPE_CHECKING:
     from orchestrator.results import SweepMeta
@@ -50,14 +51,13 @@ class Answer:
 
 def answers(meta: SweepMeta, rows: Iterable[Row]) -> list[Answer]:
     """One answer per cell that was begun, in the order of the rows; none for a grid."""
-    spec = meta.spec
-    asked = set(spec.searched) | {spec.frontier.axis}
+    if not meta.spec.proposes:
+        return []
+    statement = Statement(meta.spec, meta.only)
     groups: dict[str, list[Row]] = {}
-    if spec.proposes:
-        for row in rows:
-            point = [value_of(row.trial, axis) for axis in spec.axes if axis not in asked]
-            groups.setdefault(repr([row.implementation, *point]), []).append(row)
-    return [_answer(spec, group) for group in groups.values()]
+    for row in _current(statement, rows):
+        groups.setdefault(repr([row.implementation, statement.point(row.trial)]), []).append(row)
+    return [_answer(statement, group) for group in groups.values()]
 
 
 def metric(spec: SweepSpec) -> str:
@@ -68,7 +68,10 @@ def metric(spec: SweepSpec) -> str:
 
 
 def annotated(meta: SweepMeta, rows: Sequence[Row]) -> list[Row]:
-    """The rows, those that answer with the answer among their metrics, once it is settled."""
+    """The rows that the sweep still asks for, those that answer with the answer among their metrics, once settled."""
+    if not meta.spec.proposes:
+        return list(rows)
+    rows = _current(Statement(meta.spec, meta.only), rows)
     settled = [answer for answer in answers(meta, rows) if answer.settled]
     found = {answer.best.trial_id: answer.value for answer in settled if answer.best is not None}
     name = metric(meta.spec)
@@ -78,11 +81,17 @@ def annotated(meta: SweepMeta, rows: Sequence[Row]) -> list[Row]:
     ]
 
 
-def _answer(spec: SweepSpec, rows: Sequence[Row]) -> Answer:
-    asked = set(spec.searched) | {spec.frontier.axis}
-    point = {axis: value_of(rows[0].trial, axis) for axis in spec.axes if axis not in asked}
+def _current(statement: Statement, rows: Iterable[Row]) -> list[Row]:
+    """The rows of trials that the sweep file, which may have changed since they were run, still asks for."""
+    held = list(rows)
+    asked = {trial.trial_id for trial in statement.current(row.trial for row in held)}
+    return [row for row in held if row.trial_id in asked]
+
+
+def _answer(statement: Statement, rows: Sequence[Row]) -> Answer:
+    spec, point = statement.spec, statement.point(rows[0].trial)
     best, value, beyond = _largest(spec, rows) if spec.frontier.axis is not None else (*_best(spec, rows), None)
-    settled = all(row.outcome is not None for row in rows) and not _gap(spec, best, beyond)
+    settled = all(row.outcome is not None for row in rows) and not _gap(statement, best, beyond)
     start = next((row for row in rows if row.ok and _is_first(spec, row)), None)
     return Answer(rows[0].implementation, point, best, value, beyond, start, tuple(rows), settled)
 
@@ -96,19 +105,14 @@ def _largest(spec: SweepSpec, rows: Sequence[Row]) -> tuple[Row | None, float | 
     return (None, None, beyond) if last < 0 else (ran[last], float(value_of(ran[last].trial, axis)), beyond)
 
 
-def _gap(spec: SweepSpec, best: Row | None, beyond: Row | None) -> bool:
+def _gap(statement: Statement, best: Row | None, beyond: Row | None) -> bool:
     """Whether a frontier has values between the largest that is ok and what lies beyond, or above, left to probe."""
-    axis = spec.frontier.axis
-    if axis is None or (beyond is not None and beyond.outcome not in LIMITS):
+    axis = statement.spec.frontier.axis
+    if axis is None or best is None or (beyond is not None and beyond.outcome not in LIMITS):
         return False
-    low = None if best is None else value_of(best.trial, axis)
-    high = None if beyond is None else value_of(beyond.trial, axis)
-    between = [
-        value
-        for value in spec.listed(axis)
-        if isinstance(value, int | float) and (low is None or value > low) and (high is None or value < high)
-    ]
-    return bool(between) and not spec.exclude and best is not None
+    low, high = value_of(best.trial, axis), None if beyond is None else value_of(beyond.trial, axis)
+    between = (value for value in statement.spec.listed(axis) if value > low and (high is None or value < high))
+    return any(statement.has_beside(best.trial, axis, value) for value in between)
 
 
 def _best(spec: SweepSpec, rows: Sequence[Row]) -> tuple[Row | None, float | None]:

@@ -54,7 +54,7 @@ class Driven:
         planned = arranged(spec, (found.trial for found in self.proposals)) if spec.proposes else self.sweep.trials
         meta = SweepMeta(
             sweep_id="20261122_093000_abcd", name=spec.name, created_at="2026-11-22T09:30:00+00:00", base_dir=".",
-            device="cpu", spec=spec, planned=planned,
+            device="cpu", spec=spec, planned=planned, only=self.sweep.only,
         )  # fmt: skip
         return Results(meta, tuple(self.records))
 

@@ -13,7 +13,7 @@ from orchestrator.proposers.frontier import following, probes
 from orchestrator.record import Outcome
 from orchestrator.sweep import Sweep
 from orchestrator.trial import Trial
-from tests.sweeps import sweep
+from tests.sweeps import sweep, text
 from tests.unit.driven import Driven, End, Ends, values
 
 PATTERN = "{segment_lengths: [16], dilation_rates: [1]}"
@@ -22,7 +22,7 @@ PATTERN = "{segment_lengths: [16], dilation_rates: [1]}"
 def frontier(axis: str = "{low: 16, high: 512, step: 16}", heads: str = "[4]", **fields: str) -> Sweep:
     fields = {"implementations": "[standard]", **fields}
     axes = f"{{batch: [1], heads: {heads}, seq_len: {axis}}}"
-    return sweep(axes=axes, constants=PATTERN, frontier="{axis: seq_len}", **fields)
+    return sweep(**{"axes": axes, "constants": PATTERN, "frontier": "{axis: seq_len}", **fields})
 
 
 def fits(most: float, otherwise: Outcome = Outcome.OOM) -> Ends:
@@ -183,3 +183,72 @@ def test_a_limit_that_no_longer_holds_is_gone_beyond() -> None:
     assert driven.results().all_ok
     made = len(driven.made)
     assert len(driven.drive(fits(400), rerun="stale").made) == made
+
+
+def by_pattern(most: int, **fields: str) -> Sweep:
+    """A frontier of seq_len, up to `most`, for two patterns that are stated as arithmetic over it."""
+    patterns = '[["seq_len // 4"], ["seq_len"]]'
+    axes = f"{{batch: [1], heads: [4], segment_lengths: {patterns}, seq_len: {{low: 64, high: {most}, step: 64}}}}"
+    fields = {"implementations": "[standard]", **fields}
+    return sweep(axes=axes, constants="{dilation_rates: [1]}", frontier="{axis: seq_len}", **fields)
+
+
+def test_what_is_worked_out_from_the_axis_is_one_cell() -> None:
+    """A pattern in shares of the sequence is one question, and not another one at each length."""
+    driven = Driven(by_pattern(512)).drive(fits(300))
+    found = answers(driven.results().meta, driven.results().rows)
+    stated = [answer.point["segment_lengths"] for answer in found]
+    assert stated == [["seq_len // 4"], ["seq_len"]]
+    assert [(answer.value, answer.settled) for answer in found] == [(256, True), (256, True)]
+    assert driven.results().all_ok
+
+
+def test_a_frontier_that_only_narrows_ends_where_it_says(tmp_path) -> None:
+    """What --only left out is not waited for."""
+    source = text(
+        axes="{batch: [1], heads: [4], seq_len: {low: 16, high: 512, step: 16}}", constants=PATTERN,
+        implementations="[standard]", frontier="{axis: seq_len}",
+    )  # fmt: skip
+    (tmp_path / "sweep.yaml").write_text(source)
+    driven = Driven(Sweep.load(tmp_path / "sweep.yaml", only="seq_len <= 128 and seq_len != 112")).drive(fits(10**9))
+    assert largest(driven) == [128]
+    assert driven.results().all_ok
+
+
+@pytest.mark.parametrize("rule", ["seq_len == 128", "segment_lengths[0] > 320", "seq_len < 0"])
+def test_an_interrupted_frontier_is_settled_only_if_no_probe_is_left(rule: str) -> None:
+    """What exclude takes away, also by what is worked out from the axis, need not be probed; all else must."""
+    found = frontier(
+        "{low: 64, high: 512, step: 64}", exclude=f"['{rule}']",
+        constants='{segment_lengths: ["seq_len"], dilation_rates: [1]}',
+    )  # fmt: skip
+    settled = False
+    for stop in range(1, 9):
+        driven = Driven(found).drive(fits(300), stop_after=stop)
+        (answer,) = answers(driven.results().meta, driven.results().rows)
+        again = Driven(found, list(driven.records), list(driven.proposals), []).drive(fits(300))
+        settled = not again.made
+        assert answer.settled is settled
+    assert settled
+
+
+def test_a_frontier_goes_on_along_another_axis() -> None:
+    """The file was changed before it went on: what it no longer asks for is neither run, nor shown, nor an answer."""
+    for axis in ("{low: 16, high: 128, step: 16}", "[48, 80, 208]", "{low: 16, high: 1024, step: 32}"):
+        driven = Driven(frontier()).drive(fits(200), stop_after=5)
+        other = Driven(frontier(axis), driven.records, driven.proposals, []).drive(fits(200))
+        values_ = frontier(axis).spec.listed("seq_len")
+        assert largest(other) == [max(value for value in values_ if value <= 200)]
+        assert {row.params["seq_len"] for row in other.results().rows} <= set(values_)
+        assert all(row.outcome is not None for row in other.results().rows)
+        assert other.results().all_ok
+
+
+def test_a_frontier_goes_on_with_other_implementations_and_constants() -> None:
+    """A label that is gone, and a constant that is another: their rows are no answers of the changed file."""
+    driven = Driven(frontier(implementations="[standard, improved]")).drive(fits(200), stop_after=12)
+    other = Driven(frontier(implementations="[improved]", constants="{segment_lengths: [8], dilation_rates: [1]}"),
+                   driven.records, driven.proposals, [])  # fmt: skip
+    other.drive(fits(100), rerun="stale")
+    assert largest(other) == [96]
+    assert {row.implementation for row in other.results().rows} == {"improved"}

@@ -1,0 +1,137 @@
+"""From a trial back to what the sweep file states of it: which value of an axis, and what would be beside it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.derivation import derive, is_derived
+from orchestrator.errors import ExpressionError
+from orchestrator.expression import condition
+from orchestrator.rows import value_of
+from orchestrator.space import Dimension
+from orchestrator.spec import ImplementationSpec, SweepSpec
+from orchestrator.trial import Trial
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What a sweep file states, asked about its trials; no workload is asked.
+
+    Args:
+        spec: the sweep file.
+        only: the expression that chose the trials, if one did.
+    """
+
+    spec: SweepSpec
+    only: str | None = None
+
+    def entry(self, trial: Trial) -> ImplementationSpec | None:
+        """The entry that the trial is of; None: the file has none."""
+        found = (each for each in self.spec.implementations if each.label == trial.implementation)
+        return next((each for each in found if each.use == trial.use), None)
+
+    def point(self, trial: Trial) -> dict[str, Any]:
+        """Axis -> value as the file states it, of the axes that are not asked after; else as the trial has it."""
+        return {axis: self._listed(trial, axis) for axis in self.spec.axes if axis not in self.asked}
+
+    @property
+    def asked(self) -> frozenset[str]:
+        """The axes that are searched, or that of the frontier."""
+        axis = self.spec.frontier.axis
+        return frozenset(self.spec.searched) | (frozenset() if axis is None else {axis})
+
+    def current(self, trials: Iterable[Trial]) -> list[Trial]:
+        """Those that the file still asks for, after it was changed.
+
+        A name whose value no trial has as stated is not judged: a workload's model may write a value in its own way.
+        """
+        known = [trial for trial in trials if self._has_options(trial)]
+        own = (name for entry in self.spec.implementations for name in entry.params)
+        known = [trial for trial in known if self._is_selected(trial, {})] or known
+        for name in dict.fromkeys([*self.spec.axes, *self.spec.constants, *own]):
+            known = [trial for trial in known if self._has(trial, name)] or known
+        return known
+
+    def has_beside(self, trial: Trial, axis: str, value: Any) -> bool:
+        """Whether the file has the point that differs from the trial in the value of this axis alone."""
+        return self._is_selected(trial, self._moved(trial, axis, value))
+
+    def _is_selected(self, trial: Trial, moved: Mapping[str, Any]) -> bool:
+        """Whether no exclude rule takes it away, and `only` holds; as far as they can be worked out."""
+        spec = self.spec
+        own = {f"options.{name}" for each in spec.implementations for name in each.options}
+        own |= {name for name in (*spec.axes, *spec.constants) if name.startswith("options.")}
+        names = {**dict.fromkeys(own), **_named(trial), **moved}
+        names["implementation"] = trial.implementation
+        try:
+            return not any(condition(rule, names) for rule in spec.exclude) and (
+                self.only is None or condition(self.only, names)
+            )
+        except ExpressionError:
+            return True
+
+    def _moved(self, trial: Trial, axis: str, value: Any) -> dict[str, Any]:
+        """What is another, too, where this axis has another value: itself, and what is worked out from it."""
+        entry = self.entry(trial)
+        fixed = {**self.spec.constants, **({} if entry is None else entry.params)}
+        stated = {name: fixed[name] for name in fixed if _is_worked_out(fixed[name], value_of(trial, name))}
+        point = self.point(trial)
+        stated |= {name: point[name] for name in point if _is_worked_out(point[name], value_of(trial, name))}
+        try:
+            return derive({**_named(trial), **stated, axis: value}, frozenset(stated))
+        except ExpressionError:
+            return {axis: value}
+
+    def _has_options(self, trial: Trial) -> bool:
+        """Whether the trial's entry is there, with its options, and no other option than the file states."""
+        entry = self.entry(trial)
+        if entry is None:
+            return False
+        whole = {name.removeprefix("options.") for name in (*self.spec.axes, *self.spec.constants)}
+        own = entry.options
+        return all(trial.options.get(name) == own[name] for name in own) and trial.options.keys() <= own.keys() | whole
+
+    def _has(self, trial: Trial, name: str) -> bool:
+        """Whether the trial's value is one that the file states for this name, if it states any for its entry."""
+        found, axis = value_of(trial, name), self.spec.axes.get(name)
+        if name in self.spec.searched:
+            searched = Dimension(name, self.spec.axes[name])
+            at = searched.coordinate(found)
+            lies = at is not None and type(searched.value(at)) is type(found)  # 16.0 is another option than 16
+            return lies or any(point.get(name) == found for point in self.spec.search.first)
+        if axis is not None:
+            listed = self.spec.listed(name)
+            return found in listed or any(self._is(trial, value, found) for value in listed if is_derived(value))
+        entry = self.entry(trial)
+        fixed = {**self.spec.constants, **({} if entry is None else entry.params)}
+        return name not in fixed or self._is(trial, fixed[name], found)
+
+    def _listed(self, trial: Trial, axis: str) -> Any:
+        found = value_of(trial, axis)
+        listed = self.spec.listed(axis)
+        same = (value for value in listed if value == found and type(value) is type(found))
+        worked_out = (value for value in listed if self._is(trial, value, found))
+        return next(same, next(worked_out, found))
+
+    def _is(self, trial: Trial, stated: Any, found: Any) -> bool:
+        """Whether a stated value is, at this trial, the one found."""
+        if stated == found:
+            return isinstance(stated, bool) == isinstance(found, bool)
+        if not _is_worked_out(stated, found):
+            return False
+        try:
+            return bool(derive({**_named(trial), "": stated}, frozenset({""}))[""] == found)
+        except ExpressionError:
+            return False
+
+
+def _named(trial: Trial) -> dict[str, Any]:
+    """What an expression may read of a trial."""
+    return {**trial.params, **{f"options.{name}": value for name, value in trial.options.items()}}
+
+
+def _is_worked_out(stated: Any, found: Any) -> bool:
+    """Whether a value was arithmetic: stated as text, and a number in the trial."""
+    return is_derived(stated) and not is_derived(found)
