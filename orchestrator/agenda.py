@@ -90,9 +90,9 @@ class Agenda:
             self._accept(self._proposer.next())
         for proposal in proposals:
             self._learn_all(records[self._seen : proposal.after])
-            self._trials[proposal.trial.trial_id] = proposal.trial
-            self._proposer.remind(proposal)
-            self._tell(proposal.trial.trial_id)
+            if self._proposer.remind(proposal):
+                self._trials[proposal.trial.trial_id] = proposal.trial
+                self._tell(proposal.trial.trial_id)
         self._learn_all(records[self._seen :])
         self._pending = deque(filter(self._is_unfinished, self._keys(self._trials)))
 
@@ -136,8 +136,8 @@ class Agenda:
         if not self._proposer.at_once:
             self.proposals += (found.model_copy(update={"after": self._seen}) for found in proposed)
         self._pending.extend(filter(self._is_unfinished, self._keys(trials)))
-        for trial_id in trials:
-            self._tell(trial_id)  # a trial of an earlier sweep may be what is proposed
+        for found in proposed:
+            self._tell(found.trial.trial_id)  # a trial of an earlier sweep, or of another cell, may be what is proposed
 
     def _learn(self, record: TrialRecord) -> None:
         """Take note of a record, and have the proposer know of a trial whose every round has ended."""

@@ -74,6 +74,12 @@ class Dimension:
         at = round((value - self.axis.low) / (self.axis.step or 1))
         return at if self.axis.value(at) == value else None
 
+    def has(self, coordinate: Coordinate) -> bool:
+        """Whether it is a coordinate of this dimension."""
+        if self.by_index:
+            return isinstance(coordinate, int) and 0 <= coordinate < (self.count or 0)
+        return isinstance(self.axis, Range) and self.axis.low <= coordinate <= self.axis.high
+
     def draw(self, chance: random.Random) -> Coordinate:
         """A coordinate drawn evenly: by ratio where the range is logarithmic."""
         if self.by_index:
@@ -126,6 +132,11 @@ class Space:
         found = {free.name: free.coordinate(values.get(free.name)) for free in self.free if free.name in values}
         known = {name: at for name, at in found.items() if at is not None}
         return known if len(known) == len(self.free) else None
+
+    def has(self, coordinates: Coordinates) -> bool:
+        """Whether these are coordinates of a point of this space, and not of another's."""
+        names = {free.name for free in self.free}
+        return names == coordinates.keys() and all(free.has(coordinates[free.name]) for free in self.free)
 
     def __str__(self) -> str:
         return ", ".join(map(str, self.dimensions))

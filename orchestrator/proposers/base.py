@@ -34,8 +34,8 @@ class Proposer(Protocol):
         """A trial has ended, every round of it; told again where it was run again. `records`: all that are known."""
         ...
 
-    def remind(self, proposal: Proposal) -> None:
-        """A proposal that was made in an earlier run of the sweep."""
+    def remind(self, proposal: Proposal) -> bool:
+        """A proposal that was made in an earlier run; False: the sweep, as it is stated now, does not ask for it."""
         ...
 
     def cut_above_ms(self, trial: Trial) -> float | None:

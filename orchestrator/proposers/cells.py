@@ -22,8 +22,8 @@ class Asker(Protocol):
         """One of its trials has ended, perhaps again."""
         ...
 
-    def remind(self, proposal: Proposal) -> None:
-        """A proposal that it made in an earlier run."""
+    def remind(self, proposal: Proposal) -> bool:
+        """A proposal that it made in an earlier run; False: it can make none like it."""
         ...
 
     def cut_above_ms(self) -> float | None:
@@ -43,7 +43,7 @@ class Cells:
 
     def __init__(self, askers: Mapping[str, Asker]) -> None:
         self._askers = askers
-        self._cell_of: dict[str, str] = {}
+        self._cells_of: dict[str, set[str]] = {}
         self._under_way: dict[str, set[str]] = {key: set() for key in askers}
 
     def next(self) -> Sequence[Proposal]:
@@ -56,23 +56,24 @@ class Cells:
         return []
 
     def tell(self, trial: Trial, records: Sequence[TrialRecord]) -> None:
-        """Pass it on to the trial's cell."""
-        key = self._cell_of.get(trial.trial_id)
-        if key is not None:
+        """Pass it on to the trial's cell, or cells: what is worked out may make their points the same."""
+        for key in sorted(self._cells_of.get(trial.trial_id, ())):
             self._under_way[key].discard(trial.trial_id)
             self._askers[key].tell(row_of(trial, records))
 
-    def remind(self, proposal: Proposal) -> None:
-        """Pass it on to its cell; one that the sweep no longer has needs no reminder."""
-        if proposal.cell in self._askers:
-            self._note(proposal)
-            self._askers[proposal.cell].remind(proposal)
+    def remind(self, proposal: Proposal) -> bool:
+        """Pass it on to its cell; False: the sweep no longer has that cell, or it not that trial."""
+        if proposal.cell not in self._askers or not self._askers[proposal.cell].remind(proposal):
+            return False
+        self._note(proposal)
+        return True
 
     def cut_above_ms(self, trial: Trial) -> float | None:
-        """What the trial's cell says."""
-        key = self._cell_of.get(trial.trial_id)
-        return None if key is None else self._askers[key].cut_above_ms()
+        """What the trial's cell says; where there are more, the one that still takes interest in most."""
+        limits = [self._askers[key].cut_above_ms() for key in self._cells_of.get(trial.trial_id, ())]
+        known = [limit for limit in limits if limit is not None]
+        return max(known) if known and len(known) == len(limits) else None
 
     def _note(self, proposal: Proposal) -> None:
-        self._cell_of[proposal.trial.trial_id] = proposal.cell
+        self._cells_of.setdefault(proposal.trial.trial_id, set()).add(proposal.cell)
         self._under_way[proposal.cell].add(proposal.trial.trial_id)

@@ -43,10 +43,13 @@ class Frontier:
         if row.outcome is not None:
             self._known[index] = row.outcome
 
-    def remind(self, proposal: Proposal) -> None:
-        """A probe is under way."""
-        if (index := self._index.get(proposal.trial.trial_id)) is not None:
-            self._under_way.add(index)
+    def remind(self, proposal: Proposal) -> bool:
+        """A probe is under way; False: its value is none of the axis any more."""
+        index = self._index.get(proposal.trial.trial_id)
+        if index is None:
+            return False
+        self._under_way.add(index)
+        return True
 
     def cut_above_ms(self) -> float | None:
         """Every probe is measured in full."""

@@ -31,8 +31,9 @@ class Grid:
     def tell(self, trial: Trial, records: Sequence[TrialRecord]) -> None:
         """A grid learns nothing."""
 
-    def remind(self, proposal: Proposal) -> None:
-        """A grid needs no reminder."""
+    def remind(self, proposal: Proposal) -> bool:
+        """A grid knows its trials; what was proposed when the file asked for more than a grid is none of them."""
+        return False
 
     def cut_above_ms(self, trial: Trial) -> float | None:
         """Every cell is of interest."""

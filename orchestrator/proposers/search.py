@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.plan import Cell
 from orchestrator.proposers.base import Proposal
 from orchestrator.proposers.sampler import Sampler, is_number
-from orchestrator.rows import Row
+from orchestrator.rows import Row, value_of
 from orchestrator.space import Coordinates, Space
 from orchestrator.spec import SearchSpec
 from orchestrator.trial import Trial
@@ -67,19 +67,33 @@ class Search:
         if (coordinates := self._unasked.pop(row.trial_id, None)) is not None:
             self._sampler.learn(coordinates, self._told(row))
 
-    def remind(self, proposal: Proposal) -> None:
-        """Ask the sampler again for what it proposed; what it no longer proposes is kept all the same."""
+    def remind(self, proposal: Proposal) -> bool:
+        """Ask the sampler again for what it proposed; what it no longer proposes is kept, if it lies in the space."""
+        trial_id = proposal.trial.trial_id
+        place = self._place(proposal)
+        if place is None and not any(_is(trial_id, self._make(point)) for point in self._spec.first):
+            return False
         made = self._propose()
         self._waits = False
-        trial_id = proposal.trial.trial_id
-        if made is not None and made.trial.trial_id == trial_id:
-            return
+        if _is(trial_id, None if made is None else made.trial):
+            return True
         if made is not None:
             self._withdraw(made)
         if trial_id not in self._rows:
             self._tokens.setdefault(trial_id, [])
-        if proposal.coordinates is not None:
-            self._unasked[trial_id] = proposal.coordinates
+        if place is not None:
+            self._unasked[trial_id] = place
+        return True
+
+    def _place(self, proposal: Proposal) -> Coordinates | None:
+        """Where a proposal of an earlier run lies in the space, which may have been another; None: nowhere."""
+        values = {dimension.name: value_of(proposal.trial, dimension.name) for dimension in self._space.dimensions}
+        for coordinates in (self._space.coordinates(values), proposal.coordinates):
+            if coordinates is None or not self._space.has(coordinates):
+                continue
+            if _is(proposal.trial.trial_id, self._make(self._space.values(coordinates))):
+                return coordinates
+        return None
 
     def cut_above_ms(self) -> float | None:
         """A little above the interval of the best so far, where the least latency is wanted."""
@@ -153,3 +167,7 @@ class Search:
     def _value(self, row: Row) -> float | None:
         value = row.metrics.get(self._spec.metric) if row.ok else None
         return value if is_number(value) else None
+
+
+def _is(trial_id: str, made: Trial | None) -> bool:
+    return made is not None and made.trial_id == trial_id

@@ -235,6 +235,62 @@ def test_what_a_searcher_no_longer_proposes_is_kept() -> None:
 
 
 @pytest.mark.parametrize("strategy", ["random", "optuna"])
+@pytest.mark.parametrize(
+    "axes",
+    [
+        BLOCKS,  # an axis fewer
+        f"{BLOCKS}, {WARPS}, options.stages: [1, 2]",
+        f"options.block: {{low: 100, high: 140, step: 4}}, {WARPS}",
+        f"options.block: [256, 16, 96, 7], {WARPS}",
+        f"options.block: {{low: 0.5, high: 100}}, {WARPS}",
+        f"{BLOCKS}, options.warps: [8, 2, 3]",
+    ],
+)  # fmt: skip
+def test_a_search_goes_on_in_another_space(strategy: str, axes: str) -> None:
+    """The file was changed before it went on: points that still lie there are known, others are none of it."""
+    how = f"strategy: {strategy}, samples: 12"
+    driven = Driven(search(how=how)).drive(bowl, stop_after=10)
+    found = search(axes, how)
+    other = Driven(found, list(driven.records), list(driven.proposals), []).drive(bowl)
+    space = proposers.Space.of(found.spec)
+    for row in other.results().rows:
+        assert row.outcome is Outcome.OK
+        assert space.coordinates({name: row.value(name) for name in found.spec.searched}) is not None
+        assert {f"options.{name}" for name in row.trial.options} == set(found.spec.searched)
+    size = space.size
+    assert len(other.results().rows) == (12 if size is None else min(12, size))
+    (answer,) = answers(other.results().meta, other.results().rows)
+    assert answer.value == min((row.metrics["latency_ms"] or 0) for row in other.results().rows)
+
+
+def test_what_is_searched_beside_a_pattern_in_shares_of_it_is_one_search() -> None:
+    """The segments that follow from a searched sequence are those of its cell, and not a cell of their own."""
+    patterns = '[["seq_len // 4"], ["seq_len"]]'
+    axes = f"{{batch: [1], heads: [4], segment_lengths: {patterns}, seq_len: {{low: 64, high: 512, step: 64}}}}"
+    found = sweep(axes=axes, constants="{dilation_rates: [1]}", implementations="[improved]",
+                  search="{strategy: random, samples: 5}")  # fmt: skip
+    driven = Driven(found).drive(lambda trial: (Outcome.OK, trial.params["seq_len"] / 64))
+    given = answers(driven.results().meta, driven.results().rows)
+    assert [(answer.point["segment_lengths"], len(answer.rows)) for answer in given] == [
+        (["seq_len // 4"], 5), (["seq_len"], 5)
+    ]  # fmt: skip
+
+
+def test_a_point_that_two_searches_share_is_run_once_and_known_to_both() -> None:
+    """Arithmetic makes two patterns the same at some lengths."""
+    patterns = '[["min(seq_len, 64)"], ["seq_len"]]'
+    axes = f"{{batch: [1], heads: [4], segment_lengths: {patterns}, seq_len: [16, 32, 64, 128]}}"
+    found = sweep(axes=axes, constants="{dilation_rates: [1]}", implementations="[improved]",
+                  search="{strategy: optuna, samples: 8, over: [seq_len]}")  # fmt: skip
+    for slots in (1, 2, 4):
+        driven = Driven(found).drive(lambda trial: (Outcome.OK, 1.0), slots=slots)
+        assert len(driven.made) == len({attempt.trial.trial_id for attempt in driven.made}) == 5
+        assert {(64, 128), (128, 128)} <= {
+            (attempt.trial.params["segment_lengths"][0], attempt.trial.params["seq_len"]) for attempt in driven.made
+        }
+
+
+@pytest.mark.parametrize("strategy", ["random", "optuna"])
 def test_proposals_lie_where_their_coordinates_say(strategy: str) -> None:
     """They are kept with them, as JSON."""
     axes = f"options.scale: {{low: 0.001, high: 1.0, log: true}}, {BLOCKS}, options.kind: [a, b, [1, 2]]"
