@@ -252,9 +252,8 @@ class Agenda:
         repeats = self._ended[(record.trial_id, record.round), Outcome.OK]
         return repeats <= self._protocol.remeasure and self._fruitless < MOST_FRUITLESS
 
-    @staticmethod
-    def _is_doubtful(record: TrialRecord) -> bool:
-        return record.outcome is Outcome.OK and not DISTURBED.isdisjoint(record.flags)
+    def _is_doubtful(self, record: TrialRecord) -> bool:
+        return self._proposer.times and record.outcome is Outcome.OK and not DISTURBED.isdisjoint(record.flags)
 
     def _may_retry(self, record: TrialRecord) -> bool:
         if record.outcome is Outcome.OK:

@@ -32,9 +32,9 @@ def proposer_of(sweep: Sweep, trials: Sequence[Trial]) -> Proposer:
     """
     spec = sweep.spec
     if spec.search.active:
-        return Cells({cell.key: _search(sweep, cell) for cell in sweep.plan.cells})
+        return Cells({cell.key: _search(sweep, cell) for cell in sweep.plan.cells}, times=True)
     if spec.frontier.axis is not None:
-        return Cells({cell.key: Frontier(cell, spec.frontier.axis) for cell in sweep.plan.cells})
+        return Cells({cell.key: Frontier(cell, spec.frontier.axis) for cell in sweep.plan.cells}, times=False)
     return Grid(trials, 1 if spec.predict else QUEUED)
 
 

@@ -21,10 +21,12 @@ class Proposer(Protocol):
     Attributes:
         at_once: whether it knows everything from the start, so that its proposals need not be kept.
         ahead: how many attempts may be under way or queued per slot.
+        times: whether it asks for figures, so that a trial whose figures are doubtful is worth another attempt.
     """
 
     at_once: bool
     ahead: int
+    times: bool
 
     def next(self) -> Sequence[Proposal]:
         """What to run now; nothing: not until something more ends, or never."""

@@ -36,12 +36,14 @@ class Cells:
 
     Args:
         askers: one per cell, by the cell's key, in the order of the table.
+        times: whether they ask for figures; whether something fits does not depend on them.
     """
 
     at_once = False
     ahead = 1  # whoever decides late knows more
 
-    def __init__(self, askers: Mapping[str, Asker]) -> None:
+    def __init__(self, askers: Mapping[str, Asker], *, times: bool) -> None:
+        self.times = times
         self._askers = askers
         self._cells_of: dict[str, set[str]] = {}
         self._under_way: dict[str, set[str]] = {key: set() for key in askers}

@@ -18,6 +18,7 @@ class Grid:
     """
 
     at_once = True
+    times = True
 
     def __init__(self, trials: Sequence[Trial], ahead: int) -> None:
         self.ahead = ahead

@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.agenda import Agenda
 from orchestrator.answers import answers
 from orchestrator.proposers.frontier import following, probes
 from orchestrator.record import Outcome
 from orchestrator.sweep import Sweep
 from orchestrator.trial import Trial
 from tests.sweeps import sweep, text
-from tests.unit.driven import Driven, End, Ends, values
+from tests.unit.driven import Driven, End, Ends, ended, values
 
 PATTERN = "{segment_lengths: [16], dilation_rates: [1]}"
 
@@ -252,3 +253,16 @@ def test_a_frontier_goes_on_with_other_implementations_and_constants() -> None:
     other.drive(fits(100), rerun="stale")
     assert largest(other) == [96]
     assert {row.implementation for row in other.results().rows} == {"improved"}
+
+
+def test_a_probe_that_was_disturbed_is_not_made_again() -> None:
+    """Whether a length fits does not depend on how busy the machine was; a search, which asks for times, repeats it."""
+    asked = {"frontier": frontier(), "search": frontier(frontier="{}", search="{strategy: random, samples: 4}")}
+    made = {name: list[int]() for name in asked}
+    for name, found in asked.items():
+        agenda = Agenda(found, "20261122_093000_abcd", "cpu")
+        while (attempt := agenda.next()) is not None:
+            made[name].append(attempt.attempt)
+            agenda.finished(ended(attempt, Outcome.OK).model_copy(update={"flags": ("contended",)}))
+    assert made["frontier"] == [1] * len(made["frontier"])
+    assert max(made["search"]) > 1
