@@ -14,6 +14,7 @@ from orchestrator.sweep import Sweep
 from orchestrator.trial import Attempt, Trial
 
 PREDICTED = "Predicted"
+Key = tuple[str, int]  # trial_id, round
 
 
 class Foresight:
@@ -30,7 +31,8 @@ class Foresight:
         self._bytes = {trial.trial_id: _bytes(sweep, trial) for trial in sweep.trials} if self._active else {}
         self._growing = {axis for axis in sweep.spec.axes if self._active and self._grows(axis)}
         self._trials = {trial.trial_id: trial for trial in sweep.trials}
-        self._out: dict[tuple[str, int], TrialRecord] = {}
+        self._kin = {trial.trial_id: self._kind(trial) for trial in sweep.trials} if self._active else {}
+        self._out: dict[str, dict[Key, TrialRecord]] = {kind: {} for kind in self._kin.values()}
 
     def in_order(self) -> list[Trial]:
         """The sweep's trials, implementation by implementation; the smallest first, where that spares others."""
@@ -41,34 +43,30 @@ class Foresight:
 
     def learn(self, record: TrialRecord) -> None:
         """Take note of how a trial ended; what was not run rules nothing out."""
+        if record.trial_id not in self._kin:
+            return
+        out = self._out[self._kin[record.trial_id]]
         if record.outcome is Outcome.OOM and Flag.PREDICTED.value not in record.flags:
-            self._out[record.trial_id, record.round] = record
+            out[record.trial_id, record.round] = record
         else:
-            self._out.pop((record.trial_id, record.round), None)
+            out.pop((record.trial_id, record.round), None)
 
     def foretell(self, attempt: Attempt) -> TrialRecord | None:
         """The record of an attempt whose end is known without making it; None: it must be made."""
         if not self._active:
             return None
-        self._out.pop((attempt.trial.trial_id, attempt.round), None)  # made again, it rules nothing out before it ends
-        for (trial_id, _), record in self._out.items():
-            smaller = self._trials.get(trial_id)
-            if smaller is not None and self._rules_out(smaller, attempt.trial):
+        out = self._out[self._kin[attempt.trial.trial_id]]
+        out.pop((attempt.trial.trial_id, attempt.round), None)  # made again, it rules nothing out before it ends
+        for (trial_id, _), record in out.items():
+            smaller = self._trials[trial_id]
+            if _rules_out(smaller, attempt.trial):
                 return _record(attempt, record, self._differences(smaller))
         return None
 
-    def _rules_out(self, smaller: Trial, larger: Trial) -> bool:
-        if (smaller.use, smaller.implementation, smaller.options) != (
-            larger.use,
-            larger.implementation,
-            larger.options,
-        ):
-            return False
-        fixed = self._sweep.spec.axes.keys() - self._growing
-        return smaller.trial_id != larger.trial_id and all(
-            value == larger.params[name] if name in fixed else _as_large(value, larger.params[name])
-            for name, value in smaller.params.items()
-        )
+    def _kind(self, trial: Trial) -> str:
+        """What two trials have in common of which one may rule out the other: all but what grows, or follows."""
+        fixed = [value_of(trial, axis) for axis in self._sweep.spec.axes if axis not in self._growing]
+        return repr([trial.implementation, trial.use, sorted(trial.options.items()), fixed])
 
     def _grows(self, axis: str) -> bool:
         """Whether more of this axis is more to hold, wherever nothing else differs."""
@@ -102,6 +100,13 @@ def _record(attempt: Attempt, ruling: TrialRecord, point: Mapping[str, Any]) -> 
         fingerprint=own.model_copy(update={"environment": ruling.fingerprint.environment}),
         host=ruling.host,
         device=ruling.device,
+    )
+
+
+def _rules_out(smaller: Trial, larger: Trial) -> bool:
+    """Whether a trial of the same kind is another, and nowhere larger."""
+    return smaller.trial_id != larger.trial_id and all(
+        _as_large(value, larger.params[name]) for name, value in smaller.params.items()
     )
 
 

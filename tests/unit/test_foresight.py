@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from orchestrator import foresight
 from orchestrator.record import Outcome
 from orchestrator.report.layout import status
 from orchestrator.trial import Trial
@@ -115,3 +116,15 @@ def test_what_is_run_again_is_foretold_anew() -> None:
     driven.drive(out_from(10**9), rerun="failed")
     assert all(row.ok for row in driven.results().rows)
     assert len(driven.made) == before + 5
+
+
+def test_a_cell_is_compared_with_its_own_kind_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another option, or another value of an axis that does not grow, was out of memory at is not gone through."""
+    compared = list[str]()
+    rules_out = foresight._rules_out
+    monkeypatch.setattr(foresight, "_rules_out", lambda one, other: compared.append("") or rules_out(one, other))
+    axes = f"{{batch: [1], seq_len: [64, 128], heads: [4], options.block: {list(range(200))}}}"
+    driven = grid(axes).drive(out_from(64))
+    assert len(driven.made) == 200
+    assert [row.outcome for row in driven.results().rows] == [Outcome.OOM] * 400
+    assert len(compared) == 200
