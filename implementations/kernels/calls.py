@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 
-from implementations.kernels.schedule import Part, Window
+from implementations.kernels.schedule import Group, Part, Window, depth, rows_of
 
 CALL_BYTES = 64 * 2**20  # of output per call: a larger call fills any device, so splitting it by head costs nothing
 
@@ -22,6 +24,11 @@ class Strided:
     size: tuple[int, ...]
     stride: Strides
     offset: int
+
+    @property
+    def elements(self) -> int:
+        """How many it has."""
+        return math.prod(self.size)
 
     def of(self, t: torch.Tensor) -> torch.Tensor:
         """The view; nothing is copied."""
@@ -72,28 +79,77 @@ class Call:
         return self.part.rows == (0, self.part.piece.selected)
 
 
-def calls_of(
+@dataclass(frozen=True)
+class Task:
+    """The calls of a group of parts, in order, on one share of entries, segments and heads.
+
+    Attributes:
+        place: a call that takes all rows of the calls at once: where their result goes, and how it comes back.
+    """
+
+    calls: tuple[Call, ...]
+    place: Call
+
+    @cached_property
+    def alone(self) -> Call | None:
+        """The call that does everything, if one does."""
+        return self.calls[0] if len(self.calls) == 1 else None
+
+    @cached_property
+    def depth(self) -> int:
+        """How many calls a row takes at most."""
+        return depth(tuple(call.part for call in self.calls))
+
+    @property
+    def work(self) -> int:
+        """Pairs of rows and keys."""
+        return sum(call.q.size[0] * call.q.size[1] * call.q.size[2] * call.k.size[2] for call in self.calls)
+
+    def inner(self, call: Call) -> slice:
+        """Which rows of the place a call takes."""
+        first = self.place.part.rows[0]
+        return slice(call.part.rows[0] - first, call.part.rows[1] - first)
+
+
+def tasks_of(
     window: Window, shape: tuple[int, ...], strides: tuple[Strides, Strides, Strides], item: int
-) -> tuple[Call, ...]:
+) -> tuple[Task, ...]:
     """The calls of a window for inputs (b, n, H, d) with these strides and bytes per element."""
-    plain = _contiguous(shape)
+    return tuple(task for group in window.groups for task in _tasks(group, window, shape, strides, item))
+
+
+def _tasks(
+    group: Group, window: Window, shape: tuple[int, ...], strides: tuple[Strides, Strides, Strides], item: int
+) -> Iterator[Task]:
+    """A group's, one for each share that a call can take."""
+    views = [_views(part, window, shape, strides) for part in group]
+    whole = replace(group[0], rows=rows_of(group), begins=True, ends=True)
+    place = views[0] if whole == group[0] else _views(whole, window, shape, strides)
+    for cut in _cuts(place, item):
+        calls = tuple(_call(part, near, cut) for part, near in zip(group, views, strict=True))
+        yield Task(calls, calls[0] if place is views[0] else _call(whole, place, cut))
+
+
+def _call(part: Part, views: list[Strided], cut: Cut) -> Call:
+    q, k, v, rows, keys, local, sums = (_four(view, cut) for view in views)
+    return Call(q, k, v, rows, keys, local, Strided(sums.size[:3], sums.stride[:3], sums.offset), part, cut)
+
+
+def _views(
+    part: Part, window: Window, shape: tuple[int, ...], strides: tuple[Strides, Strides, Strides]
+) -> list[Strided]:
+    """What a call of a part reads and writes, before it is cut: (b, J, m, g, d) each."""
+    plain, single = _contiguous(shape), (*shape[:3], 1)
     inner = _contiguous((shape[0], window.last - window.first, window.heads, shape[3]))
-    found = []
-    for part in window.parts:
-        five = [
-            _five(part, shape, strides[0], part.rows),
-            _five(part, shape, strides[1], part.keys),
-            _five(part, shape, strides[2], part.keys),
-            _five(part, shape, plain, part.rows),
-            _five(part, shape, plain, part.keys),
-            _five(part, shape, inner, part.rows, window.origin),
-            _five(part, (*shape[:3], 1), _contiguous((*shape[:3], 1)), part.rows),
-        ]
-        for cut in _cuts(five, item):
-            q, k, v, rows, keys, local, sums = (_four(view, cut) for view in five)
-            sums = Strided(sums.size[:3], sums.stride[:3], sums.offset)
-            found.append(Call(q, k, v, rows, keys, local, sums, part, cut))
-    return tuple(found)
+    return [
+        _five(part, shape, strides[0], part.rows),
+        _five(part, shape, strides[1], part.keys),
+        _five(part, shape, strides[2], part.keys),
+        _five(part, shape, plain, part.rows),
+        _five(part, shape, plain, part.keys),
+        _five(part, shape, inner, part.rows, window.origin),
+        _five(part, single, _contiguous(single), part.rows),
+    ]
 
 
 def _five(part: Part, shape: tuple[int, ...], strides: Strides, span: Span, origin: Span = (0, 0)) -> Strided:

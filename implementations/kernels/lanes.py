@@ -24,10 +24,12 @@ class Lanes:
         self._used: list[torch.cuda.Stream] = []
         self._next = 0
 
-    def lane(self) -> AbstractContextManager[object]:
-        """The next lane, as the current stream of a block."""
-        stream = self._streams[self._next % LANES]
-        self._next += 1
+    def lane(self, number: int | None = None) -> AbstractContextManager[object]:
+        """The lane of that number (None: the next one), as the current stream of a block."""
+        if number is None:
+            number = self._next
+            self._next += 1
+        stream = self._streams[number % LANES]
         if stream not in self._used:
             stream.wait_stream(self._main)
             self._used.append(stream)
@@ -42,7 +44,7 @@ class Lanes:
 class OneLane:
     """No side streams: calls follow one another."""
 
-    def lane(self) -> AbstractContextManager[object]:
+    def lane(self, _number: int | None = None) -> AbstractContextManager[object]:
         """The current stream."""
         return nullcontext()
 

@@ -1,8 +1,9 @@
 """A schedule carried out: attention calls on views, merged by log-sum-exps; forward and backward.
 
-No scores are ever held. Beyond inputs and output the forward needs the result of one call, one window in float32 where
-rows are merged, and the log-sum-exps. The backward pass hands each call the merged result, so that the gradient is that
-of the one softmax which the merged result is; autograd never sees a slice.
+No scores are ever held. Beyond inputs and output the forward needs the result of one call, a running result where rows
+are merged, and log-sum-exps; a plan in blocks takes rows in as many windows as keep that within `bound`. The backward
+pass hands each call the merged result, so that the gradient is that of the one softmax which the merged result is;
+autograd never sees a slice.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ import torch
 from torch.nn.functional import pad
 
 from implementations.dilated_attention.pattern import Pattern
-from implementations.kernels.calls import Call, calls_of
-from implementations.kernels.lanes import lanes
-from implementations.kernels.online import merge
+from implementations.kernels import bound
+from implementations.kernels.calls import Call, Strides, Task, tasks_of
+from implementations.kernels.lanes import LANES, lanes
+from implementations.kernels.online import merge, takes_triton
 from implementations.kernels.place import fills, place
 from implementations.kernels.precision import matmul_precision
 from implementations.kernels.schedule import Window, windows
@@ -25,17 +27,19 @@ from implementations.kernels.sdpa import Attended, Tensors, kernel_for
 
 CUDA_ALIGNMENT = 8  # elements: what the kernels on CUDA want head_dim and strides to be multiples of
 
-SIDE_BY_SIDE = 16  # calls at most: their results are held at the same time
+SIDE_BY_SIDE = 16  # calls at most, without a bound on memory: their results are held at the same time
 
-Scheduled = tuple[tuple[Window, tuple[Call, ...]], ...]
+Scheduled = tuple[tuple[Window, tuple[Task, ...]], ...]
 
 
 class Plan:
-    """What to do for one pattern, in blocks of so many positions (None: one block).
+    """What to do for one pattern, keys in blocks of so many positions (None: one block, and no bound on memory).
 
     Attributes:
-        windows: the schedule.
+        whole: the schedule of whole rows.
         merges: whether any row takes several calls.
+        mixes: whether heads take several branches.
+        repeats: whether any key is in several calls.
         mixture: what the mixture of branches is multiplied by.
         scores: what the scores are multiplied by.
         tf32: whether products of float32 on CUDA may be in tf32.
@@ -44,36 +48,78 @@ class Plan:
     def __init__(
         self, pattern: Pattern, head_dim: int, causal: bool, block: int | None = None, tf32: bool = False
     ) -> None:
-        self.windows = windows(pattern, block or pattern.seq_len, causal)
-        self.merges = any(window.merged for window in self.windows)
+        self.pattern, self.block, self.causal = pattern, block, causal
+        self.whole = windows(pattern, block or pattern.seq_len, causal)
+        self.merges = any(window.merged for window in self.whole)
+        self.mixes = any(window.mixed for window in self.whole)
+        self.repeats = self.mixes or (causal and self.merges)
         self.mixture = pattern.scale
         self.scores = head_dim**-0.5
         self.tf32 = tf32
-        self._calls: dict[Any, Scheduled] = {}
+        self._windows: dict[Any, tuple[tuple[Window, ...], tuple[Window, ...]]] = {}
+        self._front: dict[Any, tuple[Scheduled, tuple[int, ...] | None]] = {}
+        self._back: dict[Any, Scheduled] = {}
 
-    def calls(self, qkv: Tensors) -> Scheduled:
-        """The windows and their calls for inputs laid out like these; worked out once per layout."""
-        shape, strides = tuple(qkv[0].shape), (qkv[0].stride(), qkv[1].stride(), qkv[2].stride())
-        key = (shape, strides, qkv[0].element_size())
-        if key not in self._calls:
-            self._calls[key] = tuple((window, calls_of(window, *key)) for window in self.windows)
-        return self._calls[key]
+    def windows(self, t: torch.Tensor, back: bool = False) -> tuple[Window, ...]:
+        """The schedule for inputs of this dtype and device: within the bound, or that of the backward pass."""
+        if self.block is None:
+            return self.whole
+        key = (t.element_size(), takes_triton(t))
+        if key not in self._windows:
+            extents = bound.extents(self.whole, self.pattern, *key)
+            cut = windows(self.pattern, self.block, self.causal, extents)
+            rows = all(extent.positions == self.pattern.seq_len for extent in extents)
+            self._windows[key] = (cut, cut if rows else self.whole)
+        return self._windows[key][back]
+
+    def front(self, qkv: Tensors) -> tuple[Scheduled, tuple[int, ...] | None]:
+        """Windows and tasks of the forward pass for inputs laid out like these; lanes, None: one after another."""
+        key = (qkv[0].is_cuda, *_layout(qkv))
+        if key not in self._front:
+            scheduled = self._scheduled(self.windows(qkv[0]), qkv)
+            self._front[key] = scheduled, self._lanes(scheduled, qkv)
+        return self._front[key]
+
+    def back(self, qkv: Tensors) -> Scheduled:
+        """Windows, all of whole rows, and tasks of the backward pass."""
+        key = (qkv[0].is_cuda, *_layout(qkv))
+        if key not in self._back:
+            self._back[key] = self._scheduled(self.windows(qkv[0], back=True), qkv)
+        return self._back[key]
+
+    def _scheduled(self, chosen: tuple[Window, ...], qkv: Tensors) -> Scheduled:
+        return tuple((window, tasks_of(window, *_layout(qkv))) for window in chosen)
 
     def places(self, qkv: Tensors) -> bool:
         """Whether `place` alone writes every byte of the gradients: each row in one call, with its whole segment."""
-        scheduled = self.calls(qkv)
         return not self.merges and all(
-            window.whole and fills(call, qkv[0]) for window, calls in scheduled for call in calls
+            window.whole and fills(task.place, qkv[0]) for window, tasks in self.back(qkv) for task in tasks
         )
 
     def side_by_side(self, qkv: Tensors) -> bool:
-        """Whether calls may run at once: few, on CUDA, no two of which write the same rows."""
-        count = sum(len(calls) for _, calls in self.calls(qkv))
+        """Whether all calls may run at once: few, on CUDA, no two of which write the same rows."""
+        count = sum(len(tasks) for _, tasks in self.back(qkv))
         return qkv[0].is_cuda and 1 < count <= SIDE_BY_SIDE and self.places(qkv)
+
+    def _lanes(self, scheduled: Scheduled, qkv: Tensors) -> tuple[int, ...] | None:
+        q = qkv[0]
+        tasks = [task for _, tasks in scheduled for task in tasks]
+        if not q.is_cuda or self.mixes or len(tasks) < 2:
+            return None
+        if self.block is None:
+            return tuple(range(len(tasks))) if self.side_by_side(qkv) else None
+        item, fused = q.element_size(), takes_triton(q)
+        needs = [task.place.rows.elements * bound.held(task.depth, item, fused) for task in tasks]
+        return bound.assigned(needs, [task.work for task in tasks], bound.budget(q.numel(), item), LANES)
 
     def precision(self, t: torch.Tensor) -> AbstractContextManager[None]:
         """The plan's precision where it has a meaning."""
         return matmul_precision(self.tf32) if t.is_cuda and t.dtype == torch.float32 else nullcontext()
+
+
+def _layout(qkv: Tensors) -> tuple[tuple[int, ...], tuple[Strides, Strides, Strides], int]:
+    q, k, v = qkv
+    return tuple(q.shape), (q.stride(), k.stride(), v.stride()), q.element_size()
 
 
 def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, plan: Plan) -> torch.Tensor:
@@ -92,10 +138,11 @@ class _Merged(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, plan: Plan) -> torch.Tensor:
-        parts: list[Attended] = []
-        out, sums, _ = forward((q, k, v), plan, keep=plan.merges, parts=parts)
-        merged = (out, sums) if plan.merges else ()
-        ctx.save_for_backward(q, k, v, *(t for part in parts for t in (part.out, part.lse)), *merged)
+        parts: list[Attended] | None = [] if plan.windows(q) is plan.windows(q, back=True) else None
+        ctx.keep, ctx.parts = plan.merges or parts is None, parts is not None
+        out, sums, _ = forward((q, k, v), plan, keep=ctx.keep, parts=parts)
+        merged = (out, sums) if ctx.keep else ()
+        ctx.save_for_backward(q, k, v, *(t for part in parts or () for t in (part.out, part.lse)), *merged)
         ctx.plan = plan
         return out
 
@@ -103,9 +150,9 @@ class _Merged(torch.autograd.Function):
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         q, k, v, *saved = ctx.saved_tensors
         plan: Plan = ctx.plan
-        out, sums = saved[-2:] if plan.merges else (None, None)
-        held = saved[:-2] if plan.merges else saved
-        parts = [Attended(*pair) for pair in zip(held[::2], held[1::2], strict=True)]
+        out, sums = saved[-2:] if ctx.keep else (None, None)
+        held = saved[:-2] if ctx.keep else saved
+        parts = [Attended(*pair) for pair in zip(held[::2], held[1::2], strict=True)] if ctx.parts else None
         found = backward(grads[0].contiguous(), (q, k, v), out, sums, plan, parts)
         return (*(grad if wanted else None for grad, wanted in zip(found, ctx.needs_input_grad, strict=False)), None)
 
@@ -119,34 +166,85 @@ def forward(
         qkv: `ready` tensors.
         plan: what to do.
         keep: fill in the log-sum-exps of all rows, (b, n, H), which rows in several calls need in the backward pass.
-        parts: takes the results of calls that nothing is merged with, to spare the backward pass recovering them.
+        parts: takes the results of calls that nothing is merged with, to spare the backward pass recovering them; only
+            for a plan whose windows are whole.
     """
-    q, k, v = qkv
+    q = qkv[0]
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
-    shape = q.shape[:3] if keep or plan.merges else (0,)
+    shape = q.shape[:3] if keep or plan.mixes else (0,)
     sums = torch.full(shape, -torch.inf, dtype=torch.float32, device=q.device)
-    with plan.precision(q), lanes(q.device, plan.side_by_side(qkv)) as side:
-        for window, calls in plan.calls(qkv):
-            acc, local = out, window.merged and q.dtype != torch.float32
-            if local:
-                acc = torch.zeros(window.of(out).shape, dtype=torch.float32, device=q.device)
-            elif not window.filled and not (window.whole and fills(calls[0], out)):
-                window.of(out).zero_()
-            for call in calls:
-                near = (call.q.of(q), call.k.of(k), call.v.of(v))
-                with side.lane():
-                    done = kernel_for(near[0], near[1]).forward(near, call.causal, plan.scores)
-                    if window.merged:
-                        merge((call.local if local else call.rows).of(acc), call.sums.of(sums), done)
-                        continue
-                    place((done.out,), (out,), call, plan.mixture)
-                if parts is not None:
-                    parts.append(done)
-                elif keep:
-                    call.sums.of(sums).copy_(done.lse)
-            if local or (window.merged and plan.mixture != 1):
-                torch.mul(acc if local else window.of(out), plan.mixture, out=window.of(out))
+    scheduled, numbers = plan.front(qkv)
+    for window, tasks in scheduled:
+        if not (window.mixed or window.filled or (window.whole and fills(tasks[0].place, out))):
+            window.of(out).zero_()
+    lane = iter(numbers or ())
+    with plan.precision(q), lanes(q.device, numbers is not None) as side:
+        for window, tasks in scheduled:
+            if window.mixed:
+                _mix(window, tasks, qkv, out, sums, plan)
+                continue
+            for task in tasks:
+                with side.lane(next(lane, None)):
+                    done = _attended(task, qkv, plan)
+                    place((done.out,), (out,), task.place, plan.mixture)
+                    if parts is not None and task.alone:
+                        parts.append(done)
+                    elif keep:
+                        task.place.sums.of(sums).copy_(done.lse)
+                    del done
     return out, sums, parts
+
+
+def _attended(task: Task, qkv: Tensors, plan: Plan) -> Attended:
+    """All calls of a task, merged in float32."""
+    if task.alone:
+        return _call(task.alone, qkv, plan)
+    q, merged = qkv[0], None
+    dtype = q.dtype
+    if bound.running(task.depth, q.element_size(), takes_triton(q)) > q.element_size():
+        dtype = torch.float32
+    for call in task.calls:
+        done = _call(call, qkv, plan)
+        if call.part.rows == task.place.part.rows and call.part.begins:
+            merged = Attended(done.out.to(dtype), done.lse)
+            del done
+            continue
+        if merged is None:
+            size = task.place.rows.size
+            merged = Attended(q.new_empty(size, dtype=dtype), q.new_empty(size[:3], dtype=torch.float32))
+        rows = task.inner(call)
+        into, total = merged.out[:, :, rows], merged.lse[:, :, rows]
+        if call.part.begins:
+            into.copy_(done.out)
+            total.copy_(done.lse)
+        else:
+            merge(into, total, done)
+        del done
+    assert merged is not None
+    return merged
+
+
+def _call(call: Call, qkv: Tensors, plan: Plan) -> Attended:
+    near: Tensors = (call.q.of(qkv[0]), call.k.of(qkv[1]), call.v.of(qkv[2]))
+    return kernel_for(near[0], near[1]).forward(near, call.causal, plan.scores)
+
+
+def _mix(
+    window: Window, tasks: tuple[Task, ...], qkv: Tensors, out: torch.Tensor, sums: torch.Tensor, plan: Plan
+) -> None:
+    """All calls of a window, merged into one running result over all of its positions."""
+    q = qkv[0]
+    acc, local = out, q.dtype != torch.float32
+    if local:
+        acc = torch.zeros(window.of(out).shape, dtype=torch.float32, device=q.device)
+    else:
+        window.of(out).zero_()
+    for call in (call for task in tasks for call in task.calls):
+        done = _call(call, qkv, plan)
+        merge((call.local if local else call.rows).of(acc), call.sums.of(sums), done)
+        del done
+    if local or plan.mixture != 1:
+        torch.mul(acc if local else window.of(out), plan.mixture, out=window.of(out))
 
 
 def backward(
@@ -167,31 +265,48 @@ def backward(
         plan: what was done.
         parts: the results of calls that nothing was merged with, in order; None: recovered from out and sums.
     """
-    q, k, v = qkv
-    held, placed = (torch.float32 if plan.merges else q.dtype), plan.places(qkv)
+    q = qkv[0]
+    placed, adds = plan.places(qkv), (plan.merges, plan.repeats, plan.repeats)
     new = torch.empty if placed else torch.zeros
-    dq, dk, dv = (new(q.shape, dtype=held, device=q.device) for _ in range(3))
+    into = tuple(new(q.shape, dtype=torch.float32 if add else q.dtype, device=q.device) for add in adds)
     rest: Iterator[Attended] | None = None if parts is None else iter(parts)
     with plan.precision(q), lanes(q.device, plan.side_by_side(qkv)) as side:
-        for window, calls in plan.calls(qkv):
-            for call in calls:
+        for window, tasks in plan.back(qkv):
+            for task in tasks:
                 with side.lane():
-                    known = rest is not None and not window.merged
-                    done = next(rest) if rest and known else _recovered(call, out, sums, plan.mixture)
-                    near = (call.q.of(q), call.k.of(k), call.v.of(v))
-                    kernel = kernel_for(near[0], near[1])
-                    wanted = kernel.upstream(call.rows.of(grad), near[0], plan.mixture)
-                    found = kernel.backward(wanted, near, done, call.causal, plan.scores)
-                    _give(found, (dq, dk, dv), call, plan.merges, placed)
-    return dq.to(q.dtype), dk.to(q.dtype), dv.to(q.dtype)
+                    known = next(rest) if rest and task.alone and not window.mixed else None
+                    for call, found in _slopes(task, grad, qkv, known, (out, sums), plan):
+                        _give(found, into, call, adds, placed)
+    dq, dk, dv = (t.to(q.dtype) for t in into)
+    return dq, dk, dv
 
 
-def _give(found: Tensors, into: Tensors, call: Call, add: bool, placed: bool) -> None:
+def _slopes(
+    task: Task,
+    grad: torch.Tensor,
+    qkv: Tensors,
+    known: Attended | None,
+    merged: tuple[torch.Tensor | None, torch.Tensor | None],
+    plan: Plan,
+) -> Iterator[tuple[Call, Tensors]]:
+    """Each call with its dq, dk and dv; what belongs to its rows is made once for calls on the same rows."""
+    rows: Any = None
+    for call in task.calls:
+        near: Tensors = (call.q.of(qkv[0]), call.k.of(qkv[1]), call.v.of(qkv[2]))
+        kernel = kernel_for(near[0], near[1])
+        if rows != (call.part.rows, kernel):
+            done = known or _recovered(call, *merged, plan.mixture)
+            wanted = kernel.upstream(call.rows.of(grad), near[0], plan.mixture)
+            rows = (call.part.rows, kernel)
+        yield call, kernel.backward(wanted, near, done, call.causal, plan.scores)
+
+
+def _give(found: Tensors, into: tuple[torch.Tensor, ...], call: Call, adds: tuple[bool, ...], placed: bool) -> None:
     """One call's dq, dk and dv into the whole ones."""
     if placed:
         place(found, into, call, 1.0)
         return
-    for at, target, gradient in zip((call.rows, call.keys, call.keys), into, found, strict=True):
+    for at, target, gradient, add in zip((call.rows, call.keys, call.keys), into, found, adds, strict=True):
         at.of(target).add_(gradient) if add else at.of(target).copy_(gradient)
 
 

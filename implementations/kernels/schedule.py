@@ -1,22 +1,26 @@
 """Dilated attention in blocks of positions: which rows attend to which keys in one call.
 
-The sequence is cut into blocks of `block` positions. A segment within one block is attended to as a whole, all such
-segments of a block in one call. A segment that crosses blocks is taken as pairs (rows of one block, keys of another),
-merged by an online softmax in float32: a row's parts o_i with log-sum-exps l_i give sum_i exp(l_i - l) o_i, where
-l = log sum_i exp(l_i). Under lse mixing the branches of a head are merged by the very same rule. With one block and
-head_groups every row is in one part, and nothing is merged.
+Keys are cut into blocks of `block` positions, as a ring of devices holds them; rows are not, unless a bound on memory
+asks for windows of them. A segment within one block is attended to as a whole, all neighbours that are alike in one
+call. The rows of a segment that crosses blocks meet its keys block by block, merged by an online softmax in float32: a
+row's parts o_i with log-sum-exps l_i give sum_i exp(l_i - l) o_i, where l = log sum_i exp(l_i). Under lse mixing the
+branches of a head are merged by the very same rule. With one block and head_groups every row is in one part, and
+nothing is merged.
 
-This module is the schedule; `merge` carries it out.
+This module is the schedule; `merge` carries it out by calls, `steps` makes the tables of one launch per block of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 
 from implementations.dilated_attention.pattern import Pattern, Piece
+
+Span = tuple[int, int]
+UNIT = 128  # selected rows: windows are cut at multiples of it, which kernels want, where they are longer
 
 
 @dataclass(frozen=True)
@@ -27,32 +31,52 @@ class Part:
         segments: numbers of the segments, [first, last).
         rows: selected positions of each segment that ask, [first, last).
         keys: those that answer.
-        causal: rows and keys are the same and attend only backward.
+        causal: rows attend only to keys that are not after them; else to all of them.
+        begins: these rows have met none of the piece's keys before.
+        ends: they will meet none after.
     """
 
     piece: Piece
-    segments: tuple[int, int]
-    rows: tuple[int, int]
-    keys: tuple[int, int]
+    segments: Span
+    rows: Span
+    keys: Span
     causal: bool
+    begins: bool = True
+    ends: bool = True
+
+    @property
+    def alone(self) -> bool:
+        """Whether it is all that its rows take of the piece."""
+        return self.begins and self.ends
+
+
+Group = tuple[Part, ...]  # all parts of the same segments, rows in a window, one block of keys after another
 
 
 @dataclass(frozen=True)
 class Window:
-    """A block of positions [first, last) of heads that share their pieces, with every part that its rows take.
+    """Positions [first, last) of heads that share their pieces, with every part that its rows take.
 
     Attributes:
+        groups: parts by segments; no two groups of one piece share a row.
+        mixed: its heads take several pieces.
         merged: some row takes several parts.
-        filled: every row takes exactly one.
+        filled: every row takes a part.
     """
 
     first: int
     last: int
     first_head: int
     heads: int
-    parts: tuple[Part, ...]
+    groups: tuple[Group, ...]
+    mixed: bool
     merged: bool
     filled: bool
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Those of all groups."""
+        return tuple(part for group in self.groups for part in group)
 
     @property
     def origin(self) -> tuple[int, int]:
@@ -61,59 +85,150 @@ class Window:
 
     @property
     def whole(self) -> bool:
-        """One part takes whole segments that make up all of it."""
-        if len(self.parts) != 1:
+        """One group takes whole segments that make up all of it."""
+        if len(self.groups) != 1:
             return False
-        (part,) = self.parts
+        (part, *_), rows = self.groups[0], rows_of(self.groups[0])
         length = part.piece.segment_length
         ends = (part.segments[0] * length, part.segments[1] * length)
-        return ends == (self.first, self.last) and part.rows == (0, part.piece.selected)
+        return ends == (self.first, self.last) and rows == (0, part.piece.selected)
 
     def of(self, t: torch.Tensor) -> torch.Tensor:
         """(b, n, H, ...) -> its positions and heads."""
         return t[:, self.first : self.last, self.first_head : self.first_head + self.heads]
 
 
-def windows(pattern: Pattern, block: int, causal: bool) -> tuple[Window, ...]:
-    """The schedule: every row of every piece in exactly one window, with all of its keys."""
+@dataclass(frozen=True)
+class Extent:
+    """How large a window may be: heads, and positions."""
+
+    heads: int
+    positions: int
+
+
+def windows(pattern: Pattern, block: int, causal: bool, extents: Sequence[Extent] | None = None) -> tuple[Window, ...]:
+    """The schedule: every row of every piece in exactly one window, with all of its keys.
+
+    Args:
+        pattern: who attends to whom.
+        block: positions of a block of keys.
+        causal: rows attend to keys that are not after them.
+        extents: of the windows of each of the pattern's runs of heads; None: a window for each run.
+    """
     found = []
-    for first in range(0, pattern.seq_len, block):
-        last = min(first + block, pattern.seq_len)
-        for run in pattern.head_runs:
-            pieces = [replace(piece, first_head=run.first_head, heads=run.heads) for piece in run.pieces]
-            parts = [part for piece in pieces for part in _parts(piece, first, last, block, causal)]
-            merged = len(pieces) > 1 or any(part.keys != (0, part.piece.selected) for part in parts)
-            filled = not merged and pieces[0].rate == 1
-            found.append(Window(first, last, run.first_head, run.heads, tuple(parts), merged, filled))
+    for run, extent in zip(pattern.head_runs, extents or whole(pattern), strict=True):
+        mixed = len(run.pieces) > 1
+        for head in range(run.first_head, run.last_head, extent.heads):
+            heads = min(extent.heads, run.last_head - head)
+            pieces = [replace(piece, first_head=head, heads=heads) for piece in run.pieces]
+            for first in range(0, pattern.seq_len, extent.positions):
+                last = min(first + extent.positions, pattern.seq_len)
+                groups = [group for piece in pieces for group in _groups(piece, first, last, block, causal)]
+                merged = mixed or any(not part.alone for group in groups for part in group)
+                filled = not mixed and pieces[0].rate == 1
+                found.append(Window(first, last, head, heads, tuple(groups), mixed, merged, filled))
     return tuple(found)
 
 
-def _parts(piece: Piece, first: int, last: int, block: int, causal: bool) -> Iterator[Part]:
-    """What the rows of one piece within [first, last) take."""
+def whole(pattern: Pattern) -> list[Extent]:
+    """Windows of all heads and positions of each run."""
+    return [Extent(run.heads, pattern.seq_len) for run in pattern.head_runs]
+
+
+def whole_units(size: int, rate: int) -> int:
+    """The size of a window, cut down to multiples of UNIT rows where it is longer."""
+    unit = UNIT * rate
+    return size // unit * unit if size > unit else max(1, size)
+
+
+def rows_of(group: Group) -> Span:
+    """The rows that a group's parts take together."""
+    return min(part.rows[0] for part in group), max(part.rows[1] for part in group)
+
+
+def depth(group: Group) -> int:
+    """How many parts a row takes at most: the last row takes as many as any."""
+    last = rows_of(group)[1]
+    return sum(part.rows[1] == last for part in group)
+
+
+def crossing(piece: Piece, seq_len: int, block: int) -> list[int]:
+    """The numbers of the segments that do not lie within one block."""
     length = piece.segment_length
-    inner = (-(-first // length), last // length)
-    if inner[0] < inner[1]:
-        yield Part(piece, inner, (0, piece.selected), (0, piece.selected), causal)
-    for segment in sorted({first // length, (last - 1) // length} - set(range(*inner))):
-        yield from _crossing(piece, segment, first, last, block, causal)
+    return sorted({border // length for border in range(block, seq_len, block) if border % length})
 
 
-def _crossing(piece: Piece, segment: int, first: int, last: int, block: int, causal: bool) -> Iterator[Part]:
-    """Pairs of blocks for a segment that does not lie within one."""
-    start = segment * piece.segment_length
-    rows = _within(piece, first - start, last - start)
-    if rows[0] == rows[1]:
-        return
-    for other in range(start // block * block, start + piece.segment_length, block):
-        keys = _within(piece, other - start, other + block - start)
-        if keys[0] < keys[1] and not (causal and other > first):
-            yield Part(piece, (segment, segment + 1), rows, keys, causal and other == first)
+def meetings(piece: Piece, segment: int, rows: Span, block: int, causal: bool) -> Iterator[tuple[int, Part]]:
+    """The blocks of keys that these rows of a segment meet, with their numbers, in order; rows with the same end."""
+    start, segments = segment * piece.segment_length, (segment, segment + 1)
+    numbers = range(start // block, (start + piece.segment_length - 1) // block + 1)
+    spans = [(number, within(piece, number * block - start, (number + 1) * block - start)) for number in numbers]
+    spans = [(number, keys) for number, keys in spans if keys[0] < keys[1]]
+    for number, keys in spans:
+        begins, final = number == spans[0][0], number == spans[-1][0]
+        if not causal:
+            yield number, Part(piece, segments, rows, keys, False, begins, final)
+            continue
+        own = (max(rows[0], keys[0]), min(rows[1], keys[1]))
+        later = (max(rows[0], keys[1]), rows[1])
+        if own[0] < own[1]:
+            yield number, Part(piece, segments, own, keys, True, begins, True)
+        if later[0] < later[1]:
+            yield number, Part(piece, segments, later, keys, False, begins, False)
 
 
-def _within(piece: Piece, first: int, last: int) -> tuple[int, int]:
+def within(piece: Piece, first: int, last: int) -> Span:
     """Which selected positions of a segment lie in [first, last), both counted from the segment's start."""
 
     def before(position: int) -> int:
         return min(max(-(-(position - piece.offset) // piece.rate), 0), piece.selected)
 
     return before(first), before(last)
+
+
+def _groups(piece: Piece, first: int, last: int, block: int, causal: bool) -> Iterator[Group]:
+    """What the rows of one piece within [first, last) take; neighbouring segments that are alike are one group."""
+    before: tuple[Span, list[Part]] | None = None
+    for segments, parts in _runs(piece, first, last, block, causal):
+        if before and before[0][1] == segments[0] and _alike(before[1], parts):
+            before = (before[0][0], segments[1]), parts
+            continue
+        if before:
+            yield tuple(replace(part, segments=before[0]) for part in before[1])
+        before = segments, parts
+    if before:
+        yield tuple(replace(part, segments=before[0]) for part in before[1])
+
+
+def _alike(some: list[Part], others: list[Part]) -> bool:
+    """Whether these parts of different segments are the same but for that."""
+    return [replace(part, segments=(0, 0)) for part in some] == [replace(part, segments=(0, 0)) for part in others]
+
+
+def _runs(piece: Piece, first: int, last: int, block: int, causal: bool) -> Iterator[tuple[Span, list[Part]]]:
+    """Segments in order: those within one block and the window together, the others one by one."""
+    length, segment = piece.segment_length, first // piece.segment_length
+    while segment * length < last:
+        start = segment * length
+        inner = min(last, (start // block + 1) * block) // length
+        if start >= first and inner > segment:
+            whole = (0, piece.selected)
+            yield (segment, inner), [Part(piece, (segment, inner), whole, whole, causal)]
+            segment = inner
+            continue
+        rows = within(piece, first - start, last - start)
+        met = meetings(piece, segment, rows, block, causal) if rows[0] < rows[1] else ()
+        parts = [square for _, part in met for square in _squares(part)]
+        if parts:
+            yield (segment, segment + 1), parts
+        segment += 1
+
+
+def _squares(part: Part) -> Iterator[Part]:
+    """The part as calls take it: causal only where rows and keys are the same."""
+    if not part.causal or part.rows == part.keys:
+        yield part
+        return
+    if part.keys[0] < part.rows[0]:
+        yield replace(part, keys=(part.keys[0], part.rows[0]), causal=False, ends=False)
+    yield replace(part, keys=part.rows, begins=part.begins and part.keys[0] == part.rows[0])
