@@ -7,6 +7,7 @@ import json
 import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +20,7 @@ from orchestrator.trial import Trial, content_hash
 from orchestrator.workload import Workload
 
 EXAMPLES = 200  # points drawn to find one that a search may run
+SPREAD, BESIDE = 16, 8  # values of a searched param that are asked how many GPUs they take, and points at each
 
 
 @dataclass(frozen=True)
@@ -182,7 +184,8 @@ def _searches(spec: SweepSpec, workload: Workload, document: Document, only: str
         if example is not None:
             cells.append(Cell(entry, point.stated, (example,)))
         elif tried.problems:
-            whole.problems |= tried.problems
+            first = {key[0]: key for key in reversed(tried.problems)}  # of each field the first that was met
+            whole.problems |= {key: found for key, found in tried.problems.items() if first[key[0]] == key}
         else:
             empty += 1
     whole.refuse()
@@ -192,14 +195,46 @@ def _searches(spec: SweepSpec, workload: Workload, document: Document, only: str
 def _example(
     entry: ImplementationSpec, point: Point, space: Space, state: Expansion, wanted: Callable[[Trial], bool]
 ) -> Trial | None:
-    """A trial that the search may run at this point: the first of its space, or one drawn."""
+    """A trial that the search may run at this point: of the first of its space, or one drawn, the hungriest kin."""
+
+    def made(values: Mapping[str, Any]) -> Trial | None:
+        trial = state.trial(entry, Point({**point.stated, **values}))
+        return trial if trial is not None and wanted(trial) else None
+
     chance = random.Random(0)
     for number in range(EXAMPLES):
         values = space.values(space.draw(chance) if number else _first(space))
-        trial = state.trial(entry, Point({**point.stated, **values}))
-        if trial is not None and wanted(trial):
-            return trial
+        if (trial := made(values)) is not None:
+            return (
+                _hungriest(trial, values, space, state.workload, made) if state.spec.resources.gpus == "auto" else trial
+            )
     return None
+
+
+def _hungriest(
+    example: Trial, values: Mapping[str, Any], space: Space, workload: Workload, made: Callable[..., Trial | None]
+) -> Trial:
+    """The trial that takes most GPUs among those beside the example, searched param by searched param.
+
+    Slots are made before a search proposes anything, and must have room for whatever it may.
+    """
+    best, most = example, _gpus(workload, example)
+    chance = random.Random(0)
+    for dimension in space.free:
+        for value in [] if dimension.name.startswith("options.") else dimension.spread(SPREAD):
+            others = (space.values(space.draw(chance)) for _ in range(BESIDE))
+            moved = ({**other, dimension.name: value} for other in itertools.chain([values], others))
+            found = next(((trial, point) for point in moved if (trial := made(point)) is not None), None)
+            if found is not None and (needed := _gpus(workload, found[0])) > most:
+                best, values, most = *found, needed
+    return best
+
+
+def _gpus(workload: Workload, trial: Trial) -> int:
+    """How many GPUs a trial takes; 0 where the workload fails to say, which whoever places it reports."""
+    with suppress(Exception):
+        return int(workload.gpus(workload.params.model_validate_json(json.dumps(trial.params))))
+    return 0
 
 
 def _first(space: Space) -> dict[str, Any]:

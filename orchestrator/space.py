@@ -80,6 +80,17 @@ class Dimension:
             return isinstance(coordinate, int) and 0 <= coordinate < (self.count or 0)
         return isinstance(self.axis, Range) and self.axis.low <= coordinate <= self.axis.high
 
+    def spread(self, most: int) -> list[Any]:
+        """Values from one end to the other, at most so many (two at least); all, where there are no more."""
+        count = min(most, self.count or most)
+        if self.by_index:
+            last = (self.count or 1) - 1
+            return [self.value(round(last * number / max(1, count - 1))) for number in range(count)]
+        assert isinstance(self.axis, Range)
+        low, high = self.axis.low, self.axis.high
+        found = [low + (high - low) * number / max(1, count - 1) for number in range(count)]
+        return [self.value(round(at) if self.axis.whole else at) for at in found]
+
     def draw(self, chance: random.Random) -> Coordinate:
         """A coordinate drawn evenly: by ratio where the range is logarithmic."""
         if self.by_index:

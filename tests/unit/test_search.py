@@ -18,7 +18,7 @@ from orchestrator.record import Outcome
 from orchestrator.space import Coordinates
 from orchestrator.sweep import Sweep
 from orchestrator.trial import Trial
-from tests.sweeps import sweep
+from tests.sweeps import problems, sweep, text
 from tests.unit.driven import Driven, End, values
 
 BLOCKS = "options.block: {low: 16, high: 256, step: 16}"
@@ -301,6 +301,24 @@ def test_proposals_lie_where_their_coordinates_say(strategy: str) -> None:
         assert again.coordinates is not None
         told = {name.removeprefix("options."): value for name, value in space.values(again.coordinates).items()}
         assert json.dumps(told, sort_keys=True) == json.dumps(proposal.trial.options, sort_keys=True)
+
+
+@pytest.mark.parametrize(
+    ("exclude", "gpus"), [("[]", 4), ("['world_size == 4']", 2), ("['world_size > 1 and options.block < 32']", 4)]
+)
+def test_slots_have_room_for_the_hungriest_that_may_be_proposed(exclude: str, gpus: int) -> None:
+    """How many GPUs a trial takes may depend on what is searched: that of one point says nothing of another."""
+    how = "strategy: random, samples: 4, over: [world_size, options.block]"
+    found = search("world_size: [1, 4, 2], options.block: [16, 32]", how, implementations="[ring_v2]", exclude=exclude)
+    assert [found.gpus(trial) for trial in found.trials] == [gpus]
+
+
+def test_a_space_in_which_nothing_can_be_is_refused_once_per_field() -> None:
+    """By the first of the points that were tried, and not by each of them."""
+    found = problems(text(axes="{batch: [1], seq_len: [64], heads: {low: 0.5, high: 100}}",
+                          search="{strategy: random, samples: 4}", implementations="[improved]"))  # fmt: skip
+    assert [each.field for each in found] == ["axes.heads"]
+    assert found[0].found == "0.5"
 
 
 def test_a_search_that_found_nothing_is_not_good() -> None:
