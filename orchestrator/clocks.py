@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Call = Callable[[], object]
 LEAST_LEAD_S = 50e-6
+SPIN_CYCLES = 20_000_000  # about 10 ms of a GPU
 
 
 class Clock(Protocol):
@@ -226,6 +227,50 @@ def input_sets(bytes_per_set: int, device: torch.device, most: int = 32) -> int:
     if device.type != "cuda":
         return 1
     return max(1, min(most, -(-4 * l2_bytes(device) // max(bytes_per_set, 1))))
+
+
+def spin(device: torch.device) -> None:
+    """Keep a CUDA device busy for a moment, so that what is launched now waits for all of it; nothing on a CPU."""
+    if device.type == "cuda":
+        import torch
+
+        torch.cuda._sleep(SPIN_CYCLES)  # type: ignore[no-untyped-call]
+
+
+class Stopwatch:
+    """Times one block of code: on CUDA what it put on the current stream, without waiting for it at the end.
+
+    `spin` before it, so that the device does not wait for the host.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._marks: list[Any] = []
+
+    def __enter__(self) -> Stopwatch:
+        self._mark()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._mark()
+
+    def seconds(self) -> float:
+        """How long it took; waits for the device."""
+        start, end = self._marks
+        if self._device.type != "cuda":
+            return float(end - start)
+        end.synchronize()
+        return float(start.elapsed_time(end)) / 1000
+
+    def _mark(self) -> None:
+        if self._device.type != "cuda":
+            self._marks.append(perf_counter())
+            return
+        import torch
+
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        event.record()
+        self._marks.append(event)
 
 
 class FakeClock(Clock):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import statistics
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.clocks import Stopwatch, spin
 from orchestrator.memory import release
 from orchestrator.oom import is_out_of_memory
 from orchestrator.output_rows import ShapeError, WholeAnswer
@@ -24,7 +26,11 @@ if TYPE_CHECKING:
 
 MAX_REFERENCE_FLOPS = {"cpu": 20e9, "cuda": 2e12}  # a second or two of float64
 HOPELESS = 0.5  # an error that no rounding explains: no need to ask what rounding would give
-SPIN_CYCLES = 20_000_000  # about 10 ms of a GPU
+AGAIN = 2  # further calls that are judged, on inputs that the implementation has met ...
+AGAIN_S = 0.2  # ... and after these many seconds in calls no more of them
+REMEMBERS = 2.0  # how many times as long calls on new values must take before answers are said to be remembered
+ROUNDS_TO_BE_SURE = 5
+SHARED = "a call writes its output where that of the call before lies: keep a copy of it, which is not timed"
 
 
 def derived_seed(seed: int, *purpose: object) -> int:
@@ -36,6 +42,23 @@ def derived_seed(seed: int, *purpose: object) -> int:
 def state_seed(seed: int) -> int:
     """The seed of the parameters that the harness loads, from the trial's."""
     return derived_seed(seed, "state")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one call gave.
+
+    Attributes:
+        outputs: by name, copied on the current stream as soon as the call returned.
+        upstream: the gradient it was propagated from, where gradients belong to a call.
+        own: the tensor that the implementation returned, in its own memory.
+        watch: how long the forward call took.
+    """
+
+    outputs: dict[str, torch.Tensor]
+    upstream: torch.Tensor | None
+    own: torch.Tensor
+    watch: Stopwatch
 
 
 @dataclass(frozen=True)
@@ -68,7 +91,8 @@ class Examiner:
         Args:
             purpose: names the inputs; each purpose has its own.
             into: tensors that were used before; the fresh inputs are written into them, behind the back of anything
-                that remembers answers by the identity, the address or the version of a tensor.
+                that remembers answers by the identity, the address or the version of a tensor. Then it is called again
+                on the same values, too: right each time, and not much faster than at first.
             share: of the reference's limit of operations; beyond it rows are sampled.
 
         Raises:
@@ -100,19 +124,77 @@ class Examiner:
 
     def _examine(self, purpose: str, into: Tensors | None, on_host: bool, max_flops: float) -> Verdict:
         problem = self._problem(purpose, max_flops)
-        used = problem.inputs if into is None else _refill(into, problem.inputs)
+        drawn = problem.inputs
         if on_host:
             problem = _to_host(problem)
+        used = drawn if into is None else _refill(into, drawn)
+        del drawn  # on the device, where the host answers
         if problem.inputs[0] is used[0]:  # what the subject is given is not what the reference will trust
             used = tuple(tensor.detach().clone().requires_grad_(tensor.requires_grad) for tensor in used)
-        actual, upstream = self._answer(used, problem)
+        answer = self._answer(used, problem)
         self._unchanged(used, problem.inputs)
         inputs = tuple(tensor.detach() for tensor in problem.inputs)
-        if upstream is not None:
-            upstream = upstream.to(inputs[0].device)
+        upstream = None if answer.upstream is None else answer.upstream.to(inputs[0].device)
         with own_settings():
-            problem = replace(problem, inputs=inputs, upstream=upstream)
-            return self._judge(actual, as_expected(self.workload.reference(problem)), problem)
+            asked = replace(problem, inputs=inputs, upstream=upstream)
+            expected = as_expected(self.workload.reference(asked))
+            verdict = self._judge(answer.outputs, expected, asked)
+        if into is None or not verdict.ok:
+            return verdict
+        answer.outputs.clear()
+
+        def judge(other: Answer) -> Verdict:
+            same = compare(other.outputs, expected, verdict.budget)[0]
+            return same if same.ok else self._judge(other.outputs, expected, asked)
+
+        try:
+            return self._again(used, problem, answer, judge)
+        except Exception as error:
+            if not _is_shortage(error):
+                raise
+            _as_shortage(error)  # no room beside what the harness holds, which is not the implementation's fault
+            return verdict
+
+    def _again(self, used: Tensors, problem: Problem, first: Answer, judge: Callable[[Answer], Verdict]) -> Verdict:
+        """The verdict on further calls on the same inputs, and on how long they took beside the first."""
+        seconds: list[float] = []
+        for _ in range(AGAIN):
+            spin(self.subject.config.device)
+            answer = self._answer(used, problem)
+            shared = _share_memory(first.own, answer.own)
+            with own_settings():
+                verdict = judge(answer)
+            if not verdict.ok:
+                why = tuple(f"right once, and wrong when called again: {text}" for text in verdict.complaints)
+                return replace(verdict, complaints=why)
+            seconds.append(answer.watch.seconds())
+            del answer
+            if sum(seconds) > AGAIN_S:
+                break
+        wrong = self._remembered(used) if first.watch.seconds() > REMEMBERS * min(seconds) else ""
+        return replace(verdict, notes=(SHARED,) if shared else (), complaints=(wrong,) if wrong else ())
+
+    def _remembered(self, used: Tensors) -> str:
+        """Whether each call on values that are new takes longer than calls on those it has just met: in words, or "".
+
+        Whatever disturbs the machine seldom falls on the new ones alone, five times in a row.
+        """
+        new: list[float] = []
+        met: list[float] = []
+        for number in range(ROUNDS_TO_BE_SURE):
+            for seconds in (new, met):  # the same is done before either
+                _refill(used, self.inputs("again", number))
+                with Stopwatch(self.subject.config.device) as watch:
+                    self.subject.output(used)
+                seconds.append(watch.seconds())
+            if min(new) <= REMEMBERS * min(met):
+                return ""
+        if min(new) <= REMEMBERS * statistics.median(met):
+            return ""
+        return (
+            f"it remembers answers by the values of its inputs: a call takes {1000 * min(new):.3g} ms or more "
+            f"on values that are new, {1000 * statistics.median(met):.3g} ms on those it has just met"
+        )
 
     def _problem(self, purpose: str, max_flops: float) -> Problem:
         import torch
@@ -125,16 +207,18 @@ class Examiner:
         seed = derived_seed(self.seed, purpose, "rows")
         return Problem(subject.config, subject.form, inputs, state, torch.float64, max_flops, seed)
 
-    def _answer(self, inputs: Tensors, problem: Problem) -> tuple[dict[str, torch.Tensor], torch.Tensor | None]:
-        """The subject's outputs by name, copied on the current stream as soon as the call returns; and upstream."""
-        out = self.subject.output(inputs)
+    def _answer(self, inputs: Tensors, problem: Problem) -> Answer:
+        """What the subject answers."""
+        with Stopwatch(self.subject.config.device) as watch:
+            out = self.subject.output(inputs)
         actual = {"output": out.detach().clone()}
         if not self.subject.backward:
-            return actual, None
+            return Answer(actual, None, out, watch)
         with own_settings():
             upstream = self._upstream(problem, out)
         grads = self.subject.gradients(out, inputs, upstream)
-        return actual | {name: grad.detach().clone() for name, grad in grads.items()}, upstream
+        grads = {name: grad.detach().clone() for name, grad in grads.items()}
+        return Answer(actual | grads, upstream, out.detach(), watch)
 
     def _upstream(self, problem: Problem, out: torch.Tensor) -> torch.Tensor:
         if self.workload.upstream is None:
@@ -230,13 +314,16 @@ def _refill(old: Tensors, fresh: Tensors) -> Tensors:
     `.data` does not count as a new version of the tensor. Work that an implementation pushes to a stream of its own
     without waiting for the current one starts before the inputs are there.
     """
-    import torch
-
-    if old[0].device.type == "cuda":
-        torch.cuda._sleep(SPIN_CYCLES)  # type: ignore[no-untyped-call]
+    spin(old[0].device)
     for used, drawn in zip(old, fresh, strict=True):
         used.data.copy_(drawn.data)
     return old
+
+
+def _share_memory(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two tensors that are both alive lie in one piece of memory."""
+    where = one.untyped_storage().data_ptr()
+    return where != 0 and where == other.untyped_storage().data_ptr()
 
 
 def _to_host(problem: Problem) -> Problem:

@@ -36,6 +36,7 @@ class Stages:
     Attributes:
         energy: between which moments its energy was to be read, if it was.
         figures: by name, as they become known.
+        notes: what verification found that is no fault.
         subject, examiner, before: there once it is `ready`.
     """
 
@@ -43,6 +44,7 @@ class Stages:
     enter: Callable[[Phase], None]
     energy: dict[str, Any] | None = None
     figures: Figures = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     _sets: list[tuple[torch.Tensor, ...]] = field(default_factory=list)
 
     def to_end(self) -> dict[str, Any]:
@@ -107,6 +109,7 @@ class Stages:
     def fields(self, measurement: Measurement, retries: int = 0) -> dict[str, Any]:
         """The fields of an ok record of this measurement."""
         fields = _fields(measurement, self.before, self.figures, retries)
+        fields["notes"] = (*fields["notes"], *self.notes)
         return fields if self.energy is None else {**fields, "environment": {ENERGY: self.energy}}
 
     def _resolve(self) -> None:
@@ -220,7 +223,7 @@ class Stages:
         first = sets[0]
         del sets
         verdict = self.examiner.examine("after", into=first, share=AFTER_SHARE)
-        _agrees(verdict, "on fresh inputs after timing: ")
+        self.notes = _agrees(verdict, "on fresh inputs after timing: ").notes
 
     def _upstream(self, subject: Subject, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor | None:
         return random_like(subject.output(inputs), self.attempt.seed).detach() if subject.backward else None

@@ -80,11 +80,15 @@ class Difference:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether outputs agree with their reference: largest block error, what was allowed, and what is wrong."""
+    """Whether outputs agree with their reference: largest block error, what was allowed, and what is wrong.
+
+    `notes` are about how they were made, and make them no less right.
+    """
 
     error: float
     budget: Budget
     complaints: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:

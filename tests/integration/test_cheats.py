@@ -16,6 +16,8 @@ CHEATS = Path(__file__).parent / "toys" / "cheats.py"
 SAID = {
     "remembers_its_first_answer": "relative error",
     "remembers_answers_by_tensor": "on fresh inputs after timing",
+    "remembers_answers_by_value": "it remembers answers by the values of its inputs",
+    "is_wrong_every_third_time": "relative error 1.0e+00",
     "writes_into_its_input": "changed its input k",
     "writes_into_its_input_once_it_is_timed": "changed its input v",
     "returns_before_it_is_done": "relative error",

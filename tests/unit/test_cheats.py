@@ -15,6 +15,8 @@ LONG = {"seq_len": 12_800, "dtype": "float16"}  # a hundred thousand rows
 NAMES = [
     "remembers_its_first_answer",
     "remembers_answers_by_tensor",
+    "remembers_answers_by_value",
+    "is_wrong_every_third_time",
     "writes_into_its_input",
     "writes_into_its_input_once_it_is_timed",
     "returns_before_it_is_done",

@@ -219,6 +219,14 @@ def test_faster_than_the_device_can_be_is_implausible(monkeypatch: pytest.Monkey
     assert 0 < (record.metrics["ceiling_share"] or 0) < 1
 
 
+def test_an_output_that_the_next_call_writes_over_is_noted() -> None:
+    """It is right when it is returned; whoever wants to keep it needs a copy, which others make within their time."""
+    record = run_attempt(attempt("writes_over_its_last_answer"))
+    assert record.outcome is Outcome.OK, record.error
+    assert "where that of the call before lies" in record.notes[-1]
+    assert not any("where that" in note for note in run_attempt(attempt("honest")).notes)
+
+
 def test_options_and_dtype_reach_build() -> None:
     """config.options is a mapping of the entry's own options, config.dtype a torch dtype."""
     record = run_attempt(attempt("wants_options", options={"block": 64}, dtype="float64"))

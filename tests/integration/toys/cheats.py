@@ -44,6 +44,30 @@ def remembers_answers_by_tensor(config):
     return attention
 
 
+def remembers_answers_by_value(config):
+    """Right for whatever it is given, and slow, but only for values that it has not met."""
+    right, answers = honest(config), {}
+
+    def attention(q, k, v):
+        key = tuple(q.flatten()[:8].tolist())
+        if key not in answers:
+            for _ in range(20):
+                answers[key] = right(q, k, v)
+        return answers[key].clone()
+
+    return attention
+
+
+def is_wrong_every_third_time(config):
+    right, calls = honest(config), []
+
+    def attention(q, k, v):
+        calls.append(1)
+        return right(q, k, v) if len(calls) % 3 else torch.zeros_like(q)
+
+    return attention
+
+
 def writes_into_its_input(config):
     right = honest(config)
 
