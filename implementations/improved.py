@@ -30,6 +30,7 @@ from implementations.dilated_attention.work import attention_flops
 from implementations.kernels.blocks import backward_blocks, forward_blocks
 from implementations.kernels.online import has_triton, interpreted
 from implementations.kernels.op import Attention, attention_of
+from implementations.kernels.schedule import windows
 from implementations.kernels.sdpa import takes_cudnn
 from implementations.kernels.spec import Spec
 from orchestrator.workload import Config
@@ -54,23 +55,31 @@ def build(config: Config) -> Attention:
     return attention_of(spec_of(config))
 
 
-def spec_of(config: Config) -> Spec:
-    """The problem and the plan for it, with the config's options applied."""
-    options = _valid(config.options)
-    plan = options.get("plan") or ("fused" if set(options) & set(BLOCKS) else choose(config))
-    spec = Spec(Pattern.of(config), config.head_dim, config.causal, config.matmul_precision, plan)
+def spec_of(config: Config, name: str = "improved", block: int | None = None) -> Spec:
+    """The problem and the plan for it, with the config's options applied.
+
+    Args:
+        config: the trial's.
+        name: of the implementation, for messages.
+        block: positions of a block of keys (`implementations.ring`); None: all, with no bound on memory.
+    """
+    options = _valid(config.options, name)
+    plan = options.get("plan") or ("fused" if set(options) & set(BLOCKS) else choose(config, block))
+    spec = Spec(Pattern.of(config), config.head_dim, config.causal, config.matmul_precision, plan, block=block)
     if plan == "views":
         return spec
     if reason := why_not_fused(config):
-        raise NotImplementedError(f"improved's plan fused {reason}")
+        raise NotImplementedError(f"{name}'s plan fused {reason}")
     item = torch.empty(0, dtype=config.dtype).element_size()
-    blocks = forward_blocks(spec.pattern, config.batch, config.head_dim, item, config.causal, config.matmul_precision)
+    blocks = forward_blocks(
+        spec.pattern, config.batch, config.head_dim, item, config.causal, config.matmul_precision, block
+    )
     blocks = replace(blocks, **{name: options[name] for name in BLOCKS if name in options})
     return replace(spec, forward=blocks, backward=backward_blocks(config.head_dim, item))
 
 
-def choose(config: Config) -> str:
-    """The name of the plan for this trial, by the rule of `implementations.choice`; kept for each shape."""
+def choose(config: Config, block: int | None = None) -> str:
+    """The name of the plan for this trial, keys in blocks or not, by the rule of `implementations.choice`."""
     facts = Facts(
         cuda=config.device.type == "cuda",
         fusible=why_not_fused(config) is None,
@@ -78,18 +87,22 @@ def choose(config: Config) -> str:
         tf32=config.matmul_precision == "tf32",
         backward=config.direction == "forward_backward",
         head_dim=config.head_dim,
-        cudnn=_cudnn_takes_all(config),
+        cudnn=_cudnn_takes_all(config, block),
         flops=attention_flops(config),
     )
     return chosen(facts)
 
 
-def _cudnn_takes_all(config: Config) -> bool:
-    """Whether every branch's call goes to cuDNN."""
+def _cudnn_takes_all(config: Config, block: int | None) -> bool:
+    """Whether every call goes to cuDNN."""
     if config.device.type != "cuda" or config.dtype == torch.float32:
         return False
-    sizes = [(1, 1, piece.selected, -(-config.head_dim // 8) * 8) for piece in Pattern.of(config).pieces]
-    return all(takes_cudnn(config.device, size, size) for size in sizes)
+    width = -(-config.head_dim // 8) * 8
+    parts = [
+        part for window in windows(Pattern.of(config), block or config.seq_len, config.causal) for part in window.parts
+    ]
+    sizes = {(part.rows[1] - part.rows[0], part.keys[1] - part.keys[0]) for part in parts}
+    return all(takes_cudnn(config.device, (1, 1, rows, width), (1, 1, keys, width)) for rows, keys in sizes)
 
 
 def why_not_fused(config: Config) -> str | None:
@@ -105,15 +118,15 @@ def why_not_fused(config: Config) -> str | None:
     return None
 
 
-def _valid(options: Any) -> dict[str, Any]:
+def _valid(options: Any, owner: str) -> dict[str, Any]:
     """The options, each known and possible."""
     for name, value in options.items():
         if name not in ("plan", *BLOCKS):
-            raise ValueError(f"improved has no option {name!r}; it has plan, {', '.join(BLOCKS)}")
+            raise ValueError(f"{owner} has no option {name!r}; it has plan, {', '.join(BLOCKS)}")
         if name == "plan" and value not in PLANS:
-            raise ValueError(f"improved's option plan must be {' or '.join(PLANS)}, not {value!r}")
+            raise ValueError(f"{owner}'s option plan must be {' or '.join(PLANS)}, not {value!r}")
         if name != "plan" and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise ValueError(f"improved's option {name} must be a whole number of at least 1, not {value!r}")
+            raise ValueError(f"{owner}'s option {name} must be a whole number of at least 1, not {value!r}")
     if options.get("plan") == "views" and (given := sorted(set(options) & set(BLOCKS))):
-        raise ValueError(f"improved's option {given[0]} belongs to the plan fused; the options ask for views")
+        raise ValueError(f"{owner}'s option {given[0]} belongs to the plan fused; the options ask for views")
     return dict(options)

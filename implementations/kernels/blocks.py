@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from implementations.dilated_attention.pattern import Pattern
+from implementations.kernels.steps import Steps
 from implementations.kernels.tiles import tiles_at
 
 MULTIPROCESSORS = 132  # of an H100 or H200
@@ -32,9 +33,18 @@ class Blocks:
         return {"num_warps": self.num_warps, "num_stages": self.num_stages}
 
 
-def forward_blocks(pattern: Pattern, batch: int, head_dim: int, item: int, causal: bool, precision: str) -> Blocks:
-    """Of the forward kernel, for elements of `item` bytes: large where that leaves every multiprocessor several."""
-    tiles = tiles_at(pattern, batch, 128) / MULTIPROCESSORS
+def forward_blocks(
+    pattern: Pattern, batch: int, head_dim: int, item: int, causal: bool, precision: str, block: int | None = None
+) -> Blocks:
+    """Of the forward kernel, for elements of `item` bytes: large where that leaves every multiprocessor several.
+
+    With keys in blocks, of so many positions, it is launched for each of them.
+    """
+    if block is None or block >= pattern.seq_len:
+        tiles = tiles_at(pattern, batch, 128) / MULTIPROCESSORS
+    else:
+        counts = Steps.of(pattern, batch, block, causal, 128, 1).counts
+        tiles = sum(counts) / len(counts) / MULTIPROCESSORS
     if head_dim > 128:
         return Blocks(64, 32, 8, 2) if item == 2 else Blocks(32, 16, 8, 1)
     if item == 4:

@@ -64,12 +64,21 @@ class FusedPlan:
         key = (q.shape, q.stride(), k.stride(), v.stride(), q.dtype, q.device, aligned)
         layout = self.layouts.get(key)
         if layout is None:
-            layout = self.layouts[key] = Layout(self, (q, k, v), aligned)
+            layout = self.layouts[key] = self._laid_out((q, k, v), aligned)
         return layout
+
+    def _laid_out(self, qkv: Tensors, aligned: bool) -> Layout:
+        return Layout(self, qkv, aligned)
 
 
 class Layout:
-    """The launches of a plan for inputs of one shape and layout."""
+    """The launches of a plan for inputs of one shape and layout.
+
+    Attributes:
+        carries: whether the forward pass itself needs log-sum-exps.
+    """
+
+    carries = False
 
     def __init__(self, plan: FusedPlan, qkv: Tensors, aligned: bool) -> None:
         self.plan, self.aligned = plan, aligned
@@ -87,7 +96,6 @@ class Layout:
         scale, mixture = plan.head_dim**-0.5 * gain, plan.pattern.scale * gain
         self.forward_scalars = (*self.strides, *self.scalars, scale * log2(e), mixture)
         self.backward_scalars = (*self.scalars, scale * log2(e), scale, mixture)
-        self.tiles, self.table = self._tiles(plan.forward)
         self._forward: dict[bool, Launch] = {}
 
     def _tiles(self, blocks: Blocks) -> tuple[Tiles, torch.Tensor]:
@@ -99,24 +107,35 @@ class Layout:
         rate = max(piece.rate for piece in self.plan.pattern.pieces)
         return max(blocks.block_m, blocks.block_n) * rate * max(strides[1::3]) >= 2**31
 
+    def attend(
+        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, out: torch.Tensor, lse: torch.Tensor, keep: bool
+    ) -> None:
+        """Fill in the output and, to keep them, log-sum-exps."""
+        self.forward(keep)(q, k, v, out, lse, self.front[1], *self.forward_scalars)
+
+    @cached_property
+    def front(self) -> tuple[Tiles, torch.Tensor]:
+        """The tiles of the forward kernel and their table."""
+        return self._tiles(self.plan.forward)
+
     def forward(self, keep: bool) -> Launch:
         """The forward kernel, which may keep log-sum-exps."""
         if keep not in self._forward:
             from implementations.kernels.triton_forward import forward_kernel
 
-            blocks, plan = self.plan.forward, self.plan
+            blocks, plan, (tiles, _) = self.plan.forward, self.plan, self.front
             constants = {
-                "PIECES": self.tiles.pieces,
+                "PIECES": tiles.pieces,
                 **self.common,
                 "BLOCK_M": blocks.block_m,
                 "BLOCK_N": blocks.block_n,
                 "CAUSAL": plan.causal,
-                "EVEN": self.tiles.even,
+                "EVEN": tiles.even,
                 "WIDE": self.wide(blocks, self.strides),
                 "KEEP": keep,
                 "PRECISION": plan.precision,
             }
-            grid = (self.tiles.count, 1, 1)
+            grid = (tiles.count, 1, 1)
             self._forward[keep] = Launch(forward_kernel, grid, constants, blocks.options, reuse=self.aligned)
         return self._forward[keep]
 
@@ -169,10 +188,10 @@ def forward(
     q, k, v = _rows_contiguous(q), _rows_contiguous(k), _rows_contiguous(v)
     layout = plan.layout(q, k, v)
     out = lse = torch.empty(layout.shape, dtype=q.dtype, device=layout.device)
-    if keep:
+    if keep or layout.carries:
         lse = torch.empty(layout.shape[0] * plan.rows, dtype=torch.float32, device=layout.device)
     with _on(layout.device):
-        layout.forward(keep)(q, k, v, out, lse, layout.table, *layout.forward_scalars)
+        layout.attend(q, k, v, out, lse, keep)
     return out, lse
 
 

@@ -16,6 +16,7 @@ from torch.nn.functional import pad
 
 from implementations.kernels import fused, merge
 from implementations.kernels.precision import at_autocast
+from implementations.kernels.ringed import RingPlan
 from implementations.kernels.spec import Spec
 
 Tensors = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
@@ -42,12 +43,13 @@ def attention_of(spec: Spec) -> Attention:
 def _plan(text: str) -> fused.FusedPlan | merge.Plan:
     spec = Spec.parse(text)
     if spec.plan == "views":
-        return merge.Plan(spec.pattern, spec.head_dim, spec.causal, tf32=spec.precision == "tf32")
+        return merge.Plan(spec.pattern, spec.head_dim, spec.causal, spec.block, tf32=spec.precision == "tf32")
     assert spec.forward is not None
     assert spec.backward is not None
-    return fused.FusedPlan(
-        spec.pattern, spec.head_dim, spec.causal, products(spec.precision), spec.forward, spec.backward
-    )
+    fields = (spec.pattern, spec.head_dim, spec.causal, products(spec.precision), spec.forward, spec.backward)
+    if spec.block is None or spec.block >= spec.pattern.seq_len:
+        return fused.FusedPlan(*fields)
+    return RingPlan(*fields, spec.block)
 
 
 def products(precision: str) -> str:

@@ -20,6 +20,7 @@ class Spec:
         plan: fused or views.
         forward: blocks of the fused forward kernel; None where the plan has none.
         backward: blocks of the fused backward kernel.
+        block: positions of a block of keys, and a bound on memory; None: neither.
     """
 
     pattern: Pattern
@@ -29,6 +30,7 @@ class Spec:
     plan: str
     forward: Blocks | None = None
     backward: Blocks | None = None
+    block: int | None = None
 
     def text(self) -> str:
         """As JSON; `Spec.parse` reads it."""

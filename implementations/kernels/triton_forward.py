@@ -16,7 +16,7 @@ LN_2: tl.constexpr = tl.constexpr(0.6931471805599453)
 
 
 @triton.jit
-def _attend(
+def attend(
     acc, total, top, q, k, v, k_step, v_step, rows, first, last, selected, scale,
     HEAD_DIM: tl.constexpr, WIDTH: tl.constexpr, BLOCK_N: tl.constexpr,
     CAUSAL: tl.constexpr, MASKED: tl.constexpr, PRECISION: tl.constexpr,
@@ -74,12 +74,12 @@ def forward_kernel(
     if CAUSAL:
         last = tl.minimum(selected, first + BLOCK_M)
         whole = tl.minimum(whole, first // BLOCK_N * BLOCK_N)
-    acc, total, top = _attend(
+    acc, total, top = attend(
         acc, total, top, asked, k, v, k_step, v_step, rows, 0, whole, selected, scale,
         HEAD_DIM, WIDTH, BLOCK_N, False, False, PRECISION,
     )  # fmt: skip
     if CAUSAL or not EVEN:
-        acc, total, top = _attend(
+        acc, total, top = attend(
             acc, total, top, asked, k, v, k_step, v_step, rows, whole, last, selected, scale,
             HEAD_DIM, WIDTH, BLOCK_N, CAUSAL, not EVEN, PRECISION,
         )  # fmt: skip

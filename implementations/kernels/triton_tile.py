@@ -11,17 +11,28 @@ FIELDS: tl.constexpr = tl.constexpr(tiles.FIELDS)
 
 
 @triton.jit
+def entry_of(table, tile, PIECES: tl.constexpr, FIELDS: tl.constexpr):
+    """The entry of a table, FIELDS numbers each, that a tile belongs to."""
+    piece = 0
+    for other in tl.static_range(1, PIECES):
+        piece += (tile >= tl.load(table + other * FIELDS)).to(tl.int32)
+    return table + piece * FIELDS
+
+
+@triton.jit
 def decode(table, tile, batches, PIECES: tl.constexpr, LAST_FIRST: tl.constexpr):
-    """Where a tile lies.
+    """Where a tile lies: see `decode_entry`."""
+    return decode_entry(entry_of(table, tile, PIECES, FIELDS), tile, batches, LAST_FIRST)
+
+
+@triton.jit
+def decode_entry(entry, tile, batches, LAST_FIRST: tl.constexpr):
+    """Where a tile of an entry lies.
 
     Returns:
         rate, offset, selected rows of a segment, segment length; block within the segment, segment, batch entry, head;
         number of the segment's first row in the order of `tiles.compact_rows`.
     """
-    piece = 0
-    for other in tl.static_range(1, PIECES):
-        piece += (tile >= tl.load(table + other * FIELDS)).to(tl.int32)
-    entry = table + piece * FIELDS
     local = tile - tl.load(entry)
     length = tl.load(entry + 1)
     rate = tl.load(entry + 2)

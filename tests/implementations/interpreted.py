@@ -6,14 +6,26 @@ from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from implementations import load
 from implementations.improved import spec_of
+from implementations.kernels import bound, op, schedule
 from implementations.kernels.blocks import Blocks
 from implementations.kernels.fused import Layout
 from implementations.kernels.op import attention_of
 from orchestrator.workload import Config
-from tests.implementations.problems import built, inputs, laid_out, oracle_gradients, params, relative
+from tests.implementations import oracle
+from tests.implementations.problems import (
+    Sizes,
+    any_params,
+    inputs,
+    laid_out,
+    oracle_gradients,
+    params,
+    relative,
+)
 
 SMALL = Blocks(16, 16, 1, 1)
 CASES = {
@@ -51,16 +63,118 @@ def test_the_fused_plan(case):
     of = params(**changes)
     spec = spec_of(Config(of.model_dump(exclude={"device"}), "cpu", {"plan": "fused"}))
     attention = attention_of(replace(spec, forward=blocks, backward=blocks))
-    given = [t.requires_grad_() for t in inputs(of)]
-    out = attention(*(laid_out(t, layout) for t in given))
+    check_against_masks(of, attention, layout, 5e-6 if of.dtype == "float32" else 3e-3)
+
+
+def check_against_masks(of, attention, layout, limit):
+    """Output, zeros and gradients; the output also where no gradient is wanted, for which less is kept."""
+    given_inputs = [t.requires_grad_() for t in inputs(of)]
+    out = attention(*(laid_out(t, layout) for t in given_inputs))
+    with torch.no_grad():
+        assert attention(*(laid_out(t, layout) for t in given_inputs)).equal(out)
     upstream = torch.randn(out.shape).to(out.dtype)
-    found = torch.autograd.grad(out, given, laid_out(upstream, layout))
-    truth = oracle_gradients(of, "qkv", tuple(given), upstream)
-    bound = 5e-6 if of.dtype == "float32" else 3e-3
-    assert relative(out, truth["output"]) < bound
+    found = torch.autograd.grad(out, given_inputs, laid_out(upstream, layout))
+    truth = oracle_gradients(of, "qkv", tuple(given_inputs), upstream)
+    assert relative(out, truth["output"]) < limit
     assert not out[truth["output"].eq(0).all(-1)].any()
     for letter, grad in zip("qkv", found, strict=True):
-        assert relative(grad, truth[f"grad_{letter}"]) < 3 * bound, letter
+        assert relative(grad, truth[f"grad_{letter}"]) < 3 * limit, letter
+
+
+RINGS = {
+    "uneven groups, rates that divide nothing": {},
+    "causal": {"causal": True},
+    "causal, keys wider than rows": {"causal": True, "blocks": Blocks(16, 32, 1, 1)},
+    "causal, rows wider than keys": {"causal": True, "blocks": Blocks(32, 16, 1, 1)},
+    "segments across borders": {"seq_len": 96, "segment_lengths": [48, 32], "dilation_rates": [1, 3], "ring_size": 5},
+    "segments across borders, causal": {
+        "seq_len": 96,
+        "segment_lengths": [48, 32],
+        "dilation_rates": [1, 3],
+        "ring_size": 5,
+        "causal": True,
+    },
+    "many blocks": {"seq_len": 60, "segment_lengths": [60, 20], "dilation_rates": [1, 9], "ring_size": 9},
+    "whole blocks": {"heads": 2, "seq_len": 64, "segment_lengths": [16, 64], "dilation_rates": [1, 2], "ring_size": 2},
+    "whole blocks, causal": {
+        "heads": 2,
+        "seq_len": 128,
+        "segment_lengths": [32, 128],
+        "dilation_rates": [1, 2],
+        "ring_size": 4,
+        "causal": True,
+    },
+    "all within blocks": {"segment_lengths": [6, 12], "dilation_rates": [1, 5], "ring_size": 4},
+    "rate of a whole segment": {"heads": 2, "segment_lengths": [6, 16], "dilation_rates": [6, 16]},
+    "float16": {"dtype": "float16", "head_dim": 16, "seq_len": 96, "segment_lengths": [24, 96]},
+    "float16, causal, an odd head_dim": {"dtype": "float16", "head_dim": 20, "causal": True, "dilation_rates": [1, 1]},
+    "float16, within blocks": {"dtype": "float16", "head_dim": 16, "segment_lengths": [12, 24], "ring_size": 2},
+    "float16, heads first": {"dtype": "float16", "layout": "heads first", "dilation_rates": [2, 1]},
+    "packed": {"layout": "packed", "dilation_rates": [2, 1]},
+    "every other feature": {"layout": "every other feature", "batch": 1, "ring_size": 2},
+}
+
+
+@pytest.mark.parametrize(
+    ("case", "share"),
+    [(case, bound.SHARE) for case in RINGS] + [(case, 0.03) for case in RINGS if case.startswith("float16")],
+)
+def test_the_ring_by_launches(monkeypatch, case, share):
+    """Output, zeros and gradients against explicit masks; with little room in several windows of rows too."""
+    monkeypatch.setattr(bound, "SHARE", share)
+    monkeypatch.setattr(schedule, "UNIT", 1)
+    changes = {"ring_size": 3} | RINGS[case]
+    blocks, layout = changes.pop("blocks", SMALL), changes.pop("layout", "contiguous")
+    check_ring(params(**changes), blocks, layout)
+
+
+@given(
+    of=any_params(mixing="head_groups", batch=1),
+    ring_size=st.integers(2, 6),
+    half=st.booleans(),
+    share=st.sampled_from([bound.SHARE, 0.04]),
+)
+@settings(max_examples=12, deadline=None)
+def test_the_ring_by_launches_for_any_shape(of, ring_size, half, share):
+    """Blocks of any size, branches in any order."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bound, "SHARE", share)
+        patch.setattr(schedule, "UNIT", 1)
+        changes = {"dtype": "float16" if half else "float32", "ring_size": ring_size}
+        check_ring(of.model_copy(update=changes), SMALL, "contiguous")
+
+
+def check_ring(of, blocks, layout):
+    """The plan fused with keys in blocks, of these blocks of the kernels."""
+    size = -(-of.seq_len // of.ring_size)
+    spec = spec_of(Config(of.model_dump(exclude={"device"}), "cpu", {"plan": "fused"}), "ring_v2", size)
+    spec = replace(spec, forward=blocks, backward=blocks)
+    op._plan.cache_clear()  # its layouts hold tables for another bound
+    check_against_masks(of, attention_of(spec), layout, 5e-6 if of.dtype == "float32" else 3e-3)
+
+
+@pytest.mark.parametrize(("lengths", "several"), [([96], True), ([24, 48, 96], False)])
+def test_the_ring_holds_no_more_than_its_bound(lengths, several):
+    """Where all rows cross blocks several windows of rows; where few do, one."""
+    of = params(seq_len=96, heads=4, head_dim=64, batch=1, dtype="float16", ring_size=4,
+                segment_lengths=lengths, dilation_rates=[1, 2, 4][: len(lengths)])  # fmt: skip
+    spec = spec_of(Config(of.model_dump(exclude={"device"}), "cpu", {"plan": "fused"}), "ring_v2", 24)
+    spec, given_inputs = replace(spec, forward=SMALL, backward=SMALL), inputs(of)
+    attention = attention_of(spec)
+    launches = op._plan(spec.text()).layout(*given_inputs).steps.counts
+    assert (len(launches) > 4) == several
+    with Sizes() as sizes:
+        out = attention(*given_inputs)
+    largest, state, sums, *_ = sorted(sizes.bytes, reverse=True)
+    assert largest == out.nbytes
+    assert state + sums <= bound.SHARE * 4 * out.nbytes
+    assert relative(out, oracle.attention(of, *(t.double() for t in given_inputs))) < 3e-3
+
+
+def test_offsets_of_64_bits_in_blocks(monkeypatch):
+    """As they are where a block of rows spans more than 2 ** 31 elements."""
+    monkeypatch.setattr(Layout, "wide", lambda *_: True)
+    test_the_ring_by_launches(monkeypatch, "causal", bound.SHARE)
 
 
 def test_offsets_of_64_bits(monkeypatch):
@@ -86,18 +200,23 @@ def test_other_inputs_than_it_was_built_for_are_refused(changes):
 
 
 @pytest.mark.parametrize("name", ["improved", "ring_v2"])
-@pytest.mark.parametrize("changes", [{}, {"mixing": "lse", "batch": 1}, {"dtype": "bfloat16", "causal": True}])
-def test_placing_and_merging(name, changes):
+@pytest.mark.parametrize("share", [bound.SHARE, 0.03])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"ring_size": 2, "dtype": "float16"},
+        {"mixing": "lse", "batch": 1},
+        {"dtype": "bfloat16", "causal": True},
+        {"seq_len": 96, "segment_lengths": [32, 48], "dilation_rates": [1, 3], "ring_size": 5, "causal": True},
+    ],
+)
+def test_placing_and_merging(monkeypatch, name, changes, share):
     """The plan views, whose results are put into place and merged by kernels wherever Triton runs."""
-    of = params(ring_size=3, **changes)
-    given = [t.requires_grad_() for t in inputs(of)]
-    attention = load(name).build(of, {"plan": "views"}) if name == "improved" else built(name, of)
-    out = attention(*given)
-    upstream = torch.randn(out.shape).to(out.dtype)
-    found = torch.autograd.grad(out, given, upstream)
-    truth = oracle_gradients(of, "qkv", tuple(given), upstream)
-    bound = 5e-6 if of.dtype == "float32" else 2e-2
-    assert relative(out, truth["output"]) < bound
-    assert not out[truth["output"].eq(0).all(-1)].any()
-    for letter, grad in zip("qkv", found, strict=True):
-        assert relative(grad, truth[f"grad_{letter}"]) < 3 * bound, letter
+    monkeypatch.setattr(bound, "SHARE", share)
+    monkeypatch.setattr(schedule, "UNIT", 1)
+    op._plan.cache_clear()
+    of = params(**({"ring_size": 3} | changes))
+    check_against_masks(
+        of, load(name).build(of, {"plan": "views"}), "contiguous", 5e-6 if of.dtype == "float32" else 2e-2
+    )

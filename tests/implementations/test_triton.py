@@ -51,13 +51,14 @@ def compiled(kernel, types, constants, warps):
     return triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": warps, "num_stages": 2})
 
 
-@pytest.mark.parametrize("kind", ["forward", "causal", "tf32", "backward", "merge", "place"])
+@pytest.mark.parametrize("kind", ["forward", "causal", "tf32", "backward", "ring", "merge", "place"])
 def test_they_compile_for_hopper(kind):
     """On its matrix units where there are products."""
     from implementations.kernels.triton_backward import backward_kernel
     from implementations.kernels.triton_forward import forward_kernel
     from implementations.kernels.triton_merge import merge_kernel
     from implementations.kernels.triton_place import place_kernel
+    from implementations.kernels.triton_ring import ring_kernel
 
     size = {"HEAD_DIM": 64, "WIDTH": 64, "BLOCK_M": 64}
     how = {"PIECES": 3, "BLOCK_N": 64, "WIDE": False, "PRECISION": "tf32"}
@@ -65,9 +66,13 @@ def test_they_compile_for_hopper(kind):
     tensors = dict.fromkeys(("q", "k", "v", "out", "grad", "dq", "dk", "dv", "into"), item) | {
         "lse": FLOAT,
         "delta": FLOAT,
+        "state": FLOAT,
     }
     if kind == "backward":
         made = compiled(backward_kernel, tensors, size | how | {"CAUSAL": True}, 4)
+    elif kind == "ring":
+        own = {"ENTRIES": 7, "BLOCK_N": 64, "WIDE": False, "PRECISION": "tf32", "IN_PLACE": False}
+        made = compiled(ring_kernel, tensors, size | own | {"CAUSAL": True, "EVEN": False, "KEEP": True}, 4)
     elif kind == "merge":
         made = compiled(merge_kernel, tensors | {"into": FLOAT, "total": FLOAT}, size, 4)
     elif kind == "place":
