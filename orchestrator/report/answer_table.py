@@ -96,7 +96,7 @@ def _search(layout: Layout, found: Sequence[Answer]) -> Cells:
             *(NONE if one.best is None else shown(one.best.value(axis)) for axis in spec.searched),
             _value(one, spec.search.metric),
             *([_over_start(one, spec.search.metric, spec.search.least)] if starts else []),
-            _trials(one),
+            _trials(one, spec.search.metric),
         ]
         for one in found
     ]
@@ -127,11 +127,13 @@ def _over_start(answer: Answer, name: str, least: bool) -> str:
     return f"{(start / answer.value if least else answer.value / start):.2f}x"
 
 
-def _trials(answer: Answer) -> str:
+def _trials(answer: Answer, name: str) -> str:
+    """How many there were, and of how many of them nothing can be said, and why."""
     cut = sum(Flag.CUT.value in row.flags for row in answer.rows)
     bad = sum(not row.ok for row in answer.rows)
-    parts = [str(len(answer.rows)), *([f"{cut} cut"] if cut else []), *([f"{bad} not ok"] if bad else [])]
-    return ", ".join(parts)
+    lacking = sum(row.ok and row.metrics.get(name) is None for row in answer.rows)
+    counts = {"cut": cut, "not ok": bad, f"without {printable(name)}": lacking}
+    return ", ".join([str(len(answer.rows)), *(f"{count} {what}" for what, count in counts.items() if count)])
 
 
 def _heading(layout: Layout, axis: str) -> str:

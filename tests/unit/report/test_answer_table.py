@@ -99,3 +99,21 @@ def test_the_sweeps_own_run_has_one_metric_per_cell() -> None:
         "max_seq_len standard heads:4": 2048.0, "max_seq_len standard heads:16": 512.0,
         "max_seq_len improved heads:4": 4096.0, "max_seq_len improved heads:16": 4096.0,
     }  # fmt: skip
+
+
+def test_a_metric_that_no_row_has_is_said_to_be_missing() -> None:
+    """Every row is ok, and there is no best: the table says why."""
+    results = search("strategy: random, samples: 5, metric: energy_mj_per_token").results()
+    assert "without energy_mj_per_token" in render(results, "txt")
+    assert not results.all_ok
+
+
+def test_what_is_worked_out_from_the_axis_heads_its_cell_as_it_is_stated() -> None:
+    """A cell of a pattern in shares of the sequence is named by the shares, not by what they come to at one length."""
+    axes = '{batch: [1], heads: [4], segment_lengths: [["seq_len // 4"], ["seq_len"]], seq_len: [64, 128, 256]}'
+    asked = sweep(axes=axes, constants="{dilation_rates: [1]}", implementations="[standard]",
+                  frontier="{axis: seq_len}")  # fmt: skip
+    results = Driven(asked).drive(lambda _: (Outcome.OK, 1.0)).results()
+    found = as_object(results)["answers"]
+    assert [answer["point"]["segment_lengths"] for answer in found] == [["seq_len // 4"], ["seq_len"]]
+    assert "| seq_len // 4 " in render(results, "txt")
