@@ -103,6 +103,10 @@ class Agenda:
     def __len__(self) -> int:
         return len(self._pending)
 
+    def asks_for(self, trial: Trial) -> bool:
+        """Whether the sweep, as it is stated now, asks for the trial; a search or a frontier: has asked."""
+        return trial.trial_id in self._trials or trial.trial_id in self._seconds
+
     @property
     def ahead(self) -> int:
         """How many attempts per slot may be under way or queued."""

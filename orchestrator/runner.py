@@ -74,7 +74,8 @@ class SweepRun:
             agenda = Agenda(
                 self.sweep, self.meta.sweep_id, self.executor.device, tuple(journal.records), self._proposals
             )
-            self.progress.start(self.meta, tuple(journal.records))
+            planned = tuple(filter(agenda.asks_for, self.meta.planned))
+            self.progress.start(self.meta.model_copy(update={"planned": planned}), tuple(journal.records))
             try:
                 if journal.records:
                     self._check_stale(agenda, journal)

@@ -8,14 +8,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator import run
 from orchestrator.agenda import Agenda
 from orchestrator.answers import answers
+from orchestrator.executors.inline import InlineExecutor
 from orchestrator.proposers.frontier import following, probes
-from orchestrator.record import Outcome
+from orchestrator.record import Outcome, TrialRecord
+from orchestrator.report.live import SilentProgress
+from orchestrator.results import SweepMeta
 from orchestrator.sweep import Sweep
-from orchestrator.trial import Trial
+from orchestrator.trackers.memory import MemoryTracker
+from orchestrator.trial import Attempt, Trial
 from tests.sweeps import sweep, text
-from tests.unit.driven import Driven, End, Ends, ended, values
+from tests.unit.driven import HERE, Driven, End, Ends, ended, values
 
 PATTERN = "{segment_lengths: [16], dilation_rates: [1]}"
 
@@ -266,3 +271,24 @@ def test_a_probe_that_was_disturbed_is_not_made_again() -> None:
             agenda.finished(ended(attempt, Outcome.OK).model_copy(update={"flags": ("contended",)}))
     assert made["frontier"] == [1] * len(made["frontier"])
     assert max(made["search"]) > 1
+
+
+def test_progress_is_counted_of_what_the_changed_file_asks_for(tmp_path) -> None:
+    """Probes of the file as it was before are done with, and no part of what is done."""
+
+    def made(attempt: Attempt, _: object) -> TrialRecord:
+        return ended(attempt, *fits(200)(attempt.trial))
+
+    seen = list[SweepMeta]()
+
+    class Watched(SilentProgress):
+        def start(self, meta: SweepMeta, records: object) -> None:
+            seen.append(meta)
+
+    for found in (frontier(), frontier("[80, 176, 208]")):
+        run(
+            found, output=tmp_path / "out", resume=bool(seen), device="cpu", progress=Watched(), tracker=MemoryTracker,
+            executor=lambda _: InlineExecutor(made, environment={"match": HERE}),
+        )  # fmt: skip
+    assert [trial.params["seq_len"] for trial in seen[1].planned] == [208]
+    assert (tmp_path / "out" / "summary.txt").read_text().count("✓") == 2
