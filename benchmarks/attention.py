@@ -26,6 +26,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from implementations import DilatedAttentionParams, load
 from implementations.dilated_attention.pattern import Pattern
 from implementations.dilated_attention.work import attention_flops
+from implementations.ring import spec_of as ring_spec
+from orchestrator.workload import Config
 
 L2_BYTES = 50 * 2**20
 BLOCK_S = 0.004
@@ -261,18 +263,53 @@ def peak_ratio(call: Call, of: DilatedAttentionParams) -> float:
     return (torch.cuda.max_memory_allocated() - before + held * 3 / 4) / held
 
 
+MILLION = {"segment_lengths": [62500, 250000, 1000000], "dilation_rates": [4, 16, 64]}
+RINGS: tuple[tuple[int, str, bool, dict[str, Any]], ...] = (
+    *((n, "bfloat16", False, {}) for n in (2048, 8192, 16384, 32768, 131072)),
+    *((n, "float32", False, {}) for n in (8192, 32768)),
+    (1000000, "bfloat16", False, MILLION),
+    (1000000, "float32", False, MILLION),
+    (16384, "bfloat16", False, {"segment_lengths": [16384], "dilation_rates": [1]}),
+    (8192, "bfloat16", True, {}),
+    (32768, "bfloat16", True, {}),
+)
+RING_CALLS: tuple[tuple[str, int, dict[str, str]], ...] = (
+    ("standard", 1, {}),
+    ("ring_v2", 1, {}),
+    ("ring_v2", 4, {"plan": "fused"}),
+    ("ring_v2", 4, {"plan": "views"}),
+)
+
+
 def ring() -> None:
-    """ring_v2 on one rank against standard: time and peak of the op over inputs + output."""
-    for n, dtype in ((8192, "bfloat16"), (32768, "bfloat16"), (131072, "bfloat16"), (32768, "float32")):
-        line = f"n {n} {dtype}:"
-        for name, size in (("standard", 1), ("improved", 1), ("ring_v2", 1), ("ring_v2", 4)):
-            of = problem(n, 8, 64, dtype, ring_size=size)
-            inputs = next(drawn(of))
-            attention = load(name).build(of)
-            peak = peak_ratio(lambda: attention(*inputs), of)  # noqa: B023  # called at once
-            ms = device_ms(lambda: attention(*inputs), 5)  # noqa: B023
-            line += f" | {name}{f'-{size}' if name == 'ring_v2' else ''} {ms:.3f} ms peak {peak:.2f}"
-        print(line)
+    """ring_v2 on one rank against standard: time, ratio to standard, peak of the op over inputs + output.
+
+    Both plans in four blocks; the one it chooses has a star.
+    """
+    for n, dtype, backward, changes in RINGS:
+        line = f"n {n} {dtype} {'fwd+bwd' if backward else 'fwd'}"
+        base = 0.0
+        for name, size, options in RING_CALLS:
+            direction = "forward_backward" if backward else "forward"
+            of = problem(n, 8, 64, dtype, ring_size=size, direction=direction, **changes)
+            line += f" segments {of.segment_lengths} rates {of.dilation_rates}:" if not base else ""
+            shape, kind = (of.batch, n, of.heads, of.head_dim), getattr(torch, dtype)
+            given = tuple(torch.randn(shape, dtype=kind, device="cuda", requires_grad=backward) for _ in "qkv")
+            call = (both_of if backward else forward_of)(load(name).build(of, options), cycle([given]))
+            peak = peak_ratio(call, of)
+            ms = device_ms(call, 5)
+            base = base or ms
+            star = (
+                "*" if options and options["plan"] == chosen(Config(of.model_dump(exclude={"device"}), "cuda")) else ""
+            )
+            what = f"ring-{size} {options.get('plan', '')}{star}" if name == "ring_v2" else name
+            line += f" | {what} {ms:.3f} ms ({ms / base:.2f}) peak {peak:.2f}"
+        print(line, flush=True)
+
+
+def chosen(config: Config) -> str:
+    """The plan that ring_v2 would take."""
+    return ring_spec(config).plan
 
 
 def multihead() -> None:

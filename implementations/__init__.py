@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from implementations.choice import RULES
+from implementations.choice import RING_RULES, RULES
 from implementations.dilated_attention.params import DilatedAttentionParams
 from orchestrator.workload import Config, Registered
 
@@ -46,7 +46,8 @@ IMPLEMENTATIONS: dict[str, Registered] = {
         target="implementations.ring:build",
         workload="dilated_attention",
         form="qkv",
-        summary="keys in ring_size blocks with an online softmax; memory bounded by the block",
+        summary="keys in ring_size blocks with an online softmax; beside inputs and output little memory",
+        explain=RING_RULES,
     ),
 }
 

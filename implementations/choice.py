@@ -1,4 +1,4 @@
-"""Which plan `improved` takes for which problem: the rule, and its text for `list --explain`. No torch.
+"""Which plan `improved` and `ring_v2` take for which problem: the rule, and its text for `list --explain`. No torch.
 
 Measured on one H100 80GB (2026-11-25, torch 2.11, cuDNN 9.19, Triton 3.6), bfloat16, segments n/4, n/2, n at rates
 1, 2, 4, 16 heads, TFLOP/s of useful work, dense being cuDNN on contiguous tensors of the branches' sizes:
@@ -38,7 +38,7 @@ class Facts:
         dtype: float32, float16 or bfloat16.
         tf32: products of float32 may be in tf32.
         backward: the trial has a backward pass.
-        cudnn: cuDNN takes every branch (Hopper or newer, rows a multiple of 128, head_dim at most 128).
+        cudnn: cuDNN takes every call (Hopper or newer, rows and keys multiples of 128, head_dim at most 128).
         flops: of the attention, forward.
     """
 
@@ -79,5 +79,14 @@ RULES = "\n".join(
     [
         *(f"{device:7} {dtype:8} {problem:48} {plan}" for device, dtype, problem, plan in ROWS),
         "Options plan, block_m, block_n, num_warps, num_stages override it. Figures: implementations/choice.py.",
+    ]
+)
+RING_RULES = "\n".join(
+    [
+        "by the same rule as improved, with keys in ring_size blocks:",
+        "  fused  one Triton launch for each block of keys, over all branches; rows carry their state between launches",
+        "  views  one attention call for each branch and block of its segments' keys, all rows at once; merged",
+        "Heads or rows are taken in windows where more than 15 % of inputs and output would be held beside them.",
+        "Options as of improved: plan, block_m, block_n, num_warps, num_stages.",
     ]
 )

@@ -17,8 +17,9 @@ the backward pass holds gradients in float32 where several calls add to them.
 
 from __future__ import annotations
 
-from implementations.improved import spec_of
 from implementations.kernels.op import Attention, attention_of
+from implementations.kernels.planned import planned
+from implementations.kernels.spec import Spec
 from orchestrator.workload import Config
 
 
@@ -33,4 +34,9 @@ def build(config: Config) -> Attention:
     """
     if config.world_size > 1:
         raise NotImplementedError(f"ring_v2 works on one device so far; world_size is {config.world_size}")
-    return attention_of(spec_of(config, "ring_v2", -(-config.seq_len // config.ring_size)))
+    return attention_of(spec_of(config))
+
+
+def spec_of(config: Config) -> Spec:
+    """The problem and the plan for it, with the config's options applied."""
+    return planned(config, "ring_v2", -(-config.seq_len // config.ring_size))

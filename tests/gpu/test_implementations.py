@@ -124,6 +124,7 @@ def test_no_scores_are_materialised(name, dtype):
 
 
 PLANS = ("fused", "views")
+PLANNED = ("improved", "ring_v2")
 LAYOUTS = ("heads first", "packed", "every other feature")
 SMALL = {"seq_len": 512, "heads": 5, "segment_lengths": [128, 256, 512], "dilation_rates": [1, 2, 4]}
 
@@ -160,11 +161,12 @@ def drawn(of: DilatedAttentionParams) -> tuple[list[torch.Tensor], torch.Tensor]
 @pytest.mark.parametrize("head_dim", [16, 40, 64, 128, 256])
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 @pytest.mark.parametrize("plan", PLANS)
-def test_each_plan_of_improved_is_right(plan, dtype, head_dim, causal):
-    """Whatever it would have chosen: output and gradients against float64."""
+@pytest.mark.parametrize("name", PLANNED)
+def test_each_plan_is_right(name, plan, dtype, head_dim, causal):
+    """Whatever it would have chosen: output and gradients against float64; blocks lie across segments."""
     of = params("longnet", **SMALL, head_dim=head_dim, dtype=dtype, causal=causal)
     given, upstream = drawn(of)
-    found = both(load("improved").build(of, {"plan": plan}), given, upstream)
+    found = both(load(name).build(of, {"plan": plan}), given, upstream)
     wide = of.model_copy(update={"dtype": "float32"})
     exact = both(load("standard").build(wide), [t.detach().float().requires_grad_() for t in given], upstream.float())
     assert agree(found, exact, {"float32": 5e-6, "float16": 2e-3, "bfloat16": 1.5e-2}[dtype])
@@ -172,11 +174,12 @@ def test_each_plan_of_improved_is_right(plan, dtype, head_dim, causal):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("plan", PLANS)
-def test_inputs_need_not_be_contiguous(plan, layout):
+@pytest.mark.parametrize("name", PLANNED)
+def test_inputs_need_not_be_contiguous(name, plan, layout):
     """Nor the gradient that comes in."""
     of = params("longnet", **SMALL, dtype="bfloat16")
     given, upstream = drawn(of)
-    attention = load("improved").build(of, {"plan": plan})
+    attention = load(name).build(of, {"plan": plan})
     plain = both(attention, given, upstream)
     strided = both(lambda *qkv: attention(*(laid_out(t, layout) for t in qkv)), given, laid_out(upstream, layout))
     assert agree(strided, plain, 2e-3)
@@ -184,27 +187,29 @@ def test_inputs_need_not_be_contiguous(plan, layout):
 
 @pytest.mark.parametrize("wanted", ["q", "k", "v", "kv"])
 @pytest.mark.parametrize("plan", PLANS)
-def test_any_subset_of_inputs_may_want_gradients(plan, wanted):
+@pytest.mark.parametrize("name", PLANNED)
+def test_any_subset_of_inputs_may_want_gradients(name, plan, wanted):
     """The others get none."""
     of = params("longnet", **SMALL, dtype="bfloat16")
     given = [
         t.requires_grad_(letter in wanted)
         for letter, t in zip("qkv", WORKLOAD.inputs(config(of), "qkv", 0), strict=True)
     ]
-    load("improved").build(of, {"plan": plan})(*given).float().square().sum().backward()
+    load(name).build(of, {"plan": plan})(*given).float().square().sum().backward()
     assert "".join(letter for letter, t in zip("qkv", given, strict=True) if t.grad is not None) == wanted
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script")  # of torch's own compiler
 @pytest.mark.parametrize("mixing", ["head_groups", "lse"])
 @pytest.mark.parametrize("plan", PLANS)
-def test_one_graph_under_compile(plan, mixing):
+@pytest.mark.parametrize("name", PLANNED)
+def test_one_graph_under_compile(name, plan, mixing):
     """torch.compile with fullgraph, forward and backward, gives what eager gives."""
     if plan == "fused" and mixing == "lse":
         pytest.skip("the fused plan knows head_groups only")
     of = params("longnet", **SMALL, dtype="bfloat16", mixing=mixing)
     given, upstream = drawn(of)
-    attention = load("improved").build(of, {"plan": plan})
+    attention = load(name).build(of, {"plan": plan})
     compiled = torch.compile(lambda q, k, v: attention(q * 2, k, v) + 1, fullgraph=True)
     eager = both(lambda q, k, v: attention(q * 2, k, v) + 1, given, upstream)
     assert agree(both(compiled, given, upstream), eager, 1e-2)
@@ -227,11 +232,12 @@ def test_autocast(name):
 
 
 @pytest.mark.parametrize("plan", PLANS)
-def test_a_cuda_graph_replays_it(plan):
+@pytest.mark.parametrize("name", PLANNED)
+def test_a_cuda_graph_replays_it(name, plan):
     """Captured once, replayed on other inputs."""
     of = params("longnet", **SMALL, dtype="bfloat16")
     held = [t.clone() for t in WORKLOAD.inputs(config(of), "qkv", 0)]
-    attention = load("improved").build(of, {"plan": plan})
+    attention = load(name).build(of, {"plan": plan})
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
@@ -249,17 +255,62 @@ def test_a_cuda_graph_replays_it(plan):
 
 
 @pytest.mark.filterwarnings("ignore:Warning. Profiler clears events")
-def test_a_fused_call_is_one_launch():
-    """Its zeros and its factor included."""
-    of = params("longnet", **SMALL, dtype="bfloat16")
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(("name", "launches"), [("improved", 1), ("ring_v2", 4)])
+def test_a_fused_call_is_one_launch_for_each_block_of_keys(name, launches, dtype):
+    """Its zeros, its factor and its state included."""
+    of = params("longnet", **SMALL, dtype=dtype, ring_size=4)
     given = WORKLOAD.inputs(config(of), "qkv", 0)
-    attention = load("improved").build(of, {"plan": "fused"})
+    attention = load(name).build(of, {"plan": "fused"})
     attention(*given)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
         attention(*given)
         torch.cuda.synchronize()
     kernels = [event.name for event in profile.events() if event.device_type == torch.autograd.DeviceType.CUDA]
-    assert len(kernels) == 1, kernels
+    assert len(kernels) == launches, kernels
+
+
+RINGS = {
+    "longnet": {"heads": 8, "segment_lengths": [8192, 16384, 32768], "dilation_rates": [1, 2, 4]},
+    "dense": {"heads": 4, "segment_lengths": [32768], "dilation_rates": [1]},
+    "one head": {"heads": 1, "segment_lengths": [32768], "dilation_rates": [1]},
+}
+
+
+@pytest.mark.parametrize("mixing", ["head_groups", "lse"])
+@pytest.mark.parametrize("pattern", RINGS)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("plan", PLANS)
+def test_ring_holds_little_beside_inputs_and_output(plan, dtype, pattern, mixing):
+    """The op's peak is at most 1.2 times their size, and the answer that of one block without a bound."""
+    if plan == "fused" and mixing == "lse":
+        pytest.skip("the fused plan knows head_groups only")
+    of = params(pattern="longnet", **({"batch": 1, "seq_len": 32768, "ring_size": 4} | RINGS[pattern]),
+                dtype=dtype, mixing=mixing)  # fmt: skip
+    given = WORKLOAD.inputs(config(of), "qkv", 0)
+    attention = load("ring_v2").build(of, {"plan": plan})
+    attention(*given)
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    out = attention(*given)
+    torch.cuda.synchronize()
+    peak = torch.cuda.max_memory_allocated() - before + 3 * out.nbytes
+    right = load("improved").build(of, {"plan": "views"})(*given)
+    assert agree([out], [right], 3e-6 if dtype == "float32" else 1e-2)
+    assert peak <= 1.2 * 4 * out.nbytes
+
+
+@pytest.mark.parametrize("plan", PLANS)
+@pytest.mark.parametrize("causal", [False, True])
+def test_ring_in_windows_has_right_gradients(plan, causal):
+    """Of rows in float16, one head whose every row crosses blocks: cut by the forward pass, whole in the backward."""
+    of = params("longnet", seq_len=2048, heads=1, segment_lengths=[2048], dilation_rates=[1], dtype="float16",
+                causal=causal, ring_size=4)  # fmt: skip
+    given, upstream = drawn(of)
+    wide = of.model_copy(update={"dtype": "float32"})
+    exact = both(load("standard").build(wide), [t.detach().float().requires_grad_() for t in given], upstream.float())
+    assert agree(both(load("ring_v2").build(of, {"plan": plan}), given, upstream), exact, 2e-3)
 
 
 def test_plans_of_cudnn_do_not_mix_up_layouts():

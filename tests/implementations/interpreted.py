@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from implementations import load
+from implementations import load, ring
 from implementations.improved import spec_of
 from implementations.kernels import bound, op, schedule
 from implementations.kernels.blocks import Blocks
@@ -146,11 +146,27 @@ def test_the_ring_by_launches_for_any_shape(of, ring_size, half, share):
 
 def check_ring(of, blocks, layout):
     """The plan fused with keys in blocks, of these blocks of the kernels."""
-    size = -(-of.seq_len // of.ring_size)
-    spec = spec_of(Config(of.model_dump(exclude={"device"}), "cpu", {"plan": "fused"}), "ring_v2", size)
+    spec = ring.spec_of(Config(of.model_dump(exclude={"device"}), "cpu", {"plan": "fused"}))
     spec = replace(spec, forward=blocks, backward=blocks)
     op._plan.cache_clear()  # its layouts hold tables for another bound
     check_against_masks(of, attention_of(spec), layout, 5e-6 if of.dtype == "float32" else 3e-3)
+
+
+def test_the_ring_as_an_operator():
+    """Which a compiled graph calls: the answer and the gradients of the eager call."""
+    of = params(ring_size=3, causal=True)
+    spec = replace(ring.spec_of(Config(of.model_dump(exclude={"device"}), "cpu", {"plan": "fused"})), forward=SMALL)
+    given_inputs = [t.requires_grad_() for t in inputs(of)]
+    eager = attention_of(spec)(*given_inputs)
+    out = torch.ops.dilated_attention.forward(*given_inputs, spec.text())[0]
+    upstream = torch.randn(out.shape)
+    assert out.equal(eager)
+    for ours, right in zip(
+        torch.autograd.grad(out, given_inputs, upstream),
+        torch.autograd.grad(eager, given_inputs, upstream),
+        strict=True,
+    ):
+        assert ours.equal(right)
 
 
 @pytest.mark.parametrize(("lengths", "several"), [([96], True), ([24, 48, 96], False)])
@@ -158,7 +174,7 @@ def test_the_ring_holds_no_more_than_its_bound(lengths, several):
     """Where all rows cross blocks several windows of rows; where few do, one."""
     of = params(seq_len=96, heads=4, head_dim=64, batch=1, dtype="float16", ring_size=4,
                 segment_lengths=lengths, dilation_rates=[1, 2, 4][: len(lengths)])  # fmt: skip
-    spec = spec_of(Config(of.model_dump(exclude={"device"}), "cpu", {"plan": "fused"}), "ring_v2", 24)
+    spec = ring.spec_of(Config(of.model_dump(exclude={"device"}), "cpu", {"plan": "fused"}))
     spec, given_inputs = replace(spec, forward=SMALL, backward=SMALL), inputs(of)
     attention = attention_of(spec)
     launches = op._plan(spec.text()).layout(*given_inputs).steps.counts

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from implementations import IMPLEMENTATIONS, load
+from implementations import IMPLEMENTATIONS, load, ring
 from implementations.choice import Facts, choose
 from implementations.improved import spec_of
 from implementations.kernels import op
@@ -36,11 +36,12 @@ def test_impossible_options_are_refused(options, message):
         load("improved").build(params(), options)
 
 
+@pytest.mark.parametrize("name", ["improved", "ring_v2"])
 @pytest.mark.parametrize("options", [{"plan": "fused"}, {"block_m": 64}])
-def test_the_fused_plan_is_unsupported_on_a_cpu(options):
+def test_the_fused_plan_is_unsupported_on_a_cpu(options, name):
     """Which is an answer, not a failure; block sizes ask for it too."""
-    with pytest.raises(NotImplementedError, match="plan fused needs"):
-        load("improved").build(params(), options)
+    with pytest.raises(NotImplementedError, match=f"{name}'s plan fused needs"):
+        load(name).build(params(), options)
 
 
 @pytest.mark.parametrize(
@@ -68,21 +69,25 @@ def test_the_choice_follows_its_rule(changes, plan):
 def test_the_rule_is_known_without_building():
     """The registry carries it."""
     assert "50 GFLOP" in IMPLEMENTATIONS["improved"].explain
+    assert "one Triton launch for each block of keys" in IMPLEMENTATIONS["ring_v2"].explain
 
 
-def test_a_spec_survives_its_text():
+@pytest.mark.parametrize("of", [spec_of, ring.spec_of])
+def test_a_spec_survives_its_text(of):
     """Which is what an operator carries through a graph."""
-    spec = spec_of(config(params()))
+    spec = of(config(params(ring_size=5)))
     assert Spec.parse(spec.text()) == spec
+    assert spec.block == (None if of is spec_of else 10)
 
 
+@pytest.mark.parametrize("name", ["improved", "ring_v2"])
 @pytest.mark.parametrize("mixing", ["head_groups", "lse"])
 @pytest.mark.parametrize("head_dim", [3, 8])
-def test_one_graph_under_compile(mixing, head_dim):
+def test_one_graph_under_compile(mixing, head_dim, name):
     """torch.compile with fullgraph sees one operator each way, and answers as eager does."""
-    of = params(mixing=mixing, head_dim=head_dim)
+    of = params(mixing=mixing, head_dim=head_dim, ring_size=3)
     given = [t.requires_grad_() for t in inputs(of)]
-    attention = built("improved", of)
+    attention = built(name, of)
     eager = attention(*given)
     compiled = torch.compile(attention, fullgraph=True, backend="aot_eager")(*given)
     upstream = torch.randn(eager.shape)
@@ -93,15 +98,16 @@ def test_one_graph_under_compile(mixing, head_dim):
         assert relative(ours, right) < 1e-5
 
 
+@pytest.mark.parametrize("spec", [spec_of, ring.spec_of])
 @pytest.mark.parametrize("mixing", ["head_groups", "lse"])
-def test_the_operators_keep_torchs_rules(mixing):
+def test_the_operators_keep_torchs_rules(mixing, spec):
     """Schema, fake kernels, gradients and dynamic shapes, by torch's own check."""
-    of = params(mixing=mixing)
+    of = params(mixing=mixing, ring_size=3)
     given = [t.requires_grad_() for t in inputs(of)]
-    torch.library.opcheck(op._forward_op, (*given, spec_of(config(of)).text()))
+    torch.library.opcheck(op._forward_op, (*given, spec(config(of)).text()))
 
 
-@pytest.mark.parametrize("name", ["improved", "multihead_improved"])
+@pytest.mark.parametrize("name", ["improved", "ring_v2", "multihead_improved"])
 def test_autocast(name):
     """Float32 inputs under bfloat16: right to that precision, and gradients in float32."""
     of = params(head_dim=8)

@@ -1,0 +1,99 @@
+"""The plan for a trial: its options, what the fused plan needs, and the rule of `implementations.choice`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from implementations.choice import FUSED_WIDTH, Facts
+from implementations.choice import choose as chosen
+from implementations.dilated_attention.pattern import Pattern
+from implementations.dilated_attention.work import attention_flops
+from implementations.kernels.blocks import backward_blocks, forward_blocks
+from implementations.kernels.online import has_triton, interpreted
+from implementations.kernels.schedule import windows
+from implementations.kernels.sdpa import takes_cudnn
+from implementations.kernels.spec import Spec
+from orchestrator.workload import Config
+
+PLANS = ("fused", "views")
+BLOCKS = ("block_m", "block_n", "num_warps", "num_stages")
+
+
+def planned(config: Config, name: str, block: int | None = None) -> Spec:
+    """The problem and the plan for it, with the config's options applied.
+
+    Args:
+        config: the trial's.
+        name: of the implementation, for messages.
+        block: positions of a block of keys (`implementations.ring`); None: all, with no bound on memory.
+    """
+    options = _valid(config.options, name)
+    plan = options.get("plan") or ("fused" if set(options) & set(BLOCKS) else choose(config, block))
+    spec = Spec(Pattern.of(config), config.head_dim, config.causal, config.matmul_precision, plan, block=block)
+    if plan == "views":
+        return spec
+    if reason := why_not_fused(config):
+        raise NotImplementedError(f"{name}'s plan fused {reason}")
+    item = torch.empty(0, dtype=config.dtype).element_size()
+    blocks = forward_blocks(
+        spec.pattern, config.batch, config.head_dim, item, config.causal, config.matmul_precision, block
+    )
+    blocks = replace(blocks, **{name: options[name] for name in BLOCKS if name in options})
+    return replace(spec, forward=blocks, backward=backward_blocks(config.head_dim, item))
+
+
+def choose(config: Config, block: int | None = None) -> str:
+    """The name of the plan for this trial, keys in blocks or not, by the rule of `implementations.choice`."""
+    facts = Facts(
+        cuda=config.device.type == "cuda",
+        fusible=why_not_fused(config) is None,
+        dtype=str(config.dtype).removeprefix("torch."),
+        tf32=config.matmul_precision == "tf32",
+        backward=config.direction == "forward_backward",
+        head_dim=config.head_dim,
+        cudnn=_cudnn_takes_all(config, block),
+        flops=attention_flops(config),
+    )
+    return chosen(facts)
+
+
+def _cudnn_takes_all(config: Config, block: int | None) -> bool:
+    """Whether every call goes to cuDNN."""
+    if config.device.type != "cuda" or config.dtype == torch.float32:
+        return False
+    width = -(-config.head_dim // 8) * 8
+    parts = [
+        part for window in windows(Pattern.of(config), block or config.seq_len, config.causal) for part in window.parts
+    ]
+    sizes = {(part.rows[1] - part.rows[0], part.keys[1] - part.keys[0]) for part in parts}
+    return all(takes_cudnn(config.device, (1, 1, rows, width), (1, 1, keys, width)) for rows, keys in sizes)
+
+
+def why_not_fused(config: Config) -> str | None:
+    """What keeps the fused plan from working here, or None."""
+    if not has_triton():
+        return "needs Triton, which is not installed"
+    if config.device.type != "cuda" and not interpreted():
+        return f"needs a CUDA device; the trial's is {config.device}"
+    if config.mixing != "head_groups":
+        return f"knows mixing head_groups only; the trial's is {config.mixing}"
+    if config.head_dim > FUSED_WIDTH:
+        return f"takes a head_dim of at most {FUSED_WIDTH}; the trial's is {config.head_dim}"
+    return None
+
+
+def _valid(options: Any, owner: str) -> dict[str, Any]:
+    """The options, each known and possible."""
+    for name, value in options.items():
+        if name not in ("plan", *BLOCKS):
+            raise ValueError(f"{owner} has no option {name!r}; it has plan, {', '.join(BLOCKS)}")
+        if name == "plan" and value not in PLANS:
+            raise ValueError(f"{owner}'s option plan must be {' or '.join(PLANS)}, not {value!r}")
+        if name != "plan" and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise ValueError(f"{owner}'s option {name} must be a whole number of at least 1, not {value!r}")
+    if options.get("plan") == "views" and (given := sorted(set(options) & set(BLOCKS))):
+        raise ValueError(f"{owner}'s option {given[0]} belongs to the plan fused; the options ask for views")
+    return dict(options)
