@@ -99,7 +99,8 @@ class Statement:
         if name in self.spec.searched:
             searched = Dimension(name, self.spec.axes[name])
             at = searched.coordinate(found)
-            lies = at is not None and type(searched.value(at)) is type(found)  # 16.0 is another option than 16
+            here = None if at is None else searched.value(at)
+            lies = here is not None and here == found and type(here) is type(found)  # 16.0 is another option than 16
             return lies or any(point.get(name) == found for point in self.spec.search.first)
         if axis is not None:
             listed = self.spec.listed(name)

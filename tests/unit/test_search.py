@@ -242,6 +242,7 @@ def test_what_a_searcher_no_longer_proposes_is_kept() -> None:
         f"{BLOCKS}, {WARPS}, options.stages: [1, 2]",
         f"options.block: {{low: 100, high: 140, step: 4}}, {WARPS}",
         f"options.block: [256, 16, 96, 7], {WARPS}",
+        f"options.block: {{low: 16, high: 256, log: true, step: 48}}, {WARPS}",
         f"options.block: {{low: 0.5, high: 100}}, {WARPS}",
         f"{BLOCKS}, options.warps: [8, 2, 3]",
     ],
@@ -255,7 +256,9 @@ def test_a_search_goes_on_in_another_space(strategy: str, axes: str) -> None:
     space = proposers.Space.of(found.spec)
     for row in other.results().rows:
         assert row.outcome is Outcome.OK
-        assert space.coordinates({name: row.value(name) for name in found.spec.searched}) is not None
+        place = space.coordinates({name: row.value(name) for name in found.spec.searched})
+        assert place is not None
+        assert all(value == row.value(name) for name, value in space.values(place).items())
         assert {f"options.{name}" for name in row.trial.options} == set(found.spec.searched)
     size = space.size
     assert len(other.results().rows) == (12 if size is None else min(12, size))
