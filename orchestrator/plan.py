@@ -19,7 +19,7 @@ from orchestrator.sweepfile import Document
 from orchestrator.trial import Trial, content_hash
 from orchestrator.workload import Workload
 
-EXAMPLES = 200  # points drawn to find one that a search may run
+EXAMPLES = 1000  # points tried to find one that a search may run; all, where there are no more
 SPREAD, BESIDE = 16, 8  # values of a searched param that are asked how many GPUs they take, and points at each
 
 
@@ -201,9 +201,7 @@ def _example(
         trial = state.trial(entry, Point({**point.stated, **values}))
         return trial if trial is not None and wanted(trial) else None
 
-    chance = random.Random(0)
-    for number in range(EXAMPLES):
-        values = space.values(space.draw(chance) if number else _first(space))
+    for values in _tried(space):
         if (trial := made(values)) is not None:
             return (
                 _hungriest(trial, values, space, state.workload, made) if state.spec.resources.gpus == "auto" else trial
@@ -235,6 +233,18 @@ def _gpus(workload: Workload, trial: Trial) -> int:
     with suppress(Exception):
         return int(workload.gpus(workload.params.model_validate_json(json.dumps(trial.params))))
     return 0
+
+
+def _tried(space: Space) -> Iterator[dict[str, Any]]:
+    """Points of the space: the first; then all of them in order where they are few, else some drawn."""
+    yield space.values(_first(space))
+    if space.size is not None and space.size <= EXAMPLES:
+        names = [dimension.name for dimension in space.dimensions]
+        for point in itertools.product(*(dimension.spread(EXAMPLES) for dimension in space.dimensions)):
+            yield dict(zip(names, point, strict=True))
+        return
+    chance = random.Random(0)
+    yield from (space.values(space.draw(chance)) for _ in range(EXAMPLES - 1))
 
 
 def _first(space: Space) -> dict[str, Any]:

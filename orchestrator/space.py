@@ -83,13 +83,12 @@ class Dimension:
     def spread(self, most: int) -> list[Any]:
         """Values from one end to the other, at most so many (two at least); all, where there are no more."""
         count = min(most, self.count or most)
-        if self.by_index:
-            last = (self.count or 1) - 1
-            return [self.value(round(last * number / max(1, count - 1))) for number in range(count)]
-        assert isinstance(self.axis, Range)
-        low, high = self.axis.low, self.axis.high
-        found = [low + (high - low) * number / max(1, count - 1) for number in range(count)]
-        return [self.value(round(at) if self.axis.whole else at) for at in found]
+        shares = [number / max(1, count - 1) for number in range(count)]
+        if not isinstance(self.axis, Range):
+            return [self.axis[round(share * (len(self.axis) - 1))] for share in shares]
+        if self.axis.count is not None:
+            return [self.axis.value(round(share * (self.axis.count - 1))) for share in shares]
+        return [self.axis.low + share * (self.axis.high - self.axis.low) for share in shares]
 
     def draw(self, chance: random.Random) -> Coordinate:
         """A coordinate drawn evenly: by ratio where the range is logarithmic."""

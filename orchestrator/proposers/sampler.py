@@ -12,7 +12,13 @@ MOST_SHUFFLED = 100_000  # points that are put into an order once; more are draw
 
 
 class Sampler(Protocol):
-    """Chooses points of a space and learns from what they gave; a function of the calls made to it and its seed."""
+    """Chooses points of a space and learns from what they gave; a function of the calls made to it and its seed.
+
+    Attributes:
+        fewest_asks: how often at least it may be asked before a search gives up on finding points that can be run.
+    """
+
+    fewest_asks: int
 
     def ask(self, token: str) -> Coordinates | None:
         """A point; None: not now."""
@@ -38,6 +44,8 @@ class Chance:
         space: to draw from.
         seed: any text.
     """
+
+    fewest_asks = 2000  # it answers at once
 
     def __init__(self, space: Space, seed: str) -> None:
         self._space = space

@@ -15,7 +15,6 @@ from orchestrator.spec import SearchSpec
 from orchestrator.trial import Trial
 
 ASKS_PER_SAMPLE = 20  # of which most may be repetitions, or points that cannot be
-FEWEST_ASKS = 200
 WORSE = 2.0  # how many times as bad as the worst so far a trial counts that is not ok
 NO_SCALE = 1e9  # the same, as long as no trial was ok
 CUT_MARGIN = 0.1  # a trial is plainly worse where its interval lies so far above that of the best
@@ -147,7 +146,7 @@ class Search:
         """Whether there are samples, asks and points left."""
         if len(self._rows.keys() | self._tokens.keys()) >= self._spec.samples:
             return False
-        if self._asks >= max(FEWEST_ASKS, ASKS_PER_SAMPLE * self._spec.samples):
+        if self._asks >= max(self._sampler.fewest_asks, ASKS_PER_SAMPLE * self._spec.samples):
             return False
         return self._space.size is None or len(self._met) < self._space.size
 

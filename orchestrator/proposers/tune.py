@@ -28,6 +28,8 @@ class TuneSampler:
         RequestError: the searcher cannot be made.
     """
 
+    fewest_asks = 200
+
     def __init__(self, spec: SearchSpec, space: Space, seed: int) -> None:
         self._metric = spec.metric
         self._real = SEARCHERS[spec.strategy].real

@@ -306,6 +306,16 @@ def test_proposals_lie_where_their_coordinates_say(strategy: str) -> None:
         assert json.dumps(told, sort_keys=True) == json.dumps(proposal.trial.options, sort_keys=True)
 
 
+def test_the_few_points_that_can_be_are_found() -> None:
+    """One of 960 is left: there is a search, and it runs that one; of 99 out of 9,999 it runs as many as it may."""
+    axes = "options.block: {low: 1, high: 240}, options.warps: [1, 2, 4, 8]"
+    rule = "['not (options.block == 77 and options.warps == 2)']"
+    assert points(Driven(search(axes, exclude=rule)).drive(bowl)) == [(77, 2)]
+    axes = "options.block: {low: 1, high: 9999}, options.warps: [1]"
+    driven = Driven(search(axes, exclude="['options.block % 101 != 0']")).drive(bowl)
+    assert len(points(driven)) == 12
+
+
 @pytest.mark.parametrize(
     ("exclude", "gpus"), [("[]", 4), ("['world_size == 4']", 2), ("['world_size > 1 and options.block < 32']", 4)]
 )
