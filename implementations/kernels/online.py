@@ -23,7 +23,7 @@ def merge(into: torch.Tensor, total: torch.Tensor, done: Attended) -> None:
         return
     merged = torch.logaddexp(total, done.lse)
     into.mul_((total - merged).exp_()[..., None])
-    into.add_(done.out * (done.lse - merged).exp_()[..., None])
+    into.addcmul_(done.out.to(into.dtype), (done.lse - merged).exp_()[..., None])
     total.copy_(merged)
 
 
