@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
+from orchestrator.record import Flag
 from orchestrator.report.layout import column_headings, known_workload
 from orchestrator.report.text import counted, interval, markdown, number, printable, shown
 from orchestrator.results import Results
@@ -15,6 +16,7 @@ from orchestrator.rows import Row
 if TYPE_CHECKING:
     from orchestrator.compare import Comparison, Pair
 
+DISTURBED = {Flag.CONTENDED.value, Flag.THROTTLED.value}
 HEADERS = ("Base (ms)", "Candidate (ms)", "Ratio [95 % interval]", "Verdict", "Note")
 
 
@@ -55,7 +57,7 @@ def footer(comparison: Comparison) -> list[str]:
         lines.append(
             f"Measured in turns, both in one process, in fresh processes each round (sweep {comparison.duel})."
         )
-    lines += _thresholds(comparison)
+    lines += [*_thresholds(comparison), *_disturbed(comparison)]
     if comparison.unmatched:
         lines.append(f"Not compared: {counted(len(comparison.unmatched), 'row')} found or run in one sweep only.")
     if comparison.environment_differences:
@@ -73,16 +75,35 @@ def _thresholds(comparison: Comparison) -> list[str]:
     if unmeasured:
         least = _percent([pair.threshold for pair in unmeasured])
         rows = counted(len(unmeasured), "row")
+        where = "" if comparison.duel is not None else " in both sweeps"
         lines.append(
             f"{rows} without repeats: the spread between processes is unknown, so less than {least} is unclear; "
-            "set measure.repeats to 5 in both sweeps to see finer."
+            f"set measure.repeats to 5{where} to see finer."
         )
     return lines
 
 
+def _disturbed(comparison: Comparison) -> list[str]:
+    """How many changes were found between rows that something disturbed; in turns it disturbs both sides alike."""
+    changed = [pair for pair in comparison.rows if pair.verdict.value in ("faster", "slower")]
+    doubtful = sum(bool(DISTURBED & {*pair.base.flags, *pair.candidate.flags}) for pair in changed)
+    if not doubtful or comparison.duel is not None:
+        return []
+    rest = "rests" if doubtful == 1 else "rest"
+    return [
+        f"Doubtful: {counted(doubtful, 'change')} of {len(changed)} {rest} on rows that were contended or throttled, "
+        "which may be all there is to it: measure both again on a quieter machine."
+    ]
+
+
 def _percent(fractions: Sequence[float]) -> str:
-    low, high = (f"{100 * value:.2g}" for value in (min(fractions), max(fractions)))
+    low, high = (_rounded(100 * value) for value in (min(fractions), max(fractions)))
     return f"{low} %" if low == high else f"{low} to {high} %"
+
+
+def _rounded(percent: float) -> str:
+    """Two digits, and never an exponent."""
+    return f"{percent:.2g}" if percent < 99.5 else f"{percent:.0f}"
 
 
 def _title(comparison: Comparison) -> str:

@@ -221,3 +221,20 @@ def test_a_doubtful_row_says_so_beside_its_verdict() -> None:
     records = tuple(record.model_copy(update={"flags": ("throttled",)}) for record in candidate.records)
     found = compare(sweep(1), Results(candidate.meta, records, candidate.environments))
     assert {pair.note for pair in found.rows} == {"throttled"}
+
+
+@pytest.mark.parametrize(("flag", "said"), [("throttled", 4), ("contended", 4), ("noisy", 0)])
+def test_changes_between_disturbed_rows_are_called_doubtful(flag: str, said: int) -> None:
+    """What slowed a machine down is no regression: the footer says how many verdicts may be nothing else."""
+    candidate = sweep(2, slow=1.5)
+    records = tuple(record.model_copy(update={"flags": (flag,)}) for record in candidate.records)
+    found = compare(sweep(1), Results(candidate.meta, records, candidate.environments))
+    assert set(verdicts(found)) == {Verdict.SLOWER}
+    assert (f"Doubtful: {said} changes of 4 rest on rows" in found.to_table()) == bool(said)
+    assert ("Doubtful" in found.to_markdown()) == bool(said)
+
+
+def test_a_threshold_is_written_out() -> None:
+    """120 %, not 1.2e+02 %."""
+    found = compare(sweep(1, rounds=1), sweep(2, rounds=1), fail_slower=1.2)
+    assert "less than 120 % is unclear" in found.to_table()

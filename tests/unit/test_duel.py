@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -257,6 +258,14 @@ def test_the_renderings_say_that_it_was_a_duel(tmp_path: Path) -> None:
     assert (kept["base"], kept["candidate"], kept["duel"]) == ("standard", "improved", results.meta.sweep_id)
     assert kept["rows"][0]["ratio"] == pytest.approx(1.1, abs=0.01)
     assert (tmp_path / "out" / "comparison.md").read_text() == found.to_text("md")
+
+
+def test_a_duel_of_one_round_is_not_told_of_another_sweep(tmp_path: Path) -> None:
+    """There is no second one in which to ask for repeats."""
+    results = run(prepared(**ONE_POINT), tmp_path / "out", lambda _: 1.1)
+    first = tuple(record for record in results.records if record.round == 1)
+    shown = duel.judge(replace(results, records=first)).to_text("table")
+    assert "set measure.repeats to 5 to see finer" in shown
 
 
 def test_the_paired_interval_keeps_its_word() -> None:
