@@ -201,7 +201,7 @@ def _add_compare(commands: Any) -> None:
     parser.add_argument(
         "--fail-slower", metavar="PERCENT", type=_percent, help="a slow-down from here on is a regression"
     )
-    parser.add_argument("--force", action="store_true", help="compare although the environments differ")
+    parser.add_argument("--force", action="store_true", help="compare two sweeps although the environments differ")
     parser.add_argument("--format", choices=("table", "md", "json"), default="table", help="what to print")
     parser.add_argument("--json", dest="format", action="store_const", const="json", help="= --format json")
     run = parser.add_argument_group("of a duel, as of run")
@@ -343,6 +343,8 @@ def _duel(options: argparse.Namespace) -> int:
     from orchestrator import api, duel
     from orchestrator.sweep import Sweep
 
+    if options.force:
+        raise RequestError("a duel measures both in one process, so that there is nothing to --force")
     sweep = duel.prepare(Sweep.load(options.sweep, options.overrides, options.only), options.base, options.candidate)
     results = api.run(sweep, output=options.output, resume=options.resume, **_place(options))
     return _show_duel(results, options.fail_slower, options.format)
@@ -391,6 +393,8 @@ def _percent(text: str) -> float:
         value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no percentage: give 5% or 0.05") from None
+    if not text.endswith("%") and 1 <= value < 1000:
+        raise argparse.ArgumentTypeError(f"{text!r} would be {value:.0%}: give {text}%, or 0.05 for 5%")
     if not 0 < value < 10:
-        raise argparse.ArgumentTypeError(f"{text!r} is out of range: give more than 0%")
+        raise argparse.ArgumentTypeError(f"{text!r} is out of range: give more than 0% and less than 1000%")
     return value

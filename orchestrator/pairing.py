@@ -56,6 +56,7 @@ def first_row(rows: Sequence[Row]) -> str:
 def unlike(base: Results, candidate: Results, matched: Sequence[tuple[Row, Row]]) -> list[str]:
     """What must match and does not: workload, protocol, and the environments of the rows of both."""
     found = differences({"workload": base.meta.spec.workload}, {"workload": candidate.meta.spec.workload})
+    found += differences(*({"measured": "alone" if one.meta.duel is None else "in turns"} for one in (base, candidate)))
     protocols = [results.meta.spec.measure.for_device(results.meta.device) for results in (base, candidate)]
     found += differences(
         *({f"protocol.{name}": value for name, value in one.model_dump().items()} for one in protocols)

@@ -107,6 +107,9 @@ def test_the_death_of_the_process_is_the_end_of_both() -> None:
         (("a", "b", "sweep.yaml"), "with --duel the sweep file with both labels as third"),
         (("--duel", "a", "bb", "sweep.yaml"), "no implementation labelled 'bb'"),
         (("a", "b", "--output", "there"), "options of run go with --duel alone"),
+        (("--duel", "a", "b", "sweep.yaml", "--force"), "nothing to --force"),
+        (("a", "b", "--fail-slower", "5"), "give 5%, or 0.05 for 5%"),
+        (("a", "b", "--fail-slower", "1000%"), "give more than 0% and less than 1000%"),
     ],
 )
 def test_a_request_that_makes_no_sense_is_refused(folder: Path, arguments: tuple[str, ...], said: str) -> None:

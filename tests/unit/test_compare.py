@@ -150,6 +150,16 @@ def test_unlike_protocols_are_refused_too() -> None:
         compare(base, Results(meta, candidate.records, candidate.environments))
 
 
+def test_what_was_measured_in_turns_is_not_held_against_what_was_measured_alone() -> None:
+    """A side of a duel shares its process with the other, and stops when the ratio is known."""
+    candidate = sweep(2)
+    meta = candidate.meta.model_copy(update={"duel": ("standard", "improved")})
+    of_duel = Results(meta, candidate.records, candidate.environments)
+    with pytest.raises(ComparisonError, match="measured: alone, in turns"):
+        compare(sweep(1), of_duel)
+    assert compare(of_duel, of_duel).environment_differences == ()
+
+
 def test_sweeps_without_a_row_in_common_are_refused() -> None:
     """There is nothing to say, and it names what it looked for."""
     other = made.trials(["improved"], AXES, dtype="float32")
