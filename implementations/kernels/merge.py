@@ -210,10 +210,11 @@ def _attended(task: Task, qkv: Tensors, plan: Plan) -> Attended:
             del done
             continue
         if merged is None:
-            size = task.place.rows.size
-            merged = Attended(q.new_empty(size, dtype=dtype), q.new_empty(size[:3], dtype=torch.float32))
-        rows = task.inner(call)
-        into, total = merged.out[:, :, rows], merged.lse[:, :, rows]
+            outer, heads, rows, width = task.place.rows.size
+            result = q.new_empty(outer, rows, heads, width, dtype=dtype).transpose(1, 2)  # as its place is laid out
+            merged = Attended(result, q.new_empty(outer, heads, rows, dtype=torch.float32))
+        near = task.inner(call)
+        into, total = merged.out[:, :, near], merged.lse[:, :, near]
         if call.part.begins:
             into.copy_(done.out)
             total.copy_(done.lse)

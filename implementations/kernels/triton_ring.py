@@ -19,6 +19,23 @@ LOG2_E: tl.constexpr = tl.constexpr(1.4426950408889634)
 
 
 @triton.jit
+def _decode(entry, tile, batches, LAST_FIRST: tl.constexpr):
+    """Where a tile lies in its step.
+
+    Returns:
+        rate, offset, selected rows of a segment, segment length; block within the entry's rows, segment, batch entry,
+        head; number of the segment's first row in the order of `tiles.compact_rows`, and among the carried rows.
+    """
+    rate, offset, selected, length, block, segment, batch, head, _ = decode_entry(entry, tile, batches, LAST_FIRST)
+    heads, near = tl.load(entry + 6), head - tl.load(entry + 5)
+    segment += tl.load(entry + 10)
+    share = (batch * tl.load(entry + 11) + segment) * heads + near
+    compact = tl.load(entry + 9).to(tl.int64) * batches + share * selected
+    carried = tl.load(entry + 18) + (batch * heads + near) * tl.load(entry + 19)
+    return rate, offset, selected, length, block, segment, batch, head, compact, carried
+
+
+@triton.jit
 def ring_kernel(
     q, k, v, out, lse, state, table,
     q_batch, q_row, q_head, k_batch, k_row, k_head, v_batch, v_row, v_head,
@@ -31,12 +48,10 @@ def ring_kernel(
     """One tile: up to BLOCK_M rows of one head of one segment, against that segment's keys in one block of them."""
     tile = tl.program_id(0)
     entry = entry_of(table, tile, ENTRIES, FIELDS)
-    rate, offset, selected, length, block, segment, batch, head, _ = decode_entry(entry, tile, batches, CAUSAL)
-    heads = tl.load(entry + 6)
-    near_head = head - tl.load(entry + 5)
-    segment += tl.load(entry + 10)
-    share = (batch * tl.load(entry + 11) + segment) * heads + near_head
-    lse += tl.load(entry + 9).to(tl.int64) * batches + share * selected
+    rate, offset, selected, length, block, segment, batch, head, compact, carried = _decode(
+        entry, tile, batches, CAUSAL
+    )
+    lse += compact
     first = tl.load(entry + 12) + block * BLOCK_M
     end = tl.load(entry + 13)
     first_key, last_key = tl.load(entry + 14), tl.load(entry + 15)
@@ -58,7 +73,7 @@ def ring_kernel(
         state += (batch * seq_len + start + offset) * row_step + head * HEAD_DIM
         state_step = rate.to(tl.int64) * row_step
     else:
-        state += (tl.load(entry + 18) + (batch * heads + near_head) * tl.load(entry + 19)) * HEAD_DIM
+        state += carried * HEAD_DIM
         state_step = tl.full((), HEAD_DIM, tl.int64)
     met = tl.where(begins == 1, 0, limit)
     acc = load_rows(state, rows, state_step, met, HEAD_DIM, WIDTH, True)
@@ -89,7 +104,4 @@ def ring_kernel(
         columns = tl.arange(0, WIDTH)
         at = state + (rows[:, None] * state_step + columns[None, :])
         tl.store(at, acc, mask=(rows < limit)[:, None] & (columns < HEAD_DIM)[None, :])
-    if KEEP:
-        tl.store(lse + rows, (top + tl.math.log2(total)) * LN_2, mask=rows < limit)
-    else:
-        tl.store(lse + rows, (top + tl.math.log2(total)) * LN_2, mask=(rows < limit) & (ends == 0))
+    tl.store(lse + rows, (top + tl.math.log2(total)) * LN_2, mask=(rows < limit) & (KEEP or ends == 0))
