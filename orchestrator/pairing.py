@@ -61,7 +61,6 @@ def unlike(base: Results, candidate: Results, matched: Sequence[tuple[Row, Row]]
     found += differences(
         *({f"protocol.{name}": value for name, value in one.model_dump().items()} for one in protocols)
     )
-    found += [] if found else _stale(base, candidate, matched)
     seen = {
         (left.fingerprint.environment, right.fingerprint.environment): None
         for pair in matched
@@ -71,19 +70,6 @@ def unlike(base: Results, candidate: Results, matched: Sequence[tuple[Row, Row]]
     for left, right in seen:
         found += _facts_unlike(base.environments.get(left), candidate.environments.get(right), left == right)
     return list(dict.fromkeys(found))
-
-
-def _stale(base: Results, candidate: Results, matched: Sequence[tuple[Row, Row]]) -> list[str]:
-    """Rows kept from before their sweep's protocol was changed: the files say the same, the rows' hashes do not."""
-    if any(getattr(base.meta.spec, name) != getattr(candidate.meta.spec, name) for name in ("verify", "seed")):
-        return []  # which are hashed with it, and change no time
-    unlike = [
-        pair for pair in matched if len({record.fingerprint.protocol for row in pair for record in row.records}) > 1
-    ]
-    if not unlike:
-        return []
-    rows = "1 row" if len(unlike) == 1 else f"{len(unlike)} rows"
-    return [f"protocol: of {rows} it is not what the sweep states (measure again: resume with --rerun stale)"]
 
 
 def _facts_unlike(base: Mapping[str, Any] | None, candidate: Mapping[str, Any] | None, same_hash: bool) -> list[str]:

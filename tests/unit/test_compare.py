@@ -150,20 +150,6 @@ def test_unlike_protocols_are_refused_too() -> None:
         compare(base, Results(meta, candidate.records, candidate.environments))
 
 
-def test_rows_kept_from_before_the_protocol_changed_are_refused() -> None:
-    """A sweep that was resumed under another protocol states the new one, and has rows of the old one."""
-    base, resumed = sweep(1), sweep(2)
-    old = Fingerprint(source="s" * 16, environment="e" * 16, protocol="o" * 16)
-    records = (resumed.records[0].model_copy(update={"fingerprint": old}), *resumed.records[1:])
-    mixed = Results(resumed.meta, records, resumed.environments)
-    with pytest.raises(ComparisonError, match=r"protocol: of 1 row it is not what .* --rerun stale"):
-        compare(base, mixed)
-    assert len(compare(base, mixed, force=True).rows) == 4
-    spec = resumed.meta.spec.model_copy(update={"seed": 1})
-    others = Results(resumed.meta.model_copy(update={"spec": spec}), records, resumed.environments)
-    assert compare(base, others).environment_differences == ()
-
-
 def test_what_was_measured_in_turns_is_not_held_against_what_was_measured_alone() -> None:
     """A side of a duel shares its process with the other, and stops when the ratio is known."""
     candidate = sweep(2)
