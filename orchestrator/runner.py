@@ -197,8 +197,9 @@ class SweepRun:
 
     def _keep_environment(self, record: TrialRecord) -> None:
         key = record.fingerprint.environment
-        if record.environment and key not in self._environments:
-            self._environments[key] = record.environment
+        protocol = self.sweep.spec.measure.for_device(self.executor.device).model_dump()
+        if record.environment and self._environments.get(key, {}).get("protocol") != protocol:
+            self._environments[key] = {**record.environment, "protocol": protocol}
             sweepdir.save_environments(self.directory, self._environments)
 
     def _note_machine(self, observation: Observation) -> None:

@@ -44,7 +44,12 @@ def prepared(base: str = "standard", candidate: str = "improved", **fields: str)
 
 
 def run(
-    found: Sweep, directory: Path, second: Callable[[Attempt], float], resume: bool = False, wrong: str = ""
+    found: Sweep,
+    directory: Path,
+    second: Callable[[Attempt], float],
+    resume: bool = False,
+    wrong: str = "",
+    rerun: str | None = None,
 ) -> Results:
     """The duel run by a process that is not there: the second side lasts `second(attempt)` times the first.
 
@@ -61,12 +66,9 @@ def run(
             sides.append(_record(one, list(level * factor * noise), one.trial.implementation == wrong))
         return joined(*sides)
 
+    executor = Ready(pretend, FACTS)
     return api.run(
-        found,
-        output=directory,
-        resume=resume,
-        executor=lambda _: Ready(pretend, FACTS),
-        tracker=MemoryTracker,
+        found, output=directory, resume=resume, rerun=rerun, executor=lambda _: executor, tracker=MemoryTracker
     )
 
 
@@ -244,6 +246,17 @@ def test_the_newest_sweep_of_a_name_is_one_of_the_same_kind(tmp_path: Path, monk
     assert again.directory.resolve() == results.directory
     with pytest.raises(RequestError, match="no sweep named 'tiny' to resume"):
         api.run(sweep(**ONE_POINT), resume=True, executor=lambda _: Ready(), tracker=MemoryTracker)
+
+
+def test_environment_json_holds_the_protocol_that_is_in_force(tmp_path: Path) -> None:
+    """It must match as the machine must; measured again under another one, the file says which."""
+    first = run(prepared(**ONE_POINT), tmp_path / "out", lambda _: 1.0)
+    assert first.environments == json.loads((tmp_path / "out" / "environment.json").read_text())
+    (held,) = first.environments.values()
+    assert held == {**FACTS, "protocol": first.meta.spec.measure.for_device("cpu").model_dump()}
+    other = prepared(**ONE_POINT, measure="{target_ci: 0.25, repeats: 5}")
+    again = run(other, tmp_path / "out", lambda _: 1.0, rerun="stale")
+    assert [one["protocol"]["target_ci"] for one in again.environments.values()] == [0.25]
 
 
 def test_the_renderings_say_that_it_was_a_duel(tmp_path: Path) -> None:
