@@ -9,9 +9,9 @@ from __future__ import annotations
 import itertools
 import math
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.spec import Model, Protocol
@@ -181,10 +181,10 @@ def _short_copy_rate() -> float:
 def _fastest(call: Callable[[], object]) -> float:
     """Seconds of the fastest of the calls that SHORT_LOOK_S holds."""
     call()
-    fastest, end = math.inf, time.perf_counter() + SHORT_LOOK_S
-    while (start := time.perf_counter()) < end:
+    fastest, end = math.inf, perf_counter() + SHORT_LOOK_S
+    while (start := perf_counter()) < end:
         call()
-        fastest = min(fastest, time.perf_counter() - start)
+        fastest = min(fastest, perf_counter() - start)
     return fastest
 
 

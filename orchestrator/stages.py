@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import registry
@@ -159,13 +159,13 @@ class Stages:
             inputs = self._examiner(subject).inputs("first")
         host.inputs_made()
         _synchronize(self.config.device)
-        start = time.perf_counter()
+        start = perf_counter()
         out = subject.output(inputs)
         with answerable():
             if subject.backward:
                 subject.gradients(out, inputs, random_like(out, self.attempt.seed))
             _synchronize(self.config.device)
-        seconds = time.perf_counter() - start
+        seconds = perf_counter() - start
         self._bytes_per_set = sum(tensor.numel() * tensor.element_size() for tensor in (out, *inputs))
         return 1000 * seconds
 

@@ -6,6 +6,7 @@ import gc
 import math
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -225,6 +226,16 @@ def test_an_output_that_the_next_call_writes_over_is_noted() -> None:
     assert record.outcome is Outcome.OK, record.error
     assert "where that of the call before lies" in record.notes[-1]
     assert not any("where that" in note for note in run_attempt(attempt("honest")).notes)
+
+
+def test_time_that_stands_still_is_not_what_it_is_timed_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An implementation may put another clock into `time`: every figure has the harness's own, and every loop ends."""
+    monkeypatch.setattr("time.perf_counter", time.perf_counter)  # put back when this ends
+    record = run_attempt(attempt("stops_the_clock"))
+    assert record.outcome is Outcome.OK, record.error
+    assert record.metrics is not None
+    assert (record.metrics["latency_ms"] or 0) > 0
+    assert (record.metrics["first_call_ms"] or 0) > 0
 
 
 def test_options_and_dtype_reach_build() -> None:
