@@ -167,6 +167,11 @@ def compare(base: Results, candidate: Results, *, force: bool = False, fail_slow
         ComparisonError: no row in common, or environments that differ.
     """
     matched, unmatched = pair_up(base.rows, candidate.rows)
+    if not matched and any("not run" in row["only_in"] for row in unmatched):
+        raise ComparisonError(
+            f"no row was run in both {base.meta.sweep_id} and {candidate.meta.sweep_id}: go on with the one that "
+            "stopped, by resume"
+        )
     if not matched:
         raise ComparisonError(
             f"{base.meta.sweep_id} and {candidate.meta.sweep_id} have no row in common: rows match by implementation "
@@ -196,8 +201,9 @@ def paired(rows: Sequence[tuple[Row, Row]], device: str, fail_slower: float | No
 
 
 def both_ok(base: Row, candidate: Row) -> bool:
-    """Whether both rows have every repetition that a ratio is made of."""
-    return base.ok and candidate.ok and all(base.rounds) and all(candidate.rounds)
+    """Whether both rows have every repetition that a ratio is made of, none of them of no time at all."""
+    rounds = (*base.rounds, *candidate.rounds)
+    return base.ok and candidate.ok and all(values and min(values) > 0 for values in rounds)
 
 
 def _untimed(base: Row, candidate: Row) -> Pair:
@@ -207,7 +213,7 @@ def _untimed(base: Row, candidate: Row) -> Pair:
     if candidate.ok and not base.ok:
         return Pair(base, candidate, Verdict.NEWLY_OK, note=f"{base.outcome}, now ok")
     if base.ok:
-        return Pair(base, candidate, note="repetitions are missing from the journal")
+        return Pair(base, candidate, note="repetitions are missing from the journal, or took no time")
     same = base.outcome == candidate.outcome
     note = f"{base.outcome} in both" if same else f"{base.outcome}, now {candidate.outcome}"
     return Pair(base, candidate, Verdict.SAME if same else Verdict.UNCLEAR, note=note)

@@ -167,6 +167,28 @@ def test_sweeps_without_a_row_in_common_are_refused() -> None:
         compare(sweep(1), sweep(2, planned=other))
 
 
+def test_a_sweep_that_stopped_before_any_row_is_no_other_sweep() -> None:
+    """The rows are those of the base; they were not run, which resume mends."""
+    stopped = Results(sweep(2).meta, (), {})
+    for pair in [(sweep(1), stopped), (stopped, sweep(1))]:
+        with pytest.raises(ComparisonError, match=r"no row was run in both .* resume"):
+            compare(*pair)
+
+
+@pytest.mark.parametrize("values", [None, (), (0.0, 0.0, 0.0), (1.0, 0.0)])
+def test_a_row_without_times_has_no_ratio(values: tuple[float, ...] | None) -> None:
+    """Whatever befell its line of the journal, the others are compared."""
+    candidate = sweep(2)
+    records = tuple(
+        record.model_copy(update={"values_ms": values}) if record.trial_id == PLANNED[0].trial_id else record
+        for record in candidate.records
+    )
+    found = compare(sweep(1), Results(candidate.meta, records, candidate.environments))
+    assert verdicts(found) == [Verdict.UNCLEAR, *[Verdict.SAME] * 3]
+    assert found.rows[0].ratio is None
+    assert "took no time" in found.to_table()
+
+
 def test_rows_of_one_sweep_only_are_listed() -> None:
     """A row that the other sweep does not have, or has not run, is not forgotten."""
     unfinished = sweep(2)
