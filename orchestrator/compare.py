@@ -201,9 +201,10 @@ def paired(rows: Sequence[tuple[Row, Row]], device: str, fail_slower: float | No
 
 
 def both_ok(base: Row, candidate: Row) -> bool:
-    """Whether both rows have every repetition that a ratio is made of, none of them of no time at all."""
+    """Whether both rows have every repetition that a ratio is made of, at least two, none of them of no time at all."""
     rounds = (*base.rounds, *candidate.rounds)
-    return base.ok and candidate.ok and all(values and min(values) > 0 for values in rounds)
+    timed = all(values and min(values) > 0 for values in rounds)
+    return base.ok and candidate.ok and timed and all(sum(map(len, row.rounds)) > 1 for row in (base, candidate))
 
 
 def _untimed(base: Row, candidate: Row) -> Pair:
@@ -213,10 +214,16 @@ def _untimed(base: Row, candidate: Row) -> Pair:
     if candidate.ok and not base.ok:
         return Pair(base, candidate, Verdict.NEWLY_OK, note=f"{base.outcome}, now ok")
     if base.ok:
-        return Pair(base, candidate, note="repetitions are missing from the journal, or took no time")
+        return Pair(base, candidate, note=_why_untimed((*base.rounds, *candidate.rounds)))
     same = base.outcome == candidate.outcome
     note = f"{base.outcome} in both" if same else f"{base.outcome}, now {candidate.outcome}"
     return Pair(base, candidate, Verdict.SAME if same else Verdict.UNCLEAR, note=note)
+
+
+def _why_untimed(rounds: Sequence[Sequence[float]]) -> str:
+    if all(values and min(values) > 0 for values in rounds):
+        return "a single repetition has no interval"
+    return "repetitions are missing from the journal, or took no time"
 
 
 def _timed(base: Row, candidate: Row, device: str, fail_slower: float | None) -> Pair:

@@ -27,6 +27,7 @@ from orchestrator.sweepdir import META_FILE
 from orchestrator.trial import Trial
 
 ROUNDS = 5
+FEWEST_BLOCKS = 2  # a single one says nothing of its own error
 JSON_FILE, MARKDOWN_FILE = "comparison.json", "comparison.md"
 
 Values = Sequence[float]
@@ -124,7 +125,7 @@ def pair(base: Row, candidate: Row, device: str) -> Pair:
 
 def _pair(base: Row, candidate: Row, device: str, fail_slower: float | None) -> Pair:
     rounds = in_turns(base, candidate) if both_ok(base, candidate) else []
-    if not rounds:
+    if sum(min(map(len, pair)) // 2 for pair in rounds) < FEWEST_BLOCKS:
         return _without_ratio(base, candidate)
     found, spread = paired_ratio(rounds)
     return timed_pair(base, candidate, found, spread, device, fail_slower)
@@ -135,7 +136,7 @@ def _without_ratio(base: Row, candidate: Row) -> Pair:
     if base.ok != candidate.ok:
         verdict = Verdict.NEWLY_FAILING if base.ok else Verdict.NEWLY_OK
     ends = (f"{row.implementation}: {row.outcome}" for row in (base, candidate) if not row.ok)
-    return Pair(base, candidate, verdict, note="; ".join(ends) or "no round has both sides")
+    return Pair(base, candidate, verdict, note="; ".join(ends) or "too few blocks in which both sides were timed")
 
 
 def in_turns(base: Row, candidate: Row) -> list[tuple[Values, Values]]:

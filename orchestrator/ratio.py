@@ -9,7 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from orchestrator.stats import Array, resampled_medians
+from orchestrator.stats import Array, correlation_time, resampled_medians
+
+FEW = 12  # independent values of one process; of fewer a bootstrap sees too little of the spread
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,9 @@ def ratio(base: Sequence[Sequence[float]], candidate: Sequence[Sequence[float]],
 
     Of the geometric means of the rounds' medians, by Welch's test on their logarithms. A row of a single round has no
     spread between processes: its error is that of its own median, resampled, and the interval is of that process only.
+
+    Raises:
+        ValueError: a row is a single repetition.
     """
     rng = np.random.default_rng(seed)
     sides = [_level(rounds, rng) for rounds in (base, candidate)]
@@ -51,13 +56,17 @@ def paired_ratio(
     By a hierarchical bootstrap of the blocks' log ratios, rounds first, blocks within them: its variance, as much
     larger as so few rounds demand, with their degrees of freedom. A single round has no spread, and its interval is of
     that process only.
+
+    Raises:
+        ValueError: there is a single block.
     """
     series = [np.log(block_ratios(first, second)) for first, second in rounds]
     medians = np.array([np.median(values) for values in series])
     draws = resampled_medians(series, np.random.default_rng(seed), centre=np.mean)
     count, variance = len(series), float(draws.var())
     if count == 1:
-        return _from_log(float(medians[0]), math.sqrt(variance), math.inf), None
+        one = _one_process(series[0], variance)
+        return _from_log(one.log, math.sqrt(one.variance), one.degrees), None
     error = math.sqrt(variance * count / (count - 1))
     return _from_log(float(medians.mean()), error, count - 1), float(medians.std(ddof=1))
 
@@ -74,8 +83,23 @@ def _level(rounds: Sequence[Sequence[float]], rng: np.random.Generator) -> _Leve
     series = [np.log(np.asarray(values, dtype=np.float64)) for values in rounds]
     medians = np.array([np.median(values) for values in series])
     if len(series) == 1:
-        return _Level(float(medians[0]), float(resampled_medians(series, rng).var()), math.inf)
+        return _one_process(series[0], float(resampled_medians(series, rng).var()))
     return _Level(float(medians.mean()), float(medians.var(ddof=1)) / len(medians), len(medians) - 1)
+
+
+def _one_process(logs: Array, resampled: float) -> _Level:
+    """A single round: the resampled variance of its median, or Student's where the values are few.
+
+    Raises:
+        ValueError: there is one value, which says nothing of its own error.
+    """
+    centre, count = float(np.median(logs)), len(logs)
+    if count < 2:
+        raise ValueError("one repetition of one process has no interval: at least two are needed")
+    independent = max(count / correlation_time(logs), 1.0)
+    if independent >= FEW:
+        return _Level(centre, resampled, math.inf)
+    return _Level(centre, float(logs.var(ddof=1)) / independent, max(independent - 1, 1.0))
 
 
 def _from_log(centre: float, error: float, degrees: float) -> Ratio:

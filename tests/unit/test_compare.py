@@ -189,6 +189,18 @@ def test_a_row_without_times_has_no_ratio(values: tuple[float, ...] | None) -> N
     assert "took no time" in found.to_table()
 
 
+def test_a_single_repetition_is_no_regression() -> None:
+    """min_repetitions may be 1, and max_time_s short: 30 % more, once, is nothing to fail for."""
+    both = []
+    for factor in (1.0, 1.3):
+        results = sweep(1, rounds=1)
+        records = tuple(record.model_copy(update={"values_ms": (factor,)}) for record in results.records)
+        both.append(Results(results.meta, records, results.environments))
+    found = compare(*both)
+    assert set(verdicts(found)) == {Verdict.UNCLEAR}
+    assert {pair.note for pair in found.rows} == {"a single repetition has no interval"}
+
+
 def test_rows_of_one_sweep_only_are_listed() -> None:
     """A row that the other sweep does not have, or has not run, is not forgotten."""
     unfinished = sweep(2)

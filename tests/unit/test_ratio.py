@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.ratio import geometric_mean, holm, ratio
+from orchestrator.ratio import geometric_mean, holm, paired_ratio, ratio
 
 probabilities = st.lists(st.floats(min_value=0, max_value=1), min_size=1, max_size=30)
 
@@ -23,6 +23,27 @@ def test_equal_rows_seldom_differ() -> None:
     rng = np.random.default_rng(0)
     share = sum(ratio(row(rng, 1.0), row(rng, 1.0)).p_value < 0.05 for _ in range(400)) / 400
     assert 0.02 <= share <= 0.08
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 8, 12, 40])
+def test_few_repetitions_of_one_process_cry_wolf_no_more_often(count: int) -> None:
+    """Slow calls have three or four within max_time_s; equal ones differ 5 times in 100, alone and in turns."""
+    rng = np.random.default_rng(3)
+
+    def series(length: int) -> list[float]:
+        return list(np.exp(0.02 * rng.standard_normal(length)))
+
+    alone = sum(ratio([series(count)], [series(count)]).p_value < 0.05 for _ in range(400)) / 400
+    turns = sum(paired_ratio([(series(2 * count), series(2 * count))])[0].p_value < 0.05 for _ in range(400)) / 400
+    assert alone <= 0.08
+    assert turns <= 0.08
+
+
+def test_one_repetition_has_no_error_to_go_by() -> None:
+    """Of one process; one of each of several processes is well."""
+    with pytest.raises(ValueError, match="one repetition"):
+        ratio([[1.0]], [[1.3]])
+    assert ratio([[1.0], [1.01]], [[1.3], [1.31]]).p_value < 0.05
 
 
 def test_a_true_difference_is_found_with_its_size() -> None:
