@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import random
 import statistics
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -29,7 +30,7 @@ from pathlib import Path
 from orchestrator import duel, environment, nvml
 from orchestrator.compare import Pair, Verdict, paired
 from orchestrator.isolate import Isolator
-from orchestrator.record import TrialRecord
+from orchestrator.record import Outcome, TrialRecord
 from orchestrator.rows import Row, row_of
 from orchestrator.sides import parted
 from orchestrator.spec import MeasureSpec, Protocol, VerifySpec
@@ -72,7 +73,7 @@ class Bench:
 
     def _isolator(self) -> Isolator:
         gpu = "0" if self.device == "cuda" else ""
-        return Isolator(env={"CUDA_VISIBLE_DEVICES": gpu}, sys_path=[str(HERE.parent)])
+        return Isolator(env={"CUDA_VISIBLE_DEVICES": gpu}, sys_path=[str(HERE.parent), *sys.path])
 
     def attempt(self, trial: Trial, number: int, rival: Trial | None = None) -> Attempt:
         """An attempt at `trial` in round `number`."""
@@ -111,7 +112,7 @@ def spread(options: argparse.Namespace, bench: Bench) -> list[str]:
         for index in order.sample(range(len(trials)), len(trials)):
             attempt = bench.attempt(trials[index], this_round + 1)
             record = isolator.run(attempt, target="benchmarks.stability_cases:seed_then_ours").record
-            sweeps[sweep][index].append(record)
+            sweeps[sweep][index].append(_ok(record))
     whole = [sweep for sweep in sweeps if all(len(records) == options.repeats for records in sweep)]
     if len(whole) < 2:
         return [f"spread: only {len(whole)} of {options.sweeps} sweeps within the budget"]
@@ -125,12 +126,17 @@ def spread(options: argparse.Namespace, bench: Bench) -> list[str]:
     return [*lines, "", *_false_verdicts(rows, bench.device)]
 
 
+def _ok(record: TrialRecord) -> TrialRecord:
+    """The record; the benchmark ends with its reason where it has no figures: the others would have none either."""
+    if record.outcome is not Outcome.OK:
+        message = record.error.message if record.error else ""
+        sys.exit(f"{record.implementation} {dict(record.params)}: {record.outcome} {message}")
+    return record
+
+
 def _spread_line(rows: Sequence[Row]) -> str:
     """One row of the table: the same trial in every sweep."""
-    bad = [row.outcome for row in rows if not row.ok]
     name = f"{rows[0].implementation} n={rows[0].params['n']} {rows[0].params['dtype']}"
-    if bad:
-        return f"| {name} | {bad[0]} |||||||"
     medians = [row.metrics["latency_ms"] or 0.0 for row in rows]
     alone = [statistics.median(row.rounds[0]) for row in rows]
     seeds = [(row.records[0].metrics or {})["seed_mean_ms"] or 0.0 for row in rows]
@@ -196,7 +202,7 @@ def slowdown(options: argparse.Namespace, bench: Bench) -> list[str]:
         else:
             both = tuple(isolator.run(bench.attempt(trial, this_round)).record for trial in (plain, slow))
         for kept, record in zip(records, both, strict=True):
-            kept.append(record)
+            kept.append(_ok(record))
         if this_round == options.repeats:
             base, candidate = row_of(plain, records[0]), row_of(slow, records[1])
             pairs.append(duel.pair(base, candidate, bench.device) if by_duel else _compared(base, candidate, bench))
