@@ -17,6 +17,7 @@ Needs neither Ray nor MLflow. `--budget` is in seconds a part: what is done by t
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import statistics
 import sys
@@ -72,7 +73,7 @@ class Bench:
                 isolator.close()
 
     def _isolator(self) -> Isolator:
-        gpu = "0" if self.device == "cuda" else ""
+        gpu = os.environ.get("CUDA_VISIBLE_DEVICES", "0") if self.device == "cuda" else ""
         return Isolator(env={"CUDA_VISIBLE_DEVICES": gpu}, sys_path=[str(HERE.parent), *sys.path])
 
     def attempt(self, trial: Trial, number: int, rival: Trial | None = None) -> Attempt:
@@ -113,6 +114,7 @@ def spread(options: argparse.Namespace, bench: Bench) -> list[str]:
             attempt = bench.attempt(trials[index], this_round + 1)
             record = isolator.run(attempt, target="benchmarks.stability_cases:seed_then_ours").record
             sweeps[sweep][index].append(_ok(record))
+        print(f"sweep {sweep + 1}, round {this_round + 1}", file=sys.stderr, flush=True)
     whole = [sweep for sweep in sweeps if all(len(records) == options.repeats for records in sweep)]
     if len(whole) < 2:
         return [f"spread: only {len(whole)} of {options.sweeps} sweeps within the budget"]
