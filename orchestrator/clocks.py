@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from typing_extensions import override
 
+from orchestrator.headstart import HeadStart, Timed
+
 if TYPE_CHECKING:
     import torch
 
 Call = Callable[[], object]
-LEAST_LEAD_S = 50e-6
 SPIN_CYCLES = 20_000_000  # about 10 ms of a GPU
 
 
@@ -95,8 +96,7 @@ class CudaClock(Clock):
         self._torch = torch
         self._device = device
         self._cold = cold
-        self._chunk = max_calls
-        self._lead_s = 0.0002
+        self._head_start = HeadStart(max_calls)
         self._cycles_per_s = self._calibrate()
 
     @override
@@ -105,13 +105,9 @@ class CudaClock(Clock):
 
     @override
     def time(self, block: Sequence[Call], before: Call | None = None) -> float:
-        seconds, done = 0.0, 0
-        while done < len(block):
-            part = block[done : done + self._chunk]
-            timed = self._ahead(part, before)
-            if timed is not None:
-                seconds += timed
-                done += len(part)
+        seconds = self._head_start.time(block, lambda part, ahead_s: self._attempt(part, before, ahead_s))
+        if self._head_start.lost:
+            self._note("the host could not keep ahead of the device: latency_ms includes its gaps")
         return seconds
 
     @override
@@ -121,26 +117,11 @@ class CudaClock(Clock):
             found["cold_latency_ms"] = 1000 * self._flushed(calls, before, budget_s / 2)
         return found
 
-    def _ahead(self, part: Sequence[Call], before: Call | None) -> float | None:
-        """Seconds of device time, or None when a smaller chunk is to be tried."""
-        for _ in range(4):
-            seconds, host_s, kept = self._attempt(part, before)
-            if kept:  # shrink slowly, so that one hiccup of the host does not lengthen every later block
-                self._lead_s = max(0.9 * self._lead_s, 1.5 * host_s + LEAST_LEAD_S)
-                return seconds
-            self._lead_s = max(2 * self._lead_s, 1.5 * host_s)
-        if len(part) > 1:
-            self._chunk, self._lead_s = (len(part) + 1) // 2, self._lead_s / 8
-            return None
-        self._note("the host could not keep ahead of the device: latency_ms includes its gaps")
-        return seconds
-
-    def _attempt(self, part: Sequence[Call], before: Call | None) -> tuple[float, float, bool]:
-        """(device seconds, host seconds of launching, whether the device still waited when all was launched)."""
+    def _attempt(self, part: Sequence[Call], before: Call | None, ahead_s: float) -> Timed:
         torch = self._torch
         pairs = 1 if before is None else len(part)
         events = [(torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)) for _ in range(pairs)]
-        torch.cuda._sleep(int(self._lead_s * self._cycles_per_s))
+        torch.cuda._sleep(int(ahead_s * self._cycles_per_s))
         began = perf_counter()
         if before is None:
             events[0][0].record()
@@ -156,7 +137,7 @@ class CudaClock(Clock):
         kept = not events[0][0].query()
         host_s = perf_counter() - began
         events[-1][1].synchronize()
-        return sum(start.elapsed_time(end) for start, end in events) / 1000, host_s, kept
+        return Timed(sum(start.elapsed_time(end) for start, end in events) / 1000, host_s, kept)
 
     def _host(self, calls: Sequence[Call], before: Call | None, budget_s: float) -> float:
         sync = self._torch.cuda.synchronize

@@ -50,6 +50,17 @@ def joins_its_stream(config: Config) -> Matmul:
     return matmul
 
 
+def waits_for_the_device(config: Config) -> Matmul:
+    """Honest, and reads a value at each call: it cannot be launched ahead of the device."""
+
+    def matmul(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        out = a @ b
+        out[0, 0, 0].item()
+        return out
+
+    return matmul
+
+
 def needs_a_gibibyte(config: Config) -> Matmul:
     """Fits where there is a GiB for its workspace."""
 

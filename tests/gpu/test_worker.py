@@ -57,6 +57,14 @@ def test_a_side_stream_that_is_joined_is_fine() -> None:
     assert record.outcome is Outcome.OK, record.error
 
 
+@pytest.mark.timeout(60)
+def test_a_call_that_waits_for_the_device_is_measured_and_says_so() -> None:
+    """With the host's gaps, a note, and in the time that any other takes."""
+    record = run_attempt(on_gpu("waits_for_the_device"))
+    assert record.outcome is Outcome.OK, record.error
+    assert any("could not keep ahead" in note for note in record.notes)
+
+
 @pytest.mark.parametrize(("cap_gib", "outcome"), [(0.9, Outcome.OOM), (1.5, Outcome.OK)])
 def test_the_cap_is_the_implementation_s_alone(cap_gib: float, outcome: Outcome) -> None:
     """A workspace of a GiB does not fit in 0.9, and fits in 1.5 although the harness takes several times that."""
