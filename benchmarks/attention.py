@@ -314,12 +314,18 @@ def chosen(config: Config) -> str:
 
 def multihead() -> None:
     """multihead_improved over multihead_standard, against what the saved projections allow."""
-    shapes = ((8192, 16, 64, False), (8192, 16, 128, False), (32768, 16, 64, False), (8192, 16, 64, True))
-    for n, heads, head_dim, backward in shapes:
-        of = problem(n, heads, head_dim, "bfloat16")
-        embed = heads * head_dim
+    shapes: tuple[tuple[int, int, int, bool, dict[str, str]], ...] = (
+        *((*shape, False, {"dtype": "bfloat16"}) for shape in ((8192, 16, 64), (8192, 16, 128), (32768, 16, 64))),
+        (8192, 16, 64, True, {"dtype": "bfloat16"}),
+        (8192, 16, 64, False, {"dtype": "float32"}),
+        (8192, 16, 64, True, {"dtype": "float32"}),
+        (8192, 16, 64, False, {"dtype": "float32", "matmul_precision": "tf32"}),
+    )
+    for n, heads, head_dim, backward, how in shapes:
+        of = problem(n, heads, head_dim, **how)
+        embed, dtype = heads * head_dim, getattr(torch, of.dtype)
         found = {}
-        x = torch.randn(1, n, embed, dtype=torch.bfloat16, device="cuda", requires_grad=backward)
+        x = torch.randn(1, n, embed, dtype=dtype, device="cuda", requires_grad=backward)
         for name in ("multihead_standard", "multihead_improved"):
             layer = load(name).build(of)
 
@@ -330,14 +336,14 @@ def multihead() -> None:
 
             with torch.set_grad_enabled(backward):
                 found[name] = (device_ms(call, 7), host_ms(call, 20))
-        weight = torch.randn(embed, embed, dtype=torch.bfloat16, device="cuda")
+        weight = torch.randn(embed, embed, dtype=dtype, device="cuda")
         with torch.no_grad():
             project = 4 * device_ms(lambda: x @ weight, 7)  # noqa: B023
         attend = device_ms(forward_of(load("improved").build(of), drawn(of)), 7)
         allowed = (project + attend) / (0.6875 * project + attend)
         (slow, slow_host), (fast, fast_host) = found.values()
         print(
-            f"n {n} H {heads} d {head_dim} {'fwd+bwd' if backward else 'fwd'}:"
+            f"n {n} H {heads} d {head_dim} {' '.join(how.values())} {'fwd+bwd' if backward else 'fwd'}:"
             f" standard {slow:.3f} ms (host {slow_host:.3f}) improved {fast:.3f} ({fast_host:.3f})"
             f" ratio {slow / fast:.3f} allowed {allowed:.3f} (P {project:.3f} A {attend:.3f})"
         )

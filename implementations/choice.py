@@ -25,6 +25,7 @@ from dataclasses import dataclass
 
 FUSED_WIDTH = 256  # head_dim that the fused kernels take at most
 MEASURED_WIDTH = 128  # and up to which they were measured
+NARROW = 64  # and up to which they are the faster ones in float32 at full accuracy
 HALF_FORWARD, HALF_BACKWARD, FLOAT32_WIDE = 50e9, 30e9, 5e9  # operations, forward, up to which fused is taken
 
 
@@ -57,7 +58,7 @@ def choose(facts: Facts) -> str:
     if not facts.cuda or not facts.fusible or facts.head_dim > MEASURED_WIDTH:
         return "views"
     if facts.dtype == "float32":
-        narrow = facts.tf32 or facts.head_dim <= 64
+        narrow = facts.tf32 or facts.head_dim <= NARROW
         return "fused" if narrow or facts.flops < FLOAT32_WIDE else "views"
     limit = HALF_BACKWARD if facts.backward else HALF_FORWARD
     return "fused" if not facts.cudnn or facts.flops < limit else "views"
@@ -71,8 +72,8 @@ ROWS = (
     ("cuda", "half", f"with backward, < {HALF_BACKWARD / 1e9:.0f} GFLOP forward", "fused (backward in two launches)"),
     ("cuda", "half", "more, Hopper or newer, rows a multiple of 128", "views (cuDNN, branches at once)"),
     ("cuda", "half", "more, other devices or rows", "fused"),
-    ("cuda", "float32", f"head_dim <= 64, or < {FLOAT32_WIDE / 1e9:.0f} GFLOP", "fused (three tf32 products)"),
-    ("cuda", "float32", f"head_dim 65 to {MEASURED_WIDTH}, more", "views (memory-efficient kernel)"),
+    ("cuda", "float32", f"head_dim <= {NARROW}, or < {FLOAT32_WIDE / 1e9:.0f} GFLOP", "fused (three tf32 products)"),
+    ("cuda", "float32", f"head_dim {NARROW + 1} to {MEASURED_WIDTH}, more", "views (memory-efficient kernel)"),
     ("cuda", "tf32", "any", "fused"),
 )
 RULES = "\n".join(

@@ -37,7 +37,8 @@ def build_improved(config: Config) -> nn.Module:
 
     Under lse, where heads read the union of all branches, where CUDA's kernels would want q, k and v padded, and on
     CUDA where the work is so small that launches outweigh it, it projects everywhere in one product and its attention
-    is the registered `improved`.
+    is the registered `improved`. Else each branch is one product and one attention call, by the kernel that
+    `implementations.kernels.dense` says.
 
     Raises:
         NotImplementedError: as `improved` does.
@@ -106,7 +107,8 @@ class SparseMultihead(Multihead):
 
     def __init__(self, config: Config, attention: Attention) -> None:
         super().__init__(config, attention)
-        self._plan = ProjectedPlan(Pattern.of(config), config.head_dim, config.causal)
+        tf32 = config.matmul_precision == "tf32"
+        self._plan = ProjectedPlan(Pattern.of(config), config.head_dim, config.causal, tf32)
 
     def _mixed(self, x: torch.Tensor) -> torch.Tensor:
         return projected_attention(x, self._projections(), self._plan)

@@ -58,17 +58,21 @@ def _float32_blocks(tiles: float, head_dim: int, precision: str) -> Blocks:
     """For float32, `tiles` of 128 rows for each multiprocessor."""
     if precision == "tf32":
         if head_dim > 64:
-            return Blocks(64, 32, 4, 2) if tiles < 1 else Blocks(128, 32, 8, 3)
+            return Blocks(32, 32, 2, 3) if tiles < 2 else Blocks(128, 32, 8, 3)
+        if tiles < 0.5:
+            return Blocks(32, 64, 2, 3)
         return Blocks(64, 32, 2, 4 if tiles < 4 else 3)  # two warps: four and more of such programs on a multiprocessor
     if head_dim > 64:
         return Blocks(64, 32, 4, 2) if tiles < 1 else Blocks(128, 64, 8, 1)
     return Blocks(32, 64, 4, 2) if tiles < 2 else Blocks(128, 64, 8, 2)
 
 
-def backward_blocks(head_dim: int, item: int) -> Blocks:
+def backward_blocks(head_dim: int, item: int, precision: str) -> Blocks:
     """Of the backward kernel."""
+    if item == 4 and head_dim <= 64:
+        return Blocks(128, 32, 8, 2) if precision == "tf32" else Blocks(32, 64, 4, 1)
     if item == 4:
-        return Blocks(64, 32, 4, 2) if head_dim <= 64 else Blocks(32, 16, 4, 1)
+        return Blocks(32, 16, 4, 1)
     if head_dim > 128:
         return Blocks(64, 32, 8, 1)
     return Blocks(64, 64, 4, 3 if head_dim <= 64 else 2)

@@ -18,12 +18,13 @@ from torch.nn.functional import pad
 from implementations.dilated_attention.pattern import Pattern
 from implementations.kernels import bound
 from implementations.kernels.calls import Call, Strides, Task, tasks_of
+from implementations.kernels.dense import dense_kernel
 from implementations.kernels.lanes import LANES, lanes
 from implementations.kernels.online import merge, takes_triton
 from implementations.kernels.place import fills, place
 from implementations.kernels.precision import matmul_precision
 from implementations.kernels.schedule import Window, windows
-from implementations.kernels.sdpa import Attended, Tensors, kernel_for
+from implementations.kernels.sdpa import Attended, Kernel, Tensors
 
 CUDA_ALIGNMENT = 8  # elements: what the kernels on CUDA want head_dim and strides to be multiples of
 
@@ -55,6 +56,7 @@ class Plan:
         self.repeats = self.mixes or (causal and self.merges)
         self.mixture = pattern.scale
         self.scores = head_dim**-0.5
+        self.head_dim = head_dim
         self.tf32 = tf32
         self._windows: dict[Any, tuple[tuple[Window, ...], tuple[Window, ...]]] = {}
         self._front: dict[Any, tuple[Scheduled, tuple[int, ...] | None]] = {}
@@ -111,6 +113,10 @@ class Plan:
         item, fused = q.element_size(), takes_triton(q)
         needs = [task.place.rows.elements * bound.held(task.depth, item, fused) for task in tasks]
         return bound.assigned(needs, [task.work for task in tasks], bound.budget(q.numel(), item), LANES)
+
+    def kernel(self, near: Tensors) -> Kernel:
+        """The kernel for one call's views of q, k and v."""
+        return dense_kernel(near[0], near[1], self.head_dim, self.tf32)
 
     def precision(self, t: torch.Tensor) -> AbstractContextManager[None]:
         """The plan's precision where it has a meaning."""
@@ -227,7 +233,7 @@ def _attended(task: Task, qkv: Tensors, plan: Plan) -> Attended:
 
 def _call(call: Call, qkv: Tensors, plan: Plan) -> Attended:
     near: Tensors = (call.q.of(qkv[0]), call.k.of(qkv[1]), call.v.of(qkv[2]))
-    return kernel_for(near[0], near[1]).forward(near, call.causal, plan.scores)
+    return plan.kernel(near).forward(near, call.causal, plan.scores)
 
 
 def _mix(
@@ -294,7 +300,7 @@ def _slopes(
     rows: Any = None
     for call in task.calls:
         near: Tensors = (call.q.of(qkv[0]), call.k.of(qkv[1]), call.v.of(qkv[2]))
-        kernel = kernel_for(near[0], near[1])
+        kernel = plan.kernel(near)
         if rows != (call.part.rows, kernel):
             done = known or _recovered(call, *merged, plan.mixture)
             wanted = kernel.upstream(call.rows.of(grad), near[0], plan.mixture)

@@ -46,15 +46,10 @@ def _plan(text: str) -> fused.FusedPlan | merge.Plan:
         return merge.Plan(spec.pattern, spec.head_dim, spec.causal, spec.block, tf32=spec.precision == "tf32")
     assert spec.forward is not None
     assert spec.backward is not None
-    fields = (spec.pattern, spec.head_dim, spec.causal, products(spec.precision), spec.forward, spec.backward)
+    fields = (spec.pattern, spec.head_dim, spec.causal, fused.products(spec.precision), spec.forward, spec.backward)
     if spec.block is None or spec.block >= spec.pattern.seq_len:
         return fused.FusedPlan(*fields)
     return RingPlan(*fields, spec.block)
-
-
-def products(precision: str) -> str:
-    """How Triton multiplies float32: three tf32 products stand for one of full accuracy, at twice its speed."""
-    return "tf32" if precision == "tf32" else "tf32x3"
 
 
 @torch.library.custom_op("dilated_attention::forward", mutates_args=())

@@ -42,7 +42,7 @@ def planned(config: Config, name: str, block: int | None = None) -> Spec:
         spec.pattern, config.batch, config.head_dim, item, config.causal, config.matmul_precision, block
     )
     blocks = replace(blocks, **{name: options[name] for name in BLOCKS if name in options})
-    return replace(spec, forward=blocks, backward=backward_blocks(config.head_dim, item))
+    return replace(spec, forward=blocks, backward=backward_blocks(config.head_dim, item, config.matmul_precision))
 
 
 def choose(config: Config, block: int | None = None) -> str:

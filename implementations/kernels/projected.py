@@ -14,18 +14,24 @@ from typing import Any
 import torch
 
 from implementations.dilated_attention.pattern import Pattern, Piece
+from implementations.kernels.dense import dense_kernel
 from implementations.kernels.lanes import lanes
 from implementations.kernels.precision import at_autocast
-from implementations.kernels.sdpa import Attended, Tensors, kernel_for
+from implementations.kernels.sdpa import Attended, Kernel, Tensors
 
 
 @dataclass(frozen=True)
 class ProjectedPlan:
-    """What does not change from call to call: the pattern (head_groups), the size of a head, causality."""
+    """What does not change from call to call: the pattern (head_groups), the size of a head, causality, precision."""
 
     pattern: Pattern
     head_dim: int
     causal: bool
+    tf32: bool
+
+    def kernel(self, near: Tensors) -> Kernel:
+        """The kernel for one branch's q, k and v."""
+        return dense_kernel(near[0], near[1], self.head_dim, self.tf32)
 
     def features(self, piece: Piece) -> slice:
         """The piece's share of the embedding."""
@@ -63,7 +69,7 @@ class _Projected(torch.autograd.Function):
                     weight, bias = (_stacked(projections[i::2], plan.features(piece)) for i in (0, 1))
                     qkv = torch.addmm(bias, _rows(x, piece), weight.t())
                     near = plan.split(qkv, piece)
-                    done = kernel_for(near[0], near[1]).forward(near, plan.causal, plan.head_dim**-0.5)
+                    done = plan.kernel(near).forward(near, plan.causal, plan.head_dim**-0.5)
                     into = _places(out, piece, plan)
                     torch.mul(done.out.transpose(1, 2), plan.pattern.scale, out=into)
                 held += [qkv, done.out, done.lse]
@@ -80,7 +86,7 @@ class _Projected(torch.autograd.Function):
         for number, piece in enumerate(plan.pattern.pieces):
             qkv, out, lse = held[3 * number : 3 * number + 3]
             near, done = plan.split(qkv, piece), Attended(out, lse)
-            kernel = kernel_for(near[0], near[1])
+            kernel = plan.kernel(near)
             upstream = kernel.upstream(_places(grad, piece, plan).transpose(1, 2), near[0], plan.pattern.scale)
             parts = kernel.backward(upstream, near, done, plan.causal, plan.head_dim**-0.5)
             slope = torch.stack([part.transpose(1, 2) for part in parts], dim=2).view(qkv.shape)

@@ -64,7 +64,7 @@ def _key_gradients(
 def _row_gradients(
     q, grad, k, v, sums, slope, k_step, v_step, rows, last, selected, scale, mixture,
     HEAD_DIM: tl.constexpr, WIDTH: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-    CAUSAL: tl.constexpr, PRECISION: tl.constexpr,
+    CAUSAL: tl.constexpr, EVEN: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Dq / scale of the scores for BLOCK_M rows, over keys [0, last), BLOCK_N at a time."""
     dq = tl.zeros((BLOCK_M, WIDTH), tl.float32)
@@ -77,6 +77,8 @@ def _row_gradients(
         weights = tl.math.exp2(scores - sums[:, None] * LOG2_E)
         if CAUSAL:
             weights = tl.where((rows - start)[:, None] >= near[None, :], weights, 0.0)
+        elif not EVEN:  # of keys that are not there: infinite where a row's scores are all very negative
+            weights = tl.where((near < selected - start)[None, :], weights, 0.0)
         gain = tl.dot(grad, tl.trans(values), input_precision=PRECISION) * mixture
         dq = tl.dot((weights * (gain - slope[:, None])).to(keys.dtype), keys, dq, input_precision=PRECISION)
     return dq
@@ -89,7 +91,7 @@ def backward_kernel(
     batches, seq_len, all_heads, scale, score_scale, mixture,
     PIECES: tl.constexpr, HEAD_DIM: tl.constexpr, WIDTH: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-    CAUSAL: tl.constexpr, WIDE: tl.constexpr, PRECISION: tl.constexpr,
+    CAUSAL: tl.constexpr, EVEN: tl.constexpr, WIDE: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """One tile: dk and dv of BLOCK_M keys (axis 1: 0), or dq of BLOCK_M rows (axis 1: 1). scale holds log2(e)."""
     rate, offset, selected, length, block, segment, batch, head, compact = decode(
@@ -129,6 +131,6 @@ def backward_kernel(
         found_q = _row_gradients(
             asked, wanted, k, v, sums, slope, wide * k_row, wide * v_row,
             owned, last, selected, scale, mixture,
-            HEAD_DIM, WIDTH, BLOCK_M, BLOCK_N, CAUSAL, PRECISION,
+            HEAD_DIM, WIDTH, BLOCK_M, BLOCK_N, CAUSAL, EVEN, PRECISION,
         )  # fmt: skip
         store_rows(dq + place, found_q * score_scale, owned, row_step, rate, offset, selected, length, HEAD_DIM, WIDTH)

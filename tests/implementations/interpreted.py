@@ -20,6 +20,7 @@ from tests.implementations import oracle
 from tests.implementations.problems import (
     Sizes,
     any_params,
+    built,
     inputs,
     laid_out,
     oracle_gradients,
@@ -66,9 +67,41 @@ def test_the_fused_plan(case):
     check_against_masks(of, attention, layout, 5e-6 if of.dtype == "float32" else 3e-3)
 
 
-def check_against_masks(of, attention, layout, limit):
-    """Output, zeros and gradients; the output also where no gradient is wanted, for which less is kept."""
-    given_inputs = [t.requires_grad_() for t in inputs(of)]
+@pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered")  # in rows that are nobody's and not stored
+@pytest.mark.parametrize("plan", ["fused", "views"])
+@pytest.mark.parametrize("case", ["uneven groups, rates that divide nothing", "rate of a whole segment", "causal"])
+def test_scores_that_are_all_very_negative(case, plan):
+    """What is not there weighs nothing, although e to the power of 0 - (-130) is no number of float32."""
+    of = params(**CASES[case])
+    attention = load("improved").build(of, {"plan": plan})
+    check_against_masks(of, attention, "contiguous", 1e-4, apart=8.0)  # scores of 130 are rounded to 1e-5
+
+
+@pytest.mark.parametrize("changes", [{}, {"causal": True, "matmul_precision": "tf32"}])
+def test_projections_where_a_branch_reads_them(changes):
+    """multihead_improved, its branches in float32 by the fused kernel: output and all gradients."""
+    of = params(heads=4, head_dim=8, segment_lengths=[24, 48], dilation_rates=[1, 2], **changes)
+    (x,) = (t.requires_grad_() for t in inputs(of, "multihead"))
+    layer = built("multihead_improved", of)
+    upstream = torch.randn(x.shape)
+    truth = oracle_gradients(of, "multihead", (x,), upstream)
+    out = layer(x)
+    assert layer._plan.kernel(tuple(torch.empty(1, 4, 24, 8) for _ in "qkv")).name == "fused"
+    limit = 5e-6 if of.matmul_precision == "ieee" else 2e-3
+    assert relative(out, truth["output"]) < 4 * limit
+    names = ["x", *(name for name, _ in layer.named_parameters())]
+    for name, grad in zip(names, torch.autograd.grad(out, [x, *layer.parameters()], upstream), strict=True):
+        if name != "k_proj.bias":  # 0 but for rounding
+            assert relative(grad, truth[f"grad_{name}"]) < 20 * limit, name
+
+
+def check_against_masks(of, attention, layout, limit, apart=0.0):
+    """Output, zeros and gradients; the output also where no gradient is wanted, for which less is kept.
+
+    `apart`: how far q lies above 0 and k below it in every feature.
+    """
+    q, k, v = inputs(of)
+    given_inputs = [t.requires_grad_() for t in (q + apart, k - apart, v)]
     out = attention(*(laid_out(t, layout) for t in given_inputs))
     with torch.no_grad():
         assert attention(*(laid_out(t, layout) for t in given_inputs)).equal(out)
