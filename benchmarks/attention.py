@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from implementations import DilatedAttentionParams, load
 from implementations.dilated_attention.pattern import Pattern
 from implementations.dilated_attention.work import attention_flops
+from implementations.kernels.precision import matmul_precision
 from implementations.ring import spec_of as ring_spec
 from orchestrator.workload import Config
 
@@ -337,7 +338,7 @@ def multihead() -> None:
             with torch.set_grad_enabled(backward):
                 found[name] = (device_ms(call, 7), host_ms(call, 20))
         weight = torch.randn(embed, embed, dtype=dtype, device="cuda")
-        with torch.no_grad():
+        with torch.no_grad(), matmul_precision(of.matmul_precision == "tf32"):
             project = 4 * device_ms(lambda: x @ weight, 7)  # noqa: B023
         attend = device_ms(forward_of(load("improved").build(of), drawn(of)), 7)
         allowed = (project + attend) / (0.6875 * project + attend)

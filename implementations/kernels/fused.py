@@ -157,9 +157,9 @@ class Layout:
         rows = {"PIECES": tiles.pieces, **self.common, "BLOCK_M": blocks.block_m}
         wide = self.wide(blocks, (*self.strides, *step))
         both = {"BLOCK_N": blocks.block_n, "CAUSAL": plan.causal, "EVEN": tiles.even, "WIDE": wide}
-        both["PRECISION"] = plan.precision
+        constants = {**rows, **both, "PRECISION": plan.precision}
         delta = Launch(delta_kernel, (tiles.count, 1, 1), rows, {"num_warps": 4}, reuse=False)
-        return delta, Launch(backward_kernel, (tiles.count, 2, 1), rows | both, blocks.options, reuse=False)
+        return delta, Launch(backward_kernel, (tiles.count, 2, 1), constants, blocks.options, reuse=False)
 
 
 def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, plan: FusedPlan) -> torch.Tensor:
