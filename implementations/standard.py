@@ -20,7 +20,7 @@ def build(config: Config) -> Attention:
 
     Under head_groups: a view of each branch's positions and heads, one attention call on it, and its result added into
     zeros, divided by the number of branches. Under lse every branch's log-sum-exp is needed, which that call hides:
-    there the branches are merged by `kernels.merge`.
+    there the branches are torch's kernels called by name, merged by `kernels.merge`.
 
     Raises:
         NotImplementedError: world_size > 1; this implementation works on one device.
@@ -29,7 +29,7 @@ def build(config: Config) -> Attention:
         raise NotImplementedError(f"standard works on one device; world_size is {config.world_size}")
     pattern = Pattern.of(config)
     if config.mixing == "lse":
-        plan = Plan(pattern, config.head_dim, config.causal)
+        plan = Plan(pattern, config.head_dim, config.causal, own=False)
         return at_precision(config, lambda q, k, v: attention(q, k, v, plan))
 
     def head_groups(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:

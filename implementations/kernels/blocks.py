@@ -71,6 +71,8 @@ def backward_blocks(head_dim: int, item: int, precision: str) -> Blocks:
     """Of the backward kernel."""
     if item == 4 and head_dim <= 64:
         return Blocks(128, 32, 8, 2) if precision == "tf32" else Blocks(32, 64, 4, 1)
+    if item == 4 and head_dim <= 128:
+        return Blocks(32, 32, 4, 2 if precision == "tf32" else 1)
     if item == 4:
         return Blocks(32, 16, 4, 1)
     if head_dim > 128:

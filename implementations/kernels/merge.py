@@ -24,7 +24,7 @@ from implementations.kernels.online import merge, takes_triton
 from implementations.kernels.place import fills, place
 from implementations.kernels.precision import matmul_precision
 from implementations.kernels.schedule import Window, windows
-from implementations.kernels.sdpa import Attended, Kernel, Tensors
+from implementations.kernels.sdpa import Attended, Kernel, Tensors, kernel_for
 
 CUDA_ALIGNMENT = 8  # elements: what the kernels on CUDA want head_dim and strides to be multiples of
 
@@ -44,10 +44,18 @@ class Plan:
         mixture: what the mixture of branches is multiplied by.
         scores: what the scores are multiplied by.
         tf32: whether products of float32 on CUDA may be in tf32.
+        own: whether kernels of our own may serve its calls, beside torch's.
     """
 
     def __init__(
-        self, pattern: Pattern, head_dim: int, causal: bool, block: int | None = None, tf32: bool = False
+        self,
+        pattern: Pattern,
+        head_dim: int,
+        causal: bool,
+        block: int | None = None,
+        *,
+        tf32: bool = False,
+        own: bool = True,
     ) -> None:
         self.pattern, self.block, self.causal = pattern, block, causal
         self.whole = windows(pattern, block or pattern.seq_len, causal)
@@ -57,7 +65,7 @@ class Plan:
         self.mixture = pattern.scale
         self.scores = head_dim**-0.5
         self.head_dim = head_dim
-        self.tf32 = tf32
+        self.tf32, self.own = tf32, own
         self._windows: dict[Any, tuple[tuple[Window, ...], tuple[Window, ...]]] = {}
         self._front: dict[Any, tuple[Scheduled, tuple[int, ...] | None]] = {}
         self._back: dict[Any, Scheduled] = {}
@@ -116,6 +124,8 @@ class Plan:
 
     def kernel(self, near: Tensors) -> Kernel:
         """The kernel for one call's views of q, k and v."""
+        if not self.own:
+            return kernel_for(near[0], near[1])
         return dense_kernel(near[0], near[1], self.head_dim, self.tf32)
 
     def precision(self, t: torch.Tensor) -> AbstractContextManager[None]:
