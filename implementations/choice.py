@@ -15,8 +15,12 @@ Measured on one H100 80GB (2026-11-25, torch 2.11, cuDNN 9.19, Triton 3.6), bflo
     32768   1      128       1340 GFLOP          663    541    673                    592    411    595
 
 Below the threshold the difference on the device is small, but three calls of torch's kernels take 0.3 to 0.5 ms of the
-host where one launch takes 0.03. float32 at full accuracy, 8 heads, n 8192: fused 42, views 43 (head_dim 128; with
-backward 20 and 37); head_dim 64: fused 43, views 23 (with backward 33 and 22). Only the fused kernel does tf32.
+host where one launch takes 0.03. What counts is the work of a branch, for that is a call: dense attention of 34 GFLOP
+in one branch (n 4096, 8 heads) takes 0.098 ms fused, 0.084 by `standard`, 0.075 by cuDNN alone (2026-11-27).
+
+float32 at full accuracy, 8 heads, n 8192: fused 42, views 43 (head_dim 128; with backward 28 and 37); head_dim 64:
+fused 43, views 23 (with backward 35 and 22). Only the fused kernel does tf32. Where branches are merged (lse), or
+projected one by one, the same kernel serves each of them in float32 (`implementations.kernels.dense`).
 """
 
 from __future__ import annotations
@@ -26,7 +30,8 @@ from dataclasses import dataclass
 FUSED_WIDTH = 256  # head_dim that the fused kernels take at most
 MEASURED_WIDTH = 128  # and up to which they were measured
 NARROW = 64  # and up to which they are the faster ones in float32 at full accuracy
-HALF_FORWARD, HALF_BACKWARD, FLOAT32_WIDE = 50e9, 30e9, 5e9  # operations, forward, up to which fused is taken
+HALF_FORWARD, HALF_BACKWARD = 16e9, 10e9  # operations of a branch, forward, up to which fused is taken
+FLOAT32_WIDE = 5e9  # likewise, of all branches
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,7 @@ class Facts:
         backward: the trial has a backward pass.
         cudnn: cuDNN takes every call (Hopper or newer, rows and keys multiples of 128, head_dim at most 128).
         flops: of the attention, forward.
+        branches: how many share them.
     """
 
     cuda: bool
@@ -51,6 +57,7 @@ class Facts:
     head_dim: int
     cudnn: bool
     flops: float
+    branches: int
 
 
 def choose(facts: Facts) -> str:
@@ -61,15 +68,20 @@ def choose(facts: Facts) -> str:
         narrow = facts.tf32 or facts.head_dim <= NARROW
         return "fused" if narrow or facts.flops < FLOAT32_WIDE else "views"
     limit = HALF_BACKWARD if facts.backward else HALF_FORWARD
-    return "fused" if not facts.cudnn or facts.flops < limit else "views"
+    return "fused" if not facts.cudnn or facts.flops < limit * facts.branches else "views"
 
 
 ROWS = (
     ("device", "dtype", "problem", "plan"),
     ("cpu", "any", "any", "views (torch's CPU kernel)"),
     ("cuda", "any", f"mixing lse, head_dim > {MEASURED_WIDTH}, or no Triton", "views"),
-    ("cuda", "half", f"forward, < {HALF_FORWARD / 1e9:.0f} GFLOP", "fused (one Triton launch)"),
-    ("cuda", "half", f"with backward, < {HALF_BACKWARD / 1e9:.0f} GFLOP forward", "fused (backward in two launches)"),
+    ("cuda", "half", f"forward, < {HALF_FORWARD / 1e9:.0f} GFLOP a branch", "fused (one Triton launch)"),
+    (
+        "cuda",
+        "half",
+        f"with backward, < {HALF_BACKWARD / 1e9:.0f} GFLOP a branch forward",
+        "fused (backward in two launches)",
+    ),
     ("cuda", "half", "more, Hopper or newer, rows a multiple of 128", "views (cuDNN, branches at once)"),
     ("cuda", "half", "more, other devices or rows", "fused"),
     ("cuda", "float32", f"head_dim <= {NARROW}, or < {FLOAT32_WIDE / 1e9:.0f} GFLOP", "fused (three tf32 products)"),

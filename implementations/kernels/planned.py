@@ -56,6 +56,7 @@ def choose(config: Config, block: int | None = None) -> str:
         head_dim=config.head_dim,
         cudnn=_cudnn_takes_all(config, block),
         flops=attention_flops(config),
+        branches=len(config.segment_lengths),
     )
     return chosen(facts)
 

@@ -16,7 +16,15 @@ from implementations.kernels.tiles import Tiles, compact_rows
 from tests.implementations.problems import built, config, inputs, params, relative
 
 HOPPER = Facts(
-    cuda=True, fusible=True, dtype="bfloat16", tf32=False, backward=False, head_dim=64, cudnn=True, flops=10e9
+    cuda=True,
+    fusible=True,
+    dtype="bfloat16",
+    tf32=False,
+    backward=False,
+    head_dim=64,
+    cudnn=True,
+    flops=10e9,
+    branches=3,
 )
 
 
@@ -50,6 +58,7 @@ def test_the_fused_plan_is_unsupported_on_a_cpu(options, name):
         ({}, "fused"),
         ({"flops": 100e9}, "views"),
         ({"flops": 40e9}, "fused"),
+        ({"flops": 40e9, "branches": 1}, "views"),
         ({"flops": 40e9, "backward": True}, "views"),
         ({"flops": 100e9, "cudnn": False}, "fused"),
         ({"head_dim": 256}, "views"),
@@ -68,7 +77,7 @@ def test_the_choice_follows_its_rule(changes, plan):
 
 def test_the_rule_is_known_without_building():
     """The registry carries it."""
-    assert "50 GFLOP" in IMPLEMENTATIONS["improved"].explain
+    assert "16 GFLOP a branch" in IMPLEMENTATIONS["improved"].explain
     assert "one Triton launch for each block of keys" in IMPLEMENTATIONS["ring_v2"].explain
 
 
