@@ -65,15 +65,15 @@ class Estimate:
         """The same for a person: why that many, on what, for about how long."""
         spec = self.sweep.spec
         rounds = spec.measure.repeats
-        trials = f"{self.at_least} to {self.at_most}" if spec.proposes else str(self.at_most)
+        trials = _count(self.at_least, self.at_most) if spec.proposes else _count(self.at_most, self.at_most)
         counts = Counter(trial.implementation for trial in self.sweep.trials)
         kinds = Counter(_resources_text(self.resources[trial.trial_id]) for trial in self.sweep.trials)
         lines = [
-            f"{spec.name}: {trials} trials of {spec.workload} on {self.device}",
+            f"{spec.name}: {trials} of {spec.workload} on {self.device}",
             *(f"  {line}" for line in self.sweep.plan.explain()),
             *self._question(),
             "Implementations: " + ", ".join(f"{name} ({count})" for name, count in counts.items()),
-            "Resources: " + "; ".join(f"{count} trials with {text}" for text, count in kinds.items()),
+            "Resources: " + "; ".join(f"{_count(count, count)} with {text}" for text, count in kinds.items()),
             f"Rounds: {rounds} (each trial in {rounds} fresh {'process' if rounds == 1 else 'processes'}), "
             f"{self.slots} at a time",
             f"Estimated time: {'at most ' if spec.proposes or spec.predict else ''}about {_duration(self.seconds)}",
@@ -86,7 +86,11 @@ class Estimate:
         if axis is not None:
             return [
                 f"  frontier of {axis} in {cells} {'cell' if cells == 1 else 'cells'}, by doubling and bisection: "
-                f"at least {self.at_least} and at most {self.at_most} of them are probed"
+                + (
+                    f"{self.at_most} of them {'is' if self.at_most == 1 else 'are'} probed"
+                    if self.at_least == self.at_most
+                    else f"at least {self.at_least} and at most {self.at_most} of them are probed"
+                )
             ]
         if self.sweep.spec.predict:
             return ["  of which those are not run that a smaller one, out of memory, rules out"]
@@ -125,6 +129,11 @@ def _flops(sweep: Sweep, trial: Trial, form: str) -> float:
         raise RequestError(
             f"workload {sweep.workload.name}: work() fails with {type(error).__name__}: {error}, at {trial.params}"
         ) from error
+
+
+def _count(least: int, most: int) -> str:
+    """`1 trial`, `8 trials`, `2 to 16 trials`."""
+    return f"{most if least == most else f'{least} to {most}'} {'trial' if most == 1 else 'trials'}"
 
 
 def _resources_text(resources: Resources) -> str:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from orchestrator.rows import value_of
 from orchestrator.spec import Model, SweepSpec
+from orchestrator.stated import Statement
 from orchestrator.trial import Trial
 
 FILE_NAME = "proposals.jsonl"
@@ -58,9 +59,12 @@ def read(directory: Path) -> list[Proposal]:
     return found
 
 
-def arranged(spec: SweepSpec, trials: Iterable[Trial]) -> tuple[Trial, ...]:
-    """Each trial once, in the order of a table: by implementation and axes; a search's in the order proposed."""
-    unique = {trial.trial_id: trial for trial in trials}
+def arranged(spec: SweepSpec, trials: Iterable[Trial], only: str | None = None) -> tuple[Trial, ...]:
+    """Each trial that the sweep still asks for once, in the order of a table: by implementation and axes.
+
+    Those of a search come in the order proposed. `only`: the expression that chose the trials, if one did.
+    """
+    unique = {trial.trial_id: trial for trial in Statement(spec, only).current(trials)}
     labels = [entry.label for entry in spec.implementations]
     places = {
         axis: {json.dumps(value): at for at, value in enumerate(spec.listed(axis))}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from typing_extensions import TypeIs
+
 from orchestrator import registry, strategies
 from orchestrator.errors import Problem
 from orchestrator.space import Space
@@ -67,6 +69,10 @@ def _searched(spec: SweepSpec, document: Document) -> Iterator[Problem]:
         if moved := [name for name in group if name in spec.searched]:
             rule = f"{moved[0]} is searched, so that it cannot move with another axis"
             yield document.problem(("zip", index), rule, list(group))
+    over = spec.search.over or ()
+    for index, name in enumerate(over):
+        if name in over[:index]:
+            yield document.problem(("search", "over", index), f"{name} stands here twice")
     for index, point in enumerate(spec.search.first):
         for name in spec.searched:
             if name not in point and not name.startswith("options."):
@@ -75,6 +81,12 @@ def _searched(spec: SweepSpec, document: Document) -> Iterator[Problem]:
             if name not in spec.searched:
                 rule = f"{name} is no axis of this search{registry.suggestion(name, spec.searched)}"
                 yield document.problem(("search", "first", index, name), rule)
+            elif isinstance(spec.axes[name], Range) and not _is_number(point[name]):
+                yield document.problem(("search", "first", index, name), "must be a number: the axis is a range")
+
+
+def _is_number(value: object) -> TypeIs[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _frontier(spec: SweepSpec, document: Document) -> Iterator[Problem]:
@@ -86,7 +98,7 @@ def _frontier(spec: SweepSpec, document: Document) -> Iterator[Problem]:
         yield document.problem(("frontier", "axis"), rule)
         return
     values = spec.listed(axis)
-    numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+    numbers = [value for value in values if _is_number(value)]
     if len(numbers) != len(values) or numbers != sorted(numbers):
         rule = "the axis of a frontier must be numbers, least first, or a range with a step"
         yield document.problem(("axes", axis), rule, values)

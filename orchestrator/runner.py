@@ -232,7 +232,7 @@ class SweepRun:
         seen = tuple(self._observations)
         meta = self.meta
         if self.sweep.spec.proposes:
-            planned = proposals.arranged(meta.spec, (found.trial for found in self._proposals))
+            planned = proposals.arranged(meta.spec, (found.trial for found in self._proposals), meta.only)
             meta = meta.model_copy(update={"planned": planned})
         return Results(meta, tuple(journal.records), self._environments, self.directory, seen, self.tracker.tracked)
 

@@ -50,6 +50,7 @@ def page_data(layout: Layout, kinds: Mapping[str, int]) -> dict[str, Any]:
         "implementations": [printable(name) for name in names],
         "kinds": [kinds[name] for name in names],
         "axes": [{"name": name, "heading": heading} for name, heading in layout.columns.items()],
+        "search": _search(layout),
         "metrics": [_described(name) for name in dict.fromkeys([*METRICS, *metrics]) if name in metrics],
         "implementation": [index[row.implementation] for row in rows],
         "values": {name: [_axis_value(row.value(name)) for row in rows] for name in layout.columns},
@@ -67,6 +68,14 @@ def embedded(data: Any) -> str:
     """JSON that can stand inside a script element: no character of it can end the element or open a comment."""
     text = json.dumps(data, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _search(layout: Layout) -> dict[str, Any] | None:
+    """What is searched, and what is best; None: every point is asked for."""
+    spec = layout.results.meta.spec
+    if not spec.search.active:
+        return None
+    return {"axes": list(spec.searched), "metric": spec.search.metric, "least": spec.search.least}
 
 
 def _described(name: str) -> dict[str, Any]:

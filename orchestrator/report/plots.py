@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,10 +80,16 @@ def write_plots(results: Results, directory: Path | str) -> list[Path]:
 
 @dataclass(frozen=True)
 class _Plot:
-    """Rows in panels: `x` is the axis that runs along each, None where no numeric one varies."""
+    """Rows in panels.
+
+    Attributes:
+        x: the axis that runs along each; None where no numeric one varies, and of a search.
+        trials: of a search trial_id -> its number as proposed, within its panel and implementation; else empty.
+    """
 
     layout: Layout
     x: str | None
+    trials: Mapping[str, int]
     panels: Mapping[str, Sequence[Row]]
     names: Sequence[str]
     baselines: Mapping[str, str]
@@ -92,17 +99,22 @@ class _Plot:
     def of(cls, layout: Layout) -> _Plot:
         names = list(dict.fromkeys(row.implementation for row in layout.rows))
         by_point = {(row.implementation, layout.point(row)): row for row in layout.rows}
-        x = _along(layout)
-        others = [name for name in layout.columns if name != x and _varies(layout, name)]
+        spec = layout.results.meta.spec
+        searched = spec.searched if spec.search.active else ()
+        x = None if searched else _along(layout)
+        others = [name for name in layout.columns if name not in (x, *searched) and _varies(layout, name)]
         panels: dict[str, list[Row]] = {}
         for row in layout.rows:
             title = " · ".join(f"{layout.columns[name]} {shown(row.value(name))}" for name in others)
             panels.setdefault(title, []).append(row)
-        return cls(layout, x, dict(list(panels.items())[:MAX_PANELS]), names, baselines(kinds(layout)), by_point)
+        trials = _numbered(panels.values()) if searched else {}
+        return cls(
+            layout, x, trials, dict(list(panels.items())[:MAX_PANELS]), names, baselines(kinds(layout)), by_point
+        )
 
     def has(self, metric: str) -> bool:
         """Whether there is anything to draw."""
-        if metric == "speedup" and len(self.names) < 2:
+        if metric == "speedup" and (self.trials or len(self.names) < 2):
             return False
         return any(self.value(row, metric) is not None for rows in self.panels.values() for row in rows)
 
@@ -144,7 +156,7 @@ class _Plot:
         return figure
 
     def _panel(self, place: Axes, title: str, rows: Sequence[Row], metric: str) -> None:
-        from matplotlib.ticker import FuncFormatter
+        from matplotlib.ticker import FuncFormatter, MaxNLocator
 
         for position, name in enumerate(self.names):
             own = [row for row in rows if row.implementation == name and self.value(row, metric) is not None]
@@ -160,6 +172,9 @@ class _Plot:
         place.set_title(title, fontsize=8, fontweight="bold", loc="left")
         if self.x is not None:
             self._ticks(place, [row.value(self.x) for row in rows])
+        elif self.trials:
+            place.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+            place.set_xlabel("Trial")
         else:
             place.set_xticks([])
 
@@ -178,15 +193,18 @@ class _Plot:
         return max(values) / min(values) if values else 1.0
 
     def _line(self, place: Axes, position: int, own: Sequence[Row], metric: str) -> None:
-        ordered = sorted(own, key=lambda row: position if self.x is None else row.value(self.x))
+        def at(row: Row) -> Any:
+            return self.trials.get(row.trial_id, position) if self.x is None else row.value(self.x)
+
+        ordered = sorted(own, key=at)
         place.errorbar(
-            [position if self.x is None else row.value(self.x) for row in ordered],
+            list(map(at, ordered)),
             [self.value(row, metric) or 0.0 for row in ordered],
             yerr=list(zip(*(self.reach(row, metric) for row in ordered), strict=True)),
             label=printable(self.names[position]),
             color=COLOURS[position % len(COLOURS)],
             marker=MARKERS[position % len(MARKERS)],
-            linestyle=DASHES[position // 2 % len(DASHES)],
+            linestyle="none" if self.trials else DASHES[position // 2 % len(DASHES)],
             markersize=4,
             linewidth=1.3,
             capsize=2,
@@ -231,6 +249,17 @@ def _along(layout: Layout) -> str | None:
         name: (len(values), max(values) / max(1e-9, abs(min(values))), max(values)) for name, values in numeric.items()
     }
     return max(ranked, key=lambda name: ranked[name], default=None)
+
+
+def _numbered(panels: Iterable[Sequence[Row]]) -> dict[str, int]:
+    """trial_id -> 1, 2, 3, ... in the order of the rows, within each panel and implementation."""
+    met: Counter[tuple[int, str]] = Counter()
+    found = {}
+    for panel, rows in enumerate(panels):
+        for row in rows:
+            met[panel, row.implementation] += 1
+            found[row.trial_id] = met[panel, row.implementation]
+    return found
 
 
 def _varies(layout: Layout, name: str) -> bool:

@@ -165,8 +165,10 @@ def _answers(frame: Frame, found: Sequence[Row]) -> dict[str, float]:
 
 
 def experiment_tags(meta: SweepMeta) -> dict[str, str]:
-    """Tags of the experiment that a sweep's name stands for; they make the UI open on runs and their latency."""
-    return {NOTE: meta.spec.description, "mlflow.experimentKind": "custom_model_development", PRIMARY: "latency_ms"}
+    """Tags of the experiment that a sweep's name stands for; they make the UI open on runs and what is asked."""
+    spec = meta.spec
+    primary = metric(spec) if spec.frontier.axis is not None else spec.search.metric
+    return {NOTE: spec.description, "mlflow.experimentKind": "custom_model_development", PRIMARY: primary}
 
 
 def run_name(axes: Sequence[str], row: Row) -> str:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from orchestrator.answers import answers, metric
 from orchestrator.results import SweepMeta
 from orchestrator.rows import Row
 from orchestrator.trackers.run import MAX_TAG
@@ -18,14 +19,38 @@ HEADINGS = {
 
 
 def description(meta: SweepMeta, axes: Mapping[str, str], found: Sequence[Row]) -> str:
-    """The table in Markdown, as many of its rows as a tag holds; `axes`: axis -> heading."""
+    """The table in Markdown, as many of its rows as a tag holds; `axes`: axis -> heading.
+
+    Above it stands what a search or a frontier found.
+    """
     figures = [name for name in HEADINGS if any(row.metrics.get(name) is not None for row in found)]
     headings = ["Implementation", *axes.values(), *(HEADINGS[name] for name in figures), "Status"]
     lines = [_line(headings), _line(["---"] * len(headings))]
     for row in found:
         values = [row.implementation, *(shown(row.value(name)) for name in axes)]
         lines.append(_line([*values, *(shown(row.metrics.get(name)) for name in figures), _status(row)]))
-    return _fitting([heading(meta), ""], lines)
+    return _fitting([heading(meta), "", *_answers(meta, axes, found)], lines)
+
+
+def _answers(meta: SweepMeta, axes: Mapping[str, str], found: Sequence[Row]) -> list[str]:
+    """The answers as a table, one line each, and an empty line; nothing of a grid."""
+    given = answers(meta, found)
+    if not given:
+        return []
+    varying = [axis for axis in axes if len({repr(answer.point.get(axis)) for answer in given}) > 1]
+    asked = [] if meta.spec.frontier.axis is not None else list(meta.spec.searched)
+    end = ["Just beyond"] if meta.spec.frontier.axis is not None else [axes.get(axis, axis) for axis in asked]
+    headings = ["Implementation", *(axes[axis] for axis in varying), metric(meta.spec), *end]
+    lines = [_line(headings), _line(["---"] * len(headings))]
+    for answer in given:
+        values = [answer.implementation, *(shown(answer.point[axis]) for axis in varying), shown(answer.value)]
+        if asked:
+            values += [shown(None if answer.best is None else answer.best.value(axis)) for axis in asked]
+        else:
+            beyond, axis = answer.beyond, str(meta.spec.frontier.axis)
+            values.append("N/A" if beyond is None else f"{shown(beyond.value(axis))}: {beyond.outcome}")
+        lines.append(_line(values))
+    return [*lines, ""]
 
 
 def shown(value: Any) -> str:

@@ -15,6 +15,7 @@ from orchestrator.record import Outcome
 from orchestrator.report import render
 from orchestrator.results import Results
 from tests.unit.report import made
+from tests.unit.report.test_answer_table import search
 
 pytest.importorskip("selenium", reason="selenium drives the browser: pip install selenium")
 from selenium import webdriver
@@ -278,6 +279,23 @@ def test_ten_thousand_rows_still_open(browser: webdriver.Chrome, tmp_path: Path)
     assert set(column(browser, "Heads")) == {"1"}
     press(browser, "#more")
     assert len(column(browser, "Heads")) == 400
+
+
+def test_a_search_is_drawn_trial_by_trial(browser: webdriver.Chrome, tmp_path: Path) -> None:
+    """One panel for each search, a line along the best so far; nothing that compares rows of one shape."""
+    path = tmp_path / "report.html"
+    path.write_text(render(search().results(), "html"), encoding="utf-8")
+    opened(browser, path)
+    captions = [found.text for found in browser.find_elements(By.CSS_SELECTOR, "#charts figcaption")]
+    assert captions == ["Seq Len 64", "Seq Len 128"]
+    assert len(browser.find_elements(By.CSS_SELECTOR, "#charts [aria-label=line] path")) == 2
+    assert "line: the best so far" in browser.find_element(By.ID, "charts").text
+    assert not browser.find_elements(By.ID, "map")
+    assert "Speed-up" not in browser.find_element(By.ID, "table").text
+    browser.find_element(By.CSS_SELECTOR, "#chart-controls option[value='']").click()
+    until(browser, lambda: browser.execute_script("return document.getElementById('charts').dataset.drawn") == "yes")
+    assert "line: the best so far" not in browser.find_element(By.ID, "charts").text
+    assert browser.get_log("browser") == []
 
 
 def test_a_sweep_without_a_numeric_axis_is_drawn_too(browser: webdriver.Chrome, tmp_path: Path) -> None:

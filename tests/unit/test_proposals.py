@@ -55,9 +55,18 @@ def test_the_table_is_by_implementation_and_axes_and_within_a_search_as_proposed
 
 def test_the_rows_of_a_frontier_go_up_its_axis() -> None:
     """Though they were probed up and down."""
-    spec = sweep(axes="{seq_len: [64, 128, 256], batch: [1], heads: [4]}", frontier="{axis: seq_len}").spec
+    axes = "{seq_len: [64, 128, 256], batch: [1], heads: [4], options.block: [16]}"
+    spec = sweep(axes=axes, frontier="{axis: seq_len}").spec
     found = proposals.arranged(spec, [trial(seq_len=size) for size in (64, 256, 128)])
     assert [each.params["seq_len"] for each in found] == [64, 128, 256]
+
+
+def test_what_the_file_no_longer_asks_for_is_in_no_table() -> None:
+    """A value that was taken out of the file, an expression that chooses less."""
+    spec = sweep(axes=AXES, search=SEARCH).spec
+    made = [trial(16), trial(128), trial(32, batch=2)]
+    assert proposals.arranged(spec, made) == (made[0], made[2])
+    assert proposals.arranged(spec, made, "batch == 2") == (made[2],)
 
 
 def test_a_directory_knows_what_was_proposed(tmp_path: Path) -> None:

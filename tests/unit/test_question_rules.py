@@ -53,6 +53,7 @@ def test_a_range_with_a_step_is_the_list_of_its_values() -> None:
         ("{strategy: random, over: [block]}", "search.over[0]", "there is no axis 'block' (known: batch, heads"),
         ("{strategy: random, first: [{options.blok: 1}]}", "search.first[0].options.blok", "no axis of this search"),
         ("{strategy: random, over: [heads]}", "axes", "nothing to search: give an axis more than one value"),
+        ("{strategy: random, over: [batch, heads, batch]}", "search.over[2]", "batch stands here twice"),
         (
             "{strategy: random, over: [batch], first: [{}]}",
             "search.first[0]",
@@ -65,6 +66,18 @@ def test_a_search_that_cannot_be_is_refused(search: str, where: str, rule: str) 
     found = problem(text(axes=AXES, search=search))
     assert found.field == where
     assert rule in found.rule
+
+
+def test_a_first_point_may_lie_beside_the_space_and_must_fit_a_range() -> None:
+    """What is shipped need not be among what is searched; a text is nowhere on a range."""
+    axes = "{batch: [1], seq_len: [64], heads: [4], options.block: {low: 16, high: 64}}"
+    found = sweep(axes=axes, search="{strategy: random, first: [{options.block: 128}]}")
+    assert found.spec.search.first == ({"options.block": 128},)
+    refused = problem(text(axes=axes, search="{strategy: random, first: [{options.block: large}]}"))
+    assert (refused.field, refused.rule) == (
+        "search.first[0].options.block",
+        "must be a number: the axis is a range",
+    )
 
 
 def test_a_searcher_whose_package_is_missing_is_refused_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

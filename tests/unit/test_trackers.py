@@ -24,7 +24,9 @@ from orchestrator.trackers.memory import MemoryTracker
 from orchestrator.trackers.mirror import Mirror
 from orchestrator.trackers.run import MAX_PARAM, MAX_TAG, RunContent, finite
 from orchestrator.trackers.ui import command
+from tests.unit.driven import Driven
 from tests.unit.report import made
+from tests.unit.report.test_answer_table import frontier, search
 
 ALLOWED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-. /:")
 
@@ -128,6 +130,29 @@ def test_the_sweeps_run_counts_every_outcome_and_shows_the_table() -> None:
     assert (run.metrics["trials_lost"], run.metrics["trials_flagged"]) == (0, 1)
     assert "|improved|2|1024|8|0.8|32|2560000|✓|" in run.tags[content.NOTE]
     assert "|improved|1|2048|8|N/A|N/A|N/A|✗ oom|" in run.tags[content.NOTE]
+
+
+@pytest.mark.parametrize(
+    ("asked", "lines", "primary"),
+    [
+        (
+            frontier,
+            ["|Implementation|Heads|max_seq_len|Just beyond|", "|standard|4|2048|2304: oom|", "|improved|4|4096|N/A|"],
+            "max_seq_len",
+        ),
+        (search, ["|Implementation|Seq Len|best_latency_ms|options.block|", "|improved|128|1|64|"], "latency_ms"),
+    ],
+)
+def test_what_a_question_found_stands_above_the_table(
+    asked: Callable[[], Driven], lines: list[str], primary: str
+) -> None:
+    """In the description of the sweep's run; the experiment opens on what was asked for."""
+    results = asked().results()
+    text = described(results).splitlines()
+    for line in lines:
+        assert line in text, text
+    assert text.index(lines[0]) < next(at for at, line in enumerate(text) if line.endswith("|Status|"))
+    assert content.experiment_tags(results.meta)[content.PRIMARY] == primary
 
 
 def test_a_table_too_long_for_a_tag_keeps_whole_rows_and_says_how_many_are_left() -> None:

@@ -1,7 +1,7 @@
 "use strict";
-// Curves: small multiples, one panel per combination of the axes that are not on x.
+// Curves: small multiples, one panel per combination of the axes that are not on x. Of a search points by trial, one panel per search.
 const charts = (() => {
-  const { rows, axes, state, element } = report;
+  const { rows, axes, search, given, across, TRIAL, state, element } = report;
   const WIDTH = 360, HEIGHT = 240, PANELS = 12;
   let wanted = PANELS;
 
@@ -10,7 +10,7 @@ const charts = (() => {
   // The axis with the most values makes the longest line; of two alike the one that reaches furthest.
   const reach = ({ values }) => [values.length, values.at(-1) / Math.max(1e-9, Math.abs(values[0])), values.at(-1)];
   const longest = [...numeric].sort((a, b) => d3.descending(reach(a)[0], reach(b)[0]) || d3.descending(reach(a)[1], reach(b)[1]) || d3.descending(reach(a)[2], reach(b)[2]))[0];
-  state.x = longest?.name ?? "";
+  state.x = search ? TRIAL : longest?.name ?? "";
 
   const spread = (values) => {
     const [low, high] = d3.extent(values);
@@ -19,7 +19,7 @@ const charts = (() => {
   const evenly = (values) => (values[0] > 0 && values.at(-1) / values[0] >= 4 ? "log" : "linear"); // sizes mostly double
 
   const panels = (shown) => {
-    const others = varying.filter(({ name }) => name !== state.x);
+    const others = varying.filter((axis) => axis.name !== state.x && given.includes(axis));
     const groups = d3.groups(shown, (row) => JSON.stringify(others.map(({ name }) => row.at[name])));
     return groups.map(([, group]) => ({ title: others.map(({ name, heading }) => `${heading} ${group[0].at[name]}`).join(" · ") || "All", rows: group }));
   };
@@ -56,31 +56,39 @@ const charts = (() => {
   };
 
   // Rows without a result stand in a strip below the curves, beside one another where they share a place.
-  const failures = (panel, x) => [...d3.group(panel.filter((row) => !row.ok && row.outcome !== "not run"), (row) => row.at[x])].flatMap(
+  const failures = (panel, at) => [...d3.group(panel.filter((row) => !row.ok && row.outcome !== "not run"), at)].flatMap(
     ([place, group]) => group.map((row, index) => ({ row, place, dx: 11 * (index - (group.length - 1) / 2) })));
 
+  // Trial by trial the best of what was asked for; nothing for another figure, or across another axis.
+  const bestSoFar = (line, metric) => {
+    if (state.x !== TRIAL || metric !== search.metric) return [];
+    const better = search.least ? d3.least : d3.greatest;
+    return line.map((row, index) => ({ ...better(line.slice(0, index + 1), (each) => report.value(each, metric)), number: row.number }));
+  };
+
   const curve = (panel, metric, width) => {
-    const x = axes.find(({ name }) => name === state.x);
+    const x = across(state.x), { at } = x;
     const points = panel.filter((row) => report.value(row, metric) != null);
-    const xs = x.values.filter((value) => panel.some((row) => row.at[x.name] === value));
+    const xs = x.values.filter((value) => panel.some((row) => at(row) === value));
+    const ticks = state.x === TRIAL ? d3.ticks(1, xs.at(-1), 6).filter(Number.isInteger) : xs;
     const y = scale(points, metric);
-    const at = (row) => row.at[x.name];
     const common = { x: at, y: (row) => report.value(row, metric) };
     const marks = [Plot.gridY({ ticks: y.ticks, stroke: "var(--line)", strokeOpacity: 1 })];
     if (metric === "speedup") marks.push(Plot.ruleY([1], { stroke: "var(--strong-line)", strokeDasharray: "3 3" }));
     for (const [implementation, own] of d3.group(points, (row) => row.implementation)) {
       const line = d3.sort(own, at), stroke = report.colour(implementation);
-      marks.push(Plot.line(line, { ...common, stroke, strokeWidth: 2, strokeDasharray: report.dash(implementation) }));
+      const joined = search ? bestSoFar(line, metric) : line;
+      marks.push(Plot.line(joined, { ...common, curve: search ? "step-after" : "linear", stroke, strokeWidth: 2, strokeDasharray: report.dash(implementation) }));
       marks.push(Plot.ruleX(line.filter((row) => report.bounds(row, metric)), { x: at, y1: (row) => clipped(row, metric, y)[0], y2: (row) => clipped(row, metric, y)[1], stroke, strokeWidth: 5, strokeOpacity: 0.45 }));
       marks.push(Plot.dot(line, { ...common, fill: (row) => (row.flags.length ? "var(--raised)" : stroke), stroke, strokeWidth: 1.5, r: 4, symbol: report.symbol(implementation) }));
     }
-    const failed = failures(panel, x.name);
+    const failed = failures(panel, at);
     failed.forEach(({ row, place, dx }) => marks.push(Plot.text([row], {
       x: () => place, text: () => "✗", frameAnchor: "bottom", dy: -2, dx, fill: report.colour(row.implementation), fontWeight: 700, fontSize: 13, title: () => `${row.name}: ${row.outcome}` })));
     marks.push(Plot.tip(points, Plot.pointer({ ...common, title: (row) => tip(row, metric), fill: "var(--raised)", stroke: "var(--strong-line)" })));
     return Plot.plot({
       width, height: HEIGHT, marginLeft: 52, marginBottom: 34, marginTop: 12, marginRight: 14, style: { background: "transparent", color: "var(--text)", fontSize: "12px" },
-      x: { type: evenly(x.values), domain: xs.length > 1 ? d3.extent(xs) : [xs[0] * 0.9, xs[0] * 1.1], ticks: xs, tickFormat: (value) => (xs.includes(value) ? String(value) : ""), label: x.heading, labelArrow: "none", inset: 12 },
+      x: { type: state.x === TRIAL ? "linear" : evenly(x.values), domain: xs.length > 1 ? d3.extent(xs) : [xs[0] * 0.9, xs[0] * 1.1], ticks, tickFormat: (value) => (ticks.includes(value) ? String(value) : ""), label: x.heading, labelArrow: "none", inset: 12 },
       y: { ...y, label: null, line: false, tickSize: 0, insetBottom: failed.length ? 18 : 0 },
       marks,
     });
@@ -135,7 +143,7 @@ const charts = (() => {
 
   const key = (shown) => element("p", { className: "key small" }, ...[...new Set(shown.map((row) => row.implementation))].sort(d3.ascending).map((implementation) =>
     element("span", {}, element("span", { className: "mark" }, report.mark(implementation)), report.data.implementations[implementation])),
-    element("span", {}, "hollow: flagged"), element("span", {}, "✗ no result"));
+    element("span", {}, "hollow: flagged"), element("span", {}, "✗ no result"), state.x === TRIAL ? element("span", {}, "line: the best so far") : null);
 
   const section = (container, shown, metric, width, redraw) => {
     const found = panels(shown), left = found.length - wanted;
@@ -149,8 +157,10 @@ const charts = (() => {
 
   const choices = () => {
     const known = report.data.metrics.filter(({ name, drawn }) => drawn && rows.some((row) => row.figure[name] != null)).map(({ name }) => name);
-    return report.data.implementations.length > 1 ? [...known.slice(0, 3), "speedup", ...known.slice(3)] : known;
+    return report.data.implementations.length > 1 && !search ? [...known.slice(0, 3), "speedup", ...known.slice(3)] : known;
   };
 
-  return { draw, choices, numeric };
+  const choicesOfX = [...(search ? [[TRIAL, "trial"]] : []), ...numeric.map(({ name, heading }) => [name, heading]), ["", "implementation"]];
+
+  return { draw, choices, choicesOfX };
 })();

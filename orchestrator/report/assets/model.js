@@ -22,6 +22,14 @@ const report = (() => {
     repetitions: data.repetitions[index],
     figure: Object.fromEntries([...metrics.keys()].map((name) => [name, data.figures[name][index]])),
   }));
+  // A search's trials are numbered as they were proposed, within each search: an implementation at one point of the other axes.
+  const search = data.search;
+  const TRIAL = "trial"; // no axis has this name: an axis is a param or options.name
+  const given = axes.filter(({ name }) => !search?.axes.includes(name));
+  for (const own of d3.group(rows, (row) => JSON.stringify([row.implementation, ...given.map(({ name }) => row.at[name])])).values()) own.forEach((row, index) => { row.number = index + 1; });
+  const across = (name) => (name !== TRIAL ? { ...axes.find((axis) => axis.name === name), at: (row) => row.at[name] }
+    : { heading: "Trial", values: d3.range(1, 1 + d3.max(rows, (row) => row.number)), at: (row) => row.number });
+
   for (const row of rows) row.text = [row.name, row.outcome, ...row.flags, ...Object.values(row.at), row.trial].join(" ").toLowerCase();
 
   const state = { hidden: new Set(), outcome: "", at: {}, text: "", metric: "latency_ms", x: "", baseline: null };
@@ -105,5 +113,5 @@ const report = (() => {
     return drawing.node();
   };
 
-  return { data, rows, axes, metrics, state, shown, byPoint, value, bounds, speedup, several, label, unit, short, interval, median, times, colour, symbol, dash, element, mark };
+  return { data, rows, axes, search, given, across, TRIAL, metrics, state, shown, byPoint, value, bounds, speedup, several, label, unit, short, interval, median, times, colour, symbol, dash, element, mark };
 })();

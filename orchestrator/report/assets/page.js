@@ -59,9 +59,8 @@
       box.append(element("label", {}, input, element("span", {}, name === "speedup" ? "Speed-up" : report.label(name))));
     }
     part("chart-controls").append(box);
-    const across = [...charts.numeric.map(({ name, heading }) => [name, heading]), ["", "implementation"]];
-    part("chart-controls").append(select("Across", across, state.x, (value) => { state.x = value; }));
-    if (data.implementations.length > 1) part("chart-controls").append(select("Speed-up over", [...(report.several ? [["", "the first with the same work"]] : []), ...data.implementations.map((name, index) => [String(index), name])], report.several ? "" : "0", (value) => { state.baseline = value === "" ? null : Number(value); }));
+    part("chart-controls").append(select("Across", charts.choicesOfX, state.x, (value) => { state.x = value; }));
+    if (charts.choices().includes("speedup")) part("chart-controls").append(select("Speed-up over", [...(report.several ? [["", "the first with the same work"]] : []), ...data.implementations.map((name, index) => [String(index), name])], report.several ? "" : "0", (value) => { state.baseline = value === "" ? null : Number(value); }));
   };
 
   const theme = () => {

@@ -17,7 +17,7 @@ const tables = (() => {
     { key: "tflops_per_s", heading: "TFLOP/s", text: (row) => report.short(row.figure.tflops_per_s) },
     { key: "ceiling_share", heading: "Of ceiling", text: (row) => (row.figure.ceiling_share == null ? "N/A" : d3.format(".0%")(row.figure.ceiling_share)) },
     { key: "relative_error", heading: "Error", text: (row) => (row.figure.relative_error == null ? "N/A" : row.figure.relative_error.toExponential(1)) },
-  ].filter(({ key }) => ["interval", "speedup"].includes(key) || report.metrics.has(key));
+  ].filter(({ key }) => key === "interval" || (key === "speedup" ? !report.search : report.metrics.has(key)));
   const columns = [
     { key: "implementation", heading: "Implementation", value: (row) => row.name },
     ...axes.map(({ name, heading, numeric }) => ({ key: `at.${name}`, heading, number: numeric, value: (row) => row.at[name], text: (row) => String(row.at[name]) })),
@@ -125,6 +125,7 @@ const tables = (() => {
   // Shapes by implementations.
   let shapes = 40;
   const map = (shown, all = false) => {
+    if (report.search) return; // no two rows of a search are of one shape
     const used = [...new Set(shown.map((row) => row.implementation))].sort((a, b) => a - b);
     const points = d3.groups(shown, (row) => row.point), count = all ? points.length : shapes;
     const header = element("tr", {}, ...axes.map(({ heading }) => element("th", { scope: "col", className: "shape" }, heading)),

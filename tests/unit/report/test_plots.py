@@ -9,6 +9,7 @@ import pytest
 from orchestrator.report.plots import figures, write_plots
 from orchestrator.results import Results
 from tests.unit.report import made
+from tests.unit.report.test_answer_table import search
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:matplotlib")  # its parser of font patterns
 
@@ -40,6 +41,19 @@ def test_one_shape_is_drawn_without_an_axis() -> None:
     panels = figures(made.results(planned, [made.ok(trial) for trial in planned], axes=axes))["latency"].axes
     assert len(panels) == 1
     assert len(panels[0].containers) == 2
+
+
+def test_a_search_is_drawn_trial_by_trial() -> None:
+    """One panel for each search, its trials as points in the order proposed; no speed-up, for no two share a point."""
+    found = figures(search().results())
+    assert "speedup" not in found
+    panels = found["latency"].axes
+    assert [panel.get_title(loc="left") for panel in panels] == ["Seq Len 64", "Seq Len 128"]
+    assert [panel.get_xlabel() for panel in panels] == ["Trial", "Trial"]
+    for panel in panels:
+        (container,) = panel.containers
+        assert set(container.lines[0].get_xdata()) <= {1, 2, 3, 4, 5}
+        assert container.lines[0].get_linestyle() == "None"
 
 
 def test_nothing_timed_is_nothing_drawn() -> None:
