@@ -108,7 +108,7 @@ def row_of(trial: Trial, records: Sequence[TrialRecord]) -> Row:
         trial,
         Outcome.OK,
         flags=_union(record.flags for record in last),
-        notes=_union(record.notes for record in last),
+        notes=_notes(last),
         metrics=_pooled(last),
         rounds=tuple(record.values_ms or () for record in last),
         attempts=len(records),
@@ -118,6 +118,19 @@ def row_of(trial: Trial, records: Sequence[TrialRecord]) -> Row:
 
 def _union(groups: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for group in groups for name in group))
+
+
+def _notes(records: Sequence[TrialRecord]) -> tuple[str, ...]:
+    """Each note once: as it is where every round has it, else with the rounds that do."""
+    found: dict[str, list[int]] = {}
+    for record in records:
+        for note in dict.fromkeys(record.notes):
+            found.setdefault(note, []).append(record.round)
+    return tuple(note if len(have) == len(records) else f"{_rounds(have)}: {note}" for note, have in found.items())
+
+
+def _rounds(numbers: Sequence[int]) -> str:
+    return f"round{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
 
 
 def _pooled(records: Sequence[TrialRecord]) -> dict[str, float | None]:

@@ -237,7 +237,13 @@ class Stages:
             return card.figures(call)
 
     def _rates(self, seconds: float) -> Figures:
-        """Useful work per second, and the share of the device's ceiling that this is."""
+        """Useful work per second, and the share of the device's ceiling that this is.
+
+        Raises:
+            EndedError: implausible: more than the ceilings allow, or nothing that took any time.
+        """
+        if seconds <= 0:
+            raise EndedError(Outcome.IMPLAUSIBLE, "Implausible", "half of all calls took no time at all")
         work = self._work()
         return {
             "throughput_tokens_per_s": None if work.tokens is None else work.tokens / seconds,

@@ -105,6 +105,10 @@ def find(name: str) -> Path:
     matches = [path for path in known if path.name == name]
     if matches:
         return matches[0]
+    if given.suffix in (".yaml", ".yml"):
+        raise SweepNotFoundError(
+            f"{name} is a sweep file, and what is wanted is a sweep that was run: run it, then give its id, or `last`"
+        )
     newest = f"; the newest here are {', '.join(path.name for path in known[-3:])}" if known else ""
     raise SweepNotFoundError(f"no sweep {name!r}: give an id under {SWEEPS}, `last`, or a sweep's directory{newest}")
 

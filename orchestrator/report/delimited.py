@@ -43,7 +43,7 @@ def flat(layout: Layout, row: Row) -> dict[str, Any]:
 def _tail(layout: Layout, row: Row) -> dict[str, Any]:
     error = row.error
     return {
-        "notes": " ".join(row.notes),
+        "notes": "; ".join(row.notes),
         "rounds": len(row.records),
         "repetitions": sum(map(len, row.rounds)),
         "attempts": row.attempts,

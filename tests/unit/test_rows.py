@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.record import Outcome
-from orchestrator.rows import last_attempts, rows
+from orchestrator.rows import last_attempts, row_of, rows
 from tests.unit.report import made
 
 AXES = {"batch": [1], "seq_len": [1024, 2048], "heads": [8]}
@@ -65,6 +65,15 @@ def test_rounds_are_pooled_and_rates_follow_the_pooled_latency() -> None:
     assert row.metrics["repetitions"] == 27
     assert row.flags == ("noisy",)
     assert [len(values) for values in row.rounds] == [9, 9, 9]
+
+
+def test_a_note_says_of_which_rounds_it_is() -> None:
+    """Unless it is of all of them."""
+    trial, _ = planned()
+    notes = [("power_capped", "drift of 2 %"), ("power_capped",), ("power_capped", "drift of 2 %")]
+    records = [made.ok(trial).model_copy(update={"round": at, "notes": own}) for at, own in enumerate(notes, start=1)]
+    assert row_of(trial, records).notes == ("power_capped", "rounds 1, 3: drift of 2 %")
+    assert row_of(trial, records[:1]).notes == ("power_capped", "drift of 2 %")
 
 
 def test_an_option_that_is_an_axis_is_a_value_of_the_row() -> None:

@@ -80,6 +80,12 @@ def test_a_sweep_that_is_not_there_is_named(name: str, tmp_path: Path, monkeypat
             sweepdir.find(name)
 
 
+def test_a_sweep_file_is_not_a_sweep_that_was_run() -> None:
+    """What `compare sweeps/quick.yaml last` means to say."""
+    with pytest.raises(SweepNotFoundError, match=r"sweeps/quick.yaml is a sweep file.*: run it, then give its id"):
+        sweepdir.find("sweeps/quick.yaml")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from orchestrator.ceilings import Ceilings
+from orchestrator.clocks import CpuClock
 from orchestrator.record import Outcome, Phase, TrialRecord
 from orchestrator.spec import VerifySpec
 from orchestrator.worker import run_attempt
@@ -47,6 +48,15 @@ def reason(record: TrialRecord) -> str:
     assert record.metrics is None
     assert record.values_ms is None
     return f"{record.error.kind}: {record.error.message}"
+
+
+def test_calls_that_take_no_time_are_implausible(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A median of 0 is no rate, and no traceback."""
+    monkeypatch.setattr(CpuClock, "time", lambda *_: 0.0)
+    record = run_attempt(attempt("honest"))
+    assert record.outcome is Outcome.IMPLAUSIBLE
+    assert record.error is not None
+    assert record.error.message == "half of all calls took no time at all"
 
 
 def test_an_honest_implementation_is_ok_and_every_figure_is_there() -> None:
