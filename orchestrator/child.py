@@ -12,6 +12,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
@@ -56,8 +57,23 @@ def know_this_machine() -> None:
     from orchestrator.environment import describe
 
     describe("cpu")
-    if os.environ.get("CUDA_VISIBLE_DEVICES", "0") and Path("/dev/nvidiactl").exists():
+    if _has_gpu():
         describe("cuda")
+
+
+def know_gradients() -> None:
+    """Called in the server: import what torch does at the first gradient, and Triton where there is a GPU for it.
+
+    A quarter of a second for each, and seconds where files are slow to open. No gradient may be taken here: torch's
+    autograd does not survive a fork.
+    """
+    for module in ("torch.fx.experimental.symbolic_shapes", *(["triton"] if _has_gpu() else [])):
+        with suppress(ImportError):  # another torch may have it elsewhere; Triton need not be there
+            import_module(module)
+
+
+def _has_gpu() -> bool:
+    return bool(os.environ.get("CUDA_VISIBLE_DEVICES", "0")) and Path("/dev/nvidiactl").exists()
 
 
 def _plain_signals() -> None:

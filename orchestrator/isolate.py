@@ -29,6 +29,7 @@ WARM = (
     "orchestrator.clocks",
     "orchestrator.registry:workloads",
     "orchestrator.child:know_this_machine",
+    "orchestrator.child:know_gradients",
 )
 _TRIES = 2
 _STOP_S = 1.0

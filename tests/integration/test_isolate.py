@@ -19,6 +19,7 @@ from orchestrator.isolate import Completed, Isolator
 from orchestrator.record import Outcome, Phase
 from orchestrator.trial import Attempt
 from tests.faults.trials import attempt_of, gone, light_isolator, napping, of_our_isolators
+from tests.unit.attempts import attention_attempt
 
 ROOT = Path(__file__).parents[2]
 
@@ -169,6 +170,33 @@ def test_a_preloaded_module_that_fails_spoils_nothing_else(tmp_path: Path) -> No
     path = [str(tmp_path), str(ROOT / "tests/faults"), *sys.path]
     with Isolator(target="stand_in:run_attempt", preload=["raises_when_imported"], sys_path=path) as isolator:
         assert isolator.run(attempt_of("sound")).record.outcome is Outcome.OK
+
+
+TELLS = """
+import sys
+from torch.nn.functional import scaled_dot_product_attention as attend
+
+known = set(sys.modules)
+
+def build(config):
+    def attention(q, k, v):
+        print("imported since:", *sorted(set(sys.modules) - known))
+        return attend(*(t.transpose(1, 2) for t in (q, k, v))).transpose(1, 2)
+
+    return attention
+"""
+
+
+def test_an_attempt_imports_nothing_large(tmp_path: Path) -> None:
+    """Not even at its first gradient, for which torch imports five hundred modules: the server has, once for all."""
+    (tmp_path / "tells.py").write_text(TELLS)
+    attempt = attention_attempt("honest", direction="forward_backward")
+    trial = attempt.trial.model_copy(update={"use": f"{tmp_path}/tells.py:build"})
+    with Isolator() as isolator:
+        done = isolator.run(attempt.model_copy(update={"trial": trial}))
+    assert done.record.outcome is Outcome.OK, done.record.error
+    calls = [line.split() for line in done.log.decode().splitlines() if line.startswith("imported since:")]
+    assert max(map(len, calls)) < 20, max(calls, key=len)
 
 
 def test_a_server_that_cannot_start_is_a_lost_attempt_with_its_last_words(tmp_path: Path) -> None:
