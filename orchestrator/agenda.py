@@ -277,7 +277,7 @@ class Agenda:
             workload=spec.workload,
             base_dir=self.sweep.base_dir,
             device=self._device,
-            seed=input_seed(spec.seed, trial),
+            seed=input_seed(spec.seed, trial, key[1]),
             protocol=self._protocol,
             verify=spec.verify,
             resources=self._resources(trial),
@@ -314,9 +314,9 @@ class Agenda:
         return min(differences, key=len, default=())
 
 
-def input_seed(seed: int, trial: Trial) -> int:
-    """The seed of a trial's inputs: the same for every implementation at one point, another at each point."""
-    return int(content_hash([seed, trial.params]), 16) % 2**63
+def input_seed(seed: int, trial: Trial, number: int) -> int:
+    """The seed of the inputs of a trial's round: the same for every implementation, another at each point and round."""
+    return int(content_hash([seed, trial.params, number]), 16) % 2**63
 
 
 def sources(sweep: Sweep) -> dict[str, str]:

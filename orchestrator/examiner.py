@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
-import statistics
+import math
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,7 @@ from orchestrator.clocks import Stopwatch, spin
 from orchestrator.memory import release
 from orchestrator.oom import is_out_of_memory
 from orchestrator.output_rows import ShapeError, WholeAnswer
+from orchestrator.recall import Recall, refill
 from orchestrator.record import Outcome
 from orchestrator.subject import EndedError, Subject, in_brief
 from orchestrator.torch_settings import own_settings
@@ -28,8 +31,6 @@ MAX_REFERENCE_FLOPS = {"cpu": 20e9, "cuda": 2e12}  # a second or two of float64
 HOPELESS = 0.5  # an error that no rounding explains: no need to ask what rounding would give
 AGAIN = 2  # further calls that are judged, on inputs that the implementation has met ...
 AGAIN_S = 0.2  # ... and after these many seconds in calls no more of them
-REMEMBERS = 2.0  # how many times as long calls on new values must take before answers are said to be remembered
-ROUNDS_TO_BE_SURE = 5
 SHARED = "a call writes its output where that of the call before lies: keep a copy of it, which is not timed"
 
 
@@ -44,6 +45,18 @@ def state_seed(seed: int) -> int:
     return derived_seed(seed, "state")
 
 
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """Python's garbage collector does not run by itself until the block ends."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
 @dataclass(frozen=True)
 class Answer:
     """What one call gave.
@@ -52,13 +65,17 @@ class Answer:
         outputs: by name, copied on the current stream as soon as the call returned.
         upstream: the gradient it was propagated from, where gradients belong to a call.
         own: the tensor that the implementation returned, in its own memory.
-        watch: how long the forward call took.
+        watches: how long it took: the forward call, and the gradients where they belong to it.
     """
 
     outputs: dict[str, torch.Tensor]
     upstream: torch.Tensor | None
     own: torch.Tensor
-    watch: Stopwatch
+    watches: tuple[Stopwatch, ...]
+
+    def seconds(self) -> float:
+        """How long it took in all; waits for the device."""
+        return sum(watch.seconds() for watch in self.watches)
 
 
 @dataclass(frozen=True)
@@ -99,10 +116,26 @@ class Examiner:
             EndedError: the subject raised, returned something of the wrong shape, or changed its inputs; or the
                 harness itself ran out of memory, on the device, on the host, and for a sample of rows too.
         """
+        return self._anywhere(share, lambda on_host, flops: self._examine(purpose, into, on_host, flops))
+
+    def judge_timed(self, out: torch.Tensor, purpose: tuple[object, ...], share: float) -> Verdict:
+        """The verdict on an output that was computed while calls were timed, on inputs drawn for `purpose`.
+
+        Raises:
+            EndedError: as by `examine`.
+        """
+        return self._anywhere(share, lambda on_host, flops: self._judge_timed(out, purpose, on_host, flops))
+
+    def _anywhere(self, share: float, examine: Callable[[bool, float], Verdict]) -> Verdict:
+        """What an examination says, tried on the device, then on the host, then for a sample of rows there.
+
+        Python's collector is off, as it is while calls are timed: an implementation cannot tell the two apart by it.
+        """
         shortage = None
         for on_host, max_flops in self._places(share):
             try:
-                return self._examine(purpose, into, on_host, max_flops)
+                with collector_paused():
+                    return examine(on_host, max_flops)
             except ShapeError as error:
                 raise EndedError(Outcome.FAILED, "InvalidResult", str(error)) from None
             except Exception as error:
@@ -111,6 +144,18 @@ class Examiner:
                 shortage = _as_shortage(error)
             release(self.subject.config.device)
         raise shortage or AssertionError("there is always a place to try")
+
+    def _judge_timed(self, out: torch.Tensor, purpose: tuple[object, ...], on_host: bool, max_flops: float) -> Verdict:
+        problem = self._problem(purpose, max_flops)
+        if on_host:
+            problem = _to_host(problem)
+        with own_settings():
+            if self.subject.backward:
+                problem = replace(problem, upstream=self._upstream(problem, out))
+            inputs = tuple(tensor.detach() for tensor in problem.inputs)
+            asked = replace(problem, inputs=inputs)
+            expected = {"output": as_expected(self.workload.reference(asked))["output"]}
+            return self._judge({"output": out}, expected, asked)
 
     def _places(self, share: float) -> Iterator[tuple[bool, float]]:
         """Where to compute the reference and how much of it: (on the host, max_flops), in the order to be tried."""
@@ -123,11 +168,11 @@ class Examiner:
         yield True, host / 64
 
     def _examine(self, purpose: str, into: Tensors | None, on_host: bool, max_flops: float) -> Verdict:
-        problem = self._problem(purpose, max_flops)
+        problem = self._problem((purpose,), max_flops)
         drawn = problem.inputs
         if on_host:
             problem = _to_host(problem)
-        used = drawn if into is None else _refill(into, drawn)
+        used = drawn if into is None else refill(into, drawn)
         del drawn  # on the device, where the host answers
         if problem.inputs[0] is used[0]:  # what the subject is given is not what the reference will trust
             used = tuple(tensor.detach().clone().requires_grad_(tensor.requires_grad) for tensor in used)
@@ -139,6 +184,8 @@ class Examiner:
             asked = replace(problem, inputs=inputs, upstream=upstream)
             expected = as_expected(self.workload.reference(asked))
             verdict = self._judge(answer.outputs, expected, asked)
+        if into is None and verdict.ok:
+            return replace(verdict, notes=_sampled(answer.outputs["output"], expected["output"]))
         if into is None or not verdict.ok:
             return verdict
         answer.outputs.clear()
@@ -167,58 +214,42 @@ class Examiner:
             if not verdict.ok:
                 why = tuple(f"right once, and wrong when called again: {text}" for text in verdict.complaints)
                 return replace(verdict, complaints=why)
-            seconds.append(answer.watch.seconds())
+            seconds.append(answer.seconds())
             del answer
             if sum(seconds) > AGAIN_S:
                 break
-        wrong = self._remembered(used) if first.watch.seconds() > REMEMBERS * min(seconds) else ""
+        recall = Recall(self.subject, lambda number: self.inputs("again", number), self._some_upstream)
+        wrong = recall.complaint(first.seconds(), seconds, used)
         return replace(verdict, notes=(SHARED,) if shared else (), complaints=(wrong,) if wrong else ())
 
-    def _remembered(self, used: Tensors) -> str:
-        """Whether each call on values that are new takes longer than calls on those it has just met: in words, or "".
-
-        Whatever disturbs the machine seldom falls on the new ones alone, five times in a row.
-        """
-        new: list[float] = []
-        met: list[float] = []
-        for number in range(ROUNDS_TO_BE_SURE):
-            for seconds in (new, met):  # the same is done before either
-                _refill(used, self.inputs("again", number))
-                with Stopwatch(self.subject.config.device) as watch:
-                    self.subject.output(used)
-                seconds.append(watch.seconds())
-            if min(new) <= REMEMBERS * min(met):
-                return ""
-        if min(new) <= REMEMBERS * statistics.median(met):
-            return ""
-        return (
-            f"it remembers answers by the values of its inputs: a call takes {1000 * min(new):.3g} ms or more "
-            f"on values that are new, {1000 * statistics.median(met):.3g} ms on those it has just met"
-        )
-
-    def _problem(self, purpose: str, max_flops: float) -> Problem:
+    def _problem(self, purpose: tuple[object, ...], max_flops: float) -> Problem:
         import torch
 
-        subject, inputs = self.subject, self.inputs(purpose)
+        subject, inputs = self.subject, self.inputs(*purpose)
         state: Mapping[str, torch.Tensor] = {}
         if self.workload.state is not None:
             with own_settings():
                 state = self.workload.state(subject.config, subject.form, state_seed(self.seed))
-        seed = derived_seed(self.seed, purpose, "rows")
+        seed = derived_seed(self.seed, *purpose, "rows")
         return Problem(subject.config, subject.form, inputs, state, torch.float64, max_flops, seed)
 
     def _answer(self, inputs: Tensors, problem: Problem) -> Answer:
         """What the subject answers."""
-        with Stopwatch(self.subject.config.device) as watch:
+        device = self.subject.config.device
+        with Stopwatch(device) as forward:
             out = self.subject.output(inputs)
         actual = {"output": out.detach().clone()}
         if not self.subject.backward:
-            return Answer(actual, None, out, watch)
+            return Answer(actual, None, out, (forward,))
         with own_settings():
             upstream = self._upstream(problem, out)
-        grads = self.subject.gradients(out, inputs, upstream)
+        with Stopwatch(device) as backward:
+            grads = self.subject.gradients(out, inputs, upstream)
         grads = {name: grad.detach().clone() for name, grad in grads.items()}
-        return Answer(actual | grads, upstream, out.detach(), watch)
+        return Answer(actual | grads, upstream, out.detach(), (forward, backward))
+
+    def _some_upstream(self, out: torch.Tensor, number: int) -> torch.Tensor:
+        return random_like(out, derived_seed(self.seed, "again", number, "upstream"))
 
     def _upstream(self, problem: Problem, out: torch.Tensor) -> torch.Tensor:
         if self.workload.upstream is None:
@@ -290,6 +321,14 @@ def random_like(tensor: torch.Tensor, seed: int) -> torch.Tensor:
     return torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype, device=tensor.device)
 
 
+def _sampled(actual: torch.Tensor, expected: Expected) -> tuple[str, ...]:
+    """A note where not every row of the output was compared."""
+    rows, total = len(expected.values), math.prod(actual.shape[:-1])
+    if expected.index is None or rows >= total:
+        return ()
+    return (f"{rows} of {total} rows were compared: the whole reference is beyond verify.max_reference_flops",)
+
+
 def _is_shortage(error: Exception) -> bool:
     return error.outcome is Outcome.OOM if isinstance(error, EndedError) else is_out_of_memory(error)
 
@@ -306,18 +345,6 @@ def _as_shortage(error: Exception) -> EndedError:
         "ReferenceOutOfMemory",
         f"the harness, not the implementation, ran out of memory: {in_brief(error)}; lower verify.max_reference_flops",
     )
-
-
-def _refill(old: Tensors, fresh: Tensors) -> Tensors:
-    """Write fresh inputs into used tensors, on CUDA behind a spinning kernel; returns the used ones.
-
-    `.data` does not count as a new version of the tensor. Work that an implementation pushes to a stream of its own
-    without waiting for the current one starts before the inputs are there.
-    """
-    spin(old[0].device)
-    for used, drawn in zip(old, fresh, strict=True):
-        used.data.copy_(drawn.data)
-    return old
 
 
 def _share_memory(one: torch.Tensor, other: torch.Tensor) -> bool:

@@ -14,7 +14,7 @@ from orchestrator.ceilings import Ceilings, measure_bounds
 from orchestrator.clocks import Clock, CpuClock, CudaClock, input_sets
 from orchestrator.energy import run_on
 from orchestrator.examiner import Examiner, random_like, state_seed
-from orchestrator.measure import Measurement, measure
+from orchestrator.measure import Measurement, collector_off, measure
 from orchestrator.memory import NOTHING_KNOWN, CudaPeak, Figures, HostPeak, cap, release
 from orchestrator.record import Flag, Outcome, Phase
 from orchestrator.subject import EndedError, Subject, answerable, build
@@ -26,6 +26,7 @@ from orchestrator.workload import Config, Work
 if TYPE_CHECKING:
     import torch
 
+ONCE_MORE = 3  # calls of a block whose last output is looked at
 AFTER_SHARE = 1 / 16  # verification after timing looks for staleness, which a sample of rows shows
 
 
@@ -109,7 +110,7 @@ class Stages:
     def fields(self, measurement: Measurement, retries: int = 0) -> dict[str, Any]:
         """The fields of an ok record of this measurement."""
         fields = _fields(measurement, self.before, self.figures, retries)
-        fields["notes"] = (*fields["notes"], *self.notes)
+        fields["notes"] = (*fields["notes"], *self.before.notes, *self.notes)
         return fields if self.energy is None else {**fields, "environment": {ENERGY: self.energy}}
 
     def _resolve(self) -> None:
@@ -212,18 +213,29 @@ class Stages:
         return CudaClock(device, cold=self.attempt.protocol.cold_cache) if device.type == "cuda" else CpuClock()
 
     def verify_again(self) -> None:
-        """That the inputs that were timed are what they were, and that fresh values in them get fresh answers.
+        """That what is timed is right, the inputs it had are what they were, and fresh values get fresh answers.
 
         Raises:
             EndedError: mismatch.
         """
-        sets, self._sets = self._sets, []
-        for number, inputs in enumerate(sets):
+        for number, inputs in enumerate(self._sets):
             self.examiner.unchanged(inputs, "timed", number)
+        _agrees(self._timed_answer(), "as it is timed: ")
+        sets, self._sets = self._sets, []
         first = sets[0]
         del sets
         verdict = self.examiner.examine("after", into=first, share=AFTER_SHARE)
         self.notes = _agrees(verdict, "on fresh inputs after timing: ").notes
+
+    def _timed_answer(self) -> Verdict:
+        """The verdict on the last output of a block that is timed like any other."""
+        import torch
+
+        kept: list[torch.Tensor] = []
+        call = self.subject.timed(self._sets[0], self._upstream(self.subject, self._sets[0]), kept)
+        with answerable(), torch.set_grad_enabled(self.subject.backward), collector_off():
+            self.clock().time([call] * ONCE_MORE)
+        return self.examiner.judge_timed(kept[-1].detach(), ("timed", 0), AFTER_SHARE)
 
     def _upstream(self, subject: Subject, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor | None:
         return random_like(subject.output(inputs), self.attempt.seed).detach() if subject.backward else None

@@ -90,6 +90,8 @@ class Subject:
 
         with answerable(), torch.set_grad_enabled(self.backward):
             out = self.function(*inputs)
+        if (left := _modes_left_on()) is not None:
+            raise _failed(f"left a {left} on, which may put off what it computes until someone looks at it")
         if not isinstance(out, torch.Tensor):
             raise _failed(f"returned {_named(out)}, expected one tensor")
         if type(out) not in (torch.Tensor, torch.nn.Parameter):  # its values may be computed once someone looks
@@ -115,6 +117,16 @@ class Subject:
         pairs = zip(leaves.items(), found, strict=True)
         return {f"grad_{name}": torch.zeros_like(leaf) if grad is None else grad for (name, leaf), grad in pairs}
 
+    def _keeping(self, kept: list[torch.Tensor]) -> Callable[..., Any]:
+        function = self.function
+
+        def call(*inputs: torch.Tensor) -> Any:
+            out = function(*inputs)
+            kept[:] = [out]
+            return out
+
+        return call
+
     def parameters(self) -> dict[str, torch.Tensor]:
         """Its trainable parameters by name; none, unless it is an nn.Module."""
         import torch
@@ -123,14 +135,17 @@ class Subject:
             return {}
         return {name: value for name, value in self.function.named_parameters() if value.requires_grad}
 
-    def timed(self, inputs: tuple[torch.Tensor, ...], upstream: torch.Tensor | None) -> Callable[[], object]:
+    def timed(
+        self, inputs: tuple[torch.Tensor, ...], upstream: torch.Tensor | None, kept: list[torch.Tensor] | None = None
+    ) -> Callable[[], object]:
         """A call without checks, for a clock: forward, and backward into fresh gradients where `upstream` is given.
 
-        Gradients are returned, not accumulated, so that there is nothing to clear between calls.
+        Gradients are returned, not accumulated, so that there is nothing to clear between calls. `kept` takes the
+        latest output, where one is to be looked at.
         """
         import torch
 
-        function = self.function
+        function = self.function if kept is None else self._keeping(kept)
         if upstream is None:
             return lambda: function(*inputs)
         leaves, grad = (*inputs, *self.parameters().values()), torch.autograd.grad
@@ -169,6 +184,17 @@ def _load(function: Any, state: Mapping[str, torch.Tensor]) -> None:
         raise _failed(f"build returned {_named(function)}, expected an nn.Module to load parameters into")
     with answerable():
         function.load_state_dict(state, strict=True)
+
+
+def _modes_left_on() -> str | None:
+    """The name of a mode of torch that outlives the call; the one of `torch.set_default_device` computes nothing."""
+    from torch.overrides import _get_current_function_mode_stack
+    from torch.utils._device import DeviceContext
+    from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
+
+    modes = (*_get_current_function_mode_stack(), *_get_current_dispatch_mode_stack())  # type: ignore[no-untyped-call]
+    found = [mode for mode in modes if not isinstance(mode, DeviceContext)]
+    return type(found[-1]).__name__ if found else None
 
 
 def _failed(message: str) -> EndedError:

@@ -78,7 +78,7 @@ def test_an_attempt_carries_all_that_a_worker_must_know() -> None:
     assert first.source == sources(found)["standard"] != sources(found)["improved"]
     seeds = {(attempt.trial.params["batch"], attempt.trial.params["seq_len"], attempt.seed) for attempt in attempts}
     assert len(seeds) == 4
-    assert input_seed(1, first.trial) != input_seed(0, first.trial) == first.seed
+    assert input_seed(1, first.trial, 1) != input_seed(0, first.trial, 1) == first.seed != input_seed(0, first.trial, 2)
 
 
 @pytest.mark.parametrize(

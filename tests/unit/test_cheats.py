@@ -16,6 +16,8 @@ NAMES = [
     "remembers_its_first_answer",
     "remembers_answers_by_tensor",
     "remembers_answers_by_value",
+    "remembers_answers_it_has_met_often",
+    "is_wrong_while_garbage_is_not_collected",
     "is_wrong_every_third_time",
     "writes_into_its_input",
     "writes_into_its_input_once_it_is_timed",

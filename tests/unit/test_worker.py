@@ -50,9 +50,52 @@ def reason(record: TrialRecord) -> str:
     return f"{record.error.kind}: {record.error.message}"
 
 
+def test_remembered_gradients_are_a_mismatch() -> None:
+    """A forward call that takes as long as ever hides nothing: gradients are part of a call."""
+    record = run_attempt(
+        attention_attempt("remembers_its_gradients", direction="forward_backward", seq_len=512, segment_lengths=[512])
+    )
+    assert record.outcome is Outcome.MISMATCH, record
+    assert record.error is not None
+    assert "remembers answers" in record.error.message
+
+
+def test_a_mode_of_torch_that_is_left_on_is_refused() -> None:
+    """It could compute when someone looks, and nothing while it is timed; whatever it is, it is named."""
+    depth = torch._C._len_torch_function_stack()
+    try:
+        record = run_attempt(attention_attempt("puts_off_its_work"))
+    finally:
+        while torch._C._len_torch_function_stack() > depth:
+            torch._C._pop_torch_function_stack()
+    assert record.outcome is Outcome.FAILED
+    assert record.error is not None
+    assert record.error.message.startswith("left a Later on")
+
+
+def test_a_default_device_is_no_such_mode() -> None:
+    """It decides where tensors are made, and nothing else."""
+    torch.set_default_device("cpu")
+    try:
+        assert run_attempt(attention_attempt("honest")).outcome is Outcome.OK
+    finally:
+        torch.set_default_device(None)
+
+
+def test_rows_that_were_not_compared_are_counted_in_a_note() -> None:
+    """Where the whole reference is beyond what may be spent on it."""
+    given = attention_attempt("honest", seq_len=512, segment_lengths=[512])
+    record = run_attempt(given.model_copy(update={"verify": VerifySpec(max_reference_flops=1e6)}))
+    assert record.outcome is Outcome.OK
+    (note,) = [note for note in record.notes if "compared" in note]
+    rows, total = (int(word) for word in note.split() if word.isdigit())
+    assert 0 < rows < total == 2 * 512 * 3
+    assert not [note for note in run_attempt(given).notes if "compared" in note]
+
+
 def test_calls_that_take_no_time_are_implausible(monkeypatch: pytest.MonkeyPatch) -> None:
     """A median of 0 is no rate, and no traceback."""
-    monkeypatch.setattr(CpuClock, "time", lambda *_: 0.0)
+    monkeypatch.setattr(CpuClock, "time", lambda _, block, *__: 0.0 * len([call() for call in block]))
     record = run_attempt(attempt("honest"))
     assert record.outcome is Outcome.IMPLAUSIBLE
     assert record.error is not None

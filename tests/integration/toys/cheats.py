@@ -1,5 +1,6 @@
 """Attention within segments, as a user would write it, and every way we know to look right or fast without being it."""
 
+import gc
 import threading
 import time
 
@@ -54,6 +55,31 @@ def remembers_answers_by_value(config):
             for _ in range(20):
                 answers[key] = right(q, k, v)
         return answers[key].clone()
+
+    return attention
+
+
+def remembers_answers_it_has_met_often(config):
+    """Right and slow, until it has met the same values for the sixth time."""
+    right, answers, met = honest(config), {}, {}
+
+    def attention(q, k, v):
+        key = tuple(q.flatten()[:8].tolist())
+        met[key] = met.get(key, 0) + 1
+        if met[key] < 6:
+            for _ in range(20):
+                answers[key] = right(q, k, v)
+        return answers[key].clone()
+
+    return attention
+
+
+def is_wrong_while_garbage_is_not_collected(config):
+    """As it is while calls are timed, lest it strike in the middle of one."""
+    right = honest(config)
+
+    def attention(q, k, v):
+        return right(q, k, v) if gc.isenabled() else torch.full_like(q, float("nan"))
 
     return attention
 
