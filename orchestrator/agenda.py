@@ -82,6 +82,7 @@ class Agenda:
         self._seen = 0
         self._pending: deque[Key] = deque()
         self.proposals: list[Proposal] = []
+        self.kept: list[Proposal] = []
         self._replay(records, proposals)
 
     def _replay(self, records: Sequence[TrialRecord], proposals: Iterable[Proposal]) -> None:
@@ -91,6 +92,7 @@ class Agenda:
         for proposal in proposals:
             self._learn_all(records[self._seen : proposal.after])
             if self._proposer.remind(proposal):
+                self.kept.append(proposal)
                 self._trials[proposal.trial.trial_id] = proposal.trial
                 self._tell(proposal.trial.trial_id)
         self._learn_all(records[self._seen :])

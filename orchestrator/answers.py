@@ -54,10 +54,14 @@ def answers(meta: SweepMeta, rows: Iterable[Row]) -> list[Answer]:
     if not meta.spec.proposes:
         return []
     statement = Statement(meta.spec, meta.only)
-    groups: dict[str, list[Row]] = {}
-    for row in _current(statement, rows):
-        groups.setdefault(repr([row.implementation, statement.point(row.trial)]), []).append(row)
-    return [_answer(statement, group) for group in groups.values()]
+    places = {row.trial_id: (place, row) for place, row in enumerate(rows)}
+    found = []
+    for cell in meta.cells.values():
+        own = [places[trial_id] for trial_id in cell.trials if trial_id in places]
+        if own:
+            point = statement.point(own[0][1].trial) if cell.point is None else cell.point
+            found.append((min(place for place, _ in own), _answer(statement, point, [row for _, row in own])))
+    return [answer for _, answer in sorted(found, key=lambda pair: pair[0])]
 
 
 def metric(spec: SweepSpec) -> str:
@@ -68,10 +72,9 @@ def metric(spec: SweepSpec) -> str:
 
 
 def annotated(meta: SweepMeta, rows: Sequence[Row]) -> list[Row]:
-    """The rows that the sweep still asks for, those that answer with the answer among their metrics, once settled."""
+    """The rows, those that answer a search or a frontier with the answer among their metrics, once settled."""
     if not meta.spec.proposes:
         return list(rows)
-    rows = _current(Statement(meta.spec, meta.only), rows)
     settled = [answer for answer in answers(meta, rows) if answer.settled]
     found = {answer.best.trial_id: answer.value for answer in settled if answer.best is not None}
     name = metric(meta.spec)
@@ -81,15 +84,8 @@ def annotated(meta: SweepMeta, rows: Sequence[Row]) -> list[Row]:
     ]
 
 
-def _current(statement: Statement, rows: Iterable[Row]) -> list[Row]:
-    """The rows of trials that the sweep file, which may have changed since they were run, still asks for."""
-    held = list(rows)
-    asked = {trial.trial_id for trial in statement.current(row.trial for row in held)}
-    return [row for row in held if row.trial_id in asked]
-
-
-def _answer(statement: Statement, rows: Sequence[Row]) -> Answer:
-    spec, point = statement.spec, statement.point(rows[0].trial)
+def _answer(statement: Statement, point: Mapping[str, Any], rows: Sequence[Row]) -> Answer:
+    spec = statement.spec
     best, value, beyond = _largest(spec, rows) if spec.frontier.axis is not None else (*_best(spec, rows), None)
     settled = all(row.outcome is not None for row in rows) and not _gap(statement, best, beyond)
     start = next((row for row in rows if row.ok and _is_first(spec, row)), None)

@@ -95,7 +95,8 @@ def expand(spec: SweepSpec, workload: Workload, document: Document, only: str | 
         if (trial := state.trial(entry, point)) is None:
             continue
         repeated += trial.trial_id in found
-        if found.setdefault(trial.trial_id, trial) is trial and spec.frontier.axis is not None:
+        trial = found.setdefault(trial.trial_id, trial)
+        if spec.frontier.axis is not None:  # a trial may be a probe of several cells
             stated = {name: value for name, value in point.stated.items() if name != spec.frontier.axis}
             cell = Cell(entry, stated, ())
             asked.setdefault(cell.key, (cell, []))[1].append(trial)

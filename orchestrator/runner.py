@@ -70,10 +70,9 @@ class SweepRun:
             self._environments, self._observations = dict(held.environments), list(held.observations)
             for record in journal.records:
                 self._by_trial.setdefault(record.trial_id, []).append(record)
-            self._proposals = proposals.read(self.directory)
-            agenda = Agenda(
-                self.sweep, self.meta.sweep_id, self.executor.device, tuple(journal.records), self._proposals
-            )
+            made = proposals.read(self.directory)
+            agenda = Agenda(self.sweep, self.meta.sweep_id, self.executor.device, tuple(journal.records), made)
+            self._proposals = list(agenda.kept)
             planned = tuple(filter(agenda.asks_for, self.meta.planned))
             self.progress.start(self.meta.model_copy(update={"planned": planned}), tuple(journal.records))
             try:
@@ -114,6 +113,8 @@ class SweepRun:
         """What a changed sweep file asks for, once it is certain that it goes on here."""
         if self.meta != held:
             sweepdir.save_plan(self.directory, self.meta, self.sweep.document.text)
+        if self.sweep.spec.proposes:
+            proposals.keep(self.directory, self._proposals)
 
     def _loop(self, agenda: Agenda, journal: Journal) -> None:
         while True:
@@ -232,8 +233,7 @@ class SweepRun:
         seen = tuple(self._observations)
         meta = self.meta
         if self.sweep.spec.proposes:
-            planned = proposals.arranged(meta.spec, (found.trial for found in self._proposals), meta.only)
-            meta = meta.model_copy(update={"planned": planned})
+            meta = proposals.asked(meta, self._proposals)
         return Results(meta, tuple(journal.records), self._environments, self.directory, seen, self.tracker.tracked)
 
     def _how_to_go_on(self, what: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,6 @@ from orchestrator.derivation import derive, is_derived
 from orchestrator.errors import ExpressionError
 from orchestrator.expression import condition
 from orchestrator.rows import value_of
-from orchestrator.space import Dimension
 from orchestrator.spec import ImplementationSpec, SweepSpec
 from orchestrator.trial import Trial
 
@@ -42,18 +41,6 @@ class Statement:
         axis = self.spec.frontier.axis
         return frozenset(self.spec.searched) | (frozenset() if axis is None else {axis})
 
-    def current(self, trials: Iterable[Trial]) -> list[Trial]:
-        """Those that the file still asks for, after it was changed.
-
-        A name whose value no trial has as stated is not judged: a workload's model may write a value in its own way.
-        """
-        known = [trial for trial in trials if self._has_options(trial)]
-        own = (name for entry in self.spec.implementations for name in entry.params)
-        known = [trial for trial in known if self._is_selected(trial, {})] or known
-        for name in dict.fromkeys([*self.spec.axes, *self.spec.constants, *own]):
-            known = [trial for trial in known if self._has(trial, name)] or known
-        return known
-
     def has_beside(self, trial: Trial, axis: str, value: Any) -> bool:
         """Whether the file has the point that differs from the trial in the value of this axis alone."""
         return self._is_selected(trial, self._moved(trial, axis, value))
@@ -83,31 +70,6 @@ class Statement:
             return derive({**_named(trial), **stated, axis: value}, frozenset(stated))
         except ExpressionError:
             return {axis: value}
-
-    def _has_options(self, trial: Trial) -> bool:
-        """Whether the trial's entry is there, with its options, and no other option than the file states."""
-        entry = self.entry(trial)
-        if entry is None:
-            return False
-        whole = {name.removeprefix("options.") for name in (*self.spec.axes, *self.spec.constants)}
-        own = entry.options
-        return all(trial.options.get(name) == own[name] for name in own) and trial.options.keys() <= own.keys() | whole
-
-    def _has(self, trial: Trial, name: str) -> bool:
-        """Whether the trial's value is one that the file states for this name, if it states any for its entry."""
-        found, axis = value_of(trial, name), self.spec.axes.get(name)
-        if name in self.spec.searched:
-            searched = Dimension(name, self.spec.axes[name])
-            at = searched.coordinate(found)
-            here = None if at is None else searched.value(at)
-            lies = here is not None and here == found and type(here) is type(found)  # 16.0 is another option than 16
-            return lies or any(point.get(name) == found for point in self.spec.search.first)
-        if axis is not None:
-            listed = self.spec.listed(name)
-            return found in listed or any(self._is(trial, value, found) for value in listed if is_derived(value))
-        entry = self.entry(trial)
-        fixed = {**self.spec.constants, **({} if entry is None else entry.params)}
-        return name not in fixed or self._is(trial, fixed[name], found)
 
     def _listed(self, trial: Trial, axis: str) -> Any:
         found = value_of(trial, axis)

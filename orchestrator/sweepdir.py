@@ -132,8 +132,7 @@ def load(directory: Path) -> Results:
             f"{directory / META_FILE}: {'.'.join(map(str, first['loc']))}: {first['msg']}"
         ) from None
     if meta.spec.proposes:
-        proposed = proposals.arranged(meta.spec, (found.trial for found in proposals.read(directory)), meta.only)
-        meta = meta.model_copy(update={"planned": proposed})
+        meta = proposals.asked(meta, proposals.current(directory))
     records = tuple(journal.read(directory)) if (directory / journal.FILE_NAME).exists() else ()
     return Results(meta, records, _environments(directory / ENVIRONMENT_FILE), directory, _observations(directory))
 

@@ -30,11 +30,13 @@ def proposer_of(sweep: Sweep, trials: Sequence[Trial]) -> Proposer:
     Raises:
         RequestError: a searcher cannot be made.
     """
-    spec = sweep.spec
+    spec, cells = sweep.spec, sweep.plan.cells
+    points = {cell.key: {axis: cell.stated[axis] for axis in spec.axes if axis in cell.stated} for cell in cells}
     if spec.search.active:
-        return Cells({cell.key: _search(sweep, cell) for cell in sweep.plan.cells}, times=True)
+        return Cells({cell.key: _search(sweep, cell) for cell in cells}, times=True, points=points)
     if spec.frontier.axis is not None:
-        return Cells({cell.key: Frontier(cell, spec.frontier.axis) for cell in sweep.plan.cells}, times=False)
+        frontiers = {cell.key: Frontier(cell, spec.frontier.axis) for cell in cells}
+        return Cells(frontiers, times=False, points=points)
     return Grid(trials, 1 if spec.predict else QUEUED)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from orchestrator.proposers.base import Proposal
 from orchestrator.record import TrialRecord
@@ -37,14 +37,18 @@ class Cells:
     Args:
         askers: one per cell, by the cell's key, in the order of the table.
         times: whether they ask for figures; whether something fits does not depend on them.
+        points: of each cell the values of the axes that are not asked after, as the file states them.
     """
 
     at_once = False
     ahead = 1  # whoever decides late knows more
 
-    def __init__(self, askers: Mapping[str, Asker], *, times: bool) -> None:
+    def __init__(
+        self, askers: Mapping[str, Asker], *, times: bool, points: Mapping[str, dict[str, Any]] | None = None
+    ) -> None:
         self.times = times
         self._askers = askers
+        self._points = points or {}
         self._cells_of: dict[str, set[str]] = {}
         self._under_way: dict[str, set[str]] = {key: set() for key in askers}
 
@@ -54,7 +58,7 @@ class Cells:
             proposal = self._askers[key].next()
             if proposal is not None:
                 self._note(proposal)
-                return [proposal]
+                return [proposal.model_copy(update={"point": self._points.get(key)})]
         return []
 
     def tell(self, trial: Trial, records: Sequence[TrialRecord]) -> None:

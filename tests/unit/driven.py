@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from orchestrator.agenda import Agenda
-from orchestrator.proposals import Proposal, arranged
+from orchestrator.proposals import Proposal, asked
 from orchestrator.record import ErrorInfo, Flag, Outcome, Phase, TrialRecord, record_of
 from orchestrator.results import Results, SweepMeta
 from orchestrator.sweep import Sweep
@@ -26,6 +26,7 @@ class Driven:
     records: list[TrialRecord] = field(default_factory=list)
     proposals: list[Proposal] = field(default_factory=list)
     made: list[Attempt] = field(default_factory=list)
+    asked: list[Proposal] = field(default_factory=list)
 
     def drive(
         self, ends: Ends, *, slots: int = 1, seed: int = 0, stop_after: int = 10**9, rerun: str | None = None
@@ -33,6 +34,7 @@ class Driven:
         """Go on from what is kept until nothing is left, or until so many records are there: then as if killed."""
         chance = random.Random(seed)
         agenda = Agenda(self.sweep, "20261122_093000_abcd", "cpu", tuple(self.records), self.proposals)
+        self.asked = list(agenda.kept)
         if rerun is not None:
             agenda.rerun(rerun, [HERE])
         running: list[Attempt] = []
@@ -51,17 +53,17 @@ class Driven:
     def results(self) -> Results:
         """As a sweep directory would give them back."""
         spec = self.sweep.spec
-        planned = arranged(spec, (found.trial for found in self.proposals)) if spec.proposes else self.sweep.trials
         meta = SweepMeta(
             sweep_id="20261122_093000_abcd", name=spec.name, created_at="2026-11-22T09:30:00+00:00", base_dir=".",
-            device="cpu", spec=spec, planned=planned, only=self.sweep.only,
+            device="cpu", spec=spec, planned=self.sweep.trials, only=self.sweep.only,
         )  # fmt: skip
-        return Results(meta, tuple(self.records))
+        return Results(asked(meta, self.asked) if spec.proposes else meta, tuple(self.records))
 
     def _next(self, agenda: Agenda) -> Attempt | None:
         attempt = agenda.next()
         new, agenda.proposals = agenda.proposals, []
         self.proposals += new
+        self.asked += new
         return attempt
 
     def _keep(self, agenda: Agenda, record: TrialRecord) -> None:

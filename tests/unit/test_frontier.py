@@ -292,3 +292,23 @@ def test_progress_is_counted_of_what_the_changed_file_asks_for(tmp_path) -> None
         )  # fmt: skip
     assert [trial.params["seq_len"] for trial in seen[1].planned] == [208]
     assert (tmp_path / "out" / "summary.txt").read_text().count("✓") == 2
+
+
+def test_a_probe_that_two_cells_share_is_run_once_and_answers_both() -> None:
+    """Below a limit two patterns are one: the larger's answer may lie there."""
+    patterns = '[["min(seq_len, 256)"], ["seq_len"]]'
+    axes = f"{{batch: [1], heads: [4], segment_lengths: {patterns}, seq_len: {{low: 64, high: 1024, step: 64}}}}"
+    found = sweep(
+        axes=axes, implementations="[standard]", constants="{dilation_rates: [1]}", frontier="{axis: seq_len}",
+        exclude="['seq_len % segment_lengths[0] != 0']",
+    )  # fmt: skip
+
+    def ends(trial: Trial) -> End:
+        return (Outcome.OOM if trial.params["segment_lengths"][0] > 300 else Outcome.OK), 1.0
+
+    driven = Driven(found).drive(ends)
+    assert {answer.point["segment_lengths"][0]: answer.value for answer in driven.results().answers} == {
+        "min(seq_len, 256)": 1024, "seq_len": 256,
+    }  # fmt: skip
+    ids = [attempt.trial.trial_id for attempt in driven.made]
+    assert len(ids) == len(set(ids)) == len(driven.results().rows)

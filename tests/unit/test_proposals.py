@@ -61,12 +61,18 @@ def test_the_rows_of_a_frontier_go_up_its_axis() -> None:
     assert [each.params["seq_len"] for each in found] == [64, 128, 256]
 
 
-def test_what_the_file_no_longer_asks_for_is_in_no_table() -> None:
-    """A value that was taken out of the file, an expression that chooses less."""
-    spec = sweep(axes=AXES, search=SEARCH).spec
-    made = [trial(16), trial(128), trial(32, batch=2)]
-    assert proposals.arranged(spec, made) == (made[0], made[2])
-    assert proposals.arranged(spec, made, "batch == 2") == (made[2],)
+def test_what_still_counts_is_what_the_last_such_line_says_and_what_came_after(tmp_path: Path) -> None:
+    """A file that was changed, and changed back: every proposal is remembered."""
+    first, second, third = (Proposal(trial=trial(block), cell="c") for block in (16, 32, 64))
+    proposals.append(tmp_path, [first, second])
+    proposals.keep(tmp_path, [first, second])
+    assert len((tmp_path / proposals.FILE_NAME).read_text().splitlines()) == 2
+    proposals.keep(tmp_path, [second])
+    proposals.append(tmp_path, [third])
+    assert proposals.current(tmp_path) == [second, third]
+    assert proposals.read(tmp_path) == [first, second, third]
+    proposals.keep(tmp_path, [first, second])
+    assert proposals.current(tmp_path) == [first, second]
 
 
 def test_a_directory_knows_what_was_proposed(tmp_path: Path) -> None:

@@ -342,3 +342,44 @@ def test_a_search_that_found_nothing_is_not_good() -> None:
     ends = iter([Outcome.FAILED, Outcome.OK, Outcome.FAILED])
     driven = Driven(search(how="strategy: random, samples: 3", allow_outcomes="[failed]"))
     assert driven.drive(lambda _: (next(ends), 1.0)).results().all_ok
+
+
+@pytest.mark.parametrize(
+    ("axes", "fields"),
+    [
+        (
+            '{segment_lengths: [["seq_len"], ["seq_len // 2"], [64]], seq_len: [256], batch: [1], heads: [2]}',
+            {"constants": "{dilation_rates: [1]}"},
+        ),
+        (
+            "{batch: [1, 2, 4], seq_len: [64], heads: ['2 * batch', 4]}",
+            {"constants": "{segment_lengths: [64], dilation_rates: [1]}"},
+        ),
+    ],
+)
+def test_whatever_was_proposed_is_in_the_table(axes: str, fields: dict[str, str]) -> None:
+    """Also where a value is worked out, and looks like none of those that the file states."""
+    found = sweep(axes=axes, implementations="[standard]", search="{strategy: random, samples: 3}", **fields)
+    driven = Driven(found).drive(lambda _: (Outcome.OK, 1.0))
+    rows = driven.results().rows
+    assert {row.trial_id for row in rows} == {attempt.trial.trial_id for attempt in driven.made}
+    assert sum(len(answer.rows) for answer in driven.results().answers) == len(rows) == 3
+
+
+def test_a_question_of_a_changed_file_has_its_own_trials_alone() -> None:
+    """An axis is taken out, so that its default holds: trials at its other values are no answer any more."""
+    axes = "{batch: [1], seq_len: [64], heads: [4], options.block: {low: 1, high: 64}, causal: [true, false]}"
+    constants = "{segment_lengths: [64], dilation_rates: [1]}"
+    search = "{strategy: random, samples: 4}"
+    was = sweep(axes=axes, implementations="[standard]", search=search, constants=constants)
+    now = sweep(
+        axes=axes.replace(", causal: [true, false]", ""),
+        implementations="[standard]", search=search, constants=constants,
+    )  # fmt: skip
+    driven = Driven(was).drive(lambda trial: (Outcome.OK, 1.0 if trial.params["causal"] else 2.0))
+    driven.sweep = now
+    results = driven.drive(lambda _: (Outcome.OK, 2.0)).results()
+    (answer,) = results.answers
+    assert {row.params["causal"] for row in results.rows} == {False}
+    assert answer.value == 2.0
+    assert len(answer.rows) == 4
