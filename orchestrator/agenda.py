@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter, deque
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -96,6 +96,9 @@ class Agenda:
                 self._trials[proposal.trial.trial_id] = proposal.trial
                 self._tell(proposal.trial.trial_id)
         self._learn_all(records[self._seen :])
+        vain = [key for key, record in self._last.items() if key[0] in self._trials and self._is_cut_in_vain(record)]
+        self._again |= dict.fromkeys(vain, True)
+        self._doubt(vain)
         self._pending = deque(filter(self._is_unfinished, self._keys(self._trials)))
 
     def _learn_all(self, records: Sequence[TrialRecord]) -> None:
@@ -203,8 +206,14 @@ class Agenda:
             if key in chosen:
                 del self._ended[key, outcome]  # who asks again is given every retry again
         self._again |= dict.fromkeys(chosen, False)  # and is not refused for what disturbed an earlier attempt
+        self._doubt(chosen)
         wanted = chosen | set(self._pending)
         self._pending = deque(key for key in self._keys(self._trials) if key in wanted)
+
+    def _doubt(self, keys: Collection[Key]) -> None:
+        """What is to be run again neither cuts nor rules out anything before it has."""
+        self._proposer.doubt([self._trials[trial_id] for trial_id in dict.fromkeys(trial_id for trial_id, _ in keys)])
+        self._foresight.doubt(keys)
 
     def _is_chosen(
         self, rule: str, key: Key, record: TrialRecord, stale: Container[Key], names: Mapping[str, None]
@@ -257,6 +266,14 @@ class Agenda:
             self._fruitless += 1
         repeats = self._ended[(record.trial_id, record.round), Outcome.OK]
         return repeats <= self._protocol.remeasure and self._fruitless < MOST_FRUITLESS
+
+    def _is_cut_in_vain(self, record: TrialRecord) -> bool:
+        """Whether nothing that is still asked for is so much better that this attempt had to be cut short."""
+        if Flag.CUT.value not in record.flags:
+            return False
+        limit = self._proposer.cut_above_ms(self._trials[record.trial_id])
+        low = (record.metrics or {}).get("latency_ci_low_ms")
+        return limit is None or low is None or low <= limit
 
     def _is_doubtful(self, record: TrialRecord) -> bool:
         return self._proposer.times and record.outcome is Outcome.OK and not DISTURBED.isdisjoint(record.flags)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -50,6 +50,12 @@ class Foresight:
             out[record.trial_id, record.round] = record
         else:
             out.pop((record.trial_id, record.round), None)
+
+    def doubt(self, keys: Iterable[Key]) -> None:
+        """These are to be run again: until they have, they rule nothing out."""
+        for trial_id, number in keys:
+            if trial_id in self._kin:
+                self._out[self._kin[trial_id]].pop((trial_id, number), None)
 
     def foretell(self, attempt: Attempt) -> TrialRecord | None:
         """The record of an attempt whose end is known without making it; None: it must be made."""

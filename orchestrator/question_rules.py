@@ -69,7 +69,11 @@ def _searched(spec: SweepSpec, document: Document) -> Iterator[Problem]:
         if moved := [name for name in group if name in spec.searched]:
             rule = f"{moved[0]} is searched, so that it cannot move with another axis"
             yield document.problem(("zip", index), rule, list(group))
-    over = spec.search.over or ()
+    search = spec.search
+    if len(search.first) > search.samples:
+        rule = f"{len(search.first)} points to begin with are more than samples, which is {search.samples}"
+        yield document.problem(("search", "first"), rule)
+    over = search.over or ()
     for index, name in enumerate(over):
         if name in over[:index]:
             yield document.problem(("search", "over", index), f"{name} stands here twice")

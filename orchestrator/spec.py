@@ -13,6 +13,7 @@ from orchestrator.workload import Scalar
 
 MAX_LABEL = 64
 MAX_VALUES = 100_000  # of a range that is written out as a list
+MOST, MOST_STEPS = 1e300, 1e15  # so that ends and steps are numbers that can be told apart
 
 Value = Scalar | list[Scalar]
 Slug = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -171,12 +172,16 @@ class Range(Model):
 
     @model_validator(mode="after")
     def _possible(self) -> Range:
+        if not max(abs(self.low), abs(self.high)) < MOST:
+            raise ValueError(f"low and high must lie between -{MOST:g} and {MOST:g}")
         if self.low >= self.high:
             raise ValueError(f"low must be less than high: low is {self.low:g}, high is {self.high:g}")
         if self.log and self.low <= 0:
             raise ValueError(f"log needs low > 0: low is {self.low:g}")
         if self.step is not None and self.step > self.high - self.low:
             raise ValueError(f"step must not exceed high - low: step is {self.step:g}, which leaves {self.low:g} alone")
+        if (self.step is not None or self.whole) and (self.high - self.low) / (self.step or 1) > MOST_STEPS:
+            raise ValueError(f"more than {MOST_STEPS:g} values: give a larger step, or a narrower range")
         return self
 
     @property

@@ -40,6 +40,10 @@ class Proposer(Protocol):
         """A proposal that was made in an earlier run; False: the sweep, as it is stated now, does not ask for it."""
         ...
 
+    def doubt(self, trials: Sequence[Trial]) -> None:
+        """These trials are to be run again: until they have, nothing is cut by what they gave."""
+        ...
+
     def cut_above_ms(self, trial: Trial) -> float | None:
         """The latency beyond which the trial is of no interest any more; None: none is."""
         ...

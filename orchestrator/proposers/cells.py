@@ -26,6 +26,10 @@ class Asker(Protocol):
         """A proposal that it made in an earlier run; False: it can make none like it."""
         ...
 
+    def doubt(self, trial_id: str) -> None:
+        """One of its trials is to be run again."""
+        ...
+
     def cut_above_ms(self) -> float | None:
         """The latency beyond which a trial of this cell is of no interest; None: every one is."""
         ...
@@ -73,6 +77,12 @@ class Cells:
             return False
         self._note(proposal)
         return True
+
+    def doubt(self, trials: Sequence[Trial]) -> None:
+        """Pass it on to the trials' cells."""
+        for trial in trials:
+            for key in self._cells_of.get(trial.trial_id, ()):
+                self._askers[key].doubt(trial.trial_id)
 
     def cut_above_ms(self, trial: Trial) -> float | None:
         """What the trial's cell says; where there are more, the one that still takes interest in most."""

@@ -51,6 +51,9 @@ class Frontier:
         self._under_way.add(index)
         return True
 
+    def doubt(self, trial_id: str) -> None:
+        """Nothing is cut here."""
+
     def cut_above_ms(self) -> float | None:
         """Every probe is measured in full."""
         return None

@@ -36,6 +36,9 @@ class Grid:
         """A grid knows its trials; what was proposed when the file asked for more than a grid is none of them."""
         return False
 
+    def doubt(self, trials: Sequence[Trial]) -> None:
+        """Nothing is cut by what others gave."""
+
     def cut_above_ms(self, trial: Trial) -> float | None:
         """Every cell is of interest."""
         return None

@@ -47,6 +47,7 @@ class Search:
         self._unasked: dict[str, Coordinates] = {}
         self._rows: dict[str, Row] = {}
         self._waits = False
+        self._doubted: set[str] = set()
 
     def next(self) -> Proposal | None:
         """The next trial; None: not before another ends, or no more."""
@@ -60,6 +61,7 @@ class Search:
     def tell(self, row: Row) -> None:
         """A trial has ended: its value, or that it is bad, goes to the sampler."""
         self._rows[row.trial_id] = row
+        self._doubted.discard(row.trial_id)
         self._waits = False
         for token in self._tokens.pop(row.trial_id, ()):
             self._sampler.tell(token, self._told(row))
@@ -94,11 +96,16 @@ class Search:
                 return coordinates
         return None
 
+    def doubt(self, trial_id: str) -> None:
+        """A trial is to be run again: what it gave may not be true any more."""
+        self._doubted.add(trial_id)
+
     def cut_above_ms(self) -> float | None:
         """A little above the interval of the best so far, where the least latency is wanted."""
         if self._spec.metric != CUT_BY or not self._spec.least:
             return None
-        ends = (row.metrics.get("latency_ci_high_ms") for row in self._rows.values() if self._value(row) is not None)
+        known = (row for row in self._rows.values() if row.trial_id not in self._doubted)
+        ends = (row.metrics.get("latency_ci_high_ms") for row in known if self._value(row) is not None)
         least = min((end for end in ends if end is not None), default=None)
         return None if least is None else least * (1 + CUT_MARGIN)
 

@@ -10,6 +10,7 @@ from orchestrator.answers import LIMITS, Answer, answers, metric
 from orchestrator.record import Flag
 from orchestrator.report.layout import Layout
 from orchestrator.report.text import NONE, interval, number, printable, shown
+from orchestrator.spec import SearchSpec
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def _search(layout: Layout, found: Sequence[Answer]) -> Cells:
             *(NONE if one.best is None else shown(one.best.value(axis)) for axis in spec.searched),
             _value(one, spec.search.metric),
             *([_over_start(one, spec.search.metric, spec.search.least)] if starts else []),
-            _trials(one, spec.search.metric),
+            _trials(one, spec.search),
         ]
         for one in found
     ]
@@ -127,13 +128,17 @@ def _over_start(answer: Answer, name: str, least: bool) -> str:
     return f"{(start / answer.value if least else answer.value / start):.2f}x"
 
 
-def _trials(answer: Answer, name: str) -> str:
-    """How many there were, and of how many of them nothing can be said, and why."""
-    cut = sum(Flag.CUT.value in row.flags for row in answer.rows)
-    bad = sum(not row.ok for row in answer.rows)
-    lacking = sum(row.ok and row.metrics.get(name) is None for row in answer.rows)
-    counts = {"cut": cut, "not ok": bad, f"without {printable(name)}": lacking}
-    return ", ".join([str(len(answer.rows)), *(f"{count} {what}" for what, count in counts.items() if count)])
+def _trials(answer: Answer, search: SearchSpec) -> str:
+    """How many there were, of how many at most; of how many of them nothing can be said, and why."""
+    rows, name = answer.rows, search.metric
+    counts = {
+        "cut": sum(Flag.CUT.value in row.flags for row in rows),
+        "not ok": sum(not row.ok and row.outcome is not None for row in rows),
+        "not run": sum(row.outcome is None for row in rows),
+        f"without {printable(name)}": sum(row.ok and row.metrics.get(name) is None for row in rows),
+    }
+    total = f"{len(rows)} of at most {search.samples}" if len(rows) < search.samples else str(len(rows))
+    return ", ".join([total, *(f"{count} {what}" for what, count in counts.items() if count)])
 
 
 def _heading(layout: Layout, axis: str) -> str:

@@ -34,7 +34,7 @@ def grid(layout: Layout) -> str:
     headers = ["Implementation", *layout.columns.values(), "Time (ms)", "Memory (MB)", "Throughput (tok/s)", "Status"]
     body = [[printable(row.implementation), *cells(layout, row), *_figures(row), status(row)] for row in layout.rows]
     texts = [index for index in range(len(headers)) if not 1 <= index <= len(layout.columns)]
-    return str(tabulate(body, headers, tablefmt="grid", disable_numparse=texts))
+    return str(tabulate(body, headers, tablefmt="grid", disable_numparse=texts if body else True))
 
 
 def footer(layout: Layout) -> list[str]:
@@ -49,6 +49,8 @@ def _figures(row: Row) -> list[str]:
 
 
 def _counts(layout: Layout) -> str:
+    if not layout.rows:
+        return "0 trials: no point that may be run was proposed; widen the ranges, or loosen exclude and --only"
     allowed = layout.results.meta.spec.allow_outcomes
     outcomes = [
         f"{count} {outcome}{' (allowed)' if outcome in allowed else ''}" for outcome, count in layout.outcomes.items()

@@ -16,6 +16,8 @@ AXES = "{batch: [1, 2], seq_len: [64, 128], heads: [4], options.block: [16, 32]}
         ("{low: 4, high: 2}", "axes.heads", "low must be less than high: low is 4, high is 2"),
         ("{low: 0, high: 2, log: true}", "axes.heads", "log needs low > 0: low is 0"),
         ("{low: 1, high: 2, step: 0}", "axes.heads.step", "must be greater than 0"),
+        ("{low: 0, high: 1.0e+30, step: 1}", "axes.heads", "more than 1e+15 values: give a larger step"),
+        ("{low: -1.0e+308, high: 1.0e+308}", "axes.heads", "low and high must lie between -1e+300 and 1e+300"),
         ("{low: 1, high: 2, step: 4}", "axes.heads", "step must not exceed high - low"),
         ("{low: 1}", "axes.heads.high", "required, and not given"),
         ("{low: 1, high: 2, stepp: 1}", "axes.heads.stepp", "unknown key"),
@@ -53,6 +55,11 @@ def test_a_range_with_a_step_is_the_list_of_its_values() -> None:
         ("{strategy: random, over: [block]}", "search.over[0]", "there is no axis 'block' (known: batch, heads"),
         ("{strategy: random, first: [{options.blok: 1}]}", "search.first[0].options.blok", "no axis of this search"),
         ("{strategy: random, over: [heads]}", "axes", "nothing to search: give an axis more than one value"),
+        (
+            "{strategy: random, samples: 1, first: [{}, {options.block: 16}]}",
+            "search.first",
+            "2 points to begin with are more than samples, which is 1",
+        ),
         ("{strategy: random, over: [batch, heads, batch]}", "search.over[2]", "batch stands here twice"),
         (
             "{strategy: random, over: [batch], first: [{}]}",

@@ -15,6 +15,7 @@ from orchestrator.proposers import bounds
 from orchestrator.proposers.search import NO_SCALE
 from orchestrator.proposers.tune import TuneSampler
 from orchestrator.record import Outcome
+from orchestrator.report import render
 from orchestrator.space import Coordinates
 from orchestrator.sweep import Sweep
 from orchestrator.trial import Trial
@@ -35,6 +36,11 @@ def bowl(trial: Trial) -> End:
     """Best at a block of 96 and 4 warps; 1 ms there."""
     block, warps = trial.options.get("block", 16), trial.options.get("warps", 1)
     return Outcome.OK, 1 + ((block - 96) / 64) ** 2 + abs(warps - 4) / 4
+
+
+def block(trial: Trial) -> float:
+    """Latency in ms: the size of the block."""
+    return float(trial.options.get("block", 16))
 
 
 def points(driven: Driven) -> list[tuple[object, ...]]:
@@ -332,6 +338,43 @@ def test_a_space_in_which_nothing_can_be_is_refused_once_per_field() -> None:
                           search="{strategy: random, samples: 4}", implementations="[improved]"))  # fmt: skip
     assert [each.field for each in found] == ["axes.heads"]
     assert found[0].found == "0.5"
+
+
+def test_what_is_to_be_run_again_cuts_nothing() -> None:
+    """A slower implementation is not held against what the faster one gave; what was cut by it is run in full."""
+    driven = Driven(search(how="strategy: random, samples: 6, seed: 1")).drive(lambda trial: (Outcome.OK, block(trial)))
+    assert any("cut" in record.flags for record in driven.records)
+    made = len(driven.made)
+    driven.drive(lambda trial: (Outcome.OK, 3 * block(trial)), rerun="all")
+    best = min(driven.results().rows, key=lambda row: row.metrics["latency_ms"])
+    assert best.flags == ()
+    assert driven.made[made].cut_above_ms is None
+
+
+def test_a_trial_is_run_in_full_when_what_it_was_cut_for_is_gone() -> None:
+    """The file no longer asks for the best: of the rest none stays cut short that is the best now."""
+    axes = "{batch: [1], seq_len: [64], heads: [4], options.block: [1, 30, 40, 50]}"
+    fields = {"axes": axes, "implementations": "[improved]", "search": "{strategy: random, samples: 4}"}
+    driven = Driven(sweep(**fields)).drive(lambda trial: (Outcome.OK, block(trial)))
+    driven.sweep = sweep(**fields, exclude="['options.block == 1']")
+    (answer,) = driven.drive(lambda trial: (Outcome.OK, block(trial))).results().answers
+    assert answer.best is not None
+    assert (answer.value, answer.best.flags) == (30.0, ())
+
+
+def test_an_interrupted_search_says_of_how_many_it_ran() -> None:
+    """In its table, rows not run apart from those that went wrong."""
+    driven = Driven(search(how="strategy: random, samples: 6, seed: 1"))
+    driven.drive(lambda trial: (Outcome.OK, block(trial)), slots=2, stop_after=3)
+    assert "| 5 of at most 6, 2 not run |" in render(driven.results(), "txt")
+
+
+def test_a_search_without_a_trial_is_a_table_without_rows() -> None:
+    """The low corner may be run, and is never drawn from a million."""
+    exclude = "['options.block != 1']"
+    driven = Driven(search(WIDE, exclude=exclude)).drive(lambda _: (Outcome.OK, 1.0))
+    assert "0 trials: no point that may be run was proposed" in render(driven.results(), "txt")
+    assert not driven.results().all_ok
 
 
 def test_a_search_that_found_nothing_is_not_good() -> None:
