@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from orchestrator.errors import ComparisonError
-from orchestrator.pairing import first_row, pair_up, unlike
+from orchestrator.pairing import first_row, pair_answers, pair_up, unlike
 from orchestrator.ratio import Ratio, geometric_mean, holm, ratio
 from orchestrator.report import comparison as text
 from orchestrator.results import Results
@@ -166,7 +166,10 @@ def compare(base: Results, candidate: Results, *, force: bool = False, fail_slow
     Raises:
         ComparisonError: no row in common, or environments that differ.
     """
-    matched, unmatched = pair_up(base.rows, candidate.rows)
+    searched = _searched(base, candidate)
+    matched, unmatched = (
+        pair_answers(base.answers, candidate.answers) if searched else pair_up(base.rows, candidate.rows)
+    )
     if not matched and any("not run" in row["only_in"] for row in unmatched):
         raise ComparisonError(
             f"no row was run in both {base.meta.sweep_id} and {candidate.meta.sweep_id}: go on with the one that "
@@ -184,15 +187,41 @@ def compare(base: Results, candidate: Results, *, force: bool = False, fail_slow
             + "; ".join(facts)
             + ". Measure both in one environment, or compare all the same with --force"
         )
+    rows = paired(matched, base.meta.device, fail_slower)
     return Comparison(
         base.meta.sweep_id,
         candidate.meta.sweep_id,
-        paired(matched, base.meta.device, fail_slower),
+        tuple(replace(pair, note=_with_points(pair, searched)) for pair in rows),
         tuple(unmatched),
         tuple(facts),
         fail_slower,
         text.columns(base, [row for row, _ in matched]),
     )
+
+
+def _searched(base: Results, candidate: Results) -> tuple[str, ...]:
+    """The axes that were searched, where both sweeps did: then answer is held against answer.
+
+    Raises:
+        ComparisonError: what is best is not the least latency.
+    """
+    specs = (base.meta.spec, candidate.meta.spec)
+    if not all(spec.search.active for spec in specs):
+        return ()
+    for spec in specs:
+        if spec.search.metric != "latency_ms" or not spec.search.least:
+            raise ComparisonError(
+                f"these sweeps searched for the best {spec.search.metric}, and compare compares times: run the points "
+                "that they found as a grid, and compare those"
+            )
+    return tuple(dict.fromkeys(axis for spec in specs for axis in spec.searched))
+
+
+def _with_points(pair: Pair, searched: Sequence[str]) -> str:
+    """The note of a pair, after what is another in the points that two searches found."""
+    points = [(axis, *(text.value(row, axis) for row in (pair.base, pair.candidate))) for axis in searched]
+    moved = [f"{axis.removeprefix('options.')} {was}, now {now}" for axis, was, now in points if was != now]
+    return "; ".join([*moved, *([pair.note] if pair.note else [])])
 
 
 def paired(rows: Sequence[tuple[Row, Row]], device: str, fail_slower: float | None = None) -> tuple[Pair, ...]:
@@ -210,7 +239,7 @@ def both_ok(base: Row, candidate: Row) -> bool:
 def _untimed(base: Row, candidate: Row) -> Pair:
     """A row that has no time in one of the sweeps, or in both."""
     if base.ok and not candidate.ok:
-        return Pair(base, candidate, Verdict.NEWLY_FAILING, note=f"ok, now {candidate.outcome}")
+        return Pair(base, candidate, Verdict.NEWLY_FAILING, note=f"ok, now {candidate.outcome or 'not run'}")
     if candidate.ok and not base.ok:
         return Pair(base, candidate, Verdict.NEWLY_OK, note=f"{base.outcome}, now ok")
     if base.ok:

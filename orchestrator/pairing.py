@@ -7,22 +7,48 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from orchestrator.answers import Answer
 from orchestrator.environment import differences
 from orchestrator.results import Results
 from orchestrator.rows import Row
 
+Paired = tuple[list[tuple[Row, Row]], list[dict[str, Any]]]
 
-def pair_up(base: Sequence[Row], candidate: Sequence[Row]) -> tuple[list[tuple[Row, Row]], list[dict[str, Any]]]:
-    """Rows of both that were run, and the others. Options tell apart only rows that nothing else tells apart."""
+
+def pair_up(base: Sequence[Row], candidate: Sequence[Row]) -> Paired:
+    """Rows of both that were run, and the others. Options tell apart only rows that nothing else tells apart.
+
+    A row that is ok in the base and was to be run in the candidate, and was not, is among the first, if any is.
+    """
     ambiguous = _repeated(base) | _repeated(candidate)
     here, there = _by_key(base, ambiguous), _by_key(candidate, ambiguous)
     both = [key for key in here if key in there]
     ran = {key: None for key in both if here[key].outcome is not None and there[key].outcome is not None}
+    if ran:
+        ran = {key: None for key in both if key in ran or (here[key].ok and there[key].outcome is None)}
     matched = [(here[key], there[key]) for key in ran]
     unmatched = [_only(here[key], "base") for key in here if key not in there]
     unmatched += [_only(there[key], "candidate") for key in there if key not in here]
     unmatched += [_only(here[key], _run_where(here[key], there[key])) for key in both if key not in ran]
     return matched, unmatched
+
+
+def pair_answers(base: Sequence[Answer], candidate: Sequence[Answer]) -> Paired:
+    """The best rows of two sweeps that searched, by implementation and the axes that were not searched."""
+    here, there = ({_question(answer): answer for answer in found} for found in (base, candidate))
+    matched = [(_shown(here[key]), _shown(there[key])) for key in here if key in there]
+    unmatched = [_only(_shown(here[key]), "base") for key in here if key not in there]
+    unmatched += [_only(_shown(there[key]), "candidate") for key in there if key not in here]
+    return matched, unmatched
+
+
+def _question(answer: Answer) -> str:
+    return json.dumps([answer.implementation, dict(answer.point)], sort_keys=True, default=str)
+
+
+def _shown(answer: Answer) -> Row:
+    """The row that answers, or one that did not."""
+    return answer.rows[0] if answer.best is None else answer.best
 
 
 def _run_where(base: Row, candidate: Row) -> str:

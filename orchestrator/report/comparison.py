@@ -26,6 +26,11 @@ def columns(results: Results, rows: Sequence[Row]) -> dict[str, str]:
     return {name: heading for name, heading in headings.items() if len({shown(row.value(name)) for row in rows}) > 1}
 
 
+def value(row: Row, axis: str) -> str:
+    """The value of an axis, as text."""
+    return printable(shown(row.value(axis)))
+
+
 def table(comparison: Comparison) -> str:
     """Title, grid and footer."""
     body = [_cells(pair, comparison.columns) for pair in comparison.rows]

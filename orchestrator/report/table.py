@@ -103,7 +103,9 @@ def _next(layout: Layout) -> list[str]:
             f"python -m orchestrator resume {_name(layout, directory)} --rerun failed": "run these again"
         } | commands
     else:
-        commands |= {f"python -m orchestrator compare {layout.sweep_id} last": "compare a later sweep with this one"}
+        commands |= {
+            f"python -m orchestrator compare {_name(layout, directory)} last": "compare a later sweep with this one"
+        }
     width = max(map(len, commands))
     return ["Next:", *(f"  {command:<{width}}  # {purpose}" for command, purpose in commands.items())]
 

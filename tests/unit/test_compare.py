@@ -14,6 +14,8 @@ from orchestrator.errors import ComparisonError
 from orchestrator.record import Fingerprint, Outcome, Phase, TrialRecord
 from orchestrator.results import Results
 from orchestrator.trial import Trial
+from tests.sweeps import sweep as small_sweep
+from tests.unit.driven import Driven, End
 from tests.unit.report import made
 
 AXES = {"batch": [1], "seq_len": [1024, 2048, 4096, 8192], "heads": [8]}
@@ -202,13 +204,42 @@ def test_a_single_repetition_is_no_regression() -> None:
 
 
 def test_rows_of_one_sweep_only_are_listed() -> None:
-    """A row that the other sweep does not have, or has not run, is not forgotten."""
+    """A row that the other sweep does not have is not forgotten; one that it has, and did not get to, is a failure."""
     unfinished = sweep(2)
     last = PLANNED[-1].trial_id
     records = tuple(record for record in unfinished.records if record.trial_id != last)
     found = compare(sweep(1, planned=PLANNED[1:]), Results(unfinished.meta, records, unfinished.environments))
-    assert len(found.rows) == 2
-    assert [row["only_in"] for row in found.unmatched] == ["candidate", "base (not run in candidate)"]
+    assert [row["only_in"] for row in found.unmatched] == ["candidate"]
+    assert [pair.note for pair in found.rows if pair.verdict is Verdict.NEWLY_FAILING] == ["ok, now not run"]
+    assert (len(found.rows), found.exit_code) == (3, 1)
+
+
+def searched(scale: float, seed: int, metric: str = "latency_ms") -> Results:
+    """A search of two shapes, 4 points each, whose best point depends on the seed."""
+    axes = "{batch: [1], seq_len: [64, 128], heads: [4], options.block: {low: 1, high: 1000}}"
+    how = f"{{strategy: random, samples: 4, seed: {seed}, metric: {metric}}}"
+
+    def ends(trial: Trial) -> End:
+        return Outcome.OK, scale * (1 + trial.options["block"] / 1000)
+
+    return Driven(small_sweep(axes=axes, implementations="[improved]", search=how)).drive(ends).results()
+
+
+def test_two_searches_are_compared_by_what_they_found() -> None:
+    """Best against best at each shape, whatever points were tried; what was found is in the note."""
+    base, candidate = searched(1.0, 1), searched(10.0, 2)
+    found = compare(base, candidate)
+    assert [pair.base.params["seq_len"] for pair in found.rows] == [64, 128]
+    for pair in found.rows:
+        assert pair.base.metrics["latency_ms"] == min(
+            row.metrics["latency_ms"] for row in base.rows if row.params == pair.base.params
+        )
+        was, now = (row.trial.options["block"] for row in (pair.base, pair.candidate))
+        assert f"block {was}, now {now}" in pair.note
+        assert pair.ratio is not None
+        assert pair.ratio.value > 4
+    with pytest.raises(ComparisonError, match="searched for the best tflops_per_s"):
+        compare(base, searched(1.0, 1, "tflops_per_s"))
 
 
 def test_rows_that_differ_in_options_alone_are_told_apart_by_them() -> None:

@@ -128,3 +128,11 @@ def test_a_cell_is_compared_with_its_own_kind_alone(monkeypatch: pytest.MonkeyPa
     assert len(driven.made) == 200
     assert [row.outcome for row in driven.results().rows] == [Outcome.OOM] * 400
     assert len(compared) == 200
+
+
+def test_what_is_to_be_run_again_rules_nothing_out_before_it_has() -> None:
+    """On a larger card, with rounds: an old record of a smaller cell's second round is no verdict any more."""
+    driven = grid(measure="{repeats: 2}").drive(out_from(256))
+    assert any("predicted" in record.flags for record in driven.records)
+    driven.drive(out_from(10**9), rerun="failed")
+    assert {str(row.outcome) for row in driven.results().rows} == {"ok"}
