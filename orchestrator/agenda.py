@@ -76,7 +76,9 @@ class Agenda:
         self._records: dict[str, list[TrialRecord]] = {}
         self._tries: Counter[Key] = Counter()
         self._last: dict[Key, TrialRecord] = {}
+        self._rival: dict[Key, TrialRecord] = {}  # of a duel's second side, by the key of the first
         self._ended: Counter[tuple[Key, Outcome]] = Counter()
+        self._ended_beside: Counter[tuple[Key, Outcome]] = Counter()
         self._fruitless = 0
         self._again: dict[Key, bool] = {}
         self._seen = 0
@@ -152,7 +154,10 @@ class Agenda:
         """Take note of a record, and have the proposer know of a trial whose every round has ended."""
         self._seen += 1
         if record.trial_id in self._seconds:  # goes with the first side's, which says what is left to do
-            self._tried((self._seconds[record.trial_id], record.round), record)
+            key = (self._seconds[record.trial_id], record.round)
+            self._tried(key, record)
+            self._rival[key] = record
+            self._ended_beside[key, record.outcome] += 1
             return
         fruitless = self._fruitless
         self._note(record)
@@ -202,9 +207,10 @@ class Agenda:
             check(rule, {*names, "outcome"})
         stale = {(found.record.trial_id, found.record.round) for found in self.stale(environments)}
         chosen = {key for key, record in self._last.items() if self._is_chosen(rule, key, record, stale, names)}
-        for key, outcome in list(self._ended):
-            if key in chosen:
-                del self._ended[key, outcome]  # who asks again is given every retry again
+        for ended in (self._ended, self._ended_beside):
+            for key, outcome in list(ended):
+                if key in chosen:
+                    del ended[key, outcome]  # who asks again is given every retry again
         self._again |= dict.fromkeys(chosen, False)  # and is not refused for what disturbed an earlier attempt
         self._doubt(chosen)
         wanted = chosen | set(self._pending)
@@ -223,7 +229,8 @@ class Agenda:
         if rule == "stale":
             return key in stale
         if rule == "failed":
-            return record.outcome is not Outcome.OK
+            beside = self._rival.get(key)
+            return record.outcome is not Outcome.OK or (beside is not None and beside.outcome is not Outcome.OK)
         values = {**names, **names_of(self._trials[key[0]]), "outcome": str(record.outcome)}
         return rule == "all" or condition(rule, values)
 
@@ -279,12 +286,19 @@ class Agenda:
         return self._proposer.times and record.outcome is Outcome.OK and not DISTURBED.isdisjoint(record.flags)
 
     def _may_retry(self, record: TrialRecord) -> bool:
+        key = (record.trial_id, record.round)
+        beside = self._rival.get(key)
+        failed = beside is not None and beside.outcome is not Outcome.OK
+        if beside is not None and failed and self._is_allowed(beside, self._ended_beside[key, beside.outcome]):
+            return True
         if record.outcome is Outcome.OK:
-            return self._again[record.trial_id, record.round]
-        if Flag.PREDICTED.value in record.flags:
-            return False
+            return self._again[key]
+        return self._is_allowed(record, self._ended[key, record.outcome])
+
+    def _is_allowed(self, record: TrialRecord, ended: int) -> bool:
+        """Whether an attempt that ended so, so many times by now, may be made once more."""
         allowed = getattr(self.sweep.spec.retries, str(record.outcome), 0)
-        return self._ended[(record.trial_id, record.round), record.outcome] <= allowed
+        return Flag.PREDICTED.value not in record.flags and ended <= allowed
 
     def _attempt(self, key: Key) -> Attempt:
         trial, held = self._trials[key[0]], self._last.get(key)

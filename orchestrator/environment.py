@@ -53,6 +53,18 @@ def git_state(directory: Path) -> Facts:
     return {"git_commit": commit, "git_dirty": None if changed is None else bool(changed)}
 
 
+@lru_cache
+def code_state(directory: str) -> Facts:
+    """Of the user's own checkout that the sweep's files are in: code_git_commit, code_git_dirty; {}: it has none.
+
+    Of the project's own checkout nothing more need be said.
+    """
+    top = _git(Path(directory), "rev-parse", "--show-toplevel")
+    if top is None or top == _git(Path(__file__).parent, "rev-parse", "--show-toplevel"):
+        return {}
+    return {f"code_{name}": value for name, value in git_state(Path(directory)).items()}
+
+
 def usable_cores() -> int:
     """CPU cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -82,7 +82,9 @@ def rows(results: Results) -> list[Row]:
     by_trial: dict[str, list[TrialRecord]] = {}
     for record in results.records:
         by_trial.setdefault(record.trial_id, []).append(record)
-    return [row_of(trial, by_trial.get(trial.trial_id, [])) for trial in results.meta.planned]
+    meta = results.meta
+    target_ci = meta.spec.measure.for_device(meta.device).target_ci
+    return [row_of(trial, by_trial.get(trial.trial_id, []), target_ci) for trial in meta.planned]
 
 
 def last_attempts(records: Sequence[TrialRecord]) -> tuple[TrialRecord, ...]:
@@ -95,8 +97,11 @@ def last_attempts(records: Sequence[TrialRecord]) -> tuple[TrialRecord, ...]:
     return tuple(last[number] for number in sorted(last))
 
 
-def row_of(trial: Trial, records: Sequence[TrialRecord]) -> Row:
-    """The row of one trial from its records, in the order they finished."""
+def row_of(trial: Trial, records: Sequence[TrialRecord], target_ci: float | None = None) -> Row:
+    """The row of one trial from its records, in the order they finished.
+
+    With a `target_ci`, rounds whose interval is wider are noisy, whatever each of them was by itself.
+    """
     last = last_attempts(records)
     if not last:
         return Row(trial)
@@ -104,16 +109,27 @@ def row_of(trial: Trial, records: Sequence[TrialRecord]) -> Row:
     if bad is not None:
         flags = tuple(flag for flag in bad.flags if flag == Flag.PREDICTED)
         return Row(trial, bad.outcome, flags, notes=bad.notes, attempts=len(records), error=bad.error, records=last)
+    metrics = _pooled(last)
+    doubt = _too_wide(metrics, target_ci) if len(last) > 1 and target_ci is not None else ()
     return Row(
         trial,
         Outcome.OK,
-        flags=_union(record.flags for record in last),
-        notes=_notes(last),
-        metrics=_pooled(last),
+        flags=_union([*(record.flags for record in last), (Flag.NOISY.value,) if doubt else ()]),
+        notes=(*_notes(last), *doubt),
+        metrics=metrics,
         rounds=tuple(record.values_ms or () for record in last),
         attempts=len(records),
         records=last,
     )
+
+
+def _too_wide(metrics: Mapping[str, float | None], target_ci: float) -> tuple[str, ...]:
+    """A note where the interval over all rounds is wider than was aimed at."""
+    median, low, high = (metrics.get(f"latency{end}_ms") for end in ("", "_ci_low", "_ci_high"))
+    if not median or low is None or high is None or (high - low) / 2 <= target_ci * median:
+        return ()
+    half = 100 * (high - low) / 2 / median
+    return (f"interval over all rounds +-{half:.2g} % wide, target_ci is {100 * target_ci:.2g} %",)
 
 
 def _union(groups: Any) -> tuple[str, ...]:

@@ -173,7 +173,7 @@ class SweepRun:
             first, *others = _of_each_side(event)
             for end in (*others, first):  # once the first side's is there, nothing is missing
                 self._keep(end, journal)
-            again = agenda.finished(first.record)
+            again = [agenda.finished(end.record) for end in (*others, first)][-1]
             self._count_faults(first.record)
             for end in (*others, first):
                 self.progress.event(replace(end, again=again))

@@ -28,6 +28,12 @@ def joined(first: TrialRecord, second: TrialRecord) -> TrialRecord:
     return first.model_copy(update={"environment": {**first.environment, RIVAL: held}})
 
 
+def survivor(record: TrialRecord) -> bool:
+    """Whether the second side of this record is ok: what was seen of the machine is about its figures, then."""
+    held = record.environment.get(RIVAL)
+    return held is not None and held["fields"]["outcome"] == Outcome.OK
+
+
 def parted(attempt: Attempt, record: TrialRecord) -> tuple[TrialRecord, ...]:
     """The records of an attempt: one, or those of either side.
 
@@ -43,13 +49,17 @@ def parted(attempt: Attempt, record: TrialRecord) -> tuple[TrialRecord, ...]:
     if held is None:
         return first, second
     answer = TrialRecord.model_validate_json(json.dumps({**second.model_dump(mode="json"), **held["fields"]}))
-    seen_flags = [flag for flag in first.flags if flag in _OF_THE_MACHINE] if answer.outcome is Outcome.OK else []
-    seen_notes = first.notes[held["notes_before"] :]
+    told = answer.outcome is Outcome.OK  # without figures there is nothing to doubt
+    seen_flags = [flag for flag in first.flags if told and flag in _OF_THE_MACHINE]
+    seen_notes = first.notes[held["notes_before"] :] if told else ()
     both = {
         "flags": tuple(dict.fromkeys((*answer.flags, *seen_flags))),
         "notes": (*answer.notes, *seen_notes),
         "environment": environment,
     }
+    if first.outcome is not Outcome.OK:
+        kept = [flag for flag in first.flags if flag not in _OF_THE_MACHINE]
+        first = first.model_copy(update={"flags": tuple(kept), "notes": first.notes[: held["notes_before"]]})
     return first, answer.model_copy(update=both)
 
 

@@ -63,7 +63,7 @@ class Stages:
         Raises:
             EndedError: it does not get that far.
         """
-        host = HostPeak()
+        self._host = host = HostPeak()
         self._resolve()
         device = self._device()
         self.card = CudaPeak(device) if device.type == "cuda" else None
@@ -97,6 +97,8 @@ class Stages:
             retries = self._retries - self.card.allocation_retries()
             self.figures |= self._card_memory(self.card)
             retries += self.card.allocation_retries()
+        else:
+            self.figures |= self._host_memory()
         return self.fields(measurement, retries)
 
     def rate(self, measurement: Measurement) -> None:
@@ -240,12 +242,27 @@ class Stages:
     def _upstream(self, subject: Subject, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor | None:
         return random_like(subject.output(inputs), self.attempt.seed).detach() if subject.backward else None
 
-    def _card_memory(self, card: CudaPeak) -> Figures:
+    def _host_memory(self) -> Figures:
+        known = {name: self.figures[name] for name in NOTHING_KNOWN}
+        with answerable():
+            return self._host.with_later(known, self._one_more_call())
+
+    def _one_more_call(self) -> Callable[[], object]:
+        """As it is timed, on inputs of its own."""
         import torch
 
         subject, inputs = self.subject, self.examiner.inputs("memory")
         call = subject.timed(inputs, self._upstream(subject, inputs))
-        with answerable(), torch.set_grad_enabled(subject.backward):
+
+        def made() -> object:
+            with torch.set_grad_enabled(subject.backward):
+                return call()
+
+        return made
+
+    def _card_memory(self, card: CudaPeak) -> Figures:
+        call = self._one_more_call()
+        with answerable():
             return card.figures(call)
 
     def _rates(self, seconds: float) -> Figures:

@@ -19,7 +19,7 @@ from orchestrator.device_proof import DeviceProof
 from orchestrator.gpu_witness import GpuSource
 from orchestrator.isolate import Isolator
 from orchestrator.lookout import Lookout
-from orchestrator.record import Phase
+from orchestrator.record import Phase, TrialRecord
 from orchestrator.trial import Attempt
 from orchestrator.witness import Source, Witness
 
@@ -81,7 +81,7 @@ class Supervisor:
         done = self._isolator.run(attempt, self._note, watches=[witness])
         self._phase = ""
         unclean = self._proof.fault_after(attempt, done)
-        record = noted(witness.applied(done.record), unclean)
+        record = _with_code(noted(witness.applied(done.record), unclean), attempt.base_dir)
         return record.model_dump_json(), done.log, self._seen(), unclean
 
     def conclude(self) -> list[str]:
@@ -124,3 +124,12 @@ class Supervisor:
             resources = resources.model_copy(update={"cpus": self._cpus})
         base_dir = str(Path.cwd() / STAGED_FILES) if self._staged else attempt.base_dir
         return attempt.model_copy(update={"resources": resources, "base_dir": base_dir})
+
+
+def _with_code(record: TrialRecord, base_dir: str) -> TrialRecord:
+    """The record with what is to be known of the user's own code, beside the project's."""
+    known = environment.code_state(base_dir)
+    if not known or "know" not in record.environment:
+        return record
+    facts = {**record.environment, "know": {**record.environment["know"], **known}}
+    return record.model_copy(update={"environment": facts})

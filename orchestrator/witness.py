@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from orchestrator.record import Outcome, Phase, TrialRecord
+from orchestrator.sides import survivor
 
 EVERY_S = 0.1
 SHORTEST_S = 0.15  # of time that was witnessed; less says nothing
@@ -66,7 +67,7 @@ class Witness:
         """The record with what was witnessed: doubts about a row that is ok, notes, energy per call."""
         facts = dict(record.environment)
         window = facts.pop(ENERGY, None)
-        if record.outcome is not Outcome.OK:
+        if record.outcome is not Outcome.OK and not survivor(record):
             return record.model_copy(update={"environment": facts})
         found = self._source.testimony()
         metrics = dict(record.metrics or {}) | (self._energy(window) if window else {})

@@ -206,6 +206,17 @@ def test_every_row_of_a_duel_is_in_its_journal_and_its_table(tmp_path: Path) -> 
     assert "improved against standard" in results.meta.spec.description
 
 
+@pytest.mark.parametrize("wrong", ["standard", "improved"])
+def test_either_side_is_worth_another_attempt(wrong: str, tmp_path: Path) -> None:
+    """By `retries` and by `--rerun failed`, whichever side it is that failed."""
+    found = prepared(**ONE_POINT, retries="{mismatch: 1}")
+    run(found, tmp_path / "out", lambda _: 1.02, wrong=wrong)
+    journal = tmp_path / "out" / "results.jsonl"
+    assert len(journal.read_text().splitlines()) == 2 * 2 * 5
+    run(found, tmp_path / "out", lambda _: 1.02, resume=True, rerun="failed")
+    assert len(journal.read_text().splitlines()) == 2 * 2 * 5 + 2 * 5
+
+
 @pytest.mark.parametrize("kept", [0, 1, 2, 3, 7, 10])
 def test_a_duel_goes_on_where_its_journal_ends(kept: int, tmp_path: Path) -> None:
     """Also between the two lines of one attempt: that attempt is made again, and only pairs of one process count."""

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator import witness
 from orchestrator.record import Flag, Outcome, Phase, TrialRecord
 from orchestrator.sides import parted
 from orchestrator.spec import Protocol
 from orchestrator.trial import Attempt
 from orchestrator.worker import run_attempt
 from tests.unit.attempts import attempt
+from tests.unit.test_witness import Told
 
 PROTOCOL = Protocol(warmup_s=0, min_time_s=0, max_time_s=0.2, min_repetitions=4, target_ci=0.9)
 
@@ -111,6 +113,18 @@ def test_what_befell_the_machine_befell_both() -> None:
     for before, after in zip(parted(own, travelled), parted(own, seen), strict=True):
         assert after.flags == (*before.flags, Flag.CONTENDED.value)
         assert after.notes == (*before.notes, "contended: by a neighbour")
+
+
+def test_a_survivor_has_its_doubts_whichever_side_it_is() -> None:
+    """The side that ended without figures has none; the other's may have been disturbed."""
+    seen = witness.Testimony((Flag.CONTENDED.value,), ("contended: by a neighbour",))
+    for sides in (("honest", "raises"), ("raises", "honest")):
+        own = duel_of(*sides)
+        witnessed = witness.Witness(Told(seen)).applied(run_attempt(own))
+        for record in parted(own, witnessed):
+            expected = record.implementation == "honest"
+            assert (Flag.CONTENDED.value in record.flags) == expected
+            assert ("contended: by a neighbour" in record.notes) == expected
 
 
 def test_a_process_that_died_ended_both() -> None:

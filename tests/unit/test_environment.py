@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from orchestrator import environment, nvml
-from orchestrator.environment import describe, differences, git_state
+from orchestrator.environment import code_state, describe, differences, git_state
 
 
 @pytest.fixture
@@ -138,6 +138,19 @@ def test_git_state_tells_commit_and_changes(tmp_path: Path) -> None:
     assert clean["git_dirty"] is False
     (tmp_path / "file").write_text("2")
     assert git_state(tmp_path)["git_dirty"] is True
+
+
+def test_the_user_s_own_checkout_is_known_beside_the_project_s(tmp_path: Path) -> None:
+    """Where the sweep's files are in one; of the project's own nothing more is said."""
+    assert code_state(str(tmp_path)) == {}
+    assert code_state(str(Path(__file__).parent)) == {}
+    git = ["git", "-C", str(tmp_path / "mine"), "-c", "user.name=t", "-c", "user.email=t@localhost"]
+    (tmp_path / "mine").mkdir()
+    for arguments in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "one"]):
+        subprocess.run([*git, *arguments], check=True)
+    found = code_state(str(tmp_path / "mine"))
+    assert len(found["code_git_commit"]) == 40
+    assert found["code_git_dirty"] is False
 
 
 def test_asking_imports_no_torch() -> None:

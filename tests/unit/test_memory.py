@@ -38,6 +38,17 @@ def test_a_temporary_counts_after_it_is_gone(peak: HostPeak) -> None:
     assert peak.figures()["peak_memory_mib"] == pytest.approx(64, abs=SLACK_MIB)
 
 
+def test_a_later_call_counts_where_it_takes_plainly_more(peak: HostPeak) -> None:
+    """The time is that of later calls: so is their memory. A little more is the heap's own coming and going."""
+    first = written(16)
+    known = peak.figures()
+    later = peak.with_later(known, lambda: written(96))
+    assert later["workspace_mib"] == pytest.approx(96, abs=SLACK_MIB)
+    assert later["peak_memory_mib"] == pytest.approx(96, abs=2 * SLACK_MIB)
+    assert peak.with_later(known, lambda: written(8)) == known
+    del first
+
+
 def test_memory_used_before_does_not_count(peak: HostPeak) -> None:
     """The mark is reset: what came and went before the inputs is not theirs."""
     gone = written(96)

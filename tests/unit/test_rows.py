@@ -76,6 +76,17 @@ def test_a_note_says_of_which_rounds_it_is() -> None:
     assert row_of(trial, records[:1]).notes == ("power_capped", "drift of 2 %")
 
 
+def test_rounds_that_differ_are_noisy_however_tight_each_is() -> None:
+    """The interval over all of them is what is stated; by itself each round was fine."""
+    trial, _ = planned()
+    far = [made.ok(trial, scale=scale, round=number) for number, scale in enumerate((1.0, 2.0, 4.0), start=1)]
+    row = rows(made.results([trial], far, axes=AXES))[0]
+    assert row.flags == ("noisy",)
+    (note,) = (note for note in row.notes if "over all rounds" in note)
+    assert "wide, target_ci is " in note
+    assert row_of(trial, far).flags == ()
+
+
 def test_an_option_that_is_an_axis_is_a_value_of_the_row() -> None:
     """`options.block_m` reads the trial's options, a plain name its params."""
     trial = made.trials(["standard"], {**AXES, "options.block_m": [64]})[0]
