@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.record import ErrorInfo, Flag, Outcome, TrialRecord, log_of
-from orchestrator.results import Results
+from orchestrator.results import Results, SweepMeta
 from orchestrator.trial import Trial
 
 WORST_COUNTS = ("relative_error",)
@@ -82,9 +82,13 @@ def rows(results: Results) -> list[Row]:
     by_trial: dict[str, list[TrialRecord]] = {}
     for record in results.records:
         by_trial.setdefault(record.trial_id, []).append(record)
-    meta = results.meta
-    target_ci = meta.spec.measure.for_device(meta.device).target_ci
-    return [row_of(trial, by_trial.get(trial.trial_id, []), target_ci) for trial in meta.planned]
+    wanted = target_ci(results.meta)
+    return [row_of(trial, by_trial.get(trial.trial_id, []), wanted) for trial in results.meta.planned]
+
+
+def target_ci(meta: SweepMeta) -> float:
+    """Half the width of the interval that a sweep aims at, as a fraction of the median."""
+    return meta.spec.measure.for_device(meta.device).target_ci
 
 
 def last_attempts(records: Sequence[TrialRecord]) -> tuple[TrialRecord, ...]:
@@ -97,10 +101,10 @@ def last_attempts(records: Sequence[TrialRecord]) -> tuple[TrialRecord, ...]:
     return tuple(last[number] for number in sorted(last))
 
 
-def row_of(trial: Trial, records: Sequence[TrialRecord], target_ci: float | None = None) -> Row:
+def row_of(trial: Trial, records: Sequence[TrialRecord], wanted: float | None = None) -> Row:
     """The row of one trial from its records, in the order they finished.
 
-    With a `target_ci`, rounds whose interval is wider are noisy, whatever each of them was by itself.
+    Several rounds whose interval is wider than +-`wanted` of their median are noisy, whatever each was by itself.
     """
     last = last_attempts(records)
     if not last:
@@ -110,7 +114,7 @@ def row_of(trial: Trial, records: Sequence[TrialRecord], target_ci: float | None
         flags = tuple(flag for flag in bad.flags if flag == Flag.PREDICTED)
         return Row(trial, bad.outcome, flags, notes=bad.notes, attempts=len(records), error=bad.error, records=last)
     metrics = _pooled(last)
-    doubt = _too_wide(metrics, target_ci) if len(last) > 1 and target_ci is not None else ()
+    doubt = _too_wide(metrics, wanted) if len(last) > 1 and wanted is not None else ()
     return Row(
         trial,
         Outcome.OK,
@@ -123,13 +127,13 @@ def row_of(trial: Trial, records: Sequence[TrialRecord], target_ci: float | None
     )
 
 
-def _too_wide(metrics: Mapping[str, float | None], target_ci: float) -> tuple[str, ...]:
+def _too_wide(metrics: Mapping[str, float | None], wanted: float) -> tuple[str, ...]:
     """A note where the interval over all rounds is wider than was aimed at."""
     median, low, high = (metrics.get(f"latency{end}_ms") for end in ("", "_ci_low", "_ci_high"))
-    if not median or low is None or high is None or (high - low) / 2 <= target_ci * median:
+    if not median or low is None or high is None or (high - low) / 2 <= wanted * median:
         return ()
     half = 100 * (high - low) / 2 / median
-    return (f"interval over all rounds +-{half:.2g} % wide, target_ci is {100 * target_ci:.2g} %",)
+    return (f"interval over all rounds +-{half:.2g} % wide, target_ci is {100 * wanted:.2g} %",)
 
 
 def _union(groups: Any) -> tuple[str, ...]:

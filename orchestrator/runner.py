@@ -20,7 +20,7 @@ from orchestrator.record import Outcome, TrialRecord
 from orchestrator.report import write_reports
 from orchestrator.report.live import Progress
 from orchestrator.results import Results, SweepMeta
-from orchestrator.rows import row_of
+from orchestrator.rows import row_of, target_ci
 from orchestrator.sides import attempts, parted
 from orchestrator.signals import Signals
 from orchestrator.sweep import Sweep
@@ -191,7 +191,7 @@ class SweepRun:
         except OSError as error:
             raise self._unwritten(error) from error
         mine.append(journal.records[-1])
-        self.tracker.log(row_of(event.attempt.trial, mine))
+        self.tracker.log(row_of(event.attempt.trial, mine, target_ci(self.meta)))
 
     def _unwritten(self, error: OSError) -> AbortedError:
         return AbortedError(self._how_to_go_on(f"results cannot be written ({error.strerror}): make room"))

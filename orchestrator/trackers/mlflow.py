@@ -39,7 +39,7 @@ from mlflow.tracking import MlflowClient
 
 from orchestrator.answers import annotated
 from orchestrator.results import Results, SweepMeta, Tracked
-from orchestrator.rows import Row, row_of
+from orchestrator.rows import Row, row_of, target_ci
 from orchestrator.trackers import content
 from orchestrator.trackers.address import database_of, default_uri, redacted, ui_command, view_url
 from orchestrator.trackers.base import RejectedError, Status, TrackingError
@@ -154,7 +154,7 @@ class MlflowTracker:
         found = [
             held[trial.trial_id]
             if trial.trial_id in held and held[trial.trial_id].attempts == len(mine[trial.trial_id])
-            else row_of(trial, mine[trial.trial_id])
+            else row_of(trial, mine[trial.trial_id], target_ci(results.meta))
             for trial in results.meta.planned
         ]
         return annotated(results.meta, found)
