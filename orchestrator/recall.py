@@ -55,10 +55,11 @@ class Recall:
         met: list[float] = []
         for number in range(ROUNDS_TO_BE_SURE):
             drawn = self.draw(number)
-            for seconds in (new, met):  # the same is done before either
+            for seconds in (new, met):  # the same is done just before either: a hot loop alone is no memory
                 refill(used, drawn)
                 seconds.append(self._seconds(used, number))
-            met[-1] = min(met[-1], self._practised(used, number, PRACTICE_S))
+                if seconds is new:
+                    self._practised(used, number, PRACTICE_S)
             if min(new) <= REMEMBERS * min(met):
                 return ""
         if min(new) <= REMEMBERS * statistics.median(met):
