@@ -54,9 +54,8 @@ class Recall:
         new: list[float] = []
         met: list[float] = []
         for number in range(ROUNDS_TO_BE_SURE):
-            drawn = self.draw(number)
-            for seconds in (new, met):  # the same is done just before either: a hot loop alone is no memory
-                refill(used, drawn)
+            for seconds in (new, met):  # the same is done just before either: what a hot loop saves is no memory
+                refill(used, self.draw(number))
                 seconds.append(self._seconds(used, number))
                 if seconds is new:
                     self._practised(used, number, PRACTICE_S)
