@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import math
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.clocks import Stopwatch, spin
+from orchestrator.measure import collector_off
 from orchestrator.memory import release
 from orchestrator.oom import is_out_of_memory
 from orchestrator.output_rows import ShapeError, WholeAnswer
@@ -43,18 +42,6 @@ def derived_seed(seed: int, *purpose: object) -> int:
 def state_seed(seed: int) -> int:
     """The seed of the parameters that the harness loads, from the trial's."""
     return derived_seed(seed, "state")
-
-
-@contextmanager
-def collector_paused() -> Iterator[None]:
-    """Python's garbage collector does not run by itself until the block ends."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 @dataclass(frozen=True)
@@ -134,7 +121,7 @@ class Examiner:
         shortage = None
         for on_host, max_flops in self._places(share):
             try:
-                with collector_paused():
+                with collector_off(collect=False):
                     return examine(on_host, max_flops)
             except ShapeError as error:
                 raise EndedError(Outcome.FAILED, "InvalidResult", str(error)) from None

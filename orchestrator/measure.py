@@ -105,10 +105,11 @@ def judged(
 
 
 @contextmanager
-def collector_off() -> Iterator[None]:
-    """Python's garbage collector runs once, then not at all until the block ends."""
+def collector_off(*, collect: bool = True) -> Iterator[None]:
+    """Python's garbage collector runs once, if it is to `collect`, then not at all until the block ends."""
     was_on = gc.isenabled()
-    gc.collect()
+    if collect:
+        gc.collect()
     gc.disable()
     try:
         yield
