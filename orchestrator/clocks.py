@@ -6,7 +6,6 @@ device runs them back to back and the host's gaps are not timed; a block that ca
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Iterator, Sequence
 from time import perf_counter  # by value: what an implementation puts in its place is not what it is timed by
 from typing import TYPE_CHECKING, Any, Protocol
@@ -14,12 +13,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 from typing_extensions import override
 
 from orchestrator.headstart import HeadStart, Timed
+from orchestrator.stats import summarize
 
 if TYPE_CHECKING:
     import torch
 
 Call = Callable[[], object]
 SPIN_CYCLES = 20_000_000  # about 10 ms of a GPU
+UNSTEADY_PCT = 10.0  # interquartile range of a further figure, in percent of its median, beyond which a note says so
 
 
 class Clock(Protocol):
@@ -112,10 +113,17 @@ class CudaClock(Clock):
 
     @override
     def extras(self, calls: Sequence[Call], before: Call | None, budget_s: float) -> dict[str, float]:
-        found = {"host_latency_ms": 1000 * self._host(calls, before, budget_s / 2)}
+        found = {"host_latency_ms": self._host(calls, before, budget_s / 2)}
         if self._cold:
-            found["cold_latency_ms"] = 1000 * self._flushed(calls, before, budget_s / 2)
-        return found
+            found["cold_latency_ms"] = self._flushed(calls, before, budget_s / 2)
+        return {name: self._middle_ms(name, seconds) for name, seconds in found.items()}
+
+    def _middle_ms(self, name: str, seconds: Sequence[float]) -> float:
+        """The median in milliseconds; a note where the values differ much."""
+        summary = summarize(seconds)
+        if summary.noise_pct > UNSTEADY_PCT:
+            self._note(f"{name} is unsteady: interquartile range {summary.noise_pct:.0f} % of the median")
+        return 1000 * summary.median
 
     def _attempt(self, part: Sequence[Call], before: Call | None, ahead_s: float) -> Timed:
         torch = self._torch
@@ -139,7 +147,7 @@ class CudaClock(Clock):
         events[-1][1].synchronize()
         return Timed(sum(start.elapsed_time(end) for start, end in events) / 1000, host_s, kept)
 
-    def _host(self, calls: Sequence[Call], before: Call | None, budget_s: float) -> float:
+    def _host(self, calls: Sequence[Call], before: Call | None, budget_s: float) -> Sequence[float]:
         sync = self._torch.cuda.synchronize
         values: list[float] = []
         for count in _rising(self.now, budget_s):
@@ -153,9 +161,9 @@ class CudaClock(Clock):
                 call()
             sync()
             values.append((perf_counter() - start) / len(block))
-        return statistics.median(values[len(values) // 2 :])
+        return values[len(values) // 2 :]
 
-    def _flushed(self, calls: Sequence[Call], before: Call | None, budget_s: float) -> float:
+    def _flushed(self, calls: Sequence[Call], before: Call | None, budget_s: float) -> Sequence[float]:
         torch = self._torch
         junk = torch.empty(4 * l2_bytes(self._device), dtype=torch.int8, device=self._device)
 
@@ -168,7 +176,7 @@ class CudaClock(Clock):
         start = self.now()
         while not values or (self.now() - start < budget_s and len(values) < 100):
             values.append(self.time([calls[len(values) % len(calls)]], flush))
-        return statistics.median(values)
+        return values
 
     def _calibrate(self) -> float:
         torch = self._torch
