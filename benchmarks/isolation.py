@@ -28,8 +28,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from orchestrator.isolate import Isolator
-from orchestrator.spec import MeasureSpec, VerifySpec
+from orchestrator.isolation.isolator import Isolator
+from orchestrator.spec.models import MeasureSpec, VerifySpec
 from orchestrator.trial import Attempt, Resources, Trial
 
 HERE = Path(__file__).resolve().parent

@@ -28,13 +28,14 @@ from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
-from orchestrator import duel, environment, nvml
-from orchestrator.compare import Pair, Verdict, paired
-from orchestrator.isolate import Isolator
+from orchestrator.compare import duel
+from orchestrator.compare.comparison import Pair, Verdict, paired
+from orchestrator.duel_record import parted
+from orchestrator.isolation.isolator import Isolator
+from orchestrator.machine import environment, nvml
 from orchestrator.record import Outcome, TrialRecord
-from orchestrator.rows import Row, row_of
-from orchestrator.sides import parted
-from orchestrator.spec import MeasureSpec, Protocol, VerifySpec
+from orchestrator.results.rows import Row, row_of
+from orchestrator.spec.models import MeasureSpec, Protocol, VerifySpec
 from orchestrator.trial import Attempt, Resources, Trial
 
 HERE = Path(__file__).resolve().parent

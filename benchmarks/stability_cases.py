@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from orchestrator import registry
 from orchestrator.record import Outcome, Phase, TrialRecord
 from orchestrator.trial import Attempt
-from orchestrator.worker import run_attempt
+from orchestrator.usercode import registry
+from orchestrator.worker.run_attempt import run_attempt
 from orchestrator.workload import Config, Problem, Work, Workload
 
 Product = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]

@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from orchestrator.api import load, resume, run
-    from orchestrator.results import Results
-    from orchestrator.sweep import Sweep
+    from orchestrator.plan.sweep import Sweep
+    from orchestrator.results.results import Results
 
 __version__ = "0.1.0"
 __all__ = ["Results", "Sweep", "load", "resume", "run"]
 
 _HOMES = {
-    "Results": "orchestrator.results",
-    "Sweep": "orchestrator.sweep",
+    "Results": "orchestrator.results.results",
+    "Sweep": "orchestrator.plan.sweep",
     "load": "orchestrator.api",
     "resume": "orchestrator.api",
     "run": "orchestrator.api",

@@ -18,7 +18,7 @@ def main() -> int:
     """Run one command; returns the exit code."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, leave)
-    from orchestrator.cli import main
+    from orchestrator.cli.main import main
 
     code = main()
     if code > 128:  # someone waits for the end, and libraries' own last deeds may take long: the sentinel clears up

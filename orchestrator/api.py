@@ -9,18 +9,25 @@ from contextlib import ExitStack, closing, suppress
 from datetime import datetime
 from pathlib import Path
 
-from orchestrator import duel, journal, registry, sweepdir
-from orchestrator.errors import InterruptedSweepError, RequestError, SweepNotFoundError, UnfitMachineError
+from orchestrator.compare import duel
+from orchestrator.driver.runner import SweepRun
+from orchestrator.driver.signals import Signals
+from orchestrator.errors import (
+    InterruptedSweepError,
+    RequestError,
+    SweepNotFoundError,
+    UnfitMachineError,
+)
 from orchestrator.executors.base import Executor, StartStoppedError
-from orchestrator.proposers import bounds
-from orchestrator.report.live import Progress, SilentProgress
-from orchestrator.results import Results, SweepMeta
-from orchestrator.runner import SweepRun
-from orchestrator.signals import Signals
-from orchestrator.sweep import Sweep
+from orchestrator.plan.sweep import Sweep
+from orchestrator.progress.live import Progress, SilentProgress
+from orchestrator.results import journal, sweep_directory
+from orchestrator.results.results import Results, SweepMeta
+from orchestrator.search.factory import bounds
+from orchestrator.trackers.background import Mirror
 from orchestrator.trackers.base import Tracker
-from orchestrator.trackers.mirror import Mirror
 from orchestrator.trial import Trial
+from orchestrator.usercode import registry
 
 MIN_FREE_BYTES = 256 * 1024**2
 TRACKING_FLUSH_S = 20.0
@@ -98,9 +105,9 @@ def resume(
     progress: Progress | None = None,
 ) -> Results:
     """Go on with the sweep `name` (an id, `last` or a directory) where it stopped; arguments as of `run`."""
-    directory = sweepdir.find(name)
-    meta = sweepdir.load(directory).meta
-    sweep = Sweep.resolved(meta.spec, meta.base_dir, meta.only, str(directory / sweepdir.META_FILE))
+    directory = sweep_directory.find(name)
+    meta = sweep_directory.load(directory).meta
+    sweep = Sweep.resolved(meta.spec, meta.base_dir, meta.only, str(directory / sweep_directory.META_FILE))
     if meta.duel is not None:
         sweep = duel.prepare(sweep, *meta.duel)
     wanted = meta.device if device == "auto" else device
@@ -117,7 +124,7 @@ def load(name: str | Path) -> Results:
         SweepNotFoundError: there is none.
         JournalError: its journal cannot be read.
     """
-    return sweepdir.load(sweepdir.find(str(name)))
+    return sweep_directory.load(sweep_directory.find(str(name)))
 
 
 def _started(make: Callable[[Sweep], Executor], sweep: Sweep, signals: Signals, directory: Path) -> Executor:
@@ -129,7 +136,7 @@ def _started(make: Callable[[Sweep], Executor], sweep: Sweep, signals: Signals, 
     if signals.received is not None:
         if executor is not None:
             executor.close()
-        begun = (directory / sweepdir.META_FILE).exists()
+        begun = (directory / sweep_directory.META_FILE).exists()
         raise InterruptedSweepError(signals.received, _found_by(sweep.spec.name, directory) if begun else None)
     assert executor is not None
     return executor
@@ -187,7 +194,7 @@ def _claimed(sweep: Sweep, output: str | Path | None, resuming: bool) -> Path:
     if resuming:
         journal.refuse_busy(directory)
     else:
-        sweepdir.refuse_taken(directory)
+        sweep_directory.refuse_taken(directory)
     _check_disk(directory)
     return directory
 
@@ -195,10 +202,10 @@ def _claimed(sweep: Sweep, output: str | Path | None, resuming: bool) -> Path:
 def _directory(sweep: Sweep, output: str | Path | None, resuming: bool) -> Path:
     if output is not None:
         return Path(output)
-    parent = sweepdir.SWEEPS / sweep.spec.name
+    parent = sweep_directory.SWEEPS / sweep.spec.name
     if not resuming:
-        return parent / sweepdir.new_sweep_id(datetime.now())
-    made = sorted(path.parent for path in parent.glob(f"*/{sweepdir.META_FILE}"))
+        return parent / sweep_directory.new_sweep_id(datetime.now())
+    made = sorted(path.parent for path in parent.glob(f"*/{sweep_directory.META_FILE}"))
     known = [path for path in made if duel.is_of(path, sweep.duel)]
     if not known:
         raise SweepNotFoundError(
@@ -208,7 +215,7 @@ def _directory(sweep: Sweep, output: str | Path | None, resuming: bool) -> Path:
 
 
 def _check_disk(directory: Path) -> None:
-    free = sweepdir.free_bytes(directory)
+    free = sweep_directory.free_bytes(directory)
     if free < MIN_FREE_BYTES:
         raise UnfitMachineError(
             f"{directory}: {free / 2**20:.0f} MiB free on its disk, a sweep needs {MIN_FREE_BYTES / 2**20:.0f}"
@@ -217,8 +224,8 @@ def _check_disk(directory: Path) -> None:
 
 def _meta(sweep: Sweep, directory: Path, device: str, resuming: bool) -> SweepMeta:
     """The meta data of a new sweep, or of the one that goes on, with what is planned now."""
-    if resuming and (directory / sweepdir.META_FILE).exists():
-        held = sweepdir.load(directory).meta
+    if resuming and (directory / sweep_directory.META_FILE).exists():
+        held = sweep_directory.load(directory).meta
         if held.device != device:
             raise RequestError(
                 f"{directory} was measured on {held.device}, this run is on {device}: one table never mixes two"
@@ -233,10 +240,10 @@ def _meta(sweep: Sweep, directory: Path, device: str, resuming: bool) -> SweepMe
             "base_dir": sweep.base_dir,
         }
         return held.model_copy(update=planned)  # written once the journal is ours and no stale row stands in the way
-    inside = directory.parent == sweepdir.SWEEPS / sweep.spec.name
+    inside = directory.parent == sweep_directory.SWEEPS / sweep.spec.name
     now = datetime.now().astimezone()
     meta = SweepMeta(
-        sweep_id=directory.name if inside else sweepdir.new_sweep_id(now),
+        sweep_id=directory.name if inside else sweep_directory.new_sweep_id(now),
         name=sweep.spec.name,
         created_at=now.isoformat(timespec="seconds"),
         base_dir=sweep.base_dir,
@@ -247,13 +254,13 @@ def _meta(sweep: Sweep, directory: Path, device: str, resuming: bool) -> SweepMe
         only=sweep.only,
         duel=sweep.duel,
     )
-    sweepdir.create(directory, meta, sweep.document.text)
+    sweep_directory.create(directory, meta, sweep.document.text)
     return meta
 
 
 def _found_by(name: str, directory: Path) -> str:
     """What `resume` and `sync` find the sweep in `directory` by."""
-    return directory.name if directory.parent == sweepdir.SWEEPS / name else str(directory)
+    return directory.name if directory.parent == sweep_directory.SWEEPS / name else str(directory)
 
 
 def _kind(labels: tuple[str, str] | None) -> str:

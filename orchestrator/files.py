@@ -7,6 +7,8 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+PACKAGE = Path(__file__).parent  # of orchestrator itself, wherever a module of it lies
+
 
 def write_atomically(path: Path | str, text: str) -> None:
     """Write `text` to `path` as UTF-8, without translating newlines; see `write_bytes_atomically`."""

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from orchestrator.spec import Model
+from orchestrator.spec.models import Model
 from orchestrator.trial import Attempt, content_hash
 
 SCHEMA_VERSION = 1

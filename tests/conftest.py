@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cli import main
+from orchestrator.cli.main import main
 
 ROOT = Path(__file__).parents[1]
 BLOCKER = """
@@ -67,7 +67,7 @@ def bare_python(tmp_path: Path) -> Callable[..., Answer]:
 
     def run(*arguments: str | Path, blocked: tuple[str, ...] = ("torch", "ray", "mlflow")) -> Answer:
         code = BLOCKER.format(blocked=set(blocked)) + (
-            "import os, sys\nfrom orchestrator.cli import main\ncode = main(sys.argv[1:])\n"
+            "import os, sys\nfrom orchestrator.cli.main import main\ncode = main(sys.argv[1:])\n"
             "print(sum(os.times()[:2]), file=sys.stderr)\nsys.exit(code)"
         )
         done = subprocess.run(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import Problem, SweepFileError
-from orchestrator.sweep import Sweep
+from orchestrator.plan.sweep import Sweep
 
 TOYS = Path(__file__).parent / "integration" / "toys"
 FIELDS = {

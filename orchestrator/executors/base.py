@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from orchestrator.errors import AbortedError
-from orchestrator.observation import Observation
+from orchestrator.machine.observation import Observation
 from orchestrator.record import Phase, TrialRecord
 from orchestrator.trial import Attempt
 

@@ -78,13 +78,13 @@ class InlineExecutor:
     def _described(self) -> Mapping[str, Any]:
         if self._environment is not None:
             return self._environment
-        from orchestrator.environment import describe
+        from orchestrator.machine.environment import describe
 
         resources = self._queue[0].resources if self._queue else Resources()
         return describe(self.device, resources.gpu_memory_gib, resources.cpus)
 
 
 def _worker(attempt: Attempt, on_phase: OnPhase) -> TrialRecord:
-    from orchestrator.worker import run_attempt
+    from orchestrator.worker.run_attempt import run_attempt
 
     return run_attempt(attempt, on_phase)

@@ -13,13 +13,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.errors import UnfitMachineError
-from orchestrator.executors.base import Event, Finished, Observed, PhaseChanged, SlotLost, SlotReady, Started
+from orchestrator.executors.base import (
+    Event,
+    Finished,
+    Observed,
+    PhaseChanged,
+    SlotLost,
+    SlotReady,
+    Started,
+)
 from orchestrator.executors.placement import Node, SlotPlan, place
 from orchestrator.executors.quarantine import Quarantine
 from orchestrator.executors.session import RayOptions, Session
-from orchestrator.observation import Observation
+from orchestrator.machine.observation import Observation
 from orchestrator.record import ErrorInfo, Outcome, Phase, TrialRecord, log_of, record_of, utc_now
-from orchestrator.supervisor import Supervisor
+from orchestrator.supervisor.supervisor import Supervisor
 from orchestrator.trial import Attempt
 
 PHASE_EVERY_S = 0.5

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator import proc
-from orchestrator.aftermath import Sentinel, clear_up_after_others
-from orchestrator.environment import usable_cores
 from orchestrator.errors import UnfitMachineError
 from orchestrator.executors.base import StartStoppedError
+from orchestrator.executors.cleanup import Sentinel, clear_up_after_others
 from orchestrator.executors.staging import Staging
+from orchestrator.isolation import proc
+from orchestrator.machine.environment import usable_cores
 
 LOOPBACK = "127.0.0.2"  # Ray rewrites 127.0.0.1 to the machine's outer address
 OBJECT_STORE_BYTES = 128 * 1024**2

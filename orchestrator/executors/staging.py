@@ -7,10 +7,10 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from orchestrator import registry
-from orchestrator.source import closure
-from orchestrator.supervisor import STAGED_FILES
+from orchestrator.supervisor.supervisor import STAGED_FILES
 from orchestrator.trial import Attempt
+from orchestrator.usercode import registry
+from orchestrator.usercode.source import closure
 
 PACKAGES = ("orchestrator", registry.REGISTRY)
 

@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 from orchestrator.errors import RequestError
 from orchestrator.files import write_atomically
-from orchestrator.report.delimited import csv_text
+from orchestrator.report.csv_table import csv_text
 from orchestrator.report.latex import tabular
 from orchestrator.report.layout import Layout
 from orchestrator.report.markdown import summary
 from orchestrator.report.page import html_page
 from orchestrator.report.table import text_table
-from orchestrator.results import Results
+from orchestrator.results.results import Results
 
 FORMATS: dict[str, Callable[[Layout], str]] = {
     "txt": text_table,

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.answers import LIMITS, Answer, answers, metric
+from orchestrator.formatting import NONE, interval, number, printable, shown
 from orchestrator.record import Flag
 from orchestrator.report.layout import Layout
-from orchestrator.report.text import NONE, interval, number, printable, shown
-from orchestrator.spec import SearchSpec
+from orchestrator.results.answers import LIMITS, Answer, answers, metric
+from orchestrator.spec.models import SearchSpec
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
+from orchestrator.formatting import counted, interval, markdown, number, printable, shown
 from orchestrator.record import Flag
 from orchestrator.report.layout import column_headings, known_workload
-from orchestrator.report.text import counted, interval, markdown, number, printable, shown
-from orchestrator.results import Results
-from orchestrator.rows import Row
+from orchestrator.results.results import Results
+from orchestrator.results.rows import Row
 
 if TYPE_CHECKING:
-    from orchestrator.compare import Comparison, Pair
+    from orchestrator.compare.comparison import Comparison, Pair
 
 DISTURBED = {Flag.CONTENDED.value, Flag.THROTTLED.value}
 HEADERS = ("Base (ms)", "Candidate (ms)", "Ratio [95 % interval]", "Verdict", "Note")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from orchestrator.formatting import interval, latex, number, shown
 from orchestrator.report.layout import Layout, status
-from orchestrator.report.text import interval, latex, number, shown
 
 ONE_PAGE = 40
 MARKS = {"✓": r"$\checkmark$", "✗": r"$\times$"}

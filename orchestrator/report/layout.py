@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from orchestrator import registry
-from orchestrator.answers import LIMITS
+from orchestrator.formatting import printable, shown
 from orchestrator.record import Flag, Outcome
-from orchestrator.report.text import printable, shown
-from orchestrator.results import Results, SweepMeta
-from orchestrator.rows import Row, value_of
-from orchestrator.spec import Range
+from orchestrator.results.answers import LIMITS
+from orchestrator.results.results import Results, SweepMeta
+from orchestrator.results.rows import Row, value_of
+from orchestrator.spec.models import Range
+from orchestrator.usercode import registry
 from orchestrator.workload import Workload
 
 NOT_RUN = "not run"

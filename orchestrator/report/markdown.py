@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from orchestrator.formatting import interval, markdown, number, shown
 from orchestrator.report.answer_table import AnswerTable
 from orchestrator.report.layout import Layout, status
+from orchestrator.report.ranking import Standing, Verdict, ratio, speed_heading
 from orchestrator.report.table import footer
-from orchestrator.report.text import interval, markdown, number, shown
-from orchestrator.report.verdict import Standing, Verdict, ratio, speed_heading
 
 OPEN_ROWS = 40
 MAX_ROWS = 400

@@ -10,12 +10,12 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+from orchestrator.formatting import duration, number, one_line, printable, shown
 from orchestrator.record import Outcome
 from orchestrator.report.answer_table import AnswerTable
 from orchestrator.report.layout import NOT_RUN, Layout
-from orchestrator.report.pagedata import embedded, page_data
-from orchestrator.report.text import duration, number, one_line, printable, shown
-from orchestrator.report.verdict import Standing, Verdict, ratio, speed_heading
+from orchestrator.report.page_data import embedded, page_data
+from orchestrator.report.ranking import Standing, Verdict, ratio, speed_heading
 
 SCRIPTS = ("vendor/d3.min.js", "vendor/plot.min.js", "model.js", "charts.js", "table.js", "page.js")
 COLOURS = 8

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.files import write_bytes_atomically
-from orchestrator.report.kinds import baselines, kinds
+from orchestrator.formatting import printable, shown
 from orchestrator.report.layout import Layout
-from orchestrator.report.text import printable, shown
-from orchestrator.results import Results
-from orchestrator.rows import Row
+from orchestrator.report.same_work import baselines, kinds
+from orchestrator.results.results import Results
+from orchestrator.results.rows import Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

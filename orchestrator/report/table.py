@@ -6,12 +6,12 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from orchestrator.observation import drifts
+from orchestrator.formatting import counted, duration, number, one_line, printable
+from orchestrator.machine.observation import drifts
 from orchestrator.record import Outcome
 from orchestrator.report.answer_table import AnswerTable
 from orchestrator.report.layout import NOT_RUN, Layout, cells, status
-from orchestrator.report.text import counted, duration, number, one_line, printable
-from orchestrator.rows import Row
+from orchestrator.results.rows import Row
 
 MAX_REASONS = 10
 

@@ -10,14 +10,23 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from orchestrator import registry
-from orchestrator.answers import answers, metric
 from orchestrator.record import Outcome
-from orchestrator.results import Results, SweepMeta
-from orchestrator.rows import Row
-from orchestrator.spec import Range
+from orchestrator.results.answers import answers, metric
+from orchestrator.results.results import Results, SweepMeta
+from orchestrator.results.rows import Row
+from orchestrator.spec.models import Range
 from orchestrator.trackers.description import description, heading, shown
-from orchestrator.trackers.run import MAX_NAME, MAX_PARAM, MAX_TAG, RunContent, finite, legal, text, within
+from orchestrator.trackers.run_content import (
+    MAX_NAME,
+    MAX_PARAM,
+    MAX_TAG,
+    RunContent,
+    finite,
+    legal,
+    text,
+    within,
+)
+from orchestrator.usercode import registry
 
 MAX_ERROR = 300
 SWEEP, TRIAL = "sweep", "trial"

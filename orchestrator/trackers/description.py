@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from orchestrator.answers import answers, metric
-from orchestrator.results import SweepMeta
-from orchestrator.rows import Row
-from orchestrator.trackers.run import MAX_TAG
+from orchestrator.results.answers import answers, metric
+from orchestrator.results.results import SweepMeta
+from orchestrator.results.rows import Row
+from orchestrator.trackers.run_content import MAX_TAG
 
 HEADINGS = {
     "latency_ms": "Time (ms)",

@@ -37,15 +37,15 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from orchestrator.answers import annotated
-from orchestrator.results import Results, SweepMeta, Tracked
-from orchestrator.rows import Row, row_of, target_ci
+from orchestrator.results.answers import annotated
+from orchestrator.results.results import Results, SweepMeta, Tracked
+from orchestrator.results.rows import Row, row_of, target_ci
 from orchestrator.trackers import content
 from orchestrator.trackers.address import database_of, default_uri, redacted, ui_command, view_url
 from orchestrator.trackers.base import RejectedError, Status, TrackingError
 from orchestrator.trackers.content import Environments, Frame
-from orchestrator.trackers.run import Known, RunContent
-from orchestrator.trackers.view import outdated, saved_view
+from orchestrator.trackers.run_content import Known, RunContent
+from orchestrator.trackers.saved_view import outdated, saved_view
 
 PARENT = ""
 FILES = (

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from orchestrator.results import Results, SweepMeta
-from orchestrator.rows import rows
+from orchestrator.results.results import Results, SweepMeta
+from orchestrator.results.rows import rows
 from orchestrator.trackers.address import default_uri, redacted, view_url
 from orchestrator.trackers.base import Status, TrackingError
 

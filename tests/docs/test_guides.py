@@ -7,7 +7,7 @@ import shlex
 
 import pytest
 
-from orchestrator import cli
+from orchestrator.cli import main
 from tests.docs.guide import DOCS, Guide, Reader
 
 GUIDES = sorted(path for path in DOCS.glob("*.md") if path.name not in ("LOG.md",))
@@ -44,8 +44,8 @@ def commands(guide):
 @pytest.mark.parametrize("path", GUIDES, ids=lambda path: path.stem)
 def test_every_command_of_a_guide_is_one(path, monkeypatch):
     """The parser takes it, with these options; nothing is run."""
-    monkeypatch.setattr(cli.argparse.ArgumentParser, "exit", refuse)
-    parser, known = cli._parser()
+    monkeypatch.setattr(main.argparse.ArgumentParser, "exit", refuse)
+    parser, known = main._parser()
     for line, words in commands(Guide(path)):
         given = words if words[0] in known or words[0].startswith("-") else ["run", *words]
         if given[0].startswith("-"):

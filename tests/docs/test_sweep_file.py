@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from orchestrator.spec import PROTOCOL_DEFAULTS, ImplementationSpec, Model, SweepSpec
+from orchestrator.spec.models import PROTOCOL_DEFAULTS, ImplementationSpec, Model, SweepSpec
 from tests.docs.guide import DOCS
 
 

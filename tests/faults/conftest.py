@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from orchestrator.isolate import Isolator
+from orchestrator.isolation.isolator import Isolator
 from tests.faults.trials import light_isolator
 
 

@@ -19,12 +19,15 @@ from typing import Any
 
 from sqlalchemy.engine.default import DefaultDialect
 
-from orchestrator import api, journal, registry, report, runner, sweepdir
+from orchestrator import api, report
+from orchestrator.driver import runner
 from orchestrator.executors.inline import InlineExecutor
+from orchestrator.plan.sweep import Sweep
 from orchestrator.record import fingerprint
-from orchestrator.sweep import Sweep
+from orchestrator.results import journal, sweep_directory
 from orchestrator.trackers import mlflow
 from orchestrator.trial import Attempt
+from orchestrator.usercode import registry
 from tests.faults.trials import light_isolator
 
 HERE = Path(__file__).parent
@@ -104,8 +107,8 @@ class Doom:
 
 def attach(doom: Doom) -> None:
     """Put the points of the driver's own life where they belong."""
-    doom.after(sweepdir, "create", "planned")
-    doom.after(sweepdir, "save_log", "log saved")
+    doom.after(sweep_directory, "create", "planned")
+    doom.after(sweep_directory, "save_log", "log saved")
     doom.after(journal.Journal, "append", "journaled")
     doom.after(mlflow.MlflowTracker, "start", "tracking started")
     doom.after(mlflow.MlflowTracker, "_create", "run created")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from orchestrator.executors.base import Event, Finished
 from orchestrator.executors.inline import InlineExecutor
-from orchestrator.isolate import Isolator
+from orchestrator.isolation.isolator import Isolator
 from orchestrator.record import fingerprint
 
 TOYS = Path(__file__).parents[1] / "integration" / "toys"

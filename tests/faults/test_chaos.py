@@ -9,8 +9,8 @@ import threading
 
 import pytest
 
-from orchestrator import proc
-from orchestrator.isolate import Isolator
+from orchestrator.isolation import proc
+from orchestrator.isolation.isolator import Isolator
 from orchestrator.record import Outcome
 from tests.faults.table import FAULTS, Fault
 from tests.faults.trials import attempt_of, gone, light_isolator, napping, of_our_isolators

@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import api, journal
+from orchestrator import api
 from orchestrator.errors import AbortedError
-from orchestrator.isolate import Isolator
+from orchestrator.isolation.isolator import Isolator
+from orchestrator.plan.sweep import Sweep
 from orchestrator.record import Outcome
-from orchestrator.results import Results
-from orchestrator.sweep import Sweep
+from orchestrator.results import journal
+from orchestrator.results.results import Results
 from orchestrator.trackers.base import Tracker
-from orchestrator.trackers.memory import MemoryTracker
+from orchestrator.trackers.in_memory import MemoryTracker
 from tests.faults.executed import TOYS, Executed
 
 TRIALS = list(range(1, 17))

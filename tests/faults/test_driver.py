@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import proc
+from orchestrator.isolation import proc
 from tests.faults.drivers import POINTS, STORE_HALF_MADE, TOYS, TRIALS, prepare
 from tests.faults.table import FAULTS
 from tests.faults.trials import HERE, NAP, gone, napping

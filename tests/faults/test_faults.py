@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.capture import MAX_LOG_BYTES
-from orchestrator.isolate import Completed, Isolator
+from orchestrator.isolation.isolator import Completed, Isolator
+from orchestrator.isolation.output import MAX_LOG_BYTES
 from orchestrator.record import MAX_MESSAGE
 from tests.faults.table import FAULTS, Fault
 from tests.faults.trials import attempt_of, light_isolator, napping, of_our_isolators

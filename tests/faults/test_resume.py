@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import api, sweepdir
+from orchestrator import api
 from orchestrator.errors import RequestError, SweepBusyError
-from orchestrator.isolate import Isolator
-from orchestrator.journal import Journal
+from orchestrator.isolation.isolator import Isolator
+from orchestrator.plan.sweep import Sweep
 from orchestrator.record import Outcome
-from orchestrator.results import Results
-from orchestrator.sweep import Sweep
-from orchestrator.trackers.memory import MemoryTracker
+from orchestrator.results import sweep_directory
+from orchestrator.results.journal import Journal
+from orchestrator.results.results import Results
+from orchestrator.trackers.in_memory import MemoryTracker
 from tests.faults.executed import TOYS, Executed
 
 MINE = """
@@ -73,7 +74,7 @@ def test_a_changed_file_goes_on_with_what_still_exists(run: Run, finished: Path)
     """What is new is made, what is finished is not made again, what no longer exists is kept in the journal."""
     results = run([17, 18], resume=True)
     assert [record.params["n"] for record in results.records] == [16, 17, 18]
-    assert [row.params["n"] for row in sweepdir.load(finished).rows] == [17, 18]
+    assert [row.params["n"] for row in sweep_directory.load(finished).rows] == [17, 18]
     assert "[17, 18]" in (finished / "sweep.yaml").read_text()
 
 

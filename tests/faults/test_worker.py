@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import proc
-from orchestrator.isolate import Isolator
+from orchestrator.isolation import proc
+from orchestrator.isolation.isolator import Isolator
 from orchestrator.record import Outcome
 from orchestrator.trial import Attempt
 from tests.faults.table import FAULTS, Fault

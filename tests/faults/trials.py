@@ -8,9 +8,9 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from orchestrator import proc
-from orchestrator.isolate import Isolator
-from orchestrator.spec import MeasureSpec, VerifySpec
+from orchestrator.isolation import proc
+from orchestrator.isolation.isolator import Isolator
+from orchestrator.spec.models import MeasureSpec, VerifySpec
 from orchestrator.trial import Attempt, Resources, Trial
 
 HERE = Path(__file__).parent

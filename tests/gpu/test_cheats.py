@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator import nvml
+from orchestrator.machine import nvml
 from orchestrator.record import Outcome, TrialRecord
-from orchestrator.spec import Protocol
-from orchestrator.worker import run_attempt
+from orchestrator.spec.models import Protocol
+from orchestrator.worker.run_attempt import run_attempt
 from tests.unit.attempts import attention_attempt
 from tests.unit.test_cheats import CHEATS, LONG, NAMES
 

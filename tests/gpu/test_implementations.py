@@ -11,8 +11,8 @@ import torch
 from implementations import IMPLEMENTATIONS, DilatedAttentionParams, load
 from implementations.dilated_attention import WORKLOAD
 from implementations.improved import spec_of
-from orchestrator.examiner import as_expected
-from orchestrator.verify import FLOORS, Budget, compare, yardstick_difference
+from orchestrator.verify.difference import FLOORS, Budget, compare, yardstick_difference
+from orchestrator.verify.verifier import as_expected
 from orchestrator.workload import Config, Problem
 
 pytestmark = [

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import nvml
-from orchestrator.device_fault import is_device_fault
-from orchestrator.device_proof import DeviceProof
-from orchestrator.isolate import Isolator
+from orchestrator.isolation.isolator import Isolator
+from orchestrator.machine import nvml
 from orchestrator.record import Outcome
+from orchestrator.supervisor.device_fault import is_device_fault
+from orchestrator.supervisor.device_health import DeviceProof
 from orchestrator.trial import Attempt, Resources, Trial
 from tests.faults.table import Fault
 from tests.faults.test_faults import check

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from orchestrator import nvml
+from orchestrator.machine import nvml
 from orchestrator.record import Outcome
-from orchestrator.spec import Protocol
+from orchestrator.spec.models import Protocol
 from orchestrator.trial import Resources
-from orchestrator.worker import run_attempt
+from orchestrator.worker.run_attempt import run_attempt
 from tests.unit.attempts import attempt, attention_attempt
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(nvml.count() == 0, reason="needs a CUDA device")]

@@ -10,7 +10,15 @@ from hypothesis import given, settings
 
 from implementations.dilated_attention import WORKLOAD, softmax
 from orchestrator.workload import Expected
-from tests.implementations.problems import Sizes, any_params, expected_error, inputs, oracle_gradients, params, problem
+from tests.implementations.problems import (
+    Sizes,
+    any_params,
+    expected_error,
+    inputs,
+    oracle_gradients,
+    params,
+    problem,
+)
 
 brief = settings(max_examples=15, deadline=None)
 

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import proc, sweepdir
+from orchestrator.isolation import proc
 from orchestrator.record import Outcome
+from orchestrator.results import sweep_directory
 from tests.integration.test_ray import FAST, ROOT, TOYS, command, run
 
 RAY = Path(sys.executable).parent / "ray"
@@ -85,7 +86,7 @@ def test_a_sweep_travels_to_a_cluster_and_its_records_come_home(cluster, tmp_pat
     auth = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
     done = run(tmp_path, "sweep.yaml", "--output", "out", "--quiet", "--address", address, **auth)
     assert done.returncode == 0, done.stderr
-    results = sweepdir.load(tmp_path / "out")
+    results = sweep_directory.load(tmp_path / "out")
     logs = [(tmp_path / "out" / row.log).read_text() for row in results.rows]
     assert len({record.trial_id for record in results.records}) == 30
     assert {node for log in logs for node in log.split("node ")[1].split()[:1]} == {"0", "1", "2"}
@@ -117,7 +118,7 @@ def test_a_search_over_a_cluster(cluster, tmp_path):
     done = run(tmp_path, "sweep.yaml", "--output", "out", "--quiet", "--json", "--address", address, **auth)
     assert done.returncode == 0, done.stderr
     (answer,) = json.loads(done.stdout)["answers"]
-    results = sweepdir.load(tmp_path / "out")
+    results = sweep_directory.load(tmp_path / "out")
     latencies = [row.metrics["latency_ms"] for row in results.rows]
     assert (answer["trials"], answer["value"]) == (9, min(latencies))
     proposed = [json.loads(line) for line in (tmp_path / "out" / "proposals.jsonl").read_text().splitlines()]
@@ -143,7 +144,7 @@ def test_a_node_that_dies_costs_an_attempt_and_no_row(cluster, tmp_path):
     proc.end(lambda: set(proc.marked(token, "RAY_AUTH_TOKEN")) & set(proc.marked("2", "SWEEP_TEST_NODE")))
     _, said = sweep.communicate(timeout=200)
     assert sweep.returncode == 0, said
-    results = sweepdir.load(tmp_path / "out")
+    results = sweep_directory.load(tmp_path / "out")
     (lost,) = [record for record in results.records if record.outcome is Outcome.LOST]
     assert (lost.attempt, lost.error.kind) == (1, "SupervisorDied")
     (again,) = [record for record in results.records if record.trial_id == lost.trial_id and record.attempt == 2]

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.isolate import Isolator
+from orchestrator.duel_record import parted
+from orchestrator.isolation.isolator import Isolator
 from orchestrator.record import Outcome
-from orchestrator.sides import parted
-from orchestrator.spec import MeasureSpec, VerifySpec
+from orchestrator.spec.models import MeasureSpec, VerifySpec
 from orchestrator.trial import Attempt, Resources, Trial
 
 ROOT = Path(__file__).parents[2]

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import proc
-from orchestrator.isolate import Completed, Isolator
+from orchestrator.isolation import proc
+from orchestrator.isolation.isolator import Completed, Isolator
 from orchestrator.record import Outcome, Phase
 from orchestrator.trial import Attempt
 from tests.faults.trials import attempt_of, gone, light_isolator, napping, of_our_isolators
@@ -289,7 +289,7 @@ def test_what_a_killed_node_left_is_ended_by_the_next_isolator(supervisor: subpr
 
 
 def _is_keeper(pid: int) -> bool:
-    return b"orchestrator.forkserver" in (Path("/proc") / str(pid) / "cmdline").read_bytes()
+    return b"orchestrator.isolation.fork_server" in (Path("/proc") / str(pid) / "cmdline").read_bytes()
 
 
 def _environ(pid: int) -> list[bytes]:

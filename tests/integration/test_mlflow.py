@@ -19,11 +19,11 @@ from typing import Any
 import pytest
 
 from orchestrator.record import Outcome, TrialRecord
-from orchestrator.results import Results
-from orchestrator.rows import rows
+from orchestrator.results.results import Results
+from orchestrator.results.rows import rows
 from orchestrator.trackers.address import view_url
+from orchestrator.trackers.background import Mirror
 from orchestrator.trackers.base import RejectedError, TrackingError
-from orchestrator.trackers.mirror import Mirror
 from orchestrator.trackers.sync import SyncReport, sync, url
 from orchestrator.trackers.ui import command
 from tests.unit.report import made
@@ -502,7 +502,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
-from orchestrator.rows import rows
+from orchestrator.results.rows import rows
 from tests.integration.test_mlflow import Made, live
 sweep = Made(sys.argv[1], Path(sys.argv[2]))
 live(None, sweep.whole())

@@ -13,7 +13,7 @@ import pytest
 
 from orchestrator.record import Outcome
 from orchestrator.report import render
-from orchestrator.results import Results
+from orchestrator.results.results import Results
 from tests.unit.report import made
 from tests.unit.report.test_answer_table import search
 

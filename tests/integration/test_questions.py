@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import proposals, sweepdir
 from orchestrator.record import Outcome
+from orchestrator.results import proposals, sweep_directory
 from tests.integration.test_ray import FAST, ROOT, TOYS, command, records_of, run
 
 FRONTIER = (
@@ -59,7 +59,7 @@ def test_a_frontier_is_found_although_its_driver_was_killed(killed_and_gone_on_w
 def test_its_answers_are_a_table_a_metric_and_part_of_the_page(killed_and_gone_on_with) -> None:
     """In every file of the sweep."""
     folder, _, _ = killed_and_gone_on_with
-    results = sweepdir.load(folder / "out")
+    results = sweep_directory.load(folder / "out")
     (best,) = [row for row in results.rows if row.value("times") == 1 and "max_mib" in row.metrics]
     assert best.metrics["max_mib"] == best.value("mib")
     assert results.rows[-1].outcome is Outcome.OOM

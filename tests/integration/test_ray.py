@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from orchestrator import sweepdir
 from orchestrator.record import Outcome
+from orchestrator.results import sweep_directory
 
 ROOT = Path(__file__).parents[2]
 TOYS = Path(__file__).parent / "toys"
@@ -225,7 +225,7 @@ def test_rounds_are_fresh_processes_in_shuffled_orders(tmp_path):
     orders = [[record["params"]["n"] for record in records if record["round"] == number] for number in (1, 2)]
     assert sorted(orders[0]) == sorted(orders[1]) == list(range(16, 24))
     assert orders[0] != orders[1]
-    assert all(row.ok and len(row.rounds) == 2 for row in sweepdir.load(tmp_path / "out").rows)
+    assert all(row.ok and len(row.rounds) == 2 for row in sweep_directory.load(tmp_path / "out").rows)
 
 
 def test_several_slots_work_at_once(tmp_path):
@@ -234,7 +234,7 @@ def test_several_slots_work_at_once(tmp_path):
         sweep_text(toy("right"), n=str(list(range(16, 24))), more="max_concurrent: 2\n")
     )
     assert run(tmp_path, "sweep.yaml", "--output", "out", "--quiet").returncode == 0
-    results = sweepdir.load(tmp_path / "out")
+    results = sweep_directory.load(tmp_path / "out")
     assert all(record.outcome is Outcome.OK for record in results.records)
     spans = sorted((record.started_at, record.finished_at) for record in results.records)
     assert any(later[0] < earlier[1] for earlier, later in itertools.pairwise(spans))

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from orchestrator import proc
+from orchestrator.isolation import proc
 
 ROOT = Path(__file__).parents[2]
 UNAUTHENTICATED, UNIMPLEMENTED = 16, 12  # of gRPC: the second says that the port belongs to another of Ray's servers
@@ -46,7 +46,7 @@ DRIVER = """
 import os, sys, time
 from orchestrator.executors.ray import _load_ray
 from orchestrator.executors.session import RayOptions, Session
-from orchestrator import proc
+from orchestrator.isolation import proc
 session = Session(_load_ray, RayOptions(), lambda: False)
 
 @session.ray.remote

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from orchestrator.spec import Protocol, VerifySpec
+from orchestrator.spec.models import Protocol, VerifySpec
 from orchestrator.trial import Attempt, Resources, Trial
 
 HERE = Path(__file__).parent

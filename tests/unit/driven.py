@@ -6,11 +6,11 @@ import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from orchestrator.agenda import Agenda
-from orchestrator.proposals import Proposal, asked
+from orchestrator.driver.queue import Agenda
+from orchestrator.plan.sweep import Sweep
 from orchestrator.record import ErrorInfo, Flag, Outcome, Phase, TrialRecord, record_of
-from orchestrator.results import Results, SweepMeta
-from orchestrator.sweep import Sweep
+from orchestrator.results.proposals import Proposal, asked
+from orchestrator.results.results import Results, SweepMeta
 from orchestrator.trial import Attempt, Trial
 
 HERE = {"device": "cpu"}

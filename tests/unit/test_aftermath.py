@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import aftermath, proc
-from orchestrator.aftermath import Sentinel, clear
+from orchestrator.executors import cleanup
+from orchestrator.executors.cleanup import Sentinel, clear
+from orchestrator.isolation import proc
 
 ROOT = Path(__file__).parents[2]
 STUBBORN = (
@@ -22,8 +23,8 @@ STUBBORN = (
 # A driver that has started what is marked as its own, and is killed without a chance to clean up.
 DRIVER = """
 import os, subprocess, sys, time
-from orchestrator import proc
-from orchestrator.aftermath import Sentinel
+from orchestrator.isolation import proc
+from orchestrator.executors.cleanup import Sentinel
 sentinel = Sentinel()
 marked = {**os.environ, proc.DRIVER_MARK: sentinel.mark}
 sleeper = subprocess.Popen(["sleep", "600"], env=marked, start_new_session=True)
@@ -88,7 +89,7 @@ def test_a_driver_that_is_killed_leaves_nothing() -> None:
 
 def test_what_an_isolator_started_is_left_to_its_keeper_at_first(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """A keeper ends what is below it by descent; killed together with it, an orphan without a mark would live on."""
-    monkeypatch.setattr(aftermath, "KEEPERS_S", 0.3)
+    monkeypatch.setattr(cleanup, "KEEPERS_S", 0.3)
     supervisor = start(**{proc.DRIVER_MARK: "a/b/c"})
     keeper = start(**{proc.DRIVER_MARK: "a/b/c", proc.MARK: "a/b/c/d"})
     ends: dict[str, float] = {}
@@ -112,7 +113,7 @@ def test_the_next_sweep_clears_up_after_a_driver_and_its_sentinel(start: Start, 
         folder.mkdir()
         (folder / "driver").write_text(mark)
     left, living = (start(**{proc.DRIVER_MARK: mark}) for mark in folders)
-    aftermath.clear_up_after_others()
+    cleanup.clear_up_after_others()
     assert left.wait(5) < 0
     assert living.poll() is None
     assert [folder.exists() for folder in folders.values()] == [False, True]

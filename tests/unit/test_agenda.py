@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.agenda import Agenda, input_seed, refuse_stale, sources
+from orchestrator.driver.queue import Agenda, input_seed, refuse_stale, sources
 from orchestrator.errors import ExpressionError, RequestError
+from orchestrator.plan.sweep import Sweep
 from orchestrator.record import ErrorInfo, Outcome, Phase, TrialRecord, record_of
-from orchestrator.sweep import Sweep
 from orchestrator.trial import Attempt
 from tests.sweeps import sweep, text
 

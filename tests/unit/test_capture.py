@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.capture import Capture
+from orchestrator.isolation.output import Capture
 
 LIMIT = 1000
 chunks = st.lists(st.binary(max_size=400), max_size=40)

@@ -7,7 +7,9 @@ import json
 import pytest
 
 from implementations import IMPLEMENTATIONS, DilatedAttentionParams
-from orchestrator import catalog, cli, nvml, registry
+from orchestrator.cli import catalog, main
+from orchestrator.machine import nvml
+from orchestrator.usercode import registry
 from orchestrator.workload import Registered
 
 
@@ -76,7 +78,7 @@ def one_that_needs_four_gpus(monkeypatch):
 @pytest.mark.usefixtures("one_that_needs_four_gpus")
 def test_the_table_says_what_this_machine_lacks(capsys):
     """One line per implementation, and what there is at the end."""
-    assert cli.main(["list"]) == 0
+    assert main.main(["list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert "no 4 GPUs" in next(line for line in lines if line.startswith("spread"))
     assert " yes " in next(line for line in lines if line.startswith("standard"))
@@ -86,7 +88,7 @@ def test_the_table_says_what_this_machine_lacks(capsys):
 @pytest.mark.usefixtures("one_that_needs_four_gpus")
 def test_json_lists_what_is_missing(capsys):
     """Empty where it can run here."""
-    assert cli.main(["list", "--json"]) == 0
+    assert main.main(["list", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     missing = {item["name"]: item["missing"] for item in found["implementations"]}
     assert missing["spread"] == ["4 GPUs"]

@@ -5,9 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 
-from orchestrator import ceilings as module
-from orchestrator.ceilings import Ceilings, Sentinel, machine_drift, measure_bounds, measure_ceilings, measure_sentinel
-from orchestrator.spec import Protocol
+from orchestrator.machine import ceilings as module
+from orchestrator.machine.ceilings import (
+    Ceilings,
+    Sentinel,
+    machine_drift,
+    measure_bounds,
+    measure_ceilings,
+    measure_sentinel,
+)
+from orchestrator.spec.models import Protocol
 from orchestrator.workload import Work
 
 CARD = Ceilings(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.record import Outcome, TrialRecord
-from orchestrator.worker import run_attempt
+from orchestrator.worker.run_attempt import run_attempt
 from tests.unit.attempts import attention_attempt
 
 CHEATS = Path(__file__).parents[1] / "integration" / "toys" / "cheats.py"

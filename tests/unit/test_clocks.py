@@ -11,8 +11,8 @@ from typing import Any, cast
 
 import pytest
 
-from orchestrator import clocks
-from orchestrator.clocks import CpuClock, CudaClock, FakeClock
+from orchestrator.measure import clocks
+from orchestrator.measure.clocks import CpuClock, CudaClock, FakeClock
 
 HostLatency = Callable[[Callable[[int], float]], tuple[float, list[str]]]
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator.compare import Comparison, Verdict, compare
+from orchestrator.compare.comparison import Comparison, Verdict, compare
 from orchestrator.errors import ComparisonError
 from orchestrator.record import Fingerprint, Outcome, Phase, TrialRecord
-from orchestrator.results import Results
+from orchestrator.results.results import Results
 from orchestrator.trial import Trial
 from tests.sweeps import sweep as small_sweep
 from tests.unit.driven import Driven, End

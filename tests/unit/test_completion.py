@@ -5,8 +5,8 @@ import subprocess
 
 import pytest
 
-from orchestrator import cli
-from orchestrator.completion import script
+from orchestrator.cli import main
+from orchestrator.cli.completion import script
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def bash(tmp_path_factory):
     done = folder / "mlruns" / "sweeps" / "shapes" / "20261122_093000_ab12"
     done.mkdir(parents=True)
     (done / "sweep.resolved.json").write_text("{}")
-    (folder / "completion.bash").write_text(script(cli._parser()[0], "bash"))
+    (folder / "completion.bash").write_text(script(main._parser()[0], "bash"))
 
     def offered(*words):
         typed = " ".join(f"'{word}'" for word in words)
@@ -81,7 +81,7 @@ def test_a_folder_is_completed_with_its_slash(bash):
 @pytest.mark.skipif(shutil.which("zsh") is None, reason="zsh is not installed")
 def test_zsh_reads_its_script(tmp_path):
     """Sourced in a bare shell, it defines the functions and registers them."""
-    (tmp_path / "completion.zsh").write_text(script(cli._parser()[0], "zsh"))
+    (tmp_path / "completion.zsh").write_text(script(main._parser()[0], "zsh"))
     asked = "source ./completion.zsh && print $_comps[python] $_comps[orchestrator] $+functions[_shtab_orchestrator]"
     done = subprocess.run(["zsh", "-f", "-c", asked], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["_orchestrator_python", "_orchestrator", "1"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import SweepFileError
-from orchestrator.sweep import Sweep
+from orchestrator.plan.sweep import Sweep
 from tests.sweeps import LINE, NEXT_LINE, problem, problems, sweep, text
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.device_memory import GIB, DeviceWatch
+from orchestrator.isolation.device_memory import GIB, DeviceWatch
 from orchestrator.record import Phase
 
 

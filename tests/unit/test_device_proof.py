@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from orchestrator import device_probe
-from orchestrator.device_fault import DEVICE_FAULT, is_device_fault, noted
-from orchestrator.device_proof import PROBE, SLACK_BYTES, DeviceProof
-from orchestrator.isolate import Completed
+from orchestrator.isolation.isolator import Completed
 from orchestrator.record import ErrorInfo, Fingerprint, Outcome, Phase, TrialRecord
+from orchestrator.supervisor import device_probe
+from orchestrator.supervisor.device_fault import DEVICE_FAULT, is_device_fault, noted
+from orchestrator.supervisor.device_health import PROBE, SLACK_BYTES, DeviceProof
 from orchestrator.trial import Attempt, Resources
 from tests.unit.attempts import attempt
 

@@ -16,9 +16,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator import doctor
-from orchestrator.checks import gpu, host, services
-from orchestrator.checks.finding import Finding
+from orchestrator.doctor import checkup, gpu, host, services
+from orchestrator.doctor.finding import Finding
 
 GIB = 2**30
 FINE = Finding("cpu", "ok", "2 cores")
@@ -247,15 +246,15 @@ def test_a_ray_cluster_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_verdict_names_what_is_wrong() -> None:
     """Bad is exit 3, doubts are not."""
-    assert (doctor.exit_code([FINE, LOUD]), doctor.exit_code([FINE, LOUD, FULL])) == (0, 3)
-    assert doctor.as_text([FINE, LOUD, FULL]).endswith("Not fit to measure: disk mlruns")
-    assert doctor.as_text([FINE, LOUD]).endswith("Fit to measure, with doubts: cpu load")
-    assert doctor.as_text([FINE]).endswith("Fit to measure")
+    assert (checkup.exit_code([FINE, LOUD]), checkup.exit_code([FINE, LOUD, FULL])) == (0, 3)
+    assert checkup.as_text([FINE, LOUD, FULL]).endswith("Not fit to measure: disk mlruns")
+    assert checkup.as_text([FINE, LOUD]).endswith("Fit to measure, with doubts: cpu load")
+    assert checkup.as_text([FINE]).endswith("Fit to measure")
 
 
 def test_the_findings_are_json() -> None:
     """For a job that decides whether to start."""
-    found = json.loads(json.dumps(doctor.as_object([FINE, FULL])))
+    found = json.loads(json.dumps(checkup.as_object([FINE, FULL])))
     assert found["fit"] is False
     assert found["findings"][1] == {
         "check": "disk mlruns",
@@ -271,7 +270,7 @@ def test_a_check_that_fails_is_a_finding() -> None:
     def broken() -> Finding:
         raise RuntimeError("no sensor")
 
-    assert doctor._carried_out(("gpu", broken)) == [
+    assert checkup._carried_out(("gpu", broken)) == [
         Finding("gpu", "warn", "could not be looked at: RuntimeError: no sensor")
     ]
 
@@ -280,8 +279,8 @@ def test_this_machine_is_examined_without_heavy_imports() -> None:
     """In a fresh interpreter: every check answers, and torch, ray and mlflow stay out of this process."""
     code = (
         "import json, sys\n"
-        "from orchestrator import doctor\n"
-        "found = doctor.as_object(doctor.examine())\n"
+        "from orchestrator.doctor import checkup\n"
+        "found = checkup.as_object(checkup.examine())\n"
         "heavy = {'torch', 'ray', 'mlflow'} & set(sys.modules)\n"
         "print(json.dumps([sorted(heavy), sorted({f['check'] for f in found['findings']})]))\n"
     )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from orchestrator.doubts import doubts, drift, two_modes
-from orchestrator.spec import MeasureSpec, Protocol
-from orchestrator.stats import Array, summarize
+from orchestrator.spec.models import MeasureSpec, Protocol
+from orchestrator.stats.noise import doubts, drift, two_modes
+from orchestrator.stats.summary import Array, summarize
 
 PROTOCOL = MeasureSpec().for_device("cuda")
 CPU = MeasureSpec().for_device("cpu")

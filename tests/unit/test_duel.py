@@ -11,18 +11,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator import api, duel
-from orchestrator.agenda import Agenda
-from orchestrator.compare import Comparison, Verdict
+from orchestrator import api
+from orchestrator.compare import duel
+from orchestrator.compare.comparison import Comparison, Verdict
+from orchestrator.driver.queue import Agenda
+from orchestrator.duel_record import attempts, joined
 from orchestrator.errors import RequestError
 from orchestrator.executors.base import Event, SlotReady
 from orchestrator.executors.inline import InlineExecutor
-from orchestrator.ratio import paired_ratio
+from orchestrator.plan.sweep import Sweep
 from orchestrator.record import ErrorInfo, Outcome, Phase, TrialRecord, record_of
-from orchestrator.results import Results
-from orchestrator.sides import attempts, joined
-from orchestrator.sweep import Sweep
-from orchestrator.trackers.memory import MemoryTracker
+from orchestrator.results.results import Results
+from orchestrator.stats.ratio import paired_ratio
+from orchestrator.trackers.in_memory import MemoryTracker
 from orchestrator.trial import Attempt
 from tests.sweeps import sweep, text
 

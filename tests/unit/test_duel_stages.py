@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import witness
+from orchestrator.duel_record import parted
 from orchestrator.record import Flag, Outcome, Phase, TrialRecord
-from orchestrator.sides import parted
-from orchestrator.spec import Protocol
+from orchestrator.spec.models import Protocol
+from orchestrator.supervisor import interference
 from orchestrator.trial import Attempt
-from orchestrator.worker import run_attempt
+from orchestrator.worker.run_attempt import run_attempt
 from tests.unit.attempts import attempt
 from tests.unit.test_witness import Told
 
@@ -117,10 +117,10 @@ def test_what_befell_the_machine_befell_both() -> None:
 
 def test_a_survivor_has_its_doubts_whichever_side_it_is() -> None:
     """The side that ended without figures has none; the other's may have been disturbed."""
-    seen = witness.Testimony((Flag.CONTENDED.value,), ("contended: by a neighbour",))
+    seen = interference.Testimony((Flag.CONTENDED.value,), ("contended: by a neighbour",))
     for sides in (("honest", "raises"), ("raises", "honest")):
         own = duel_of(*sides)
-        witnessed = witness.Witness(Told(seen)).applied(run_attempt(own))
+        witnessed = interference.Witness(Told(seen)).applied(run_attempt(own))
         for record in parted(own, witnessed):
             expected = record.implementation == "honest"
             assert (Flag.CONTENDED.value in record.flags) == expected
@@ -157,7 +157,7 @@ def test_rotated_inputs_that_take_a_side_s_memory_are_done_without(
         "        return a @ b\n"
         "    return matmul\n"
     )
-    monkeypatch.setattr("orchestrator.stages.input_sets", lambda size, device: 4)
+    monkeypatch.setattr("orchestrator.worker.stages.input_sets", lambda size, device: 4)
     own = duel_of("honest", "honest")
     tight = attempt("tight", use=f"{tmp_path}/tight.py:build").trial
     for record in records(own.model_copy(update={"rival": tight})):

@@ -7,10 +7,10 @@ import signal
 
 import pytest
 
-from orchestrator.child import EXIT_NO_PIPE
-from orchestrator.ending import Cause, Ending, judge, read_line
+from orchestrator.isolation.child import EXIT_NO_PIPE
+from orchestrator.isolation.process_end import Cause, Ending, judge, read_line
 from orchestrator.record import Outcome, Phase, TrialRecord, fingerprint, utc_now
-from orchestrator.spec import MeasureSpec, VerifySpec
+from orchestrator.spec.models import MeasureSpec, VerifySpec
 from orchestrator.trial import Attempt, Resources, Trial
 
 ENVIRONMENT = {"device": "cpu"}

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from orchestrator import environment, nvml
-from orchestrator.environment import code_state, describe, differences, git_state
+from orchestrator.machine import environment, nvml
+from orchestrator.machine.environment import code_state, describe, differences, git_state
 
 
 @pytest.fixture
@@ -156,7 +156,7 @@ def test_the_user_s_own_checkout_is_known_beside_the_project_s(tmp_path: Path) -
 def test_asking_imports_no_torch() -> None:
     """A supervisor describes its slot and never touches CUDA."""
     code = (
-        "import sys; from orchestrator.environment import describe; d = describe('cuda');"
+        "import sys; from orchestrator.machine.environment import describe; d = describe('cuda');"
         "assert 'torch' not in sys.modules; assert d['match']['torch']"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import environment, estimate, nvml
+from orchestrator.cli import estimate
 from orchestrator.errors import RequestError
-from orchestrator.sweep import Sweep
+from orchestrator.machine import environment, nvml
+from orchestrator.plan.sweep import Sweep
 from tests.sweeps import sweep, text
 from tests.unit.report.golden import same_as_golden
 

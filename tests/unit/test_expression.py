@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import ExpressionError
-from orchestrator.expression import CONSTANTS, FUNCTIONS, check, condition, expression, number
+from orchestrator.spec.expression import CONSTANTS, FUNCTIONS, check, condition, expression, number
 from tests import strategies
 
 VALUES = {"seq_len": 1024, "heads": 8, "dtype": "float32", "segment_lengths": [256, 512], "options.block_m": 64}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator import foresight
 from orchestrator.record import Outcome
 from orchestrator.report.layout import status
+from orchestrator.search import oom_prediction
 from orchestrator.trial import Trial
 from tests.sweeps import sweep
 from tests.unit.driven import Driven, End, values
@@ -121,8 +121,8 @@ def test_what_is_run_again_is_foretold_anew() -> None:
 def test_a_cell_is_compared_with_its_own_kind_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """What another option, or another value of an axis that does not grow, was out of memory at is not gone through."""
     compared = list[str]()
-    rules_out = foresight._rules_out
-    monkeypatch.setattr(foresight, "_rules_out", lambda one, other: compared.append("") or rules_out(one, other))
+    rules_out = oom_prediction._rules_out
+    monkeypatch.setattr(oom_prediction, "_rules_out", lambda one, other: compared.append("") or rules_out(one, other))
     axes = f"{{batch: [1], seq_len: [64, 128], heads: [4], options.block: {list(range(200))}}}"
     driven = grid(axes).drive(out_from(64))
     assert len(driven.made) == 200

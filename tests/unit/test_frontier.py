@@ -9,15 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator import run
-from orchestrator.agenda import Agenda
-from orchestrator.answers import answers
+from orchestrator.driver.queue import Agenda
 from orchestrator.executors.inline import InlineExecutor
-from orchestrator.proposers.frontier import following, probes
+from orchestrator.plan.sweep import Sweep
+from orchestrator.progress.live import SilentProgress
 from orchestrator.record import Outcome, TrialRecord
-from orchestrator.report.live import SilentProgress
-from orchestrator.results import SweepMeta
-from orchestrator.sweep import Sweep
-from orchestrator.trackers.memory import MemoryTracker
+from orchestrator.results.answers import answers
+from orchestrator.results.results import SweepMeta
+from orchestrator.search.frontier import following, probes
+from orchestrator.trackers.in_memory import MemoryTracker
 from orchestrator.trial import Attempt, Trial
 from tests.sweeps import sweep, text
 from tests.unit.driven import HERE, Driven, End, Ends, ended, values

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from orchestrator.headstart import MOST_S, HeadStart, Timed
+from orchestrator.measure.launch_ahead import MOST_S, HeadStart, Timed
 
 Attempt = Callable[[Sequence[int], float], Timed]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import host_memory, proc
-from orchestrator.host_memory import GIB, MemoryWatch, limit_bytes
+from orchestrator.isolation import host_memory, proc
+from orchestrator.isolation.host_memory import GIB, MemoryWatch, limit_bytes
 from orchestrator.record import Phase
 
 HOLDS_64_MIB = "import os, sys, time; x = os.urandom(2**26); print('ready', flush=True); time.sleep(600)"

@@ -17,10 +17,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator import journal
 from orchestrator.errors import JournalError, SweepBusyError
-from orchestrator.journal import FILE_NAME, LOCK_NAME, Journal
 from orchestrator.record import Outcome, TrialRecord
+from orchestrator.results import journal
+from orchestrator.results.journal import FILE_NAME, LOCK_NAME, Journal
 from tests import strategies
 from tests.unit.report import made
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.ceilings import Ceilings, Sentinel
-from orchestrator.isolate import Completed
-from orchestrator.lookout import EVERY_S, Lookout, look
-from orchestrator.observation import drifts
+from orchestrator.isolation.isolator import Completed
+from orchestrator.machine.ceilings import Ceilings, Sentinel
+from orchestrator.machine.observation import drifts
 from orchestrator.record import Outcome, Phase, TrialRecord
+from orchestrator.supervisor.calibration import EVERY_S, Lookout, look
 from orchestrator.trial import Attempt
 from tests.unit.attempts import attempt
 from tests.unit.report import made
@@ -104,7 +104,9 @@ def test_a_machine_that_changed_between_looks_is_named() -> None:
 
 def test_a_look_is_an_attempt_like_any_other(monkeypatch: Any) -> None:
     """What was found is in the environment of its record."""
-    monkeypatch.setattr("orchestrator.lookout.measure_sentinel", lambda device, at: Sentinel(**SEEN["sentinel"]))
+    monkeypatch.setattr(
+        "orchestrator.supervisor.calibration.measure_sentinel", lambda device, at: Sentinel(**SEEN["sentinel"])
+    )
     phases: list[Phase] = []
     given = attempt("honest")
     trial = given.trial.model_copy(update={"implementation": "sentinel"})

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from orchestrator.clocks import FakeClock
-from orchestrator.measure import Measurement, measure
-from orchestrator.spec import MeasureSpec, Protocol
+from orchestrator.measure.clocks import FakeClock
+from orchestrator.measure.protocol import Measurement, measure
+from orchestrator.spec.models import MeasureSpec, Protocol
 
 GPU = MeasureSpec().for_device("cuda")
 CPU = MeasureSpec().for_device("cpu")

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from orchestrator import memory
-from orchestrator.memory import MIB, NOTHING_KNOWN, HostPeak, cap, release
+from orchestrator.measure import memory
+from orchestrator.measure.memory import MIB, NOTHING_KNOWN, HostPeak, cap, release
 
 SLACK_MIB = 8.0  # the interpreter's own comings and goings
 

@@ -6,7 +6,7 @@ import errno
 
 import pytest
 
-from orchestrator.oom import is_out_of_memory
+from orchestrator.usercode.oom import is_out_of_memory
 
 OUT_OF_MEMORY = [
     "CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of 79.11 GiB, 1.2 GiB of it free.",

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 
 from orchestrator.errors import ExpressionError, RequestError
-from orchestrator.plan import Plan, product_size, select
-from orchestrator.sweep import Sweep
+from orchestrator.plan.expand import Plan, product_size, select
+from orchestrator.plan.sweep import Sweep
 from tests import strategies
 from tests.sweeps import LINE, problem, problems, sweep, text
 

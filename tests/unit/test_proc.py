@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from orchestrator import proc
+from orchestrator.isolation import proc
 
 # A child, its child in another session, and a print once both are there.
 FAMILY = """
@@ -22,7 +22,7 @@ subprocess.run([sys.executable, "-c", inner + "; time.sleep(600)"])
 
 REAPS = """
 import os, subprocess, sys, time
-from orchestrator import proc
+from orchestrator.isolation import proc
 proc.adopt_orphans()
 subprocess.run(["sh", "-c", "setsid sleep 600 & sleep 600 & exit"])
 before = len(proc.descendants(os.getpid()))

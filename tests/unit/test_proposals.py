@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from orchestrator import proposals, sweepdir
-from orchestrator.proposals import Proposal
-from orchestrator.results import SweepMeta
+from orchestrator.results import proposals, sweep_directory
+from orchestrator.results.proposals import Proposal
+from orchestrator.results.results import SweepMeta
 from orchestrator.trial import Trial
 from tests.sweeps import sweep
 
@@ -82,7 +82,7 @@ def test_a_directory_knows_what_was_proposed(tmp_path: Path) -> None:
         sweep_id="20261122_093000_a1b2", name="tiny", created_at="2026-11-22T09:30:00+00:00", base_dir=".",
         device="cpu", spec=spec, planned=(), at_most=20,
     )  # fmt: skip
-    sweepdir.create(tmp_path / "sweep", meta, "")
+    sweep_directory.create(tmp_path / "sweep", meta, "")
     proposals.append(tmp_path / "sweep", [Proposal(trial=trial())])
-    (row,) = sweepdir.load(tmp_path / "sweep").rows
+    (row,) = sweep_directory.load(tmp_path / "sweep").rows
     assert (row.trial_id, row.outcome) == (trial().trial_id, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator import strategies
+from orchestrator.spec import searchers
 from tests.sweeps import LINE, NEXT_LINE, problem, sweep, text
 
 AXES = "{batch: [1, 2], seq_len: [64, 128], heads: [4], options.block: [16, 32]}"
@@ -89,7 +89,7 @@ def test_a_first_point_may_lie_beside_the_space_and_must_fit_a_range() -> None:
 
 def test_a_searcher_whose_package_is_missing_is_refused_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     """By plan and by run alike."""
-    monkeypatch.setattr(strategies, "find_spec", lambda name: None)
+    monkeypatch.setattr(searchers, "find_spec", lambda name: None)
     found = problem(text(axes=AXES, search="{strategy: hyperopt}"))
     assert (found.field, found.line) == ("search.strategy", NEXT_LINE)
     assert found.rule == "strategy hyperopt needs a package that is not installed: pip install 'hyperopt'"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.ratio import geometric_mean, holm, paired_ratio, ratio
+from orchestrator.stats.ratio import geometric_mean, holm, paired_ratio, ratio
 
 probabilities = st.lists(st.floats(min_value=0, max_value=1), min_size=1, max_size=30)
 

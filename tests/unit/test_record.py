@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from orchestrator.record import MAX_MESSAGE, ErrorInfo, TrialRecord, capped, fingerprint
-from orchestrator.spec import VerifySpec
+from orchestrator.spec.models import VerifySpec
 from tests import strategies
 from tests.unit.attempts import BRIEF, attempt
 

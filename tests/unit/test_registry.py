@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import registry
 from orchestrator.errors import UnknownNameError
-from orchestrator.registry import Target, locate, suggestion
+from orchestrator.usercode import registry
+from orchestrator.usercode.registry import Target, locate, suggestion
 from tests.sweeps import TOYS
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.record import Outcome
-from orchestrator.rows import last_attempts, row_of, rows
+from orchestrator.results.rows import last_attempts, row_of, rows
 from tests.unit.report import made
 
 AXES = {"batch": [1], "seq_len": [1024, 2048], "heads": [8]}

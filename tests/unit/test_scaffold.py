@@ -2,10 +2,10 @@
 
 import pytest
 
-from orchestrator import cli
+from orchestrator.cli import main
+from orchestrator.cli.starter import init
 from orchestrator.errors import RequestError
-from orchestrator.scaffold import init
-from orchestrator.sweep import Sweep
+from orchestrator.plan.sweep import Sweep
 
 
 def test_the_starter_sweep_is_valid_where_it_was_written(tmp_path):
@@ -19,10 +19,10 @@ def test_the_starter_sweep_is_valid_where_it_was_written(tmp_path):
 def test_init_says_what_to_do_next(tmp_path, monkeypatch, capsys):
     """The commands it prints are those that run the file it wrote."""
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["init"]) == 0
+    assert main.main(["init"]) == 0
     said = capsys.readouterr().out
     assert "python -m orchestrator sweep.yaml" in said
-    assert cli.main(["plan", "sweep.yaml"]) == 0
+    assert main.main(["plan", "sweep.yaml"]) == 0
 
 
 @pytest.mark.parametrize("name", ["sweep.yaml", "my_attention.py"])

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator import proposers
-from orchestrator.answers import answers
-from orchestrator.proposers import bounds
-from orchestrator.proposers.search import NO_SCALE
-from orchestrator.proposers.tune import TuneSampler
+from orchestrator.plan.sweep import Sweep
 from orchestrator.record import Outcome
 from orchestrator.report import render
-from orchestrator.space import Coordinates
-from orchestrator.sweep import Sweep
+from orchestrator.results.answers import answers
+from orchestrator.search import factory
+from orchestrator.search.factory import bounds
+from orchestrator.search.searcher import NO_SCALE
+from orchestrator.search.tune import TuneSampler
+from orchestrator.spec.search_space import Coordinates
 from orchestrator.trial import Trial
 from tests.sweeps import problems, sweep, text
 from tests.unit.driven import Driven, End, values
@@ -116,7 +116,7 @@ class Listening(TuneSampler):
 def heard(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float]]:
     """What a searcher was told, in order."""
     Listening.heard = []
-    monkeypatch.setattr("orchestrator.proposers.tune.TuneSampler", Listening)
+    monkeypatch.setattr("orchestrator.search.tune.TuneSampler", Listening)
     return Listening.heard
 
 
@@ -259,7 +259,7 @@ def test_a_search_goes_on_in_another_space(strategy: str, axes: str) -> None:
     driven = Driven(search(how=how)).drive(bowl, stop_after=10)
     found = search(axes, how)
     other = Driven(found, list(driven.records), list(driven.proposals), []).drive(bowl)
-    space = proposers.Space.of(found.spec)
+    space = factory.Space.of(found.spec)
     for row in other.results().rows:
         assert row.outcome is Outcome.OK
         place = space.coordinates({name: row.value(name) for name in found.spec.searched})
@@ -304,9 +304,9 @@ def test_proposals_lie_where_their_coordinates_say(strategy: str) -> None:
     """They are kept with them, as JSON."""
     axes = f"options.scale: {{low: 0.001, high: 1.0, log: true}}, {BLOCKS}, options.kind: [a, b, [1, 2]]"
     found = search(axes, f"strategy: {strategy}, samples: 5")
-    space = proposers.Space.of(found.spec)
+    space = factory.Space.of(found.spec)
     for proposal in Driven(found).drive(bowl).proposals:
-        again = proposers.Proposal.model_validate_json(proposal.model_dump_json())
+        again = factory.Proposal.model_validate_json(proposal.model_dump_json())
         assert again.coordinates is not None
         told = {name.removeprefix("options."): value for name, value in space.values(again.coordinates).items()}
         assert json.dumps(told, sort_keys=True) == json.dumps(proposal.trial.options, sort_keys=True)

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from orchestrator.driver.signals import HANDLED, Signals
 from orchestrator.errors import InterruptedSweepError
-from orchestrator.signals import HANDLED, Signals
 
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.registry import Target
-from orchestrator.source import closure, module_file, source_hash
+from orchestrator.usercode.registry import Target
+from orchestrator.usercode.source import closure, module_file, source_hash
 
 
 @pytest.fixture

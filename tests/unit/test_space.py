@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.proposers.sampler import Chance
-from orchestrator.proposers.tune import _from_share
-from orchestrator.space import Dimension, Space
-from orchestrator.spec import Range
+from orchestrator.search.sampler import Chance
+from orchestrator.search.tune import _from_share
+from orchestrator.spec.models import Range
+from orchestrator.spec.search_space import Dimension, Space
 
 
 @st.composite

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from orchestrator.record import Outcome
-from orchestrator.spec import (
+from orchestrator.spec.models import (
     MAX_LABEL,
     PROTOCOL_DEFAULTS,
     ImplementationSpec,

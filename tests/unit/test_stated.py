@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.stated import Statement
+from orchestrator.results.axis_values import Statement
 from tests.sweeps import sweep
 
 AXES = '{batch: [1, 2], heads: [4], segment_lengths: [["seq_len // 4"], ["seq_len"]], seq_len: [64, 128]}'

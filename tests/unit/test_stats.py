@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.stats import Array, correlation_time, interval, pool, summarize
+from orchestrator.stats.summary import Array, correlation_time, interval, pool, summarize
 
 Draw = Callable[[np.random.Generator, int], Array]
 milliseconds = st.floats(min_value=1e-6, max_value=1e6)

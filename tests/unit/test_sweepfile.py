@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 
-from orchestrator import sweepfile
 from orchestrator.errors import RequestError, SweepFileError
-from orchestrator.spec import SweepSpec
-from orchestrator.sweep import Sweep
+from orchestrator.plan.sweep import Sweep
+from orchestrator.spec import loading
+from orchestrator.spec.models import SweepSpec
 from tests import strategies
 from tests.sweeps import LINE, NEXT_LINE, problem, problems, sweep, text
 
@@ -199,7 +199,7 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path, raw: bytes, rule: str
     path = tmp_path / "sweep.yaml"
     path.write_bytes(raw)
     with pytest.raises(SweepFileError, match=rule):
-        sweepfile.read(path)
+        loading.read(path)
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
@@ -211,14 +211,14 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
         ("a\0b", "null byte"),
     ]:
         with pytest.raises(SweepFileError, match=f"cannot be read .*{why}.*name an existing sweep file"):
-            sweepfile.read(path)
+            loading.read(path)
 
 
 def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path) -> None:
     """Some editors write one."""
     path = tmp_path / "sweep.yaml"
     path.write_bytes(b"\xef\xbb\xbf" + text().encode())
-    assert sweepfile.read(path)[0].name == "tiny"
+    assert loading.read(path)[0].name == "tiny"
 
 
 def test_an_anchor_may_be_used_again_and_merged() -> None:
@@ -259,7 +259,7 @@ def test_what_yaml_reads_otherwise_keeps_its_meaning() -> None:
 )
 def test_an_override_sets_any_field(override: str, path: tuple[str | int, ...], value: object) -> None:
     """-S path=value, with the value in YAML; an entry that is a mere name becomes a mapping."""
-    found = sweepfile.parse(text(), "sweep.yaml", [override])[0].model_dump(mode="json")
+    found = loading.parse(text(), "sweep.yaml", [override])[0].model_dump(mode="json")
     for part in path:
         found = found[part]
     assert found == value
@@ -287,26 +287,26 @@ def test_an_override_sets_any_field(override: str, path: tuple[str | int, ...], 
 def test_an_override_that_fits_nowhere_is_refused(override: str, message: str) -> None:
     """It names itself and what is wrong with it."""
     with pytest.raises(RequestError, match=message) as caught:
-        sweepfile.parse(text(), "sweep.yaml", [override])
+        loading.parse(text(), "sweep.yaml", [override])
     assert str(caught.value).startswith(f"-S {override}")
 
 
 def test_a_problem_that_an_override_made_says_so() -> None:
     """There is no line to point at."""
     with pytest.raises(SweepFileError, match=r"measure.repeats: must be greater .* found 0 \(set by -S\)") as caught:
-        sweepfile.parse(text(), "sweep.yaml", ["measure.repeats=0"])
+        loading.parse(text(), "sweep.yaml", ["measure.repeats=0"])
     assert caught.value.problems[0].line is None
 
 
 def test_later_overrides_win() -> None:
     """As on any command line."""
-    assert sweepfile.parse(text(), "sweep.yaml", ["seed=1", "seed=2"])[0].seed == 2
+    assert loading.parse(text(), "sweep.yaml", ["seed=1", "seed=2"])[0].seed == 2
 
 
 @given(strategies.attention_sweeps())
 def test_a_valid_file_survives_a_round_trip(data: dict[str, object]) -> None:
     """JSON is YAML; what was read, written and read again is the same spec with the same trials."""
-    spec, document = sweepfile.parse(json.dumps(data), "sweep.yaml")
+    spec, document = loading.parse(json.dumps(data), "sweep.yaml")
     assert document.data == data
     assert SweepSpec.model_validate_json(spec.model_dump_json()) == spec
 

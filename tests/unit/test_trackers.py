@@ -14,15 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.record import Outcome
-from orchestrator.results import Results
-from orchestrator.rows import Row, rows
-from orchestrator.trackers import address, content, view
+from orchestrator.results.results import Results
+from orchestrator.results.rows import Row, rows
+from orchestrator.trackers import address, content, saved_view
+from orchestrator.trackers.background import Mirror
 from orchestrator.trackers.base import RejectedError, Status, Tracker, TrackingError
 from orchestrator.trackers.content import Frame
 from orchestrator.trackers.description import description
-from orchestrator.trackers.memory import MemoryTracker
-from orchestrator.trackers.mirror import Mirror
-from orchestrator.trackers.run import MAX_PARAM, MAX_TAG, RunContent, finite
+from orchestrator.trackers.in_memory import MemoryTracker
+from orchestrator.trackers.run_content import MAX_PARAM, MAX_TAG, RunContent, finite
 from orchestrator.trackers.ui import command
 from tests.unit.driven import Driven
 from tests.unit.report import made
@@ -175,7 +175,7 @@ def test_labels_cannot_break_the_table_of_the_description() -> None:
 
 def test_the_saved_view_shows_the_sweeps_trials_in_the_order_of_the_table() -> None:
     """As the UI reads it: a name, and the state as JSON in JSON."""
-    key, value = view.saved_view(sweep().meta, ["batch", "seq_len", "heads"])
+    key, value = saved_view.saved_view(sweep().meta, ["batch", "seq_len", "heads"])
     state = json.loads(json.loads(value)["state"])
     assert key == f"mlflow.sharedViewState.{made.SWEEP_ID}"
     assert state["searchFilter"] == f"tags.sweep_id = '{made.SWEEP_ID}' and tags.kind = 'trial'"
@@ -185,9 +185,9 @@ def test_the_saved_view_shows_the_sweeps_trials_in_the_order_of_the_table() -> N
 
 def test_only_the_oldest_of_our_own_views_are_dropped() -> None:
     """People's own views are theirs."""
-    ours = [f"{view.PREFIX}202611{day:02d}_093000_a1b2" for day in range(1, 31)]
-    theirs = [f"{view.PREFIX}5f0c-my-view", "mlflow.note.content"]
-    assert view.outdated([*ours, *theirs], "20261201_093000_a1b2") == ours[:11]
+    ours = [f"{saved_view.PREFIX}202611{day:02d}_093000_a1b2" for day in range(1, 31)]
+    theirs = [f"{saved_view.PREFIX}5f0c-my-view", "mlflow.note.content"]
+    assert saved_view.outdated([*ours, *theirs], "20261201_093000_a1b2") == ours[:11]
 
 
 def test_the_default_store_is_under_mlruns_of_the_current_directory(
@@ -292,7 +292,7 @@ def test_a_call_that_does_not_return_is_given_up_on(
     mirrored: Callable[[Tracker], Mirror], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However much time there would be."""
-    monkeypatch.setattr("orchestrator.trackers.mirror.STALLED_S", 0.1)
+    monkeypatch.setattr("orchestrator.trackers.background.STALLED_S", 0.1)
     release = threading.Event()
     mirror = mirrored(MemoryTracker(lambda _: release.wait(30) and None))
     run(mirror, sweep())

@@ -8,10 +8,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from orchestrator.clocks import FakeClock
-from orchestrator.spec import MeasureSpec, Protocol
-from orchestrator.stats import summarize
-from orchestrator.turns import Pair, SideError, block_ratios, measure_in_turns
+from orchestrator.measure.clocks import FakeClock
+from orchestrator.measure.interleaved import Pair, SideError, block_ratios, measure_in_turns
+from orchestrator.spec.models import MeasureSpec, Protocol
+from orchestrator.stats.summary import summarize
 
 GPU = MeasureSpec().for_device("cuda")
 

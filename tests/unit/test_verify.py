@@ -9,9 +9,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator import output_rows
-from orchestrator.output_rows import ShapeError, WholeAnswer
-from orchestrator.verify import FLOORS, Budget, compare, difference, judge, yardstick_difference
+from orchestrator.verify import output_rows
+from orchestrator.verify.difference import (
+    FLOORS,
+    Budget,
+    compare,
+    difference,
+    judge,
+    yardstick_difference,
+)
+from orchestrator.verify.output_rows import ShapeError, WholeAnswer
 from orchestrator.workload import Expected
 
 FLOAT32 = Budget.of(FLOORS["float32"])

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator import wire
+from orchestrator.isolation import messages
 
 values = st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner, max_size=4))
 
@@ -26,27 +26,27 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 @given(st.dictionaries(st.text(), values, max_size=5))
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_message_arrives_as_it_was_sent(pair: tuple[socket.socket, socket.socket], message: wire.Message) -> None:
+def test_a_message_arrives_as_it_was_sent(pair: tuple[socket.socket, socket.socket], message: messages.Message) -> None:
     """Any JSON object."""
-    wire.send(pair[0], message)
-    assert wire.receive(pair[1]) == (message, [])
+    messages.send(pair[0], message)
+    assert messages.receive(pair[1]) == (message, [])
 
 
 def test_messages_larger_than_any_buffer_arrive_whole(pair: tuple[socket.socket, socket.socket]) -> None:
     """An attempt's options may be long."""
     message = {"run": "x" * 5_000_000}
-    sender = threading.Thread(target=wire.send, args=(pair[0], message))
+    sender = threading.Thread(target=messages.send, args=(pair[0], message))
     sender.start()
-    assert wire.receive(pair[1]) == (message, [])
+    assert messages.receive(pair[1]) == (message, [])
     sender.join()
 
 
 def test_files_travel_with_their_message(pair: tuple[socket.socket, socket.socket]) -> None:
     """The copy is another number for the same pipe, and programs started later do not inherit it."""
     read, write = os.pipe()
-    wire.send(pair[0], {"n": 1}, [write])
+    messages.send(pair[0], {"n": 1}, [write])
     os.close(write)
-    message, (copy,) = wire.receive(pair[1])
+    message, (copy,) = messages.receive(pair[1])
     os.write(copy, b"hello")
     assert (message, os.read(read, 5), os.get_inheritable(copy)) == ({"n": 1}, b"hello", False)
     os.close(read)
@@ -58,6 +58,6 @@ def test_a_closed_connection_is_told_from_a_message(pair: tuple[socket.socket, s
     pair[0].sendall(b"\0\0\0\0\0\0\0\x09{")
     pair[0].close()
     with pytest.raises(EOFError):
-        wire.receive(pair[1])
+        messages.receive(pair[1])
     with pytest.raises(EOFError):
-        wire.receive(pair[1])
+        messages.receive(pair[1])

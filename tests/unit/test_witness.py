@@ -8,21 +8,21 @@ from typing import Any
 
 import pytest
 
-from orchestrator import cpu_witness, gpu_witness, witness
-from orchestrator.gpu_witness import POWER_CAPPED, energy_between, strangers
 from orchestrator.record import Flag, Outcome, Phase, TrialRecord
-from orchestrator.witness import ENERGY, Witness
+from orchestrator.supervisor import cpu_interference, gpu_interference, interference
+from orchestrator.supervisor.gpu_interference import POWER_CAPPED, energy_between, strangers
+from orchestrator.supervisor.interference import ENERGY, Witness
 from tests.unit.report import made
 
 TRIAL = made.trials(["standard"], {"batch": [1], "seq_len": [64], "heads": [8]})[0]
-NOTHING = witness.Testimony()
+NOTHING = interference.Testimony()
 NOBODY: frozenset[int] = frozenset()
 
 
 class Told:
     """A source that says what it was told to, and counts its samples."""
 
-    def __init__(self, testimony: witness.Testimony = NOTHING, joules: float | None = None) -> None:
+    def __init__(self, testimony: interference.Testimony = NOTHING, joules: float | None = None) -> None:
         self.at: list[float] = []
         self._testimony = testimony
         self._joules = joules
@@ -30,7 +30,7 @@ class Told:
     def sample(self, at_s: float) -> None:
         self.at.append(at_s)
 
-    def testimony(self) -> witness.Testimony:
+    def testimony(self) -> interference.Testimony:
         return self._testimony
 
     def joules(self, start_s: float, end_s: float) -> float | None:
@@ -53,7 +53,7 @@ def test_a_witness_looks_only_while_the_attempt_is_measured() -> None:
 
 def test_what_was_seen_is_added_and_nothing_taken_away() -> None:
     """Flags once each, notes after the trial's own."""
-    seen = witness.Testimony((Flag.CONTENDED.value, Flag.NOISY.value), ("contended: by a neighbour",))
+    seen = interference.Testimony((Flag.CONTENDED.value, Flag.NOISY.value), ("contended: by a neighbour",))
     record = Witness(Told(seen)).applied(ok_record())
     assert record.flags == ("noisy", "contended")
     assert record.notes[-1] == "contended: by a neighbour"
@@ -61,7 +61,7 @@ def test_what_was_seen_is_added_and_nothing_taken_away() -> None:
 
 def test_a_row_without_a_time_has_no_doubts_about_it() -> None:
     """Nobody asks whether an out-of-memory was disturbed."""
-    seen = witness.Testimony((Flag.CONTENDED.value,), ("contended",))
+    seen = interference.Testimony((Flag.CONTENDED.value,), ("contended",))
     record = Witness(Told(seen)).applied(made.bad(TRIAL, Outcome.OOM))
     assert (record.flags, record.notes) == ((), ())
 
@@ -78,7 +78,7 @@ def test_energy_is_per_call_and_token(joules: float | None, per_call: float | No
 
 
 def cpu(at_s: float, waited: float = 0.0, own: float = 0.0, busy: float = 0.0, stolen: float = 0.0) -> Any:
-    return cpu_witness.Sample(at_s, {1: waited}, {1: own}, busy, stolen)
+    return cpu_interference.Sample(at_s, {1: waited}, {1: own}, busy, stolen)
 
 
 @pytest.mark.parametrize(
@@ -94,26 +94,26 @@ def cpu(at_s: float, waited: float = 0.0, own: float = 0.0, busy: float = 0.0, s
 )
 def test_a_cpu_trial_is_contended_only_where_others_kept_it_waiting(last: Any, contended: bool) -> None:
     """By two counts that must both hold, or by stolen time."""
-    found = cpu_witness.judge([cpu(0.0), last], cores=2)
+    found = cpu_interference.judge([cpu(0.0), last], cores=2)
     assert (found.flags == (Flag.CONTENDED.value,)) is contended
     assert bool(found.notes) is contended
 
 
 def test_the_kernel_s_accounts_are_read_as_they_are_written() -> None:
     """User, nice, system and interrupts are busy; steal is stolen; other cores do not count."""
-    ticks = cpu_witness._TICKS_PER_S
+    ticks = cpu_interference._TICKS_PER_S
     text = (
         f"cpu  9 9 9 9 9 9 9 9\ncpu0 {ticks} 0 {ticks} 7 7 0 0 {2 * ticks} 0 0\n"
         f"cpu1 {ticks} {ticks} 0 7 7 {ticks} {ticks} 0 0 0\ncpu7 99 0 0 0 0 0 0 0\n"
     )
-    assert cpu_witness._cores_s(text, {0, 1}) == (6.0, 2.0)
+    assert cpu_interference._cores_s(text, {0, 1}) == (6.0, 2.0)
 
 
 def test_this_machine_s_accounts_can_be_read() -> None:
     """Of this very process, on Linux."""
     import os
 
-    source = cpu_witness.CpuSource(lambda: [os.getpid()])
+    source = cpu_interference.CpuSource(lambda: [os.getpid()])
     source.sample(0.0)
     source.sample(1.0)
     assert len(source.samples) == 2
@@ -121,13 +121,13 @@ def test_this_machine_s_accounts_can_be_read() -> None:
     assert source.joules(0.0, 1.0) is None
 
 
-QUIET = gpu_witness.Sample(0.0, pids=frozenset({7}), family=frozenset({7}))
+QUIET = gpu_interference.Sample(0.0, pids=frozenset({7}), family=frozenset({7}))
 
 
-def gpu(**changes: Any) -> witness.Testimony:
+def gpu(**changes: Any) -> interference.Testimony:
     """The testimony of two samples a second apart, the second with `changes`."""
     first = replace(QUIET, throttled_s=0.0, capped_s=0.0)
-    return gpu_witness.judge([first, replace(first, at_s=1.0, **changes)], NOBODY)
+    return gpu_interference.judge([first, replace(first, at_s=1.0, **changes)], NOBODY)
 
 
 @pytest.mark.parametrize(
@@ -170,12 +170,12 @@ def test_strangers_are_told_from_the_trial_also_in_a_container(
 ) -> None:
     """Where NVML's numbers are the host's, only as many as are too many are strangers."""
     seen = None if pids is None else frozenset(pids)
-    assert strangers(gpu_witness.Sample(0.0, pids=seen, family=frozenset(family)), frozenset(before)) == count
+    assert strangers(gpu_interference.Sample(0.0, pids=seen, family=frozenset(family)), frozenset(before)) == count
 
 
 def test_energy_is_the_slope_of_the_counter_within_the_window() -> None:
     """300 W for 2 s, whatever the counter says outside; too few samples say nothing."""
-    samples = [gpu_witness.Sample(at / 10, energy_j=1000 + 30.0 * at) for at in range(30)]
+    samples = [gpu_interference.Sample(at / 10, energy_j=1000 + 30.0 * at) for at in range(30)]
     assert energy_between(samples, 0.5, 2.5) == pytest.approx(600)
     assert energy_between(samples, 0.5, 0.7) is None
     assert energy_between([replace(sample, energy_j=None) for sample in samples], 0.5, 2.5) is None
@@ -194,7 +194,7 @@ def test_a_source_asks_nvml_and_survives_what_it_does_not_know() -> None:
         nvmlDeviceGetViolationStatus=unknown,
         nvmlDeviceGetTotalEnergyConsumption=lambda _: 5000,
     )
-    source = gpu_witness.GpuSource(api, ["gpu"], lambda: [7])  # type: ignore[arg-type]
+    source = gpu_interference.GpuSource(api, ["gpu"], lambda: [7])  # type: ignore[arg-type]
     assert source.counts_energy()
     for at in range(6):
         source.sample(at / 10)

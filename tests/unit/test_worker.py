@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from orchestrator.ceilings import Ceilings
-from orchestrator.clocks import CpuClock
+from orchestrator.machine.ceilings import Ceilings
+from orchestrator.measure.clocks import CpuClock
 from orchestrator.record import Outcome, Phase, TrialRecord
-from orchestrator.spec import VerifySpec
-from orchestrator.worker import run_attempt
+from orchestrator.spec.models import VerifySpec
+from orchestrator.worker.run_attempt import run_attempt
 from tests.unit.attempts import attempt, attention_attempt
 
 TALL = {"batch": 1, "rows": 100_000, "inner": 4, "width": 4, "dtype": "float16"}
@@ -262,11 +262,11 @@ def test_faster_than_the_device_can_be_is_implausible(monkeypatch: pytest.Monkey
     """By the ceilings an attempt brings, and again by those measured anew; ceilings known too low are forgiven."""
     low = Ceilings(device="cpu", matmul_flops_per_s={"float32": 1.0}, copy_bytes_per_s=1.0, cache_bytes=2**20)
     high = low.model_copy(update={"matmul_flops_per_s": {"float32": 1e18}})
-    monkeypatch.setattr("orchestrator.stages.measure_bounds", lambda device, precisions: low)
+    monkeypatch.setattr("orchestrator.worker.stages.measure_bounds", lambda device, precisions: low)
     record = run_attempt(attempt("honest", ceilings=low.model_dump()))
     assert (record.outcome, record.phase) == (Outcome.IMPLAUSIBLE, Phase.MEASURE)
     assert "faster than this device can be" in reason(record)
-    monkeypatch.setattr("orchestrator.stages.measure_bounds", lambda device, precisions: high)
+    monkeypatch.setattr("orchestrator.worker.stages.measure_bounds", lambda device, precisions: high)
     record = run_attempt(attempt("honest", ceilings=low.model_dump()))
     assert record.outcome is Outcome.OK
     assert record.metrics is not None
@@ -307,5 +307,5 @@ def test_the_same_attempt_has_the_same_inputs_and_error() -> None:
 
 def test_the_worker_imports_without_torch() -> None:
     """It is imported by the fork server, which decides what else is."""
-    code = "import sys; sys.modules.update(torch=None, ray=None, mlflow=None); import orchestrator.worker"
+    code = "import sys; sys.modules.update(torch=None, ray=None, mlflow=None); import orchestrator.worker.run_attempt"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.record import Outcome
-from orchestrator.results import Results
+from orchestrator.results.results import Results
 from tests.unit.report import made
 
 DIRECTORY = Path("mlruns/sweeps/full") / made.SWEEP_ID

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.record import ErrorInfo, Fingerprint, Outcome, Phase, TrialRecord
-from orchestrator.results import Results, SweepMeta
-from orchestrator.spec import SweepSpec
+from orchestrator.results.results import Results, SweepMeta
+from orchestrator.spec.models import SweepSpec
 from orchestrator.trial import Trial
 
 HERE = Path(__file__).parent

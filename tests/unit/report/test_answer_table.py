@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.record import Outcome
 from orchestrator.report import render
-from orchestrator.report.export import as_object
+from orchestrator.report.json_object import as_object
 from orchestrator.trackers import content
 from orchestrator.trial import Trial
 from tests.sweeps import sweep

@@ -1,6 +1,6 @@
 """The table of a comparison: what tells its rows apart, and nothing that only follows from that."""
 
-from orchestrator.compare import compare
+from orchestrator.compare.comparison import compare
 from tests.unit.report import made
 
 AXES = {"batch": [1], "seq_len": [1024, 2048], "heads": [8]}

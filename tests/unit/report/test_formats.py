@@ -15,7 +15,7 @@ import pytest
 from orchestrator.errors import RequestError
 from orchestrator.record import Outcome
 from orchestrator.report import FILES, render, write_reports
-from orchestrator.results import Results
+from orchestrator.results.results import Results
 from tests.unit.report import made
 from tests.unit.report.golden import same_as_golden
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from orchestrator.record import Outcome
 from orchestrator.report import render
 from orchestrator.report.layout import Layout
-from orchestrator.report.pagedata import MAX_VALUES_PER_ROW, embedded, page_data
-from orchestrator.results import Results
+from orchestrator.report.page_data import MAX_VALUES_PER_ROW, embedded, page_data
+from orchestrator.results.results import Results
 from tests.unit.report import made
 
 ONE = {"batch": [1], "seq_len": [1024], "heads": [8]}

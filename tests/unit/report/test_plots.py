@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.report.plots import figures, write_plots
-from orchestrator.results import Results
+from orchestrator.results.results import Results
 from tests.unit.report import made
 from tests.unit.report.test_answer_table import search
 

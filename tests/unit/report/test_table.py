@@ -6,7 +6,7 @@ from orchestrator.record import Outcome
 from orchestrator.report import render
 from orchestrator.report.layout import Layout
 from orchestrator.report.table import footer, grid
-from orchestrator.results import Results
+from orchestrator.results.results import Results
 from tests.unit.report import made
 from tests.unit.report.golden import same_as_golden
 

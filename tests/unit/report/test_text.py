@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.report.text import duration, interval, latex, markdown, number, one_line, printable, roughly
+from orchestrator.formatting import (
+    duration,
+    interval,
+    latex,
+    markdown,
+    number,
+    one_line,
+    printable,
+    roughly,
+)
 
 
 @pytest.mark.parametrize(

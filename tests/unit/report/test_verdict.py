@@ -6,8 +6,8 @@ import pytest
 
 from orchestrator.record import Outcome
 from orchestrator.report.layout import Layout
-from orchestrator.report.verdict import Verdict, ratio
-from orchestrator.results import Results
+from orchestrator.report.ranking import Verdict, ratio
+from orchestrator.results.results import Results
 from tests.unit.report import made
 
 ONE = {"batch": [1], "seq_len": [1024], "heads": [8]}

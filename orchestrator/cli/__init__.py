@@ -1,0 +1,1 @@
+"""The command line: `main` runs a command, `parser` states them, `commands` carries them out."""

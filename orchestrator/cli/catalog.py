@@ -1,0 +1,124 @@
+"""What is registered, and what of it this machine can run: the answer of `list`."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from typing import Any
+
+from tabulate import tabulate
+
+from orchestrator.machine import nvml
+from orchestrator.machine.environment import usable_cores
+from orchestrator.usercode import registry
+
+
+def as_object() -> dict[str, Any]:
+    """What this machine has, implementations and workloads; JSON values.
+
+    An implementation has name, workload, form, needs, summary, explain (how it chooses among its plans) and `missing`:
+    what it needs and this machine lacks, an empty list where it can run here. A workload has name, forms and params.
+    """
+    gpus = nvml.count()
+    return {
+        "machine": {"cores": usable_cores(), "gpus": gpus},
+        "implementations": [
+            {
+                "name": name,
+                "workload": entry.workload,
+                "form": entry.form,
+                "needs": entry.needs,
+                "missing": missing(entry.needs, gpus),
+                "summary": entry.summary,
+                "explain": entry.explain,
+            }
+            for name, entry in registry.implementations().items()
+        ],
+        "workloads": [_workload(name) for name in registry.workloads()],
+    }
+
+
+def as_text() -> str:
+    """The same as two tables."""
+    found = as_object()
+    implementations = [
+        (item["name"], item["workload"], item["form"], item["needs"] or "-", _here(item["missing"]), item["summary"])
+        for item in found["implementations"]
+    ]
+    params = [
+        (item["name"], param["name"], param["type"], param["default"])
+        for item in found["workloads"]
+        for param in item["params"]
+    ]
+    return "\n\n".join(
+        [
+            tabulate(implementations, headers=["Implementation", "Workload", "Form", "Needs", "Here", "What it is"]),
+            tabulate(params, headers=["Workload", "Param", "Type", "Default"], disable_numparse=True),
+            f"This machine: {_machine(found['machine'])}.",
+            "A sweep may also name package.module:attribute or ./path/to/file.py:attribute.",
+        ]
+    )
+
+
+def explanations() -> str:
+    """How each implementation that has a choice chooses."""
+    explained = [(name, entry.explain) for name, entry in registry.implementations().items() if entry.explain]
+    return "\n\n".join(f"{name} chooses:\n{text}" for name, text in explained)
+
+
+def missing(needs: str, gpus: int) -> list[str]:
+    """The parts of `needs` that a machine with so many GPUs lacks; importing nothing.
+
+    Args:
+        needs: what a registry entry states, by commas: "CUDA", "4 GPUs", or the name of a Python package.
+        gpus: GPUs that this process may use.
+    """
+    parts = [part.strip() for part in needs.split(",") if part.strip()]
+    return [part for part in parts if not _has(part, gpus)]
+
+
+def _has(part: str, gpus: int) -> bool:
+    if part == "CUDA":
+        return gpus >= 1
+    if count := re.fullmatch(r"(\d+) GPUs?", part):
+        return gpus >= int(count[1])
+    return part.isidentifier() and importlib.util.find_spec(part) is not None
+
+
+def _here(lacking: list[str]) -> str:
+    return f"no {', no '.join(lacking)}" if lacking else "yes"
+
+
+def _machine(machine: dict[str, int]) -> str:
+    return ", ".join(
+        f"{count or 'no'} {noun}{'' if count == 1 else 's'}"
+        for noun, count in (("core", machine["cores"]), ("GPU", machine["gpus"]))
+    )
+
+
+def _workload(name: str) -> dict[str, Any]:
+    workload = registry.workload(name, ".")
+    schema = workload.params.model_json_schema()
+    return {
+        "name": name,
+        "forms": list(workload.forms),
+        "params": [
+            {
+                "name": param,
+                "type": _type(schema["properties"][param]),
+                "default": "required" if info.is_required() else str(info.get_default(call_default_factory=True)),
+            }
+            for param, info in workload.params.model_fields.items()
+            if param != "device"
+        ],
+    }
+
+
+def _type(schema: dict[str, Any]) -> str:
+    if "enum" in schema:
+        return " | ".join(map(str, schema["enum"]))
+    if "anyOf" in schema:
+        return " | ".join(_type(branch) for branch in schema["anyOf"])
+    if schema.get("type") == "array":
+        return f"list of {_type(schema.get('items', {}))}"
+    return str(schema.get("const", schema.get("type", "any")))

@@ -1,0 +1,154 @@
+"""What a sweep would do, and about how long it would take: the answer of `plan`. Runs nothing, imports no torch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.errors import RequestError
+from orchestrator.machine import nvml
+from orchestrator.machine.environment import usable_cores
+from orchestrator.plan.sweep import Sweep
+from orchestrator.search.factory import bounds
+from orchestrator.spec.models import Protocol
+from orchestrator.trial import Resources, Trial
+from orchestrator.usercode import registry
+
+# Rough by intention: what a decent implementation reaches in float32, to tell minutes from hours before anything is
+# measured. While a sweep runs, the time left is worked out from its own trials.
+FLOPS_PER_S = {"cpu_core": 4e10, "cuda": 2e13}
+REFERENCE_SHARE = 2.0  # both verifications together, in calls' worth of work, by float64 being half as fast
+FIXED_S = {"cpu": 0.4, "cuda": 1.5}  # a process, imports of the workload, a CUDA context
+STARTUP_S = 6.0
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A plan with its resources and its time in seconds."""
+
+    sweep: Sweep
+    device: str
+    slots: int
+    resources: dict[str, Resources]
+    seconds: float
+    at_least: int
+    at_most: int
+
+    def to_json(self) -> dict[str, Any]:
+        """count, explanation, trials (each trial_id, implementation, params, options, resources) and estimate_s.
+
+        Of a search or a frontier, count and estimate_s are at most, and trials are those that may be run and are known:
+        of a frontier all that may be probed, of a search one of each.
+        """
+        return {
+            "count": self.at_most,
+            "at_least": self.at_least,
+            "at_most": self.at_most,
+            "explanation": self.sweep.plan.explain(),
+            "device": self.device,
+            "slots": self.slots,
+            "rounds": self.sweep.spec.measure.repeats,
+            "trials": [
+                {
+                    "trial_id": trial.trial_id,
+                    "implementation": trial.implementation,
+                    "params": trial.params,
+                    "options": trial.options,
+                    "resources": self.resources[trial.trial_id].model_dump(),
+                }
+                for trial in self.sweep.trials
+            ],
+            "estimate_s": round(self.seconds, 1),
+        }
+
+    def to_text(self) -> str:
+        """The same for a person: why that many, on what, for about how long."""
+        spec = self.sweep.spec
+        rounds = spec.measure.repeats
+        trials = _count(self.at_least, self.at_most) if spec.proposes else _count(self.at_most, self.at_most)
+        counts = Counter(trial.implementation for trial in self.sweep.trials)
+        kinds = Counter(_resources_text(self.resources[trial.trial_id]) for trial in self.sweep.trials)
+        lines = [
+            f"{spec.name}: {trials} of {spec.workload} on {self.device}",
+            *(f"  {line}" for line in self.sweep.plan.explain()),
+            *self._question(),
+            "Implementations: " + ", ".join(f"{name} ({count})" for name, count in counts.items()),
+            "Resources: " + "; ".join(f"{_count(count, count)} with {text}" for text, count in kinds.items()),
+            f"Rounds: {rounds} (each trial in {rounds} fresh {'process' if rounds == 1 else 'processes'}), "
+            f"{self.slots} at a time",
+            f"Estimated time: {'at most ' if spec.proposes or spec.predict else ''}about {_duration(self.seconds)}",
+        ]
+        return "\n".join(lines)
+
+    def _question(self) -> list[str]:
+        """What a search or a frontier asks, and how many trials that takes."""
+        axis, cells = self.sweep.spec.frontier.axis, len(self.sweep.plan.cells)
+        if axis is not None:
+            return [
+                f"  frontier of {axis} in {cells} {'cell' if cells == 1 else 'cells'}, by doubling and bisection: "
+                + (
+                    f"{self.at_most} of them {'is' if self.at_most == 1 else 'are'} probed"
+                    if self.at_least == self.at_most
+                    else f"at least {self.at_least} and at most {self.at_most} of them are probed"
+                )
+            ]
+        if self.sweep.spec.predict:
+            return ["  of which those are not run that a smaller one, out of memory, rules out"]
+        return []
+
+
+def of(sweep: Sweep, device: str = "auto") -> Estimate:
+    """The estimate for "cpu", "cuda" or "auto" (CUDA where this machine has a GPU)."""
+    gpus = nvml.count()
+    kind = ("cuda" if gpus else "cpu") if device == "auto" else device
+    resources = {trial.trial_id: sweep.resources(trial, kind) for trial in sweep.trials}
+    most = max(resource.gpus for resource in resources.values())
+    slots = max(1, gpus // most) if kind == "cuda" and most else sweep.spec.max_concurrent or 1
+    slots = min(slots, sweep.spec.max_concurrent or slots)
+    protocol = sweep.spec.measure.for_device(kind)
+    least, most = bounds(sweep)
+    spent = [_seconds(sweep, trial, kind, protocol) for trial in sweep.trials]
+    busy = sum(sorted(spent)[-most:]) * max(1.0, most / len(spent)) * sweep.spec.measure.repeats
+    return Estimate(sweep, kind, slots, resources, STARTUP_S + busy / slots, least, most)
+
+
+def _seconds(sweep: Sweep, trial: Trial, device: str, protocol: Protocol) -> float:
+    known = registry.implementations()
+    form = known[trial.use].form if trial.use in known else sweep.workload.forms[0]
+    flops = _flops(sweep, trial, form)
+    call = flops / (FLOPS_PER_S["cuda"] if device == "cuda" else FLOPS_PER_S["cpu_core"] * usable_cores())
+    timed = min(protocol.max_time_s, max(protocol.min_time_s, protocol.min_repetitions * call))
+    warm = max(protocol.warmup_s, 3 * call)
+    return FIXED_S[device] + call * (1 + REFERENCE_SHARE) + warm + timed
+
+
+def _flops(sweep: Sweep, trial: Trial, form: str) -> float:
+    try:
+        return float(sweep.workload.work(sweep.params(trial), form).flops)
+    except Exception as error:
+        raise RequestError(
+            f"workload {sweep.workload.name}: work() fails with {type(error).__name__}: {error}, at {trial.params}"
+        ) from error
+
+
+def _count(least: int, most: int) -> str:
+    """`1 trial`, `8 trials`, `2 to 16 trials`."""
+    return f"{most if least == most else f'{least} to {most}'} {'trial' if most == 1 else 'trials'}"
+
+
+def _resources_text(resources: Resources) -> str:
+    parts = [f"{resources.gpus} GPU{'s' if resources.gpus != 1 else ''}"] if resources.gpus else []
+    parts.append("all cores of a slot" if resources.cpus is None else f"{resources.cpus} cores")
+    if resources.gpu_memory_gib is not None:
+        parts.append(f"at most {resources.gpu_memory_gib:g} GiB of the card")
+    if resources.host_memory_gib is not None:
+        parts.append(f"at most {resources.host_memory_gib:g} GiB of host memory")
+    return ", ".join([*parts, f"{resources.timeout_s:g} s"])
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} minutes" if minutes < 90 else f"{minutes / 60:.1f} hours"

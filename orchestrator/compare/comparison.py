@@ -1,0 +1,312 @@
+"""Two sweeps, row by row: faster, slower, the same, unclear, newly failing or newly ok. Pure."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+from orchestrator.compare.pairing import first_row, pair_answers, pair_up, unlike
+from orchestrator.errors import ComparisonError
+from orchestrator.report import comparison as text
+from orchestrator.results.results import Results
+from orchestrator.results.rows import Row
+from orchestrator.stats.ratio import Ratio, geometric_mean, holm, ratio
+from orchestrator.stats.summary import round_spread
+
+SIGNIFICANT = 0.05
+LEAST_EFFECT = 0.01
+LEAST_EFFECT_UNMEASURED = {"cuda": 0.03, "cpu": 0.15}  # where one process a row leaves the A/A floor unknown
+
+
+class Verdict(StrEnum):
+    """What the candidate is, beside the base."""
+
+    FASTER = "faster"
+    SLOWER = "slower"
+    SAME = "same"
+    UNCLEAR = "unclear"
+    NEWLY_FAILING = "newly_failing"
+    NEWLY_OK = "newly_ok"
+
+
+REGRESSIONS = (Verdict.NEWLY_FAILING, Verdict.SLOWER)
+OVERALL = (*REGRESSIONS, Verdict.NEWLY_OK, Verdict.FASTER, Verdict.UNCLEAR, Verdict.SAME)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One row of both sweeps.
+
+    Attributes:
+        ratio: candidate over base, above 1 slower; None unless both are ok.
+        p_value: of "equal", Holm-adjusted for the rows compared.
+        threshold: the least change that counts, as a fraction.
+        alike: the change that is none: the threshold, but not where noise alone has driven that up.
+        measured: whether the spread between fresh processes is known.
+        note: why a row has no ratio, or which doubts its figures carry.
+    """
+
+    base: Row
+    candidate: Row
+    verdict: Verdict = Verdict.UNCLEAR
+    ratio: Ratio | None = None
+    p_value: float | None = None
+    threshold: float = LEAST_EFFECT
+    alike: float = LEAST_EFFECT
+    measured: bool = False
+    note: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The row as `compare --json` gives it."""
+        found = self.ratio
+        return {
+            "implementation": self.base.implementation,
+            "params": dict(self.base.params),
+            "verdict": self.verdict.value,
+            "ratio": found and found.value,
+            "ratio_ci_low": found and found.ci_low,
+            "ratio_ci_high": found and found.ci_high,
+            "p_value": self.p_value,
+            "threshold": self.threshold,
+            "base_latency_ms": self.base.metrics.get("latency_ms"),
+            "candidate_latency_ms": self.candidate.metrics.get("latency_ms"),
+            "note": self.note,
+        }
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare` found.
+
+    Attributes:
+        base, candidate: the sweeps' ids.
+        rows: rows of both sweeps, in the base's order.
+        unmatched: rows of one sweep only, or run in one only: implementation, params and where they are.
+        environment_differences: fields that must match and do not (the comparison was forced).
+        fail_slower: the caller's threshold, or None.
+        columns: axis -> heading, of the axes whose values tell the rows apart.
+        duel: the sweep in which both were measured in turns, where base and candidate are two labels of one.
+    """
+
+    base: str
+    candidate: str
+    rows: tuple[Pair, ...]
+    unmatched: tuple[Mapping[str, Any], ...] = ()
+    environment_differences: tuple[str, ...] = ()
+    fail_slower: float | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    duel: str | None = None
+
+    @property
+    def counts(self) -> dict[Verdict, int]:
+        """How many rows have each verdict."""
+        found = Counter(pair.verdict for pair in self.rows)
+        return {verdict: found[verdict] for verdict in OVERALL if found[verdict]}
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict on the whole: the first in the order of OVERALL that any row has."""
+        return next(iter(self.counts))
+
+    @property
+    def geometric_mean(self) -> float | None:
+        """The geometric mean of the ratios; None where no row is ok in both."""
+        values = [pair.ratio.value for pair in self.rows if pair.ratio is not None]
+        return geometric_mean(values) if values else None
+
+    @property
+    def exit_code(self) -> int:
+        """1 if any row is slower or newly failing, else 0."""
+        return int(any(pair.verdict in REGRESSIONS for pair in self.rows))
+
+    def to_json(self) -> dict[str, Any]:
+        """One object of JSON values."""
+        return {
+            "base": self.base,
+            "candidate": self.candidate,
+            "verdict": self.verdict.value,
+            "geometric_mean": self.geometric_mean,
+            "counts": {verdict.value: count for verdict, count in self.counts.items()},
+            "fail_slower": self.fail_slower,
+            "duel": self.duel,
+            "rows": [pair.to_json() for pair in self.rows],
+            "unmatched": [dict(row) for row in self.unmatched],
+            "environment_differences": list(self.environment_differences),
+        }
+
+    def to_text(self, form: str) -> str:
+        """As "table", "md" or "json"."""
+        if form == "json":
+            return json.dumps(self.to_json(), indent=1)
+        return self.to_table() if form == "table" else self.to_markdown()
+
+    def to_table(self) -> str:
+        """The grid and its footer, for a terminal."""
+        return text.table(self)
+
+    def to_markdown(self) -> str:
+        """The same, to be pasted into an issue."""
+        return text.markdown_page(self)
+
+
+def compare(base: Results, candidate: Results, *, force: bool = False, fail_slower: float | None = None) -> Comparison:
+    """Compare two sweeps' rows, matched by label and params.
+
+    Args:
+        base: what was.
+        candidate: what is.
+        force: compare although facts that must match differ.
+        fail_slower: the least change that counts, as a fraction, in place of 1 %; noise may ask for more.
+
+    Raises:
+        ComparisonError: no row in common, or environments that differ.
+    """
+    searched = _searched(base, candidate)
+    matched, unmatched = (
+        pair_answers(base.answers, candidate.answers) if searched else pair_up(base.rows, candidate.rows)
+    )
+    if not matched and any("not run" in row["only_in"] for row in unmatched):
+        raise ComparisonError(
+            f"no row was run in both {base.meta.sweep_id} and {candidate.meta.sweep_id}: go on with the one that "
+            "stopped, by resume"
+        )
+    if not matched:
+        raise ComparisonError(
+            f"{base.meta.sweep_id} and {candidate.meta.sweep_id} have no row in common: rows match by implementation "
+            f"label and params; the first row of each is {first_row(base.rows)} and {first_row(candidate.rows)}"
+        )
+    facts = unlike(base, candidate, matched)
+    if facts and not force:
+        raise ComparisonError(
+            "the environments differ, so a ratio would not be the code's alone: "
+            + "; ".join(facts)
+            + ". Measure both in one environment, or compare all the same with --force"
+        )
+    rows = paired(matched, base.meta.device, fail_slower)
+    return Comparison(
+        base.meta.sweep_id,
+        candidate.meta.sweep_id,
+        tuple(replace(pair, note=_with_points(pair, searched)) for pair in rows),
+        tuple(unmatched),
+        tuple(facts),
+        fail_slower,
+        text.columns(base, [row for row, _ in matched]),
+    )
+
+
+def _searched(base: Results, candidate: Results) -> tuple[str, ...]:
+    """The axes that were searched, where both sweeps did: then answer is held against answer.
+
+    Raises:
+        ComparisonError: what is best is not the least latency.
+    """
+    specs = (base.meta.spec, candidate.meta.spec)
+    if not all(spec.search.active for spec in specs):
+        return ()
+    for spec in specs:
+        if spec.search.metric != "latency_ms" or not spec.search.least:
+            raise ComparisonError(
+                f"these sweeps searched for the best {spec.search.metric}, and compare compares times: run the points "
+                "that they found as a grid, and compare those"
+            )
+    return tuple(dict.fromkeys(axis for spec in specs for axis in spec.searched))
+
+
+def _with_points(pair: Pair, searched: Sequence[str]) -> str:
+    """The note of a pair, after what is another in the points that two searches found."""
+    points = [(axis, *(text.value(row, axis) for row in (pair.base, pair.candidate))) for axis in searched]
+    moved = [f"{axis.removeprefix('options.')} {was}, now {now}" for axis, was, now in points if was != now]
+    return "; ".join([*moved, *([pair.note] if pair.note else [])])
+
+
+def paired(rows: Sequence[tuple[Row, Row]], device: str, fail_slower: float | None = None) -> tuple[Pair, ...]:
+    """The verdict on each pair of rows that belong together, corrected for their number."""
+    return corrected([_timed(*pair, device, fail_slower) if both_ok(*pair) else _untimed(*pair) for pair in rows])
+
+
+def both_ok(base: Row, candidate: Row) -> bool:
+    """Whether both rows have every repetition that a ratio is made of, at least two, none of them of no time at all."""
+    rounds = (*base.rounds, *candidate.rounds)
+    timed = all(values and min(values) > 0 for values in rounds)
+    return base.ok and candidate.ok and timed and all(sum(map(len, row.rounds)) > 1 for row in (base, candidate))
+
+
+def _untimed(base: Row, candidate: Row) -> Pair:
+    """A row that has no time in one of the sweeps, or in both."""
+    if base.ok and not candidate.ok:
+        return Pair(base, candidate, Verdict.NEWLY_FAILING, note=f"ok, now {candidate.outcome or 'not run'}")
+    if candidate.ok and not base.ok:
+        return Pair(base, candidate, Verdict.NEWLY_OK, note=f"{base.outcome}, now ok")
+    if base.ok:
+        return Pair(base, candidate, note=_why_untimed((*base.rounds, *candidate.rounds)))
+    same = base.outcome == candidate.outcome
+    note = f"{base.outcome} in both" if same else f"{base.outcome}, now {candidate.outcome}"
+    return Pair(base, candidate, Verdict.SAME if same else Verdict.UNCLEAR, note=note)
+
+
+def _why_untimed(rounds: Sequence[Sequence[float]]) -> str:
+    if all(values and min(values) > 0 for values in rounds):
+        return "a single repetition has no interval"
+    return "repetitions are missing from the journal, or took no time"
+
+
+def _timed(base: Row, candidate: Row, device: str, fail_slower: float | None) -> Pair:
+    """A row with a time in both; its verdict follows when all p-values are known."""
+    found = ratio(base.rounds, candidate.rounds)
+    return timed_pair(base, candidate, found, _floor(base, candidate), device, fail_slower)
+
+
+def timed_pair(
+    base: Row, candidate: Row, found: Ratio, floor: float | None, device: str, fail_slower: float | None
+) -> Pair:
+    """A pair with its ratio and what it is to be held against; its verdict follows when all p-values are known."""
+    threshold, alike = _thresholds(LEAST_EFFECT if fail_slower is None else fail_slower, floor, device)
+    return Pair(
+        base,
+        candidate,
+        ratio=found,
+        p_value=found.p_value,
+        threshold=threshold,
+        alike=alike,
+        measured=floor is not None,
+        note=", ".join(sorted({*base.flags, *candidate.flags})),
+    )
+
+
+def _thresholds(least: float, floor: float | None, device: str) -> tuple[float, float]:
+    """The least change that counts, and the change that is none, given the A/A noise floor (None: not known)."""
+    unmeasured = LEAST_EFFECT_UNMEASURED[device]
+    threshold = max(least, unmeasured if floor is None else 2 * floor)
+    return threshold, min(threshold, max(least, unmeasured))
+
+
+def _floor(base: Row, candidate: Row) -> float | None:
+    """The A/A noise floor: the spread between fresh processes of one row; None where either has one process only."""
+    spreads = [round_spread(row.rounds) for row in (base, candidate)]
+    known = [spread for spread in spreads if spread is not None]
+    return math.sqrt(sum(spread**2 for spread in known) / 2) if len(known) == len(spreads) else None
+
+
+def corrected(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
+    """The pairs with p-values adjusted for their number, and the verdicts that follow."""
+    adjusted = iter(holm([pair.p_value for pair in pairs if pair.p_value is not None]))
+    timed = [pair if pair.p_value is None else replace(pair, p_value=next(adjusted)) for pair in pairs]
+    return tuple(replace(pair, verdict=_verdict(pair)) for pair in timed)
+
+
+def _verdict(pair: Pair) -> Verdict:
+    found, threshold = pair.ratio, pair.threshold
+    if found is None or pair.p_value is None:
+        return pair.verdict
+    apart = not found.ci_low <= 1 <= found.ci_high and pair.p_value < SIGNIFICANT
+    if apart and found.value > 1 + threshold:
+        return Verdict.SLOWER
+    if apart and found.value < 1 / (1 + threshold):
+        return Verdict.FASTER
+    within = 1 / (1 + pair.alike) <= found.ci_low and found.ci_high <= 1 + pair.alike
+    return Verdict.SAME if within and pair.measured else Verdict.UNCLEAR

@@ -1,0 +1,106 @@
+"""Which rows of two sweeps belong together, and whether they may be compared. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from orchestrator.machine.environment import differences
+from orchestrator.results.answers import Answer
+from orchestrator.results.results import Results
+from orchestrator.results.rows import Row
+
+Paired = tuple[list[tuple[Row, Row]], list[dict[str, Any]]]
+
+
+def pair_up(base: Sequence[Row], candidate: Sequence[Row]) -> Paired:
+    """Rows of both that were run, and the others. Options tell apart only rows that nothing else tells apart.
+
+    A row that is ok in the base and was to be run in the candidate, and was not, is among the first, if any is.
+    """
+    ambiguous = _repeated(base) | _repeated(candidate)
+    here, there = _by_key(base, ambiguous), _by_key(candidate, ambiguous)
+    both = [key for key in here if key in there]
+    ran = {key: None for key in both if here[key].outcome is not None and there[key].outcome is not None}
+    if ran:
+        ran = {key: None for key in both if key in ran or (here[key].ok and there[key].outcome is None)}
+    matched = [(here[key], there[key]) for key in ran]
+    unmatched = [_only(here[key], "base") for key in here if key not in there]
+    unmatched += [_only(there[key], "candidate") for key in there if key not in here]
+    unmatched += [_only(here[key], _run_where(here[key], there[key])) for key in both if key not in ran]
+    return matched, unmatched
+
+
+def pair_answers(base: Sequence[Answer], candidate: Sequence[Answer]) -> Paired:
+    """The best rows of two sweeps that searched, by implementation and the axes that were not searched."""
+    here, there = ({_question(answer): answer for answer in found} for found in (base, candidate))
+    matched = [(_shown(here[key]), _shown(there[key])) for key in here if key in there]
+    unmatched = [_only(_shown(here[key]), "base") for key in here if key not in there]
+    unmatched += [_only(_shown(there[key]), "candidate") for key in there if key not in here]
+    return matched, unmatched
+
+
+def _question(answer: Answer) -> str:
+    return json.dumps([answer.implementation, dict(answer.point)], sort_keys=True, default=str)
+
+
+def _shown(answer: Answer) -> Row:
+    """The row that answers, or one that did not."""
+    return answer.rows[0] if answer.best is None else answer.best
+
+
+def _run_where(base: Row, candidate: Row) -> str:
+    if base.outcome is None and candidate.outcome is None:
+        return "neither (not run)"
+    return "base (not run in candidate)" if candidate.outcome is None else "candidate (not run in base)"
+
+
+def _name(row: Row, with_options: bool = False) -> str:
+    content = [row.implementation, dict(row.params), *([dict(row.trial.options)] if with_options else [])]
+    return json.dumps(content, sort_keys=True, default=str)
+
+
+def _repeated(rows: Iterable[Row]) -> set[str]:
+    return {name for name, count in Counter(map(_name, rows)).items() if count > 1}
+
+
+def _by_key(rows: Iterable[Row], ambiguous: set[str]) -> dict[str, Row]:
+    return {_name(row, with_options=_name(row) in ambiguous): row for row in rows}
+
+
+def _only(row: Row, where: str) -> dict[str, Any]:
+    return {"implementation": row.implementation, "params": dict(row.params), "only_in": where}
+
+
+def first_row(rows: Sequence[Row]) -> str:
+    """Label and params of the first row, for a message."""
+    return f"{rows[0].implementation} {json.dumps(dict(rows[0].params), default=str)}" if rows else "none"
+
+
+def unlike(base: Results, candidate: Results, matched: Sequence[tuple[Row, Row]]) -> list[str]:
+    """What must match and does not: workload, protocol, and the environments of the rows of both."""
+    found = differences({"workload": base.meta.spec.workload}, {"workload": candidate.meta.spec.workload})
+    found += differences(*({"measured": "alone" if one.meta.duel is None else "in turns"} for one in (base, candidate)))
+    protocols = [results.meta.spec.measure.for_device(results.meta.device) for results in (base, candidate)]
+    found += differences(
+        *({f"protocol.{name}": value for name, value in one.model_dump().items()} for one in protocols)
+    )
+    seen = {
+        (left.fingerprint.environment, right.fingerprint.environment): None
+        for pair in matched
+        for left in pair[0].records
+        for right in pair[1].records
+    }
+    for left, right in seen:
+        found += _facts_unlike(base.environments.get(left), candidate.environments.get(right), left == right)
+    return list(dict.fromkeys(found))
+
+
+def _facts_unlike(base: Mapping[str, Any] | None, candidate: Mapping[str, Any] | None, same_hash: bool) -> list[str]:
+    if same_hash:
+        return []
+    if base is None or candidate is None:
+        return ["environment: the fingerprints differ, and environment.json is not there to say in what"]
+    return differences(base.get("match", {}), candidate.get("match", {}))

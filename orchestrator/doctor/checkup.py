@@ -1,0 +1,86 @@
+"""Is this machine fit to measure, and if not, why not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from orchestrator.doctor import gpu, host, services
+from orchestrator.doctor.finding import Finding
+from orchestrator.machine import nvml
+
+RESULTS_GIB = 0.25
+SHARED_MEMORY_GIB = 0.1
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - looked at, not written
+MARKS = {"ok": "✓", "warn": "!", "bad": "✗"}
+UNFIT = 3
+
+Check = Callable[[], Finding | Iterable[Finding]]
+
+
+def examine(uri: str | None = None, address: str | None = None) -> list[Finding]:
+    """Everything that decides whether figures from this machine can be trusted, and whether a sweep can run on it.
+
+    Takes at most about a minute and a half, a few seconds where all is well. Changes nothing; imports neither torch nor
+    ray nor mlflow in this process.
+
+    Args:
+        uri: of the tracking server or store; None: sqlite under mlruns/.
+        address: of a Ray cluster; None: RAY_ADDRESS, else a Ray of our own.
+    """
+    with nvml.session() as api, ThreadPoolExecutor(max_workers=4) as pool:
+        checks: list[tuple[str, Check]] = [
+            ("cpu", host.cpu),
+            ("gpu", lambda: gpu.gpus(api)),
+            ("memory", host.memory),
+            ("disk", lambda: host.disk(Path("mlruns"), RESULTS_GIB)),
+            ("shared memory", lambda: host.disk(SHARED_MEMORY, SHARED_MEMORY_GIB)),
+            ("tracking", lambda: services.tracking(uri)),
+            ("ray", lambda: services.ray(address)),
+        ]
+        found = [finding for group in pool.map(_carried_out, checks) for finding in group]
+        return found + _carried_out(
+            ("torch", lambda: gpu.torch_uses_gpu(api))
+        )  # last: it keeps the GPU and a core busy
+
+
+def as_text(findings: Sequence[Finding]) -> str:
+    """A table, and below it the verdict in one line."""
+    body = [[MARKS[finding.state], finding.check, finding.message, finding.advice] for finding in findings]
+    widths = [None, 24, 60, 44]
+    table = tabulate(
+        body, ["", "Check", "Found", "Advice"], tablefmt="simple", maxcolwidths=widths, disable_numparse=True
+    )
+    return f"{table}\n\n{_verdict(findings)}"
+
+
+def as_object(findings: Sequence[Finding]) -> dict[str, Any]:
+    """JSON: `fit`, `verdict` and `findings`, each with check, state, message and advice."""
+    rows = [{name: getattr(finding, name) for name in ("check", "state", "message", "advice")} for finding in findings]
+    return {"fit": exit_code(findings) == 0, "verdict": _verdict(findings), "findings": rows}
+
+
+def exit_code(findings: Sequence[Finding]) -> int:
+    """3 (no fit machine) if anything is bad, else 0."""
+    return UNFIT if any(finding.state == "bad" for finding in findings) else 0
+
+
+def _verdict(findings: Sequence[Finding]) -> str:
+    bad = [finding.check for finding in findings if finding.state == "bad"]
+    doubtful = [finding.check for finding in findings if finding.state == "warn"]
+    if bad:
+        return f"Not fit to measure: {', '.join(bad)}"
+    return f"Fit to measure, with doubts: {', '.join(doubtful)}" if doubtful else "Fit to measure"
+
+
+def _carried_out(check: tuple[str, Check]) -> list[Finding]:
+    name, look = check
+    try:
+        found = look()
+        return [found] if isinstance(found, Finding) else list(found)
+    except Exception as error:  # noqa: BLE001 - a check that fails is a finding too
+        return [Finding(name, "warn", f"could not be looked at: {type(error).__name__}: {error}")]

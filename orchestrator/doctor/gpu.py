@@ -1,0 +1,167 @@
+"""The GPUs, as NVML sees them, and whether torch can use them. Nothing here initialises CUDA in this process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from typing import Any
+
+import psutil
+
+from orchestrator.doctor.finding import Finding
+from orchestrator.machine.nvml import MIB, ask
+
+BUSY_PCT = 5
+HELD_MIB = 1024
+HOT_C = 83
+TORCH_S = 90.0
+SLOWED = {
+    "nvmlClocksEventReasonHwSlowdown": "the hardware slows it down",
+    "nvmlClocksEventReasonHwThermalSlowdown": "it is too hot",
+    "nvmlClocksEventReasonSwThermalSlowdown": "it is too hot",
+    "nvmlClocksEventReasonHwPowerBrakeSlowdown": "its power supply asks it to slow down",
+}
+PROBE = """
+import json, torch
+count = torch.cuda.device_count()
+for index in range(count):
+    ones = torch.ones(64, 64, device=f"cuda:{index}")
+    assert (ones @ ones).sum().item() == 64**3, f"cuda:{index} multiplies wrongly"
+print(json.dumps({"count": count, "torch": torch.__version__, "cuda": torch.version.cuda}))
+"""
+
+
+def gpus(api: Any) -> Iterator[Finding]:
+    """Every check of every GPU; `api` is an initialised pynvml, or None where there is no driver."""
+    count = 0 if api is None else ask(api.nvmlDeviceGetCount) or 0
+    if api is None or not count:
+        yield Finding("gpu", "ok", "none that a driver shows: sweeps run on the CPU")
+        return
+    yield Finding("driver", "ok", f"NVIDIA {ask(api.nvmlSystemGetDriverVersion) or 'of unknown version'}")
+    yield from _visible(count)
+    for index in range(count):
+        gpu = ask(api.nvmlDeviceGetHandleByIndex, index)
+        if gpu is None:
+            yield Finding(f"gpu {index}", "bad", "the driver does not answer for it", "nvidia-smi -q says why; reboot")
+            continue
+        for check in (_identity, _persistence, _mig, _clocks, _temperature, _company):
+            yield check(api, gpu, f"gpu {index}")
+
+
+def torch_uses_gpu(api: Any, run: Callable[[], subprocess.CompletedProcess[str]] | None = None) -> Finding:
+    """Whether torch computes rightly on each GPU, tried in a process of its own; without a GPU only its version."""
+    if api is None or not ask(api.nvmlDeviceGetCount):
+        return Finding("torch", "ok", f"torch {_version('torch')}")
+    try:
+        done = (run or _probe)()
+    except subprocess.TimeoutExpired:
+        return Finding(
+            "torch", "bad", f"no answer from a GPU within {TORCH_S:.0f} s", "look for a process that hangs on it"
+        )
+    if done.returncode != 0:
+        said = (done.stderr.strip() or f"exit {done.returncode}").splitlines()[-1]
+        return Finding("torch", "bad", f"cannot compute on a GPU: {said}", _build_advice())
+    seen = json.loads(done.stdout.splitlines()[-1])
+    if not seen["count"]:
+        return Finding("torch", "bad", f"torch {seen['torch']} sees no GPU, the driver does", _build_advice())
+    return Finding("torch", "ok", f"torch {seen['torch']}, CUDA {seen['cuda']}, right on {seen['count']} of its GPUs")
+
+
+def _visible(count: int) -> Iterator[Finding]:
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        yield Finding(
+            "gpu", "warn", f"CUDA_VISIBLE_DEVICES={visible!r} chooses among {count}", "unset it to use them all"
+        )
+
+
+def _identity(api: Any, gpu: Any, check: str) -> Finding:
+    memory = ask(api.nvmlDeviceGetMemoryInfo, gpu)
+    size = "" if memory is None else f", {memory.total / MIB / 1024:.0f} GiB"
+    return Finding(check, "ok", f"{ask(api.nvmlDeviceGetName, gpu)}{size}")
+
+
+def _persistence(api: Any, gpu: Any, check: str) -> Finding:
+    mode = ask(api.nvmlDeviceGetPersistenceMode, gpu)
+    if mode == 0:
+        return Finding(
+            f"{check} persistence", "warn", "off: every trial waits for the driver to wake up", "nvidia-smi -pm 1"
+        )
+    return Finding(f"{check} persistence", "ok", "on" if mode else "not told")
+
+
+def _mig(api: Any, gpu: Any, check: str) -> Finding:
+    mode = ask(api.nvmlDeviceGetMigMode, gpu)
+    if mode and mode[0]:
+        return Finding(
+            f"{check} MIG", "warn", "on: a part of the GPU is measured, others may use the rest", "nvidia-smi -mig 0"
+        )
+    return Finding(f"{check} MIG", "ok", "off")
+
+
+def _clocks(api: Any, gpu: Any, check: str) -> Finding:
+    reasons = ask(api.nvmlDeviceGetCurrentClocksEventReasons, gpu) or 0
+    slowed = {text for name, text in SLOWED.items() if reasons & getattr(api, name, 0)}
+    if slowed:
+        return Finding(
+            f"{check} clocks", "bad", f"held down: {', '.join(sorted(slowed))}", "cool it, and look at its power supply"
+        )
+    chosen = ask(api.nvmlDeviceGetApplicationsClock, gpu, api.NVML_CLOCK_SM)
+    usual = ask(api.nvmlDeviceGetDefaultApplicationsClock, gpu, api.NVML_CLOCK_SM)
+    highest = ask(api.nvmlDeviceGetMaxClockInfo, gpu, api.NVML_CLOCK_SM)
+    if chosen is not None and chosen != usual:
+        return Finding(f"{check} clocks", "ok", f"application clock {chosen} MHz")
+    return Finding(
+        f"{check} clocks",
+        "ok",
+        f"free, at most {highest} MHz" if highest else "not told",
+        "to compare over weeks, fix them: nvidia-smi -lgc MHZ" if highest else "",
+    )
+
+
+def _temperature(api: Any, gpu: Any, check: str) -> Finding:
+    degrees = ask(api.nvmlDeviceGetTemperature, gpu, api.NVML_TEMPERATURE_GPU)
+    if degrees is not None and degrees >= HOT_C:
+        return Finding(f"{check} temperature", "warn", f"{degrees} °C before anything runs", "let it cool down first")
+    return Finding(f"{check} temperature", "ok", "not told" if degrees is None else f"{degrees} °C")
+
+
+def _company(api: Any, gpu: Any, check: str) -> Finding:
+    """Who else is on it; in a container other processes may show only as use and memory."""
+    running = [*(ask(api.nvmlDeviceGetComputeRunningProcesses, gpu) or ())]
+    use = ask(api.nvmlDeviceGetUtilizationRates, gpu)
+    memory = ask(api.nvmlDeviceGetMemoryInfo, gpu)
+    busy = use is not None and use.gpu > BUSY_PCT
+    held = 0 if memory is None else memory.used / MIB
+    if not running and not busy and held < HELD_MIB:
+        return Finding(f"{check} alone", "ok", "no other process on it")
+    who = ", ".join(_named(process.pid) for process in running) or "processes that cannot be seen from here"
+    message = f"{who}: {use.gpu if use else '?'} % in use, {held:.0f} MiB held"
+    return Finding(f"{check} alone", "bad" if busy else "warn", message, "end them: their work would be in our figures")
+
+
+def _named(pid: int) -> str:
+    try:
+        return f"{psutil.Process(pid).name()} (pid {pid})"
+    except psutil.Error:
+        return f"pid {pid}"
+
+
+def _probe() -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-c", PROBE]
+    return subprocess.run(line, capture_output=True, text=True, timeout=TORCH_S, check=False)
+
+
+def _build_advice() -> str:
+    return f"torch {_version('torch')} may be built for another CUDA or GPU: install a build for this driver"
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "is not installed"

@@ -1,0 +1,103 @@
+"""The machine around the GPUs: its cores, memory and disks."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+from orchestrator.doctor.finding import Finding, State
+from orchestrator.machine.environment import cpu_model, usable_cores
+
+LOOK_S = 0.5
+LOADED = 0.25
+BUSY_PCT = 20.0
+NAMED = 3
+GIB = 2**30
+GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
+
+def cpu() -> Iterator[Finding]:
+    """The cores, what keeps them busy, what caps them, and how their clock is governed."""
+    cores = usable_cores()
+    yield Finding("cpu", "ok", f"{cpu_model()}, {cores} cores")
+    yield load(*_busy(LOOK_S), cores)
+    yield governor(GOVERNOR.read_text().strip() if GOVERNOR.is_file() else None)
+    yield quota(QUOTA.read_text() if QUOTA.is_file() else "max", cores)
+
+
+def load(used: float, busiest: list[tuple[str, float]], cores: int) -> Finding:
+    """`used`: cores in use by all processes but this one; `busiest`: their names and per cent of a core."""
+    if used <= LOADED * cores:
+        return Finding("cpu load", "ok", f"{used:.1f} of {cores} cores in use")
+    names = ", ".join(f"{name} {percent:.0f} %" for name, percent in busiest[:NAMED]) or "processes that cannot be seen"
+    state: State = "bad" if used > 0.75 * cores else "warn"
+    message = f"{used:.1f} of {cores} cores in use by others: {names}"
+    return Finding("cpu load", state, message, "end them, or figures of the CPU and of small kernels will be noisy")
+
+
+def governor(name: str | None) -> Finding:
+    """`name`: of the kernel's clock governor; None: it shows none."""
+    if name in (None, "performance"):
+        return Finding("cpu clocks", "ok", name or "governed outside this machine's kernel")
+    advice = "cpupower frequency-set -g performance"
+    return Finding("cpu clocks", "warn", f"governor {name}: the clock follows the load", advice)
+
+
+def quota(limit: str, cores: int) -> Finding:
+    """`limit`: what cpu.max of the control group says, "<microseconds or max> <period>"."""
+    allowed, _, period = limit.strip().partition(" ")
+    share = cores if allowed == "max" else int(allowed) / int(period or 100_000)
+    if share >= cores:
+        return Finding("cpu quota", "ok", "none below the cores shown")
+    advice = "pin the container to whole cores instead (cpuset)"
+    return Finding("cpu quota", "warn", f"{share:g} of {cores} cores: trials stall when it is used up", advice)
+
+
+def memory() -> Finding:
+    """Host memory that is free for trials."""
+    free = psutil.virtual_memory().available
+    if free < 2 * GIB:
+        return Finding("memory", "warn", f"{free / GIB:.1f} GiB available", "end what holds it, or set host_memory_gib")
+    return Finding("memory", "ok", f"{free / GIB:.1f} GiB available")
+
+
+def disk(place: Path, needed_gib: float) -> Finding:
+    """Whether the disk of `place` has room: bad without `needed_gib`, warn without ten times as much."""
+    existing = next(folder for folder in (place, *place.absolute().parents) if folder.exists())
+    free = shutil.disk_usage(existing).free / GIB
+    if not os.access(existing, os.W_OK):
+        return Finding(
+            f"disk {place}", "bad", "cannot be written", "use --output DIR, or give this user the right to write"
+        )
+    state: State = "bad" if free < needed_gib else "warn" if free < 10 * needed_gib else "ok"
+    return Finding(
+        f"disk {place}", state, f"{free:.1f} GiB free", "" if state == "ok" else "make room: results are kept there"
+    )
+
+
+def _busy(seconds: float) -> tuple[float, list[tuple[str, float]]]:
+    """Cores in use by others over `seconds`, and the busiest of those that can be seen."""
+    own = {os.getpid()}
+    processes = [process for process in psutil.process_iter(["name"]) if process.pid not in own]
+    before = {process.pid: _cpu_s(process) for process in processes}
+    total, mine, begun = psutil.cpu_times(), sum(os.times()[:2]), time.monotonic()
+    time.sleep(seconds)
+    later, elapsed = psutil.cpu_times(), time.monotonic() - begun
+    spent = (sum(later[:3]) - sum(total[:3])) - (sum(os.times()[:2]) - mine)
+    shares = [(p.info["name"] or "?", 100 * (_cpu_s(p) - before[p.pid]) / elapsed) for p in processes]
+    busiest = sorted(((name, share) for name, share in shares if share > BUSY_PCT), key=lambda entry: -entry[1])
+    return max(0.0, spent / elapsed), busiest
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    try:
+        times = process.cpu_times()
+    except psutil.Error:
+        return 0.0
+    return float(times.user + times.system)

@@ -1,0 +1,67 @@
+"""The tracking server and the Ray cluster: do they answer, within a bounded time."""
+
+from __future__ import annotations
+
+import os
+import socket
+import urllib.error
+import urllib.request
+from importlib import metadata
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from orchestrator.doctor.finding import Finding
+from orchestrator.trackers.address import database_of, default_uri, redacted
+
+ANSWER_S = 3.0
+RAY_PORT = 6379
+
+
+def tracking(uri: str | None) -> Finding:
+    """Whether runs can be written at `uri`; None: sqlite under mlruns/."""
+    uri = uri or default_uri()
+    if database_of(uri) is not None:
+        return _store(Path(str(database_of(uri))))
+    if not uri.startswith(("http://", "https://")):
+        return Finding("tracking", "ok", f"{redacted(uri)}: taken as it is, not tried")
+    advice = "start it, or go without: results stay in the journal, and sync writes the runs later"
+    try:
+        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=ANSWER_S) as answer:  # noqa: S310 - http(s) only
+            return Finding("tracking", "ok", f"{redacted(uri)} answers ({answer.status})")
+    except urllib.error.HTTPError as error:  # it is there; servers behind a log-in refuse /health
+        return Finding("tracking", "warn", f"{redacted(uri)} answers {error.code}", "check the address and the log-in")
+    except (OSError, ValueError) as error:
+        return Finding("tracking", "warn", f"{redacted(uri)} does not answer: {_reason(error)}", advice)
+
+
+def ray(address: str | None) -> Finding:
+    """Whether Ray is there: the package for a Ray of our own, the cluster where an address or RAY_ADDRESS names one."""
+    try:
+        version = metadata.version("ray")
+    except metadata.PackageNotFoundError:
+        return Finding("ray", "bad", "not installed", "make setup")
+    address = address or os.environ.get("RAY_ADDRESS")
+    if not address or address == "local":
+        return Finding("ray", "ok", f"Ray {version}, started by the run itself")
+    if address == "auto":
+        return Finding("ray", "warn", "address auto joins whatever cluster is found", "name it: HOST:PORT")
+    parts = urlsplit(address if "://" in address else f"ray://{address}")
+    try:
+        with socket.create_connection((parts.hostname or "", parts.port or RAY_PORT), timeout=ANSWER_S):
+            return Finding("ray", "ok", f"{address} accepts connections; Ray {version} here")
+    except (OSError, ValueError) as error:
+        return Finding(
+            "ray", "bad", f"{address} does not answer: {_reason(error)}", "start the cluster, or leave --address out"
+        )
+
+
+def _store(database: Path) -> Finding:
+    folder = next(folder for folder in database.parents if folder.exists())
+    if os.access(folder, os.W_OK):
+        return Finding("tracking", "ok", f"{database}{'' if database.exists() else ', made by the first sweep'}")
+    return Finding("tracking", "warn", f"{folder} cannot be written", "name another store with --tracking-uri")
+
+
+def _reason(error: Exception) -> str:
+    cause = getattr(error, "reason", error)
+    return str(getattr(cause, "strerror", None) or cause)

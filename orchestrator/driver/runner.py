@@ -1,0 +1,257 @@
+"""Runs a sweep: attempts go to the executor, records come back to the journal, and from there everywhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from orchestrator.driver.queue import Agenda, refuse_stale
+from orchestrator.driver.signals import Signals
+from orchestrator.duel_record import attempts, parted
+from orchestrator.errors import (
+    AbortedError,
+    CircuitBrokenError,
+    InterruptedSweepError,
+    UnfitMachineError,
+)
+from orchestrator.executors.base import Event, Executor, Finished, Observed, SlotLost, SlotReady
+from orchestrator.machine.observation import Observation
+from orchestrator.plan.sweep import Sweep
+from orchestrator.progress.live import Progress
+from orchestrator.record import Outcome, TrialRecord
+from orchestrator.report import write_reports
+from orchestrator.results import proposals, sweep_directory
+from orchestrator.results.journal import Journal
+from orchestrator.results.proposals import Proposal
+from orchestrator.results.results import Results, SweepMeta
+from orchestrator.results.rows import row_of, target_ci
+from orchestrator.supervisor.device_fault import DEVICE_FAULT
+from orchestrator.trackers.base import Status, Tracker
+
+POLL_S = 0.2
+INFRASTRUCTURE = frozenset({Outcome.CRASHED, Outcome.LOST})
+
+
+@dataclass
+class SweepRun:
+    """One execution of a sweep in a directory: new, or going on from what the journal holds.
+
+    Args:
+        rerun: `failed`, `stale`, `all` or an expression: finished attempts to make again.
+    """
+
+    sweep: Sweep
+    meta: SweepMeta
+    directory: Path
+    executor: Executor
+    tracker: Tracker
+    progress: Progress
+    signals: Signals = field(default_factory=Signals)
+    rerun: str | None = None
+    _environments: dict[str, Any] = field(default_factory=dict)
+    _observations: list[Observation] = field(default_factory=list)
+    _slots: list[Mapping[str, Any]] = field(default_factory=list)
+    _by_trial: dict[str, list[TrialRecord]] = field(default_factory=dict)
+    _proposals: list[Proposal] = field(default_factory=list)
+    _in_flight: int = 0
+    _faults_in_a_row: set[tuple[str, int]] = field(default_factory=set)
+    _broken: str | None = None
+
+    def run(self) -> Results:
+        """Make every attempt that is left, and write the reports.
+
+        Raises:
+            RequestError: finished rows are stale, and `rerun` does not say to run them again.
+            SweepBusyError: another driver is working in the directory.
+            AbortedError: the circuit breaker opened, no slot is left, or the journal cannot be written.
+            InterruptedSweepError: a signal stopped the sweep; everything finished is kept.
+        """
+        with self.signals, Journal(self.directory) as journal:
+            self.signals.install()
+            held = sweep_directory.load(self.directory)
+            self._environments, self._observations = dict(held.environments), list(held.observations)
+            for record in journal.records:
+                self._by_trial.setdefault(record.trial_id, []).append(record)
+            made = proposals.read(self.directory)
+            agenda = Agenda(self.sweep, self.meta.sweep_id, self.executor.device, tuple(journal.records), made)
+            self._proposals = list(agenda.kept)
+            planned = tuple(filter(agenda.asks_for, self.meta.planned))
+            self.progress.start(self.meta.model_copy(update={"planned": planned}), tuple(journal.records))
+            try:
+                if journal.records:
+                    self._check_stale(agenda, journal)
+                self._save_plan(held.meta)
+            except BaseException:
+                self.progress.stop()
+                self.executor.close()
+                raise
+            return self._to_end(agenda, journal)
+
+    def _to_end(self, agenda: Agenda, journal: Journal) -> Results:
+        """The sweep proper. Whoever refuses to go on before it leaves everything as it was."""
+        self.tracker.start(self.meta)
+        status: Status = "FAILED"
+        try:
+            self._loop(agenda, journal)
+            for event in self.executor.conclude():
+                self._handle(event, agenda, journal)
+            self._heed_signals()
+            status = "FINISHED"
+        except InterruptedSweepError:
+            status = "KILLED"
+            raise
+        finally:
+            self.progress.stop()
+            results = self._results(journal)
+            try:
+                with suppress(OSError):  # a full disk must not hide why the sweep ended; `report` writes them again
+                    write_reports(results)
+            finally:
+                self.tracker.finish(status, results)  # beside the executor's end, which takes a second or two
+                self.executor.close()
+        return results
+
+    def _save_plan(self, held: SweepMeta) -> None:
+        """What a changed sweep file asks for, once it is certain that it goes on here."""
+        if self.meta != held:
+            sweep_directory.save_plan(self.directory, self.meta, self.sweep.document.text)
+        if self.sweep.spec.proposes:
+            proposals.keep(self.directory, self._proposals)
+
+    def _loop(self, agenda: Agenda, journal: Journal) -> None:
+        while True:
+            self._submit(agenda, journal)
+            if not self._in_flight:
+                return
+            self._poll(agenda, journal)
+
+    def _submit(self, agenda: Agenda, journal: Journal) -> None:
+        """Hand over as many attempts as may wait; what was proposed is written down before it is run."""
+        while self._in_flight < agenda.ahead * max(1, self.executor.slots):  # without a slot, poll says why
+            attempt = agenda.next()
+            self._keep_proposals(agenda)
+            if attempt is None:
+                return
+            self._in_flight += 1
+            if (record := agenda.foretold(attempt)) is None:
+                self.executor.submit(attempt)
+            else:
+                self._handle(Finished(attempt, record), agenda, journal)
+
+    def _keep_proposals(self, agenda: Agenda) -> None:
+        new, agenda.proposals = agenda.proposals, []
+        if not new:
+            return
+        try:
+            proposals.append(self.directory, new)
+        except OSError as error:
+            raise self._unwritten(error) from error
+        self._proposals += new
+
+    def _poll(self, agenda: Agenda, journal: Journal) -> None:
+        self._heed_signals()
+        try:
+            events = self.executor.poll(POLL_S)
+        except UnfitMachineError as error:
+            raise UnfitMachineError(self._how_to_go_on(str(error))) from error
+        for event in events:
+            self._handle(event, agenda, journal)
+        if self._broken is not None:
+            raise CircuitBrokenError(self._how_to_go_on(self._broken))
+
+    def _heed_signals(self) -> None:
+        if self.signals.received is not None:
+            raise InterruptedSweepError(self.signals.received, self.name)
+
+    def _handle(self, event: Event, agenda: Agenda, journal: Journal) -> None:
+        if isinstance(event, SlotReady):
+            self._slots.append(event.environment)
+        if isinstance(event, SlotLost):
+            self.progress.note(f"no further trial runs on {event.reason}")
+        if isinstance(event, Observed):
+            self._note_machine(event.observation)
+        if isinstance(event, Finished):
+            self._in_flight -= 1
+            first, *others = _of_each_side(event)
+            for end in (*others, first):  # once the first side's is there, nothing is missing
+                self._keep(end, journal)
+            again = [agenda.finished(end.record) for end in (*others, first)][-1]
+            self._count_faults(first.record)
+            for end in (*others, first):
+                self.progress.event(replace(end, again=again))
+            return
+        self.progress.event(event)
+
+    def _keep(self, event: Finished, journal: Journal) -> None:
+        """The log, then the journal (from here on it is finished), then the mirror."""
+        record = event.record
+        mine = self._by_trial.setdefault(record.trial_id, [])
+        try:
+            sweep_directory.save_log(self.directory, record.trial_id, event.log, first=not mine)
+            self._keep_environment(record)
+            journal.append(record)
+        except OSError as error:
+            raise self._unwritten(error) from error
+        mine.append(journal.records[-1])
+        self.tracker.log(row_of(event.attempt.trial, mine, target_ci(self.meta)))
+
+    def _unwritten(self, error: OSError) -> AbortedError:
+        return AbortedError(self._how_to_go_on(f"results cannot be written ({error.strerror}): make room"))
+
+    def _keep_environment(self, record: TrialRecord) -> None:
+        key = record.fingerprint.environment
+        protocol = self.sweep.spec.measure.for_device(self.executor.device).model_dump()
+        if record.environment and self._environments.get(key, {}).get("protocol") != protocol:
+            self._environments[key] = {**record.environment, "protocol": protocol}
+            sweep_directory.save_environments(self.directory, self._environments)
+
+    def _note_machine(self, observation: Observation) -> None:
+        self._observations.append(observation)
+        with suppress(OSError):  # the journal says when the disk is full
+            sweep_directory.add_observations(self.directory, [observation])
+
+    def _count_faults(self, record: TrialRecord) -> None:
+        """Count faults of rounds in a row, each once however often it is tried; `max_failures` is where to stop."""
+        if record.outcome not in INFRASTRUCTURE and DEVICE_FAULT not in record.notes:
+            self._faults_in_a_row.clear()
+            return
+        self._faults_in_a_row.add((record.trial_id, record.round))
+        limit = self.sweep.spec.max_failures
+        if limit is not None and len(self._faults_in_a_row) >= limit:
+            last = record.error.message if record.error else str(record.outcome)
+            text = f"{limit} trials in a row crashed, were lost or broke the device (max_failures); the last: {last}"
+            self._broken = text
+
+    def _check_stale(self, agenda: Agenda, journal: Journal) -> None:
+        while not self._slots:
+            self._poll(agenda, journal)
+        matches = [environment.get("match", {}) for environment in self._slots]
+        if self.rerun is not None:
+            agenda.rerun(self.rerun, matches)
+        if self.rerun not in ("stale", "all"):
+            refuse_stale(agenda.stale(matches), f"python -m orchestrator resume {self.name}")
+
+    def _results(self, journal: Journal) -> Results:
+        seen = tuple(self._observations)
+        meta = self.meta
+        if self.sweep.spec.proposes:
+            meta = proposals.asked(meta, self._proposals)
+        return Results(meta, tuple(journal.records), self._environments, self.directory, seen, self.tracker.tracked)
+
+    def _how_to_go_on(self, what: str) -> str:
+        return f"{what}; go on with: python -m orchestrator resume {self.name}"
+
+    @property
+    def name(self) -> str:
+        """What `resume` finds this sweep by."""
+        inside = self.directory.resolve().is_relative_to(sweep_directory.SWEEPS.resolve())
+        return self.meta.sweep_id if inside else str(self.directory)
+
+
+def _of_each_side(event: Finished) -> list[Finished]:
+    """The end of an attempt; of a duel's, one of either side."""
+    records = parted(event.attempt, event.record)
+    return [replace(event, attempt=own, record=one) for own, one in zip(attempts(event.attempt), records, strict=True)]

@@ -1,0 +1,162 @@
+"""The supervisor's handle of a fork server: start it, order an attempt, hear how it ended, and be rid of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+
+from orchestrator.isolation import messages, proc
+from orchestrator.isolation.fork_server import END_TIMEOUT_S
+
+START_TIMEOUT_S = 120.0
+_MESSAGE_TIMEOUT_S = 30.0
+_LAST_WORDS = 2000
+
+
+class ServerDiedError(Exception):
+    """The fork server is gone; the text says what it last wrote."""
+
+
+class ForkServer:
+    """A keeper and its server (see fork_server.py), started at once and ready some time later.
+
+    It is a program of its own, not a `multiprocessing` child: no thread's end and no `__main__` of ours reaches it.
+
+    Args:
+        preload: modules to import and "module:function"s to call before the first fork.
+        env: environment variables besides this process's own.
+        sys_path: where it finds modules.
+        cwd: its current directory, and every attempt's at the start; None: this process's.
+    """
+
+    def __init__(
+        self, preload: Sequence[str], env: Mapping[str, str], sys_path: Sequence[str], cwd: str | None
+    ) -> None:
+        self._mark = f"{proc.mark()}/{secrets.token_hex(8)}"
+        self._pid: int | None = None
+        self.closed = False
+        self._words = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the server
+        self._sock, theirs = socket.socketpair()
+        self._sock.settimeout(_MESSAGE_TIMEOUT_S)
+        with theirs:
+            self._keeper = subprocess.Popen(
+                [sys.executable, "-P", "-m", "orchestrator.isolation.fork_server", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=self._words,
+                stderr=self._words,
+                start_new_session=True,
+                env=self._environment(env, sys_path),
+                cwd=cwd,
+            )
+        with contextlib.suppress(OSError):  # dead already: `ready` says so
+            messages.send(self._sock, {"preload": list(preload)})
+
+    def _environment(self, env: Mapping[str, str], sys_path: Sequence[str]) -> dict[str, str]:
+        # One thread each while the server imports, for it will fork; asking whether CUDA is there must not start it.
+        single = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
+        return {**os.environ, **env, **single, "PYTHONPATH": os.pathsep.join(sys_path), proc.MARK: self._mark}
+
+    def fileno(self) -> int:
+        """For polling: readable when `receive` has something to say."""
+        return self._sock.fileno()
+
+    def ready(self) -> None:
+        """Wait until it has imported everything.
+
+        Raises:
+            ServerDiedError: it ended, or took longer than START_TIMEOUT_S.
+        """
+        if self._pid is not None:
+            return
+        self._sock.settimeout(START_TIMEOUT_S)
+        self._pid = self.receive()["ready"]
+        self._sock.settimeout(_MESSAGE_TIMEOUT_S)
+
+    def start(self, order: messages.Message, log: int, result: int) -> None:
+        """Fork an attempt that writes to the open files `log` and `result`; returns once it is forked.
+
+        Raises:
+            ServerDiedError: nothing was started.
+        """
+        self.ready()
+        try:
+            messages.send(self._sock, {"run": order}, (log, result))
+        except OSError as exc:
+            raise self._death(exc) from exc
+        self.receive()
+
+    def kill(self, *, dump: bool) -> None:
+        """End the attempt in flight; its end is then reported as any other. With `dump`, its stacks go into its log."""
+        with contextlib.suppress(OSError):  # dead already: `receive` says so
+            messages.send(self._sock, {"kill": {"dump": dump}})
+
+    def receive(self) -> messages.Message:
+        """The next message, waited for.
+
+        Raises:
+            ServerDiedError: there will be none.
+        """
+        try:
+            return messages.receive(self._sock)[0]
+        except (EOFError, OSError) as exc:
+            raise self._death(exc) from exc
+
+    def family(self) -> list[int]:
+        """The processes of the attempt in flight."""
+        return [] if self._pid is None else proc.descendants(self._pid)
+
+    def processes(self) -> list[int]:
+        """Its keeper, its server and what they started; none once it is closed."""
+        return [] if self.closed else [self._keeper.pid, *proc.descendants(self._keeper.pid)]
+
+    def hang_up(self) -> None:
+        """Have whoever waits for it in another thread find it dead."""
+        with contextlib.suppress(OSError):  # closed already
+            self._sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> list[int]:
+        """End it and everything it started; the pids that would not die. A second call does nothing."""
+        if self.closed:
+            return []
+        self.closed = True
+        self._sock.close()
+        if self._pid is None:  # importing, and deaf until that is done
+            for pid in proc.descendants(self._keeper.pid):
+                proc.send(pid, signal.SIGKILL)
+        clean = self._wait(2 * END_TIMEOUT_S) == 0
+        self._words.close()
+        return [] if clean else self._hunt()
+
+    def _wait(self, timeout_s: float) -> int | None:
+        try:
+            return self._keeper.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def _hunt(self) -> list[int]:
+        """Keeper or server did not get to clean up: find by mark what they started, and kill that."""
+        deadline = time.monotonic() + END_TIMEOUT_S
+        while found := [pid for pid in proc.marked(self._mark) if proc.is_alive(pid)]:
+            if time.monotonic() > deadline:
+                break
+            proc.end(lambda: proc.marked(self._mark))
+            time.sleep(0.02)
+        self._wait(0.0 if found else END_TIMEOUT_S)
+        return found
+
+    def _death(self, cause: Exception) -> ServerDiedError:
+        words = b""
+        if not self.closed:
+            size = os.fstat(self._words.fileno()).st_size
+            words = os.pread(self._words.fileno(), _LAST_WORDS, max(0, size - _LAST_WORDS))
+        said = words.decode(errors="replace").strip() or str(cause) or type(cause).__name__
+        return ServerDiedError(f"the fork server died; the last it said: {said}")

@@ -1,0 +1,189 @@
+"""A fresh process per attempt, forked from a warm server, within limits of time and memory, and nothing left of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from orchestrator.isolation import proc
+from orchestrator.isolation.fork_client import ForkServer, ServerDiedError
+from orchestrator.isolation.monitor import Flight, OnPhase, Watch
+from orchestrator.isolation.process_end import Ending, Environment, judge
+from orchestrator.machine.environment import describe
+from orchestrator.record import Phase, TrialRecord, utc_now
+from orchestrator.trial import Attempt
+
+WORKER = "orchestrator.worker.run_attempt:run_attempt"
+# What the worker imports or looks up sooner or later, done once so that no attempt pays for it.
+WARM = (
+    "torch",
+    WORKER.partition(":")[0],
+    "orchestrator.measure.protocol",
+    "orchestrator.measure.clocks",
+    "orchestrator.usercode.registry:workloads",
+    "orchestrator.isolation.child:know_this_machine",
+    "orchestrator.isolation.child:know_gradients",
+)
+_TRIES = 2
+_STOP_S = 1.0
+
+
+@dataclass(frozen=True)
+class Completed:
+    """An attempt that is over.
+
+    Attributes:
+        record: how it ended and what it measured.
+        log: what it printed, at most 16 MiB.
+        left_alive: processes of it that could not be killed (stuck in the kernel, say); its device is not clean then.
+    """
+
+    record: TrialRecord
+    log: bytes = b""
+    left_alive: tuple[int, ...] = ()
+
+
+class Isolator:
+    """Runs attempts one after the other, each in a process of its own that nothing of the last one has touched.
+
+    Needs neither Ray nor the main thread; `kill` and `close` may be called from any thread. The fork server starts
+    warming up as soon as the isolator is made.
+
+    Args:
+        preload: modules imported (and "module:function" called) once, in the server, before any attempt; one that
+            fails to import fails in the attempts that use it. None of them may initialise CUDA or start threads.
+        env: variables of the attempts besides this process's own (CUDA_VISIBLE_DEVICES).
+        sys_path: where attempts find modules; None: where this process does.
+        cwd: the attempts' current directory at the start; None: this process's.
+        slots: how many isolators share this machine; divides the host memory of attempts that state no limit.
+        target: "module:function" that runs an attempt in its process: (Attempt, on_phase) -> TrialRecord.
+    """
+
+    def __init__(
+        self,
+        *,
+        preload: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+        sys_path: Sequence[str] | None = None,
+        cwd: str | None = None,
+        slots: int = 1,
+        target: str = WORKER,
+    ) -> None:
+        warm = WARM if target == WORKER else (target.partition(":")[0],)
+        self._preload = list(dict.fromkeys([*warm, *preload]))
+        self._env = dict(env or {})
+        self._cwd = cwd or os.getcwd()  # noqa: PTH109 - kept as text
+        self._sys_path = [path or self._cwd for path in (sys.path if sys_path is None else sys_path)]
+        self._slots = slots
+        self._target = target
+        self._busy = threading.Lock()
+        self._closing = False
+        self._stopped, self._stop = socket.socketpair()
+        for end in (self._stopped, self._stop):
+            end.setblocking(False)
+        proc.end(proc.abandoned)
+        self._server = self._new_server()
+
+    def run(
+        self,
+        attempt: Attempt,
+        on_phase: OnPhase | None = None,
+        *,
+        target: str | None = None,
+        watches: Sequence[Watch] = (),
+    ) -> Completed:
+        """Run one attempt to its end, whatever end that is.
+
+        Args:
+            attempt: what to run.
+            on_phase: called in this thread with each phase as the attempt reaches it.
+            target: what runs it, where that is another than the isolator's own.
+            watches: look at it while it runs, in this thread.
+        """
+        with self._busy:
+            self._forget_stop()
+            started_at = utc_now()
+            death = "the isolator is closed"
+            for _ in range(_TRIES):
+                if self._closing:
+                    break
+                try:
+                    return self._run(attempt, on_phase, started_at, target or self._target, watches)
+                except ServerDiedError as exc:  # before it started anything
+                    death = str(exc)
+                    self._server.close()
+                except BaseException:  # an interrupt, or on_phase raised: nothing may go on unwatched
+                    self._server.close()
+                    raise
+            ending = Ending(Phase.BUILD, died=death)
+            return Completed(judge(attempt, ending, started_at, self._environment(attempt)))
+
+    def processes(self) -> list[int]:
+        """The processes that live now because of this isolator: keeper, server, the attempt in flight and its own."""
+        return self._server.processes()
+
+    def family(self) -> list[int]:
+        """The processes of the attempt in flight."""
+        return [] if self._server.closed else self._server.family()
+
+    def restart(self) -> None:
+        """Begin anew with a fresh server: its children share address layout, hash seed and imported state."""
+        with self._busy:
+            self._server.close()
+            self._server = self._new_server()
+
+    def kill(self) -> None:
+        """End the attempt in flight, if there is one; its `run` returns it as `lost`."""
+        with contextlib.suppress(OSError):  # closed, or told so often that the pipe is full
+            self._stop.send(b"x")
+
+    def close(self) -> None:
+        """End the attempt in flight and the server, and whatever they started. A second call does nothing."""
+        self._closing = True
+        self.kill()
+        if not self._busy.acquire(timeout=_STOP_S):
+            self._server.hang_up()
+            self._busy.acquire()
+        try:
+            self._server.close()
+            self._stop.close()
+            self._stopped.close()
+        finally:
+            self._busy.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _run(
+        self, attempt: Attempt, on_phase: OnPhase | None, started_at: str, target: str, watches: Sequence[Watch]
+    ) -> Completed:
+        if self._server.closed:
+            self._server = self._new_server()
+        self._server.ready()
+        flight = Flight(self._server, attempt, self._slots, self._stopped.fileno(), on_phase, watches)
+        ending = flight.fly(target, self._cwd)
+        record = judge(attempt, ending, started_at, self._environment(attempt))
+        return Completed(record, flight.log.value(), tuple(flight.left_alive))
+
+    def _new_server(self) -> ForkServer:
+        return ForkServer(self._preload, self._env, self._sys_path, self._cwd)
+
+    def _forget_stop(self) -> None:
+        with contextlib.suppress(OSError):  # nothing to forget
+            self._stopped.recv(4096)
+
+    def _environment(self, attempt: Attempt) -> Environment:
+        resources = attempt.resources
+        return lambda: describe(attempt.device, resources.gpu_memory_gib, resources.cpus)["match"]

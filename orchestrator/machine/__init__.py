@@ -1,0 +1,1 @@
+"""The machine: its environment, NVML, peak rates and their microbenchmarks."""

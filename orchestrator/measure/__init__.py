@@ -1,0 +1,1 @@
+"""Clocks, the measuring protocol, memory and energy."""

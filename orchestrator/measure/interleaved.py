@@ -1,0 +1,91 @@
+"""Two implementations timed in one process, in turns: ABBA or BAAB by lot, so that whatever drifts falls on both alike.
+
+A block is four repetitions, two of either side. Its ratio is what the stopping rule and the comparison look at: what
+slows the machine for longer than a block slows both sides, and their ratio not at all.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeVar
+
+from orchestrator.measure.clocks import Clock
+from orchestrator.measure.protocol import (
+    LOOK_AGAIN,
+    Bench,
+    Measurement,
+    collector_off,
+    judged,
+    warm_up,
+)
+from orchestrator.spec.models import Protocol
+from orchestrator.stats.ratio import block_ratios
+from orchestrator.stats.summary import summarize
+
+Result = TypeVar("Result")
+Pair = tuple[Measurement, Measurement]
+ORDERS = ((0, 1, 1, 0), (1, 0, 0, 1))
+
+
+class SideError(Exception):
+    """A call of one side raised; the exception is its cause."""
+
+    def __init__(self, side: int) -> None:
+        self.side = side
+        super().__init__(f"side {side} raised")
+
+
+def measure_in_turns(
+    calls: Sequence[Sequence[Callable[[], object]]],
+    protocol: Protocol,
+    clocks: Sequence[Clock],
+    seed: int,
+    *,
+    calls_made: int = 1,
+) -> Pair:
+    """Time two sides in turns; repetitions 2k and 2k + 1 of either side are from one block.
+
+    Args:
+        calls: of either side: one callable per set of inputs.
+        protocol: its times and counts hold for either side; its target for the ratio within this process.
+        clocks: of either side; the first keeps the budget.
+        seed: draws the order of each block.
+        calls_made: calls made of each side already; they count as warm-up.
+
+    Raises:
+        SideError: a call raised.
+    """
+    benches = [Bench(own, clock, None) for own, clock in zip(calls, clocks, strict=True)]
+    with collector_off():
+        notes = [_of(side, partial(warm_up, bench, protocol, calls_made)) for side, bench in enumerate(benches)]
+        series = _blocks(benches, protocol, random.Random(seed))
+    first, second = (judged(benches[side], series[side], protocol, notes[side], {}) for side in (0, 1))
+    return first, second
+
+
+def _blocks(benches: Sequence[Bench], protocol: Protocol, rng: random.Random) -> tuple[list[float], list[float]]:
+    """Seconds per call of each repetition of either side, until their ratio is known or the time is up."""
+    clock = benches[0].clock
+    start = clock.now()
+    series: tuple[list[float], list[float]] = ([], [])
+    look_at = protocol.min_repetitions
+    while True:
+        for side in rng.choice(ORDERS):
+            series[side].append(_of(side, benches[side].repetition))
+        spent, count = clock.now() - start, len(series[0])
+        if spent >= 2 * protocol.max_time_s:
+            return series
+        if count >= look_at and spent >= 2 * protocol.min_time_s:
+            if summarize(block_ratios(*series).tolist()).half_width <= protocol.target_ci:
+                return series
+            look_at = math.ceil(LOOK_AGAIN * count)
+
+
+def _of(side: int, action: Callable[[], Result]) -> Result:
+    try:
+        return action()
+    except BaseException as error:
+        raise SideError(side) from error

@@ -1,0 +1,1 @@
+"""From the sweep file to its trials."""

@@ -1,0 +1,194 @@
+"""From a point of the axes, as the file states it, to a trial, or to what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from orchestrator.errors import ExpressionError, Problem, SweepFileError
+from orchestrator.spec.derived import Derivation, UnderivableError, is_derived, numeric_fields
+from orchestrator.spec.expression import condition
+from orchestrator.spec.loading import Document, Path_, worded
+from orchestrator.spec.models import ImplementationSpec, Range, SweepSpec
+from orchestrator.trial import Trial
+from orchestrator.workload import Workload
+
+MAX_PROBLEMS = 10
+
+
+@dataclass(slots=True)
+class Point:
+    """A point of the product.
+
+    Attributes:
+        stated: params and options as the file states them.
+        values: the same, worked out; empty until they are.
+        params, options: as a trial has them, params as the workload's model holds them.
+        refused: whether that model refused them; None: not asked.
+    """
+
+    stated: dict[str, Any]
+    values: dict[str, Any] = field(default_factory=dict)
+    params: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+    refused: bool | None = None
+
+
+class Expansion:
+    """Makes trials of points, counts what each exclude rule took away, and collects the problems found.
+
+    Args:
+        spec: the sweep file.
+        workload: whose model looks at the params.
+        document: the file, for the places of problems.
+    """
+
+    def __init__(self, spec: SweepSpec, workload: Workload, document: Document) -> None:
+        self.spec = spec
+        self.workload = workload
+        self.document = document
+        self.removed = dict.fromkeys(spec.exclude, 0)
+        self.problems: dict[tuple[str, str, str | None], Problem] = {}
+        self._numeric = numeric_fields(workload.params)
+        self._defaults = _defaults(workload)
+        self._options = dict.fromkeys(f"options.{name}" for entry in spec.implementations for name in entry.options)
+        self._derivations: dict[str, Derivation] = {}
+
+    def trial(self, entry: ImplementationSpec, point: Point) -> Trial | None:
+        """The trial at a point; None where a rule excludes it, or where it is a problem, which is kept."""
+        try:
+            point.values = point.values or self._derivation(entry).values(point.stated, self._defaults)
+        except UnderivableError as error:
+            place, found = _Place(entry, point.stated, self), point.stated[error.name]
+            self._report(self.document.problem(place.of(error.name), str(error), found, hint=place.hint))
+            return None
+        if self._excluded(entry, point) or not self._resolve(entry, point):
+            return None
+        options = {**point.options, **entry.options}
+        return Trial.of(implementation=entry.label, use=entry.use, params=point.params, options=options)
+
+    def refuse(self) -> None:
+        """Refuse the file if any point was a problem.
+
+        Raises:
+            SweepFileError: one was; the first few are named.
+        """
+        if not self.problems:
+            return
+        shown = list(self.problems.values())[:MAX_PROBLEMS]
+        more = len(self.problems) - len(shown)
+        raise SweepFileError(
+            self.document.name, [*shown, *([Problem("file", f"and {more} more of this kind")] if more else [])]
+        )
+
+    def fixed(self, entry: ImplementationSpec) -> dict[str, Any]:
+        """What holds at every point of the entry."""
+        return {**self.spec.constants, **entry.params}
+
+    def _report(self, problem: Problem) -> None:
+        """Keep the problem, once for all points of the product that it spoils."""
+        self.problems.setdefault((problem.field, problem.rule, problem.found), problem)
+
+    def _derivation(self, entry: ImplementationSpec) -> Derivation:
+        if entry.label not in self._derivations:
+            fixed = self.fixed(entry)
+            names = (name for name in self._numeric if _ever_derived(name, fixed, self.spec))
+            self._derivations[entry.label] = Derivation(names)
+        return self._derivations[entry.label]
+
+    def _resolve(self, entry: ImplementationSpec, point: Point) -> bool:
+        """Have the workload's model look at the params, once for all entries that share them; False: it refuses."""
+        if point.refused is None:
+            own = [name for name in point.values if name.startswith("options.")]
+            point.options = {name.removeprefix("options."): point.values[name] for name in own}
+            plain = {name: value for name, value in point.values.items() if name not in own} if own else point.values
+            try:
+                params = self.workload.params.model_validate_json(json.dumps(plain), strict=True)
+                point.params = params.model_dump(mode="json", exclude={"device"})
+                point.refused = False
+            except ValidationError as error:
+                point.refused = True
+                for problem in _refusals(error, _Place(entry, point.stated, self)):
+                    self._report(problem)
+        return not point.refused
+
+    def _excluded(self, entry: ImplementationSpec, point: Point) -> bool:
+        """Whether an exclude rule takes this point away; the first that holds is the one that counts."""
+        if not self.spec.exclude:
+            return False
+        own = {f"options.{name}": value for name, value in entry.options.items()}
+        names = {**self._options, **self._defaults, **point.values, **own, "implementation": entry.label}
+        for index, rule in enumerate(self.spec.exclude):
+            try:
+                if condition(rule, names):
+                    self.removed[rule] += 1
+                    return True
+            except ExpressionError as error:
+                hint = _Place(entry, point.stated, self).hint
+                self._report(self.document.problem(("exclude", index), str(error), hint=hint))
+        return False
+
+
+def _ever_derived(name: str, fixed: Mapping[str, Any], spec: SweepSpec) -> bool:
+    axis = spec.axes.get(name)
+    if axis is None:
+        return is_derived(fixed.get(name))
+    return not isinstance(axis, Range) and any(map(is_derived, axis))
+
+
+def _defaults(workload: Workload) -> dict[str, Any]:
+    fields = workload.params.model_fields.items()
+    return {name: info.get_default(call_default_factory=True) for name, info in fields if not info.is_required()}
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A point of the product, for messages: where in the file its values are stated."""
+
+    entry: ImplementationSpec
+    stated: Mapping[str, Any]
+    state: Expansion
+
+    @property
+    def hint(self) -> str:
+        """The point itself: at standard, batch 1, seq_len 1024."""
+        named = (name for name in self.state.spec.axes if name in self.stated)
+        return f"at {', '.join([self.entry.label, *(f'{name} {json.dumps(self.stated[name])}' for name in named)])}"
+
+    def of(self, name: str) -> Path_:
+        """Where the field is stated: by the entry, on an axis, among the constants, or nowhere."""
+        spec = self.state.spec
+        if name in self.entry.params:
+            return "implementations", spec.implementations.index(self.entry), "params", name
+        if name in spec.axes:
+            axis = spec.axes[name]
+            if isinstance(axis, Range):
+                return "axes", name
+            found = (index for index, value in enumerate(axis) if value is self.stated[name])  # True equals 1
+            return "axes", name, next(found, 0)
+        return ("constants", name) if name in spec.constants else ("axes",)
+
+    def mentioned(self, rule: str) -> Path_:
+        """Where the field that a rule speaks of first is stated."""
+        named = sorted((name for name in self.stated if name in rule), key=lambda name: (rule.find(name), -len(name)))
+        return self.of(named[0] if named else "")
+
+
+def _refusals(error: ValidationError, place: _Place) -> Iterator[Problem]:
+    document, workload = place.state.document, place.state.workload
+    for item in error.errors():
+        name = str(item["loc"][0]) if item["loc"] else ""
+        raised = item.get("ctx", {}).get("error")
+        if item["type"] == "missing":
+            rule = f"required by workload {workload.name}, and given neither in axes nor in constants"
+            yield document.problem(("axes", name), rule)
+        elif raised is not None:
+            found = item["input"] if name else ...
+            at = place.of(name) if name else place.mentioned(str(raised))
+            yield document.problem(at, str(raised), found, hint=place.hint)
+        else:
+            yield document.problem(place.of(name), worded(item["msg"]), item["input"], hint=place.hint)

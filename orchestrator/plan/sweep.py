@@ -1,0 +1,127 @@
+"""A sweep that has been read, checked and expanded: what `run` executes and `plan` explains."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import Problem, RequestError, SweepFileError, UnknownNameError
+from orchestrator.plan.expand import Plan, expand, option_names
+from orchestrator.spec import loading, rules
+from orchestrator.spec.expression import check
+from orchestrator.spec.loading import Document
+from orchestrator.spec.models import ImplementationSpec, SweepSpec
+from orchestrator.trial import Resources, Trial
+from orchestrator.usercode import registry
+from orchestrator.workload import Workload
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A valid sweep file and its trials.
+
+    Attributes:
+        base_dir: the folder that relative paths of the file start from.
+        only: the expression that chose the trials, if one did.
+        rivals: trial_id -> the trial that is measured in turns with it, in a duel; else empty.
+    """
+
+    spec: SweepSpec
+    document: Document = field(repr=False)
+    base_dir: str
+    workload: Workload = field(repr=False)
+    plan: Plan = field(repr=False)
+    only: str | None = None
+    rivals: Mapping[str, Trial] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, path: str | Path, overrides: Sequence[str] = (), only: str | None = None) -> Sweep:
+        """The sweep in the file at `path`.
+
+        Args:
+            path: a YAML sweep file.
+            overrides: `path=value` each, as -S takes them.
+            only: an expression; trials for which it does not hold are left out.
+
+        Raises:
+            SweepFileError: the file breaks rules; all of them are named, with file, line, field, rule and value.
+            RequestError: an override or `only` is no expression, or nothing is selected.
+        """
+        spec, document = loading.read(path, overrides)
+        return cls._of(spec, document, str(Path(path).resolve().parent), only)
+
+    @classmethod
+    def parse(cls, text: str, base_dir: str | Path = ".", name: str = "sweep") -> Sweep:
+        """The sweep in a text; `name` stands for the file in messages."""
+        spec, document = loading.parse(text, name)
+        return cls._of(spec, document, str(Path(base_dir).resolve()), None)
+
+    @classmethod
+    def _of(cls, spec: SweepSpec, document: Document, base_dir: str, only: str | None) -> Sweep:
+        try:
+            workload = registry.workload(spec.workload, base_dir)
+        except UnknownNameError as error:
+            raise SweepFileError(document.name, [document.problem(("workload",), str(error))]) from None
+        except (Exception, SystemExit) as error:
+            rule = f"cannot be imported: {type(error).__name__}: {error}"
+            raise SweepFileError(document.name, [document.problem(("workload",), rule, spec.workload)]) from error
+        problems: list[Problem] = rules.find(spec, document, workload, base_dir)
+        if problems:
+            raise SweepFileError(document.name, problems)
+        if only is not None:
+            check(only, option_names(spec) | {*workload.params.model_fields, "implementation"} - {"device"})
+        plan = expand(spec, workload, document, only)
+        if not plan.trials:
+            raise RequestError(f"nothing to run: {'; '.join(plan.explain())}")
+        return cls(spec, document, base_dir, workload, plan, only)
+
+    @classmethod
+    def resolved(cls, spec: SweepSpec, base_dir: str, only: str | None, name: str) -> Sweep:
+        """The sweep of a spec that was read before, as sweep.resolved.json keeps it."""
+        return cls._of(spec, Document(name, "", {}), base_dir, only)
+
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        """Every trial, in table order."""
+        return self.plan.trials
+
+    @property
+    def duel(self) -> tuple[str, str] | None:
+        """The labels of the two that are measured in turns; None: no duel."""
+        return (self.trials[0].implementation, self.trials[-1].implementation) if self.rivals else None
+
+    @cached_property
+    def entries(self) -> dict[str, ImplementationSpec]:
+        """The implementation entries by label."""
+        return {entry.label: entry for entry in self.spec.implementations}
+
+    def gpus(self, trial: Trial) -> int:
+        """How many GPUs the trial takes on a CUDA device."""
+        stated = self.spec.resources.gpus
+        if stated != "auto":
+            return stated
+        try:
+            return int(self.workload.gpus(self.params(trial)))
+        except Exception as error:
+            raise RequestError(
+                f"workload {self.workload.name}: gpus() fails with {type(error).__name__}: {error}, at {trial.params}"
+            ) from error
+
+    def params(self, trial: Trial) -> Any:
+        """The trial's params as the workload's model, which its formulas take."""
+        return self.workload.params.model_validate_json(json.dumps(trial.params))
+
+    def resources(self, trial: Trial, device: str) -> Resources:
+        """What one attempt of the trial may take on "cpu" or "cuda"."""
+        spec = self.spec.resources
+        return Resources(
+            gpus=self.gpus(trial) if device == "cuda" else 0,
+            cpus=None if spec.cpus == "auto" else spec.cpus,
+            gpu_memory_gib=spec.gpu_memory_gib if device == "cuda" else None,
+            host_memory_gib=spec.host_memory_gib,
+            timeout_s=spec.timeout_s,
+        )

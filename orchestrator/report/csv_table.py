@@ -1,0 +1,62 @@
+"""results.csv: every row with every param, metric, flag and error."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.report.layout import NOT_RUN, Layout
+from orchestrator.results.rows import Row
+
+LEADING_METRICS = ("latency_ms", "latency_ci_low_ms", "latency_ci_high_ms", "noise_pct", "peak_memory_mib")
+
+
+def csv_text(layout: Layout) -> str:
+    """CSV with a header: one row per planned trial, numbers unrounded, lists as JSON, what is missing empty."""
+    records = [flat(layout, row) for row in layout.rows]
+    names = list(dict.fromkeys(name for record in records for name in record))
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, names, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: _text(value) for name, value in record.items()} for record in records)
+    return stream.getvalue()
+
+
+def flat(layout: Layout, row: Row) -> dict[str, Any]:
+    """One row as plain values by name: what results.csv and `to_pandas` hold.
+
+    A param named like a column of ours becomes `params.<name>`; metrics that a row lacks are left out.
+    """
+    ours = {"outcome": NOT_RUN if row.outcome is None else str(row.outcome), "flags": " ".join(row.flags)}
+    tail = _tail(layout, row)
+    params = {name: row.params[name] for name in [*layout.columns, *row.params] if name in row.params}
+    options = {f"options.{name}": value for name, value in row.trial.options.items()}
+    taken = {*ours, *tail, *LEADING_METRICS, *row.metrics, "implementation"}
+    named = {f"params.{name}" if name in taken else name: value for name, value in params.items()}
+    metrics = {name: row.metrics.get(name) for name in [*LEADING_METRICS, *row.metrics]}
+    return {"implementation": row.implementation, **named, **options, **ours, **metrics, **tail}
+
+
+def _tail(layout: Layout, row: Row) -> dict[str, Any]:
+    error = row.error
+    return {
+        "notes": "; ".join(row.notes),
+        "rounds": len(row.records),
+        "repetitions": sum(map(len, row.rounds)),
+        "attempts": row.attempts,
+        "error_kind": None if error is None else error.kind,
+        "error_message": None if error is None else error.message,
+        "log": row.log,
+        "device": row.records[0].device if row.records else None,
+        "trial_id": row.trial_id,
+        "sweep_id": layout.sweep_id,
+    }
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, list | tuple | Mapping):
+        return json.dumps(value, ensure_ascii=False)
+    return value

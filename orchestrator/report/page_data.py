@@ -1,0 +1,118 @@
+"""What the page's script works on: the rows as columns of plain values, small enough for ten thousand of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from orchestrator.formatting import printable, shown
+from orchestrator.report.layout import NOT_RUN, Layout
+from orchestrator.results.rows import Row
+
+MAX_VALUES = 200_000  # repetitions in one page; beyond, each row shows every n-th
+MAX_VALUES_PER_ROW = 1_000
+MAX_MESSAGE = 2_000
+
+METRICS = {  # name: label, unit, whether it is a curve worth drawing
+    "latency_ms": ("Time", "ms", True),
+    "throughput_tokens_per_s": ("Throughput", "tokens/s", True),
+    "peak_memory_mib": ("Peak memory", "MiB", True),
+    "tflops_per_s": ("Useful work", "TFLOP/s", True),
+    "gb_per_s": ("Least traffic", "GB/s", True),
+    "ceiling_share": ("Share of the ceiling", "of what the device reaches", True),
+    "energy_mj_per_token": ("Energy", "mJ/token", True),
+    "cold_latency_ms": ("Time, cold cache", "ms", True),
+    "host_latency_ms": ("Time, host side", "ms", True),
+    "first_call_ms": ("First call", "ms", True),
+    "workspace_mib": ("Workspace", "MiB", True),
+    "reserved_mib": ("Reserved memory", "MiB", False),
+    "device_memory_mib": ("Device memory", "MiB", False),
+    "noise_pct": ("Noise", "% of the median", False),
+    "round_spread": ("Spread between processes", "of the median", False),
+    "relative_error": ("Error", "relative to the reference", False),
+    "error_budget": ("Error allowed", "relative to the reference", False),
+    "iterations_per_repetition": ("Calls in a repetition", "", False),
+    "repetitions": ("Repetitions", "", False),
+}
+
+
+def page_data(layout: Layout, kinds: Mapping[str, int]) -> dict[str, Any]:
+    """Rows as columns, numbers to five digits, repetitions thinned to what a page can hold; JSON values.
+
+    kinds: implementation -> which others it may be ranked with.
+    """
+    rows = layout.rows
+    names = list(dict.fromkeys(row.implementation for row in rows))
+    index = {name: number for number, name in enumerate(names)}
+    metrics = list(dict.fromkeys(name for row in rows for name in row.metrics))
+    return {
+        "implementations": [printable(name) for name in names],
+        "kinds": [kinds[name] for name in names],
+        "axes": [{"name": name, "heading": heading} for name, heading in layout.columns.items()],
+        "search": _search(layout),
+        "metrics": [_described(name) for name in dict.fromkeys([*METRICS, *metrics]) if name in metrics],
+        "implementation": [index[row.implementation] for row in rows],
+        "values": {name: [_axis_value(row.value(name)) for row in rows] for name in layout.columns},
+        "outcome": [NOT_RUN if row.outcome is None else str(row.outcome) for row in rows],
+        "flags": [list(map(printable, row.flags)) for row in rows],
+        "figures": {name: [_five_digits(row.metrics.get(name)) for row in rows] for name in dict.fromkeys(metrics)},
+        "trial": [row.trial_id for row in rows],
+        "log": [row.log for row in rows],
+        "details": [_details(layout, row) for row in rows],
+        "repetitions": _repetitions(rows),
+    }
+
+
+def embedded(data: Any) -> str:
+    """JSON that can stand inside a script element: no character of it can end the element or open a comment."""
+    text = json.dumps(data, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _search(layout: Layout) -> dict[str, Any] | None:
+    """What is searched, and what is best; None: every point is asked for."""
+    spec = layout.results.meta.spec
+    if not spec.search.active:
+        return None
+    return {"axes": list(spec.searched), "metric": spec.search.metric, "least": spec.search.least}
+
+
+def _described(name: str) -> dict[str, Any]:
+    label, unit, drawn = METRICS.get(name, (name, "", False))
+    return {"name": name, "label": label, "unit": unit, "drawn": drawn}
+
+
+def _axis_value(value: Any) -> int | float | str:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else shown(value)
+
+
+def _five_digits(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.5g}")
+
+
+def _details(layout: Layout, row: Row) -> dict[str, Any]:
+    """What an opened row says beyond its columns."""
+    beyond = {name: shown(value) for name, value in row.params.items() if name not in layout.columns}
+    options = {f"options.{name}": shown(value) for name, value in row.trial.options.items()}
+    details: dict[str, Any] = {"params": beyond | options, "notes": list(map(printable, row.notes))}
+    if row.error is not None:
+        message = row.error.message
+        cut = f"{message[:MAX_MESSAGE]}\n[... the log has it all]" if len(message) > MAX_MESSAGE else message
+        lines = "\n".join(printable(line) for line in cut.splitlines())
+        details["error"] = {"kind": printable(row.error.kind), "message": lines}
+    if row.attempts != len(row.records):
+        details["attempts"] = row.attempts
+    return details
+
+
+def _repetitions(rows: Sequence[Row]) -> list[dict[str, Any] | None]:
+    """Per row its rounds, every `step`-th repetition of each; None without any."""
+    timed = sum(bool(row.rounds) for row in rows)
+    most = min(MAX_VALUES_PER_ROW, max(20, MAX_VALUES // max(1, timed)))
+    return [_thinned(row.rounds, most) if row.rounds else None for row in rows]
+
+
+def _thinned(rounds: Sequence[Sequence[float]], most: int) -> dict[str, Any]:
+    step = -(-sum(map(len, rounds)) // most) or 1
+    return {"step": step, "rounds": [[_five_digits(value) for value in values[::step]] for values in rounds]}

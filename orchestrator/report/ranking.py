@@ -1,0 +1,245 @@
+"""The verdict: who is right, who fits, who is fastest where, and by how much."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from orchestrator.formatting import counted, printable
+from orchestrator.record import Flag, Outcome
+from orchestrator.report.layout import NOT_RUN, Layout
+from orchestrator.report.same_work import baselines, kinds, members
+from orchestrator.results.rows import Row
+
+
+@dataclass(frozen=True)
+class Winner:
+    """The fastest row of one point among those that do the same work.
+
+    Attributes:
+        point: the values of the columns, as text.
+        rival: the next one; None: no other row is ok here.
+        lead: the rival's median latency over the winner's, at least 1; None without a rival.
+        clear: whether the two 95 % intervals are apart.
+    """
+
+    point: tuple[str, ...]
+    row: Row
+    rival: Row | None = None
+    lead: float | None = None
+    clear: bool = False
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One implementation over the whole sweep.
+
+    Attributes:
+        outcomes: how many of its rows ended how, `not run` included.
+        flagged: rows that are ok and carry a doubt.
+        flags: how many carry which.
+        wins: points where it is fastest, beyond both intervals; shared: fastest, but within them.
+        baseline: the implementation that its speed is over: the first of its kind.
+        speedup: geometric mean of the baseline's latency over its own, over the points where both are ok; with the
+            least and the greatest; None: no such point.
+        compared: how many such points there are.
+        peak_memory_mib: of its largest row.
+        relative_error: the largest over its rows.
+    """
+
+    implementation: str
+    outcomes: Mapping[str, int]
+    flagged: int
+    flags: Counter[str]
+    wins: int
+    shared: int
+    baseline: str
+    speedup: tuple[float, float, float] | None
+    compared: int
+    peak_memory_mib: float | None
+    relative_error: float | None
+
+    @property
+    def total(self) -> int:
+        """How many rows it has."""
+        return sum(self.outcomes.values())
+
+    @property
+    def ok(self) -> int:
+        """How many of them are ok."""
+        return self.outcomes.get(Outcome.OK, 0)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the whole sweep says.
+
+    Attributes:
+        kinds: implementation -> which others do the same work (see `kinds`); only those are ranked together.
+        winners: one per point and kind with a row that is ok, in the order of the table.
+    """
+
+    kinds: Mapping[str, int]
+    standings: tuple[Standing, ...]
+    winners: tuple[Winner, ...]
+
+    @classmethod
+    def of(cls, layout: Layout) -> Verdict:
+        """The verdict on a sweep's rows."""
+        by_name: dict[str, list[Row]] = {}
+        by_point: dict[tuple[tuple[str, ...], int], list[Row]] = {}
+        of_kind = kinds(layout)
+        for row in layout.rows:
+            by_name.setdefault(row.implementation, []).append(row)
+            by_point.setdefault((layout.point(row), of_kind[row.implementation]), []).append(row)
+        winners = tuple(found for (point, _), here in by_point.items() if (found := _winner(point, here)))
+        first = baselines(of_kind)
+        standings = (
+            _standing(layout, name, found, (first[name], by_name[first[name]]), winners)
+            for name, found in by_name.items()
+        )
+        return cls(of_kind, tuple(standings), winners)
+
+    def sentences(self) -> list[str]:
+        """Plain sentences: right, fits, everything else that went wrong, fastest, what to doubt."""
+        return [self._right(), *self._fits(), *self._others(), *self._apart(), *self._fastest(), *self._doubts()]
+
+    def _right(self) -> str:
+        judged = sum(standing.ok for standing in self.standings)
+        wrong = sum(standing.outcomes.get(Outcome.MISMATCH, 0) for standing in self.standings)
+        if wrong:
+            rows = f"{counted(wrong, 'row')} ({self._having(Outcome.MISMATCH)})"
+            verb = (
+                "disagrees with the float64 reference and has"
+                if wrong == 1
+                else "disagree with the float64 reference and have"
+            )
+            return f"Wrong: {rows} {verb} no time; the {judged} timed agree."
+        if not judged:
+            return "No row has a time yet."
+        return f"Right: every timed row ({judged} of {self._total()}) agrees with the float64 reference."
+
+    def _fits(self) -> list[str]:
+        large = self._having(Outcome.OOM)
+        if not large and not any(standing.ok for standing in self.standings):
+            return []
+        return [f"Out of memory: {large}." if large else "Fits: no row ran out of memory."]
+
+    def _others(self) -> list[str]:
+        names = {name: None for standing in self.standings for name in standing.outcomes}
+        rest = [name for name in names if name not in (Outcome.OK, Outcome.MISMATCH, Outcome.OOM)]
+        return [f"{name.capitalize()}: {self._having(name)}." for name in rest]
+
+    def _apart(self) -> list[str]:
+        groups = [", ".join(map(printable, names)) for names in members(self.kinds)]
+        return [f"Ranked apart, for the work differs: {'; '.join(groups)}."] if len(groups) > 1 else []
+
+    def _doubts(self) -> list[str]:
+        flagged, timed = sum(s.flagged for s in self.standings), sum(s.ok for s in self.standings)
+        if not flagged:
+            return []
+        kinds_of_doubt = Counter(flag for standing in self.standings for flag in standing.flags.elements())
+        named = ", ".join(f"{count} {printable(flag)}" for flag, count in kinds_of_doubt.most_common())
+        advice = "; run it again when the machine is quiet before you rely on a ranking" if 2 * flagged > timed else ""
+        return [f"Doubtful: {_of(flagged, timed, 'timed row')} ({named}){advice}."]
+
+    def _fastest(self) -> list[str]:
+        leaders = sorted((standing for standing in self.standings if standing.wins), key=lambda found: -found.wins)
+        lines = [self._leads(standing) for standing in sorted(leaders, key=lambda s: self.kinds[s.implementation])]
+        contested = [winner for winner in self.winners if winner.rival is not None]
+        close = sum(not winner.clear for winner in contested)
+        if close:
+            lines.append(f"Too close to call: {_of(close, len(contested), 'shape')} (the 95 % intervals overlap).")
+        return lines
+
+    def _leads(self, standing: Standing) -> str:
+        own = [w for w in self.winners if w.clear and w.row.implementation == standing.implementation]
+        leads = sorted(winner.lead for winner in own if winner.lead is not None)
+        kind = self.kinds[standing.implementation]
+        contested = sum(w.rival is not None and self.kinds[w.row.implementation] == kind for w in self.winners)
+        span = ratio(leads[0]) if len(leads) == 1 else f"{ratio(leads[0])} to {ratio(leads[-1])}"
+        where = _of(len(own), contested, "shape")
+        return f"Fastest: {printable(standing.implementation)} in {where}, {span} ahead of the next."
+
+    def _having(self, outcome: str) -> str:
+        found = {s.implementation: (s.outcomes[outcome], s.total) for s in self.standings if s.outcomes.get(outcome)}
+        return ", ".join(f"{printable(name)} in {count} of {total}" for name, (count, total) in found.items())
+
+    def _total(self) -> int:
+        return sum(standing.total for standing in self.standings)
+
+
+def ratio(value: float) -> str:
+    """`0.0123x`, `0.85x`, `1.07x`, `12.3x`, `140x`."""
+    if value < 0.1:
+        return f"{value:.2g}x"
+    return f"{value:.2f}x" if value < 10 else f"{value:.1f}x" if value < 100 else f"{value:.0f}x"
+
+
+def speed_heading(verdict: Verdict, escape: Callable[[str], str] = printable) -> str:
+    """What a column of speeds is headed by: over the one baseline, or over whatever each row names."""
+    first = {standing.baseline for standing in verdict.standings}
+    return f"Speed over {escape(first.pop())}" if len(first) == 1 else "Speed"
+
+
+def _of(count: int, total: int, noun: str) -> str:
+    return f"all {counted(total, noun)}" if count == total > 1 else f"{count} of {counted(total, noun)}"
+
+
+def _winner(point: tuple[str, ...], here: Sequence[Row]) -> Winner | None:
+    ranked = sorted((row for row in here if row.metrics.get("latency_ms")), key=_latency)
+    if not ranked:
+        return None
+    if len(ranked) == 1:
+        return Winner(point, ranked[0])
+    best, rival = ranked[:2]
+    high, low = best.metrics.get("latency_ci_high_ms"), rival.metrics.get("latency_ci_low_ms")
+    clear = high is not None and low is not None and high < low
+    return Winner(point, best, rival, _latency(rival) / _latency(best), clear)
+
+
+def _latency(row: Row) -> float:
+    return float(row.metrics["latency_ms"] or 0.0)
+
+
+def _standing(
+    layout: Layout,
+    name: str,
+    found: Sequence[Row],
+    baseline: tuple[str, Sequence[Row]],
+    winners: Sequence[Winner],
+) -> Standing:
+    reference = {layout.point(row): row for row in baseline[1]}
+    own = [winner for winner in winners if winner.row.implementation == name and winner.rival is not None]
+    pairs = ((reference.get(layout.point(row)), row) for row in found)
+    ratios = [
+        _latency(base) / _latency(row)
+        for base, row in pairs
+        if base is not None and base.metrics.get("latency_ms") and row.metrics.get("latency_ms")
+    ]
+    return Standing(
+        implementation=name,
+        outcomes=Counter(NOT_RUN if row.outcome is None else str(row.outcome) for row in found),
+        flagged=sum(bool(_doubts(row)) for row in found),
+        flags=Counter(flag for row in found for flag in _doubts(row)),
+        wins=sum(winner.clear for winner in own),
+        shared=sum(not winner.clear for winner in own),
+        baseline=baseline[0],
+        speedup=(math.exp(math.fsum(map(math.log, ratios)) / len(ratios)), min(ratios), max(ratios))
+        if ratios
+        else None,
+        compared=len(ratios),
+        peak_memory_mib=_largest(found, "peak_memory_mib"),
+        relative_error=_largest(found, "relative_error"),
+    )
+
+
+def _largest(found: Sequence[Row], name: str) -> float | None:
+    return max((value for row in found if (value := row.metrics.get(name)) is not None), default=None)
+
+
+def _doubts(row: Row) -> list[str]:
+    """The flags that make the row's figures doubtful: one that was cut is what it was cut for, plainly slower."""
+    return [flag for flag in row.flags if row.ok and flag != Flag.CUT]

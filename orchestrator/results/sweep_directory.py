@@ -1,0 +1,163 @@
+"""The directory a sweep leaves behind: its names, how it is written, found and read back."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from orchestrator.errors import JournalError, RequestError, SweepNotFoundError
+from orchestrator.files import write_atomically
+from orchestrator.machine.observation import Observation
+from orchestrator.results import journal, proposals
+from orchestrator.results.results import Results, SweepMeta
+
+SWEEPS = Path("mlruns") / "sweeps"
+SWEEP_FILE, META_FILE, ENVIRONMENT_FILE, LOGS = "sweep.yaml", "sweep.resolved.json", "environment.json", "logs"
+MACHINE_FILE = "machine.jsonl"
+MAX_LOG_BYTES = 16 * 1024**2
+
+
+def new_sweep_id(now: datetime) -> str:
+    """`<YYYYmmdd_HHMMSS>_<4 hex digits>`: sorts by time, and two sweeps of one second differ."""
+    return f"{now:%Y%m%d_%H%M%S}_{secrets.token_hex(2)}"
+
+
+def create(directory: Path, meta: SweepMeta, text: str) -> None:
+    """Make the directory of a new sweep.
+
+    Raises:
+        RequestError: it holds a sweep already, or cannot be written.
+    """
+    refuse_taken(directory)
+    try:
+        (directory / LOGS).mkdir(parents=True, exist_ok=True)
+        write_atomically(directory / SWEEP_FILE, text)
+        save_meta(directory, meta)
+    except OSError as error:
+        raise RequestError(f"{directory} cannot be written ({error.strerror}): name another --output") from None
+
+
+def refuse_taken(directory: Path) -> None:
+    """Refuse a directory for a new sweep that holds one already.
+
+    Raises:
+        RequestError: it does.
+    """
+    if (directory / META_FILE).exists():
+        raise RequestError(f"{directory} holds a sweep already: go on with --resume, or name another --output")
+
+
+def save_meta(directory: Path, meta: SweepMeta) -> None:
+    """Write sweep.resolved.json."""
+    write_atomically(directory / META_FILE, meta.model_dump_json(indent=1) + "\n")
+
+
+def save_plan(directory: Path, meta: SweepMeta, text: str) -> None:
+    """Write what is planned now over what was planned: sweep.resolved.json, and sweep.yaml where there is a text."""
+    if text:
+        write_atomically(directory / SWEEP_FILE, text)
+    save_meta(directory, meta)
+
+
+def save_environments(directory: Path, environments: Mapping[str, Any]) -> None:
+    """Write environment.json: fingerprint hash -> what must match and what to know."""
+    write_atomically(
+        directory / ENVIRONMENT_FILE, json.dumps(environments, indent=1, sort_keys=True, default=str) + "\n"
+    )
+
+
+def add_observations(directory: Path, observations: Iterable[Observation]) -> None:
+    """Append to machine.jsonl what was seen of the machine."""
+    with (directory / MACHINE_FILE).open("a") as file:
+        file.writelines(f"{seen.model_dump_json()}\n" for seen in observations)
+
+
+def save_log(directory: Path, trial_id: str, log: bytes, first: bool) -> None:
+    """Write or extend logs/<trial_id>.log; later attempts follow the earlier ones, up to the cap of a log."""
+    path = directory / LOGS / f"{trial_id}.log"
+    with path.open("wb" if first else "ab") as file:
+        file.write(log[-max(0, MAX_LOG_BYTES - file.tell()) :] if file.tell() < MAX_LOG_BYTES else b"")
+
+
+def find(name: str) -> Path:
+    """The directory of a sweep given by its id, by `last`, or by the directory itself.
+
+    Raises:
+        SweepNotFoundError: there is none.
+    """
+    given = Path(name)
+    with suppress(OSError):  # a name too long is no directory's
+        if given.name == journal.FILE_NAME and given.is_file():
+            return given.parent
+        if (given / META_FILE).is_file():
+            return given
+    known = sorted((path.parent for path in SWEEPS.glob(f"*/*/{META_FILE}")), key=lambda path: path.name)
+    if name == "last" and known:
+        return known[-1]
+    matches = [path for path in known if path.name == name]
+    if matches:
+        return matches[0]
+    if given.suffix in (".yaml", ".yml"):
+        raise SweepNotFoundError(
+            f"{name} is a sweep file, and what is wanted is a sweep that was run: run it, then give its id, or `last`"
+        )
+    newest = f"; the newest here are {', '.join(path.name for path in known[-3:])}" if known else ""
+    raise SweepNotFoundError(f"no sweep {name!r}: give an id under {SWEEPS}, `last`, or a sweep's directory{newest}")
+
+
+def load(directory: Path) -> Results:
+    """Everything that the sweep in `directory` left behind.
+
+    Raises:
+        SweepNotFoundError: it holds no sweep.
+        JournalError: its journal cannot be read.
+    """
+    try:
+        meta = SweepMeta.model_validate_json((directory / META_FILE).read_bytes())
+    except FileNotFoundError:
+        raise SweepNotFoundError(f"{directory} holds no sweep ({META_FILE} is missing)") from None
+    except OSError as error:
+        raise SweepNotFoundError(f"{directory / META_FILE} cannot be read ({error.strerror})") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise SweepNotFoundError(
+            f"{directory / META_FILE}: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+        ) from None
+    if meta.spec.proposes:
+        meta = proposals.asked(meta, proposals.current(directory))
+    records = tuple(journal.read(directory)) if (directory / journal.FILE_NAME).exists() else ()
+    return Results(meta, records, _environments(directory / ENVIRONMENT_FILE), directory, _observations(directory))
+
+
+def _observations(directory: Path) -> tuple[Observation, ...]:
+    """Lines that were torn or changed by something else are left out: no figure of a row rests on them."""
+    path = directory / MACHINE_FILE
+    found = []
+    for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
+        with suppress(ValidationError):
+            found.append(Observation.model_validate_json(line))
+    return tuple(found)
+
+
+def _environments(path: Path) -> dict[str, Any]:
+    try:
+        environments = json.loads(path.read_bytes()) if path.exists() else {}
+    except ValueError:
+        environments = None
+    if not isinstance(environments, dict):
+        raise JournalError(f"{path}: is not what a sweep writes: the file was changed by something else")
+    return environments
+
+
+def free_bytes(directory: Path) -> int:
+    """Bytes free on the disk that holds (or will hold) the directory."""
+    existing = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+    return shutil.disk_usage(existing).free

@@ -1,0 +1,1 @@
+"""Which trial next: a grid, a frontier, a search; peers behind one protocol."""

@@ -1,0 +1,88 @@
+"""How large can it go: the largest value of a monotone axis that is ok, by doubling, then by bisection."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Sequence
+
+from orchestrator.plan.expand import Cell
+from orchestrator.record import Outcome
+from orchestrator.results.answers import LIMITS
+from orchestrator.results.rows import Row, value_of
+from orchestrator.search.base import Proposal
+
+
+class Frontier:
+    """The frontier of one cell: one probe at a time, and the end as soon as one ends neither ok nor at a limit.
+
+    Args:
+        cell: its trials are what may be probed, least first.
+        axis: of the frontier.
+    """
+
+    def __init__(self, cell: Cell, axis: str) -> None:
+        self._cell = cell
+        self._values = [value_of(trial, axis) for trial in cell.trials]
+        self._index = {trial.trial_id: index for index, trial in enumerate(cell.trials)}
+        self._known: dict[int, Outcome] = {}
+        self._under_way: set[int] = set()
+
+    def next(self) -> Proposal | None:
+        """The next probe, once the last one has ended."""
+        index = None if self._under_way else self._wanted()
+        if index is None:
+            return None
+        self._under_way.add(index)
+        return Proposal(trial=self._cell.trials[index], cell=self._cell.key)
+
+    def tell(self, row: Row) -> None:
+        """A probe has ended."""
+        index = self._index[row.trial_id]
+        self._under_way.discard(index)
+        if row.outcome is not None:
+            self._known[index] = row.outcome
+
+    def remind(self, proposal: Proposal) -> bool:
+        """A probe is under way; False: its value is none of the axis any more."""
+        index = self._index.get(proposal.trial.trial_id)
+        if index is None:
+            return False
+        self._under_way.add(index)
+        return True
+
+    def doubt(self, trial_id: str) -> None:
+        """Nothing is cut here."""
+
+    def cut_above_ms(self) -> float | None:
+        """Every probe is measured in full."""
+        return None
+
+    def _wanted(self) -> int | None:
+        """The index to probe next; None: the answer is known, or cannot be."""
+        if any(outcome is not Outcome.OK and outcome not in LIMITS for outcome in self._known.values()):
+            return None
+        fits = max((index for index, outcome in self._known.items() if outcome is Outcome.OK), default=-1)
+        above = [index for index, outcome in self._known.items() if outcome in LIMITS and index > fits]
+        beyond = min(above, default=len(self._values))
+        if beyond - fits <= 1:
+            return None
+        return (fits + beyond) // 2 if above else following(self._values, fits)
+
+
+def following(values: Sequence[float], index: int) -> int:
+    """The index of the largest value that is at most twice the one at `index`, or of the next; from -1: the first."""
+    if index < 0:
+        return 0
+    return max(index + 1, bisect_right(values, 2 * values[index]) - 1)
+
+
+def probes(values: Sequence[float]) -> tuple[int, int]:
+    """How many probes a frontier over these values takes at least and at most."""
+    index, most, made = -1, 0, 0
+    while index < len(values) - 1:
+        reached = following(values, index)
+        made += 1
+        most = max(most, made + math.ceil(math.log2(reached - index)))  # it did not fit: bisect what lies between
+        index = reached
+    return 1, most

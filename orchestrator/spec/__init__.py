@@ -1,0 +1,1 @@
+"""The sweep file: read once into frozen models; every broken rule named."""

@@ -1,0 +1,119 @@
+"""Values worked out from others: where a number is wanted, a string is arithmetic over the other params. Pure."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel
+
+from orchestrator.errors import ExpressionError
+from orchestrator.spec.expression import expression, number
+
+
+class UnderivableError(ExpressionError):
+    """A value that cannot be worked out; `name` is the param it is of."""
+
+    def __init__(self, name: str, message: str) -> None:
+        self.name = name
+        super().__init__(message)
+
+
+def numeric_fields(model: type[BaseModel]) -> frozenset[str]:
+    """The fields of a params model that want a number, alone or in a list, and never a string."""
+    return frozenset(
+        name
+        for name, info in model.model_fields.items()
+        if (kinds := set(_leaves(info.annotation))) & {int, float} and str not in kinds
+    )
+
+
+class Derivation:
+    """Works out the same params at many points, each only once for all points that agree on what they need.
+
+    Args:
+        names: the params that may be stated as arithmetic.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = frozenset(names)
+        self._known: dict[str, dict[str, Any]] = {}
+
+    def values(self, stated: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+        """As `derive`.
+
+        Raises:
+            UnderivableError: as `derive`.
+        """
+        if not self._names:
+            return dict(stated)
+        needed = [stated.get(name) for name in sorted(self._names | self._reads(stated))]
+        key = repr(needed)
+        if key not in self._known:
+            values = derive(stated, self._names, defaults)
+            self._known[key] = {name: values[name] for name in self._names}
+        return {**stated, **self._known[key]}
+
+    def _reads(self, stated: Mapping[str, Any]) -> set[str]:
+        return {read for name in self._names for read in _needs(stated[name])}
+
+
+def derive(
+    stated: Mapping[str, Any], numeric: frozenset[str], defaults: Mapping[str, Any] = types.MappingProxyType({})
+) -> dict[str, Any]:
+    """`stated` with every string that stands where a number is wanted worked out, in the order they need each other.
+
+    Raises:
+        UnderivableError: an expression that fails, or expressions that need each other in a circle.
+    """
+    values = dict(stated)
+    waiting = {name for name in numeric if is_derived(stated.get(name))}
+    if not waiting:
+        return values
+    known = {**defaults, **{name: value for name, value in values.items() if name not in waiting}}
+    while waiting:
+        ready = sorted(name for name in waiting if not _needs(stated[name]) & waiting)
+        if not ready:
+            circle = ", ".join(sorted(waiting))
+            need = "need each other in a circle" if len(waiting) > 1 else "needs itself"
+            raise UnderivableError(min(waiting), f"{circle} {need}: give one of them a number")
+        for name in ready:
+            values[name] = _worked_out(name, stated[name], known)
+        waiting -= set(ready)
+        known.update((name, values[name]) for name in ready)
+    return values
+
+
+def _worked_out(name: str, value: Any, known: Mapping[str, Any]) -> Any:
+    try:
+        items = [number(item, known) if isinstance(item, str) else item for item in _items(value)]
+    except ExpressionError as error:
+        raise UnderivableError(name, str(error)) from error
+    return items if isinstance(value, list) else items[0]
+
+
+def is_derived(value: Any) -> bool:
+    """Whether a value, or an item of it, is a string."""
+    return isinstance(value, str) or (isinstance(value, list) and any(isinstance(item, str) for item in value))
+
+
+def _items(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _needs(value: Any) -> set[str]:
+    return {name for item in _items(value) if isinstance(item, str) for name in expression(item).names}
+
+
+def _leaves(annotation: Any) -> Iterator[type]:
+    """The scalar types that an annotation admits; a Literal admits the types of its values."""
+    origin = get_origin(annotation)
+    if origin is Literal:
+        yield from (type(value) for value in get_args(annotation))
+    elif origin in (types.UnionType, typing.Union) or origin is not None:
+        for argument in get_args(annotation):
+            yield from _leaves(argument)
+    elif isinstance(annotation, type):
+        yield annotation

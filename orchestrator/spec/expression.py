@@ -1,0 +1,225 @@
+"""Arithmetic and comparisons over params, evaluated by simpleeval and never by eval.
+
+What is allowed is named (see ALLOWED and FUNCTIONS); numbers stay small enough that no expression can take long.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+import operator
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from typing import Any
+
+from simpleeval import DEFAULT_OPERATORS, EvalWithCompoundTypes
+
+from orchestrator.errors import ExpressionError
+from orchestrator.usercode.registry import suggestion
+
+MAX_LENGTH = 1000
+MAX_DEPTH = 100
+MAX_BITS = 1024  # of an integer: as far as floats reach
+MAX_REMEMBERED = 10_000
+CONSTANTS = {"true": True, "false": False, "null": None, "True": True, "False": False, "None": None}
+ALLOWED = (
+    ast.Expression, ast.BoolOp, ast.BinOp, ast.UnaryOp, ast.Compare, ast.IfExp, ast.Call, ast.Constant, ast.Name,
+    ast.List, ast.Tuple, ast.Subscript, ast.Load, ast.boolop, ast.operator, ast.unaryop, ast.cmpop,
+)  # fmt: skip
+
+
+def _rounded(value: float, digits: int = 0) -> int | float:
+    """As round, the digits bounded: round(7, -10**9) would build a number of a thousand million digits."""
+    return round(value, max(-400, min(400, digits))) if digits else round(value)
+
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "abs": abs, "ceil": math.ceil, "floor": math.floor, "int": int, "len": len, "log2": math.log2,
+    "max": max, "min": min, "round": _rounded, "sqrt": math.sqrt, "sum": sum,
+}  # fmt: skip
+
+
+def _bounded(apply: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Arithmetic on numbers only, its result at most MAX_BITS long."""
+
+    def bounded(left: Any, right: Any) -> Any:
+        for value in (left, right):
+            if not isinstance(value, int | float):
+                raise ValueError(f"{value!r} is no number")
+        result = apply(left, right)
+        if isinstance(result, int) and result.bit_length() > MAX_BITS:
+            raise ValueError("the number grows too large")
+        return result
+
+    return bounded
+
+
+def _power(base: float, exponent: float) -> Any:
+    if isinstance(base, int) and isinstance(exponent, int) and base.bit_length() * exponent > 2 * MAX_BITS:
+        raise ValueError("the number grows too large")
+    return base**exponent
+
+
+def _shift_left(value: int, places: int) -> int:
+    if places > MAX_BITS:
+        raise ValueError("the number grows too large")
+    return value << places
+
+
+_ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod, ast.Pow: _power, ast.LShift: _shift_left,
+    ast.RShift: operator.rshift, ast.BitAnd: operator.and_, ast.BitOr: operator.or_, ast.BitXor: operator.xor,
+}  # fmt: skip
+OPERATORS = {**DEFAULT_OPERATORS, **{kind: _bounded(apply) for kind, apply in _ARITHMETIC.items()}}
+
+
+class Expression:
+    """A parsed expression: `names` are the params it reads.
+
+    Raises:
+        ExpressionError: it does not parse, is too long, or uses what is not arithmetic or comparison.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._tree = _parse(text)
+        self.names = frozenset(
+            node.id
+            for node in ast.walk(self._tree)
+            if isinstance(node, ast.Name) and node.id not in {*CONSTANTS, *_called(self._tree)}
+        )
+        self._order = sorted(self.names)
+        self._evaluator = EvalWithCompoundTypes(operators=OPERATORS, functions=dict(FUNCTIONS), names={})
+        self._remembered: dict[str, Any] = {}
+
+    def evaluate(self, values: Mapping[str, Any]) -> Any:
+        """The value over `values` (options under their dotted names, options.x).
+
+        Raises:
+            ExpressionError: a name that is not there, or arithmetic that fails.
+        """
+        try:
+            read = {name: values[name] for name in self._order}
+        except KeyError as error:
+            name = str(error.args[0])
+            raise ExpressionError(f"{self.text!r}: no param {name!r} here{suggestion(name, values)}") from None
+        key = repr(read)  # tells 1 from True and from 1.0, and knows lists
+        if key not in self._remembered:
+            if len(self._remembered) >= MAX_REMEMBERED:
+                self._remembered.clear()
+            self._remembered[key] = self._work_out(read)
+        return self._remembered[key]
+
+    def _work_out(self, read: Mapping[str, Any]) -> Any:
+        self._evaluator.names = {**CONSTANTS, **read}
+        try:
+            return self._evaluator.eval(self.text, previously_parsed=self._tree.body)
+        except Exception as error:  # simpleeval raises whatever the arithmetic raises
+            raise ExpressionError(f"{self.text!r} cannot be evaluated: {error}") from error
+
+
+@lru_cache(maxsize=1024)
+def expression(text: str) -> Expression:
+    """`Expression(text)`, parsed once."""
+    return Expression(text)
+
+
+def number(text: str, values: Mapping[str, Any]) -> int | float:
+    """The number that `text` works out to; a whole float becomes an int, so that "seq_len / 4" serves where "//" does.
+
+    Raises:
+        ExpressionError: as evaluate, or the result is no finite number.
+    """
+    result = expression(text).evaluate(values)
+    if isinstance(result, bool) or not isinstance(result, int | float) or not _finite(result):
+        raise ExpressionError(f"{text!r} yields {result!r}, which is no number")
+    return int(result) if isinstance(result, float) and result.is_integer() else result
+
+
+def condition(text: str, values: Mapping[str, Any]) -> bool:
+    """Whether `text` holds over `values`.
+
+    Raises:
+        ExpressionError: as evaluate, or the result is not true or false.
+    """
+    result = expression(text).evaluate(values)
+    if not isinstance(result, bool):
+        raise ExpressionError(f"{text!r} yields {result!r}: a condition must be true or false")
+    return result
+
+
+def check(text: str, known: Iterable[str]) -> Expression:
+    """The parsed expression, its names checked against `known`.
+
+    Raises:
+        ExpressionError: it does not parse or reads a name that is not known.
+    """
+    parsed = expression(text)
+    unknown = parsed.names - set(known)
+    if unknown:
+        name = min(unknown)
+        raise ExpressionError(f"{text!r} reads {name!r}, which is not known here{suggestion(name, known)}")
+    return parsed
+
+
+def _parse(text: str) -> ast.Expression:
+    if len(text) > MAX_LENGTH:
+        raise ExpressionError(f"an expression is at most {MAX_LENGTH} characters, this one has {len(text)}")
+    try:
+        with warnings.catch_warnings():  # "1 is 2" and the like warn; the check below refuses them by name
+            warnings.simplefilter("ignore", SyntaxWarning)
+            tree = ast.parse(text.strip(), mode="eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise ExpressionError(f"{text!r} is no expression: {getattr(error, 'msg', error)}") from None
+    _refuse_deep(tree, text)
+    for node in ast.walk(tree):
+        _refuse_unsafe(node, text)
+    return _DottedNames().without_dots(tree)
+
+
+def _refuse_deep(tree: ast.AST, text: str) -> None:
+    level: list[ast.AST] = [tree]
+    for _ in range(MAX_DEPTH):
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
+        if not level:
+            return
+    raise ExpressionError(f"{text!r} is nested more than {MAX_DEPTH} levels deep")
+
+
+def _refuse_unsafe(node: ast.AST, text: str) -> None:
+    if isinstance(node, ast.Attribute):
+        if not isinstance(node.value, ast.Name) or node.value.id != "options":
+            raise ExpressionError(f"{text!r}: only options.<name> may have a dot")
+    elif isinstance(node, ast.Call):
+        if not isinstance(node.func, ast.Name) or node.func.id not in FUNCTIONS or node.keywords:
+            name = ast.unparse(node.func)
+            raise ExpressionError(f"{text!r}: no function {name!r}{suggestion(name, FUNCTIONS)}")
+    elif isinstance(node, ast.Constant):
+        if not isinstance(node.value, bool | int | float | str | None):
+            raise ExpressionError(f"{text!r}: {node.value!r} is neither a number nor a string")
+    elif not isinstance(node, ALLOWED) or isinstance(node, ast.MatMult):
+        raise ExpressionError(f"{text!r}: {type(node).__name__} is neither arithmetic nor comparison")
+
+
+class _DottedNames(ast.NodeTransformer):
+    """`options.x` as one name, so that nothing is left that could look up an attribute."""
+
+    def without_dots(self, tree: ast.Expression) -> ast.Expression:
+        self.visit(tree)
+        return tree
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.Name:
+        return ast.Name(f"options.{node.attr}", ast.Load())
+
+
+def _called(tree: ast.AST) -> set[str]:
+    return {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+
+
+def _finite(value: int | float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an int beyond every float
+        return False

@@ -1,0 +1,351 @@
+"""The sweep file as frozen Pydantic models. Nothing after this module doubts its input."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from orchestrator.workload import Scalar
+
+MAX_LABEL = 64
+MAX_VALUES = 100_000  # of a range that is written out as a list
+MOST, MOST_STEPS = 1e300, 1e15  # so that ends and steps are numbers that can be told apart
+
+Value = Scalar | list[Scalar]
+Slug = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Reference = Annotated[str, Field(min_length=1, max_length=500)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Model(BaseModel):
+    """Frozen, strict (a bool is no int), finite, and without unknown keys."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+
+class MeasureSpec(Model):
+    """Knobs of the measuring protocol. None: the device's default (see `Protocol`).
+
+    Times in seconds; target_ci is a fraction of the median (0.005: the 95 % interval within +-0.5 %). remeasure: how
+    often at most a round flagged throttled or contended is measured again. sentinels: time a fixed matmul and copy now
+    and then, to see whether the machine itself changes. ceilings: measure what the device can do in each precision
+    once, which bounds what is plausible. energy: run on for a second where the device counts energy.
+    """
+
+    warmup_s: Annotated[float, Field(ge=0)] | None = None
+    min_time_s: Annotated[float, Field(ge=0)] | None = None
+    max_time_s: Positive | None = None
+    min_repetitions: Count | None = None
+    target_ci: Annotated[float, Field(gt=0, lt=1)] | None = None
+    repeats: Count = 1
+    remeasure: Annotated[int, Field(ge=0, le=10)] = 3
+    cold_cache: bool = True
+    sentinels: bool = True
+    ceilings: bool = True
+    energy: bool = True
+
+    @model_validator(mode="after")
+    def _ordered(self) -> MeasureSpec:
+        for device in ("cpu", "cuda"):
+            protocol = self.for_device(device)
+            if protocol.min_time_s > protocol.max_time_s:
+                raise ValueError(
+                    f"min_time_s must not exceed max_time_s: min_time_s is {protocol.min_time_s:g}, "
+                    f"max_time_s is {protocol.max_time_s:g} on {device}"
+                )
+        return self
+
+    def for_device(self, device: str) -> Protocol:
+        """The protocol in force on "cpu" or "cuda": what the file states, else the device's defaults."""
+        defaults = PROTOCOL_DEFAULTS[device]
+        stated = {name: value for name in defaults if (value := getattr(self, name)) is not None}
+        if "max_time_s" in stated and "min_time_s" not in stated:
+            stated["min_time_s"] = min(defaults["min_time_s"], stated["max_time_s"])
+        if "min_time_s" in stated and "max_time_s" not in stated:
+            stated["max_time_s"] = max(defaults["max_time_s"], stated["min_time_s"])
+        return Protocol(**{**defaults, **stated}, cold_cache=self.cold_cache, remeasure=self.remeasure)
+
+
+class Protocol(Model):
+    """How one trial is measured on one device; its hash is part of a record's fingerprint. Times in seconds."""
+
+    warmup_s: float
+    min_time_s: float
+    max_time_s: float
+    min_repetitions: int
+    target_ci: float
+    cold_cache: bool = True
+    remeasure: int = 3
+
+
+PROTOCOL_DEFAULTS: dict[str, dict[str, Any]] = {
+    "cuda": {"warmup_s": 0.5, "min_time_s": 1.0, "max_time_s": 10.0, "min_repetitions": 30, "target_ci": 0.005},
+    "cpu": {"warmup_s": 0.1, "min_time_s": 0.3, "max_time_s": 3.0, "min_repetitions": 5, "target_ci": 0.03},
+}
+
+
+class VerifySpec(Model):
+    """How the output is compared with the reference. There is no switch that turns it off.
+
+    Attributes:
+        tolerance: largest relative Frobenius error of a block. None: the floor of the trial's precision, or twice the
+            error of a straightforward implementation in it, whichever is larger.
+        max_reference_flops: above this many operations the reference answers for sampled rows. None: by device.
+    """
+
+    tolerance: Annotated[float, Field(gt=0, lt=1)] | None = None
+    max_reference_flops: Positive | None = None
+
+
+class ResourceSpec(Model):
+    """What one trial needs. gpu_memory_gib caps the trial's share of a card, host_memory_gib its process tree."""
+
+    gpus: Literal["auto"] | Annotated[int, Field(ge=0)] = "auto"
+    cpus: Literal["auto"] | Count = "auto"
+    gpu_memory_gib: Positive | None = None
+    host_memory_gib: Positive | None = None
+    timeout_s: Positive = 300.0
+
+
+class RetrySpec(Model):
+    """How often an attempt that ended so is made again."""
+
+    lost: Annotated[int, Field(ge=0, le=100)] = 3
+    crashed: Annotated[int, Field(ge=0, le=100)] = 0
+    failed: Annotated[int, Field(ge=0, le=100)] = 0
+    timeout: Annotated[int, Field(ge=0, le=100)] = 0
+    oom: Annotated[int, Field(ge=0, le=100)] = 0
+    mismatch: Annotated[int, Field(ge=0, le=100)] = 0
+    implausible: Annotated[int, Field(ge=0, le=100)] = 0
+
+
+class TrackingSpec(Model):
+    """Where MLflow runs go. None: sqlite under mlruns/ of the current directory."""
+
+    uri: str | None = None
+
+
+class ImplementationSpec(Model):
+    """An entry of `implementations`: a name, or a mapping with a label, params and options of its own."""
+
+    use: Reference
+    label: str = ""
+    params: dict[str, Value] = {}
+    options: dict[str, Any] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = {"use": value}
+        if not isinstance(value, dict | ImplementationSpec):
+            raise ValueError("must be a name, or a mapping with use, label, params and options")
+        if isinstance(value, dict) and isinstance(value.get("use"), str) and not value.get("label"):
+            value = {**value, "label": default_label(value["use"])}
+        return value
+
+    @field_validator("label")
+    @classmethod
+    def _printable(cls, label: str) -> str:
+        if not label or len(label) > MAX_LABEL or not label.isprintable():
+            raise ValueError(f"a label is 1 to {MAX_LABEL} printable characters")
+        return label
+
+
+class Range(Model):
+    """An axis as a range, both ends included; integers stay integers where low, high and step are.
+
+    Attributes:
+        log: a search draws evenly by ratio, not by difference.
+        step: only low, low + step, low + 2 step, ... count.
+    """
+
+    low: int | float
+    high: int | float
+    log: bool = False
+    step: Annotated[int | float, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _possible(self) -> Range:
+        if not max(abs(self.low), abs(self.high)) < MOST:
+            raise ValueError(f"low and high must lie between -{MOST:g} and {MOST:g}")
+        if self.low >= self.high:
+            raise ValueError(f"low must be less than high: low is {self.low:g}, high is {self.high:g}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"log needs low > 0: low is {self.low:g}")
+        if self.step is not None and self.step > self.high - self.low:
+            raise ValueError(f"step must not exceed high - low: step is {self.step:g}, which leaves {self.low:g} alone")
+        if (self.step is not None or self.whole) and (self.high - self.low) / (self.step or 1) > MOST_STEPS:
+            raise ValueError(f"more than {MOST_STEPS:g} values: give a larger step, or a narrower range")
+        return self
+
+    @property
+    def whole(self) -> bool:
+        """Whether its values are integers."""
+        return all(isinstance(value, int) for value in (self.low, self.high, self.step or 0))
+
+    @property
+    def count(self) -> int | None:
+        """How many values it has; None: a range of real numbers without a step."""
+        if self.step is None:
+            return int(self.high - self.low) + 1 if self.whole else None
+        return int((_exact(self.high) - _exact(self.low)) // _exact(self.step)) + 1
+
+    def value(self, index: int) -> int | float:
+        """The value at `index` of those that the step, or being whole, leaves."""
+        step = self.step if self.step is not None else 1
+        value = _exact(self.low) + index * _exact(step)
+        return int(value) if self.whole else float(value)
+
+    def values(self) -> list[int | float]:
+        """All of them.
+
+        Raises:
+            ValueError: there is no step, or there are more than MAX_VALUES.
+        """
+        if self.step is None:
+            raise ValueError("a range is a list of values only where it has a step")
+        if (count := self.count or 0) > MAX_VALUES:
+            raise ValueError(f"a range of {count} values, more than {MAX_VALUES}: give a larger step")
+        return [self.value(index) for index in range(count)]
+
+
+def _exact(number: float) -> Decimal:
+    return Decimal(str(number))
+
+
+def _axis_kind(value: Any) -> str:
+    return "range" if isinstance(value, Mapping | Range) else "list"
+
+
+Values = Annotated[list[Value], Field(min_length=1)]
+Axis = Annotated[Annotated[Values, Tag("list")] | Annotated[Range, Tag("range")], Discriminator(_axis_kind)]
+
+
+class SearchSpec(Model):
+    """How trials are proposed where a grid is too much; `grid` runs every point.
+
+    Attributes:
+        strategy: grid, random, or the name of a searcher of Ray Tune.
+        samples: how many trials each search runs at most; a search is one implementation at one point of the axes that
+            are not searched.
+        seed: of the proposals. None: the sweep's.
+        metric: what is to be best. mode None: max for rates and shares, min for the rest.
+        over: the axes that are searched. None: ranges and options, or every axis where there are none of these.
+        first: points to begin with, each a mapping from searched axes to values; an option that is left out is not set.
+    """
+
+    strategy: str = "grid"
+    samples: Count = 20
+    seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
+    metric: str = "latency_ms"
+    mode: Literal["min", "max"] | None = None
+    over: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    first: tuple[dict[str, Value], ...] = ()
+
+    @property
+    def active(self) -> bool:
+        """Whether trials are proposed one after another, instead of all at once."""
+        return self.strategy != "grid"
+
+    @property
+    def least(self) -> bool:
+        """Whether the least value of the metric is the best."""
+        if self.mode is not None:
+            return self.mode == "min"
+        return not self.metric.endswith(("_per_s", "_share"))
+
+
+class FrontierSpec(Model):
+    """Which axis is to be followed up to the largest value that fits. None: none."""
+
+    axis: str | None = None
+
+
+def default_label(use: str) -> str:
+    """The label of an entry that states none: `improved` -> improved, `./my_attention.py:build` -> my_attention."""
+    source, _, attribute = use.rpartition(":")
+    if not source:
+        return use[:MAX_LABEL]
+    stem = re.split(r"[./\\]", source.removesuffix(".py"))[-1]
+    return (stem if attribute == "build" else f"{stem}:{attribute}")[:MAX_LABEL]
+
+
+class SweepSpec(Model):
+    """A sweep file. See README for an example and docs/ for each field."""
+
+    name: Slug
+    description: str = ""
+    workload: Reference
+    implementations: Annotated[tuple[ImplementationSpec, ...], Field(min_length=1)]
+    search: SearchSpec = SearchSpec()
+    frontier: FrontierSpec = FrontierSpec()
+    predict: bool = False
+    axes: dict[str, Axis] = {}
+    constants: dict[str, Value] = {}
+    exclude: tuple[str, ...] = ()
+    zip: tuple[Annotated[tuple[str, ...], Field(min_length=2)], ...] = ()
+    measure: MeasureSpec = MeasureSpec()
+    verify: VerifySpec = VerifySpec()
+    resources: ResourceSpec = ResourceSpec()
+    max_concurrent: Count | None = None
+    retries: RetrySpec = RetrySpec()
+    allow_outcomes: tuple[str, ...] = ()
+    max_trials: Count = 100_000
+    max_failures: Count | None = None
+    tracking: TrackingSpec = TrackingSpec()
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+
+    @field_validator("axes")
+    @classmethod
+    def _listed(cls, axes: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        """Outside a search, a range with a step is the list of its values."""
+        search = info.data.get("search", SearchSpec())
+        if search.active:
+            return axes
+        return {name: _written_out(name, axis) for name, axis in axes.items()}
+
+    @property
+    def proposes(self) -> bool:
+        """Whether which trials it has depends on how earlier ones end."""
+        return self.search.active or self.frontier.axis is not None
+
+    @property
+    def searched(self) -> tuple[str, ...]:
+        """The axes whose values a search proposes; none without one."""
+        if not self.search.active:
+            return ()
+        if self.search.over is not None:
+            return tuple(name for name in self.axes if name in self.search.over)
+        free = [name for name, axis in self.axes.items() if isinstance(axis, Range) or name.startswith("options.")]
+        return tuple(free or self.axes)
+
+    def listed(self, axis: str) -> list[Value]:
+        """The values of an axis that is not searched; none where it is a range without a step (refused elsewhere)."""
+        values = self.axes[axis]
+        if isinstance(values, Range):
+            return list(values.values()) if values.step is not None and not values.log else []
+        return values
+
+
+def _written_out(name: str, axis: list[Value] | Range) -> list[Value] | Range:
+    if not isinstance(axis, Range) or axis.step is None or axis.log:
+        return axis
+    try:
+        return list(axis.values())
+    except ValueError as error:
+        raise ValueError(f"{name} is {error}") from None

@@ -1,0 +1,164 @@
+"""Rules that span fields of a sweep file: names that must exist, axes that must agree, expressions that must parse."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from orchestrator.errors import ExpressionError, Problem, UnknownNameError
+from orchestrator.plan.expand import product_size
+from orchestrator.record import Outcome
+from orchestrator.spec import expression, search_rules
+from orchestrator.spec.derived import numeric_fields
+from orchestrator.spec.loading import Document, Path_
+from orchestrator.spec.models import Range, SweepSpec
+from orchestrator.usercode import registry, source
+from orchestrator.workload import Workload
+
+IDENTIFIER = "the name of an option must be an identifier (letters, digits, underscores)"
+
+
+def find(spec: SweepSpec, document: Document, workload: Workload, base_dir: str) -> list[Problem]:
+    """Every contradiction of the file, each once; empty: the file may be expanded."""
+    rules = (
+        _names(spec, document, workload),
+        _implementations(spec, document, workload, base_dir),
+        _axes(spec, document),
+        _zips(spec, document),
+        _size(spec, document),
+        _expressions(spec, document, workload),
+        _outcomes(spec, document),
+        search_rules.find(spec, document),
+    )
+    return [problem for rule in rules for problem in rule]
+
+
+def _names(spec: SweepSpec, document: Document, workload: Workload) -> Iterator[Problem]:
+    """Every name is a param of the workload or an option; a run gives the device."""
+    stated: list[tuple[Path_, str]] = [(("axes", name), name) for name in spec.axes]
+    stated += [(("constants", name), name) for name in spec.constants]
+    for index, entry in enumerate(spec.implementations):
+        stated += [(("implementations", index, "params", name), name) for name in entry.params]
+    known = [name for name in workload.params.model_fields if name != "device"]
+    for path, name in stated:
+        in_entry = path[0] == "implementations"
+        if name == "device":
+            yield document.problem(path, "the device is no param: give it with --device cpu|cuda|auto")
+        elif in_entry and name.startswith("options."):
+            yield document.problem(path, f"an option of one entry stands under its options: {name[8:]}")
+        elif name.startswith("options."):
+            if not name.removeprefix("options.").isidentifier():
+                yield document.problem(path, IDENTIFIER)
+        elif name not in known:
+            rule = f"{workload.name} has no param {name!r}{registry.suggestion(name, known)}"
+            yield document.problem(path, rule)
+        if name in spec.axes and in_entry:
+            rule = f"{name} is an axis of this sweep, so that an entry cannot fix it: exclude the points not wanted"
+            yield document.problem(path, rule)
+        if name in spec.axes and path[0] == "constants":
+            yield document.problem(path, f"{name} is both an axis and a constant: keep one")
+
+
+def _implementations(spec: SweepSpec, document: Document, workload: Workload, base_dir: str) -> Iterator[Problem]:
+    registered = registry.implementations()
+    whole = {*spec.axes, *spec.constants}
+    for index, entry in enumerate(spec.implementations):
+        path: Path_ = ("implementations", index)
+        use = (*path, "use") if (*path, "use") in document.lines else path
+        try:
+            source.check(registry.implementation_target(entry.use, base_dir))
+        except UnknownNameError as error:
+            yield document.problem(use, str(error))
+        solves = registered[entry.use].workload if entry.use in registered else workload.name
+        if solves != workload.name:
+            yield document.problem(use, f"{entry.use} solves {solves}, this sweep's workload is {workload.name}")
+        for name in entry.options:
+            at = (*path, "options", name)
+            if not name.isidentifier():
+                yield document.problem(at, IDENTIFIER)
+            elif f"options.{name}" in whole:
+                yield document.problem(at, f"options.{name} is given here and for the whole sweep: keep one")
+    yield from _labels(spec, document)
+
+
+def _labels(spec: SweepSpec, document: Document) -> Iterator[Problem]:
+    labels = Counter(entry.label for entry in spec.implementations)
+    for index, entry in enumerate(spec.implementations):
+        if labels[entry.label] > 1:
+            rule = "labels must be unique: give this entry a `label:` of its own"
+            yield document.problem(("implementations", index), rule, entry.label)
+
+
+def _axes(spec: SweepSpec, document: Document) -> Iterator[Problem]:
+    for name, values in spec.axes.items():
+        if isinstance(values, Range):
+            continue
+        counts = Counter(json.dumps(value) for value in values)
+        for text, count in counts.items():
+            if count > 1:
+                rule = f"the values of an axis must differ, and {text} stands {count} times"
+                yield document.problem(("axes", name), rule, values)
+
+
+def _zips(spec: SweepSpec, document: Document) -> Iterator[Problem]:
+    uses = Counter(name for group in spec.zip for name in group)
+    for index, group in enumerate(spec.zip):
+        path: Path_ = ("zip", index)
+        for name in dict.fromkeys(group):
+            if name not in spec.axes:
+                yield document.problem(path, f"there is no axis {name!r}{registry.suggestion(name, spec.axes)}")
+            elif uses[name] > 1:
+                rule = f"an axis moves with one group only, and {name!r} stands in {uses[name]} places"
+                yield document.problem(path, rule, list(group))
+        sizes = {name: len(spec.listed(name)) for name in group if name in spec.axes}
+        if len(set(sizes.values())) > 1:
+            yield document.problem(path, "zipped axes must have equally many values", sizes)
+
+
+def _size(spec: SweepSpec, document: Document) -> Iterator[Problem]:
+    if any(len({len(spec.listed(name)) if name in spec.axes else 0 for name in group}) > 1 for group in spec.zip):
+        return  # said already; the product has no size
+    count = product_size(spec)
+    if count > spec.max_trials:
+        rule = f"the axes and implementations expand to {count} trials, more than max_trials ({spec.max_trials})"
+        yield document.problem(("axes",), rule, hint="shorten an axis or raise max_trials")
+
+
+def _expressions(spec: SweepSpec, document: Document, workload: Workload) -> Iterator[Problem]:
+    params = [name for name in workload.params.model_fields if name != "device"]
+    options = {name for name in (*spec.axes, *spec.constants) if name.startswith("options.")}
+    own = {f"options.{name}" for entry in spec.implementations for name in entry.options}
+    for index, text in enumerate(spec.exclude):
+        yield from _checked(text, [*params, *options, *own, "implementation"], document, ("exclude", index))
+    numeric = numeric_fields(workload.params)
+    for path, name, value in _stated_values(spec):
+        if name in numeric:
+            items = value if isinstance(value, list) else [value]
+            for text in (item for item in items if isinstance(item, str)):
+                yield from _checked(text, [*params, *options], document, path)
+
+
+def _stated_values(spec: SweepSpec) -> Iterator[tuple[Path_, str, Any]]:
+    for name, values in spec.axes.items():
+        listed = [] if isinstance(values, Range) else values
+        yield from ((("axes", name, index), name, value) for index, value in enumerate(listed))
+    yield from ((("constants", name), name, value) for name, value in spec.constants.items())
+    for index, entry in enumerate(spec.implementations):
+        yield from ((("implementations", index, "params", name), name, value) for name, value in entry.params.items())
+
+
+def _checked(text: str, known: Iterable[str], document: Document, path: Path_) -> Iterator[Problem]:
+    try:
+        expression.check(text, known)
+    except ExpressionError as error:
+        yield document.problem(path, str(error))
+
+
+def _outcomes(spec: SweepSpec, document: Document) -> Iterator[Problem]:
+    for index, name in enumerate(spec.allow_outcomes):
+        known = [str(outcome) for outcome in Outcome]
+        if name not in known:
+            rule = f"there is no outcome {name!r}{registry.suggestion(name, known)}"
+            yield document.problem(("allow_outcomes", index), rule)

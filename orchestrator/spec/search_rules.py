@@ -1,0 +1,113 @@
+"""Rules of a sweep file that asks for more than a grid: what may be searched, followed to its end, or foretold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from typing_extensions import TypeIs
+
+from orchestrator.errors import Problem
+from orchestrator.spec import searchers
+from orchestrator.spec.loading import Document
+from orchestrator.spec.models import Range, SweepSpec
+from orchestrator.spec.search_space import Space
+from orchestrator.usercode import registry
+
+METRICS = (
+    "latency_ms", "latency_ci_low_ms", "latency_ci_high_ms", "noise_pct", "throughput_tokens_per_s", "tflops_per_s",
+    "gb_per_s", "ceiling_share", "peak_memory_mib", "workspace_mib", "reserved_mib", "device_memory_mib",
+    "first_call_ms", "host_latency_ms", "cold_latency_ms", "relative_error", "energy_mj_per_token",
+)  # fmt: skip
+
+
+def find(spec: SweepSpec, document: Document) -> Iterator[Problem]:
+    """Every rule of search, frontier, predict and ranges that the file breaks."""
+    yield from _ranges(spec, document)
+    yield from _search(spec, document)
+    yield from _frontier(spec, document)
+    asked = [name for name, on in _questions(spec).items() if on]
+    if len(asked) > 1:
+        yield document.problem((asked[-1],), f"{' and '.join(asked)} ask different questions: keep one of them")
+
+
+def _questions(spec: SweepSpec) -> dict[str, bool]:
+    return {"search": spec.search.active, "frontier": spec.frontier.axis is not None, "predict": spec.predict}
+
+
+def _ranges(spec: SweepSpec, document: Document) -> Iterator[Problem]:
+    for name, axis in spec.axes.items():
+        if isinstance(axis, Range) and name not in spec.searched and (axis.step is None or axis.log):
+            rule = "a range that is not searched needs a step, and no log: give a step, a list, or a search.strategy"
+            yield document.problem(("axes", name), rule, axis.model_dump(exclude_defaults=True))
+
+
+def _search(spec: SweepSpec, document: Document) -> Iterator[Problem]:
+    search = spec.search
+    if search.strategy == "bohb" or search.strategy in searchers.KNOWN:
+        if (reason := searchers.refusal(search.strategy)) is not None:
+            yield document.problem(("search", "strategy"), reason)
+    else:
+        rule = f"there is no strategy {search.strategy!r}{registry.suggestion(search.strategy, searchers.KNOWN)}"
+        yield document.problem(("search", "strategy"), rule)
+    if search.metric not in METRICS:
+        rule = f"there is no metric {search.metric!r}{registry.suggestion(search.metric, METRICS)}"
+        yield document.problem(("search", "metric"), rule)
+    if not search.active:
+        return
+    unknown = [name for name in search.over or () if name not in spec.axes]
+    for name in unknown:
+        rule = f"there is no axis {name!r}{registry.suggestion(name, spec.axes)}"
+        yield document.problem(("search", "over", (search.over or ()).index(name)), rule)
+    if not unknown:
+        yield from _searched(spec, document)
+
+
+def _searched(spec: SweepSpec, document: Document) -> Iterator[Problem]:
+    if not Space.of(spec).free:
+        rule = "nothing to search: give an axis more than one value, or a range"
+        yield document.problem(("axes",), rule, hint=f"searched: {', '.join(spec.searched) or 'none'}")
+    for index, group in enumerate(spec.zip):
+        if moved := [name for name in group if name in spec.searched]:
+            rule = f"{moved[0]} is searched, so that it cannot move with another axis"
+            yield document.problem(("zip", index), rule, list(group))
+    search = spec.search
+    if len(search.first) > search.samples:
+        rule = f"{len(search.first)} points to begin with are more than samples, which is {search.samples}"
+        yield document.problem(("search", "first"), rule)
+    over = search.over or ()
+    for index, name in enumerate(over):
+        if name in over[:index]:
+            yield document.problem(("search", "over", index), f"{name} stands here twice")
+    for index, point in enumerate(spec.search.first):
+        for name in spec.searched:
+            if name not in point and not name.startswith("options."):
+                yield document.problem(("search", "first", index), f"{name} is searched: give it a value here")
+        for name in point:
+            if name not in spec.searched:
+                rule = f"{name} is no axis of this search{registry.suggestion(name, spec.searched)}"
+                yield document.problem(("search", "first", index, name), rule)
+            elif isinstance(spec.axes[name], Range) and not _is_number(point[name]):
+                yield document.problem(("search", "first", index, name), "must be a number: the axis is a range")
+
+
+def _is_number(value: object) -> TypeIs[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _frontier(spec: SweepSpec, document: Document) -> Iterator[Problem]:
+    axis = spec.frontier.axis
+    if axis is None:
+        return
+    if axis not in spec.axes:
+        rule = f"there is no axis {axis!r}{registry.suggestion(axis, spec.axes)}"
+        yield document.problem(("frontier", "axis"), rule)
+        return
+    values = spec.listed(axis)
+    numbers = [value for value in values if _is_number(value)]
+    if len(numbers) != len(values) or numbers != sorted(numbers):
+        rule = "the axis of a frontier must be numbers, least first, or a range with a step"
+        yield document.problem(("axes", axis), rule, values)
+    for index, group in enumerate(spec.zip):
+        if axis in group:
+            rule = f"{axis} is the axis of the frontier, so that it cannot move with another axis"
+            yield document.problem(("zip", index), rule, list(group))

@@ -1,0 +1,152 @@
+"""What a search may propose: its axes as dimensions with coordinates that every searcher understands. Pure."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.spec.models import Range, SweepSpec
+
+Coordinate = int | float
+Coordinates = Mapping[str, Coordinate]
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One axis of a search.
+
+    A coordinate is an index where the values can be counted and lie evenly, else a number between `low` and `high`, so
+    that no searcher has to know of steps on a logarithmic scale, or of values that are lists.
+
+    Attributes:
+        name: of the axis.
+        axis: its values, as the sweep file states them.
+    """
+
+    name: str
+    axis: Sequence[Any] | Range
+
+    @property
+    def count(self) -> int | None:
+        """How many values it has; None: without end."""
+        return self.axis.count if isinstance(self.axis, Range) else len(self.axis)
+
+    @property
+    def by_index(self) -> bool:
+        """Whether a coordinate is an index."""
+        return not isinstance(self.axis, Range) or (self.axis.step is not None and not self.axis.log)
+
+    @property
+    def ordered(self) -> bool:
+        """Whether neighbouring coordinates have neighbouring values."""
+        if isinstance(self.axis, Range):
+            return True
+        numbers = [value for value in self.axis if isinstance(value, int | float) and not isinstance(value, bool)]
+        return len(numbers) == len(self.axis) and numbers == sorted(numbers)
+
+    def value(self, coordinate: Coordinate) -> Any:
+        """The value of the axis there; where a step leaves gaps, the nearest."""
+        if not isinstance(self.axis, Range):
+            return self.axis[int(coordinate)]
+        if self.by_index:
+            return self.axis.value(int(coordinate))
+        if self.axis.count is None:
+            return min(max(float(coordinate), self.axis.low), self.axis.high)
+        steps = round((coordinate - self.axis.low) / (self.axis.step or 1))
+        return self.axis.value(min(max(steps, 0), self.axis.count - 1))
+
+    def coordinate(self, value: Any) -> Coordinate | None:
+        """Where a value lies; None: it is none of this dimension."""
+        if not isinstance(self.axis, Range):
+            found = (at for at, known in enumerate(self.axis) if known == value and type(known) is type(value))
+            return next(found, None)
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not self.axis.low <= value <= self.axis.high
+        ):
+            return None
+        if not self.by_index:
+            return value
+        at = round((value - self.axis.low) / (self.axis.step or 1))
+        return at if self.axis.value(at) == value else None
+
+    def has(self, coordinate: Coordinate) -> bool:
+        """Whether it is a coordinate of this dimension."""
+        if self.by_index:
+            return isinstance(coordinate, int) and 0 <= coordinate < (self.count or 0)
+        return isinstance(self.axis, Range) and self.axis.low <= coordinate <= self.axis.high
+
+    def spread(self, most: int) -> list[Any]:
+        """Values from one end to the other, at most so many (two at least); all, where there are no more."""
+        count = min(most, self.count or most)
+        shares = [number / max(1, count - 1) for number in range(count)]
+        if not isinstance(self.axis, Range):
+            return [self.axis[round(share * (len(self.axis) - 1))] for share in shares]
+        if self.axis.count is not None:
+            return [self.axis.value(round(share * (self.axis.count - 1))) for share in shares]
+        return [self.axis.low + share * (self.axis.high - self.axis.low) for share in shares]
+
+    def draw(self, chance: random.Random) -> Coordinate:
+        """A coordinate drawn evenly: by ratio where the range is logarithmic."""
+        if self.by_index:
+            return chance.randrange(self.count or 1)
+        assert isinstance(self.axis, Range)
+        low, high = float(self.axis.low), float(self.axis.high)
+        if self.axis.log:
+            return math.exp(chance.uniform(math.log(low), math.log(high)))
+        return chance.randint(int(low), int(high)) if self.axis.whole else chance.uniform(low, high)
+
+    def __str__(self) -> str:
+        if not isinstance(self.axis, Range):
+            return f"{self.name} ({len(self.axis)})"
+        step = "" if self.axis.step is None else f" by {self.axis.step:g}"
+        return f"{self.name} ({self.axis.low:g} to {self.axis.high:g}{step}{', log' if self.axis.log else ''})"
+
+
+@dataclass(frozen=True)
+class Space:
+    """The dimensions of a search; those of a single value among them are fixed."""
+
+    dimensions: tuple[Dimension, ...]
+
+    @classmethod
+    def of(cls, spec: SweepSpec) -> Space:
+        """What the sweep file leaves to the search."""
+        return cls(tuple(Dimension(name, spec.axes[name]) for name in spec.searched))
+
+    @property
+    def free(self) -> tuple[Dimension, ...]:
+        """The dimensions that a searcher has to choose along."""
+        return tuple(dimension for dimension in self.dimensions if dimension.count != 1)
+
+    @property
+    def size(self) -> int | None:
+        """How many points it has; None: without end."""
+        counts = [dimension.count for dimension in self.dimensions]
+        return None if None in counts else math.prod(count or 1 for count in counts)
+
+    def draw(self, chance: random.Random) -> dict[str, Coordinate]:
+        """A point drawn evenly, as coordinates of the free dimensions."""
+        return {dimension.name: dimension.draw(chance) for dimension in self.free}
+
+    def values(self, coordinates: Coordinates) -> dict[str, Any]:
+        """Axis -> value at these coordinates."""
+        return {dimension.name: dimension.value(coordinates.get(dimension.name, 0)) for dimension in self.dimensions}
+
+    def coordinates(self, values: Mapping[str, Any]) -> dict[str, Coordinate] | None:
+        """Where these values lie; None: nowhere in this space."""
+        found = {free.name: free.coordinate(values.get(free.name)) for free in self.free if free.name in values}
+        known = {name: at for name, at in found.items() if at is not None}
+        return known if len(known) == len(self.free) else None
+
+    def has(self, coordinates: Coordinates) -> bool:
+        """Whether these are coordinates of a point of this space, and not of another's."""
+        names = {free.name for free in self.free}
+        return names == coordinates.keys() and all(free.has(coordinates[free.name]) for free in self.free)
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self.dimensions))

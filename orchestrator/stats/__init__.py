@@ -1,0 +1,1 @@
+"""Pure statistics: summaries with intervals, noise, ratios."""

@@ -1,0 +1,96 @@
+"""What makes a series of repetitions doubtful: too wide an interval, too much spread, drift, two modes. Pure.
+
+How much is too much follows the interval that is aimed at, because that says how still the device can be. At a GPU's
+0.5 % the quartiles may be 2 % apart and the time may drift by 1 %. At a CPU's 3 % it is 12 and 6 %: on two cores that
+nobody else wants, calls of a few milliseconds have quartiles 2 to 8 % apart, and a flag on every row tells nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from orchestrator.spec.models import Protocol
+from orchestrator.stats.summary import Array, Summary, interval
+
+IQR_PER_TARGET = 4.0
+DRIFT_PER_TARGET = 2.0
+TARGETS = (0.005, 0.03)  # who aims lower or higher moves no limit below a GPU's, or above a CPU's
+FEWEST_FOR_MODES = 40  # skewed series of fewer values fall into two clusters by chance
+
+
+def doubts(values: Sequence[float], summary: Summary, protocol: Protocol) -> tuple[str, ...]:
+    """Why a series deserves the flag `noisy`: one sentence per reason, none if it does not."""
+    series = np.asarray(values, dtype=np.float64)
+    most_iqr, most_drift = IQR_PER_TARGET * _aim(protocol), max_drift(protocol)
+    found = []
+    if summary.half_width > protocol.target_ci:
+        found.append(f"interval +-{_percent(summary.half_width)} wide, target_ci is {_percent(protocol.target_ci)}")
+    if summary.noise_pct > 100 * most_iqr:
+        found.append(f"interquartile range {summary.noise_pct:.1f} % of the median, more than {_percent(most_iqr)}")
+    if abs(shift := drift(series)) > most_drift:
+        found.append(f"drift of {_percent(shift)} from the first third to the last, more than {_percent(most_drift)}")
+    if (modes := two_modes(series, most_drift)) is not None:
+        found.append(f"two modes, at {modes[0]:.4g} and {modes[1]:.4g}")
+    return tuple(found)
+
+
+def max_drift(protocol: Protocol) -> float:
+    """The change that is nothing yet, as a fraction: between the ends of a run, windows of a warm-up, or two modes."""
+    return DRIFT_PER_TARGET * _aim(protocol)
+
+
+def _aim(protocol: Protocol) -> float:
+    return min(max(protocol.target_ci, TARGETS[0]), TARGETS[1])
+
+
+def _percent(fraction: float) -> str:
+    return "?" if math.isinf(fraction) else f"{100 * fraction:.2g} %"
+
+
+def drift(series: Array) -> float:
+    """Change from the first third to the last as a fraction of the median; 0 where their intervals overlap."""
+    third = len(series) // 3
+    if third < 3:
+        return 0.0
+    first, last = series[:third], series[-third:]
+    (first_low, first_high), (last_low, last_high) = interval(first), interval(last)
+    if first_low is None or first_high is None or last_low is None or last_high is None:
+        return 0.0
+    if first_low <= last_high and last_low <= first_high:
+        return 0.0
+    return float((np.median(last) - np.median(first)) / np.median(series))
+
+
+def two_modes(series: Array, least: float = 0.01) -> tuple[float, float] | None:
+    """The centres of two clusters with little between them, or None.
+
+    The best split of the sorted values (least squares) must leave a tenth of them on either side, the centres at least
+    the share `least` of the median and four pooled deviations apart, and the middle third between them less than a
+    third as full as were it level.
+    """
+    count = len(series)
+    if count < FEWEST_FOR_MODES:
+        return None
+    ordered = np.sort(series)
+    split = _best_split(ordered)
+    low, high = ordered[:split], ordered[split:]
+    centres = float(np.median(low)), float(np.median(high))
+    gap = centres[1] - centres[0]
+    deviation = math.sqrt((float(low.var()) + float(high.var())) / 2)
+    if min(split, count - split) < count / 10 or gap < least * float(np.median(series)) or gap < 4 * deviation:
+        return None
+    between = np.count_nonzero((ordered > centres[0] + gap / 3) & (ordered < centres[1] - gap / 3))
+    level = np.count_nonzero((ordered >= centres[0]) & (ordered <= centres[1])) / 3
+    return centres if between < level / 3 else None
+
+
+def _best_split(ordered: Array) -> int:
+    """How many of the sorted values fall in the lower cluster: the split with the most variance between clusters."""
+    count = len(ordered)
+    sums = np.cumsum(ordered)[:-1]
+    lower = np.arange(1, count)
+    between = (sums * count - lower * ordered.sum()) ** 2 / (lower * (count - lower))
+    return int(np.argmax(between)) + 1

@@ -1,0 +1,119 @@
+"""Whether other processes kept a trial from its cores, by the kernel's own accounts: Linux only."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from orchestrator.record import Flag
+from orchestrator.supervisor.interference import SHORTEST_S, Testimony
+
+MOST_WAITED = 0.05  # share of the time that the trial's threads together stood in line for a core
+MOST_OTHERS = 0.05  # share of the cores that other processes took
+MOST_STOLEN = 0.05  # share of the cores that the hypervisor gave to others
+_PROC = Path("/proc")
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The kernel's counters at one moment, in seconds since their start.
+
+    Attributes:
+        waited_s: per thread of the trial: time in which it could run and had no core.
+        own_s: CPU time of each of the trial's processes.
+        busy_s: CPU time that was used on the cores that the trial may use, by anyone.
+        stolen_s: time that a hypervisor took from those cores.
+    """
+
+    at_s: float
+    waited_s: dict[int, float]
+    own_s: dict[int, float]
+    busy_s: float
+    stolen_s: float
+
+
+def judge(samples: Sequence[Sample], cores: int) -> Testimony:
+    """`contended`, if the trial stood in line while others ran, or if the cores were stolen.
+
+    Both must hold: a trial with more threads than cores stands in its own way, and others who run where it does not
+    want to do no harm.
+    """
+    if not samples or (seconds := samples[-1].at_s - samples[0].at_s) < SHORTEST_S:
+        return Testimony()
+    first, last = samples[0], samples[-1]
+    waited = _grown(first.waited_s, last.waited_s) / seconds
+    own = _grown(first.own_s, last.own_s)
+    others = max(0.0, last.busy_s - first.busy_s - own) / (seconds * cores)
+    stolen = (last.stolen_s - first.stolen_s) / (seconds * cores)
+    if stolen > MOST_STOLEN:
+        return Testimony((Flag.CONTENDED.value,), (f"contended: the hypervisor took {stolen:.0%} of the cores",))
+    if waited > MOST_WAITED and others > MOST_OTHERS:
+        text = f"contended: other processes took {others:.0%} of the cores; it stood in line {waited:.0%} of the time"
+        return Testimony((Flag.CONTENDED.value,), (text,))
+    return Testimony()
+
+
+def _grown(before: dict[int, float], after: dict[int, float]) -> float:
+    """The growth of counters that are there in both; one that is new began to count from nothing."""
+    return sum(value - before.get(name, 0.0) for name, value in after.items())
+
+
+@dataclass
+class CpuSource:
+    """Reads /proc.
+
+    Args:
+        family: the trial's processes.
+        cores: numbers of the cores that it may use.
+    """
+
+    family: Callable[[], Iterable[int]]
+    cores: frozenset[int] = field(default_factory=lambda: frozenset(os.sched_getaffinity(0)))
+    samples: list[Sample] = field(default_factory=list)
+
+    def sample(self, at_s: float) -> None:
+        """One look; none where the kernel keeps no such accounts, or the trial is gone."""
+        try:
+            pids = list(self.family())
+            waited = {thread: seconds for pid in pids for thread, seconds in _waited_s(pid).items()}
+            own = {pid: _own_s(pid) for pid in pids}
+            busy, stolen = _cores_s((_PROC / "stat").read_text(), self.cores)
+        except (OSError, ValueError, IndexError):
+            return
+        if waited:
+            self.samples.append(Sample(at_s, waited, own, busy, stolen))
+
+    def testimony(self) -> Testimony:
+        """Of all samples."""
+        return judge(self.samples, len(self.cores))
+
+    def joules(self, start_s: float, end_s: float) -> float | None:  # noqa: ARG002 - a CPU's counter needs root
+        """Not known."""
+        return None
+
+
+def _waited_s(pid: int) -> dict[int, float]:
+    """Thread -> seconds in the run queue (proc(5), schedstat: the second number)."""
+    tasks = (_PROC / str(pid) / "task").iterdir()
+    return {int(task.name): int((task / "schedstat").read_text().split()[1]) / 1e9 for task in tasks}
+
+
+def _own_s(pid: int) -> float:
+    fields = (_PROC / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+
+
+def _cores_s(text: str, cores: Iterable[int]) -> tuple[float, float]:
+    """(busy, stolen) seconds of these cores, from /proc/stat."""
+    wanted = {f"cpu{core}" for core in cores}
+    busy = stolen = 0
+    for line in text.splitlines():
+        name, *fields = line.split()
+        if name in wanted:
+            user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, fields[:8])
+            busy += user + nice + system + irq + softirq
+            stolen += steal
+    return busy / _TICKS_PER_S, stolen / _TICKS_PER_S

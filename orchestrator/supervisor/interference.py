@@ -1,0 +1,89 @@
+"""What befell the machine while an attempt was timed on it, seen from the supervisor: its own process could not know.
+
+A witness is one of the watches of a flight: it looks ten times a second while the attempt is being measured, says
+nothing then, and testifies afterwards. Where the machine does not tell, there is no doubt: flags are to be right.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from orchestrator.duel_record import survivor
+from orchestrator.record import Outcome, Phase, TrialRecord
+
+EVERY_S = 0.1
+SHORTEST_S = 0.15  # of time that was witnessed; less says nothing
+ENERGY = "energy"  # where a record's environment says between which moments energy was to be read
+
+
+@dataclass(frozen=True)
+class Testimony:
+    """Flags, and notes that say what was seen."""
+
+    flags: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class Source(Protocol):
+    """Reads the state of the machine and judges what it read."""
+
+    def sample(self, at_s: float) -> None:
+        """Read everything once; `at_s` is time.monotonic()."""
+        ...
+
+    def testimony(self) -> Testimony:
+        """What the samples amount to."""
+        ...
+
+    def joules(self, start_s: float, end_s: float) -> float | None:
+        """Energy that the device took between two moments of time.monotonic(); None where it does not count."""
+        ...
+
+
+class Witness:
+    """Samples `source` while the attempt is measured; see monitor.Watch."""
+
+    kind = "witness"
+
+    def __init__(self, source: Source, now: Callable[[], float] = time.monotonic) -> None:
+        self.next_look = 0.0
+        self._source = source
+        self._now = now
+
+    def look(self, phase: Phase) -> None:
+        """Sample, if the attempt is being measured."""
+        at_s = self._now()
+        self.next_look = at_s + EVERY_S
+        if phase is Phase.MEASURE:
+            self._source.sample(at_s)
+
+    def close(self) -> None:
+        """Nothing to let go."""
+
+    def applied(self, record: TrialRecord) -> TrialRecord:
+        """The record with what was witnessed: doubts about a row that is ok, notes, energy per call."""
+        facts = dict(record.environment)
+        window = facts.pop(ENERGY, None)
+        if record.outcome is not Outcome.OK and not survivor(record):
+            return record.model_copy(update={"environment": facts})
+        found = self._source.testimony()
+        metrics = dict(record.metrics or {}) | (self._energy(window) if window else {})
+        return record.model_copy(
+            update={
+                "environment": facts,
+                "metrics": metrics,
+                "flags": tuple(dict.fromkeys((*record.flags, *found.flags))),
+                "notes": (*record.notes, *found.notes),
+            }
+        )
+
+    def _energy(self, window: Mapping[str, Any]) -> dict[str, float | None]:
+        """Joules per call of the whole device, its idle share included, and millijoules per token."""
+        joules = self._source.joules(window["start_s"], window["end_s"])
+        per_call = None if joules is None else joules / window["calls"]
+        tokens = window.get("tokens")
+        per_token = None if per_call is None or not tokens else 1000 * per_call / tokens
+        return {"joules_per_call": per_call, "energy_mj_per_token": per_token}

@@ -1,0 +1,135 @@
+"""Holds one slot of resources on one node: forks a fresh process per attempt and never touches the device itself.
+
+An executor runs it where the slot is (Ray: as an actor). Everything that crosses its boundary is JSON or bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from orchestrator.isolation.isolator import Isolator
+from orchestrator.machine import environment, nvml
+from orchestrator.record import Phase, TrialRecord
+from orchestrator.supervisor.calibration import Lookout
+from orchestrator.supervisor.cpu_interference import CpuSource
+from orchestrator.supervisor.device_fault import noted
+from orchestrator.supervisor.device_health import DeviceProof
+from orchestrator.supervisor.gpu_interference import GpuSource
+from orchestrator.supervisor.interference import Source, Witness
+from orchestrator.trial import Attempt
+
+STAGED_FILES = "files"
+
+
+class Supervisor:
+    """One slot: `cpus` cores and the GPUs named in `visible_gpus` (a CUDA_VISIBLE_DEVICES value, "" for none).
+
+    Args:
+        device: "cpu" or "cuda", what attempts on this slot measure.
+        preload: modules that the fork server imports once for all attempts.
+        staged: whether the project and the user's files travelled here, into the current directory.
+        slots: how many supervisors share this node and its memory.
+    """
+
+    def __init__(
+        self, device: str, cpus: int, visible_gpus: str, preload: tuple[str, ...], staged: bool, slots: int = 1
+    ) -> None:
+        self.device = device
+        self._cpus = cpus
+        self._staged = staged
+        self._phase = ""
+        self._round = 1
+        self._closed = threading.Event()
+        self._open = ExitStack()
+        self._nvml = self._open.enter_context(nvml.session()) if device == "cuda" else None
+        self._isolator = Isolator(
+            preload=preload,
+            env={"CUDA_VISIBLE_DEVICES": visible_gpus},
+            sys_path=[str(Path.cwd()), *sys.path],
+            slots=slots,
+        )
+        self._proof = DeviceProof(lambda attempt, target: self._isolator.run(attempt, target=target))
+        self._lookout = Lookout(self._isolator, device)
+
+    def describe(self, gpu_memory_gib: float | None) -> dict[str, Any]:
+        """What must match and what to know of this slot; see environment.describe."""
+        return environment.describe(self.device, gpu_memory_gib, self._cpus)
+
+    def run(self, attempt_json: str) -> tuple[str, bytes, list[str], str]:
+        """Make one attempt: (the record as JSON, what it printed, observations of the machine as JSON, doubts).
+
+        Doubts say why no other attempt may follow on this device; "": none.
+        A new round gets a new fork server. The device is looked at first where that is due, and watched meanwhile.
+        """
+        attempt = self._here(Attempt.model_validate_json(attempt_json))
+        if attempt.round != self._round:
+            self._isolator.restart()
+            self._round = attempt.round
+        self._closed.wait(attempt.pause_s)
+        attempt = self._lookout.prepare(attempt)
+        source = self._source(attempt)
+        if isinstance(source, GpuSource):
+            attempt = attempt.model_copy(update={"energy": attempt.energy and source.counts_energy()})
+        witness = Witness(source)
+        self._phase = str(Phase.BUILD)
+        self._proof.before(attempt)
+        done = self._isolator.run(attempt, self._note, watches=[witness])
+        self._phase = ""
+        unclean = self._proof.fault_after(attempt, done)
+        record = _with_code(noted(witness.applied(done.record), unclean), attempt.base_dir)
+        return record.model_dump_json(), done.log, self._seen(), unclean
+
+    def conclude(self) -> list[str]:
+        """The sweep has no more attempts: a last look at the machine, as JSON."""
+        self._lookout.conclude()
+        return self._seen()
+
+    def phase(self) -> str:
+        """The phase of the attempt in flight; "" when there is none."""
+        return self._phase
+
+    def pid(self) -> int:
+        """Of the process that holds the slot."""
+        return os.getpid()
+
+    def close(self) -> None:
+        """End the attempt in flight and the fork server."""
+        self._closed.set()
+        self._isolator.kill()
+        self._isolator.close()
+        self._open.close()
+
+    def _note(self, phase: Phase) -> None:
+        self._phase = str(phase)
+
+    def _seen(self) -> list[str]:
+        return [seen.model_dump_json() for seen in self._lookout.take()]
+
+    def _source(self, attempt: Attempt) -> Source:
+        """What tells how the machine fared while the attempt was timed."""
+        if self._nvml is None:
+            return CpuSource(self._isolator.family)
+        handles = [nvml.handle(self._nvml, ordinal) for ordinal in range(max(1, attempt.resources.gpus))]
+        return GpuSource(self._nvml, [gpu for gpu in handles if gpu is not None], self._isolator.family)
+
+    def _here(self, attempt: Attempt) -> Attempt:
+        """The attempt with this slot's cores, and paths that hold on this node."""
+        resources = attempt.resources
+        if resources.cpus is None:
+            resources = resources.model_copy(update={"cpus": self._cpus})
+        base_dir = str(Path.cwd() / STAGED_FILES) if self._staged else attempt.base_dir
+        return attempt.model_copy(update={"resources": resources, "base_dir": base_dir})
+
+
+def _with_code(record: TrialRecord, base_dir: str) -> TrialRecord:
+    """The record with what is to be known of the user's own code, beside the project's."""
+    known = environment.code_state(base_dir)
+    if not known or "know" not in record.environment:
+        return record
+    facts = {**record.environment, "know": {**record.environment["know"], **known}}
+    return record.model_copy(update={"environment": facts})

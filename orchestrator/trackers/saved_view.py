@@ -1,0 +1,92 @@
+"""A saved view of the MLflow UI for each sweep: its trials, the columns and charts that matter, and nothing to set up.
+
+The UI keeps such views as tags of the experiment (`mlflow.sharedViewState.<key>`, as its "Views" menu writes them) and
+opens one by its key in the address.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from orchestrator.results.results import SweepMeta
+from orchestrator.spec.models import Range
+from orchestrator.trackers.content import milliseconds
+
+PREFIX = "mlflow.sharedViewState."
+KEPT = 20
+FIGURES = ("latency_ms", "noise_pct", "peak_memory_mib", "throughput_tokens_per_s", "tflops_per_s", "relative_error")
+CHARTED = ("latency_ms", "throughput_tokens_per_s", "peak_memory_mib")
+MAIN, REST = "figures", "all"
+
+
+def saved_view(meta: SweepMeta, axes: Sequence[str]) -> tuple[str, str]:
+    """Tag and value of the view that shows this sweep's trials in the order of the table.
+
+    The state stands in the value twice: as versions of the UI that know named views read it, and as older ones do.
+    """
+    state = _state(meta, axes)
+    created_ms = milliseconds(meta.created_at)
+    named = {"name": f"sweep {meta.sweep_id}", "createdAt": created_ms, "updatedAt": created_ms}
+    return PREFIX + meta.sweep_id, json.dumps({**state, **named, "state": json.dumps(state)})
+
+
+def outdated(tags: Iterable[str], sweep_id: str) -> list[str]:
+    """Views to drop when this sweep's is added, so that the newest KEPT stay; only those named like a sweep's id."""
+    marks = sweep_id.translate(str.maketrans("0123456789abcdef", "x" * 16))
+    ours = [tag for tag in tags if tag.startswith(PREFIX) and tag.removeprefix(PREFIX) != sweep_id]
+    like = [tag for tag in ours if len(tag) == len(PREFIX) + len(marks) and tag.removeprefix(PREFIX)[:8].isdigit()]
+    return sorted(like)[: max(0, len(like) - KEPT + 1)]
+
+
+def _state(meta: SweepMeta, axes: Sequence[str]) -> Mapping[str, Any]:
+    columns = [*(f"params.`{name}`" for name in axes), "tags.`outcome`", "tags.`flags`"]
+    return {
+        "searchFilter": f"tags.sweep_id = '{meta.sweep_id}' and tags.kind = 'trial'",
+        "orderByKey": "tags.`row`",  # by start the UI would fold all trials under the sweep
+        "orderByAsc": True,
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "selectedColumns": [*columns, *(f"metrics.`{name}`" for name in FIGURES)],
+        "runsHiddenMode": "SHOW_ALL",
+        "compareRunSections": [
+            {"uuid": MAIN, "name": "Trials", "display": True, "isReordered": False},
+            {"uuid": REST, "name": "Model metrics", "display": False, "isReordered": False},
+        ],
+        "compareRunCharts": _charts(meta, axes),
+    }
+
+
+def _charts(meta: SweepMeta, axes: Sequence[str]) -> list[Mapping[str, Any]]:
+    along = [_scatter(("PARAM", axis), name) for name in CHARTED for axis in _widest(meta, axes)]
+    return [_parallel(axes), *along, _scatter(("METRIC", "peak_memory_mib"), "latency_ms")]
+
+
+def _parallel(axes: Sequence[str]) -> Mapping[str, Any]:
+    chart = {"selectedParams": ["implementation", *axes], "selectedMetrics": ["peak_memory_mib", "latency_ms"]}
+    return _chart("PARALLEL", "parallel", {**chart, "showAllRuns": True})
+
+
+def _scatter(along: tuple[str, str], figure: str) -> Mapping[str, Any]:
+    kind, name = along
+    ends = {"xaxis": {"key": name, "type": kind}, "yaxis": {"key": figure, "type": "METRIC"}}
+    return _chart("SCATTER", f"{figure}-{name}", ends)
+
+
+def _chart(kind: str, uuid: str, more: Mapping[str, Any]) -> Mapping[str, Any]:
+    shared = {"metricSectionId": MAIN, "runsCountToCompare": 100, "deleted": False, "isGenerated": False}
+    return {"type": kind, "uuid": uuid, **shared, **more}
+
+
+def _widest(meta: SweepMeta, axes: Sequence[str]) -> list[str]:
+    """The axis that reaches the largest numbers, to draw figures along; none where no axis is of numbers."""
+    values = {name: meta.spec.axes.get(name, []) for name in axes}
+    reach = {name: max(_numbers(points)) for name, points in values.items() if len(_numbers(points)) > 1}
+    return sorted(reach, key=lambda name: -reach[name])[:1]
+
+
+def _numbers(points: Sequence[Any] | Range) -> list[float]:
+    if isinstance(points, Range):
+        return [points.low, points.high]
+    return [point for point in points if isinstance(point, int | float) and not isinstance(point, bool)]

@@ -1,0 +1,1 @@
+"""The user's code: found, hashed, imported, built, called, and named when it fails."""

@@ -1,0 +1,1 @@
+"""Whether an output is right: the verifier, its fallbacks, its rules."""

@@ -1,0 +1,1 @@
+"""Inside a trial's own process: its stages, from build to the record."""

@@ -1,0 +1,145 @@
+"""The stages of a duel's attempt: both sides built and verified in one process, timed in turns, verified again."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.duel_record import attempts
+from orchestrator.measure.interleaved import Pair, SideError, measure_in_turns
+from orchestrator.measure.memory import NOTHING_KNOWN, release
+from orchestrator.measure.protocol import Measurement
+from orchestrator.record import Outcome, Phase
+from orchestrator.trial import Attempt
+from orchestrator.usercode.implementation import EndedError, answerable, in_brief
+from orchestrator.verify.verifier import derived_seed
+from orchestrator.worker.stages import Stages
+
+Fields = dict[str, Any]
+End = Fields | EndedError
+
+
+class Side:
+    """One of the two: its stages, the phase it is in, and how it ended, once it has.
+
+    A duel is about time: what memory either takes is not told, for the other's is in the same process.
+    """
+
+    def __init__(self, attempt: Attempt, enter: Callable[[Phase], None]) -> None:
+        self.phase = Phase.BUILD
+        self.end: End | None = None
+        self._enter = enter
+        self.stages = Stages(attempt.model_copy(update={"energy": False}), self._entered)
+
+    def take(self, stage: Callable[[], Any]) -> Any:
+        """What `stage` returns; None once this side has ended, which it does with whatever the stage raises."""
+        if self.end is not None:
+            return None
+        try:
+            return stage()
+        except EndedError as ended:
+            self.end = ended
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it is this side's end and not the other's
+            traceback.print_exception(error)
+            self.end = EndedError(Outcome.FAILED, type(error).__name__, in_brief(error))
+        return None
+
+    def measured(self, measurement: Measurement) -> None:
+        """It was timed: verify it again, and this is how it ended."""
+
+        def check() -> Fields:
+            self.stages.verify_again()
+            self.stages.rate(measurement)
+            self.stages.figures |= NOTHING_KNOWN
+            self.phase = Phase.DONE
+            return self.stages.fields(measurement)
+
+        fields = self.take(check)
+        self.end = self.end or fields
+
+    def alone(self, other: Side) -> None:
+        """Measure it without the other, which has ended."""
+        fields = self.take(self.stages.measured_alone)
+        if self.end is None and fields is not None:
+            self.phase = Phase.DONE
+            how = other.end.outcome if isinstance(other.end, EndedError) else "ended"
+            note = f"measured alone: {other.stages.attempt.trial.implementation} ended as {how}"
+            fields["metrics"] |= NOTHING_KNOWN
+            self.end = {**fields, "notes": (*fields["notes"], note)}
+
+    def _entered(self, phase: Phase) -> None:
+        self.phase = phase
+        self._enter(phase)
+
+
+def duel(attempt: Attempt, enter: Callable[[Phase], None]) -> tuple[Side, Side]:
+    """Run a duel's attempt to the end of both sides; each has its `end`.
+
+    One that ends before both are timed leaves the other to be measured alone: no ratio comes of it.
+    """
+    first, second = (Side(one, enter) for one in attempts(attempt))
+    for side in (first, second):
+        side.take(side.stages.ready)
+    if first.end is None and second.end is None:
+        _timed_in_turns(attempt, first, second, enter)
+    for side, other in ((first, second), (second, first)):
+        if side.end is None:
+            side.alone(other)
+    return first, second
+
+
+def _timed_in_turns(attempt: Attempt, first: Side, second: Side, enter: Callable[[Phase], None]) -> None:
+    """Both measured, or one ended. Rotated inputs may take the memory that a call needs: then without them."""
+    sides = (first, second)
+    enter(Phase.MEASURE)
+    for side in sides:
+        side.phase = Phase.MEASURE
+    counts = [side.stages.input_sets() for side in sides]
+    found = _turns(attempt, sides, counts)
+    if isinstance(found, _Ended) and found.how.outcome is Outcome.OOM and max(counts) > 1:
+        del found  # its traceback holds tensors
+        for side in sides:
+            side.stages.forget_inputs()
+        found = _turns(attempt, sides, [1, 1])
+    if isinstance(found, _Ended):
+        found.side.end = found.how
+        release(first.stages.config.device)
+        return
+    for side, measurement in zip(sides, found, strict=True):
+        side.measured(measurement)
+
+
+@dataclass(frozen=True)
+class _Ended:
+    side: Side
+    how: EndedError
+
+
+def _turns(attempt: Attempt, sides: tuple[Side, Side], counts: Sequence[int]) -> Pair | _Ended:
+    """Both timed on so many sets of inputs, or which side ended, and how."""
+    import torch
+
+    calls = []
+    for side, count in zip(sides, counts, strict=True):
+        try:
+            with answerable():
+                calls.append(side.stages.calls(count))
+        except EndedError as ended:
+            return _Ended(side, ended)
+    try:
+        with torch.set_grad_enabled(sides[0].stages.subject.backward):
+            clocks = [side.stages.clock() for side in sides]
+            seed = derived_seed(attempt.seed, "turns", attempt.round, attempt.attempt)
+            return measure_in_turns(calls, attempt.protocol, clocks, seed, calls_made=2)
+    except SideError as error:
+        return _Ended(sides[error.side], _as_ended(error.__cause__))
+
+
+def _as_ended(error: BaseException | None) -> EndedError:
+    try:
+        with answerable():
+            raise error or AssertionError("a side's error has a cause")
+    except EndedError as ended:
+        return ended
