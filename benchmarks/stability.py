@@ -33,7 +33,8 @@ from orchestrator.compare.comparison import Pair, Verdict, paired
 from orchestrator.duel_record import parted
 from orchestrator.isolation.isolator import Isolator
 from orchestrator.machine import environment, nvml
-from orchestrator.record import Outcome, TrialRecord
+from orchestrator.outcome import Outcome
+from orchestrator.record import TrialRecord
 from orchestrator.results.rows import Row, row_of
 from orchestrator.spec.models import MeasureSpec, Protocol, VerifySpec
 from orchestrator.trial import Attempt, Resources, Trial

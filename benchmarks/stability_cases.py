@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from orchestrator.record import Outcome, Phase, TrialRecord
+from orchestrator.outcome import Outcome, Phase
+from orchestrator.record import TrialRecord
 from orchestrator.trial import Attempt
 from orchestrator.usercode import registry
 from orchestrator.worker.run_attempt import run_attempt

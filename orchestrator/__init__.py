@@ -15,15 +15,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orchestrator.api import load, resume, run
+    from orchestrator.api import Results, load, resume, run
     from orchestrator.plan.sweep import Sweep
-    from orchestrator.results.results import Results
 
 __version__ = "0.1.0"
 __all__ = ["Results", "Sweep", "load", "resume", "run"]
 
 _HOMES = {
-    "Results": "orchestrator.results.results",
+    "Results": "orchestrator.api",
     "Sweep": "orchestrator.plan.sweep",
     "load": "orchestrator.api",
     "resume": "orchestrator.api",

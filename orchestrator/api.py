@@ -6,9 +6,12 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
+from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from orchestrator import report
 from orchestrator.compare import duel
 from orchestrator.driver.runner import SweepRun
 from orchestrator.driver.signals import Signals
@@ -21,18 +24,44 @@ from orchestrator.errors import (
 from orchestrator.executors.base import Executor, StartStoppedError
 from orchestrator.plan.sweep import Sweep
 from orchestrator.progress.live import Progress, SilentProgress
-from orchestrator.results import journal, sweep_directory
-from orchestrator.results.results import Results, SweepMeta
+from orchestrator.results import columns, journal, results, sweep_directory
+from orchestrator.results.meta import SweepMeta
+from orchestrator.results.rows import Row
 from orchestrator.search.factory import bounds
 from orchestrator.trackers.background import Mirror
 from orchestrator.trackers.base import Tracker
 from orchestrator.trial import Trial
 from orchestrator.usercode import registry
 
+if TYPE_CHECKING:
+    import pandas
+
 MIN_FREE_BYTES = 256 * 1024**2
 TRACKING_FLUSH_S = 20.0
 INTERRUPTED_FLUSH_S = 2.0  # whoever interrupts waits for it
 DEVICES = ("auto", "cpu", "cuda")
+
+
+class Results(results.Results):
+    """A sweep's results, as Python's users get them: with the reports."""
+
+    def table(self, form: str = "txt") -> str:
+        """The results as text: txt (the table), md, csv, latex or html."""
+        return report.render(self, form)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """One line per row: implementation, params, options, outcome, flags, metrics, the error's message.
+
+        A param or metric that has the name of another column is called params.<name> or metrics.<name>.
+        """
+        import pandas as pd
+
+        return pd.DataFrame([_line(row) for row in self.rows])
+
+    @classmethod
+    def of(cls, found: results.Results) -> Results:
+        """The same results, with the reports."""
+        return cls(**{field.name: getattr(found, field.name) for field in fields(found)})
 
 
 def run(
@@ -84,15 +113,17 @@ def run(
         running = stack.enter_context(closing(_started(make_executor, sweep, signals, directory)))
         signals.install()
         meta = _meta(sweep, directory, running.device, resuming)
-        mirror = Mirror(tracker or (lambda: mlflow_tracker(uri)), shown.note, target=_found_by(meta.name, directory))
+        mirror = Mirror(
+            tracker or (lambda: mlflow_tracker(uri)), shown.note, target=sweep_directory.found_by(meta.name, directory)
+        )
         try:
-            results = SweepRun(sweep, meta, directory, running, mirror, shown, signals, rerun).run()
+            found = SweepRun(sweep, meta, directory, running, mirror, shown, signals, rerun).run()
         finally:
             mirror.flush(TRACKING_FLUSH_S, INTERRUPTED_FLUSH_S, signals.have_come)
             mirror.close()
         if signals.received is not None:  # all trials are made; not all of the rest may be
-            raise InterruptedSweepError(signals.received, _found_by(meta.name, directory))
-    return results
+            raise InterruptedSweepError(signals.received, sweep_directory.found_by(meta.name, directory))
+    return Results.of(found)
 
 
 def resume(
@@ -124,7 +155,23 @@ def load(name: str | Path) -> Results:
         SweepNotFoundError: there is none.
         JournalError: its journal cannot be read.
     """
-    return sweep_directory.load(sweep_directory.find(str(name)))
+    return Results.of(sweep_directory.load(sweep_directory.find(str(name))))
+
+
+def _line(row: Row) -> dict[str, Any]:
+    ours = {
+        "trial_id": row.trial_id,
+        "implementation": row.implementation,
+        "outcome": str(row.outcome) if row.outcome else None,
+        "flags": " ".join(row.flags),
+        "error": row.error.message if row.error else None,
+    }
+    options = {f"options.{name}": value for name, value in row.trial.options.items()}
+    params = columns.distinct(row.params, {*ours, *options, *row.metrics}, "params")
+    metrics = columns.distinct(row.metrics, set(ours), "metrics")
+    head = {name: ours.pop(name) for name in ("trial_id", "implementation")}
+    error = {"error": ours.pop("error")}
+    return {**head, **params, **options, **ours, **metrics, **error}
 
 
 def _started(make: Callable[[Sweep], Executor], sweep: Sweep, signals: Signals, directory: Path) -> Executor:
@@ -137,7 +184,9 @@ def _started(make: Callable[[Sweep], Executor], sweep: Sweep, signals: Signals, 
         if executor is not None:
             executor.close()
         begun = (directory / sweep_directory.META_FILE).exists()
-        raise InterruptedSweepError(signals.received, _found_by(sweep.spec.name, directory) if begun else None)
+        raise InterruptedSweepError(
+            signals.received, sweep_directory.found_by(sweep.spec.name, directory) if begun else None
+        )
     assert executor is not None
     return executor
 
@@ -256,11 +305,6 @@ def _meta(sweep: Sweep, directory: Path, device: str, resuming: bool) -> SweepMe
     )
     sweep_directory.create(directory, meta, sweep.document.text)
     return meta
-
-
-def _found_by(name: str, directory: Path) -> str:
-    """What `resume` and `sync` find the sweep in `directory` by."""
-    return directory.name if directory.parent == sweep_directory.SWEEPS / name else str(directory)
 
 
 def _kind(labels: tuple[str, str] | None) -> str:

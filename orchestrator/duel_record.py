@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from orchestrator.record import Flag, Outcome, TrialRecord
+from orchestrator.outcome import Flag, Outcome
+from orchestrator.record import TrialRecord
 from orchestrator.trial import Attempt, Trial
 
 RIVAL = "rival"  # where the environment of the first record holds what the second says for itself

@@ -21,8 +21,10 @@ The text of each is meant for the person at the terminal: field, rule, value fou
 
 from __future__ import annotations
 
+import difflib
 import shlex
 import signal
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -119,3 +121,12 @@ class InterruptedSweepError(OrchestratorError):
             else f"go on with: python -m orchestrator resume {shlex.quote(name)}"
         )
         super().__init__(f"interrupted by {signal.Signals(signum).name}; {on}")
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """' (did you mean ...?)' for the nearest of the known names, or the names themselves, or nothing."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    if near:
+        return f" (did you mean {near[0]!r}?)"
+    return f" (known: {', '.join(names)})" if names else ""

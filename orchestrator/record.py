@@ -9,53 +9,14 @@ from __future__ import annotations
 import socket
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Any
 
-from orchestrator.spec.models import Model
+from orchestrator.model import Model
+from orchestrator.outcome import Outcome, Phase
 from orchestrator.trial import Attempt, content_hash
 
 SCHEMA_VERSION = 1
 MAX_MESSAGE = 10_000
-
-
-class Outcome(StrEnum):
-    """How an attempt ended."""
-
-    OK = "ok"
-    MISMATCH = "mismatch"
-    OOM = "oom"
-    TIMEOUT = "timeout"
-    CRASHED = "crashed"
-    FAILED = "failed"
-    UNSUPPORTED = "unsupported"
-    IMPLAUSIBLE = "implausible"
-    LOST = "lost"
-
-
-class Phase(StrEnum):
-    """Where an attempt was when it ended."""
-
-    BUILD = "build"
-    FIRST_CALL = "first_call"
-    VERIFY = "verify"
-    MEASURE = "measure"
-    MEMORY = "memory"
-    DONE = "done"
-
-
-class Flag(StrEnum):
-    """A doubt about a row that is ok: `cut`, timing stopped early, as it was plainly slower than the best.
-
-    And one of a row that is not: `predicted`, it was not run, as a smaller one was out of memory.
-    """
-
-    NOISY = "noisy"
-    THROTTLED = "throttled"
-    CONTENDED = "contended"
-    ALLOCATION_RETRIES = "allocation_retries"
-    CUT = "cut"
-    PREDICTED = "predicted"
 
 
 class ErrorInfo(Model):

@@ -7,7 +7,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.spec.models import Model, Protocol, VerifySpec
+from orchestrator.model import Model
+from orchestrator.spec.models import Protocol, VerifySpec
 
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
@@ -44,6 +45,17 @@ class Trial(Model):
             "options": dict(options),
         }
         return cls(trial_id=content_hash(content), **content)
+
+    def value(self, name: str) -> Any:
+        """The value of an axis: a param, or an option where the name starts with `options.`; None: it has none."""
+        if name.startswith("options."):
+            return self.options.get(name.removeprefix("options."))
+        return self.params.get(name)
+
+    def names(self) -> dict[str, Any]:
+        """What an expression may read: params, options as options.<name>, the label as `implementation`."""
+        options = {f"options.{name}": value for name, value in self.options.items()}
+        return {**self.params, **options, "implementation": self.implementation}
 
 
 class Resources(Model):

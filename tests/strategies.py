@@ -8,7 +8,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from orchestrator.executors.placement import Node
-from orchestrator.record import ErrorInfo, Fingerprint, Outcome, Phase, TrialRecord
+from orchestrator.outcome import Outcome, Phase
+from orchestrator.record import ErrorInfo, Fingerprint, TrialRecord
 
 slugs = st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,20}\Z")
 finite = st.floats(allow_nan=False, allow_infinity=False)

@@ -332,11 +332,12 @@ def _compare(options: argparse.Namespace) -> int:
         if getattr(options, name):
             raise RequestError("compare of two sweeps measures nothing: options of run go with --duel alone")
     from orchestrator.compare.comparison import compare
+    from orchestrator.report import comparison
     from orchestrator.results import sweep_directory
 
     base, candidate = (sweep_directory.load(sweep_directory.find(name)) for name in (options.base, options.candidate))
     found = compare(base, candidate, force=options.force, fail_slower=options.fail_slower)
-    print(found.to_text(options.format))
+    print(comparison.render(found, options.format))
     return found.exit_code
 
 
@@ -355,10 +356,11 @@ def _duel(options: argparse.Namespace) -> int:
 def _show_duel(results: Any, fail_slower: float | None, form: str) -> int:
     """A regression, as of compare; and 1, as of run, where a row of either side is not ok."""
     from orchestrator.compare import duel
+    from orchestrator.report import comparison
 
     found = duel.judge(results, fail_slower)
-    duel.write(found, results.directory)
-    print(found.to_text(form))
+    comparison.write(found, results.directory)
+    print(comparison.render(found, form))
     return max(found.exit_code, 0 if results.all_ok else 1)
 
 

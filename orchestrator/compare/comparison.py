@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,7 @@ from typing import Any
 
 from orchestrator.compare.pairing import first_row, pair_answers, pair_up, unlike
 from orchestrator.errors import ComparisonError
-from orchestrator.report import comparison as text
+from orchestrator.results import columns
 from orchestrator.results.results import Results
 from orchestrator.results.rows import Row
 from orchestrator.stats.ratio import Ratio, geometric_mean, holm, ratio
@@ -139,20 +138,6 @@ class Comparison:
             "environment_differences": list(self.environment_differences),
         }
 
-    def to_text(self, form: str) -> str:
-        """As "table", "md" or "json"."""
-        if form == "json":
-            return json.dumps(self.to_json(), indent=1)
-        return self.to_table() if form == "table" else self.to_markdown()
-
-    def to_table(self) -> str:
-        """The grid and its footer, for a terminal."""
-        return text.table(self)
-
-    def to_markdown(self) -> str:
-        """The same, to be pasted into an issue."""
-        return text.markdown_page(self)
-
 
 def compare(base: Results, candidate: Results, *, force: bool = False, fail_slower: float | None = None) -> Comparison:
     """Compare two sweeps' rows, matched by label and params.
@@ -195,7 +180,7 @@ def compare(base: Results, candidate: Results, *, force: bool = False, fail_slow
         tuple(unmatched),
         tuple(facts),
         fail_slower,
-        text.columns(base, [row for row, _ in matched]),
+        columns.columns(base, [row for row, _ in matched]),
     )
 
 
@@ -219,7 +204,7 @@ def _searched(base: Results, candidate: Results) -> tuple[str, ...]:
 
 def _with_points(pair: Pair, searched: Sequence[str]) -> str:
     """The note of a pair, after what is another in the points that two searches found."""
-    points = [(axis, *(text.value(row, axis) for row in (pair.base, pair.candidate))) for axis in searched]
+    points = [(axis, *(columns.value(row, axis) for row in (pair.base, pair.candidate))) for axis in searched]
     moved = [f"{axis.removeprefix('options.')} {was}, now {now}" for axis, was, now in points if was != now]
     return "; ".join([*moved, *([pair.note] if pair.note else [])])
 

@@ -20,22 +20,19 @@ from orchestrator.compare.comparison import (
     corrected,
     timed_pair,
 )
-from orchestrator.errors import RequestError
-from orchestrator.files import write_atomically
+from orchestrator.errors import RequestError, suggestion
 from orchestrator.plan.expand import Plan, Step
 from orchestrator.plan.sweep import Sweep
-from orchestrator.report import comparison as text
+from orchestrator.results import columns
 from orchestrator.results.results import Results
-from orchestrator.results.rows import Row, value_of
+from orchestrator.results.rows import Row
 from orchestrator.results.sweep_directory import META_FILE
 from orchestrator.spec.models import SweepSpec
 from orchestrator.stats.ratio import paired_ratio
 from orchestrator.trial import Trial
-from orchestrator.usercode.registry import suggestion
 
 ROUNDS = 5
 FEWEST_BLOCKS = 2  # a single one says nothing of its own error
-JSON_FILE, MARKDOWN_FILE = "comparison.json", "comparison.md"
 
 Values = Sequence[float]
 
@@ -86,7 +83,7 @@ def _narrowed(spec: SweepSpec, base: str, candidate: str) -> SweepSpec:
 def _by_point(sweep: Sweep, label: str) -> dict[str, Trial]:
     """The trials of one entry by where they are on the axes."""
     return {
-        json.dumps([value_of(trial, axis) for axis in sweep.spec.axes]): trial
+        json.dumps([trial.value(axis) for axis in sweep.spec.axes]): trial
         for trial in sweep.trials
         if trial.implementation == label
     }
@@ -115,9 +112,9 @@ def judge(results: Results, fail_slower: float | None = None) -> Comparison:
     ran = [pair for pair in rows if all(row.outcome is not None for row in pair)]
     unmatched = [_not_run(row) for pair in rows if pair not in ran for row in pair if row.outcome is None]
     pairs = [_pair(*one, results.meta.device, fail_slower) for one in ran]
-    columns = text.columns(results, [first for first, _ in ran])
+    told_apart = columns.columns(results, [first for first, _ in ran])
     return Comparison(
-        base, candidate, corrected(pairs), tuple(unmatched), (), fail_slower, columns, duel=results.meta.sweep_id
+        base, candidate, corrected(pairs), tuple(unmatched), (), fail_slower, told_apart, duel=results.meta.sweep_id
     )
 
 
@@ -156,9 +153,3 @@ def in_turns(base: Row, candidate: Row) -> list[tuple[Values, Values]]:
         if other is not None and record.values_ms and other.values_ms
     ]
     return [pair for pair in found if min(map(len, pair)) >= 2]
-
-
-def write(comparison: Comparison, directory: Path) -> None:
-    """Keep the verdicts beside the results: comparison.json and comparison.md."""
-    write_atomically(directory / JSON_FILE, json.dumps(comparison.to_json(), indent=1) + "\n")
-    write_atomically(directory / MARKDOWN_FILE, comparison.to_markdown())

@@ -9,9 +9,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from orchestrator.errors import RequestError
-from orchestrator.plan.expand import known_names, names_of
+from orchestrator.outcome import Flag, Outcome
+from orchestrator.plan.expand import known_names
 from orchestrator.plan.sweep import Sweep
-from orchestrator.record import Fingerprint, Flag, Outcome, TrialRecord, fingerprint
+from orchestrator.record import Fingerprint, TrialRecord, fingerprint
 from orchestrator.search.factory import Proposal, proposer_of
 from orchestrator.search.oom_prediction import Foresight
 from orchestrator.spec.expression import check, condition
@@ -231,7 +232,7 @@ class Agenda:
         if rule == "failed":
             beside = self._rival.get(key)
             return record.outcome is not Outcome.OK or (beside is not None and beside.outcome is not Outcome.OK)
-        values = {**names, **names_of(self._trials[key[0]]), "outcome": str(record.outcome)}
+        values = {**names, **self._trials[key[0]].names(), "outcome": str(record.outcome)}
         return rule == "all" or condition(rule, values)
 
     def _note(self, record: TrialRecord) -> None:

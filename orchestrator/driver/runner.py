@@ -19,16 +19,17 @@ from orchestrator.errors import (
 )
 from orchestrator.executors.base import Event, Executor, Finished, Observed, SlotLost, SlotReady
 from orchestrator.machine.observation import Observation
+from orchestrator.outcome import DEVICE_FAULT, Outcome
 from orchestrator.plan.sweep import Sweep
 from orchestrator.progress.live import Progress
-from orchestrator.record import Outcome, TrialRecord
+from orchestrator.record import TrialRecord
 from orchestrator.report import write_reports
 from orchestrator.results import proposals, sweep_directory
 from orchestrator.results.journal import Journal
+from orchestrator.results.meta import SweepMeta
 from orchestrator.results.proposals import Proposal
-from orchestrator.results.results import Results, SweepMeta
+from orchestrator.results.results import Results
 from orchestrator.results.rows import row_of, target_ci
-from orchestrator.supervisor.device_fault import DEVICE_FAULT
 from orchestrator.trackers.base import Status, Tracker
 
 POLL_S = 0.2
@@ -247,8 +248,7 @@ class SweepRun:
     @property
     def name(self) -> str:
         """What `resume` finds this sweep by."""
-        inside = self.directory.resolve().is_relative_to(sweep_directory.SWEEPS.resolve())
-        return self.meta.sweep_id if inside else str(self.directory)
+        return sweep_directory.found_by(self.meta.name, self.directory)
 
 
 def _of_each_side(event: Finished) -> list[Finished]:

@@ -8,7 +8,8 @@ from typing import Any, Protocol
 
 from orchestrator.errors import AbortedError
 from orchestrator.machine.observation import Observation
-from orchestrator.record import Phase, TrialRecord
+from orchestrator.outcome import Phase
+from orchestrator.record import TrialRecord
 from orchestrator.trial import Attempt
 
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from orchestrator.executors.base import Event, Finished, PhaseChanged, SlotReady, Started
-from orchestrator.record import Phase, TrialRecord
+from orchestrator.outcome import Phase
+from orchestrator.record import TrialRecord
 from orchestrator.trial import Attempt, Resources
 
 OnPhase = Callable[[Phase], None]

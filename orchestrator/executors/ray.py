@@ -26,7 +26,8 @@ from orchestrator.executors.placement import Node, SlotPlan, place
 from orchestrator.executors.quarantine import Quarantine
 from orchestrator.executors.session import RayOptions, Session
 from orchestrator.machine.observation import Observation
-from orchestrator.record import ErrorInfo, Outcome, Phase, TrialRecord, log_of, record_of, utc_now
+from orchestrator.outcome import Outcome, Phase
+from orchestrator.record import ErrorInfo, TrialRecord, log_of, record_of, utc_now
 from orchestrator.supervisor.supervisor import Supervisor
 from orchestrator.trial import Attempt
 

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from orchestrator.isolation import proc
-from orchestrator.record import ErrorInfo, Phase, TrialRecord
+from orchestrator.outcome import Phase
+from orchestrator.record import ErrorInfo, TrialRecord
 from orchestrator.trial import Attempt
 from orchestrator.usercode.oom import is_out_of_memory
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 from orchestrator.machine import nvml
-from orchestrator.record import Phase
+from orchestrator.outcome import Phase
 
 GIB = 2**30
 # Not the implementation's doing, but on the device all the same: the context, loaded kernels, handles of libraries.

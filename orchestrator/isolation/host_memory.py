@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from orchestrator.isolation import proc
-from orchestrator.record import Phase
+from orchestrator.outcome import Phase
 
 GIB = 2**30
 # Ray's memory monitor acts when 95 % of the machine is used, and it kills supervisors: stay well below it.

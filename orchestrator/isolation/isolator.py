@@ -17,7 +17,8 @@ from orchestrator.isolation.fork_client import ForkServer, ServerDiedError
 from orchestrator.isolation.monitor import Flight, OnPhase, Watch
 from orchestrator.isolation.process_end import Ending, Environment, judge
 from orchestrator.machine.environment import describe
-from orchestrator.record import Phase, TrialRecord, utc_now
+from orchestrator.outcome import Phase
+from orchestrator.record import TrialRecord, utc_now
 from orchestrator.trial import Attempt
 
 WORKER = "orchestrator.worker.run_attempt:run_attempt"

@@ -18,7 +18,7 @@ from orchestrator.isolation.fork_server import END_TIMEOUT_S
 from orchestrator.isolation.output import Capture
 from orchestrator.isolation.process_end import Cause, Ending, read_line
 from orchestrator.machine import nvml
-from orchestrator.record import Outcome, Phase
+from orchestrator.outcome import Outcome, Phase
 from orchestrator.trial import Attempt
 
 OnPhase = Callable[[Phase], None]

@@ -12,7 +12,8 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from orchestrator.isolation.child import EXIT_NO_PIPE
-from orchestrator.record import ErrorInfo, Outcome, Phase, TrialRecord, log_of, record_of
+from orchestrator.outcome import Outcome, Phase
+from orchestrator.record import ErrorInfo, TrialRecord, log_of, record_of
 from orchestrator.trial import Attempt
 
 Environment = Callable[[], Mapping[str, Any]]

@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.spec.models import Model, Protocol
+from orchestrator.model import Model
+from orchestrator.spec.models import Protocol
 from orchestrator.workload import Work
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 from orchestrator.machine.ceilings import Sentinel, machine_drift
-from orchestrator.spec.models import Model
+from orchestrator.model import Model
 
 Kind = Literal["ceilings", "sentinel"]
 

@@ -34,3 +34,6 @@ def run_on(calls: Sequence[Callable[[], object]], seconds_per_call: float, token
             queued.popleft().synchronize()
     torch.cuda.synchronize()
     return {"start_s": start_s, "end_s": time.monotonic(), "calls": made, "tokens": tokens}
+
+
+ENERGY = "energy"  # where a record's environment says between which moments energy was to be read

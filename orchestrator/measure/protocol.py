@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from orchestrator.measure.clocks import Call, Clock
-from orchestrator.record import Flag
+from orchestrator.outcome import Flag
 from orchestrator.spec.models import Protocol
 from orchestrator.stats.noise import doubts, max_drift
 from orchestrator.stats.summary import Summary, summarize

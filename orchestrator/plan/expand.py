@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -15,6 +14,7 @@ from orchestrator.plan.point import Expansion, Point
 from orchestrator.spec.expression import condition
 from orchestrator.spec.loading import Document
 from orchestrator.spec.models import ImplementationSpec, SweepSpec
+from orchestrator.spec.product import axis_groups, factors, option_names, product_size
 from orchestrator.spec.search_space import Space
 from orchestrator.trial import Trial, content_hash
 from orchestrator.workload import Workload
@@ -71,11 +71,6 @@ class Plan:
         return [step.text for step in self.steps]
 
 
-def product_size(spec: SweepSpec) -> int:
-    """How many trials the product has before anything is excluded; zipped axes count once, searched ones not."""
-    return len(spec.implementations) * math.prod(len(values) for _, values in _groups(spec))
-
-
 def expand(spec: SweepSpec, workload: Workload, document: Document, only: str | None = None) -> Plan:
     """Every trial of the sweep for which the expression `only` holds.
 
@@ -127,41 +122,18 @@ def wanted_by(only: str | None, names: Iterable[str]) -> Callable[[Trial], bool]
     if only is None:
         return lambda _: True
     known = dict.fromkeys(names)
-    return lambda trial: condition(only, {**known, **names_of(trial)})
-
-
-def names_of(trial: Trial) -> dict[str, Any]:
-    """What an expression may read of a trial: its params, its options as options.<name>, its implementation."""
-    options = {f"options.{name}": value for name, value in trial.options.items()}
-    return {**trial.params, **options, "implementation": trial.implementation}
+    return lambda trial: condition(only, {**known, **trial.names()})
 
 
 def known_names(trials: Iterable[Trial]) -> set[str]:
     """What an expression may read of any of these trials."""
-    return {name for trial in trials for name in names_of(trial)}
-
-
-def option_names(spec: SweepSpec) -> set[str]:
-    """The options that the sweep file states, as options.<name>."""
-    own = {f"options.{name}" for entry in spec.implementations for name in entry.options}
-    return own | {name for name in (*spec.axes, *spec.constants) if name.startswith("options.")}
-
-
-def _groups(spec: SweepSpec) -> Iterator[tuple[tuple[str, ...], list[tuple[Any, ...]]]]:
-    """Axes that move together, and their points; a group stands where its first axis stands."""
-    done: set[str] = {*spec.searched}
-    for axis in spec.axes:
-        if axis in done:
-            continue
-        names = next((group for group in spec.zip if axis in group), (axis,))
-        done.update(names)
-        yield names, list(zip(*(spec.listed(name) for name in names), strict=True))
+    return {name for trial in trials for name in trial.names()}
 
 
 def _product(spec: SweepSpec, state: Expansion) -> Iterator[tuple[ImplementationSpec, Point]]:
     """The product entry by entry; entries with the same params share their points."""
     shared: dict[str, list[Point]] = {}
-    groups = list(_groups(spec))
+    groups = list(axis_groups(spec))
     names = [name for group, _ in groups for name in group]
     for entry in spec.implementations:
         key = json.dumps(entry.params, sort_keys=True)
@@ -254,7 +226,7 @@ def _first(space: Space) -> dict[str, Any]:
 
 def _search_steps(spec: SweepSpec, space: Space, empty: int) -> Iterator[Step]:
     left = product_size(spec)
-    yield Step(f"{_factors(spec)} = {left} {'search' if left == 1 else 'searches'}", left)
+    yield Step(f"{factors(spec)} = {left} {'search' if left == 1 else 'searches'}", left)
     if empty:
         left -= empty
         yield Step(f"- {empty} of which no point is left by exclude and --only = {left} searches", left, empty)
@@ -264,15 +236,9 @@ def _search_steps(spec: SweepSpec, space: Space, empty: int) -> Iterator[Step]:
     yield Step(f"{spec.search.strategy} over {space}: at most {most}{points} points each", left * most)
 
 
-def _factors(spec: SweepSpec) -> str:
-    count = len(spec.implementations)
-    factors = [f"{count} implementation{'s' if count != 1 else ''}"]
-    return " x ".join([*factors, *(f"{len(points)} {' with '.join(names)}" for names, points in _groups(spec))])
-
-
 def _steps(spec: SweepSpec, removed: Mapping[str, int], repeated: int) -> Iterator[Step]:
     left = product_size(spec)
-    yield Step(f"{_factors(spec)} = {left} trials", left)
+    yield Step(f"{factors(spec)} = {left} trials", left)
     for rule, taken in removed.items():
         left -= taken
         yield Step(f"- {taken} excluded by {rule!r} = {left} trials", left, taken)

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import Problem, RequestError, SweepFileError, UnknownNameError
-from orchestrator.plan.expand import Plan, expand, option_names
+from orchestrator.plan.expand import Plan, expand
 from orchestrator.spec import loading, rules
 from orchestrator.spec.expression import check
 from orchestrator.spec.loading import Document
 from orchestrator.spec.models import ImplementationSpec, SweepSpec
+from orchestrator.spec.product import option_names
 from orchestrator.trial import Resources, Trial
 from orchestrator.usercode import registry
 from orchestrator.workload import Workload

@@ -15,11 +15,12 @@ from rich.text import Text
 
 from orchestrator.executors.base import Event, Finished
 from orchestrator.formatting import counted, duration, number, printable, roughly
+from orchestrator.outcome import Outcome
 from orchestrator.progress.gpus import GpuWatch
 from orchestrator.progress.panel import panel
 from orchestrator.progress.tally import Tally, reason
-from orchestrator.record import Outcome, TrialRecord
-from orchestrator.results.results import SweepMeta
+from orchestrator.record import TrialRecord
+from orchestrator.results.meta import SweepMeta
 
 REFRESH_PER_SECOND = 1.0  # a frame costs a few milliseconds, and the cores belong to the trials
 OPENING_PER_SECOND = 4.0

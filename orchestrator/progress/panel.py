@@ -9,9 +9,9 @@ from rich.progress_bar import ProgressBar
 from rich.text import Text
 
 from orchestrator.formatting import duration, printable, roughly
+from orchestrator.outcome import Outcome
 from orchestrator.progress.gpus import Gpu
 from orchestrator.progress.tally import Running, Tally, reason
-from orchestrator.record import Outcome
 
 MAX_SLOTS = 16
 BAR = (8, 40)  # narrowest and widest

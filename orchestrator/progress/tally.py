@@ -11,11 +11,11 @@ from typing import Any
 
 from orchestrator.executors.base import Event, Finished, PhaseChanged, SlotLost, SlotReady, Started
 from orchestrator.formatting import one_line, printable, shown
+from orchestrator.outcome import Outcome, Phase
 from orchestrator.progress.time_left import Estimator, one_each, useful_flops
-from orchestrator.record import Outcome, Phase, TrialRecord
-from orchestrator.report.layout import column_headings, known_workload
-from orchestrator.results.results import SweepMeta
-from orchestrator.results.rows import value_of
+from orchestrator.record import TrialRecord
+from orchestrator.results.columns import column_headings, known_workload
+from orchestrator.results.meta import SweepMeta
 from orchestrator.trial import Attempt, Trial
 
 FAILURES = 5
@@ -126,7 +126,7 @@ class Tally:
 
     def describe_trial(self, trial: Trial, briefly: bool = False) -> str:
         """`improved batch=1 seq_len=1024 heads=8`; briefly: `improved (1, 1024, 8)`."""
-        values = {name: shown(value_of(trial, name)) for name in self._columns}
+        values = {name: shown(trial.value(name)) for name in self._columns}
         point = f"({', '.join(values.values())})" if briefly else " ".join("=".join(pair) for pair in values.items())
         return f"{printable(trial.implementation)} {point if values else ''}".rstrip()
 

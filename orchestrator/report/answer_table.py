@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.formatting import NONE, interval, number, printable, shown
-from orchestrator.record import Flag
+from orchestrator.outcome import Flag
 from orchestrator.report.layout import Layout
 from orchestrator.results.answers import LIMITS, Answer, answers, metric
 from orchestrator.spec.models import SearchSpec

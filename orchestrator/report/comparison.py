@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from tabulate import tabulate
 
+from orchestrator.compare.comparison import Comparison, Pair
+from orchestrator.files import write_atomically
 from orchestrator.formatting import counted, interval, markdown, number, printable, shown
-from orchestrator.record import Flag
-from orchestrator.report.layout import column_headings, known_workload
-from orchestrator.results.results import Results
-from orchestrator.results.rows import Row
-
-if TYPE_CHECKING:
-    from orchestrator.compare.comparison import Comparison, Pair
+from orchestrator.outcome import Flag
 
 DISTURBED = {Flag.CONTENDED.value, Flag.THROTTLED.value}
+JSON_FILE, MARKDOWN_FILE = "comparison.json", "comparison.md"
 HEADERS = ("Base (ms)", "Candidate (ms)", "Ratio [95 % interval]", "Verdict", "Note")
 
 
-def columns(results: Results, rows: Sequence[Row]) -> dict[str, str]:
-    """Axis -> heading, as in the sweep's own table, of the axes whose values differ between `rows`."""
-    headings = column_headings(known_workload(results.meta), results.meta)
-    return {name: heading for name, heading in headings.items() if len({shown(row.value(name)) for row in rows}) > 1}
+def render(comparison: Comparison, form: str) -> str:
+    """As "table" (for a terminal), "md" (to be pasted into an issue) or "json"."""
+    if form == "json":
+        return json.dumps(comparison.to_json(), indent=1)
+    return table(comparison) if form == "table" else markdown_page(comparison)
 
 
-def value(row: Row, axis: str) -> str:
-    """The value of an axis, as text."""
-    return printable(shown(row.value(axis)))
+def write(comparison: Comparison, directory: Path) -> None:
+    """Keep the verdicts beside the results: comparison.json and comparison.md, each written whole."""
+    write_atomically(directory / JSON_FILE, json.dumps(comparison.to_json(), indent=1) + "\n")
+    write_atomically(directory / MARKDOWN_FILE, markdown_page(comparison))
 
 
 def table(comparison: Comparison) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.report.layout import NOT_RUN, Layout
+from orchestrator.results.columns import distinct
 from orchestrator.results.rows import Row
 
 LEADING_METRICS = ("latency_ms", "latency_ci_low_ms", "latency_ci_high_ms", "noise_pct", "peak_memory_mib")
@@ -26,7 +27,7 @@ def csv_text(layout: Layout) -> str:
 
 
 def flat(layout: Layout, row: Row) -> dict[str, Any]:
-    """One row as plain values by name: what results.csv and `to_pandas` hold.
+    """One row as plain values by name: a line of results.csv.
 
     A param named like a column of ours becomes `params.<name>`; metrics that a row lacks are left out.
     """
@@ -35,7 +36,7 @@ def flat(layout: Layout, row: Row) -> dict[str, Any]:
     params = {name: row.params[name] for name in [*layout.columns, *row.params] if name in row.params}
     options = {f"options.{name}": value for name, value in row.trial.options.items()}
     taken = {*ours, *tail, *LEADING_METRICS, *row.metrics, "implementation"}
-    named = {f"params.{name}" if name in taken else name: value for name, value in params.items()}
+    named = distinct(params, taken, "params")
     metrics = {name: row.metrics.get(name) for name in [*LEADING_METRICS, *row.metrics]}
     return {"implementation": row.implementation, **named, **options, **ours, **metrics, **tail}
 

@@ -10,12 +10,11 @@ from datetime import datetime
 from typing import Any
 
 from orchestrator.formatting import printable, shown
-from orchestrator.record import Flag, Outcome
+from orchestrator.outcome import Flag, Outcome
 from orchestrator.results.answers import LIMITS
-from orchestrator.results.results import Results, SweepMeta
-from orchestrator.results.rows import Row, value_of
-from orchestrator.spec.models import Range
-from orchestrator.usercode import registry
+from orchestrator.results.columns import column_headings, known_workload
+from orchestrator.results.results import Results
+from orchestrator.results.rows import Row
 from orchestrator.workload import Workload
 
 NOT_RUN = "not run"
@@ -129,39 +128,11 @@ def _device_line(results: Results, found: Sequence[Row]) -> str:
     return f"{device}, Dtype: {', '.join(dtypes)}" if dtypes else device
 
 
-def known_workload(meta: SweepMeta) -> Workload | None:
-    """The sweep's workload, or None: results can be shown where the file that defined them is not."""
-    try:
-        return registry.workload(meta.spec.workload, meta.base_dir)
-    except Exception:  # noqa: BLE001 - a user's file may raise anything at all when it is imported
-        return None
-
-
-def column_headings(workload: Workload | None, meta: SweepMeta) -> dict[str, str]:
-    """Axis -> heading: the workload's columns, then the axes that vary beyond them (every axis without a workload)."""
-    columns = dict(workload.columns) if workload is not None else {}
-    beyond = [name for name in meta.spec.axes if name not in columns]
-    columns |= {
-        name: name.removeprefix("options.").replace("_", " ").title()
-        for name in beyond
-        if workload is None or _varies(name, meta)
-    }
-    return {name: printable(heading) for name, heading in columns.items()}
-
-
 def _header(workload: Workload | None, results: Results) -> Sequence[str]:
     constants = results.meta.spec.constants
     if workload is not None:
         return workload.header(constants)
     return [f"{name}: {shown(value)}" for name, value in constants.items() if name != "dtype"]
-
-
-def _varies(name: str, meta: SweepMeta) -> bool:
-    """Whether an axis has several values among the trials, or may yet have."""
-    axis = meta.spec.axes[name]
-    if meta.spec.proposes:
-        return isinstance(axis, Range) or len(axis) > 1
-    return len({shown(value_of(trial, name)) for trial in meta.planned}) > 1
 
 
 def cells(layout: Layout, row: Row) -> list[Any]:

@@ -11,7 +11,7 @@ from importlib import resources
 from typing import Any
 
 from orchestrator.formatting import duration, number, one_line, printable, shown
-from orchestrator.record import Outcome
+from orchestrator.outcome import Outcome
 from orchestrator.report.answer_table import AnswerTable
 from orchestrator.report.layout import NOT_RUN, Layout
 from orchestrator.report.page_data import embedded, page_data

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.formatting import counted, printable
-from orchestrator.record import Flag, Outcome
+from orchestrator.outcome import Flag, Outcome
 from orchestrator.report.layout import NOT_RUN, Layout
 from orchestrator.report.same_work import baselines, kinds, members
 from orchestrator.results.rows import Row

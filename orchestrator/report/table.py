@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from tabulate import tabulate
 
 from orchestrator.formatting import counted, duration, number, one_line, printable
 from orchestrator.machine.observation import drifts
-from orchestrator.record import Outcome
+from orchestrator.outcome import Outcome
 from orchestrator.report.answer_table import AnswerTable
 from orchestrator.report.layout import NOT_RUN, Layout, cells, status
 from orchestrator.results.rows import Row
+from orchestrator.results.sweep_directory import found_by
 
 MAX_REASONS = 10
 
@@ -93,23 +92,15 @@ def _next(layout: Layout) -> list[str]:
     directory = layout.results.directory
     if directory is None:
         return []
+    name = found_by(layout.results.meta.name, directory)
     tracked = layout.results.tracked
     serving = "make ui" if tracked is None else tracked.command
     commands = {} if serving is None else {serving: "open the runs in the MLflow UI"}
     if NOT_RUN in layout.outcomes:
-        commands = {f"python -m orchestrator resume {_name(layout, directory)}": "go on where it stopped"} | commands
+        commands = {f"python -m orchestrator resume {name}": "go on where it stopped"} | commands
     elif layout.not_allowed:
-        commands = {
-            f"python -m orchestrator resume {_name(layout, directory)} --rerun failed": "run these again"
-        } | commands
+        commands = {f"python -m orchestrator resume {name} --rerun failed": "run these again"} | commands
     else:
-        commands |= {
-            f"python -m orchestrator compare {_name(layout, directory)} last": "compare a later sweep with this one"
-        }
+        commands |= {f"python -m orchestrator compare {name} last": "compare a later sweep with this one"}
     width = max(map(len, commands))
     return ["Next:", *(f"  {command:<{width}}  # {purpose}" for command, purpose in commands.items())]
-
-
-def _name(layout: Layout, directory: Path) -> str:
-    """The sweep's id, or its directory where it was not put where ids are looked for."""
-    return layout.sweep_id if directory.name == layout.sweep_id else str(directory)

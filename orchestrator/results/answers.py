@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.record import Outcome
+from orchestrator.outcome import Outcome
 from orchestrator.results.axis_values import Statement
-from orchestrator.results.rows import Row, value_of
+from orchestrator.results.rows import Row
 from orchestrator.spec.models import SweepSpec
 
 if TYPE_CHECKING:
-    from orchestrator.results.results import SweepMeta
+    from orchestrator.results.meta import SweepMeta
 
 LIMITS = frozenset(
     {Outcome.OOM, Outcome.TIMEOUT}
@@ -94,11 +94,11 @@ def _answer(statement: Statement, point: Mapping[str, Any], rows: Sequence[Row])
 
 def _largest(spec: SweepSpec, rows: Sequence[Row]) -> tuple[Row | None, float | None, Row | None]:
     axis = str(spec.frontier.axis)
-    ran = sorted((row for row in rows if row.outcome is not None), key=lambda row: float(value_of(row.trial, axis)))
+    ran = sorted((row for row in rows if row.outcome is not None), key=lambda row: float(row.trial.value(axis)))
     fitting = [index for index, row in enumerate(ran) if row.ok]
     last = fitting[-1] if fitting else -1
     beyond = ran[last + 1] if last + 1 < len(ran) else None
-    return (None, None, beyond) if last < 0 else (ran[last], float(value_of(ran[last].trial, axis)), beyond)
+    return (None, None, beyond) if last < 0 else (ran[last], float(ran[last].trial.value(axis)), beyond)
 
 
 def _gap(statement: Statement, best: Row | None, beyond: Row | None) -> bool:
@@ -106,7 +106,7 @@ def _gap(statement: Statement, best: Row | None, beyond: Row | None) -> bool:
     axis = statement.spec.frontier.axis
     if axis is None or best is None or (beyond is not None and beyond.outcome not in LIMITS):
         return False
-    low, high = value_of(best.trial, axis), None if beyond is None else value_of(beyond.trial, axis)
+    low, high = best.trial.value(axis), None if beyond is None else beyond.trial.value(axis)
     between = (value for value in statement.spec.listed(axis) if value > low and (high is None or value < high))
     return any(statement.has_beside(best.trial, axis, value) for value in between)
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.errors import ExpressionError
-from orchestrator.results.rows import value_of
 from orchestrator.spec.derived import derive, is_derived
 from orchestrator.spec.expression import condition
 from orchestrator.spec.models import ImplementationSpec, SweepSpec
@@ -63,16 +62,16 @@ class Statement:
         """What is another, too, where this axis has another value: itself, and what is worked out from it."""
         entry = self.entry(trial)
         fixed = {**self.spec.constants, **({} if entry is None else entry.params)}
-        stated = {name: fixed[name] for name in fixed if _is_worked_out(fixed[name], value_of(trial, name))}
+        stated = {name: fixed[name] for name in fixed if _is_worked_out(fixed[name], trial.value(name))}
         point = self.point(trial)
-        stated |= {name: point[name] for name in point if _is_worked_out(point[name], value_of(trial, name))}
+        stated |= {name: point[name] for name in point if _is_worked_out(point[name], trial.value(name))}
         try:
             return derive({**_named(trial), **stated, axis: value}, frozenset(stated))
         except ExpressionError:
             return {axis: value}
 
     def _listed(self, trial: Trial, axis: str) -> Any:
-        found = value_of(trial, axis)
+        found = trial.value(axis)
         listed = self.spec.listed(axis)
         same = (value for value in listed if value == found and type(value) is type(found))
         worked_out = (value for value in listed if self._is(trial, value, found))

@@ -15,9 +15,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from orchestrator.results.results import AskedCell, SweepMeta
-from orchestrator.results.rows import value_of
-from orchestrator.spec.models import Model, SweepSpec
+from orchestrator.model import Model
+from orchestrator.results.meta import AskedCell, SweepMeta
+from orchestrator.spec.models import SweepSpec
 from orchestrator.trial import Trial
 
 FILE_NAME = "proposals.jsonl"
@@ -133,7 +133,7 @@ def arranged(spec: SweepSpec, trials: Iterable[Trial]) -> tuple[Trial, ...]:
 
     def place(trial: Trial) -> tuple[Any, ...]:
         label = labels.index(trial.implementation) if trial.implementation in labels else len(labels)
-        return label, *(places[axis].get(json.dumps(value_of(trial, axis)), len(places[axis])) for axis in order)
+        return label, *(places[axis].get(json.dumps(trial.value(axis)), len(places[axis])) for axis in order)
 
     return tuple(sorted(unique.values(), key=place))
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.record import ErrorInfo, Flag, Outcome, TrialRecord, log_of
-from orchestrator.results.results import Results, SweepMeta
+from orchestrator.outcome import Flag, Outcome
+from orchestrator.record import ErrorInfo, TrialRecord, log_of
+from orchestrator.results.meta import SweepMeta
 from orchestrator.trial import Trial
 
 WORST_COUNTS = ("relative_error",)
@@ -67,23 +68,16 @@ class Row:
 
     def value(self, name: str) -> Any:
         """The value of an axis."""
-        return value_of(self.trial, name)
+        return self.trial.value(name)
 
 
-def value_of(trial: Trial, name: str) -> Any:
-    """The value of an axis: a param, or an option where the name starts with `options.`; None where it has none."""
-    if name.startswith("options."):
-        return trial.options.get(name.removeprefix("options."))
-    return trial.params.get(name)
-
-
-def rows(results: Results) -> list[Row]:
+def rows(meta: SweepMeta, records: Iterable[TrialRecord]) -> list[Row]:
     """One row per planned trial, in the order of the table; a planned trial without a record was not run."""
     by_trial: dict[str, list[TrialRecord]] = {}
-    for record in results.records:
+    for record in records:
         by_trial.setdefault(record.trial_id, []).append(record)
-    wanted = target_ci(results.meta)
-    return [row_of(trial, by_trial.get(trial.trial_id, []), wanted) for trial in results.meta.planned]
+    wanted = target_ci(meta)
+    return [row_of(trial, by_trial.get(trial.trial_id, []), wanted) for trial in meta.planned]
 
 
 def target_ci(meta: SweepMeta) -> float:

@@ -17,7 +17,8 @@ from orchestrator.errors import JournalError, RequestError, SweepNotFoundError
 from orchestrator.files import write_atomically
 from orchestrator.machine.observation import Observation
 from orchestrator.results import journal, proposals
-from orchestrator.results.results import Results, SweepMeta
+from orchestrator.results.meta import SweepMeta
+from orchestrator.results.results import Results
 
 SWEEPS = Path("mlruns") / "sweeps"
 SWEEP_FILE, META_FILE, ENVIRONMENT_FILE, LOGS = "sweep.yaml", "sweep.resolved.json", "environment.json", "logs"
@@ -111,6 +112,15 @@ def find(name: str) -> Path:
         )
     newest = f"; the newest here are {', '.join(path.name for path in known[-3:])}" if known else ""
     raise SweepNotFoundError(f"no sweep {name!r}: give an id under {SWEEPS}, `last`, or a sweep's directory{newest}")
+
+
+def found_by(name: str, directory: Path) -> str:
+    """What `find` finds the sweep in `directory` by: its id where that is unique, else the directory.
+
+    `name` is the sweep's. A directory given by --output may lie anywhere and be called anything.
+    """
+    inside = directory.resolve().parent == (SWEEPS / name).resolve()
+    return directory.name if inside else str(directory)
 
 
 def load(directory: Path) -> Results:

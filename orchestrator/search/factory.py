@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from orchestrator.plan.expand import Cell, option_names, wanted_by
+from orchestrator.plan.expand import Cell, wanted_by
 from orchestrator.plan.point import Expansion, Point
 from orchestrator.plan.sweep import Sweep
-from orchestrator.results.rows import value_of
 from orchestrator.search.base import Proposal, Proposer
 from orchestrator.search.cells import Cells
 from orchestrator.search.frontier import Frontier, probes
 from orchestrator.search.grid import Grid
 from orchestrator.search.sampler import Chance, Sampler
 from orchestrator.search.searcher import Search
+from orchestrator.spec.product import option_names
 from orchestrator.spec.search_space import Space
 from orchestrator.spec.searchers import RANDOM
 from orchestrator.trial import Trial, content_hash
@@ -49,7 +49,7 @@ def bounds(sweep: Sweep) -> tuple[int, int]:
         most = spec.search.samples if size is None else min(spec.search.samples, size + first)
         return len(cells), len(cells) * max(first, most)
     if (axis := spec.frontier.axis) is not None:
-        found = [probes([value_of(trial, axis) for trial in cell.trials]) for cell in cells]
+        found = [probes([trial.value(axis) for trial in cell.trials]) for cell in cells]
         return sum(least for least, _ in found), sum(most for _, most in found)
     return len(sweep.trials), len(sweep.trials)
 

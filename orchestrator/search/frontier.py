@@ -6,10 +6,10 @@ import math
 from bisect import bisect_right
 from collections.abc import Sequence
 
+from orchestrator.outcome import Outcome
 from orchestrator.plan.expand import Cell
-from orchestrator.record import Outcome
 from orchestrator.results.answers import LIMITS
-from orchestrator.results.rows import Row, value_of
+from orchestrator.results.rows import Row
 from orchestrator.search.base import Proposal
 
 
@@ -23,7 +23,7 @@ class Frontier:
 
     def __init__(self, cell: Cell, axis: str) -> None:
         self._cell = cell
-        self._values = [value_of(trial, axis) for trial in cell.trials]
+        self._values = [trial.value(axis) for trial in cell.trials]
         self._index = {trial.trial_id: index for index, trial in enumerate(cell.trials)}
         self._known: dict[int, Outcome] = {}
         self._under_way: set[int] = set()

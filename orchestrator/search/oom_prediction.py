@@ -7,19 +7,9 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
+from orchestrator.outcome import Flag, Outcome, Phase
 from orchestrator.plan.sweep import Sweep
-from orchestrator.record import (
-    ErrorInfo,
-    Flag,
-    Outcome,
-    Phase,
-    TrialRecord,
-    fingerprint,
-    log_of,
-    record_of,
-    utc_now,
-)
-from orchestrator.results.rows import value_of
+from orchestrator.record import ErrorInfo, TrialRecord, fingerprint, log_of, record_of, utc_now
 from orchestrator.trial import Attempt, Trial
 from orchestrator.usercode import registry
 
@@ -81,24 +71,24 @@ class Foresight:
 
     def _kind(self, trial: Trial) -> str:
         """What two trials have in common of which one may rule out the other: all but what grows, or follows."""
-        fixed = [value_of(trial, axis) for axis in self._sweep.spec.axes if axis not in self._growing]
+        fixed = [trial.value(axis) for axis in self._sweep.spec.axes if axis not in self._growing]
         return repr([trial.implementation, trial.use, sorted(trial.options.items()), fixed])
 
     def _grows(self, axis: str) -> bool:
         """Whether more of this axis is more to hold, wherever nothing else differs."""
         groups: dict[str, list[tuple[float, float]]] = {}
         for trial in self._sweep.trials:
-            value = value_of(trial, axis)
+            value = trial.value(axis)
             if isinstance(value, bool) or not isinstance(value, int | float) or axis.startswith("options."):
                 return False
-            others = [trial.implementation, *(value_of(trial, name) for name in self._sweep.spec.axes if name != axis)]
+            others = [trial.implementation, *(trial.value(name) for name in self._sweep.spec.axes if name != axis)]
             groups.setdefault(repr(others), []).append((value, self._bytes[trial.trial_id]))
         sizes = [[size for _, size in sorted(group)] for group in groups.values()]
         steps = [step for group in sizes for step in itertools.pairwise(group)]
         return bool(steps) and all(less < more for less, more in steps)
 
     def _differences(self, trial: Trial) -> Mapping[str, Any]:
-        return {name: value_of(trial, name) for name in self._sweep.spec.axes}
+        return {name: trial.value(name) for name in self._sweep.spec.axes}
 
 
 def _record(attempt: Attempt, ruling: TrialRecord, point: Mapping[str, Any]) -> TrialRecord:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from orchestrator.plan.expand import Cell
-from orchestrator.results.rows import Row, value_of
+from orchestrator.results.rows import Row
 from orchestrator.search.base import Proposal
 from orchestrator.search.sampler import Sampler, is_number
 from orchestrator.spec.models import SearchSpec
@@ -88,7 +88,7 @@ class Search:
 
     def _place(self, proposal: Proposal) -> Coordinates | None:
         """Where a proposal of an earlier run lies in the space, which may have been another; None: nowhere."""
-        values = {dimension.name: value_of(proposal.trial, dimension.name) for dimension in self._space.dimensions}
+        values = {dimension.name: proposal.trial.value(dimension.name) for dimension in self._space.dimensions}
         for coordinates in (self._space.coordinates(values), proposal.coordinates):
             if coordinates is None or not self._space.has(coordinates):
                 continue

@@ -15,8 +15,7 @@ from typing import Any
 
 from simpleeval import DEFAULT_OPERATORS, EvalWithCompoundTypes
 
-from orchestrator.errors import ExpressionError
-from orchestrator.usercode.registry import suggestion
+from orchestrator.errors import ExpressionError, suggestion
 
 MAX_LENGTH = 1000
 MAX_DEPTH = 100

@@ -11,12 +11,11 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from orchestrator.errors import Problem, SweepFileError
+from orchestrator.errors import Problem, SweepFileError, suggestion
 from orchestrator.spec import document as documents
 from orchestrator.spec import overrides as assignments
 from orchestrator.spec.document import Document, Path_, dotted, shorten
 from orchestrator.spec.models import SweepSpec
-from orchestrator.usercode.registry import suggestion
 
 __all__ = ["Document", "Path_", "dotted", "parse", "read", "shorten", "worded"]
 

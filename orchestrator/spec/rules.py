@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from orchestrator.errors import ExpressionError, Problem, UnknownNameError
-from orchestrator.plan.expand import product_size
-from orchestrator.record import Outcome
+from orchestrator.errors import ExpressionError, Problem, UnknownNameError, suggestion
+from orchestrator.outcome import Outcome
 from orchestrator.spec import expression, search_rules
 from orchestrator.spec.derived import numeric_fields
 from orchestrator.spec.loading import Document, Path_
 from orchestrator.spec.models import Range, SweepSpec
+from orchestrator.spec.product import product_size
 from orchestrator.usercode import registry, source
 from orchestrator.workload import Workload
 
@@ -52,7 +52,7 @@ def _names(spec: SweepSpec, document: Document, workload: Workload) -> Iterator[
             if not name.removeprefix("options.").isidentifier():
                 yield document.problem(path, IDENTIFIER)
         elif name not in known:
-            rule = f"{workload.name} has no param {name!r}{registry.suggestion(name, known)}"
+            rule = f"{workload.name} has no param {name!r}{suggestion(name, known)}"
             yield document.problem(path, rule)
         if name in spec.axes and in_entry:
             rule = f"{name} is an axis of this sweep, so that an entry cannot fix it: exclude the points not wanted"
@@ -108,7 +108,7 @@ def _zips(spec: SweepSpec, document: Document) -> Iterator[Problem]:
         path: Path_ = ("zip", index)
         for name in dict.fromkeys(group):
             if name not in spec.axes:
-                yield document.problem(path, f"there is no axis {name!r}{registry.suggestion(name, spec.axes)}")
+                yield document.problem(path, f"there is no axis {name!r}{suggestion(name, spec.axes)}")
             elif uses[name] > 1:
                 rule = f"an axis moves with one group only, and {name!r} stands in {uses[name]} places"
                 yield document.problem(path, rule, list(group))
@@ -160,5 +160,5 @@ def _outcomes(spec: SweepSpec, document: Document) -> Iterator[Problem]:
     for index, name in enumerate(spec.allow_outcomes):
         known = [str(outcome) for outcome in Outcome]
         if name not in known:
-            rule = f"there is no outcome {name!r}{registry.suggestion(name, known)}"
+            rule = f"there is no outcome {name!r}{suggestion(name, known)}"
             yield document.problem(("allow_outcomes", index), rule)

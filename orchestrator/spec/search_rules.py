@@ -6,12 +6,11 @@ from collections.abc import Iterator
 
 from typing_extensions import TypeIs
 
-from orchestrator.errors import Problem
+from orchestrator.errors import Problem, suggestion
 from orchestrator.spec import searchers
 from orchestrator.spec.loading import Document
 from orchestrator.spec.models import Range, SweepSpec
 from orchestrator.spec.search_space import Space
-from orchestrator.usercode import registry
 
 METRICS = (
     "latency_ms", "latency_ci_low_ms", "latency_ci_high_ms", "noise_pct", "throughput_tokens_per_s", "tflops_per_s",
@@ -47,16 +46,16 @@ def _search(spec: SweepSpec, document: Document) -> Iterator[Problem]:
         if (reason := searchers.refusal(search.strategy)) is not None:
             yield document.problem(("search", "strategy"), reason)
     else:
-        rule = f"there is no strategy {search.strategy!r}{registry.suggestion(search.strategy, searchers.KNOWN)}"
+        rule = f"there is no strategy {search.strategy!r}{suggestion(search.strategy, searchers.KNOWN)}"
         yield document.problem(("search", "strategy"), rule)
     if search.metric not in METRICS:
-        rule = f"there is no metric {search.metric!r}{registry.suggestion(search.metric, METRICS)}"
+        rule = f"there is no metric {search.metric!r}{suggestion(search.metric, METRICS)}"
         yield document.problem(("search", "metric"), rule)
     if not search.active:
         return
     unknown = [name for name in search.over or () if name not in spec.axes]
     for name in unknown:
-        rule = f"there is no axis {name!r}{registry.suggestion(name, spec.axes)}"
+        rule = f"there is no axis {name!r}{suggestion(name, spec.axes)}"
         yield document.problem(("search", "over", (search.over or ()).index(name)), rule)
     if not unknown:
         yield from _searched(spec, document)
@@ -84,7 +83,7 @@ def _searched(spec: SweepSpec, document: Document) -> Iterator[Problem]:
                 yield document.problem(("search", "first", index), f"{name} is searched: give it a value here")
         for name in point:
             if name not in spec.searched:
-                rule = f"{name} is no axis of this search{registry.suggestion(name, spec.searched)}"
+                rule = f"{name} is no axis of this search{suggestion(name, spec.searched)}"
                 yield document.problem(("search", "first", index, name), rule)
             elif isinstance(spec.axes[name], Range) and not _is_number(point[name]):
                 yield document.problem(("search", "first", index, name), "must be a number: the axis is a range")
@@ -99,7 +98,7 @@ def _frontier(spec: SweepSpec, document: Document) -> Iterator[Problem]:
     if axis is None:
         return
     if axis not in spec.axes:
-        rule = f"there is no axis {axis!r}{registry.suggestion(axis, spec.axes)}"
+        rule = f"there is no axis {axis!r}{suggestion(axis, spec.axes)}"
         yield document.problem(("frontier", "axis"), rule)
         return
     values = spec.listed(axis)

@@ -13,8 +13,9 @@ from typing import Any
 from orchestrator.isolation.isolator import Isolator
 from orchestrator.machine.ceilings import MATMUL_SIZES, Ceilings, measure_ceilings, measure_sentinel
 from orchestrator.machine.observation import Kind, Observation
-from orchestrator.record import Fingerprint, Outcome, Phase, TrialRecord, record_of, utc_now
-from orchestrator.spec.models import Model
+from orchestrator.model import Model
+from orchestrator.outcome import Outcome, Phase
+from orchestrator.record import Fingerprint, TrialRecord, record_of, utc_now
 from orchestrator.trial import Attempt, Resources, Trial
 
 TARGET = "orchestrator.supervisor.calibration:look"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from orchestrator.record import Flag
+from orchestrator.outcome import Flag
 from orchestrator.supervisor.interference import SHORTEST_S, Testimony
 
 MOST_WAITED = 0.05  # share of the time that the trial's threads together stood in line for a core

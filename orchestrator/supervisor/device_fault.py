@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 
-from orchestrator.record import Outcome, TrialRecord
-
-DEVICE_FAULT = "device_fault"
+from orchestrator.outcome import DEVICE_FAULT, Outcome
+from orchestrator.record import TrialRecord
 
 # CUDA 700, 702, 710, 714 to 719 and 214, in the words of the runtime, of the driver and of NVML's log.
 _TEXT = re.compile(

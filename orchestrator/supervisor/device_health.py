@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from orchestrator.isolation.isolator import Completed
 from orchestrator.machine import nvml
-from orchestrator.record import Outcome
+from orchestrator.outcome import Outcome
 from orchestrator.trial import Attempt, Resources, Trial
 
 PROBE = "orchestrator.supervisor.device_probe:run_attempt"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from orchestrator.record import ErrorInfo, Outcome, Phase, TrialRecord, record_of, utc_now
+from orchestrator.outcome import Outcome, Phase
+from orchestrator.record import ErrorInfo, TrialRecord, record_of, utc_now
 from orchestrator.trial import Attempt
 
 SIZE = 512

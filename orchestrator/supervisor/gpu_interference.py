@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from orchestrator.machine import nvml
-from orchestrator.record import Flag
+from orchestrator.outcome import Flag
 from orchestrator.supervisor.interference import SHORTEST_S, Testimony
 
 POWER_CAPPED = "power_capped"  # a note, no doubt: half the cells of a sweep of a healthy card have it

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from orchestrator.duel_record import survivor
-from orchestrator.record import Outcome, Phase, TrialRecord
+from orchestrator.measure.energy import ENERGY
+from orchestrator.outcome import Outcome, Phase
+from orchestrator.record import TrialRecord
 
 EVERY_S = 0.1
 SHORTEST_S = 0.15  # of time that was witnessed; less says nothing
-ENERGY = "energy"  # where a record's environment says between which moments energy was to be read
 
 
 @dataclass(frozen=True)

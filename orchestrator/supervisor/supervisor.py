@@ -14,7 +14,8 @@ from typing import Any
 
 from orchestrator.isolation.isolator import Isolator
 from orchestrator.machine import environment, nvml
-from orchestrator.record import Phase, TrialRecord
+from orchestrator.outcome import Phase
+from orchestrator.record import TrialRecord
 from orchestrator.supervisor.calibration import Lookout
 from orchestrator.supervisor.cpu_interference import CpuSource
 from orchestrator.supervisor.device_fault import noted

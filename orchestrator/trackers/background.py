@@ -9,7 +9,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from orchestrator.results.results import Results, SweepMeta, Tracked
+from orchestrator.results.meta import SweepMeta, Tracked
+from orchestrator.results.results import Results
 from orchestrator.results.rows import Row
 from orchestrator.trackers.base import RejectedError, Status, Tracker, TrackingError
 

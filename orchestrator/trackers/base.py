@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Literal, Protocol
 
 from orchestrator.errors import AbortedError
-from orchestrator.results.results import Results, SweepMeta, Tracked
+from orchestrator.results.meta import SweepMeta, Tracked
+from orchestrator.results.results import Results
 from orchestrator.results.rows import Row
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]

@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from orchestrator.record import Outcome
+from orchestrator.outcome import Outcome
 from orchestrator.results.answers import answers, metric
-from orchestrator.results.results import Results, SweepMeta
+from orchestrator.results.columns import column_headings, known_workload
+from orchestrator.results.meta import SweepMeta
+from orchestrator.results.results import Results
 from orchestrator.results.rows import Row
-from orchestrator.spec.models import Range
 from orchestrator.trackers.description import description, heading, shown
 from orchestrator.trackers.run_content import (
     MAX_NAME,
@@ -26,7 +27,6 @@ from orchestrator.trackers.run_content import (
     text,
     within,
 )
-from orchestrator.usercode import registry
 
 MAX_ERROR = 300
 SWEEP, TRIAL = "sweep", "trial"
@@ -195,13 +195,11 @@ def milliseconds(moment: str) -> int:
 
 
 def _columns(meta: SweepMeta) -> dict[str, str]:
-    try:
-        named = dict(registry.workload(meta.spec.workload, meta.base_dir).columns)
-    except Exception:  # noqa: BLE001 - a user's file may raise anything, and is not needed for its results
-        named = {}
-    axes = meta.spec.axes.items()
-    varying = [name for name, axis in axes if name not in named and (isinstance(axis, Range) or len(axis) > 1)]
-    return named | {name: name for name in varying}
+    """The table's columns: headings of the workload's own, plain names for the axes beyond them."""
+    workload = known_workload(meta)
+    own = {} if workload is None else workload.columns
+    headings = column_headings(workload, meta)
+    return {name: headings[name] if name in own else name for name in headings}
 
 
 def _part(name: str, short: Mapping[str, str], unique: bool, row: Row) -> str:

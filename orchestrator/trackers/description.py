@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.results.answers import answers, metric
-from orchestrator.results.results import SweepMeta
+from orchestrator.results.meta import SweepMeta
 from orchestrator.results.rows import Row
 from orchestrator.trackers.run_content import MAX_TAG
 

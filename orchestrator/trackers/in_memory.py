@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from orchestrator.results.results import Results, SweepMeta
+from orchestrator.results.meta import SweepMeta
+from orchestrator.results.results import Results
 from orchestrator.results.rows import Row, rows
 from orchestrator.trackers.base import Status
 
@@ -40,7 +41,7 @@ class MemoryTracker:
     def finish(self, status: Status, results: Results) -> None:
         """Keep the status and every row that ran."""
         self._enter("finish")
-        self.rows.update({row.trial_id: row for row in rows(results) if row.outcome is not None})
+        self.rows.update({row.trial_id: row for row in rows(results.meta, results.records) if row.outcome is not None})
         self.status = status
 
     @property

@@ -38,7 +38,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from orchestrator.results.answers import annotated
-from orchestrator.results.results import Results, SweepMeta, Tracked
+from orchestrator.results.meta import SweepMeta, Tracked
+from orchestrator.results.results import Results
 from orchestrator.results.rows import Row, row_of, target_ci
 from orchestrator.trackers import content
 from orchestrator.trackers.address import database_of, default_uri, redacted, ui_command, view_url

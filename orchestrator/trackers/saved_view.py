@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from orchestrator.results.results import SweepMeta
+from orchestrator.results.meta import SweepMeta
 from orchestrator.spec.models import Range
 from orchestrator.trackers.content import milliseconds
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from orchestrator.results.results import Results, SweepMeta
+from orchestrator.results.meta import SweepMeta
+from orchestrator.results.results import Results
 from orchestrator.results.rows import rows
 from orchestrator.trackers.address import default_uri, redacted, view_url
 from orchestrator.trackers.base import Status, TrackingError
@@ -59,6 +60,6 @@ def url(meta: SweepMeta, uri: str | None) -> str:
 def _status_of(results: Results, held: str) -> Status:
     """FINISHED when every round of every trial has a record; else what the driver said last, or KILLED."""
     repeats = results.meta.spec.measure.repeats
-    if all(len(row.records) >= repeats for row in rows(results)):
+    if all(len(row.records) >= repeats for row in rows(results.meta, results.records)):
         return "FINISHED"
     return "FAILED" if held == "FAILED" else "KILLED"

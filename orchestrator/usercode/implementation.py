@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.files import PACKAGE
-from orchestrator.record import Outcome
+from orchestrator.outcome import Outcome
 from orchestrator.usercode.oom import is_out_of_memory
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ A registry is a module with two mappings: WORKLOADS (name -> "module:attribute")
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import importlib
 import importlib.util
@@ -17,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from orchestrator.errors import UnknownNameError
+from orchestrator.errors import UnknownNameError, suggestion
 from orchestrator.workload import Registered, Workload
 
 REGISTRY = "implementations"
@@ -115,15 +114,6 @@ def locate(ref: str, base_dir: str | Path, known: Iterable[str], kind: str) -> T
 def _is_source(source: str) -> bool:
     """Whether this may stand before the colon: a path of a Python file, or a module's dotted name."""
     return source.endswith(".py") or all(part.isidentifier() for part in source.split("."))
-
-
-def suggestion(name: str, known: Iterable[str]) -> str:
-    """' (did you mean ...?)' for the nearest of the known names, or the names themselves, or nothing."""
-    names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1)
-    if near:
-        return f" (did you mean {near[0]!r}?)"
-    return f" (known: {', '.join(names)})" if names else ""
 
 
 def _import_file(path: Path) -> ModuleType:

@@ -13,8 +13,8 @@ import sys
 from functools import lru_cache
 from pathlib import Path
 
-from orchestrator.errors import UnknownNameError
-from orchestrator.usercode.registry import Target, suggestion
+from orchestrator.errors import UnknownNameError, suggestion
+from orchestrator.usercode.registry import Target
 
 
 def check(target: Target) -> None:

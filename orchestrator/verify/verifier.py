@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.measure.clocks import Stopwatch, spin
 from orchestrator.measure.memory import release
 from orchestrator.measure.protocol import collector_off
-from orchestrator.record import Outcome
+from orchestrator.outcome import Outcome
 from orchestrator.usercode.implementation import EndedError, Subject, in_brief
 from orchestrator.usercode.oom import is_out_of_memory
 from orchestrator.verify.difference import (

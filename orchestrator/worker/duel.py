@@ -11,7 +11,7 @@ from orchestrator.duel_record import attempts
 from orchestrator.measure.interleaved import Pair, SideError, measure_in_turns
 from orchestrator.measure.memory import NOTHING_KNOWN, release
 from orchestrator.measure.protocol import Measurement
-from orchestrator.record import Outcome, Phase
+from orchestrator.outcome import Outcome, Phase
 from orchestrator.trial import Attempt
 from orchestrator.usercode.implementation import EndedError, answerable, in_brief
 from orchestrator.verify.verifier import derived_seed

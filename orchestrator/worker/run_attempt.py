@@ -10,7 +10,8 @@ from typing import Any
 
 from orchestrator.duel_record import attempts, joined
 from orchestrator.machine import environment
-from orchestrator.record import ErrorInfo, Outcome, Phase, TrialRecord, record_of, utc_now
+from orchestrator.outcome import Outcome, Phase
+from orchestrator.record import ErrorInfo, TrialRecord, record_of, utc_now
 from orchestrator.trial import Attempt
 from orchestrator.usercode.implementation import EndedError, in_brief
 from orchestrator.worker.duel import duel

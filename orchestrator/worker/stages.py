@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.machine.ceilings import Ceilings, measure_bounds
 from orchestrator.measure.clocks import Clock, CpuClock, CudaClock, input_sets
-from orchestrator.measure.energy import run_on
+from orchestrator.measure.energy import ENERGY, run_on
 from orchestrator.measure.memory import NOTHING_KNOWN, CudaPeak, Figures, HostPeak, cap, release
 from orchestrator.measure.protocol import Measurement, collector_off, measure
-from orchestrator.record import Flag, Outcome, Phase
-from orchestrator.supervisor.interference import ENERGY
+from orchestrator.outcome import Flag, Outcome, Phase
 from orchestrator.trial import Attempt
 from orchestrator.usercode import registry
 from orchestrator.usercode.implementation import EndedError, Subject, answerable, build

@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from orchestrator.spec.models import PROTOCOL_DEFAULTS, ImplementationSpec, Model, SweepSpec
+from orchestrator.model import Model
+from orchestrator.spec.models import PROTOCOL_DEFAULTS, ImplementationSpec, SweepSpec
 from tests.docs.guide import DOCS
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from orchestrator.record import Outcome, Phase, TrialRecord, fingerprint
+from orchestrator.outcome import Outcome, Phase
+from orchestrator.record import TrialRecord, fingerprint
 from orchestrator.trial import Attempt
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator.isolation import proc
 from orchestrator.isolation.isolator import Isolator
-from orchestrator.record import Outcome
+from orchestrator.outcome import Outcome
 from tests.faults.table import FAULTS, Fault
 from tests.faults.trials import attempt_of, gone, light_isolator, napping, of_our_isolators
 

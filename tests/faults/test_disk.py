@@ -12,8 +12,8 @@ import pytest
 from orchestrator import api
 from orchestrator.errors import AbortedError
 from orchestrator.isolation.isolator import Isolator
+from orchestrator.outcome import Outcome
 from orchestrator.plan.sweep import Sweep
-from orchestrator.record import Outcome
 from orchestrator.results import journal
 from orchestrator.results.results import Results
 from orchestrator.trackers.base import Tracker

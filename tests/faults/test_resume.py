@@ -11,8 +11,8 @@ import pytest
 from orchestrator import api
 from orchestrator.errors import RequestError, SweepBusyError
 from orchestrator.isolation.isolator import Isolator
+from orchestrator.outcome import Outcome
 from orchestrator.plan.sweep import Sweep
-from orchestrator.record import Outcome
 from orchestrator.results import sweep_directory
 from orchestrator.results.journal import Journal
 from orchestrator.results.results import Results

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.isolation import proc
 from orchestrator.isolation.isolator import Isolator
-from orchestrator.record import Outcome
+from orchestrator.outcome import Outcome
 from orchestrator.trial import Attempt
 from tests.faults.table import FAULTS, Fault
 from tests.faults.test_faults import KEEPER_AND_SERVER, check

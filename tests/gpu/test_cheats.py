@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.machine import nvml
-from orchestrator.record import Outcome, TrialRecord
+from orchestrator.outcome import Outcome
+from orchestrator.record import TrialRecord
 from orchestrator.spec.models import Protocol
 from orchestrator.worker.run_attempt import run_attempt
 from tests.unit.attempts import attention_attempt

@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator.isolation.isolator import Isolator
 from orchestrator.machine import nvml
-from orchestrator.record import Outcome
+from orchestrator.outcome import Outcome
 from orchestrator.supervisor.device_fault import is_device_fault
 from orchestrator.supervisor.device_health import DeviceProof
 from orchestrator.trial import Attempt, Resources, Trial

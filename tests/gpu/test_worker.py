@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from orchestrator.machine import nvml
-from orchestrator.record import Outcome
+from orchestrator.outcome import Outcome
 from orchestrator.spec.models import Protocol
 from orchestrator.trial import Resources
 from orchestrator.worker.run_attempt import run_attempt

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.isolation import proc
-from orchestrator.record import Outcome
+from orchestrator.outcome import Outcome
 from orchestrator.results import sweep_directory
 from tests.integration.test_ray import FAST, ROOT, TOYS, command, run
 

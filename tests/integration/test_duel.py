@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator.duel_record import parted
 from orchestrator.isolation.isolator import Isolator
-from orchestrator.record import Outcome
+from orchestrator.outcome import Outcome
 from orchestrator.spec.models import MeasureSpec, VerifySpec
 from orchestrator.trial import Attempt, Resources, Trial
 

@@ -16,7 +16,7 @@ import pytest
 
 from orchestrator.isolation import proc
 from orchestrator.isolation.isolator import Completed, Isolator
-from orchestrator.record import Outcome, Phase
+from orchestrator.outcome import Outcome, Phase
 from orchestrator.trial import Attempt
 from tests.faults.trials import attempt_of, gone, light_isolator, napping, of_our_isolators
 from tests.unit.attempts import attention_attempt

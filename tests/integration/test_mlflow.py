@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.record import Outcome, TrialRecord
+from orchestrator.outcome import Outcome
+from orchestrator.record import TrialRecord
 from orchestrator.results.results import Results
 from orchestrator.results.rows import rows
 from orchestrator.trackers.address import view_url
@@ -198,7 +199,7 @@ def live(uri: str, results: Results) -> None:
 
     tracker = MlflowTracker(uri)
     tracker.start(results.meta)
-    for row in rows(results):
+    for row in rows(results.meta, results.records):
         tracker.log(row)
     tracker.finish("FINISHED", results)
     tracker.close()
@@ -251,7 +252,7 @@ def test_finished_trials_show_up_while_the_sweep_runs(server: str, sweep: Made) 
     results = sweep.whole()
     tracker = MlflowTracker(server)
     tracker.start(results.meta)
-    tracker.log(rows(results)[0])
+    tracker.log(rows(results.meta, results.records)[0])
     parent, children = runs(server, results)
     assert (parent.info.status, [child.info.status for child in children]) == ("RUNNING", ["FINISHED"])
     assert children[0].data.metrics["latency_ms"] == 1.0
@@ -277,7 +278,7 @@ def test_a_killed_driver_leaves_no_zombie_and_no_duplicate(store: str, sweep: Ma
     from orchestrator.trackers.mlflow import MlflowTracker
 
     results = sweep.whole()
-    found = rows(results)
+    found = rows(results.meta, results.records)
     killed = MlflowTracker(store)
     killed.start(results.meta)
     killed.log(found[0])
@@ -342,9 +343,9 @@ def test_a_run_that_someone_deleted_comes_back(store: str, sweep: Made) -> None:
     one, two = (sweep.results(records, [trial]) for records in ([first], [first, second]))
     tracker = MlflowTracker(store)
     tracker.start(one.meta)
-    tracker.log(rows(one)[0])
+    tracker.log(rows(one.meta, one.records)[0])
     client(store).delete_run(runs(store, one)[1][0].info.run_id)
-    tracker.log(rows(two)[0])
+    tracker.log(rows(two.meta, two.records)[0])
     (run,) = runs(store, two)[1]
     assert (run.info.status, run.data.tags["rounds"]) == ("FINISHED", "2")
 
@@ -377,7 +378,7 @@ def test_a_trial_that_the_server_refuses_does_not_hold_up_the_rest(
     tracker = MlflowTracker(store)
     tracker.start(results.meta)
     with pytest.raises(RejectedError, match="name"):
-        tracker.log(rows(results)[1])
+        tracker.log(rows(results.meta, results.records)[1])
     with pytest.raises(RejectedError, match="name"):
         tracker.finish("FINISHED", results)
     parent, children = runs(store, results)
@@ -408,7 +409,7 @@ def test_a_server_that_is_down_slows_nothing_and_gets_all_when_it_is_back(door: 
     mirror = Mirror(lambda: MlflowTracker(door.address), notes.append, first_wait_s=0.2, longest_wait_s=0.5)
     begun = time.monotonic()
     mirror.start(results.meta)
-    for row in rows(results):
+    for row in rows(results.meta, results.records):
         mirror.log(row)
     mirror.finish("FINISHED", results)
     assert time.monotonic() - begun < 1
@@ -430,7 +431,7 @@ def test_answers_that_are_lost_make_no_duplicates(door: Door, server: str, sweep
     mirror = Mirror(lambda: MlflowTracker(door.address), notes.append, first_wait_s=0.1, longest_wait_s=0.2)
     mirror.start(results.meta)
     assert mirror.ready(60)
-    for row in rows(results):
+    for row in rows(results.meta, results.records):
         door.swallow = 2  # as often as mlflow itself tries
         mirror.log(row)
         wait_for(lambda: door.swallow == 0, 30)
@@ -452,7 +453,7 @@ def test_a_slow_server_does_not_hold_up_the_end_and_sync_completes_it(door: Door
     assert mirror.ready(60)
     door.delay_s = 5
     begun = time.monotonic()
-    for row in rows(results):
+    for row in rows(results.meta, results.records):
         mirror.log(row)
     mirror.finish("FINISHED", results)
     assert not mirror.flush(1)

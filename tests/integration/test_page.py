@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.record import Outcome
+from orchestrator.outcome import Outcome
 from orchestrator.report import render
 from orchestrator.results.results import Results
 from tests.unit.report import made

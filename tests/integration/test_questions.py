@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.record import Outcome
+from orchestrator.outcome import Outcome
 from orchestrator.results import proposals, sweep_directory
 from tests.integration.test_ray import FAST, ROOT, TOYS, command, records_of, run
 

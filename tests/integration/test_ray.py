@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from orchestrator.record import Outcome
+from orchestrator.outcome import Outcome
 from orchestrator.results import sweep_directory
 
 ROOT = Path(__file__).parents[2]

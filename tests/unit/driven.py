@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from orchestrator.driver.queue import Agenda
+from orchestrator.outcome import Flag, Outcome, Phase
 from orchestrator.plan.sweep import Sweep
-from orchestrator.record import ErrorInfo, Flag, Outcome, Phase, TrialRecord, record_of
+from orchestrator.record import ErrorInfo, TrialRecord, record_of
+from orchestrator.results.meta import SweepMeta
 from orchestrator.results.proposals import Proposal, asked
-from orchestrator.results.results import Results, SweepMeta
+from orchestrator.results.results import Results
 from orchestrator.trial import Attempt, Trial
 
 HERE = {"device": "cpu"}

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from orchestrator.driver.queue import Agenda, input_seed, refuse_stale, sources
 from orchestrator.errors import ExpressionError, RequestError
+from orchestrator.outcome import Outcome, Phase
 from orchestrator.plan.sweep import Sweep
-from orchestrator.record import ErrorInfo, Outcome, Phase, TrialRecord, record_of
+from orchestrator.record import ErrorInfo, TrialRecord, record_of
 from orchestrator.trial import Attempt
 from tests.sweeps import sweep, text
 

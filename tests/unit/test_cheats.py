@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.record import Outcome, TrialRecord
+from orchestrator.outcome import Outcome
+from orchestrator.record import TrialRecord
 from orchestrator.worker.run_attempt import run_attempt
 from tests.unit.attempts import attention_attempt
 

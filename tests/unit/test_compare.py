@@ -11,7 +11,9 @@ import pytest
 
 from orchestrator.compare.comparison import Comparison, Verdict, compare
 from orchestrator.errors import ComparisonError
-from orchestrator.record import Fingerprint, Outcome, Phase, TrialRecord
+from orchestrator.outcome import Outcome, Phase
+from orchestrator.record import Fingerprint, TrialRecord
+from orchestrator.report.comparison import markdown_page, table
 from orchestrator.results.results import Results
 from orchestrator.trial import Trial
 from tests.sweeps import sweep as small_sweep
@@ -118,7 +120,7 @@ def test_without_repeats_small_changes_are_unclear_and_it_says_so(device: str, u
     small = compare(base, sweep(2, rounds=1, device=device, between=0.001, slow=unclear))
     large = compare(base, sweep(2, rounds=1, device=device, between=0.001, slow=clear))
     assert set(verdicts(small)) == {Verdict.UNCLEAR}
-    assert "4 rows without repeats" in small.to_table()
+    assert "4 rows without repeats" in table(small)
     assert verdicts(large) == [Verdict.SLOWER] * 4
 
 
@@ -139,7 +141,7 @@ def test_unlike_environments_are_refused_by_the_names_of_their_fields() -> None:
         compare(base, candidate)
     forced = compare(base, candidate, force=True)
     assert forced.environment_differences == ("torch: 2.11.0, 2.13.0",)
-    assert "Forced" in forced.to_table()
+    assert "Forced" in table(forced)
 
 
 def test_unlike_protocols_are_refused_too() -> None:
@@ -188,7 +190,7 @@ def test_a_row_without_times_has_no_ratio(values: tuple[float, ...] | None) -> N
     found = compare(sweep(1), Results(candidate.meta, records, candidate.environments))
     assert verdicts(found) == [Verdict.UNCLEAR, *[Verdict.SAME] * 3]
     assert found.rows[0].ratio is None
-    assert "took no time" in found.to_table()
+    assert "took no time" in table(found)
 
 
 def test_a_single_repetition_is_no_regression() -> None:
@@ -270,7 +272,7 @@ def test_the_json_has_what_the_contract_names() -> None:
     json.dumps(found, allow_nan=False)
 
 
-@pytest.mark.parametrize("render", [Comparison.to_table, Comparison.to_markdown])
+@pytest.mark.parametrize("render", [table, markdown_page])
 def test_the_renderings_show_what_varies_and_how_it_ended(render: Callable[[Comparison], str]) -> None:
     """Sequence length varies and has a column, batch does not; the mean and the counts stand below."""
     shown = render(compare(sweep(1), sweep(2, slow=1.05)))
@@ -305,11 +307,11 @@ def test_changes_between_disturbed_rows_are_called_doubtful(flag: str, said: int
     records = tuple(record.model_copy(update={"flags": (flag,)}) for record in candidate.records)
     found = compare(sweep(1), Results(candidate.meta, records, candidate.environments))
     assert set(verdicts(found)) == {Verdict.SLOWER}
-    assert (f"Doubtful: {said} changes of 4 rest on rows" in found.to_table()) == bool(said)
-    assert ("Doubtful" in found.to_markdown()) == bool(said)
+    assert (f"Doubtful: {said} changes of 4 rest on rows" in table(found)) == bool(said)
+    assert ("Doubtful" in markdown_page(found)) == bool(said)
 
 
 def test_a_threshold_is_written_out() -> None:
     """120 %, not 1.2e+02 %."""
     found = compare(sweep(1, rounds=1), sweep(2, rounds=1), fail_slower=1.2)
-    assert "less than 120 % is unclear" in found.to_table()
+    assert "less than 120 % is unclear" in table(found)

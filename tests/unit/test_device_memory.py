@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.isolation.device_memory import GIB, DeviceWatch
-from orchestrator.record import Phase
+from orchestrator.outcome import Phase
 
 
 class Card:

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from orchestrator.isolation.isolator import Completed
-from orchestrator.record import ErrorInfo, Fingerprint, Outcome, Phase, TrialRecord
+from orchestrator.outcome import DEVICE_FAULT, Outcome, Phase
+from orchestrator.record import ErrorInfo, Fingerprint, TrialRecord
 from orchestrator.supervisor import device_probe
-from orchestrator.supervisor.device_fault import DEVICE_FAULT, is_device_fault, noted
+from orchestrator.supervisor.device_fault import is_device_fault, noted
 from orchestrator.supervisor.device_health import PROBE, SLACK_BYTES, DeviceProof
 from orchestrator.trial import Attempt, Resources
 from tests.unit.attempts import attempt

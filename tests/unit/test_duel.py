@@ -19,8 +19,10 @@ from orchestrator.duel_record import attempts, joined
 from orchestrator.errors import RequestError
 from orchestrator.executors.base import Event, SlotReady
 from orchestrator.executors.inline import InlineExecutor
+from orchestrator.outcome import Outcome, Phase
 from orchestrator.plan.sweep import Sweep
-from orchestrator.record import ErrorInfo, Outcome, Phase, TrialRecord, record_of
+from orchestrator.record import ErrorInfo, TrialRecord, record_of
+from orchestrator.report.comparison import render, table, write
 from orchestrator.results.results import Results
 from orchestrator.stats.ratio import paired_ratio
 from orchestrator.trackers.in_memory import MemoryTracker
@@ -173,7 +175,7 @@ def test_one_round_leaves_small_differences_unclear(tmp_path: Path) -> None:
     """As in compare: what one process says of 2 % may be that process's alone."""
     found = duel.judge(run(prepared(measure="{repeats: 1}"), tmp_path / "out", lambda _: 1.02))
     assert set(verdicts(found)) == {Verdict.UNCLEAR}
-    assert "4 rows without repeats" in found.to_table()
+    assert "4 rows without repeats" in table(found)
 
 
 @pytest.mark.parametrize(
@@ -276,20 +278,20 @@ def test_the_renderings_say_that_it_was_a_duel(tmp_path: Path) -> None:
     results = run(prepared(**ONE_POINT), tmp_path / "out", lambda _: 1.1)
     found = duel.judge(results, fail_slower=0.5)
     assert verdicts(found) == [Verdict.SAME]
-    assert found.to_text("table").startswith("improved compared with standard: same")
-    assert f"(sweep {results.meta.sweep_id})" in found.to_text("md")
-    duel.write(found, tmp_path / "out")
+    assert render(found, "table").startswith("improved compared with standard: same")
+    assert f"(sweep {results.meta.sweep_id})" in render(found, "md")
+    write(found, tmp_path / "out")
     kept: dict[str, Any] = json.loads((tmp_path / "out" / "comparison.json").read_text())
     assert (kept["base"], kept["candidate"], kept["duel"]) == ("standard", "improved", results.meta.sweep_id)
     assert kept["rows"][0]["ratio"] == pytest.approx(1.1, abs=0.01)
-    assert (tmp_path / "out" / "comparison.md").read_text() == found.to_text("md")
+    assert (tmp_path / "out" / "comparison.md").read_text() == render(found, "md")
 
 
 def test_a_duel_of_one_round_is_not_told_of_another_sweep(tmp_path: Path) -> None:
     """There is no second one in which to ask for repeats."""
     results = run(prepared(**ONE_POINT), tmp_path / "out", lambda _: 1.1)
     first = tuple(record for record in results.records if record.round == 1)
-    shown = duel.judge(replace(results, records=first)).to_text("table")
+    shown = render(duel.judge(replace(results, records=first)), "table")
     assert "set measure.repeats to 5 to see finer" in shown
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.duel_record import parted
-from orchestrator.record import Flag, Outcome, Phase, TrialRecord
+from orchestrator.outcome import Flag, Outcome, Phase
+from orchestrator.record import TrialRecord
 from orchestrator.spec.models import Protocol
 from orchestrator.supervisor import interference
 from orchestrator.trial import Attempt

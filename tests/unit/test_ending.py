@@ -9,7 +9,8 @@ import pytest
 
 from orchestrator.isolation.child import EXIT_NO_PIPE
 from orchestrator.isolation.process_end import Cause, Ending, judge, read_line
-from orchestrator.record import Outcome, Phase, TrialRecord, fingerprint, utc_now
+from orchestrator.outcome import Outcome, Phase
+from orchestrator.record import TrialRecord, fingerprint, utc_now
 from orchestrator.spec.models import MeasureSpec, VerifySpec
 from orchestrator.trial import Attempt, Resources, Trial
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.record import Outcome
+from orchestrator.outcome import Outcome
 from orchestrator.report.layout import status
 from orchestrator.search import oom_prediction
 from orchestrator.trial import Trial

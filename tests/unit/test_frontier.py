@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from orchestrator import run
 from orchestrator.driver.queue import Agenda
 from orchestrator.executors.inline import InlineExecutor
+from orchestrator.outcome import Outcome
 from orchestrator.plan.sweep import Sweep
 from orchestrator.progress.live import SilentProgress
-from orchestrator.record import Outcome, TrialRecord
+from orchestrator.record import TrialRecord
 from orchestrator.results.answers import answers
-from orchestrator.results.results import SweepMeta
+from orchestrator.results.meta import SweepMeta
 from orchestrator.search.frontier import following, probes
 from orchestrator.trackers.in_memory import MemoryTracker
 from orchestrator.trial import Attempt, Trial

@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator.isolation import host_memory, proc
 from orchestrator.isolation.host_memory import GIB, MemoryWatch, limit_bytes
-from orchestrator.record import Phase
+from orchestrator.outcome import Phase
 
 HOLDS_64_MIB = "import os, sys, time; x = os.urandom(2**26); print('ready', flush=True); time.sleep(600)"
 

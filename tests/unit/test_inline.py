@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from orchestrator.executors.base import Event, Executor, Finished, PhaseChanged, SlotReady, Started
 from orchestrator.executors.inline import InlineExecutor, OnPhase
-from orchestrator.record import Fingerprint, Outcome, Phase, TrialRecord
+from orchestrator.outcome import Outcome, Phase
+from orchestrator.record import Fingerprint, TrialRecord
 from orchestrator.trial import Attempt
 from tests.unit.attempts import attempt
 

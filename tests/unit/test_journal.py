@@ -18,7 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import JournalError, SweepBusyError
-from orchestrator.record import Outcome, TrialRecord
+from orchestrator.outcome import Outcome
+from orchestrator.record import TrialRecord
 from orchestrator.results import journal
 from orchestrator.results.journal import FILE_NAME, LOCK_NAME, Journal
 from tests import strategies

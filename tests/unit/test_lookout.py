@@ -7,7 +7,8 @@ from typing import Any
 from orchestrator.isolation.isolator import Completed
 from orchestrator.machine.ceilings import Ceilings, Sentinel
 from orchestrator.machine.observation import drifts
-from orchestrator.record import Outcome, Phase, TrialRecord
+from orchestrator.outcome import Outcome, Phase
+from orchestrator.record import TrialRecord
 from orchestrator.supervisor.calibration import EVERY_S, Lookout, look
 from orchestrator.trial import Attempt
 from tests.unit.attempts import attempt

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 
 from orchestrator.errors import ExpressionError, RequestError
-from orchestrator.plan.expand import Plan, product_size, select
+from orchestrator.plan.expand import Plan, select
 from orchestrator.plan.sweep import Sweep
+from orchestrator.spec.product import product_size
 from tests import strategies
 from tests.sweeps import LINE, problem, problems, sweep, text
 

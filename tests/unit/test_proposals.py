@@ -6,8 +6,8 @@ import random
 from pathlib import Path
 
 from orchestrator.results import proposals, sweep_directory
+from orchestrator.results.meta import SweepMeta
 from orchestrator.results.proposals import Proposal
-from orchestrator.results.results import SweepMeta
 from orchestrator.trial import Trial
 from tests.sweeps import sweep
 

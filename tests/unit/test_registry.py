@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.errors import UnknownNameError
+from orchestrator.errors import UnknownNameError, suggestion
 from orchestrator.usercode import registry
-from orchestrator.usercode.registry import Target, locate, suggestion
+from orchestrator.usercode.registry import Target, locate
 from tests.sweeps import TOYS
 
 

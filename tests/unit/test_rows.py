@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.record import Outcome
+from orchestrator.outcome import Outcome
 from orchestrator.results.rows import last_attempts, row_of, rows
 from tests.unit.report import made
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.outcome import Outcome
 from orchestrator.plan.sweep import Sweep
-from orchestrator.record import Outcome
 from orchestrator.report import render
 from orchestrator.results.answers import answers
 from orchestrator.search import factory

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from orchestrator.record import Outcome
+from orchestrator.outcome import Outcome
 from orchestrator.spec.models import (
     MAX_LABEL,
     PROTOCOL_DEFAULTS,

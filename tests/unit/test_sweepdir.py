@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import JournalError, RequestError, SweepNotFoundError
-from orchestrator.record import Outcome
+from orchestrator.outcome import Outcome
 from orchestrator.results import sweep_directory
 from orchestrator.results.journal import Journal
 from orchestrator.results.results import Results

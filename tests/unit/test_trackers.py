@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.record import Outcome
+from orchestrator.outcome import Outcome
 from orchestrator.results.results import Results
 from orchestrator.results.rows import Row, rows
 from orchestrator.trackers import address, content, saved_view
@@ -41,11 +41,11 @@ def sweep(**spec: object) -> Results:
 
 def child(place: int, **spec: object) -> RunContent:
     results = sweep(**spec)
-    return content.child(Frame.of(results.meta), rows(results)[place], results.environments)
+    return content.child(Frame.of(results.meta), rows(results.meta, results.records)[place], results.environments)
 
 
 def described(results: Results) -> str:
-    return description(results.meta, Frame.of(results.meta).axes, rows(results))
+    return description(results.meta, Frame.of(results.meta).axes, rows(results.meta, results.records))
 
 
 # --- what a run contains
@@ -61,7 +61,7 @@ def test_axes_whose_initials_are_the_same_are_named_in_full() -> None:
     axes = {**made.AXES, "block": [1, 2], "dtype": ["float16", "float32"]}
     planned = made.trials(["standard"], axes)
     results = made.results(planned, [made.ok(planned[0])], axes=axes)
-    run = content.child(Frame.of(results.meta), rows(results)[0], {})
+    run = content.child(Frame.of(results.meta), rows(results.meta, results.records)[0], {})
     assert run.name == "standard batch=1 seq_len=1024 heads=8 block=1 float16"
 
 
@@ -76,7 +76,7 @@ def test_a_param_too_long_for_a_server_is_cut_and_says_so() -> None:
     """Servers cut at 6,000 characters in silence."""
     planned = made.trials(["standard"], {"batch": [1], "seq_len": [1024], "heads": [8]}, lengths=list(range(5000)))
     results = made.results(planned, [made.ok(planned[0])])
-    text = content.child(Frame.of(results.meta), rows(results)[0], {}).params["lengths"]
+    text = content.child(Frame.of(results.meta), rows(results.meta, results.records)[0], {}).params["lengths"]
     assert len(text) == MAX_PARAM
     assert text.endswith("[28890 characters; whole in the sweep's files]")
 
@@ -109,7 +109,7 @@ def test_rounds_are_one_run_from_the_first_start_to_the_last_end() -> None:
     first = made.ok(trial, started_at="2026-11-22T09:30:00+00:00", finished_at="2026-11-22T09:31:00+00:00")
     second = made.ok(trial, round=2, started_at="2026-11-22T09:40:00+00:00", finished_at="2026-11-22T09:41:00+00:00")
     results = made.results([trial], [first, second])
-    run = content.child(Frame.of(results.meta), rows(results)[0], {})
+    run = content.child(Frame.of(results.meta), rows(results.meta, results.records)[0], {})
     assert run.end_ms - run.start_ms == 11 * 60 * 1000
     assert run.tags["rounds"] == "2"
 
@@ -125,7 +125,7 @@ def test_no_server_is_sent_a_value_or_name_that_it_refuses(metrics: dict[str, fl
 def test_the_sweeps_run_counts_every_outcome_and_shows_the_table() -> None:
     """Zeros too: a metric once written stays."""
     results = sweep()
-    run = content.summary("FINISHED", results, Frame.of(results.meta), rows(results))
+    run = content.summary("FINISHED", results, Frame.of(results.meta), rows(results.meta, results.records))
     assert (run.metrics["trials"], run.metrics["trials_ok"], run.metrics["trials_oom"]) == (8, 7, 1)
     assert (run.metrics["trials_lost"], run.metrics["trials_flagged"]) == (0, 1)
     assert "|improved|2|1024|8|0.8|32|2560000|✓|" in run.tags[content.NOTE]
@@ -241,7 +241,7 @@ def mirrored(notes: list[str]) -> Iterator[Callable[[Tracker], Mirror]]:
 
 def run(mirror: Mirror, results: Results, status: Status = "FINISHED") -> list[Row]:
     """A whole sweep, as the runner tells of it."""
-    found = rows(results)
+    found = rows(results.meta, results.records)
     mirror.start(results.meta)
     for row in found:
         mirror.log(row)
@@ -383,7 +383,7 @@ def test_a_row_that_is_refused_does_not_hold_up_the_rest(
     mirror = mirrored(tracker)
     results = sweep()
     mirror.start(results.meta)
-    for row in rows(results):
+    for row in rows(results.meta, results.records):
         mirror.log(row)
     assert not mirror.flush(10)
     assert len(tracker.rows) == len(results.meta.planned) - 1

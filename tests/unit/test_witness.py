@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from orchestrator.record import Flag, Outcome, Phase, TrialRecord
+from orchestrator.measure.energy import ENERGY
+from orchestrator.outcome import Flag, Outcome, Phase
+from orchestrator.record import TrialRecord
 from orchestrator.supervisor import cpu_interference, gpu_interference, interference
 from orchestrator.supervisor.gpu_interference import POWER_CAPPED, energy_between, strangers
-from orchestrator.supervisor.interference import ENERGY, Witness
+from orchestrator.supervisor.interference import Witness
 from tests.unit.report import made
 
 TRIAL = made.trials(["standard"], {"batch": [1], "seq_len": [64], "heads": [8]})[0]

@@ -15,7 +15,8 @@ import torch
 
 from orchestrator.machine.ceilings import Ceilings
 from orchestrator.measure.clocks import CpuClock
-from orchestrator.record import Outcome, Phase, TrialRecord
+from orchestrator.outcome import Outcome, Phase
+from orchestrator.record import TrialRecord
 from orchestrator.spec.models import VerifySpec
 from orchestrator.worker.run_attempt import run_attempt
 from tests.unit.attempts import attempt, attention_attempt

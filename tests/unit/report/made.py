@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestrator.record import ErrorInfo, Fingerprint, Outcome, Phase, TrialRecord
-from orchestrator.results.results import Results, SweepMeta
+from orchestrator.outcome import Outcome, Phase
+from orchestrator.record import ErrorInfo, Fingerprint, TrialRecord
+from orchestrator.results.meta import SweepMeta
+from orchestrator.results.results import Results
 from orchestrator.spec.models import SweepSpec
 from orchestrator.trial import Trial
 

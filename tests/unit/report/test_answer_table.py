@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from orchestrator.record import Outcome
+from orchestrator.outcome import Outcome
 from orchestrator.report import render
 from orchestrator.report.json_object import as_object
 from orchestrator.trackers import content

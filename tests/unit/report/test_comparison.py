@@ -1,6 +1,7 @@
 """The table of a comparison: what tells its rows apart, and nothing that only follows from that."""
 
 from orchestrator.compare.comparison import compare
+from orchestrator.report.comparison import markdown_page, table
 from tests.unit.report import made
 
 AXES = {"batch": [1], "seq_len": [1024, 2048], "heads": [8]}
@@ -25,11 +26,11 @@ def test_only_axes_that_vary_get_a_column():
     """Batch and heads say nothing here, and a derived constant repeats what its axis says."""
     found = compare(sweep(), sweep())
     expected = ["Implementation", "Seq Len", "Base (ms)", "Candidate (ms)", "Ratio [95 % interval]", "Verdict", "Note"]
-    assert header(found.to_table(), "| Impl") == expected
-    assert header(found.to_markdown(), "| Impl") == expected
+    assert header(table(found), "| Impl") == expected
+    assert header(markdown_page(found), "| Impl") == expected
 
 
 def test_a_row_says_where_it_stands():
     """The value of each such axis, in the order of the table."""
-    rows = [line for line in compare(sweep(), sweep()).to_table().splitlines() if line.startswith("| standard")]
+    rows = [line for line in table(compare(sweep(), sweep())).splitlines() if line.startswith("| standard")]
     assert [row.split("|")[2].strip() for row in rows] == ["1024", "2048"]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import RequestError
-from orchestrator.record import Outcome
+from orchestrator.outcome import Outcome
 from orchestrator.report import FILES, render, write_reports
 from orchestrator.results.results import Results
 from tests.unit.report import made

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.record import Outcome
+from orchestrator.outcome import Outcome
 from orchestrator.report import render
 from orchestrator.report.layout import Layout
 from orchestrator.report.page_data import MAX_VALUES_PER_ROW, embedded, page_data

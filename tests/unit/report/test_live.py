@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from orchestrator.executors.base import Finished, PhaseChanged, SlotReady, Started
+from orchestrator.outcome import Outcome, Phase
 from orchestrator.progress.gpus import Gpu
 from orchestrator.progress.live import LiveProgress, PlainProgress, progress_for
 from orchestrator.progress.panel import panel
 from orchestrator.progress.tally import Tally
 from orchestrator.progress.time_left import Estimator
-from orchestrator.record import Outcome, Phase
-from orchestrator.results.results import SweepMeta
+from orchestrator.results.meta import SweepMeta
 from orchestrator.spec.models import MeasureSpec, VerifySpec
 from orchestrator.trial import Attempt, Resources, Trial
 from tests.unit.report import made

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.record import Outcome
+from orchestrator.outcome import Outcome
 from orchestrator.report import render
 from orchestrator.report.layout import Layout
 from orchestrator.report.table import footer, grid

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from orchestrator.report.layout import Layout
 from orchestrator.report.table import footer
-from orchestrator.results.results import Results, Tracked
+from orchestrator.results.meta import Tracked
+from orchestrator.results.results import Results
 
 
 def test_a_sweep_that_was_tracked_says_where_and_what_opens_it(all_ok: Results) -> None:

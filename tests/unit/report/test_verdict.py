@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.record import Outcome
+from orchestrator.outcome import Outcome
 from orchestrator.report.layout import Layout
 from orchestrator.report.ranking import Verdict, ratio
 from orchestrator.results.results import Results

@@ -1,0 +1,47 @@
+"""Outcome, Phase, Flag: what can happen to an attempt."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Outcome(StrEnum):
+    """How an attempt ended."""
+
+    OK = "ok"
+    MISMATCH = "mismatch"
+    OOM = "oom"
+    TIMEOUT = "timeout"
+    CRASHED = "crashed"
+    FAILED = "failed"
+    UNSUPPORTED = "unsupported"
+    IMPLAUSIBLE = "implausible"
+    LOST = "lost"
+
+
+class Phase(StrEnum):
+    """Where an attempt was when it ended."""
+
+    BUILD = "build"
+    FIRST_CALL = "first_call"
+    VERIFY = "verify"
+    MEASURE = "measure"
+    MEMORY = "memory"
+    DONE = "done"
+
+
+class Flag(StrEnum):
+    """A doubt about a row that is ok: `cut`, timing stopped early, as it was plainly slower than the best.
+
+    And one of a row that is not: `predicted`, it was not run, as a smaller one was out of memory.
+    """
+
+    NOISY = "noisy"
+    THROTTLED = "throttled"
+    CONTENDED = "contended"
+    ALLOCATION_RETRIES = "allocation_retries"
+    CUT = "cut"
+    PREDICTED = "predicted"
+
+
+DEVICE_FAULT = "device_fault"

@@ -1,0 +1,40 @@
+"""The product of the axes: its groups and its size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from orchestrator.spec.models import SweepSpec
+
+
+def product_size(spec: SweepSpec) -> int:
+    """How many trials the product has before anything is excluded; zipped axes count once, searched ones not."""
+    return len(spec.implementations) * math.prod(len(values) for _, values in axis_groups(spec))
+
+
+def option_names(spec: SweepSpec) -> set[str]:
+    """The options that the sweep file states, as options.<name>."""
+    own = {f"options.{name}" for entry in spec.implementations for name in entry.options}
+    return own | {name for name in (*spec.axes, *spec.constants) if name.startswith("options.")}
+
+
+def axis_groups(spec: SweepSpec) -> Iterator[tuple[tuple[str, ...], list[tuple[Any, ...]]]]:
+    """Axes that move together, and their points; a group stands where its first axis stands."""
+    done: set[str] = {*spec.searched}
+    for axis in spec.axes:
+        if axis in done:
+            continue
+        names = next((group for group in spec.zip if axis in group), (axis,))
+        done.update(names)
+        yield names, list(zip(*(spec.listed(name) for name in names), strict=True))
+
+
+def factors(spec: SweepSpec) -> str:
+    """The product as `plan` explains it: `5 implementations x 3 batch x 3 seq_len`."""
+    count = len(spec.implementations)
+    found = [f"{count} implementation{'s' if count != 1 else ''}"]
+    for names, points in axis_groups(spec):
+        found.append(f"{len(points)} {' with '.join(names)}")
+    return " x ".join(found)
