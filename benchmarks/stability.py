@@ -36,7 +36,7 @@ from orchestrator.machine import environment, nvml
 from orchestrator.outcome import Outcome
 from orchestrator.record import TrialRecord
 from orchestrator.results.rows import Row, row_of
-from orchestrator.spec.models import MeasureSpec, Protocol, VerifySpec
+from orchestrator.spec.models import MeasureProtocol, MeasureSpec, VerifySpec
 from orchestrator.trial import Attempt, Resources, Trial
 
 HERE = Path(__file__).resolve().parent
@@ -55,7 +55,7 @@ class Bench:
     """Runs attempts in fresh processes; a new round has a new fork server, started while those before are at work."""
 
     device: str
-    protocol: Protocol
+    protocol: MeasureProtocol
     ends_at: float
     open: list[Isolator] = field(default_factory=list)
 

@@ -28,7 +28,7 @@ from orchestrator.results import columns, journal, results, sweep_directory
 from orchestrator.results.meta import SweepMeta
 from orchestrator.results.rows import Row
 from orchestrator.search.factory import bounds
-from orchestrator.trackers.background import Mirror
+from orchestrator.trackers.background import BackgroundTracker
 from orchestrator.trackers.base import Tracker
 from orchestrator.trial import Trial
 from orchestrator.usercode import registry
@@ -113,7 +113,7 @@ def run(
         running = stack.enter_context(closing(_started(make_executor, sweep, signals, directory)))
         signals.install()
         meta = _meta(sweep, directory, running.device, resuming)
-        mirror = Mirror(
+        mirror = BackgroundTracker(
             tracker or (lambda: mlflow_tracker(uri)), shown.note, target=sweep_directory.found_by(meta.name, directory)
         )
         try:

@@ -8,7 +8,7 @@ from pydantic import (
 )
 
 
-class Model(BaseModel):
+class FrozenModel(BaseModel):
     """Frozen, strict (a bool is no int), finite, and without unknown keys."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)

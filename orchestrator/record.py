@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from orchestrator.model import Model
+from orchestrator.model import FrozenModel
 from orchestrator.outcome import Outcome, Phase
 from orchestrator.trial import Attempt, content_hash
 
@@ -19,7 +19,7 @@ SCHEMA_VERSION = 1
 MAX_MESSAGE = 10_000
 
 
-class ErrorInfo(Model):
+class ErrorInfo(FrozenModel):
     """Why an attempt did not end well: the exception's or signal's name, what it said, and which log to open."""
 
     kind: str
@@ -32,7 +32,7 @@ class ErrorInfo(Model):
         return cls(kind=kind, message=capped(message, MAX_MESSAGE), log=log)
 
 
-class Fingerprint(Model):
+class Fingerprint(FrozenModel):
     """Hashes of what must be the same for two records to stand in one table."""
 
     source: str
@@ -40,7 +40,7 @@ class Fingerprint(Model):
     protocol: str
 
 
-class TrialRecord(Model):
+class TrialRecord(FrozenModel):
     """One attempt of one trial; a line of results.jsonl.
 
     Attributes:

@@ -7,8 +7,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.model import Model
-from orchestrator.spec.models import Protocol, VerifySpec
+from orchestrator.model import FrozenModel
+from orchestrator.spec.models import MeasureProtocol, VerifySpec
 
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
@@ -18,7 +18,7 @@ def content_hash(content: Any, digits: int = 16) -> str:
     return hashlib.sha256(_CANONICAL.encode(content).encode()).hexdigest()[:digits]
 
 
-class Trial(Model):
+class Trial(FrozenModel):
     """One point: JSON values only.
 
     Attributes:
@@ -58,7 +58,7 @@ class Trial(Model):
         return {**self.params, **options, "implementation": self.implementation}
 
 
-class Resources(Model):
+class Resources(FrozenModel):
     """What one attempt may take, resolved: counts, GiB and seconds. cpus None: all that its slot has."""
 
     gpus: int = 0
@@ -68,7 +68,7 @@ class Resources(Model):
     timeout_s: float = 300.0
 
 
-class Attempt(Model):
+class Attempt(FrozenModel):
     """One execution of a trial: all that a worker must know, in JSON values.
 
     Attributes:
@@ -93,7 +93,7 @@ class Attempt(Model):
     base_dir: str
     device: str
     seed: int
-    protocol: Protocol
+    protocol: MeasureProtocol
     verify: VerifySpec
     resources: Resources
     round: int = 1

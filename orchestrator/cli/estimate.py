@@ -11,7 +11,7 @@ from orchestrator.machine import nvml
 from orchestrator.machine.environment import usable_cores
 from orchestrator.plan.sweep import Sweep
 from orchestrator.search.factory import bounds
-from orchestrator.spec.models import Protocol
+from orchestrator.spec.models import MeasureProtocol
 from orchestrator.trial import Resources, Trial
 from orchestrator.usercode import registry
 
@@ -113,7 +113,7 @@ def of(sweep: Sweep, device: str = "auto") -> Estimate:
     return Estimate(sweep, kind, slots, resources, STARTUP_S + busy / slots, least, most)
 
 
-def _seconds(sweep: Sweep, trial: Trial, device: str, protocol: Protocol) -> float:
+def _seconds(sweep: Sweep, trial: Trial, device: str, protocol: MeasureProtocol) -> float:
     known = registry.implementations()
     form = known[trial.use].form if trial.use in known else sweep.workload.forms[0]
     flops = _flops(sweep, trial, form)

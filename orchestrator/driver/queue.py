@@ -14,7 +14,7 @@ from orchestrator.plan.expand import known_names
 from orchestrator.plan.sweep import Sweep
 from orchestrator.record import Fingerprint, TrialRecord, fingerprint
 from orchestrator.search.factory import Proposal, proposer_of
-from orchestrator.search.oom_prediction import Foresight
+from orchestrator.search.oom_prediction import OomPrediction
 from orchestrator.spec.expression import check, condition
 from orchestrator.trial import Attempt, Resources, Trial, content_hash
 from orchestrator.usercode import registry
@@ -38,7 +38,7 @@ class Stale:
         return f"{self.record.implementation} {self.record.trial_id}: {' and '.join(self.changed)} changed"
 
 
-class Agenda:
+class AttemptQueue:
     """The attempts left to make, in order: round after round, each shuffled by the recorded seed.
 
     With one round the order is the proposer's: of a grid, the table's.
@@ -71,7 +71,7 @@ class Agenda:
         self._sources = sources(sweep)
         self._protocol = sweep.spec.measure.for_device(device)
         self._seconds = {rival.trial_id: first for first, rival in sweep.rivals.items()}
-        self._foresight = Foresight(sweep)
+        self._foresight = OomPrediction(sweep)
         self._proposer = proposer_of(sweep, self._foresight.in_order())
         self._trials: dict[str, Trial] = {}
         self._records: dict[str, list[TrialRecord]] = {}
@@ -128,9 +128,9 @@ class Agenda:
             self._accept(proposed)
         return self._attempt(self._pending.popleft())
 
-    def foretold(self, attempt: Attempt) -> TrialRecord | None:
+    def predicted(self, attempt: Attempt) -> TrialRecord | None:
         """The record of an attempt whose end is known without making it (`predict`); None: it must be made."""
-        return self._foresight.foretell(attempt)
+        return self._foresight.predict(attempt)
 
     def finished(self, record: TrialRecord) -> bool:
         """Note how an attempt ended; True when it is to be made again, as `retries` and `measure.remeasure` say."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from orchestrator.driver.queue import Agenda, refuse_stale
+from orchestrator.driver.queue import AttemptQueue, refuse_stale
 from orchestrator.driver.signals import Signals
 from orchestrator.duel_record import attempts, parted
 from orchestrator.errors import (
@@ -77,7 +77,7 @@ class SweepRun:
             for record in journal.records:
                 self._by_trial.setdefault(record.trial_id, []).append(record)
             made = proposals.read(self.directory)
-            agenda = Agenda(self.sweep, self.meta.sweep_id, self.executor.device, tuple(journal.records), made)
+            agenda = AttemptQueue(self.sweep, self.meta.sweep_id, self.executor.device, tuple(journal.records), made)
             self._proposals = list(agenda.kept)
             planned = tuple(filter(agenda.asks_for, self.meta.planned))
             self.progress.start(self.meta.model_copy(update={"planned": planned}), tuple(journal.records))
@@ -91,7 +91,7 @@ class SweepRun:
                 raise
             return self._to_end(agenda, journal)
 
-    def _to_end(self, agenda: Agenda, journal: Journal) -> Results:
+    def _to_end(self, agenda: AttemptQueue, journal: Journal) -> Results:
         """The sweep proper. Whoever refuses to go on before it leaves everything as it was."""
         self.tracker.start(self.meta)
         status: Status = "FAILED"
@@ -122,14 +122,14 @@ class SweepRun:
         if self.sweep.spec.proposes:
             proposals.keep(self.directory, self._proposals)
 
-    def _loop(self, agenda: Agenda, journal: Journal) -> None:
+    def _loop(self, agenda: AttemptQueue, journal: Journal) -> None:
         while True:
             self._submit(agenda, journal)
             if not self._in_flight:
                 return
             self._poll(agenda, journal)
 
-    def _submit(self, agenda: Agenda, journal: Journal) -> None:
+    def _submit(self, agenda: AttemptQueue, journal: Journal) -> None:
         """Hand over as many attempts as may wait; what was proposed is written down before it is run."""
         while self._in_flight < agenda.ahead * max(1, self.executor.slots):  # without a slot, poll says why
             attempt = agenda.next()
@@ -137,12 +137,12 @@ class SweepRun:
             if attempt is None:
                 return
             self._in_flight += 1
-            if (record := agenda.foretold(attempt)) is None:
+            if (record := agenda.predicted(attempt)) is None:
                 self.executor.submit(attempt)
             else:
                 self._handle(Finished(attempt, record), agenda, journal)
 
-    def _keep_proposals(self, agenda: Agenda) -> None:
+    def _keep_proposals(self, agenda: AttemptQueue) -> None:
         new, agenda.proposals = agenda.proposals, []
         if not new:
             return
@@ -152,7 +152,7 @@ class SweepRun:
             raise self._unwritten(error) from error
         self._proposals += new
 
-    def _poll(self, agenda: Agenda, journal: Journal) -> None:
+    def _poll(self, agenda: AttemptQueue, journal: Journal) -> None:
         self._heed_signals()
         try:
             events = self.executor.poll(POLL_S)
@@ -167,7 +167,7 @@ class SweepRun:
         if self.signals.received is not None:
             raise InterruptedSweepError(self.signals.received, self.name)
 
-    def _handle(self, event: Event, agenda: Agenda, journal: Journal) -> None:
+    def _handle(self, event: Event, agenda: AttemptQueue, journal: Journal) -> None:
         if isinstance(event, SlotReady):
             self._slots.append(event.environment)
         if isinstance(event, SlotLost):
@@ -226,7 +226,7 @@ class SweepRun:
             text = f"{limit} trials in a row crashed, were lost or broke the device (max_failures); the last: {last}"
             self._broken = text
 
-    def _check_stale(self, agenda: Agenda, journal: Journal) -> None:
+    def _check_stale(self, agenda: AttemptQueue, journal: Journal) -> None:
         while not self._slots:
             self._poll(agenda, journal)
         matches = [environment.get("match", {}) for environment in self._slots]

@@ -29,7 +29,7 @@ _OWNER = "driver"
 _EVERY_S = 0.02
 
 
-class Sentinel:
+class CleanupProcess:
     """A process beside the driver, to end what the driver's Ray leaves and to remove its folder.
 
     Attributes:

@@ -15,7 +15,7 @@ from typing import Any
 
 from orchestrator.errors import UnfitMachineError
 from orchestrator.executors.base import StartStoppedError
-from orchestrator.executors.cleanup import Sentinel, clear_up_after_others
+from orchestrator.executors.cleanup import CleanupProcess, clear_up_after_others
 from orchestrator.executors.staging import Staging
 from orchestrator.isolation import proc
 from orchestrator.machine.environment import usable_cores
@@ -86,7 +86,7 @@ class Session:
         self._load = load
         self._stopped = stopped
         self._owned = False
-        self._sentinel: Sentinel | None = None
+        self._sentinel: CleanupProcess | None = None
         self._scratch: Path | None = None
         self._error: BaseException | None = None
         self._tried, self._over, self._gone = threading.Event(), threading.Event(), threading.Event()
@@ -149,7 +149,7 @@ class Session:
 
     def _local_arguments(self) -> dict[str, Any]:
         clear_up_after_others()
-        self._sentinel = Sentinel()
+        self._sentinel = CleanupProcess()
         os.environ[proc.DRIVER_MARK] = self._sentinel.mark
         return {
             "_temp_dir": str(self._sentinel.folder),

@@ -25,7 +25,7 @@ class ServerDiedError(Exception):
     """The fork server is gone; the text says what it last wrote."""
 
 
-class ForkServer:
+class ForkClient:
     """A keeper and its server (see fork_server.py), started at once and ready some time later.
 
     It is a program of its own, not a `multiprocessing` child: no thread's end and no `__main__` of ours reaches it.

@@ -13,9 +13,9 @@ from types import TracebackType
 from typing import Self
 
 from orchestrator.isolation import proc
-from orchestrator.isolation.fork_client import ForkServer, ServerDiedError
-from orchestrator.isolation.monitor import Flight, OnPhase, Watch
-from orchestrator.isolation.process_end import Ending, Environment, judge
+from orchestrator.isolation.fork_client import ForkClient, ServerDiedError
+from orchestrator.isolation.monitor import AttemptMonitor, OnPhase, Watch
+from orchestrator.isolation.process_end import Environment, ProcessEnd, record_of_end
 from orchestrator.machine.environment import describe
 from orchestrator.outcome import Phase
 from orchestrator.record import TrialRecord, utc_now
@@ -123,8 +123,8 @@ class Isolator:
                 except BaseException:  # an interrupt, or on_phase raised: nothing may go on unwatched
                     self._server.close()
                     raise
-            ending = Ending(Phase.BUILD, died=death)
-            return Completed(judge(attempt, ending, started_at, self._environment(attempt)))
+            ending = ProcessEnd(Phase.BUILD, died=death)
+            return Completed(record_of_end(attempt, ending, started_at, self._environment(attempt)))
 
     def processes(self) -> list[int]:
         """The processes that live now because of this isolator: keeper, server, the attempt in flight and its own."""
@@ -173,13 +173,13 @@ class Isolator:
         if self._server.closed:
             self._server = self._new_server()
         self._server.ready()
-        flight = Flight(self._server, attempt, self._slots, self._stopped.fileno(), on_phase, watches)
+        flight = AttemptMonitor(self._server, attempt, self._slots, self._stopped.fileno(), on_phase, watches)
         ending = flight.fly(target, self._cwd)
-        record = judge(attempt, ending, started_at, self._environment(attempt))
+        record = record_of_end(attempt, ending, started_at, self._environment(attempt))
         return Completed(record, flight.log.value(), tuple(flight.left_alive))
 
-    def _new_server(self) -> ForkServer:
-        return ForkServer(self._preload, self._env, self._sys_path, self._cwd)
+    def _new_server(self) -> ForkClient:
+        return ForkClient(self._preload, self._env, self._sys_path, self._cwd)
 
     def _forget_stop(self) -> None:
         with contextlib.suppress(OSError):  # nothing to forget

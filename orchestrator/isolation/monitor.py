@@ -13,10 +13,10 @@ from typing import Protocol
 from orchestrator.isolation import host_memory
 from orchestrator.isolation.child import MAX_RECORD_BYTES
 from orchestrator.isolation.device_memory import DeviceWatch
-from orchestrator.isolation.fork_client import ForkServer, ServerDiedError
+from orchestrator.isolation.fork_client import ForkClient, ServerDiedError
 from orchestrator.isolation.fork_server import END_TIMEOUT_S
-from orchestrator.isolation.output import Capture
-from orchestrator.isolation.process_end import Cause, Ending, read_line
+from orchestrator.isolation.output import BoundedOutput
+from orchestrator.isolation.process_end import Cause, ProcessEnd, read_line
 from orchestrator.machine import nvml
 from orchestrator.outcome import Outcome, Phase
 from orchestrator.trial import Attempt
@@ -48,7 +48,7 @@ class Watch(Protocol):
         ...
 
 
-class Flight:
+class AttemptMonitor:
     """Watches the attempt that `server` has been told to fork.
 
     Args:
@@ -62,14 +62,14 @@ class Flight:
 
     def __init__(
         self,
-        server: ForkServer,
+        server: ForkClient,
         attempt: Attempt,
         slots: int,
         stop: int,
         on_phase: OnPhase | None,
         watches: Sequence[Watch] = (),
     ) -> None:
-        self.log = Capture()
+        self.log = BoundedOutput()
         self.left_alive: list[int] = []
         self._server = server
         self._attempt = attempt
@@ -87,7 +87,7 @@ class Flight:
         self._give_up = float("inf")
         self._timeout = float("inf")
 
-    def fly(self, target: str, cwd: str) -> Ending:
+    def fly(self, target: str, cwd: str) -> ProcessEnd:
         """Start the attempt, watch it to its end, and return only when its processes are gone (or `left_alive`).
 
         Raises:
@@ -114,7 +114,7 @@ class Flight:
             for watch in self._watches:
                 watch.close()
         killed = host_memory.kernel_kills() > kills
-        return Ending(self._phase, self._answer, self._cause, self._status, killed, self._died, self._scribble)
+        return ProcessEnd(self._phase, self._answer, self._cause, self._status, killed, self._died, self._scribble)
 
     def _watch(self, log: int, result: int) -> None:
         self._timeout = time.monotonic() + self._attempt.resources.timeout_s
@@ -212,7 +212,7 @@ class Flight:
         self._server.kill(dump=dump)
 
 
-def _watches(server: ForkServer, attempt: Attempt, slots: int) -> list[Watch]:
+def _watches(server: ForkClient, attempt: Attempt, slots: int) -> list[Watch]:
     resources = attempt.resources
     stated, limit = resources.host_memory_gib, host_memory.limit_bytes(resources.host_memory_gib, slots)
     as_stated = stated is not None and limit >= int(stated * host_memory.GIB)

@@ -8,7 +8,7 @@ MAX_LOG_BYTES = 16 * 2**20
 _MARK_BYTES = 200
 
 
-class Capture:
+class BoundedOutput:
     """Keeps at most `limit` bytes of all that is added, the first quarter and the last three, and names the gap.
 
     The writer never waits for it and no disk fills: what lies between is forgotten as it goes by.

@@ -29,7 +29,7 @@ class Cause:
 
 
 @dataclass(frozen=True)
-class Ending:
+class ProcessEnd:
     """How an attempt's process ended, as seen from outside.
 
     Attributes:
@@ -51,7 +51,7 @@ class Ending:
     scribble: bytes = b""
 
 
-def judge(attempt: Attempt, ending: Ending, started_at: str, environment: Environment) -> TrialRecord:
+def record_of_end(attempt: Attempt, ending: ProcessEnd, started_at: str, environment: Environment) -> TrialRecord:
     """The record of an attempt that ended so. An answer that arrived whole counts, whatever came after it.
 
     Args:
@@ -100,7 +100,7 @@ def _raised(answer: Mapping[str, Any]) -> Cause:
     return Cause(Outcome.OOM if answer["out_of_memory"] else Outcome.FAILED, raised["kind"], raised["message"])
 
 
-def _own_end(ending: Ending) -> Cause:
+def _own_end(ending: ProcessEnd) -> Cause:
     """What to make of a process that ended without an answer and that nobody here ended."""
     if ending.status is None:
         return Cause(Outcome.LOST, "ForkServerDied", ending.died)

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.model import Model
-from orchestrator.spec.models import Protocol
+from orchestrator.model import FrozenModel
+from orchestrator.spec.models import MeasureProtocol
 from orchestrator.workload import Work
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from orchestrator.measure.protocol import Measurement
 
 PROTOCOLS = {
-    "cuda": Protocol(warmup_s=0.3, min_time_s=0.2, max_time_s=0.5, min_repetitions=10, target_ci=0.005),
-    "cpu": Protocol(warmup_s=0.02, min_time_s=0.1, max_time_s=0.2, min_repetitions=3, target_ci=0.02),
+    "cuda": MeasureProtocol(warmup_s=0.3, min_time_s=0.2, max_time_s=0.5, min_repetitions=10, target_ci=0.005),
+    "cpu": MeasureProtocol(warmup_s=0.02, min_time_s=0.1, max_time_s=0.2, min_repetitions=3, target_ci=0.02),
 }
 MATMUL_SIZES = {
     "cuda": {"float64": 4096, "float32": 4096, "tf32": 8192, "float16": 8192, "bfloat16": 8192},
@@ -40,7 +40,7 @@ SHORT_MATMUL, SHORT_COPY = 256, 2**22  # half a millisecond of one core: less th
 SHORT_LOOK_S = 0.3
 
 
-class Ceilings(Model):
+class Ceilings(FrozenModel):
     """What one device was seen to do.
 
     Attributes:
@@ -102,7 +102,7 @@ def _too_fast(rate: float, ceiling: float, unit: str, what: str) -> str:
     )
 
 
-class Sentinel(Model):
+class Sentinel(FrozenModel):
     """A fixed matmul and a fixed copy, timed to see whether the machine itself has changed; milliseconds per call."""
 
     at: str

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 from orchestrator.machine.ceilings import Sentinel, machine_drift
-from orchestrator.model import Model
+from orchestrator.model import FrozenModel
 
 Kind = Literal["ceilings", "sentinel"]
 
 
-class Observation(Model):
+class Observation(FrozenModel):
     """What was seen of one slot's device.
 
     Attributes:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from typing_extensions import override
 
-from orchestrator.measure.launch_ahead import HeadStart, Timed
+from orchestrator.measure.launch_ahead import LaunchAhead, Timed
 from orchestrator.stats.summary import summarize
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class CudaClock(Clock):
         self._torch = torch
         self._device = device
         self._cold = cold
-        self._head_start = HeadStart(max_calls)
+        self._head_start = LaunchAhead(max_calls)
         self._cycles_per_s = self._calibrate()
 
     @override

@@ -21,7 +21,7 @@ from orchestrator.measure.protocol import (
     judged,
     warm_up,
 )
-from orchestrator.spec.models import Protocol
+from orchestrator.spec.models import MeasureProtocol
 from orchestrator.stats.ratio import block_ratios
 from orchestrator.stats.summary import summarize
 
@@ -38,9 +38,9 @@ class SideError(Exception):
         super().__init__(f"side {side} raised")
 
 
-def measure_in_turns(
+def measure_interleaved(
     calls: Sequence[Sequence[Callable[[], object]]],
-    protocol: Protocol,
+    protocol: MeasureProtocol,
     clocks: Sequence[Clock],
     seed: int,
     *,
@@ -66,7 +66,7 @@ def measure_in_turns(
     return first, second
 
 
-def _blocks(benches: Sequence[Bench], protocol: Protocol, rng: random.Random) -> tuple[list[float], list[float]]:
+def _blocks(benches: Sequence[Bench], protocol: MeasureProtocol, rng: random.Random) -> tuple[list[float], list[float]]:
     """Seconds per call of each repetition of either side, until their ratio is known or the time is up."""
     clock = benches[0].clock
     start = clock.now()

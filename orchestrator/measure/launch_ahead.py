@@ -27,7 +27,7 @@ class Timed(NamedTuple):
 
 
 @dataclass
-class HeadStart:
+class LaunchAhead:
     """Learns how long a device must wait before a part of a block starts, and how many calls a part may have.
 
     Calls that wait for the device themselves (a value read, a synchronisation) cannot be launched ahead of it, however

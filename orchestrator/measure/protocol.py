@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 
 from orchestrator.measure.clocks import Call, Clock
 from orchestrator.outcome import Flag
-from orchestrator.spec.models import Protocol
-from orchestrator.stats.noise import doubts, max_drift
+from orchestrator.spec.models import MeasureProtocol
+from orchestrator.stats.noise import max_drift, noise_reasons
 from orchestrator.stats.summary import Summary, summarize
 
 FEWEST_WARM_UP_CALLS = 3
@@ -58,7 +58,7 @@ class Measurement:
 
 def measure(
     calls: Sequence[Callable[[], object]],
-    protocol: Protocol,
+    protocol: MeasureProtocol,
     clock: Clock,
     *,
     before: Callable[[], object] | None = None,
@@ -94,12 +94,12 @@ def _cut(bench: Bench, seconds: Sequence[float], above_ms: float, notes: Sequenc
 
 
 def judged(
-    bench: Bench, seconds: Sequence[float], protocol: Protocol, notes: Sequence[str], extras: Mapping[str, float]
+    bench: Bench, seconds: Sequence[float], protocol: MeasureProtocol, notes: Sequence[str], extras: Mapping[str, float]
 ) -> Measurement:
     """The measurement that `seconds` per call of each repetition amount to, with the doubts about it."""
     values_ms = tuple(1000 * value for value in seconds)
     summary = summarize(values_ms)
-    reasons = doubts(values_ms, summary, protocol)
+    reasons = noise_reasons(values_ms, summary, protocol)
     flags = (Flag.NOISY.value,) if reasons else ()
     return Measurement(values_ms, summary, flags, (*reasons, *notes, *bench.clock.notes), bench.iterations, extras)
 
@@ -144,7 +144,7 @@ class Bench:
         return True
 
 
-def warm_up(bench: Bench, protocol: Protocol, calls_made: int) -> tuple[str, ...]:
+def warm_up(bench: Bench, protocol: MeasureProtocol, calls_made: int) -> tuple[str, ...]:
     """Call until the block is long enough and successive windows agree; returns a note if they never did."""
     start = bench.clock.now()
     cap_s, steady = 4 * protocol.warmup_s, max_drift(protocol)
@@ -175,7 +175,7 @@ def _lies_above(values: Sequence[float], limit: float) -> bool:
     return low is not None and low > limit
 
 
-def _repeat(bench: Bench, protocol: Protocol, limit: float | None) -> tuple[list[float], bool]:
+def _repeat(bench: Bench, protocol: MeasureProtocol, limit: float | None) -> tuple[list[float], bool]:
     """Seconds per call of each repetition, until the interval is tight or the time is up, which always wins.
 
     Or until the interval lies above the limit, in seconds: (the repetitions, whether that is why they ended).

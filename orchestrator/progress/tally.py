@@ -160,7 +160,7 @@ class Tally:
             self._estimator.expect(trial, -1)
 
     def _rest(self, running: Running) -> float:
-        return max(0.0, self._estimator.foretell(running.attempt.trial) - (self.clock() - running.since))
+        return max(0.0, self._estimator.predict(running.attempt.trial) - (self.clock() - running.since))
 
 
 def duration_s(record: TrialRecord) -> float:

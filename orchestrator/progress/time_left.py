@@ -13,7 +13,7 @@ from orchestrator.trial import Trial
 from orchestrator.usercode import registry
 from orchestrator.workload import Workload
 
-FEWEST = 3  # attempts that ended before a line is fitted, or anything is foretold
+FEWEST = 3  # attempts that ended before a line is fitted, or anything is predicted
 
 Work = Callable[[Trial], float]
 
@@ -85,7 +85,7 @@ class Estimator:
 
     @property
     def ready(self) -> bool:
-        """Whether enough has ended to foretell anything."""
+        """Whether enough has ended to predict anything."""
         return self._all.count >= FEWEST
 
     def learn(self, trial: Trial, seconds: float) -> None:
@@ -100,7 +100,7 @@ class Estimator:
         more = attempts * self._work_of(trial)
         self._waiting[trial.implementation] = (count + attempts, max(0.0, work + more))
 
-    def foretell(self, trial: Trial) -> float:
+    def predict(self, trial: Trial) -> float:
         """Seconds that an attempt of `trial` takes."""
         return self._line(trial.implementation).over(1, self._work_of(trial))
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from orchestrator.formatting import interval, markdown, number, shown
 from orchestrator.report.answer_table import AnswerTable
 from orchestrator.report.layout import Layout, status
-from orchestrator.report.ranking import Standing, Verdict, ratio, speed_heading
+from orchestrator.report.ranking import Ranking, Standing, ratio, speed_heading
 from orchestrator.report.table import footer
 
 OPEN_ROWS = 40
@@ -19,7 +19,7 @@ def summary(layout: Layout) -> str:
 
     Beyond OPEN_ROWS rows the table is folded; beyond MAX_ROWS it is cut, saying so, to stay within what an issue takes.
     """
-    verdict = Verdict.of(layout)
+    verdict = Ranking.of(layout)
     parts = [
         f"## {markdown(layout.title)}",
         "  \n".join(markdown(line) for line in layout.lines),
@@ -41,7 +41,7 @@ def _answers(layout: Layout) -> Iterator[str]:
         yield from (_line([markdown(cell) for cell in line]) for line in table.lines)
 
 
-def _standings(verdict: Verdict) -> Iterator[str]:
+def _standings(verdict: Ranking) -> Iterator[str]:
     yield from _head(
         [
             "Implementation",

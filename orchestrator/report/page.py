@@ -15,20 +15,20 @@ from orchestrator.outcome import Outcome
 from orchestrator.report.answer_table import AnswerTable
 from orchestrator.report.layout import NOT_RUN, Layout
 from orchestrator.report.page_data import embedded, page_data
-from orchestrator.report.ranking import Standing, Verdict, ratio, speed_heading
+from orchestrator.report.ranking import Ranking, Standing, ratio, speed_heading
 
 SCRIPTS = ("vendor/d3.min.js", "vendor/plot.min.js", "model.js", "charts.js", "table.js", "page.js")
 COLOURS = 8
 
 
 def html_page(layout: Layout) -> str:
-    """The page as HTML. Verdict, environment and sweep file need no script; charts and the sortable table do."""
+    """The page as HTML. Ranking, environment and sweep file need no script; charts and the sortable table do."""
     from jinja2 import Environment, StrictUndefined  # not needed for any other report
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"ratio": ratio, "number": number}
     scripts = [_asset(name) for name in SCRIPTS]
-    verdict = Verdict.of(layout)
+    verdict = Ranking.of(layout)
     return environment.from_string(_asset("page.html.j2")).render(
         layout=layout,
         policy=_policy(scripts),
@@ -67,7 +67,7 @@ def _tiles(layout: Layout) -> list[tuple[str, str, str]]:
     return [*outcomes, *flags, *([] if busy is None else [(duration(busy), "measuring", "quiet")])]
 
 
-def _sentences(verdict: Verdict) -> list[tuple[str, str]]:
+def _sentences(verdict: Ranking) -> list[tuple[str, str]]:
     """(what it is about, the rest) of each sentence of the verdict."""
     parts = (sentence.partition(":") for sentence in verdict.sentences())
     return [(head + colon, rest.strip()) if colon else ("", head) for head, colon, rest in parts]

@@ -73,7 +73,7 @@ class Standing:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Ranking:
     """What the whole sweep says.
 
     Attributes:
@@ -86,7 +86,7 @@ class Verdict:
     winners: tuple[Winner, ...]
 
     @classmethod
-    def of(cls, layout: Layout) -> Verdict:
+    def of(cls, layout: Layout) -> Ranking:
         """The verdict on a sweep's rows."""
         by_name: dict[str, list[Row]] = {}
         by_point: dict[tuple[tuple[str, ...], int], list[Row]] = {}
@@ -178,7 +178,7 @@ def ratio(value: float) -> str:
     return f"{value:.2f}x" if value < 10 else f"{value:.1f}x" if value < 100 else f"{value:.0f}x"
 
 
-def speed_heading(verdict: Verdict, escape: Callable[[str], str] = printable) -> str:
+def speed_heading(verdict: Ranking, escape: Callable[[str], str] = printable) -> str:
     """What a column of speeds is headed by: over the one baseline, or over whatever each row names."""
     first = {standing.baseline for standing in verdict.standings}
     return f"Speed over {escape(first.pop())}" if len(first) == 1 else "Speed"

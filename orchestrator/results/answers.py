@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.outcome import Outcome
-from orchestrator.results.axis_values import Statement
+from orchestrator.results.axis_values import AxisValues
 from orchestrator.results.rows import Row
 from orchestrator.spec.models import SweepSpec
 
@@ -53,7 +53,7 @@ def answers(meta: SweepMeta, rows: Iterable[Row]) -> list[Answer]:
     """One answer per cell that was begun, in the order of the rows; none for a grid."""
     if not meta.spec.proposes:
         return []
-    statement = Statement(meta.spec, meta.only)
+    statement = AxisValues(meta.spec, meta.only)
     places = {row.trial_id: (place, row) for place, row in enumerate(rows)}
     found = []
     for cell in meta.cells.values():
@@ -84,7 +84,7 @@ def annotated(meta: SweepMeta, rows: Sequence[Row]) -> list[Row]:
     ]
 
 
-def _answer(statement: Statement, point: Mapping[str, Any], rows: Sequence[Row]) -> Answer:
+def _answer(statement: AxisValues, point: Mapping[str, Any], rows: Sequence[Row]) -> Answer:
     spec = statement.spec
     best, value, beyond = _largest(spec, rows) if spec.frontier.axis is not None else (*_best(spec, rows), None)
     settled = all(row.outcome is not None for row in rows) and not _gap(statement, best, beyond)
@@ -101,7 +101,7 @@ def _largest(spec: SweepSpec, rows: Sequence[Row]) -> tuple[Row | None, float | 
     return (None, None, beyond) if last < 0 else (ran[last], float(ran[last].trial.value(axis)), beyond)
 
 
-def _gap(statement: Statement, best: Row | None, beyond: Row | None) -> bool:
+def _gap(statement: AxisValues, best: Row | None, beyond: Row | None) -> bool:
     """Whether a frontier has values between the largest that is ok and what lies beyond, or above, left to probe."""
     axis = statement.spec.frontier.axis
     if axis is None or best is None or (beyond is not None and beyond.outcome not in LIMITS):

@@ -14,7 +14,7 @@ from orchestrator.trial import Trial
 
 
 @dataclass(frozen=True)
-class Statement:
+class AxisValues:
     """What a sweep file states, asked about its trials; no workload is asked.
 
     Args:

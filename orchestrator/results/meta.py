@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from orchestrator.model import Model
+from orchestrator.model import FrozenModel
 from orchestrator.record import SCHEMA_VERSION
 from orchestrator.spec.models import SweepSpec
 from orchestrator.trial import Trial
 
 
-class AskedCell(Model):
+class CellMeta(FrozenModel):
     """One question of a search or a frontier, and what was proposed for it.
 
     Attributes:
@@ -22,7 +22,7 @@ class AskedCell(Model):
     trials: tuple[str, ...]
 
 
-class SweepMeta(Model):
+class SweepMeta(FrozenModel):
     """sweep.resolved.json: the sweep file as it was understood, and the trials it became.
 
     Attributes:
@@ -45,7 +45,7 @@ class SweepMeta(Model):
     device: str
     spec: SweepSpec
     planned: tuple[Trial, ...]
-    cells: dict[str, AskedCell] = {}
+    cells: dict[str, CellMeta] = {}
     at_most: int | None = None
     only: str | None = None
     duel: tuple[str, str] | None = None

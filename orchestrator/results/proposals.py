@@ -15,15 +15,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from orchestrator.model import Model
-from orchestrator.results.meta import AskedCell, SweepMeta
+from orchestrator.model import FrozenModel
+from orchestrator.results.meta import CellMeta, SweepMeta
 from orchestrator.spec.models import SweepSpec
 from orchestrator.trial import Trial
 
 FILE_NAME = "proposals.jsonl"
 
 
-class Proposal(Model):
+class Proposal(FrozenModel):
     """A trial that a proposer asked for.
 
     Attributes:
@@ -41,7 +41,7 @@ class Proposal(Model):
     point: dict[str, Any] | None = None
 
 
-class Kept(Model):
+class Kept(FrozenModel):
     """Which proposals of earlier runs a sweep still asks for: trial_id and cell of each."""
 
     kept: tuple[tuple[str, str], ...]
@@ -71,7 +71,7 @@ def _name(proposal: Proposal) -> tuple[str, str]:
     return proposal.trial.trial_id, proposal.cell
 
 
-def _append(directory: Path, lines: Sequence[Model]) -> None:
+def _append(directory: Path, lines: Sequence[FrozenModel]) -> None:
     with (directory / FILE_NAME).open("ab") as file:
         if file.tell() and not _ends_in_newline(directory / FILE_NAME):
             file.write(b"\n")  # after a line that was torn when the driver died
@@ -109,12 +109,12 @@ def _lines(directory: Path) -> Iterator[Proposal | Kept]:
 
 def asked(meta: SweepMeta, proposals: Sequence[Proposal]) -> SweepMeta:
     """The sweep with what was proposed as what is planned, question by question."""
-    cells: dict[str, AskedCell] = {}
+    cells: dict[str, CellMeta] = {}
     for proposal in proposals:
         held = cells.get(proposal.cell)
         before = () if held is None else held.trials
         trials = tuple(dict.fromkeys((*before, proposal.trial.trial_id)))
-        cells[proposal.cell] = AskedCell(point=proposal.point, trials=trials)
+        cells[proposal.cell] = CellMeta(point=proposal.point, trials=trials)
     planned = arranged(meta.spec, (proposal.trial for proposal in proposals))
     return meta.model_copy(update={"planned": planned, "cells": cells})
 

@@ -12,7 +12,7 @@ from orchestrator.search.base import Proposal, Proposer
 from orchestrator.search.cells import Cells
 from orchestrator.search.frontier import Frontier, probes
 from orchestrator.search.grid import Grid
-from orchestrator.search.sampler import Chance, Sampler
+from orchestrator.search.sampler import RandomSampler, Sampler
 from orchestrator.search.searcher import Search
 from orchestrator.spec.product import option_names
 from orchestrator.spec.search_space import Space
@@ -21,7 +21,7 @@ from orchestrator.trial import Trial, content_hash
 
 __all__ = ["Proposal", "Proposer", "bounds", "proposer_of"]
 
-QUEUED = 2  # attempts per slot, so that a slot never waits for the driver; what is foretold is decided late
+QUEUED = 2  # attempts per slot, so that a slot never waits for the driver; what is predicted is decided late
 
 
 def proposer_of(sweep: Sweep, trials: Sequence[Trial]) -> Proposer:
@@ -71,7 +71,7 @@ def _sampler(sweep: Sweep, cell: Cell, space: Space) -> Sampler:
     search = sweep.spec.search
     seed = sweep.spec.seed if search.seed is None else search.seed
     if search.strategy == RANDOM:
-        return Chance(space, f"{seed} {cell.key}")
+        return RandomSampler(space, f"{seed} {cell.key}")
     from orchestrator.search.tune import TuneSampler
 
     return TuneSampler(search, space, int(content_hash([seed, cell.key], 7), 16))

@@ -17,7 +17,7 @@ PREDICTED = "Predicted"
 Key = tuple[str, int]  # trial_id, round
 
 
-class Foresight:
+class OomPrediction:
     """Rules cells out by what was out of memory, where the sweep says `predict: true`.
 
     A cell is ruled out by a smaller one of the same implementation and options: at least as large along every axis
@@ -57,7 +57,7 @@ class Foresight:
             if trial_id in self._kin:
                 self._out[self._kin[trial_id]].pop((trial_id, number), None)
 
-    def foretell(self, attempt: Attempt) -> TrialRecord | None:
+    def predict(self, attempt: Attempt) -> TrialRecord | None:
         """The record of an attempt whose end is known without making it; None: it must be made."""
         if not self._active:
             return None

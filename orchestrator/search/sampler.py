@@ -37,7 +37,7 @@ class Sampler(Protocol):
         ...
 
 
-class Chance:
+class RandomSampler:
     """Draws points evenly; none twice where they can be counted.
 
     Args:
@@ -61,13 +61,13 @@ class Chance:
         return self._unranked(self._left.pop()) if self._left else None
 
     def tell(self, token: str, value: float) -> None:
-        """Chance learns nothing."""
+        """RandomSampler learns nothing."""
 
     def learn(self, coordinates: Coordinates, value: float) -> None:
-        """Chance learns nothing."""
+        """RandomSampler learns nothing."""
 
     def withdraw(self, token: str) -> None:
-        """Chance expects nothing."""
+        """RandomSampler expects nothing."""
 
     def _unranked(self, rank: int) -> dict[str, Coordinate]:
         point: dict[str, Coordinate] = {}

@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from orchestrator.model import Model
+from orchestrator.model import FrozenModel
 from orchestrator.workload import Scalar
 
 MAX_LABEL = 64
@@ -30,7 +30,7 @@ Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 
 
-class MeasureSpec(Model):
+class MeasureSpec(FrozenModel):
     """Knobs of the measuring protocol. None: the device's default (see `Protocol`).
 
     Times in seconds; target_ci is a fraction of the median (0.005: the 95 % interval within +-0.5 %). remeasure: how
@@ -62,7 +62,7 @@ class MeasureSpec(Model):
                 )
         return self
 
-    def for_device(self, device: str) -> Protocol:
+    def for_device(self, device: str) -> MeasureProtocol:
         """The protocol in force on "cpu" or "cuda": what the file states, else the device's defaults."""
         defaults = PROTOCOL_DEFAULTS[device]
         stated = {name: value for name in defaults if (value := getattr(self, name)) is not None}
@@ -70,10 +70,10 @@ class MeasureSpec(Model):
             stated["min_time_s"] = min(defaults["min_time_s"], stated["max_time_s"])
         if "min_time_s" in stated and "max_time_s" not in stated:
             stated["max_time_s"] = max(defaults["max_time_s"], stated["min_time_s"])
-        return Protocol(**{**defaults, **stated}, cold_cache=self.cold_cache, remeasure=self.remeasure)
+        return MeasureProtocol(**{**defaults, **stated}, cold_cache=self.cold_cache, remeasure=self.remeasure)
 
 
-class Protocol(Model):
+class MeasureProtocol(FrozenModel):
     """How one trial is measured on one device; its hash is part of a record's fingerprint. Times in seconds."""
 
     warmup_s: float
@@ -91,7 +91,7 @@ PROTOCOL_DEFAULTS: dict[str, dict[str, Any]] = {
 }
 
 
-class VerifySpec(Model):
+class VerifySpec(FrozenModel):
     """How the output is compared with the reference. There is no switch that turns it off.
 
     Attributes:
@@ -104,7 +104,7 @@ class VerifySpec(Model):
     max_reference_flops: Positive | None = None
 
 
-class ResourceSpec(Model):
+class ResourceSpec(FrozenModel):
     """What one trial needs. gpu_memory_gib caps the trial's share of a card, host_memory_gib its process tree."""
 
     gpus: Literal["auto"] | Annotated[int, Field(ge=0)] = "auto"
@@ -114,7 +114,7 @@ class ResourceSpec(Model):
     timeout_s: Positive = 300.0
 
 
-class RetrySpec(Model):
+class RetrySpec(FrozenModel):
     """How often an attempt that ended so is made again."""
 
     lost: Annotated[int, Field(ge=0, le=100)] = 3
@@ -126,13 +126,13 @@ class RetrySpec(Model):
     implausible: Annotated[int, Field(ge=0, le=100)] = 0
 
 
-class TrackingSpec(Model):
+class TrackingSpec(FrozenModel):
     """Where MLflow runs go. None: sqlite under mlruns/ of the current directory."""
 
     uri: str | None = None
 
 
-class ImplementationSpec(Model):
+class ImplementationSpec(FrozenModel):
     """An entry of `implementations`: a name, or a mapping with a label, params and options of its own."""
 
     use: Reference
@@ -159,7 +159,7 @@ class ImplementationSpec(Model):
         return label
 
 
-class Range(Model):
+class Range(FrozenModel):
     """An axis as a range, both ends included; integers stay integers where low, high and step are.
 
     Attributes:
@@ -229,7 +229,7 @@ Values = Annotated[list[Value], Field(min_length=1)]
 Axis = Annotated[Annotated[Values, Tag("list")] | Annotated[Range, Tag("range")], Discriminator(_axis_kind)]
 
 
-class SearchSpec(Model):
+class SearchSpec(FrozenModel):
     """How trials are proposed where a grid is too much; `grid` runs every point.
 
     Attributes:
@@ -263,7 +263,7 @@ class SearchSpec(Model):
         return not self.metric.endswith(("_per_s", "_share"))
 
 
-class FrontierSpec(Model):
+class FrontierSpec(FrozenModel):
     """Which axis is to be followed up to the largest value that fits. None: none."""
 
     axis: str | None = None
@@ -278,7 +278,7 @@ def default_label(use: str) -> str:
     return (stem if attribute == "build" else f"{stem}:{attribute}")[:MAX_LABEL]
 
 
-class SweepSpec(Model):
+class SweepSpec(FrozenModel):
     """A sweep file. See README for an example and docs/ for each field."""
 
     name: Slug

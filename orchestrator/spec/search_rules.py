@@ -1,4 +1,4 @@
-"""Rules of a sweep file that asks for more than a grid: what may be searched, followed to its end, or foretold."""
+"""Rules of a sweep file that asks for more than a grid: what may be searched, followed to its end, or predicted."""
 
 from __future__ import annotations
 

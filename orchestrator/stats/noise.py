@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from orchestrator.spec.models import Protocol
+from orchestrator.spec.models import MeasureProtocol
 from orchestrator.stats.summary import Array, Summary, interval
 
 IQR_PER_TARGET = 4.0
@@ -21,7 +21,7 @@ TARGETS = (0.005, 0.03)  # who aims lower or higher moves no limit below a GPU's
 FEWEST_FOR_MODES = 40  # skewed series of fewer values fall into two clusters by chance
 
 
-def doubts(values: Sequence[float], summary: Summary, protocol: Protocol) -> tuple[str, ...]:
+def noise_reasons(values: Sequence[float], summary: Summary, protocol: MeasureProtocol) -> tuple[str, ...]:
     """Why a series deserves the flag `noisy`: one sentence per reason, none if it does not."""
     series = np.asarray(values, dtype=np.float64)
     most_iqr, most_drift = IQR_PER_TARGET * _aim(protocol), max_drift(protocol)
@@ -37,12 +37,12 @@ def doubts(values: Sequence[float], summary: Summary, protocol: Protocol) -> tup
     return tuple(found)
 
 
-def max_drift(protocol: Protocol) -> float:
+def max_drift(protocol: MeasureProtocol) -> float:
     """The change that is nothing yet, as a fraction: between the ends of a run, windows of a warm-up, or two modes."""
     return DRIFT_PER_TARGET * _aim(protocol)
 
 
-def _aim(protocol: Protocol) -> float:
+def _aim(protocol: MeasureProtocol) -> float:
     return min(max(protocol.target_ci, TARGETS[0]), TARGETS[1])
 
 

@@ -1,6 +1,7 @@
 """Measures the device itself in a process of its own, like a trial: what it can do, and whether it still can.
 
-A `Lookout` asks the isolator for the process when a look is due, keeps the ceilings of its slot, and hands on what was
+A `Calibration` asks the isolator for the process when a look is due, keeps the ceilings of its slot, and hands
+on what was
 seen as `Observation`s, which the driver appends to machine.jsonl beside the results.
 """
 
@@ -13,12 +14,12 @@ from typing import Any
 from orchestrator.isolation.isolator import Isolator
 from orchestrator.machine.ceilings import MATMUL_SIZES, Ceilings, measure_ceilings, measure_sentinel
 from orchestrator.machine.observation import Kind, Observation
-from orchestrator.model import Model
+from orchestrator.model import FrozenModel
 from orchestrator.outcome import Outcome, Phase
 from orchestrator.record import Fingerprint, TrialRecord, record_of, utc_now
 from orchestrator.trial import Attempt, Resources, Trial
 
-TARGET = "orchestrator.supervisor.calibration:look"
+TARGET = "orchestrator.supervisor.calibration:calibrate"
 EVERY_S = 60.0
 # A GPU's clocks are worth a look before anything is timed. A look costs a CPU a good part of a second with all cores
 # busy, and short sweeps have nothing to drift over: there the first comes when the interval has passed once.
@@ -26,7 +27,7 @@ FIRST_AFTER_S = {"cuda": 0.0, "cpu": EVERY_S}
 TIMEOUT_S = 60.0
 
 
-class Lookout:
+class Calibration:
     """Looks at one slot's device when that is due.
 
     Args:
@@ -95,12 +96,12 @@ def _looking(kind: Kind, attempt: Attempt, precisions: Sequence[str]) -> Attempt
     return attempt.model_copy(update=own)
 
 
-def look(attempt: Attempt, on_phase: Callable[[Phase], None]) -> TrialRecord:
+def calibrate(attempt: Attempt, on_phase: Callable[[Phase], None]) -> TrialRecord:
     """Look at the device, in a process of its own; what was found is in the record's environment, under its kind."""
     started_at, trial = utc_now(), attempt.trial
     on_phase(Phase.MEASURE)
     if trial.implementation == "ceilings":
-        found: Model = measure_ceilings(attempt.device, trial.params["precisions"])
+        found: FrozenModel = measure_ceilings(attempt.device, trial.params["precisions"])
     else:
         found = measure_sentinel(attempt.device, started_at)
     nothing = Fingerprint(source="", environment="", protocol="")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator.outcome import Flag
-from orchestrator.supervisor.interference import SHORTEST_S, Testimony
+from orchestrator.supervisor.interference import SHORTEST_S, Findings
 
 MOST_WAITED = 0.05  # share of the time that the trial's threads together stood in line for a core
 MOST_OTHERS = 0.05  # share of the cores that other processes took
@@ -35,25 +35,25 @@ class Sample:
     stolen_s: float
 
 
-def judge(samples: Sequence[Sample], cores: int) -> Testimony:
+def judge(samples: Sequence[Sample], cores: int) -> Findings:
     """`contended`, if the trial stood in line while others ran, or if the cores were stolen.
 
     Both must hold: a trial with more threads than cores stands in its own way, and others who run where it does not
     want to do no harm.
     """
     if not samples or (seconds := samples[-1].at_s - samples[0].at_s) < SHORTEST_S:
-        return Testimony()
+        return Findings()
     first, last = samples[0], samples[-1]
     waited = _grown(first.waited_s, last.waited_s) / seconds
     own = _grown(first.own_s, last.own_s)
     others = max(0.0, last.busy_s - first.busy_s - own) / (seconds * cores)
     stolen = (last.stolen_s - first.stolen_s) / (seconds * cores)
     if stolen > MOST_STOLEN:
-        return Testimony((Flag.CONTENDED.value,), (f"contended: the hypervisor took {stolen:.0%} of the cores",))
+        return Findings((Flag.CONTENDED.value,), (f"contended: the hypervisor took {stolen:.0%} of the cores",))
     if waited > MOST_WAITED and others > MOST_OTHERS:
         text = f"contended: other processes took {others:.0%} of the cores; it stood in line {waited:.0%} of the time"
-        return Testimony((Flag.CONTENDED.value,), (text,))
-    return Testimony()
+        return Findings((Flag.CONTENDED.value,), (text,))
+    return Findings()
 
 
 def _grown(before: dict[int, float], after: dict[int, float]) -> float:
@@ -62,7 +62,7 @@ def _grown(before: dict[int, float], after: dict[int, float]) -> float:
 
 
 @dataclass
-class CpuSource:
+class CpuSampler:
     """Reads /proc.
 
     Args:
@@ -86,7 +86,7 @@ class CpuSource:
         if waited:
             self.samples.append(Sample(at_s, waited, own, busy, stolen))
 
-    def testimony(self) -> Testimony:
+    def findings(self) -> Findings:
         """Of all samples."""
         return judge(self.samples, len(self.cores))
 

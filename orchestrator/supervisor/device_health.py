@@ -23,7 +23,7 @@ Used = Callable[[int], int | None]
 Company = Callable[[int], frozenset[int]]
 
 
-class DeviceProof:
+class DeviceHealth:
     """Looks at the device before each attempt and, where it ended badly, again: `before`, then `fault_after`.
 
     Args:

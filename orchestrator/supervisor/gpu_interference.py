@@ -14,7 +14,7 @@ from typing import Any
 
 from orchestrator.machine import nvml
 from orchestrator.outcome import Flag
-from orchestrator.supervisor.interference import SHORTEST_S, Testimony
+from orchestrator.supervisor.interference import SHORTEST_S, Findings
 
 POWER_CAPPED = "power_capped"  # a note, no doubt: half the cells of a sweep of a healthy card have it
 _POWER, _THERMAL = 0, 1  # nvmlPerfPolicyType_t
@@ -50,10 +50,10 @@ class Sample:
     family: frozenset[int] = frozenset()
 
 
-def judge(samples: Sequence[Sample], before: frozenset[int]) -> Testimony:
+def judge(samples: Sequence[Sample], before: frozenset[int]) -> Findings:
     """Flags and notes of one GPU; `before` are its compute processes from before the trial began."""
     if not samples or samples[-1].at_s - samples[0].at_s < SHORTEST_S:
-        return Testimony()
+        return Findings()
     flags, notes = [], []
     if reasons := _slowdowns(samples):
         flags.append(Flag.THROTTLED.value)
@@ -63,7 +63,7 @@ def judge(samples: Sequence[Sample], before: frozenset[int]) -> Testimony:
         notes.append(f"contended: {others} other process{'es' if others > 1 else ''} on the GPU")
     if any(sample.reasons & _SW_POWER_CAP for sample in samples) or _moved(samples, "capped_s"):
         notes.append(POWER_CAPPED)
-    return Testimony(tuple(flags), tuple(notes))
+    return Findings(tuple(flags), tuple(notes))
 
 
 def strangers(sample: Sample, before: frozenset[int]) -> int:
@@ -106,7 +106,7 @@ def energy_between(samples: Sequence[Sample], start_s: float, end_s: float) -> f
 
 
 @dataclass
-class GpuSource:
+class GpuSampler:
     """Reads NVML for every GPU of a slot.
 
     Args:
@@ -145,10 +145,10 @@ class GpuSource:
                 )
             )
 
-    def testimony(self) -> Testimony:
+    def findings(self) -> Findings:
         """Of all GPUs together."""
         found = [judge(series, before) for series, before in zip(self.samples, self.before, strict=True)]
-        return Testimony(
+        return Findings(
             tuple(dict.fromkeys(flag for one in found for flag in one.flags)),
             tuple(dict.fromkeys(note for one in found for note in one.notes)),
         )

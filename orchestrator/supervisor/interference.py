@@ -21,21 +21,21 @@ SHORTEST_S = 0.15  # of time that was witnessed; less says nothing
 
 
 @dataclass(frozen=True)
-class Testimony:
+class Findings:
     """Flags, and notes that say what was seen."""
 
     flags: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 
-class Source(Protocol):
+class Sampler(Protocol):
     """Reads the state of the machine and judges what it read."""
 
     def sample(self, at_s: float) -> None:
         """Read everything once; `at_s` is time.monotonic()."""
         ...
 
-    def testimony(self) -> Testimony:
+    def findings(self) -> Findings:
         """What the samples amount to."""
         ...
 
@@ -44,12 +44,12 @@ class Source(Protocol):
         ...
 
 
-class Witness:
+class InterferenceMonitor:
     """Samples `source` while the attempt is measured; see monitor.Watch."""
 
     kind = "witness"
 
-    def __init__(self, source: Source, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, source: Sampler, now: Callable[[], float] = time.monotonic) -> None:
         self.next_look = 0.0
         self._source = source
         self._now = now
@@ -70,7 +70,7 @@ class Witness:
         window = facts.pop(ENERGY, None)
         if record.outcome is not Outcome.OK and not survivor(record):
             return record.model_copy(update={"environment": facts})
-        found = self._source.testimony()
+        found = self._source.findings()
         metrics = dict(record.metrics or {}) | (self._energy(window) if window else {})
         return record.model_copy(
             update={

@@ -16,12 +16,12 @@ from orchestrator.isolation.isolator import Isolator
 from orchestrator.machine import environment, nvml
 from orchestrator.outcome import Phase
 from orchestrator.record import TrialRecord
-from orchestrator.supervisor.calibration import Lookout
-from orchestrator.supervisor.cpu_interference import CpuSource
+from orchestrator.supervisor.calibration import Calibration
+from orchestrator.supervisor.cpu_interference import CpuSampler
 from orchestrator.supervisor.device_fault import noted
-from orchestrator.supervisor.device_health import DeviceProof
-from orchestrator.supervisor.gpu_interference import GpuSource
-from orchestrator.supervisor.interference import Source, Witness
+from orchestrator.supervisor.device_health import DeviceHealth
+from orchestrator.supervisor.gpu_interference import GpuSampler
+from orchestrator.supervisor.interference import InterferenceMonitor, Sampler
 from orchestrator.trial import Attempt
 
 STAGED_FILES = "files"
@@ -54,8 +54,8 @@ class Supervisor:
             sys_path=[str(Path.cwd()), *sys.path],
             slots=slots,
         )
-        self._proof = DeviceProof(lambda attempt, target: self._isolator.run(attempt, target=target))
-        self._lookout = Lookout(self._isolator, device)
+        self._proof = DeviceHealth(lambda attempt, target: self._isolator.run(attempt, target=target))
+        self._lookout = Calibration(self._isolator, device)
 
     def describe(self, gpu_memory_gib: float | None) -> dict[str, Any]:
         """What must match and what to know of this slot; see environment.describe."""
@@ -74,9 +74,9 @@ class Supervisor:
         self._closed.wait(attempt.pause_s)
         attempt = self._lookout.prepare(attempt)
         source = self._source(attempt)
-        if isinstance(source, GpuSource):
+        if isinstance(source, GpuSampler):
             attempt = attempt.model_copy(update={"energy": attempt.energy and source.counts_energy()})
-        witness = Witness(source)
+        witness = InterferenceMonitor(source)
         self._phase = str(Phase.BUILD)
         self._proof.before(attempt)
         done = self._isolator.run(attempt, self._note, watches=[witness])
@@ -111,12 +111,12 @@ class Supervisor:
     def _seen(self) -> list[str]:
         return [seen.model_dump_json() for seen in self._lookout.take()]
 
-    def _source(self, attempt: Attempt) -> Source:
+    def _source(self, attempt: Attempt) -> Sampler:
         """What tells how the machine fared while the attempt was timed."""
         if self._nvml is None:
-            return CpuSource(self._isolator.family)
+            return CpuSampler(self._isolator.family)
         handles = [nvml.handle(self._nvml, ordinal) for ordinal in range(max(1, attempt.resources.gpus))]
-        return GpuSource(self._nvml, [gpu for gpu in handles if gpu is not None], self._isolator.family)
+        return GpuSampler(self._nvml, [gpu for gpu in handles if gpu is not None], self._isolator.family)
 
     def _here(self, attempt: Attempt) -> Attempt:
         """The attempt with this slot's cores, and paths that hold on this node."""

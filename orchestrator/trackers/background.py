@@ -32,7 +32,7 @@ class _Job:
     typical: bool = False
 
 
-class Mirror:
+class BackgroundTracker:
     """Fulfils Tracker without ever waiting for it: each call leaves its work to the thread and returns at once.
 
     The thread makes the tracker itself (importing a tracking library takes seconds), tries again with back-off what

@@ -1,4 +1,4 @@
-"""The implementation under test: built, called, and answerable for whatever it raises."""
+"""The implementation under test: built, called, and user_code for whatever it raises."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LIBRARIES = tuple({str(Path(traceback.__file__).parent), *(path for path in sys
 _HARNESS = str(PACKAGE)
 
 
-class EndedError(Exception):
+class AttemptEndedError(Exception):
     """An attempt that has its outcome before the end: which, of what kind, and why in a few words."""
 
     def __init__(self, outcome: Outcome, kind: str, message: str) -> None:
@@ -34,21 +34,22 @@ class EndedError(Exception):
 
 
 @contextmanager
-def answerable(*, building: bool = False) -> Iterator[None]:
+def user_code(*, building: bool = False) -> Iterator[None]:
     """Run the implementation's own code; what it raises becomes its outcome.
 
     Raises:
-        EndedError: oom; unsupported, for a NotImplementedError while `building`; else failed, SystemExit included.
+        AttemptEndedError: oom; unsupported, for a NotImplementedError while `building`; else failed,
+        SystemExit included.
     """
     try:
         yield
-    except EndedError:
+    except AttemptEndedError:
         raise
     except BaseException as error:
         outcome = Outcome.OOM if is_out_of_memory(error) else Outcome.FAILED
         if building and isinstance(error, NotImplementedError):
             outcome = Outcome.UNSUPPORTED
-        raise EndedError(outcome, type(error).__name__, in_brief(error)) from error
+        raise AttemptEndedError(outcome, type(error).__name__, in_brief(error)) from error
 
 
 def in_brief(error: BaseException) -> str:
@@ -66,7 +67,7 @@ def in_brief(error: BaseException) -> str:
 
 
 @dataclass(frozen=True)
-class Subject:
+class Implementation:
     """An implementation that was built, and how the workload wants it called.
 
     Attributes:
@@ -85,11 +86,11 @@ class Subject:
         """One call, its result checked for type, dtype and device.
 
         Raises:
-            EndedError: it raised, or returned no tensor of the right kind.
+            AttemptEndedError: it raised, or returned no tensor of the right kind.
         """
         import torch
 
-        with answerable(), torch.set_grad_enabled(self.backward):
+        with user_code(), torch.set_grad_enabled(self.backward):
             out = self.function(*inputs)
         if (left := _modes_left_on()) is not None:
             raise _failed(f"left a {left} on, which may put off what it computes until someone looks at it")
@@ -113,7 +114,7 @@ class Subject:
         import torch
 
         leaves = dict(zip(self.input_names, inputs, strict=True)) | self.parameters()
-        with answerable():
+        with user_code():
             found = torch.autograd.grad(out, tuple(leaves.values()), upstream, allow_unused=True)
         pairs = zip(leaves.items(), found, strict=True)
         return {f"grad_{name}": torch.zeros_like(leaf) if grad is None else grad for (name, leaf), grad in pairs}
@@ -161,16 +162,16 @@ def build(
     build_function: Callable[[Config], Any],
     form: str | None,
     seed: int,
-) -> Subject:
+) -> Implementation:
     """Build an implementation and load the parameters that the workload draws for its form.
 
     Raises:
-        EndedError: unsupported, oom or failed.
+        AttemptEndedError: unsupported, oom or failed.
     """
     form = form or workload.forms[0]
     if form not in workload.forms:
         raise _failed(f"states the form {form!r}, but {workload.name} has {', '.join(workload.forms)}")
-    with answerable(building=True):
+    with user_code(building=True):
         function = build_function(config)
     if not callable(function):
         raise _failed(f"build returned {_named(function)}, expected a callable")
@@ -178,13 +179,13 @@ def build(
     if state:
         _load(function, state)
     names = workload.input_names.get(form, ())
-    return Subject(function, config, form, workload.backward(params), tuple(names))
+    return Implementation(function, config, form, workload.backward(params), tuple(names))
 
 
 def _load(function: Any, state: Mapping[str, torch.Tensor]) -> None:
     if not hasattr(function, "load_state_dict"):
         raise _failed(f"build returned {_named(function)}, expected an nn.Module to load parameters into")
-    with answerable():
+    with user_code():
         function.load_state_dict(state, strict=True)
 
 
@@ -199,8 +200,8 @@ def _modes_left_on() -> str | None:
     return type(found[-1]).__name__ if found else None
 
 
-def _failed(message: str) -> EndedError:
-    return EndedError(Outcome.FAILED, "InvalidResult", message)
+def _failed(message: str) -> AttemptEndedError:
+    return AttemptEndedError(Outcome.FAILED, "InvalidResult", message)
 
 
 def _named(value: object) -> str:

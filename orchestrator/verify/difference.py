@@ -79,7 +79,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Agreement:
     """Whether outputs agree with their reference: largest block error, what was allowed, and what is wrong.
 
     `notes` are about how they were made, and make them no less right.
@@ -101,7 +101,7 @@ class Verdict:
 
 def compare(
     actual: Mapping[str, torch.Tensor], expected: Mapping[str, Expected], budget: Budget
-) -> tuple[Verdict, dict[str, Difference]]:
+) -> tuple[Agreement, dict[str, Difference]]:
     """Every expected output against the actual one of its name.
 
     Raises:
@@ -111,11 +111,11 @@ def compare(
     return judge(differences, budget), differences
 
 
-def judge(differences: Mapping[str, Difference], budget: Budget) -> Verdict:
+def judge(differences: Mapping[str, Difference], budget: Budget) -> Agreement:
     """The verdict on differences that were already worked out."""
     complaints = tuple(complaint for one in differences.values() if (complaint := one.complaint(budget)))
     error = max((one.block_error for one in differences.values()), default=0.0)
-    return Verdict(error, budget, complaints)
+    return Agreement(error, budget, complaints)
 
 
 def difference(name: str, actual: torch.Tensor, expected: Expected) -> Difference:

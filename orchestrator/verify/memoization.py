@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.measure.clocks import Stopwatch, spin
-from orchestrator.usercode.implementation import Subject
+from orchestrator.usercode.implementation import Implementation
 
 if TYPE_CHECKING:
     import torch
@@ -23,7 +23,7 @@ PRACTICE_S = 0.2  # ... and after these many seconds in calls no more of them
 
 
 @dataclass(frozen=True)
-class Recall:
+class MemoizationCheck:
     """Compares the times of calls on new values and on values just met.
 
     Attributes:
@@ -31,7 +31,7 @@ class Recall:
         upstream: (output, number) -> the gradient that a call's gradients are propagated from.
     """
 
-    subject: Subject
+    subject: Implementation
     draw: Callable[[int], Tensors]
     upstream: Callable[[torch.Tensor, int], torch.Tensor]
 

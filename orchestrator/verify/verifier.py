@@ -13,18 +13,18 @@ from orchestrator.measure.clocks import Stopwatch, spin
 from orchestrator.measure.memory import release
 from orchestrator.measure.protocol import collector_off
 from orchestrator.outcome import Outcome
-from orchestrator.usercode.implementation import EndedError, Subject, in_brief
+from orchestrator.usercode.implementation import AttemptEndedError, Implementation, in_brief
 from orchestrator.usercode.oom import is_out_of_memory
 from orchestrator.verify.difference import (
     FLOORS,
+    Agreement,
     Budget,
     Difference,
-    Verdict,
     compare,
     judge,
     yardstick_difference,
 )
-from orchestrator.verify.memoization import Recall, refill
+from orchestrator.verify.memoization import MemoizationCheck, refill
 from orchestrator.verify.output_rows import ShapeError, WholeAnswer
 from orchestrator.verify.torch_settings import own_settings
 from orchestrator.workload import Config, Expected, Problem, Workload
@@ -53,7 +53,7 @@ def state_seed(seed: int) -> int:
 
 
 @dataclass(frozen=True)
-class Answer:
+class CallOutput:
     """What one call gave.
 
     Attributes:
@@ -74,7 +74,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Examiner:
+class Verifier:
     """Compares what a subject computes with what its workload says is right.
 
     Attributes:
@@ -86,7 +86,7 @@ class Examiner:
 
     workload: Workload
     params: Any
-    subject: Subject
+    subject: Implementation
     tolerance: float | None
     max_flops: float | None
     seed: int
@@ -97,7 +97,7 @@ class Examiner:
             drawn = self.workload.inputs(self.subject.config, self.subject.form, derived_seed(self.seed, *purpose))
         return tuple(tensor.requires_grad_() for tensor in drawn) if self.subject.backward else tuple(drawn)
 
-    def examine(self, purpose: str, *, into: Tensors | None = None, share: float = 1.0) -> Verdict:
+    def examine(self, purpose: str, *, into: Tensors | None = None, share: float = 1.0) -> Agreement:
         """Call the subject on inputs drawn for `purpose` and judge the answer.
 
         Args:
@@ -108,20 +108,20 @@ class Examiner:
             share: of the reference's limit of operations; beyond it rows are sampled.
 
         Raises:
-            EndedError: the subject raised, returned something of the wrong shape, or changed its inputs; or the
+            AttemptEndedError: the subject raised, returned something of the wrong shape, or changed its inputs; or the
                 harness itself ran out of memory, on the device, on the host, and for a sample of rows too.
         """
         return self._anywhere(share, lambda on_host, flops: self._examine(purpose, into, on_host, flops))
 
-    def judge_timed(self, out: torch.Tensor, purpose: tuple[object, ...], share: float) -> Verdict:
+    def judge_timed(self, out: torch.Tensor, purpose: tuple[object, ...], share: float) -> Agreement:
         """The verdict on an output that was computed while calls were timed, on inputs drawn for `purpose`.
 
         Raises:
-            EndedError: as by `examine`.
+            AttemptEndedError: as by `examine`.
         """
         return self._anywhere(share, lambda on_host, flops: self._judge_timed(out, purpose, on_host, flops))
 
-    def _anywhere(self, share: float, examine: Callable[[bool, float], Verdict]) -> Verdict:
+    def _anywhere(self, share: float, examine: Callable[[bool, float], Agreement]) -> Agreement:
         """What an examination says, tried on the device, then on the host, then for a sample of rows there.
 
         Python's collector is off, as it is while calls are timed: an implementation cannot tell the two apart by it.
@@ -132,7 +132,7 @@ class Examiner:
                 with collector_off(collect=False):
                     return examine(on_host, max_flops)
             except ShapeError as error:
-                raise EndedError(Outcome.FAILED, "InvalidResult", str(error)) from None
+                raise AttemptEndedError(Outcome.FAILED, "InvalidResult", str(error)) from None
             except Exception as error:
                 if not _is_shortage(error):
                     raise
@@ -140,7 +140,9 @@ class Examiner:
             release(self.subject.config.device)
         raise shortage or AssertionError("there is always a place to try")
 
-    def _judge_timed(self, out: torch.Tensor, purpose: tuple[object, ...], on_host: bool, max_flops: float) -> Verdict:
+    def _judge_timed(
+        self, out: torch.Tensor, purpose: tuple[object, ...], on_host: bool, max_flops: float
+    ) -> Agreement:
         problem = self._problem(purpose, max_flops)
         if on_host:
             problem = _to_host(problem)
@@ -162,7 +164,7 @@ class Examiner:
             yield True, host
         yield True, host / 64
 
-    def _examine(self, purpose: str, into: Tensors | None, on_host: bool, max_flops: float) -> Verdict:
+    def _examine(self, purpose: str, into: Tensors | None, on_host: bool, max_flops: float) -> Agreement:
         problem = self._problem((purpose,), max_flops)
         drawn = problem.inputs
         if on_host:
@@ -185,7 +187,7 @@ class Examiner:
             return verdict
         answer.outputs.clear()
 
-        def judge(other: Answer) -> Verdict:
+        def judge(other: CallOutput) -> Agreement:
             same = compare(other.outputs, expected, verdict.budget)[0]
             return same if same.ok else self._judge(other.outputs, expected, asked)
 
@@ -197,7 +199,9 @@ class Examiner:
             _as_shortage(error)  # no room beside what the harness holds, which is not the implementation's fault
             return verdict
 
-    def _again(self, used: Tensors, problem: Problem, first: Answer, judge: Callable[[Answer], Verdict]) -> Verdict:
+    def _again(
+        self, used: Tensors, problem: Problem, first: CallOutput, judge: Callable[[CallOutput], Agreement]
+    ) -> Agreement:
         """The verdict on further calls on the same inputs, and on how long they took beside the first."""
         seconds: list[float] = []
         for _ in range(AGAIN):
@@ -213,7 +217,7 @@ class Examiner:
             del answer
             if sum(seconds) > AGAIN_S:
                 break
-        recall = Recall(self.subject, lambda number: self.inputs("again", number), self._some_upstream)
+        recall = MemoizationCheck(self.subject, lambda number: self.inputs("again", number), self._some_upstream)
         wrong = recall.complaint(first.seconds(), seconds, used)
         return replace(verdict, notes=(SHARED,) if shared else (), complaints=(wrong,) if wrong else ())
 
@@ -228,20 +232,20 @@ class Examiner:
         seed = derived_seed(self.seed, *purpose, "rows")
         return Problem(subject.config, subject.form, inputs, state, torch.float64, max_flops, seed)
 
-    def _answer(self, inputs: Tensors, problem: Problem) -> Answer:
+    def _answer(self, inputs: Tensors, problem: Problem) -> CallOutput:
         """What the subject answers."""
         device = self.subject.config.device
         with Stopwatch(device) as forward:
             out = self.subject.output(inputs)
         actual = {"output": out.detach().clone()}
         if not self.subject.backward:
-            return Answer(actual, None, out, (forward,))
+            return CallOutput(actual, None, out, (forward,))
         with own_settings():
             upstream = self._upstream(problem, out)
         with Stopwatch(device) as backward:
             grads = self.subject.gradients(out, inputs, upstream)
         grads = {name: grad.detach().clone() for name, grad in grads.items()}
-        return Answer(actual | grads, upstream, out.detach(), (forward, backward))
+        return CallOutput(actual | grads, upstream, out.detach(), (forward, backward))
 
     def _some_upstream(self, out: torch.Tensor, number: int) -> torch.Tensor:
         return random_like(out, derived_seed(self.seed, "again", number, "upstream"))
@@ -255,7 +259,7 @@ class Examiner:
         """That inputs drawn for `purpose` still are what was drawn.
 
         Raises:
-            EndedError: mismatch, naming the input that a call changed.
+            AttemptEndedError: mismatch, naming the input that a call changed.
         """
         self._unchanged(inputs, self.inputs(*purpose))
 
@@ -266,9 +270,11 @@ class Examiner:
             if not torch.equal(given.detach().to(drawn.device), drawn.detach()):
                 names = self.subject.input_names
                 name = names[number] if number < len(names) else str(number)
-                raise EndedError(Outcome.MISMATCH, "InputsChanged", f"the call changed its input {name}")
+                raise AttemptEndedError(Outcome.MISMATCH, "InputsChanged", f"the call changed its input {name}")
 
-    def _judge(self, actual: Mapping[str, torch.Tensor], expected: Mapping[str, Expected], problem: Problem) -> Verdict:
+    def _judge(
+        self, actual: Mapping[str, torch.Tensor], expected: Mapping[str, Expected], problem: Problem
+    ) -> Agreement:
         missing = sorted(set(expected) - set(actual))
         if missing:
             raise ValueError(f"the reference answers for {', '.join(missing)}; there is only {', '.join(actual)}")
@@ -325,17 +331,17 @@ def _sampled(actual: torch.Tensor, expected: Expected) -> tuple[str, ...]:
 
 
 def _is_shortage(error: Exception) -> bool:
-    return error.outcome is Outcome.OOM if isinstance(error, EndedError) else is_out_of_memory(error)
+    return error.outcome is Outcome.OOM if isinstance(error, AttemptEndedError) else is_out_of_memory(error)
 
 
-def _as_shortage(error: Exception) -> EndedError:
+def _as_shortage(error: Exception) -> AttemptEndedError:
     """What to say if no other way is left; the tensors that its frames hold are let go, for the next way to use."""
     for link in (error, error.__cause__, error.__context__):
         if link is not None:
             traceback.clear_frames(link.__traceback__)
-    if isinstance(error, EndedError):
+    if isinstance(error, AttemptEndedError):
         return error
-    return EndedError(
+    return AttemptEndedError(
         Outcome.FAILED,
         "ReferenceOutOfMemory",
         f"the harness, not the implementation, ran out of memory: {in_brief(error)}; lower verify.max_reference_flops",

@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.duel_record import attempts
-from orchestrator.measure.interleaved import Pair, SideError, measure_in_turns
+from orchestrator.measure.interleaved import Pair, SideError, measure_interleaved
 from orchestrator.measure.memory import NOTHING_KNOWN, release
 from orchestrator.measure.protocol import Measurement
 from orchestrator.outcome import Outcome, Phase
 from orchestrator.trial import Attempt
-from orchestrator.usercode.implementation import EndedError, answerable, in_brief
+from orchestrator.usercode.implementation import AttemptEndedError, in_brief, user_code
 from orchestrator.verify.verifier import derived_seed
 from orchestrator.worker.stages import Stages
 
 Fields = dict[str, Any]
-End = Fields | EndedError
+End = Fields | AttemptEndedError
 
 
 class Side:
@@ -39,11 +39,11 @@ class Side:
             return None
         try:
             return stage()
-        except EndedError as ended:
+        except AttemptEndedError as ended:
             self.end = ended
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is this side's end and not the other's
             traceback.print_exception(error)
-            self.end = EndedError(Outcome.FAILED, type(error).__name__, in_brief(error))
+            self.end = AttemptEndedError(Outcome.FAILED, type(error).__name__, in_brief(error))
         return None
 
     def measured(self, measurement: Measurement) -> None:
@@ -64,7 +64,7 @@ class Side:
         fields = self.take(self.stages.measured_alone)
         if self.end is None and fields is not None:
             self.phase = Phase.DONE
-            how = other.end.outcome if isinstance(other.end, EndedError) else "ended"
+            how = other.end.outcome if isinstance(other.end, AttemptEndedError) else "ended"
             note = f"measured alone: {other.stages.attempt.trial.implementation} ended as {how}"
             fields["metrics"] |= NOTHING_KNOWN
             self.end = {**fields, "notes": (*fields["notes"], note)}
@@ -114,7 +114,7 @@ def _timed_in_turns(attempt: Attempt, first: Side, second: Side, enter: Callable
 @dataclass(frozen=True)
 class _Ended:
     side: Side
-    how: EndedError
+    how: AttemptEndedError
 
 
 def _turns(attempt: Attempt, sides: tuple[Side, Side], counts: Sequence[int]) -> Pair | _Ended:
@@ -124,22 +124,22 @@ def _turns(attempt: Attempt, sides: tuple[Side, Side], counts: Sequence[int]) ->
     calls = []
     for side, count in zip(sides, counts, strict=True):
         try:
-            with answerable():
+            with user_code():
                 calls.append(side.stages.calls(count))
-        except EndedError as ended:
+        except AttemptEndedError as ended:
             return _Ended(side, ended)
     try:
         with torch.set_grad_enabled(sides[0].stages.subject.backward):
             clocks = [side.stages.clock() for side in sides]
             seed = derived_seed(attempt.seed, "turns", attempt.round, attempt.attempt)
-            return measure_in_turns(calls, attempt.protocol, clocks, seed, calls_made=2)
+            return measure_interleaved(calls, attempt.protocol, clocks, seed, calls_made=2)
     except SideError as error:
         return _Ended(sides[error.side], _as_ended(error.__cause__))
 
 
-def _as_ended(error: BaseException | None) -> EndedError:
+def _as_ended(error: BaseException | None) -> AttemptEndedError:
     try:
-        with answerable():
+        with user_code():
             raise error or AssertionError("a side's error has a cause")
-    except EndedError as ended:
+    except AttemptEndedError as ended:
         return ended

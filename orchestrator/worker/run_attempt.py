@@ -13,7 +13,7 @@ from orchestrator.machine import environment
 from orchestrator.outcome import Outcome, Phase
 from orchestrator.record import ErrorInfo, TrialRecord, record_of, utc_now
 from orchestrator.trial import Attempt
-from orchestrator.usercode.implementation import EndedError, in_brief
+from orchestrator.usercode.implementation import AttemptEndedError, in_brief
 from orchestrator.worker.duel import duel
 from orchestrator.worker.stages import Stages
 
@@ -40,7 +40,7 @@ def run_attempt(attempt: Attempt, on_phase: OnPhase = lambda _phase: None) -> Tr
             return _of_duel(attempt, enter, started_at, facts)
         fields = Stages(attempt, enter).to_end()
         enter(Phase.DONE)
-    except EndedError as ended:
+    except AttemptEndedError as ended:
         fields = _ended(ended)
     except BaseException as error:  # noqa: BLE001 - a trial that fails is a row with a reason, whatever the reason
         _log(error)
@@ -53,13 +53,13 @@ def _of_duel(attempt: Attempt, enter: OnPhase, started_at: str, facts: Mapping[s
     records = []
     for own, side in zip(attempts(attempt), duel(attempt, enter), strict=True):
         assert side.end is not None
-        fields = _ended(side.end) if isinstance(side.end, EndedError) else side.end
+        fields = _ended(side.end) if isinstance(side.end, AttemptEndedError) else side.end
         records.append(_record(own, side.phase, started_at, facts, fields))
     enter(Phase.DONE)
     return joined(*records)
 
 
-def _ended(ended: EndedError) -> dict[str, Any]:
+def _ended(ended: AttemptEndedError) -> dict[str, Any]:
     _log(ended)
     return {"outcome": ended.outcome, "error": ErrorInfo.of(ended.kind, ended.message)}
 
@@ -74,7 +74,7 @@ def _record(
 def _log(error: BaseException) -> None:
     """The traceback, where the implementation raised; a verdict of ours says where by itself."""
     with suppress(Exception):  # stderr may be closed, the exception may not print
-        if isinstance(error, EndedError) and error.__cause__ is None:
+        if isinstance(error, AttemptEndedError) and error.__cause__ is None:
             sys.stderr.write(f"{error}\n")
         else:
-            traceback.print_exception(error.__cause__ if isinstance(error, EndedError) else error)
+            traceback.print_exception(error.__cause__ if isinstance(error, AttemptEndedError) else error)

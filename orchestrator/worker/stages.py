@@ -17,9 +17,9 @@ from orchestrator.measure.protocol import Measurement, collector_off, measure
 from orchestrator.outcome import Flag, Outcome, Phase
 from orchestrator.trial import Attempt
 from orchestrator.usercode import registry
-from orchestrator.usercode.implementation import EndedError, Subject, answerable, build
-from orchestrator.verify.difference import Verdict
-from orchestrator.verify.verifier import Examiner, random_like, state_seed
+from orchestrator.usercode.implementation import AttemptEndedError, Implementation, build, user_code
+from orchestrator.verify.difference import Agreement
+from orchestrator.verify.verifier import Verifier, random_like, state_seed
 from orchestrator.workload import Config, Work
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Stages:
         """The fields of an ok record.
 
         Raises:
-            EndedError: every other outcome.
+            AttemptEndedError: every other outcome.
         """
         self.ready()
         return self.measured_alone()
@@ -60,7 +60,7 @@ class Stages:
         """Build it, call it, and have it agree with the reference.
 
         Raises:
-            EndedError: it does not get that far.
+            AttemptEndedError: it does not get that far.
         """
         self._host = host = HostPeak()
         self._resolve()
@@ -83,7 +83,7 @@ class Stages:
         """Time what is ready, verify it again, see what memory it takes: the fields of an ok record.
 
         Raises:
-            EndedError: mismatch, implausible, or what a call raised.
+            AttemptEndedError: mismatch, implausible, or what a call raised.
         """
         self.enter(Phase.MEASURE)
         measurement = self._timed()
@@ -104,7 +104,7 @@ class Stages:
         """Work out the rates of a measurement.
 
         Raises:
-            EndedError: implausible.
+            AttemptEndedError: implausible.
         """
         self.figures |= self._rates(measurement.summary.median / 1000)
 
@@ -117,7 +117,7 @@ class Stages:
     def _resolve(self) -> None:
         """Import the workload and the build function, which may be a user's files, and check the params."""
         attempt, trial = self.attempt, self.attempt.trial
-        with answerable():
+        with user_code():
             self.workload = registry.workload(attempt.workload, attempt.base_dir)
             self.build_function, self.form = registry.build_function(trial.use, attempt.base_dir)
         given = dict(trial.params)
@@ -142,13 +142,13 @@ class Stages:
             release(self.config.device)
             cap(self.config.device, self.attempt.resources.gpu_memory_gib if on else None)
 
-    def _build(self) -> Subject:
+    def _build(self) -> Implementation:
         seed = state_seed(self.attempt.seed)
         return build(self.workload, self.params, self.config, self.build_function, self.form, seed)
 
-    def _examiner(self, subject: Subject) -> Examiner:
+    def _examiner(self, subject: Implementation) -> Verifier:
         verify = self.attempt.verify
-        return Examiner(
+        return Verifier(
             self.workload, self.params, subject, verify.tolerance, verify.max_reference_flops, self.attempt.seed
         )
 
@@ -157,13 +157,13 @@ class Stages:
         self.enter(Phase.FIRST_CALL)
         subject = self.subject
         host.mark()
-        with answerable():  # inputs that do not fit are as much its end as a call that does not
+        with user_code():  # inputs that do not fit are as much its end as a call that does not
             inputs = self._examiner(subject).inputs("first")
         host.inputs_made()
         _synchronize(self.config.device)
         start = perf_counter()
         out = subject.output(inputs)
-        with answerable():
+        with user_code():
             if subject.backward:
                 subject.gradients(out, inputs, random_like(out, self.attempt.seed))
             _synchronize(self.config.device)
@@ -176,7 +176,7 @@ class Stages:
         count = self.input_sets()
         try:
             return self._clocked(count)
-        except EndedError as ended:
+        except AttemptEndedError as ended:
             if ended.outcome is not Outcome.OOM or count == 1:
                 raise
         self.forget_inputs()
@@ -194,7 +194,7 @@ class Stages:
     def _clocked(self, count: int) -> Measurement:
         import torch
 
-        with answerable(), torch.set_grad_enabled(self.subject.backward):
+        with user_code(), torch.set_grad_enabled(self.subject.backward):
             calls = self.calls(count)
             cut_above_ms = self.attempt.cut_above_ms
             measurement = measure(calls, self.attempt.protocol, self.clock(), calls_made=2, cut_above_ms=cut_above_ms)
@@ -217,7 +217,7 @@ class Stages:
         """That what is timed is right, the inputs it had are what they were, and fresh values get fresh answers.
 
         Raises:
-            EndedError: mismatch.
+            AttemptEndedError: mismatch.
         """
         for number, inputs in enumerate(self._sets):
             self.examiner.unchanged(inputs, "timed", number)
@@ -228,22 +228,22 @@ class Stages:
         verdict = self.examiner.examine("after", into=first, share=AFTER_SHARE)
         self.notes = _agrees(verdict, "on fresh inputs after timing: ").notes
 
-    def _timed_answer(self) -> Verdict:
+    def _timed_answer(self) -> Agreement:
         """The verdict on the last output of a block that is timed like any other."""
         import torch
 
         kept: list[torch.Tensor] = []
         call = self.subject.timed(self._sets[0], self._upstream(self.subject, self._sets[0]), kept)
-        with answerable(), torch.set_grad_enabled(self.subject.backward), collector_off():
+        with user_code(), torch.set_grad_enabled(self.subject.backward), collector_off():
             self.clock().time([call] * ONCE_MORE)
         return self.examiner.judge_timed(kept[-1].detach(), ("timed", 0), AFTER_SHARE)
 
-    def _upstream(self, subject: Subject, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor | None:
+    def _upstream(self, subject: Implementation, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor | None:
         return random_like(subject.output(inputs), self.attempt.seed).detach() if subject.backward else None
 
     def _host_memory(self) -> Figures:
         known = {name: self.figures[name] for name in NOTHING_KNOWN}
-        with answerable():
+        with user_code():
             return self._host.with_later(known, self._one_more_call())
 
     def _one_more_call(self) -> Callable[[], object]:
@@ -261,17 +261,17 @@ class Stages:
 
     def _card_memory(self, card: CudaPeak) -> Figures:
         call = self._one_more_call()
-        with answerable():
+        with user_code():
             return card.figures(call)
 
     def _rates(self, seconds: float) -> Figures:
         """Useful work per second, and the share of the device's ceiling that this is.
 
         Raises:
-            EndedError: implausible: more than the ceilings allow, or nothing that took any time.
+            AttemptEndedError: implausible: more than the ceilings allow, or nothing that took any time.
         """
         if seconds <= 0:
-            raise EndedError(Outcome.IMPLAUSIBLE, "Implausible", "half of all calls took no time at all")
+            raise AttemptEndedError(Outcome.IMPLAUSIBLE, "Implausible", "half of all calls took no time at all")
         work = self._work()
         return {
             "throughput_tokens_per_s": None if work.tokens is None else work.tokens / seconds,
@@ -287,7 +287,8 @@ class Stages:
         """The share of this device's ceiling that the median call reached; None where the ceiling is not known.
 
         Raises:
-            EndedError: implausible, also by ceilings measured again just now, undisturbed by what disturbed the first.
+            AttemptEndedError: implausible, also by ceilings measured again just now, undisturbed by what
+            disturbed the first.
         """
         if self.attempt.ceilings is None:
             return None
@@ -297,17 +298,17 @@ class Stages:
             self._capped(False)
             ceilings = ceilings.merged(measure_bounds(self.attempt.device, [precision]))
         if reason := ceilings.impossible(work, seconds, precision, gpus):
-            raise EndedError(Outcome.IMPLAUSIBLE, "Implausible", reason)
+            raise AttemptEndedError(Outcome.IMPLAUSIBLE, "Implausible", reason)
         return ceilings.share(work, seconds, precision, gpus)
 
 
-def _agrees(verdict: Verdict, when: str = "") -> Verdict:
+def _agrees(verdict: Agreement, when: str = "") -> Agreement:
     if not verdict.ok:
-        raise EndedError(Outcome.MISMATCH, "Mismatch", f"{when}{verdict}")
+        raise AttemptEndedError(Outcome.MISMATCH, "Mismatch", f"{when}{verdict}")
     return verdict
 
 
-def _fields(measurement: Measurement, before: Verdict, figures: Figures, retries: int) -> dict[str, Any]:
+def _fields(measurement: Measurement, before: Agreement, figures: Figures, retries: int) -> dict[str, Any]:
     metrics = {
         **measurement.metrics(),
         **figures,

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from orchestrator.model import Model
+from orchestrator.model import FrozenModel
 from orchestrator.spec.models import PROTOCOL_DEFAULTS, ImplementationSpec, SweepSpec
 from tests.docs.guide import DOCS
 
@@ -14,7 +14,7 @@ def fields(model, prefix=""):
     """(dotted name, default as YAML, or `required`) of every field; of a field that is a model, its own fields."""
     for name, info in model.model_fields.items():
         kind = info.annotation
-        if isinstance(kind, type) and issubclass(kind, Model):
+        if isinstance(kind, type) and issubclass(kind, FrozenModel):
             yield from fields(kind, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", "required" if info.is_required() else as_yaml(info.get_default())

@@ -7,14 +7,14 @@ import pytest
 from orchestrator.machine import nvml
 from orchestrator.outcome import Outcome
 from orchestrator.record import TrialRecord
-from orchestrator.spec.models import Protocol
+from orchestrator.spec.models import MeasureProtocol
 from orchestrator.worker.run_attempt import run_attempt
 from tests.unit.attempts import attention_attempt
 from tests.unit.test_cheats import CHEATS, LONG, NAMES
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(nvml.count() == 0, reason="needs a CUDA device")]
 
-PROTOCOL = Protocol(warmup_s=0.05, min_time_s=0.05, max_time_s=0.5, min_repetitions=10, target_ci=0.05)
+PROTOCOL = MeasureProtocol(warmup_s=0.05, min_time_s=0.05, max_time_s=0.5, min_repetitions=10, target_ci=0.05)
 
 
 def tried(name: str, **params: object) -> TrialRecord:

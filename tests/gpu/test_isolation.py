@@ -14,7 +14,7 @@ from orchestrator.isolation.isolator import Isolator
 from orchestrator.machine import nvml
 from orchestrator.outcome import Outcome
 from orchestrator.supervisor.device_fault import is_device_fault
-from orchestrator.supervisor.device_health import DeviceProof
+from orchestrator.supervisor.device_health import DeviceHealth
 from orchestrator.trial import Attempt, Resources, Trial
 from tests.faults.table import Fault
 from tests.faults.test_faults import check
@@ -60,7 +60,7 @@ def on_gpu(use: str, timeout_s: float = 120.0) -> Attempt:
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.build)
 def test_a_fault_on_the_device_is_its_trial_s_business(fault: Fault, warm: Isolator) -> None:
     """The row says what happened; the device is proven clean; a sound trial on the same GPU is ok."""
-    proof = DeviceProof(lambda attempt, target: warm.run(attempt, target=target))
+    proof = DeviceHealth(lambda attempt, target: warm.run(attempt, target=target))
     attempt = on_gpu(f"{ROOT / 'tests/faults/faulty_gpu.py'}:{fault.build}", fault.timeout_s)
     before = nvml.memory_used_bytes()
     proof.before(attempt)

@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator.machine import nvml
 from orchestrator.outcome import Outcome
-from orchestrator.spec.models import Protocol
+from orchestrator.spec.models import MeasureProtocol
 from orchestrator.trial import Resources
 from orchestrator.worker.run_attempt import run_attempt
 from tests.unit.attempts import attempt, attention_attempt
@@ -19,7 +19,7 @@ from tests.unit.attempts import attempt, attention_attempt
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(nvml.count() == 0, reason="needs a CUDA device")]
 
 HERE = Path(__file__).parent
-PROTOCOL = Protocol(warmup_s=0.05, min_time_s=0.05, max_time_s=0.5, min_repetitions=10, target_ci=0.05)
+PROTOCOL = MeasureProtocol(warmup_s=0.05, min_time_s=0.05, max_time_s=0.5, min_repetitions=10, target_ci=0.05)
 LARGE = {"batch": 2, "rows": 4096, "inner": 2048, "width": 2048}
 OUTPUT_MIB = 2 * 4096 * 2048 * 4 / 2**20
 INPUTS_MIB = (2 * 4096 * 2048 + 2 * 2048 * 2048) * 4 / 2**20

@@ -23,7 +23,7 @@ from orchestrator.record import TrialRecord
 from orchestrator.results.results import Results
 from orchestrator.results.rows import rows
 from orchestrator.trackers.address import view_url
-from orchestrator.trackers.background import Mirror
+from orchestrator.trackers.background import BackgroundTracker
 from orchestrator.trackers.base import RejectedError, TrackingError
 from orchestrator.trackers.sync import SyncReport, sync, url
 from orchestrator.trackers.ui import command
@@ -406,7 +406,7 @@ def test_a_server_that_is_down_slows_nothing_and_gets_all_when_it_is_back(door: 
     from orchestrator.trackers.mlflow import MlflowTracker
 
     results, notes = sweep.whole(), []
-    mirror = Mirror(lambda: MlflowTracker(door.address), notes.append, first_wait_s=0.2, longest_wait_s=0.5)
+    mirror = BackgroundTracker(lambda: MlflowTracker(door.address), notes.append, first_wait_s=0.2, longest_wait_s=0.5)
     begun = time.monotonic()
     mirror.start(results.meta)
     for row in rows(results.meta, results.records):
@@ -428,7 +428,7 @@ def test_answers_that_are_lost_make_no_duplicates(door: Door, server: str, sweep
 
     results, notes = sweep.whole(), []
     door.open()
-    mirror = Mirror(lambda: MlflowTracker(door.address), notes.append, first_wait_s=0.1, longest_wait_s=0.2)
+    mirror = BackgroundTracker(lambda: MlflowTracker(door.address), notes.append, first_wait_s=0.1, longest_wait_s=0.2)
     mirror.start(results.meta)
     assert mirror.ready(60)
     for row in rows(results.meta, results.records):
@@ -448,7 +448,7 @@ def test_a_slow_server_does_not_hold_up_the_end_and_sync_completes_it(door: Door
 
     results, notes = sweep.whole(), []
     door.open()
-    mirror = Mirror(lambda: MlflowTracker(door.address), notes.append)
+    mirror = BackgroundTracker(lambda: MlflowTracker(door.address), notes.append)
     mirror.start(results.meta)
     assert mirror.ready(60)
     door.delay_s = 5

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from orchestrator.spec.models import Protocol, VerifySpec
+from orchestrator.spec.models import MeasureProtocol, VerifySpec
 from orchestrator.trial import Attempt, Resources, Trial
 
 HERE = Path(__file__).parent
-BRIEF = Protocol(warmup_s=0, min_time_s=0, max_time_s=0.02, min_repetitions=3, target_ci=0.9)
+BRIEF = MeasureProtocol(warmup_s=0, min_time_s=0, max_time_s=0.02, min_repetitions=3, target_ci=0.9)
 
 
 def attempt(

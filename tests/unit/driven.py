@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from orchestrator.driver.queue import Agenda
+from orchestrator.driver.queue import AttemptQueue
 from orchestrator.outcome import Flag, Outcome, Phase
 from orchestrator.plan.sweep import Sweep
 from orchestrator.record import ErrorInfo, TrialRecord, record_of
@@ -35,15 +35,15 @@ class Driven:
     ) -> Driven:
         """Go on from what is kept until nothing is left, or until so many records are there: then as if killed."""
         chance = random.Random(seed)
-        agenda = Agenda(self.sweep, "20261122_093000_abcd", "cpu", tuple(self.records), self.proposals)
+        agenda = AttemptQueue(self.sweep, "20261122_093000_abcd", "cpu", tuple(self.records), self.proposals)
         self.asked = list(agenda.kept)
         if rerun is not None:
             agenda.rerun(rerun, [HERE])
         running: list[Attempt] = []
         while True:
             while len(running) < agenda.ahead * slots and (attempt := self._next(agenda)) is not None:
-                if (foretold := agenda.foretold(attempt)) is not None:
-                    self._keep(agenda, foretold)
+                if (predicted := agenda.predicted(attempt)) is not None:
+                    self._keep(agenda, predicted)
                 else:
                     running.append(attempt)
             if not running or len(self.records) >= stop_after:
@@ -61,14 +61,14 @@ class Driven:
         )  # fmt: skip
         return Results(asked(meta, self.asked) if spec.proposes else meta, tuple(self.records))
 
-    def _next(self, agenda: Agenda) -> Attempt | None:
+    def _next(self, agenda: AttemptQueue) -> Attempt | None:
         attempt = agenda.next()
         new, agenda.proposals = agenda.proposals, []
         self.proposals += new
         self.asked += new
         return attempt
 
-    def _keep(self, agenda: Agenda, record: TrialRecord) -> None:
+    def _keep(self, agenda: AttemptQueue, record: TrialRecord) -> None:
         self.records.append(record)
         agenda.finished(record)
 

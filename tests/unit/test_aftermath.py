@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.executors import cleanup
-from orchestrator.executors.cleanup import Sentinel, clear
+from orchestrator.executors.cleanup import CleanupProcess, clear
 from orchestrator.isolation import proc
 
 ROOT = Path(__file__).parents[2]
@@ -24,8 +24,8 @@ STUBBORN = (
 DRIVER = """
 import os, subprocess, sys, time
 from orchestrator.isolation import proc
-from orchestrator.executors.cleanup import Sentinel
-sentinel = Sentinel()
+from orchestrator.executors.cleanup import CleanupProcess
+sentinel = CleanupProcess()
 marked = {**os.environ, proc.DRIVER_MARK: sentinel.mark}
 sleeper = subprocess.Popen(["sleep", "600"], env=marked, start_new_session=True)
 print(sleeper.pid, sentinel.folder, flush=True)
@@ -65,7 +65,7 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_end_of_the_sentinel_is_the_end_of_all_that_is_marked(start: Start) -> None:
     """Deaf to SIGTERM or not; the folder goes, too. Another driver's stay."""
-    sentinel = Sentinel()
+    sentinel = CleanupProcess()
     ours = start(**{proc.DRIVER_MARK: sentinel.mark})
     namespace, pid, ticks = sentinel.mark.split("/")
     others = start(**{proc.DRIVER_MARK: f"{namespace}/{pid}/{ticks}1"})

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.driver.queue import Agenda, input_seed, refuse_stale, sources
+from orchestrator.driver.queue import AttemptQueue, input_seed, refuse_stale, sources
 from orchestrator.errors import ExpressionError, RequestError
 from orchestrator.outcome import Outcome, Phase
 from orchestrator.plan.sweep import Sweep
@@ -27,7 +27,7 @@ def ended(attempt: Attempt, outcome: Outcome = Outcome.OK, environment: dict[str
     return record_of(attempt, outcome, Phase.DONE, "", environment, error=error)
 
 
-def drained(agenda: Agenda, outcome: Outcome = Outcome.OK) -> list[TrialRecord]:
+def drained(agenda: AttemptQueue, outcome: Outcome = Outcome.OK) -> list[TrialRecord]:
     """The records of making every attempt, all ending alike."""
     made = []
     while agenda:
@@ -36,8 +36,8 @@ def drained(agenda: Agenda, outcome: Outcome = Outcome.OK) -> list[TrialRecord]:
     return made
 
 
-def agenda_of(found: Sweep, records: list[TrialRecord] | tuple[TrialRecord, ...] = ()) -> Agenda:
-    return Agenda(found, "20261122_093000_abcd", "cpu", records)
+def agenda_of(found: Sweep, records: list[TrialRecord] | tuple[TrialRecord, ...] = ()) -> AttemptQueue:
+    return AttemptQueue(found, "20261122_093000_abcd", "cpu", records)
 
 
 def keys(records: list[TrialRecord]) -> list[tuple[int, int, int]]:
@@ -109,7 +109,7 @@ def test_an_attempt_is_made_again_as_often_as_retries_says_for_its_outcome(
     assert len(agenda) == 0
 
 
-def ended_with(agenda: Agenda, number: int, outcome: str) -> TrialRecord:
+def ended_with(agenda: AttemptQueue, number: int, outcome: str) -> TrialRecord:
     """A record of the agenda's only trial."""
     (trial,) = agenda.sweep.trials
     fresh = agenda_of(agenda.sweep).next()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.isolation.output import Capture
+from orchestrator.isolation.output import BoundedOutput
 
 LIMIT = 1000
 chunks = st.lists(st.binary(max_size=400), max_size=40)
@@ -14,7 +14,7 @@ chunks = st.lists(st.binary(max_size=400), max_size=40)
 @given(chunks)
 def test_a_log_within_its_limit_is_whole_and_one_beyond_it_says_so(printed: list[bytes]) -> None:
     """However the output came in pieces."""
-    capture = Capture(LIMIT)
+    capture = BoundedOutput(LIMIT)
     for piece in printed:
         capture.add(piece)
     everything, kept = b"".join(printed), capture.value()
@@ -30,7 +30,7 @@ def test_a_log_within_its_limit_is_whole_and_one_beyond_it_says_so(printed: list
 @given(chunks.map(lambda printed: [*printed, b"x" * 600, *printed, b"y" * 600]))
 def test_both_ends_are_kept(printed: list[bytes]) -> None:
     """The beginning tells what ran, the end why it stopped."""
-    capture = Capture(LIMIT)
+    capture = BoundedOutput(LIMIT)
     for piece in printed:
         capture.add(piece)
     everything, kept = b"".join(printed), capture.value()
@@ -40,7 +40,7 @@ def test_both_ends_are_kept(printed: list[bytes]) -> None:
 
 def test_what_is_left_out_is_forgotten_as_it_goes_by() -> None:
     """The supervisor's memory does not grow with what a trial prints."""
-    capture = Capture(LIMIT)
+    capture = BoundedOutput(LIMIT)
     for _ in range(1000):
         capture.add(b"x" * 500)
     assert capture._tail_size < 3 * LIMIT

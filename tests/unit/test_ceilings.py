@@ -14,7 +14,7 @@ from orchestrator.machine.ceilings import (
     measure_ceilings,
     measure_sentinel,
 )
-from orchestrator.spec.models import Protocol
+from orchestrator.spec.models import MeasureProtocol
 from orchestrator.workload import Work
 
 CARD = Ceilings(
@@ -108,8 +108,8 @@ def test_the_ceilings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     assert measure_sentinel("cpu", "now").matmul_ms > 0
 
 
-def _quick() -> Protocol:
-    return Protocol(warmup_s=0.0, min_time_s=0.0, max_time_s=0.01, min_repetitions=1, target_ci=0.5)
+def _quick() -> MeasureProtocol:
+    return MeasureProtocol(warmup_s=0.0, min_time_s=0.0, max_time_s=0.01, min_repetitions=1, target_ci=0.5)
 
 
 def test_bounds_are_no_lower_than_the_cores_could_do_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:

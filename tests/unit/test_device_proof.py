@@ -13,7 +13,7 @@ from orchestrator.outcome import DEVICE_FAULT, Outcome, Phase
 from orchestrator.record import ErrorInfo, Fingerprint, TrialRecord
 from orchestrator.supervisor import device_probe
 from orchestrator.supervisor.device_fault import is_device_fault, noted
-from orchestrator.supervisor.device_health import PROBE, SLACK_BYTES, DeviceProof
+from orchestrator.supervisor.device_health import PROBE, SLACK_BYTES, DeviceHealth
 from orchestrator.trial import Attempt, Resources
 from tests.unit.attempts import attempt
 
@@ -64,7 +64,7 @@ class Gpu:
 
     def fault_after(self, outcome: Outcome, left_alive: tuple[int, ...] = ()) -> str:
         """What the proof says of an attempt on this GPU that ended so."""
-        proof = DeviceProof(self.run, self.used, self.company, back_within_s=0.2)
+        proof = DeviceHealth(self.run, self.used, self.company, back_within_s=0.2)
         given = on_gpu()
         proof.before(given)
         return proof.fault_after(given, Completed(ended(outcome), left_alive=left_alive))

@@ -5,17 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from orchestrator.spec.models import MeasureSpec, Protocol
-from orchestrator.stats.noise import doubts, drift, two_modes
+from orchestrator.spec.models import MeasureProtocol, MeasureSpec
+from orchestrator.stats.noise import drift, noise_reasons, two_modes
 from orchestrator.stats.summary import Array, summarize
 
 PROTOCOL = MeasureSpec().for_device("cuda")
 CPU = MeasureSpec().for_device("cpu")
 
 
-def reasons(series: Array, protocol: Protocol = PROTOCOL) -> str:
+def reasons(series: Array, protocol: MeasureProtocol = PROTOCOL) -> str:
     """The doubts about a series under a protocol, in one line."""
-    return "; ".join(doubts(list(series), summarize(list(series)), protocol))
+    return "; ".join(noise_reasons(list(series), summarize(list(series)), protocol))
 
 
 def test_a_quiet_series_raises_no_doubt() -> None:

@@ -14,7 +14,7 @@ import pytest
 from orchestrator import api
 from orchestrator.compare import duel
 from orchestrator.compare.comparison import Comparison, Verdict
-from orchestrator.driver.queue import Agenda
+from orchestrator.driver.queue import AttemptQueue
 from orchestrator.duel_record import attempts, joined
 from orchestrator.errors import RequestError
 from orchestrator.executors.base import Event, SlotReady
@@ -143,10 +143,10 @@ def test_what_cannot_be_a_duel_is_refused_with_what_to_do(
 def test_attempts_carry_both_sides_and_twice_the_time() -> None:
     """One per point and round; the source is that of both."""
     found = prepared(measure="{repeats: 2}", resources="{timeout_s: 50}")
-    agenda = Agenda(found, "20261122_093000_abcd", "cpu")
+    agenda = AttemptQueue(found, "20261122_093000_abcd", "cpu")
     assert len(agenda) == 4 * 2
     attempt = agenda.next()
-    alone = Agenda(sweep(), "20261122_093000_abcd", "cpu").next()
+    alone = AttemptQueue(sweep(), "20261122_093000_abcd", "cpu").next()
     assert attempt.rival == found.rivals[attempt.trial.trial_id]
     assert attempt.resources.timeout_s == 100
     assert attempt.source != alone.source

@@ -1,4 +1,4 @@
-"""A duel in one process: both sides verified, both timed, each answerable for itself."""
+"""A duel in one process: both sides verified, both timed, each user_code for itself."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import pytest
 from orchestrator.duel_record import parted
 from orchestrator.outcome import Flag, Outcome, Phase
 from orchestrator.record import TrialRecord
-from orchestrator.spec.models import Protocol
+from orchestrator.spec.models import MeasureProtocol
 from orchestrator.supervisor import interference
 from orchestrator.trial import Attempt
 from orchestrator.worker.run_attempt import run_attempt
 from tests.unit.attempts import attempt
 from tests.unit.test_witness import Told
 
-PROTOCOL = Protocol(warmup_s=0, min_time_s=0, max_time_s=0.2, min_repetitions=4, target_ci=0.9)
+PROTOCOL = MeasureProtocol(warmup_s=0, min_time_s=0, max_time_s=0.2, min_repetitions=4, target_ci=0.9)
 
 
 def duel_of(first: str, second: str, **fields: object) -> Attempt:
@@ -118,10 +118,10 @@ def test_what_befell_the_machine_befell_both() -> None:
 
 def test_a_survivor_has_its_doubts_whichever_side_it_is() -> None:
     """The side that ended without figures has none; the other's may have been disturbed."""
-    seen = interference.Testimony((Flag.CONTENDED.value,), ("contended: by a neighbour",))
+    seen = interference.Findings((Flag.CONTENDED.value,), ("contended: by a neighbour",))
     for sides in (("honest", "raises"), ("raises", "honest")):
         own = duel_of(*sides)
-        witnessed = interference.Witness(Told(seen)).applied(run_attempt(own))
+        witnessed = interference.InterferenceMonitor(Told(seen)).applied(run_attempt(own))
         for record in parted(own, witnessed):
             expected = record.implementation == "honest"
             assert (Flag.CONTENDED.value in record.flags) == expected

@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from orchestrator.isolation.child import EXIT_NO_PIPE
-from orchestrator.isolation.process_end import Cause, Ending, judge, read_line
+from orchestrator.isolation.process_end import Cause, ProcessEnd, read_line, record_of_end
 from orchestrator.outcome import Outcome, Phase
 from orchestrator.record import TrialRecord, fingerprint, utc_now
 from orchestrator.spec.models import MeasureSpec, VerifySpec
@@ -42,9 +42,9 @@ def attempt() -> Attempt:
     )
 
 
-def verdict(attempt: Attempt, ending: Ending) -> TrialRecord:
+def verdict(attempt: Attempt, ending: ProcessEnd) -> TrialRecord:
     """The record of an ending."""
-    return judge(attempt, ending, utc_now(), lambda: ENVIRONMENT)
+    return record_of_end(attempt, ending, utc_now(), lambda: ENVIRONMENT)
 
 
 def answer(attempt: Attempt, changes: dict[str, object] | None = None) -> bytes:
@@ -71,23 +71,23 @@ def answer(attempt: Attempt, changes: dict[str, object] | None = None) -> bytes:
 @pytest.mark.parametrize(
     ("ending", "outcome", "kind", "says"),
     [
-        (Ending(Phase.BUILD, status=signal.SIGSEGV), "crashed", "SIGSEGV", "Segmentation fault"),
-        (Ending(Phase.BUILD, status=signal.SIGABRT | 0x80), "crashed", "SIGABRT", "Aborted"),
-        (Ending(Phase.BUILD, status=signal.SIGKILL), "crashed", "SIGKILL", "Killed"),
-        (Ending(Phase.BUILD, status=40), "crashed", "signal 40", "40"),
-        (Ending(Phase.BUILD, status=exited(0)), "crashed", "exit code 0", "before it gave a result"),
-        (Ending(Phase.BUILD, status=exited(9)), "crashed", "exit code 9", "code 9"),
-        (Ending(Phase.BUILD, status=exited(EXIT_NO_PIPE)), "failed", "ResultPipeClosed", "closed the pipe"),
-        (Ending(Phase.BUILD, status=exited(0), scribble=b"oh"), "failed", "UnusableResult", "oh"),
-        (Ending(Phase.BUILD, status=exited(9), scribble=b"oh"), "crashed", "exit code 9", "code 9"),
-        (Ending(Phase.BUILD, status=signal.SIGKILL, out_of_memory=True), "oom", "SIGKILL", "host memory"),
-        (Ending(Phase.BUILD, status=signal.SIGSEGV, out_of_memory=True), "crashed", "SIGSEGV", "fault"),
-        (Ending(Phase.BUILD, status=signal.SIGKILL, cause=TIMEOUT), "timeout", "Timeout", "too long"),
-        (Ending(Phase.BUILD, died="it fell"), "lost", "ForkServerDied", "it fell"),
-        (Ending(Phase.BUILD, died="it fell", cause=TIMEOUT), "timeout", "Timeout", "too long"),
+        (ProcessEnd(Phase.BUILD, status=signal.SIGSEGV), "crashed", "SIGSEGV", "Segmentation fault"),
+        (ProcessEnd(Phase.BUILD, status=signal.SIGABRT | 0x80), "crashed", "SIGABRT", "Aborted"),
+        (ProcessEnd(Phase.BUILD, status=signal.SIGKILL), "crashed", "SIGKILL", "Killed"),
+        (ProcessEnd(Phase.BUILD, status=40), "crashed", "signal 40", "40"),
+        (ProcessEnd(Phase.BUILD, status=exited(0)), "crashed", "exit code 0", "before it gave a result"),
+        (ProcessEnd(Phase.BUILD, status=exited(9)), "crashed", "exit code 9", "code 9"),
+        (ProcessEnd(Phase.BUILD, status=exited(EXIT_NO_PIPE)), "failed", "ResultPipeClosed", "closed the pipe"),
+        (ProcessEnd(Phase.BUILD, status=exited(0), scribble=b"oh"), "failed", "UnusableResult", "oh"),
+        (ProcessEnd(Phase.BUILD, status=exited(9), scribble=b"oh"), "crashed", "exit code 9", "code 9"),
+        (ProcessEnd(Phase.BUILD, status=signal.SIGKILL, out_of_memory=True), "oom", "SIGKILL", "host memory"),
+        (ProcessEnd(Phase.BUILD, status=signal.SIGSEGV, out_of_memory=True), "crashed", "SIGSEGV", "fault"),
+        (ProcessEnd(Phase.BUILD, status=signal.SIGKILL, cause=TIMEOUT), "timeout", "Timeout", "too long"),
+        (ProcessEnd(Phase.BUILD, died="it fell"), "lost", "ForkServerDied", "it fell"),
+        (ProcessEnd(Phase.BUILD, died="it fell", cause=TIMEOUT), "timeout", "Timeout", "too long"),
     ],
 )
-def test_an_ending_without_an_answer(attempt: Attempt, ending: Ending, outcome: str, kind: str, says: str) -> None:
+def test_an_ending_without_an_answer(attempt: Attempt, ending: ProcessEnd, outcome: str, kind: str, says: str) -> None:
     """Outcome, kind and words; the phase and the log named; the attempt's identity and fingerprint."""
     record = verdict(attempt, ending)
     assert record.error is not None
@@ -104,7 +104,7 @@ def test_an_ending_without_an_answer(attempt: Attempt, ending: Ending, outcome: 
 @pytest.mark.parametrize("status", [exited(0), signal.SIGSEGV, None])
 def test_an_answer_that_arrived_whole_counts(attempt: Attempt, cause: Cause | None, status: int | None) -> None:
     """Whatever came after it: the measurement was over."""
-    record = verdict(attempt, Ending(Phase.DONE, answer(attempt), cause, status))
+    record = verdict(attempt, ProcessEnd(Phase.DONE, answer(attempt), cause, status))
     assert record.outcome is Outcome.MISMATCH
     assert record.environment == {"match": ENVIRONMENT}
     assert record.error is not None
@@ -125,7 +125,7 @@ def test_an_answer_that_arrived_whole_counts(attempt: Attempt, cause: Cause | No
 )
 def test_an_answer_that_is_no_record_of_this_attempt_is_refused(attempt: Attempt, changes: dict[str, object]) -> None:
     """Another trial's, a field too many, a NaN: a failed row that says so."""
-    record = verdict(attempt, Ending(Phase.DONE, answer(attempt, changes), None, exited(0)))
+    record = verdict(attempt, ProcessEnd(Phase.DONE, answer(attempt, changes), None, exited(0)))
     assert record.outcome is Outcome.FAILED
     assert record.error is not None
     assert record.error.kind == "UnusableResult"
@@ -136,7 +136,7 @@ def test_what_a_worker_let_through_is_told_apart_by_memory(attempt: Attempt) -> 
     for out_of_memory, outcome in ((False, Outcome.FAILED), (True, Outcome.OOM)):
         raised = {"raised": {"kind": "RuntimeError", "message": "x"}, "out_of_memory": out_of_memory}
         line = json.dumps(raised).encode()
-        assert verdict(attempt, Ending(Phase.BUILD, line, None, exited(0))).outcome is outcome
+        assert verdict(attempt, ProcessEnd(Phase.BUILD, line, None, exited(0))).outcome is outcome
 
 
 @pytest.mark.parametrize(

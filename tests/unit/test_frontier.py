@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator import run
-from orchestrator.driver.queue import Agenda
+from orchestrator.driver.queue import AttemptQueue
 from orchestrator.executors.inline import InlineExecutor
 from orchestrator.outcome import Outcome
 from orchestrator.plan.sweep import Sweep
@@ -266,7 +266,7 @@ def test_a_probe_that_was_disturbed_is_not_made_again() -> None:
     asked = {"frontier": frontier(), "search": frontier(frontier="{}", search="{strategy: random, samples: 4}")}
     made = {name: list[int]() for name in asked}
     for name, found in asked.items():
-        agenda = Agenda(found, "20261122_093000_abcd", "cpu")
+        agenda = AttemptQueue(found, "20261122_093000_abcd", "cpu")
         while (attempt := agenda.next()) is not None:
             made[name].append(attempt.attempt)
             agenda.finished(ended(attempt, Outcome.OK).model_copy(update={"flags": ("contended",)}))

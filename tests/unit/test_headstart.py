@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from orchestrator.measure.launch_ahead import MOST_S, HeadStart, Timed
+from orchestrator.measure.launch_ahead import MOST_S, LaunchAhead, Timed
 
 Attempt = Callable[[Sequence[int], float], Timed]
 
@@ -41,7 +41,7 @@ class Device:
 def test_it_learns_what_launching_takes() -> None:
     """The block counts device time alone, and the next one needs no second try."""
     device = Device(20e-6, lambda _: 100e-6)
-    start = HeadStart(200)
+    start = LaunchAhead(200)
     assert start.time(range(100), device.attempt) == pytest.approx(100 * 20e-6)
     tries = len(device.parts)
     start.time(range(100), device.attempt)
@@ -52,7 +52,7 @@ def test_it_learns_what_launching_takes() -> None:
 def test_launching_that_takes_long_is_done_in_parts() -> None:
     """No head start is longer than the most; every call is timed once, without the host's gaps."""
     device = Device(1e-3, lambda _: 5e-3)
-    start = HeadStart(200)
+    start = LaunchAhead(200)
     assert start.time(range(200), device.attempt) == pytest.approx(200 * 1e-3)
     assert max(device.parts[-3:]) * 5e-3 < MOST_S
     assert not start.lost
@@ -61,7 +61,7 @@ def test_launching_that_takes_long_is_done_in_parts() -> None:
 def test_calls_that_wait_for_the_device_are_timed_with_their_gaps_and_soon() -> None:
     """No head start helps: 100 blocks of them take little more than they last."""
     device = Device(20e-6, lambda _: 100e-6, wait=True)
-    start = HeadStart(200)
+    start = LaunchAhead(200)
     blocks = [start.time(range(100), device.attempt) for _ in range(100)]
     assert start.lost
     assert blocks == pytest.approx([100 * 120e-6] * 100)
@@ -72,7 +72,7 @@ def test_calls_that_wait_for_the_device_are_timed_with_their_gaps_and_soon() -> 
 def test_a_hiccup_of_the_host_is_not_taken_for_that(hiccup_s: float) -> None:
     """One call that launches late, such as one that compiles: timed again; later blocks do not wait long for it."""
     device = Device(20e-6, lambda attempt: hiccup_s if attempt == 3 else 10e-6)
-    start = HeadStart(200)
+    start = LaunchAhead(200)
     found = [start.time(range(50), device.attempt) for _ in range(40)]
     assert found == pytest.approx([50 * 20e-6] * 40)
     assert not start.lost

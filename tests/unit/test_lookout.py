@@ -9,7 +9,7 @@ from orchestrator.machine.ceilings import Ceilings, Sentinel
 from orchestrator.machine.observation import drifts
 from orchestrator.outcome import Outcome, Phase
 from orchestrator.record import TrialRecord
-from orchestrator.supervisor.calibration import EVERY_S, Lookout, look
+from orchestrator.supervisor.calibration import EVERY_S, Calibration, calibrate
 from orchestrator.trial import Attempt
 from tests.unit.attempts import attempt
 from tests.unit.report import made
@@ -43,7 +43,7 @@ class Watch:
     def __init__(self, device: str, outcome: Outcome = Outcome.OK) -> None:
         self.now = 0.0
         self.isolated = Isolated(outcome)
-        self.lookout = Lookout(self.isolated, device, now=lambda: self.now)  # type: ignore[arg-type]
+        self.lookout = Calibration(self.isolated, device, now=lambda: self.now)  # type: ignore[arg-type]
 
     def at(self, seconds: float, **fields: Any) -> Attempt:
         self.now = seconds
@@ -111,6 +111,6 @@ def test_a_look_is_an_attempt_like_any_other(monkeypatch: Any) -> None:
     phases: list[Phase] = []
     given = attempt("honest")
     trial = given.trial.model_copy(update={"implementation": "sentinel"})
-    record: TrialRecord = look(given.model_copy(update={"trial": trial}), phases.append)
+    record: TrialRecord = calibrate(given.model_copy(update={"trial": trial}), phases.append)
     assert (record.outcome, phases) == (Outcome.OK, [Phase.MEASURE])
     assert record.environment["sentinel"]["matmul_ms"] == 1.0

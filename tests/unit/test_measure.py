@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.measure.clocks import FakeClock
 from orchestrator.measure.protocol import Measurement, measure
-from orchestrator.spec.models import MeasureSpec, Protocol
+from orchestrator.spec.models import MeasureProtocol, MeasureSpec
 
 GPU = MeasureSpec().for_device("cuda")
 CPU = MeasureSpec().for_device("cpu")
@@ -20,7 +20,7 @@ def nothing() -> None:
     """A call that does no work: the fake clock says how long it took."""
 
 
-def timed(duration: Callable[[int], float], protocol: Protocol = GPU, min_block_s: float = 0.002) -> Measurement:
+def timed(duration: Callable[[int], float], protocol: MeasureProtocol = GPU, min_block_s: float = 0.002) -> Measurement:
     """One measurement of calls that last what `duration` says, in seconds by call number."""
     return measure([nothing], protocol, FakeClock(duration, min_block_s))
 
@@ -124,7 +124,7 @@ def test_a_single_repetition_is_allowed_and_doubted() -> None:
     [(GPU, 0.010, 0.01, 0.92), (GPU, 0.010, 0.03, 0.92), (CPU, 0.050, 0.05, 0.88)],
 )
 def test_the_interval_keeps_its_word_under_the_stopping_rule(
-    protocol: Protocol, level: float, spread: float, least: float, monkeypatch: pytest.MonkeyPatch
+    protocol: MeasureProtocol, level: float, spread: float, least: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopping as soon as the interval looks tight does not make it a lie."""
     monkeypatch.setattr(

@@ -1,4 +1,4 @@
-"""What may be searched, followed to its end or foretold, and what is refused, with its place and the remedy."""
+"""What may be searched, followed to its end or predicted, and what is refused, with its place and the remedy."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.search.sampler import Chance
+from orchestrator.search.sampler import RandomSampler
 from orchestrator.search.tune import _from_share
 from orchestrator.spec.models import Range
 from orchestrator.spec.search_space import Dimension, Space
@@ -61,7 +61,7 @@ def test_a_value_of_no_dimension_lies_nowhere() -> None:
 def test_even_chance_takes_each_point_once() -> None:
     """Where they can be counted."""
     space = Space((Dimension("x", [1, 2, 3]), Dimension("y", Range(low=0, high=1, step=0.5)), Dimension("z", [7])))
-    chance = Chance(space, "seed")
+    chance = RandomSampler(space, "seed")
     found = [space.values(point) for _ in range(9) if (point := chance.ask("")) is not None]
     assert len({tuple(point.items()) for point in found}) == 9 == space.size
     assert all(point["z"] == 7 for point in found)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.results.axis_values import Statement
+from orchestrator.results.axis_values import AxisValues
 from tests.sweeps import sweep
 
 AXES = '{batch: [1, 2], heads: [4], segment_lengths: [["seq_len // 4"], ["seq_len"]], seq_len: [64, 128]}'
@@ -17,7 +17,7 @@ FIELDS = {
 def test_every_trial_of_a_file_lies_where_it_was_stated() -> None:
     """Whatever is worked out, given by an entry, an option, or left to the model."""
     found = sweep(**FIELDS)
-    statement = Statement(found.spec, "heads == 4")
+    statement = AxisValues(found.spec, "heads == 4")
     for trial in found.trials:
         whole = trial.params["segment_lengths"] == [trial.params["seq_len"]]
         point = statement.point(trial)

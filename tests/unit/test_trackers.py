@@ -17,7 +17,7 @@ from orchestrator.outcome import Outcome
 from orchestrator.results.results import Results
 from orchestrator.results.rows import Row, rows
 from orchestrator.trackers import address, content, saved_view
-from orchestrator.trackers.background import Mirror
+from orchestrator.trackers.background import BackgroundTracker
 from orchestrator.trackers.base import RejectedError, Status, Tracker, TrackingError
 from orchestrator.trackers.content import Frame
 from orchestrator.trackers.description import description
@@ -226,12 +226,12 @@ def notes() -> list[str]:
 
 
 @pytest.fixture
-def mirrored(notes: list[str]) -> Iterator[Callable[[Tracker], Mirror]]:
+def mirrored(notes: list[str]) -> Iterator[Callable[[Tracker], BackgroundTracker]]:
     """Makes mirrors with short waits, and ends their threads."""
-    mirrors: list[Mirror] = []
+    mirrors: list[BackgroundTracker] = []
 
-    def make(tracker: Tracker) -> Mirror:
-        mirrors.append(Mirror(lambda: tracker, notes.append, first_wait_s=0.01, longest_wait_s=0.05))
+    def make(tracker: Tracker) -> BackgroundTracker:
+        mirrors.append(BackgroundTracker(lambda: tracker, notes.append, first_wait_s=0.01, longest_wait_s=0.05))
         return mirrors[-1]
 
     yield make
@@ -239,7 +239,7 @@ def mirrored(notes: list[str]) -> Iterator[Callable[[Tracker], Mirror]]:
         mirror.close()
 
 
-def run(mirror: Mirror, results: Results, status: Status = "FINISHED") -> list[Row]:
+def run(mirror: BackgroundTracker, results: Results, status: Status = "FINISHED") -> list[Row]:
     """A whole sweep, as the runner tells of it."""
     found = rows(results.meta, results.records)
     mirror.start(results.meta)
@@ -249,7 +249,7 @@ def run(mirror: Mirror, results: Results, status: Status = "FINISHED") -> list[R
     return found
 
 
-def test_a_mirror_passes_everything_on(mirrored: Callable[[Tracker], Mirror], notes: list[str]) -> None:
+def test_a_mirror_passes_everything_on(mirrored: Callable[[Tracker], BackgroundTracker], notes: list[str]) -> None:
     """The plain case: complete, and nothing said."""
     tracker = MemoryTracker()
     mirror = mirrored(tracker)
@@ -259,7 +259,7 @@ def test_a_mirror_passes_everything_on(mirrored: Callable[[Tracker], Mirror], no
     assert (tracker.status, tracker.calls[0], tracker.calls[-1], notes) == ("FINISHED", "start", "finish", [])
 
 
-def test_a_slow_tracker_takes_no_time_of_the_sweep(mirrored: Callable[[Tracker], Mirror]) -> None:
+def test_a_slow_tracker_takes_no_time_of_the_sweep(mirrored: Callable[[Tracker], BackgroundTracker]) -> None:
     """Each call takes 5 s; the whole sweep is told in a moment, and the end is bounded."""
     release = threading.Event()
     mirror = mirrored(MemoryTracker(lambda _: release.wait(5) and None))
@@ -271,7 +271,9 @@ def test_a_slow_tracker_takes_no_time_of_the_sweep(mirrored: Callable[[Tracker],
     release.set()
 
 
-def test_what_cannot_be_done_in_time_is_not_waited_for(mirrored: Callable[[Tracker], Mirror], notes: list[str]) -> None:
+def test_what_cannot_be_done_in_time_is_not_waited_for(
+    mirrored: Callable[[Tracker], BackgroundTracker], notes: list[str]
+) -> None:
     """At its pace so far the tracker would need longer than it is given: `sync` is told of at once."""
     taken = threading.Semaphore(0)
 
@@ -289,7 +291,7 @@ def test_what_cannot_be_done_in_time_is_not_waited_for(mirrored: Callable[[Track
 
 
 def test_a_call_that_does_not_return_is_given_up_on(
-    mirrored: Callable[[Tracker], Mirror], monkeypatch: pytest.MonkeyPatch
+    mirrored: Callable[[Tracker], BackgroundTracker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However much time there would be."""
     monkeypatch.setattr("orchestrator.trackers.background.STALLED_S", 0.1)
@@ -302,7 +304,7 @@ def test_a_call_that_does_not_return_is_given_up_on(
     release.set()
 
 
-def test_whoever_interrupts_waits_for_less(mirrored: Callable[[Tracker], Mirror]) -> None:
+def test_whoever_interrupts_waits_for_less(mirrored: Callable[[Tracker], BackgroundTracker]) -> None:
     """From the moment that somebody waits for the end, the shorter limit counts."""
     release = threading.Event()
     mirror = mirrored(MemoryTracker(lambda _: release.wait(30) and None))
@@ -314,7 +316,7 @@ def test_whoever_interrupts_waits_for_less(mirrored: Callable[[Tracker], Mirror]
 
 
 def test_a_tracker_that_is_down_is_said_once_with_what_mends_it(
-    mirrored: Callable[[Tracker], Mirror], notes: list[str]
+    mirrored: Callable[[Tracker], BackgroundTracker], notes: list[str]
 ) -> None:
     """Down for the whole sweep: the flush gives up early."""
 
@@ -331,7 +333,7 @@ def test_a_tracker_that_is_down_is_said_once_with_what_mends_it(
     assert f"python -m orchestrator sync {made.SWEEP_ID}" in notes[0]
 
 
-def test_a_tracker_that_comes_back_gets_all(mirrored: Callable[[Tracker], Mirror], notes: list[str]) -> None:
+def test_a_tracker_that_comes_back_gets_all(mirrored: Callable[[Tracker], BackgroundTracker], notes: list[str]) -> None:
     """Down at the start and again in the middle; no row is lost, none comes twice."""
     calls = 0
 
@@ -350,7 +352,7 @@ def test_a_tracker_that_comes_back_gets_all(mirrored: Callable[[Tracker], Mirror
     assert len(notes) == 1
 
 
-def test_a_mirror_behind_keeps_the_latest_row_of_a_trial(mirrored: Callable[[Tracker], Mirror]) -> None:
+def test_a_mirror_behind_keeps_the_latest_row_of_a_trial(mirrored: Callable[[Tracker], BackgroundTracker]) -> None:
     """Three rounds of one trial while the tracker is starting are one call."""
     trial = made.trials(["standard"], {"batch": [1], "seq_len": [1024], "heads": [8]})[0]
     records = [made.ok(trial, round=number) for number in (1, 2, 3)]
@@ -368,7 +370,7 @@ def test_a_mirror_behind_keeps_the_latest_row_of_a_trial(mirrored: Callable[[Tra
 
 
 def test_a_row_that_is_refused_does_not_hold_up_the_rest(
-    mirrored: Callable[[Tracker], Mirror], notes: list[str]
+    mirrored: Callable[[Tracker], BackgroundTracker], notes: list[str]
 ) -> None:
     """Trying it again is no use; the sweep's runs are not complete, and that is said."""
     logged = 0
@@ -400,7 +402,7 @@ def test_a_tracker_that_cannot_be_made_is_made_later(notes: list[str]) -> None:
             raise ImportError("no module named mlflow")
         return tracker
 
-    mirror = Mirror(make, notes.append, target="some/dir", first_wait_s=0.01)
+    mirror = BackgroundTracker(make, notes.append, target="some/dir", first_wait_s=0.01)
     run(mirror, sweep())
     assert mirror.flush(10)
     mirror.close()
@@ -410,13 +412,13 @@ def test_a_tracker_that_cannot_be_made_is_made_later(notes: list[str]) -> None:
 
 def test_a_mirror_that_was_never_started_has_nothing_to_wait_for(notes: list[str]) -> None:
     """A sweep may end before it began."""
-    mirror = Mirror(MemoryTracker, notes.append)
+    mirror = BackgroundTracker(MemoryTracker, notes.append)
     assert mirror.flush(10)
     mirror.close()
     assert notes == []
 
 
-def test_a_mirror_has_no_part_in_the_cpu_time_while_it_waits(mirrored: Callable[[Tracker], Mirror]) -> None:
+def test_a_mirror_has_no_part_in_the_cpu_time_while_it_waits(mirrored: Callable[[Tracker], BackgroundTracker]) -> None:
     """What is measured runs on the same cores."""
     mirror = mirrored(MemoryTracker())
     mirror.start(sweep().meta)

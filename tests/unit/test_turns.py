@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from orchestrator.measure.clocks import FakeClock
-from orchestrator.measure.interleaved import Pair, SideError, block_ratios, measure_in_turns
-from orchestrator.spec.models import MeasureSpec, Protocol
+from orchestrator.measure.interleaved import Pair, SideError, block_ratios, measure_interleaved
+from orchestrator.spec.models import MeasureProtocol, MeasureSpec
 from orchestrator.stats.summary import summarize
 
 GPU = MeasureSpec().for_device("cuda")
@@ -23,9 +23,9 @@ class Machine:
         self.sides: list[int] = []
         self.clock = FakeClock(lambda number: (first_s, second_s)[self.sides[-1]] * state(number), 0.002)
 
-    def duel(self, protocol: Protocol = GPU, seed: int = 0) -> Pair:
+    def duel(self, protocol: MeasureProtocol = GPU, seed: int = 0) -> Pair:
         calls = [[lambda side=side: self.sides.append(side)] for side in (0, 1)]
-        return measure_in_turns(calls, protocol, (self.clock, self.clock), seed)
+        return measure_interleaved(calls, protocol, (self.clock, self.clock), seed)
 
 
 def test_two_steady_sides_have_their_own_times_and_ratio() -> None:
@@ -81,7 +81,7 @@ def test_what_a_side_raises_is_that_side_s() -> None:
 
     clock = FakeClock(lambda _: 0.01)
     with pytest.raises(SideError) as caught:
-        measure_in_turns([[lambda: None], [fails]], GPU, (clock, clock), 0)
+        measure_interleaved([[lambda: None], [fails]], GPU, (clock, clock), 0)
     assert caught.value.side == 1
     assert isinstance(caught.value.__cause__, RuntimeError)
     assert gc.isenabled()

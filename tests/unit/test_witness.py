@@ -13,26 +13,26 @@ from orchestrator.outcome import Flag, Outcome, Phase
 from orchestrator.record import TrialRecord
 from orchestrator.supervisor import cpu_interference, gpu_interference, interference
 from orchestrator.supervisor.gpu_interference import POWER_CAPPED, energy_between, strangers
-from orchestrator.supervisor.interference import Witness
+from orchestrator.supervisor.interference import InterferenceMonitor
 from tests.unit.report import made
 
 TRIAL = made.trials(["standard"], {"batch": [1], "seq_len": [64], "heads": [8]})[0]
-NOTHING = interference.Testimony()
+NOTHING = interference.Findings()
 NOBODY: frozenset[int] = frozenset()
 
 
 class Told:
     """A source that says what it was told to, and counts its samples."""
 
-    def __init__(self, testimony: interference.Testimony = NOTHING, joules: float | None = None) -> None:
+    def __init__(self, findings: interference.Findings = NOTHING, joules: float | None = None) -> None:
         self.at: list[float] = []
-        self._testimony = testimony
+        self._testimony = findings
         self._joules = joules
 
     def sample(self, at_s: float) -> None:
         self.at.append(at_s)
 
-    def testimony(self) -> interference.Testimony:
+    def findings(self) -> interference.Findings:
         return self._testimony
 
     def joules(self, start_s: float, end_s: float) -> float | None:
@@ -46,7 +46,7 @@ def ok_record(**environment: Any) -> TrialRecord:
 def test_a_witness_looks_only_while_the_attempt_is_measured() -> None:
     """Compilation and verification may be disturbed: they are not timed."""
     source, clock = Told(), iter([1.0, 2.0, 3.0])
-    looking = Witness(source, now=lambda: next(clock))
+    looking = InterferenceMonitor(source, now=lambda: next(clock))
     for phase in (Phase.BUILD, Phase.MEASURE, Phase.MEMORY):
         looking.look(phase)
     assert source.at == [2.0]
@@ -55,16 +55,16 @@ def test_a_witness_looks_only_while_the_attempt_is_measured() -> None:
 
 def test_what_was_seen_is_added_and_nothing_taken_away() -> None:
     """Flags once each, notes after the trial's own."""
-    seen = interference.Testimony((Flag.CONTENDED.value, Flag.NOISY.value), ("contended: by a neighbour",))
-    record = Witness(Told(seen)).applied(ok_record())
+    seen = interference.Findings((Flag.CONTENDED.value, Flag.NOISY.value), ("contended: by a neighbour",))
+    record = InterferenceMonitor(Told(seen)).applied(ok_record())
     assert record.flags == ("noisy", "contended")
     assert record.notes[-1] == "contended: by a neighbour"
 
 
 def test_a_row_without_a_time_has_no_doubts_about_it() -> None:
     """Nobody asks whether an out-of-memory was disturbed."""
-    seen = interference.Testimony((Flag.CONTENDED.value,), ("contended",))
-    record = Witness(Told(seen)).applied(made.bad(TRIAL, Outcome.OOM))
+    seen = interference.Findings((Flag.CONTENDED.value,), ("contended",))
+    record = InterferenceMonitor(Told(seen)).applied(made.bad(TRIAL, Outcome.OOM))
     assert (record.flags, record.notes) == ((), ())
 
 
@@ -72,7 +72,7 @@ def test_a_row_without_a_time_has_no_doubts_about_it() -> None:
 def test_energy_is_per_call_and_token(joules: float | None, per_call: float | None, per_token: float | None) -> None:
     """Of the window that the worker named; where the device does not count, null."""
     window = {"start_s": 0.0, "end_s": 1.0, "calls": 100, "tokens": 64}
-    record = Witness(Told(joules=joules)).applied(ok_record(match={}, **{ENERGY: window}))
+    record = InterferenceMonitor(Told(joules=joules)).applied(ok_record(match={}, **{ENERGY: window}))
     assert record.metrics is not None
     assert record.metrics["joules_per_call"] == per_call
     assert record.metrics["energy_mj_per_token"] == per_token
@@ -115,7 +115,7 @@ def test_this_machine_s_accounts_can_be_read() -> None:
     """Of this very process, on Linux."""
     import os
 
-    source = cpu_interference.CpuSource(lambda: [os.getpid()])
+    source = cpu_interference.CpuSampler(lambda: [os.getpid()])
     source.sample(0.0)
     source.sample(1.0)
     assert len(source.samples) == 2
@@ -126,8 +126,8 @@ def test_this_machine_s_accounts_can_be_read() -> None:
 QUIET = gpu_interference.Sample(0.0, pids=frozenset({7}), family=frozenset({7}))
 
 
-def gpu(**changes: Any) -> interference.Testimony:
-    """The testimony of two samples a second apart, the second with `changes`."""
+def gpu(**changes: Any) -> interference.Findings:
+    """The findings of two samples a second apart, the second with `changes`."""
     first = replace(QUIET, throttled_s=0.0, capped_s=0.0)
     return gpu_interference.judge([first, replace(first, at_s=1.0, **changes)], NOBODY)
 
@@ -196,11 +196,11 @@ def test_a_source_asks_nvml_and_survives_what_it_does_not_know() -> None:
         nvmlDeviceGetViolationStatus=unknown,
         nvmlDeviceGetTotalEnergyConsumption=lambda _: 5000,
     )
-    source = gpu_interference.GpuSource(api, ["gpu"], lambda: [7])  # type: ignore[arg-type]
+    source = gpu_interference.GpuSampler(api, ["gpu"], lambda: [7])  # type: ignore[arg-type]
     assert source.counts_energy()
     for at in range(6):
         source.sample(at / 10)
     assert source.samples[0][0].energy_j == 5.0
     assert source.samples[0][0].throttled_s is None
-    assert source.testimony().flags == ("throttled", "contended")  # 7 was there before the trial
+    assert source.findings().flags == ("throttled", "contended")  # 7 was there before the trial
     assert source.joules(0.0, 1.0) is None  # a counter that stands still

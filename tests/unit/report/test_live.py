@@ -60,7 +60,7 @@ def run(tally: Any, clock: Clock, trial: Trial, seconds: float, outcome: Outcome
 
 @given(st.floats(0.1, 5), st.floats(0, 2), st.lists(st.integers(1, 100), min_size=3, max_size=10, unique=True))
 def test_an_estimate_recovers_a_fixed_cost_and_a_cost_per_work(fixed: float, slope: float, works: list[int]) -> None:
-    """Attempts on a line are foretold on that line, in sum as one by one."""
+    """Attempts on a line are predicted on that line, in sum as one by one."""
     trials = made.trials(["standard"], {"batch": works})
     estimator = Estimator(lambda trial: float(trial.params["batch"]))
     for trial in trials:
@@ -68,7 +68,7 @@ def test_an_estimate_recovers_a_fixed_cost_and_a_cost_per_work(fixed: float, slo
     ahead = made.trials(["standard"], {"batch": [200, 300]})
     for trial in ahead:
         estimator.expect(trial)
-    assert estimator.foretell(ahead[0]) == pytest.approx(fixed + 200 * slope, rel=1e-3)
+    assert estimator.predict(ahead[0]) == pytest.approx(fixed + 200 * slope, rel=1e-3)
     assert estimator.ahead() == pytest.approx(2 * fixed + 500 * slope, rel=1e-3)
 
 

@@ -6,18 +6,18 @@ import pytest
 
 from orchestrator.outcome import Outcome
 from orchestrator.report.layout import Layout
-from orchestrator.report.ranking import Verdict, ratio
+from orchestrator.report.ranking import Ranking, ratio
 from orchestrator.results.results import Results
 from tests.unit.report import made
 
 ONE = {"batch": [1], "seq_len": [1024], "heads": [8]}
 
 
-def verdict_of(*scales: tuple[str, float]) -> Verdict:
+def verdict_of(*scales: tuple[str, float]) -> Ranking:
     """The verdict on one point where each implementation takes `scale` times what it would."""
     planned = made.trials([name for name, _ in scales], ONE)
     records = [made.ok(trial, scale=scale) for trial, (_, scale) in zip(planned, scales, strict=True)]
-    return Verdict.of(Layout.of(made.results(planned, records, axes=ONE)))
+    return Ranking.of(Layout.of(made.results(planned, records, axes=ONE)))
 
 
 def test_the_fastest_wins_by_its_lead_over_the_next() -> None:
@@ -37,7 +37,7 @@ def test_overlapping_intervals_are_too_close_to_call() -> None:
 
 def test_speed_is_a_geometric_mean_over_the_points_that_both_have(mixed: Results) -> None:
     """A missing row on either side leaves its point out."""
-    verdict = Verdict.of(Layout.of(mixed))
+    verdict = Ranking.of(Layout.of(mixed))
     by_name = {standing.implementation: standing for standing in verdict.standings}
     assert by_name["improved"].speedup == pytest.approx((2.5, 2.5, 2.5))
     assert by_name["multihead_standard"].compared == 1
@@ -46,7 +46,7 @@ def test_speed_is_a_geometric_mean_over_the_points_that_both_have(mixed: Results
 
 def test_what_went_wrong_is_said_before_what_is_fast(mixed: Results) -> None:
     """Wrong, out of memory and not run each name the implementation and the count."""
-    sentences = Verdict.of(Layout.of(mixed)).sentences()
+    sentences = Ranking.of(Layout.of(mixed)).sentences()
     assert sentences[0].startswith("Wrong: 1 row (multihead_standard in 1 of 4) disagrees")
     assert sentences[1] == "Out of memory: multihead_standard in 1 of 4."
     assert sentences[2] == "Not run: multihead_standard in 1 of 4."
@@ -55,7 +55,7 @@ def test_what_went_wrong_is_said_before_what_is_fast(mixed: Results) -> None:
 def test_a_sweep_in_which_nothing_ran_has_a_verdict_too() -> None:
     """No winner, no speed, no division by zero."""
     planned = made.trials(["standard"], ONE)
-    verdict = Verdict.of(Layout.of(made.results(planned, [], axes=ONE)))
+    verdict = Ranking.of(Layout.of(made.results(planned, [], axes=ONE)))
     assert verdict.winners == ()
     assert verdict.sentences() == ["No row has a time yet.", "Not run: standard in 1 of 1."]
 
@@ -64,7 +64,7 @@ def test_an_implementation_that_never_works_has_no_speed() -> None:
     """A crash everywhere leaves None, not zero."""
     planned = made.trials(["standard", "improved"], ONE)
     records = [made.ok(planned[0]), made.bad(planned[1], Outcome.CRASHED)]
-    standing = Verdict.of(Layout.of(made.results(planned, records, axes=ONE))).standings[1]
+    standing = Ranking.of(Layout.of(made.results(planned, records, axes=ONE))).standings[1]
     assert (standing.speedup, standing.ok, standing.total) == (None, 0, 1)
 
 
@@ -74,7 +74,7 @@ def test_ratios_keep_three_digits(value: float, text: str) -> None:
     assert ratio(value) == text
 
 
-def apart() -> Verdict:
+def apart() -> Ranking:
     """Two implementations of one work, then two of twice the work."""
     planned = made.trials(["standard", "improved", "multihead", "multihead_fast"], ONE)
     records = [made.ok(planned[0]), made.ok(planned[1])]
@@ -82,7 +82,7 @@ def apart() -> Verdict:
         record = made.ok(trial, scale=scale)
         rate = {"tflops_per_s": 2 * record.metrics["tflops_per_s"]}
         records.append(record.model_copy(update={"metrics": {**record.metrics, **rate}}))
-    return Verdict.of(Layout.of(made.results(planned, records, axes=ONE)))
+    return Ranking.of(Layout.of(made.results(planned, records, axes=ONE)))
 
 
 def test_only_those_that_do_the_same_work_are_ranked_together() -> None:
@@ -100,8 +100,8 @@ def test_doubts_close_the_verdict() -> None:
     """One noisy row of two is said; where most are, what to do about it, too."""
     planned = made.trials(["standard", "improved"], ONE)
     records = [made.ok(planned[0], flags=("noisy", "contended")), made.ok(planned[1])]
-    said = Verdict.of(Layout.of(made.results(planned, records, axes=ONE))).sentences()[-1]
+    said = Ranking.of(Layout.of(made.results(planned, records, axes=ONE))).sentences()[-1]
     assert said == "Doubtful: 1 of 2 timed rows (1 noisy, 1 contended)."
     records[1] = made.ok(planned[1], flags=("noisy",))
-    said = Verdict.of(Layout.of(made.results(planned, records, axes=ONE))).sentences()[-1]
+    said = Ranking.of(Layout.of(made.results(planned, records, axes=ONE))).sentences()[-1]
     assert said.startswith("Doubtful: all 2 timed rows (2 noisy, 1 contended); run it again")
