@@ -362,7 +362,7 @@ def test_a_mirror_behind_keeps_the_latest_row_of_a_trial(mirrored: Callable[[Tra
     mirror = mirrored(tracker)
     mirror.start(results.meta)
     for count in (1, 2, 3):
-        mirror.log(rows(made.results([trial], records[:count]))[0])
+        mirror.log(made.results([trial], records[:count]).rows[0])
     started.set()
     assert mirror.flush(10)
     assert tracker.calls == ["start", "log"]
