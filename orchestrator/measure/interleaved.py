@@ -18,6 +18,7 @@ from orchestrator.measure.protocol import (
     Bench,
     Measurement,
     collector_off,
+    is_settled,
     judged,
     warm_up,
 )
@@ -79,7 +80,7 @@ def _blocks(benches: Sequence[Bench], protocol: MeasureProtocol, rng: random.Ran
         if spent >= 2 * protocol.max_time_s:
             return series
         if count >= look_at and spent >= 2 * protocol.min_time_s:
-            if summarize(block_ratios(*series).tolist()).half_width <= protocol.target_ci:
+            if is_settled(summarize(block_ratios(*series).tolist()), protocol):
                 return series
             look_at = math.ceil(LOOK_AGAIN * count)
 

@@ -20,6 +20,7 @@ from orchestrator.stats.summary import Summary, summarize
 
 FEWEST_WARM_UP_CALLS = 3
 FEWEST_TO_CUT = 6  # repetitions before an interval says that a call is plainly slower than another
+FEWEST_INDEPENDENT = 10  # fewer independent repetitions cannot show how far they hang together
 LOOK_AGAIN = 1.25  # the interval is looked at anew when the count has grown by this factor
 EXTRAS_BUDGET_S = 0.5
 
@@ -169,6 +170,12 @@ def _steady(windows: Sequence[float], within: float) -> bool:
     return abs(last - previous) <= within * previous
 
 
+def is_settled(summary: Summary, protocol: Protocol) -> bool:
+    """Whether the interval is tight, and enough independent values say so."""
+    tight = summary.half_width <= protocol.target_ci
+    return tight and summary.independent >= FEWEST_INDEPENDENT
+
+
 def _lies_above(values: Sequence[float], limit: float) -> bool:
     """Whether the whole interval of the values does."""
     low = summarize(values).ci_low
@@ -193,6 +200,6 @@ def _repeat(bench: Bench, protocol: MeasureProtocol, limit: float | None) -> tup
                 return values, True
             cut_at = math.ceil(LOOK_AGAIN * len(values))
         if len(values) >= look_at and spent >= protocol.min_time_s:
-            if summarize(values).half_width <= protocol.target_ci:
+            if is_settled(summarize(values), protocol):
                 return values, False
             look_at = math.ceil(LOOK_AGAIN * len(values))

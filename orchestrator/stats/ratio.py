@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from orchestrator.stats.summary import Array, correlation_time, resampled_medians
+from orchestrator.stats.summary import Array, correlation_time, resampled_medians, student_95
 
+LARGEST_REACH = 300.0  # of a logarithm: beyond it lies no number
 FEW = 12  # independent values of one process; of fewer a bootstrap sees too little of the spread
 
 
@@ -51,24 +52,22 @@ def block_ratios(first: Sequence[float], second: Sequence[float]) -> Array:
 def paired_ratio(
     rounds: Sequence[tuple[Sequence[float], Sequence[float]]], seed: int = 0
 ) -> tuple[Ratio, float | None]:
-    """Ratio of two sides measured in turns, second over first, and its relative spread between the rounds.
+    """Ratio of two sides measured in turns, second over first, and its spread between rounds.
 
-    By a hierarchical bootstrap of the blocks' log ratios, rounds first, blocks within them: its variance, as much
-    larger as so few rounds demand, with their degrees of freedom. A single round has no spread, and its interval is of
-    that process only.
+    A round's ratio is the median of its blocks' ratios. The interval is Student's t of the rounds'
+    logarithms, whose spread holds what differs within a process and between processes; a single
+    round has no spread (None), and its interval is of that process only.
 
     Raises:
         ValueError: there is a single block.
     """
     series = [np.log(block_ratios(first, second)) for first, second in rounds]
-    medians = np.array([np.median(values) for values in series])
-    draws = resampled_medians(series, np.random.default_rng(seed), centre=np.mean)
-    count, variance = len(series), float(draws.var())
-    if count == 1:
-        one = _one_process(series[0], variance)
-        return _from_log(one.log, math.sqrt(one.variance), one.degrees), None
-    error = math.sqrt(variance * count / (count - 1))
-    return _from_log(float(medians.mean()), error, count - 1), float(medians.std(ddof=1))
+    if len(series) == 1:
+        alone = _one_process(series[0], np.random.default_rng(seed))
+        return _from_log(alone.log, math.sqrt(alone.variance), alone.degrees), None
+    level = _of_rounds(series)
+    spread = math.sqrt(level.variance * len(series))
+    return _from_log(level.log, math.sqrt(level.variance), level.degrees), spread
 
 
 class _Level(NamedTuple):
@@ -81,14 +80,18 @@ class _Level(NamedTuple):
 
 def _level(rounds: Sequence[Sequence[float]], rng: np.random.Generator) -> _Level:
     series = [np.log(np.asarray(values, dtype=np.float64)) for values in rounds]
+    return _one_process(series[0], rng) if len(series) == 1 else _of_rounds(series)
+
+
+def _of_rounds(series: Sequence[Array]) -> _Level:
+    """The mean of the rounds' medians; of logarithms."""
     medians = np.array([np.median(values) for values in series])
-    if len(series) == 1:
-        return _one_process(series[0], float(resampled_medians(series, rng).var()))
-    return _Level(float(medians.mean()), float(medians.var(ddof=1)) / len(medians), len(medians) - 1)
+    variance = float(medians.var(ddof=1)) / len(medians)
+    return _Level(float(medians.mean()), variance, len(medians) - 1)
 
 
-def _one_process(logs: Array, resampled: float) -> _Level:
-    """A single round: the resampled variance of its median, or Student's where the values are few.
+def _one_process(logs: Array, rng: np.random.Generator) -> _Level:
+    """A single round: the resampled variance of its median, or Student's where values are few.
 
     Raises:
         ValueError: there is one value, which says nothing of its own error.
@@ -98,15 +101,15 @@ def _one_process(logs: Array, resampled: float) -> _Level:
         raise ValueError("one repetition of one process has no interval: at least two are needed")
     independent = max(count / correlation_time(logs), 1.0)
     if independent >= FEW:
-        return _Level(centre, resampled, math.inf)
+        return _Level(centre, float(resampled_medians(logs, rng).var()), math.inf)
     return _Level(centre, float(logs.var(ddof=1)) / independent, max(independent - 1, 1.0))
 
 
 def _from_log(centre: float, error: float, degrees: float) -> Ratio:
-    from scipy.special import stdtr, stdtrit
+    from scipy.special import stdtr
 
     degrees = min(degrees, 1e6)
-    reach = float(stdtrit(degrees, 0.975)) * error
+    reach = min(student_95(degrees) * error, LARGEST_REACH)
     p_value = 2 * float(stdtr(degrees, -abs(centre) / error)) if error > 0 else float(centre == 0)
     return Ratio(math.exp(centre), math.exp(centre - reach), math.exp(centre + reach), p_value)
 

@@ -3,15 +3,15 @@
 Repetitions of one process follow one another in time: they may be correlated, drift, come in two modes or have
 heavy tails. The interval of the median is therefore made of order statistics (any distribution), with ranks as far
 apart as the long-run variance of the signs about the median asks (any correlation): Gastwirth & Rubin 1971.
-Fresh processes are what differs most (Kalibera & Jones 2013), so rounds are resampled as wholes.
+Fresh processes are what differs most (Kalibera & Jones 2013), so several rounds are judged by
+the spread of their medians. Few values are judged on the logarithm: a time cannot be 0 or less.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +19,17 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 NORMAL_95 = 1.959964
-STUDENT_95 = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706)  # two-sided 95 % points for 1 to 5 degrees of freedom
 FEWEST_FOR_RANKS = 6  # fewer values have no two order statistics that hold the median 95 times in 100
 FEWEST_FOR_CORRELATION = 4
 RESAMPLES = 2000
+# Student's t holds for a mean. A median of R normal values needs an interval wider by this factor,
+# here for R = 2 to 12 (four million samples each); 1.2533 is its limit for many.
+MEDIAN_WIDENING = (1.0, 1.027, 1.028, 1.089, 1.073, 1.131, 1.104, 1.156, 1.128, 1.173, 1.145)
+MEDIAN_WIDENING_LIMIT = 1.2533
+WIDEST = math.log(1000)  # an interval that reaches further than this factor says nothing
+# The rule that stops at a tight interval picks the moments at which the correlation is
+# underestimated, and few values hardly show it: it is taken for higher by so many standard errors.
+CAUTION = 2.0
 
 
 @dataclass(frozen=True)
@@ -31,11 +38,13 @@ class Summary:
 
     Attributes:
         median: of one series; of the rounds' medians where there are several.
-        ci_low, ci_high: 95 % interval of the median; None where there is one repetition only.
+        ci_low, ci_high: 95 % interval of the median; None where there is one repetition only, or
+            so few that the interval would reach over a factor of a million.
         noise_pct: interquartile range in percent of the median.
         count: repetitions in all.
         rounds: fresh processes.
         round_spread: relative standard deviation of the rounds' medians; None with one round.
+        independent: how many independent repetitions those of one process are worth at least.
     """
 
     median: float
@@ -45,6 +54,7 @@ class Summary:
     count: int
     rounds: int = 1
     round_spread: float | None = None
+    independent: float = 0.0
 
     @property
     def half_width(self) -> float:
@@ -64,15 +74,25 @@ def summarize(values: Sequence[float]) -> Summary:
         raise ValueError("no repetitions to summarize: at least one is needed")
     series = np.asarray(values, dtype=np.float64)
     low, high = interval(series)
-    return Summary(float(np.median(series)), low, high, _noise_pct(series), len(series))
+    return Summary(
+        median=float(np.median(series)),
+        ci_low=low,
+        ci_high=high,
+        noise_pct=_noise_pct(series),
+        count=len(series),
+        independent=len(series) / correlation_time(series, CAUTION),
+    )
 
 
 def interval(series: Array) -> tuple[float | None, float | None]:
-    """95 % interval of the median of a stationary, possibly correlated series; (None, None) for a single value."""
+    """95 % interval of the median of a stationary, possibly correlated series.
+
+    (None, None) for a single value, and for few values that tell nothing.
+    """
     count = len(series)
     if count < 2:
         return None, None
-    effective = count / correlation_time(series)
+    effective = count / correlation_time(series, CAUTION)
     if effective < FEWEST_FOR_RANKS:
         return _student_interval(series, effective)
     ordered = np.sort(series)
@@ -81,24 +101,47 @@ def interval(series: Array) -> tuple[float | None, float | None]:
     return float(ordered[first]), float(ordered[count - 1 - first])
 
 
-def _student_interval(series: Array, effective: float) -> tuple[float, float]:
-    """Student's t about the median, for fewer independent values than order statistics need."""
-    degrees = max(int(min(effective, len(series))) - 1, 1)
-    reach = STUDENT_95[degrees - 1] * float(series.std(ddof=1)) / math.sqrt(max(effective, 1.0))
-    middle = float(np.median(series))
-    return max(middle - reach, 0.0), middle + reach
+def _student_interval(series: Array, effective: float) -> tuple[float | None, float | None]:
+    """Student's t about the median's logarithm, for fewer values than order statistics need."""
+    if series.min() <= 0:
+        return None, None
+    degrees = max(int(effective) - 1, 1)
+    error = float(np.log(series).std(ddof=1)) / math.sqrt(max(effective, 1.0))
+    return _around(float(np.median(series)), student_95(degrees) * error)
 
 
-def correlation_time(series: Array) -> float:
-    """How many repetitions are worth one independent one, as far as the median goes; at least 1, at most all.
+def _around(centre: float, reach: float) -> tuple[float | None, float | None]:
+    """The interval that reaches so far either way on the logarithm; none where it says nothing."""
+    if reach > WIDEST:
+        return None, None
+    return centre * math.exp(-reach), centre * math.exp(reach)
 
-    The larger of two estimates: one that knows no model and needs many values, one that takes the series for a
-    first-order autoregression and serves few.
+
+def student_95(degrees: float) -> float:
+    """The two-sided 95 % point of Student's t."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(degrees, 0.975))
+
+
+def correlation_time(series: Array, caution: float = 0.5) -> float:
+    """How many repetitions are worth one independent one, as far as the median goes.
+
+    The larger of two estimates: one that knows no model and needs many values, one that takes the
+    series for a first-order autoregression and serves few.
+
+    Args:
+        series: repetitions in their order in time.
+        caution: by how many standard errors the correlation of neighbours is taken for higher
+            than it was seen.
+
+    Returns:
+        At least 1, at most all of them.
     """
     count = len(series)
     if count < FEWEST_FOR_CORRELATION or series.min() == series.max():
         return 1.0
-    return min(max(_sign_correlation_time(series), _autoregressive_time(series), 1.0), float(count))
+    return min(max(_sign_correlation_time(series), _autoregressive_time(series, caution), 1.0), float(count))
 
 
 def _sign_correlation_time(series: Array) -> float:
@@ -116,41 +159,51 @@ def _sign_correlation_time(series: Array) -> float:
     return float(times[enough[0]] if len(enough) else times.max())
 
 
-def _autoregressive_time(series: Array) -> float:
+def _autoregressive_time(series: Array, caution: float) -> float:
     """The same for a Gaussian autoregression with the series' lag-1 rank correlation.
 
-    That correlation is corrected for Kendall's bias and raised by half its standard error: the rule that stops at a
-    tight interval picks the moments at which it is underestimated.
+    That correlation is corrected for Kendall's bias and raised by `caution` standard errors.
     """
     count = len(series)
     ranks = np.argsort(np.argsort(series, kind="stable"), kind="stable") - (count - 1) / 2
     rho = float(ranks[:-1] @ ranks[1:]) / float(ranks @ ranks)
-    rho += (1 + 3 * max(rho, 0.0)) / count + math.sqrt((1 - rho * rho) / count) / 2
+    rho += (1 + 3 * max(rho, 0.0)) / count + caution * math.sqrt(max(1 - rho * rho, 0.0) / count)
     lags = np.arange(1, min(count, 400))
     signs = np.arcsin(np.clip(rho, 0.0, 0.99) ** lags) * 2 / np.pi
     return 1 + 2 * float(np.sum((1 - lags / count) * signs))
 
 
-def pool(rounds: Sequence[Sequence[float]], seed: int = 0) -> Summary:
-    """Median and 95 % interval over fresh processes: a hierarchical bootstrap, rounds first, repetitions within them.
+def pool(rounds: Sequence[Sequence[float]]) -> Summary:
+    """Median and 95 % interval over fresh processes.
 
-    The median is that of the rounds' medians, so that a round with more repetitions weighs no more.
+    The median is that of the rounds' medians, so that a round with more repetitions weighs no
+    more. Its interval rests on their spread alone, which holds what differs within a process and
+    between processes: Student's t on the logarithm, widened for a median.
     """
     if len(rounds) == 1:
         return summarize(rounds[0])
     series = [np.asarray(values, dtype=np.float64) for values in rounds]
     medians = np.array([np.median(values) for values in series])
-    median = float(np.median(medians))
-    low, high = _widened(median, resampled_medians(series, np.random.default_rng(seed)), len(rounds))
+    low, high = _interval_of_rounds(medians)
     return Summary(
-        median=median,
-        ci_low=max(low, 0.0),
+        median=float(np.median(medians)),
+        ci_low=low,
         ci_high=high,
         noise_pct=max(_noise_pct(values) for values in series),
         count=sum(len(values) for values in series),
         rounds=len(rounds),
         round_spread=round_spread(rounds),
     )
+
+
+def _interval_of_rounds(medians: Array) -> tuple[float | None, float | None]:
+    if medians.min() <= 0:
+        return None, None
+    count = len(medians)
+    known = count - 2 < len(MEDIAN_WIDENING)
+    widening = MEDIAN_WIDENING[count - 2] if known else MEDIAN_WIDENING_LIMIT
+    error = float(np.log(medians).std(ddof=1)) / math.sqrt(count)
+    return _around(float(np.median(medians)), widening * student_95(count - 1) * error)
 
 
 def round_spread(rounds: Sequence[Sequence[float]]) -> float | None:
@@ -162,38 +215,17 @@ def round_spread(rounds: Sequence[Sequence[float]]) -> float | None:
     return float(medians.std(ddof=1)) / middle if middle > 0 else None
 
 
-def resampled_medians(
-    series: Sequence[Array], rng: np.random.Generator, size: int = RESAMPLES, centre: Callable[..., Any] = np.median
-) -> Array:
-    """(size,) centres of resampled rounds, each by the median of resampled repetitions.
+def resampled_medians(series: Array, rng: np.random.Generator, size: int = RESAMPLES) -> Array:
+    """(size,) medians of resampled repetitions of one process.
 
-    The median of a resample of n values is their quantile at a Beta((n + 1) / 2, (n + 1) / 2) level, so it is drawn
-    directly, with n the count of independent values: a block bootstrap's spread without its cost.
+    The median of a resample of n values is their quantile at a Beta((n + 1) / 2, (n + 1) / 2)
+    level, so it is drawn directly, with n the count of independent values: a block bootstrap's
+    spread without its cost.
     """
-    picks = rng.integers(len(series), size=(size, len(series)))
-    chosen = np.empty(picks.shape)
-    for which, values in enumerate(series):
-        mask = picks == which
-        chosen[mask] = _median_draws(values, rng, int(np.count_nonzero(mask)))
-    return np.asarray(centre(chosen, axis=1), dtype=np.float64)
-
-
-def _median_draws(values: Array, rng: np.random.Generator, size: int) -> Array:
-    half = (len(values) / correlation_time(values) + 1) / 2
-    levels = np.linspace(0, 1, len(values))
-    return np.asarray(np.interp(rng.beta(half, half, size), levels, np.sort(values)), dtype=np.float64)
-
-
-def _widened(centre: float, draws: Array, rounds: int) -> tuple[float, float]:
-    """Percentiles of the draws, as far from the centre as so few rounds demand.
-
-    A bootstrap of R rounds has (R - 1) / R of their variance and knows it with R - 1 degrees of freedom.
-    """
-    from scipy.special import stdtrit
-
-    factor = float(stdtrit(rounds - 1, 0.975)) / NORMAL_95 * math.sqrt(rounds / (rounds - 1))
-    low, high = np.quantile(draws, (0.025, 0.975))
-    return centre - factor * max(centre - low, 0.0), centre + factor * max(high - centre, 0.0)
+    half = (len(series) / correlation_time(series) + 1) / 2
+    levels = np.linspace(0, 1, len(series))
+    drawn = np.interp(rng.beta(half, half, size), levels, np.sort(series))
+    return np.asarray(drawn, dtype=np.float64)
 
 
 def _noise_pct(series: Array) -> float:

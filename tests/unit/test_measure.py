@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -137,6 +138,40 @@ def test_the_interval_keeps_its_word_under_the_stopping_rule(
         assert summary.ci_high is not None
         hits += summary.ci_low <= 1000 * level <= summary.ci_high
     assert hits / 150 >= least
+
+
+def wandering(seed: int, level: float, correlation: float) -> Callable[[int], float]:
+    """Calls of `level` seconds with 3 % of noise whose neighbours correlate: a load that wanders."""
+    rng = np.random.default_rng(seed)
+    own = math.sqrt(1 - correlation**2)
+    series = [rng.standard_normal()]
+    for step in rng.standard_normal(4000):
+        series.append(correlation * series[-1] + own * step)
+    return lambda number: level * (1 + 0.03 * series[number])
+
+
+@pytest.mark.parametrize(
+    ("level", "correlation", "least"),
+    [
+        (0.050, 0.0, 0.93),
+        (0.050, 0.5, 0.93),
+        (0.050, 0.8, 0.93),
+        (0.050, 0.95, 0.90),
+        (0.004, 0.9, 0.92),
+        (0.004, 0.97, 0.90),
+    ],
+)
+def test_slow_calls_on_a_machine_whose_load_wanders(
+    level: float, correlation: float, least: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five values cannot show that neighbours are alike, and do not end the timing."""
+    monkeypatch.setattr(gc, "collect", int)
+    hits = 0
+    for seed in range(100):
+        summary = timed(wandering(seed, level, correlation), CPU).summary
+        hits += summary.ci_low is None or summary.ci_high is None
+        hits += (summary.ci_low or math.inf) <= 1000 * level <= (summary.ci_high or 0.0)
+    assert hits / 100 >= least
 
 
 def test_two_modes_end_in_a_flag() -> None:

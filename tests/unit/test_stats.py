@@ -74,15 +74,15 @@ def test_correlated_series_count_for_less() -> None:
 
 @given(series_of_ms)
 def test_the_median_lies_within_its_interval(values: list[float]) -> None:
-    """Whatever the values, the interval holds the median and never reaches below 0."""
+    """Whatever the values, the interval holds the median and never reaches down to 0."""
     summary = summarize(values)
-    if len(values) == 1:
-        assert summary.ci_low is None
+    if summary.ci_low is None or summary.ci_high is None:
+        assert len(values) < 6 or max(values) > 10 * min(values)
         assert math.isinf(summary.half_width)
         return
-    assert summary.ci_low is not None
-    assert summary.ci_high is not None
-    assert 0 <= summary.ci_low <= summary.median <= summary.ci_high
+    assert summary.ci_low > 0
+    assert summary.ci_low <= summary.median * (1 + 1e-12)
+    assert summary.median <= summary.ci_high * (1 + 1e-12)
     assert math.isfinite(summary.ci_high)
 
 
@@ -108,35 +108,46 @@ def test_nothing_to_summarize_is_an_error() -> None:
         summarize([])
 
 
-def rounds_of(rng: np.random.Generator, rounds: int, between: float, count: int = 60) -> list[list[float]]:
-    """Fresh processes around 1 ms, each with its own level."""
-    levels = 1 + between * rng.standard_normal(rounds)
-    return [list(level * (1 + 0.005 * rng.standard_normal(count))) for level in levels]
+def test_few_repetitions_have_an_interval_above_0_or_none() -> None:
+    """A time cannot be 0: three wild values are given no interval that says so, or none at all."""
+    low = summarize([60.0, 68.0, 95.0]).ci_low
+    assert low is not None
+    assert 0 < low < 60
+    assert summarize([1.0, 68.0]).ci_low is None
 
 
-@pytest.mark.parametrize("rounds", [2, 3, 5])
-def test_pooled_rounds_cover_the_truth_when_processes_differ(rounds: int) -> None:
-    """With 1 % between processes the pooled interval holds the truth; that of one process mostly does not."""
+def rounds_of(rng: np.random.Generator, rounds: int, between: float, within: float) -> list[Array]:
+    """Fresh processes of 30 repetitions around 1 ms, each with its own level."""
+    levels = np.exp(between * rng.standard_normal(rounds))
+    return [level * np.exp(within * rng.standard_normal(30)) for level in levels]
+
+
+# Between processes and within one, as benchmarks/stability.py saw them: a GPU's one kernel, its
+# several launches, an idle CPU, a CPU that others use.
+SPREADS = [(0.0005, 0.001), (0.01, 0.005), (0.02, 0.03), (0.10, 0.10)]
+
+
+@pytest.mark.parametrize(("between", "within"), SPREADS)
+@pytest.mark.parametrize("rounds", [2, 3, 5, 10])
+def test_pooled_rounds_cover_the_truth(rounds: int, between: float, within: float) -> None:
+    """The pooled interval holds the truth 93 to 97 times in 100, of 1,200 rows."""
     rng = np.random.default_rng(11)
-    hits = alone = 0
-    for _ in range(100):
-        sample = rounds_of(rng, rounds, between=0.01)
-        summary, single = pool(sample), summarize(sample[0])
-        assert summary.ci_low is not None
-        assert summary.ci_high is not None
-        assert single.ci_low is not None
-        assert single.ci_high is not None
-        hits += summary.ci_low <= 1 <= summary.ci_high
-        alone += single.ci_low <= 1 <= single.ci_high
-    assert hits >= 93
-    assert alone < 50
+    hits = 0
+    for _ in range(1200):
+        summary = pool(rounds_of(rng, rounds, between, within))
+        if summary.ci_low is None or summary.ci_high is None:
+            hits += 1  # no interval: two rounds that are a factor apart
+        else:
+            hits += summary.ci_low <= 1 <= summary.ci_high
+    assert 0.93 <= hits / 1200 <= 0.97
 
 
-def test_a_pooled_summary_is_reproducible_from_its_seed() -> None:
-    """Same rounds and seed, same interval; another seed moves it a little."""
-    sample = rounds_of(np.random.default_rng(2), 5, between=0.01)
-    assert pool(sample, seed=4) == pool(sample, seed=4)
-    assert pool(sample, seed=4).ci_low != pool(sample, seed=5).ci_low
+def test_one_process_does_not_know_what_differs_between_processes() -> None:
+    """Where levels differ by 1 %, the interval of one process mostly misses the truth."""
+    rng = np.random.default_rng(11)
+    rows = [summarize(rounds_of(rng, 1, 0.01, 0.005)[0].tolist()) for _ in range(100)]
+    hits = sum((row.ci_low or 0.0) <= 1 <= (row.ci_high or 0.0) for row in rows)
+    assert hits < 60
 
 
 def test_a_long_round_weighs_no_more_than_a_short_one() -> None:
