@@ -170,7 +170,7 @@ def _steady(windows: Sequence[float], within: float) -> bool:
     return abs(last - previous) <= within * previous
 
 
-def is_settled(summary: Summary, protocol: Protocol) -> bool:
+def is_settled(summary: Summary, protocol: MeasureProtocol) -> bool:
     """Whether the interval is tight, and enough independent values say so."""
     tight = summary.half_width <= protocol.target_ci
     return tight and summary.independent >= FEWEST_INDEPENDENT
