@@ -118,7 +118,8 @@ class Expected:
     zeros: torch.Tensor | None = None
 
 
-Answer = "torch.Tensor | Expected | Mapping[str, torch.Tensor | Expected]"
+Answer = "torch.Tensor | Expected | a tree (tuple, list, dict, NamedTuple, dataclass) of these"
+Judge = Callable[[Sequence[Any], Mapping[str, Any], Mapping[str, Any]], Mapping[str, tuple[float, float]]]
 
 
 def _no_header(_constants: Mapping[str, Any]) -> Sequence[str]:
@@ -147,9 +148,11 @@ class Workload:
             named `device` is filled by the run and is no part of a trial's identity.
         inputs: (config, form, seed) -> tensors to call the implementation with, at the trial's dtype and device,
             normal random with unit variance. Same seed, same tensors.
-        reference: Problem -> the right answer: a tensor (the whole output), an Expected (some rows of it), or, when
-            `problem.upstream` is given, a mapping with the keys "output", "grad_<input name>" and
-            "grad_<parameter name>".
+        reference: Problem -> the right answer: a tensor (the whole output), an Expected (some rows of it), or a tree
+            of these (tuple, list, dict, NamedTuple, dataclass) where a call has several outputs; integers and bools
+            in the outputs' own dtype. When `problem.upstream` is given it may answer for gradients, too: a mapping
+            with the keys "output", "grad_<input name>" and "grad_<parameter name>"; those that it does not name are
+            worked out by autograd in float64.
         work: (params, form) -> Work of one call.
         forms: calling conventions; the first is the default.
         input_names: form -> names of the inputs, for messages and gradients.
@@ -160,6 +163,23 @@ class Workload:
         gpus: params -> how many GPUs a trial takes on a CUDA device.
         columns: param -> heading, for the params that head the table.
         header: constants of the sweep file (as written) -> lines above the table.
+        writes: names of the inputs that a call may change. They are judged like outputs, under their names, by what
+            the reference makes of its own copies: it returns a mapping with these keys beside "output" (or without
+            it, where a call returns None). A mapping says beside each name, in words, which region.
+        restore: whether written inputs are put back between calls, outside the timed region; else each call finds
+            what the call before left.
+        judge: (inputs, outputs, expected) -> name -> (error, allowed), all tensors in float64 (integers as they are),
+            outputs and expected values by name: for outputs with more than one right answer. Right if every error is
+            finite and at most what is allowed. A name, or what stands before its first ":", that is an output's
+            replaces the elementwise comparison of that output; where no name is, of all outputs.
+        stress: the inputs with structure that are tried beside the workload's own (edges, large, small, zeros,
+            equal); None: all that the reference allows; (): none, where its domain excludes them.
+        tolerance: relative error of a block that replaces the rule of verification; None: the rule. The sweep file's
+            `verify.tolerance` goes before it.
+        metrics: name -> formula of further figures, over flops, bytes, tokens, seconds and the params.
+
+    What `build` returns may have a method `prepare(*inputs)`. It is called untimed whenever the values of the inputs
+    change, before a call: for plans that are kept by lengths or masks. Its outputs are not kept.
     """
 
     name: str
@@ -176,6 +196,12 @@ class Workload:
     gpus: Callable[[Any], int] = _one_gpu
     columns: Mapping[str, str] = field(default_factory=dict)
     header: Callable[[Mapping[str, Any]], Sequence[str]] = _no_header
+    writes: tuple[str, ...] | Mapping[str, str] = ()
+    restore: bool = False
+    judge: Judge | None = None
+    stress: tuple[str, ...] | None = None
+    tolerance: float | None = None
+    metrics: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
