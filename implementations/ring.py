@@ -13,12 +13,19 @@ Plans, chosen by the rule of `implementations.choice`:
 What is held beyond inputs and output, scores never among it, stays within 15 % of their size (`kernels.bound`): where
 the state of all rows would be more, heads (views) or rows are taken in several windows. This is of the forward pass;
 the backward pass holds gradients in float32 where several calls add to them.
+
+With world_size > 1 each rank holds seq_len / world_size positions, and `implementations.kernels.ring_ranks` shares what
+crosses ranks; ring_size, which is about one device, has no part in it.
 """
 
 from __future__ import annotations
 
+from functools import partial
+
+from implementations.dilated_attention.pattern import Pattern
 from implementations.kernels.op import Attention, attention_of
 from implementations.kernels.planned import planned
+from implementations.kernels.precision import at_precision
 from implementations.kernels.spec import Spec
 from orchestrator.workload import Config
 
@@ -26,15 +33,37 @@ from orchestrator.workload import Config
 def build(config: Config) -> Attention:
     """Attention of q, k, v, (batch, seq_len, heads, head_dim) each, any strides; same shape and dtype out.
 
-    Options (config.options): as of `improved`.
+    Over ranks q, k and v are this rank's positions, and so is the output: (batch, seq_len / world_size, heads,
+    head_dim), rank i holding the i-th share of the sequence. The process group must be there.
+
+    Options (config.options): as of `improved`; none over ranks.
 
     Raises:
-        NotImplementedError: world_size > 1, or an option asks for the fused plan where it does not work.
-        ValueError: an unknown option, or one with an impossible value.
+        NotImplementedError: an option asks for the fused plan where it does not work.
+        ValueError: an unknown option, one with an impossible value, or a world_size that does not divide seq_len.
     """
     if config.world_size > 1:
-        raise NotImplementedError(f"ring_v2 works on one device so far; world_size is {config.world_size}")
+        return _over_ranks(config)
     return attention_of(spec_of(config))
+
+
+def _over_ranks(config: Config) -> Attention:
+    from implementations.kernels.ring_ranks import RanksPlan, attention
+
+    if config.options:
+        raise ValueError(f"ring_v2 over ranks has no options, found {', '.join(config.options)}")
+    if config.seq_len % config.world_size:
+        raise ValueError(f"world_size must divide seq_len: {config.world_size} does not divide {config.seq_len}")
+    plan = RanksPlan.of(
+        Pattern.of(config),
+        config.head_dim,
+        config.causal,
+        config.matmul_precision == "tf32",
+        config.rank,
+        config.world_size,
+        config.device,
+    )
+    return at_precision(config, partial(attention, plan=plan))
 
 
 def spec_of(config: Config) -> Spec:
