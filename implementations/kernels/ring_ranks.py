@@ -202,6 +202,17 @@ class Pending:
         return self.out
 
 
+@dataclass
+class Arrived:
+    """Rows that need no communication, in the place of a `Pending`."""
+
+    rows: torch.Tensor
+
+    def wait(self) -> torch.Tensor:
+        """They are there."""
+        return self.rows
+
+
 def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, plan: RanksPlan) -> torch.Tensor:
     """This rank's rows of dilated attention: q, k, v (b, n / w, H, d) -> (b, n / w, H, d), differentiable.
 
@@ -248,28 +259,25 @@ def _forward(qkv: Tensors, plan: RanksPlan) -> tuple[torch.Tensor, torch.Tensor,
     started = []
     for part in plan.shared:
         rows = [part.take(t) for t in qkv]
-        asked = part.hand_out(rows[0]) if plan.causal else rows[0]
+        asked = part.hand_out(rows[0]) if plan.causal else Arrived(rows[0])
         started.append((part, asked, part.gather(rows[1]), part.gather(rows[2])))
 
     for piece in plan.local:
-        near = tuple(_segments(t, piece) for t in qkv)
+        near = _near(qkv, piece)
         done = plan.kernel(near[0], near[1]).forward(near, plan.causal, plan.scores)
         _merge(_segments(merged, piece), _segments(sums, piece), done, plan.mixes)
 
     held: list[Tensors] = []
-    returning = []
+    returning: list[tuple[Shared, Pending | Arrived, Pending | Arrived]] = []
     for part, asked, keys, values in started:
-        rows = asked.wait() if isinstance(asked, Pending) else asked
-        near = (rows, keys.wait(), values.wait())
-        held.append(near)
-        out, lse = _attend(part, near, plan)
+        held.append((asked.wait(), keys.wait(), values.wait()))
+        out, lse = _attend(part, held[-1], plan)
         if plan.causal:
             returning.append((part, part.hand_back(out), part.hand_back(lse)))
         else:
-            returning.append((part, out, lse))
-    for part, out, lse in returning:
-        found = [t.wait() if isinstance(t, Pending) else t for t in (out, lse)]
-        _add(part, merged, sums, found[0], found[1], plan.mixes)
+            returning.append((part, Arrived(out), Arrived(lse)))
+    for part, out_back, lse_back in returning:
+        _add(part, merged, sums, out_back.wait(), lse_back.wait(), plan.mixes)
     return merged.to(q.dtype), sums, held
 
 
@@ -309,31 +317,29 @@ def _backward(
 
     asked = []
     for part in plan.shared:
-        rows: list[Any] = [part.take(t) for t in (wanted, merged, sums)]
-        if plan.causal:
-            rows = [part.hand_out(t) for t in rows]
-        asked.append(rows)
+        rows = [part.take(t) for t in (wanted, merged, sums)]
+        asked.append([part.hand_out(t) if plan.causal else Arrived(t) for t in rows])
 
     returning = []
     for part, near, given in zip(plan.shared, held, asked, strict=True):
-        grad, out, lse = (t.wait() if isinstance(t, Pending) else t for t in given)
+        grad, out, lse = (t.wait() for t in given)
         own, keys, values = _gradients(part, near, grad, out, lse, plan)
-        back = part.hand_back(own) if plan.causal else own
+        back = part.hand_back(own) if plan.causal else Arrived(own)
         returning.append((part, back, part.reduce(keys), part.reduce(values)))
 
     for piece in plan.local:
-        near = tuple(_segments(t, piece) for t in qkv)
+        near = _near(qkv, piece)
         kernel = plan.kernel(near[0], near[1])
         done = Attended(_segments(merged, piece), _segments(sums, piece).contiguous())
-        grad = kernel.upstream(_segments(wanted, piece), near[0], 1.0)
-        found = kernel.backward(grad, near, done, plan.causal, plan.scores)
+        upstream = kernel.upstream(_segments(wanted, piece), near[0], 1.0)
+        found = kernel.backward(upstream, near, done, plan.causal, plan.scores)
         for whole, share in zip((dq, dk, dv), found, strict=True):
             _segments(whole, piece).add_(share)
 
-    for part, back, keys, values in returning:
-        part.put(dq, back.wait() if isinstance(back, Pending) else back, plan.mixes)
-        part.put(dk, keys.wait(), plan.mixes)
-        part.put(dv, values.wait(), plan.mixes)
+    for part, back, keys_back, values_back in returning:
+        part.put(dq, back.wait(), plan.mixes)
+        part.put(dk, keys_back.wait(), plan.mixes)
+        part.put(dv, values_back.wait(), plan.mixes)
     return dq.to(wanted.dtype), dk.to(wanted.dtype), dv.to(wanted.dtype)
 
 
@@ -397,6 +403,12 @@ def _keys(shares: Shares, span: Span) -> list[tuple[slice, bool]]:
         return [(slice(start, start + m), False)]
     before = [(slice(start, start + span.first), False)] if span.first else []
     return [*before, (slice(start + span.first, start + span.last), True)]
+
+
+def _near(qkv: Tensors, piece: Piece) -> Tensors:
+    """Views of what a local piece's rows are made from."""
+    q, k, v = qkv
+    return _segments(q, piece), _segments(k, piece), _segments(v, piece)
 
 
 def _segments(t: torch.Tensor, piece: Piece) -> torch.Tensor:
