@@ -59,9 +59,13 @@ class Trial(FrozenModel):
 
 
 class Resources(FrozenModel):
-    """What one attempt may take, resolved: counts, GiB and seconds. cpus None: all that its slot has."""
+    """What one attempt may take, resolved: counts, GiB and seconds. cpus None: all that its slot has.
+
+    `ranks` above 1: the attempt is so many processes, each with a share of the inputs and, on CUDA, a GPU of its own.
+    """
 
     gpus: int = 0
+    ranks: int = 1
     cpus: int | None = None
     gpu_memory_gib: float | None = None
     host_memory_gib: float | None = None

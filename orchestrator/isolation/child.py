@@ -11,7 +11,7 @@ import resource
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -30,16 +30,18 @@ EXIT_ORPHANED = 114
 RunAttempt = Callable[[Attempt, Callable[[Phase], None]], TrialRecord]
 
 
-def become(order: dict[str, Any], server: int, *, log: int, result: int) -> NoReturn:
+def become(order: dict[str, Any], environment: Mapping[str, str], server: int, *, log: int, result: int) -> NoReturn:
     """Turn this fresh fork of the process `server` into the attempt that `order` describes, and end with it.
 
     Args:
         order: {"attempt": JSON text of an Attempt, "target": "module:function", "cwd": path}.
+        environment: variables of this process beside the server's: which rank it is, where there are several.
         server: pid of the fork server; when it ends, so does this process.
         log: open file for what the attempt prints.
         result: open pipe for phases and the answer, see `ResultPipe`.
     """
     os.setsid()
+    os.environ.update(environment)
     proc.die_with_parent()
     if os.getppid() != server:
         os._exit(EXIT_ORPHANED)
@@ -129,8 +131,8 @@ def _target(name: str) -> RunAttempt:
 
 
 def _set_threads(cpus: int | None) -> None:
-    """The fork server imported torch with one thread, for a fork is not sound beside others."""
-    count = cpus or len(os.sched_getaffinity(0))
+    """The fork server imported torch with one thread, for a fork is not sound beside others. Ranks share the cores."""
+    count = max(1, (cpus or len(os.sched_getaffinity(0))) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     os.environ["OMP_NUM_THREADS"] = str(count)
     if (torch := sys.modules.get("torch")) is not None:
         torch.set_num_threads(count)

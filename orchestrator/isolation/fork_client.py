@@ -81,15 +81,19 @@ class ForkClient:
         self._pid = self.receive()["ready"]
         self._sock.settimeout(_MESSAGE_TIMEOUT_S)
 
-    def start(self, order: messages.Message, log: int, result: int) -> None:
-        """Fork an attempt that writes to the open files `log` and `result`; returns once it is forked.
+    def start(self, order: messages.Message, files: Sequence[int]) -> None:
+        """Fork an attempt; returns once it is forked.
+
+        Args:
+            order: see `child.become`, and "environments": what each process has in its own, one for each.
+            files: two open files for each process: for its log and for its result.
 
         Raises:
             ServerDiedError: nothing was started.
         """
         self.ready()
         try:
-            messages.send(self._sock, {"run": order}, (log, result))
+            messages.send(self._sock, {"run": order}, files)
         except OSError as exc:
             raise self._death(exc) from exc
         self.receive()

@@ -6,8 +6,12 @@ It is two processes, a keeper and its child the server; each adopts orphans, and
 the other dies, the supervisor dies, or an attempt is over. So one process of ours may be killed by whomever, and
 nothing that a trial started outlives it. The server has one thread and never initialises CUDA: a fork from it is sound.
 
-Messages in:   {"preload": [...]} first · {"run": order} with the log's and the result's pipe · {"kill": {"dump": bool}}
-Messages out:  {"ready": pid, "problems": [...]} · {"started": pid} · {"ended": wait status, "left": [pids]}
+An attempt is one process, or one for each of its ranks on this node. They live and die together: what any of them
+started is ended when the last has, and a kill is for all.
+
+Messages in:   {"preload": [...]} first · {"run": order} with two pipes for each process · {"kill": {"dump": bool}}
+Messages out:  {"ready": pid, "problems": [...]} · {"started": [pids]} · {"exited": number, "status": wait status}
+               while others run · {"ended": [wait statuses], "left": [pids]}
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
 from typing import NoReturn
 
@@ -72,13 +77,14 @@ def _be_server(fd: int, keeper: int) -> NoReturn:
 
 
 class Server:
-    """Forks one child at a time and tells how it ended, when everything that it started is gone."""
+    """Forks one attempt at a time and tells how it ended, when everything that it started is gone."""
 
     def __init__(self, sock: socket.socket, keeper: int) -> None:
         self.reaper = proc.Reaper()
         self._sock = sock
         self._keeper = keeper
-        self._child: int | None = None
+        self._children: list[int] = []
+        self._told: set[int] = set()
         self._over = False
         self._wake, self._woken = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._poll = select.poll()
@@ -119,14 +125,24 @@ class Server:
             self._obey()
 
     def _tell_end(self) -> None:
-        """Once the child has ended, whatever it started is ended too, before anyone hears of it."""
-        if self._child not in self.reaper.statuses or self._child is None:
+        """Once all processes have ended, whatever they started is ended too, before anyone hears of it."""
+        statuses = self.reaper.statuses
+        if not self._children:
             return
-        status = self.reaper.statuses[self._child]
+        if any(pid not in statuses for pid in self._children):
+            for number, pid in enumerate(self._children):
+                if pid in statuses and pid not in self._told:
+                    self._told.add(pid)
+                    messages.send(self._sock, {"exited": number, "status": statuses[pid]})
+            return
         left = self.reaper.end_family(END_TIMEOUT_S)
-        self._child = None
+        self._report([statuses[pid] for pid in self._children], left)
+
+    def _report(self, ended: Sequence[int], left: Sequence[int]) -> None:
+        self._children.clear()
+        self._told.clear()
         self.reaper.statuses.clear()
-        messages.send(self._sock, {"ended": status, "left": left})
+        messages.send(self._sock, {"ended": list(ended), "left": list(left)})
 
     def _obey(self) -> None:
         try:
@@ -136,24 +152,28 @@ class Server:
             return
         if "run" in message:
             self._run(message["run"], files)
-        elif "kill" in message and self._child is not None:
+        elif "kill" in message and self._children:
             self._kill(dump=message["kill"]["dump"])
 
     def _run(self, order: messages.Message, files: Sequence[int]) -> None:
         from orchestrator.isolation import child
 
         server = os.getpid()
-        self._child = os.fork()
-        if self._child == 0:
-            self._leave_to(lambda: child.become(order, server, log=files[0], result=files[1]))
+        for number, environment in enumerate(order["environments"]):
+            log, result = files[2 * number : 2 * number + 2]
+            pid = os.fork()
+            if pid == 0:
+                others = [fd for fd in files if fd not in (log, result)]
+                self._leave_to(partial(child.become, order, environment, server, log=log, result=result), others)
+            self._children.append(pid)
         for fd in files:
             os.close(fd)
-        messages.send(self._sock, {"started": self._child})
+        messages.send(self._sock, {"started": list(self._children)})
 
-    def _leave_to(self, become: Callable[[], NoReturn]) -> None:
-        """In the child: let go of what is the server's, and never come back into its code."""
+    def _leave_to(self, become: Callable[[], NoReturn], others: Sequence[int]) -> None:
+        """In the child: let go of what is the server's or another rank's; never come back into the server's code."""
         try:
-            for fd in (self._wake, self._woken):
+            for fd in (self._wake, self._woken, *others):
                 os.close(fd)
             self._sock.close()
             become()
@@ -165,12 +185,14 @@ class Server:
 
     def _kill(self, *, dump: bool) -> None:
         """End the attempt; with `dump`, its threads' stacks first go into its log (faulthandler, see child.py)."""
-        if dump and self._child is not None:
-            proc.send(self._child, signal.SIGQUIT)
+        if dump:
+            for pid in self._children:
+                if pid not in self.reaper.statuses:
+                    proc.send(pid, signal.SIGQUIT)
             time.sleep(_DUMP_S)
         left = self.reaper.end_family(END_TIMEOUT_S)
-        if left and self._child is not None and self._child not in self.reaper.statuses:
-            messages.send(self._sock, {"ended": signal.SIGKILL, "left": left})
+        if left and any(pid not in self.reaper.statuses for pid in self._children):
+            self._report([self.reaper.statuses.get(pid, signal.SIGKILL) for pid in self._children], left)
             self._over = True
         self._tell_end()
 

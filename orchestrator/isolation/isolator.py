@@ -16,6 +16,7 @@ from orchestrator.isolation import proc
 from orchestrator.isolation.fork_client import ForkClient, ServerDiedError
 from orchestrator.isolation.monitor import AttemptMonitor, OnPhase, Watch
 from orchestrator.isolation.process_end import Environment, ProcessEnd, record_of_end
+from orchestrator.isolation.ranks import RankEnd, RankSpan, environments, joined, logs_joined, on_one_node
 from orchestrator.machine.environment import describe
 from orchestrator.outcome import Phase
 from orchestrator.record import TrialRecord, utc_now
@@ -99,14 +100,19 @@ class Isolator:
         *,
         target: str | None = None,
         watches: Sequence[Watch] = (),
+        span: RankSpan | None = None,
     ) -> Completed:
         """Run one attempt to its end, whatever end that is.
+
+        An attempt over ranks (`resources.ranks`) is as many processes. They end together: with the first that ends
+        badly, whose record is the attempt's.
 
         Args:
             attempt: what to run.
             on_phase: called in this thread with each phase as the attempt reaches it.
             target: what runs it, where that is another than the isolator's own.
             watches: look at it while it runs, in this thread.
+            span: which of its ranks run here; None: all.
         """
         with self._busy:
             self._forget_stop()
@@ -116,7 +122,7 @@ class Isolator:
                 if self._closing:
                     break
                 try:
-                    return self._run(attempt, on_phase, started_at, target or self._target, watches)
+                    return self._run(attempt, on_phase, started_at, target or self._target, watches, span)
                 except ServerDiedError as exc:  # before it started anything
                     death = str(exc)
                     self._server.close()
@@ -168,15 +174,35 @@ class Isolator:
         self.close()
 
     def _run(
-        self, attempt: Attempt, on_phase: OnPhase | None, started_at: str, target: str, watches: Sequence[Watch]
+        self,
+        attempt: Attempt,
+        on_phase: OnPhase | None,
+        started_at: str,
+        target: str,
+        watches: Sequence[Watch],
+        span: RankSpan | None,
     ) -> Completed:
         if self._server.closed:
             self._server = self._new_server()
         self._server.ready()
-        flight = AttemptMonitor(self._server, attempt, self._slots, self._stopped.fileno(), on_phase, watches)
-        ending = flight.fly(target, self._cwd)
-        record = record_of_end(attempt, ending, started_at, self._environment(attempt))
-        return Completed(record, flight.log.value(), tuple(flight.left_alive))
+        with contextlib.ExitStack() as stack:
+            if span is None and attempt.resources.ranks > 1:
+                span = stack.enter_context(on_one_node(attempt.resources.ranks))
+            own = environments(span, {**os.environ, **self._env})
+            monitor = AttemptMonitor(self._server, attempt, self._slots, self._stopped.fileno(), on_phase, watches, own)
+            endings = monitor.run(target, self._cwd)
+        environment = self._environment(attempt)
+        records = [record_of_end(attempt, ending, started_at, environment) for ending in endings]
+        logs = [process.printed.value() for process in monitor.processes]
+        left_alive = tuple(monitor.left_alive)
+        if span is None:
+            return Completed(records[0], logs[0], left_alive)
+        ends = [
+            RankEnd(record, process.ended_at, process.answer is not None, process.killed, log)
+            for record, process, log in zip(records, monitor.processes, logs, strict=True)
+        ]
+        record = joined(span.first, span.world_size, ends)
+        return Completed(record, logs_joined(span.first, span.world_size, logs), left_alive)
 
     def _new_server(self) -> ForkClient:
         return ForkClient(self._preload, self._env, self._sys_path, self._cwd)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 _LENGTH = struct.Struct("!Q")
-_MAX_FILES = 8
+_MAX_FILES = 128  # two for each rank of an attempt; the kernel passes at most 253
 
 Message = dict[str, Any]
 

@@ -1,4 +1,4 @@
-"""One attempt in flight, seen from its supervisor: its phases, its output, its memory, its time, its end."""
+"""One running attempt, seen from its supervisor: its phases, its output, its memory, its time, its end."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import fcntl
 import os
 import select
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from orchestrator.isolation import host_memory
@@ -15,8 +17,9 @@ from orchestrator.isolation.child import MAX_RECORD_BYTES
 from orchestrator.isolation.device_memory import DeviceWatch
 from orchestrator.isolation.fork_client import ForkClient, ServerDiedError
 from orchestrator.isolation.fork_server import END_TIMEOUT_S
-from orchestrator.isolation.output import BoundedOutput
-from orchestrator.isolation.process_end import Cause, ProcessEnd, read_line
+from orchestrator.isolation.output import MAX_LOG_BYTES, BoundedOutput
+from orchestrator.isolation.process_end import Cause, ProcessEnd, answers_well, read_line
+from orchestrator.isolation.ranks import SETTLE_S
 from orchestrator.machine import nvml
 from orchestrator.outcome import Outcome, Phase
 from orchestrator.trial import Attempt
@@ -48,16 +51,88 @@ class Watch(Protocol):
         ...
 
 
+@dataclass
+class ProcessOutput:
+    """What one process of an attempt has printed and reported so far, and how it ended.
+
+    Attributes:
+        log, result: ends of the pipes that it writes into.
+        phase: the last one it reported.
+        answer: its answer, a line of JSON, once it has given one.
+        answers_badly: the answer is an exception, or a record that is not ok.
+        status: its wait status, once it is known.
+        ended_at: when it answered or exited, by time.monotonic().
+        killed: it was ended because another process of the attempt had ended badly.
+    """
+
+    log: int
+    result: int
+    printed: BoundedOutput
+    phase: Phase = Phase.BUILD
+    answer: bytes | None = None
+    answers_badly: bool = False
+    status: int | None = None
+    ended_at: float = float("inf")
+    killed: bool = False
+    scribble: bytes = b""
+    _line: bytearray = field(default_factory=bytearray)
+
+    def read_log(self) -> bool:
+        """Take what it printed; False at the end."""
+        data = _read(self.log)
+        self.printed.add(data)
+        return bool(data)
+
+    def read_result(self, on_phase: OnPhase) -> bool:
+        """Take what it reported; False at the end."""
+        data = _read(self.result)
+        self._line += data
+        *lines, self._line = self._line.split(b"\n")
+        for line in lines:
+            self._take(bytes(line), on_phase)
+        if len(self._line) > _MAX_LINE:  # no line of ours is so long
+            self._take(bytes(self._line), on_phase)
+            self._line.clear()
+        return bool(data)
+
+    def _take(self, line: bytes, on_phase: OnPhase) -> None:
+        kind, message = read_line(line)
+        if kind == "phase":
+            self.phase = Phase(message["phase"])
+            on_phase(self.phase)
+        elif kind == "answer":
+            self.answer = line
+            self.answers_badly = not answers_well(message)
+            self.ended_at = min(self.ended_at, time.monotonic())
+        else:
+            self.scribble = self.scribble or line[:_SCRIBBLE]
+
+    def exited(self, status: int) -> None:
+        """It is gone."""
+        self.status = status
+        self.ended_at = min(self.ended_at, time.monotonic())
+
+    @property
+    def is_bad(self) -> bool:
+        """It answered badly, or exited without an answer."""
+        return self.answers_badly or (self.status is not None and self.answer is None)
+
+
 class AttemptMonitor:
-    """Watches the attempt that `server` has been told to fork.
+    """Watches the processes of the attempt that `server` has been told to fork: one, or one for each rank here.
 
     Args:
         server: the fork server.
-        attempt: what it runs.
+        attempt: what they run.
         slots: how many attempts share this machine's memory.
         stop: a file that becomes readable when the attempt is to be ended from outside.
-        on_phase: told every phase as it is reached.
+        on_phase: told every phase as the first of them reaches it.
         watches: further ones, besides those of memory.
+        environments: of each process, beside the server's.
+
+    Attributes:
+        processes: what is known of each.
+        left_alive: pids that could not be killed.
     """
 
     def __init__(
@@ -68,62 +143,65 @@ class AttemptMonitor:
         stop: int,
         on_phase: OnPhase | None,
         watches: Sequence[Watch] = (),
+        environments: Sequence[Mapping[str, str]] = ({},),
     ) -> None:
-        self.log = BoundedOutput()
+        self.processes: list[ProcessOutput] = []
         self.left_alive: list[int] = []
         self._server = server
         self._attempt = attempt
         self._watches = [*_watches(server, attempt, slots), *watches]
         self._stop = stop
         self._on_phase = on_phase or (lambda _: None)
-        self._phase = Phase.BUILD
-        self._line = bytearray()
-        self._answer: bytes | None = None
+        self._environments = environments
         self._cause: Cause | None = None
-        self._status: int | None = None
         self._died = ""
-        self._scribble = b""
         self._over = False
         self._give_up = float("inf")
         self._timeout = float("inf")
+        self._settled = float("inf")
 
-    def fly(self, target: str, cwd: str) -> ProcessEnd:
+    def run(self, target: str, cwd: str) -> list[ProcessEnd]:
         """Start the attempt, watch it to its end, and return only when its processes are gone (or `left_alive`).
+
+        Returns:
+            How each process ended, in the order of `environments`.
 
         Raises:
             ServerDiedError: nothing was started.
         """
         kills = host_memory.kernel_kills()
-        log, log_end = os.pipe2(os.O_CLOEXEC)
-        result, result_end = os.pipe2(os.O_CLOEXEC)
-        try:
-            for fd in (log, result):
-                os.set_blocking(fd, False)
-            with suppress(OSError):  # over the user's quota of pipe pages: the default size does
-                fcntl.fcntl(log, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-            order = {"attempt": self._attempt.model_dump_json(), "target": target, "cwd": cwd}
-            try:
-                self._server.start(order, log_end, result_end)
-            finally:
-                os.close(log_end)
-                os.close(result_end)
-            self._watch(log, result)
-        finally:
-            os.close(log)
-            os.close(result)
+        with ExitStack() as stack:
             for watch in self._watches:
-                watch.close()
-        killed = host_memory.kernel_kills() > kills
-        return ProcessEnd(self._phase, self._answer, self._cause, self._status, killed, self._died, self._scribble)
+                stack.callback(watch.close)
+            with ExitStack() as theirs:
+                files: list[int] = []
+                for _ in self._environments:
+                    log, log_end = _pipe(stack, theirs)
+                    result, result_end = _pipe(stack, theirs)
+                    with suppress(OSError):  # over the user's quota of pipe pages: the default size does
+                        fcntl.fcntl(log, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+                    printed = BoundedOutput(MAX_LOG_BYTES // len(self._environments))
+                    self.processes.append(ProcessOutput(log, result, printed))
+                    files += [log_end, result_end]
+                order = {"attempt": self._attempt.model_dump_json(), "target": target, "cwd": cwd}
+                self._server.start({**order, "environments": [dict(one) for one in self._environments]}, files)
+            self._watch()
+        out_of_memory = host_memory.kernel_kills() > kills
+        return [
+            ProcessEnd(one.phase, one.answer, self._cause, one.status, out_of_memory, self._died, one.scribble)
+            for one in self.processes
+        ]
 
-    def _watch(self, log: int, result: int) -> None:
+    def _watch(self) -> None:
         self._timeout = time.monotonic() + self._attempt.resources.timeout_s
-        actions = {
-            log: lambda: self._read_log(log),
-            result: lambda: self._read_result(result),
+        actions: dict[int, Callable[[], bool]] = {
             self._server.fileno(): self._hear_server,
             self._stop: self._stop_at_once,
         }
+        for process in self.processes:
+            first = process is self.processes[0]
+            actions[process.log] = process.read_log
+            actions[process.result] = partial(self._read_result, process, self._on_phase if first else _ignore)
         poll = select.poll()
         for fd in actions:
             poll.register(fd, select.POLLIN)
@@ -133,42 +211,28 @@ class AttemptMonitor:
                     poll.unregister(fd)
             self._look_at_clock()
             self._look_at_watches()
-        while self._read_log(log):
-            pass
-        while self._read_result(result):
-            pass
+        for process in self.processes:
+            while process.read_log():
+                pass
+            while process.read_result(_ignore):
+                pass
 
     def _wait_ms(self) -> float:
         looks = () if self._cause else (watch.next_look for watch in self._watches)
-        until = min(self._timeout, self._give_up, *looks)
+        until = min(self._timeout, self._give_up, self._settled, *looks)
         return 1000 * max(0.0, min(until - time.monotonic(), _LONGEST_WAIT_S))
 
-    def _read_log(self, fd: int) -> bool:
-        data = _read(fd)
-        self.log.add(data)
-        return bool(data)
-
-    def _read_result(self, fd: int) -> bool:
-        data = _read(fd)
-        self._line += data
-        *lines, self._line = self._line.split(b"\n")
-        for line in lines:
-            self._take(bytes(line))
-        if len(self._line) > _MAX_LINE:  # no line of ours is so long
-            self._take(bytes(self._line))
-            self._line.clear()
-        return bool(data)
-
-    def _take(self, line: bytes) -> None:
-        kind, message = read_line(line)
-        if kind == "phase":
-            self._phase = Phase(message["phase"])
-            self._on_phase(self._phase)
-        elif kind == "answer":
-            self._answer = line
+    def _read_result(self, process: ProcessOutput, on_phase: OnPhase) -> bool:
+        more = process.read_result(on_phase)
+        if all(one.answer is not None for one in self.processes):
             self._timeout = min(self._timeout, time.monotonic() + _EXIT_S)
-        else:
-            self._scribble = self._scribble or line[:_SCRIBBLE]
+        self._settle()
+        return more
+
+    def _settle(self) -> None:
+        """Once one of several has ended badly the others have a moment to say what they know, then they are ended."""
+        if len(self.processes) > 1 and any(process.is_bad for process in self.processes):
+            self._settled = min(self._settled, time.monotonic() + SETTLE_S)
 
     def _hear_server(self) -> bool:
         try:
@@ -178,7 +242,13 @@ class AttemptMonitor:
             self._over = True
             self.left_alive = self._server.close()
             return False
-        self._status = message["ended"]
+        if "exited" in message:
+            self.processes[message["exited"]].exited(message["status"])
+            self._settle()
+            return True
+        for process, status in zip(self.processes, message["ended"], strict=True):
+            if process.status is None:
+                process.exited(status)
         self.left_alive = message["left"]
         self._over = True
         return True
@@ -188,28 +258,50 @@ class AttemptMonitor:
         return False
 
     def _look_at_clock(self) -> None:
-        if time.monotonic() > self._give_up and not self._over:
+        now = time.monotonic()
+        if now > self._give_up and not self._over:
             self._over = True
             self.left_alive = self._server.close()
-        elif time.monotonic() > self._timeout:
+        elif now > self._timeout:
             limit_s = self._attempt.resources.timeout_s
             text = f"it took longer than resources.timeout_s = {limit_s:g} s and was killed with all it had started"
             self._end(Cause(Outcome.TIMEOUT, "Timeout", text), dump=True)
+        elif now > self._settled and not self._over:
+            self._settled = float("inf")
+            for process in self.processes:
+                process.killed = process.status is None and process.answer is None
+            self._kill(dump=True)
 
     def _look_at_watches(self) -> None:
         for watch in self._watches:
             if self._over or self._cause or time.monotonic() < watch.next_look:
                 continue
-            if (says := watch.look(self._phase)) is not None:
+            if (says := watch.look(self.processes[0].phase)) is not None:
                 self._end(Cause(Outcome.OOM, watch.kind, says), dump=False)
 
     def _end(self, cause: Cause, *, dump: bool) -> None:
-        self._timeout = float("inf")
+        self._timeout = self._settled = float("inf")
         if self._cause is not None or self._over:
             return
         self._cause = cause
-        self._give_up = time.monotonic() + _GIVE_UP_S
+        self._kill(dump=dump)
+
+    def _kill(self, *, dump: bool) -> None:
+        self._give_up = min(self._give_up, time.monotonic() + _GIVE_UP_S)
         self._server.kill(dump=dump)
+
+
+def _ignore(_phase: Phase) -> None:
+    """Nobody is told."""
+
+
+def _pipe(ours: ExitStack, theirs: ExitStack) -> tuple[int, int]:
+    """A pipe: the end that we read, without waiting, and the end that a process is given."""
+    read, write = os.pipe2(os.O_CLOEXEC)
+    ours.callback(os.close, read)
+    theirs.callback(os.close, write)
+    os.set_blocking(read, False)
+    return read, write
 
 
 def _watches(server: ForkClient, attempt: Attempt, slots: int) -> list[Watch]:

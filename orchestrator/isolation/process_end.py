@@ -82,6 +82,12 @@ def read_line(line: bytes) -> tuple[Literal["phase", "answer", "scribble"], dict
     return ("answer" if "record" in message or "raised" in message else "scribble"), message
 
 
+def answers_well(message: Mapping[str, Any]) -> bool:
+    """Whether an answer is a record of an attempt that is ok."""
+    record = message.get("record")
+    return isinstance(record, dict) and record.get("outcome") == Outcome.OK
+
+
 def _read(attempt: Attempt, line: bytes) -> TrialRecord | Cause:
     try:
         answer = json.loads(line)

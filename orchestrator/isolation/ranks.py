@@ -1,0 +1,144 @@
+"""The ranks of an attempt that runs on this node: how each is told which it is, and which of them ended the attempt."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from orchestrator.outcome import Outcome
+from orchestrator.record import ErrorInfo, TrialRecord
+
+RENDEZVOUS = "ORCHESTRATOR_RENDEZVOUS"  # in a rank's environment: where the ranks of its attempt find one another
+SETTLE_S = 2.0  # between the first rank that ends badly and the end of the others
+
+# What a rank says whose neighbour went away: it is a victim.
+_LEFT_ALONE = re.compile(
+    r"connection (?:closed|reset|refused)|broken pipe|peer|remote process|NCCL|gloo|DistBackend|DistNetwork"
+    r"|DistStore|collective|timed out", re.IGNORECASE,
+)  # fmt: skip
+_WAITS_IN = (b"torch/distributed/", b"torch/cuda/", b"orchestrator/worker/ranks.py", b"threading.py")
+_CURRENT = b"Current thread"
+
+
+@dataclass(frozen=True)
+class RankSpan:
+    """Which ranks of an attempt run on a node.
+
+    Attributes:
+        first: the lowest.
+        count: how many.
+        world_size: of the attempt, over all nodes.
+        rendezvous: "file://path", or "tcp://host:port" where there are several nodes; fresh for each attempt.
+    """
+
+    first: int
+    count: int
+    world_size: int
+    rendezvous: str
+
+
+@contextmanager
+def on_one_node(world_size: int) -> Iterator[RankSpan]:
+    """All ranks, which meet by a file that is gone when the block ends."""
+    with TemporaryDirectory(prefix="ranks-") as folder:
+        yield RankSpan(0, world_size, world_size, f"file://{Path(folder) / 'store'}")
+
+
+def environments(span: RankSpan | None, env: Mapping[str, str]) -> list[dict[str, str]]:
+    """What each of the processes has in its environment beside the fork server's; one process where there is no span.
+
+    Ranks see one card each, by the slot's CUDA_VISIBLE_DEVICES in `env`. RANK and its kin are named as by torchrun.
+    NVLink multicast (NVLS) stays off unless the user turned it on: where the driver's fabric is not set up for it, the
+    first collective fails. On one node no rank listens on anything but the loopback interface.
+    """
+    if span is None:
+        return [{}]
+    cards = [card for card in env.get("CUDA_VISIBLE_DEVICES", "").split(",") if card]
+    network = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"} if span.rendezvous.startswith("file") else {}
+    found = []
+    for local in range(span.count):
+        rank = {
+            "RANK": str(span.first + local),
+            "WORLD_SIZE": str(span.world_size),
+            "LOCAL_RANK": str(local),
+            "LOCAL_WORLD_SIZE": str(span.count),
+            RENDEZVOUS: span.rendezvous,
+        }
+        if local < len(cards):
+            rank["CUDA_VISIBLE_DEVICES"] = cards[local]
+        found.append({"NCCL_NVLS_ENABLE": env.get("NCCL_NVLS_ENABLE", "0"), **network, **rank})
+    return found
+
+
+@dataclass(frozen=True)
+class RankEnd:
+    """How one rank ended.
+
+    Attributes:
+        record: its own.
+        ended_at: when it said so, by time.monotonic().
+        answered: whether it gave a record itself.
+        killed: it was ended because another had ended badly.
+        log: what it printed.
+    """
+
+    record: TrialRecord
+    ended_at: float
+    answered: bool
+    killed: bool
+    log: bytes
+
+
+def joined(first_rank: int, world_size: int, ends: Sequence[RankEnd]) -> TrialRecord:
+    """The record of the attempt: the first rank's if all are ok, else that of the rank which ended it, named.
+
+    Which one that is: a rank that died before one that raised, one that raised before one whose neighbour left it
+    alone, and among equals the earliest. Where all were ended from outside (timeout, memory), one that did not wait
+    for the others, if that can be told.
+    """
+    bad = [number for number, end in enumerate(ends) if end.record.outcome is not Outcome.OK]
+    if not bad:
+        return ends[0].record
+    culprit = min(bad, key=lambda number: (_guilt(ends[number]), ends[number].ended_at, number))
+    record = ends[culprit].record
+    waiting = [number for number in bad if waits_for_others(ends[number].log)]
+    if record.outcome is Outcome.TIMEOUT and len(waiting) == len(bad):
+        return record  # nobody can tell who kept them waiting
+    error = record.error or ErrorInfo.of(str(record.outcome), "ended without a reason")
+    named = error.model_copy(update={"message": f"rank {first_rank + culprit} of {world_size}: {error.message}"})
+    return record.model_copy(update={"error": named, "metrics": None, "values_ms": None})
+
+
+def _guilt(end: RankEnd) -> int:
+    """0 for the likeliest cause of the attempt's end."""
+    if end.killed:
+        return 4
+    error = end.record.error
+    text = f"{error.kind}: {error.message}" if error else ""
+    if not end.answered:
+        return 1 if end.record.outcome is Outcome.TIMEOUT and waits_for_others(end.log) else 0
+    if end.record.outcome is Outcome.FAILED and _LEFT_ALONE.search(text):
+        return 3
+    return 2 if end.record.outcome is Outcome.FAILED else 1
+
+
+def waits_for_others(log: bytes) -> bool:
+    """Whether the last stack that a rank's log shows is one that waits for the other ranks, or for the device."""
+    _, found, stack = log.rpartition(_CURRENT)
+    if not found:
+        return False
+    frames = [line for line in stack.splitlines() if b'File "' in line][:4]
+    return any(place in frame for place in _WAITS_IN for frame in frames)
+
+
+def logs_joined(first_rank: int, world_size: int, logs: Sequence[bytes]) -> bytes:
+    """What all ranks printed, one after the other, each under its name."""
+    parts = []
+    for number, log in enumerate(logs):
+        end = b"" if not log or log.endswith(b"\n") else b"\n"
+        parts.append(f"== rank {first_rank + number} of {world_size} ==\n".encode() + log + end)
+    return b"".join(parts)
