@@ -64,8 +64,8 @@ def test_tf32_is_a_precision_of_float32_alone(dtype):
     assert precision == ("tf32" if dtype == "float32" else dtype)
 
 
-@pytest.mark.parametrize("name", IMPLEMENTATIONS)
+@pytest.mark.parametrize("name", sorted(set(IMPLEMENTATIONS) - {"ring_v2"}))
 def test_several_devices_are_refused_as_unsupported(name):
-    """NotImplementedError is how an implementation says so."""
+    """NotImplementedError is how an implementation says so; ring_v2 alone works over ranks."""
     with pytest.raises(NotImplementedError, match="world_size is 2"):
         load(name).build(params(world_size=2))
