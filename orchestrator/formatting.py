@@ -58,15 +58,33 @@ def number(value: float | None, decimals: int = 2) -> str:
     return f"{value:.{max(decimals, min(9, 2 - math.floor(math.log10(abs(value)))))}f}"
 
 
+def grouped(value: float | None, decimals: int = 2) -> str:
+    """As `number`, with separators: `1,333,391`."""
+    return f"{value:,.{decimals}f}" if value is not None and abs(value) >= 1000 else number(value, decimals)
+
+
 def interval(median: float | None, low: float | None, high: float | None) -> str:
-    """`1.160 [1.152, 1.171]`: as many decimals as give the interval's half-width two significant digits."""
-    if median is None:
-        return NONE
-    if low is None or high is None:
-        return number(median)
+    """`1.160 [1.152, 1.171]`, as `with_interval`; the median alone where there is no interval."""
+    return " ".join(filter(None, with_interval(median, low, high)))
+
+
+def with_interval(median: float | None, low: float | None, high: float | None) -> tuple[str, str]:
+    """`("1.160", "[1.152, 1.171]")`: decimals that give the interval's half-width two significant digits.
+
+    The median keeps two digits of its own however wide the interval is, and a bound never reads as 0. The interval is
+    empty where there is none, and where it reaches 0: a time or a ratio cannot.
+    """
+    if median is None or low is None or high is None or low <= 0:
+        return number(median), ""
     half = (high - low) / 2
-    decimals = 2 if half <= 0 else min(7, max(0, 1 - math.floor(math.log10(half))))
-    return f"{median:.{decimals}f} [{low:.{decimals}f}, {high:.{decimals}f}]"
+    decimals = 2 if half <= 0 else min(7, max(0, _decimals(half), _decimals(median)))
+    bounds = (f"{bound:.{decimals if bound >= 10.0**-decimals else _decimals(bound)}f}" for bound in (low, high))
+    return f"{median:.{decimals}f}", f"[{', '.join(bounds)}]"
+
+
+def _decimals(value: float) -> int:
+    """The decimals that show two significant digits of a value other than 0."""
+    return max(0, 1 - math.floor(math.log10(abs(value))))
 
 
 def duration(seconds: float) -> str:

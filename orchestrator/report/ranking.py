@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from orchestrator.formatting import counted, printable
 from orchestrator.outcome import Flag, Outcome
 from orchestrator.report.layout import NOT_RUN, Layout
-from orchestrator.report.same_work import baselines, kinds, members
+from orchestrator.report.same_work import baselines, kinds, members, stated_baseline
 from orchestrator.results.rows import Row
+
+DISTURBED = frozenset({Flag.CONTENDED.value, Flag.THROTTLED.value})
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,8 @@ class Winner:
         point: the values of the columns, as text.
         rival: the next one; None: no other row is ok here.
         lead: the rival's median latency over the winner's, at least 1; None without a rival.
-        clear: whether the two 95 % intervals are apart.
+        doubtful: whether something disturbed either of the two (contended, throttled): no interval knows of that.
+        clear: whether the two 95 % intervals are apart, and neither row is doubtful.
     """
 
     point: tuple[str, ...]
@@ -30,6 +33,7 @@ class Winner:
     rival: Row | None = None
     lead: float | None = None
     clear: bool = False
+    doubtful: bool = False
 
 
 @dataclass(frozen=True)
@@ -40,10 +44,11 @@ class Standing:
         outcomes: how many of its rows ended how, `not run` included.
         flagged: rows that are ok and carry a doubt.
         flags: how many carry which.
+        disturbed: rows that were contended or throttled, and so are not ranked.
         wins: points where it is fastest, beyond both intervals; shared: fastest, but within them.
-        baseline: the implementation that its speed is over: the first of its kind.
-        speedup: geometric mean of the baseline's latency over its own, over the points where both are ok; with the
-            least and the greatest; None: no such point.
+        baseline: the implementation that its speed is over: the sweep's `baseline`, else the first that does its work.
+        speedup: geometric mean of the baseline's latency over its own, over the points where both are ok and nothing
+            disturbed either; with the least and the greatest; None: no such point.
         compared: how many such points there are.
         peak_memory_mib: of its largest row.
         relative_error: the largest over its rows.
@@ -53,6 +58,7 @@ class Standing:
     outcomes: Mapping[str, int]
     flagged: int
     flags: Counter[str]
+    disturbed: int
     wins: int
     shared: int
     baseline: str
@@ -95,7 +101,7 @@ class Ranking:
             by_name.setdefault(row.implementation, []).append(row)
             by_point.setdefault((layout.point(row), of_kind[row.implementation]), []).append(row)
         winners = tuple(found for (point, _), here in by_point.items() if (found := _winner(point, here)))
-        first = baselines(of_kind)
+        first = baselines(of_kind, stated_baseline(layout.results.meta.spec))
         standings = (
             _standing(layout, name, found, (first[name], by_name[first[name]]), winners)
             for name, found in by_name.items()
@@ -104,7 +110,20 @@ class Ranking:
 
     def sentences(self) -> list[str]:
         """Plain sentences: right, fits, everything else that went wrong, fastest, what to doubt."""
-        return [self._right(), *self._fits(), *self._others(), *self._apart(), *self._fastest(), *self._doubts()]
+        return [
+            *self._unranked(), self._right(), *self._fits(), *self._others(), *self._apart(), *self._fastest(),
+            *self._doubts(),
+        ]  # fmt: skip
+
+    def _unranked(self) -> list[str]:
+        """Where most rows were disturbed, that comes first: whoever reads on knows what the rest is worth."""
+        timed, disturbed = sum(s.ok for s in self.standings), sum(s.disturbed for s in self.standings)
+        if not timed or 2 * disturbed <= timed:
+            return []
+        return [
+            f"No ranking: the machine was busy ({_of(disturbed, timed, 'timed row')} contended or throttled); "
+            "`orchestrator doctor` shows by what; run it again when it is quiet."
+        ]
 
     def _right(self) -> str:
         judged = sum(standing.ok for standing in self.standings)
@@ -134,7 +153,7 @@ class Ranking:
 
     def _apart(self) -> list[str]:
         groups = [", ".join(map(printable, names)) for names in members(self.kinds)]
-        return [f"Ranked apart, for the work differs: {'; '.join(groups)}."] if len(groups) > 1 else []
+        return [f"Not ranked together (they do different work): {'; '.join(groups)}."] if len(groups) > 1 else []
 
     def _doubts(self) -> list[str]:
         flagged, timed = sum(s.flagged for s in self.standings), sum(s.ok for s in self.standings)
@@ -143,15 +162,25 @@ class Ranking:
         kinds_of_doubt = Counter(flag for standing in self.standings for flag in standing.flags.elements())
         named = ", ".join(f"{count} {printable(flag)}" for flag, count in kinds_of_doubt.most_common())
         advice = "; run it again when the machine is quiet before you rely on a ranking" if 2 * flagged > timed else ""
+        if self._unranked():
+            advice = ""
         return [f"Doubtful: {_of(flagged, timed, 'timed row')} ({named}){advice}."]
 
     def _fastest(self) -> list[str]:
         leaders = sorted((standing for standing in self.standings if standing.wins), key=lambda found: -found.wins)
         lines = [self._leads(standing) for standing in sorted(leaders, key=lambda s: self.kinds[s.implementation])]
         contested = [winner for winner in self.winners if winner.rival is not None]
-        close = sum(not winner.clear for winner in contested)
+        doubtful = sum(winner.doubtful for winner in contested)
+        close = sum(not winner.clear and not winner.doubtful for winner in contested)
         if close:
             lines.append(f"Too close to call: {_of(close, len(contested), 'shape')} (the 95 % intervals overlap).")
+        if doubtful:
+            lines.append(
+                f"Not ranked: {_of(doubtful, len(contested), 'shape')} "
+                "(the fastest or the next was contended or throttled)."
+            )
+        if not contested and any(standing.ok for standing in self.standings):
+            lines.append("Fastest: nothing to compare, no shape has two timed rows that do the same work.")
         return lines
 
     def _leads(self, standing: Standing) -> str:
@@ -159,7 +188,7 @@ class Ranking:
         leads = sorted(winner.lead for winner in own if winner.lead is not None)
         kind = self.kinds[standing.implementation]
         contested = sum(w.rival is not None and self.kinds[w.row.implementation] == kind for w in self.winners)
-        span = ratio(leads[0]) if len(leads) == 1 else f"{ratio(leads[0])} to {ratio(leads[-1])}"
+        span = spread(leads[0], leads[-1])
         where = _of(len(own), contested, "shape")
         return f"Fastest: {printable(standing.implementation)} in {where}, {span} ahead of the next."
 
@@ -178,9 +207,14 @@ def ratio(value: float) -> str:
     return f"{value:.2f}x" if value < 10 else f"{value:.1f}x" if value < 100 else f"{value:.0f}x"
 
 
-def speed_heading(verdict: Ranking, escape: Callable[[str], str] = printable) -> str:
+def spread(least: float, most: float) -> str:
+    """`1.27x to 5.62x`, or `2.50x` where both read the same."""
+    return ratio(least) if ratio(least) == ratio(most) else f"{ratio(least)} to {ratio(most)}"
+
+
+def speed_heading(ranking: Ranking, escape: Callable[[str], str] = printable) -> str:
     """What a column of speeds is headed by: over the one baseline, or over whatever each row names."""
-    first = {standing.baseline for standing in verdict.standings}
+    first = {standing.baseline for standing in ranking.standings}
     return f"Speed over {escape(first.pop())}" if len(first) == 1 else "Speed"
 
 
@@ -196,8 +230,20 @@ def _winner(point: tuple[str, ...], here: Sequence[Row]) -> Winner | None:
         return Winner(point, ranked[0])
     best, rival = ranked[:2]
     high, low = best.metrics.get("latency_ci_high_ms"), rival.metrics.get("latency_ci_low_ms")
-    clear = high is not None and low is not None and high < low
-    return Winner(point, best, rival, _latency(rival) / _latency(best), clear)
+    doubtful = is_disturbed(best) or is_disturbed(rival)
+    clear = high is not None and low is not None and high < low and not doubtful
+    return Winner(point, best, rival, _latency(rival) / _latency(best), clear, doubtful)
+
+
+def _is_ranked(base: Row, row: Row) -> bool:
+    """Whether the ratio of the two says something of their code: both have a time, and nothing disturbed either."""
+    timed = base.metrics.get("latency_ms") and row.metrics.get("latency_ms")
+    return bool(timed) and not is_disturbed(base) and not is_disturbed(row)
+
+
+def is_disturbed(row: Row) -> bool:
+    """Whether something else slowed the row down while it was timed: its interval does not know of it."""
+    return not DISTURBED.isdisjoint(row.flags)
 
 
 def _latency(row: Row) -> float:
@@ -214,18 +260,15 @@ def _standing(
     reference = {layout.point(row): row for row in baseline[1]}
     own = [winner for winner in winners if winner.row.implementation == name and winner.rival is not None]
     pairs = ((reference.get(layout.point(row)), row) for row in found)
-    ratios = [
-        _latency(base) / _latency(row)
-        for base, row in pairs
-        if base is not None and base.metrics.get("latency_ms") and row.metrics.get("latency_ms")
-    ]
+    ratios = [_latency(base) / _latency(row) for base, row in pairs if base is not None and _is_ranked(base, row)]
     return Standing(
         implementation=name,
         outcomes=Counter(NOT_RUN if row.outcome is None else str(row.outcome) for row in found),
         flagged=sum(bool(_doubts(row)) for row in found),
         flags=Counter(flag for row in found for flag in _doubts(row)),
+        disturbed=sum(row.ok and is_disturbed(row) for row in found),
         wins=sum(winner.clear for winner in own),
-        shared=sum(not winner.clear for winner in own),
+        shared=sum(not winner.clear and not winner.doubtful for winner in own),
         baseline=baseline[0],
         speedup=(math.exp(math.fsum(map(math.log, ratios)) / len(ratios)), min(ratios), max(ratios))
         if ratios

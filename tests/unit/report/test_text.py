@@ -33,11 +33,14 @@ def test_numbers_have_two_decimals_or_three_digits(value: float | None, text: st
         ((1234.0, 1100.0, 1300.0), "1234 [1100, 1300]"),
         ((1.0, 1.0, 1.0), "1.00 [1.00, 1.00]"),
         ((2.0, None, None), "2.00"),
+        ((68.0, 0.0, 174.0), "68.00"),
+        ((0.58, 0.016, 21.0), "0.58 [0.016, 21.00]"),
+        ((1.26, 0.9, 439.0), "1.3 [0.9, 439.0]"),
         ((None, None, None), "N/A"),
     ],
 )
 def test_an_interval_decides_its_own_decimals(bounds: tuple[float | None, ...], text: str) -> None:
-    """Two significant digits of the half-width, everywhere the same."""
+    """Two significant digits of the half-width, of the median at least two, no bound that reads as 0."""
     assert interval(*bounds) == text
 
 

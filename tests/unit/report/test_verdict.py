@@ -92,7 +92,7 @@ def test_only_those_that_do_the_same_work_are_ranked_together() -> None:
     assert [standing.baseline for standing in verdict.standings] == ["standard", "standard", "multihead", "multihead"]
     assert [winner.row.implementation for winner in verdict.winners] == ["improved", "multihead_fast"]
     said = verdict.sentences()
-    assert "Ranked apart, for the work differs: standard, improved; multihead, multihead_fast." in said
+    assert "Not ranked together (they do different work): standard, improved; multihead, multihead_fast." in said
     assert "Fastest: multihead_fast in 1 of 1 shape, 1.11x ahead of the next." in said
 
 

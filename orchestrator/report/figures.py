@@ -1,0 +1,170 @@
+"""The columns of figures that `--columns` and `--sort` know: each with its heading, its text and its order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from orchestrator.errors import RequestError
+from orchestrator.formatting import NONE, grouped, number, with_interval
+from orchestrator.report.layout import Layout
+from orchestrator.report.ranking import Ranking, is_disturbed, ratio
+from orchestrator.results.rows import Row
+from orchestrator.usercode.registry import suggestion
+
+DEFAULT = "time,ci,speedup,memory"
+ORDERS = ("table", "shape")  # beside the names of the columns
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One column of figures.
+
+    Attributes:
+        name: what `--columns` and `--sort` call it.
+        heading: in the table.
+        text: how a row's value is written.
+        value: what rows are sorted by; None: the row has none.
+        largest_first: whether the largest value is the best.
+    """
+
+    name: str
+    heading: str
+    text: Callable[[Row], str]
+    value: Callable[[Row], float | None]
+    largest_first: bool = False
+
+
+def figures(layout: Layout, ranking: Ranking) -> dict[str, Figure]:
+    """Name -> column, of one sweep."""
+    speeds = speedups(layout, ranking)
+    doubtful = disturbed_pairs(layout, ranking)
+
+    def speed(row: Row) -> float | None:
+        return speeds.get(row.trial_id)
+
+    def speed_text(row: Row) -> str:
+        value = speed(row)
+        if value is None:
+            return NONE
+        return f"~{ratio(value)}" if row.trial_id in doubtful else ratio(value)
+
+    known = [
+        Figure("time", "Time (ms)", lambda row: _latency(row)[0], _metric("latency_ms")),
+        Figure("ci", "95 % interval", lambda row: _latency(row)[1], _half_width),
+        Figure("noise", "Noise (%)", _text("noise_pct", 1), _metric("noise_pct")),
+        Figure("speedup", "Speed", speed_text, speed, largest_first=True),
+        Figure("memory", "MiB", _text("peak_memory_mib"), _metric("peak_memory_mib")),
+        Figure("tflops", "TFLOP/s", _text("tflops_per_s", 3), _metric("tflops_per_s"), largest_first=True),
+        Figure("gbps", "GB/s", _text("gb_per_s", 1), _metric("gb_per_s"), largest_first=True),
+        Figure("peak", "% of peak", _share, _metric("ceiling_share"), largest_first=True),
+        Figure(
+            "tokens",
+            "Tokens/s",
+            _text("throughput_tokens_per_s", 0),
+            _metric("throughput_tokens_per_s"),
+            largest_first=True,
+        ),
+        Figure("error", "Error", _error, _metric("relative_error")),
+        Figure("repetitions", "Reps", _repetitions, lambda row: sum(map(len, row.rounds)) or None, largest_first=True),
+    ]
+    return {figure.name: figure for figure in known}
+
+
+def chosen(text: str, known: Mapping[str, Figure]) -> list[Figure]:
+    """The columns that a list of names, separated by commas, asks for.
+
+    Raises:
+        RequestError: one of them is not known, or none is named.
+    """
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in known:
+            raise RequestError(f"--columns: no column {name!r}{suggestion(name, known)}; use {', '.join(known)}")
+    if not names:
+        raise RequestError(f"--columns: names no column; use {', '.join(known)}")
+    return [known[name] for name in dict.fromkeys(names)]
+
+
+def ordered(layout: Layout, order: str, known: Mapping[str, Figure]) -> list[Row]:
+    """The rows as `--sort` asks: by a column, the best first and rows without a value last; by `shape`; as the `table`.
+
+    Raises:
+        RequestError: there is no such order.
+    """
+    if order == "table":
+        return list(layout.rows)
+    if order == "shape":
+        places = {point: place for place, point in enumerate(dict.fromkeys(map(layout.point, layout.rows)))}
+        return sorted(layout.rows, key=lambda row: places[layout.point(row)])
+    if order not in known:
+        names = [*ORDERS, *known]
+        raise RequestError(f"--sort: no order {order!r}{suggestion(order, names)}; use {', '.join(names)}")
+    figure = known[order]
+    sign = -1 if figure.largest_first else 1
+
+    def key(row: Row) -> tuple[bool, float]:
+        value = figure.value(row)
+        return (True, 0.0) if value is None else (False, sign * value)
+
+    return sorted(layout.rows, key=key)
+
+
+def speedups(layout: Layout, ranking: Ranking) -> dict[str, float]:
+    """trial_id -> the baseline's median latency over the row's own; rows without a time or a baseline are left out."""
+    baseline = {standing.implementation: standing.baseline for standing in ranking.standings}
+    times = {(row.implementation, layout.point(row)): row.metrics.get("latency_ms") for row in layout.rows}
+    found = {}
+    for row in layout.rows:
+        own = row.metrics.get("latency_ms")
+        base = times.get((baseline[row.implementation], layout.point(row)))
+        if own and base:
+            found[row.trial_id] = base / own
+    return found
+
+
+def disturbed_pairs(layout: Layout, ranking: Ranking) -> set[str]:
+    """trial_id of the rows that were contended or throttled, or whose baseline was: their speed says little."""
+    baseline = {standing.implementation: standing.baseline for standing in ranking.standings}
+    disturbed = {(row.implementation, layout.point(row)) for row in layout.rows if is_disturbed(row)}
+    found = set()
+    for row in layout.rows:
+        point = layout.point(row)
+        if (row.implementation, point) in disturbed or (baseline[row.implementation], point) in disturbed:
+            found.add(row.trial_id)
+    return found
+
+
+def _metric(name: str) -> Callable[[Row], float | None]:
+    return lambda row: row.metrics.get(name)
+
+
+def _text(name: str, decimals: int = 2) -> Callable[[Row], str]:
+    return lambda row: grouped(row.metrics.get(name), decimals)
+
+
+def _latency(row: Row) -> tuple[str, str]:
+    bounds: Iterable[float | None] = (row.metrics.get(f"latency{end}_ms") for end in ("", "_ci_low", "_ci_high"))
+    return with_interval(*bounds)
+
+
+def _half_width(row: Row) -> float | None:
+    """Of the interval, as a fraction of the median."""
+    median, low, high = (row.metrics.get(f"latency{end}_ms") for end in ("", "_ci_low", "_ci_high"))
+    if not median or low is None or high is None:
+        return None
+    return (high - low) / 2 / median
+
+
+def _share(row: Row) -> str:
+    share = row.metrics.get("ceiling_share")
+    return NONE if share is None else number(100 * share, 1)
+
+
+def _error(row: Row) -> str:
+    error = row.metrics.get("relative_error")
+    return NONE if error is None else f"{error:.1e}"
+
+
+def _repetitions(row: Row) -> str:
+    return str(sum(map(len, row.rounds))) if row.rounds else NONE

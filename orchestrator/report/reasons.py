@@ -1,0 +1,124 @@
+"""Why rows are not ok: each reason once, with the rows that have it, their log, and a command that shows it again."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.formatting import counted, one_line, printable
+from orchestrator.outcome import Flag, Outcome
+from orchestrator.record import ErrorInfo
+from orchestrator.report.layout import Layout
+from orchestrator.results.rows import Row
+from orchestrator.results.sweep_directory import SWEEPS, found_by
+
+NUMBERS = re.compile(r"\d[\d.]*(?:e[+-]\d+)?")
+EXCEPTIONS = ("Error", "Exception", "Exit", "Interrupt", "Warning", "Iteration")
+HINTS = {"EOFError": "it asked for input, and a trial has nobody to answer"}
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Rows of one implementation that ended alike: the same outcome, and a message that differs in numbers alone."""
+
+    implementation: str
+    outcome: str
+    rows: tuple[Row, ...]
+
+    @property
+    def first(self) -> Row:
+        """The row whose message is shown."""
+        return self.rows[0]
+
+
+def grouped(layout: Layout) -> list[Reason]:
+    """The reasons of every row that ran and is not ok, in the order of the table."""
+    found: dict[tuple[str, str, str], list[Row]] = {}
+    for row in layout.rows:
+        if row.outcome in (None, Outcome.OK):
+            continue
+        alike = NUMBERS.sub("#", message(row.error, row.outcome))
+        found.setdefault((row.implementation, str(row.outcome), alike), []).append(row)
+    return [Reason(name, outcome, tuple(rows)) for (name, outcome, _), rows in found.items()]
+
+
+def message(error: ErrorInfo | None, outcome: Outcome | None = Outcome.FAILED) -> str:
+    """What an attempt ended with, in one line: `RuntimeError: no kernel for you (mine.py:3 in build)`.
+
+    Only an exception that made the row `failed` is named: every other outcome says by itself what it is. `sys.exit(3)`
+    has nothing but its code for a message, and says so.
+    """
+    if error is None:
+        return "no reason was recorded"
+    text = one_line(error.message)
+    if outcome is not Outcome.FAILED:
+        return text or printable(error.kind)
+    if error.kind == "SystemExit":
+        code = re.match(r"(.*?)\s*(\([^()]*\))?$", text)
+        value, place = (code[1], code[2]) if code else (text, None)
+        return f"called sys.exit({value}){f' {place}' if place else ''}"
+    if not error.kind.endswith(EXCEPTIONS):
+        return text or printable(error.kind)
+    said = f"{printable(error.kind)}: {text}" if text else printable(error.kind)
+    hint = HINTS.get(error.kind)
+    return f"{said}: {hint}" if hint else said
+
+
+def lines(layout: Layout, limit: int | None = None) -> Iterator[str]:
+    """Two lines a reason: what happened to which rows, then where the log is and what shows it again.
+
+    Beyond `limit` reasons the rest is counted, with the command that shows it.
+    """
+    reasons = grouped(layout)
+    for reason in reasons[:limit]:
+        yield f"  ✗ {reason.outcome}: {_rows(layout, reason)}: {message(reason.first.error, reason.first.outcome)}"
+        yield f"    {' · '.join(_places(layout, reason.first))}"
+    if limit is not None and len(reasons) > limit:
+        rest = sum(len(reason.rows) for reason in reasons[limit:])
+        yield f"  ... and {counted(rest, 'more row')}: orchestrator report {name_of(layout)} --errors"
+
+
+def in_full(layout: Layout) -> str:
+    """Every reason with its whole message and every row that has it: what `report --errors` prints."""
+    parts = []
+    for reason in grouped(layout):
+        error = reason.first.error
+        head = f"✗ {reason.outcome}: {printable(reason.implementation)}: {message(error, reason.first.outcome)}"
+        whole = [] if error is None or one_line(error.message) == error.message.strip() else error.message.splitlines()
+        body = [f"    {printable(line)}" for line in whole]
+        rows = [f"  {layout.point_text(row)}  {' · '.join(_places(layout, row))}" for row in reason.rows]
+        parts.append("\n".join([head, *body, *rows]))
+    return "\n\n".join(parts) if parts else "no row failed"
+
+
+def name_of(layout: Layout) -> str:
+    """What a command calls this sweep: its id, or its directory where ids are not looked for; quoted for a shell."""
+    directory = layout.results.directory
+    return layout.sweep_id if directory is None else shlex.quote(found_by(layout.results.meta.name, directory))
+
+
+def shown_path(path: Path) -> str:
+    """A path that can be clicked or pasted: from the current directory where it is below it, else absolute."""
+    whole = path.absolute()
+    return str(whole.relative_to(Path.cwd()) if whole.is_relative_to(Path.cwd()) else whole)
+
+
+def _rows(layout: Layout, reason: Reason) -> str:
+    first = f"{printable(reason.implementation)} {layout.point_text(reason.first)}".rstrip()
+    return first if len(reason.rows) == 1 else f"{first} and {counted(len(reason.rows) - 1, 'more row')}"
+
+
+def _places(layout: Layout, row: Row) -> Sequence[str]:
+    """The log, and the command that runs this row again before one's eyes."""
+    directory = layout.results.directory
+    if directory is None:
+        return [str(row.log)]
+    log = shown_path(directory / str(row.log))
+    if Flag.PREDICTED.value in row.flags:
+        return [log]
+    inside = directory.absolute().is_relative_to(Path.cwd() / SWEEPS)
+    where = "" if inside else f" --sweep {shlex.quote(shown_path(directory))}"
+    return [log, f"orchestrator try {row.trial_id}{where}"]

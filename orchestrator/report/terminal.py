@@ -1,0 +1,314 @@
+"""What `run` and `report` print: a table as wide as the terminal, what it says in words, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterator, Sequence
+from dataclasses import dataclass
+
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console
+from rich.style import Style
+from rich.text import Text
+
+from orchestrator.formatting import NONE, grouped, number, printable, shown
+from orchestrator.outcome import Flag
+from orchestrator.report import reasons
+from orchestrator.report.answer_table import AnswerTable
+from orchestrator.report.figures import DEFAULT, Figure, chosen, figures, ordered
+from orchestrator.report.layout import Layout, status
+from orchestrator.report.ranking import Ranking, Standing, is_disturbed, ratio, speed_heading, spread
+from orchestrator.report.table import MAX_REASONS, counts, drift_lines, next_lines, places
+from orchestrator.results.results import Results
+from orchestrator.results.rows import Row
+
+WIDTH = 100
+MAX_ROWS = 200
+GAP = 2
+NARROWEST_LABEL = 10
+LETTERS: dict[str, str] = {
+    Flag.NOISY: "N",
+    Flag.CONTENDED: "C",
+    Flag.THROTTLED: "T",
+    Flag.ALLOCATION_RETRIES: "A",
+    Flag.CUT: "X",
+    Flag.PREDICTED: "P",
+}
+MARK = "*"
+
+
+@dataclass(frozen=True)
+class Form:
+    """How much a line of the table says: columns of figures, intervals as a half-width, flags as letters."""
+
+    figures: tuple[Figure, ...]
+    brief_interval: bool = False
+    letters: bool = False
+
+
+def show(results: Results, console: Console, columns: str | None = None, sort: str | None = None) -> None:
+    """Print a sweep's answer.
+
+    Args:
+        results: of the sweep.
+        console: where to; its width is kept to, its colours are used.
+        columns: the columns of figures by name, separated by commas; None: what fits of DEFAULT.
+        sort: a column's name, `shape` or `table`; None: `table`, and no rows where there are more than MAX_ROWS.
+
+    Raises:
+        RequestError: there is no such column or order.
+    """
+    layout = Layout.of(results)
+    ranking = Ranking.of(layout)
+    known = figures(layout, ranking)
+    figures_shown = chosen(DEFAULT if columns is None else columns, known)
+    rows = ordered(layout, sort or "table", known)
+    asked = columns is not None or sort is not None
+
+    head = [layout.title, *layout.lines, *_constants(layout)]
+    for line in head:
+        console.print(Text(line, "bold" if line == layout.title else ""), soft_wrap=True)
+    console.print()
+    if len(rows) > MAX_ROWS and not asked:
+        _print_where_the_rows_are(layout, console)
+    else:
+        forms = list(_forms(figures_shown, fixed=columns is not None))
+        _print_rows(layout, ranking, rows[:MAX_ROWS], forms, console, sort or "table")
+        if len(rows) > MAX_ROWS:
+            console.print(f"the first {MAX_ROWS} of {len(rows)} rows", style="dim")
+            _print_where_the_rows_are(layout, console)
+    if console.is_terminal and len(rows) + len(head) + 20 > console.height:
+        console.print(Text(f"{layout.title.removeprefix('Benchmark Results - ')}: {layout.lines[0]}\n", "bold"))
+
+    _print_answers(layout, console)
+    for sentence in ranking.sentences():
+        topic, colon, rest = sentence.partition(":")
+        style = {"No ranking": "bold red", "Wrong": "bold red", "Doubtful": "yellow", "Fastest": "bold green"}
+        text = Text.assemble((topic + colon, style.get(topic, "bold")), rest)
+        _print_wrapped(console, text)
+    console.print()
+    if len(ranking.standings) > 1:
+        _print_standings(ranking, console)
+        console.print()
+    _print_footer(layout, console)
+
+
+def _constants(layout: Layout) -> Iterator[str]:
+    """The columns that are the same in every row: said once, above the table."""
+    same = [
+        (heading, layout.rows[0].value(name)) for name, heading in layout.columns.items() if _is_constant(layout, name)
+    ]
+    if same:
+        yield "In every row: " + ", ".join(f"{heading} {shown(value)}" for heading, value in same)
+
+
+def _is_constant(layout: Layout, name: str) -> bool:
+    return bool(layout.rows) and len({shown(row.value(name)) for row in layout.rows}) == 1
+
+
+def _forms(full: Sequence[Figure], fixed: bool) -> Iterator[Form]:
+    """The whole table, then ever narrower ones; `fixed`: every column was asked for and stays."""
+    yield Form(tuple(full))
+    yield Form(tuple(full), letters=True)
+    yield Form(tuple(full), letters=True, brief_interval=True)
+    if fixed:
+        return
+    yield Form(tuple(figure for figure in full if figure.name != "ci"), letters=True)
+    yield Form(tuple(figure for figure in full if figure.name in ("time", "speedup")), letters=True)
+
+
+def _print_rows(
+    layout: Layout, ranking: Ranking, rows: Sequence[Row], forms: Sequence[Form], console: Console, order: str
+) -> None:
+    """The table in the first form that fits; rules between implementations, or between shapes where sorted by them."""
+    if not rows:
+        return
+    winners = {winner.row.trial_id for winner in ranking.winners if winner.clear}
+    axes = [name for name in layout.columns if not _is_constant(layout, name)]
+    for form in forms:
+        headings = _headings(axes, layout, form)
+        body = [_cells(row, axes, form, winners) for row in rows]
+        widths = [max(map(cell_len, column)) for column in zip(headings, *body, strict=True)]
+        over = sum(widths) + GAP * (len(widths) - 1) - min(WIDTH, console.width)
+        if over <= 0:
+            break
+    if "memory" not in {figure.name for figure in form.figures}:  # no column is left that could be left out
+        widths[0] = max(min(widths[0], NARROWEST_LABEL), widths[0] - max(over, 0))
+    section = _section_of(layout, order, len(axes) > 0)
+    _print_line(console, headings, widths, ["bold"] * len(headings))
+    before: object = None
+    for number_of_line, (row, cells) in enumerate(zip(rows, body, strict=True)):
+        if number_of_line == 0 or (section is not None and section(row) != before):
+            console.print(Text("─" * (sum(widths) + GAP * (len(widths) - 1)), "dim"), soft_wrap=True)
+        before = None if section is None else section(row)
+        _print_line(console, cells, widths, _styles(row, cells, row.trial_id in winners))
+    for legend in _legend(rows, form, bool(winners & {row.trial_id for row in rows})):
+        console.print(Text(legend, "dim"), soft_wrap=True)
+    console.print()
+
+
+def _headings(axes: Sequence[str], layout: Layout, form: Form) -> list[str]:
+    figures_named = ["±%" if figure.name == "ci" and form.brief_interval else figure.heading for figure in form.figures]
+    return ["Implementation", *(layout.columns[name] for name in axes), "", *figures_named, "Status"]
+
+
+def _cells(row: Row, axes: Sequence[str], form: Form, winners: Container[str]) -> list[str]:
+    cells = [printable(row.implementation), *(shown(row.value(name)) for name in axes)]
+    cells.append(MARK if row.trial_id in winners else "")
+    for figure in form.figures:
+        brief = figure.name == "ci" and form.brief_interval
+        text = _half_width(figure.value(row)) if brief else figure.text(row)
+        cells.append("" if text == NONE else text)
+    return [*cells, _short_status(row) if form.letters else status(row)]
+
+
+def _half_width(share: float | None) -> str:
+    """Half of the interval in percent; nothing where it reaches 0."""
+    return "" if share is None or share >= 1 else number(100 * share, 1)
+
+
+def _short_status(row: Row) -> str:
+    """`✓ NC`; a row that is not ok in words."""
+    return f"✓ {''.join(map(_letter, row.flags))}".rstrip() if row.ok else status(row)
+
+
+def _letter(flag: str) -> str:
+    return LETTERS.get(flag, printable(flag)[:1].upper())
+
+
+def _legend(rows: Sequence[Row], form: Form, has_winners: bool) -> Iterator[str]:
+    if has_winners:
+        yield f"{MARK} fastest of its shape, beyond both 95 % intervals"
+    if any(is_disturbed(row) for row in rows):
+        yield "~ of a row that something else slowed down: no ranking"
+    flags = dict.fromkeys(flag for row in rows if row.ok for flag in row.flags)
+    if flags and form.letters:
+        yield ", ".join(f"{_letter(flag)} {printable(flag)}" for flag in flags)
+
+
+def _section_of(layout: Layout, order: str, has_axes: bool) -> Callable[[Row], object] | None:
+    """What changes where a rule is drawn; None: nowhere."""
+    if order == "shape":
+        return layout.point
+    if order == "table" and has_axes:
+        return lambda row: row.implementation
+    return None
+
+
+def _print_line(
+    console: Console,
+    cells: Sequence[str],
+    widths: Sequence[int],
+    styles: Sequence[str],
+    at_left: Container[int] | None = None,
+) -> None:
+    """One line of a table: cells to the right, those `at_left` (default: the first and the last) to the left."""
+    at_left = (0, len(cells) - 1) if at_left is None else at_left
+    line = Text()
+    for place, (cell, width, style) in enumerate(zip(cells, widths, styles, strict=True)):
+        text = cell if cell_len(cell) <= width else set_cell_size(cell, width - 1) + "…"
+        padding = " " * (width - cell_len(text))
+        line.append(text + padding if place in at_left else padding + text, style)
+        line.append(" " * GAP)
+    line.rstrip()
+    console.print(line, soft_wrap=True)
+
+
+def _styles(row: Row, cells: Sequence[str], wins: bool) -> list[str]:
+    plain = "bold green" if wins else "dim" if row.outcome is None else ""
+    tone = "red" if row.outcome is not None and not row.ok else "yellow" if row.flags else "green"
+    return ["bold" if wins else plain, *([plain] * (len(cells) - 2)), "dim" if row.outcome is None else tone]
+
+
+def _print_where_the_rows_are(layout: Layout, console: Console) -> None:
+    directory = layout.results.directory
+    files = "" if directory is None else f" in {reasons.shown_path(directory / 'results.csv')} and report.html;"
+    name = reasons.name_of(layout)
+    console.print(
+        Text(
+            f"All {len(layout.rows):,} rows are{files} `orchestrator report {name} --full-grid` prints them, "
+            f"`--sort time` the first {MAX_ROWS}."
+        ),
+        soft_wrap=True,
+    )
+    console.print()
+
+
+def _print_answers(layout: Layout, console: Console) -> None:
+    """What a search or a frontier found."""
+    table = AnswerTable.of(layout)
+    if table is None:
+        return
+    console.print(Text(table.title, "bold"))
+    widths = [max(map(cell_len, column)) for column in zip(table.headings, *table.lines, strict=True)]
+    _print_line(console, table.headings, widths, ["bold"] * len(widths))
+    for cells in table.lines:
+        _print_line(console, cells, widths, [""] * len(widths))
+    console.print()
+
+
+def _print_standings(ranking: Ranking, console: Console) -> None:
+    """One line an implementation; the last columns are left out where the terminal is narrow."""
+    several = len({standing.baseline for standing in ranking.standings}) > 1
+    headings = ["Implementation", "Ok", "Fastest in", speed_heading(ranking), "Flagged", "Peak (MiB)", "Largest error"]
+    body = [_standing(standing, several) for standing in ranking.standings]
+    widths = [max(map(cell_len, column)) for column in zip(headings, *body, strict=True)]
+    while sum(widths) + GAP * (len(widths) - 1) > min(WIDTH, console.width) and len(widths) > 4:
+        widths.pop()
+    at_left = (0,)
+    _print_line(console, headings[: len(widths)], widths, ["bold"] * len(widths), at_left)
+    for cells in body:
+        _print_line(console, cells[: len(widths)], widths, [""] * len(widths), at_left)
+
+
+def _standing(standing: Standing, several: bool) -> list[str]:
+    close = f" (+{standing.shared} close)" if standing.shared else ""
+    return [
+        printable(standing.implementation),
+        f"{standing.ok} of {standing.total}",
+        f"{standing.wins}{close}",
+        _speed(standing, several),
+        str(standing.flagged or ""),
+        grouped(standing.peak_memory_mib),
+        "" if standing.relative_error is None else f"{standing.relative_error:.1e}",
+    ]
+
+
+def _speed(standing: Standing, several: bool) -> str:
+    if standing.baseline == standing.implementation:
+        return "baseline"
+    if standing.speedup is None:
+        return ""
+    mean, least, most = standing.speedup
+    over = f" over {printable(standing.baseline)}" if several else ""
+    return f"{ratio(mean)} ({spread(least, most)}){over}"
+
+
+def _print_footer(layout: Layout, console: Console) -> None:
+    """Counts, reasons, drift, files and next steps; long lines are not broken, so that paths can be pasted."""
+    console.print(Text(counts(layout), "bold"), soft_wrap=True)
+    for line in reasons.lines(layout, MAX_REASONS):
+        console.print(Text(line, "red" if line.lstrip().startswith("✗") else "dim"), soft_wrap=True)
+    for line in drift_lines(layout):
+        console.print(Text(line, "yellow"), soft_wrap=True)
+    for line in places(layout):
+        console.print(_linked(line, layout), soft_wrap=True)
+    for line in next_lines(layout):
+        command, mark, purpose = line.partition("  # ")
+        console.print(Text.assemble((command, "cyan"), (mark + purpose, "dim")), soft_wrap=True)
+
+
+def _linked(line: str, layout: Layout) -> Text:
+    """The page's path as a link, where the terminal has links."""
+    directory = layout.results.directory
+    topic, _, path = line.partition(": ")
+    if topic != "Page" or directory is None:
+        return Text(line)
+    target = (directory / "report.html").absolute().as_uri()
+    return Text.assemble(f"{topic}: ", (path, Style(link=target)))
+
+
+def _print_wrapped(console: Console, text: Text) -> None:
+    """Broken between words, further lines indented."""
+    for number_of_line, line in enumerate(text.wrap(console, min(WIDTH, console.width) - GAP)):
+        line.rstrip()
+        console.print(line if number_of_line == 0 else Text(" " * GAP).append_text(line), soft_wrap=True)

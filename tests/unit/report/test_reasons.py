@@ -1,0 +1,104 @@
+"""Why rows are not ok: the type of the exception, each reason once, and what to run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.record import ErrorInfo, Outcome
+from orchestrator.report import reasons
+from orchestrator.report.layout import Layout
+from orchestrator.results.results import Results
+from tests.unit.report import made
+
+
+@pytest.mark.parametrize(
+    ("kind", "message", "said"),
+    [
+        (
+            "RuntimeError",
+            "no kernel for you (mine.py:3 in build)",
+            "RuntimeError: no kernel for you (mine.py:3 in build)",
+        ),
+        ("KeyError", "'x'", "KeyError: 'x'"),
+        ("SystemExit", "3 (impls.py:47 in exits_build)", "called sys.exit(3) (impls.py:47 in exits_build)"),
+        ("SystemExit", "bye", "called sys.exit(bye)"),
+        ("EOFError", "EOF when reading a line", "EOFError: EOF when reading a line: it asked for input"),
+        ("InvalidResult", "returned None, expected one tensor", "returned None, expected one tensor"),
+        ("StopIteration", "", "StopIteration"),
+    ],
+)
+def test_a_failure_names_the_type_of_its_exception(kind: str, message: str, said: str) -> None:
+    """N13: `3 (impls.py:47)` says nothing; the harness's own findings need no type."""
+    assert reasons.message(ErrorInfo.of(kind, message)).startswith(said)
+
+
+def test_other_outcomes_say_what_they_are_by_themselves() -> None:
+    """`oom: OutOfMemoryError: out of memory` would say it three times."""
+    error = ErrorInfo.of("OutOfMemoryError", "CUDA out of memory. Tried to allocate 4.40 GiB")
+    assert reasons.message(error, Outcome.OOM) == "CUDA out of memory. Tried to allocate 4.40 GiB"
+
+
+def failing(directory: Path, count: int = 6) -> Results:
+    """One implementation fails at every shape, with a message that names it; another is wrong at one."""
+    axes = {"batch": list(range(1, count + 1)), "seq_len": [128], "heads": [8]}
+    planned = made.trials(["raises", "standard"], axes)
+    records = [
+        made.bad(trial, Outcome.FAILED, "ValueError", f"bad alignment at {64 * place}")
+        for place, trial in enumerate(planned[:count])
+    ]
+    records += [made.bad(planned[count], Outcome.MISMATCH, "Mismatch", "relative error 5.1e+00, allowed 1e-05")]
+    records += [made.ok(trial) for trial in planned[count + 1 :]]
+    return made.results(planned, records, axes=axes, directory=directory)
+
+
+def test_rows_that_failed_alike_are_one_reason(tmp_path: Path) -> None:
+    """Six shapes whose messages differ in a number are told in two lines."""
+    lines = list(reasons.lines(Layout.of(failing(tmp_path))))
+    assert len(lines) == 4
+    assert "raises batch=1 seq_len=128 heads=8 and 5 more rows: ValueError: bad alignment at 0" in lines[0]
+
+
+def test_each_reason_ends_with_a_path_that_can_be_clicked_and_a_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the directory where it was run; a sweep elsewhere is named by its directory."""
+    monkeypatch.chdir(tmp_path)
+    inside = tmp_path / "mlruns" / "sweeps" / "full" / made.SWEEP_ID
+    results = failing(inside)
+    trial = results.meta.planned[0].trial_id
+    lines = list(reasons.lines(Layout.of(results)))
+    assert lines[1].strip() == f"mlruns/sweeps/full/{made.SWEEP_ID}/logs/{trial}.log · orchestrator try {trial}"
+    elsewhere = list(reasons.lines(Layout.of(failing(Path("/elsewhere/out put")))))
+    assert elsewhere[1].strip().startswith(f"/elsewhere/out put/logs/{trial}.log")
+    assert elsewhere[1].endswith(f"orchestrator try {trial} --sweep '/elsewhere/out put'")
+
+
+def test_reasons_beyond_the_limit_are_counted_with_the_command_that_shows_them(tmp_path: Path) -> None:
+    """N15: no "and 19 more" without a way to see the 19."""
+    axes = {"batch": [1], "seq_len": [128], "heads": [8]}
+    names = [f"impl_{chr(97 + place)}" for place in range(14)]
+    planned = made.trials(names, axes)
+    results = made.results(
+        planned, [made.bad(trial, Outcome.FAILED) for trial in planned], axes=axes, directory=tmp_path / made.SWEEP_ID
+    )
+    lines = list(reasons.lines(Layout.of(results), 10))
+    assert len(lines) == 21
+    assert lines[-1].strip() == f"... and 4 more rows: orchestrator report {made.SWEEP_ID} --errors"
+
+
+def test_in_full_every_row_and_the_whole_message_is_there(tmp_path: Path) -> None:
+    """`report --errors` leaves nothing out, and keeps control characters from the terminal."""
+    results = failing(tmp_path)
+    record = made.bad(results.meta.planned[6], Outcome.MISMATCH, "Mismatch", "first line\nsecond\x1b[31m line")
+    results = Results(results.meta, (*results.records[:6], record, *results.records[7:]), {}, tmp_path)
+    text = reasons.in_full(Layout.of(results))
+    assert text.count("raises") == 1
+    assert all(f"batch={batch} " in text for batch in range(1, 7))
+    assert r"second\x1b[31m line" in text
+
+
+def test_nothing_failed_is_said(all_ok: Results) -> None:
+    """No empty output."""
+    assert reasons.in_full(Layout.of(all_ok)) == "no row failed"
