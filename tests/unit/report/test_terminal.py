@@ -138,7 +138,7 @@ def test_columns_of_choice(mixed: Results) -> None:
     ],
 )
 def test_a_column_that_is_not_there_is_refused_with_the_nearest(
-    mixed: Results, asked: dict[str, str], said: str
+    mixed: Results, asked: dict[str, Any], said: str
 ) -> None:
     """The known names are listed."""
     with pytest.raises(RequestError, match=said):

@@ -1,0 +1,183 @@
+"""`orchestrator repro`: a plain script that calls one row's implementation on exactly that row's inputs.
+
+The script reads from top to bottom: no sweep, no isolation, no options but `--calls`. It is what goes under a profiler,
+a sanitizer or a debugger, and into a bug report.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from pprint import pformat
+from typing import Any
+
+from orchestrator.driver.queue import input_seed
+from orchestrator.errors import RequestError
+from orchestrator.formatting import printable
+from orchestrator.record import Outcome
+from orchestrator.results import lookup
+from orchestrator.results.results import Results
+from orchestrator.trial import Trial
+from orchestrator.verify.verifier import derived_seed, state_seed
+
+SCRIPT = '''\
+"""{title}
+
+Written by `orchestrator repro {trial_id}`, from the sweep {sweep_id}.
+
+    python {file}                          # right or wrong, the first wrong elements, one time
+    ncu --nvtx --nvtx-include timed/ python {file} --calls 3
+    nsys profile --capture-range nvtx -p timed python {file}
+    compute-sanitizer python {file} --calls 1
+    cuda-gdb --args python {file} --calls 1
+"""
+
+import argparse
+import statistics
+import time
+
+import torch
+
+from orchestrator.usercode import registry
+from orchestrator.workload import Config, Expected, Problem
+
+WORKLOAD = {workload!r}
+IMPLEMENTATION = {use!r}
+FOLDER = {folder!r}  # where relative paths of the two start
+PARAMS = {params}
+OPTIONS = {options}
+DEVICE = {device!r}
+INPUT_SEED = {input_seed}  # of the inputs that were verified, in round {round}
+STATE_SEED = {state_seed}  # of the parameters that are loaded into a module
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--calls", type=int, default=30, help="calls that are timed")
+calls = parser.parse_args().calls
+
+workload = registry.workload(WORKLOAD, FOLDER)
+build, form = registry.build_function(IMPLEMENTATION, FOLDER)
+form = form or workload.forms[0]
+given = {{**PARAMS, "device": DEVICE}} if "device" in workload.params.model_fields else PARAMS
+params = workload.params(**given)
+named = {{name: getattr(params, name) for name in workload.params.model_fields if name != "device"}}
+config = Config(named, DEVICE, OPTIONS)
+
+call = build(config)
+state = {{}} if workload.state is None else workload.state(config, form, STATE_SEED)
+if state:
+    call.load_state_dict(state, strict=True)
+backward = workload.backward(params)
+inputs = tuple(tensor.requires_grad_(backward) for tensor in workload.inputs(config, form, INPUT_SEED))
+
+
+def once():
+    out = call(*inputs)
+    if backward:
+        leaves = [*inputs, *(parameter for parameter in getattr(call, "parameters", list)() if parameter.requires_grad)]
+        torch.autograd.grad(out, leaves, torch.ones_like(out), allow_unused=True)
+    return out
+
+
+def wait():
+    if config.device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+with torch.set_grad_enabled(backward):
+    out = once().detach()
+wait()
+print("output", tuple(out.shape), out.dtype, out.device)
+
+# The right answer in float64, of the output alone; where the workload answers for some rows, of those.
+detached = tuple(tensor.detach() for tensor in inputs)
+answer = workload.reference(Problem(config, form, detached, state, torch.float64, {max_flops:g}, INPUT_SEED))
+answer = answer["output"] if isinstance(answer, dict) else answer
+right, index = (answer.values, answer.index) if isinstance(answer, Expected) else (answer, None)
+got = out if index is None else out[tuple(part.to(out.device) for part in index)]
+got = got.reshape(right.shape).to(right)
+scale = right.square().mean().sqrt()
+print(f"relative error of the whole {{float((got - right).norm() / right.norm()):.2e}}")
+wrong = ~((got - right).abs() <= {allowed:g} * right.abs().clamp(min=scale))
+print(f"{{int(wrong.sum()):,}} of {{wrong.numel():,}} elements are off by more than {allowed:g} of their size")
+for place in wrong.nonzero()[:8].tolist():
+    print(f"  {{place}}: {{float(got[tuple(place)]):.6g}}, right is {{float(right[tuple(place)]):.6g}}")
+
+milliseconds = []
+with torch.set_grad_enabled(backward):
+    for _ in range(calls):
+        wait()
+        if config.device.type == "cuda":
+            torch.cuda.nvtx.range_push("timed")
+        start = time.perf_counter()
+        once()
+        wait()
+        milliseconds.append(1000 * (time.perf_counter() - start))
+        if config.device.type == "cuda":
+            torch.cuda.nvtx.range_pop()
+print(f"median of {{calls}} calls: {{statistics.median(milliseconds):.4g}} ms (one call at a time, by the wall clock)")
+'''
+
+
+def script(results: Results, trial: Trial, file: str) -> str:
+    """The script of one trial; of several rounds, that of the first that was not ok, else the first."""
+    from orchestrator.verify.difference import FLOORS
+
+    number = _round(results, trial)
+    spec, meta = results.meta.spec, results.meta
+    seed = input_seed(spec.seed, trial, number)
+    point = " ".join(f"{name}={value}" for name, value in trial.params.items())
+    precision = str(trial.params.get("matmul_precision", trial.params.get("dtype", "float32")))
+    floor = FLOORS.get(precision, FLOORS.get(str(trial.params.get("dtype", "float32")), 1e-5))
+    return SCRIPT.format(
+        title=_in_docstring(f"{trial.implementation} {point}"),
+        trial_id=trial.trial_id,
+        sweep_id=_in_docstring(meta.sweep_id),
+        file=_in_docstring(file),
+        workload=spec.workload,
+        use=trial.use,
+        folder=meta.base_dir,
+        params=_literal(trial.params),
+        options=_literal(trial.options),
+        device=meta.device,
+        input_seed=derived_seed(seed, "before"),
+        state_seed=state_seed(seed),
+        round=number,
+        max_flops=spec.verify.max_reference_flops or 1e12,
+        allowed=10 * (spec.verify.tolerance or floor),
+    )
+
+
+def write(trial_id: str, sweep: str | None = None, output: str | None = None) -> Path:
+    """Write the script of a trial; the path written.
+
+    Args:
+        trial_id: the whole, or its first digits.
+        sweep: which sweep; None: the newest that has the trial.
+        output: the file; None: repro_<trial_id>.py in the current directory.
+
+    Raises:
+        RequestError: there is no such trial, or a file of that name is there already.
+    """
+    results, trial = lookup.trial(trial_id, sweep)
+    path = Path(output or f"repro_{trial.trial_id}.py")
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(script(results, trial, path.name))
+    except FileExistsError:
+        raise RequestError(f"{path} already exists; repro never overwrites: name another with --output") from None
+    except OSError as error:
+        raise RequestError(f"{path} cannot be written ({error.strerror}): name another with --output") from None
+    return path
+
+
+def _round(results: Results, trial: Trial) -> int:
+    mine = [record for record in results.records if record.trial_id == trial.trial_id]
+    bad = [record.round for record in mine if record.outcome is not Outcome.OK]
+    return bad[-1] if bad else 1
+
+
+def _literal(value: Any) -> str:
+    return pformat(value, width=100, sort_dicts=False)
+
+
+def _in_docstring(text: str) -> str:
+    return printable(text).replace("\\", "\\\\").replace('"""', "'''")

@@ -1,0 +1,121 @@
+"""Finds sweeps that were run: by id, by name, as `last` or `last~1`, by directory; and single trials by their id."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from contextlib import suppress
+from pathlib import Path
+
+from orchestrator.errors import OrchestratorError, RequestError, SweepNotFoundError
+from orchestrator.results import journal
+from orchestrator.results.results import Results
+from orchestrator.results.sweep_directory import META_FILE, SWEEPS, load
+from orchestrator.trial import Trial
+
+SHORTEST_ID = 6  # digits of a trial id that may stand for the whole
+_LAST = re.compile(r"last(?:~(\d{1,6}))?")
+_TRIAL_ID = re.compile(rf"[0-9a-f]{{{SHORTEST_ID},16}}")
+
+
+def directories(name: str | None = None) -> list[Path]:
+    """The directories of the sweeps under SWEEPS, oldest first; those of one name only, where one is given."""
+    folder = "*" if name is None else name
+    return sorted((path.parent for path in SWEEPS.glob(f"{folder}/*/{META_FILE}")), key=lambda path: path.name)
+
+
+def find(name: str) -> Path:
+    """The directory of a sweep.
+
+    Args:
+        name: a directory, a results.jsonl, an id, `last` (the newest), `last~N` (N before it), or a sweep's name or the
+            folder of that name (the newest of it).
+
+    Raises:
+        SweepNotFoundError: there is none; says where it was looked for, and what is near.
+    """
+    given = Path(name)
+    with suppress(OSError):  # a name too long is no directory's
+        if given.name == journal.FILE_NAME and given.is_file():
+            return given.parent
+        if (given / META_FILE).is_file():
+            return given
+        inside = sorted(path.parent for path in given.glob(f"*/{META_FILE}")) if given.is_dir() else []
+        if inside:
+            return inside[-1]
+    known = directories()
+    if (last := _LAST.fullmatch(name)) and known:
+        back = int(last[1] or 0)
+        if back < len(known):
+            return known[-1 - back]
+        raise SweepNotFoundError(f"{name}: there are only {len(known)} sweeps under {SWEEPS}")
+    by_id = [path for path in known if path.name == name]
+    by_name = [path for path in known if path.parent.name == name]
+    if by_id or by_name:
+        return (by_id or by_name)[-1]
+    raise SweepNotFoundError(_not_found(name, known))
+
+
+def before(directory: Path) -> Path:
+    """The sweep of the same name that was started before the one in `directory`.
+
+    Raises:
+        SweepNotFoundError: it is the first of its name.
+    """
+    results = load(directory)
+    earlier = [path for path in directories(results.meta.name) if path.name < results.meta.sweep_id]
+    if not earlier:
+        raise SweepNotFoundError(
+            f"{results.meta.sweep_id} is the first sweep named {results.meta.name!r} under {SWEEPS}: "
+            "name the one to compare it with (`orchestrator sweeps` lists them)"
+        )
+    return earlier[-1]
+
+
+def is_trial_id(name: str) -> bool:
+    """Whether a name may be a trial's id, or the beginning of one."""
+    return _TRIAL_ID.fullmatch(name) is not None
+
+
+def trial(trial_id: str, sweep: str | None = None) -> tuple[Results, Trial]:
+    """A trial by its id, or by the first digits of it: in one sweep, or in the newest that has it.
+
+    Raises:
+        SweepNotFoundError: no sweep has such a trial.
+        RequestError: the digits stand for several trials of one sweep.
+    """
+    places = [find(sweep)] if sweep is not None else directories()[::-1]
+    for place in places:
+        try:
+            results = load(place)
+        except OrchestratorError:
+            if sweep is not None:
+                raise
+            continue  # a sweep of another version, or one that was damaged, must not hide the others
+        found = {known.trial_id: known for known in results.meta.planned if known.trial_id.startswith(trial_id)}
+        if len(found) > 1:
+            raise RequestError(f"{trial_id} stands for {len(found)} trials of {place.name}: give more digits")
+        if found:
+            return results, next(iter(found.values()))
+    where = (
+        f"the sweep {sweep}" if sweep is not None else f"any of the {len(places)} sweeps under {Path.cwd() / SWEEPS}"
+    )
+    raise SweepNotFoundError(f"no trial {trial_id} in {where}; --sweep DIR names another sweep")
+
+
+def _not_found(name: str, known: list[Path]) -> str:
+    if Path(name).suffix in (".yaml", ".yml"):
+        return f"{name} is a sweep file, and a sweep that was run is wanted: run it first, then give its id, or `last`"
+    if not known:
+        return (
+            f"no sweeps under ./{SWEEPS}: results are kept where a sweep was started; go there, or give the sweep's "
+            "directory"
+        )
+    names = {path.name for path in known} | {path.parent.name for path in known} | {"last"}
+    near = difflib.get_close_matches(name, sorted(names), n=1)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    newest = ", ".join(path.name for path in known[-3:])
+    return (
+        f"no sweep {name!r}{hint}: give an id, a sweep's name, `last`, `last~1`, or a directory; "
+        f"the newest here are {newest} (`orchestrator sweeps` lists them)"
+    )
