@@ -6,7 +6,7 @@ import importlib.resources
 from collections.abc import Iterator
 from pathlib import Path
 
-from orchestrator.errors import RequestError
+from orchestrator.errors import RequestError, suggestion
 from orchestrator.usercode import registry
 
 NAME = "quick"
@@ -31,7 +31,7 @@ def sweep_file(name: str = NAME) -> Path:
     known = shipped()
     if name not in known:
         raise RequestError(
-            f"no sweep {name!r} came with this installation{registry.suggestion(name, known)}; "
+            f"no sweep {name!r} came with this installation{suggestion(name, known)}; "
             "`orchestrator init` writes a starter of your own"
         )
     return known[name]

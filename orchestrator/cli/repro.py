@@ -13,7 +13,7 @@ from typing import Any
 from orchestrator.driver.queue import input_seed
 from orchestrator.errors import RequestError
 from orchestrator.formatting import printable
-from orchestrator.record import Outcome
+from orchestrator.outcome import Outcome
 from orchestrator.results import lookup
 from orchestrator.results.results import Results
 from orchestrator.trial import Trial

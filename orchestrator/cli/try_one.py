@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import RequestError
 from orchestrator.formatting import counted, interval, number, printable
-from orchestrator.record import ErrorInfo, Outcome, Phase
+from orchestrator.outcome import Outcome, Phase
+from orchestrator.record import ErrorInfo
 from orchestrator.report.reasons import message
 from orchestrator.results import lookup
 from orchestrator.results.sweep_directory import load
@@ -123,7 +124,7 @@ def run(attempt: Attempt, *, check: bool = False, debug: bool = False) -> Tried:
         check: leave the timing out.
         debug: open pdb where the implementation raised.
     """
-    from orchestrator.usercode.implementation import EndedError
+    from orchestrator.usercode.implementation import AttemptEndedError
     from orchestrator.worker.stages import Stages
 
     phase = [Phase.BUILD]
@@ -136,7 +137,7 @@ def run(attempt: Attempt, *, check: bool = False, debug: bool = False) -> Tried:
             return Tried(Outcome.OK, (right, *_first_call(stages), f"  in {perf_counter() - began:.1f} s, not timed"))
         fields = stages.measured_alone()
         return Tried(Outcome.OK, (right, *_timed(fields, stages)))
-    except EndedError as ended:
+    except AttemptEndedError as ended:
         cause = ended.__cause__
         said = message(ErrorInfo.of(ended.kind, ended.message), ended.outcome)
         lines = [f"✗ {ended.outcome}: {said}", f"  in phase {phase[-1].replace('_', ' ')}"]

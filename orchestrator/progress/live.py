@@ -14,17 +14,21 @@ from rich.status import Status
 from rich.text import Text
 
 from orchestrator.executors.base import Event, Finished
-from orchestrator.formatting import counted, duration, number, printable, roughly
+from orchestrator.formatting import counted, number, printable, roughly
 from orchestrator.outcome import Outcome
 from orchestrator.progress.gpus import GpuWatch
 from orchestrator.progress.panel import panel
-from orchestrator.progress.tally import Tally, reason
+from orchestrator.progress.tally import Tally, cause_of_repeat, reason
 from orchestrator.record import TrialRecord
 from orchestrator.results.meta import SweepMeta
 
 REFRESH_PER_SECOND = 1.0  # a frame costs a few milliseconds, and the cores belong to the trials
 OPENING_PER_SECOND = 4.0
 QUIET_EVERY_S = 60.0
+AGAIN = {
+    "contended": "other processes took its time: measured again at the end",
+    "throttled": "the device was slowed down: measured again at the end",
+}
 
 
 class Progress(Protocol):
@@ -109,19 +113,18 @@ class PlainProgress:
     def stop(self) -> None:
         """Say how it ended, once."""
         if self._tally.total:
-            outcomes = ", ".join(f"{count} {name}" for name, count in self._tally.outcomes.items())
-            self.note(f"{self._place()} in {duration(self._tally.elapsed_s)}: {outcomes or 'nothing finished'}")
+            self.note(self._tally.summary())
             self._tally = Tally(self._tally.clock)
 
     def _line(self, event: Finished) -> str:
         what = f"{self._place()} {result(event.record)}  {self._tally.describe(event.attempt)}"
         why = reason(event.record)
-        again = ", to be tried again" if event.again else ""
+        again = f", {AGAIN.get(cause_of_repeat(event.record), 'tried again')}" if event.again else ""
         return f"{what}{f': {why}' if why else ''}{again}{self._left()}"
 
     def _place(self) -> str:
         width = len(str(self._tally.total))
-        return f"[{len(self._tally.done):{width}}/{self._tally.total}]"
+        return f"[{self._tally.measured:{width}}/{self._tally.total}]"
 
     def _left(self) -> str:
         left = self._tally.left_s()
@@ -176,8 +179,7 @@ class LiveProgress:
             self._live.stop()
             self._live = None
             self._gpus.close()
-            done, total = len(self._tally.done), self._tally.total
-            self.note(f"{self._name}: {done} of {counted(total, 'attempt')} in {duration(self._tally.elapsed_s)}")
+            self.note(f"{self._name}: {self._tally.summary()}")
 
     def _end_opening(self) -> None:
         if self._status is not None:

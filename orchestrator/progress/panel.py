@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
-from orchestrator.formatting import duration, printable, roughly
+from orchestrator.formatting import duration, number, printable, roughly
 from orchestrator.outcome import Outcome
 from orchestrator.progress.gpus import Gpu
 from orchestrator.progress.tally import Running, Tally, reason
@@ -26,13 +26,15 @@ def panel(name: str, tally: Tally, gpus: Mapping[int, Gpu], width: int = 80, hei
     The columns are set by hand: Rich's tables measure every cell, which is five times the cost of a frame.
     """
     room = max(1, min(MAX_SLOTS, height - 6 - len(tally.failures)))
-    lines = [_counts(tally), *_slots(tally, gpus, width, room), *_failures(tally)]
+    lines = [_counts(tally), *_repeats(tally), *_slots(tally, gpus, width, room), *_failures(tally)]
+    lines += _recent(tally, height - 5 - len(lines))
     return Group(*_progress(name, tally, width), Text("\n", no_wrap=True, overflow="ellipsis").join(lines))
 
 
 def _progress(name: str, tally: Tally, width: int) -> tuple[RenderableType, ...]:
-    done, left = len(tally.done), tally.left_s()
-    counts = f" {done}/{tally.total} {100 * done // max(1, tally.total)} %  "
+    measured, left = tally.measured, tally.left_s()
+    done = measured - len(tally.again) / 2  # a round that is measured once more is half done
+    counts = f" {measured}/{tally.total} {int(100 * done) // max(1, tally.total)} %  "
     times = duration(tally.elapsed_s) + (", measuring" if left is None else f", about {roughly(left)} left")
     bar = min(BAR[1], width - 1 - len(counts) - len(times) - min(len(name), 24) - 1)
     head = Text.assemble((printable(name)[:24], "bold"), " ", no_wrap=True, overflow="ellipsis", end="")
@@ -49,9 +51,25 @@ def _counts(tally: Tally) -> Text:
         line.append(f"  {count} {printable(flag)}", "yellow")
     for outcome, count in outcomes.most_common():
         line.append(f"  ✗ {count} {outcome}", "red")
-    if tally.again:
-        line.append(f"  {len(tally.again)} to be tried again", "cyan")
+    for cause, count in tally.waiting.most_common():
+        line.append(f"  {count} {printable(cause)}, once more at the end", "cyan")
     return line
+
+
+def _repeats(tally: Tally) -> Iterator[Text]:
+    """Why so many rows are measured again, where that is so."""
+    if tally.waiting["contended"]:
+        yield Text("contended: other processes use the cores or the GPU; `orchestrator doctor` shows which", "yellow")
+
+
+def _recent(tally: Tally, room: int) -> Iterator[Text]:
+    """The last rows that ended well, newest first."""
+    good = [event for event in tally.recent if event.record.outcome is Outcome.OK]
+    for event in good[: max(0, room)]:
+        record = event.record
+        line = Text(f"✓ {number((record.metrics or {}).get('latency_ms'))} ms  ", "dim green")
+        line.append(tally.describe(event.attempt), "dim")
+        yield line.append(f"  {', '.join(map(printable, record.flags))}", "dim yellow") if record.flags else line
 
 
 def _slots(tally: Tally, gpus: Mapping[int, Gpu], width: int, room: int) -> Iterator[Text]:

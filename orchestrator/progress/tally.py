@@ -10,15 +10,18 @@ from datetime import datetime
 from typing import Any
 
 from orchestrator.executors.base import Event, Finished, PhaseChanged, SlotLost, SlotReady, Started
-from orchestrator.formatting import one_line, printable, shown
+from orchestrator.formatting import counted, duration, printable, shown
 from orchestrator.outcome import Outcome, Phase
 from orchestrator.progress.time_left import Estimator, one_each, useful_flops
 from orchestrator.record import TrialRecord
+from orchestrator.report.ranking import DISTURBED
+from orchestrator.report.reasons import message
 from orchestrator.results.columns import column_headings, known_workload
 from orchestrator.results.meta import SweepMeta
 from orchestrator.trial import Attempt, Trial
 
 FAILURES = 5
+RECENT = 8
 
 Key = tuple[str, int]
 
@@ -38,7 +41,11 @@ class Tally:
     Attributes:
         total: rounds of trials to be run; at most, where `bounded`: which ones, a search or a frontier finds out.
         done: the record of each round that ended for good, by trial and round.
-        again: rounds that ended and wait for another attempt.
+        again: the record of each round that has a result and is to be tried again: measured while something disturbed
+            it, or lost.
+        attempts: how many attempts ended in this run; more than rounds where some were repeated.
+        repeated: why attempts were repeated: a flag or an outcome, and how often.
+        recent: the last few attempts that ended, newest first.
         slots: what each slot runs; None: idle.
         environments: what each slot said of its machine.
         failures: the last few attempts that did not end well, newest first, each with its record.
@@ -48,7 +55,10 @@ class Tally:
         self.total = 0
         self.bounded = False
         self.done: dict[Key, TrialRecord] = {}
-        self.again: set[Key] = set()
+        self.again: dict[Key, TrialRecord] = {}
+        self.attempts = 0
+        self.repeated: Counter[str] = Counter()
+        self.recent: deque[Finished] = deque(maxlen=RECENT)
         self.slots: dict[int, Running | None] = {}
         self.environments: dict[int, Mapping[str, Any]] = {}
         self.failures: deque[Finished] = deque(maxlen=FAILURES)
@@ -57,6 +67,7 @@ class Tally:
         self._columns: tuple[str, ...] = ()
         self._estimator = Estimator()
         self._left: dict[Key, Trial] = {}
+        self._tried: set[Key] = set()
 
     def start(self, meta: SweepMeta, records: Sequence[TrialRecord] = ()) -> None:
         """The sweep begins, or goes on from what its journal holds: their durations are measured ones, too."""
@@ -68,11 +79,15 @@ class Tally:
         self._left = {(trial.trial_id, number): trial for trial in meta.planned for number in rounds}
         self.bounded = meta.at_most is not None
         self.total = len(self._left) if meta.at_most is None else meta.at_most * len(rounds)
+        planned = dict(self._left)
         for record in records:
-            trial = self._left.pop((record.trial_id, record.round), None)
-            if trial is not None:
-                self._estimator.learn(trial, duration_s(record))
-                self.done[record.trial_id, record.round] = record
+            key = (record.trial_id, record.round)
+            if key not in planned:
+                continue
+            self._left.pop(key, None)
+            self._estimator.learn(planned[key], duration_s(record))
+            if key not in self.done or record.attempt > self.done[key].attempt:
+                self.done[key] = record
         for trial in self._left.values():
             self._estimator.expect(trial)
 
@@ -94,14 +109,38 @@ class Tally:
                 self.slots.pop(slot, None)
 
     @property
+    def measured(self) -> int:
+        """How many rounds have a result, whether or not they are to be tried again."""
+        return len(self.done) + len(self.again)
+
+    @property
     def outcomes(self) -> Counter[str]:
-        """How many rounds ended how."""
+        """How many rounds ended how; those that are to be tried again are not among them."""
         return Counter(str(record.outcome) for record in self.done.values())
 
     @property
     def flags(self) -> Counter[str]:
         """How many rounds that are ok carry each flag."""
         return Counter(flag for record in self.done.values() for flag in record.flags)
+
+    @property
+    def waiting(self) -> Counter[str]:
+        """Why rounds that have a result are to be tried again, and how many."""
+        return Counter(map(cause_of_repeat, self.again.values()))
+
+    def summary(self) -> str:
+        """`30 of 30 rows: 28 ok, 2 failed, in 5 min 15 s; 46 attempts, 16 of them repeats (contended)`.
+
+        A round whose repeat was given up counts as what its last attempt was.
+        """
+        ended = self.outcomes + Counter(str(record.outcome) for record in self.again.values())
+        outcomes = ", ".join(f"{count} {name}" for name, count in ended.items()) or "nothing finished"
+        text = f"{self.measured} of {counted(self.total, 'row')}: {outcomes}, in {duration(self.elapsed_s)}"
+        repeats = self.attempts - len(self._tried)
+        if repeats <= 0:
+            return text
+        why = ", ".join(self.repeated)
+        return f"{text}; {counted(self.attempts, 'attempt')}, {repeats} of them repeats{f' ({why})' if why else ''}"
 
     @property
     def elapsed_s(self) -> float:
@@ -133,7 +172,7 @@ class Tally:
     def _started(self, attempt: Attempt, slot: int) -> None:
         key = (attempt.trial.trial_id, attempt.round)
         self.done.pop(key, None)  # a further attempt takes the place of the one before it
-        self.again.discard(key)
+        self.again.pop(key, None)
         self._no_longer_left(key)
         self.slots[slot] = Running(attempt, self.clock())
 
@@ -145,8 +184,12 @@ class Tally:
                 self.slots[slot] = None
         key = (attempt.trial.trial_id, attempt.round)
         self._no_longer_left(key)
+        self.attempts += 1
+        self._tried.add(key)
+        self.recent.appendleft(event)
         if event.again:
-            self.again.add(key)
+            self.again[key] = record
+            self.repeated[cause_of_repeat(record)] += 1
             self._left[key] = attempt.trial
             self._estimator.expect(attempt.trial)
         else:
@@ -172,8 +215,12 @@ def duration_s(record: TrialRecord) -> float:
     return (ended - started).total_seconds()
 
 
+def cause_of_repeat(record: TrialRecord) -> str:
+    """Why a round is tried again: the flag that says what disturbed it, or how it ended."""
+    disturbed = [flag for flag in record.flags if flag in DISTURBED]
+    return disturbed[0] if disturbed else str(record.outcome)
+
+
 def reason(record: TrialRecord) -> str:
     """Why a record is not ok, in one line."""
-    if record.error is None:
-        return ""
-    return one_line(record.error.message) or printable(record.error.kind)
+    return "" if record.error is None else message(record.error, record.outcome)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from orchestrator.errors import RequestError
+from orchestrator.errors import RequestError, suggestion
 from orchestrator.formatting import NONE, grouped, number, with_interval
 from orchestrator.report.layout import Layout
 from orchestrator.report.ranking import Ranking, is_disturbed, ratio
 from orchestrator.results.rows import Row
-from orchestrator.usercode.registry import suggestion
 
 DEFAULT = "time,ci,speedup,memory"
 ORDERS = ("table", "shape")  # beside the names of the columns

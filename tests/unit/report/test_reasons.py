@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.record import ErrorInfo, Outcome
+from orchestrator.outcome import Outcome
+from orchestrator.record import ErrorInfo
 from orchestrator.report import reasons
 from orchestrator.report.layout import Layout
 from orchestrator.results.results import Results

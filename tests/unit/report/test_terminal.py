@@ -11,7 +11,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from orchestrator.errors import RequestError
-from orchestrator.record import Outcome
+from orchestrator.outcome import Outcome
 from orchestrator.report import terminal
 from orchestrator.results.results import Results
 from tests.unit.report import made
