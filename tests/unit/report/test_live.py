@@ -132,6 +132,73 @@ def test_an_attempt_that_is_made_again_is_not_done_and_its_time_lies_ahead() -> 
     assert (len(tally.done), len(tally.again), tally.left_s()) == (4, 0, pytest.approx(0.0))
 
 
+def disturbed(count: int = 4, again: bool = True) -> tuple[Tally, Clock]:
+    """A sweep whose first attempts were all contended and are to be made again."""
+    clock = Clock()
+    tally = Tally(clock)
+    sweep = meta(("standard",))
+    tally.start(sweep, ())
+    for trial in sweep.planned[:count]:
+        tally.event(Started(attempt(trial), 0))
+        clock.now += 10
+        tally.event(Finished(attempt(trial), made.ok(trial, flags=("noisy", "contended")), again=again))
+    return tally, clock
+
+
+def test_the_display_says_why_rows_are_measured_again_and_counts_them() -> None:
+    """`0 ok, 24 to be tried again` for five minutes left the reader alone."""
+    tally, _ = disturbed()
+    text = "\n".join(drawn(tally, 100))
+    assert "4/4 50 %" in text
+    assert "4 contended, once more at the end" in text
+    assert "other processes use the cores or the GPU" in text
+    assert "`orchestrator doctor`" in text
+
+
+def test_rows_attempts_and_time_agree_at_the_end() -> None:
+    """`2 of 30 attempts` above a table of 30 rows. A repeat that is given up leaves the row that there was."""
+    tally, clock = disturbed()
+    trial = meta(("standard",)).planned[0]
+    tally.event(Started(attempt(trial, 2), 0))
+    clock.now += 10
+    tally.event(Finished(attempt(trial, 2), made.ok(trial, attempt=2)))
+    assert tally.summary() == "4 of 4 rows: 4 ok, in 50 s; 5 attempts, 1 of them repeats (contended)"
+
+
+def test_a_line_of_the_log_says_why_a_row_is_measured_again() -> None:
+    """The reason, not only that it is so."""
+    clock, stream = Clock(), io.StringIO()
+    progress = PlainProgress(stream, tally=Tally(clock))
+    sweep = meta(("standard",))
+    progress.start(sweep, ())
+    progress.event(Finished(attempt(sweep.planned[0]), made.ok(sweep.planned[0], flags=("contended",)), again=True))
+    line = stream.getvalue().splitlines()[-1]
+    assert "[1/4] ✓ contended" in line
+    assert "other processes took its time: measured again at the end" in line
+
+
+def test_the_display_shows_the_rows_that_ended_last() -> None:
+    """Times are seen while the sweep runs, the newest first, and only as many as fit."""
+    tally, _ = disturbed(again=False)
+    lines = drawn(tally, 100)
+    shown = [line for line in lines if line.startswith("✓") and " ms " in line]
+    assert len(shown) == 4
+    assert "batch=8" in shown[0]
+
+
+def test_an_attempt_that_a_later_one_replaced_is_not_counted_when_a_sweep_goes_on() -> None:
+    """A row that was repaired is ok, and no longer `1 failed`."""
+    sweep = meta(("standard",))
+    first, *rest = sweep.planned
+    records = [
+        made.bad(first, Outcome.FAILED), *(made.ok(trial) for trial in rest), made.ok(first, attempt=2)
+    ]  # fmt: skip
+    tally = Tally(Clock())
+    tally.start(sweep, records)
+    assert dict(tally.outcomes) == {"ok": 4}
+    assert tally.summary().startswith("4 of 4 rows: 4 ok")
+
+
 def test_a_resumed_sweep_counts_and_learns_from_its_journal() -> None:
     """What finished before is done, and its durations tell how long the rest takes."""
     sweep = meta()
@@ -155,8 +222,8 @@ def test_plain_progress_writes_one_line_per_attempt() -> None:
     assert lines == [
         f"full ({made.SWEEP_ID}): 8 attempts",
         "[1/8] ✓ 1.00 ms  standard batch=1 seq_len=1024 heads=8",
-        r"[2/8] ✗ failed  standard batch=2 seq_len=1024 heads=8: red\x1b[31m",
-        "[2/8] in 1 s: 1 ok, 1 failed",
+        r"[2/8] ✗ failed  standard batch=2 seq_len=1024 heads=8: ValueError: red\x1b[31m",
+        "2 of 8 rows: 1 ok, 1 failed, in 1 s",
     ]
 
 

@@ -12,6 +12,7 @@ from orchestrator.report import reasons
 from orchestrator.report.layout import Layout
 from orchestrator.results.results import Results
 from tests.unit.report import made
+from tests.unit.report.conftest import DIRECTORY
 
 
 @pytest.mark.parametrize(
@@ -31,7 +32,7 @@ from tests.unit.report import made
     ],
 )
 def test_a_failure_names_the_type_of_its_exception(kind: str, message: str, said: str) -> None:
-    """N13: `3 (impls.py:47)` says nothing; the harness's own findings need no type."""
+    """`3 (impls.py:47)` says nothing; the harness's own findings need no type."""
     assert reasons.message(ErrorInfo.of(kind, message)).startswith(said)
 
 
@@ -76,13 +77,13 @@ def test_each_reason_ends_with_a_path_that_can_be_clicked_and_a_command(
     assert elsewhere[1].endswith(f"orchestrator try {trial} --sweep '/elsewhere/out put'")
 
 
-def test_reasons_beyond_the_limit_are_counted_with_the_command_that_shows_them(tmp_path: Path) -> None:
-    """N15: no "and 19 more" without a way to see the 19."""
+def test_reasons_beyond_the_limit_are_counted_with_the_command_that_shows_them() -> None:
+    """No "and 19 more" without a way to see the 19."""
     axes = {"batch": [1], "seq_len": [128], "heads": [8]}
     names = [f"impl_{chr(97 + place)}" for place in range(14)]
     planned = made.trials(names, axes)
     results = made.results(
-        planned, [made.bad(trial, Outcome.FAILED) for trial in planned], axes=axes, directory=tmp_path / made.SWEEP_ID
+        planned, [made.bad(trial, Outcome.FAILED) for trial in planned], axes=axes, directory=DIRECTORY
     )
     lines = list(reasons.lines(Layout.of(results), 10))
     assert len(lines) == 21

@@ -89,7 +89,7 @@ def test_the_answer_stands_below_the_table(mixed: Results) -> None:
 
 
 def test_a_disturbed_row_is_no_winner_and_has_no_star() -> None:
-    """N9: the same function 15 times as fast as itself, both contended, is no result."""
+    """The same function 15 times as fast as itself, both contended, is no result."""
     text = printed(swept({"improved": ("contended",)}))
     assert "*" not in "".join(line[:-20] for line in table_of(text))
     assert "Fastest: improved" not in text
@@ -112,7 +112,7 @@ def test_noise_alone_is_ranked() -> None:
 
 
 def test_an_interval_that_reaches_zero_is_not_shown() -> None:
-    """N11: a call takes some time."""
+    """A call takes some time."""
     axes = {"batch": [1], "seq_len": [1024], "heads": [8]}
     planned = made.trials(["standard"], axes)
     record = made.ok(planned[0])
