@@ -27,6 +27,14 @@ import signal
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+SYNONYMS = {
+    "half": "float16", "fp16": "float16", "f16": "float16",
+    "bf16": "bfloat16",
+    "float": "float32", "fp32": "float32", "f32": "float32", "single": "float32",
+    "double": "float64", "fp64": "float64",
+    "gpu": "cuda", "nvidia": "cuda", "host": "cpu",
+}  # fmt: skip
+
 
 class OrchestratorError(Exception):
     """Base of everything that this package raises on purpose."""
@@ -123,10 +131,20 @@ class InterruptedSweepError(OrchestratorError):
         super().__init__(f"interrupted by {signal.Signals(signum).name}; {on}")
 
 
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that is meant by a slip of the finger, or by what else the field calls it; None: none is near."""
+    names = sorted(known)
+    synonym = SYNONYMS.get(name.lower())
+    if synonym in names:
+        return synonym
+    near = difflib.get_close_matches(name, names, n=1)
+    return near[0] if near else None
+
+
 def suggestion(name: str, known: Iterable[str]) -> str:
     """' (did you mean ...?)' for the nearest of the known names, or the names themselves, or nothing."""
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1)
-    if near:
-        return f" (did you mean {near[0]!r}?)"
+    near = nearest(name, names)
+    if near is not None:
+        return f" (did you mean {near!r}?)"
     return f" (known: {', '.join(names)})" if names else ""

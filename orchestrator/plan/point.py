@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from orchestrator.errors import ExpressionError, Problem, SweepFileError
 from orchestrator.spec.derived import Derivation, UnderivableError, is_derived, numeric_fields
 from orchestrator.spec.expression import condition
-from orchestrator.spec.loading import Document, Path_, worded
+from orchestrator.spec.loading import Document, Path_, near_literal, worded
 from orchestrator.spec.models import ImplementationSpec, Range, SweepSpec
 from orchestrator.trial import Trial
 from orchestrator.workload import Workload
@@ -191,4 +191,5 @@ def _refusals(error: ValidationError, place: _Place) -> Iterator[Problem]:
             at = place.of(name) if name else place.mentioned(str(raised))
             yield document.problem(at, str(raised), found, hint=place.hint)
         else:
-            yield document.problem(place.of(name), worded(item["msg"]), item["input"], hint=place.hint)
+            hint = "; ".join(filter(None, [near_literal(item), place.hint])) or None
+            yield document.problem(place.of(name), worded(item["msg"]), item["input"], hint=hint)

@@ -12,7 +12,7 @@ from typing import Any
 from orchestrator.errors import Problem, RequestError, SweepFileError, UnknownNameError
 from orchestrator.plan.expand import Plan, expand
 from orchestrator.spec import loading, rules
-from orchestrator.spec.expression import check
+from orchestrator.spec.expression import check, strange_values
 from orchestrator.spec.loading import Document
 from orchestrator.spec.models import ImplementationSpec, SweepSpec
 from orchestrator.spec.product import option_names
@@ -73,11 +73,14 @@ class Sweep:
         problems: list[Problem] = rules.find(spec, document, workload, base_dir)
         if problems:
             raise SweepFileError(document.name, problems)
+        labels = {"implementation": [entry.label for entry in spec.implementations]}
         if only is not None:
-            check(only, option_names(spec) | {*workload.params.model_fields, "implementation"} - {"device"})
+            known = option_names(spec) | {*workload.params.model_fields, "implementation"} - {"device"}
+            check(only, known, labels)
         plan = expand(spec, workload, document, only)
         if not plan.trials:
-            raise RequestError(f"nothing to run: {'; '.join(plan.explain())}")
+            strange = "" if only is None else strange_values(only, labels)
+            raise RequestError(f"nothing to run: {'; '.join([*plan.explain(), *([strange] if strange else [])])}")
         return cls(spec, document, base_dir, workload, plan, only)
 
     @classmethod

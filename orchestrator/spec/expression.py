@@ -8,8 +8,9 @@ from __future__ import annotations
 import ast
 import math
 import operator
+import re
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -17,6 +18,7 @@ from simpleeval import DEFAULT_OPERATORS, EvalWithCompoundTypes
 
 from orchestrator.errors import ExpressionError, suggestion
 
+ASSIGNS = re.compile(r"(?<![=!<>])=(?!=)")
 MAX_LENGTH = 1000
 MAX_DEPTH = 100
 MAX_BITS = 1024  # of an integer: as far as floats reach
@@ -75,7 +77,7 @@ OPERATORS = {**DEFAULT_OPERATORS, **{kind: _bounded(apply) for kind, apply in _A
 
 
 class Expression:
-    """A parsed expression: `names` are the params it reads.
+    """A parsed expression: `names` are the params it reads, `compared` the strings that each is compared with.
 
     Raises:
         ExpressionError: it does not parse, is too long, or uses what is not arithmetic or comparison.
@@ -89,6 +91,7 @@ class Expression:
             for node in ast.walk(self._tree)
             if isinstance(node, ast.Name) and node.id not in {*CONSTANTS, *_called(self._tree)}
         )
+        self.compared = _compared(self._tree)
         self._order = sorted(self.names)
         self._evaluator = EvalWithCompoundTypes(operators=OPERATORS, functions=dict(FUNCTIONS), names={})
         self._remembered: dict[str, Any] = {}
@@ -149,8 +152,13 @@ def condition(text: str, values: Mapping[str, Any]) -> bool:
     return result
 
 
-def check(text: str, known: Iterable[str]) -> Expression:
+def check(text: str, known: Iterable[str], values: Mapping[str, Collection[str]] | None = None) -> Expression:
     """The parsed expression, its names checked against `known`.
+
+    Args:
+        text: the expression.
+        known: the names that it may read.
+        values: name -> the strings that it can have, for a hint where one of them was not quoted.
 
     Raises:
         ExpressionError: it does not parse or reads a name that is not known.
@@ -159,8 +167,25 @@ def check(text: str, known: Iterable[str]) -> Expression:
     unknown = parsed.names - set(known)
     if unknown:
         name = min(unknown)
+        for quoted, strings in (values or {}).items():
+            if name in strings:
+                raise ExpressionError(f"{text!r} reads a name {name!r}: quote it, {quoted} == {name!r}")
         raise ExpressionError(f"{text!r} reads {name!r}, which is not known here{suggestion(name, known)}")
     return parsed
+
+
+def strange_values(text: str, values: Mapping[str, Collection[str]]) -> str:
+    """What the expression compares one of the names with and it never is, with the nearest it can be; or nothing.
+
+    Args:
+        text: a valid expression.
+        values: name -> the strings that it can have.
+    """
+    found = []
+    for name, strings in values.items():
+        strange = sorted(expression(text).compared.get(name, frozenset()) - set(strings))
+        found += [f"no {name} is {literal!r}{suggestion(literal, strings)}" for literal in strange]
+    return "; ".join(found)
 
 
 def _parse(text: str) -> ast.Expression:
@@ -171,7 +196,8 @@ def _parse(text: str) -> ast.Expression:
             warnings.simplefilter("ignore", SyntaxWarning)
             tree = ast.parse(text.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise ExpressionError(f"{text!r} is no expression: {getattr(error, 'msg', error)}") from None
+        hint = " (= assigns; compare with ==)" if ASSIGNS.search(text) else ""
+        raise ExpressionError(f"{text!r} is not a valid expression: {getattr(error, 'msg', error)}{hint}") from None
     _refuse_deep(tree, text)
     for node in ast.walk(tree):
         _refuse_unsafe(node, text)
@@ -211,6 +237,22 @@ class _DottedNames(ast.NodeTransformer):
 
     def visit_Attribute(self, node: ast.Attribute) -> ast.Name:
         return ast.Name(f"options.{node.attr}", ast.Load())
+
+
+def _compared(tree: ast.AST) -> dict[str, frozenset[str]]:
+    """Name -> the literal strings that stand in a comparison with it."""
+    found: dict[str, set[str]] = {}
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Compare):
+            continue
+        operands = [node.left, *node.comparators]
+        inside = [item for operand in operands if isinstance(operand, ast.List | ast.Tuple) for item in operand.elts]
+        constants = (item.value for item in [*operands, *inside] if isinstance(item, ast.Constant))
+        strings = {value for value in constants if isinstance(value, str)}
+        for operand in operands:
+            if isinstance(operand, ast.Name):
+                found.setdefault(operand.id, set()).update(strings)
+    return {name: frozenset(strings) for name, strings in found.items()}
 
 
 def _called(tree: ast.AST) -> set[str]:

@@ -5,19 +5,20 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from orchestrator.errors import Problem, SweepFileError, suggestion
+from orchestrator.errors import Problem, SweepFileError, nearest, suggestion
 from orchestrator.spec import document as documents
 from orchestrator.spec import overrides as assignments
 from orchestrator.spec.document import Document, Path_, dotted, shorten
 from orchestrator.spec.models import SweepSpec
 
-__all__ = ["Document", "Path_", "dotted", "parse", "read", "shorten", "worded"]
+__all__ = ["Document", "Path_", "dotted", "near_literal", "parse", "read", "shorten", "worded"]
 
 MAX_BYTES = 1_000_000
 # Pydantic's words -> those of someone who writes YAML
@@ -47,14 +48,14 @@ def read(path: str | Path, overrides: Sequence[str] = ()) -> tuple[SweepSpec, Do
             raw = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
-        raise _refused(name, f"cannot be read ({why}): name an existing sweep file") from None
+        raise _refused(name, f"cannot be read ({why}): name an existing sweep file{_near_file(Path(path))}") from None
     if len(raw) > MAX_BYTES:
         raise _refused(name, f"is larger than {MAX_BYTES} bytes: a sweep file is a page or two of YAML")
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise _refused(
-            name, f"is no UTF-8 text: byte 0x{raw[error.start]:02x} at offset {error.start} is part of no character"
+            name, f"is not valid UTF-8: byte 0x{raw[error.start]:02x} at offset {error.start} is part of no character"
         ) from None
     return parse(text, name, overrides)
 
@@ -70,11 +71,29 @@ def parse(text: str, name: str, overrides: Sequence[str] = ()) -> tuple[SweepSpe
         raise SweepFileError(name, _explain_all(document, error)) from None
 
 
+def near_literal(item: Mapping[str, Any]) -> str | None:
+    """A hint at the literal that is meant by a value that is none of them: `half` for float16."""
+    if item["type"] != "literal_error" or not isinstance(item["input"], str):
+        return None
+    near = nearest(item["input"], re.findall(r"'([^']*)'", item["ctx"]["expected"]))
+    return None if near is None else f"did you mean {near!r}?"
+
+
 def worded(message: str) -> str:
     """A message of Pydantic's as a rule of ours: "Input should be a valid integer" -> "must be an integer"."""
     for pattern, words in _WORDS:
         message = re.sub(pattern, words, message)
     return message[:1].lower() + message[1:]
+
+
+def _near_file(path: Path) -> str:
+    """The file that is meant by a slip of the finger, or by the other ending: ' (did you mean ...?)', or nothing."""
+    with suppress(OSError, ValueError):
+        names = [entry.name for entry in path.parent.iterdir() if entry.suffix in (".yaml", ".yml")]
+        near = nearest(path.name, names)
+        if near is not None:
+            return f" (did you mean {str(path.with_name(near))!r}?)"
+    return ""
 
 
 def _refused(name: str, rule: str) -> SweepFileError:
@@ -117,7 +136,7 @@ def _explain(document: Document, item: Mapping[str, Any]) -> tuple[Path_, Proble
     if kind == "string_pattern_mismatch":
         rule = "must be a slug: 1 to 64 letters, digits, dots, dashes and underscores, a letter or digit first"
         return path, document.problem(path, rule, found)
-    return path, document.problem(path, worded(item["msg"]), found)
+    return path, document.problem(path, worded(item["msg"]), found, hint=near_literal(item))
 
 
 def _field_path(loc: Path_, data: Any, missing: bool) -> Path_:

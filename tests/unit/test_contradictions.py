@@ -81,7 +81,7 @@ def test_a_name_that_does_not_exist_is_named_with_the_nearest_that_does(
             "implementations[0].params.options.x",
             "an option of one entry stands under its options: x",
         ),
-        ({"exclude": "['batch = 1']"}, "exclude[0]", "is no expression: invalid syntax"),
+        ({"exclude": "['batch = 1']"}, "exclude[0]", "is not a valid expression: invalid syntax"),
         ({"exclude": "['batch.real == 1']"}, "exclude[0]", "only options.<name> may have a dot"),
         ({"axes": "{batch: [two]}"}, "axes.batch[0]", "'two' reads 'two', which is not known here"),
     ],

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import ExpressionError
-from orchestrator.spec.expression import CONSTANTS, FUNCTIONS, check, condition, expression, number
+from orchestrator.spec.expression import CONSTANTS, FUNCTIONS, check, condition, expression, number, strange_values
 from tests import strategies
 
 VALUES = {"seq_len": 1024, "heads": 8, "dtype": "float32", "segment_lengths": [256, 512], "options.block_m": 64}
@@ -69,9 +69,10 @@ def test_conditions_hold_or_not(text: str, holds: bool) -> None:
         ("heads", "yields 8: a condition must be true or false"),
         ("heads and 1", "must be true or false"),
         ("sequence == 1", "no param 'sequence' here (did you mean 'seq_len'?)"),
-        ("heads = 8", "is no expression: invalid syntax"),
-        ("", "is no expression"),
-        ("heads ==", "is no expression"),
+        ("heads = 8", "is not a valid expression: invalid syntax"),
+        ("heads = 8 and batch == 1", "(= assigns; compare with ==)"),
+        ("", "is not a valid expression"),
+        ("heads ==", "is not a valid expression"),
         ("1 / 0 > 1", "division by zero"),
         ("dtype < 1", "'<' not supported"),
         ("segment_lengths[9] == 1", "out of range"),
@@ -181,6 +182,28 @@ def test_names_are_checked_without_values() -> None:
     }
     with pytest.raises(ExpressionError, match=r"reads 'haeds', which is not known here \(did you mean 'heads'\?\)"):
         check("haeds == 1", ["heads", "batch"])
+
+
+def test_a_label_without_quotes_is_named_with_its_quotes() -> None:
+    """`--only standard` and `--only 'implementation == standard'` come from who would not quote in a shell."""
+    labels = {"implementation": ["standard", "improved"]}
+    for text in ("standard", "implementation == standard"):
+        with pytest.raises(ExpressionError, match="quote it, implementation == 'standard'"):
+            check(text, ["implementation", "heads"], labels)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("implementation == 'standrad'", "no implementation is 'standrad' (did you mean 'standard'?)"),
+        ("implementation in ['standard', 'improvd']", "no implementation is 'improvd' (did you mean 'improved'?)"),
+        ("'standard' == implementation and heads == 8", ""),
+        ("dtype == 'float8'", ""),
+    ],
+)
+def test_what_a_name_never_is_can_be_told(text: str, said: str) -> None:
+    """Of names whose values are known; for the rest nothing is said."""
+    assert strange_values(text, {"implementation": ["standard", "improved"]}) == said
 
 
 def test_a_remembered_value_is_told_apart_by_type() -> None:

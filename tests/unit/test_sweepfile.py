@@ -188,8 +188,8 @@ def test_a_huge_product_is_refused_by_name_and_number_quickly() -> None:
 @pytest.mark.parametrize(
     ("raw", "rule"),
     [
-        (bytes(range(128, 256)), "is no UTF-8 text: byte 0x80 at offset 0"),
-        ("name: ü".encode("utf-16"), "is no UTF-8 text: byte 0xff"),
+        (bytes(range(128, 256)), "is not valid UTF-8: byte 0x80 at offset 0"),
+        ("name: ü".encode("utf-16"), "is not valid UTF-8: byte 0xff"),
         (b"\x00\x01\x02", "special characters are not allowed"),
         (b"#" * 1_000_001, "is larger than 1000000 bytes"),
     ],
@@ -316,3 +316,19 @@ def test_a_resolved_spec_gives_the_same_trials() -> None:
     found = sweep(exclude="['heads == 4 and batch == 1']")
     spec = SweepSpec.model_validate_json(found.spec.model_dump_json())
     assert Sweep.resolved(spec, found.base_dir, None, "sweep.resolved.json").trials == found.trials
+
+
+@pytest.mark.parametrize("slip", ["quik.yaml", "quick.yml", "Quick.yaml"])
+def test_a_sweep_file_that_is_not_there_is_named_with_the_one_that_is_meant(slip: str, tmp_path: Path) -> None:
+    """A slip of the finger, or the other ending."""
+    (tmp_path / "quick.yaml").write_text("name: quick")
+    (tmp_path / "unrelated.yaml").write_text("name: x")
+    with pytest.raises(SweepFileError, match=r"did you mean '.*/quick\.yaml'"):
+        loading.read(tmp_path / slip)
+
+
+@pytest.mark.parametrize(("half", "whole"), [("half", "float16"), ("fp16", "float16"), ("bf16", "bfloat16")])
+def test_a_dtype_by_another_name_is_refused_with_the_name_it_has_here(half: str, whole: str) -> None:
+    """What other libraries and papers call it."""
+    with pytest.raises(SweepFileError, match=f"did you mean '{whole}'"):
+        Sweep.parse(text(axes=f"{{batch: [1], seq_len: [64], heads: [8], dtype: [{half}]}}"))
