@@ -48,7 +48,7 @@ def gpus(api: Any) -> Iterator[Finding]:
         if gpu is None:
             yield Finding(f"gpu {index}", "bad", "the driver does not answer for it", "nvidia-smi -q says why; reboot")
             continue
-        for check in (_identity, _persistence, _mig, _clocks, _temperature, _company):
+        for check in (_identity, _persistence, _mig, _clocks, _temperature, company):
             yield check(api, gpu, f"gpu {index}")
 
 
@@ -130,7 +130,7 @@ def _temperature(api: Any, gpu: Any, check: str) -> Finding:
     return Finding(f"{check} temperature", "ok", "not told" if degrees is None else f"{degrees} °C")
 
 
-def _company(api: Any, gpu: Any, check: str) -> Finding:
+def company(api: Any, gpu: Any, check: str) -> Finding:
     """Who else is on it; in a container other processes may show only as use and memory."""
     running = [*(ask(api.nvmlDeviceGetComputeRunningProcesses, gpu) or ())]
     use = ask(api.nvmlDeviceGetUtilizationRates, gpu)

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
 from orchestrator.doctor.finding import Finding, State
+from orchestrator.formatting import printable
 from orchestrator.machine.environment import cpu_model, usable_cores
 
 LOOK_S = 0.5
 LOADED = 0.25
 BUSY_PCT = 20.0
 NAMED = 3
+LONGEST_COMMAND = 60
 GIB = 2**30
 GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
@@ -26,16 +30,37 @@ def cpu() -> Iterator[Finding]:
     """The cores, what keeps them busy, what caps them, and how their clock is governed."""
     cores = usable_cores()
     yield Finding("cpu", "ok", f"{cpu_model()}, {cores} cores")
-    yield load(*_busy(LOOK_S), cores)
+    yield load(*busiest(LOOK_S), cores)
     yield governor(GOVERNOR.read_text().strip() if GOVERNOR.is_file() else None)
     yield quota(QUOTA.read_text() if QUOTA.is_file() else "max", cores)
 
 
-def load(used: float, busiest: list[tuple[str, float]], cores: int) -> Finding:
-    """`used`: cores in use by all processes but this one; `busiest`: their names and per cent of a core."""
+@dataclass(frozen=True)
+class Busy:
+    """A process that uses a core; `percent` of one core."""
+
+    name: str
+    percent: float
+    pid: int = 0
+    command: str = ""
+
+    @property
+    def is_sweep(self) -> bool:
+        """Whether it is the driver of another sweep."""
+        return re.search(r"(-m |^|/)orchestrator( |$)", self.command) is not None
+
+    def __str__(self) -> str:
+        """`python train.py (pid 1234) 76 %`."""
+        said = self.command if self.command and len(self.command) <= LONGEST_COMMAND else self.name
+        pid = f" (pid {self.pid})" if self.pid else ""
+        return f"{printable(said)}{pid} {self.percent:.0f} %"
+
+
+def load(used: float, busy: Sequence[Busy], cores: int) -> Finding:
+    """`used`: cores in use by all processes but this one; `busy`: the busiest of them."""
     if used <= LOADED * cores:
         return Finding("cpu load", "ok", f"{used:.1f} of {cores} cores in use")
-    names = ", ".join(f"{name} {percent:.0f} %" for name, percent in busiest[:NAMED]) or "processes that cannot be seen"
+    names = ", ".join(map(str, busy[:NAMED])) or "processes that cannot be seen"
     state: State = "bad" if used > 0.75 * cores else "warn"
     message = f"{used:.1f} of {cores} cores in use by others: {names}"
     return Finding("cpu load", state, message, "end them, or figures of the CPU and of small kernels will be noisy")
@@ -81,7 +106,7 @@ def disk(place: Path, needed_gib: float) -> Finding:
     )
 
 
-def _busy(seconds: float) -> tuple[float, list[tuple[str, float]]]:
+def busiest(seconds: float) -> tuple[float, list[Busy]]:
     """Cores in use by others over `seconds`, and the busiest of those that can be seen."""
     own = {os.getpid()}
     processes = [process for process in psutil.process_iter(["name"]) if process.pid not in own]
@@ -90,9 +115,21 @@ def _busy(seconds: float) -> tuple[float, list[tuple[str, float]]]:
     time.sleep(seconds)
     later, elapsed = psutil.cpu_times(), time.monotonic() - begun
     spent = (sum(later[:3]) - sum(total[:3])) - (sum(os.times()[:2]) - mine)
-    shares = [(p.info["name"] or "?", 100 * (_cpu_s(p) - before[p.pid]) / elapsed) for p in processes]
-    busiest = sorted(((name, share) for name, share in shares if share > BUSY_PCT), key=lambda entry: -entry[1])
-    return max(0.0, spent / elapsed), busiest
+    found = []
+    for process in processes:
+        share = 100 * (_cpu_s(process) - before[process.pid]) / elapsed
+        if share > BUSY_PCT:
+            found.append(Busy(process.info["name"] or "?", share, process.pid, _command(process)))
+    return max(0.0, spent / elapsed), sorted(found, key=lambda busy: -busy.percent)
+
+
+def _command(process: psutil.Process) -> str:
+    """Its command line, the path of the program left out; empty where it may not be seen."""
+    try:
+        line = process.cmdline()
+    except psutil.Error:
+        return ""
+    return " ".join([Path(line[0]).name, *line[1:]]) if line else ""
 
 
 def _cpu_s(process: psutil.Process) -> float:

@@ -161,7 +161,7 @@ def test_a_gpu_that_hangs_is_found_out() -> None:
 @pytest.mark.parametrize(("used", "state"), [(0.1, "ok"), (0.8, "warn"), (1.9, "bad")])
 def test_cores_in_use_by_others_are_weighed(used: float, state: str) -> None:
     """A quarter of the machine is a doubt, three quarters are a fault."""
-    assert host.load(used, [("python", 80.0)], cores=2).state == state
+    assert host.load(used, [host.Busy("python", 80.0)], cores=2).state == state
 
 
 def test_whoever_keeps_the_cores_busy_is_named() -> None:
@@ -169,12 +169,12 @@ def test_whoever_keeps_the_cores_busy_is_named() -> None:
     spinning = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
         time.sleep(0.2)
-        used, busiest = host._busy(0.5)
+        used, busiest = host.busiest(0.5)
     finally:
         spinning.kill()
         spinning.wait()
     assert used > 0.2
-    assert any(name.startswith("python") for name, _ in busiest)
+    assert any(busy.name.startswith("python") and f"(pid {busy.pid})" in str(busy) for busy in busiest)
 
 
 def test_clocks_that_follow_the_load_are_a_doubt() -> None:
