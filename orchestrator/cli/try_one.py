@@ -272,7 +272,9 @@ def _of_implementation(target: str, values: Sequence[str], workload: str | None,
     if workload is None and target in known:
         workload = known[target].workload
     template = _template(workload, folder)
-    workload = workload or str(template.get("workload", "dilated_attention"))
+    if workload is None and "workload" not in template:
+        raise RequestError(f"{target}: which workload? --workload NAME or PATH.py:ATTRIBUTE says it")
+    workload = _from_here(workload) if workload else str(template["workload"])
     stated = {**_first_values(template), **given}
     content = {
         "name": "try",
@@ -296,6 +298,12 @@ def _placed(target: str) -> tuple[str, Path]:
         return target, Path.cwd()
     path = Path(source)
     return f"./{path.name}:{attribute}", path.absolute().parent
+
+
+def _from_here(workload: str) -> str:
+    """A workload as the command line names it: its file made absolute, as the sweep starts in another folder."""
+    source, _, attribute = workload.rpartition(":")
+    return f"{Path(source).absolute()}:{attribute}" if source.endswith(".py") else workload
 
 
 def _value(text: str) -> tuple[str, Any]:
