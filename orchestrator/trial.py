@@ -10,6 +10,8 @@ from typing import Any
 from orchestrator.model import FrozenModel
 from orchestrator.spec.models import MeasureProtocol, VerifySpec
 
+# In the environment of a rank's process: where the ranks of its attempt find one another, file:// or tcp://.
+RENDEZVOUS = "ORCHESTRATOR_RENDEZVOUS"
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 

@@ -161,6 +161,12 @@ class Workload:
         backward: whether the trial times and verifies the backward pass too.
         precision: params -> a key of the error floors: float64, float32, tf32, float16 or bfloat16.
         gpus: params -> how many GPUs a trial takes on a CUDA device.
+        shard: (inputs, rank, world_size) -> that rank's inputs, by indexing alone (narrow, chunk, a tensor of indices);
+            an input may be given to several ranks. Where it is there a trial of `gpus(params)` > 1 is as many
+            processes, each with a GPU of its own, or a share of the CPU's cores, and `config.rank`,
+            `config.world_size` and an initialised process group. None: one process, which sees all its GPUs.
+        gather: the outputs of all ranks, in order of rank -> the whole output, which the reference is compared with
+            (torch.cat; torch.stack where every rank has a whole one, which the reference then repeats).
         columns: param -> heading, for the params that head the table.
         header: constants of the sweep file (as written) -> lines above the table.
         writes: names of the inputs that a call may change. They are judged like outputs, under their names, by what
@@ -194,6 +200,8 @@ class Workload:
     backward: Callable[[Any], bool] = _forward_only
     precision: Callable[[Any], str] = _precision
     gpus: Callable[[Any], int] = _one_gpu
+    shard: Callable[[tuple[torch.Tensor, ...], int, int], Sequence[torch.Tensor]] | None = None
+    gather: Callable[[Sequence[torch.Tensor]], torch.Tensor] | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     header: Callable[[Mapping[str, Any]], Sequence[str]] = _no_header
     writes: tuple[str, ...] | Mapping[str, str] = ()

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from implementations.dilated_attention.params import DilatedAttentionParams
+from implementations.dilated_attention.work import work
 from orchestrator.workload import Config, Problem, Workload
-
-from ..dilated_attention.params import DilatedAttentionParams
-from ..dilated_attention.work import work
 
 if TYPE_CHECKING:
     import torch
@@ -17,25 +16,25 @@ __all__ = ["WORKLOAD", "DilatedAttentionParams"]
 
 
 def _inputs(config: Config, form: str, seed: int) -> tuple[torch.Tensor, ...]:
-    from ..dilated_attention.inputs import inputs
+    from implementations.dilated_attention.inputs import inputs
 
     return inputs(config, form, seed)
 
 
 def _state(config: Config, form: str, seed: int) -> Mapping[str, torch.Tensor]:
-    from ..dilated_attention.inputs import state
+    from implementations.dilated_attention.inputs import state
 
     return state(config, form, seed)
 
 
 def _reference(problem: Problem) -> Any:
-    from ..dilated_attention.reference import reference
+    from implementations.dilated_attention.reference import reference
 
     return reference(problem)
 
 
 def _upstream(problem: Problem, shape: tuple[int, ...]) -> torch.Tensor:
-    from ..dilated_attention.reference import upstream
+    from implementations.dilated_attention.reference import upstream
 
     return upstream(problem, shape)
 
@@ -50,6 +49,17 @@ def _precision(params: DilatedAttentionParams) -> str:
 
 def _gpus(params: DilatedAttentionParams) -> int:
     return params.world_size
+
+
+def _shard(inputs: tuple[torch.Tensor, ...], rank: int, world_size: int) -> tuple[torch.Tensor, ...]:
+    """Positions [rank n / w, (rank + 1) n / w) of every input."""
+    return tuple(t.chunk(world_size, dim=1)[rank] for t in inputs)
+
+
+def _gather(outputs: Sequence[torch.Tensor]) -> torch.Tensor:
+    import torch
+
+    return torch.cat(list(outputs), dim=1)
 
 
 def _header(constants: Mapping[str, Any]) -> Sequence[str]:
@@ -73,6 +83,8 @@ WORKLOAD = Workload(
     backward=_backward,
     precision=_precision,
     gpus=_gpus,
+    shard=_shard,
+    gather=_gather,
     columns={"batch": "Batch", "seq_len": "Seq Len", "heads": "Heads"},
     header=_header,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from ..kernels import tiles
+from implementations.kernels import tiles
 
 FIELDS: tl.constexpr = tl.constexpr(tiles.FIELDS)
 

@@ -11,8 +11,8 @@ from tempfile import TemporaryDirectory
 
 from orchestrator.outcome import Outcome
 from orchestrator.record import ErrorInfo, TrialRecord
+from orchestrator.trial import RENDEZVOUS
 
-RENDEZVOUS = "ORCHESTRATOR_RENDEZVOUS"  # in a rank's environment: where the ranks of its attempt find one another
 SETTLE_S = 2.0  # between the first rank that ends badly and the end of the others
 
 # What a rank says whose neighbour went away: it is a victim.
@@ -22,6 +22,7 @@ _LEFT_ALONE = re.compile(
 )  # fmt: skip
 _WAITS_IN = (b"torch/distributed/", b"torch/cuda/", b"orchestrator/worker/ranks.py", b"threading.py")
 _CURRENT = b"Current thread"
+_OF_ALL = (Outcome.MISMATCH, Outcome.IMPLAUSIBLE)  # what rank 0 finds of the whole is no rank's own
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,8 @@ def joined(first_rank: int, world_size: int, ends: Sequence[RankEnd]) -> TrialRe
     waiting = [number for number in bad if waits_for_others(ends[number].log)]
     if record.outcome is Outcome.TIMEOUT and len(waiting) == len(bad):
         return record  # nobody can tell who kept them waiting
+    if first_rank + culprit == 0 and record.outcome in _OF_ALL:
+        return record
     error = record.error or ErrorInfo.of(str(record.outcome), "ended without a reason")
     named = error.model_copy(update={"message": f"rank {first_rank + culprit} of {world_size}: {error.message}"})
     return record.model_copy(update={"error": named, "metrics": None, "values_ms": None})

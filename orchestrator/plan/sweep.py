@@ -115,6 +115,10 @@ class Sweep:
                 f"workload {self.workload.name}: gpus() fails with {type(error).__name__}: {error}, at {trial.params}"
             ) from error
 
+    def ranks(self, trial: Trial) -> int:
+        """How many processes share the trial: as many as it has GPUs, where its workload shards its inputs."""
+        return 1 if self.workload.shard is None else max(1, self.gpus(trial))
+
     def params(self, trial: Trial) -> Any:
         """The trial's params as the workload's model, which its formulas take."""
         return self.workload.params.model_validate_json(json.dumps(trial.params))
@@ -124,6 +128,7 @@ class Sweep:
         spec = self.spec.resources
         return Resources(
             gpus=self.gpus(trial) if device == "cuda" else 0,
+            ranks=self.ranks(trial),
             cpus=None if spec.cpus == "auto" else spec.cpus,
             gpu_memory_gib=spec.gpu_memory_gib if device == "cuda" else None,
             host_memory_gib=spec.host_memory_gib,

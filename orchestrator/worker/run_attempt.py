@@ -38,7 +38,12 @@ def run_attempt(attempt: Attempt, on_phase: OnPhase = lambda _phase: None) -> Tr
         enter(Phase.BUILD)
         if attempt.rival is not None:
             return _of_duel(attempt, enter, started_at, facts)
-        fields = Stages(attempt, enter).to_end()
+        if attempt.resources.ranks > 1:
+            from orchestrator.worker import ranks
+
+            fields = ranks.run(attempt, enter)
+        else:
+            fields = Stages(attempt, enter).to_end()
         enter(Phase.DONE)
     except AttemptEndedError as ended:
         fields = _ended(ended)
