@@ -8,42 +8,43 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from implementations.choice import RING_RULES, RULES
-from implementations.dilated_attention.params import DilatedAttentionParams
 from orchestrator.workload import Config, Registered
+
+from .choice import RING_RULES, RULES
+from .dilated_attention.params import DilatedAttentionParams
 
 __all__ = ["IMPLEMENTATIONS", "WORKLOADS", "DilatedAttentionParams", "Loaded", "load"]
 
-WORKLOADS: dict[str, str] = {"dilated_attention": "implementations.dilated_attention:WORKLOAD"}
+WORKLOADS: dict[str, str] = {"dilated_attention": f"{__name__}.dilated_attention:WORKLOAD"}
 
 IMPLEMENTATIONS: dict[str, Registered] = {
     "standard": Registered(
-        target="implementations.standard:build",
+        target=f"{__name__}.standard:build",
         workload="dilated_attention",
         form="qkv",
         summary="one scaled_dot_product_attention per branch on strided views; the readable one",
     ),
     "improved": Registered(
-        target="implementations.improved:build",
+        target=f"{__name__}.improved:build",
         workload="dilated_attention",
         form="qkv",
         summary="the same function by the fastest plan for each shape",
         explain=RULES,
     ),
     "multihead_standard": Registered(
-        target="implementations.multihead:build_standard",
+        target=f"{__name__}.multihead:build_standard",
         workload="dilated_attention",
         form="multihead",
         summary="projections, standard, LayerNorm, output projection",
     ),
     "multihead_improved": Registered(
-        target="implementations.multihead:build_improved",
+        target=f"{__name__}.multihead:build_improved",
         workload="dilated_attention",
         form="multihead",
         summary="projections only where a branch reads them, improved, LayerNorm, output projection",
     ),
     "ring_v2": Registered(
-        target="implementations.ring:build",
+        target=f"{__name__}.ring:build",
         workload="dilated_attention",
         form="qkv",
         summary="keys in ring_size blocks with an online softmax; beside inputs and output little memory",

@@ -18,10 +18,11 @@ On a CPU (float32, AVX2) torch's attention kernel runs at 80 % of the rate of th
 
 from __future__ import annotations
 
-from implementations.kernels.op import Attention, attention_of
-from implementations.kernels.planned import planned
-from implementations.kernels.spec import Spec
 from orchestrator.workload import Config
+
+from .kernels.op import Attention, attention_of
+from .kernels.planned import planned
+from .kernels.spec import Spec
 
 
 def build(config: Config) -> Attention:

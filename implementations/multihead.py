@@ -13,10 +13,11 @@ import torch
 from torch import nn
 from torch.nn.functional import layer_norm, linear
 
-from implementations.dilated_attention.pattern import Pattern
-from implementations.kernels.precision import at_precision
-from implementations.kernels.projected import ProjectedPlan, projected_attention
 from orchestrator.workload import Config
+
+from .dilated_attention.pattern import Pattern
+from .kernels.precision import at_precision
+from .kernels.projected import ProjectedPlan, projected_attention
 
 SPARSE_ELEMENTS = 2**23  # of x: from there on projecting less pays for more launches
 
@@ -116,7 +117,7 @@ class SparseMultihead(Multihead):
 
 def _registered(name: str, config: Config) -> Attention:
     """By name: siblings do not import each other."""
-    from implementations import IMPLEMENTATIONS
+    from . import IMPLEMENTATIONS
 
     module, _, attribute = IMPLEMENTATIONS[name].target.partition(":")
     attention: Attention = getattr(import_module(module), attribute)(config)

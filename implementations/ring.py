@@ -22,12 +22,13 @@ from __future__ import annotations
 
 from functools import partial
 
-from implementations.dilated_attention.pattern import Pattern
-from implementations.kernels.op import Attention, attention_of
-from implementations.kernels.planned import planned
-from implementations.kernels.precision import at_precision
-from implementations.kernels.spec import Spec
 from orchestrator.workload import Config
+
+from .dilated_attention.pattern import Pattern
+from .kernels.op import Attention, attention_of
+from .kernels.planned import planned
+from .kernels.precision import at_precision
+from .kernels.spec import Spec
 
 
 def build(config: Config) -> Attention:
@@ -48,7 +49,7 @@ def build(config: Config) -> Attention:
 
 
 def _over_ranks(config: Config) -> Attention:
-    from implementations.kernels.ring_ranks import RanksPlan, attention
+    from .kernels.ring_ranks import RanksPlan, attention
 
     if config.options:
         raise ValueError(f"ring_v2 over ranks has no options, found {', '.join(config.options)}")

@@ -7,10 +7,11 @@ from collections.abc import Callable
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from implementations.dilated_attention.pattern import Pattern, Piece
-from implementations.kernels.merge import Plan, attention
-from implementations.kernels.precision import at_precision
 from orchestrator.workload import Config
+
+from .dilated_attention.pattern import Pattern, Piece
+from .kernels.merge import Plan, attention
+from .kernels.precision import at_precision
 
 Attention = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 

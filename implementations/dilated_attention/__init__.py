@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from implementations.dilated_attention.params import DilatedAttentionParams
-from implementations.dilated_attention.work import work
 from orchestrator.workload import Config, Problem, Workload
+
+from ..dilated_attention.params import DilatedAttentionParams
+from ..dilated_attention.work import work
 
 if TYPE_CHECKING:
     import torch
@@ -16,25 +17,25 @@ __all__ = ["WORKLOAD", "DilatedAttentionParams"]
 
 
 def _inputs(config: Config, form: str, seed: int) -> tuple[torch.Tensor, ...]:
-    from implementations.dilated_attention.inputs import inputs
+    from ..dilated_attention.inputs import inputs
 
     return inputs(config, form, seed)
 
 
 def _state(config: Config, form: str, seed: int) -> Mapping[str, torch.Tensor]:
-    from implementations.dilated_attention.inputs import state
+    from ..dilated_attention.inputs import state
 
     return state(config, form, seed)
 
 
 def _reference(problem: Problem) -> Any:
-    from implementations.dilated_attention.reference import reference
+    from ..dilated_attention.reference import reference
 
     return reference(problem)
 
 
 def _upstream(problem: Problem, shape: tuple[int, ...]) -> torch.Tensor:
-    from implementations.dilated_attention.reference import upstream
+    from ..dilated_attention.reference import upstream
 
     return upstream(problem, shape)
 

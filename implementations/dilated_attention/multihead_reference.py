@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 import torch
 from torch.nn.functional import layer_norm, linear
 
-from implementations.dilated_attention.pattern import HeadRun
-from implementations.dilated_attention.reference import Answer, Task, live_rows
-from implementations.dilated_attention.rows import seen_by
-from implementations.dilated_attention.softmax import Arithmetic, Unit, attend, gradients
 from orchestrator.workload import Expected, Problem
+
+from ..dilated_attention.pattern import HeadRun
+from ..dilated_attention.reference import Answer, Task, live_rows
+from ..dilated_attention.rows import seen_by
+from ..dilated_attention.softmax import Arithmetic, Unit, attend, gradients
 
 INTO = ("q_proj", "k_proj", "v_proj")
 OUT = ("norm.weight", "norm.bias", "out_proj.weight", "out_proj.bias")

@@ -10,17 +10,18 @@ from dataclasses import dataclass
 
 import torch
 
-from implementations.dilated_attention.pattern import HeadRun, Pattern
-from implementations.dilated_attention.rows import (
+from orchestrator.workload import Expected, Problem
+
+from ..dilated_attention.pattern import HeadRun, Pattern
+from ..dilated_attention.rows import (
     attends_beyond_itself,
     sample_positions,
     seen_by,
     sorted_union,
     takes_part,
 )
-from implementations.dilated_attention.softmax import Arithmetic, Unit, attend, gradients
-from implementations.dilated_attention.work import work
-from orchestrator.workload import Expected, Problem
+from ..dilated_attention.softmax import Arithmetic, Unit, attend, gradients
+from ..dilated_attention.work import work
 
 SAMPLE = (32, 512)  # fewest and most positions of a sample
 HEAD_BYTES = 32 * 2**20  # of one float64 tensor of a few heads
@@ -43,7 +44,7 @@ def reference(problem: Problem) -> Expected | Answer:
     with torch.no_grad():
         task = Task.of(problem)
         if problem.form == "multihead":
-            from implementations.dilated_attention.multihead_reference import multihead_reference
+            from ..dilated_attention.multihead_reference import multihead_reference
 
             return multihead_reference(problem, task)
         return _qkv_reference(problem, task)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from implementations.dilated_attention.pattern import HeadRun, Pattern, Piece
+from ..dilated_attention.pattern import HeadRun, Pattern, Piece
 
 
 @dataclass(frozen=True)

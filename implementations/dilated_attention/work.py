@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from implementations.dilated_attention.pattern import Pattern
 from orchestrator.workload import Work
+
+from ..dilated_attention.pattern import Pattern
 
 BACKWARD_OF_ATTENTION = 2.5  # five products of the forward's size for its two
 BACKWARD_OF_PROJECTION = 2.0

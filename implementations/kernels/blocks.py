@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from implementations.dilated_attention.pattern import Pattern
-from implementations.kernels.steps import Steps
-from implementations.kernels.tiles import tiles_at
+from ..dilated_attention.pattern import Pattern
+from ..kernels.steps import Steps
+from ..kernels.tiles import tiles_at
 
 MULTIPROCESSORS = 132  # of an H100 or H200
 

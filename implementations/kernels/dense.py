@@ -10,12 +10,12 @@ from functools import lru_cache
 
 import torch
 
-from implementations.choice import MEASURED_WIDTH, NARROW
-from implementations.dilated_attention.pattern import Pattern
-from implementations.kernels import fused
-from implementations.kernels.blocks import backward_blocks, forward_blocks
-from implementations.kernels.online import takes_triton
-from implementations.kernels.sdpa import Attended, Kernel, Tensors, kernel_for
+from ..choice import MEASURED_WIDTH, NARROW
+from ..dilated_attention.pattern import Pattern
+from ..kernels import fused
+from ..kernels.blocks import backward_blocks, forward_blocks
+from ..kernels.online import takes_triton
+from ..kernels.sdpa import Attended, Kernel, Tensors, kernel_for
 
 FLOAT = 4  # bytes
 

@@ -15,16 +15,16 @@ from typing import Any
 import torch
 from torch.nn.functional import pad
 
-from implementations.dilated_attention.pattern import Pattern
-from implementations.kernels import bound
-from implementations.kernels.calls import Call, Strides, Task, tasks_of
-from implementations.kernels.dense import dense_kernel
-from implementations.kernels.lanes import LANES, lanes
-from implementations.kernels.online import merge, takes_triton
-from implementations.kernels.place import fills, place
-from implementations.kernels.precision import matmul_precision
-from implementations.kernels.schedule import Window, windows
-from implementations.kernels.sdpa import Attended, Kernel, Tensors, kernel_for
+from ..dilated_attention.pattern import Pattern
+from ..kernels import bound
+from ..kernels.calls import Call, Strides, Task, tasks_of
+from ..kernels.dense import dense_kernel
+from ..kernels.lanes import LANES, lanes
+from ..kernels.online import merge, takes_triton
+from ..kernels.place import fills, place
+from ..kernels.precision import matmul_precision
+from ..kernels.schedule import Window, windows
+from ..kernels.sdpa import Attended, Kernel, Tensors, kernel_for
 
 CUDA_ALIGNMENT = 8  # elements: what the kernels on CUDA want head_dim and strides to be multiples of
 

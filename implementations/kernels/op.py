@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch.nn.functional import pad
 
-from implementations.kernels import fused, merge
-from implementations.kernels.precision import at_autocast
-from implementations.kernels.ringed import RingPlan
-from implementations.kernels.spec import Spec
+from ..kernels import fused, merge
+from ..kernels.precision import at_autocast
+from ..kernels.ringed import RingPlan
+from ..kernels.spec import Spec
 
 Tensors = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 Attention = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]

@@ -7,16 +7,17 @@ from typing import Any
 
 import torch
 
-from implementations.choice import FUSED_WIDTH, Facts
-from implementations.choice import choose as chosen
-from implementations.dilated_attention.pattern import Pattern
-from implementations.dilated_attention.work import attention_flops
-from implementations.kernels.blocks import backward_blocks, forward_blocks
-from implementations.kernels.online import has_triton, interpreted
-from implementations.kernels.schedule import windows
-from implementations.kernels.sdpa import takes_cudnn
-from implementations.kernels.spec import Spec
 from orchestrator.workload import Config
+
+from ..choice import FUSED_WIDTH, Facts
+from ..choice import choose as chosen
+from ..dilated_attention.pattern import Pattern
+from ..dilated_attention.work import attention_flops
+from ..kernels.blocks import backward_blocks, forward_blocks
+from ..kernels.online import has_triton, interpreted
+from ..kernels.schedule import windows
+from ..kernels.sdpa import takes_cudnn
+from ..kernels.spec import Spec
 
 PLANS = ("fused", "views")
 BLOCKS = ("block_m", "block_n", "num_warps", "num_stages")

@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 
-from implementations.dilated_attention.pattern import Pattern, Piece
-from implementations.kernels.dense import dense_kernel
-from implementations.kernels.lanes import lanes
-from implementations.kernels.precision import at_autocast
-from implementations.kernels.sdpa import Attended, Kernel, Tensors
+from ..dilated_attention.pattern import Pattern, Piece
+from ..kernels.dense import dense_kernel
+from ..kernels.lanes import lanes
+from ..kernels.precision import at_autocast
+from ..kernels.sdpa import Attended, Kernel, Tensors
 
 
 @dataclass(frozen=True)

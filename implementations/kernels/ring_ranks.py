@@ -19,12 +19,12 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from implementations.dilated_attention.pattern import Pattern, Piece
-from implementations.kernels.dense import dense_kernel
-from implementations.kernels.merge import ready
-from implementations.kernels.online import merge
-from implementations.kernels.ring_shares import Shares, Span, groups_of, is_local
-from implementations.kernels.sdpa import Attended, Kernel
+from ..dilated_attention.pattern import Pattern, Piece
+from ..kernels.dense import dense_kernel
+from ..kernels.merge import ready
+from ..kernels.online import merge
+from ..kernels.ring_shares import Shares, Span, groups_of, is_local
+from ..kernels.sdpa import Attended, Kernel
 
 Tensors = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 

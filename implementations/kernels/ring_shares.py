@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from implementations.dilated_attention.pattern import Piece
+from ..dilated_attention.pattern import Piece
 
 
 @dataclass(frozen=True)

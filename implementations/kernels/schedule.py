@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from implementations.dilated_attention.pattern import Pattern, Piece
+from ..dilated_attention.pattern import Pattern, Piece
 
 Span = tuple[int, int]
 UNIT = 128  # selected rows: windows are cut at multiples of it, which kernels want, where they are longer

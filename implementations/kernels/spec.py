@@ -6,8 +6,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from implementations.dilated_attention.pattern import Pattern
-from implementations.kernels.blocks import Blocks
+from ..dilated_attention.pattern import Pattern
+from ..kernels.blocks import Blocks
 
 
 @dataclass(frozen=True)

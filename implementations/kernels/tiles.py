@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from implementations.dilated_attention.pattern import Pattern, Piece
+from ..dilated_attention.pattern import Pattern, Piece
 
 FIELDS = 10  # of a piece in the table: see `Tiles.table`
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from implementations.kernels import tiles
+from ..kernels import tiles
 
 FIELDS: tl.constexpr = tl.constexpr(tiles.FIELDS)
 

@@ -158,6 +158,8 @@ class Session:
             "num_cpus": usable_cores(),
             "object_store_memory": OBJECT_STORE_BYTES,
             "_node_ip_address": LOOPBACK,
+            # Else Ray puts the current folder first on its workers' path, and a user's orchestrator.py before ours.
+            "job_config": self.ray.job_config.JobConfig(_client_job=True),
         }
 
     def _cluster_arguments(self) -> dict[str, Any]:

@@ -15,10 +15,12 @@ from orchestrator.outcome import Outcome
 from orchestrator.report.answer_table import AnswerTable
 from orchestrator.report.layout import NOT_RUN, Layout
 from orchestrator.report.page_data import embedded, page_data
+from orchestrator.report.phases import PhaseShare, phase_shares
 from orchestrator.report.ranking import Ranking, Standing, ratio, speed_heading
 
 SCRIPTS = ("vendor/d3.min.js", "vendor/plot.min.js", "model.js", "charts.js", "table.js", "page.js")
 COLOURS = 8
+OVER_PEAK = 1.005  # a share of the peak that rounds to more than 100 %
 
 
 def html_page(layout: Layout) -> str:
@@ -29,6 +31,7 @@ def html_page(layout: Layout) -> str:
     environment.filters |= {"ratio": ratio, "number": number}
     scripts = [_asset(name) for name in SCRIPTS]
     verdict = Ranking.of(layout)
+    phases = phase_shares(layout.results.records)
     return environment.from_string(_asset("page.html.j2")).render(
         layout=layout,
         policy=_policy(scripts),
@@ -43,6 +46,11 @@ def html_page(layout: Layout) -> str:
         speed_heading=speed_heading(verdict),
         environments=[_facts(found) for found in layout.results.environments.values()],
         sweep_file=_sweep_file(layout),
+        heading=[*layout.lines, *_fixed(layout)],
+        phases=phases,
+        phases_text=_phases_text(phases),
+        phases_total=duration(sum(phase.seconds for phase in phases)),
+        over_peak=any((row.metrics.get("ceiling_share") or 0) > OVER_PEAK for row in layout.rows),
     )
 
 
@@ -71,6 +79,16 @@ def _sentences(verdict: Ranking) -> list[tuple[str, str]]:
     """(what it is about, the rest) of each sentence of the verdict."""
     parts = (sentence.partition(":") for sentence in verdict.sentences())
     return [(head + colon, rest.strip()) if colon else ("", head) for head, colon, rest in parts]
+
+
+def _fixed(layout: Layout) -> list[str]:
+    """`Heads: 8` for each column with one value, which then needs no column."""
+    found = {heading: {shown(row.value(name)) for row in layout.rows} for name, heading in layout.columns.items()}
+    return [f"{heading}: {value}" for heading, values in found.items() if len(values) == 1 for value in values]
+
+
+def _phases_text(phases: list[PhaseShare]) -> str:
+    return "Where the time went: " + ", ".join(f"{phase.name} {phase.percent}" for phase in phases)
 
 
 def _standing(position: int, found: Standing) -> dict[str, Any]:

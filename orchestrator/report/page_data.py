@@ -8,19 +8,22 @@ from typing import Any
 
 from orchestrator.formatting import printable, shown
 from orchestrator.report.layout import NOT_RUN, Layout
+from orchestrator.report.phases import phase_shares
+from orchestrator.report.roofline import Peaks
 from orchestrator.results.rows import Row
 
 MAX_VALUES = 200_000  # repetitions in one page; beyond, each row shows every n-th
 MAX_VALUES_PER_ROW = 1_000
 MAX_MESSAGE = 2_000
+PERCENTILES = (0.05, 0.5, 0.95)
 
 METRICS = {  # name: label, unit, whether it is a curve worth drawing
     "latency_ms": ("Time", "ms", True),
     "throughput_tokens_per_s": ("Throughput", "tokens/s", True),
     "peak_memory_mib": ("Peak memory", "MiB", True),
     "tflops_per_s": ("Useful work", "TFLOP/s", True),
-    "gb_per_s": ("Least traffic", "GB/s", True),
-    "ceiling_share": ("Share of the ceiling", "of what the device reaches", True),
+    "gb_per_s": ("Minimum traffic", "GB/s", True),
+    "ceiling_share": ("Share of peak", "of the measured peak", True),
     "energy_mj_per_token": ("Energy", "mJ/token", True),
     "cold_latency_ms": ("Time, cold cache", "ms", True),
     "host_latency_ms": ("Time, host side", "ms", True),
@@ -61,6 +64,7 @@ def page_data(layout: Layout, kinds: Mapping[str, int]) -> dict[str, Any]:
         "log": [row.log for row in rows],
         "details": [_details(layout, row) for row in rows],
         "repetitions": _repetitions(rows),
+        "peaks": _peaks(layout),
     }
 
 
@@ -68,6 +72,17 @@ def embedded(data: Any) -> str:
     """JSON that can stand inside a script element: no character of it can end the element or open a comment."""
     text = json.dumps(data, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _peaks(layout: Layout) -> dict[str, Any] | None:
+    """The peaks above the roofline; None: not measured."""
+    peaks = Peaks.of(layout.results.observations)
+    if peaks is None:
+        return None
+    return {
+        "matmul": {name: _five_digits(rate) for name, rate in peaks.matmul.items()},
+        "copy": _five_digits(peaks.copy),
+    }
 
 
 def _search(layout: Layout) -> dict[str, Any] | None:
@@ -96,6 +111,11 @@ def _details(layout: Layout, row: Row) -> dict[str, Any]:
     beyond = {name: shown(value) for name, value in row.params.items() if name not in layout.columns}
     options = {f"options.{name}": shown(value) for name, value in row.trial.options.items()}
     details: dict[str, Any] = {"params": beyond | options, "notes": list(map(printable, row.notes))}
+    values = sorted(value for series in row.rounds for value in series)
+    if values:
+        details["percentiles"] = [_five_digits(_percentile(values, share)) for share in PERCENTILES]
+    if phases := phase_shares(row.records):
+        details["phases"] = {phase.name: _five_digits(phase.seconds) for phase in phases}
     if row.error is not None:
         message = row.error.message
         cut = f"{message[:MAX_MESSAGE]}\n[... the log has it all]" if len(message) > MAX_MESSAGE else message
@@ -104,6 +124,14 @@ def _details(layout: Layout, row: Row) -> dict[str, Any]:
     if row.attempts != len(row.records):
         details["attempts"] = row.attempts
     return details
+
+
+def _percentile(ordered: Sequence[float], share: float) -> float:
+    """By linear interpolation between the two values around it, as NumPy does by default."""
+    place = share * (len(ordered) - 1)
+    below = int(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
 
 
 def _repetitions(rows: Sequence[Row]) -> list[dict[str, Any] | None]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import math
+import textwrap
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.files import write_bytes_atomically
 from orchestrator.formatting import printable, shown
 from orchestrator.report.layout import Layout
+from orchestrator.report.roofline import Peaks, intensity
 from orchestrator.report.same_work import baselines, kinds
 from orchestrator.results.results import Results
 from orchestrator.results.rows import Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 COLOURS = ("#1463d6", "#e16c10", "#00594a", "#ad7eb8", "#581378", "#a54391", "#5f630f", "#8184f1")  # as on the page
@@ -28,10 +31,11 @@ FIGURES = {
     "latency": ("latency_ms", "Time (ms)"),
     "throughput": ("throughput_tokens_per_s", "Throughput (tokens/s)"),
     "memory": ("peak_memory_mib", "Peak memory (MiB)"),
-    "speedup": ("speedup", "Speed over {baseline}"),
+    "speedup": ("speedup", "Speed-up"),
     "tflops": ("tflops_per_s", "Useful work (TFLOP/s)"),
-    "ceiling": ("ceiling_share", "Share of the ceiling"),
+    "ceiling": ("ceiling_share", "Share of the measured peak"),
 }
+TITLE_WIDTH = 44  # characters of a panel's title in one line
 METADATA: dict[str, dict[str, Any]] = {"png": {}, "svg": {"Date": None}}  # same results, same bytes
 MAX_PANELS = 24
 LOG_FROM = 6  # values that span more than this are drawn on a logarithmic scale
@@ -55,7 +59,11 @@ def figures(results: Results) -> dict[str, Figure]:
 
     plot = _Plot.of(Layout.of(results))
     with mpl.rc_context(STYLE):
-        return {name: plot.draw(metric, label) for name, (metric, label) in FIGURES.items() if plot.has(metric)}
+        drawn = {name: plot.draw(metric, label) for name, (metric, label) in FIGURES.items() if plot.has(metric)}
+        peaks = Peaks.of(results.observations)
+        if peaks is not None and any(intensity(row) for row in plot.layout.rows):
+            drawn["roofline"] = plot.roofline(peaks)
+        return drawn
 
 
 def write_plots(results: Results, directory: Path | str) -> list[Path]:
@@ -148,12 +156,58 @@ class _Plot:
             self._panel(place, title, rows, metric)
         for place in places[len(self.panels) :]:
             place.set_visible(False)
-        first = dict.fromkeys(self.baselines.values())
-        over = printable(self.names[0]) if len(first) == 1 else "the first with the same work"
-        figure.supylabel(label.format(baseline=over))
-        lines, labels = _legend(figure)
-        figure.legend(lines, labels, loc="outside upper center", ncols=min(5, len(labels)), frameon=False)
+        figure.supylabel(label, fontsize=8)
+        self._legend(figure, metric == "speedup")
         return figure
+
+    def roofline(self, peaks: Peaks) -> Figure:
+        """Useful work against arithmetic intensity of every row, below the peaks of the device."""
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(5.2, 3.6), layout="constrained")
+        place = figure.subplots()
+        found = [row for row in self.layout.rows if intensity(row)]
+        reach = [intensity(row) or 1.0 for row in found] + [peaks.ridge(name) for name in peaks.matmul]
+        left, right = min(reach) / 2, max(reach) * 2
+        for precision, rate in peaks.matmul.items():
+            edge = [left, peaks.ridge(precision), right]
+            place.plot(edge, [peaks.roof(precision, at) for at in edge], color="0.5", linewidth=1)
+            place.annotate(
+                f"{precision} matmul {rate:.4g} TFLOP/s",
+                (right, rate),
+                xytext=(0, 2),
+                textcoords="offset points",
+                ha="right",
+            )
+        for position, name in enumerate(self.names):
+            own = [row for row in found if row.implementation == name]
+            if own:
+                self._points(
+                    place, position, own, intensity, lambda row: row.metrics.get("tflops_per_s"), printable(name)
+                )
+        place.set(xscale="log", yscale="log")
+        _logarithmic(place.xaxis)
+        _logarithmic(place.yaxis)
+        place.set_xlabel(f"Useful FLOP per byte of minimum traffic (slope: copy at {peaks.copy:.4g} GB/s)")
+        place.set_ylabel("Useful work (TFLOP/s)")
+        self._legend(figure, False)
+        return figure
+
+    def _legend(self, figure: Figure, names_baseline: bool) -> None:
+        """One entry per implementation, and what a hollow mark says where there is one."""
+        from matplotlib.lines import Line2D
+
+        found = _entries(figure)
+        if names_baseline:
+            first = {printable(name) for name in self.baselines.values()}
+            found = {f"{label} (baseline)" if label in first else label: line for label, line in found.items()}
+        if any(row.flags for row in self.layout.rows if row.ok):
+            found["hollow: flagged"] = Line2D(
+                [], [], color="0.4", marker="o", markersize=4, markerfacecolor="white", linestyle="none"
+            )
+        figure.legend(
+            list(found.values()), list(found), loc="outside upper center", ncols=min(4, len(found)), frameon=False
+        )
 
     def _panel(self, place: Axes, title: str, rows: Sequence[Row], metric: str) -> None:
         from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -164,12 +218,13 @@ class _Plot:
                 self._line(place, position, own, metric)
         low, high = self._range(rows, metric)
         if self._spans(metric) > LOG_FROM:
-            _logarithmic(place)
+            place.set_yscale("log")
+            _logarithmic(place.yaxis)
             place.set_ylim(low / 1.15, high * 1.15)
         else:
             place.set_ylim(0, high * 1.08)
             place.yaxis.set_major_formatter(FuncFormatter(_plain))
-        place.set_title(title, fontsize=8, fontweight="bold", loc="left")
+        place.set_title(textwrap.fill(title, TITLE_WIDTH), fontsize=8, fontweight="bold", loc="left")
         if self.x is not None:
             self._ticks(place, [row.value(self.x) for row in rows])
         elif self.trials:
@@ -209,6 +264,32 @@ class _Plot:
             linewidth=1.3,
             capsize=2,
         )
+        flagged = [row for row in ordered if row.flags]
+        if flagged:
+            self._points(place, position, flagged, at, lambda row: self.value(row, metric))
+
+    def _points(
+        self,
+        place: Axes,
+        position: int,
+        own: Sequence[Row],
+        x: Callable[[Row], Any],
+        y: Callable[[Row], float | None],
+        label: str | None = None,
+    ) -> None:
+        """Marks without a line, hollow where the row is flagged; they cover what was drawn there."""
+        marks: Any = {
+            "color": COLOURS[position % len(COLOURS)],
+            "marker": MARKERS[position % len(MARKERS)],
+            "markersize": 4,
+            "linestyle": "none",
+            "zorder": 5,
+        }
+        if label is not None:  # for the legend: solid, whatever the rows are
+            place.plot([], [], label=label, **marks)
+        for row in own:
+            face = "white" if row.flags else marks["color"]
+            place.plot([x(row)], [y(row)], markerfacecolor=face, **marks)
 
     def _ticks(self, place: Axes, found: Sequence[Any]) -> None:
         values = sorted(set(found))
@@ -219,14 +300,13 @@ class _Plot:
         place.set_xlabel(self.layout.columns[self.x or ""])
 
 
-def _logarithmic(place: Axes) -> None:
+def _logarithmic(axis: Axis) -> None:
     """1, 2 and 5 of each decade, as plain numbers."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    place.set_yscale("log")
-    place.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    place.yaxis.set_major_formatter(FuncFormatter(_plain))
-    place.yaxis.set_minor_formatter(NullFormatter())
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(_plain))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _plain(value: float, _: int) -> str:
@@ -266,9 +346,10 @@ def _varies(layout: Layout, name: str) -> bool:
     return len({shown(row.value(name)) for row in layout.rows}) > 1
 
 
-def _legend(figure: Figure) -> tuple[list[Any], list[str]]:
+def _entries(figure: Figure) -> dict[str, Any]:
+    """Label -> what stands for it in the legend, each once."""
     found: dict[str, Any] = {}
     for place in figure.axes:
         for line, label in zip(*place.get_legend_handles_labels(), strict=True):
             found.setdefault(label, line)
-    return list(found.values()), list(found)
+    return found

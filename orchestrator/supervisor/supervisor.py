@@ -51,7 +51,7 @@ class Supervisor:
         self._isolator = Isolator(
             preload=preload,
             env={"CUDA_VISIBLE_DEVICES": visible_gpus},
-            sys_path=[str(Path.cwd()), *sys.path],
+            sys_path=[*sys.path, str(Path.cwd())],
             slots=slots,
         )
         self._proof = DeviceHealth(lambda attempt, target: self._isolator.run(attempt, target=target))

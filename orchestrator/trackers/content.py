@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,8 @@ from orchestrator.trackers.run_content import (
 )
 
 MAX_ERROR = 300
+SPEEDUP = "speedup"
+SAME_WORK = 1e-6  # relative; the work of a row is worked back from its rate and its time
 SWEEP, TRIAL = "sweep", "trial"
 
 Environments = Mapping[str, Mapping[str, Any]]
@@ -65,10 +68,11 @@ class Frame:
         return cls(meta, _columns(meta), places, dict(zip(labels, itertools.cycle(COLOURS), strict=False)))
 
 
-def child(frame: Frame, row: Row, environments: Environments) -> RunContent:
-    """The run of one trial that has ended at least once: all its rounds and attempts, pooled.
+def child(frame: Frame, row: Row, environments: Environments, speedup: float | None = None) -> RunContent:
+    """The run of one trial that has ended at least once: all its rounds, pooled.
 
-    `environments` serve records that bring none of their own, as those read from a journal do.
+    It lasts as long as its rounds' last attempts together, without the wait for a repeat. `environments` serve records
+    that bring none of their own, as those read from a journal do; for `speedup` see `speedups`.
     """
     meta = frame.meta
     last = max(row.records, key=lambda record: record.finished_at)
@@ -76,13 +80,15 @@ def child(frame: Frame, row: Row, environments: Environments) -> RunContent:
     counts_as_ok = {Outcome.OK, *meta.spec.allow_outcomes}
     params = {"implementation": row.implementation, **row.params}
     params |= {f"options.{name}": value for name, value in row.trial.options.items()}
+    spans = [milliseconds(record.finished_at) - milliseconds(record.started_at) for record in row.records]
+    end_ms = milliseconds(last.finished_at)
     return RunContent(
         name=run_name(list(frame.axes), row),
         status="FINISHED" if row.outcome in counts_as_ok else "FAILED",
-        start_ms=min(milliseconds(record.started_at) for record in row.records),
-        end_ms=milliseconds(last.finished_at),
+        start_ms=end_ms - sum(spans),
+        end_ms=end_ms,
         params={legal(name): within(text(value), MAX_PARAM) for name, value in params.items()},
-        metrics=finite(row.metrics),
+        metrics=finite({**row.metrics, SPEEDUP: speedup}),
         tags=_limited({**_child_tags(frame, row), **environment_tags(last.device, environment), "host": last.host}),
     )
 
@@ -108,6 +114,34 @@ def _child_tags(frame: Frame, row: Row) -> dict[str, str]:
         COLOUR: frame.colours.get(row.implementation, ""),
         **SOURCE,
     }
+
+
+def speedups(frame: Frame, found: Sequence[Row]) -> dict[str, float]:
+    """trial_id -> the baseline's time over its own, at the same values of the axes.
+
+    The baseline is the first implementation of the sweep file that does the same work there, in useful FLOPs where
+    they are known.
+    """
+    by_point: dict[str, list[Row]] = {}
+    for row in found:
+        if row.metrics.get("latency_ms"):
+            by_point.setdefault(repr([row.value(axis) for axis in frame.axes]), []).append(row)
+    ratios = {}
+    for rows in by_point.values():
+        for row in rows:
+            base = next(other for other in rows if _does_the_same(row, other))
+            ratios[row.trial_id] = (base.metrics["latency_ms"] or 0.0) / (row.metrics["latency_ms"] or 1.0)
+    return ratios
+
+
+def _does_the_same(row: Row, other: Row) -> bool:
+    works = [_work(row), _work(other)]
+    return None in works or math.isclose(works[0] or 0.0, works[1] or 0.0, rel_tol=SAME_WORK)
+
+
+def _work(row: Row) -> float | None:
+    rate, time = row.metrics.get("tflops_per_s"), row.metrics.get("latency_ms")
+    return rate * time if rate and time else None
 
 
 def environment_tags(device: str, environment: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:

@@ -46,6 +46,7 @@ from orchestrator.trackers.address import database_of, default_uri, redacted, ui
 from orchestrator.trackers.base import RejectedError, Status, TrackingError
 from orchestrator.trackers.content import Environments, Frame
 from orchestrator.trackers.run_content import Known, RunContent
+from orchestrator.trackers.saved_view import PREFIX as VIEW
 from orchestrator.trackers.saved_view import outdated, saved_view
 
 PARENT = ""
@@ -98,7 +99,7 @@ class MlflowTracker:
     def log(self, row: Row) -> None:
         """Write one trial's run."""
         with _explained(self.uri):
-            self._put(row, {})
+            self._put(content.child(self._frame, row, {}), row.trial_id)
         self._logged[row.trial_id] = row
 
     def finish(self, status: Status, results: Results) -> None:
@@ -177,21 +178,21 @@ class MlflowTracker:
     def _put_all(self, found: Sequence[Row], environments: Environments) -> MlflowException | None:
         """Write every row that ran; one that is refused does not hold up the rest, and is returned."""
         refused = None
+        ratios = {} if self._frame.meta.spec.proposes else content.speedups(self._frame, found)
         for row in found:
             try:
                 if row.outcome is not None:
-                    self._put(row, environments)
+                    wanted = content.child(self._frame, row, environments, ratios.get(row.trial_id))
+                    self._put(wanted, row.trial_id)
             except MlflowException as error:
                 if error.error_code not in REFUSALS:
                     raise
                 refused = error
         return refused
 
-    def _put(self, row: Row, environments: Environments) -> None:
-        """Make one trial's run what it should be, with as few calls as that takes."""
-        wanted = content.child(self._frame, row, environments)
+    def _put(self, wanted: RunContent, key: str) -> None:
+        """Make the run of the trial `key` what it should be, with as few calls as that takes."""
         wanted = replace(wanted, tags={**wanted.tags, "mlflow.parentRunId": self._known[PARENT].run_id})
-        key = row.trial_id
         known = self._known.get(key) if key not in self._doubtful else self._find(key)
         if known is not None and known.is_like(wanted):
             self.changes["unchanged"] += 1
@@ -296,6 +297,26 @@ def experiment_id(uri: str, name: str) -> str | None:
     with _explained(uri):
         found = _connected(uri).get_experiment_by_name(name)
     return None if found is None else str(found.experiment_id)
+
+
+def saved_views(uri: str, base: str) -> list[tuple[str, str]]:
+    """(name of the sweep and its id, address of its view) of every saved view, newest sweep first.
+
+    Raises:
+        TrackingError: the store does not answer.
+    """
+    with _explained(uri):
+        experiments = _connected(uri).search_experiments()
+    found = [
+        (tag.removeprefix(VIEW), experiment)
+        for experiment in experiments
+        for tag in experiment.tags
+        if tag.startswith(VIEW)
+    ]
+    return [
+        (f"{experiment.name} {sweep_id}", view_url(base, experiment.experiment_id, sweep_id))
+        for sweep_id, experiment in sorted(found, key=lambda pair: pair[0], reverse=True)
+    ]
 
 
 def _connected(uri: str) -> MlflowClient:

@@ -12,6 +12,7 @@ from typing import Any
 MAX_PARAM = 6000
 MAX_TAG = 8000
 MAX_NAME = 250
+DIGITS = 5  # significant ones of a metric: more fill the UI's cells, and the journal has them all
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,10 @@ class Known:
     content: RunContent
 
     def can_become(self, wanted: RunContent) -> bool:
-        """Whether additions make it so: params are written once, and no metric can be taken back."""
+        """Whether additions make it so: start and params are written once, and no metric can be taken back."""
         held = self.content
-        return held.metrics.keys() <= wanted.metrics.keys() and held.params.items() <= wanted.params.items()
+        kept = held.metrics.keys() <= wanted.metrics.keys() and held.params.items() <= wanted.params.items()
+        return kept and held.start_ms == wanted.start_ms
 
     def is_like(self, wanted: RunContent) -> bool:
         """Whether nothing is left to write; tags that others set are theirs."""
@@ -48,8 +50,9 @@ class Known:
 
 
 def finite(metrics: Mapping[str, float | None]) -> dict[str, float]:
-    """The figures that a server takes, under legal names."""
-    return {legal(name): float(value) for name, value in metrics.items() if value is not None and math.isfinite(value)}
+    """The figures that a server takes, under legal names, rounded to DIGITS."""
+    rounded = {name: float(f"{value:.{DIGITS}g}") for name, value in metrics.items() if value is not None}
+    return {legal(name): value for name, value in rounded.items() if math.isfinite(value)}
 
 
 def legal(name: str) -> str:

@@ -16,7 +16,9 @@ from orchestrator.trackers.content import milliseconds
 
 PREFIX = "mlflow.sharedViewState."
 KEPT = 20
-FIGURES = ("latency_ms", "noise_pct", "peak_memory_mib", "throughput_tokens_per_s", "tflops_per_s", "relative_error")
+FIRST = ("metrics.`latency_ms`", "tags.`outcome`", "tags.`flags`", "metrics.`peak_memory_mib`", "metrics.`speedup`")
+FIGURES = ("throughput_tokens_per_s", "tflops_per_s", "noise_pct", "relative_error")
+WIDTHS = {"runDateAndNestInfo": 128, "tags.`outcome`": 95, "metrics.`peak_memory_mib`": 140, "metrics.`speedup`": 90}
 CHARTED = ("latency_ms", "throughput_tokens_per_s", "peak_memory_mib")
 MAIN, REST = "figures", "all"
 
@@ -41,20 +43,24 @@ def outdated(tags: Iterable[str], sweep_id: str) -> list[str]:
 
 
 def _state(meta: SweepMeta, axes: Sequence[str]) -> Mapping[str, Any]:
-    columns = [*(f"params.`{name}`" for name in axes), "tags.`outcome`", "tags.`flags`"]
+    varying = [name for name in axes if len({repr(trial.params.get(name)) for trial in meta.planned}) > 1]
+    params = [f"params.`{name}`" for name in ("implementation", *varying)]
+    columns = [*FIRST, *params, *(f"metrics.`{name}`" for name in FIGURES)]
     return {
         "searchFilter": f"tags.sweep_id = '{meta.sweep_id}' and tags.kind = 'trial'",
         "orderByKey": "tags.`row`",  # by start the UI would fold all trials under the sweep
         "orderByAsc": True,
         "startTime": "ALL",
         "lifecycleFilter": "Active",
-        "selectedColumns": [*columns, *(f"metrics.`{name}`" for name in FIGURES)],
+        "selectedColumns": columns,
+        "columnOrder": ["runDateAndNestInfo", *columns],
+        "columnWidths": WIDTHS,
         "runsHiddenMode": "SHOW_ALL",
         "compareRunSections": [
             {"uuid": MAIN, "name": "Trials", "display": True, "isReordered": False},
             {"uuid": REST, "name": "Model metrics", "display": False, "isReordered": False},
         ],
-        "compareRunCharts": _charts(meta, axes),
+        "compareRunCharts": _charts(meta, varying),
     }
 
 
@@ -64,7 +70,7 @@ def _charts(meta: SweepMeta, axes: Sequence[str]) -> list[Mapping[str, Any]]:
 
 
 def _parallel(axes: Sequence[str]) -> Mapping[str, Any]:
-    chart = {"selectedParams": ["implementation", *axes], "selectedMetrics": ["peak_memory_mib", "latency_ms"]}
+    chart = {"selectedParams": ["implementation", *axes], "selectedMetrics": ["latency_ms"]}
     return _chart("PARALLEL", "parallel", {**chart, "showAllRuns": True})
 
 

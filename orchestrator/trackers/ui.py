@@ -1,46 +1,130 @@
-"""The MLflow UI of a store without a server: `python -m orchestrator.trackers.ui [URI] [--port N]`, or `make ui`."""
+"""The MLflow UI of a store without a server: `orchestrator ui`, or `python -m orchestrator.trackers.ui [URI]`.
+
+It opens the newest sweep's saved view, and ends with Ctrl-C.
+"""
 
 from __future__ import annotations
 
 import argparse
 import os
+import signal
+import socket
+import subprocess
 import sys
+import tempfile
+import time
+import webbrowser
 from collections.abc import Sequence
+from contextlib import closing, suppress
+from http.client import HTTPConnection, HTTPException
 
-from orchestrator.trackers.address import database_of, default_uri
+from orchestrator.trackers.address import database_of, default_uri, redacted
 
 HOST = "127.0.0.1"
 PORT = 5000
+SHOWN = 5  # sweeps whose views are named
+START_S = 120
+QUIET = {
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # a process more, for what sweeps have no use for
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
+    "PYTHONWARNINGS": "ignore",
+}
 
 
 def command(uri: str, host: str = HOST, port: int = PORT) -> list[str]:
-    """The server's command line: one worker, artifacts served from beside the store."""
+    """The server's command line: one worker, artifacts served from beside the store, errors alone on its output."""
     database = database_of(uri)
     artifacts = [] if database is None else ["--artifacts-destination", str(database.parent / "artifacts")]
     server = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", host, "--port", str(port)]
-    return [*server, "--workers", "1", *artifacts]
+    return [*server, "--workers", "1", "--uvicorn-opts", "--log-level error", *artifacts]
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Make the store if there is none yet, then become the server."""
-    parser = argparse.ArgumentParser(prog="python -m orchestrator.trackers.ui", description=__doc__)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Make the store if there is none yet, serve it until Ctrl-C; the exit code."""
+    options = _options(arguments)
+    uri = options.uri or default_uri()
+    base = f"http://{options.host}:{options.port}"
+    if not _is_free(options.host, options.port):
+        sys.stderr.write(
+            f"error: port {options.port} of {options.host} is taken (by another UI?): "
+            f"open {base}, or choose another port: --port {options.port + 1}\n"
+        )
+        return 2
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+
+    from orchestrator.trackers.mlflow import MlflowTracker, saved_views
+
+    MlflowTracker(uri).close()  # the server would make it without our lock, beside a sweep that makes it too
+    sys.stderr.write(f"starting the MLflow UI of {redacted(uri)}\n")
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, signal.default_int_handler)
+    with tempfile.TemporaryFile() as output, suppress(KeyboardInterrupt):  # of interest only if it ends by itself
+        line = command(uri, options.host, options.port)
+        server = subprocess.Popen(line, stdout=output, stderr=output, start_new_session=True)
+        try:
+            if _answers(options.host, options.port, server):
+                _announce(saved_views(uri, base)[:SHOWN], base, options.browser)
+                server.wait()
+        finally:
+            _end(server)
+        output.seek(0)
+        sys.stderr.write(f"error: the MLflow UI ended by itself:\n{output.read().decode(errors='replace')}\n")
+        return 1
+    return 0
+
+
+def _announce(views: Sequence[tuple[str, str]], base: str, opens: bool) -> None:
+    """Name the newest sweeps' views, newest last, and open that one."""
+    for name, address in reversed(views):
+        sys.stderr.write(f"  {name}  {address}\n")
+    sys.stderr.write(f"{base} is up; Ctrl-C ends it\n")
+    if views and opens:
+        webbrowser.open(views[0][1])
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="orchestrator ui", description="Open the runs of all sweeps in the MLflow UI."
+    )
     parser.add_argument("uri", nargs="?", help="the store (default: sqlite under mlruns/ of the current directory)")
     parser.add_argument("--host", default=HOST, help="the interface to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=PORT, help="the port to listen on (default: %(default)s)")
-    options = parser.parse_args(arguments)
-    uri = options.uri or default_uri()
-    os.environ.setdefault(
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false"
-    )  # a process more, for what sweeps have no use for
+    parser.add_argument("--no-browser", dest="browser", action="store_false", help="print the addresses, open nothing")
+    return parser.parse_args(arguments)
 
-    from orchestrator.trackers.mlflow import MlflowTracker
 
-    MlflowTracker(uri).close()  # the server would make it without our lock, beside a sweep that makes it too
-    sys.stderr.write(f"http://{options.host}:{options.port} shows {uri}; Ctrl-C ends it\n")
-    sys.stderr.flush()
-    line = command(uri, options.host, options.port)
-    os.execv(line[0], line)  # noqa: S606 - an argument list, and no shell: the server takes our place and our signals
+def _is_free(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def _answers(host: str, port: int, server: subprocess.Popen[bytes]) -> bool:
+    """Wait until the server answers; False: it ended, or START_S passed."""
+    deadline = time.monotonic() + START_S
+    while server.poll() is None and time.monotonic() < deadline:
+        with suppress(OSError, HTTPException), closing(HTTPConnection(host, port, timeout=2)) as connection:
+            connection.request("GET", "/health")
+            return connection.getresponse().status == 200
+        time.sleep(0.2)
+    return False
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    """The server and its worker, which are a process group of their own."""
+    for signum in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, signum)
+        with suppress(subprocess.TimeoutExpired):
+            server.wait(5)
+            return
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,7 +1,9 @@
 """Finds workloads and implementations: registered names, `package.module:attribute`, `path/to/file.py:attribute`.
 
 A registry is a module with two mappings: WORKLOADS (name -> "module:attribute") and IMPLEMENTATIONS
-(name -> Registered). Ours is `implementations`; looking a name up there imports neither torch nor any implementation.
+(name -> Registered). Ours is `implementations`, in a wheel `orchestrator_implementations`; looking a name up there
+imports neither torch nor any implementation. Other packages add theirs by an entry point of the group GROUP that names
+the module: `[project.entry-points."orchestrator.registries"]`, `mine = "my_package.kernels"`.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ import importlib.util
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,7 +23,9 @@ from typing import Any
 from orchestrator.errors import UnknownNameError, suggestion
 from orchestrator.workload import Registered, Workload
 
-REGISTRY = "implementations"
+INSTALLED = "orchestrator_implementations"  # what setup.py calls it, so that a user's folder cannot hide it
+REGISTRY = INSTALLED if importlib.util.find_spec(INSTALLED) else "implementations"
+GROUP = "orchestrator.registries"
 
 
 @dataclass(frozen=True)
@@ -43,13 +49,26 @@ class Target:
 
 
 def implementations() -> dict[str, Registered]:
-    """The registered implementations by name."""
-    return dict(importlib.import_module(REGISTRY).IMPLEMENTATIONS)
+    """The registered implementations by name; of two with one name ours counts, then the first."""
+    found: dict[str, Registered] = {}
+    for module in _registries():
+        found = {**getattr(module, "IMPLEMENTATIONS", {}), **found}
+    return found
 
 
 def workloads() -> dict[str, str]:
     """The registered workloads: name -> "module:attribute"."""
-    return dict(importlib.import_module(REGISTRY).WORKLOADS)
+    found: dict[str, str] = {}
+    for module in _registries():
+        found = {**getattr(module, "WORKLOADS", {}), **found}
+    return found
+
+
+@cache
+def _registries() -> tuple[ModuleType, ...]:
+    """Our registry, then those of other packages by the names of their entry points."""
+    others = sorted(entry_points(group=GROUP), key=lambda entry: entry.name)
+    return (importlib.import_module(REGISTRY), *(entry.load() for entry in others))
 
 
 def workload(ref: str, base_dir: str | Path) -> Workload:

@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -227,6 +228,71 @@ def test_the_map_names_the_fastest_of_each_shape(browser: webdriver.Chrome, page
     lines = browser.find_elements(By.CSS_SELECTOR, "#map tbody tr")
     assert [line.text.count("★") for line in lines] == [1] * 18
     assert all(line.find_elements(By.CSS_SELECTOR, "td")[4].text.startswith("★") for line in lines)
+
+
+def test_a_contended_row_is_never_called_the_fastest(browser: webdriver.Chrome, tmp_path: Path) -> None:
+    """However far ahead it lies: one process's interval knows nothing of a neighbour who comes and goes."""
+    axes = {"batch": [1], "seq_len": [1024, 2048], "heads": [8]}
+    planned = made.trials(["standard", "improved"], axes)
+    disturbed = [planned[1], planned[2]]  # the second shape's next one, and the first shape's fastest
+    records = [made.ok(trial, flags=("contended",) if trial in disturbed else ()) for trial in planned]
+    path = tmp_path / "report.html"
+    path.write_text(render(made.results(planned, records, axes=axes), "html"), encoding="utf-8")
+    opened(browser, path)
+    text = browser.find_element(By.CSS_SELECTOR, "#map tbody").text
+    assert (text.count("★"), text.count("☆")) == (0, 2)
+
+
+def test_more_than_eight_implementations_turn_the_map(browser: webdriver.Chrome, tmp_path: Path) -> None:
+    """One line each, the shapes as columns: eighteen names do not fit side by side."""
+    names = [f"kernel_{number}" for number in range(12)]
+    axes = {"batch": [1, 2], "seq_len": [1024, 2048], "heads": [8]}
+    planned = made.trials(names, axes)
+    path = tmp_path / "report.html"
+    results = made.results(planned, [made.ok(trial) for trial in planned], axes=axes)
+    path.write_text(render(results, "html"), encoding="utf-8")
+    opened(browser, path)
+    headings = [found.text for found in browser.find_elements(By.CSS_SELECTOR, "#map tbody th")]
+    assert headings == names
+    assert len(browser.find_elements(By.CSS_SELECTOR, "#map tbody tr:first-child td")) == 4
+
+
+def test_a_phone_shows_status_and_time_of_each_row(browser: webdriver.Chrome, page: Path) -> None:
+    """Within 390 px, the shape below the name instead of in columns of its own."""
+    opened(browser, page, width=390)
+    right = browser.execute_script(
+        "return [...document.querySelector('#table tr.row').children].slice(0, 3)"
+        ".map((cell) => cell.getBoundingClientRect().right)"
+    )
+    assert max(right) <= 390
+    assert browser.find_element(By.CSS_SELECTOR, "#table .shape-line").text == "Batch 1, Seq Len 1024, Heads 8"
+    assert browser.find_element(By.CSS_SELECTOR, "#table td.axis").is_displayed() is False
+
+
+def test_an_opened_row_is_not_cut(browser: webdriver.Chrome, page: Path) -> None:
+    """The frame of the rows grows with it: nothing of the detail has to be scrolled to within a box."""
+    opened(browser, page)
+    press(browser, "#table tr:nth-child(20) button.toggle")
+    bottom = "return document.querySelector(arguments[0]).getBoundingClientRect().bottom"
+    assert browser.execute_script(bottom, "tr.detail") <= browser.execute_script(bottom, ".scroll.tall")
+
+
+def test_the_roofline_is_drawn_where_peaks_are_known(browser: webdriver.Chrome, page: Path, tmp_path: Path) -> None:
+    """A mark per row that has an intensity, below one roof; without peaks there is no such section."""
+    opened(browser, page)
+    assert not browser.find_element(By.ID, "roofline-section").is_displayed()
+    results = sweep({"batch": [1, 2], "seq_len": [1024], "heads": [8]})
+    records = [
+        record.model_copy(update={"metrics": {**record.metrics, "gb_per_s": 100.0}}) for record in results.records
+    ]
+    path = tmp_path / "report.html"
+    known = replace(results, records=tuple(records), observations=(made.peaks(float32=52e12),))
+    path.write_text(render(known, "html"), encoding="utf-8")
+    opened(browser, path)
+    drawn = browser.find_element(By.ID, "roofline")
+    assert len(drawn.find_elements(By.CSS_SELECTOR, "[aria-label=line] path")) == 1
+    assert len(drawn.find_elements(By.CSS_SELECTOR, "[aria-label=dot] circle, [aria-label=dot] path")) == len(records)
+    assert "float32 matmul: 52 TFLOP/s" in drawn.text
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -7,6 +7,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from orchestrator.trackers.base import RejectedError, Status, Tracker, TrackingE
 from orchestrator.trackers.content import Frame
 from orchestrator.trackers.description import description
 from orchestrator.trackers.in_memory import MemoryTracker
-from orchestrator.trackers.run_content import MAX_PARAM, MAX_TAG, RunContent, finite
+from orchestrator.trackers.run_content import MAX_PARAM, MAX_TAG, Known, RunContent, finite
 from orchestrator.trackers.ui import command
 from tests.unit.driven import Driven
 from tests.unit.report import made
@@ -103,15 +104,45 @@ def test_an_outcome_that_the_sweep_allows_is_no_failed_run() -> None:
     assert child(5, allow_outcomes=("oom",)).status == "FINISHED"
 
 
-def test_rounds_are_one_run_from_the_first_start_to_the_last_end() -> None:
-    """The child run is the trial, not the attempt."""
+def test_a_run_lasts_as_long_as_its_rounds_without_what_lies_between() -> None:
+    """Two rounds of a minute, nine minutes apart: the trial took two."""
     trial = made.trials(["standard"], {"batch": [1], "seq_len": [1024], "heads": [8]})[0]
     first = made.ok(trial, started_at="2026-11-22T09:30:00+00:00", finished_at="2026-11-22T09:31:00+00:00")
     second = made.ok(trial, round=2, started_at="2026-11-22T09:40:00+00:00", finished_at="2026-11-22T09:41:00+00:00")
     results = made.results([trial], [first, second])
     run = content.child(Frame.of(results.meta), rows(results.meta, results.records)[0], {})
-    assert run.end_ms - run.start_ms == 11 * 60 * 1000
+    assert run.end_ms - run.start_ms == 2 * 60 * 1000
     assert run.tags["rounds"] == "2"
+
+
+def test_a_repeat_is_another_run_for_a_start_is_written_once() -> None:
+    """Else the run would last from the first attempt to the end of the repeat."""
+    held = Known("id", RunContent("n", "FINISHED", 1_000, 2_000, {}, {"latency_ms": 1.0}, {}))
+    assert held.can_become(replace(held.content, metrics={"latency_ms": 2.0, "speedup": 1.0}))
+    assert not held.can_become(replace(held.content, start_ms=9_000, end_ms=10_000))
+
+
+def test_metrics_have_five_digits() -> None:
+    """More fill the UI's cells; the journal has them all."""
+    assert finite({"latency_ms": 26.534672612, "relative_error": 0.00079034012, "tokens": 1234567.0}) == {
+        "latency_ms": 26.535,
+        "relative_error": 0.00079034,
+        "tokens": 1234600.0,
+    }
+
+
+def test_speed_ups_are_over_the_first_that_does_the_same_work() -> None:
+    """At the same point; who does other work is compared with its own kind, and a row without a time has none."""
+    axes = {"batch": [1], "seq_len": [1024], "heads": [8]}
+    planned = made.trials(["standard", "improved", "projecting", "projecting_fast", "broken"], axes)
+    more = [{"tflops_per_s": 10.0 / scale * work} for scale, work in ((1, 1), (0.5, 1), (2, 3), (1, 3))]
+    records = []
+    for trial, scale, rate in zip(planned, (1.0, 0.5, 2.0, 1.0), more, strict=False):
+        metrics = {"latency_ms": scale, **rate}
+        records.append(made.ok(trial).model_copy(update={"metrics": metrics}))
+    results = made.results(planned, [*records, made.bad(planned[4], Outcome.FAILED)], axes=axes)
+    ratios = content.speedups(Frame.of(results.meta), rows(results.meta, results.records))
+    assert [ratios.get(trial.trial_id) for trial in planned] == [1.0, 2.0, 1.0, 2.0, None]
 
 
 @given(st.dictionaries(st.text(max_size=20), st.none() | st.floats()))
@@ -179,7 +210,9 @@ def test_the_saved_view_shows_the_sweeps_trials_in_the_order_of_the_table() -> N
     state = json.loads(json.loads(value)["state"])
     assert key == f"mlflow.sharedViewState.{made.SWEEP_ID}"
     assert state["searchFilter"] == f"tags.sweep_id = '{made.SWEEP_ID}' and tags.kind = 'trial'"
-    assert "metrics.`latency_ms`" in state["selectedColumns"]
+    first = ["metrics.`latency_ms`", "tags.`outcome`", "tags.`flags`", "metrics.`peak_memory_mib`", "metrics.`speedup`"]
+    assert [name for name in state["columnOrder"] if name in state["selectedColumns"]][: len(first)] == first
+    assert "params.`heads`" not in state["selectedColumns"]  # 8 in every trial
     assert {"key": "seq_len", "type": "PARAM"} in [chart.get("xaxis") for chart in state["compareRunCharts"]]
 
 

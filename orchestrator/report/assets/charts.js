@@ -1,11 +1,10 @@
 "use strict";
 // Curves: small multiples, one panel per combination of the axes that are not on x. Of a search points by trial, one panel per search.
 const charts = (() => {
-  const { rows, axes, search, given, across, TRIAL, state, element } = report;
+  const { rows, axes, varying, search, given, across, TRIAL, state, element } = report;
   const WIDTH = 360, HEIGHT = 240, PANELS = 12;
   let wanted = PANELS;
 
-  const varying = axes.filter(({ values }) => values.length > 1);
   const numeric = varying.filter(({ numeric }) => numeric);
   // The axis with the most values makes the longest line; of two alike the one that reaches furthest.
   const reach = ({ values }) => [values.length, values.at(-1) / Math.max(1e-9, Math.abs(values[0])), values.at(-1)];
@@ -155,6 +154,41 @@ const charts = (() => {
     ];
   };
 
+  // Useful work against arithmetic intensity, under what this device was measured to reach. Both axes are logarithmic.
+  const intensity = (row) => (1000 * row.figure.tflops_per_s) / row.figure.gb_per_s; // FLOP per byte that a call must move
+  const hasRoofline = (row) => row.figure.tflops_per_s > 0 && row.figure.gb_per_s > 0;
+
+  const roofline = (container, shown) => {
+    const points = shown.filter(hasRoofline), { peaks } = report.data;
+    if (!points.length) return container.replaceChildren(element("p", { className: "empty" }, "No row passes the filters."));
+    const roofs = Object.entries(peaks.matmul), ridges = roofs.map(([, tflops]) => (1000 * tflops) / peaks.copy);
+    const [low, high] = d3.extent([...points.map(intensity), ...ridges]), left = low / 2, right = high * 2;
+    const roof = ([, tflops], index) => [left, ridges[index], right].map((x) => ({ x, y: Math.min(tflops, (x * peaks.copy) / 1000) }));
+    const least = d3.min(points, (row) => row.figure.tflops_per_s), most = d3.max([...roofs.map(([, tflops]) => tflops), ...points.map((row) => row.figure.tflops_per_s)]);
+    const width = Math.max(300, Math.min(820, container.clientWidth || 820)), at = { x: intensity, y: (row) => row.figure.tflops_per_s };
+    const bottom = Math.min(least, (left * peaks.copy) / 1000) / 1.5, top = most * 1.7;
+    const marks = [Plot.gridY({ ticks: logTicks(bottom, top), stroke: "var(--line)", strokeOpacity: 1 })];
+    roofs.forEach((each, index) => {
+      marks.push(Plot.line(roof(each, index), { x: "x", y: "y", stroke: "var(--strong-line)", strokeWidth: 1.5 }));
+      marks.push(Plot.text([{ x: right, y: each[1] }], { x: "x", y: "y", text: () => `${each[0]} matmul: ${report.short(each[1])} TFLOP/s`, textAnchor: "end", dy: -8, fill: "var(--muted)" }));
+    });
+    marks.push(Plot.text([{ x: left, y: bottom }], { x: "x", y: "y", text: () => `copy: ${report.short(peaks.copy)} GB/s`, frameAnchor: "bottom-left", textAnchor: "start", dx: 6, dy: -6, fill: "var(--muted)" }));
+    for (const [implementation, own] of d3.group(points, (row) => row.implementation)) {
+      const stroke = report.colour(implementation);
+      marks.push(Plot.dot(own, { ...at, fill: (row) => (row.flags.length ? "var(--raised)" : stroke), stroke, strokeWidth: 1.5, r: 4.5, symbol: report.symbol(implementation) }));
+    }
+    marks.push(Plot.tip(points, Plot.pointer({ ...at, title: (row) => `${tip(row, "tflops_per_s")}\n${report.short(intensity(row))} FLOP/byte`, fill: "var(--raised)", stroke: "var(--strong-line)" })));
+    const scaled = (from, to) => ({ type: "log", domain: [from, to], ticks: logTicks(from, to), tickFormat: report.short });
+    const drawn = Plot.plot({
+      width, height: 380, marginLeft: 56, marginRight: 18, marginBottom: 40, style: { background: "transparent", color: "var(--text)", fontSize: "12px" },
+      x: { ...scaled(left, right), label: width < 500 ? "FLOP per byte" : "Arithmetic intensity (useful FLOP per byte of minimum traffic)", labelArrow: "none", labelAnchor: "center" },
+      y: { ...scaled(bottom, top), label: null, line: false, tickSize: 0 }, marks,
+    });
+    drawn.setAttribute("role", "img");
+    drawn.setAttribute("aria-label", "Useful TFLOP/s against arithmetic intensity, below the measured peaks of this device. The rows have the numbers.");
+    container.replaceChildren(element("figure", { className: "chart" }, element("figcaption", {}, "Useful work (TFLOP/s)"), drawn), key(points));
+  };
+
   const choices = () => {
     const known = report.data.metrics.filter(({ name, drawn }) => drawn && rows.some((row) => row.figure[name] != null)).map(({ name }) => name);
     return report.data.implementations.length > 1 && !search ? [...known.slice(0, 3), "speedup", ...known.slice(3)] : known;
@@ -162,5 +196,5 @@ const charts = (() => {
 
   const choicesOfX = [...(search ? [[TRIAL, "trial"]] : []), ...numeric.map(({ name, heading }) => [name, heading]), ["", "implementation"]];
 
-  return { draw, choices, choicesOfX };
+  return { draw, roofline, hasRoofline, choices, choicesOfX };
 })();

@@ -8,6 +8,7 @@ const report = (() => {
     const numeric = values.every((value) => typeof value === "number");
     return { name, heading, numeric, values: numeric ? values.sort((a, b) => a - b) : values };
   });
+  const varying = axes.filter(({ values }) => values.length > 1); // the others stand in the page's heading
   const rows = data.trial.map((trial, index) => ({
     index, trial,
     implementation: data.implementation[index],
@@ -51,6 +52,10 @@ const report = (() => {
     return left && right ? left / right : null;
   };
 
+  // The interval of one process knows nothing of a neighbour who comes and goes: such a row proves no rank.
+  const disturbed = (row) => row.flags.includes("contended") || row.flags.includes("throttled");
+  const isClear = ([first, second]) => !disturbed(first) && !disturbed(second) && first.figure.latency_ci_high_ms < second.figure.latency_ci_low_ms;
+
   const value = (row, name) => (name === "speedup" ? speedup(row) : row.figure[name]);
   const bounds = (row, name) => {
     const low = row.figure.latency_ci_low_ms, high = row.figure.latency_ci_high_ms, median = row.figure.latency_ms;
@@ -67,6 +72,7 @@ const report = (() => {
   };
 
   const over = () => (state.baseline == null && several ? "the first with the same work" : data.implementations[state.baseline ?? 0]);
+  const share = (number) => (number == null ? "N/A" : number > 1.005 ? "over 100 %" : d3.format(".0%")(number).replace("%", " %"));
   const label = (name) => (name === "speedup" ? `Speed over ${over()}` : metrics.get(name).label);
   const unit = (name) => (name === "speedup" ? "times" : metrics.get(name).unit);
 
@@ -113,5 +119,5 @@ const report = (() => {
     return drawing.node();
   };
 
-  return { data, rows, axes, search, given, across, TRIAL, metrics, state, shown, byPoint, value, bounds, speedup, several, label, unit, short, interval, median, times, colour, symbol, dash, element, mark };
+  return { data, rows, axes, varying, search, given, across, TRIAL, metrics, state, shown, byPoint, value, bounds, speedup, several, disturbed, isClear, label, unit, short, share, interval, median, times, colour, symbol, dash, element, mark };
 })();

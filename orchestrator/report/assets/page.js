@@ -1,7 +1,7 @@
 "use strict";
 // Joins the parts: filters, controls, theme, print.
 (() => {
-  const { data, rows, axes, state, element } = report;
+  const { data, rows, varying, state, element } = report;
   const part = (id) => document.getElementById(id);
 
   const redraw = () => {
@@ -11,6 +11,7 @@
     tables.reset();
     tables.draw(shown);
     charts.draw(part("charts"), shown);
+    if (!part("roofline-section").hidden) charts.roofline(part("roofline"), shown);
   };
 
   const select = (label, options, chosen, change) => {
@@ -23,7 +24,7 @@
     const outcomes = [...new Set([...data.outcome, ...data.flags.flat()])];
     const row = part("filter-row");
     row.append(select("Status", [["", "any"], ...outcomes.map((name) => [name, name])], "", (value) => { state.outcome = value; }));
-    for (const { name, heading, values } of axes.filter(({ values }) => values.length > 1)) {
+    for (const { name, heading, values } of varying) {
       const options = values.map((value, index) => [String(index), String(value)]);
       row.append(select(heading, [["", "any"], ...options], "", (index) => { state.at[name] = index === "" ? undefined : values[index]; }));
     }
@@ -89,7 +90,8 @@
   };
 
   for (const place of document.querySelectorAll("[data-implementation]")) place.append(report.mark(Number(place.dataset.implementation)));
-  part("live").hidden = false;
+  for (const live of document.querySelectorAll(".live")) live.hidden = false;
+  part("roofline-section").hidden = !data.peaks || !rows.some(charts.hasRoofline);
   if (!data.metrics.some(({ name }) => name === state.metric) && charts.choices().length) state.metric = charts.choices()[0];
   filters();
   legend();
@@ -98,6 +100,6 @@
   print();
   redraw();
   let width = innerWidth;
-  addEventListener("resize", d3debounce(() => { if (innerWidth !== width) { width = innerWidth; charts.draw(part("charts"), report.shown()); } }, 150));
+  addEventListener("resize", d3debounce(() => { if (innerWidth !== width) { width = innerWidth; redraw(); } }, 150));
   document.documentElement.dataset.ready = "yes";
 })();

@@ -1,7 +1,8 @@
 "use strict";
 // The rows as a table that sorts and opens, and the map of shapes by implementations.
 const tables = (() => {
-  const { data, axes, state, element } = report;
+  const { data, varying, state, element } = report;
+  const TURNED_FROM = 9; // more columns of implementations than this run off the page
   const CHUNK = 200;
   const order = { key: null, descending: false };
   const open = new Set();
@@ -15,15 +16,19 @@ const tables = (() => {
     { key: "peak_memory_mib", heading: "Memory (MiB)", text: (row) => report.short(row.figure.peak_memory_mib) },
     { key: "throughput_tokens_per_s", heading: "Tokens/s", text: (row) => report.short(row.figure.throughput_tokens_per_s) },
     { key: "tflops_per_s", heading: "TFLOP/s", text: (row) => report.short(row.figure.tflops_per_s) },
-    { key: "ceiling_share", heading: "Of ceiling", text: (row) => (row.figure.ceiling_share == null ? "N/A" : d3.format(".0%")(row.figure.ceiling_share)) },
+    { key: "ceiling_share", heading: "Of peak", text: (row) => report.share(row.figure.ceiling_share) },
     { key: "relative_error", heading: "Error", text: (row) => (row.figure.relative_error == null ? "N/A" : row.figure.relative_error.toExponential(1)) },
   ].filter(({ key }) => key === "interval" || (key === "speedup" ? !report.search : report.metrics.has(key)));
+  const measured = figures.map((column) => ({ value: (row) => row.figure[column.key], number: true, ...column }));
+  const first = measured.filter(({ key }) => key === "latency_ms"), rest = measured.filter(({ key }) => key !== "latency_ms");
   const columns = [
     { key: "implementation", heading: "Implementation", value: (row) => row.name },
-    ...axes.map(({ name, heading, numeric }) => ({ key: `at.${name}`, heading, number: numeric, value: (row) => row.at[name], text: (row) => String(row.at[name]) })),
     { key: "status", heading: "Status", value: (row) => `${row.ok ? 0 : 1}${row.outcome} ${row.flags}` },
-    ...figures.map((column) => ({ value: (row) => row.figure[column.key], number: true, ...column })),
+    ...first,
+    ...varying.map(({ name, heading, numeric }) => ({ key: `at.${name}`, heading, axis: true, number: numeric, value: (row) => row.at[name], text: (row) => String(row.at[name]) })),
+    ...rest,
   ];
+  const kind = (column) => [column.number ? "n" : "", column.axis ? "axis" : ""].join(" ").trim();
 
   const sorted = (shown) => {
     const column = columns.find(({ key }) => key === order.key);
@@ -35,11 +40,12 @@ const tables = (() => {
   const status = (row) => {
     if (row.outcome === "not run") return element("span", { className: "quiet" }, "– not run");
     if (!row.ok) return element("span", { className: "bad" }, `✗ ${row.outcome}`);
-    return element("span", {}, element("span", { className: "good" }, "✓"), row.flags.length ? element("span", { className: "warn" }, ` ${row.flags.join(", ")}`) : "");
+    const badges = row.flags.map((flag) => element("span", { className: "badge" }, flag));
+    return element("span", {}, element("span", { className: "good" }, "✓"), ...badges.flatMap((badge) => [" ", badge]));
   };
 
   // Paper repeats a table's head on each page, but not the buttons in it.
-  const paperHead = () => element("thead", {}, element("tr", {}, ...columns.map((column) => element("th", { scope: "col", className: column.number ? "n" : "" }, column.heading))));
+  const paperHead = () => element("thead", {}, element("tr", {}, ...columns.map((column) => element("th", { scope: "col", className: kind(column) }, column.heading))));
 
   const head = (redraw) => element("thead", {}, element("tr", {}, ...columns.map((column) => {
     const sort = () => {
@@ -49,7 +55,7 @@ const tables = (() => {
       document.querySelector(`#table button[data-key="${CSS.escape(column.key)}"]`).focus();
     };
     const direction = order.key !== column.key ? "none" : order.descending ? "descending" : "ascending";
-    return element("th", { scope: "col", className: column.number ? "n" : "", "aria-sort": direction },
+    return element("th", { scope: "col", className: kind(column), "aria-sort": direction },
       element("button", { type: "button", "data-key": column.key, onclick: sort }, column.heading));
   })));
 
@@ -63,8 +69,9 @@ const tables = (() => {
     const button = element("button", { type: "button", className: "toggle", "data-trial": row.trial, "aria-expanded": String(expanded) }, mark(row), row.name);
     const cells = columns.slice(1).map((column) => column.key === "status"
       ? element("td", { className: "status" }, status(row))
-      : element("td", { className: column.number ? "n" : "" }, column.text(row)));
-    const made = element("tr", { className: "row" }, element("th", { scope: "row" }, button), ...cells);
+      : element("td", { className: kind(column) }, column.text(row)));
+    const shape = varying.map(({ name, heading }) => `${heading} ${row.at[name]}`).join(", "); // on a phone, instead of the columns
+    const made = element("tr", { className: "row" }, element("th", { scope: "row" }, button, element("span", { className: "shape-line" }, shape)), ...cells);
     made.addEventListener("click", (event) => { if (!event.target.closest("a") && !String(getSelection())) toggle(); });
     return expanded ? [made, element("tr", { className: "detail" }, element("td", { colSpan: columns.length }, detail(row)))] : [made];
   };
@@ -78,12 +85,15 @@ const tables = (() => {
     if (row.details.error) body.append(element("div", {}, element("h3", { className: "bad" }, row.details.error.kind), element("pre", { tabIndex: 0 }, row.details.error.message)));
     if (row.repetitions) body.append(repetitions(row));
     if (row.details.notes.length) body.append(element("div", {}, element("h3", {}, "Notes"), ...row.details.notes.map((note) => element("p", {}, note))));
-    const measured = data.metrics.filter(({ name }) => row.figure[name] != null && !name.startsWith("latency_ci_"))
+    const found = data.metrics.filter(({ name }) => row.figure[name] != null && !name.startsWith("latency_ci_"))
       .map(({ name, label, unit }) => [unit ? `${label} (${unit})` : label, report.short(row.figure[name])]);
-    body.append(pairs([...measured, ...Object.entries(row.details.params), ...(row.details.attempts ? [["attempts", String(row.details.attempts)]] : [])]));
+    const phases = Object.entries(row.details.phases ?? {}).map(([name, seconds]) => [`${name} (s)`, report.short(seconds)]);
+    body.append(pairs([...percentiles(row), ...found, ...phases, ...Object.entries(row.details.params), ...(row.details.attempts ? [["attempts", String(row.details.attempts)]] : [])]));
     if (row.log) body.append(element("p", {}, element("a", { href: encodeURI(row.log) }, row.ok ? "Log of this trial" : "Open the log"), element("span", { className: "quiet" }, ` ${row.log}`)));
     return body;
   };
+
+  const percentiles = (row) => (row.details.percentiles ?? []).map((ms, index) => [`${["5th percentile", "Median (50th)", "95th percentile"][index]} (ms)`, report.short(ms)]);
 
   // Every repetition in its order, beside how often each time occurred.
   const repetitions = (row) => {
@@ -122,32 +132,43 @@ const tables = (() => {
     more.onclick = () => { limit += CHUNK; draw(shown); };
   };
 
-  // Shapes by implementations.
-  let shapes = 40;
+  // Shapes by implementations; turned where there are too many of those for columns.
+  let shapes = 24;
   const map = (shown, all = false) => {
     if (report.search) return; // no two rows of a search are of one shape
     const used = [...new Set(shown.map((row) => row.implementation))].sort((a, b) => a - b);
-    const points = d3.groups(shown, (row) => row.point), count = all ? points.length : shapes;
-    const header = element("tr", {}, ...axes.map(({ heading }) => element("th", { scope: "col", className: "shape" }, heading)),
-      ...used.map((implementation) => element("th", { scope: "col" }, element("span", { className: "mark" }, report.mark(implementation)), data.implementations[implementation])));
-    const body = points.slice(0, count).map(([, group]) => shape(group, used));
-    const made = element("table", {}, element("thead", {}, header), element("tbody", {}, ...body));
+    const points = d3.groups(shown, (row) => row.point).map(([, group]) => group), count = all ? points.length : shapes;
+    const made = (used.length >= TURNED_FROM ? turned : upright)(points.slice(0, count), used);
     const container = document.getElementById("map");
     container.replaceChildren(made);
     if (points.length > count) container.append(element("button", { type: "button", onclick: () => { shapes += 100; map(shown); } }, `${points.length - count} more shapes`));
     if (!points.length) container.replaceChildren(element("p", { className: "empty" }, "No row passes the filters."));
   };
 
-  const shape = (group, used) => {
+  const named = (implementation, scope) => element("th", { scope }, element("span", { className: "mark" }, report.mark(implementation)), data.implementations[implementation]);
+
+  const upright = (groups, used) => {
+    const header = element("tr", {}, ...varying.map(({ heading }) => element("th", { scope: "col", className: "shape" }, heading)), ...used.map((implementation) => named(implementation, "col")));
+    const body = groups.map((group) => element("tr", {}, ...varying.map(({ name }) => element("td", { className: "shape" }, String(group[0].at[name]))), ...cells(group, used)));
+    return element("table", {}, element("thead", {}, header), element("tbody", {}, ...body));
+  };
+
+  const turned = (groups, used) => {
+    const headers = varying.map(({ name, heading }) => element("tr", {}, element("th", { scope: "row", className: "shape" }, heading), ...groups.map(([row]) => element("th", { scope: "col" }, String(row.at[name])))));
+    const columns = groups.map((group) => cells(group, used));
+    const body = used.map((implementation, index) => element("tr", {}, named(implementation, "row"), ...columns.map((column) => column[index])));
+    return element("table", { className: "turned" }, element("thead", {}, ...headers), element("tbody", {}, ...body));
+  };
+
+  const cells = (group, used) => {
     const timed = d3.group(d3.sort(group.filter((row) => row.figure.latency_ms), (row) => row.figure.latency_ms), (row) => data.kinds[row.implementation]);
     const own = new Map(group.map((row) => [row.implementation, row]));
-    return element("tr", {}, ...axes.map(({ name }) => element("td", { className: "shape" }, String(group[0].at[name]))),
-      ...used.map((implementation) => cell(own.get(implementation), timed.get(data.kinds[implementation]) ?? [])));
+    return used.map((implementation) => cell(own.get(implementation), timed.get(data.kinds[implementation]) ?? []));
   };
 
   // `timed`: the rows of this shape that do the same work, fastest first.
   const cell = (row, timed) => {
-    const clear = timed.length < 2 || timed[0].figure.latency_ci_high_ms < timed[1].figure.latency_ci_low_ms;
+    const clear = timed.length < 2 || report.isClear(timed);
     if (!row || row.outcome === "not run") return element("td", { className: "quiet" }, "–");
     if (!row.ok) return element("td", { className: "cell-bad" }, `✗ ${row.outcome}`);
     if (!timed.length || row.figure.latency_ms == null) return element("td", {}, "✓");

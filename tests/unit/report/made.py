@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from orchestrator.machine.observation import Observation
 from orchestrator.outcome import Outcome, Phase
 from orchestrator.record import ErrorInfo, Fingerprint, TrialRecord
 from orchestrator.results.meta import SweepMeta
@@ -77,6 +78,12 @@ def record(trial: Trial, outcome: Outcome, **more: Any) -> TrialRecord:
         "device": "cuda:0",
     }
     return TrialRecord(**{**fixed, **more})
+
+
+def peaks(copy: float = 3e12, **matmul: float) -> Observation:
+    """What a device was seen to do: FLOP/s by precision, and bytes copied per second."""
+    values = {"device": "cuda", "matmul_flops_per_s": matmul, "copy_bytes_per_s": copy, "cache_bytes": 50 * 2**20}
+    return Observation(kind="ceilings", at="2026-11-22T09:30:00+00:00", host="node-1", values=values)
 
 
 def results(

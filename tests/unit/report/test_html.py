@@ -6,7 +6,9 @@ import base64
 import hashlib
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -16,6 +18,7 @@ from orchestrator.outcome import Outcome
 from orchestrator.report import render
 from orchestrator.report.layout import Layout
 from orchestrator.report.page_data import MAX_VALUES_PER_ROW, embedded, page_data
+from orchestrator.report.phases import phase_shares
 from orchestrator.results.results import Results
 from tests.unit.report import made
 
@@ -31,7 +34,7 @@ def data_of(page: str) -> dict:
 def test_the_verdict_needs_no_script(mixed: Results) -> None:
     """Who is wrong, who does not fit and who is fastest stand in the HTML itself."""
     page = render(mixed, "html")
-    visible = page[: page.index('id="live"')]
+    visible = re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
     assert "multihead_standard in 1 of 4" in visible
     assert "improved in 3 of 4 shapes" in visible
 
@@ -83,6 +86,55 @@ def test_repetitions_are_thinned_and_say_so() -> None:
     assert shown["step"] == 5
     assert len(shown["rounds"][0]) == MAX_VALUES_PER_ROW
     assert set(shown["rounds"][0]) <= {float(f"{value:.5g}") for value in values}
+
+
+def test_the_answer_comes_first_and_the_rows_last(mixed: Results) -> None:
+    """Verdict, map, implementations, curves, roofline, rows: in the order in which they are asked for."""
+    page = render(mixed, "html")
+    names = ["verdict-title", "map-title", "standings-title", "charts-title", "roofline-title", "rows-title"]
+    assert re.findall(r'<h2 id="([a-z]+-title)"', page)[: len(names)] == names
+
+
+def test_an_axis_with_one_value_stands_in_the_heading(mixed: Results) -> None:
+    """Heads are 8 in every row: a fact of the sweep, and no column."""
+    head = render(mixed, "html").partition("<main>")[0]
+    assert "<span>Heads: 8</span>" in head
+    assert "Seq Len" not in head
+
+
+def test_a_row_has_its_percentiles_from_every_repetition() -> None:
+    """Of 1, 2, ... 101 the 5th, 50th and 95th are 6, 51 and 96, over all rounds together."""
+    trial = made.trials(["standard"], ONE)[0]
+    rounds = (tuple(map(float, range(1, 51))), tuple(map(float, range(51, 102))))
+    records = [
+        made.ok(trial, round=number).model_copy(update={"values_ms": values})
+        for number, values in enumerate(rounds, start=1)
+    ]
+    details = page_data(Layout.of(made.results([trial], records, axes=ONE)), {"standard": 0})["details"]
+    assert details[0]["percentiles"] == [6.0, 51.0, 96.0]
+
+
+def test_the_peaks_are_the_highest_that_were_measured() -> None:
+    """Of two slots the faster one; no peaks, no roofline."""
+    trial = made.trials(["standard"], ONE)[0]
+    plain = made.results([trial], [made.ok(trial)], axes=ONE)
+    assert page_data(Layout.of(plain), {"standard": 0})["peaks"] is None
+    seen = tuple(made.peaks(float32=flops, copy=copy) for flops, copy in ((50e12, 3e12), (52e12, 2.9e12)))
+    data = page_data(Layout.of(replace(plain, observations=seen)), {"standard": 0})
+    assert data["peaks"] == {"matmul": {"float32": 52.0}, "copy": 3000.0}
+
+
+def test_where_the_time_went_is_a_bar_of_all_attempts() -> None:
+    """Phases summed over retries too; a journal without them has no such section."""
+    trial = made.trials(["standard"], ONE)[0]
+    records = [made.ok(trial, attempt=1), made.ok(trial, attempt=2)]
+    assert "phases-title" not in render(made.results([trial], records, axes=ONE), "html")
+    assert phase_shares(records) == []
+    timed = [SimpleNamespace(phase_s={"build": 1.0, "measure": 3.0}), SimpleNamespace(phase_s={"measure": 4.0})]
+    assert [(found.name, found.seconds, found.percent) for found in phase_shares(timed)] == [
+        ("build", 1.0, "12 %"),
+        ("measure", 7.0, "88 %"),
+    ]
 
 
 def test_the_sweep_file_is_shown_as_it_was_written(mixed: Results, tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
-from orchestrator.report.plots import figures, write_plots
+from orchestrator.report.plots import TITLE_WIDTH, figures, write_plots
 from orchestrator.results.results import Results
 from tests.unit.report import made
 from tests.unit.report.test_answer_table import search
@@ -41,6 +43,53 @@ def test_one_shape_is_drawn_without_an_axis() -> None:
     panels = figures(made.results(planned, [made.ok(trial) for trial in planned], axes=axes))["latency"].axes
     assert len(panels) == 1
     assert len(panels[0].containers) == 2
+
+
+def test_a_flagged_row_is_hollow_and_the_legend_says_so(mixed: Results, all_ok: Results) -> None:
+    """In the PNG as on the page: a doubtful point does not look like any other."""
+    figure = figures(mixed)["latency"]
+    faces = [line.get_markerfacecolor() for panel in figure.axes for line in panel.lines if line.get_zorder() == 5]
+    assert faces == ["white"]
+    assert "hollow: flagged" in legend(figure)
+    assert "hollow: flagged" not in legend(figures(all_ok)["latency"])
+
+
+def test_the_baseline_of_a_speed_up_is_named(all_ok: Results) -> None:
+    """In the legend, where it fits whatever its name."""
+    assert legend(figures(all_ok)["speedup"]) == ["standard (baseline)", "improved"]
+
+
+def test_the_roofline_has_every_row_below_the_peaks(all_ok: Results) -> None:
+    """Drawn where both peaks and intensities are known."""
+    assert "roofline" not in figures(all_ok)
+    records = [
+        record.model_copy(update={"metrics": {**record.metrics, "gb_per_s": 100.0}}) for record in all_ok.records
+    ]
+    known = replace(all_ok, records=tuple(records), observations=(made.peaks(float32=52e12),))
+    (place,) = figures(known)["roofline"].axes
+    roof, *marks = [line for line in place.lines if len(line.get_xdata())]
+    assert roof.get_ydata()[-1] == 52.0
+    assert len(marks) == len(all_ok.records)
+    assert place.get_xscale() == place.get_yscale() == "log"
+
+
+def test_a_long_title_is_broken_into_lines() -> None:
+    """Three axes beyond the one that runs along, one of them with a long name."""
+    axes = {
+        "batch": [1, 2],
+        "seq_len": [1024, 2048],
+        "heads": [8, 16],
+        "options.accumulate_in_higher_precision": [False, True],
+    }
+    planned = made.trials(["standard"], axes)
+    panels = figures(made.results(planned, [made.ok(trial) for trial in planned], axes=axes))["latency"].axes
+    lines = [line for panel in panels for line in panel.get_title(loc="left").splitlines()]
+    assert len(lines) > len(panels)
+    assert max(map(len, lines)) <= TITLE_WIDTH
+
+
+def legend(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.legends[0].get_texts()]
 
 
 def test_a_search_is_drawn_trial_by_trial() -> None:

@@ -1,0 +1,51 @@
+"""Where a sweep's time went: the seconds of each phase, summed over its attempts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from orchestrator.formatting import duration
+from orchestrator.record import TrialRecord
+
+
+@dataclass(frozen=True)
+class PhaseShare:
+    """One phase of all attempts together.
+
+    Attributes:
+        seconds: summed over the attempts.
+        share: of the sum over all phases, from 0 to 1.
+    """
+
+    name: str
+    seconds: float
+    share: float
+
+    @property
+    def percent(self) -> str:
+        """`42 %`, `< 1 %`."""
+        return f"{100 * self.share:.0f} %" if self.share >= 0.01 else "< 1 %"
+
+    @property
+    def time(self) -> str:
+        """`1 min 5 s`, `0.4 s`."""
+        return duration(self.seconds) if self.seconds >= 10 else f"{self.seconds:.2g} s"
+
+
+def phases_of(record: TrialRecord) -> Mapping[str, float]:
+    """Phase -> seconds of one attempt; empty for records of versions that did not keep them."""
+    return getattr(record, "phase_s", None) or {}
+
+
+def phase_shares(records: Iterable[TrialRecord]) -> list[PhaseShare]:
+    """The phases in the order in which attempts go through them; empty where no record has any."""
+    seconds: Counter[str] = Counter()
+    for record in records:
+        for name, value in phases_of(record).items():
+            seconds[name] += value
+    total = sum(seconds.values())
+    if total <= 0:
+        return []
+    return [PhaseShare(name.replace("_", " "), value, value / total) for name, value in seconds.items()]
