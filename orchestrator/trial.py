@@ -7,8 +7,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import BaseModel
+
 from orchestrator.model import FrozenModel
-from orchestrator.spec.models import MeasureProtocol, VerifySpec
+from orchestrator.spec.models import CASE_NAME, MeasureProtocol, VerifySpec
 
 # In the environment of a rank's process: where the ranks of its attempt find one another, file:// or tcp://.
 RENDEZVOUS = "ORCHESTRATOR_RENDEZVOUS"
@@ -29,6 +31,8 @@ class Trial(FrozenModel):
         use: a registered name, "package.module:attribute" or "path/to/file.py:attribute".
         params: every param of the workload, resolved, without device.
         options: the implementation's own options.
+        call: keyword arguments of every call.
+        compile: whether it is called under torch.compile, or what that is given.
     """
 
     trial_id: str
@@ -36,17 +40,38 @@ class Trial(FrozenModel):
     use: str
     params: dict[str, Any]
     options: dict[str, Any] = {}
+    call: dict[str, Any] = {}
+    compile: bool | dict[str, Any] = False
 
     @classmethod
-    def of(cls, *, implementation: str, use: str, params: Mapping[str, Any], options: Mapping[str, Any]) -> Trial:
-        """A trial with its id worked out."""
+    def of(
+        cls,
+        *,
+        implementation: str,
+        use: str,
+        params: Mapping[str, Any],
+        options: Mapping[str, Any],
+        call: Mapping[str, Any] | None = None,
+        compile_: bool | Mapping[str, Any] = False,
+    ) -> Trial:
+        """A trial with its id worked out; what is not stated of `call` and `compile_` is no part of it."""
         content: dict[str, Any] = {
             "implementation": implementation,
             "use": use,
             "params": dict(params),
             "options": dict(options),
         }
+        if call:
+            content["call"] = dict(call)
+        if compile_ is not False:
+            content["compile"] = compile_ if compile_ is True else dict(compile_)
         return cls(trial_id=content_hash(content), **content)
+
+    def params_of(self, model: type[BaseModel]) -> str:
+        """The params as JSON for the workload's model, without the name of the case that they are of."""
+        if CASE_NAME in self.params and CASE_NAME not in model.model_fields:
+            return json.dumps({name: value for name, value in self.params.items() if name != CASE_NAME})
+        return json.dumps(self.params)
 
     def value(self, name: str) -> Any:
         """The value of an axis: a param, or an option where the name starts with `options.`; None: it has none."""

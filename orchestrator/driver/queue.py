@@ -17,7 +17,7 @@ from orchestrator.search.factory import Proposal, proposer_of
 from orchestrator.search.oom_prediction import OomPrediction
 from orchestrator.spec.expression import check, condition
 from orchestrator.trial import Attempt, Resources, Trial, content_hash
-from orchestrator.usercode import registry
+from orchestrator.usercode import workloads
 from orchestrator.usercode.source import source_hash
 
 DISTURBED = frozenset({Flag.THROTTLED.value, Flag.CONTENDED.value})
@@ -355,10 +355,9 @@ def input_seed(seed: int, trial: Trial, number: int) -> int:
 
 def sources(sweep: Sweep) -> dict[str, str]:
     """Label -> hash of the source code that defines the implementation and the workload."""
-    known = registry.workloads()
-    workload = registry.locate(known.get(sweep.spec.workload, sweep.spec.workload), sweep.base_dir, known, "workload")
+    workload = workloads.targets(sweep.spec.workload, sweep.base_dir)
     return {
-        entry.label: source_hash(registry.implementation_target(entry.use, sweep.base_dir), workload)
+        entry.label: source_hash(*workloads.implementation_targets(entry.use, sweep.base_dir), *workload)
         for entry in sweep.spec.implementations
     }
 

@@ -204,7 +204,7 @@ def _hungriest(
 def _gpus(workload: Workload, trial: Trial) -> int:
     """How many GPUs a trial takes; 0 where the workload fails to say, which whoever places it reports."""
     with suppress(Exception):
-        return int(workload.gpus(workload.params.model_validate_json(json.dumps(trial.params))))
+        return int(workload.gpus(workload.params.model_validate_json(trial.params_of(workload.params))))
     return 0
 
 

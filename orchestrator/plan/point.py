@@ -13,7 +13,7 @@ from orchestrator.errors import ExpressionError, Problem, SweepFileError
 from orchestrator.spec.derived import Derivation, UnderivableError, is_derived, numeric_fields
 from orchestrator.spec.expression import condition
 from orchestrator.spec.loading import Document, Path_, near_literal, worded
-from orchestrator.spec.models import ImplementationSpec, Range, SweepSpec
+from orchestrator.spec.models import CASE_NAME, ImplementationSpec, Range, SweepSpec
 from orchestrator.trial import Trial
 from orchestrator.workload import Workload
 
@@ -57,6 +57,7 @@ class Expansion:
         self._defaults = _defaults(workload)
         self._options = dict.fromkeys(f"options.{name}" for entry in spec.implementations for name in entry.options)
         self._derivations: dict[str, Derivation] = {}
+        self._names_cases = spec.cases is not None and CASE_NAME not in workload.params.model_fields
 
     def trial(self, entry: ImplementationSpec, point: Point) -> Trial | None:
         """The trial at a point; None where a rule excludes it, or where it is a problem, which is kept."""
@@ -69,7 +70,14 @@ class Expansion:
         if self._excluded(entry, point) or not self._resolve(entry, point):
             return None
         options = {**point.options, **entry.options}
-        return Trial.of(implementation=entry.label, use=entry.use, params=point.params, options=options)
+        return Trial.of(
+            implementation=entry.label,
+            use=entry.use,
+            params=point.params,
+            options=options,
+            call=entry.call,
+            compile_=entry.compile_options,
+        )
 
     def refuse(self) -> None:
         """Refuse the file if any point was a problem.
@@ -105,10 +113,15 @@ class Expansion:
         if point.refused is None:
             own = [name for name in point.values if name.startswith("options.")]
             point.options = {name.removeprefix("options."): point.values[name] for name in own}
-            plain = {name: value for name, value in point.values.items() if name not in own} if own else point.values
+            named = [CASE_NAME] if self._names_cases and CASE_NAME in point.values else []
+            apart = {*own, *named}
+            plain = (
+                {name: value for name, value in point.values.items() if name not in apart} if apart else point.values
+            )
             try:
                 params = self.workload.params.model_validate_json(json.dumps(plain), strict=True)
-                point.params = params.model_dump(mode="json", exclude={"device"})
+                point.params = {name: point.values[name] for name in named}
+                point.params |= params.model_dump(mode="json", exclude={"device"})
                 point.refused = False
             except ValidationError as error:
                 point.refused = True
@@ -156,7 +169,10 @@ class _Place:
     @property
     def hint(self) -> str:
         """The point itself: at standard, batch 1, seq_len 1024."""
-        named = (name for name in self.state.spec.axes if name in self.stated)
+        spec = self.state.spec
+        if spec.cases is not None and CASE_NAME in self.stated:
+            return f"at {self.entry.label}, case {self.stated[CASE_NAME]}"
+        named = (name for name in spec.axes if name in self.stated)
         return f"at {', '.join([self.entry.label, *(f'{name} {json.dumps(self.stated[name])}' for name in named)])}"
 
     def of(self, name: str) -> Path_:
@@ -168,9 +184,18 @@ class _Place:
             axis = spec.axes[name]
             if isinstance(axis, Range):
                 return "axes", name
+            if name in self.state.document.case_columns:
+                return "axes", name, self._case()
             found = (index for index, value in enumerate(axis) if value is self.stated[name])  # True equals 1
             return "axes", name, next(found, 0)
         return ("constants", name) if name in spec.constants else ("axes",)
+
+    def _case(self) -> int:
+        """Which of the cases this point is of."""
+        axes, columns = self.state.spec.axes, self.state.document.case_columns
+        stated = [self.stated[column] for column in columns]
+        rows = zip(*(self.state.spec.listed(column) for column in columns if column in axes), strict=True)
+        return next((index for index, row in enumerate(rows) if list(row) == stated), 0)
 
     def mentioned(self, rule: str) -> Path_:
         """Where the field that a rule speaks of first is stated."""

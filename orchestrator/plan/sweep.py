@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import Problem, RequestError, SweepFileError, UnknownNameError
+from orchestrator.plan.cases import with_cases
 from orchestrator.plan.expand import Plan, expand
 from orchestrator.spec import loading, rules
 from orchestrator.spec.expression import check, strange_values
@@ -17,7 +17,7 @@ from orchestrator.spec.loading import Document
 from orchestrator.spec.models import ImplementationSpec, SweepSpec
 from orchestrator.spec.product import option_names
 from orchestrator.trial import Resources, Trial
-from orchestrator.usercode import registry
+from orchestrator.usercode import workloads
 from orchestrator.workload import Workload
 
 
@@ -62,20 +62,22 @@ class Sweep:
         return cls._of(spec, document, str(Path(base_dir).resolve()), None)
 
     @classmethod
-    def _of(cls, spec: SweepSpec, document: Document, base_dir: str, only: str | None) -> Sweep:
+    def _of(cls, spec: SweepSpec, document: Document, base_dir: str, only: str | None, *, fresh: bool = True) -> Sweep:
         try:
-            workload = registry.workload(spec.workload, base_dir)
+            workload = workloads.find(spec.workload, base_dir)
         except UnknownNameError as error:
             raise SweepFileError(document.name, [document.problem(("workload",), str(error))]) from None
         except (Exception, SystemExit) as error:
             rule = f"cannot be imported: {type(error).__name__}: {error}"
             raise SweepFileError(document.name, [document.problem(("workload",), rule, spec.workload)]) from error
+        if spec.cases is not None and fresh:
+            spec = with_cases(spec, document, workload, base_dir)
         problems: list[Problem] = rules.find(spec, document, workload, base_dir)
         if problems:
             raise SweepFileError(document.name, problems)
         labels = {"implementation": [entry.label for entry in spec.implementations]}
         if only is not None:
-            known = option_names(spec) | {*workload.params.model_fields, "implementation"} - {"device"}
+            known = option_names(spec) | {*workload.params.model_fields, *spec.axes, "implementation"} - {"device"}
             check(only, known, labels)
         plan = expand(spec, workload, document, only)
         if not plan.trials:
@@ -86,7 +88,7 @@ class Sweep:
     @classmethod
     def resolved(cls, spec: SweepSpec, base_dir: str, only: str | None, name: str) -> Sweep:
         """The sweep of a spec that was read before, as sweep.resolved.json keeps it."""
-        return cls._of(spec, Document(name, "", {}), base_dir, only)
+        return cls._of(spec, Document(name, "", {}), base_dir, only, fresh=False)
 
     @property
     def trials(self) -> tuple[Trial, ...]:
@@ -121,7 +123,7 @@ class Sweep:
 
     def params(self, trial: Trial) -> Any:
         """The trial's params as the workload's model, which its formulas take."""
-        return self.workload.params.model_validate_json(json.dumps(trial.params))
+        return self.workload.params.model_validate_json(trial.params_of(self.workload.params))
 
     def resources(self, trial: Trial, device: str) -> Resources:
         """What one attempt of the trial may take on "cpu" or "cuda"."""

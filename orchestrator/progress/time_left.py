@@ -28,7 +28,12 @@ def useful_flops(workload: Workload) -> Work:
     forms = {name: entry.form for name, entry in registry.implementations().items()}
 
     def work(trial: Trial) -> float:
-        return float(workload.work(workload.params(**trial.params), forms.get(trial.use, workload.forms[0])).flops)
+        return float(
+            workload.work(
+                workload.params.model_validate_json(trial.params_of(workload.params)),
+                forms.get(trial.use, workload.forms[0]),
+            ).flops
+        )
 
     return work
 

@@ -10,14 +10,14 @@ from orchestrator.results.meta import SweepMeta
 from orchestrator.results.results import Results
 from orchestrator.results.rows import Row
 from orchestrator.spec.models import Range
-from orchestrator.usercode import registry
+from orchestrator.usercode import workloads
 from orchestrator.workload import Workload
 
 
 def known_workload(meta: SweepMeta) -> Workload | None:
     """The sweep's workload, or None: results can be shown where the file that defined them is not."""
     try:
-        return registry.workload(meta.spec.workload, meta.base_dir)
+        return workloads.find(meta.spec.workload, meta.base_dir)
     except Exception:  # noqa: BLE001 - a user's file may raise anything at all when it is imported
         return None
 

@@ -50,6 +50,8 @@ class Document:
         data: plain JSON values.
         lines: field path -> line, from 1.
         overridden: the paths that -S set.
+        case_columns: the axes that are columns of the cases.
+        case_places: where each case stands, as file:line.
     """
 
     name: str
@@ -57,10 +59,16 @@ class Document:
     data: dict[str, Any]
     lines: dict[Path_, int] = field(default_factory=dict)
     overridden: list[Path_] = field(default_factory=list)
+    case_columns: tuple[str, ...] = ()
+    case_places: tuple[str, ...] = ()
 
     def problem(self, path: Path_, rule: str, found: Any = ..., hint: str | None = None) -> Problem:
         """A broken rule at `path`, with the nearest line known and the value found."""
         shown = None if found is ... else shorten(found)
+        if path[0] == "axes" and len(path) == 3 and path[1] in self.case_columns:
+            place = f"in {self.case_places[int(path[2])]}"
+            hint = f"{hint}, {place}" if hint else place
+            path = ("cases", path[1])
         if any(path[: len(done)] == done for done in self.overridden):
             hint = f"{hint}; set by -S" if hint else "set by -S"
             return Problem(dotted(path), rule, shown, None, hint)
@@ -85,6 +93,19 @@ def load(text: str, name: str) -> Document:
         raise SweepFileError(name, [Problem("file", rule, "nothing" if data is None else kind_of(data))])
     reader.document.data = data
     return reader.document
+
+
+def list_of(text: str, name: str) -> tuple[list[Any], list[int]]:
+    """The list that a YAML text is, and the line of each item; `name` stands for the file in messages.
+
+    Raises:
+        SweepFileError: as `load`, or it is no list.
+    """
+    reader = _Reader(text, name)
+    data = reader.read()
+    if not isinstance(data, list):
+        raise SweepFileError(name, [Problem("file", "must be a list of mappings", kind_of(data))])
+    return data, [reader.document.lines[(index,)] for index in range(len(data))]
 
 
 def value_of(text: str) -> Any:

@@ -20,6 +20,7 @@ from orchestrator.model import FrozenModel
 from orchestrator.workload import Scalar
 
 MAX_LABEL = 64
+CASE_NAME = "name"  # the column of a file of cases that names a row
 MAX_VALUES = 100_000  # of a range that is written out as a list
 MOST, MOST_STEPS = 1e300, 1e15  # so that ends and steps are numbers that can be told apart
 
@@ -132,13 +133,37 @@ class TrackingSpec(FrozenModel):
     uri: str | None = None
 
 
+class CompileSpec(FrozenModel):
+    """What torch.compile is given; what is not stated is its own default."""
+
+    mode: str | None = None
+    fullgraph: bool | None = None
+    dynamic: bool | None = None
+    backend: str | None = None
+    options: dict[str, Scalar] | None = None
+
+
 class ImplementationSpec(FrozenModel):
-    """An entry of `implementations`: a name, or a mapping with a label, params and options of its own."""
+    """An entry of `implementations`: a name, or a mapping with a label, params and options of its own.
+
+    Attributes:
+        call: keyword arguments of every call.
+        compile: whether it is called under torch.compile, and with what.
+    """
 
     use: Reference
     label: str = ""
     params: dict[str, Value] = {}
     options: dict[str, Any] = {}
+    call: dict[str, Value] = {}
+    compile: bool | CompileSpec = False
+
+    @property
+    def compile_options(self) -> bool | dict[str, Any]:
+        """`compile` in JSON values, as a trial has it."""
+        if isinstance(self.compile, bool):
+            return self.compile
+        return self.compile.model_dump(exclude_none=True)
 
     @model_validator(mode="before")
     @classmethod
@@ -146,9 +171,11 @@ class ImplementationSpec(FrozenModel):
         if isinstance(value, str):
             value = {"use": value}
         if not isinstance(value, dict | ImplementationSpec):
-            raise ValueError("must be a name, or a mapping with use, label, params and options")
+            raise ValueError("must be a name, or a mapping with use, label, params, options, call and compile")
         if isinstance(value, dict) and isinstance(value.get("use"), str) and not value.get("label"):
-            value = {**value, "label": default_label(value["use"])}
+            compiled = "-compiled" if value.get("compile") else ""
+            label = default_label(value["use"])
+            value = {**value, "label": f"{label[: MAX_LABEL - len(compiled)]}{compiled}"}
         return value
 
     @field_validator("label")
@@ -269,6 +296,41 @@ class FrontierSpec(FrozenModel):
     axis: str | None = None
 
 
+class CasesSpec(FrozenModel):
+    """Named points that set several params at once.
+
+    Attributes:
+        file: a CSV, JSON, JSONL, YAML or Parquet file with a row for each; relative to the sweep file.
+        rows: the same, in the sweep file itself.
+        every: every so many-th of them.
+        where: an expression; cases for which it does not hold are left out, before `every` counts.
+    """
+
+    file: str | None = None
+    rows: Annotated[list[dict[str, Value]], Field(min_length=1)] | None = None
+    every: Count = 1
+    where: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_file_or_list(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"file": value}
+        if isinstance(value, list):
+            return {"rows": value}
+        if not isinstance(value, dict | CasesSpec):
+            raise ValueError(
+                "must be the name of a file, a list of cases, or a mapping with file or rows, every, where"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _of_one_kind(self) -> CasesSpec:
+        if (self.file is None) == (self.rows is None):
+            raise ValueError("states either file or rows")
+        return self
+
+
 def default_label(use: str) -> str:
     """The label of an entry that states none: `improved` -> improved, `./my_attention.py:build` -> my_attention."""
     source, _, attribute = use.rpartition(":")
@@ -289,6 +351,7 @@ class SweepSpec(FrozenModel):
     frontier: FrontierSpec = FrontierSpec()
     predict: bool = False
     axes: dict[str, Axis] = {}
+    cases: CasesSpec | None = None
     constants: dict[str, Value] = {}
     exclude: tuple[str, ...] = ()
     zip: tuple[Annotated[tuple[str, ...], Field(min_length=2)], ...] = ()
@@ -298,6 +361,7 @@ class SweepSpec(FrozenModel):
     max_concurrent: Count | None = None
     retries: RetrySpec = RetrySpec()
     allow_outcomes: tuple[str, ...] = ()
+    baseline: str | None = None
     max_trials: Count = 100_000
     max_failures: Count | None = None
     tracking: TrackingSpec = TrackingSpec()

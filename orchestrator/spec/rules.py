@@ -9,12 +9,12 @@ from typing import Any
 
 from orchestrator.errors import ExpressionError, Problem, UnknownNameError, suggestion
 from orchestrator.outcome import Outcome
-from orchestrator.spec import expression, search_rules
+from orchestrator.spec import expression, implementation_rules, search_rules
 from orchestrator.spec.derived import numeric_fields
 from orchestrator.spec.loading import Document, Path_
-from orchestrator.spec.models import Range, SweepSpec
+from orchestrator.spec.models import CASE_NAME, Range, SweepSpec
 from orchestrator.spec.product import product_size
-from orchestrator.usercode import registry, source
+from orchestrator.usercode import registry
 from orchestrator.workload import Workload
 
 IDENTIFIER = "the name of an option must be an identifier (letters, digits, underscores)"
@@ -51,6 +51,8 @@ def _names(spec: SweepSpec, document: Document, workload: Workload) -> Iterator[
         elif name.startswith("options."):
             if not name.removeprefix("options.").isidentifier():
                 yield document.problem(path, IDENTIFIER)
+        elif name == CASE_NAME and name in spec.axes and spec.cases is not None:
+            continue  # the names of cases
         elif name not in known:
             rule = f"{workload.name} has no param {name!r}{suggestion(name, known)}"
             yield document.problem(path, rule)
@@ -68,11 +70,13 @@ def _implementations(spec: SweepSpec, document: Document, workload: Workload, ba
         path: Path_ = ("implementations", index)
         use = (*path, "use") if (*path, "use") in document.lines else path
         try:
-            source.check(registry.implementation_target(entry.use, base_dir))
+            rule = implementation_rules.complaint(entry, workload, base_dir)
         except UnknownNameError as error:
-            yield document.problem(use, str(error))
+            rule = str(error)
+        if rule:
+            yield document.problem(use, rule)
         solves = registered[entry.use].workload if entry.use in registered else workload.name
-        if solves != workload.name:
+        if solves and solves != workload.name:
             yield document.problem(use, f"{entry.use} solves {solves}, this sweep's workload is {workload.name}")
         for name in entry.options:
             at = (*path, "options", name)
@@ -81,6 +85,10 @@ def _implementations(spec: SweepSpec, document: Document, workload: Workload, ba
             elif f"options.{name}" in whole:
                 yield document.problem(at, f"options.{name} is given here and for the whole sweep: keep one")
     yield from _labels(spec, document)
+    labels = [entry.label for entry in spec.implementations]
+    if spec.baseline is not None and spec.baseline not in labels:
+        rule = f"no implementation has this label{suggestion(spec.baseline, labels)}"
+        yield document.problem(("baseline",), rule, spec.baseline)
 
 
 def _labels(spec: SweepSpec, document: Document) -> Iterator[Problem]:
@@ -92,8 +100,9 @@ def _labels(spec: SweepSpec, document: Document) -> Iterator[Problem]:
 
 
 def _axes(spec: SweepSpec, document: Document) -> Iterator[Problem]:
+    zipped = {name for group in spec.zip for name in group}
     for name, values in spec.axes.items():
-        if isinstance(values, Range):
+        if isinstance(values, Range) or name in zipped:
             continue
         counts = Counter(json.dumps(value) for value in values)
         for text, count in counts.items():
@@ -115,6 +124,16 @@ def _zips(spec: SweepSpec, document: Document) -> Iterator[Problem]:
         sizes = {name: len(spec.listed(name)) for name in group if name in spec.axes}
         if len(set(sizes.values())) > 1:
             yield document.problem(path, "zipped axes must have equally many values", sizes)
+        elif all(name in spec.axes for name in group):
+            yield from _same_points(spec, document, path, group)
+
+
+def _same_points(spec: SweepSpec, document: Document, path: Path_, group: tuple[str, ...]) -> Iterator[Problem]:
+    """Values of zipped axes may repeat, points may not."""
+    points = Counter(json.dumps(point) for point in zip(*(spec.listed(name) for name in group), strict=True))
+    for text, count in points.items():
+        if count > 1:
+            yield document.problem(path, f"the points of zipped axes must differ, and {text} stands {count} times")
 
 
 def _size(spec: SweepSpec, document: Document) -> Iterator[Problem]:
@@ -128,6 +147,7 @@ def _size(spec: SweepSpec, document: Document) -> Iterator[Problem]:
 
 def _expressions(spec: SweepSpec, document: Document, workload: Workload) -> Iterator[Problem]:
     params = [name for name in workload.params.model_fields if name != "device"]
+    params += [CASE_NAME] if spec.cases is not None else []
     options = {name for name in (*spec.axes, *spec.constants) if name.startswith("options.")}
     own = {f"options.{name}" for entry in spec.implementations for name in entry.options}
     for index, text in enumerate(spec.exclude):

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.files import PACKAGE
 from orchestrator.outcome import Outcome
+from orchestrator.usercode import callables
+from orchestrator.usercode.callables import LoadedEntry
 from orchestrator.usercode.oom import is_out_of_memory
+from orchestrator.usercode.workload_file import FileWorkload
 
 if TYPE_CHECKING:
     import torch
@@ -71,9 +74,12 @@ class Implementation:
     """An implementation that was built, and how the workload wants it called.
 
     Attributes:
-        function: what `build` returned.
+        function: what is called: what `build` returned, or the implementation itself; compiled, where that is asked.
         backward: whether gradients of its inputs and parameters belong to a call.
         input_names: for messages and gradients, one per input.
+        keywords: of every call.
+        bind: puts around the tensors what else a call is given; None: nothing.
+        module: what holds its parameters; None: it has none.
     """
 
     function: Callable[..., Any]
@@ -81,6 +87,13 @@ class Implementation:
     form: str
     backward: bool
     input_names: tuple[str, ...]
+    keywords: Mapping[str, Any] = field(default_factory=dict)
+    bind: Callable[[tuple[torch.Tensor, ...]], tuple[Any, ...]] | None = None
+    module: torch.nn.Module | None = None
+
+    def arguments(self, inputs: tuple[torch.Tensor, ...]) -> tuple[Any, ...]:
+        """What the function is called with."""
+        return inputs if self.bind is None else self.bind(inputs)
 
     def output(self, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
         """One call, its result checked for type, dtype and device.
@@ -90,8 +103,9 @@ class Implementation:
         """
         import torch
 
+        arguments = self.arguments(inputs)
         with user_code(), torch.set_grad_enabled(self.backward):
-            out = self.function(*inputs)
+            out = self.function(*arguments, **self.keywords)
         if (left := _modes_left_on()) is not None:
             raise _failed(f"left a {left} on, which may put off what it computes until someone looks at it")
         if not isinstance(out, torch.Tensor):
@@ -122,9 +136,9 @@ class Implementation:
     def _keeping(self, kept: list[torch.Tensor]) -> Callable[..., Any]:
         function = self.function
 
-        def call(*inputs: torch.Tensor) -> Any:
+        def call(*arguments: Any, **keywords: Any) -> Any:
             kept.clear()  # before the next one is made: a call that is kept needs no more room than another
-            out = function(*inputs)
+            out = function(*arguments, **keywords)
             kept.append(out)
             return out
 
@@ -132,11 +146,9 @@ class Implementation:
 
     def parameters(self) -> dict[str, torch.Tensor]:
         """Its trainable parameters by name; none, unless it is an nn.Module."""
-        import torch
-
-        if not isinstance(self.function, torch.nn.Module):
+        if self.module is None:
             return {}
-        return {name: value for name, value in self.function.named_parameters() if value.requires_grad}
+        return {name: value for name, value in self.module.named_parameters() if value.requires_grad}
 
     def timed(
         self, inputs: tuple[torch.Tensor, ...], upstream: torch.Tensor | None, kept: list[torch.Tensor] | None = None
@@ -149,18 +161,18 @@ class Implementation:
         import torch
 
         function = self.function if kept is None else self._keeping(kept)
+        arguments, keywords = self.arguments(inputs), self.keywords
         if upstream is None:
-            return lambda: function(*inputs)
+            return (lambda: function(*arguments, **keywords)) if keywords else (lambda: function(*arguments))
         leaves, grad = (*inputs, *self.parameters().values()), torch.autograd.grad
-        return lambda: grad(function(*inputs), leaves, upstream, allow_unused=True)
+        return lambda: grad(function(*arguments, **keywords), leaves, upstream, allow_unused=True)
 
 
 def build(
     workload: Workload,
     params: Any,
     config: Config,
-    build_function: Callable[[Config], Any],
-    form: str | None,
+    found: LoadedEntry,
     seed: int,
 ) -> Implementation:
     """Build an implementation and load the parameters that the workload draws for its form.
@@ -168,25 +180,63 @@ def build(
     Raises:
         AttemptEndedError: unsupported, oom or failed.
     """
-    form = form or workload.forms[0]
+    form = found.form or workload.forms[0]
     if form not in workload.forms:
         raise _failed(f"states the form {form!r}, but {workload.name} has {', '.join(workload.forms)}")
+    state = {} if workload.state is None else workload.state(config, form, seed)
+    names: Sequence[str] = workload.input_names.get(form, ())
+    bind = None
+    if isinstance(workload, FileWorkload):
+        names = workload.facts.arguments
+        if reason := workload.calls.unsupported(config):
+            raise AttemptEndedError(Outcome.UNSUPPORTED, "NotImplementedError", reason)
+    given = {name: getattr(params, name) for name in type(params).model_fields}
     with user_code(building=True):
-        function = build_function(config)
+        function = callables.make(
+            found.value, found.name, config, given, names or None, old_form=not isinstance(workload, FileWorkload)
+        )
     if not callable(function):
         raise _failed(f"build returned {_named(function)}, expected a callable")
-    state = {} if workload.state is None else workload.state(config, form, seed)
+    keywords = dict(found.call)
+    module = _module_of(function)
     if state:
-        _load(function, state)
-    names = workload.input_names.get(form, ())
-    return Implementation(function, config, form, workload.backward(params), tuple(names))
+        keywords |= _load(function, module, state)
+    if isinstance(workload, FileWorkload):
+        names, bind = _bound(workload, config, form, seed)
+    with user_code(building=True):
+        function = callables.compiled(function, found.compile)
+    return Implementation(function, config, form, workload.backward(params), tuple(names), keywords, bind, module)
 
 
-def _load(function: Any, state: Mapping[str, torch.Tensor]) -> None:
-    if not hasattr(function, "load_state_dict"):
-        raise _failed(f"build returned {_named(function)}, expected an nn.Module to load parameters into")
+def _bound(
+    workload: FileWorkload, config: Config, form: str, seed: int
+) -> tuple[tuple[str, ...], Callable[[tuple[torch.Tensor, ...]], tuple[Any, ...]]]:
+    """The names of the tensors among the inputs, and what puts the rest around them."""
+    workload.inputs(config, form, seed)  # its structure is known once it was drawn
+    return workload.calls.input_names(config), lambda tensors: workload.calls.arguments(config, tensors)
+
+
+def _module_of(function: Any) -> torch.nn.Module | None:
+    """The nn.Module that holds the parameters of a callable; under torch.compile it is inside."""
+    import torch
+
+    inner = getattr(function, "_orig_mod", function)
+    return inner if isinstance(inner, torch.nn.Module) else None
+
+
+def _load(function: Any, module: torch.nn.Module | None, state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    """Load the state into a module; for a function that takes `state`, the keyword of its calls."""
+    if module is None:
+        shape = callables.shape_of(function)
+        if shape is not None and callables.STATE in shape.names:
+            return {callables.STATE: state}
+        raise _failed(
+            f"build returned {_named(function)}, expected an nn.Module to load parameters into, or a function that "
+            "takes them as `state`"
+        )
     with user_code():
-        function.load_state_dict(state, strict=True)
+        module.load_state_dict(state, strict=True)
+    return {}
 
 
 def _modes_left_on() -> str | None:

@@ -25,7 +25,7 @@ def check(target: Target) -> None:
     """
     file = target.file or module_file(str(target.module))
     if file is None:
-        if not _may_be_elsewhere(str(target.module)):
+        if not may_be_elsewhere(str(target.module)):
             raise UnknownNameError(f"there is no module {target.module!r}: install it, or name a file path/to/file.py")
         return
     try:
@@ -76,7 +76,7 @@ def module_file(name: str) -> Path | None:
     return None
 
 
-def _may_be_elsewhere(module: str) -> bool:
+def may_be_elsewhere(module: str) -> bool:
     """Whether a module without a file of its own may exist: built in, compiled, in an archive, or made at run time."""
     head = module.partition(".")[0]
     try:

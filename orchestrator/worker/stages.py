@@ -16,8 +16,9 @@ from orchestrator.measure.memory import NOTHING_KNOWN, CudaPeak, Figures, HostPe
 from orchestrator.measure.protocol import Measurement, collector_off, measure
 from orchestrator.outcome import Flag, Outcome, Phase
 from orchestrator.trial import Attempt
-from orchestrator.usercode import registry
+from orchestrator.usercode import workloads
 from orchestrator.usercode.implementation import AttemptEndedError, Implementation, build, user_code
+from orchestrator.usercode.workload_file import FileWorkload
 from orchestrator.verify.difference import Agreement
 from orchestrator.verify.verifier import Verifier, random_like, state_seed
 from orchestrator.workload import Config, Work
@@ -46,6 +47,7 @@ class Stages:
     figures: Figures = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     _sets: list[tuple[torch.Tensor, ...]] = field(default_factory=list)
+    _counted: Work | None = None
 
     def to_end(self) -> dict[str, Any]:
         """The fields of an ok record.
@@ -118,9 +120,10 @@ class Stages:
         """Import the workload and the build function, which may be a user's files, and check the params."""
         attempt, trial = self.attempt, self.attempt.trial
         with user_code():
-            self.workload = registry.workload(attempt.workload, attempt.base_dir)
-            self.build_function, self.form = registry.build_function(trial.use, attempt.base_dir)
-        given = dict(trial.params)
+            self.workload = workloads.find(attempt.workload, attempt.base_dir)
+            self.entry = workloads.loaded(trial.use, attempt.base_dir, trial.call, trial.compile)
+        self.form = self.entry.form
+        given = json.loads(trial.params_of(self.workload.params))
         if "device" in self.workload.params.model_fields:
             given["device"] = attempt.device
         self.params = self.workload.params.model_validate_json(json.dumps(given))
@@ -144,7 +147,7 @@ class Stages:
 
     def _build(self) -> Implementation:
         seed = state_seed(self.attempt.seed)
-        return build(self.workload, self.params, self.config, self.build_function, self.form, seed)
+        return build(self.workload, self.params, self.config, self.entry, seed)
 
     def _examiner(self, subject: Implementation) -> Verifier:
         verify = self.attempt.verify
@@ -281,7 +284,9 @@ class Stages:
         }
 
     def _work(self) -> Work:
-        return self.workload.work(self.params, self.form or self.workload.forms[0])
+        if self._counted is None and isinstance(self.workload, FileWorkload) and self.workload.counts_work:
+            self._counted = self.workload.calls.counted_work(self.config, self.examiner.inputs("work"))
+        return self._counted or self.workload.work(self.params, self.form or self.workload.forms[0])
 
     def _plausible_share(self, work: Work, seconds: float) -> float | None:
         """The share of this device's ceiling that the median call reached; None where the ceiling is not known.

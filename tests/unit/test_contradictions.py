@@ -157,7 +157,12 @@ def test_a_circle_of_links_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    ["raise RuntimeError\ndef build(c): ...", "import nowhere\nbuild = 1", "from x import *", "globals()['build'] = 1"],
+    [
+        "raise RuntimeError\ndef build(c): ...",
+        "import nowhere\nbuild = nowhere.build",
+        "from x import *",
+        "globals()['build'] = 1",
+    ],
 )
 def test_code_that_parses_is_left_to_its_trial(tmp_path: Path, content: str) -> None:
     """Reading it runs nothing, and shows nothing wrong for certain."""

@@ -1,0 +1,82 @@
+"""Cases become axes that move together: each column one, and the name of the case among them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import Problem, SweepFileError
+from orchestrator.spec import cases
+from orchestrator.spec.cases import Row
+from orchestrator.spec.document import Document
+from orchestrator.spec.models import CASE_NAME, SweepSpec
+from orchestrator.workload import Workload
+
+
+def with_cases(spec: SweepSpec, document: Document, workload: Workload, base_dir: str) -> SweepSpec:
+    """The sweep with its cases read and put among its axes, before those that the file states.
+
+    A param that a row does not state has the sweep's constant, else its default, in that row.
+
+    Raises:
+        SweepFileError: the file of cases cannot be read, or a row breaks a rule; with file and line.
+    """
+    stated = spec.cases
+    assert stated is not None
+    if stated.file is not None:
+        shown = stated.file
+        rows = cases.read(Path(base_dir) / stated.file, shown)
+    else:
+        shown = document.name
+        rows = [Row(dict(row), _line(document, index)) for index, row in enumerate(stated.rows or [])]
+    known = [name for name in workload.params.model_fields if name != "device"]
+    cases.check(rows, shown, known)
+    defaults = _defaults(workload) | spec.constants
+    kept = cases.chosen(rows, shown, stated.every, stated.where, defaults)
+    if not kept:
+        raise document.refusal(("cases",), f"no case is left of {len(rows)}", stated.where)
+    columns: dict[str, list[Any]] = {}
+    for name in dict.fromkeys(column for row in kept for column in row.values):
+        columns[name] = [_value(row, name, shown, defaults) for row in kept]
+    _refuse_stated_twice(spec, document, columns)
+    document.case_columns = tuple(columns)
+    document.case_places = tuple(f"{shown}:{row.line}" for row in kept)
+    axes = {**columns, **spec.axes}
+    together = (*spec.zip, tuple(columns)) if len(columns) > 1 else spec.zip
+    return spec.model_copy(update={"axes": axes, "zip": together})
+
+
+def _line(document: Document, index: int) -> int:
+    """Where the case `index` of the sweep file itself stands."""
+    for path in (("cases", index), ("cases", "rows", index), ("cases",)):
+        if path in document.lines:
+            return document.lines[path]
+    return 1
+
+
+def _value(row: Row, name: str, shown: str, defaults: dict[str, Any]) -> Any:
+    if name in row.values:
+        return row.values[name]
+    if name not in defaults or name == CASE_NAME:
+        rule = "this row does not state it, and it has no default"
+        raise SweepFileError(shown, [Problem(name, rule, None, row.line)])
+    return defaults[name]
+
+
+def _defaults(workload: Workload) -> dict[str, Any]:
+    found = {}
+    for name, info in workload.params.model_fields.items():
+        if not info.is_required():
+            found[name] = info.get_default(call_default_factory=True)
+    return found
+
+
+def _refuse_stated_twice(spec: SweepSpec, document: Document, columns: dict[str, list[Any]]) -> None:
+    for name in columns:
+        if name in spec.axes:
+            raise document.refusal(("axes", name), f"the cases state {name} in each row: keep one")
+        for index, entry in enumerate(spec.implementations):
+            if name in entry.params:
+                raise document.refusal(
+                    ("implementations", index, "params", name), f"the cases state {name} in each row: keep one"
+                )

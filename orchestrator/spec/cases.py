@@ -1,0 +1,221 @@
+"""Cases: named points that set several params at once, as rows of a CSV, JSON, JSONL, YAML or Parquet file.
+
+A cell of a CSV file is a number, true, false or a list where it reads as one in JSON, else a string; an empty one is a
+param that this row does not state.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import ExpressionError, Problem, SweepFileError, suggestion
+from orchestrator.spec import document as documents
+from orchestrator.spec.expression import condition
+from orchestrator.spec.models import CASE_NAME
+
+MAX_BYTES = 50_000_000
+
+
+@dataclass(frozen=True)
+class Row:
+    """One case: what it states, and the line of the file that it begins on."""
+
+    values: dict[str, Any]
+    line: int
+
+
+def read(path: Path, shown: str) -> list[Row]:
+    """The rows of a file of cases, of the kind that its name ends in.
+
+    Args:
+        path: the file.
+        shown: its name in messages.
+
+    Raises:
+        SweepFileError: it cannot be read, does not parse, or holds no rows; with its name and the line.
+    """
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        known = ", ".join(sorted(READERS))
+        raise _refused(shown, f"is no file of cases: its name must end in one of {known}")
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise _refused(shown, f"is larger than {MAX_BYTES} bytes")
+        rows = reader(path, shown)
+    except OSError as error:
+        raise _refused(shown, f"cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError as error:
+        raise _refused(shown, f"is no UTF-8 text: {error.reason} at offset {error.start}") from None
+    if not rows:
+        raise _refused(shown, "holds no cases")
+    return rows
+
+
+def check(rows: Sequence[Row], shown: str, known: Sequence[str]) -> None:
+    """That every column is a param or the name, and that no name stands twice.
+
+    Args:
+        rows: what was read.
+        shown: the file's name in messages.
+        known: the params of the workload.
+
+    Raises:
+        SweepFileError: naming each broken rule with its line.
+    """
+    problems: list[Problem] = []
+    unknown: set[str] = set()
+    names: dict[Any, int] = {}
+    for row in rows:
+        for column in row.values:
+            if column != CASE_NAME and column not in known and column not in unknown:
+                unknown.add(column)
+                rule = f"is no param of the workload{suggestion(column, known)}"
+                problems.append(Problem(column, rule, None, row.line))
+        if CASE_NAME not in row.values:
+            continue
+        name = row.values[CASE_NAME]
+        if name in names:
+            rule = f"stands twice, first on line {names[name]}: a case has a name of its own"
+            problems.append(Problem(CASE_NAME, rule, json.dumps(name), row.line))
+        names.setdefault(name, row.line)
+    if problems:
+        raise SweepFileError(shown, problems[:10])
+
+
+def chosen(rows: Sequence[Row], shown: str, every: int, where: str | None, defaults: Mapping[str, Any]) -> list[Row]:
+    """Every so many-th of the rows for which `where` holds.
+
+    Raises:
+        SweepFileError: `where` fails for a row.
+    """
+    if where is None:
+        return list(rows[::every])
+    kept = []
+    for row in rows:
+        try:
+            holds = condition(where, {**defaults, **row.values})
+        except ExpressionError as error:
+            raise SweepFileError(shown, [Problem("where", str(error), None, row.line)]) from None
+        if holds:
+            kept.append(row)
+    return kept[::every]
+
+
+def _refused(shown: str, rule: str, line: int | None = None) -> SweepFileError:
+    return SweepFileError(shown, [Problem("file", rule, line=line)])
+
+
+def _csv(path: Path, shown: str) -> list[Row]:
+    text = path.read_bytes().decode("utf-8-sig")
+    reader = csv.reader(io.StringIO(text), skipinitialspace=True)
+    header: list[str] | None = None
+    rows = []
+    line = 1
+    for cells in reader:
+        start, line = line, reader.line_num + 1
+        if not cells or (len(cells) == 1 and not cells[0].strip()) or cells[0].startswith("#"):
+            continue
+        if header is None:
+            header = [cell.strip() for cell in cells]
+            twice = {name for name in header if header.count(name) > 1}
+            if twice or "" in header:
+                rule = f"the column {min(twice)!r} stands twice" if twice else "a column has no name"
+                raise _refused(shown, rule, start)
+            continue
+        if len(cells) != len(header):
+            raise _refused(shown, f"has {len(cells)} cells, and the header {len(header)}", start)
+        values = {name: _cell(name, cell.strip()) for name, cell in zip(header, cells, strict=True) if cell.strip()}
+        rows.append(Row(values, start))
+    return rows
+
+
+def _cell(column: str, text: str) -> Any:
+    if column == CASE_NAME:
+        return text
+    lowered = text.lower()
+    if lowered in ("true", "false"):
+        return lowered == "true"
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return text if isinstance(value, dict) or value is None else value
+
+
+def _json(path: Path, shown: str) -> list[Row]:
+    text = path.read_text(encoding="utf-8")
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise _refused(shown, f"does not parse as JSON: {error}", getattr(error, "lineno", None)) from None
+    if not isinstance(data, list):
+        raise _refused(shown, "must be a list of cases, each a mapping from params to values")
+    lines = list(_lines_of_items(text))
+    return [_row(item, shown, lines[index] if index < len(lines) else 1) for index, item in enumerate(data)]
+
+
+def _lines_of_items(text: str) -> Iterator[int]:
+    """The line on which each item of a JSON list begins."""
+    decoder = json.JSONDecoder()
+    at, line, counted = text.index("[") + 1, 1, 0
+    while True:
+        while at < len(text) and (text[at].isspace() or text[at] == ","):
+            at += 1
+        if at >= len(text) or text[at] == "]":
+            return
+        line += text.count("\n", counted, at)
+        counted = at
+        yield line
+        _, at = decoder.raw_decode(text, at)
+
+
+def _jsonl(path: Path, shown: str) -> list[Row]:
+    rows = []
+    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if not text.strip():
+            continue
+        try:
+            rows.append(_row(json.loads(text), shown, number))
+        except ValueError as error:
+            raise _refused(shown, f"does not parse as JSON: {error}", number) from None
+    return rows
+
+
+def _yaml(path: Path, shown: str) -> list[Row]:
+    data, lines = documents.list_of(path.read_text(encoding="utf-8"), shown)
+    return [_row(item, shown, lines[index]) for index, item in enumerate(data)]
+
+
+def _parquet(path: Path, shown: str) -> list[Row]:
+    try:
+        from pyarrow import parquet
+    except ImportError:
+        raise _refused(shown, "is a Parquet file, which needs the package pyarrow: install it, or write CSV") from None
+    data = parquet.read_table(path).to_pylist()
+    rows = []
+    for number, item in enumerate(data, start=1):
+        rows.append(_row({name: value for name, value in item.items() if value is not None}, shown, number))
+    return rows
+
+
+def _row(item: Any, shown: str, line: int) -> Row:
+    if not isinstance(item, dict):
+        raise _refused(shown, "a case must be a mapping from params to values", line)
+    return Row({str(name): value for name, value in item.items() if value is not None}, line)
+
+
+READERS: dict[str, Callable[[Path, str], list[Row]]] = {
+    ".csv": _csv,
+    ".json": _json,
+    ".jsonl": _jsonl,
+    ".ndjson": _jsonl,
+    ".yaml": _yaml,
+    ".yml": _yaml,
+    ".parquet": _parquet,
+}

@@ -1,0 +1,112 @@
+"""Whether what an entry of `implementations` names can be one, as far as the text of its file tells."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import subprocess
+import sys
+from contextlib import suppress
+from functools import lru_cache
+
+from orchestrator.errors import UnknownNameError
+from orchestrator.spec.models import ImplementationSpec
+from orchestrator.usercode import callables, file_facts, registry, source, workloads
+from orchestrator.usercode.registry import Target
+from orchestrator.usercode.workload_file import FileWorkload
+from orchestrator.workload import Workload
+
+ASK_S = 120.0
+_ASK = """
+import importlib, json, sys
+try:
+    found = getattr(importlib.import_module(sys.argv[1]), sys.argv[2])
+except AttributeError:
+    import difflib
+    names = [name for name in dir(sys.modules[sys.argv[1]]) if not name.startswith("_")]
+    near = difflib.get_close_matches(sys.argv[2], names, n=1)
+    print(json.dumps(f"{sys.argv[1]} has no {sys.argv[2]!r}" + (f" (did you mean {near[0]!r}?)" if near else "")))
+else:
+    print(json.dumps("" if callable(found) else f"{sys.argv[2]} is a {type(found).__name__}, which cannot be called"))
+"""
+
+
+def complaint(entry: ImplementationSpec, workload: Workload, base_dir: str) -> str:
+    """Why the entry names no implementation of the workload; empty where it may.
+
+    Raises:
+        UnknownNameError: it names nothing.
+    """
+    if entry.use in registry.implementations():
+        source.check(registry.implementation_target(entry.use, base_dir))
+        return _calls(entry) if entry.call else ""
+    if (made := workloads.adapted(entry.use, base_dir)) is not None:
+        return made[0].check(made[1], workload)
+    target = registry.implementation_target(entry.use, base_dir)
+    if target.file is None and _is_installed(target):
+        return asked(str(target.module), target.attribute)
+    source.check(target)
+    file = target.file or source.module_file(str(target.module))
+    if file is None:
+        return ""
+    is_file = isinstance(workload, FileWorkload)
+    return callables.complaint_in_text(
+        file_facts.parsed(file),
+        target.attribute,
+        _inputs(workload),
+        entry.call,
+        entry.options,
+        old_form=not is_file,
+    )
+
+
+def _inputs(workload: Workload) -> tuple[str, ...] | None:
+    """The names of what the workload calls an implementation with; None: it does not say."""
+    if isinstance(workload, FileWorkload):
+        return workload.facts.arguments
+    return tuple(workload.input_names.get(workload.forms[0], ())) or None
+
+
+def _calls(entry: ImplementationSpec) -> str:
+    return f"{entry.use} is registered with its own keywords: call: is for functions of one's own"
+
+
+def _is_installed(target: Target) -> bool:
+    """Whether the module belongs to an installed package, whose attributes may be made in C or at run time."""
+    file = source.module_file(str(target.module))
+    return file is None or "site-packages" in file.parts
+
+
+@lru_cache(maxsize=256)
+def asked(module: str, attribute: str) -> str:
+    """Why an attribute of an installed package cannot be called, as a Python beside says that imports it.
+
+    Raises:
+        UnknownNameError: there is no such module, or it cannot be imported.
+    """
+    if not source.may_be_elsewhere(module) and source.module_file(module) is None:
+        raise UnknownNameError(f"there is no module {module!r}: install it, or name a file path/to/file.py")
+    kept = file_facts.cache_folder() / "callables" / f"{module}-{attribute}-{_version(module)}.json"
+    with suppress(OSError, ValueError):
+        return str(json.loads(kept.read_text(encoding="utf-8")))
+    line = [sys.executable, "-c", _ASK, module, attribute]
+    try:
+        done = subprocess.run(line, capture_output=True, text=True, timeout=ASK_S, check=False)
+    except subprocess.TimeoutExpired:
+        return ""  # the trial that imports it will say what is wrong
+    if done.returncode:
+        said = done.stderr.strip().splitlines()
+        raise UnknownNameError(f"{module} cannot be imported: {said[-1] if said else f'exit {done.returncode}'}")
+    answer = done.stdout.strip().splitlines()[-1]
+    with suppress(OSError):
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_text(answer, encoding="utf-8")
+    return str(json.loads(answer))
+
+
+def _version(module: str) -> str:
+    """The version of the package that the module is of, by which an answer is kept."""
+    head = module.partition(".")[0]
+    with suppress(importlib.metadata.PackageNotFoundError):
+        return f"{importlib.metadata.version(head)}-{sys.version_info[0]}.{sys.version_info[1]}"
+    return f"unknown-{sys.version_info[0]}.{sys.version_info[1]}"

@@ -1,0 +1,238 @@
+"""What an implementation may be: `build(config)`, which returns the callable, or the callable itself.
+
+A factory is a function or a class whose one parameter is called `config`, or whatever is called `build`. Everything
+else that can be called is called with the inputs; an nn.Module class is made first, of the params that it asks for.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.usercode import signatures
+from orchestrator.workload import Config
+
+FACTORY = "build"
+CONFIG = "config"
+STATE = "state"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The parameters of something callable.
+
+    Attributes:
+        required: positional parameters without a default.
+        optional: positional parameters with one.
+        keywords: parameters by name alone; `needed` are those of them without a default.
+        star: whether it takes any number of arguments.
+        any_keyword: whether it takes any keyword.
+    """
+
+    required: tuple[str, ...]
+    optional: tuple[str, ...] = ()
+    keywords: tuple[str, ...] = ()
+    needed: tuple[str, ...] = ()
+    star: bool = False
+    any_keyword: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All of its parameters."""
+        return (*self.required, *self.optional, *self.keywords)
+
+    def __str__(self) -> str:
+        return ", ".join([*self.required, *(f"{name}=..." for name in self.optional), *(["*args"] * self.star)])
+
+
+def is_factory(name: str, shape: Shape, inputs: Sequence[str] | None, *, old_form: bool) -> bool:
+    """Whether a function of this name and these parameters is called with the config, and not with the inputs.
+
+    Args:
+        name: of the function.
+        shape: its parameters.
+        inputs: the names of the workload's inputs, where they are known.
+        old_form: the workload is a `Workload` of its own making: whatever takes one argument builds, as it ever did.
+    """
+    if name == FACTORY or shape.required == (CONFIG,):
+        return True
+    one = len(shape.required) == 1 or (not shape.required and shape.star)
+    return old_form and one and (not inputs or shape.required[:1] != tuple(inputs))
+
+
+def complaint(
+    name: str, shape: Shape, inputs: Sequence[str], call: Mapping[str, Any], options: Mapping[str, Any]
+) -> str:
+    """Why a function cannot be called with these inputs and keywords; empty where it can."""
+    if options:
+        stated = ", ".join(f"{key}: {value!r}" for key, value in options.items())
+        return (
+            f"{name}({shape}) is called with the inputs, and options reach build(config) alone: write "
+            f"call: {{{stated}}} to give them to {name}, or make it a factory, whose one parameter is called config"
+        )
+    unknown = [key for key in call if key not in shape.names]
+    if unknown and not shape.any_keyword:
+        return f"{name}({shape}) takes no {', '.join(unknown)}, which call: gives"
+    given = {*call, STATE}
+    least = [one for one in shape.required if one not in given]
+    most = [one for one in (*shape.required, *shape.optional) if one not in given]
+    missing = [one for one in shape.needed if one not in given]
+    if missing:
+        return f"{name} needs {', '.join(missing)} by keyword: give it with call:"
+    counted = len(inputs)
+    if any(one.startswith("*") for one in inputs) or (len(least) <= counted and (shape.star or counted <= len(most))):
+        return ""
+    return (
+        f"{name}({shape}) takes {_arguments(len(least), len(most))}, and the workload has "
+        f"{_count(counted, 'input')} ({', '.join(inputs)}): an implementation is a function of the inputs, or "
+        "a factory, whose one parameter is called config and which returns one"
+    )
+
+
+def _arguments(least: int, most: int) -> str:
+    return _count(least, "argument") if least == most else f"{least} to {most} arguments"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def shape_in_text(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> Shape:
+    """The parameters of a function, read from its text."""
+    stated = node.args
+    positional = [argument.arg for argument in (*stated.posonlyargs, *stated.args)]
+    split = len(positional) - len(stated.defaults)
+    pairs = zip(stated.kwonlyargs, stated.kw_defaults, strict=True)
+    return Shape(
+        tuple(positional[:split]),
+        tuple(positional[split:]),
+        tuple(argument.arg for argument in stated.kwonlyargs),
+        tuple(argument.arg for argument, default in pairs if default is None),
+        stated.vararg is not None,
+        stated.kwarg is not None,
+    )
+
+
+def shape_of(function: Any) -> Shape | None:
+    """The parameters of something callable; None where Python cannot tell, as of much that is written in C."""
+    try:
+        stated = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    positional = [one for one in stated if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
+    keyword = [one for one in stated if one.kind is one.KEYWORD_ONLY]
+    return Shape(
+        tuple(one.name for one in positional if one.default is one.empty),
+        tuple(one.name for one in positional if one.default is not one.empty),
+        tuple(one.name for one in keyword),
+        tuple(one.name for one in keyword if one.default is one.empty),
+        any(one.kind is one.VAR_POSITIONAL for one in stated),
+        any(one.kind is one.VAR_KEYWORD for one in stated),
+    )
+
+
+def complaint_in_text(
+    tree: ast.Module,
+    name: str,
+    inputs: Sequence[str] | None,
+    call: Mapping[str, Any],
+    options: Mapping[str, Any],
+    *,
+    old_form: bool,
+) -> str:
+    """Why what a file calls `name` can be no implementation, as far as its text tells; empty where it may be one.
+
+    Args:
+        tree: the parsed file.
+        name: what `use` names in it.
+        inputs: the names of the workload's inputs; None where they are not known.
+        call: keywords of every call.
+        options: of the implementation, which a factory alone can read.
+        old_form: see `is_factory`.
+    """
+    node: ast.AST | None = signatures.functions(tree).get(name)
+    if node is None:
+        node = signatures.values(tree).get(name)
+    if isinstance(node, ast.Constant | ast.List | ast.Tuple | ast.Dict | ast.Set | ast.JoinedStr):
+        found = ast.unparse(node)
+        return f"{name} is {found if len(found) <= 40 else f'{found[:37]}...'}, which cannot be called"
+    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+        return ""  # a class, something imported, or made by a call
+    if isinstance(node, ast.AsyncFunctionDef):
+        return f"{name} is an async function, whose call computes nothing: make it a plain one"
+    shape = shape_in_text(node)
+    if is_factory(name, shape, inputs, old_form=old_form):
+        return ""
+    if getattr(node, "decorator_list", None):
+        return ""  # what a decorator makes of it is known once it is imported
+    return "" if inputs is None else complaint(name, shape, inputs, call, options)
+
+
+@dataclass(frozen=True)
+class LoadedEntry:
+    """What the sweep file names, imported, and how it is to be called.
+
+    Attributes:
+        value: a factory, a callable, or a class.
+        name: its name in its file or module.
+        form: the workload's form that it states; None: the default.
+        call: keyword arguments of every call.
+        compile: whether it is called under torch.compile, or what that is given.
+    """
+
+    value: Any
+    name: str
+    form: str | None = None
+    call: Mapping[str, Any] = field(default_factory=dict)
+    compile: bool | Mapping[str, Any] = False
+
+
+def make(
+    value: Any,
+    name: str,
+    config: Config,
+    params: Mapping[str, Any],
+    inputs: Sequence[str] | None,
+    *,
+    old_form: bool,
+) -> Any:
+    """The callable that `value` is or builds.
+
+    Args:
+        value: what the sweep file's `use` names.
+        name: its name there.
+        config: for a factory.
+        params: of the trial, for the constructor of a class.
+        inputs: the names of the workload's inputs, where they are known.
+        old_form: see `is_factory`.
+    """
+    shape = shape_of(value)
+    if shape is None and (name == FACTORY or old_form):
+        return value(config)
+    if shape is not None and is_factory(name, shape, inputs, old_form=old_form):
+        return value(config)
+    if inspect.isclass(value):
+        return value(**_constructor_arguments(shape, config, params))
+    return value
+
+
+def _constructor_arguments(shape: Shape | None, config: Config, params: Mapping[str, Any]) -> dict[str, Any]:
+    """What a class is made of: params and options of the trial by the names that its constructor has."""
+    if shape is None:
+        return {}
+    known = {**params, **config.options, "config": config, "device": config.device}
+    return {name: known[name] for name in shape.names if name in known}
+
+
+def compiled(function: Callable[..., Any], how: bool | Mapping[str, Any]) -> Callable[..., Any]:
+    """The function under torch.compile; `how` gives its keywords."""
+    if how is False:
+        return function
+    import torch
+
+    options = dict(how) if isinstance(how, Mapping) else {}
+    made: Callable[..., Any] = torch.compile(function, **options)
+    return made

@@ -1,0 +1,179 @@
+"""What a workload file states, without importing it; what its text alone does not tell is asked of a Python beside.
+
+The answer of that Python is kept by the content of the file and of all that it imports from beside it.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import UnknownNameError
+from orchestrator.usercode import signatures
+from orchestrator.usercode.registry import Target
+from orchestrator.usercode.signatures import Kind, NotInTextError, Parameter
+from orchestrator.usercode.source import source_hash
+
+# What a workload file may state beside `inputs` and `reference`: values, and functions
+VALUES = (
+    "backward", "cases", "columns", "header", "metrics", "precision", "restore", "stress", "tolerance", "writes",
+)  # fmt: skip
+FUNCTIONS = ("inputs", "reference", "work", "judge", "state", "unsupported", "gpus")
+ASK_S = 120.0  # for a Python that imports the file, and torch with it
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """What one workload file states.
+
+    Attributes:
+        parameters: of `inputs`, which are the params of the workload.
+        arguments: the names of what `reference` is called with, but for `state`; a star among them: any number.
+        takes_state: whether `reference` has a parameter `state`.
+        values: what names of VALUES are assigned.
+        functions: the names of FUNCTIONS that it defines.
+    """
+
+    parameters: tuple[Parameter, ...]
+    arguments: tuple[str, ...]
+    takes_state: bool = False
+    values: Mapping[str, Any] = field(default_factory=dict)
+    functions: frozenset[str] = frozenset()
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values, read back by `from_json`."""
+        data = asdict(self)
+        for stated, parameter in zip(data["parameters"], self.parameters, strict=True):
+            stated["kind"] = None if parameter.kind is None else parameter.kind.to_json()
+        return {**data, "functions": sorted(self.functions)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> FileFacts:
+        """The facts that `to_json` gave."""
+        parameters = []
+        for stated in data["parameters"]:
+            kind = None if stated["kind"] is None else Kind.from_json(stated["kind"])
+            parameters.append(Parameter(**{**stated, "kind": kind}))
+        return cls(
+            tuple(parameters),
+            tuple(data["arguments"]),
+            data["takes_state"],
+            data["values"],
+            frozenset(data["functions"]),
+        )
+
+
+def read(path: Path) -> FileFacts:
+    """What the workload file at `path` states.
+
+    Raises:
+        UnknownNameError: it does not parse, or lacks `inputs` or `reference`, or a parameter has no type.
+    """
+    tree = parsed(path)
+    try:
+        return from_text(path, tree)
+    except NotInTextError:
+        return asked(path)
+
+
+def parsed(path: Path) -> ast.Module:
+    """The syntax tree of a Python file.
+
+    Raises:
+        UnknownNameError: it does not parse.
+    """
+    try:
+        return ast.parse(path.read_bytes())
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        line = f" on line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
+        why = getattr(error, "msg", None) or getattr(error, "strerror", None) or error
+        raise UnknownNameError(f"{path} does not parse as Python{line}: {why}") from None
+
+
+def from_text(path: Path, tree: ast.Module) -> FileFacts:
+    """What the text of the file says.
+
+    Raises:
+        NotInTextError: it leaves something open that importing the file would tell.
+        UnknownNameError: it is no workload.
+    """
+    defined, bound = signatures.functions(tree), signatures.names(tree)
+    missing = [name for name in ("inputs", "reference") if name not in bound]
+    if missing:
+        raise UnknownNameError(_no_workload(path, tree, missing))
+    if "inputs" not in defined or "reference" not in defined:
+        raise NotInTextError
+    reader = signatures.Reader(tree)
+    assigned = signatures.values(tree)
+    stated = {name: reader.value(assigned[name]) for name in VALUES if name in assigned}
+    if any(name in bound and name not in assigned for name in VALUES):
+        raise NotInTextError  # imported from elsewhere, or a function where a value is meant
+    reference = defined["reference"]
+    arguments = list(signatures.parameter_names(reference))
+    if reference.args.vararg is not None:
+        arguments.append(f"*{reference.args.vararg.arg}")
+    keywords = [argument.arg for argument in reference.args.kwonlyargs]
+    return FileFacts(
+        reader.parameters(defined["inputs"]),
+        tuple(name for name in arguments if name != "state"),
+        "state" in (*arguments, *keywords),
+        stated,
+        frozenset(name for name in FUNCTIONS if name in bound),
+    )
+
+
+def _no_workload(path: Path, tree: ast.Module, missing: list[str]) -> str:
+    for name, node in signatures.values(tree).items():
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Workload":
+            return f"{path.name} defines no {' and no '.join(missing)}; to use its Workload, write {path.name}:{name}"
+    return (
+        f"{path.name} defines no {' and no '.join(missing)}: a workload file has inputs(...), whose parameters are the "
+        "params of a trial, and reference(...), which is given what inputs returns"
+    )
+
+
+def asked(path: Path) -> FileFacts:
+    """What a Python of its own says that imported the file; kept by content.
+
+    Raises:
+        UnknownNameError: the file cannot be imported, or is no workload.
+    """
+    kept = _kept(path)
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        return FileFacts.from_json(json.loads(kept.read_text(encoding="utf-8")))
+    line = [sys.executable, "-m", "orchestrator.usercode.ask_python", str(path)]
+    try:
+        done = subprocess.run(line, capture_output=True, text=True, timeout=ASK_S, check=False)
+    except subprocess.TimeoutExpired:
+        raise UnknownNameError(f"{path.name} cannot be imported within {ASK_S:g} s") from None
+    answer = done.stdout.strip().splitlines()
+    if done.returncode or not answer:
+        said = done.stderr.strip().splitlines()
+        raise UnknownNameError(f"{path.name} cannot be imported: {said[-1] if said else f'exit {done.returncode}'}")
+    data = json.loads(answer[-1])
+    if "refused" in data:
+        raise UnknownNameError(f"{path.name}: {data['refused']}")
+    with suppress(OSError):
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_text(answer[-1], encoding="utf-8")
+    return FileFacts.from_json(data)
+
+
+def cache_folder() -> Path:
+    """Where answers of a Python beside are kept."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "gpu-sweep-orchestrator"
+
+
+def _kept(path: Path) -> Path:
+    """Where the answer for the file, as it stands, is kept."""
+    version = ".".join(map(str, sys.version_info[:3]))
+    return cache_folder() / "workload-files" / f"{source_hash(Target('inputs', file=path))}-{version}.json"

@@ -1,0 +1,271 @@
+"""A file as a workload: `inputs(...)`, whose parameters are the params of a trial, and `reference(...)`.
+
+The file is read for its params and imported when one of its functions is first called, so that a sweep is planned and
+reported without torch. What `inputs` returns may be any tree of values; the tensors in it are what the rest of the
+orchestrator sees as the inputs, in the order of the tree, and the rest is put around them again for each call.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.errors import UnknownNameError
+from orchestrator.usercode import file_facts
+from orchestrator.usercode.file_facts import FileFacts
+from orchestrator.usercode.params_model import dtype_params, params_model
+from orchestrator.usercode.registry import Target
+from orchestrator.usercode.trees import is_tensor, leaves, mapped
+from orchestrator.workload import Config, Problem, Work, Workload
+
+if TYPE_CHECKING:
+    import torch
+
+    Tensors = tuple[torch.Tensor, ...]
+
+PRECISIONS = ("float64", "float32", "tf32", "float16", "bfloat16")
+TENSOR = object()  # stands in a tree for a tensor
+
+
+class WorkloadError(Exception):
+    """The workload itself is wrong, whatever the implementation."""
+
+
+@dataclass(frozen=True)
+class FileWorkload(Workload):
+    """A workload that is a file.
+
+    Attributes:
+        file: where it is.
+        facts: what it states.
+        calls: its functions.
+    """
+
+    file: Path = Path()
+    facts: FileFacts = field(default_factory=lambda: FileFacts((), ()))
+    calls: Functions = field(default_factory=lambda: Functions(Path(), FileFacts((), ())), repr=False)
+
+    @property
+    def counts_work(self) -> bool:
+        """Whether the work of a call is counted, since the file does not state it."""
+        return "work" not in self.facts.functions
+
+
+def load(path: Path) -> FileWorkload:
+    """The workload that the file at `path` is; the file is read and not imported.
+
+    Raises:
+        UnknownNameError: it does not parse, or is no workload.
+    """
+    facts = file_facts.read(path)
+    calls = Functions(path, facts)
+    try:
+        params = params_model(f"{path.stem}_params", facts.parameters)
+    except (ValueError, TypeError) as error:
+        raise UnknownNameError(f"{path.name}: inputs: {error}") from None
+    backward = bool(facts.values.get("backward", False))
+    return FileWorkload(
+        name=re.sub(r"[^A-Za-z0-9._-]", "_", path.stem),
+        params=params,
+        inputs=calls.inputs,
+        reference=calls.reference,
+        work=calls.work,
+        state=calls.state if "state" in facts.functions else None,
+        backward=lambda _params: backward,
+        precision=lambda given: _precision(facts, given),
+        columns=facts.values.get("columns") or {},
+        file=path,
+        facts=facts,
+        calls=calls,
+    )
+
+
+def _precision(facts: FileFacts, params: Any) -> str:
+    """What the trial computes in: as the file states, else the param `dtype`, else float32."""
+    stated = facts.values.get("precision") or getattr(params, "dtype", None)
+    return stated if stated in PRECISIONS else "float32"
+
+
+class Functions:
+    """The functions of a workload file, imported when first called.
+
+    Args:
+        path: the file.
+        facts: what it states.
+    """
+
+    def __init__(self, path: Path, facts: FileFacts) -> None:
+        self._path = path
+        self._facts = facts
+        self._dtypes = dtype_params(facts.parameters)
+        self._trees: dict[str, Any] = {}
+
+    def get(self, name: str) -> Callable[..., Any]:
+        """The function `name` of the file."""
+        function: Callable[..., Any] = Target(name, file=self._path).load()
+        return function
+
+    def values(self, config: Config) -> dict[str, Any]:
+        """The params as the file's functions take them: dtypes are torch's own."""
+        import torch
+
+        found: dict[str, Any] = {}
+        for parameter in self._facts.parameters:
+            value = getattr(config, parameter.name)
+            if parameter.name in self._dtypes and isinstance(value, str):
+                value = getattr(torch, value)
+            found[parameter.name] = list(value) if isinstance(value, tuple) else value
+        return found
+
+    def inputs(self, config: Config, _form: str, seed: int) -> Tensors:
+        """The tensors of what `inputs` returns; the same seed gives the same.
+
+        Raises:
+            WorkloadError: what is not a tensor, or a shape, follows the seed.
+        """
+        given = self.values(config)
+        with seeded(seed, config.device):
+            drawn = self.get("inputs")(**given)
+        tree = self._as_arguments(drawn)
+        found = tuple(leaf.detach() for _, leaf in leaves(tree) if is_tensor(leaf))
+        self._remember(repr(given), mapped(tree, lambda leaf: TENSOR if is_tensor(leaf) else leaf))
+        return found
+
+    def _as_arguments(self, drawn: Any) -> tuple[Any, ...]:
+        """What `inputs` returned, as positional arguments."""
+        names = self._facts.arguments
+        if isinstance(drawn, Mapping) and set(drawn) == set(names):
+            return tuple(drawn[name] for name in names)
+        is_plain_tuple = isinstance(drawn, tuple) and not hasattr(drawn, "_fields")
+        arguments = drawn if is_plain_tuple else (drawn,)
+        if not any(name.startswith("*") for name in names) and len(arguments) > len(names):
+            raise WorkloadError(
+                f"inputs returns {len(arguments)} values, and reference takes {len(names)} ({', '.join(names)}); "
+                "a tuple is taken as its arguments"
+            )
+        return arguments
+
+    def _remember(self, key: str, tree: Any) -> None:
+        known = self._trees.setdefault(key, tree)
+        before, now = dict(leaves(known)), dict(leaves(tree))
+        if list(before) != list(now):
+            raise WorkloadError(
+                f"the structure of what inputs returns follows the seed: {', '.join(before)}, then {', '.join(now)}"
+            )
+        for name, leaf in now.items():
+            if (leaf is TENSOR) != (before[name] is TENSOR) or (leaf is not TENSOR and not _same(leaf, before[name])):
+                raise WorkloadError(
+                    f"the input {self._spelled(name)} follows the seed: {before[name]!r}, then {leaf!r}; "
+                    "what is no tensor must be the same for every seed: take it from the params"
+                )
+
+    def _spelled(self, name: str) -> str:
+        """The name of a leaf with the argument's own name: [1].key -> cache.key."""
+        number, bracket, rest = name.removeprefix("[").partition("]")
+        names = self._facts.arguments
+        if bracket and number.isdigit() and int(number) < len(names):
+            return f"{names[int(number)].removeprefix('*')}{rest}"
+        return name
+
+    def input_names(self, config: Config) -> tuple[str, ...]:
+        """The names of the tensors that `inputs` gives, once it was called."""
+        tree = self._trees[repr(self.values(config))]
+        return tuple(self._spelled(name) for name, leaf in leaves(tree) if leaf is TENSOR)
+
+    def arguments(self, config: Config, tensors: Tensors) -> tuple[Any, ...]:
+        """What a function is called with: the tree that `inputs` made, with these tensors in it."""
+        tree = self._trees[repr(self.values(config))]
+        waiting = iter(tensors)
+        arguments: tuple[Any, ...] = mapped(tree, lambda leaf: next(waiting) if leaf is TENSOR else leaf)
+        return arguments
+
+    def reference(self, problem: Problem) -> Any:
+        """What `reference` returns for the problem's inputs in the problem's dtype."""
+        tensors = tuple(in_precision(tensor, problem.dtype) for tensor in problem.inputs)
+        keywords = {}
+        if self._facts.takes_state:
+            keywords["state"] = {name: in_precision(tensor, problem.dtype) for name, tensor in problem.state.items()}
+        with on_device(problem.inputs[0].device if problem.inputs else problem.config.device):
+            return self.get("reference")(*self.arguments(problem.config, tensors), **keywords)
+
+    def state(self, config: Config, _form: str, seed: int) -> Mapping[str, torch.Tensor]:
+        """The parameters that the harness draws and loads into an implementation."""
+        with seeded(seed, config.device):
+            drawn: Mapping[str, torch.Tensor] = self.get("state")(**self.values(config))
+        return {name: tensor.detach() for name, tensor in drawn.items()}
+
+    def work(self, params: Any, _form: str) -> Work:
+        """The work that the file states; none where it is to be counted."""
+        if "work" not in self._facts.functions:
+            return Work(flops=0.0, bytes=0.0)
+        from orchestrator.usercode.stated_work import stated_work
+
+        return stated_work(self._path, params, self._dtypes)
+
+    def unsupported(self, config: Config) -> str:
+        """Why the workload says that it has no such trial; empty: it has."""
+        if "unsupported" not in self._facts.functions:
+            return ""
+        return str(self.get("unsupported")(**self.values(config)) or "")
+
+    def counted_work(self, config: Config, tensors: Tensors) -> Work:
+        """The bytes of inputs and outputs, and the FLOPs that torch counts."""
+        from orchestrator.usercode.stated_work import counted_work
+
+        keywords = {}
+        if self._facts.takes_state:
+            keywords["state"] = self.state(config, "", 0)
+        function = self.get("reference")
+        return counted_work(self.arguments(config, tensors), lambda *given: function(*given, **keywords))
+
+
+def in_precision(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """The tensor as a reference takes it: in float64, where that is asked, or as it is; complex in complex128."""
+    import torch
+
+    if dtype is not torch.float64:
+        return tensor
+    if tensor.is_complex():
+        return tensor.to(torch.complex128)
+    return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+
+def _same(one: Any, other: Any) -> bool:
+    try:
+        return bool(one == other) or one != one  # NaN is what it was
+    except Exception:  # noqa: BLE001 - a user's value that cannot be compared is not held against anyone
+        return True
+
+
+@contextmanager
+def on_device(device: Any) -> Iterator[None]:
+    """Tensors that name no device are made on this one."""
+    import torch
+
+    with torch.device(device):
+        yield
+
+
+@contextmanager
+def seeded(seed: int, device: Any) -> Iterator[None]:
+    """Python's, NumPy's and torch's generators start from `seed`, and go on afterwards as if nothing had been drawn."""
+    import numpy as np
+    import torch
+
+    python, numpy = random.getstate(), np.random.get_state()
+    cards = [torch.device(device)] if torch.device(device).type == "cuda" else []
+    with torch.random.fork_rng(devices=cards):
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        torch.manual_seed(seed)
+        try:
+            with on_device(device):
+                yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)
