@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.workload import Config, Problem, Workload
 
-from ..dilated_attention.params import DilatedAttentionParams
-from ..dilated_attention.work import work
+from .params import DilatedAttentionParams
+from .work import work
 
 if TYPE_CHECKING:
     import torch
@@ -17,25 +17,25 @@ __all__ = ["WORKLOAD", "DilatedAttentionParams"]
 
 
 def _inputs(config: Config, form: str, seed: int) -> tuple[torch.Tensor, ...]:
-    from ..dilated_attention.inputs import inputs
+    from .inputs import inputs
 
     return inputs(config, form, seed)
 
 
 def _state(config: Config, form: str, seed: int) -> Mapping[str, torch.Tensor]:
-    from ..dilated_attention.inputs import state
+    from .inputs import state
 
     return state(config, form, seed)
 
 
 def _reference(problem: Problem) -> Any:
-    from ..dilated_attention.reference import reference
+    from .reference import reference
 
     return reference(problem)
 
 
 def _upstream(problem: Problem, shape: tuple[int, ...]) -> torch.Tensor:
-    from ..dilated_attention.reference import upstream
+    from .reference import upstream
 
     return upstream(problem, shape)
 

@@ -9,10 +9,10 @@ from torch.nn.functional import layer_norm, linear
 
 from orchestrator.workload import Expected, Problem
 
-from ..dilated_attention.pattern import HeadRun
-from ..dilated_attention.reference import Answer, Task, live_rows
-from ..dilated_attention.rows import seen_by
-from ..dilated_attention.softmax import Arithmetic, Unit, attend, gradients
+from .pattern import HeadRun
+from .reference import Answer, Task, live_rows
+from .rows import seen_by
+from .softmax import Arithmetic, Unit, attend, gradients
 
 INTO = ("q_proj", "k_proj", "v_proj")
 OUT = ("norm.weight", "norm.bias", "out_proj.weight", "out_proj.bias")

@@ -12,16 +12,16 @@ import torch
 
 from orchestrator.workload import Expected, Problem
 
-from ..dilated_attention.pattern import HeadRun, Pattern
-from ..dilated_attention.rows import (
+from .pattern import HeadRun, Pattern
+from .rows import (
     attends_beyond_itself,
     sample_positions,
     seen_by,
     sorted_union,
     takes_part,
 )
-from ..dilated_attention.softmax import Arithmetic, Unit, attend, gradients
-from ..dilated_attention.work import work
+from .softmax import Arithmetic, Unit, attend, gradients
+from .work import work
 
 SAMPLE = (32, 512)  # fewest and most positions of a sample
 HEAD_BYTES = 32 * 2**20  # of one float64 tensor of a few heads
@@ -44,7 +44,7 @@ def reference(problem: Problem) -> Expected | Answer:
     with torch.no_grad():
         task = Task.of(problem)
         if problem.form == "multihead":
-            from ..dilated_attention.multihead_reference import multihead_reference
+            from .multihead_reference import multihead_reference
 
             return multihead_reference(problem, task)
         return _qkv_reference(problem, task)

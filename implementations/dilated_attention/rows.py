@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..dilated_attention.pattern import HeadRun, Pattern, Piece
+from .pattern import HeadRun, Pattern, Piece
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import torch
 
-from ..dilated_attention.pattern import HeadRun, Piece
-from ..dilated_attention.rows import SegmentRows, key_positions, rows_of
+from .pattern import HeadRun, Piece
+from .rows import SegmentRows, key_positions, rows_of
 
 TILE = 2**20  # scores at a time; the gradient holds about ten float64 tensors of this size: 80 MiB
 KEYS = 2048  # keys at a time

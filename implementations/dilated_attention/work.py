@@ -6,7 +6,7 @@ from typing import Any
 
 from orchestrator.workload import Work
 
-from ..dilated_attention.pattern import Pattern
+from .pattern import Pattern
 
 BACKWARD_OF_ATTENTION = 2.5  # five products of the forward's size for its two
 BACKWARD_OF_PROJECTION = 2.0

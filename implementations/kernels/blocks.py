@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..dilated_attention.pattern import Pattern
-from ..kernels.steps import Steps
-from ..kernels.tiles import tiles_at
+from .steps import Steps
+from .tiles import tiles_at
 
 MULTIPROCESSORS = 132  # of an H100 or H200
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..dilated_attention.pattern import Pattern
-from ..kernels.schedule import Extent, Group, Window, depth, rows_of, whole_units
+from .schedule import Extent, Group, Window, depth, rows_of, whole_units
 
 SHARE = 0.15  # of inputs and output together; what torch's kernels take for themselves comes on top
 FLOAT = 4

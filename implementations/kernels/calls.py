@@ -9,7 +9,7 @@ from functools import cached_property
 
 import torch
 
-from ..kernels.schedule import Group, Part, Window, depth, rows_of
+from .schedule import Group, Part, Window, depth, rows_of
 
 CALL_BYTES = 64 * 2**20  # of output per call: a larger call fills any device, so splitting it by head costs nothing
 

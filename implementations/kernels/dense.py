@@ -13,9 +13,9 @@ import torch
 from ..choice import MEASURED_WIDTH, NARROW
 from ..dilated_attention.pattern import Pattern
 from ..kernels import fused
-from ..kernels.blocks import backward_blocks, forward_blocks
-from ..kernels.online import takes_triton
-from ..kernels.sdpa import Attended, Kernel, Tensors, kernel_for
+from .blocks import backward_blocks, forward_blocks
+from .online import takes_triton
+from .sdpa import Attended, Kernel, Tensors, kernel_for
 
 FLOAT = 4  # bytes
 

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 
 from ..dilated_attention.pattern import Pattern
-from ..kernels.blocks import Blocks
-from ..kernels.launch import Launch
-from ..kernels.tiles import Tiles
+from .blocks import Blocks
+from .launch import Launch
+from .tiles import Tiles
 
 Tensors = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
@@ -126,7 +126,7 @@ class Layout:
     def forward(self, keep: bool) -> Launch:
         """The forward kernel, which may keep log-sum-exps."""
         if keep not in self._forward:
-            from ..kernels.triton_forward import forward_kernel
+            from .triton_forward import forward_kernel
 
             blocks, plan, (tiles, _) = self.plan.forward, self.plan, self.front
             constants = {
@@ -151,7 +151,7 @@ class Layout:
 
     def backward(self, step: tuple[int, ...]) -> tuple[Launch, Launch]:
         """The kernels of delta and of the gradients, for an incoming gradient of these strides."""
-        from ..kernels.triton_backward import backward_kernel, delta_kernel
+        from .triton_backward import backward_kernel, delta_kernel
 
         plan, blocks, (tiles, _) = self.plan, self.plan.backward, self.back
         rows = {"PIECES": tiles.pieces, **self.common, "BLOCK_M": blocks.block_m}

@@ -17,14 +17,14 @@ from torch.nn.functional import pad
 
 from ..dilated_attention.pattern import Pattern
 from ..kernels import bound
-from ..kernels.calls import Call, Strides, Task, tasks_of
-from ..kernels.dense import dense_kernel
-from ..kernels.lanes import LANES, lanes
-from ..kernels.online import merge, takes_triton
-from ..kernels.place import fills, place
-from ..kernels.precision import matmul_precision
-from ..kernels.schedule import Window, windows
-from ..kernels.sdpa import Attended, Kernel, Tensors, kernel_for
+from .calls import Call, Strides, Task, tasks_of
+from .dense import dense_kernel
+from .lanes import LANES, lanes
+from .online import merge, takes_triton
+from .place import fills, place
+from .precision import matmul_precision
+from .schedule import Window, windows
+from .sdpa import Attended, Kernel, Tensors, kernel_for
 
 CUDA_ALIGNMENT = 8  # elements: what the kernels on CUDA want head_dim and strides to be multiples of
 

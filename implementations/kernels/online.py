@@ -8,7 +8,7 @@ from functools import cache
 
 import torch
 
-from ..kernels.sdpa import Attended
+from .sdpa import Attended
 
 BLOCK_ROWS = 64
 
@@ -44,7 +44,7 @@ def has_triton() -> bool:
 
 
 def _launch(into: torch.Tensor, total: torch.Tensor, done: Attended) -> None:
-    from ..kernels.triton_merge import merge_kernel
+    from .triton_merge import merge_kernel
 
     outer, heads, rows, head_dim = into.shape
     width = 1 << (head_dim - 1).bit_length()

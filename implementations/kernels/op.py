@@ -15,9 +15,9 @@ import torch
 from torch.nn.functional import pad
 
 from ..kernels import fused, merge
-from ..kernels.precision import at_autocast
-from ..kernels.ringed import RingPlan
-from ..kernels.spec import Spec
+from .precision import at_autocast
+from .ringed import RingPlan
+from .spec import Spec
 
 Tensors = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 Attention = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from ..kernels.calls import Call
-from ..kernels.online import takes_triton
-from ..kernels.tiles import row_groups
+from .calls import Call
+from .online import takes_triton
+from .tiles import row_groups
 
 BLOCK_ROWS = 32
 
@@ -25,7 +25,7 @@ def place(found: tuple[torch.Tensor, ...], into: tuple[torch.Tensor, ...], call:
         for source, target in zip(found, into, strict=True):
             torch.mul(source, factor, out=call.rows.of(target))
         return
-    from ..kernels.triton_place import place_kernel
+    from .triton_place import place_kernel
 
     outer, heads, rows, head_dim = call.rows.size
     piece = call.part.piece

@@ -13,11 +13,11 @@ from ..choice import FUSED_WIDTH, Facts
 from ..choice import choose as chosen
 from ..dilated_attention.pattern import Pattern
 from ..dilated_attention.work import attention_flops
-from ..kernels.blocks import backward_blocks, forward_blocks
-from ..kernels.online import has_triton, interpreted
-from ..kernels.schedule import windows
-from ..kernels.sdpa import takes_cudnn
-from ..kernels.spec import Spec
+from .blocks import backward_blocks, forward_blocks
+from .online import has_triton, interpreted
+from .schedule import windows
+from .sdpa import takes_cudnn
+from .spec import Spec
 
 PLANS = ("fused", "views")
 BLOCKS = ("block_m", "block_n", "num_warps", "num_stages")

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 
 from ..dilated_attention.pattern import Pattern, Piece
-from ..kernels.dense import dense_kernel
-from ..kernels.lanes import lanes
-from ..kernels.precision import at_autocast
-from ..kernels.sdpa import Attended, Kernel, Tensors
+from .dense import dense_kernel
+from .lanes import lanes
+from .precision import at_autocast
+from .sdpa import Attended, Kernel, Tensors
 
 
 @dataclass(frozen=True)

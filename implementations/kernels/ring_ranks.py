@@ -20,11 +20,11 @@ import torch
 import torch.distributed as dist
 
 from ..dilated_attention.pattern import Pattern, Piece
-from ..kernels.dense import dense_kernel
-from ..kernels.merge import ready
-from ..kernels.online import merge
-from ..kernels.ring_shares import Shares, Span, groups_of, is_local
-from ..kernels.sdpa import Attended, Kernel
+from .dense import dense_kernel
+from .merge import ready
+from .online import merge
+from .ring_shares import Shares, Span, groups_of, is_local
+from .sdpa import Attended, Kernel
 
 Tensors = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 

@@ -11,10 +11,10 @@ from functools import cached_property
 import torch
 
 from ..kernels import bound
-from ..kernels.fused import FusedPlan, Layout, Tensors
-from ..kernels.launch import Launch
-from ..kernels.schedule import whole_units
-from ..kernels.steps import Steps
+from .fused import FusedPlan, Layout, Tensors
+from .launch import Launch
+from .schedule import whole_units
+from .steps import Steps
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class RingLayout(Layout):
     def launches(self, keep: bool) -> tuple[Launch, ...]:
         """The kernel once for each step; it may keep the log-sum-exps of all rows."""
         if keep not in self._launches:
-            from ..kernels.triton_ring import ring_kernel
+            from .triton_ring import ring_kernel
 
             blocks, plan = self.plan.forward, self.plan
             constants = {

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..dilated_attention.pattern import Pattern
-from ..kernels.blocks import Blocks
+from .blocks import Blocks
 
 
 @dataclass(frozen=True)

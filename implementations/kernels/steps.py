@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..dilated_attention.pattern import Pattern, Piece
-from ..kernels.schedule import Part, crossing, meetings, within
-from ..kernels.tiles import compact_rows, row_groups
+from .schedule import Part, crossing, meetings, within
+from .tiles import compact_rows, row_groups
 
 FIELDS = 20  # of an entry: those of `tiles`, then see `_entry`; 16 bytes divide an entry
 NEVER = 2**31 - 1  # the first tile of an entry that only makes tables equally long

@@ -10,7 +10,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from ..kernels.triton_tile import decode, load_rows, store_rows
+from .triton_tile import decode, load_rows, store_rows
 
 LOG2_E: tl.constexpr = tl.constexpr(1.4426950408889634)
 

@@ -11,8 +11,8 @@ import triton
 import triton.language as tl
 
 from ..kernels import steps
-from ..kernels.triton_forward import LN_2, attend
-from ..kernels.triton_tile import decode_entry, entry_of, load_rows, store_rows
+from .triton_forward import LN_2, attend
+from .triton_tile import decode_entry, entry_of, load_rows, store_rows
 
 FIELDS: tl.constexpr = tl.constexpr(steps.FIELDS)
 LOG2_E: tl.constexpr = tl.constexpr(1.4426950408889634)
