@@ -25,6 +25,7 @@ class Phase(StrEnum):
     BUILD = "build"
     FIRST_CALL = "first_call"
     VERIFY = "verify"
+    WARM_UP = "warm_up"  # while a GPU's energy is read; elsewhere warm-up belongs to `measure`
     MEASURE = "measure"
     MEMORY = "memory"
     DONE = "done"

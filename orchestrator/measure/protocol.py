@@ -22,7 +22,8 @@ FEWEST_WARM_UP_CALLS = 3
 FEWEST_TO_CUT = 6  # repetitions before an interval says that a call is plainly slower than another
 FEWEST_INDEPENDENT = 10  # fewer independent repetitions cannot show how far they hang together
 LOOK_AGAIN = 1.25  # the interval is looked at anew when the count has grown by this factor
-EXTRAS_BUDGET_S = 0.5
+EXTRAS_BUDGET_S = 0.1
+MOST_WARM_UP = 0.1  # share of max_time_s after which a warm-up that is not steady ends, with a note
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ def measure(
     *,
     before: Callable[[], object] | None = None,
     calls_made: int = 1,
+    warmed_s: float = 0.0,
     cut_above_ms: float | None = None,
 ) -> Measurement:
     """Time `calls`, which do the same work on different inputs and take turns.
@@ -74,11 +76,12 @@ def measure(
         clock: of the trial's device.
         before: runs ahead of each call outside the timed region (clears gradients, say).
         calls_made: calls made already (first call, verification); they count as warm-up.
+        warmed_s: seconds in which calls were just made back to back; they count as warm-up.
         cut_above_ms: stop as soon as the whole interval lies above this, and flag it `cut`; None: never.
     """
     bench = Bench(calls, clock, before)
     with collector_off():
-        notes = warm_up(bench, protocol, calls_made)
+        notes = warm_up(bench, protocol, calls_made, warmed_s)
         seconds, was_cut = _repeat(bench, protocol, None if cut_above_ms is None else cut_above_ms / 1000)
         if was_cut and cut_above_ms is not None:
             return _cut(bench, seconds, cut_above_ms, notes)
@@ -145,18 +148,24 @@ class Bench:
         return True
 
 
-def warm_up(bench: Bench, protocol: MeasureProtocol, calls_made: int) -> tuple[str, ...]:
-    """Call until the block is long enough and successive windows agree; returns a note if they never did."""
+def warm_up(bench: Bench, protocol: MeasureProtocol, calls_made: int, warmed_s: float = 0.0) -> tuple[str, ...]:
+    """Call until the block is long enough, `warmup_s` is over and successive windows agree.
+
+    Steadiness decides; `warmup_s` is only the least. Returns a note if the windows never agreed.
+    """
     start = bench.clock.now()
-    cap_s, steady = 4 * protocol.warmup_s, max_drift(protocol)
+    most_s = max(4 * protocol.warmup_s, MOST_WARM_UP * protocol.max_time_s)
+    steady = max_drift(protocol)
     windows: list[float] = []
     while True:
         spent = bench.clock.now() - start
-        enough = calls_made + bench.made >= FEWEST_WARM_UP_CALLS or spent >= protocol.max_time_s
-        if enough and spent >= protocol.warmup_s and _steady(windows, steady):
+        met = calls_made + bench.made >= FEWEST_WARM_UP_CALLS or spent >= protocol.max_time_s
+        if met and spent + warmed_s >= protocol.warmup_s and _steady(windows, steady):
             return ()
-        if enough and spent >= cap_s:
-            return () if len(windows) < 6 else (f"medians still moved by more than {steady:.0%} when warm-up ended",)
+        if met and spent >= most_s:
+            if len(windows) < 6:
+                return ()
+            return (f"medians still moved by more than {steady:.0%} when warm-up ended",)
         seconds = bench.repetition()
         windows = [] if bench.grow(seconds) else [*windows, seconds]
 

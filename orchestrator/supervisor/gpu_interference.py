@@ -6,11 +6,12 @@ look like itself there: see `strangers`.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from statistics import linear_regression
+from itertools import pairwise
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from orchestrator.machine import nvml
 from orchestrator.outcome import Flag
@@ -25,7 +26,6 @@ _SLOWDOWNS = {
     0x40: "hardware thermal slowdown",
     0x80: "power brake",
 }
-FEWEST_FOR_POWER = 5
 LEAST_THROTTLED = 0.001  # share of the time by which a violation counter must have moved
 
 
@@ -36,7 +36,6 @@ class Sample:
     Attributes:
         reasons: bits of what lowers its clocks now.
         throttled_s, capped_s: time so far for which heat, or the power limit, lowered its clocks; None: not counted.
-        energy_j: taken so far; None: not counted.
         pids: compute processes, by whatever numbers NVML knows them; None: not told.
         family: processes of the trial, by our numbers.
     """
@@ -45,9 +44,15 @@ class Sample:
     reasons: int = 0
     throttled_s: float | None = None
     capped_s: float | None = None
-    energy_j: float | None = None
     pids: frozenset[int] | None = None
     family: frozenset[int] = frozenset()
+
+
+class Reading(NamedTuple):
+    """The energy counter of one GPU at one moment of time.monotonic(), in joules."""
+
+    at_s: float
+    energy_j: float
 
 
 def judge(samples: Sequence[Sample], before: frozenset[int]) -> Findings:
@@ -93,16 +98,24 @@ def _moved(samples: Sequence[Sample], counter: str) -> bool:
     return len(known) > 1 and known[-1][1] - known[0][1] > LEAST_THROTTLED * (known[-1][0] - known[0][0])
 
 
-def energy_between(samples: Sequence[Sample], start_s: float, end_s: float) -> float | None:
-    """Joules from one moment to another, by the mean power of the samples in between; None where these are too few.
+def energy_between(readings: Sequence[Reading], start_s: float, end_s: float) -> float | None:
+    """Joules from one moment to another, by the mean power between renewals of the counter.
 
-    The slope of all samples, not their ends: the counter is renewed only every so often.
+    A counter is renewed only every so often, and says what was taken up to that moment. Between
+    two renewals energy and time are known together; between any two readings they are not.
+
+    Returns:
+        None where fewer than two renewals fell between the moments.
     """
-    known = [(sample.at_s, one) for sample in samples if start_s <= sample.at_s <= end_s and (one := sample.energy_j)]
-    if len(known) < FEWEST_FOR_POWER:
+    within = [reading for reading in readings if start_s <= reading.at_s <= end_s]
+    renewals = []
+    for before, after in pairwise(within):
+        if after.energy_j > before.energy_j:
+            renewals.append(Reading((before.at_s + after.at_s) / 2, after.energy_j))
+    if len(renewals) < 2:
         return None
-    watts = linear_regression([at for at, _ in known], [energy for _, energy in known]).slope
-    return watts * (end_s - start_s) if watts > 0 else None
+    first, last = renewals[0], renewals[-1]
+    return (last.energy_j - first.energy_j) / (last.at_s - first.at_s) * (end_s - start_s)
 
 
 @dataclass
@@ -119,9 +132,11 @@ class GpuSampler:
     gpus: Sequence[Any]
     family: Callable[[], Iterable[int]]
     samples: list[list[Sample]] = field(default_factory=list)
+    readings: list[list[Reading]] = field(default_factory=list)
     before: list[frozenset[int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.readings = [[] for _ in self.gpus]
         self.samples = [[] for _ in self.gpus]
         self.before = [self._pids(gpu) or frozenset() for gpu in self.gpus]
 
@@ -139,11 +154,18 @@ class GpuSampler:
                     nvml.ask(self._reasons, gpu) or 0,
                     self._violation_s(gpu, _THERMAL),
                     self._violation_s(gpu, _POWER),
-                    self._energy_j(gpu),
                     self._pids(gpu),
                     family,
                 )
             )
+
+    def sample_energy(self) -> None:
+        """Read each counter; a reading takes some milliseconds, and is of the middle of them."""
+        for gpu, series in zip(self.gpus, self.readings, strict=True):
+            began_s = time.monotonic()
+            energy_j = self._energy_j(gpu)
+            if energy_j is not None:
+                series.append(Reading((began_s + time.monotonic()) / 2, energy_j))
 
     def findings(self) -> Findings:
         """Of all GPUs together."""
@@ -155,7 +177,7 @@ class GpuSampler:
 
     def joules(self, start_s: float, end_s: float) -> float | None:
         """Of all GPUs together."""
-        found = [energy_between(series, start_s, end_s) for series in self.samples]
+        found = [energy_between(series, start_s, end_s) for series in self.readings]
         known = [energy for energy in found if energy is not None]
         return sum(known) if known and len(known) == len(found) else None
 

@@ -1,7 +1,8 @@
-"""What befell the machine while an attempt was timed on it, seen from the supervisor: its own process could not know.
+"""What disturbed the machine while an attempt was timed, seen from the supervisor.
 
-A witness is one of the watches of a flight: it looks ten times a second while the attempt is being measured, says
-nothing then, and testifies afterwards. Where the machine does not tell, there is no doubt: flags are to be right.
+The attempt's own process could not know. The monitor samples while the attempt warms up and is
+timed, and adds flags, notes and the energy to the record afterwards. Where the machine does not
+tell, there is no doubt: flags are to be right.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from orchestrator.measure.energy import ENERGY
 from orchestrator.outcome import Outcome, Phase
 from orchestrator.record import TrialRecord
 
-EVERY_S = 0.1
-SHORTEST_S = 0.15  # of time that was witnessed; less says nothing
+EVERY_S = 0.05
+ENERGY_EVERY_S = 0.005  # finds the moments at which a counter of a tenth of a second is renewed
+SHORTEST_S = 0.1  # of time that was sampled; less says nothing
+SAMPLED = (Phase.WARM_UP, Phase.MEASURE)
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,10 @@ class Sampler(Protocol):
         """Read everything once; `at_s` is time.monotonic()."""
         ...
 
+    def sample_energy(self) -> None:
+        """Read the energy counter once, where there is one."""
+        ...
+
     def findings(self) -> Findings:
         """What the samples amount to."""
         ...
@@ -45,12 +52,16 @@ class Sampler(Protocol):
 
 
 class InterferenceMonitor:
-    """Samples `source` while the attempt is measured; see monitor.Watch."""
+    """Samples `source` while the attempt warms up and is measured; see monitor.Watch.
+
+    While a GPU warms up, which is when its energy is read, the counter is read much more often.
+    """
 
     kind = "witness"
 
     def __init__(self, source: Sampler, now: Callable[[], float] = time.monotonic) -> None:
         self.next_look = 0.0
+        self._next_sample = 0.0
         self._source = source
         self._now = now
 
@@ -58,8 +69,12 @@ class InterferenceMonitor:
         """Sample, if the attempt is being measured."""
         at_s = self._now()
         self.next_look = at_s + EVERY_S
-        if phase is Phase.MEASURE:
+        if phase is Phase.WARM_UP:
+            self._source.sample_energy()
+            self.next_look = at_s + ENERGY_EVERY_S
+        if phase in SAMPLED and at_s >= self._next_sample:
             self._source.sample(at_s)
+            self._next_sample = at_s + EVERY_S
 
     def close(self) -> None:
         """Nothing to let go."""

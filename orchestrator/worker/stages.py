@@ -10,8 +10,8 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.machine.ceilings import Ceilings, measure_bounds
-from orchestrator.measure.clocks import Clock, CpuClock, CudaClock, input_sets
-from orchestrator.measure.energy import ENERGY, run_on
+from orchestrator.measure.clocks import Clock, CpuClock, CudaClock, input_sets, learnable
+from orchestrator.measure.energy import ENERGY, WINDOW_S, run_warm
 from orchestrator.measure.memory import NOTHING_KNOWN, CudaPeak, Figures, HostPeak, cap, release
 from orchestrator.measure.protocol import Measurement, collector_off, measure
 from orchestrator.outcome import Flag, Outcome, Phase
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import torch
 
 ONCE_MORE = 3  # calls of a block whose last output is looked at
+LEARNT = "the inputs are so small that a processor may have learnt them, though {} sets take turns"
 AFTER_SHARE = 1 / 16  # verification after timing looks for staleness, which a sample of rows shows
 
 
@@ -87,7 +88,6 @@ class Stages:
         Raises:
             AttemptEndedError: mismatch, implausible, or what a call raised.
         """
-        self.enter(Phase.MEASURE)
         measurement = self._timed()
         self.verify_again()
         self.rate(measurement)
@@ -197,13 +197,26 @@ class Stages:
     def _clocked(self, count: int) -> Measurement:
         import torch
 
+        attempt, clock = self.attempt, self.clock()
+        reads_energy = attempt.energy and self.config.device.type == "cuda"
+        self.enter(Phase.WARM_UP if reads_energy else Phase.MEASURE)
         with user_code(), torch.set_grad_enabled(self.subject.backward):
             calls = self.calls(count)
-            cut_above_ms = self.attempt.cut_above_ms
-            measurement = measure(calls, self.attempt.protocol, self.clock(), calls_made=2, cut_above_ms=cut_above_ms)
-            if self.attempt.energy and self.config.device.type == "cuda":
-                self.energy = run_on(calls, measurement.summary.median / 1000, self._work().tokens)
-        return measurement
+            warmed_s = 0.0
+            if reads_energy:
+                self.energy = run_warm(calls, self._work().tokens)
+                warmed_s = WINDOW_S
+                self.enter(Phase.MEASURE)
+            elif self.config.device.type == "cpu" and learnable(self._bytes_per_set, count):
+                clock.notes.append(LEARNT.format(count))
+            return measure(
+                calls,
+                attempt.protocol,
+                clock,
+                calls_made=2,
+                warmed_s=warmed_s,
+                cut_above_ms=attempt.cut_above_ms,
+            )
 
     def calls(self, count: int) -> list[Callable[[], object]]:
         """One call on each of `count` sets of inputs, which are kept until `verify_again`."""

@@ -33,10 +33,11 @@ def noise(seed: int, level: float, spread: float) -> Callable[[int], float]:
 
 
 def test_a_steady_call_is_measured_for_the_least_time_and_no_longer() -> None:
-    """A quiet 10 ms call needs min_time_s: 100 repetitions of one call each."""
-    found = timed(lambda _: 0.010)
-    assert found.summary.median == pytest.approx(10)
-    assert len(found.values_ms) == 100
+    """A quiet 2 ms call needs min_time_s, 50 repetitions; one of 10 ms needs min_repetitions."""
+    found = timed(lambda _: 0.002)
+    assert found.summary.median == pytest.approx(2)
+    assert len(found.values_ms) == 50
+    assert len(timed(lambda _: 0.010).values_ms) == 30
     assert found.iterations_per_repetition == 1
     assert found.flags == ()
 

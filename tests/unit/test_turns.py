@@ -13,7 +13,7 @@ from orchestrator.measure.interleaved import Pair, SideError, block_ratios, meas
 from orchestrator.spec.models import MeasureProtocol, MeasureSpec
 from orchestrator.stats.summary import summarize
 
-GPU = MeasureSpec().for_device("cuda")
+GPU = MeasureSpec(min_time_s=1.0).for_device("cuda")
 
 
 class Machine:

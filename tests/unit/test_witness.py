@@ -26,11 +26,15 @@ class Told:
 
     def __init__(self, findings: interference.Findings = NOTHING, joules: float | None = None) -> None:
         self.at: list[float] = []
+        self.readings = 0
         self._testimony = findings
         self._joules = joules
 
     def sample(self, at_s: float) -> None:
         self.at.append(at_s)
+
+    def sample_energy(self) -> None:
+        self.readings += 1
 
     def findings(self) -> interference.Findings:
         return self._testimony
@@ -43,14 +47,26 @@ def ok_record(**environment: Any) -> TrialRecord:
     return made.ok(TRIAL, flags=("noisy",), environment=environment)
 
 
-def test_a_witness_looks_only_while_the_attempt_is_measured() -> None:
+def test_it_samples_only_while_the_attempt_is_measured() -> None:
     """Compilation and verification may be disturbed: they are not timed."""
     source, clock = Told(), iter([1.0, 2.0, 3.0])
     looking = InterferenceMonitor(source, now=lambda: next(clock))
     for phase in (Phase.BUILD, Phase.MEASURE, Phase.MEMORY):
         looking.look(phase)
     assert source.at == [2.0]
-    assert looking.next_look == pytest.approx(3.1)
+    assert looking.next_look == pytest.approx(3.05)
+
+
+def test_the_energy_counter_is_read_often_while_a_gpu_warms_up_and_not_after() -> None:
+    """The rest of the machine is looked at as often as ever."""
+    source = Told()
+    moments = [0.005 * step for step in range(40)]
+    clock = iter(moments)
+    looking = InterferenceMonitor(source, now=lambda: next(clock))
+    for moment in moments:
+        looking.look(Phase.WARM_UP if moment < 0.1 else Phase.MEASURE)
+    assert source.readings == 20
+    assert source.at == pytest.approx([0.0, 0.05, 0.1, 0.15], abs=0.006)
 
 
 def test_what_was_seen_is_added_and_nothing_taken_away() -> None:
@@ -91,7 +107,7 @@ def cpu(at_s: float, waited: float = 0.0, own: float = 0.0, busy: float = 0.0, s
         (cpu(1.0, waited=0.3, own=2.0, busy=2.0), False),  # more threads than cores: its own doing
         (cpu(1.0, waited=0.0, own=1.0, busy=1.5), False),  # others ran where it did not want to
         (cpu(1.0, own=1.8, busy=1.8, stolen=0.2), True),  # a hypervisor took a tenth
-        (cpu(0.1, waited=0.1, own=0.1, busy=0.2), False),  # too short to say
+        (cpu(0.09, waited=0.1, own=0.1, busy=0.2), False),  # too short to say
     ],
 )
 def test_a_cpu_trial_is_contended_only_where_others_kept_it_waiting(last: Any, contended: bool) -> None:
@@ -175,12 +191,25 @@ def test_strangers_are_told_from_the_trial_also_in_a_container(
     assert strangers(gpu_interference.Sample(0.0, pids=seen, family=frozenset(family)), frozenset(before)) == count
 
 
-def test_energy_is_the_slope_of_the_counter_within_the_window() -> None:
-    """300 W for 2 s, whatever the counter says outside; too few samples say nothing."""
-    samples = [gpu_interference.Sample(at / 10, energy_j=1000 + 30.0 * at) for at in range(30)]
-    assert energy_between(samples, 0.5, 2.5) == pytest.approx(600)
-    assert energy_between(samples, 0.5, 0.7) is None
-    assert energy_between([replace(sample, energy_j=None) for sample in samples], 0.5, 2.5) is None
+def counter(at_s: float, watts: float, every_s: float) -> gpu_interference.Reading:
+    """What a counter says that is renewed every so often."""
+    return gpu_interference.Reading(at_s, 1000 + watts * every_s * int(at_s / every_s))
+
+
+@pytest.mark.parametrize("phase", [0.0, 0.013, 0.05, 0.099])
+def test_energy_is_the_power_between_renewals_of_the_counter(phase: float) -> None:
+    """300 W for 0.33 s, wherever the counter of 0.1 s stands; too few renewals say nothing."""
+    readings = [counter(0.007 * step + 0.003, 300.0, 0.1) for step in range(200)]
+    start_s = 0.2 + phase
+    assert energy_between(readings, start_s, start_s + 0.33) == pytest.approx(99, rel=0.04)
+    assert energy_between(readings, start_s, start_s + 0.08) is None
+    assert energy_between([], 0.0, 1.0) is None
+
+
+def test_a_counter_that_is_always_new_is_read_as_well() -> None:
+    """Some cards renew theirs at each reading."""
+    readings = [gpu_interference.Reading(step / 100, 3.0 * step) for step in range(100)]
+    assert energy_between(readings, 0.2, 0.5) == pytest.approx(90)
 
 
 def test_a_source_asks_nvml_and_survives_what_it_does_not_know() -> None:
@@ -200,7 +229,9 @@ def test_a_source_asks_nvml_and_survives_what_it_does_not_know() -> None:
     assert source.counts_energy()
     for at in range(6):
         source.sample(at / 10)
-    assert source.samples[0][0].energy_j == 5.0
+    source.sample_energy()
+    source.sample_energy()
+    assert source.readings[0][0].energy_j == 5.0
     assert source.samples[0][0].throttled_s is None
     assert source.findings().flags == ("throttled", "contended")  # 7 was there before the trial
     assert source.joules(0.0, 1.0) is None  # a counter that stands still
