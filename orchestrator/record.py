@@ -48,6 +48,8 @@ class TrialRecord(FrozenModel):
         values_ms: every repetition, in milliseconds per call; null unless ok.
         flags: doubts about a row that is ok.
         notes: what is worth knowing and is no doubt (power_capped).
+        phase_s: seconds of each phase by name, `start` and `end` of its process included, and
+            `calibrate` where the machine was looked at first; None: not known.
         environment: what must match and what to know; kept once, in environment.json, not in the journal.
     """
 
@@ -66,6 +68,7 @@ class TrialRecord(FrozenModel):
     error: ErrorInfo | None = None
     metrics: dict[str, float | None] | None = None
     values_ms: tuple[float, ...] | None = None
+    phase_s: dict[str, float] | None = None
     fingerprint: Fingerprint
     started_at: str
     finished_at: str

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,11 @@ from orchestrator.supervisor.device_fault import noted
 from orchestrator.supervisor.device_health import DeviceHealth
 from orchestrator.supervisor.gpu_interference import GpuSampler
 from orchestrator.supervisor.interference import InterferenceMonitor, Sampler
+from orchestrator.supervisor.phase_times import PhaseTimes
 from orchestrator.trial import Attempt
 
 STAGED_FILES = "files"
+LEAST_CALIBRATE_S = 0.01  # less was no look at the machine
 
 
 class Supervisor:
@@ -72,17 +75,29 @@ class Supervisor:
             self._isolator.restart()
             self._round = attempt.round
         self._closed.wait(attempt.pause_s)
+        began_s = time.monotonic()
         attempt = self._lookout.prepare(attempt)
+        calibrate_s = round(time.monotonic() - began_s, 4)
         source = self._source(attempt)
         if isinstance(source, GpuSampler):
             attempt = attempt.model_copy(update={"energy": attempt.energy and source.counts_energy()})
         witness = InterferenceMonitor(source)
         self._phase = str(Phase.BUILD)
         self._proof.before(attempt)
-        done = self._isolator.run(attempt, self._note, watches=[witness])
+        times = PhaseTimes()
+
+        def enter(phase: Phase) -> None:
+            self._phase = str(phase)
+            times.enter(str(phase))
+
+        done = self._isolator.run(attempt, enter, watches=[witness])
+        phase_s = times.seconds()
         self._phase = ""
         unclean = self._proof.fault_after(attempt, done)
         record = _with_code(noted(witness.applied(done.record), unclean), attempt.base_dir)
+        if calibrate_s >= LEAST_CALIBRATE_S:
+            phase_s = {"calibrate": calibrate_s, **phase_s}
+        record = record.model_copy(update={"phase_s": phase_s})
         return record.model_dump_json(), done.log, self._seen(), unclean
 
     def conclude(self) -> list[str]:
@@ -104,9 +119,6 @@ class Supervisor:
         self._isolator.kill()
         self._isolator.close()
         self._open.close()
-
-    def _note(self, phase: Phase) -> None:
-        self._phase = str(phase)
 
     def _seen(self) -> list[str]:
         return [seen.model_dump_json() for seen in self._lookout.take()]
