@@ -26,7 +26,7 @@ RESAMPLES = 2000
 # here for R = 2 to 12 (four million samples each); 1.2533 is its limit for many.
 MEDIAN_WIDENING = (1.0, 1.027, 1.028, 1.089, 1.073, 1.131, 1.104, 1.156, 1.128, 1.173, 1.145)
 MEDIAN_WIDENING_LIMIT = 1.2533
-WIDEST = math.log(1000)  # an interval that reaches further than this factor says nothing
+WIDEST = math.log(10)  # an interval that reaches further than a factor of ten says nothing
 # The rule that stops at a tight interval picks the moments at which the correlation is
 # underestimated, and few values hardly show it: it is taken for higher by so many standard errors.
 CAUTION = 2.0
@@ -39,7 +39,7 @@ class Summary:
     Attributes:
         median: of one series; of the rounds' medians where there are several.
         ci_low, ci_high: 95 % interval of the median; None where there is one repetition only, or
-            so few that the interval would reach over a factor of a million.
+            so few that the interval would reach over a factor of a hundred.
         noise_pct: interquartile range in percent of the median.
         count: repetitions in all.
         rounds: fresh processes.
