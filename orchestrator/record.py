@@ -84,7 +84,8 @@ class TrialRecord(FrozenModel):
 
     def to_line(self) -> str:
         """The line of the journal, without its end: JSON without the environment, which is kept once a sweep."""
-        return self.model_dump_json(exclude={"environment"})
+        left_out = {"environment"} if self.phase_s else {"environment", "phase_s"}
+        return self.model_dump_json(exclude=left_out)
 
 
 def record_of(

@@ -2,13 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
-from orchestrator.machine.ceilings import Sentinel, machine_drift
 from orchestrator.model import FrozenModel
 
 Kind = Literal["ceilings", "sentinel"]
+MAX_MACHINE_DRIFT = {"cuda": 0.02, "cpu": 0.15}
+# What a control is called in a sentence. A launch is no part of a latency_ms on a GPU, which is the
+# device's own time: it is kept, and judged by nobody.
+WORDS = {
+    "matmul_ms": "a fixed matmul",
+    "copy_ms": "a fixed copy",
+    "loop_ms": "a fixed loop of the interpreter",
+}
+
+
+class Control(FrozenModel):
+    """A few fixed pieces of work, timed to see whether the machine itself has changed.
+
+    Attributes:
+        at: when, as records state it.
+        matmul_ms, copy_ms: milliseconds per call.
+        loop_ms: of a loop of the interpreter; None on a GPU.
+        launch_ms: of one small kernel launched from the host; None on a CPU.
+        noise_pct: interquartile range in percent of the median, by name.
+    """
+
+    at: str
+    matmul_ms: float
+    copy_ms: float
+    loop_ms: float | None = None
+    launch_ms: float | None = None
+    noise_pct: dict[str, float] = {}
 
 
 class Observation(FrozenModel):
@@ -16,7 +42,7 @@ class Observation(FrozenModel):
 
     Attributes:
         at: when, as records state it.
-        values: `Ceilings` or `Sentinel` as JSON values.
+        values: `Ceilings` (kind "ceilings") or `Control` (kind "sentinel") as JSON values.
     """
 
     kind: Kind
@@ -26,12 +52,40 @@ class Observation(FrozenModel):
     values: dict[str, Any]
 
 
+def controls(observations: Iterable[Observation]) -> list[Control]:
+    """The controls among what was seen, in their order."""
+    return [Control.model_validate(seen.values) for seen in observations if seen.kind == "sentinel"]
+
+
+def values_of(series: Iterable[Control], name: str) -> list[float]:
+    """One figure of each control that has it."""
+    found = [getattr(control, name) for control in series]
+    return [value for value in found if value is not None]
+
+
+def machine_drift(series: Sequence[Control], device: str) -> str | None:
+    """A sentence if the machine changed by more than its kind may; of the control that changed most."""
+    most, sentence = 1 + MAX_MACHINE_DRIFT[device], None
+    for name, words in WORDS.items():
+        values = values_of(series, name)
+        if values and max(values) > most * min(values):
+            most = max(values) / min(values)
+            sentence = (
+                f"the machine itself changed meanwhile: {words} took {min(values):.4g} ms at its "
+                f"fastest, {max(values):.4g} ms at its slowest (+{most - 1:.0%})"
+            )
+    return sentence
+
+
 def drifts(observations: Iterable[Observation], device: str) -> list[str]:
-    """A sentence for each slot whose machine changed more than machines of its kind may ("cpu" or "cuda")."""
-    slots: dict[tuple[str, int], list[Sentinel]] = {}
+    """A sentence for each slot whose machine changed more than its kind may ("cpu" or "cuda")."""
+    slots: dict[tuple[str, int], list[Observation]] = {}
     for seen in observations:
-        if seen.kind == "sentinel":
-            slots.setdefault((seen.host, seen.slot), []).append(Sentinel.model_validate(seen.values))
-    found = {slot: machine_drift(series, device) for slot, series in slots.items()}
-    where = {slot: f"{slot[0]}, slot {slot[1]}: " if len(slots) > 1 else "" for slot in slots}
-    return [f"{where[slot]}{text}" for slot, text in found.items() if text is not None]
+        slots.setdefault((seen.host, seen.slot), []).append(seen)
+    sentences = []
+    for (host, slot), seen_there in slots.items():
+        found = machine_drift(controls(seen_there), device)
+        if found is not None:
+            where = f"{host}, slot {slot}: " if len(slots) > 1 else ""
+            sentences.append(where + found)
+    return sentences

@@ -58,7 +58,7 @@ class Supervisor:
             slots=slots,
         )
         self._proof = DeviceHealth(lambda attempt, target: self._isolator.run(attempt, target=target))
-        self._lookout = Calibration(self._isolator, device)
+        self._lookout = Calibration(self._isolator)
 
     def describe(self, gpu_memory_gib: float | None) -> dict[str, Any]:
         """What must match and what to know of this slot; see environment.describe."""

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.machine.ceilings import Ceilings, measure_bounds
+from orchestrator.machine.ceilings import Ceilings
+from orchestrator.machine.microbenchmarks import measure_bounds
 from orchestrator.measure.clocks import Clock, CpuClock, CudaClock, input_sets, learnable
 from orchestrator.measure.energy import ENERGY, WINDOW_S, run_warm
 from orchestrator.measure.memory import NOTHING_KNOWN, CudaPeak, Figures, HostPeak, cap, release

@@ -5,15 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from orchestrator.machine import ceilings as module
-from orchestrator.machine.ceilings import (
-    Ceilings,
-    Sentinel,
-    machine_drift,
-    measure_bounds,
-    measure_ceilings,
-    measure_sentinel,
-)
+from orchestrator.machine import microbenchmarks as module
+from orchestrator.machine.ceilings import Ceilings
+from orchestrator.machine.microbenchmarks import measure_bounds, measure_ceilings, measure_controls
+from orchestrator.machine.observation import Control, machine_drift
 from orchestrator.spec.models import MeasureProtocol
 from orchestrator.workload import Work
 
@@ -85,11 +80,30 @@ def test_ceilings_measured_again_can_only_rise() -> None:
 
 
 def test_a_machine_that_slows_down_is_named() -> None:
-    """Sentinels 5 % apart are no noise on a GPU, and no news on a CPU."""
-    series = [Sentinel(at="a", matmul_ms=1.0, copy_ms=2.0), Sentinel(at="b", matmul_ms=1.05, copy_ms=2.0)]
-    assert "matmul_ms went from 1 to 1.05 (+5%)" in (machine_drift(series, "cuda") or "")
+    """Controls 5 % apart are no noise on a GPU, and no news on a CPU."""
+    series = [
+        Control(at="a", matmul_ms=1.0, copy_ms=2.0),
+        Control(at="b", matmul_ms=1.05, copy_ms=2.0),
+    ]
+    said = machine_drift(series, "cuda") or ""
+    assert "a fixed matmul took 1 ms at its fastest, 1.05 ms at its slowest (+5%)" in said
     assert machine_drift(series, "cpu") is None
     assert machine_drift([], "cuda") is None
+
+
+def test_the_control_that_changed_most_is_the_one_that_is_named() -> None:
+    """A loop of the interpreter is on a CPU only, and counts like the others."""
+    series = [
+        Control(at=at, matmul_ms=matmul, copy_ms=2.0, loop_ms=loop)
+        for at, matmul, loop in (("a", 1.0, 3.0), ("b", 1.2, 4.5))
+    ]
+    assert "a fixed loop of the interpreter took 3 ms" in (machine_drift(series, "cpu") or "")
+
+
+def test_controls_of_an_earlier_version_are_readable() -> None:
+    """They had a matmul and a copy, and no spread."""
+    old = Control.model_validate({"at": "2026-11-25", "matmul_ms": 1.0, "copy_ms": 2.0})
+    assert (old.loop_ms, old.launch_ms, dict(old.noise_pct)) == (None, None, {})
 
 
 def test_the_ceilings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,7 +119,17 @@ def test_the_ceilings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     assert min(found.matmul_flops_per_s.values()) > 1e6
     assert found.copy_bytes_per_s > 1e6
     assert Ceilings.model_validate_json(found.model_dump_json()) == found
-    assert measure_sentinel("cpu", "now").matmul_ms > 0
+
+
+def test_the_controls_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A product, a copy and a loop, each with its spread; nothing is launched on a CPU."""
+    monkeypatch.setitem(module.CONTROL_MATMUL, "cpu", ("float32", 64))
+    monkeypatch.setitem(module.CONTROL_COPY_BYTES, "cpu", 2**20)
+    found = measure_controls("cpu", "now")
+    assert found.loop_ms is not None
+    assert min(found.matmul_ms, found.copy_ms, found.loop_ms) > 0
+    assert found.launch_ms is None
+    assert set(found.noise_pct) == {"matmul_ms", "copy_ms", "loop_ms"}
 
 
 def _quick() -> MeasureProtocol:

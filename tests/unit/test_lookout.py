@@ -1,12 +1,12 @@
-"""The lookout: ceilings once a slot and precision, sentinels when they are due, and no trial suffers for a look."""
+"""Calibration: ceilings once a slot and precision, controls when due; no trial suffers for it."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from orchestrator.isolation.isolator import Completed
-from orchestrator.machine.ceilings import Ceilings, Sentinel
-from orchestrator.machine.observation import drifts
+from orchestrator.machine.ceilings import Ceilings
+from orchestrator.machine.observation import Control, drifts
 from orchestrator.outcome import Outcome, Phase
 from orchestrator.record import TrialRecord
 from orchestrator.supervisor.calibration import EVERY_S, Calibration, calibrate
@@ -18,7 +18,7 @@ SEEN = {
     "ceilings": Ceilings(
         device="cpu", matmul_flops_per_s={"float32": 1e11}, copy_bytes_per_s=1e10, cache_bytes=2**20
     ).model_dump(),
-    "sentinel": Sentinel(at="now", matmul_ms=1.0, copy_ms=2.0).model_dump(),
+    "sentinel": Control(at="now", matmul_ms=1.0, copy_ms=2.0).model_dump(),
 }
 
 
@@ -30,20 +30,21 @@ class Isolated:
         self._outcome = outcome
 
     def run(self, attempt: Attempt, target: str) -> Completed:
-        kind = attempt.trial.implementation
+        kinds = attempt.trial.params["kinds"]
         assert attempt.rival is None
         assert attempt.resources.gpu_memory_gib is None
-        self.asked.append(kind)
-        return Completed(made.record(attempt.trial, self._outcome, phase=Phase.DONE, environment={kind: SEEN[kind]}))
+        self.asked.append("+".join(kinds))
+        seen = {kind: SEEN[kind] for kind in kinds}
+        return Completed(made.record(attempt.trial, self._outcome, phase=Phase.DONE, environment=seen))
 
 
 class Watch:
-    """A lookout on a clock that is set by hand."""
+    """A calibration on a clock that is set by hand."""
 
-    def __init__(self, device: str, outcome: Outcome = Outcome.OK) -> None:
+    def __init__(self, outcome: Outcome = Outcome.OK) -> None:
         self.now = 0.0
         self.isolated = Isolated(outcome)
-        self.lookout = Calibration(self.isolated, device, now=lambda: self.now)  # type: ignore[arg-type]
+        self.lookout = Calibration(self.isolated, now=lambda: self.now)  # type: ignore[arg-type]
 
     def at(self, seconds: float, **fields: Any) -> Attempt:
         self.now = seconds
@@ -53,31 +54,45 @@ class Watch:
 
 def test_ceilings_are_measured_once_for_each_precision() -> None:
     """And go with every attempt from then on."""
-    watch = Watch("cpu")
-    assert watch.at(0).ceilings == SEEN["ceilings"]
-    assert watch.at(1).ceilings == SEEN["ceilings"]
-    watch.at(2, precision="float64")
-    watch.at(3, precision="")
+    watch = Watch()
+    assert watch.at(0, sentinels=False).ceilings == SEEN["ceilings"]
+    assert watch.at(1, sentinels=False).ceilings == SEEN["ceilings"]
+    watch.at(2, precision="float64", sentinels=False)
+    watch.at(3, precision="", sentinels=False)
     assert watch.isolated.asked == ["ceilings", "ceilings"]
 
 
-def test_a_gpu_is_looked_at_before_anything_and_then_at_intervals() -> None:
-    """A CPU for the first time when an interval has passed; both once more at the end, where there was one before."""
-    gpu, cpu = Watch("cuda"), Watch("cpu")
+def test_controls_are_timed_at_the_start_now_and_then_and_at_the_end() -> None:
+    """However short the sweep: the next one is compared with it."""
+    watch = Watch()
     for seconds in (0.0, 1.0, EVERY_S + 1, EVERY_S + 2):
-        gpu.at(seconds, precision="")
-        cpu.at(seconds, precision="")
-    assert gpu.isolated.asked == ["sentinel"] * 2
-    assert cpu.isolated.asked == ["sentinel"]
-    gpu.lookout.conclude()
-    assert gpu.isolated.asked == ["sentinel"] * 3
-    assert [seen.kind for seen in gpu.lookout.take()] == ["sentinel"] * 3
-    assert gpu.lookout.take() == []
+        watch.at(seconds, precision="")
+    assert watch.isolated.asked == ["sentinel"] * 2
+    watch.lookout.conclude()
+    assert watch.isolated.asked == ["sentinel"] * 3
+    assert [seen.kind for seen in watch.lookout.take()] == ["sentinel"] * 3
+    assert watch.lookout.take() == []
 
 
-def test_short_sweeps_and_those_that_want_none_have_no_sentinel() -> None:
-    """Nothing to compare, no last look either."""
-    watch = Watch("cuda")
+def test_controls_are_timed_between_rounds() -> None:
+    """A round is another fresh process of every row, and the machine may have changed meanwhile."""
+    watch = Watch()
+    for number in (1, 1, 2, 2):
+        watch.at(float(number), precision="", round=number)
+    assert watch.isolated.asked == ["sentinel"] * 2
+
+
+def test_what_is_due_together_shares_a_process() -> None:
+    """On a GPU a process costs half a second before it does anything."""
+    watch = Watch()
+    watch.at(0)
+    assert watch.isolated.asked == ["sentinel+ceilings"]
+    assert [seen.kind for seen in watch.lookout.take()] == ["sentinel", "ceilings"]
+
+
+def test_sweeps_that_want_no_controls_have_none() -> None:
+    """Nothing to compare, none at the end either."""
+    watch = Watch()
     watch.at(0, sentinels=False, precision="")
     watch.lookout.conclude()
     assert watch.isolated.asked == []
@@ -85,32 +100,34 @@ def test_short_sweeps_and_those_that_want_none_have_no_sentinel() -> None:
 
 def test_a_look_that_fails_is_not_the_trial_s_fault() -> None:
     """It goes on without ceilings, and the look is not tried again."""
-    watch = Watch("cpu", Outcome.CRASHED)
+    watch = Watch(Outcome.CRASHED)
     assert watch.at(0).ceilings is None
     assert watch.at(1).ceilings is None
-    assert watch.isolated.asked == ["ceilings"]
+    assert watch.isolated.asked == ["sentinel+ceilings"]
     assert watch.lookout.take() == []
 
 
 def test_a_machine_that_changed_between_looks_is_named() -> None:
     """By what drifted, from what to what."""
-    watch = Watch("cuda")
+    watch = Watch()
     watch.at(0, precision="")
     seen = watch.lookout.take()
     slower = seen[0].model_copy(update={"values": {**seen[0].values, "matmul_ms": 1.1}})
     assert drifts(seen, "cuda") == []
     (said,) = drifts([*seen, slower], "cuda")
-    assert "matmul_ms went from 1 to 1.1 (+10%)" in said
+    assert "a fixed matmul took 1 ms at its fastest, 1.1 ms at its slowest (+10%)" in said
 
 
 def test_a_look_is_an_attempt_like_any_other(monkeypatch: Any) -> None:
     """What was found is in the environment of its record."""
     monkeypatch.setattr(
-        "orchestrator.supervisor.calibration.measure_sentinel", lambda device, at: Sentinel(**SEEN["sentinel"])
+        "orchestrator.supervisor.calibration.measure_controls",
+        lambda device, at: Control(**SEEN["sentinel"]),
     )
     phases: list[Phase] = []
     given = attempt("honest")
-    trial = given.trial.model_copy(update={"implementation": "sentinel"})
+    params = {"kinds": ["sentinel"], "precisions": []}
+    trial = given.trial.model_copy(update={"params": params})
     record: TrialRecord = calibrate(given.model_copy(update={"trial": trial}), phases.append)
     assert (record.outcome, phases) == (Outcome.OK, [Phase.MEASURE])
     assert record.environment["sentinel"]["matmul_ms"] == 1.0

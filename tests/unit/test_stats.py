@@ -77,7 +77,7 @@ def test_the_median_lies_within_its_interval(values: list[float]) -> None:
     """Whatever the values, the interval holds the median and never reaches down to 0."""
     summary = summarize(values)
     if summary.ci_low is None or summary.ci_high is None:
-        assert len(values) < 6 or max(values) > 10 * min(values)
+        assert len(values) < 30 or max(values) > 10 * min(values)
         assert math.isinf(summary.half_width)
         return
     assert summary.ci_low > 0

@@ -1,0 +1,204 @@
+"""Measures what a device can do, and a few fixed pieces of work that show whether it still can.
+
+These functions use the device, so they belong into a process of their own, like a trial; the caller
+keeps what they return. Rates are those of the fastest repetition: a ceiling is what was reached once.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.machine.ceilings import WIDER, Ceilings
+from orchestrator.machine.observation import Control
+from orchestrator.spec.models import MeasureProtocol
+
+if TYPE_CHECKING:
+    import torch
+
+    from orchestrator.measure.protocol import Measurement
+
+PROTOCOLS = {
+    "cuda": MeasureProtocol(warmup_s=0.1, min_time_s=0.1, max_time_s=0.4, min_repetitions=10, target_ci=0.005),
+    "cpu": MeasureProtocol(warmup_s=0.02, min_time_s=0.05, max_time_s=0.2, min_repetitions=3, target_ci=0.02),
+}
+CONTROL_PROTOCOLS = {
+    "cuda": MeasureProtocol(warmup_s=0.03, min_time_s=0.02, max_time_s=0.08, min_repetitions=10, target_ci=0.005),
+    "cpu": MeasureProtocol(warmup_s=0.0, min_time_s=0.02, max_time_s=0.04, min_repetitions=3, target_ci=0.02),
+}
+MATMUL_SIZES = {
+    "cuda": {"float64": 4096, "float32": 4096, "tf32": 8192, "float16": 8192, "bfloat16": 8192},
+    "cpu": {"float64": 1024, "float32": 1024, "tf32": 1024, "float16": 256, "bfloat16": 256},
+}
+COPY_BYTES = {"cuda": 2**29, "cpu": 2**27}  # beyond any cache that matters; a multiple of 1 MiB
+CONTROL_MATMUL = {"cuda": ("bfloat16", 4096), "cpu": ("float32", 512)}
+CONTROL_COPY_BYTES = {"cuda": 2**29, "cpu": 2**25}  # a CPU's is short: its pages must be made first
+CONTROL_LOOP = 50_000  # turns of the interpreter, some milliseconds
+UNKNOWN_CACHE = 64 * 2**20
+SHORT_MATMUL, SHORT_COPY = 256, 2**22  # half a millisecond of one core: less than its turn, however many want it
+SHORT_LOOK_S = 0.3
+
+
+def measure_ceilings(device: str, precisions: Sequence[str]) -> Ceilings:
+    """Measure the ceilings of "cpu" or "cuda[:i]" for some precisions; seconds per precision at most one or two."""
+    import torch
+
+    where = torch.device(device)
+    wanted = dict.fromkeys(name for precision in precisions for name in (precision, *WIDER.get(precision, ())))
+    rates = {name: _matmul_rate(where, name) for name in wanted}
+    count = max(COPY_BYTES[where.type], min(2 * cache_bytes(where), 2**29)) // 2**20 * 2**20
+    seconds = min(_timed(where, _copy(where, count)).values_ms) / 1000
+    return Ceilings(
+        device=where.type,
+        matmul_flops_per_s=rates,
+        copy_bytes_per_s=2 * count / seconds,
+        cache_bytes=cache_bytes(where),
+    )
+
+
+def measure_bounds(device: str, precisions: Sequence[str]) -> Ceilings:
+    """Ceilings to pass a verdict by: never lower than those measured now, and those of a CPU with every core its own.
+
+    Beside other processes all threads together seldom run undisturbed for as long as a large product takes. A small
+    one by a single thread does, now and then; the fastest of many, times the threads, is what the cores could do.
+    """
+    import torch
+
+    found = measure_ceilings(device, precisions)
+    if found.device != "cpu":
+        return found
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        alone = {name: threads * _short_matmul_rate(name) for name in found.matmul_flops_per_s}
+        copies = threads * _short_copy_rate()
+    finally:
+        torch.set_num_threads(threads)
+    return found.merged(found.model_copy(update={"matmul_flops_per_s": alone, "copy_bytes_per_s": copies}))
+
+
+def _short_matmul_rate(precision: str) -> float:
+    import torch
+
+    return 2 * SHORT_MATMUL**3 / _fastest(_matmul(torch.device("cpu"), precision, SHORT_MATMUL))
+
+
+def _short_copy_rate() -> float:
+    """Bytes per second of a copy in pieces: each is short, all together are beyond the caches."""
+    import torch
+
+    source = torch.ones(COPY_BYTES["cpu"] // SHORT_COPY, SHORT_COPY, dtype=torch.uint8)
+    target, piece = torch.empty_like(source), itertools.cycle(range(len(source)))
+
+    def copy() -> None:
+        number = next(piece)
+        target[number].copy_(source[number])
+
+    return 2 * SHORT_COPY / _fastest(copy)
+
+
+def _fastest(call: Callable[[], object]) -> float:
+    """Seconds of the fastest of the calls that SHORT_LOOK_S holds."""
+    call()
+    fastest, end = math.inf, perf_counter() + SHORT_LOOK_S
+    while (start := perf_counter()) < end:
+        call()
+        fastest = min(fastest, perf_counter() - start)
+    return fastest
+
+
+def measure_controls(device: str, at: str) -> Control:
+    """Time the fixed pieces of work on "cpu" or "cuda[:i]" now, 20 ms each.
+
+    Args:
+        device: where.
+        at: the time to file them under.
+    """
+    import torch
+
+    where = torch.device(device)
+    protocol = CONTROL_PROTOCOLS[where.type]
+    precision, size = CONTROL_MATMUL[where.type]
+    found = {
+        "matmul_ms": _timed(where, _matmul(where, precision, size), protocol),
+        "copy_ms": _timed(where, _copy(where, CONTROL_COPY_BYTES[where.type]), protocol),
+    }
+    launch_ms = None
+    if where.type == "cpu":
+        found["loop_ms"] = _timed(where, _loop, protocol)
+    else:
+        small = torch.zeros(1, device=where)
+        launch_ms = _timed(where, lambda: small.add_(1), protocol).extras["host_latency_ms"]
+    figures = {name: measurement.summary.median for name, measurement in found.items()}
+    noise = {name: measurement.summary.noise_pct for name, measurement in found.items()}
+    return Control(at=at, launch_ms=launch_ms, noise_pct=noise, **figures)
+
+
+def _loop() -> int:
+    total = 0
+    for number in range(CONTROL_LOOP):
+        total += number & 7
+    return total
+
+
+def cache_bytes(device: torch.device) -> int:
+    """Size of the device's last cache."""
+    if device.type == "cuda":
+        from orchestrator.measure.clocks import l2_bytes
+
+        return l2_bytes(device)
+    try:
+        return os.sysconf("SC_LEVEL3_CACHE_SIZE") or UNKNOWN_CACHE
+    except (ValueError, OSError):
+        return UNKNOWN_CACHE
+
+
+def _matmul_rate(device: torch.device, precision: str) -> float:
+    size = MATMUL_SIZES[device.type][precision]
+    with _tf32(precision == "tf32"):
+        return 2 * size**3 / (min(_timed(device, _matmul(device, precision, size)).values_ms) / 1000)
+
+
+def _matmul(device: torch.device, precision: str, size: int) -> Callable[[], object]:
+    import torch
+
+    dtype = torch.float32 if precision == "tf32" else getattr(torch, precision)
+    left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    out = torch.empty_like(left)
+    return lambda: torch.mm(left, right, out=out)
+
+
+def _copy(device: torch.device, count: int) -> Callable[[], object]:
+    import torch
+
+    source = torch.randn(2**18, device=device).repeat(count // 2**20)
+    target = torch.empty_like(source)
+    return lambda: target.copy_(source)
+
+
+def _timed(device: torch.device, call: Callable[[], object], protocol: MeasureProtocol | None = None) -> Measurement:
+    from orchestrator.measure.clocks import CpuClock, CudaClock
+    from orchestrator.measure.protocol import measure
+
+    call()
+    clock = CudaClock(device, cold=False) if device.type == "cuda" else CpuClock()
+    return measure([call], protocol or PROTOCOLS[device.type], clock)
+
+
+@contextmanager
+def _tf32(on: bool) -> Iterator[None]:
+    """Allow or forbid tf32 in float32 matmuls, and put back what was there."""
+    import torch
+
+    matmul: Any = torch.backends.cuda.matmul
+    before = matmul.fp32_precision
+    matmul.fp32_precision = "tf32" if on else "ieee"
+    try:
+        yield
+    finally:
+        matmul.fp32_precision = before
