@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator import report
 from orchestrator.compare import duel
+from orchestrator.driver import workload_check
 from orchestrator.driver.runner import SweepRun
 from orchestrator.driver.signals import Signals
 from orchestrator.errors import (
@@ -108,10 +109,15 @@ def run(
     threading.Thread(target=_import_mlflow, name="import-mlflow", daemon=True).start()
     with Signals() as signals, ExitStack() as stack:
         stack.callback(shown.stop)
+        checked = workload_check.begin(sweep, device) if not resuming else None
+        if checked is not None:
+            stack.callback(checked.stop)
         shown.opening(f"starting {f'on {address}' if address else 'Ray on this machine'}")
         make_executor = executor or (lambda sweep: ray_executor(sweep, address, device, signals.have_come))
         running = stack.enter_context(closing(_started(make_executor, sweep, signals, directory)))
         signals.install()
+        if checked is not None:
+            checked.refuse()
         meta = _meta(sweep, directory, running.device, resuming)
         mirror = BackgroundTracker(
             tracker or (lambda: mlflow_tracker(uri)), shown.note, target=sweep_directory.found_by(meta.name, directory)

@@ -146,6 +146,7 @@ def _add_place(parser: Options) -> None:
 def _add_init(commands: Any) -> None:
     parser = _command(commands, "init", _init, "write a starter sweep and a starter implementation", "init my-sweep")
     parser.add_argument("directory", metavar="DIR", nargs="?", default=".", help="where (default: here)")
+    parser.add_argument("--workload", metavar="NAME", help="begin with a workload of your own: NAME.py and NAME.yaml")
 
 
 def _add_run(commands: Any) -> None:
@@ -165,6 +166,9 @@ def _add_plan(commands: Any) -> None:
     _add_sweep(parser)
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="plan for this device")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--workload", action="store_true", help="draw the workload's inputs and call its reference, as itself"
+    )
 
 
 def _add_resume(commands: Any) -> None:
@@ -248,7 +252,7 @@ def _add_completion(commands: Any) -> None:
 def _init(options: argparse.Namespace) -> int:
     from orchestrator.cli import starter
 
-    print(starter.next_steps(starter.init(options.directory)))
+    print(starter.next_steps(starter.init(options.directory, options.workload)))
     return 0
 
 
@@ -299,7 +303,14 @@ def _plan(options: argparse.Namespace) -> int:
     from orchestrator.cli import estimate
     from orchestrator.plan.sweep import Sweep
 
-    planned = estimate.of(Sweep.load(options.sweep, options.overrides, options.only), options.device)
+    sweep = Sweep.load(options.sweep, options.overrides, options.only)
+    planned = estimate.of(sweep, options.device)
+    if options.workload:
+        from orchestrator.driver import workload_check
+
+        checked = workload_check.begin(sweep, options.device, always=True)
+        if checked is not None:
+            checked.refuse()
     print(json.dumps(planned.to_json(), indent=1) if options.json else planned.to_text())
     return 0
 

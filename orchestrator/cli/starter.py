@@ -12,17 +12,34 @@ from pathlib import Path
 from orchestrator.errors import RequestError
 from orchestrator.usercode import registry
 
-FOLDER = "starter"
+FOLDER, WORKLOAD_FOLDER = "starter", "starter/workload"
+EXAMPLE = "softmax"  # what the starter of a workload computes
 
 
-def init(directory: str | Path) -> list[Path]:
+def init(directory: str | Path, workload: str | None = None) -> list[Path]:
     """Write the starter files into `directory`, which is made if need be; the paths written, the sweep file first.
 
+    Args:
+        directory: where.
+        workload: the name of a workload of one's own to begin with; None: an implementation of a registered one.
+
     Raises:
-        RequestError: one of the files is there already (nothing is written), or the folder cannot be written.
+        RequestError: one of the files is there already (nothing is written), or the folder cannot be written; or the
+            workload's name is no name of a Python file.
     """
     folder = Path(directory)
-    files = {folder / entry.name: entry.read_text(encoding="utf-8") for entry in _starters()}
+    files = {folder / entry.name: entry.read_text(encoding="utf-8") for entry in _starters(FOLDER)}
+    if workload is not None:
+        if not workload.isidentifier() or not workload.isascii():
+            raise RequestError(f"--workload: must be a name of letters, digits and underscores, found {workload!r}")
+        files = {}
+        for entry in _starters(WORKLOAD_FOLDER):
+            text = entry.read_text(encoding="utf-8")
+            for ending in (".py", ".yaml"):
+                text = text.replace(f"{EXAMPLE}{ending}", f"{workload}{ending}")
+            files[folder / entry.name.replace(EXAMPLE, workload)] = text.replace(
+                f"name: {EXAMPLE}", f"name: {workload}"
+            )
     taken = [path for path in files if path.exists() or path.is_symlink()]
     if taken:
         names = ", ".join(map(str, taken))
@@ -54,8 +71,8 @@ def next_steps(written: list[Path]) -> str:
     )
 
 
-def _starters() -> list[Traversable]:
+def _starters(name: str) -> list[Traversable]:
     """The files to copy, the sweep file first."""
-    folder = importlib.resources.files(registry.REGISTRY) / FOLDER
+    folder = importlib.resources.files(registry.REGISTRY).joinpath(*name.split("/"))
     files = [entry for entry in folder.iterdir() if entry.name.endswith((".py", ".yaml"))]
     return sorted(files, key=lambda entry: (not entry.name.endswith(".yaml"), entry.name))

@@ -74,8 +74,7 @@ def _plain(kind: Kind) -> Any:
     if kind.name == "literal":
         return Literal[kind.values]
     if kind.name == "list":
-        item = annotation(kind.of[0])
-        return list[item]
+        return list.__class_getitem__(annotation(kind.of[0]))
     if kind.name == "union":
         return functools.reduce(operator.or_, [annotation(one) for one in kind.of])
     return {"int": int, "float": float, "bool": bool, "str": str, "null": type(None)}[kind.name]

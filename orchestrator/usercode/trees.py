@@ -53,6 +53,8 @@ def _parts(tree: Any) -> list[tuple[str | int, Any]] | None:
     """The parts of a container by field, key or index; None: a leaf."""
     if isinstance(tree, tuple) and hasattr(tree, "_fields"):
         return list(zip(tree._fields, tree, strict=True))
+    if isinstance(tree, tuple) and hasattr(tree, "n_sequence_fields"):  # torch.topk and its like return these
+        return list(zip(type(tree).__match_args__, tree, strict=True))
     if isinstance(tree, Mapping):
         return [(str(key), value) for key, value in tree.items()]
     if isinstance(tree, list | tuple):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,6 +69,7 @@ def load(path: Path) -> FileWorkload:
     except (ValueError, TypeError) as error:
         raise UnknownNameError(f"{path.name}: inputs: {error}") from None
     backward = bool(facts.values.get("backward", False))
+    stress = facts.values.get("stress")
     return FileWorkload(
         name=re.sub(r"[^A-Za-z0-9._-]", "_", path.stem),
         params=params,
@@ -79,10 +80,21 @@ def load(path: Path) -> FileWorkload:
         backward=lambda _params: backward,
         precision=lambda given: _precision(facts, given),
         columns=facts.values.get("columns") or {},
+        writes=_writes(facts),
+        restore=bool(facts.values.get("restore", False)),
+        judge=calls.judge if "judge" in facts.functions else None,
+        stress=None if stress is None else tuple(stress),
+        tolerance=facts.values.get("tolerance"),
+        metrics=facts.values.get("metrics") or {},
         file=path,
         facts=facts,
         calls=calls,
     )
+
+
+def _writes(facts: FileFacts) -> tuple[str, ...] | Mapping[str, str]:
+    stated = facts.values.get("writes") or ()
+    return stated if isinstance(stated, Mapping) else tuple([stated] if isinstance(stated, str) else stated)
 
 
 def _precision(facts: FileFacts, params: Any) -> str:
@@ -104,6 +116,7 @@ class Functions:
         self._facts = facts
         self._dtypes = dtype_params(facts.parameters)
         self._trees: dict[str, Any] = {}
+        self._latest: Any = ()
 
     def get(self, name: str) -> Callable[..., Any]:
         """The function `name` of the file."""
@@ -151,6 +164,7 @@ class Functions:
         return arguments
 
     def _remember(self, key: str, tree: Any) -> None:
+        self._latest = tree
         known = self._trees.setdefault(key, tree)
         before, now = dict(leaves(known)), dict(leaves(tree))
         if list(before) != list(now):
@@ -185,13 +199,38 @@ class Functions:
         return arguments
 
     def reference(self, problem: Problem) -> Any:
-        """What `reference` returns for the problem's inputs in the problem's dtype."""
-        tensors = tuple(in_precision(tensor, problem.dtype) for tensor in problem.inputs)
+        """What `reference` returns for the problem's inputs in the problem's dtype.
+
+        Where inputs are written: a mapping with what it leaves in them, by their names, beside the outputs.
+        """
+        writes = _writes(self._facts)
+        tensors = [in_precision(tensor, problem.dtype) for tensor in problem.inputs]
+        names = self.input_names(problem.config)
+        for number, name in enumerate(names):
+            if name in writes and tensors[number] is problem.inputs[number]:
+                tensors[number] = tensors[number].clone()
         keywords = {}
         if self._facts.takes_state:
             keywords["state"] = {name: in_precision(tensor, problem.dtype) for name, tensor in problem.state.items()}
         with on_device(problem.inputs[0].device if problem.inputs else problem.config.device):
-            return self.get("reference")(*self.arguments(problem.config, tensors), **keywords)
+            answer = self.get("reference")(*self.arguments(problem.config, tuple(tensors)), **keywords)
+        if not writes:
+            return answer
+        written = {name: tensor for name, tensor in zip(names, tensors, strict=True) if name in writes}
+        if answer is None:
+            return written
+        if is_tensor(answer):
+            return {"output": answer, **written}
+        return {**dict(leaves(answer)), **written}
+
+    def judge(
+        self, inputs: Sequence[torch.Tensor], outputs: Mapping[str, Any], expected: Mapping[str, Any]
+    ) -> Mapping[str, tuple[float, float]]:
+        """What `judge` says; it is given the inputs as `reference` is."""
+        waiting = iter(inputs)
+        arguments = mapped(self._latest, lambda leaf: next(waiting) if leaf is TENSOR else leaf)
+        found: Mapping[str, tuple[float, float]] = self.get("judge")(arguments, outputs, expected)
+        return found
 
     def state(self, config: Config, _form: str, seed: int) -> Mapping[str, torch.Tensor]:
         """The parameters that the harness draws and loads into an implementation."""

@@ -6,6 +6,7 @@ from orchestrator.cli import main
 from orchestrator.cli.starter import init
 from orchestrator.errors import RequestError
 from orchestrator.plan.sweep import Sweep
+from orchestrator.usercode.workload_check import problems
 
 
 def test_the_starter_sweep_is_valid_where_it_was_written(tmp_path):
@@ -40,3 +41,20 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RequestError, match="cannot be written"):
         init(tmp_path / "file" / "inside")
+
+
+def test_a_starter_of_a_workload_is_sound_and_is_what_its_comments_say(tmp_path):
+    """It plans, its workload has nothing wrong with it, and of its implementations the last is wrong."""
+    sweep_file, module = init(tmp_path, "my_op")
+    assert [path.name for path in (sweep_file, module)] == ["my_op.yaml", "my_op.py"]
+    sweep = Sweep.load(sweep_file)
+    assert [entry.label for entry in sweep.spec.implementations] == [
+        "torch:softmax", "my_op:two_passes", "my_op:half_sums",
+    ]  # fmt: skip
+    assert problems(sweep.workload, sweep.params(sweep.trials[0]), "cpu") == []
+
+
+def test_the_name_of_a_workload_is_one_of_a_python_file(tmp_path):
+    """It becomes one."""
+    with pytest.raises(RequestError, match="--workload: must be a name of letters"):
+        init(tmp_path, "my-op")

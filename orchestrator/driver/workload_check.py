@@ -1,0 +1,108 @@
+"""Has a workload checked as itself before its first trial, in a process beside, while the executor starts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.errors import RequestError
+from orchestrator.machine import nvml
+from orchestrator.plan.sweep import Sweep
+from orchestrator.usercode import workloads
+from orchestrator.usercode.file_facts import cache_folder
+from orchestrator.usercode.source import source_hash
+from orchestrator.usercode.workload_file import FileWorkload
+
+LIMIT_S = 120.0  # a reference that takes longer at the first trial's params is not waited for
+
+
+@dataclass
+class WorkloadCheck:
+    """A check under way, or what it said before of the same code and params.
+
+    Attributes:
+        name: of the workload.
+        kept: where its answer is kept.
+        process: that checks; None: the answer is there.
+        asked: what it is given.
+    """
+
+    name: str
+    kept: Path
+    process: subprocess.Popen[str] | None
+    asked: str
+
+    def refuse(self) -> None:
+        """Wait for the answer, and refuse the sweep where something is wrong.
+
+        Raises:
+            RequestError: naming it.
+        """
+        found = self._found()
+        if found:
+            raise RequestError("\n".join(f"workload {self.name}: {text}" for text in found))
+
+    def stop(self) -> None:
+        """End the check if it is still under way."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.communicate()
+
+    def _found(self) -> list[str]:
+        if self.process is None:
+            return [str(text) for text in json.loads(self.kept.read_text(encoding="utf-8"))]
+        try:
+            said, errors = self.process.communicate(self.asked, timeout=LIMIT_S)
+        except subprocess.TimeoutExpired:
+            self.stop()
+            return []
+        if self.process.returncode < 0:  # it was killed, by want of memory perhaps: the trials will tell
+            return []
+        if self.process.returncode:
+            last = errors.strip().splitlines()
+            return [f"cannot be imported: {last[-1] if last else f'exit {self.process.returncode}'}"]
+        answer = said.strip().splitlines()[-1]
+        with suppress(OSError):
+            self.kept.parent.mkdir(parents=True, exist_ok=True)
+            self.kept.write_text(answer, encoding="utf-8")
+        return [str(text) for text in json.loads(answer)]
+
+
+def begin(sweep: Sweep, device: str, *, always: bool = False) -> WorkloadCheck | None:
+    """Begin to check the sweep's workload at the params of its first trial.
+
+    Args:
+        sweep: whose workload.
+        device: "cpu", "cuda" or "auto".
+        always: whether to check workloads that are made by hand, too.
+
+    Returns:
+        The check; None where the workload is one made by hand, which its own author checks.
+    """
+    if not always and not isinstance(sweep.workload, FileWorkload):
+        return None
+    kind = device
+    if device == "auto":
+        kind = "cuda" if nvml.count() else "cpu"
+    trial = sweep.trials[0]
+    params = trial.params_of(sweep.workload.params)
+    code = source_hash(*workloads.targets(sweep.spec.workload, sweep.base_dir))
+    key = hashlib.sha256(json.dumps([code, params, kind]).encode()).hexdigest()[:24]
+    kept = cache_folder() / "workload-checks" / f"{key}.json"
+    process = None
+    if not kept.is_file():
+        line = [sys.executable, "-m", "orchestrator.usercode.workload_check"]
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(line, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+    asked = {
+        "workload": sweep.spec.workload,
+        "base_dir": sweep.base_dir,
+        "params": json.loads(params),
+        "device": kind,
+    }
+    return WorkloadCheck(sweep.workload.name, kept, process, json.dumps(asked))

@@ -1,0 +1,189 @@
+"""Checks a workload as itself: `python -m orchestrator.usercode.workload_check`, in a process of its own.
+
+What is wrong with its inputs or its reference would else be said of every implementation. Reads one JSON object of
+`workload`, `base_dir`, `params`, `device` from stdin, and prints a JSON list of what is wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from orchestrator.errors import suggestion
+from orchestrator.files import PACKAGE
+from orchestrator.usercode import workloads
+from orchestrator.usercode.trees import is_tensor, leaves
+from orchestrator.usercode.workload_file import FileWorkload
+from orchestrator.workload import Config, Expected, Problem, Workload
+
+SEED, OTHER_SEED = 1, 2
+MAX_FLOPS = 1e9
+HOPELESS = 0.5  # relative error of the reference in the trial's own dtype beyond which nothing can be verified
+NARROW = ("float32", "float16", "bfloat16")
+
+
+class FoundWrong(Exception):  # noqa: N818 - it ends the check with what it says, and is no fault of ours
+    """What is wrong, where nothing more can be asked."""
+
+
+def problems(workload: Workload, params: Any, device: str) -> list[str]:
+    """What is wrong with a workload at these params, each in a sentence; empty: nothing was found."""
+    named = {name: getattr(params, name) for name in type(params).model_fields if name != "device"}
+    config, form = Config(named, device), workload.forms[0]
+    try:
+        return list(_problems(workload, params, config, form))
+    except FoundWrong as found:
+        return [str(found)]
+
+
+def _problems(workload: Workload, params: Any, config: Config, form: str) -> Iterator[str]:
+    inputs = _call("inputs", lambda: workload.inputs(config, form, SEED))
+    if not isinstance(inputs, Sequence) or isinstance(inputs, torch.Tensor) or not all(map(is_tensor, inputs)):
+        found = type(inputs).__name__ if not isinstance(inputs, tuple) else _kinds(inputs)
+        raise FoundWrong(f"inputs returns {found}, and must return a tuple of tensors")
+    names = _input_names(workload, config, form, len(inputs))
+    yield from _of_inputs(inputs, names, config)
+    again = _call("inputs", lambda: workload.inputs(config, form, SEED))
+    yield from _of_seeds(inputs, again, names)
+    _call("inputs", lambda: workload.inputs(config, form, OTHER_SEED))
+    _call("work", lambda: workload.work(params, form))
+    written = [name for name in workload.writes if name not in names]
+    if written:
+        yield f"writes names {', '.join(written)}, which no input is called{suggestion(written[0], names)}"
+    state: Mapping[str, torch.Tensor] = {}
+    if workload.state is not None:
+        draw = workload.state
+        state = _call("state", lambda: draw(config, form, SEED))
+    problem = Problem(config, form, tuple(inputs), state, torch.float64, MAX_FLOPS, SEED)
+    yield from _of_reference(workload, problem)
+
+
+def _input_names(workload: Workload, config: Config, form: str, count: int) -> tuple[str, ...]:
+    if isinstance(workload, FileWorkload):
+        return workload.calls.input_names(config)
+    stated = tuple(workload.input_names.get(form, ()))
+    return (*stated, *(str(number) for number in range(len(stated), count)))
+
+
+def _of_inputs(inputs: Sequence[torch.Tensor], names: Sequence[str], config: Config) -> Iterator[str]:
+    for name, tensor in zip(names, inputs, strict=False):
+        if tensor.layout is not torch.strided:
+            yield f"the input {name} is of layout {tensor.layout}: give its parts as dense tensors"
+        if tensor.device.type != config.device.type:
+            yield f"the input {name} is on {tensor.device}, and the trial runs on {config.device}"
+    asked = config.__dict__.get("dtype")
+    floating = sorted({str(tensor.dtype) for tensor in inputs if tensor.is_floating_point()})
+    if isinstance(asked, torch.dtype) and asked.is_floating_point and floating and str(asked) not in floating:
+        yield f"the trial asks for {asked}, and the inputs are {', '.join(floating)}"
+
+
+def _of_seeds(inputs: Sequence[torch.Tensor], again: Sequence[torch.Tensor], names: Sequence[str]) -> Iterator[str]:
+    for name, one, other in zip(names, inputs, again, strict=False):
+        if one.shape != other.shape or one.dtype != other.dtype:
+            yield f"the input {name} has another shape or dtype when it is drawn again with the same seed"
+        elif one.layout is torch.strided and not _same(one, other):
+            yield f"the input {name} has other values when it is drawn again with the same seed: seed what draws it"
+
+
+def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    bits = [tensor.detach().cpu().contiguous().flatten().view(torch.uint8) for tensor in (one, other)]
+    return torch.equal(*bits)
+
+
+def _of_reference(workload: Workload, problem: Problem) -> Iterator[str]:
+    answer = _call("reference", lambda: workload.reference(problem))
+    found = {name: leaf for name, leaf in _answers(answer) if leaf is not None}
+    if not found:
+        yield "reference returns nothing, and names no input in `writes` that it changes: there is nothing to compare"
+    for name, leaf in found.items():
+        if not isinstance(leaf, torch.Tensor | Expected | bool | int | float | complex):
+            yield f"reference returns {type(leaf).__name__} for {name}, and must return tensors or numbers"
+    values = {name: leaf.values if isinstance(leaf, Expected) else leaf for name, leaf in found.items()}
+    for name, value in values.items():
+        if is_tensor(value) and str(value.dtype).removeprefix("torch.") in NARROW:
+            yield (
+                f"reference returns {value.dtype} for {name} where it is asked for {problem.dtype}: its rounding would "
+                "be taken for the truth; leave dtypes as they come"
+            )
+    yield from _conditioned(workload, problem, values)
+
+
+def _answers(answer: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(answer, Expected):
+        yield "output", answer
+    elif isinstance(answer, Mapping):
+        for name, value in answer.items():
+            yield from [(name, value)] if isinstance(value, Expected) else leaves(value, str(name))
+    else:
+        yield from leaves(answer)
+
+
+def _conditioned(workload: Workload, problem: Problem, exact: Mapping[str, Any]) -> Iterator[str]:
+    """Whether the reference in the trial's own dtype says about the same as in float64."""
+    asked = problem.config.__dict__.get("dtype")
+    floating = [tensor.dtype for tensor in problem.inputs if tensor.is_floating_point()]
+    dtype = asked if isinstance(asked, torch.dtype) and asked.is_floating_point else next(iter(floating), None)
+    if dtype is None or dtype is torch.float64 or dtype.itemsize < 2:
+        return
+    try:
+        plain = workload.reference(Problem(**{**problem.__dict__, "dtype": dtype}))
+    except Exception:  # noqa: BLE001 - it need not exist in every dtype
+        return
+    for name, leaf in _answers(plain):
+        true = exact.get(name)
+        value = leaf.values if isinstance(leaf, Expected) else leaf
+        if not is_tensor(value) or not is_tensor(true) or not value.is_floating_point() or value.shape != true.shape:
+            continue
+        error = float((value.double() - true.double()).norm() / true.double().norm())
+        if error > HOPELESS:
+            yield (
+                f"reference in {dtype} is itself {error:.2g} off from what it says in float64 ({name}): no "
+                "implementation can be verified in this dtype; state a better conditioned problem, or a wider dtype"
+            )
+
+
+def _call(name: str, function: Callable[[], Any]) -> Any:
+    """What a function of the workload returns.
+
+    Raises:
+        FoundWrong: it raised; with the place in the user's file.
+    """
+    try:
+        return function()
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        theirs = [frame for frame in frames if not frame.filename.startswith((str(PACKAGE), *_libraries()))]
+        place = f" ({Path(theirs[-1].filename).name}:{theirs[-1].lineno} in {theirs[-1].name})" if theirs else ""
+        text = str(error)
+        said = text if type(error).__module__.startswith("orchestrator.") else f"{type(error).__name__}: {text}"
+        raise FoundWrong(f"{name} fails with {said}{place}") from error
+
+
+def _libraries() -> tuple[str, ...]:
+    return (str(Path(traceback.__file__).parent), *(path for path in sys.path if path.endswith("-packages")), "<frozen")
+
+
+def _kinds(values: Sequence[Any]) -> str:
+    return f"a tuple of {', '.join(type(value).__name__ for value in values)}"
+
+
+def main() -> int:
+    """Print what is wrong."""
+    asked = json.loads(sys.stdin.read())
+    workload = workloads.find(asked["workload"], asked["base_dir"])
+    given = dict(asked["params"])
+    if "device" in workload.params.model_fields:
+        given["device"] = asked["device"]
+    params = workload.params.model_validate_json(json.dumps(given))
+    print(json.dumps(problems(workload, params, asked["device"])))  # noqa: T201 - the answer is what it is for
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

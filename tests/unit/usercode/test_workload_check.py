@@ -1,0 +1,51 @@
+"""What is wrong with a workload is said of the workload, before any implementation is called."""
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.usercode import workload_file
+from orchestrator.usercode.workload_check import problems
+
+SOUND = """
+import os, torch
+columns = {}
+def inputs(n: int, dtype: torch.dtype = torch.float32):
+    return torch.randn(n, dtype=dtype)
+def reference(x):
+    return x * 2
+"""
+
+
+def found(tmp_path: Path, old: str = "", new: str = "", text: str = SOUND) -> list[str]:
+    path = tmp_path / "w.py"
+    path.write_text(text.replace(old, new) if old else text)
+    workload = workload_file.load(path)
+    return problems(workload, workload.params(n=5), "cpu")
+
+
+def test_a_sound_workload_has_nothing_wrong(tmp_path: Path) -> None:
+    """So that what is found is worth being refused for."""
+    assert found(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("x * 2", "{}['x']", "reference fails with KeyError: 'x' (w.py:7 in reference)"),
+        ("x * 2", "x.float()", "reference returns torch.float32 for out where it is asked for torch.float64"),
+        ("x * 2", "None", "reference returns nothing"),
+        ("x * 2", "'two'", "reference returns str for out"),
+        ("return torch.randn(n, dtype=dtype)", "raise ValueError(n)", "inputs fails with ValueError: 5 (w.py:5"),
+        ("torch.randn(n, dtype=dtype)", "torch.tensor(list(os.urandom(n))) / 1.0", "seed what draws it"),
+        ("torch.randn(n, dtype=dtype)", "torch.randn(n, dtype=torch.float64)", "the trial asks for torch.float32, and"),
+        ("torch.randn(n, dtype=dtype)", "torch.eye(n, dtype=dtype).to_sparse()", "the input x is of layout"),
+        ("torch.randn(n, dtype=dtype)", "(torch.randn(n), 1)", "inputs returns 2 values, and reference takes 1 (x)"),
+        ("columns = {}", "writes = ('y',)", "writes names y, which no input is called (known: x)"),
+        ("x * 2", "(x * 1e9 + 1e9 - 1e9) - x * 1e9", "no implementation can be verified in this dtype"),
+        ("columns = {}", "def work(n): return n", "work fails with ValueError: work must return a mapping"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, old: str, new: str, said: str) -> None:
+    """With the place in the file, where there is one."""
+    assert said in "; ".join(found(tmp_path, old, new))
