@@ -206,7 +206,7 @@ def _add_compare(commands: Any) -> None:
         "--fail-slower", metavar="PERCENT", type=_percent, help="a slow-down from here on is a regression"
     )
     parser.add_argument("--force", action="store_true", help="compare two sweeps although the environments differ")
-    parser.add_argument("--format", choices=("table", "md", "json"), default="table", help="what to print")
+    parser.add_argument("--format", choices=("table", "md", "html", "json"), default="table", help="what to print")
     parser.add_argument("--json", dest="format", action="store_const", const="json", help="= --format json")
     run = parser.add_argument_group("of a duel, as of run")
     _add_narrowing(run)

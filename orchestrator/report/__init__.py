@@ -10,7 +10,7 @@ from orchestrator.report.csv_table import csv_text
 from orchestrator.report.latex import tabular
 from orchestrator.report.layout import Layout
 from orchestrator.report.markdown import summary
-from orchestrator.report.page import html_page
+from orchestrator.report.page.sweep_page import html_page
 from orchestrator.report.table import text_table
 from orchestrator.results.results import Results
 

@@ -14,21 +14,26 @@ from orchestrator.formatting import counted, interval, markdown, number, printab
 from orchestrator.outcome import Flag
 
 DISTURBED = {Flag.CONTENDED.value, Flag.THROTTLED.value}
-JSON_FILE, MARKDOWN_FILE = "comparison.json", "comparison.md"
+JSON_FILE, MARKDOWN_FILE, PAGE_FILE = "comparison.json", "comparison.md", "comparison.html"
 HEADERS = ("Base (ms)", "Candidate (ms)", "Ratio [95 % interval]", "Verdict", "Note")
 
 
 def render(comparison: Comparison, form: str) -> str:
-    """As "table" (for a terminal), "md" (to be pasted into an issue) or "json"."""
+    """As "table" (for a terminal), "md" (to be pasted into an issue), "html" (a page) or "json"."""
     if form == "json":
         return json.dumps(comparison.to_json(), indent=1)
+    if form == "html":
+        from orchestrator.report.page.comparison_page import comparison_page  # which takes footer() from here
+
+        return comparison_page(comparison)
     return table(comparison) if form == "table" else markdown_page(comparison)
 
 
 def write(comparison: Comparison, directory: Path) -> None:
-    """Keep the verdicts beside the results: comparison.json and comparison.md, each written whole."""
+    """Keep the verdicts beside the results: comparison.json, comparison.md and comparison.html, each written whole."""
     write_atomically(directory / JSON_FILE, json.dumps(comparison.to_json(), indent=1) + "\n")
     write_atomically(directory / MARKDOWN_FILE, markdown_page(comparison))
+    write_atomically(directory / PAGE_FILE, render(comparison, "html"))
 
 
 def table(comparison: Comparison) -> str:

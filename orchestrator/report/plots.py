@@ -15,7 +15,7 @@ from orchestrator.files import write_bytes_atomically
 from orchestrator.formatting import printable, shown
 from orchestrator.report.layout import Layout
 from orchestrator.report.roofline import Peaks, intensity
-from orchestrator.report.same_work import baselines, kinds
+from orchestrator.report.same_work import baselines, kinds, stated_baseline
 from orchestrator.results.results import Results
 from orchestrator.results.rows import Row
 
@@ -116,9 +116,8 @@ class _Plot:
             title = " · ".join(f"{layout.columns[name]} {shown(row.value(name))}" for name in others)
             panels.setdefault(title, []).append(row)
         trials = _numbered(panels.values()) if searched else {}
-        return cls(
-            layout, x, trials, dict(list(panels.items())[:MAX_PANELS]), names, baselines(kinds(layout)), by_point
-        )
+        first = baselines(kinds(layout), stated_baseline(spec))
+        return cls(layout, x, trials, dict(list(panels.items())[:MAX_PANELS]), names, first, by_point)
 
     def has(self, metric: str) -> bool:
         """Whether there is anything to draw."""
@@ -289,7 +288,7 @@ class _Plot:
             place.plot([], [], label=label, **marks)
         for row in own:
             face = "white" if row.flags else marks["color"]
-            place.plot([x(row)], [y(row)], markerfacecolor=face, **marks)
+            place.plot([x(row)], [y(row) or 0.0], markerfacecolor=face, **marks)
 
     def _ticks(self, place: Axes, found: Sequence[Any]) -> None:
         values = sorted(set(found))

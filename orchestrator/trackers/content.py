@@ -119,11 +119,12 @@ def _child_tags(frame: Frame, row: Row) -> dict[str, str]:
 def speedups(frame: Frame, found: Sequence[Row]) -> dict[str, float]:
     """trial_id -> the baseline's time over its own, at the same values of the axes.
 
-    The baseline is the first implementation of the sweep file that does the same work there, in useful FLOPs where
-    they are known.
+    The baseline is the sweep's `baseline`, else the first of the file; where that does other work, in useful FLOPs, the
+    first that does the same.
     """
     by_point: dict[str, list[Row]] = {}
-    for row in found:
+    stated = frame.meta.spec.baseline
+    for row in sorted(found, key=lambda row: row.implementation != stated):
         if row.metrics.get("latency_ms"):
             by_point.setdefault(repr([row.value(axis) for axis in frame.axes]), []).append(row)
     ratios = {}

@@ -60,7 +60,7 @@ def test_the_wheel_holds_what_commands_read(site: Path) -> None:
     assert {f"orchestrator/sweeps/{path.name}" for path in (ROOT / "sweeps").glob("*.yaml")} <= held
     starter = ROOT / "implementations" / "starter"
     assert {f"orchestrator_implementations/starter/{path.name}" for path in starter.glob("*.*")} <= held
-    assert {"orchestrator/py.typed", "orchestrator/report/assets/vendor/LICENSE.d3"} <= held
+    assert {"orchestrator/py.typed", "orchestrator/report/page/assets/vendor/LICENSE.d3"} <= held
     assert any(name.endswith("dist-info/licenses/LICENSE") for name in held)
     tops = {name.partition("/")[0] for name in held if "dist-info" not in name}
     assert tops == {

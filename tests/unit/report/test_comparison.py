@@ -1,7 +1,10 @@
 """The table of a comparison: what tells its rows apart, and nothing that only follows from that."""
 
+import re
+
 from orchestrator.compare.comparison import compare
-from orchestrator.report.comparison import markdown_page, table
+from orchestrator.outcome import Outcome
+from orchestrator.report.comparison import markdown_page, table, write
 from tests.unit.report import made
 
 AXES = {"batch": [1], "seq_len": [1024, 2048], "heads": [8]}
@@ -34,3 +37,21 @@ def test_a_row_says_where_it_stands():
     """The value of each such axis, in the order of the table."""
     rows = [line for line in table(compare(sweep(), sweep())).splitlines() if line.startswith("| standard")]
     assert [row.split("|")[2].strip() for row in rows] == ["1024", "2048"]
+
+
+def test_the_page_draws_each_interval_and_keeps_labels_as_text(tmp_path):
+    """One drawing per row with a ratio, 1 where the scale has it; a label that is markup opens no element."""
+    evil = "<img src=x>"
+    planned = [trial.model_copy(update={"implementation": evil}) for trial in made.trials(["a"], AXES)]
+    base = [made.ok(trial) for trial in planned]
+    candidate = [made.ok(planned[0], scale=1.3), made.bad(planned[1], Outcome.OOM)]
+    both = [made.results(planned, records, axes=AXES, implementations=("a",)) for records in (base, candidate)]
+    write(compare(*both), tmp_path)
+    page = (tmp_path / "comparison.html").read_text()
+    assert page.count("<svg") == 1
+    assert "<img" not in page
+    assert "&lt;img src=x&gt;" in page
+    assert "newly failing" in page
+    assert "<script" not in page
+    one, *_, at = [float(place) for place in re.findall(r'<line x1="([0-9.]+)"', page)]
+    assert 0 < one < 50 < at < 100  # 1.3 times slower lies right of 1, and both are on the scale

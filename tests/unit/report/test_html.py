@@ -16,9 +16,8 @@ from hypothesis import strategies as st
 
 from orchestrator.outcome import Outcome
 from orchestrator.report import render
-from orchestrator.report.layout import Layout
-from orchestrator.report.page_data import MAX_VALUES_PER_ROW, embedded, page_data
-from orchestrator.report.phases import phase_shares
+from orchestrator.report.page.data import MAX_VALUES_PER_ROW, embedded
+from orchestrator.report.page.phases import phase_shares
 from orchestrator.results.results import Results
 from tests.unit.report import made
 
@@ -82,7 +81,7 @@ def test_repetitions_are_thinned_and_say_so() -> None:
     trial = made.trials(["standard"], ONE)[0]
     values = tuple(1 + 0.0001 * number for number in range(5000))
     record = made.ok(trial).model_copy(update={"values_ms": values})
-    shown = page_data(Layout.of(made.results([trial], [record], axes=ONE)), {"standard": 0})["repetitions"][0]
+    shown = data_of(render(made.results([trial], [record], axes=ONE), "html"))["repetitions"][0]
     assert shown["step"] == 5
     assert len(shown["rounds"][0]) == MAX_VALUES_PER_ROW
     assert set(shown["rounds"][0]) <= {float(f"{value:.5g}") for value in values}
@@ -110,7 +109,7 @@ def test_a_row_has_its_percentiles_from_every_repetition() -> None:
         made.ok(trial, round=number).model_copy(update={"values_ms": values})
         for number, values in enumerate(rounds, start=1)
     ]
-    details = page_data(Layout.of(made.results([trial], records, axes=ONE)), {"standard": 0})["details"]
+    details = data_of(render(made.results([trial], records, axes=ONE), "html"))["details"]
     assert details[0]["percentiles"] == [6.0, 51.0, 96.0]
 
 
@@ -118,9 +117,9 @@ def test_the_peaks_are_the_highest_that_were_measured() -> None:
     """Of two slots the faster one; no peaks, no roofline."""
     trial = made.trials(["standard"], ONE)[0]
     plain = made.results([trial], [made.ok(trial)], axes=ONE)
-    assert page_data(Layout.of(plain), {"standard": 0})["peaks"] is None
+    assert data_of(render(plain, "html"))["peaks"] is None
     seen = tuple(made.peaks(float32=flops, copy=copy) for flops, copy in ((50e12, 3e12), (52e12, 2.9e12)))
-    data = page_data(Layout.of(replace(plain, observations=seen)), {"standard": 0})
+    data = data_of(render(replace(plain, observations=seen), "html"))
     assert data["peaks"] == {"matmul": {"float32": 52.0}, "copy": 3000.0}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -41,10 +40,10 @@ def phases_of(record: TrialRecord) -> Mapping[str, float]:
 
 def phase_shares(records: Iterable[TrialRecord]) -> list[PhaseShare]:
     """The phases in the order in which attempts go through them; empty where no record has any."""
-    seconds: Counter[str] = Counter()
+    seconds: dict[str, float] = {}
     for record in records:
         for name, value in phases_of(record).items():
-            seconds[name] += value
+            seconds[name] = seconds.get(name, 0.0) + value
     total = sum(seconds.values())
     if total <= 0:
         return []

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Mapping
-from functools import cache
-from importlib import resources
 from typing import Any
 
-from orchestrator.formatting import duration, number, one_line, printable, shown
+from orchestrator.formatting import duration, one_line, printable, shown
 from orchestrator.outcome import Outcome
 from orchestrator.report.answer_table import AnswerTable
 from orchestrator.report.layout import NOT_RUN, Layout
-from orchestrator.report.page_data import embedded, page_data
-from orchestrator.report.phases import PhaseShare, phase_shares
-from orchestrator.report.ranking import Ranking, Standing, ratio, speed_heading
+from orchestrator.report.page.data import embedded, page_data
+from orchestrator.report.page.phases import PhaseShare, phase_shares
+from orchestrator.report.page.template import rendered
+from orchestrator.report.ranking import Ranking, Standing, speed_heading
 
 SCRIPTS = ("vendor/d3.min.js", "vendor/plot.min.js", "model.js", "charts.js", "table.js", "page.js")
 COLOURS = 8
@@ -25,19 +22,13 @@ OVER_PEAK = 1.005  # a share of the peak that rounds to more than 100 %
 
 def html_page(layout: Layout) -> str:
     """The page as HTML. Ranking, environment and sweep file need no script; charts and the sortable table do."""
-    from jinja2 import Environment, StrictUndefined  # not needed for any other report
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"ratio": ratio, "number": number}
-    scripts = [_asset(name) for name in SCRIPTS]
     verdict = Ranking.of(layout)
     phases = phase_shares(layout.results.records)
-    return environment.from_string(_asset("page.html.j2")).render(
+    return rendered(
+        "sweep.html.j2",
+        SCRIPTS,
         layout=layout,
-        policy=_policy(scripts),
-        style=_asset("page.css"),
-        scripts=scripts,
-        data=embedded(page_data(layout, verdict.kinds)),
+        data=embedded(page_data(layout, verdict)),
         tiles=_tiles(layout),
         sentences=_sentences(verdict),
         standings=[_standing(position, found) for position, found in enumerate(verdict.standings)],
@@ -52,18 +43,6 @@ def html_page(layout: Layout) -> str:
         phases_total=duration(sum(phase.seconds for phase in phases)),
         over_peak=any((row.metrics.get("ceiling_share") or 0) > OVER_PEAK for row in layout.rows),
     )
-
-
-@cache
-def _asset(name: str) -> str:
-    return resources.files("orchestrator.report").joinpath("assets", name).read_text(encoding="utf-8")
-
-
-def _policy(scripts: list[str]) -> str:
-    """Only our own scripts run, and nothing is fetched: whatever a label may smuggle in stays text."""
-    digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
-    sources = " ".join(f"'sha256-{digest}'" for digest in digests)
-    return f"default-src 'none'; script-src {sources}; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 
 def _tiles(layout: Layout) -> list[tuple[str, str, str]]:

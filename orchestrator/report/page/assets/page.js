@@ -61,7 +61,7 @@
     }
     part("chart-controls").append(box);
     part("chart-controls").append(select("Across", charts.choicesOfX, state.x, (value) => { state.x = value; }));
-    if (charts.choices().includes("speedup")) part("chart-controls").append(select("Speed-up over", [...(report.several ? [["", "the first with the same work"]] : []), ...data.implementations.map((name, index) => [String(index), name])], report.several ? "" : "0", (value) => { state.baseline = value === "" ? null : Number(value); }));
+    if (charts.choices().includes("speedup")) part("chart-controls").append(select("Speed-up over", [...(report.several ? [["", "the first with the same work"]] : []), ...data.implementations.map((name, index) => [String(index), name])], report.several ? "" : String(data.baselines[0]), (value) => { state.baseline = value === "" ? null : Number(value); }));
   };
 
   const theme = () => {

@@ -41,10 +41,9 @@ const report = (() => {
     axes.every(({ name }) => state.at[name] === undefined || row.at[name] === state.at[name]) &&
     state.text.toLowerCase().split(/\s+/).every((word) => row.text.includes(word)));
 
-  // A baseline's row of the same point, for speed-ups: the one chosen, or the first that does the same work.
-  const firstOfKind = data.kinds.map((kind) => data.kinds.indexOf(kind));
+  // A baseline's row of the same point, for speed-ups: the one chosen, or the sweep's for this work.
   const several = new Set(data.kinds).size > 1;
-  const baseline = (row) => state.baseline ?? firstOfKind[row.implementation];
+  const baseline = (row) => state.baseline ?? data.baselines[row.implementation];
   const byPoint = d3.rollup(rows, (group) => new Map(group.map((row) => [row.implementation, row])), (row) => row.point);
   const base = (row) => byPoint.get(row.point).get(baseline(row));
   const speedup = (row, own = "latency_ms", other = "latency_ms") => {
@@ -71,7 +70,7 @@ const report = (() => {
     return low && high ? [low, high] : null;
   };
 
-  const over = () => (state.baseline == null && several ? "the first with the same work" : data.implementations[state.baseline ?? 0]);
+  const over = () => (state.baseline == null && several ? "the first with the same work" : data.implementations[state.baseline ?? data.baselines[0]]);
   const share = (number) => (number == null ? "N/A" : number > 1.005 ? "over 100 %" : d3.format(".0%")(number).replace("%", " %"));
   const label = (name) => (name === "speedup" ? `Speed over ${over()}` : metrics.get(name).label);
   const unit = (name) => (name === "speedup" ? "times" : metrics.get(name).unit);

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from orchestrator.formatting import printable, shown
 from orchestrator.report.layout import NOT_RUN, Layout
-from orchestrator.report.phases import phase_shares
+from orchestrator.report.page.phases import phase_shares
+from orchestrator.report.ranking import Ranking
 from orchestrator.report.roofline import Peaks
 from orchestrator.results.rows import Row
 
@@ -40,18 +41,17 @@ METRICS = {  # name: label, unit, whether it is a curve worth drawing
 }
 
 
-def page_data(layout: Layout, kinds: Mapping[str, int]) -> dict[str, Any]:
-    """Rows as columns, numbers to five digits, repetitions thinned to what a page can hold; JSON values.
-
-    kinds: implementation -> which others it may be ranked with.
-    """
+def page_data(layout: Layout, ranking: Ranking) -> dict[str, Any]:
+    """Rows as columns, numbers to five digits, repetitions thinned to what a page can hold; JSON values."""
     rows = layout.rows
     names = list(dict.fromkeys(row.implementation for row in rows))
     index = {name: number for number, name in enumerate(names)}
+    baseline = {standing.implementation: standing.baseline for standing in ranking.standings}
     metrics = list(dict.fromkeys(name for row in rows for name in row.metrics))
     return {
         "implementations": [printable(name) for name in names],
-        "kinds": [kinds[name] for name in names],
+        "kinds": [ranking.kinds[name] for name in names],
+        "baselines": [index[baseline[name]] for name in names],
         "axes": [{"name": name, "heading": heading} for name, heading in layout.columns.items()],
         "search": _search(layout),
         "metrics": [_described(name) for name in dict.fromkeys([*METRICS, *metrics]) if name in metrics],

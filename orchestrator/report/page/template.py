@@ -1,0 +1,37 @@
+"""Templates and assets of the pages, and the policy that lets their own scripts run and nothing else."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from orchestrator.formatting import number
+from orchestrator.report.ranking import ratio
+
+
+def rendered(template: str, scripts: Sequence[str], **values: Any) -> str:
+    """The page of a template with `scripts` and the style inside it: one file that asks nothing of any network."""
+    from jinja2 import Environment, StrictUndefined  # not needed for any other report
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"ratio": ratio, "number": number}
+    texts = [asset(name) for name in scripts]
+    page = environment.from_string(asset(template))
+    return page.render(policy=policy(texts), style=asset("page.css"), scripts=texts, **values)
+
+
+@cache
+def asset(name: str) -> str:
+    """The text of a file in `assets`."""
+    return resources.files("orchestrator.report.page").joinpath("assets", name).read_text(encoding="utf-8")
+
+
+def policy(scripts: Sequence[str]) -> str:
+    """Only our own scripts run, and nothing is fetched: whatever a label may smuggle in stays text."""
+    digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    sources = " ".join(f"'sha256-{digest}'" for digest in digests) or "'none'"
+    return f"default-src 'none'; script-src {sources}; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
