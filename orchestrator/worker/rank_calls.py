@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -154,8 +154,15 @@ class Leading(Implementation):
     `function` is this rank's own.
     """
 
-    share: Share
-    workload: Workload
+    share: Share = field(kw_only=True)
+    workload: Workload = field(kw_only=True)
+
+    @classmethod
+    def of(cls, share: Share, workload: Workload) -> Leading:
+        """The whole, of which `share` is rank 0's."""
+        built = share.built
+        own = {known.name: getattr(built, known.name) for known in fields(Implementation)}
+        return cls(**own, share=share, workload=workload)
 
     @property
     def gradient_names(self) -> list[str]:

@@ -112,11 +112,7 @@ class RankStages(Stages):
         built = super()._build()
         self.share = Share(built, self.team)
         self.timer = RankTimer(self.share)
-        if not self.team.leads:
-            return built
-        return Leading(
-            built.function, built.config, built.form, built.backward, built.input_names, self.share, self.workload
-        )
+        return Leading.of(self.share, self.workload) if self.team.leads else built
 
     @override
     def input_sets(self) -> int:
