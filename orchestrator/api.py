@@ -16,6 +16,7 @@ from orchestrator.compare import duel
 from orchestrator.driver import workload_check
 from orchestrator.driver.runner import SweepRun
 from orchestrator.driver.signals import Signals
+from orchestrator.driver.stale import entry_files
 from orchestrator.errors import (
     InterruptedSweepError,
     RequestError,
@@ -206,6 +207,7 @@ def ray_executor(
 
     spec = sweep.spec.resources
     references = {entry.use for entry in sweep.spec.implementations} | {sweep.spec.workload}
+    files = [file for entry in sweep.spec.implementations for file in entry_files(entry, sweep.base_dir)]
     return RayExecutor(
         RayOptions(
             device=device,
@@ -217,6 +219,7 @@ def ray_executor(
             preload=preload(sweep),
             base_dir=sweep.base_dir,
             references=frozenset(references),
+            files=frozenset(files),
         ),
         stopped,
     )

@@ -10,8 +10,9 @@ from importlib import metadata
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from orchestrator.credentials import redacted
 from orchestrator.doctor.finding import Finding
-from orchestrator.trackers.address import database_of, default_uri, redacted
+from orchestrator.trackers.address import database_of, default_uri
 
 ANSWER_S = 3.0
 RAY_PORT = 6379

@@ -6,36 +6,22 @@ import random
 from collections import Counter, deque
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
-from orchestrator.errors import RequestError
+from orchestrator.driver.stale import KnownSources, Stale, changed_parts, source_of_pair
 from orchestrator.outcome import Flag, Outcome
 from orchestrator.plan.expand import known_names
 from orchestrator.plan.sweep import Sweep
-from orchestrator.record import Fingerprint, TrialRecord, fingerprint
+from orchestrator.record import TrialRecord, fingerprint
 from orchestrator.search.factory import Proposal, proposer_of
 from orchestrator.search.oom_prediction import OomPrediction
 from orchestrator.spec.expression import check, condition
 from orchestrator.trial import Attempt, Resources, Trial, content_hash
-from orchestrator.usercode import workloads
-from orchestrator.usercode.source import source_hash
 
 DISTURBED = frozenset({Flag.THROTTLED.value, Flag.CONTENDED.value})
 PAUSE_S = 2.0  # before an attempt that was disturbed is made again
 MOST_FRUITLESS = 3  # repeats in a row that were disturbed again: whatever disturbs is here to stay
 RERUNS = ("failed", "stale", "all")
 Key = tuple[str, int]  # trial_id, round
-
-
-@dataclass(frozen=True)
-class Stale:
-    """A finished attempt whose fingerprint no longer holds: which of source, environment and protocol changed."""
-
-    record: TrialRecord
-    changed: tuple[str, ...]
-
-    def __str__(self) -> str:
-        return f"{self.record.implementation} {self.record.trial_id}: {' and '.join(self.changed)} changed"
 
 
 class AttemptQueue:
@@ -49,6 +35,7 @@ class AttemptQueue:
         device: "cpu" or "cuda".
         records: what the journal already holds.
         proposals: what the sweep's proposer asked for in earlier runs.
+        known: what the source hashes stand for; None: nothing but what is read now.
 
     Attributes:
         proposals: what it has asked for in this run, oldest first, to be kept before the attempts are made.
@@ -64,11 +51,13 @@ class AttemptQueue:
         device: str,
         records: Sequence[TrialRecord] = (),
         proposals: Iterable[Proposal] = (),
+        known: KnownSources | None = None,
     ) -> None:
         self.sweep = sweep
         self._sweep_id = sweep_id
         self._device = device
-        self._sources = sources(sweep)
+        known = KnownSources(sweep) if known is None else known
+        self._sources, self._outdated = known.now, known.outdated()
         self._protocol = sweep.spec.measure.for_device(device)
         self._seconds = {rival.trial_id: first for first, rival in sweep.rivals.items()}
         self._foresight = OomPrediction(sweep)
@@ -334,7 +323,7 @@ class AttemptQueue:
     def _source(self, trial: Trial) -> str:
         rival = self.sweep.rivals.get(trial.trial_id)
         own = self._sources[trial.implementation]
-        return own if rival is None else content_hash([own, self._sources[rival.implementation]])
+        return own if rival is None else source_of_pair(own, self._sources[rival.implementation])
 
     def _precision(self, trial: Trial) -> str:
         with suppress(Exception):  # a user's function; where it fails, so does the trial that asks it, and says why
@@ -344,36 +333,13 @@ class AttemptQueue:
     def _changed(self, key: Key, record: TrialRecord, environments: Sequence[Mapping[str, object]]) -> tuple[str, ...]:
         attempt = self._attempt(key)
         prints = [fingerprint(attempt, environment) for environment in environments]
-        differences = [_differences(record.fingerprint, print_) for print_ in prints]
-        return min(differences, key=len, default=())
+        differences = [changed_parts(record.fingerprint, print_) for print_ in prints]
+        changed = min(differences, key=len, default=())
+        if record.fingerprint.source in self._outdated and "source" not in changed:
+            return ("source", *changed)
+        return changed
 
 
 def input_seed(seed: int, trial: Trial, number: int) -> int:
     """The seed of the inputs of a trial's round: the same for every implementation, another at each point and round."""
     return int(content_hash([seed, trial.params, number]), 16) % 2**63
-
-
-def sources(sweep: Sweep) -> dict[str, str]:
-    """Label -> hash of the source code that defines the implementation and the workload."""
-    workload = workloads.targets(sweep.spec.workload, sweep.base_dir)
-    return {
-        entry.label: source_hash(*workloads.implementation_targets(entry.use, sweep.base_dir), *workload)
-        for entry in sweep.spec.implementations
-    }
-
-
-def _differences(was: Fingerprint, now: Fingerprint) -> tuple[str, ...]:
-    return tuple(name for name in ("source", "environment", "protocol") if getattr(was, name) != getattr(now, name))
-
-
-def refuse_stale(stale: Sequence[Stale], go_on: str) -> None:
-    """Refuse to mix two states of the world in one table.
-
-    Raises:
-        RequestError: there are stale rows; they are named.
-    """
-    if stale:
-        shown = [f"  {found}" for found in stale[:10]] + ([f"  and {len(stale) - 10} more"] if len(stale) > 10 else [])
-        raise RequestError(
-            "\n".join([f"{len(stale)} finished rows no longer hold:", *shown, f"run them again: {go_on} --rerun stale"])
-        )

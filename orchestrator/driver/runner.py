@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from orchestrator.driver.queue import AttemptQueue, refuse_stale
+from orchestrator.driver.queue import AttemptQueue
 from orchestrator.driver.signals import Signals
+from orchestrator.driver.stale import KnownSources, explain, refuse_stale
 from orchestrator.duel_record import attempts, parted
 from orchestrator.errors import (
     AbortedError,
@@ -24,7 +26,7 @@ from orchestrator.plan.sweep import Sweep
 from orchestrator.progress.live import Progress
 from orchestrator.record import TrialRecord
 from orchestrator.report import write_reports
-from orchestrator.results import proposals, sweep_directory
+from orchestrator.results import proposals, sources, sweep_directory
 from orchestrator.results.journal import Journal
 from orchestrator.results.meta import SweepMeta
 from orchestrator.results.proposals import Proposal
@@ -33,6 +35,7 @@ from orchestrator.results.rows import row_of, target_ci
 from orchestrator.trackers.base import Status, Tracker
 
 POLL_S = 0.2
+ALL_SLOTS_S = 30.0  # a slot of a busy cluster may take for ever
 INFRASTRUCTURE = frozenset({Outcome.CRASHED, Outcome.LOST})
 
 
@@ -54,12 +57,15 @@ class SweepRun:
     rerun: str | None = None
     _environments: dict[str, Any] = field(default_factory=dict)
     _observations: list[Observation] = field(default_factory=list)
-    _slots: list[Mapping[str, Any]] = field(default_factory=list)
+    _slots: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     _by_trial: dict[str, list[TrialRecord]] = field(default_factory=dict)
     _proposals: list[Proposal] = field(default_factory=list)
     _in_flight: int = 0
     _faults_in_a_row: set[tuple[str, int]] = field(default_factory=set)
     _broken: str | None = None
+
+    def __post_init__(self) -> None:
+        self._sources = KnownSources(self.sweep)
 
     def run(self) -> Results:
         """Make every attempt that is left, and write the reports.
@@ -74,16 +80,19 @@ class SweepRun:
             self.signals.install()
             held = sweep_directory.load(self.directory)
             self._environments, self._observations = dict(held.environments), list(held.observations)
+            self._sources.held = sources.read(self.directory)
             for record in journal.records:
                 self._by_trial.setdefault(record.trial_id, []).append(record)
             made = proposals.read(self.directory)
-            agenda = AttemptQueue(self.sweep, self.meta.sweep_id, self.executor.device, tuple(journal.records), made)
+            agenda = AttemptQueue(
+                self.sweep, self.meta.sweep_id, self.executor.device, tuple(journal.records), made, self._sources
+            )
             self._proposals = list(agenda.kept)
             planned = tuple(filter(agenda.asks_for, self.meta.planned))
             self.progress.start(self.meta.model_copy(update={"planned": planned}), tuple(journal.records))
             try:
                 if journal.records:
-                    self._check_stale(agenda, journal)
+                    self._check_stale(agenda, journal, held)
                 self._save_plan(held.meta)
             except BaseException:
                 self.progress.stop()
@@ -121,6 +130,11 @@ class SweepRun:
             sweep_directory.save_plan(self.directory, self.meta, self.sweep.document.text)
         if self.sweep.spec.proposes:
             proposals.keep(self.directory, self._proposals)
+        self._save_sources()
+
+    def _save_sources(self) -> None:
+        with suppress(OSError):  # the journal says when the disk is full
+            sources.write(self.directory, self._sources.all())
 
     def _loop(self, agenda: AttemptQueue, journal: Journal) -> None:
         while True:
@@ -169,7 +183,7 @@ class SweepRun:
 
     def _handle(self, event: Event, agenda: AttemptQueue, journal: Journal) -> None:
         if isinstance(event, SlotReady):
-            self._slots.append(event.environment)
+            self._slots[event.slot] = event.environment
         if isinstance(event, SlotLost):
             self.progress.note(f"no further trial runs on {event.reason}")
         if isinstance(event, Observed):
@@ -177,8 +191,8 @@ class SweepRun:
         if isinstance(event, Finished):
             self._in_flight -= 1
             first, *others = _of_each_side(event)
-            for end in (*others, first):  # once the first side's is there, nothing is missing
-                self._keep(end, journal)
+            # Once the first side's is there, nothing is missing.
+            *others, first = [self._keep(end, journal) for end in (*others, first)]
             again = [agenda.finished(end.record) for end in (*others, first)][-1]
             self._count_faults(first.record)
             for end in (*others, first):
@@ -186,8 +200,12 @@ class SweepRun:
             return
         self.progress.event(event)
 
-    def _keep(self, event: Finished, journal: Journal) -> None:
-        """The log, then the journal (from here on it is finished), then the mirror."""
+    def _keep(self, event: Finished, journal: Journal) -> Finished:
+        """The log, then the journal (from here on it is finished), then the mirror.
+
+        Returns:
+            The same without its environment, which is kept once and not with every record.
+        """
         record = event.record
         mine = self._by_trial.setdefault(record.trial_id, [])
         try:
@@ -198,15 +216,20 @@ class SweepRun:
             raise self._unwritten(error) from error
         mine.append(journal.records[-1])
         self.tracker.log(row_of(event.attempt.trial, mine, target_ci(self.meta)))
+        return replace(event, record=journal.records[-1])
 
     def _unwritten(self, error: OSError) -> AbortedError:
         return AbortedError(self._how_to_go_on(f"results cannot be written ({error.strerror}): make room"))
 
     def _keep_environment(self, record: TrialRecord) -> None:
         key = record.fingerprint.environment
+        imported = record.environment.get("imported")
+        if imported is not None and self._sources.learn(record.fingerprint.source, imported):
+            self._save_sources()
         protocol = self.sweep.spec.measure.for_device(self.executor.device).model_dump()
         if record.environment and self._environments.get(key, {}).get("protocol") != protocol:
-            self._environments[key] = {**record.environment, "protocol": protocol}
+            facts = {name: value for name, value in record.environment.items() if name != "imported"}
+            self._environments[key] = {**facts, "protocol": protocol}
             sweep_directory.save_environments(self.directory, self._environments)
 
     def _note_machine(self, observation: Observation) -> None:
@@ -226,14 +249,23 @@ class SweepRun:
             text = f"{limit} trials in a row crashed, were lost or broke the device (max_failures); the last: {last}"
             self._broken = text
 
-    def _check_stale(self, agenda: AttemptQueue, journal: Journal) -> None:
-        while not self._slots:
+    def _check_stale(self, agenda: AttemptQueue, journal: Journal, held: Results) -> None:
+        """Judge what is finished by the environments of all slots: which answers first must not decide it."""
+        deadline = time.monotonic() + ALL_SLOTS_S
+        while not self._slots or (len(self._slots) < self.executor.slots and time.monotonic() < deadline):
             self._poll(agenda, journal)
-        matches = [environment.get("match", {}) for environment in self._slots]
+        matches: list[Mapping[str, Any]] = []
+        for environment in self._slots.values():
+            match = environment.get("match", {})
+            if match not in matches:
+                matches.append(match)
         if self.rerun is not None:
             agenda.rerun(self.rerun, matches)
         if self.rerun not in ("stale", "all"):
-            refuse_stale(agenda.stale(matches), f"python -m orchestrator resume {self.name}")
+            stale = agenda.stale(matches)
+            why = explain(stale, held, self._sources, matches)
+            refuse_stale(stale, f"python -m orchestrator resume {self.name}", why)
+        self._sources.forget_outdated()
 
     def _results(self, journal: Journal) -> Results:
         seen = tuple(self._observations)

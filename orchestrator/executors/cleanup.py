@@ -1,4 +1,4 @@
-"""Whoever ends a sweep, and however: nothing of it stays. A sentinel of the driver's waits for its end and clears up.
+"""Cleans up after the driver, however it ends: a process beside it waits for its end and kills what it left running.
 
 Ray's servers die with a driver that is killed, but not all of its workers do (one that was just starting waits for its
 raylet for a minute), and nobody removes Ray's folder. Run as
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -18,14 +19,19 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from orchestrator.errors import UnfitMachineError
 from orchestrator.files import PACKAGE
 from orchestrator.isolation import proc
 
 # A supervisor that dies is noticed by its keeper, which ends its own by descent, unmarked ones too: let it.
 KEEPERS_S = 3.0
 CLEAR_S = 8.0
+# A socket's path has at most 107 bytes, and Ray puts up to 64 below its folder.
+MAX_FOLDER_BYTES = 107 - 64
+SHORT_PLACES = ("/tmp", "/var/tmp")  # noqa: S108 - folders with random names of our own are made there
 _PREFIX = "sweep-"
 _OWNER = "driver"
+_MAX_MARK_BYTES = 200
 _EVERY_S = 0.02
 
 
@@ -39,8 +45,7 @@ class CleanupProcess:
 
     def __init__(self) -> None:
         self.mark = proc.mark()
-        self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
-        (self.folder / _OWNER).write_text(self.mark)
+        self.folder = temporary_folder(self.mark, MAX_FOLDER_BYTES)
         environment = {name: value for name, value in os.environ.items() if name != proc.DRIVER_MARK}
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "orchestrator.executors.cleanup", self.mark, str(self.folder)],
@@ -78,12 +83,63 @@ def clear(find: Callable[[], Iterable[int]]) -> list[int]:
 
 
 def clear_up_after_others() -> None:
-    """End what drivers that are no more left on this machine, and remove their folders: their sentinels died, too."""
+    """End what drivers that are no more left on this machine, and remove their folders.
+
+    Only folders of one's own are looked into: whatever else bears such a name in a place that everybody may write to
+    is left alone.
+    """
     clear(lambda: proc.abandoned(proc.DRIVER_MARK))
-    for owner in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*/{_OWNER}"):
+    for place in _places():
+        for folder in place.glob(f"{_PREFIX}*"):
+            with suppress(OSError):
+                if proc.is_ownerless(_owner_of(folder)):
+                    shutil.rmtree(folder, ignore_errors=True)
+
+
+def temporary_folder(mark: str, max_bytes: int | None = None) -> Path:
+    """A new folder that belongs to the driver with this mark, and that another driver removes if that one cannot.
+
+    Args:
+        mark: of the driver.
+        max_bytes: the longest path that will do; where TMPDIR is longer, a shorter place is taken.
+
+    Raises:
+        UnfitMachineError: there is none that can be written.
+    """
+    random_part = 8
+    for place in _places():
+        length = len(os.fsencode(place / _PREFIX)) + random_part
+        if max_bytes is not None and length > max_bytes:
+            continue
         with suppress(OSError):
-            if proc.is_ownerless(owner.read_text()):
-                shutil.rmtree(owner.parent, ignore_errors=True)
+            folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
+            (folder / _OWNER).write_text(mark)
+            return folder
+    longest = "" if max_bytes is None else f" of at most {max_bytes - random_part - len(_PREFIX) - 1} characters"
+    raise UnfitMachineError(
+        f"no temporary folder can be made in {', '.join(map(str, _places()))}: set TMPDIR to a folder{longest}"
+    )
+
+
+def _places() -> list[Path]:
+    """Where temporary folders are made: TMPDIR, and what stands in for one that is too long for Ray's sockets."""
+    found = [Path(tempfile.gettempdir()), *map(Path, SHORT_PLACES)]
+    return list(dict.fromkeys(place for place in found if place.is_dir()))
+
+
+def _owner_of(folder: Path) -> str:
+    """The mark in a folder of this user's; "" where it has none. Never waits, whatever lies there."""
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
+        return ""
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(folder / _OWNER, flags)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return ""
+        return os.read(descriptor, _MAX_MARK_BYTES).decode(errors="replace")
+    finally:
+        os.close(descriptor)
 
 
 def _alive(find: Callable[[], Iterable[int]]) -> list[int]:

@@ -6,16 +6,17 @@ import logging
 import os
 import secrets
 import shutil
-import tempfile
+import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import UnfitMachineError
 from orchestrator.executors.base import StartStoppedError
-from orchestrator.executors.cleanup import CleanupProcess, clear_up_after_others
+from orchestrator.executors.cleanup import CleanupProcess, clear_up_after_others, temporary_folder
 from orchestrator.executors.staging import Staging
 from orchestrator.isolation import proc
 from orchestrator.machine.environment import usable_cores
@@ -29,7 +30,10 @@ QUIET = {
     "RAY_DISABLE_IMPORT_WARNING": "1",
     "RAY_worker_niceness": "0",  # 15 by default, and trials would inherit it
 }
+# How a process shows Ray that it may talk to a Ray; see `_Token`.
+AUTHENTICATION = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 _LOOK_S = 0.05
+_IN_USE = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class RayOptions:
         preload: modules that the fork servers import once.
         base_dir: the folder that relative paths of the sweep file start from.
         references: every `use` and `workload` of the sweep, for the files that must travel.
+        files: other files that implementations read, absolute.
     """
 
     device: str = "auto"
@@ -57,6 +62,7 @@ class RayOptions:
     preload: tuple[str, ...] = ()
     base_dir: str = "."
     references: frozenset[str] = frozenset()
+    files: frozenset[Path] = frozenset()
 
 
 class Session:
@@ -75,7 +81,7 @@ class Session:
         staging: what travels to a cluster's nodes; None on a Ray of our own.
 
     Raises:
-        UnfitMachineError: Ray cannot be started or reached.
+        UnfitMachineError: Ray cannot be started or reached, or another sweep of this process uses it.
         StartStoppedError: `stopped` said so.
     """
 
@@ -88,8 +94,14 @@ class Session:
         self._owned = False
         self._sentinel: CleanupProcess | None = None
         self._scratch: Path | None = None
+        self._token = _Token()
         self._error: BaseException | None = None
         self._tried, self._over, self._gone = threading.Event(), threading.Event(), threading.Event()
+        if not _IN_USE.acquire(blocking=False):
+            raise UnfitMachineError(
+                "another sweep of this process is running, and a process has one Ray: wait for it, "
+                "or run each sweep in a process of its own"
+            )
         threading.Thread(target=self._hold, name="ray", daemon=True).start()
         while not self._tried.wait(_LOOK_S):
             if stopped():
@@ -107,6 +119,8 @@ class Session:
     def _raise_what_was_raised(self) -> None:
         if self._error is not None:
             self.close()
+            if isinstance(self._error, UnfitMachineError):
+                raise self._error
             place = self._options.address or "this machine"
             raise UnfitMachineError(f"Ray cannot be reached or started on {place}: {self._error}") from self._error
 
@@ -120,17 +134,18 @@ class Session:
         try:
             self._disconnect()
         finally:
+            _IN_USE.release()
             self._gone.set()
 
     def _connect(self) -> None:
         os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
         local = self._options.address is None
-        if local:
-            os.environ.setdefault("RAY_AUTH_MODE", "token")
-            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         self.ray = self._load()
         if self.ray.is_initialized():
+            self._join()
             return
+        if local:
+            self._token.make(self.ray)
         logging.getLogger("ray").setLevel(logging.CRITICAL)
         arguments = self._local_arguments() if local else self._cluster_arguments()
         self._owned = True
@@ -138,10 +153,33 @@ class Session:
             self.ray.init(log_to_driver=False, logging_level=logging.CRITICAL, configure_logging=False, **arguments)
         finally:
             os.environ.pop(proc.DRIVER_MARK, None)
+            self._token.hide()
+
+    def _join(self) -> None:
+        """Use the Ray that this process is connected to already, where that is what was asked for.
+
+        Raises:
+            UnfitMachineError: another address was asked for, or its nodes could not be sent the files of the sweep.
+        """
+        here = str(self.ray.get_runtime_context().gcs_address)
+        wanted = self._options.address
+        if wanted not in (None, "auto", here):
+            raise UnfitMachineError(
+                f"this process is connected to the Ray at {here} already: "
+                f"call ray.shutdown() before a sweep on {wanted}"
+            )
+        hosts = {str(node["NodeManagerHostname"]) for node in self.ray.nodes() if node["Alive"]}
+        others = sorted(hosts - {socket.gethostname()})
+        if others:
+            raise UnfitMachineError(
+                f"this process is connected to the Ray at {here} already, too late to send the sweep's files to "
+                f"{', '.join(others)}: call ray.shutdown() first, and give the address to the sweep"
+            )
 
     def _disconnect(self) -> None:
         if self._owned:
             self.ray.shutdown()
+        self._token.forget(self.ray)
         if self._sentinel is not None:
             self._sentinel.close()
         if self._scratch is not None:
@@ -163,6 +201,47 @@ class Session:
         }
 
     def _cluster_arguments(self) -> dict[str, Any]:
-        self._scratch = Path(tempfile.mkdtemp(prefix="staged-"))
-        self.staging = Staging(self._scratch, self._options.base_dir, set(self._options.references))
+        options = self._options
+        self._scratch = temporary_folder(proc.mark())
+        self.staging = Staging(self._scratch, options.base_dir, set(options.references), options.files)
         return {"address": self._options.address, "runtime_env": {"working_dir": str(self._scratch)}}
+
+
+class _Token:
+    """The token of a Ray of our own: known to Ray's processes from their start, and to nobody after that.
+
+    It is in this process's environment only while Ray starts. Ray itself keeps it in memory, where a second sweep of
+    the process must not find the first one's.
+    """
+
+    def __init__(self) -> None:
+        self._before: dict[str, str] | None = None
+
+    def make(self, ray: Any) -> None:
+        """Have the Ray that is about to start refuse whoever lacks a new token."""
+        self._before = {name: os.environ.pop(name) for name in AUTHENTICATION if name in os.environ}
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+        _look_at_environment(ray)
+
+    def hide(self) -> None:
+        """Give the environment back what it held before."""
+        if self._before is not None:
+            for name in AUTHENTICATION:
+                os.environ.pop(name, None)
+            os.environ.update(self._before)
+
+    def forget(self, ray: Any) -> None:
+        """Have Ray look for a token again the next time it is asked to connect."""
+        if self._before is not None:
+            _look_at_environment(ray)
+
+
+def _look_at_environment(ray: Any) -> None:
+    """Have Ray read mode and token anew; it reads the mode when it is imported, and the token once.
+
+    The mode first: a thread of Ray's that is still ending aborts the process if it is to have a token and finds none.
+    """
+    with suppress(AttributeError):  # a Ray that keeps none
+        ray._raylet.Config.initialize("")
+        ray._raylet.AuthenticationTokenLoader.instance().reset_cache()

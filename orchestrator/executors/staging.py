@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from orchestrator.supervisor.supervisor import STAGED_FILES
-from orchestrator.trial import Attempt
-from orchestrator.usercode import registry
-from orchestrator.usercode.source import closure
+from orchestrator.trial import Attempt, Trial
+from orchestrator.usercode import registry, workloads
+from orchestrator.usercode.registry import Target
+from orchestrator.usercode.source import Source, source_of
 
 PACKAGES = ("orchestrator", registry.REGISTRY)
 
@@ -19,35 +20,68 @@ class Staging:
     """A folder to send, and the paths by which the files in it are found over there.
 
     Args:
-        folder: an empty folder; it becomes the workers' current directory.
+        folder: an empty folder; it becomes the workers' current directory, and the first on their `sys.path`.
         base_dir: the folder that relative paths of the sweep file start from.
-        references: every `use` and `workload` of the sweep; those that name files are copied, with what they import
-            from beside them.
+        references: every `use` and `workload` of the sweep. Those that name files are copied with everything that
+            belongs to them; of modules what is on `sys.path` without being installed.
+        files: other files that implementations read, absolute.
     """
 
-    def __init__(self, folder: Path, base_dir: str, references: set[str]) -> None:
+    def __init__(self, folder: Path, base_dir: str, references: set[str], files: Iterable[Path] = ()) -> None:
         self.folder = folder
         for package in PACKAGES:
             source = Path(str(importlib.import_module(package).__file__)).parent
             shutil.copytree(source, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
-        self.paths: Mapping[str, str] = {ref: self._copy(ref, base_dir) for ref in sorted(references) if _is_file(ref)}
+        for file in files:
+            self._copy(file, None)
+        found = {reference: self._gather(reference, base_dir) for reference in sorted(references)}
+        self.paths: Mapping[str, str] = {ref: path for ref, path in found.items() if path is not None}
 
     def translate(self, attempt: Attempt) -> Attempt:
         """The attempt with its files' paths as they are on a node; its identity is left alone."""
-        trial = attempt.trial
-        trial = trial.model_copy(update={"use": self.paths.get(trial.use, trial.use)})
+        rival = None if attempt.rival is None else self._translated(attempt.rival)
         workload = self.paths.get(attempt.workload, attempt.workload)
-        return attempt.model_copy(update={"trial": trial, "workload": workload})
+        return attempt.model_copy(
+            update={"trial": self._translated(attempt.trial), "rival": rival, "workload": workload}
+        )
 
-    def _copy(self, reference: str, base_dir: str) -> str:
-        target = registry.locate(reference, base_dir, (), "implementation")
-        assert target.file is not None
-        for file in closure(target.file, target.file.parent):
-            place = self.folder / STAGED_FILES / file.relative_to(file.anchor)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(file, place)
-        return f"{target.file.relative_to(target.file.anchor)}:{target.attribute}"
+    def _translated(self, trial: Trial) -> Trial:
+        return trial.model_copy(update={"use": self.paths.get(trial.use, trial.use)})
+
+    def _gather(self, reference: str, base_dir: str) -> str | None:
+        """Copy what a reference needs; the reference as it reads on a node, where it names a path."""
+        name, _, _ = reference.partition(":")
+        made = workloads.adapted(reference, base_dir)
+        if made is not None:
+            self._copy_all(source_of(*(Target("", file=file) for file in made[0].files(made[1]))))
+            return f"{name}:{_inside(made[1])}"
+        alone = workloads.file_of(reference, base_dir)
+        if alone is not None:
+            self._copy_all(source_of(Target("", file=alone)))
+            return str(_inside(alone))
+        known = registry.workloads() | {name: found.target for name, found in registry.implementations().items()}
+        target = registry.locate(known.get(reference, reference), base_dir, (), "implementation")
+        if target.module is not None and target.module.partition(".")[0] in PACKAGES:
+            return None
+        self._copy_all(source_of(target))
+        if target.file is None:
+            return None
+        return f"{_inside(target.file)}:{target.attribute}"
+
+    def _copy_all(self, source: Source) -> None:
+        for file in source.files:
+            self._copy(file, source.roots.get(file))
+
+    def _copy(self, file: Path, root: Path | None) -> None:
+        """Copy a file to where its path says, or, if it is imported by name, to where that name finds it."""
+        inside = Path(STAGED_FILES) / _inside(file) if root is None else file.relative_to(root)
+        place = self.folder / inside
+        if inside.parts[0] in PACKAGES or place.exists():
+            return
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(file, place)
 
 
-def _is_file(reference: str) -> bool:
-    return reference.rpartition(":")[0].endswith(".py")
+def _inside(path: Path) -> Path:
+    """Where a path lies below the folder of staged files."""
+    return path.relative_to(path.anchor)

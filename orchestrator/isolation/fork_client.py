@@ -19,6 +19,8 @@ from orchestrator.isolation.fork_server import END_TIMEOUT_S
 START_TIMEOUT_S = 120.0
 _MESSAGE_TIMEOUT_S = 30.0
 _LAST_WORDS = 2000
+# No business of a trial's: who holds the sweep's Ray token commands the sweep, and who its tracking log-in the runs.
+_WITHHELD = ("RAY_AUTH_", "MLFLOW_TRACKING_", "MLFLOW_BACKEND_STORE_URI")
 
 
 class ServerDiedError(Exception):
@@ -63,7 +65,8 @@ class ForkClient:
     def _environment(self, env: Mapping[str, str], sys_path: Sequence[str]) -> dict[str, str]:
         # One thread each while the server imports, for it will fork; asking whether CUDA is there must not start it.
         single = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
-        return {**os.environ, **env, **single, "PYTHONPATH": os.pathsep.join(sys_path), proc.MARK: self._mark}
+        own = {name: value for name, value in os.environ.items() if not name.startswith(_WITHHELD)}
+        return {**own, **env, **single, "PYTHONPATH": os.pathsep.join(sys_path), proc.MARK: self._mark}
 
     def fileno(self) -> int:
         """For polling: readable when `receive` has something to say."""

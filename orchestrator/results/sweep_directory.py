@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from orchestrator.credentials import without_credentials
 from orchestrator.errors import JournalError, RequestError, SweepNotFoundError
 from orchestrator.files import write_atomically
 from orchestrator.machine.observation import Observation
@@ -40,7 +41,7 @@ def create(directory: Path, meta: SweepMeta, text: str) -> None:
     refuse_taken(directory)
     try:
         (directory / LOGS).mkdir(parents=True, exist_ok=True)
-        write_atomically(directory / SWEEP_FILE, text)
+        write_atomically(directory / SWEEP_FILE, without_credentials(text, meta.spec.tracking.uri))
         save_meta(directory, meta)
     except OSError as error:
         raise RequestError(f"{directory} cannot be written ({error.strerror}): name another --output") from None
@@ -64,7 +65,7 @@ def save_meta(directory: Path, meta: SweepMeta) -> None:
 def save_plan(directory: Path, meta: SweepMeta, text: str) -> None:
     """Write what is planned now over what was planned: sweep.resolved.json, and sweep.yaml where there is a text."""
     if text:
-        write_atomically(directory / SWEEP_FILE, text)
+        write_atomically(directory / SWEEP_FILE, without_credentials(text, meta.spec.tracking.uri))
     save_meta(directory, meta)
 
 

@@ -12,10 +12,12 @@ from pydantic import (
     Field,
     Tag,
     ValidationInfo,
+    field_serializer,
     field_validator,
     model_validator,
 )
 
+from orchestrator.credentials import masked
 from orchestrator.model import FrozenModel
 from orchestrator.workload import Scalar
 
@@ -128,9 +130,16 @@ class RetrySpec(FrozenModel):
 
 
 class TrackingSpec(FrozenModel):
-    """Where MLflow runs go. None: sqlite under mlruns/ of the current directory."""
+    """Where MLflow runs go. None: sqlite under mlruns/ of the current directory.
+
+    Written anywhere, the address has `***` for its log-in.
+    """
 
     uri: str | None = None
+
+    @field_serializer("uri")
+    def _without_login(self, uri: str | None) -> str | None:
+        return None if uri is None else masked(uri)
 
 
 class CompileSpec(FrozenModel):
@@ -149,6 +158,8 @@ class ImplementationSpec(FrozenModel):
     Attributes:
         call: keyword arguments of every call.
         compile: whether it is called under torch.compile, and with what.
+        files: what the code reads besides its own modules: paths, folders or patterns, from the sweep file's folder.
+            They are part of its source hash and travel to a cluster.
     """
 
     use: Reference
@@ -165,13 +176,15 @@ class ImplementationSpec(FrozenModel):
             return self.compile
         return self.compile.model_dump(exclude_none=True)
 
+    files: list[str] = []
+
     @model_validator(mode="before")
     @classmethod
     def _from_name(cls, value: Any) -> Any:
         if isinstance(value, str):
             value = {"use": value}
         if not isinstance(value, dict | ImplementationSpec):
-            raise ValueError("must be a name, or a mapping with use, label, params, options, call and compile")
+            raise ValueError("must be a name, or a mapping with use, label, params, options, call, compile and files")
         if isinstance(value, dict) and isinstance(value.get("use"), str) and not value.get("label"):
             compiled = "-compiled" if value.get("compile") else ""
             label = default_label(value["use"])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import ExpressionError, Problem, UnknownNameError, suggestion
@@ -15,6 +17,7 @@ from orchestrator.spec.loading import Document, Path_
 from orchestrator.spec.models import CASE_NAME, Range, SweepSpec
 from orchestrator.spec.product import product_size
 from orchestrator.usercode import registry
+from orchestrator.usercode.data_files import MOST_FILES, expanded
 from orchestrator.workload import Workload
 
 IDENTIFIER = "the name of an option must be an identifier (letters, digits, underscores)"
@@ -84,6 +87,13 @@ def _implementations(spec: SweepSpec, document: Document, workload: Workload, ba
                 yield document.problem(at, IDENTIFIER)
             elif f"options.{name}" in whole:
                 yield document.problem(at, f"options.{name} is given here and for the whole sweep: keep one")
+        for number, pattern in enumerate(entry.files):
+            count = len(list(islice(expanded(pattern, Path(base_dir)), MOST_FILES + 1)))
+            if count == 0:
+                yield document.problem((*path, "files", number), f"there is no such file below {base_dir}", pattern)
+            elif count > MOST_FILES:
+                rule = f"means more than {MOST_FILES} files: name those that the code reads"
+                yield document.problem((*path, "files", number), rule, pattern)
     yield from _labels(spec, document)
     labels = [entry.label for entry in spec.implementations]
     if spec.baseline is not None and spec.baseline not in labels:

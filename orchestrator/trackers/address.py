@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from urllib.parse import quote
+
+from orchestrator.credentials import redacted
 
 UI = "http://127.0.0.1:5000"
 _SQLITE = "sqlite:///"
@@ -18,11 +19,6 @@ def default_uri() -> str:
 def database_of(uri: str) -> Path | None:
     """The file of an sqlite URI, absolute; None for any other URI."""
     return Path(uri.removeprefix(_SQLITE)).absolute() if uri.startswith(_SQLITE) else None
-
-
-def redacted(uri: str) -> str:
-    """The URI without the name and password in it."""
-    return re.sub(r"//[^/@]*@", "//", uri)
 
 
 def view_url(uri: str, experiment_id: str, sweep_id: str) -> str:

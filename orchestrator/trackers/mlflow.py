@@ -37,12 +37,13 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from orchestrator.credentials import redacted
 from orchestrator.results.answers import annotated
 from orchestrator.results.meta import SweepMeta, Tracked
 from orchestrator.results.results import Results
 from orchestrator.results.rows import Row, row_of, target_ci
 from orchestrator.trackers import content
-from orchestrator.trackers.address import database_of, default_uri, redacted, ui_command, view_url
+from orchestrator.trackers.address import database_of, default_uri, ui_command, view_url
 from orchestrator.trackers.base import RejectedError, Status, TrackingError
 from orchestrator.trackers.content import Environments, Frame
 from orchestrator.trackers.run_content import Known, RunContent

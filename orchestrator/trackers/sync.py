@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from orchestrator.credentials import redacted
 from orchestrator.results.meta import SweepMeta
 from orchestrator.results.results import Results
 from orchestrator.results.rows import rows
-from orchestrator.trackers.address import default_uri, redacted, view_url
+from orchestrator.trackers.address import default_uri, view_url
 from orchestrator.trackers.base import Status, TrackingError
 
 

@@ -18,7 +18,8 @@ from collections.abc import Sequence
 from contextlib import closing, suppress
 from http.client import HTTPConnection, HTTPException
 
-from orchestrator.trackers.address import database_of, default_uri, redacted
+from orchestrator.credentials import redacted
+from orchestrator.trackers.address import database_of, default_uri
 
 HOST = "127.0.0.1"
 PORT = 5000
@@ -33,10 +34,13 @@ QUIET = {
 
 
 def command(uri: str, host: str = HOST, port: int = PORT) -> list[str]:
-    """The server's command line: one worker, artifacts served from beside the store, errors alone on its output."""
+    """The server's command line: one worker, artifacts served from beside the store, errors alone on its output.
+
+    The store itself is named by MLFLOW_BACKEND_STORE_URI: anyone may read a command line, and it may have a password.
+    """
     database = database_of(uri)
     artifacts = [] if database is None else ["--artifacts-destination", str(database.parent / "artifacts")]
-    server = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", host, "--port", str(port)]
+    server = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port)]
     return [*server, "--workers", "1", "--uvicorn-opts", "--log-level error", *artifacts]
 
 
@@ -53,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    os.environ["MLFLOW_BACKEND_STORE_URI"] = uri
 
     from orchestrator.trackers.mlflow import MlflowTracker, saved_views
 

@@ -8,10 +8,8 @@ the module: `[project.entry-points."orchestrator.registries"]`, `mine = "my_pack
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.util
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -21,6 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from orchestrator.errors import UnknownNameError, suggestion
+from orchestrator.usercode.neighbours import import_file
 from orchestrator.workload import Registered, Workload
 
 INSTALLED = "orchestrator_implementations"  # what setup.py calls it, so that a user's folder cannot hide it
@@ -38,7 +37,7 @@ class Target:
 
     def load(self) -> Any:
         """The attribute itself; whatever its import raises comes through."""
-        module = _import_file(self.file) if self.file else importlib.import_module(str(self.module))
+        module = import_file(self.file) if self.file else importlib.import_module(str(self.module))
         try:
             return getattr(module, self.attribute)
         except AttributeError:
@@ -133,23 +132,3 @@ def locate(ref: str, base_dir: str | Path, known: Iterable[str], kind: str) -> T
 def _is_source(source: str) -> bool:
     """Whether this may stand before the colon: a path of a Python file, or a module's dotted name."""
     return source.endswith(".py") or all(part.isidentifier() for part in source.split("."))
-
-
-def _import_file(path: Path) -> ModuleType:
-    name = f"_sweep_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise UnknownNameError(f"{path} cannot be imported as a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    folder = str(path.parent)
-    if folder not in sys.path:  # so that a user's file finds its neighbours, as a script would
-        sys.path.append(folder)
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module

@@ -14,6 +14,7 @@ from orchestrator.outcome import Outcome, Phase
 from orchestrator.record import ErrorInfo, TrialRecord, record_of, utc_now
 from orchestrator.trial import Attempt
 from orchestrator.usercode.implementation import AttemptEndedError, in_brief
+from orchestrator.usercode.imported import imported_since
 from orchestrator.worker.duel import duel
 from orchestrator.worker.stages import Stages
 
@@ -24,8 +25,17 @@ def run_attempt(attempt: Attempt, on_phase: OnPhase = lambda _phase: None) -> Tr
     """Run one attempt in this process and say how it ended; `on_phase` hears of each phase as it begins.
 
     Whatever the implementation raises, SystemExit and KeyboardInterrupt included, is an outcome, and its traceback goes
-    to stderr, which is the trial's log. Only the end of the process itself leaves no record.
+    to stderr, which is the trial's log. Only the end of the process itself leaves no record. The record's environment
+    says what code was imported for it.
     """
+    before = frozenset(sys.modules)
+    record = _run(attempt, on_phase)
+    with suppress(Exception):  # modules are what users put into sys.modules
+        record.environment["imported"] = imported_since(before, attempt.base_dir)
+    return record
+
+
+def _run(attempt: Attempt, on_phase: OnPhase) -> TrialRecord:
     reached: list[Phase] = []
 
     def enter(phase: Phase) -> None:

@@ -46,8 +46,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A tracking server that proxies artifacts, on a loopback port of its own."""
     folder = tmp_path_factory.mktemp("server")
     port = free_port()
-    line = command(f"sqlite:///{folder / 'mlflow.db'}", port=port)
-    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    store = f"sqlite:///{folder / 'mlflow.db'}"
+    line = command(store, port=port)
+    environment = {
+        **os.environ,
+        "MLFLOW_BACKEND_STORE_URI": store,
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }
     log = (folder / "server.log").open("wb")
     process = subprocess.Popen(line, env=environment, cwd=folder, stdout=log, stderr=log, start_new_session=True)
     address = f"http://127.0.0.1:{port}"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.errors import UnfitMachineError
 from orchestrator.executors import cleanup
 from orchestrator.executors.cleanup import CleanupProcess, clear
 from orchestrator.isolation import proc
@@ -117,6 +118,52 @@ def test_the_next_sweep_clears_up_after_a_driver_and_its_sentinel(start: Start, 
     assert left.wait(5) < 0
     assert living.poll() is None
     assert [folder.exists() for folder in folders.values()] == [False, True]
+
+
+def test_nothing_that_lies_in_the_temporary_folder_stops_a_sweep(scratch: Path) -> None:
+    """Whoever has an account on the machine may put anything there: a pipe that is never written, a link, a folder."""
+    namespace, pid, ticks = proc.mark().split("/")
+    dead = f"{namespace}/{pid}/{int(ticks) + 1}"
+    for name in ("pipe", "folder", "link", "mine"):
+        (scratch / f"sweep-{name}").mkdir()
+    os.mkfifo(scratch / "sweep-pipe" / "driver")
+    (scratch / "sweep-folder" / "driver").mkdir()
+    (scratch / "elsewhere").write_text(dead)
+    (scratch / "sweep-link" / "driver").symlink_to(scratch / "elsewhere")
+    (scratch / "sweep-file").write_text(dead)
+    (scratch / "sweep-mine" / "driver").write_text(dead)
+    cleanup.clear_up_after_others()
+    assert {path.name for path in scratch.glob("sweep-*")} == {"sweep-pipe", "sweep-folder", "sweep-link", "sweep-file"}
+
+
+def test_folders_of_another_user_are_left_alone(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever they say of their driver."""
+    namespace, pid, ticks = proc.mark().split("/")
+    (scratch / "sweep-theirs").mkdir()
+    (scratch / "sweep-theirs" / "driver").write_text(f"{namespace}/{pid}/{int(ticks) + 1}")
+    own = os.getuid()
+    monkeypatch.setattr(os, "getuid", lambda: own + 1)
+    cleanup.clear_up_after_others()
+    assert (scratch / "sweep-theirs").exists()
+
+
+def test_a_temporary_folder_that_is_too_deep_for_rays_sockets_is_not_used(
+    scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slurm's are; a short place is taken, and is looked into by the next sweep, too."""
+    short = scratch / "short"
+    short.mkdir()
+    deep = scratch / ("d" * 60)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    monkeypatch.setattr(cleanup, "SHORT_PLACES", (str(short),))
+    limit = len(os.fsencode(short)) + 20
+    folder = cleanup.temporary_folder("a mark", limit)
+    assert folder.parent == short
+    assert (folder / "driver").read_text() == "a mark"
+    assert cleanup.temporary_folder("a mark").parent == deep
+    with pytest.raises(UnfitMachineError, match="set TMPDIR to a folder of at most 5 characters"):
+        cleanup.temporary_folder("a mark", 20)
 
 
 def _within(seconds: float, condition: Callable[[], bool]) -> bool:

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.driver.queue import AttemptQueue, input_seed, refuse_stale, sources
+from orchestrator.driver.queue import AttemptQueue, input_seed
+from orchestrator.driver.stale import refuse_stale, sources
 from orchestrator.errors import ExpressionError, RequestError
 from orchestrator.outcome import Outcome, Phase
 from orchestrator.plan.sweep import Sweep
@@ -76,7 +77,7 @@ def test_an_attempt_carries_all_that_a_worker_must_know() -> None:
     assert first.resources.model_dump() == {
         "gpus": 0, "cpus": None, "gpu_memory_gib": None, "host_memory_gib": 2, "timeout_s": 9,
     }  # fmt: skip
-    assert first.source == sources(found)["standard"] != sources(found)["improved"]
+    assert first.source == sources(found)["standard"].hash != sources(found)["improved"].hash
     seeds = {(attempt.trial.params["batch"], attempt.trial.params["seq_len"], attempt.seed) for attempt in attempts}
     assert len(seeds) == 4
     assert input_seed(1, first.trial, 1) != input_seed(0, first.trial, 1) == first.seed != input_seed(0, first.trial, 2)

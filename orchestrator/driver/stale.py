@@ -1,0 +1,169 @@
+"""Finished attempts that would not be the same today: whether source, environment or protocol changed, in what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import RequestError
+from orchestrator.machine.environment import differences
+from orchestrator.plan.sweep import Sweep
+from orchestrator.record import Fingerprint, TrialRecord
+from orchestrator.results import sources as kept
+from orchestrator.results.results import Results
+from orchestrator.spec.models import ImplementationSpec
+from orchestrator.trial import content_hash
+from orchestrator.usercode import workloads
+from orchestrator.usercode.data_files import expanded
+from orchestrator.usercode.imported import changed_since
+from orchestrator.usercode.source import Source, source_of
+
+MOST_NAMED = 10
+PARTS = ("source", "environment", "protocol")
+
+
+@dataclass(frozen=True)
+class Stale:
+    """A finished attempt whose fingerprint no longer holds: which of source, environment and protocol changed."""
+
+    record: TrialRecord
+    changed: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.record.implementation} {self.record.trial_id}: {' and '.join(self.changed)} changed"
+
+
+def sources(sweep: Sweep) -> dict[str, Source]:
+    """Label -> the source code that defines the implementation and the workload."""
+    workload = workloads.targets(sweep.spec.workload, sweep.base_dir)
+    found = {}
+    for entry in sweep.spec.implementations:
+        targets = workloads.implementation_targets(entry.use, sweep.base_dir)
+        found[entry.label] = source_of(*targets, *workload, files=entry_files(entry, sweep.base_dir))
+    return found
+
+
+def entry_files(entry: ImplementationSpec, base_dir: str) -> list[Path]:
+    """The files that `files:` of an entry means."""
+    return [file for pattern in entry.files for file in expanded(pattern, Path(base_dir))]
+
+
+def source_of_pair(first: str, second: str) -> str:
+    """The source hash of an attempt that measures two implementations in turns."""
+    return content_hash([first, second])
+
+
+def changed_parts(was: Fingerprint, now: Fingerprint) -> tuple[str, ...]:
+    """Which parts of a fingerprint differ."""
+    return tuple(name for name in PARTS if getattr(was, name) != getattr(now, name))
+
+
+@dataclass
+class KnownSources:
+    """What the source hashes of a sweep stand for: as read before it runs, and as its trials turned out to import.
+
+    Args:
+        sweep: as it is stated now.
+        held: source hash -> what it stood for in earlier runs.
+    """
+
+    sweep: Sweep
+    held: dict[str, kept.Described] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        found = sources(self.sweep)
+        described = {label: source.described(self.sweep.base_dir) for label, source in found.items()}
+        self.now = {label: source.hash for label, source in found.items()}
+        self._described = {source.hash: described[label] for label, source in found.items()}
+        if self.sweep.duel is not None:
+            both = source_of_pair(*(self.now[label] for label in self.sweep.duel))
+            self._described[both] = kept.joined(described[label] for label in self.sweep.duel)
+
+    def all(self) -> dict[str, kept.Described]:
+        """Source hash -> what it stands or stood for, to be written down."""
+        found = dict(self.held)
+        for name, described in self._described.items():
+            found[name] = {**found.get(name, {}), **described}
+        return found
+
+    def learn(self, source: str, imported: Mapping[str, Any]) -> bool:
+        """Note what a trial of this source imported; True where that was not known yet."""
+        known = self.all().get(source, {})
+        held: dict[str, Any] = known.get("imported", {})
+        files, packages = held.get("files", {}), held.get("packages", {})
+        merged: dict[str, Any] = {
+            "base_dir": imported.get("base_dir", ""),
+            "files": {**files, **imported.get("files", {})},
+            "packages": {**packages, **imported.get("packages", {})},
+        }
+        self.held[source] = {**known, "imported": merged}
+        return merged != held
+
+    def forget_outdated(self) -> None:
+        """Let go of what is outdated: everything that rests on it is measured again."""
+        for name in self.outdated():
+            self.held[name] = {kind: part for kind, part in self.held[name].items() if kind != "imported"}
+
+    def outdated(self) -> dict[str, list[str]]:
+        """Source hash -> what its trials imported that is another today, though its files read the same."""
+        found = {}
+        for name, described in self.held.items():
+            changed = changed_since(described.get("imported", {}), self.sweep.base_dir)
+            if changed:
+                found[name] = changed
+        return found
+
+
+def explain(stale: Sequence[Stale], held: Results, now: KnownSources, slots: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What changed, each difference once, with its old and its new value as far as they are known.
+
+    Args:
+        stale: what no longer holds.
+        held: the sweep as it was left.
+        now: the sources as they are, and what those of `held` stand for.
+        slots: what must match of the environments of the slots that there are now.
+    """
+    found: dict[str, None] = {}
+    for one in stale:
+        print_ = one.record.fingerprint
+        if "source" in one.changed:
+            was = now.held.get(print_.source)
+            today = now.all().get(now.now.get(one.record.implementation, ""))
+            found |= dict.fromkeys(kept.differences(was, today) or now.outdated().get(print_.source, []))
+        if "environment" in one.changed:
+            was_there = held.environments.get(print_.environment, {}).get("match")
+            if was_there is not None:
+                nearest = min((differences(was_there, slot) for slot in slots), key=len)
+                found |= dict.fromkeys(nearest)
+        if "protocol" in one.changed:
+            found |= dict.fromkeys(_protocol_differences(held, now.sweep))
+    return list(found)
+
+
+def _protocol_differences(held: Results, sweep: Sweep) -> list[str]:
+    was, now = held.meta.spec, sweep.spec
+    facts = []
+    for spec in (was, now):
+        measure = spec.measure.for_device(held.meta.device).model_dump()
+        stated = {f"measure.{name}": value for name, value in measure.items()}
+        stated |= {f"verify.{name}": value for name, value in spec.verify.model_dump().items()}
+        facts.append({**stated, "seed": spec.seed})
+    return differences(*facts)
+
+
+def refuse_stale(stale: Sequence[Stale], go_on: str, why: Sequence[str] = ()) -> None:
+    """Refuse to mix two states of the world in one table.
+
+    Raises:
+        RequestError: there are stale rows; they are named, and what changed.
+    """
+    if not stale:
+        return
+    shown = [f"  {found}" for found in stale[:MOST_NAMED]]
+    if len(stale) > MOST_NAMED:
+        shown.append(f"  and {len(stale) - MOST_NAMED} more")
+    changes = [f"changed: {'; '.join(why[:MOST_NAMED])}"] if why else []
+    head = f"{len(stale)} finished rows no longer hold:"
+    raise RequestError("\n".join([head, *shown, *changes, f"run them again: {go_on} --rerun stale"]))

@@ -1,0 +1,65 @@
+"""sources.json: what each source hash stands for, so that a change of the code can be named."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from orchestrator.files import write_atomically
+
+FILE_NAME = "sources.json"
+MOST_NAMED = 5
+
+Described = dict[str, Any]  # "files" and "packages" as read, "imported" as it turned out; see usercode
+
+
+def read(directory: Path | None) -> dict[str, Described]:
+    """Source hash -> what it stands for; none where the sweep is older than this file, or it cannot be read."""
+    try:
+        found = {} if directory is None else json.loads((directory / FILE_NAME).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def write(directory: Path, sources: Mapping[str, Described]) -> None:
+    """Write sources.json.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    write_atomically(directory / FILE_NAME, json.dumps(sources, indent=1, sort_keys=True) + "\n")
+
+
+def joined(parts: Iterable[Described]) -> Described:
+    """Of several implementations that are measured as one, everything that any of them is made of."""
+    whole: Described = {"files": {}, "packages": {}}
+    for part in parts:
+        for kind in whole:
+            whole[kind].update(part.get(kind, {}))
+    return whole
+
+
+def differences(was: Described | None, now: Described | None) -> list[str]:
+    """What of two sources differs: "helper.py changed", "numpy 2.3.0, now 2.4.0"; nothing where either is unknown."""
+    if not was or not now:
+        return []
+    found = [
+        *_changed(was.get("files", {}), now.get("files", {}), "{name} changed"),
+        *_changed(was.get("packages", {}), now.get("packages", {}), "{name} {was}, now {now}"),
+    ]
+    return found[:MOST_NAMED] + ([f"and {len(found) - MOST_NAMED} more"] if len(found) > MOST_NAMED else [])
+
+
+def _changed(was: Mapping[str, str], now: Mapping[str, str], words: str) -> list[str]:
+    found = []
+    for name in sorted({*was, *now}):
+        if name not in now:
+            found.append(f"{name} is gone")
+        elif name not in was:
+            found.append(f"{name} is new")
+        elif was[name] != now[name]:
+            found.append(words.format(name=name, was=was[name], now=now[name]))
+    return found
