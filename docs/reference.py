@@ -15,6 +15,7 @@ import pdoc
 
 import implementations
 import orchestrator
+from orchestrator import compare
 
 LEFT_OUT = ("implementations.starter", "orchestrator.__main__")  # files to be copied, and what runs when imported
 
@@ -39,10 +40,9 @@ def write(directory):
         "1"  # libraries look at the machine when they are imported; our modules start nothing
     )
     warnings.filterwarnings("error", module="pdoc")
-    for name in orchestrator.__all__:
-        setattr(
-            orchestrator, name, getattr(orchestrator, name)
-        )  # looked up when asked for; pdoc looks, and does not ask
+    for package in (orchestrator, compare):  # names looked up when asked for; pdoc looks, and does not ask
+        for name in package.__all__:
+            setattr(package, name, getattr(package, name))
     pdoc.render.configure(docformat="google", include_undocumented=False, show_source=False)
     pdoc.pdoc(*modules(orchestrator), *modules(implementations), output_directory=Path(directory))
     return len(list(Path(directory).rglob("*.html")))

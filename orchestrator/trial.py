@@ -14,6 +14,8 @@ from orchestrator.spec.models import CASE_NAME, MeasureProtocol, VerifySpec
 
 # In the environment of a rank's process: where the ranks of its attempt find one another, file:// or tcp://.
 RENDEZVOUS = "ORCHESTRATOR_RENDEZVOUS"
+RoundKey = tuple[str, int]  # trial_id, round from 1
+
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from pprint import pformat
 from typing import Any
 
-from orchestrator.driver.queue import input_seed
+from orchestrator.driver.attempts import input_seed
 from orchestrator.errors import RequestError
 from orchestrator.formatting import printable
 from orchestrator.outcome import Outcome

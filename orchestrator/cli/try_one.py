@@ -97,7 +97,7 @@ def attempts(
 
 def attempt_of(sweep: Sweep, trial: Trial, device: str, number: int = 1) -> Attempt:
     """The attempt that a sweep would make of a trial in its round `number`, timed briefly."""
-    from orchestrator.driver.queue import input_seed
+    from orchestrator.driver.attempts import input_seed
     from orchestrator.spec.models import MeasureSpec
 
     spec = sweep.spec

@@ -165,5 +165,6 @@ def refuse_stale(stale: Sequence[Stale], go_on: str, why: Sequence[str] = ()) ->
     if len(stale) > MOST_NAMED:
         shown.append(f"  and {len(stale) - MOST_NAMED} more")
     changes = [f"changed: {'; '.join(why[:MOST_NAMED])}"] if why else []
-    head = f"{len(stale)} finished rows no longer hold:"
+    rows = "row no longer holds" if len(stale) == 1 else "rows no longer hold"
+    head = f"{len(stale)} finished {rows}:"
     raise RequestError("\n".join([head, *shown, *changes, f"run them again: {go_on} --rerun stale"]))

@@ -18,12 +18,10 @@ from orchestrator.report.ranking import DISTURBED
 from orchestrator.report.reasons import message
 from orchestrator.results.columns import column_headings, known_workload
 from orchestrator.results.meta import SweepMeta
-from orchestrator.trial import Attempt, Trial
+from orchestrator.trial import Attempt, RoundKey, Trial
 
 FAILURES = 5
 RECENT = 8
-
-Key = tuple[str, int]
 
 
 @dataclass
@@ -54,8 +52,8 @@ class Tally:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.total = 0
         self.bounded = False
-        self.done: dict[Key, TrialRecord] = {}
-        self.again: dict[Key, TrialRecord] = {}
+        self.done: dict[RoundKey, TrialRecord] = {}
+        self.again: dict[RoundKey, TrialRecord] = {}
         self.attempts = 0
         self.repeated: Counter[str] = Counter()
         self.recent: deque[Finished] = deque(maxlen=RECENT)
@@ -66,8 +64,8 @@ class Tally:
         self.began = clock()
         self._columns: tuple[str, ...] = ()
         self._estimator = Estimator()
-        self._left: dict[Key, Trial] = {}
-        self._tried: set[Key] = set()
+        self._left: dict[RoundKey, Trial] = {}
+        self._tried: set[RoundKey] = set()
 
     def start(self, meta: SweepMeta, records: Sequence[TrialRecord] = ()) -> None:
         """The sweep begins, or goes on from what its journal holds: their durations are measured ones, too."""
@@ -197,7 +195,7 @@ class Tally:
         if record.outcome is not Outcome.OK:
             self.failures.appendleft(event)
 
-    def _no_longer_left(self, key: Key) -> None:
+    def _no_longer_left(self, key: RoundKey) -> None:
         trial = self._left.pop(key, None)
         if trial is not None:
             self._estimator.expect(trial, -1)

@@ -15,7 +15,7 @@ __all__ = ["Proposal", "Proposer"]
 class Proposer(Protocol):
     """Says which trials to run next, and is told how each one ended.
 
-    A function of what it was asked, told and reminded of, in that order, and of nothing else: who goes on with a sweep
+    A function of what it was asked, told and replayed, in that order, and of nothing else: who goes on with a sweep
     reminds it of the proposals that were made, tells it what the journal holds, and gets the same proposals from there.
 
     Attributes:
@@ -36,11 +36,11 @@ class Proposer(Protocol):
         """A trial has ended, every round of it; told again where it was run again. `records`: all that are known."""
         ...
 
-    def remind(self, proposal: Proposal) -> bool:
+    def replay(self, proposal: Proposal) -> bool:
         """A proposal that was made in an earlier run; False: the sweep, as it is stated now, does not ask for it."""
         ...
 
-    def doubt(self, trials: Sequence[Trial]) -> None:
+    def invalidate(self, trials: Sequence[Trial]) -> None:
         """These trials are to be run again: until they have, nothing is cut by what they gave."""
         ...
 

@@ -12,7 +12,7 @@ from orchestrator.trial import Trial
 
 
 class Asker(Protocol):
-    """Proposes trials for one cell; see Proposer for the order in which it is asked, told and reminded."""
+    """Proposes trials for one cell; see Proposer for the order in which it is asked, told and replayed."""
 
     def next(self) -> Proposal | None:
         """What to run now; None: nothing until one of its trials ends, or nothing any more."""
@@ -22,11 +22,11 @@ class Asker(Protocol):
         """One of its trials has ended, perhaps again."""
         ...
 
-    def remind(self, proposal: Proposal) -> bool:
+    def replay(self, proposal: Proposal) -> bool:
         """A proposal that it made in an earlier run; False: it can make none like it."""
         ...
 
-    def doubt(self, trial_id: str) -> None:
+    def invalidate(self, trial_id: str) -> None:
         """One of its trials is to be run again."""
         ...
 
@@ -71,18 +71,18 @@ class Cells:
             self._under_way[key].discard(trial.trial_id)
             self._askers[key].tell(row_of(trial, records))
 
-    def remind(self, proposal: Proposal) -> bool:
+    def replay(self, proposal: Proposal) -> bool:
         """Pass it on to its cell; False: the sweep no longer has that cell, or it not that trial."""
-        if proposal.cell not in self._askers or not self._askers[proposal.cell].remind(proposal):
+        if proposal.cell not in self._askers or not self._askers[proposal.cell].replay(proposal):
             return False
         self._note(proposal)
         return True
 
-    def doubt(self, trials: Sequence[Trial]) -> None:
+    def invalidate(self, trials: Sequence[Trial]) -> None:
         """Pass it on to the trials' cells."""
         for trial in trials:
             for key in self._cells_of.get(trial.trial_id, ()):
-                self._askers[key].doubt(trial.trial_id)
+                self._askers[key].invalidate(trial.trial_id)
 
     def cut_above_ms(self, trial: Trial) -> float | None:
         """What the trial's cell says; where there are more, the one that still takes interest in most."""

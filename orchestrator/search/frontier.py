@@ -43,7 +43,7 @@ class Frontier:
         if row.outcome is not None:
             self._known[index] = row.outcome
 
-    def remind(self, proposal: Proposal) -> bool:
+    def replay(self, proposal: Proposal) -> bool:
         """A probe is under way; False: its value is none of the axis any more."""
         index = self._index.get(proposal.trial.trial_id)
         if index is None:
@@ -51,7 +51,7 @@ class Frontier:
         self._under_way.add(index)
         return True
 
-    def doubt(self, trial_id: str) -> None:
+    def invalidate(self, trial_id: str) -> None:
         """Nothing is cut here."""
 
     def cut_above_ms(self) -> float | None:

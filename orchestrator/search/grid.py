@@ -32,11 +32,11 @@ class Grid:
     def tell(self, trial: Trial, records: Sequence[TrialRecord]) -> None:
         """A grid learns nothing."""
 
-    def remind(self, proposal: Proposal) -> bool:
+    def replay(self, proposal: Proposal) -> bool:
         """A grid knows its trials; what was proposed when the file asked for more than a grid is none of them."""
         return False
 
-    def doubt(self, trials: Sequence[Trial]) -> None:
+    def invalidate(self, trials: Sequence[Trial]) -> None:
         """Nothing is cut by what others gave."""
 
     def cut_above_ms(self, trial: Trial) -> float | None:

@@ -10,11 +10,10 @@ from typing import Any
 from orchestrator.outcome import Flag, Outcome, Phase
 from orchestrator.plan.sweep import Sweep
 from orchestrator.record import ErrorInfo, TrialRecord, fingerprint, log_of, record_of, utc_now
-from orchestrator.trial import Attempt, Trial
+from orchestrator.trial import Attempt, RoundKey, Trial
 from orchestrator.usercode import registry
 
 PREDICTED = "Predicted"
-Key = tuple[str, int]  # trial_id, round
 
 
 class OomPrediction:
@@ -32,7 +31,7 @@ class OomPrediction:
         self._growing = {axis for axis in sweep.spec.axes if self._active and self._grows(axis)}
         self._trials = {trial.trial_id: trial for trial in sweep.trials}
         self._kin = {trial.trial_id: self._kind(trial) for trial in sweep.trials} if self._active else {}
-        self._out: dict[str, dict[Key, TrialRecord]] = {kind: {} for kind in self._kin.values()}
+        self._out: dict[str, dict[RoundKey, TrialRecord]] = {kind: {} for kind in self._kin.values()}
 
     def in_order(self) -> list[Trial]:
         """The sweep's trials, implementation by implementation; the smallest first, where that spares others."""
@@ -51,7 +50,7 @@ class OomPrediction:
         else:
             out.pop((record.trial_id, record.round), None)
 
-    def doubt(self, keys: Iterable[Key]) -> None:
+    def invalidate(self, keys: Iterable[RoundKey]) -> None:
         """These are to be run again: until they have, they rule nothing out."""
         for trial_id, number in keys:
             if trial_id in self._kin:

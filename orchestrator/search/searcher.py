@@ -68,7 +68,7 @@ class Search:
         if (coordinates := self._unasked.pop(row.trial_id, None)) is not None:
             self._sampler.learn(coordinates, self._told(row))
 
-    def remind(self, proposal: Proposal) -> bool:
+    def replay(self, proposal: Proposal) -> bool:
         """Ask the sampler again for what it proposed; what it no longer proposes is kept, if it lies in the space."""
         trial_id = proposal.trial.trial_id
         place = self._place(proposal)
@@ -96,7 +96,7 @@ class Search:
                 return coordinates
         return None
 
-    def doubt(self, trial_id: str) -> None:
+    def invalidate(self, trial_id: str) -> None:
         """A trial is to be run again: what it gave may not be true any more."""
         self._doubted.add(trial_id)
 

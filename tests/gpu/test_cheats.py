@@ -9,8 +9,8 @@ from orchestrator.outcome import Outcome
 from orchestrator.record import TrialRecord
 from orchestrator.spec.models import MeasureProtocol
 from orchestrator.worker.run_attempt import run_attempt
-from tests.unit.attempts import attention_attempt
-from tests.unit.test_cheats import CHEATS, LONG, NAMES
+from tests.support.attempts import attention_attempt
+from tests.unit.worker.test_cheats import CHEATS, LONG, NAMES
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(nvml.count() == 0, reason="needs a CUDA device")]
 

@@ -14,7 +14,7 @@ from orchestrator.outcome import Outcome
 from orchestrator.spec.models import MeasureProtocol
 from orchestrator.trial import Resources
 from orchestrator.worker.run_attempt import run_attempt
-from tests.unit.attempts import attempt, attention_attempt
+from tests.support.attempts import attempt, attention_attempt
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(nvml.count() == 0, reason="needs a CUDA device")]
 

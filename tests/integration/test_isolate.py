@@ -19,7 +19,7 @@ from orchestrator.isolation.isolator import Completed, Isolator
 from orchestrator.outcome import Outcome, Phase
 from orchestrator.trial import Attempt
 from tests.faults.trials import attempt_of, gone, light_isolator, napping, of_our_isolators
-from tests.unit.attempts import attention_attempt
+from tests.support.attempts import attention_attempt
 
 ROOT = Path(__file__).parents[2]
 

@@ -27,7 +27,7 @@ from orchestrator.trackers.background import BackgroundTracker
 from orchestrator.trackers.base import RejectedError, TrackingError
 from orchestrator.trackers.sync import SyncReport, sync, url
 from orchestrator.trackers.ui import command
-from tests.unit.report import made
+from tests.support import made
 
 pytestmark = pytest.mark.slow
 

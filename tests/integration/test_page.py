@@ -15,7 +15,7 @@ import pytest
 from orchestrator.outcome import Outcome
 from orchestrator.report import render
 from orchestrator.results.results import Results
-from tests.unit.report import made
+from tests.support import made
 from tests.unit.report.test_answer_table import search
 
 pytest.importorskip("selenium", reason="selenium drives the browser: pip install selenium")

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from orchestrator.record import MAX_MESSAGE, ErrorInfo, TrialRecord, capped, fingerprint
 from orchestrator.spec.models import VerifySpec
-from tests import strategies
-from tests.unit.attempts import BRIEF, attempt
+from tests.support import strategies
+from tests.support.attempts import BRIEF, attempt
 
 
 @given(strategies.records())

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.trial import Trial, content_hash
-from tests import strategies
-from tests.sweeps import sweep
-from tests.unit.report.golden import same_as_golden
+from tests.support import strategies
+from tests.support.golden import same_as_golden
+from tests.support.sweeps import sweep
 
 
 def ids(**fields: str) -> list[str]:

@@ -7,7 +7,7 @@ import pytest
 from orchestrator.isolation.ranks import RankEnd, RankSpan, environments, joined, logs_joined, on_one_node
 from orchestrator.outcome import Outcome, Phase
 from orchestrator.record import ErrorInfo, record_of, utc_now
-from tests.unit.attempts import attempt
+from tests.support.attempts import attempt
 
 STACK = b"""Current thread 0x00007f (most recent call first):
   File "%s", line 10 in wait

@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.outcome import Outcome
 from orchestrator.results.results import Results
-from tests.unit.report import made
+from tests.support import made
 
 DIRECTORY = Path("mlruns/sweeps/full") / made.SWEEP_ID
 

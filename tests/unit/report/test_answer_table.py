@@ -11,9 +11,9 @@ from orchestrator.report import render
 from orchestrator.report.json_object import as_object
 from orchestrator.trackers import content
 from orchestrator.trial import Trial
-from tests.sweeps import sweep
-from tests.unit.driven import Driven, End
-from tests.unit.report.golden import same_as_golden
+from tests.support.driven import Driven, End
+from tests.support.golden import same_as_golden
+from tests.support.sweeps import sweep
 
 
 def frontier(end: Outcome = Outcome.OOM, stop_after: int = 10**9) -> Driven:

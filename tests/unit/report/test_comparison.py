@@ -5,7 +5,7 @@ import re
 from orchestrator.compare.comparison import compare
 from orchestrator.outcome import Outcome
 from orchestrator.report.comparison import markdown_page, table, write
-from tests.unit.report import made
+from tests.support import made
 
 AXES = {"batch": [1], "seq_len": [1024, 2048], "heads": [8]}
 

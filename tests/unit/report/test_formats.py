@@ -16,8 +16,8 @@ from orchestrator.errors import RequestError
 from orchestrator.outcome import Outcome
 from orchestrator.report import FILES, render, write_reports
 from orchestrator.results.results import Results
-from tests.unit.report import made
-from tests.unit.report.golden import same_as_golden
+from tests.support import made
+from tests.support.golden import same_as_golden
 
 ONE = {"batch": [1], "seq_len": [1024], "heads": [8]}
 
@@ -85,7 +85,7 @@ def test_reports_need_neither_torch_nor_ray_nor_mlflow() -> None:
     script = (
         "import sys\n"
         "for name in ('torch', 'ray', 'mlflow', 'pandas', 'matplotlib'): sys.modules[name] = None\n"
-        "from tests.unit.report import made\n"
+        "from tests.support import made\n"
         "from orchestrator.report import FORMATS, render\n"
         "planned = made.trials(['standard'], made.AXES)\n"
         "results = made.results(planned, [made.ok(trial) for trial in planned])\n"

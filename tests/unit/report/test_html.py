@@ -19,7 +19,7 @@ from orchestrator.report import render
 from orchestrator.report.page.data import MAX_VALUES_PER_ROW, embedded
 from orchestrator.report.page.phases import phase_shares
 from orchestrator.results.results import Results
-from tests.unit.report import made
+from tests.support import made
 
 ONE = {"batch": [1], "seq_len": [1024], "heads": [8]}
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from orchestrator.report.plots import TITLE_WIDTH, figures, write_plots
 from orchestrator.results.results import Results
-from tests.unit.report import made
+from tests.support import made
 from tests.unit.report.test_answer_table import search
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:matplotlib")  # its parser of font patterns

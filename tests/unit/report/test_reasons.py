@@ -11,7 +11,7 @@ from orchestrator.record import ErrorInfo
 from orchestrator.report import reasons
 from orchestrator.report.layout import Layout
 from orchestrator.results.results import Results
-from tests.unit.report import made
+from tests.support import made
 from tests.unit.report.conftest import DIRECTORY
 
 

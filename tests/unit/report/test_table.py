@@ -7,8 +7,8 @@ from orchestrator.report import render
 from orchestrator.report.layout import Layout
 from orchestrator.report.table import footer, grid
 from orchestrator.results.results import Results
-from tests.unit.report import made
-from tests.unit.report.golden import same_as_golden
+from tests.support import made
+from tests.support.golden import same_as_golden
 
 ONE = {"batch": [1], "seq_len": [1024], "heads": [8]}
 

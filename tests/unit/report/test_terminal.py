@@ -14,7 +14,7 @@ from orchestrator.errors import RequestError
 from orchestrator.outcome import Outcome
 from orchestrator.report import terminal
 from orchestrator.results.results import Results
-from tests.unit.report import made
+from tests.support import made
 
 
 def printed(results: Results, width: int = 100, height: int = 200, *, colour: bool = False, **asked: Any) -> str:

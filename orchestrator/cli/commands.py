@@ -1,0 +1,173 @@
+"""What each command does: call the library, print the result, return the exit code."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from orchestrator.errors import RequestError
+
+
+def init(options: argparse.Namespace) -> int:
+    """Write the starter files; print what to do with them."""
+    from orchestrator.cli import starter
+
+    print(starter.next_steps(starter.init(options.directory, options.workload)))
+    return 0
+
+
+def completion(options: argparse.Namespace) -> int:
+    """Print the completion script of a shell."""
+    from orchestrator.cli.completion import script
+
+    print(script(options.parser, options.shell))
+    return 0
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run a sweep; print its table, or JSON."""
+    from orchestrator import api
+    from orchestrator.plan.sweep import Sweep
+
+    sweep = Sweep.load(options.sweep, options.overrides, options.only)
+    return _show(api.run(sweep, output=options.output, resume=options.resume, **_place(options)), options.json)
+
+
+def _place(options: argparse.Namespace) -> dict[str, Any]:
+    names = ("tracking_uri", "address", "device", "rerun")
+    return {name: getattr(options, name) for name in names} | {"progress": _progress(options.quiet)}
+
+
+def resume(options: argparse.Namespace) -> int:
+    """Go on with a sweep; print its table, or JSON."""
+    from orchestrator import api
+
+    results = api.resume(options.name, **_place(options))
+    if results.meta.duel is not None:
+        return _show_duel(results, None, "json" if options.json else "table")
+    return _show(results, options.json)
+
+
+def _progress(quiet: bool) -> Any:
+    from orchestrator.progress.live import progress_for
+
+    return progress_for(quiet)
+
+
+def _show(results: Any, as_json: bool) -> int:
+    from orchestrator.report import render
+    from orchestrator.report.json_object import as_object
+
+    print(json.dumps(as_object(results), indent=1) if as_json else render(results, "txt").rstrip("\n"))
+    return 0 if results.all_ok else 1
+
+
+def plan(options: argparse.Namespace) -> int:
+    """Print what would run; run nothing."""
+    from orchestrator.cli import estimate
+    from orchestrator.plan.sweep import Sweep
+
+    sweep = Sweep.load(options.sweep, options.overrides, options.only)
+    planned = estimate.of(sweep, options.device)
+    if options.workload:
+        from orchestrator.driver import workload_check
+
+        checked = workload_check.begin(sweep, options.device, always=True)
+        if checked is not None:
+            checked.refuse()
+    print(json.dumps(planned.to_json(), indent=1) if options.json else planned.to_text())
+    return 0
+
+
+def report(options: argparse.Namespace) -> int:
+    """Write a sweep's reports again; print one of them."""
+    from orchestrator import report
+    from orchestrator.results import sweep_directory
+
+    results = sweep_directory.load(sweep_directory.find(options.name))
+    report.write_reports(results)
+    if options.plots is not None:
+        _write_plots(results, options.plots)
+    print(report.render(results, options.format).rstrip("\n"))
+    return 0
+
+
+def _write_plots(results: Any, directory: str) -> None:
+    from orchestrator.report.plots import write_plots
+
+    written = write_plots(results, directory)
+    print(f"wrote {', '.join(map(str, written))}" if written else "nothing to draw: no row is ok", file=sys.stderr)
+
+
+def compare(options: argparse.Namespace) -> int:
+    """Compare two sweeps, or measure two implementations interleaved."""
+    if options.duel != (options.sweep is not None):
+        raise RequestError("compare takes BASE and CANDIDATE, and with --duel the sweep file with both labels as third")
+    if options.duel:
+        return _duel(options)
+    for name in ("overrides", "only", "output", "resume", "rerun", "address", "tracking_uri"):
+        if getattr(options, name):
+            raise RequestError("compare of two sweeps measures nothing: options of run go with --duel alone")
+    from orchestrator.compare.comparison import compare
+    from orchestrator.report import comparison
+    from orchestrator.results import sweep_directory
+
+    base, candidate = (sweep_directory.load(sweep_directory.find(name)) for name in (options.base, options.candidate))
+    found = compare(base, candidate, force=options.force, fail_slower=options.fail_slower)
+    print(comparison.render(found, options.format))
+    return found.exit_code
+
+
+def _duel(options: argparse.Namespace) -> int:
+    from orchestrator import api
+    from orchestrator.compare import duel
+    from orchestrator.plan.sweep import Sweep
+
+    if options.force:
+        raise RequestError("a duel measures both in one process, so that there is nothing to --force")
+    sweep = duel.prepare(Sweep.load(options.sweep, options.overrides, options.only), options.base, options.candidate)
+    results = api.run(sweep, output=options.output, resume=options.resume, **_place(options))
+    return _show_duel(results, options.fail_slower, options.format)
+
+
+def _show_duel(results: Any, fail_slower: float | None, form: str) -> int:
+    """A regression, as of compare; and 1, as of run, where a row of either side is not ok."""
+    from orchestrator.compare import duel
+    from orchestrator.report import comparison
+
+    found = duel.judge(results, fail_slower)
+    comparison.write(found, results.directory)
+    print(comparison.render(found, form))
+    return max(found.exit_code, 0 if results.all_ok else 1)
+
+
+def sync(options: argparse.Namespace) -> int:
+    """Rebuild a sweep's MLflow runs from its journal."""
+    from orchestrator.results import sweep_directory
+    from orchestrator.trackers.sync import sync
+
+    results = sweep_directory.load(sweep_directory.find(options.name))
+    done = sync(results, options.tracking_uri or results.meta.spec.tracking.uri)
+    print(f"{done.created} runs created, {done.updated} updated, {done.unchanged} as they should be")
+    return 0
+
+
+def list_(options: argparse.Namespace) -> int:
+    """Print implementations and workloads, and what each needs."""
+    from orchestrator.cli import catalog
+
+    print(json.dumps(catalog.as_object(), indent=1) if options.json else catalog.as_text())
+    if options.explain and not options.json:
+        print(f"\n{catalog.explanations()}")
+    return 0
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """Print what makes this machine unfit to measure; the exit code says how bad it is."""
+    from orchestrator.doctor import checkup
+
+    findings = checkup.examine(options.tracking_uri, options.address)
+    print(json.dumps(checkup.as_object(findings), indent=1) if options.json else checkup.as_text(findings))
+    return checkup.exit_code(findings)

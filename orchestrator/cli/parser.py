@@ -1,0 +1,223 @@
+"""The command line as argparse reads it: every command, its options and examples."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+from orchestrator import __version__
+from orchestrator.cli import commands
+
+EXAMPLES = """\
+examples:
+  python -m orchestrator init my-sweep                        write a starter sweep and a starter implementation
+  python -m orchestrator sweeps/full.yaml                     run a sweep and print its table
+  python -m orchestrator plan sweeps/full.yaml                what would run, and why that many
+  python -m orchestrator run sweeps/full.yaml -S axes.heads=[8] --only 'seq_len <= 2048'
+  python -m orchestrator resume last                          go on where a sweep stopped
+  python -m orchestrator compare BASE CANDIDATE               faster, slower, or the same?
+
+exit codes: 0 every trial ok; 1 some are not, or a comparison found a regression; 2 the request is bad;
+3 aborted; 130/143 interrupted, resumable"""
+Options = argparse._ActionsContainer
+Handler = Callable[[argparse.Namespace], int]
+
+
+def build_parser() -> tuple[argparse.ArgumentParser, frozenset[str]]:
+    """The parser of the whole command line, and the names of its commands."""
+    parser = argparse.ArgumentParser(
+        prog="python -m orchestrator",
+        description="Which GPU implementation is right, which fits, and which is fast.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    subparsers = parser.add_subparsers(metavar="COMMAND", title="commands")
+    for add in (
+        _add_init, _add_run, _add_plan, _add_resume, _add_report, _add_compare, _add_sync, _add_list, _add_doctor,
+        _add_completion,
+    ):  # fmt: skip
+        add(subparsers)
+    subparsers.choices["completion"].set_defaults(parser=parser)  # what it completes
+    return parser, frozenset(subparsers.choices)
+
+
+def _command(subparsers: Any, name: str, handler: Handler, summary: str, example: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        name,
+        help=summary,
+        description=summary,
+        epilog=f"example:\n  python -m orchestrator {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(handler=handler)
+    return parser
+
+
+def _add_sweep(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("sweep", metavar="SWEEP", help="a sweep file")
+    _add_narrowing(parser)
+
+
+def _add_narrowing(parser: Options) -> None:
+    parser.add_argument(
+        "-S", dest="overrides", metavar="PATH=VALUE", action="append", default=[],
+        help="override a field of the sweep file, e.g. axes.heads=[8] (repeatable)",
+    )  # fmt: skip
+    parser.add_argument("--only", metavar="EXPR", help="keep the trials for which the expression holds")
+
+
+def _add_tracking(parser: Options) -> None:
+    parser.add_argument("--tracking-uri", metavar="URI", help="MLflow tracking server or store")
+
+
+def _add_execution(parser: Options) -> None:
+    _add_place(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
+
+
+def _add_directory(parser: Options) -> None:
+    parser.add_argument("--output", metavar="DIR", help="directory of the results (default: mlruns/sweeps/NAME/ID)")
+    parser.add_argument("--resume", action="store_true", help="go on in --output, or in the newest sweep of this name")
+
+
+def _add_place(parser: Options) -> None:
+    _add_tracking(parser)
+    parser.add_argument(
+        "--address", metavar="RAY_ADDRESS", help="a running Ray cluster (default: a Ray of our own, here)"
+    )
+    parser.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: CUDA where there is a GPU"
+    )
+    parser.add_argument(
+        "--rerun", metavar="failed|stale|all|EXPR", help="run these finished trials again (implies --resume)"
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress, only warnings")
+
+
+def _add_init(subparsers: Any) -> None:
+    parser = _command(
+        subparsers, "init", commands.init, "write a starter sweep and a starter implementation", "init my-sweep"
+    )
+    parser.add_argument("directory", metavar="DIR", nargs="?", default=".", help="where (default: here)")
+    parser.add_argument("--workload", metavar="NAME", help="begin with a workload of your own: NAME.py and NAME.yaml")
+
+
+def _add_run(subparsers: Any) -> None:
+    parser = _command(
+        subparsers, "run", commands.run, "run a sweep and print its table", "run sweeps/quick.yaml -S measure.repeats=3"
+    )
+    _add_sweep(parser)
+    _add_directory(parser)
+    _add_execution(parser)
+
+
+def _add_plan(subparsers: Any) -> None:
+    parser = _command(
+        subparsers, "plan", commands.plan, "what would run, why that many, and for how long; runs nothing",
+        "plan sweeps/full.yaml --only 'heads == 8'",
+    )  # fmt: skip
+    _add_sweep(parser)
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="plan for this device")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--workload", action="store_true", help="draw the workload's inputs and call its reference, as itself"
+    )
+
+
+def _add_resume(subparsers: Any) -> None:
+    parser = _command(
+        subparsers, "resume", commands.resume, "go on where a sweep stopped", "resume last --rerun failed"
+    )
+    parser.add_argument("name", metavar="SWEEP_ID|last|DIR", help="which sweep")
+    _add_execution(parser)
+
+
+def _add_report(subparsers: Any) -> None:
+    parser = _command(
+        subparsers, "report", commands.report, "write the reports again from the journal", "report last --format md"
+    )
+    parser.add_argument("name", metavar="SWEEP_ID|last|DIR", help="which sweep")
+    parser.add_argument("--format", choices=("txt", "md", "csv", "latex", "html"), default="txt", help="what to print")
+    parser.add_argument("--plots", metavar="DIR", help="write the figures there too, as PNG and SVG")
+
+
+def _add_compare(subparsers: Any) -> None:
+    parser = _command(
+        subparsers,
+        "compare",
+        commands.compare,
+        "compare two sweeps row by row, or measure two implementations of one in turns",
+        "compare 20261122_093000_ab12 last --fail-slower 5%\n"
+        "  python -m orchestrator compare --duel standard improved sweeps/quick.yaml",
+    )
+    parser.add_argument("base", metavar="BASE", help="a sweep id, a directory or a results.jsonl; of a duel, a label")
+    parser.add_argument("candidate", metavar="CANDIDATE", help="likewise")
+    parser.add_argument("sweep", metavar="SWEEP", nargs="?", help="of a duel: the sweep file with both labels")
+    parser.add_argument(
+        "--duel", action="store_true",
+        help="measure both in turns, in one process and over fresh ones: the way to settle a close call",
+    )  # fmt: skip
+    parser.add_argument(
+        "--fail-slower", metavar="PERCENT", type=_percent, help="a slow-down from here on is a regression"
+    )
+    parser.add_argument("--force", action="store_true", help="compare two sweeps although the environments differ")
+    parser.add_argument("--format", choices=("table", "md", "html", "json"), default="table", help="what to print")
+    parser.add_argument("--json", dest="format", action="store_const", const="json", help="= --format json")
+    run = parser.add_argument_group("of a duel, as of run")
+    _add_narrowing(run)
+    _add_directory(run)
+    _add_place(run)
+
+
+def _add_sync(subparsers: Any) -> None:
+    parser = _command(
+        subparsers,
+        "sync",
+        commands.sync,
+        "rebuild the MLflow runs from the journal",
+        "sync last --tracking-uri http://127.0.0.1:5000",
+    )
+    parser.add_argument("name", metavar="SWEEP_ID|last|DIR", help="which sweep")
+    _add_tracking(parser)
+
+
+def _add_list(subparsers: Any) -> None:
+    parser = _command(
+        subparsers,
+        "list",
+        commands.list_,
+        "implementations, workloads, what each needs, and whether it is here",
+        "list",
+    )
+    parser.add_argument("--explain", action="store_true", help="also how an implementation chooses among its plans")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_doctor(subparsers: Any) -> None:
+    parser = _command(subparsers, "doctor", commands.doctor, "is this machine fit to measure?", "doctor")
+    _add_tracking(parser)
+    parser.add_argument("--address", metavar="RAY_ADDRESS", help="a Ray cluster to look at")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_completion(subparsers: Any) -> None:
+    parser = _command(
+        subparsers, "completion", commands.completion, "print the completion script of a shell",
+        "completion bash > ~/.orchestrator-completion  # then, in ~/.bashrc: source ~/.orchestrator-completion",
+    )  # fmt: skip
+    parser.add_argument("shell", choices=("bash", "zsh"), help="which shell")
+
+
+def _percent(text: str) -> float:
+    """`5%` or `0.05` as a fraction."""
+    try:
+        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no percentage: give 5% or 0.05") from None
+    if not text.endswith("%") and 1 <= value < 1000:
+        raise argparse.ArgumentTypeError(f"{text!r} would be {value:.0%}: give {text}%, or 0.05 for 5%")
+    if not 0 < value < 10:
+        raise argparse.ArgumentTypeError(f"{text!r} is out of range: give more than 0% and less than 1000%")
+    return value

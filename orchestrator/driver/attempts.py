@@ -1,0 +1,87 @@
+"""The Attempt for a trial and round: its seed, resources, source and protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+
+from orchestrator.driver.stale import source_of_pair
+from orchestrator.plan.sweep import Sweep
+from orchestrator.trial import Attempt, Resources, RoundKey, Trial, content_hash
+
+PAUSE_S = 2.0  # before an attempt that was disturbed is made again
+
+
+class AttemptFactory:
+    """Makes the attempts of one sweep on one device; `sources`: label -> source hash."""
+
+    def __init__(self, sweep: Sweep, sweep_id: str, device: str, sources: Mapping[str, str]) -> None:
+        self._sweep = sweep
+        self._sweep_id = sweep_id
+        self._device = device
+        self._protocol = sweep.spec.measure.for_device(device)
+        self._sources = sources
+
+    def attempt(
+        self,
+        trial: Trial,
+        key: RoundKey,
+        number: int,
+        *,
+        pausing: bool = False,
+        cut_above_ms: float | None = None,
+    ) -> Attempt:
+        """The attempt of a trial's round.
+
+        Args:
+            trial: what is attempted.
+            key: its id and round.
+            number: of the attempt, from 1.
+            pausing: wait before it, since the attempt before was disturbed.
+            cut_above_ms: stop timing once it is certain to be slower.
+        """
+        spec = self._sweep.spec
+        return Attempt(
+            sweep_id=self._sweep_id,
+            trial=trial,
+            workload=spec.workload,
+            base_dir=self._sweep.base_dir,
+            device=self._device,
+            seed=input_seed(spec.seed, trial, key[1]),
+            protocol=self._protocol,
+            verify=spec.verify,
+            resources=self._resources(trial),
+            round=key[1],
+            attempt=number,
+            source=self._source(trial),
+            precision=self._precision(trial) if spec.measure.ceilings else "",
+            sentinels=spec.measure.sentinels,
+            pause_s=PAUSE_S if pausing else 0.0,
+            energy=spec.measure.energy,
+            rival=self._sweep.rivals.get(trial.trial_id),
+            cut_above_ms=cut_above_ms,
+        )
+
+    def _resources(self, trial: Trial) -> Resources:
+        """An attempt of a paired comparison runs two trials, and may take twice the time."""
+        found = self._sweep.resources(trial, self._device)
+        if not self._sweep.rivals:
+            return found
+        return found.model_copy(update={"timeout_s": 2 * found.timeout_s})
+
+    def _source(self, trial: Trial) -> str:
+        own = self._sources[trial.implementation]
+        second = self._sweep.rivals.get(trial.trial_id)
+        if second is None:
+            return own
+        return source_of_pair(own, self._sources[second.implementation])
+
+    def _precision(self, trial: Trial) -> str:
+        with suppress(Exception):  # a user's function: where it fails, the trial fails with its reason
+            return str(self._sweep.workload.precision(self._sweep.params(trial)))
+        return ""
+
+
+def input_seed(seed: int, trial: Trial, number: int) -> int:
+    """The seed of the inputs of a round: equal for all implementations, unlike between rounds."""
+    return int(content_hash([seed, trial.params, number]), 16) % 2**63

@@ -1,0 +1,165 @@
+"""A duel in one process: both sides verified, both timed, each user_code for itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.duel_record import parted
+from orchestrator.outcome import Flag, Outcome, Phase
+from orchestrator.record import TrialRecord
+from orchestrator.spec.models import MeasureProtocol
+from orchestrator.supervisor import interference
+from orchestrator.trial import Attempt
+from orchestrator.worker.run_attempt import run_attempt
+from tests.support.attempts import attempt
+from tests.unit.supervisor.test_interference import Told
+
+PROTOCOL = MeasureProtocol(warmup_s=0, min_time_s=0, max_time_s=0.2, min_repetitions=4, target_ci=0.9)
+
+
+def duel_of(first: str, second: str, **fields: object) -> Attempt:
+    """An attempt of `first` against `second`, both of tests/support/matmul.py."""
+    own = attempt(first, protocol=PROTOCOL, **fields)
+    return own.model_copy(update={"rival": attempt(second, **fields).trial})
+
+
+def records(found: Attempt) -> tuple[TrialRecord, TrialRecord]:
+    """What either side's record is when the attempt has been made."""
+    first, second = parted(found, run_attempt(found))
+    return first, second
+
+
+@pytest.mark.parametrize("direction", ["forward", "forward_backward"])
+def test_both_sides_are_ok_and_have_as_many_repetitions(direction: str) -> None:
+    """Each in its own record, under its own name; memory is nobody's where two share a process."""
+    own = duel_of("honest", "layer", direction=direction)
+    first, second = records(own)
+    assert own.rival is not None
+    assert [first.trial_id, second.trial_id] == [own.trial.trial_id, own.rival.trial_id]
+    for record in (first, second):
+        assert (record.outcome, record.phase) == (Outcome.OK, Phase.DONE), record.error
+        assert record.values_ms is not None
+        assert record.metrics is not None
+        assert len(record.values_ms) == len(first.values_ms or ()) >= 2
+        assert record.metrics["peak_memory_mib"] is None
+        assert record.metrics["tflops_per_s"] is not None
+        assert set(record.environment) == {"match", "know"}
+        assert record.fingerprint == first.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("wrong", "outcome", "said"),
+    [
+        ("swaps_batch_entries", Outcome.MISMATCH, "relative error"),
+        ("raises", Outcome.FAILED, "nothing doing"),
+        ("not_for_this", Outcome.UNSUPPORTED, "needs CUDA"),
+        ("no_such_name", Outcome.FAILED, "no attribute"),
+    ],
+)
+@pytest.mark.parametrize("wrong_is_first", [True, False])
+def test_a_side_that_ends_early_leaves_the_other_to_be_measured_alone(
+    wrong: str, outcome: Outcome, said: str, wrong_is_first: bool
+) -> None:
+    """The row of the one says why; that of the other has its time, and a note."""
+    names = (wrong, "honest") if wrong_is_first else ("honest", wrong)
+    bad, good = sorted(records(duel_of(*names)), key=lambda record: record.implementation != wrong)
+    assert bad.outcome is outcome
+    assert bad.error is not None
+    assert said in bad.error.message
+    assert bad.values_ms is None
+    assert (good.outcome, good.implementation) == (Outcome.OK, "honest")
+    assert f"measured alone: {wrong} ended as {outcome}" in good.notes
+
+
+@pytest.mark.parametrize("wrong", ["cached_by_identity", "mutates_input_while_timed"])
+def test_what_verification_after_timing_finds_is_that_side_s_alone(wrong: str) -> None:
+    """The other was timed in turns with it, soundly."""
+    good, bad = records(duel_of("honest", wrong))
+    assert (good.outcome, bad.outcome) == (Outcome.OK, Outcome.MISMATCH)
+    assert not any("alone" in note for note in good.notes)
+
+
+def test_a_side_that_raises_while_it_is_timed_ends_for_itself(tmp_path: Path) -> None:
+    """Its sixth call is one of the timed ones."""
+    (tmp_path / "late.py").write_text(
+        "import torch\n"
+        "def build(config):\n"
+        "    made = []\n"
+        "    def matmul(a, b):\n"
+        "        made.append(1)\n"
+        "        if len(made) > 5:\n"
+        "            raise ValueError('worn out')\n"
+        "        return a @ b\n"
+        "    return matmul\n"
+    )
+    own = duel_of("honest", "honest")
+    late = attempt("late", use=f"{tmp_path}/late.py:build").trial
+    good, bad = records(own.model_copy(update={"rival": late}))
+    assert (bad.outcome, bad.phase) == (Outcome.FAILED, Phase.MEASURE)
+    assert bad.error is not None
+    assert "worn out (late.py:7" in bad.error.message
+    assert good.outcome is Outcome.OK
+    assert "measured alone: late ended as failed" in good.notes
+
+
+def test_what_befell_the_machine_befell_both() -> None:
+    """A supervisor adds what it saw to the record that travelled: both rows carry it, nothing else is shared."""
+    own = duel_of("honest", "layer")
+    travelled = run_attempt(own)
+    seen = travelled.model_copy(
+        update={"flags": (*travelled.flags, "contended"), "notes": (*travelled.notes, "contended: by a neighbour")}
+    )
+    for before, after in zip(parted(own, travelled), parted(own, seen), strict=True):
+        assert after.flags == (*before.flags, Flag.CONTENDED.value)
+        assert after.notes == (*before.notes, "contended: by a neighbour")
+
+
+def test_a_survivor_has_its_doubts_whichever_side_it_is() -> None:
+    """The side that ended without figures has none; the other's may have been disturbed."""
+    seen = interference.Findings((Flag.CONTENDED.value,), ("contended: by a neighbour",))
+    for sides in (("honest", "raises"), ("raises", "honest")):
+        own = duel_of(*sides)
+        witnessed = interference.InterferenceMonitor(Told(seen)).applied(run_attempt(own))
+        for record in parted(own, witnessed):
+            expected = record.implementation == "honest"
+            assert (Flag.CONTENDED.value in record.flags) == expected
+            assert ("contended: by a neighbour" in record.notes) == expected
+
+
+def test_a_process_that_died_ended_both() -> None:
+    """Without an answer the supervisor makes one record; it stands for either side, under its own name and log."""
+    own = duel_of("honest", "layer")
+    assert own.rival is not None
+    first = run_attempt(own.model_copy(update={"trial": attempt("raises").trial, "rival": None}))
+    died = first.model_copy(
+        update={"error": first.error and first.error.model_copy(update={"log": f"logs/{first.trial_id}.log"})}
+    )
+    one, other = parted(own, died)
+    assert (one.outcome, other.outcome) == (Outcome.FAILED, Outcome.FAILED)
+    assert other.trial_id == own.rival.trial_id
+    assert other.error is not None
+    assert other.error.log == f"logs/{own.rival.trial_id}.log"
+
+
+def test_rotated_inputs_that_take_a_side_s_memory_are_done_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are the harness's: a side that has no room beside them is timed on one set."""
+    (tmp_path / "tight.py").write_text(
+        "def build(config):\n"
+        "    met = []\n"
+        "    def matmul(a, b):\n"
+        "        met.append(a.data_ptr())\n"
+        "        if len(met) > 3 and met[-1] != met[-2]:\n"
+        "            met.clear()\n"
+        '            raise RuntimeError("DefaultCPUAllocator: can\'t allocate memory")\n'
+        "        return a @ b\n"
+        "    return matmul\n"
+    )
+    monkeypatch.setattr("orchestrator.worker.stages.input_sets", lambda size, device: 4)
+    own = duel_of("honest", "honest")
+    tight = attempt("tight", use=f"{tmp_path}/tight.py:build").trial
+    for record in records(own.model_copy(update={"rival": tight})):
+        assert record.outcome is Outcome.OK, record.error
