@@ -65,14 +65,30 @@ def know_this_machine() -> None:
 
 
 def know_gradients() -> None:
-    """Called in the server: import what torch does at the first gradient, and Triton where there is a GPU for it.
+    """Called in the server: import what torch does at the first gradient.
 
-    A quarter of a second for each, and seconds where files are slow to open. No gradient may be taken here: torch's
-    autograd does not survive a fork.
+    A quarter of a second, and seconds where files are slow to open. No gradient may be taken here:
+    torch's autograd does not survive a fork.
     """
-    for module in ("torch.fx.experimental.symbolic_shapes", *(["triton"] if _has_gpu() else [])):
-        with suppress(ImportError):  # another torch may have it elsewhere; Triton need not be there
-            import_module(module)
+    with suppress(ImportError):  # another torch may have it elsewhere
+        import_module("torch.fx.experimental.symbolic_shapes")
+
+
+def know_triton() -> None:
+    """Called in the server: what Triton does before its first launch, where there is a GPU for it.
+
+    It reads and hashes all of itself, libtriton.so included, for the key of its cache, and imports
+    its second language: 0.5 s of an H200's first launch of 0.56 s. Both are kept by the process
+    that did them, and by its forks.
+    """
+    if not _has_gpu():
+        return
+    with suppress(ImportError):  # Triton need not be there
+        import_module("triton")
+    with suppress(ImportError, AttributeError):  # an inner function, elsewhere in other versions
+        import_module("triton.runtime.cache").triton_key()
+    with suppress(ImportError):
+        import_module("triton.experimental.gluon")
 
 
 def _has_gpu() -> bool:

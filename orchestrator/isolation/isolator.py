@@ -32,6 +32,7 @@ WARM = (
     "orchestrator.usercode.registry:workloads",
     "orchestrator.isolation.child:know_this_machine",
     "orchestrator.isolation.child:know_gradients",
+    "orchestrator.isolation.child:know_triton",
 )
 _TRIES = 2
 _STOP_S = 1.0
