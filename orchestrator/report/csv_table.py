@@ -8,11 +8,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from orchestrator.metrics import LEADING
 from orchestrator.report.layout import NOT_RUN, Layout
 from orchestrator.results.columns import distinct
 from orchestrator.results.rows import Row
-
-LEADING_METRICS = ("latency_ms", "latency_ci_low_ms", "latency_ci_high_ms", "noise_pct", "peak_memory_mib")
 
 
 def csv_text(layout: Layout) -> str:
@@ -35,9 +34,9 @@ def flat(layout: Layout, row: Row) -> dict[str, Any]:
     tail = _tail(layout, row)
     params = {name: row.params[name] for name in [*layout.columns, *row.params] if name in row.params}
     options = {f"options.{name}": value for name, value in row.trial.options.items()}
-    taken = {*ours, *tail, *LEADING_METRICS, *row.metrics, "implementation"}
+    taken = {*ours, *tail, *LEADING, *row.metrics, "implementation"}
     named = distinct(params, taken, "params")
-    metrics = {name: row.metrics.get(name) for name in [*LEADING_METRICS, *row.metrics]}
+    metrics = {name: row.metrics.get(name) for name in [*LEADING, *row.metrics]}
     return {"implementation": row.implementation, **named, **options, **ours, **metrics, **tail}
 
 

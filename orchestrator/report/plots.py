@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.files import write_bytes_atomically
 from orchestrator.formatting import printable, shown
+from orchestrator.metrics import known
 from orchestrator.report.layout import Layout
 from orchestrator.report.roofline import Peaks, intensity
 from orchestrator.report.same_work import baselines, kinds, stated_baseline
@@ -27,13 +28,13 @@ if TYPE_CHECKING:
 COLOURS = ("#1463d6", "#e16c10", "#00594a", "#ad7eb8", "#581378", "#a54391", "#5f630f", "#8184f1")  # as on the page
 MARKERS = ("o", "s", "^", "D", "P", "*", "v", "X")
 DASHES = ("-", "--", ":", "-.")
-FIGURES = {
-    "latency": ("latency_ms", "Time (ms)"),
-    "throughput": ("throughput_tokens_per_s", "Throughput (tokens/s)"),
-    "memory": ("peak_memory_mib", "Peak memory (MiB)"),
-    "speedup": ("speedup", "Speed-up"),
-    "tflops": ("tflops_per_s", "Useful work (TFLOP/s)"),
-    "ceiling": ("ceiling_share", "Share of the measured peak"),
+FIGURES = {  # file: metric
+    "latency": "latency_ms",
+    "throughput": "throughput_tokens_per_s",
+    "memory": "peak_memory_mib",
+    "speedup": "speedup",  # worked out here
+    "tflops": "tflops_per_s",
+    "ceiling": "ceiling_share",
 }
 TITLE_WIDTH = 44  # characters of a panel's title in one line
 METADATA: dict[str, dict[str, Any]] = {"png": {}, "svg": {"Date": None}}  # same results, same bytes
@@ -59,7 +60,11 @@ def figures(results: Results) -> dict[str, Figure]:
 
     plot = _Plot.of(Layout.of(results))
     with mpl.rc_context(STYLE):
-        drawn = {name: plot.draw(metric, label) for name, (metric, label) in FIGURES.items() if plot.has(metric)}
+        drawn = {}
+        for name, metric in FIGURES.items():
+            if plot.has(metric):
+                label = "Speed-up" if metric == "speedup" else known(metric).heading
+                drawn[name] = plot.draw(metric, label)
         peaks = Peaks.of(results.observations)
         if peaks is not None and any(intensity(row) for row in plot.layout.rows):
             drawn["roofline"] = plot.roofline(peaks)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from orchestrator.metrics import Pooling, known
 from orchestrator.outcome import Flag, Outcome
 from orchestrator.record import ErrorInfo, TrialRecord, log_of
 from orchestrator.results.meta import SweepMeta
 from orchestrator.trial import Trial
-
-WORST_COUNTS = ("relative_error",)
-CEILING_SHARE = "ceiling_share"
 
 
 @dataclass(frozen=True)
@@ -153,7 +150,7 @@ def _pooled(records: Sequence[TrialRecord]) -> dict[str, float | None]:
         return dict(records[0].metrics or {})
     figures = [record.metrics or {} for record in records]
     names = dict.fromkeys(name for metrics in figures for name in metrics)
-    pooled = {name: _combined(name, [metrics.get(name) for metrics in figures]) for name in names}
+    pooled = {name: known(name).pooled([metrics.get(name) for metrics in figures]) for name in names}
     rounds = [record.values_ms for record in records if record.values_ms]
     if rounds:
         from orchestrator.stats.summary import (
@@ -168,17 +165,10 @@ def _pooled(records: Sequence[TrialRecord]) -> dict[str, float | None]:
     return pooled
 
 
-def _combined(name: str, values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    if not known:
-        return None
-    return max(known) if name.endswith("_mib") or name in WORST_COUNTS else statistics.median(known)
-
-
 def _rates(figures: Sequence[Mapping[str, float | None]], latency_ms: float) -> dict[str, float | None]:
     """Rates follow from the pooled latency: what is done in one call is the same in every round."""
     first, before = figures[0], figures[0].get("latency_ms")
     if not before:
         return {}
-    names = [name for name in first if name.endswith("_per_s") or name == CEILING_SHARE]
+    names = [name for name in first if known(name).pooling is Pooling.RATE]
     return {name: None if (rate := first[name]) is None else rate * before / latency_ms for name in names}

@@ -7,16 +7,11 @@ from collections.abc import Iterator
 from typing_extensions import TypeIs
 
 from orchestrator.errors import Problem, suggestion
+from orchestrator.metrics import SEARCHABLE
 from orchestrator.spec import searchers
 from orchestrator.spec.loading import Document
 from orchestrator.spec.models import Range, SweepSpec
 from orchestrator.spec.search_space import Space
-
-METRICS = (
-    "latency_ms", "latency_ci_low_ms", "latency_ci_high_ms", "noise_pct", "throughput_tokens_per_s", "tflops_per_s",
-    "gb_per_s", "ceiling_share", "peak_memory_mib", "workspace_mib", "reserved_mib", "device_memory_mib",
-    "first_call_ms", "host_latency_ms", "cold_latency_ms", "relative_error", "energy_mj_per_token",
-)  # fmt: skip
 
 
 def find(spec: SweepSpec, document: Document) -> Iterator[Problem]:
@@ -48,8 +43,8 @@ def _search(spec: SweepSpec, document: Document) -> Iterator[Problem]:
     else:
         rule = f"there is no strategy {search.strategy!r}{suggestion(search.strategy, searchers.KNOWN)}"
         yield document.problem(("search", "strategy"), rule)
-    if search.metric not in METRICS:
-        rule = f"there is no metric {search.metric!r}{suggestion(search.metric, METRICS)}"
+    if search.metric not in SEARCHABLE:
+        rule = f"there is no metric {search.metric!r}{suggestion(search.metric, SEARCHABLE)}"
         yield document.problem(("search", "metric"), rule)
     if not search.active:
         return

@@ -6,16 +6,13 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from orchestrator.metrics import known
 from orchestrator.results.answers import answers, metric
 from orchestrator.results.meta import SweepMeta
 from orchestrator.results.rows import Row
 from orchestrator.trackers.run_content import MAX_TAG
 
-HEADINGS = {
-    "latency_ms": "Time (ms)",
-    "peak_memory_mib": "Memory (MiB)",
-    "throughput_tokens_per_s": "Throughput (tok/s)",
-}
+FIGURES = ("latency_ms", "peak_memory_mib", "throughput_tokens_per_s")
 
 
 def description(meta: SweepMeta, axes: Mapping[str, str], found: Sequence[Row]) -> str:
@@ -23,8 +20,8 @@ def description(meta: SweepMeta, axes: Mapping[str, str], found: Sequence[Row]) 
 
     Above it stands what a search or a frontier found.
     """
-    figures = [name for name in HEADINGS if any(row.metrics.get(name) is not None for row in found)]
-    headings = ["Implementation", *axes.values(), *(HEADINGS[name] for name in figures), "Status"]
+    figures = [name for name in FIGURES if any(row.metrics.get(name) is not None for row in found)]
+    headings = ["Implementation", *axes.values(), *(known(name).heading for name in figures), "Status"]
     lines = [_line(headings), _line(["---"] * len(headings))]
     for row in found:
         values = [row.implementation, *(shown(row.value(name)) for name in axes)]

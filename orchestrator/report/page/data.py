@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from orchestrator.formatting import printable, shown
+from orchestrator.metrics import METRICS, known
 from orchestrator.report.layout import NOT_RUN, Layout
 from orchestrator.report.page.phases import phase_shares
 from orchestrator.report.ranking import Ranking
@@ -17,28 +18,6 @@ MAX_VALUES = 200_000  # repetitions in one page; beyond, each row shows every n-
 MAX_VALUES_PER_ROW = 1_000
 MAX_MESSAGE = 2_000
 PERCENTILES = (0.05, 0.5, 0.95)
-
-METRICS = {  # name: label, unit, whether it is a curve worth drawing
-    "latency_ms": ("Time", "ms", True),
-    "throughput_tokens_per_s": ("Throughput", "tokens/s", True),
-    "peak_memory_mib": ("Peak memory", "MiB", True),
-    "tflops_per_s": ("Useful work", "TFLOP/s", True),
-    "gb_per_s": ("Minimum traffic", "GB/s", True),
-    "ceiling_share": ("Share of peak", "of the measured peak", True),
-    "energy_mj_per_token": ("Energy", "mJ/token", True),
-    "cold_latency_ms": ("Time, cold cache", "ms", True),
-    "host_latency_ms": ("Time, host side", "ms", True),
-    "first_call_ms": ("First call", "ms", True),
-    "workspace_mib": ("Workspace", "MiB", True),
-    "reserved_mib": ("Reserved memory", "MiB", False),
-    "device_memory_mib": ("Device memory", "MiB", False),
-    "noise_pct": ("Noise", "% of the median", False),
-    "round_spread": ("Spread between processes", "of the median", False),
-    "relative_error": ("Error", "relative to the reference", False),
-    "error_budget": ("Error allowed", "relative to the reference", False),
-    "iterations_per_repetition": ("Calls in a repetition", "", False),
-    "repetitions": ("Repetitions", "", False),
-}
 
 
 def page_data(layout: Layout, ranking: Ranking) -> dict[str, Any]:
@@ -94,8 +73,8 @@ def _search(layout: Layout) -> dict[str, Any] | None:
 
 
 def _described(name: str) -> dict[str, Any]:
-    label, unit, drawn = METRICS.get(name, (name, "", False))
-    return {"name": name, "label": label, "unit": unit, "drawn": drawn}
+    metric = known(name)
+    return {"name": name, "label": metric.label, "unit": metric.unit, "drawn": metric.drawn}
 
 
 def _axis_value(value: Any) -> int | float | str:
