@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator import report
 from orchestrator.compare import duel
-from orchestrator.driver import workload_check
+from orchestrator.doctor import busy
+from orchestrator.driver import preflight, workload_check
 from orchestrator.driver.runner import SweepRun
 from orchestrator.driver.signals import Signals
 from orchestrator.driver.stale import entry_files
@@ -24,6 +25,7 @@ from orchestrator.errors import (
     UnfitMachineError,
 )
 from orchestrator.executors.base import Executor, StartStoppedError
+from orchestrator.machine import nvml
 from orchestrator.plan.sweep import Sweep
 from orchestrator.progress.live import Progress, SilentProgress
 from orchestrator.results import columns, journal, results, sweep_directory
@@ -88,7 +90,7 @@ def run(
         address: of a running Ray cluster; None: RAY_ADDRESS, else a Ray of our own on this machine.
         device: "auto" (CUDA where there is a GPU), "cpu" or "cuda".
         resume: go on in `output`, or in the newest sweep of this name.
-        rerun: `failed`, `stale`, `all` or an expression: finished trials to run again (implies resume).
+        rerun: `failed`, `stale`, `all`, an outcome or an expression: finished trials to run again (implies resume).
         progress: is told what happens; None: nobody.
         executor: makes another executor than Ray's.
         tracker: makes another tracker than MLflow's.
@@ -104,8 +106,17 @@ def run(
     if device not in DEVICES:
         raise RequestError(f"device: must be one of {', '.join(DEVICES)}, found {device!r}")
     resuming = resume or rerun is not None
+    preflight.check_rerun(sweep, rerun)
     directory = _claimed(sweep, output, resuming)
     shown = progress or SilentProgress()
+    if executor is None:
+        done = preflight.complete(sweep, directory) if resume and rerun is None else None
+        if done is not None:
+            shown.note(f"{done.meta.sweep_id} is complete: nothing is left to run")
+            report.write_reports(done)
+            return Results.of(done)
+        if not (address or os.environ.get("RAY_ADDRESS")):
+            _look_at_machine(device, shown)
     uri = tracking_uri or sweep.spec.tracking.uri
     threading.Thread(target=_import_mlflow, name="import-mlflow", daemon=True).start()
     with Signals() as signals, ExitStack() as stack:
@@ -131,6 +142,13 @@ def run(
         if signals.received is not None:  # all trials are made; not all of the rest may be
             raise InterruptedSweepError(signals.received, sweep_directory.found_by(meta.name, directory))
     return Results.of(found)
+
+
+def _look_at_machine(device: str, shown: Progress) -> None:
+    """Refuse a device that is not here, and name whoever else uses this machine, before Ray's own start uses it."""
+    preflight.refuse_missing_gpu(device)
+    for notice in busy.notices("cuda" if device != "cpu" and nvml.count() else "cpu"):
+        shown.note(notice)
 
 
 def resume(
@@ -249,6 +267,7 @@ def _import_mlflow() -> None:
 def _claimed(sweep: Sweep, output: str | Path | None, resuming: bool) -> Path:
     """The directory of the results: new, or one that no other driver is working in; with room on its disk."""
     directory = _directory(sweep, output, resuming)
+    preflight.refuse_unwritable(directory)
     if resuming:
         journal.refuse_busy(directory)
     else:

@@ -123,11 +123,7 @@ class InterruptedSweepError(OrchestratorError):
     def __init__(self, signum: int, name: str | None) -> None:
         self.signum = signum
         self.exit_code = 128 + signum
-        on = (
-            "start the sweep again"
-            if name is None
-            else f"go on with: python -m orchestrator resume {shlex.quote(name)}"
-        )
+        on = "start the sweep again" if name is None else f"go on with: orchestrator resume {shlex.quote(name)}"
         super().__init__(f"interrupted by {signal.Signals(signum).name}; {on}")
 
 

@@ -31,8 +31,64 @@ def run(options: argparse.Namespace) -> int:
     from orchestrator import api
     from orchestrator.plan.sweep import Sweep
 
+    _check_columns(options)
     sweep = Sweep.load(options.sweep, options.overrides, options.only)
-    return _show(api.run(sweep, output=options.output, resume=options.resume, **_place(options)), options.json)
+    return _show(api.run(sweep, output=options.output, resume=options.resume, **_place(options)), options)
+
+
+def demo(options: argparse.Namespace) -> int:
+    """Run a sweep that came with the package."""
+    from orchestrator.cli.demo import sweep_file
+
+    options.sweep = str(sweep_file(options.sweep))
+    return run(options)
+
+
+def try_(options: argparse.Namespace) -> int:
+    """Verify and time one implementation in this process."""
+    from orchestrator.cli import try_one
+    from orchestrator.machine import nvml
+
+    device = options.device
+    if device == "auto" and not try_one.is_row(options.target, options.values):
+        device = "cuda" if nvml.count() else "cpu"
+    found, left = try_one.attempts(
+        options.target, options.values, only=options.only, overrides=options.overrides, workload=options.workload,
+        sweep=options.sweep, device=device,
+    )  # fmt: skip
+    return try_one.main(found, left, check=options.check, debug=options.pdb)
+
+
+def repro(options: argparse.Namespace) -> int:
+    """Write the script of one row."""
+    from orchestrator.cli import repro
+
+    path = repro.write(options.trial_id, options.sweep, options.output)
+    print(f"wrote {path}; run it: python {path}")
+    return 0
+
+
+def sweeps(options: argparse.Namespace) -> int:
+    """List the sweeps that were run here."""
+    from orchestrator.cli import sweeps
+
+    limit = None if options.all else sweeps.NEWEST
+    if options.json:
+        print(json.dumps(sweeps.as_objects(options.name, limit), indent=1))
+    else:
+        print(sweeps.as_text(options.name, limit))
+    return 0
+
+
+def ui(options: argparse.Namespace) -> int:
+    """Serve the MLflow UI until it is interrupted."""
+    from orchestrator.trackers import ui
+
+    given = [options.uri] if options.uri else []
+    given += ["--host", options.host] if options.host else []
+    given += ["--port", str(options.port)] if options.port else []
+    given += ["--no-browser"] if options.no_browser else []
+    return ui.main(given)
 
 
 def _place(options: argparse.Namespace) -> dict[str, Any]:
@@ -44,10 +100,11 @@ def resume(options: argparse.Namespace) -> int:
     """Go on with a sweep; print its table, or JSON."""
     from orchestrator import api
 
+    _check_columns(options)
     results = api.resume(options.name, **_place(options))
     if results.meta.duel is not None:
         return _show_duel(results, None, "json" if options.json else "table")
-    return _show(results, options.json)
+    return _show(results, options)
 
 
 def _progress(quiet: bool) -> Any:
@@ -56,12 +113,40 @@ def _progress(quiet: bool) -> Any:
     return progress_for(quiet)
 
 
-def _show(results: Any, as_json: bool) -> int:
-    from orchestrator.report import render
+def _show(results: Any, options: argparse.Namespace) -> int:
     from orchestrator.report.json_object import as_object
 
-    print(json.dumps(as_object(results), indent=1) if as_json else render(results, "txt").rstrip("\n"))
+    if options.json:
+        print(json.dumps(as_object(results), indent=1))
+    else:
+        _print_answer(results, options)
     return 0 if results.all_ok else 1
+
+
+def _print_answer(results: Any, options: argparse.Namespace) -> None:
+    """The table of the terminal and what it says, or with --full-grid that of summary.txt."""
+    from rich.console import Console
+
+    from orchestrator.report import render, terminal
+
+    if options.full_grid:
+        print(render(results, "txt").rstrip("\n"))
+        return
+    console = Console(file=sys.stdout, highlight=False, markup=False)
+    if not console.is_terminal:
+        console = Console(file=sys.stdout, width=terminal.WIDTH, highlight=False, markup=False)
+    terminal.show(results, console, options.columns, options.sort)
+
+
+def _check_columns(options: argparse.Namespace) -> None:
+    """Refuse a column that is not there before a sweep runs for an hour.
+
+    Raises:
+        RequestError: there is no such column or order.
+    """
+    from orchestrator.report.figures import check_names
+
+    check_names(options.columns, options.sort)
 
 
 def plan(options: argparse.Namespace) -> int:
@@ -77,20 +162,31 @@ def plan(options: argparse.Namespace) -> int:
         checked = workload_check.begin(sweep, options.device, always=True)
         if checked is not None:
             checked.refuse()
-    print(json.dumps(planned.to_json(), indent=1) if options.json else planned.to_text())
+    if options.json:
+        print(json.dumps(planned.to_json(), indent=1))
+    else:
+        print(planned.to_text() + (f"\n{planned.costs()}" if options.cost else ""))
     return 0
 
 
 def report(options: argparse.Namespace) -> int:
     """Write a sweep's reports again; print one of them."""
     from orchestrator import report
-    from orchestrator.results import sweep_directory
+    from orchestrator.report import reasons
+    from orchestrator.report.layout import Layout
+    from orchestrator.results import lookup, sweep_directory
 
-    results = sweep_directory.load(sweep_directory.find(options.name))
+    _check_columns(options)
+    results = sweep_directory.load(lookup.find(options.name))
     report.write_reports(results)
     if options.plots is not None:
         _write_plots(results, options.plots)
-    print(report.render(results, options.format).rstrip("\n"))
+    if options.errors:
+        print(reasons.in_full(Layout.of(results)))
+    elif options.format is not None:
+        print(report.render(results, options.format).rstrip("\n"))
+    else:
+        _print_answer(results, options)
     return 0
 
 
@@ -105,6 +201,8 @@ def compare(options: argparse.Namespace) -> int:
     """Compare two sweeps, or measure two implementations interleaved."""
     if options.duel != (options.sweep is not None):
         raise RequestError("compare takes BASE and CANDIDATE, and with --duel the sweep file with both labels as third")
+    if options.duel and options.candidate is None:
+        raise RequestError("compare --duel takes two labels and the sweep file that has both")
     if options.duel:
         return _duel(options)
     for name in ("overrides", "only", "output", "resume", "rerun", "address", "tracking_uri"):
@@ -112,9 +210,14 @@ def compare(options: argparse.Namespace) -> int:
             raise RequestError("compare of two sweeps measures nothing: options of run go with --duel alone")
     from orchestrator.compare.comparison import compare
     from orchestrator.report import comparison
-    from orchestrator.results import sweep_directory
+    from orchestrator.results import lookup
+    from orchestrator.results.sweep_directory import load
 
-    base, candidate = (sweep_directory.load(sweep_directory.find(name)) for name in (options.base, options.candidate))
+    if options.candidate is None:  # the newest of a name against the one before it
+        newest = lookup.find(options.base)
+        base, candidate = load(lookup.before(newest)), load(newest)
+    else:
+        base, candidate = load(lookup.find(options.base)), load(lookup.find(options.candidate))
     found = compare(base, candidate, force=options.force, fail_slower=options.fail_slower)
     print(comparison.render(found, options.format))
     return found.exit_code
@@ -145,10 +248,10 @@ def _show_duel(results: Any, fail_slower: float | None, form: str) -> int:
 
 def sync(options: argparse.Namespace) -> int:
     """Rebuild a sweep's MLflow runs from its journal."""
-    from orchestrator.results import sweep_directory
+    from orchestrator.results import lookup, sweep_directory
     from orchestrator.trackers.sync import sync
 
-    results = sweep_directory.load(sweep_directory.find(options.name))
+    results = sweep_directory.load(lookup.find(options.name))
     done = sync(results, options.tracking_uri or results.meta.spec.tracking.uri)
     print(f"{done.created} runs created, {done.updated} updated, {done.unchanged} as they should be")
     return 0

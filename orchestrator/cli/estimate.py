@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+from tabulate import tabulate
+
+from orchestrator.cli.catalog import missing
 from orchestrator.errors import RequestError
 from orchestrator.machine import nvml
 from orchestrator.machine.environment import usable_cores
@@ -21,11 +26,19 @@ FLOPS_PER_S = {"cpu_core": 4e10, "cuda": 2e13}
 REFERENCE_SHARE = 2.0  # both verifications together, in calls' worth of work, by float64 being half as fast
 FIXED_S = {"cpu": 0.4, "cuda": 1.5}  # a process, imports of the workload, a CUDA context
 STARTUP_S = 6.0
+LONG_S = 3600.0
+LONGEST = 3
+NEEDS_GPU = re.compile(r"(?:for|needs|wants|takes) (?:a|an|\d+) (?:\w+ )?GPUs?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A plan with its resources and its time in seconds."""
+    """A plan with its resources and its time in seconds.
+
+    Attributes:
+        spent: trial_id -> seconds of one round of it, a process's start included.
+        gpus: how many this machine has.
+    """
 
     sweep: Sweep
     device: str
@@ -34,6 +47,8 @@ class Estimate:
     seconds: float
     at_least: int
     at_most: int
+    spent: Mapping[str, float] = field(default_factory=dict)
+    gpus: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """count, explanation, trials (each trial_id, implementation, params, options, resources) and estimate_s.
@@ -60,6 +75,7 @@ class Estimate:
                 for trial in self.sweep.trials
             ],
             "estimate_s": round(self.seconds, 1),
+            "warnings": self.warnings(),
         }
 
     def to_text(self) -> str:
@@ -78,8 +94,44 @@ class Estimate:
             f"Rounds: {rounds} (each trial in {rounds} fresh {'process' if rounds == 1 else 'processes'}), "
             f"{self.slots} at a time",
             f"Estimated time: {'at most ' if spec.proposes or spec.predict else ''}about {_duration(self.seconds)}",
+            *(f"! {warning}" for warning in self.warnings()),
         ]
         return "\n".join(lines)
+
+    def warnings(self) -> list[str]:
+        """What to know before it is started: implementations that cannot run on this device, and many hours."""
+        found = []
+        here = self.gpus if self.device == "cuda" else 0
+        known = registry.implementations()
+        for use, count in Counter(trial.use for trial in self.sweep.trials).items():
+            lacking = missing(known[use].needs, here) if use in known else []
+            if lacking:
+                found.append(f"{use} needs {', '.join(lacking)}: its {_count(count, count)} will be unsupported")
+        if self.device == "cpu" and (said := NEEDS_GPU.search(self.sweep.document.text)):
+            found.append(f"the sweep file says {said[0]!r}, and this plan is for the CPU")
+        if self.device == "cuda" and not self.gpus:
+            found.append("no GPU is here: this plan is for a machine that has one")
+        if self.seconds > LONG_S:
+            what = "longer on a CPU than it is worth, most likely; " if self.device == "cpu" else ""
+            found.append(f"hours: {what}narrow it with --only or -S, or see --cost for what takes the time")
+        return found
+
+    def costs(self) -> str:
+        """How long each implementation takes in all, the longest first; then the longest trials."""
+        repeats = self.sweep.spec.measure.repeats
+        sums: Counter[str] = Counter()
+        for trial in self.sweep.trials:
+            sums[trial.implementation] += repeats * self.spent[trial.trial_id]  # type: ignore[assignment]
+        total = sum(sums.values()) or 1
+        body = [[name, _duration(seconds), f"{100 * seconds / total:.0f} %"] for name, seconds in sums.most_common()]
+        longest = sorted(self.sweep.trials, key=lambda trial: -self.spent[trial.trial_id])[:LONGEST]
+        trials = [
+            f"  {_duration(repeats * self.spent[trial.trial_id])}  {trial.implementation} "
+            + " ".join(f"{name}={trial.value(name)}" for name in self.sweep.spec.axes)
+            for trial in longest
+        ]
+        table = tabulate(body, ["Implementation", "Time", "Share"], colalign=("left", "right", "right"))
+        return "\n".join([table, "Longest:", *trials])
 
     def _question(self) -> list[str]:
         """What a search or a frontier asks, and how many trials that takes."""
@@ -110,7 +162,8 @@ def of(sweep: Sweep, device: str = "auto") -> Estimate:
     least, most = bounds(sweep)
     spent = [_seconds(sweep, trial, kind, protocol) for trial in sweep.trials]
     busy = sum(sorted(spent)[-most:]) * max(1.0, most / len(spent)) * sweep.spec.measure.repeats
-    return Estimate(sweep, kind, slots, resources, STARTUP_S + busy / slots, least, most)
+    spent_by_trial = {trial.trial_id: seconds for trial, seconds in zip(sweep.trials, spent, strict=True)}
+    return Estimate(sweep, kind, slots, resources, STARTUP_S + busy / slots, least, most, spent_by_trial, gpus)
 
 
 def _seconds(sweep: Sweep, trial: Trial, device: str, protocol: MeasureProtocol) -> float:

@@ -8,26 +8,32 @@ from typing import Any
 
 from orchestrator import __version__
 from orchestrator.cli import commands
+from orchestrator.errors import suggestion
 
 EXAMPLES = """\
 examples:
-  python -m orchestrator init my-sweep                        write a starter sweep and a starter implementation
-  python -m orchestrator sweeps/full.yaml                     run a sweep and print its table
-  python -m orchestrator plan sweeps/full.yaml                what would run, and why that many
-  python -m orchestrator run sweeps/full.yaml -S axes.heads=[8] --only 'seq_len <= 2048'
-  python -m orchestrator resume last                          go on where a sweep stopped
-  python -m orchestrator compare BASE CANDIDATE               faster, slower, or the same?
+  orchestrator demo                                           run a small sweep of what comes with it
+  orchestrator init my-sweep                                  write a starter sweep and a starter implementation
+  orchestrator try ./my_attention.py:build seq_len=512        right or wrong, and one time, within seconds
+  orchestrator sweeps/full.yaml                               run a sweep and print its answer
+  orchestrator plan sweeps/full.yaml                          what would run, and why that many
+  orchestrator run sweeps/full.yaml -S axes.heads=[8] --only 'seq_len <= 2048'
+  orchestrator resume last                                    resume a stopped sweep
+  orchestrator sweeps                                         the sweeps that were run here
+  orchestrator compare last                                   the newest sweep against the one before
 
-exit codes: 0 every trial ok; 1 some are not, or a comparison found a regression; 2 the request is bad;
+exit codes: 0 every trial ok; 1 some rows are not ok, or a comparison found a regression; 2 the request is bad;
 3 aborted; 130/143 interrupted, resumable"""
+SWEEP = "SWEEP_ID|NAME|last|last~1|DIR"
 Options = argparse._ActionsContainer
+DEVICES = ("auto", "cpu", "cuda")
 Handler = Callable[[argparse.Namespace], int]
 
 
 def build_parser() -> tuple[argparse.ArgumentParser, frozenset[str]]:
     """The parser of the whole command line, and the names of its commands."""
     parser = argparse.ArgumentParser(
-        prog="python -m orchestrator",
+        prog="orchestrator",
         description="Which GPU implementation is right, which fits, and which is fast.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -35,8 +41,8 @@ def build_parser() -> tuple[argparse.ArgumentParser, frozenset[str]]:
     parser.add_argument("--version", action="version", version=__version__)
     subparsers = parser.add_subparsers(metavar="COMMAND", title="commands")
     for add in (
-        _add_init, _add_run, _add_plan, _add_resume, _add_report, _add_compare, _add_sync, _add_list, _add_doctor,
-        _add_completion,
+        _add_demo, _add_init, _add_try, _add_run, _add_plan, _add_resume, _add_report, _add_sweeps, _add_compare,
+        _add_repro, _add_ui, _add_sync, _add_list, _add_doctor, _add_completion,
     ):  # fmt: skip
         add(subparsers)
     subparsers.choices["completion"].set_defaults(parser=parser)  # what it completes
@@ -48,7 +54,7 @@ def _command(subparsers: Any, name: str, handler: Handler, summary: str, example
         name,
         help=summary,
         description=summary,
-        epilog=f"example:\n  python -m orchestrator {example}",
+        epilog=f"example:\n  orchestrator {example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(handler=handler)
@@ -74,7 +80,20 @@ def _add_tracking(parser: Options) -> None:
 
 def _add_execution(parser: Options) -> None:
     _add_place(parser)
+    _add_table(parser)
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
+
+
+def _add_table(parser: Options) -> None:
+    parser.add_argument(
+        "--columns", metavar="NAMES", help="columns of figures, e.g. time,ci,speedup,tflops,gbps,memory"
+    )
+    parser.add_argument("--sort", metavar="COLUMN|shape|table", help="order of the rows: by a column, the best first")
+    parser.add_argument("--full-grid", action="store_true", help="print the table of summary.txt: every row, ruled")
+
+
+def _add_device(parser: Options, purpose: str) -> None:
+    parser.add_argument("--device", type=_device, choices=DEVICES, default="auto", help=purpose)
 
 
 def _add_directory(parser: Options) -> None:
@@ -87,13 +106,68 @@ def _add_place(parser: Options) -> None:
     parser.add_argument(
         "--address", metavar="RAY_ADDRESS", help="a running Ray cluster (default: a Ray of our own, here)"
     )
+    _add_device(parser, "default: CUDA where there is a GPU")
     parser.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: CUDA where there is a GPU"
-    )
-    parser.add_argument(
-        "--rerun", metavar="failed|stale|all|EXPR", help="run these finished trials again (implies --resume)"
-    )
+        "--rerun", metavar="failed|stale|all|OUTCOME|EXPR",
+        help="run these finished trials again (implies --resume)",
+    )  # fmt: skip
     parser.add_argument("--quiet", action="store_true", help="no progress, only warnings")
+
+
+def _add_demo(subparsers: Any) -> None:
+    parser = _command(subparsers, "demo", commands.demo, "run a small sweep of what comes with this package", "demo")
+    parser.add_argument("sweep", metavar="NAME", nargs="?", default="quick", help="which of them (default: quick)")
+    _add_narrowing(parser)
+    _add_directory(parser)
+    _add_execution(parser)
+
+
+def _add_try(subparsers: Any) -> None:
+    parser = _command(
+        subparsers, "try", commands.try_, "right or wrong, and one time, within seconds: in this process, unisolated",
+        "try ./my_attention.py:build seq_len=512\n"
+        "  orchestrator try sweep.yaml --only \"implementation == 'mine' and seq_len == 512\"\n"
+        "  orchestrator try 4ba9858e --pdb",
+    )  # fmt: skip
+    parser.add_argument(
+        "target", metavar="IMPLEMENTATION|SWEEP|TRIAL_ID",
+        help="a registered name or path.py:attribute, a sweep file, a sweep that was run, or a row of one",
+    )  # fmt: skip
+    parser.add_argument(
+        "values", metavar="NAME=VALUE", nargs="*",
+        help="params of an implementation; the others are as in the sweep file beside it",
+    )  # fmt: skip
+    _add_narrowing(parser)
+    parser.add_argument("--workload", metavar="NAME|PATH.py:ATTR", help="of an implementation: what it is to solve")
+    parser.add_argument("--sweep", metavar=SWEEP, help="of a trial's id: the sweep that has it")
+    parser.add_argument("--check", action="store_true", help="verify only, take no time")
+    parser.add_argument("--pdb", action="store_true", help="open the debugger where the implementation raises")
+    _add_device(parser, "default: CUDA where there is a GPU")
+
+
+def _add_repro(subparsers: Any) -> None:
+    parser = _command(
+        subparsers, "repro", commands.repro, "write a plain script that runs exactly one row's inputs",
+        "repro 4ba9858e  # then: python repro_4ba9858e*.py, ncu python ..., cuda-gdb --args python ...",
+    )  # fmt: skip
+    parser.add_argument("trial_id", metavar="TRIAL_ID", help="a row's id, or the first digits of it")
+    parser.add_argument("--sweep", metavar=SWEEP, help="the sweep that has it (default: the newest that does)")
+    parser.add_argument("--output", metavar="FILE", help="default: repro_TRIAL_ID.py here")
+
+
+def _add_sweeps(subparsers: Any) -> None:
+    parser = _command(subparsers, "sweeps", commands.sweeps, "list the sweeps that were run here", "sweeps")
+    parser.add_argument("name", metavar="NAME", nargs="?", help="only those of this name")
+    parser.add_argument("--all", action="store_true", help="not only the newest")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_ui(subparsers: Any) -> None:
+    parser = _command(subparsers, "ui", commands.ui, "open the runs in the MLflow UI", "ui --port 5001")
+    parser.add_argument("uri", metavar="URI", nargs="?", help="the store (default: sqlite under mlruns/ here)")
+    parser.add_argument("--host", help="the interface to listen on (default: 127.0.0.1)")
+    parser.add_argument("--port", type=int, help="the port to listen on (default: 5000)")
+    parser.add_argument("--no-browser", action="store_true", help="print the addresses, open nothing")
 
 
 def _add_init(subparsers: Any) -> None:
@@ -119,7 +193,8 @@ def _add_plan(subparsers: Any) -> None:
         "plan sweeps/full.yaml --only 'heads == 8'",
     )  # fmt: skip
     _add_sweep(parser)
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="plan for this device")
+    _add_device(parser, "plan for this device")
+    parser.add_argument("--cost", action="store_true", help="how long each implementation takes, the longest first")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
         "--workload", action="store_true", help="draw the workload's inputs and call its reference, as itself"
@@ -127,10 +202,8 @@ def _add_plan(subparsers: Any) -> None:
 
 
 def _add_resume(subparsers: Any) -> None:
-    parser = _command(
-        subparsers, "resume", commands.resume, "go on where a sweep stopped", "resume last --rerun failed"
-    )
-    parser.add_argument("name", metavar="SWEEP_ID|last|DIR", help="which sweep")
+    parser = _command(subparsers, "resume", commands.resume, "resume a stopped sweep", "resume last --rerun failed")
+    parser.add_argument("name", metavar=SWEEP, help="which sweep")
     _add_execution(parser)
 
 
@@ -138,9 +211,14 @@ def _add_report(subparsers: Any) -> None:
     parser = _command(
         subparsers, "report", commands.report, "write the reports again from the journal", "report last --format md"
     )
-    parser.add_argument("name", metavar="SWEEP_ID|last|DIR", help="which sweep")
-    parser.add_argument("--format", choices=("txt", "md", "csv", "latex", "html"), default="txt", help="what to print")
+    parser.add_argument("name", metavar=SWEEP, help="which sweep")
+    parser.add_argument(
+        "--format", choices=("txt", "md", "csv", "latex", "html"),
+        help="print this file instead of the answer; txt: summary.txt",
+    )  # fmt: skip
+    parser.add_argument("--errors", action="store_true", help="print every row that is not ok, with its whole reason")
     parser.add_argument("--plots", metavar="DIR", help="write the figures there too, as PNG and SVG")
+    _add_table(parser)
 
 
 def _add_compare(subparsers: Any) -> None:
@@ -149,12 +227,19 @@ def _add_compare(subparsers: Any) -> None:
         "compare",
         commands.compare,
         "compare two sweeps row by row, or measure two implementations of one in turns",
-        "compare 20261122_093000_ab12 last --fail-slower 5%\n"
-        "  python -m orchestrator compare --duel standard improved sweeps/quick.yaml",
+        "compare last --fail-slower 5%\n"
+        "  orchestrator compare 20261122_093000_ab12 last\n"
+        "  orchestrator compare --duel standard improved sweeps/quick.yaml",
     )
-    parser.add_argument("base", metavar="BASE", help="a sweep id, a directory or a results.jsonl; of a duel, a label")
-    parser.add_argument("candidate", metavar="CANDIDATE", help="likewise")
-    parser.add_argument("sweep", metavar="SWEEP", nargs="?", help="of a duel: the sweep file with both labels")
+    parser.add_argument(
+        "base", metavar="BASE",
+        help="a sweep by id, name, last~1 or directory, or a results.jsonl; with --duel a label",
+    )  # fmt: skip
+    parser.add_argument(
+        "candidate", metavar="CANDIDATE", nargs="?",
+        help="same forms as BASE; left out: BASE is compared with the sweep of the same name before it",
+    )  # fmt: skip
+    parser.add_argument("sweep", metavar="SWEEP", nargs="?", help="with --duel: the sweep file with both labels")
     parser.add_argument(
         "--duel", action="store_true",
         help="measure both in turns, in one process and over fresh ones: the way to settle a close call",
@@ -163,9 +248,9 @@ def _add_compare(subparsers: Any) -> None:
         "--fail-slower", metavar="PERCENT", type=_percent, help="a slow-down from here on is a regression"
     )
     parser.add_argument("--force", action="store_true", help="compare two sweeps although the environments differ")
-    parser.add_argument("--format", choices=("table", "md", "html", "json"), default="table", help="what to print")
+    parser.add_argument("--format", choices=("table", "md", "html", "json"), default="table", help="output format")
     parser.add_argument("--json", dest="format", action="store_const", const="json", help="= --format json")
-    run = parser.add_argument_group("of a duel, as of run")
+    run = parser.add_argument_group("options for --duel (same as for run)")
     _add_narrowing(run)
     _add_directory(run)
     _add_place(run)
@@ -179,7 +264,7 @@ def _add_sync(subparsers: Any) -> None:
         "rebuild the MLflow runs from the journal",
         "sync last --tracking-uri http://127.0.0.1:5000",
     )
-    parser.add_argument("name", metavar="SWEEP_ID|last|DIR", help="which sweep")
+    parser.add_argument("name", metavar=SWEEP, help="which sweep")
     _add_tracking(parser)
 
 
@@ -188,7 +273,7 @@ def _add_list(subparsers: Any) -> None:
         subparsers,
         "list",
         commands.list_,
-        "implementations, workloads, what each needs, and whether it is here",
+        "list implementations and workloads, what each needs, and whether it is here",
         "list",
     )
     parser.add_argument("--explain", action="store_true", help="also how an implementation chooses among its plans")
@@ -208,6 +293,12 @@ def _add_completion(subparsers: Any) -> None:
         "completion bash > ~/.orchestrator-completion  # then, in ~/.bashrc: source ~/.orchestrator-completion",
     )  # fmt: skip
     parser.add_argument("shell", choices=("bash", "zsh"), help="which shell")
+
+
+def _device(text: str) -> str:
+    if text not in DEVICES:
+        raise argparse.ArgumentTypeError(f"no device {text!r}{suggestion(text, DEVICES)}; use {', '.join(DEVICES)}")
+    return text
 
 
 def _percent(text: str) -> float:

@@ -58,8 +58,8 @@ def next_steps(written: list[Path]) -> str:
     """What `init` says: which files there are now, and what to do with them."""
     sweep, *rest = written
     commands = {
-        f"python -m orchestrator plan {sweep}": "what would run",
-        f"python -m orchestrator {sweep}": "run it: about half a minute on a CPU",
+        f"orchestrator plan {sweep}": "what would run",
+        f"orchestrator {sweep}": "run it: about half a minute on a CPU",
     }
     width = max(map(len, commands))
     return "\n".join(

@@ -78,7 +78,7 @@ def attempts(
     """
     from orchestrator.plan.sweep import Sweep
 
-    if lookup.is_trial_id(target) and not values and not Path(target).exists():
+    if is_row(target, values):
         results, found = lookup.trial(target, sweep)
         planned = Sweep.resolved(results.meta.spec, results.meta.base_dir, None, target)
         return [attempt_of(planned, found, results.meta.device if device == "auto" else device)], 0
@@ -93,6 +93,11 @@ def attempts(
         planned = Sweep.resolved(meta.spec, meta.base_dir, only, target)
     chosen = [attempt_of(planned, trial, device) for trial in planned.trials[:MOST]]
     return chosen, len(planned.trials) - len(chosen)
+
+
+def is_row(target: str, values: Sequence[str]) -> bool:
+    """Whether the target is a row of a sweep that was run, by its trial's id."""
+    return lookup.is_trial_id(target) and not values and not Path(target).exists()
 
 
 def attempt_of(sweep: Sweep, trial: Trial, device: str, number: int = 1) -> Attempt:

@@ -7,18 +7,17 @@ from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from orchestrator.driver.attempts import AttemptFactory
+from orchestrator.driver.rerun import STALE, WORDS, RerunRule
 from orchestrator.driver.retries import Retries
 from orchestrator.driver.stale import KnownSources, Stale, changed_parts
+from orchestrator.formatting import counted, shown
 from orchestrator.outcome import Flag, Outcome
 from orchestrator.plan.expand import known_names
 from orchestrator.plan.sweep import Sweep
 from orchestrator.record import TrialRecord, fingerprint
 from orchestrator.search.factory import Proposal, proposer_of
 from orchestrator.search.oom_prediction import OomPrediction
-from orchestrator.spec.expression import check, condition
 from orchestrator.trial import Attempt, RoundKey, Trial
-
-RERUNS = ("failed", "stale", "all")
 
 
 class AttemptQueue:
@@ -115,34 +114,54 @@ class AttemptQueue:
                 continue
             changed = self._changed(key, record, unlike)
             if changed:
-                found.append(Stale(record, changed))
+                found.append(Stale(record, changed, self._point(self._trials[key[0]])))
         return found
 
-    def rerun(self, rule: str, environments: Sequence[Mapping[str, object]]) -> None:
+    def _point(self, trial: Trial) -> str:
+        return " ".join(f"{axis}={shown(trial.value(axis))}" for axis in self.sweep.spec.axes)
+
+    def rerun(self, text: str, environments: Sequence[Mapping[str, object]]) -> str:
         """Queue finished attempts again.
 
+        With failed attempts, those of the same implementation that have become stale because its source changed are
+        made again, too: whoever repeats what failed has mended it.
+
         Args:
-            rule: `failed`, `stale`, `all`, or an expression, which reads params, options,
-                `implementation` and `outcome`.
-            environments: of the slots, for `stale`.
+            text: the rule; see RerunRule.
+            environments: of the slots, to find out what is stale.
+
+        Returns:
+            What a person should know of the choice; empty: nothing.
 
         Raises:
-            RequestError: the rule is none of these.
+            RequestError: it is no rule.
         """
         names = dict.fromkeys(known_names(self._trials.values()))
-        if rule not in RERUNS:
-            check(rule, {*names, "outcome"})
+        rule = RerunRule.of(text, names, [entry.label for entry in self.sweep.spec.implementations])
+        stale = self.stale(environments)
         chosen = set()
-        if rule == "stale":
-            chosen = {(found.record.trial_id, found.record.round) for found in self.stale(environments)}
-        else:
-            for key, record in self._retries.first.last.items():
-                if key[0] in self._trials and self._is_chosen(rule, key, record, names):
-                    chosen.add(key)
+        if rule.text == STALE:
+            chosen = {(found.record.trial_id, found.record.round) for found in stale}
+        for key, record in self._retries.first.last.items():
+            if key[0] in self._trials and self._is_chosen(rule, key, record, names):
+                chosen.add(key)
+        said = "" if chosen or rule.text in WORDS else f"--rerun {text}: no finished row is so; nothing is run again"
+        if rule.repeats_failures:
+            mended = {self._trials[trial_id].implementation for trial_id, _ in chosen}
+            changed = {
+                (found.record.trial_id, found.record.round)
+                for found in stale
+                if found.changed == ("source",) and found.record.implementation in mended
+            }
+            if further := changed - chosen:
+                files = ", ".join(sorted({self._trials[trial_id].implementation for trial_id, _ in further}))
+                said = f"{counted(len(further), 'finished row')} of {files} run again, too: the source changed"
+            chosen |= changed
         self._retries.start_over(chosen)
         self._invalidate(chosen)
         wanted = chosen | set(self._pending)
         self._pending = deque(key for key in self._rounds(self._trials) if key in wanted)
+        return said
 
     def _replay(self, records: Sequence[TrialRecord], proposals: Iterable[Proposal]) -> None:
         """Repeat an earlier run: its proposals and records, in the order in which they came."""
@@ -215,15 +234,12 @@ class AttemptQueue:
         self._proposer.invalidate([self._trials[trial_id] for trial_id in trial_ids])
         self._oom_prediction.invalidate(keys)
 
-    def _is_chosen(self, rule: str, key: RoundKey, record: TrialRecord, names: Mapping[str, None]) -> bool:
-        if rule == "failed":
-            second = self._retries.second.last.get(key)
-            second_failed = second is not None and second.outcome is not Outcome.OK
-            return record.outcome is not Outcome.OK or second_failed
-        if rule == "all":
-            return True
-        values = {**names, **self._trials[key[0]].names(), "outcome": str(record.outcome)}
-        return condition(rule, values)
+    def _is_chosen(self, rule: RerunRule, key: RoundKey, record: TrialRecord, names: Mapping[str, None]) -> bool:
+        values = {**names, **self._trials[key[0]].names()}
+        second = self._retries.second.last.get(key)
+        return rule.chooses(record.outcome, values) or (
+            second is not None and rule.repeats_failures and rule.chooses(second.outcome, values)
+        )
 
     def _rounds(self, trial_ids: Iterable[str]) -> Iterator[RoundKey]:
         """Every round of these trials, round after round."""

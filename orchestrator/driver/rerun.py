@@ -57,9 +57,9 @@ class RerunRule:
         return cls(text)
 
     @property
-    def includes_stale(self) -> bool:
-        """Whether rows whose file was changed since are run again, too: whoever repeats a failed row has mended it."""
-        return self.text in (STALE, ALL)
+    def repeats_failures(self) -> bool:
+        """Whether it chooses by how an attempt ended: `failed`, or outcomes by name."""
+        return self.text == FAILED or bool(self.outcomes)
 
     def chooses(self, outcome: Outcome, values: Mapping[str, Any]) -> bool:
         """Whether an attempt that ended so is to be made again; `values` are what an expression reads of its trial."""

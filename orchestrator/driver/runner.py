@@ -259,12 +259,13 @@ class SweepRun:
             match = environment.get("match", {})
             if match not in matches:
                 matches.append(match)
-        if self.rerun is not None:
-            agenda.rerun(self.rerun, matches)
+        said = "" if self.rerun is None else agenda.rerun(self.rerun, matches)
+        if said:
+            self.progress.note(said)
         if self.rerun not in ("stale", "all"):
             stale = agenda.stale(matches)
             why = explain(stale, held, self._sources, matches)
-            refuse_stale(stale, f"python -m orchestrator resume {self.name}", why)
+            refuse_stale(stale, f"orchestrator resume {self.name}", why)
         self._sources.forget_outdated()
 
     def _results(self, journal: Journal) -> Results:
@@ -275,7 +276,7 @@ class SweepRun:
         return Results(meta, tuple(journal.records), self._environments, self.directory, seen, self.tracker.tracked)
 
     def _how_to_go_on(self, what: str) -> str:
-        return f"{what}; go on with: python -m orchestrator resume {self.name}"
+        return f"{what}; go on with: orchestrator resume {self.name}"
 
     @property
     def name(self) -> str:

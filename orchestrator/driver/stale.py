@@ -26,13 +26,19 @@ PARTS = ("source", "environment", "protocol")
 
 @dataclass(frozen=True)
 class Stale:
-    """A finished attempt whose fingerprint no longer holds: which of source, environment and protocol changed."""
+    """A finished attempt whose fingerprint no longer holds: `changed` of source, environment and protocol.
+
+    Attributes:
+        point: the values of the sweep's axes, for a person.
+    """
 
     record: TrialRecord
     changed: tuple[str, ...]
+    point: str = field(default="", compare=False)
 
     def __str__(self) -> str:
-        return f"{self.record.implementation} {self.record.trial_id}: {' and '.join(self.changed)} changed"
+        changed = " and ".join(self.changed)
+        return f"{self.record.implementation} {self.point or self.record.trial_id}: {changed} changed"
 
 
 def sources(sweep: Sweep) -> dict[str, Source]:

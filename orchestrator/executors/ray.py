@@ -320,7 +320,7 @@ class RaySupervisor(Supervisor):
 def _device(wanted: str, nodes: Iterable[Node]) -> str:
     has_gpu = any(node.gpus for node in nodes)
     if wanted == "cuda" and not has_gpu:
-        raise UnfitMachineError("--device cuda: Ray sees no GPU; `python -m orchestrator doctor` tells why")
+        raise UnfitMachineError("--device cuda: Ray sees no GPU; `orchestrator doctor` tells why")
     if wanted == "auto":
         return "cuda" if has_gpu else "cpu"
     return wanted

@@ -59,7 +59,7 @@ def _counts(tally: Tally) -> Text:
 def _repeats(tally: Tally) -> Iterator[Text]:
     """Why so many rows are measured again, where that is so."""
     if tally.waiting["contended"]:
-        yield Text("contended: other processes use the cores or the GPU; `orchestrator doctor` shows which", "yellow")
+        yield Text("contended: others use the cores or the GPU (`orchestrator doctor` shows who)", "yellow")
 
 
 def _recent(tally: Tally, room: int) -> Iterator[Text]:

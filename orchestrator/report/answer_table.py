@@ -70,7 +70,7 @@ Cells = tuple[str, list[str], list[list[str]]]
 def _frontier(layout: Layout, found: Sequence[Answer]) -> Cells:
     axis = str(layout.results.meta.spec.frontier.axis)
     heading = _heading(layout, axis)
-    title = f"Largest {heading} that is ok"
+    title = f"Largest {heading} that fits"
     return title, [f"Largest {heading}", "Memory (MB)", "Time (ms)", "Just beyond"], [
         [NONE if one.best is None else shown(one.best.value(axis)), *_figures(one), _beyond(one, axis)] for one in found
     ]  # fmt: skip
@@ -94,14 +94,15 @@ def _search(layout: Layout, found: Sequence[Answer]) -> Cells:
     starts = bool(spec.search.first)
     cells = [
         [
-            *(NONE if one.best is None else shown(one.best.value(axis)) for axis in spec.searched),
+            *(_searched(one, axis) for axis in spec.searched),
             _value(one, spec.search.metric),
             *([_over_start(one, spec.search.metric, spec.search.least)] if starts else []),
             _trials(one, spec.search),
         ]
         for one in found
     ]
-    last = ["Over the first point", "Trials"] if starts else ["Trials"]
+    first = "Over the first point" if starts and spec.search.first[0] else "Over the defaults"
+    last = [first, "Trials"] if starts else ["Trials"]
     return (
         f"Best {spec.search.metric} found by {spec.search.strategy}",
         [*headings, _heading_of(spec.search.metric), *last],
@@ -113,11 +114,24 @@ def _heading_of(name: str) -> str:
     return "Time (ms)" if name == "latency_ms" else printable(name)
 
 
+def _searched(answer: Answer, axis: str) -> str:
+    """The best value of a searched axis; an option that was not set has the implementation's own default."""
+    if answer.best is None:
+        return NONE
+    value = answer.best.value(axis)
+    return "default" if value is None and axis.startswith("options.") else shown(value)
+
+
 def _value(answer: Answer, name: str) -> str:
-    metrics = {} if answer.best is None else answer.best.metrics
-    if name != "latency_ms":
-        return number(answer.value, decimals=3)
-    return interval(*(metrics.get(f"latency{end}_ms") for end in ("", "_ci_low", "_ci_high")))
+    """The best value, with the flags that make it doubtful."""
+    if answer.best is None:
+        return number(answer.value)
+    metrics = answer.best.metrics
+    text = number(answer.value, decimals=3)
+    if name == "latency_ms":
+        text = interval(*(metrics.get(f"latency{end}_ms") for end in ("", "_ci_low", "_ci_high")))
+    flags = [printable(flag) for flag in answer.best.flags if flag != Flag.CUT]
+    return f"{text} ({', '.join(flags)})" if flags else text
 
 
 def _over_start(answer: Answer, name: str, least: bool) -> str:

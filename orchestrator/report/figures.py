@@ -12,6 +12,9 @@ from orchestrator.report.ranking import Ranking, is_disturbed, ratio
 from orchestrator.results.rows import Row
 
 DEFAULT = "time,ci,speedup,memory"
+NAMES = (
+    "time", "ci", "noise", "speedup", "memory", "tflops", "gbps", "peak", "tokens", "error", "repetitions",
+)  # fmt: skip
 ORDERS = ("table", "shape")  # beside the names of the columns
 
 
@@ -70,19 +73,26 @@ def figures(layout: Layout, ranking: Ranking) -> dict[str, Figure]:
     return {figure.name: figure for figure in known}
 
 
-def chosen(text: str, known: Mapping[str, Figure]) -> list[Figure]:
+def check_names(columns: str | None, order: str | None) -> None:
+    """Refuse names that no table has, before a sweep runs for an hour.
+
+    Raises:
+        RequestError: there is no such column, or no such order.
+    """
+    if columns is not None:
+        _names(columns)
+    if order is not None and order not in (*ORDERS, *NAMES):
+        names = [*ORDERS, *NAMES]
+        raise RequestError(f"--sort: no order {order!r}{suggestion(order, names)}; use {', '.join(names)}")
+
+
+def chosen(columns: str, known: Mapping[str, Figure]) -> list[Figure]:
     """The columns that a list of names, separated by commas, asks for.
 
     Raises:
         RequestError: one of them is not known, or none is named.
     """
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    for name in names:
-        if name not in known:
-            raise RequestError(f"--columns: no column {name!r}{suggestion(name, known)}; use {', '.join(known)}")
-    if not names:
-        raise RequestError(f"--columns: names no column; use {', '.join(known)}")
-    return [known[name] for name in dict.fromkeys(names)]
+    return [known[name] for name in _names(columns)]
 
 
 def ordered(layout: Layout, order: str, known: Mapping[str, Figure]) -> list[Row]:
@@ -91,14 +101,12 @@ def ordered(layout: Layout, order: str, known: Mapping[str, Figure]) -> list[Row
     Raises:
         RequestError: there is no such order.
     """
+    check_names(None, order)
     if order == "table":
         return list(layout.rows)
     if order == "shape":
         places = {point: place for place, point in enumerate(dict.fromkeys(map(layout.point, layout.rows)))}
         return sorted(layout.rows, key=lambda row: places[layout.point(row)])
-    if order not in known:
-        names = [*ORDERS, *known]
-        raise RequestError(f"--sort: no order {order!r}{suggestion(order, names)}; use {', '.join(names)}")
     figure = known[order]
     sign = -1 if figure.largest_first else 1
 
@@ -107,6 +115,16 @@ def ordered(layout: Layout, order: str, known: Mapping[str, Figure]) -> list[Row
         return (True, 0.0) if value is None else (False, sign * value)
 
     return sorted(layout.rows, key=key)
+
+
+def _names(columns: str) -> list[str]:
+    names = [name.strip() for name in columns.split(",") if name.strip()]
+    for name in names:
+        if name not in NAMES:
+            raise RequestError(f"--columns: no column {name!r}{suggestion(name, NAMES)}; use {', '.join(NAMES)}")
+    if not names:
+        raise RequestError(f"--columns: names no column; use {', '.join(NAMES)}")
+    return list(dict.fromkeys(names))
 
 
 def speedups(layout: Layout, ranking: Ranking) -> dict[str, float]:

@@ -74,8 +74,8 @@ def places(layout: Layout) -> list[str]:
     return [f"Logs: {shown_path(directory / 'logs')}", f"Page: {shown_path(directory / 'report.html')}", *runs]
 
 
-def next_lines(layout: Layout) -> list[str]:
-    """Commands to run next, each with its purpose."""
+def next_lines(layout: Layout, follows: bool = False) -> list[str]:
+    """Commands to run next, each with its purpose; `follows`: there is an earlier sweep of this name."""
     if layout.results.directory is None:
         return []
     name, tracked = name_of(layout), layout.results.tracked
@@ -89,7 +89,10 @@ def next_lines(layout: Layout) -> list[str]:
     elif tracked.command is not None:
         commands[tracked.command] = "open the runs in the MLflow UI"
     if not commands.keys() & {f"orchestrator resume {name}", f"orchestrator resume {name} --rerun failed"}:
-        commands[f"orchestrator compare {name} last"] = "compare a later sweep with this one"
+        if follows:
+            commands[f"orchestrator compare {name}"] = "compare with the one before"
+        else:
+            commands[f"orchestrator compare {name} last"] = "compare a later sweep with this one"
     width = max(map(len, commands))
     return ["Next:", *(f"  {command:<{width}}  # {purpose}" for command, purpose in commands.items())]
 

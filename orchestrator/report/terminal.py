@@ -18,8 +18,10 @@ from orchestrator.report.figures import DEFAULT, Figure, chosen, figures, ordere
 from orchestrator.report.layout import Layout, status
 from orchestrator.report.ranking import Ranking, Standing, is_disturbed, ratio, speed_heading, spread
 from orchestrator.report.table import MAX_REASONS, counts, drift_lines, next_lines, places
+from orchestrator.results import lookup
 from orchestrator.results.results import Results
 from orchestrator.results.rows import Row
+from orchestrator.results.sweep_directory import found_by
 
 WIDTH = 100
 MAX_ROWS = 200
@@ -292,9 +294,17 @@ def _print_footer(layout: Layout, console: Console) -> None:
         console.print(Text(line, "yellow"), soft_wrap=True)
     for line in places(layout):
         console.print(_linked(line, layout), soft_wrap=True)
-    for line in next_lines(layout):
+    for line in next_lines(layout, _follows(layout)):
         command, mark, purpose = line.partition("  # ")
         console.print(Text.assemble((command, "cyan"), (mark + purpose, "dim")), soft_wrap=True)
+
+
+def _follows(layout: Layout) -> bool:
+    """Whether the sweep has one of its name before it, where sweeps are looked for."""
+    directory, meta = layout.results.directory, layout.results.meta
+    if directory is None or found_by(meta.name, directory) != meta.sweep_id:
+        return False
+    return any(path.name < meta.sweep_id for path in lookup.directories(meta.name))
 
 
 def _linked(line: str, layout: Layout) -> Text:

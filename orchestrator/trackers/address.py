@@ -22,7 +22,7 @@ def database_of(uri: str) -> Path | None:
 
 
 def view_url(uri: str, experiment_id: str, sweep_id: str) -> str:
-    """The UI's table of one sweep's trials (see `view`); of a store without a server, as `make ui` serves it."""
+    """The UI's table of one sweep's trials; of a store without a server, where `orchestrator ui` serves it."""
     base = redacted(uri).rstrip("/") if uri.startswith("http") else UI
     return (
         f"{base}/#/experiments/{experiment_id}/runs?viewStateShareKey={quote(sweep_id)}&workflowType=machine_learning"
@@ -33,6 +33,4 @@ def ui_command(uri: str) -> str | None:
     """What opens the UI of a store without a server; None where the address answers by itself."""
     if uri.startswith("http"):
         return None
-    if uri != default_uri():
-        return f"python -m orchestrator.trackers.ui {redacted(uri)}"
-    return "make ui" if Path("Makefile").is_file() else "python -m orchestrator.trackers.ui"
+    return "orchestrator ui" if uri == default_uri() else f"orchestrator ui {redacted(uri)}"

@@ -258,9 +258,7 @@ class BackgroundTracker:
         with self._changed:
             told, self._noted = self._noted, True
         if not told:
-            self._note(
-                f"{what}. The sweep goes on; what is missing is added by: python -m orchestrator sync {self._target}"
-            )
+            self._note(f"{what}. The sweep goes on; what is missing is added by: orchestrator sync {self._target}")
 
 
 def _reason(error: Exception) -> str:

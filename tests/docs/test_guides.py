@@ -11,6 +11,7 @@ from orchestrator.cli import main
 from tests.docs.guide import DOCS, Guide, Reader
 
 GUIDES = sorted(path for path in DOCS.glob("*.md") if path.name not in ("LOG.md",))
+COMMAND = re.compile(r"(?:^|[\s/])(?:python -m )?orchestrator(?P<rest> [^\n|>&]*)", re.MULTILINE)
 PAGE = 120  # lines; a guide is a page
 
 
@@ -30,11 +31,11 @@ def test_a_guide_does_what_it_says(guide, reader):
 
 
 def commands(guide):
-    """The arguments of every `python -m orchestrator ...` in blocks of a shell or of a workflow."""
+    """The arguments of every `orchestrator ...` in blocks of a shell or of a workflow."""
     for block in guide.blocks:
         if block.language in ("bash", "console", "yaml"):
             joined = block.body.replace("\\\n", " ")
-            for match in re.finditer(r"python -m orchestrator(?P<rest>[^\n|>&]*)", joined):
+            for match in re.finditer(COMMAND, joined):
                 with contextlib.suppress(ValueError):
                     words = shlex.split(match["rest"], comments=True)
                     if words and "." not in words[0][:1]:

@@ -465,7 +465,7 @@ def test_a_slow_server_does_not_hold_up_the_end_and_sync_completes_it(door: Door
     assert not mirror.flush(1)
     mirror.close()
     assert time.monotonic() - begun < 4
-    assert "python -m orchestrator sync" in notes[0]
+    assert "orchestrator sync" in notes[0]
     door.shut()
     sync(results, server)
     assert len(runs(server, results)[1]) == 8

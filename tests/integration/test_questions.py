@@ -64,7 +64,7 @@ def test_its_answers_are_a_table_a_metric_and_part_of_the_page(killed_and_gone_o
     assert best.metrics["max_mib"] == best.value("mib")
     assert results.rows[-1].outcome is Outcome.OOM
     for name in ("summary.txt", "summary.md", "report.html"):
-        assert "Largest MiB that is ok" in (folder / "out" / name).read_text()
+        assert "Largest MiB that fits" in (folder / "out" / name).read_text()
     assert "max_mib" in (folder / "out" / "results.csv").read_text().splitlines()[0]
 
 

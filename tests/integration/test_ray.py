@@ -176,7 +176,7 @@ def test_a_signal_stops_a_sweep_that_can_be_resumed(tmp_path, number, code):
     _, stderr = process.communicate(timeout=30)
     finished = len(records_of(tmp_path / "out"))
     assert process.returncode == code
-    assert "python -m orchestrator resume out" in stderr.splitlines()[-1]
+    assert "orchestrator resume out" in stderr.splitlines()[-1]
     assert 2 <= finished < 60
     assert run(tmp_path, "resume", "out", "--quiet").returncode == 0
     assert len({(record["trial_id"], record["round"]) for record in records_of(tmp_path / "out")}) == 60

@@ -13,7 +13,7 @@ NAME = "orchestrator"
 SHELLS = ("bash", "zsh")
 LOOKUPS = {  # metavar of an argument -> the function that knows its values
     "SWEEP": "_orchestrator_sweep_files",
-    "SWEEP_ID|last|DIR": "_orchestrator_sweep_ids",
+    "SWEEP_ID|NAME|last|last~1|DIR": "_orchestrator_sweep_ids",
     "BASE": "_orchestrator_sweep_ids",
     "CANDIDATE": "_orchestrator_sweep_ids",
     "DIR": "_orchestrator_folders",

@@ -11,10 +11,14 @@ _orchestrator_sweep_ids() {
   for path in mlruns/sweeps/*/*/sweep.resolved.json; do
     [[ -e $path ]] || continue
     path=${path%/*}
+    local name=${path%/*}
+    name=${name##*/}
     path=${path##*/}
     [[ $path == "$1"* ]] && echo "$path"
+    [[ $name == "$1"* ]] && echo "$name"
   done
   [[ last == "$1"* ]] && echo last
+  [[ last~1 == "$1"* ]] && echo last~1
   [[ -n $1 ]] && compgen -d -- "$1"
 }
 

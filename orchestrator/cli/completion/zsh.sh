@@ -6,7 +6,7 @@ _orchestrator_sweep_files() {
 
 _orchestrator_sweep_ids() {
   local -a ids
-  ids=(mlruns/sweeps/*/*/sweep.resolved.json(N:h:t) last)
+  ids=(mlruns/sweeps/*/*/sweep.resolved.json(N:h:t) mlruns/sweeps/*/*/sweep.resolved.json(N:h:h:t) last last~1)
   compadd -a ids
   _files -/
 }

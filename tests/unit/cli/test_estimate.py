@@ -39,8 +39,9 @@ def test_the_plan_of_the_seeds_sweep() -> None:
     assert 90 < found.seconds < 3600
 
 
-def test_the_plan_of_a_sweep_with_everything() -> None:
+def test_the_plan_of_a_sweep_with_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     """Exclusions, zipped axes, rounds, resources, one GPU of eight, and a selection."""
+    monkeypatch.setattr(estimate.nvml, "count", lambda: 1)
     source = text(
         **FULL | {"axes": "{batch: [1, 2, 4], seq_len: [1024, 2048, 4096], heads: [8, 16]}"},
         zip="[[batch, seq_len]]",
@@ -67,7 +68,35 @@ def test_the_plan_as_json_is_one_object() -> None:
         "gpu_memory_gib": None,
         "host_memory_gib": None,
         "timeout_s": 300,
+        "ranks": 1,
     }
+
+
+def test_a_plan_warns_of_a_gpu_that_is_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what an implementation needs, what the sweep file says, and the device that was asked for."""
+    monkeypatch.setattr(estimate.nvml, "count", lambda: 0)
+    for_a_gpu = Sweep.parse("# For a GPU: 20 trials of about 4 s.\n" + text(), name="x.yaml")
+    assert estimate.of(for_a_gpu, "auto").warnings() == [
+        "the sweep file says 'For a GPU', and this plan is for the CPU"
+    ]
+    assert "no GPU is here" in estimate.of(sweep(), "cuda").to_text()
+    assert estimate.of(sweep(), "cpu").warnings() == []
+
+
+def test_a_plan_of_many_hours_says_so() -> None:
+    """And how to narrow it."""
+    long = sweep(axes="{batch: [64], seq_len: [262144], heads: [64]}", measure="{repeats: 5}")
+    (warning,) = estimate.of(long, "cpu").warnings()
+    assert warning.startswith("hours: ")
+    assert "--only" in warning
+
+
+def test_the_cost_of_each_implementation_adds_up_the_longest_first() -> None:
+    """--cost: where the time goes."""
+    found = estimate.of(sweep(axes="{batch: [1], seq_len: [64, 4096], heads: [4]}"), "cpu")
+    lines = found.costs().splitlines()
+    assert {line.split()[0] for line in lines[2:4]} == {"standard", "improved"}
+    assert "seq_len=4096" in lines[lines.index("Longest:") + 1]
 
 
 def test_more_slots_take_less_time_and_more_rounds_take_more() -> None:

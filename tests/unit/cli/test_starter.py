@@ -22,7 +22,7 @@ def test_init_says_what_to_do_next(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main.main(["init"]) == 0
     said = capsys.readouterr().out
-    assert "python -m orchestrator sweep.yaml" in said
+    assert "orchestrator sweep.yaml" in said
     assert main.main(["plan", "sweep.yaml"]) == 0
 
 

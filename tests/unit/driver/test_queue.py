@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from orchestrator.driver.attempts import input_seed
 from orchestrator.driver.queue import AttemptQueue
-from orchestrator.driver.stale import refuse_stale, sources
-from orchestrator.errors import ExpressionError, RequestError
+from orchestrator.driver.stale import KnownSources, refuse_stale, sources
+from orchestrator.errors import RequestError
 from orchestrator.outcome import Outcome, Phase
 from orchestrator.plan.sweep import Sweep
 from orchestrator.record import ErrorInfo, TrialRecord, record_of
@@ -176,7 +176,7 @@ def test_what_no_longer_holds_is_stale_and_says_why(
     found = agenda_of(sweep(**SMALL, **fields), done).stale([environment])
     assert [stale.changed for stale in found] == ([] if changed is None else [changed] * 3)
     if changed:
-        assert str(found[0]) == f"standard {found[0].record.trial_id}: {' and '.join(changed)} changed"
+        assert str(found[0]) == f"standard batch=1 seq_len=64 heads=4: {' and '.join(changed)} changed"
 
 
 def test_a_changed_file_makes_its_rows_stale_and_no_others(tmp_path: Path) -> None:
@@ -208,13 +208,13 @@ def test_stale_rows_are_named_and_refused_with_the_way_on() -> None:
     many = sweep(implementations="[standard]", axes="{batch: [1,2,3,4,5,6,7,8,9,10,11,12], seq_len: [64], heads: [4]}")
     stale = agenda_of(many, drained(agenda_of(many))).stale([{}])
     with pytest.raises(RequestError) as caught:
-        refuse_stale(stale, "python -m orchestrator resume last")
+        refuse_stale(stale, "orchestrator resume last")
     first, *named, more, last = str(caught.value).splitlines()
     assert first == "12 finished rows no longer hold:"
     assert len(named) == 10
     assert all("environment changed" in line for line in named)
     assert more == "  and 2 more"
-    assert last == "run them again: python -m orchestrator resume last --rerun stale"
+    assert last == "run them again: orchestrator resume last --rerun stale"
     refuse_stale([], "")
 
 
@@ -260,6 +260,34 @@ def test_failed_rows_that_are_made_again_need_not_hold() -> None:
     assert [stale.record.outcome for stale in changed.stale([HERE])] == [Outcome.OK]
 
 
+def test_what_failed_is_repeated_with_what_its_mended_file_made_stale() -> None:
+    """Nobody repeats a failed row without having changed the file: one command repairs the sweep, and says so."""
+    two = {**SMALL, "implementations": "[standard, improved]"}
+    agenda = agenda_of(sweep(**two))
+    done = [ended(agenda.next(), outcome) for outcome in (Outcome.FAILED, *(Outcome.OK for _ in range(5)))]
+    known = KnownSources(sweep(**two))
+    known.now["standard"] = "mended"
+    again = AttemptQueue(sweep(**two), "20261122_093000_abcd", "cpu", done, known=known)
+    said = again.rerun("failed", [HERE])
+    assert said == "2 finished rows of standard run again, too: the source changed"
+    assert again.stale([HERE]) == []
+    assert [record.implementation for record in drained(again)] == ["standard"] * 3
+
+
+def test_a_rule_that_chooses_nothing_says_so() -> None:
+    """Not only that nothing happens."""
+    agenda = agenda_of(sweep(**SMALL), drained(agenda_of(sweep(**SMALL))))
+    assert "nothing is run again" in agenda.rerun("batch == 99", [HERE])
+    assert agenda.rerun("failed", [HERE]) == ""
+
+
+def test_stale_rows_are_named_by_their_shape() -> None:
+    """A hash tells nobody which row it is."""
+    done = drained(agenda_of(sweep(**SMALL)))
+    (first, *_) = agenda_of(sweep(**SMALL, seed="5"), done).stale([HERE])
+    assert str(first) == "standard batch=1 seq_len=64 heads=4: protocol changed"
+
+
 def test_who_asks_again_is_given_every_retry_again() -> None:
     """A rerun is not the end of an old count."""
     found = sweep(**{**SMALL, "axes": "{batch: [1], seq_len: [64], heads: [4]}"}, retries="{crashed: 1}")
@@ -274,7 +302,7 @@ def test_who_asks_again_is_given_every_retry_again() -> None:
 def test_a_rule_that_is_none_is_refused(rule: str) -> None:
     """A slip must not rerun everything, or nothing."""
     agenda = agenda_of(sweep(**SMALL), drained(agenda_of(sweep(**SMALL))))
-    with pytest.raises(ExpressionError):
+    with pytest.raises(RequestError):
         agenda.rerun(rule, [HERE])
 
 

@@ -71,5 +71,5 @@ def test_the_way_on_is_the_last_word_and_a_shell_takes_it() -> None:
     """Nothing stands behind the command, and a directory with a space is quoted."""
     error = InterruptedSweepError(signal.SIGTERM, "my results")
     assert error.exit_code == 143
-    assert str(error).endswith("python -m orchestrator resume 'my results'")
+    assert str(error).endswith("orchestrator resume 'my results'")
     assert str(InterruptedSweepError(signal.SIGINT, None)) == "interrupted by SIGINT; start the sweep again"

@@ -151,7 +151,7 @@ def test_the_display_says_why_rows_are_measured_again_and_counts_them() -> None:
     text = "\n".join(drawn(tally, 100))
     assert "4/4 50 %" in text
     assert "4 contended, once more at the end" in text
-    assert "other processes use the cores or the GPU" in text
+    assert "others use the cores or the GPU" in text
     assert "`orchestrator doctor`" in text
 
 

@@ -12,7 +12,9 @@ from rich.console import Console
 
 from orchestrator.errors import RequestError
 from orchestrator.outcome import Outcome
-from orchestrator.report import terminal
+from orchestrator.report import figures, terminal
+from orchestrator.report.layout import Layout
+from orchestrator.report.ranking import Ranking
 from orchestrator.results.results import Results
 from tests.support import made
 
@@ -143,6 +145,14 @@ def test_a_column_that_is_not_there_is_refused_with_the_nearest(
     """The known names are listed."""
     with pytest.raises(RequestError, match=said):
         printed(mixed, **asked)
+
+
+def test_the_names_of_columns_are_those_that_there_are(mixed: Results) -> None:
+    """What is refused before a sweep runs is what its table would refuse."""
+    layout = Layout.of(mixed)
+    assert tuple(figures.figures(layout, Ranking.of(layout))) == figures.NAMES
+    with pytest.raises(RequestError, match="did you mean 'memory'"):
+        figures.check_names("memry", None)
 
 
 def test_sorted_by_time_the_fastest_come_first_and_rows_without_a_time_last(mixed: Results) -> None:

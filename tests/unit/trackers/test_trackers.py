@@ -230,9 +230,9 @@ def test_the_default_store_is_under_mlruns_of_the_current_directory(
     monkeypatch.chdir(tmp_path)
     assert address.default_uri() == f"sqlite:///{tmp_path}/mlruns/mlflow.db"
     assert address.database_of(address.default_uri()) == tmp_path / "mlruns" / "mlflow.db"
-    assert address.ui_command(address.default_uri()) == "python -m orchestrator.trackers.ui"
-    Path("Makefile").touch()
-    assert address.ui_command(address.default_uri()) == "make ui"
+    assert address.ui_command(address.default_uri()) == "orchestrator ui"
+    Path("Makefile").touch()  # of the user's own project
+    assert address.ui_command(address.default_uri()) == "orchestrator ui"
     assert address.ui_command("http://127.0.0.1:5000") is None
 
 
@@ -320,7 +320,7 @@ def test_what_cannot_be_done_in_time_is_not_waited_for(
     for _ in range(2):
         assert taken.acquire(timeout=10)
     assert not mirror.flush(0.15)
-    assert "python -m orchestrator sync" in notes[0]
+    assert "orchestrator sync" in notes[0]
     assert mirror.flush(30), "where there is time, it is done"
 
 
@@ -364,7 +364,7 @@ def test_a_tracker_that_is_down_is_said_once_with_what_mends_it(
     assert time.monotonic() - begun < 5
     assert len(notes) == 1
     assert "connection refused" in notes[0]
-    assert f"python -m orchestrator sync {made.SWEEP_ID}" in notes[0]
+    assert f"orchestrator sync {made.SWEEP_ID}" in notes[0]
 
 
 def test_a_tracker_that_comes_back_gets_all(mirrored: Callable[[Tracker], BackgroundTracker], notes: list[str]) -> None:

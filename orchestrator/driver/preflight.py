@@ -1,0 +1,78 @@
+"""What can be refused, or is done already, before an executor starts: that takes many seconds, and this none."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from orchestrator.driver.queue import AttemptQueue
+from orchestrator.driver.rerun import RerunRule
+from orchestrator.driver.stale import KnownSources, explain, refuse_stale
+from orchestrator.errors import RequestError, UnfitMachineError
+from orchestrator.machine import nvml
+from orchestrator.plan.expand import known_names
+from orchestrator.plan.sweep import Sweep
+from orchestrator.results import sources, sweep_directory
+from orchestrator.results.results import Results
+
+
+def refuse_unwritable(directory: Path) -> None:
+    """Refuse a directory that cannot be made or written.
+
+    Raises:
+        RequestError: its nearest existing parent is no folder, or this user may not write there.
+    """
+    existing = next(path for path in (directory.absolute(), *directory.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise RequestError(f"{directory} cannot be made: {existing} is a file; name another --output")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise RequestError(f"{directory} cannot be written (no permission for {existing}): name another --output")
+
+
+def refuse_missing_gpu(device: str) -> None:
+    """Refuse "cuda" on a machine without a GPU.
+
+    Raises:
+        UnfitMachineError: there is none.
+    """
+    if device == "cuda" and nvml.count() == 0:
+        raise UnfitMachineError(
+            "--device cuda: no GPU is here (no driver answers, or CUDA_VISIBLE_DEVICES hides them all); "
+            "`orchestrator doctor` shows what is, --device cpu runs on the cores"
+        )
+
+
+def check_rerun(sweep: Sweep, rule: str | None) -> None:
+    """Refuse a rule of `--rerun` that is none.
+
+    Raises:
+        RequestError: it is no word, outcome or expression over what the sweep's trials have.
+    """
+    if rule is not None:
+        RerunRule.of(rule, known_names(sweep.trials), [entry.label for entry in sweep.spec.implementations])
+
+
+def complete(sweep: Sweep, directory: Path) -> Results | None:
+    """The results of a sweep of which nothing is left to run; None: something is, or it is asked for otherwise now.
+
+    Whether the machine has changed is not looked at: that would take an executor, and nothing is measured.
+
+    Raises:
+        RequestError: a file or the protocol was changed since, so that finished rows no longer hold.
+    """
+    if not (directory / sweep_directory.META_FILE).exists():
+        return None
+    held = sweep_directory.load(directory)
+    same = (held.meta.spec, held.meta.planned, held.meta.only) == (sweep.spec, sweep.trials, sweep.only)
+    if sweep.spec.proposes or not same or held.meta.duel != sweep.duel:
+        return None
+    known = KnownSources(sweep, sources.read(directory))
+    queue = AttemptQueue(sweep, held.meta.sweep_id, held.meta.device, held.records, known=known)
+    if len(queue):
+        return None
+    environments = [environment.get("match", {}) for environment in held.environments.values()]
+    if environments:
+        go_on = f"orchestrator resume {sweep_directory.found_by(held.meta.name, directory)}"
+        stale = queue.stale(environments)
+        refuse_stale(stale, go_on, explain(stale, held, known, environments))
+    return held
