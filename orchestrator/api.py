@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
@@ -103,6 +104,8 @@ def run(
         AbortedError: the sweep could not start or go on.
         InterruptedSweepError: a signal stopped it; everything finished is kept.
     """
+    if platform.system() != "Linux":
+        raise UnfitMachineError(f"sweeps run on Linux, this is {platform.system()}; plan, report and compare work here")
     if device not in DEVICES:
         raise RequestError(f"device: must be one of {', '.join(DEVICES)}, found {device!r}")
     resuming = resume or rerun is not None

@@ -9,6 +9,17 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent  # of orchestrator itself, wherever a module of it lies
 
+# A socket's path has at most 107 bytes, and Ray puts up to 64 below its temporary folder.
+MAX_RAY_FOLDER_BYTES = 107 - 64
+
+
+def _umask() -> int:
+    """The process's mask, read without setting it: another thread may be making files just now."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("Umask:"):
+            return int(line.split()[1], 8)
+    return 0o077
+
 
 def write_atomically(path: Path | str, text: str) -> None:
     """Write `text` to `path` as UTF-8, without translating newlines; see `write_bytes_atomically`."""
@@ -37,12 +48,6 @@ def write_bytes_atomically(path: Path | str, data: bytes) -> None:
             temporary.unlink()
         raise
     _sync_folder(path.parent)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _sync_folder(folder: Path) -> None:

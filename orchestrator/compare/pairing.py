@@ -9,8 +9,12 @@ from typing import Any
 
 from orchestrator.machine.environment import differences
 from orchestrator.results.answers import Answer
+from orchestrator.results import sources
 from orchestrator.results.results import Results
 from orchestrator.results.rows import Row
+
+MORE_ERROR, LEAST_ERROR = 4.0, 1e-6  # what is worth a word: noise of rounding is not
+MORE_MEMORY, LEAST_MIB = 0.1, 1.0
 
 Paired = tuple[list[tuple[Row, Row]], list[dict[str, Any]]]
 
@@ -83,6 +87,7 @@ def unlike(base: Results, candidate: Results, matched: Sequence[tuple[Row, Row]]
     """What must match and does not: workload, protocol, and the environments of the rows of both."""
     found = differences({"workload": base.meta.spec.workload}, {"workload": candidate.meta.spec.workload})
     found += differences(*({"measured": "alone" if one.meta.duel is None else "in turns"} for one in (base, candidate)))
+    found += differences(*({"verify.tolerance": one.meta.spec.verify.tolerance} for one in (base, candidate)))
     protocols = [results.meta.spec.measure.for_device(results.meta.device) for results in (base, candidate)]
     found += differences(
         *({f"protocol.{name}": value for name, value in one.model_dump().items()} for one in protocols)
@@ -104,3 +109,38 @@ def _facts_unlike(base: Mapping[str, Any] | None, candidate: Mapping[str, Any] |
     if base is None or candidate is None:
         return ["environment: the fingerprints differ, and environment.json is not there to say in what"]
     return differences(base.get("match", {}), candidate.get("match", {}))
+
+
+def code_differences(base: Results, candidate: Results, matched: Sequence[tuple[Row, Row]]) -> list[str]:
+    """What the code of the matched rows differs in, as far as both sweeps say what they ran: files and packages."""
+    known = sources.read(base.directory), sources.read(candidate.directory)
+    found: dict[str, None] = {}
+    for left, right in dict.fromkeys((_source(was), _source(now)) for was, now in matched):
+        if left != right:
+            found |= dict.fromkeys(sources.differences(known[0].get(left), known[1].get(right)))
+    return list(found)
+
+
+def same_code(matched: Sequence[tuple[Row, Row]]) -> bool:
+    """Whether every row that ran in both was measured with the same source code."""
+    ran = [(_source(was), _source(now)) for was, now in matched if was.records and now.records]
+    return bool(ran) and all(left and left == right for left, right in ran)
+
+
+def doubts(base: Row, candidate: Row) -> list[str]:
+    """What a ratio of times does not say of two rows: an error that grew, memory that changed, other cards."""
+    found = []
+    was, now = (row.metrics.get("relative_error") for row in (base, candidate))
+    if was is not None and now is not None and now > max(MORE_ERROR * was, LEAST_ERROR):
+        found.append(f"error {was:.1e}, now {now:.1e}")
+    was, now = (row.metrics.get("peak_memory_mib") for row in (base, candidate))
+    if was is not None and now is not None and abs(now - was) > max(MORE_MEMORY * was, LEAST_MIB):
+        found.append(f"memory {was:.0f} MiB, now {now:.0f}")
+    cards = [{record.card for record in row.records if record.card} for row in (base, candidate)]
+    if all(cards) and cards[0] != cards[1]:
+        found.append("on another card")
+    return found
+
+
+def _source(row: Row) -> str:
+    return row.records[-1].fingerprint.source if row.records else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,6 +12,7 @@ from tabulate import tabulate
 
 from orchestrator.doctor import gpu, host, services
 from orchestrator.doctor.finding import Finding
+from orchestrator.files import MAX_RAY_FOLDER_BYTES
 from orchestrator.machine import nvml
 
 RESULTS_GIB = 0.25
@@ -34,10 +36,12 @@ def examine(uri: str | None = None, address: str | None = None) -> list[Finding]
     """
     with nvml.session() as api, ThreadPoolExecutor(max_workers=4) as pool:
         checks: list[tuple[str, Check]] = [
+            ("system", host.system),
             ("cpu", host.cpu),
             ("gpu", lambda: gpu.gpus(api)),
             ("memory", host.memory),
             ("disk", lambda: host.disk(Path("mlruns"), RESULTS_GIB)),
+            ("temporary folder", lambda: host.temporary(Path(tempfile.gettempdir()), MAX_RAY_FOLDER_BYTES)),
             ("shared memory", lambda: host.disk(SHARED_MEMORY, SHARED_MEMORY_GIB)),
             ("tracking", lambda: services.tracking(uri)),
             ("ray", lambda: services.ray(address)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
 import shutil
 import time
@@ -14,6 +15,7 @@ import psutil
 
 from orchestrator.doctor.finding import Finding, State
 from orchestrator.formatting import printable
+from orchestrator.machine.cgroup import cpu_quota
 from orchestrator.machine.environment import cpu_model, usable_cores
 
 LOOK_S = 0.5
@@ -23,7 +25,6 @@ NAMED = 3
 LONGEST_COMMAND = 60
 GIB = 2**30
 GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
-QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 def cpu() -> Iterator[Finding]:
@@ -32,7 +33,7 @@ def cpu() -> Iterator[Finding]:
     yield Finding("cpu", "ok", f"{cpu_model()}, {cores} cores")
     yield load(*busiest(LOOK_S), cores)
     yield governor(GOVERNOR.read_text().strip() if GOVERNOR.is_file() else None)
-    yield quota(QUOTA.read_text() if QUOTA.is_file() else "max", cores)
+    yield quota(cpu_quota(), len(os.sched_getaffinity(0)))
 
 
 @dataclass(frozen=True)
@@ -74,14 +75,29 @@ def governor(name: str | None) -> Finding:
     return Finding("cpu clocks", "warn", f"governor {name}: the clock follows the load", advice)
 
 
-def quota(limit: str, cores: int) -> Finding:
-    """`limit`: what cpu.max of the control group says, "<microseconds or max> <period>"."""
-    allowed, _, period = limit.strip().partition(" ")
-    share = cores if allowed == "max" else int(allowed) / int(period or 100_000)
-    if share >= cores:
+def quota(share: float | None, cores: int) -> Finding:
+    """`share`: cores' worth of time that the control group allows; None: there is no limit."""
+    if share is None or share >= cores:
         return Finding("cpu quota", "ok", "none below the cores shown")
     advice = "pin the container to whole cores instead (cpuset)"
     return Finding("cpu quota", "warn", f"{share:g} of {cores} cores: trials stall when it is used up", advice)
+
+
+def system() -> Finding:
+    """Whether sweeps can run on this operating system at all."""
+    if platform.system() == "Linux":
+        return Finding("system", "ok", platform.platform(terse=True))
+    advice = "use a machine with Linux, or a container; plan, report and compare work here"
+    return Finding("system", "bad", f"{platform.system()}: sweeps run on Linux alone", advice)
+
+
+def temporary(place: Path, max_bytes: int) -> Finding:
+    """Whether Ray's sockets fit below the temporary folder."""
+    longest = max_bytes - len("/sweep-xxxxxxxx")
+    if len(os.fsencode(place)) <= longest:
+        return Finding("temporary folder", "ok", str(place))
+    message = f"{place} is too deep for Ray's sockets: /tmp is used in its place"
+    return Finding("temporary folder", "warn", message, f"set TMPDIR to a folder of at most {longest} characters")
 
 
 def memory() -> Finding:

@@ -20,14 +20,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from orchestrator.errors import UnfitMachineError
-from orchestrator.files import PACKAGE
+from orchestrator.files import MAX_RAY_FOLDER_BYTES, PACKAGE
 from orchestrator.isolation import proc
 
 # A supervisor that dies is noticed by its keeper, which ends its own by descent, unmarked ones too: let it.
 KEEPERS_S = 3.0
 CLEAR_S = 8.0
-# A socket's path has at most 107 bytes, and Ray puts up to 64 below its folder.
-MAX_FOLDER_BYTES = 107 - 64
 SHORT_PLACES = ("/tmp", "/var/tmp")  # noqa: S108 - folders with random names of our own are made there
 _PREFIX = "sweep-"
 _OWNER = "driver"
@@ -45,7 +43,7 @@ class CleanupProcess:
 
     def __init__(self) -> None:
         self.mark = proc.mark()
-        self.folder = temporary_folder(self.mark, MAX_FOLDER_BYTES)
+        self.folder = temporary_folder(self.mark, MAX_RAY_FOLDER_BYTES)
         environment = {name: value for name, value in os.environ.items() if name != proc.DRIVER_MARK}
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "orchestrator.executors.cleanup", self.mark, str(self.folder)],

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from orchestrator.isolation import proc
+from orchestrator.machine.environment import usable_cores
 from orchestrator.outcome import Phase
 from orchestrator.record import ErrorInfo, TrialRecord
 from orchestrator.trial import Attempt
@@ -148,7 +149,7 @@ def _target(name: str) -> RunAttempt:
 
 def _set_threads(cpus: int | None) -> None:
     """The fork server imported torch with one thread, for a fork is not sound beside others. Ranks share the cores."""
-    count = max(1, (cpus or len(os.sched_getaffinity(0))) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    count = max(1, (cpus or usable_cores()) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     os.environ["OMP_NUM_THREADS"] = str(count)
     if (torch := sys.modules.get("torch")) is not None:
         torch.set_num_threads(count)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import runpy
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.machine import nvml
+from orchestrator.machine.cgroup import cpu_quota
+from orchestrator.machine.variables import decisive
 
 Facts = dict[str, Any]
 
@@ -34,16 +37,27 @@ def describe(device: str, gpu_memory_gib: float | None = None, threads: int | No
     kind = device.partition(":")[0]
     cap = {"memory_cap_gib": gpu_memory_gib, "threads": threads or usable_cores()}
     match = {**_gpu_match(device), **cap} if kind == "cuda" else {**_cpu_match(), **cap, "memory_cap_gib": None}
+    match |= _limits()
     know = {**_know(device), "described_at": datetime.now(UTC).isoformat(timespec="seconds")}
     return {"match": {"device": kind, **match, **_software(kind)}, "know": know}
 
 
 def differences(base: Mapping[str, Any], candidate: Mapping[str, Any]) -> list[str]:
     """The facts that must match and do not, as "name: base's value, candidate's value"."""
+    base, candidate = _spread(base), _spread(candidate)
     names = sorted({*base, *candidate})
     return [
         f"{name}: {base.get(name)}, {candidate.get(name)}" for name in names if base.get(name) != candidate.get(name)
     ]
+
+
+def _spread(facts: Mapping[str, Any]) -> Facts:
+    """The facts with those that are mappings taken apart: {"variables": {"A": 1}} is {"variables.A": 1}."""
+    found: Facts = {}
+    for name, value in facts.items():
+        inner = value if isinstance(value, Mapping) else None
+        found |= {name: value} if inner is None else {f"{name}.{key}": inner[key] for key in inner}
+    return found
 
 
 def git_state(directory: Path) -> Facts:
@@ -66,8 +80,13 @@ def code_state(directory: str) -> Facts:
 
 
 def usable_cores() -> int:
-    """CPU cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """CPU cores that this process can keep busy: those that it may run on, as far as its quota of time reaches.
+
+    A quota of half a core is one: a second thread would only wait for the first.
+    """
+    quota = cpu_quota()
+    allowed = len(os.sched_getaffinity(0))
+    return allowed if quota is None else max(1, min(allowed, math.floor(quota)))
 
 
 @lru_cache
@@ -79,6 +98,14 @@ def cpu_model() -> str:
         lines = []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "Model")))
     return next(names, "") or platform.processor() or platform.machine()
+
+
+@lru_cache
+def _limits() -> Facts:
+    """A quota of CPU time and variables that change results, where there are any: earlier versions knew of none."""
+    quota, variables = cpu_quota(), decisive()
+    found: Facts = {} if quota is None else {"cpu_quota": quota}
+    return found | ({"variables": variables} if variables else {})
 
 
 @lru_cache

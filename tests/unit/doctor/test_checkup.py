@@ -183,10 +183,24 @@ def test_clocks_that_follow_the_load_are_a_doubt() -> None:
     assert host.governor("performance").state == host.governor(None).state == "ok"
 
 
-@pytest.mark.parametrize(("limit", "state"), [("max 100000", "ok"), ("150000 100000", "warn"), ("400000 100000", "ok")])
-def test_a_containers_share_of_the_cores_is_told(limit: str, state: str) -> None:
+@pytest.mark.parametrize(("limit", "state"), [(None, "ok"), (1.5, "warn"), (4.0, "ok")])
+def test_a_containers_share_of_the_cores_is_told(limit: float | None, state: str) -> None:
     """Trials stall when the quota is used up."""
     assert host.quota(limit, cores=4).state == state
+
+
+def test_a_temporary_folder_too_deep_for_sockets_is_told_with_its_limit() -> None:
+    """A batch system's often is."""
+    assert host.temporary(Path("/tmp"), 43).state == "ok"
+    found = host.temporary(Path("/tmp/slurm.1234567.step.batch/user"), 43)
+    assert (found.state, found.advice) == ("warn", "set TMPDIR to a folder of at most 28 characters")
+
+
+def test_another_system_than_linux_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of a sweep would start there."""
+    assert host.system().state == "ok"
+    monkeypatch.setattr(host.platform, "system", lambda: "Darwin")
+    assert host.system().state == "bad"
 
 
 def test_a_disk_without_room_is_bad(tmp_path: Path) -> None:

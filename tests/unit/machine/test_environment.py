@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,10 +16,14 @@ from orchestrator.machine.environment import code_state, describe, differences, 
 
 
 @pytest.fixture
-def forgotten() -> None:
+def forgotten() -> Iterator[None]:
     """A process looks at its machine once; these tests change the machine."""
-    for looked_up in (environment._gpu_match, environment._know, environment._software):
-        looked_up.cache_clear()
+    looked_up = (environment._gpu_match, environment._know, environment._software, environment._limits)
+    for cached in looked_up:
+        cached.cache_clear()
+    yield
+    for cached in looked_up:
+        cached.cache_clear()
 
 
 UUIDS = ("GPU-aaaa-1", "GPU-bbbb-2")
@@ -69,6 +74,38 @@ def test_a_cpu_is_its_model_cores_threads_and_software() -> None:
     assert found["match"]["python"] == sys.version.split()[0]
     assert (found["match"]["cuda"], found["match"]["driver"]) == (None, None)
     assert {"host", "os", "git_commit", "git_dirty", "described_at"} <= set(found["know"])
+
+
+def test_a_quota_bounds_the_cores_and_must_match(monkeypatch: pytest.MonkeyPatch, forgotten: None) -> None:
+    """A container's `--cpus`: as many threads as it has time for, and at least one."""
+    cores = environment.usable_cores()
+    free = describe("cpu")["match"]
+    monkeypatch.setattr(environment, "cpu_quota", lambda: 0.5)
+    environment._limits.cache_clear()
+    assert environment.usable_cores() == 1
+    assert describe("cpu")["match"]["threads"] == 1
+    assert "cpu_quota: None, 0.5" in differences(free, describe("cpu")["match"])
+    monkeypatch.setattr(environment, "cpu_quota", lambda: cores + 1.5)
+    assert environment.usable_cores() == cores
+
+
+def test_variables_that_change_results_must_match(monkeypatch: pytest.MonkeyPatch, forgotten: None) -> None:
+    """Each by its name, with both values."""
+    monkeypatch.setattr(environment, "decisive", lambda: {"NCCL_ALGO": "Ring"})
+    ring = describe("cpu")["match"]
+    environment._limits.cache_clear()
+    monkeypatch.setattr(environment, "decisive", lambda: {"NCCL_ALGO": "Tree", "TRITON_INTERPRET": "1"})
+    found = differences(ring, describe("cpu")["match"])
+    assert found == ["variables.NCCL_ALGO: Ring, Tree", "variables.TRITON_INTERPRET: None, 1"]
+
+
+def test_a_machine_without_quota_and_variables_is_described_as_it_always_was(
+    monkeypatch: pytest.MonkeyPatch, forgotten: None
+) -> None:
+    """So that sweeps of earlier versions go on."""
+    monkeypatch.setattr(environment, "decisive", dict)
+    monkeypatch.setattr(environment, "cpu_quota", lambda: None)
+    assert not {"variables", "cpu_quota"} & set(describe("cpu")["match"])
 
 
 def test_threads_and_cap_must_match_and_host_need_not() -> None:
