@@ -75,6 +75,7 @@ class TrialRecord(FrozenModel):
     host: str = ""
     node: str = ""
     device: str = ""
+    card: str = ""
     environment: dict[str, Any] = {}
 
     @property

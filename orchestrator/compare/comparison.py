@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from orchestrator.compare.pairing import first_row, pair_answers, pair_up, unlike
+from orchestrator.compare.pairing import code_differences, doubts, first_row, pair_answers, pair_up, same_code, unlike
 from orchestrator.errors import ComparisonError
 from orchestrator.results import columns
 from orchestrator.results.results import Results
@@ -90,6 +90,8 @@ class Comparison:
         fail_slower: the caller's threshold, or None.
         columns: axis -> heading, of the axes whose values tell the rows apart.
         duel: the sweep in which both were measured in turns, where base and candidate are two labels of one.
+        same_code: whether every row of both was measured with the same source code.
+        code_differences: files and packages in which the code of the rows differs, as far as it is known.
     """
 
     base: str
@@ -100,6 +102,8 @@ class Comparison:
     fail_slower: float | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     duel: str | None = None
+    same_code: bool = False
+    code_differences: tuple[str, ...] = ()
 
     @property
     def counts(self) -> dict[Verdict, int]:
@@ -136,6 +140,8 @@ class Comparison:
             "rows": [pair.to_json() for pair in self.rows],
             "unmatched": [dict(row) for row in self.unmatched],
             "environment_differences": list(self.environment_differences),
+            "same_code": self.same_code,
+            "code_differences": list(self.code_differences),
         }
 
 
@@ -181,6 +187,8 @@ def compare(base: Results, candidate: Results, *, force: bool = False, fail_slow
         tuple(facts),
         fail_slower,
         columns.columns(base, [row for row, _ in matched]),
+        same_code=same_code(matched),
+        code_differences=tuple(code_differences(base, candidate, matched)),
     )
 
 
@@ -206,7 +214,7 @@ def _with_points(pair: Pair, searched: Sequence[str]) -> str:
     """The note of a pair, after what is another in the points that two searches found."""
     points = [(axis, *(columns.value(row, axis) for row in (pair.base, pair.candidate))) for axis in searched]
     moved = [f"{axis.removeprefix('options.')} {was}, now {now}" for axis, was, now in points if was != now]
-    return "; ".join([*moved, *([pair.note] if pair.note else [])])
+    return "; ".join([*moved, *([pair.note] if pair.note else []), *doubts(pair.base, pair.candidate)])
 
 
 def paired(rows: Sequence[tuple[Row, Row]], device: str, fail_slower: float | None = None) -> tuple[Pair, ...]:

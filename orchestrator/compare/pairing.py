@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from orchestrator.machine.environment import differences
-from orchestrator.results.answers import Answer
 from orchestrator.results import sources
+from orchestrator.results.answers import Answer
 from orchestrator.results.results import Results
 from orchestrator.results.rows import Row
 

@@ -67,13 +67,22 @@ def footer(comparison: Comparison) -> list[str]:
         lines.append(
             f"Measured in turns, both in one process, in fresh processes each round (sweep {comparison.duel})."
         )
-    lines += [*_thresholds(comparison), *_disturbed(comparison)]
+    lines += [*_code(comparison), *_thresholds(comparison), *_disturbed(comparison)]
     if comparison.unmatched:
         lines.append(f"Not compared: {counted(len(comparison.unmatched), 'row')} found or run in one sweep only.")
     if comparison.environment_differences:
         facts = "; ".join(map(printable, comparison.environment_differences))
         lines.append(f"Forced: the environments differ, and so may the figures ({facts}).")
     return lines
+
+
+def _code(comparison: Comparison) -> list[str]:
+    """Whether there is anything that could differ, and what."""
+    if comparison.same_code:
+        return ["Both sweeps measured the same code: a difference is the machine's, or there is none to find."]
+    if comparison.code_differences:
+        return [f"The code differs in {printable('; '.join(comparison.code_differences))}."]
+    return []
 
 
 def _thresholds(comparison: Comparison) -> list[str]:
