@@ -31,7 +31,7 @@ def sweep(
     records = []
     for trial in PLANNED:
         for number in range(1, 6):
-            figures = {"latency_ms": 1.0, **more}
+            figures = {"latency_ms": 1.0, **metrics}
             values = (1.0 + 0.001 * number, 1.0, 0.999)
             record = made.record(trial, Outcome.OK, phase=Phase.DONE, metrics=figures, values_ms=values, round=number)
             records.append(record.model_copy(update={"fingerprint": prints, "card": card}))
