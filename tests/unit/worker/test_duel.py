@@ -45,7 +45,7 @@ def test_both_sides_are_ok_and_have_as_many_repetitions(direction: str) -> None:
         assert len(record.values_ms) == len(first.values_ms or ()) >= 2
         assert record.metrics["peak_memory_mib"] is None
         assert record.metrics["tflops_per_s"] is not None
-        assert set(record.environment) == {"match", "know"}
+        assert set(record.environment) == {"match", "know", "imported"}
         assert record.fingerprint == first.fingerprint
 
 
