@@ -1,6 +1,6 @@
 """A workload of one's own: LayerNorm over rows, two implementations that are right, and one that nearly is.
 
-python -m orchestrator docs/examples/layernorm.yaml
+orchestrator docs/examples/layernorm.yaml
 """
 
 import torch

@@ -1,5 +1,6 @@
 """The guides say what is true: their blocks are carried out, their commands exist, their links lead somewhere."""
 
+import argparse
 import contextlib
 import io
 import re
@@ -7,7 +8,7 @@ import shlex
 
 import pytest
 
-from orchestrator.cli import main
+from orchestrator.cli.parser import build_parser
 from tests.docs.guide import DOCS, Guide, Reader
 
 GUIDES = sorted(path for path in DOCS.glob("*.md") if path.name not in ("LOG.md",))
@@ -45,8 +46,8 @@ def commands(guide):
 @pytest.mark.parametrize("path", GUIDES, ids=lambda path: path.stem)
 def test_every_command_of_a_guide_is_one(path, monkeypatch):
     """The parser takes it, with these options; nothing is run."""
-    monkeypatch.setattr(main.argparse.ArgumentParser, "exit", refuse)
-    parser, known = main._parser()
+    monkeypatch.setattr(argparse.ArgumentParser, "exit", refuse)
+    parser, known = build_parser()
     for line, words in commands(Guide(path)):
         given = words if words[0] in known or words[0].startswith("-") else ["run", *words]
         if given[0].startswith("-"):

@@ -1,6 +1,6 @@
 """A workload of one's own: what is computed, on which inputs, and who computes it. Change it into yours.
 
-python -m orchestrator softmax.yaml
+orchestrator softmax.yaml
 """
 
 import torch
