@@ -10,9 +10,9 @@ from torch.nn.functional import layer_norm, linear
 from orchestrator.workload import Expected, Problem
 
 from .pattern import HeadRun
-from .reference import Answer, Task, live_rows
 from .rows import seen_by
 from .softmax import Arithmetic, Unit, attend, gradients
+from .task import Answer, Task, live_rows
 
 INTO = ("q_proj", "k_proj", "v_proj")
 OUT = ("norm.weight", "norm.bias", "out_proj.weight", "out_proj.bias")

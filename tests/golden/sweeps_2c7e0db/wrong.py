@@ -1,0 +1,5 @@
+def build(config):
+    def attention(q, k, v):
+        return v.clone()
+
+    return attention
