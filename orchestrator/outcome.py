@@ -46,3 +46,6 @@ class Flag(StrEnum):
 
 
 DEVICE_FAULT = "device_fault"
+
+
+DISTURBED = frozenset({Flag.THROTTLED.value, Flag.CONTENDED.value})  # by what else the machine did

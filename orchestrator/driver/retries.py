@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from orchestrator.outcome import Flag, Outcome
+from orchestrator.outcome import DISTURBED, Flag, Outcome
 from orchestrator.record import TrialRecord
 from orchestrator.spec.models import RetrySpec
 from orchestrator.trial import RoundKey
 
-DISTURBED = frozenset({Flag.THROTTLED.value, Flag.CONTENDED.value})
 MOST_FRUITLESS = 3  # repeats in a row that were disturbed again: the disturbance is permanent
+FIRST = 3  # attempts of a sweep that, when all are disturbed, say so before anything is repeated
 
 
 @dataclass
@@ -70,6 +70,7 @@ class Retries:
         self._tries: Counter[RoundKey] = Counter()
         self._again: dict[RoundKey, bool] = {}
         self._fruitless = 0
+        self._first_disturbed: int | None = 0  # None: an undisturbed attempt was among the first
 
     def add(self, record: TrialRecord) -> bool:
         """Take note of a record; True if it shows that the disturbance is permanent."""
@@ -131,7 +132,12 @@ class Retries:
         if not self.is_disturbed(record):
             if record.outcome is Outcome.OK:
                 self._fruitless = 0
+                self._first_disturbed = None
             return False
+        if self._first_disturbed is not None:
+            self._first_disturbed += 1
+            if self._first_disturbed == FIRST:
+                self._fruitless = MOST_FRUITLESS
         repeats = self.first.ended[key, Outcome.OK]
         if repeats > 1:
             self._fruitless += 1

@@ -36,7 +36,9 @@ MATMUL_SIZES = {
     "cpu": {"float64": 1024, "float32": 1024, "tf32": 1024, "float16": 256, "bfloat16": 256},
 }
 COPY_BYTES = {"cuda": 2**29, "cpu": 2**27}  # beyond any cache that matters; a multiple of 1 MiB
-CONTROL_MATMUL = {"cuda": ("bfloat16", 4096), "cpu": ("float32", 512)}
+# On a GPU in float32: a product in bfloat16 soon reaches the power limit, and then says how warm
+# the card is (2.4 % slower at the end of a sweep on an H200).
+CONTROL_MATMUL = {"cuda": ("float32", 2048), "cpu": ("float32", 512)}
 CONTROL_COPY_BYTES = {"cuda": 2**29, "cpu": 2**25}  # a CPU's is short: its pages must be made first
 CONTROL_LOOP = 50_000  # turns of the interpreter, some milliseconds
 UNKNOWN_CACHE = 64 * 2**20

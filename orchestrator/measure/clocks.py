@@ -24,7 +24,7 @@ Call = Callable[[], object]
 LEARNT_BYTES = 2**18  # four times what a branch predictor was seen to learn
 MOST_CPU_SETS, MOST_CUDA_SETS = 64, 32
 FEWEST_COLD = 5  # calls that start from a cold cache, where they are short
-SPIN_CYCLES = 20_000_000  # about 10 ms of a GPU
+SPIN_CYCLES = 8_000_000  # about 4 ms of a GPU: more than a host takes to launch a call
 UNSTEADY_PCT = 10.0  # interquartile range of a further figure, in percent of its median, beyond which a note says so
 
 

@@ -11,10 +11,9 @@ from typing import Any
 
 from orchestrator.executors.base import Event, Finished, PhaseChanged, SlotLost, SlotReady, Started
 from orchestrator.formatting import counted, duration, printable, shown
-from orchestrator.outcome import Outcome, Phase
+from orchestrator.outcome import DISTURBED, Outcome, Phase
 from orchestrator.progress.time_left import Estimator, one_each, useful_flops
 from orchestrator.record import TrialRecord
-from orchestrator.report.ranking import DISTURBED
 from orchestrator.report.reasons import message
 from orchestrator.results.columns import column_headings, known_workload
 from orchestrator.results.meta import SweepMeta

@@ -11,9 +11,8 @@ from tabulate import tabulate
 from orchestrator.compare.comparison import Comparison, Pair
 from orchestrator.files import write_atomically
 from orchestrator.formatting import counted, interval, markdown, number, printable, shown
-from orchestrator.outcome import Flag
+from orchestrator.outcome import DISTURBED
 
-DISTURBED = {Flag.CONTENDED.value, Flag.THROTTLED.value}
 JSON_FILE, MARKDOWN_FILE, PAGE_FILE = "comparison.json", "comparison.md", "comparison.html"
 HEADERS = ("Base (ms)", "Candidate (ms)", "Ratio [95 % interval]", "Verdict", "Note")
 

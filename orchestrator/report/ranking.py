@@ -8,12 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.formatting import counted, printable
-from orchestrator.outcome import Flag, Outcome
+from orchestrator.outcome import DISTURBED, Flag, Outcome
 from orchestrator.report.layout import NOT_RUN, Layout
 from orchestrator.report.same_work import baselines, kinds, members, stated_baseline
 from orchestrator.results.rows import Row
-
-DISTURBED = frozenset({Flag.CONTENDED.value, Flag.THROTTLED.value})
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Rows: what a report shows of each planned trial. A row is the last attempt of each round, pooled."""
+"""Rows: what a report shows of each planned trial: the attempt of each round that counts, pooled."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.metrics import Pooling, known
-from orchestrator.outcome import Flag, Outcome
+from orchestrator.outcome import DISTURBED, Flag, Outcome
 from orchestrator.record import ErrorInfo, TrialRecord, log_of
 from orchestrator.results.meta import SweepMeta
 from orchestrator.trial import Trial
+
+ENDED_BY_THE_MACHINE = (Outcome.OOM, Outcome.TIMEOUT, Outcome.LOST)
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Row:
         metrics: figures by name, over all rounds; empty unless ok.
         rounds: the repetitions of each round in milliseconds per call; empty unless ok.
         attempts: records made of this trial, retries included.
-        records: the last record of each round, in the order of the rounds.
+        records: the record of each round that counts, in the order of the rounds.
     """
 
     trial: Trial
@@ -57,6 +59,11 @@ class Row:
         return self.outcome is Outcome.OK
 
     @property
+    def is_disturbed(self) -> bool:
+        """Whether any round was timed while others used the machine, or while it slowed itself down."""
+        return self.ok and not DISTURBED.isdisjoint(self.flags)
+
+    @property
     def log(self) -> str | None:
         """The log of this trial, relative to the sweep's directory; None: not run."""
         if self.outcome is None:
@@ -83,13 +90,29 @@ def target_ci(meta: SweepMeta) -> float:
 
 
 def last_attempts(records: Sequence[TrialRecord]) -> tuple[TrialRecord, ...]:
-    """The last attempt of each round of one trial, by round; of two records of one attempt the first counts."""
+    """The attempt of each round of one trial that counts, by round: the last, with one exception.
+
+    A repeat for the sake of a disturbance that ends for want of memory or time, or is lost, takes
+    no figure away: whatever disturbed the first attempt may be what ended the second. Of two
+    records of one attempt the first counts.
+    """
     last: dict[int, TrialRecord] = {}
     for record in records:
         held = last.get(record.round)
-        if held is None or record.attempt > held.attempt:
+        if held is None or (record.attempt > held.attempt and not _is_vain_repeat(held, record)):
             last[record.round] = record
     return tuple(last[number] for number in sorted(last))
+
+
+def _is_vain_repeat(held: TrialRecord, later: TrialRecord) -> bool:
+    """Whether `later` repeated a disturbed attempt with the same code, and the machine ended it."""
+    same = held.fingerprint == later.fingerprint
+    return same and is_disturbed(held) and later.outcome in ENDED_BY_THE_MACHINE
+
+
+def is_disturbed(record: TrialRecord) -> bool:
+    """Whether figures are in doubt because of what else the machine did."""
+    return record.outcome is Outcome.OK and not DISTURBED.isdisjoint(record.flags)
 
 
 def row_of(trial: Trial, records: Sequence[TrialRecord], wanted: float | None = None) -> Row:

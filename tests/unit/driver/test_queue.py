@@ -345,7 +345,7 @@ def test_repeats_end_where_they_do_not_help() -> None:
     many = sweep(axes="{batch: [1, 2, 3, 4, 5, 6, 7, 8], seq_len: [64], heads: [4]}", implementations="[standard]")
     agenda, records = agenda_of(many), list[TrialRecord]()
     while (attempt := agenda.next()) is not None:
-        records.append(disturbed(attempt))
+        records.append(disturbed(attempt) if records else ended(attempt))
         agenda.finished(records[-1])
     assert len(records) == 8 + 3
     assert agenda_of(many, records).next() is None
@@ -355,6 +355,23 @@ def test_repeats_end_where_they_do_not_help() -> None:
         half_way.finished(disturbed(attempt))
         left += 1
     assert left == 2
+
+
+def test_nothing_is_repeated_where_the_first_three_were_disturbed() -> None:
+    """A machine that is busy from the start is busy for good: the first row waits for no pause."""
+    many = sweep(axes="{batch: [1, 2, 3, 4, 5, 6, 7, 8], seq_len: [64], heads: [4]}", implementations="[standard]")
+    agenda, records = agenda_of(many), list[TrialRecord]()
+    while (attempt := agenda.next()) is not None:
+        records.append(disturbed(attempt))
+        agenda.finished(records[-1])
+    assert len(records) == 8
+    assert agenda_of(many, records).next() is None
+    quiet_again = agenda_of(many, records[:4])
+    undisturbed, later = quiet_again.next(), quiet_again.next()
+    assert undisturbed is not None
+    assert later is not None
+    quiet_again.finished(ended(undisturbed))
+    assert quiet_again.finished(disturbed(later))
 
 
 def test_rows_that_are_asked_for_again_are_made_however_busy_the_machine_is() -> None:

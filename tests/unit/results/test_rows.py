@@ -41,6 +41,39 @@ def test_the_last_attempt_of_a_round_counts() -> None:
     assert row.error is None
 
 
+@pytest.mark.parametrize("ending", [Outcome.OOM, Outcome.TIMEOUT, Outcome.LOST])
+def test_a_repeat_for_a_disturbance_takes_no_figure_away(ending: Outcome) -> None:
+    """The contender that made the first attempt slow holds the memory that the second asks for."""
+    trial, _ = planned()
+    first = made.ok(trial, flags=("contended",))
+    row = made.results([trial], [first, made.bad(trial, ending, attempt=2)], axes=AXES).rows[0]
+    assert row.ok
+    assert row.is_disturbed
+    assert row.records == (first,)
+    assert row.attempts == 2
+    third = made.ok(trial, attempt=3)
+    assert row_of(trial, [first, made.bad(trial, ending, attempt=2), third]).records == (third,)
+
+
+@pytest.mark.parametrize("ending", [Outcome.MISMATCH, Outcome.IMPLAUSIBLE, Outcome.FAILED])
+def test_a_repeat_that_shows_a_wrong_answer_counts(ending: Outcome) -> None:
+    """It is wrong now and then; a busy machine is no excuse for that."""
+    trial, _ = planned()
+    records = [made.ok(trial, flags=("contended",)), made.bad(trial, ending, attempt=2)]
+    assert row_of(trial, records).outcome is ending
+
+
+def test_an_attempt_that_was_asked_for_anew_counts_however_it_ends() -> None:
+    """Nothing disturbed the one before: it was run again for another reason."""
+    trial, _ = planned()
+    records = [made.ok(trial), made.bad(trial, Outcome.OOM, attempt=2)]
+    assert row_of(trial, records).outcome is Outcome.OOM
+    changed = made.bad(trial, Outcome.OOM, attempt=2)
+    other = changed.fingerprint.model_copy(update={"source": "another"})
+    records = [made.ok(trial, flags=("contended",)), changed.model_copy(update={"fingerprint": other})]
+    assert row_of(trial, records).outcome is Outcome.OOM
+
+
 def test_one_round_that_is_not_ok_decides_the_row() -> None:
     """A row that crashed in one process of three has no time."""
     trial, _ = planned()
