@@ -30,6 +30,7 @@ from orchestrator.machine import nvml
 from orchestrator.plan.sweep import Sweep
 from orchestrator.progress.live import Progress, SilentProgress
 from orchestrator.results import columns, journal, results, sweep_directory
+from orchestrator.results.columns import shown_by
 from orchestrator.results.meta import SweepMeta
 from orchestrator.results.rows import Row
 from orchestrator.search.factory import bounds
@@ -318,6 +319,7 @@ def _meta(sweep: Sweep, directory: Path, device: str, resuming: bool) -> SweepMe
             "at_most": _at_most(sweep),
             "only": sweep.only,
             "base_dir": sweep.base_dir,
+            "shown": shown_by(sweep.workload, sweep.spec.constants),
         }
         return held.model_copy(update=planned)  # written once the journal is ours and no stale row stands in the way
     inside = directory.parent == sweep_directory.SWEEPS / sweep.spec.name
@@ -333,6 +335,7 @@ def _meta(sweep: Sweep, directory: Path, device: str, resuming: bool) -> SweepMe
         at_most=_at_most(sweep),
         only=sweep.only,
         duel=sweep.duel,
+        shown=shown_by(sweep.workload, sweep.spec.constants),
     )
     sweep_directory.create(directory, meta, sweep.document.text)
     return meta

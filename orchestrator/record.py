@@ -50,6 +50,7 @@ class TrialRecord(FrozenModel):
         notes: what is worth knowing and is no doubt (power_capped).
         phase_s: seconds of each phase by name, `start` and `end` of its process included, and
             `calibrate` where the machine was looked at first; None: not known.
+        card: the UUID of the GPU that it was made on.
         environment: what must match and what to know; kept once, in environment.json, not in the journal.
     """
 
@@ -75,7 +76,7 @@ class TrialRecord(FrozenModel):
     host: str = ""
     node: str = ""
     device: str = ""
-    card: str = ""
+    card: str | None = None
     environment: dict[str, Any] = {}
 
     @property
@@ -85,8 +86,8 @@ class TrialRecord(FrozenModel):
 
     def to_line(self) -> str:
         """The line of the journal, without its end: JSON without the environment, which is kept once a sweep."""
-        left_out = {"environment"} if self.phase_s else {"environment", "phase_s"}
-        return self.model_dump_json(exclude=left_out)
+        optional = {name for name in ("phase_s", "card") if not getattr(self, name)}
+        return self.model_dump_json(exclude={"environment", *optional})
 
 
 def record_of(

@@ -70,7 +70,7 @@ class Tally:
         """The sweep begins, or goes on from what its journal holds: their durations are measured ones, too."""
         self.began = self.clock()
         workload = known_workload(meta)
-        self._columns = tuple(column_headings(workload, meta))
+        self._columns = tuple(column_headings(meta))
         self._estimator = Estimator(useful_flops(workload) if workload is not None else one_each)
         rounds = range(1, meta.spec.measure.repeats + 1)
         self._left = {(trial.trial_id, number): trial for trial in meta.planned for number in rounds}

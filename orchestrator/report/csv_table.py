@@ -13,6 +13,8 @@ from orchestrator.report.layout import NOT_RUN, Layout
 from orchestrator.results.columns import distinct
 from orchestrator.results.rows import Row
 
+FORMULA = ("=", "+", "-", "@", "\t")
+
 
 def csv_text(layout: Layout) -> str:
     """CSV with a header: one row per planned trial, numbers unrounded, lists as JSON, what is missing empty."""
@@ -59,4 +61,24 @@ def _tail(layout: Layout, row: Row) -> dict[str, Any]:
 def _text(value: Any) -> Any:
     if isinstance(value, list | tuple | Mapping):
         return json.dumps(value, ensure_ascii=False)
-    return value
+    return _inert(value) if isinstance(value, str) else value
+
+
+def _inert(text: str) -> str:
+    """Text that a spreadsheet takes for text, and that every reader takes for one cell.
+
+    A leading apostrophe keeps a formula from being one. A carriage return would end the line for some readers, and
+    Python's writer does not quote it before 3.13.
+    """
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if not text.startswith(FORMULA) or _is_number(text):
+        return text
+    return f"'{text}"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

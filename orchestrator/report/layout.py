@@ -12,10 +12,9 @@ from typing import Any
 from orchestrator.formatting import printable, shown
 from orchestrator.outcome import Flag, Outcome
 from orchestrator.results.answers import LIMITS
-from orchestrator.results.columns import column_headings, known_workload
+from orchestrator.results.columns import column_headings, shown_of
 from orchestrator.results.results import Results
 from orchestrator.results.rows import Row
-from orchestrator.workload import Workload
 
 NOT_RUN = "not run"
 
@@ -39,11 +38,10 @@ class Layout:
 
     @classmethod
     def of(cls, results: Results) -> Layout:
-        """The layout of a sweep's results; imports no torch."""
+        """The layout of a sweep's results; imports no torch, and no file that they name."""
         found = results.rows
-        workload = known_workload(results.meta)
-        lines = (_device_line(results, found), *(printable(line) for line in _header(workload, results)))
-        return cls(results, _title(results.meta.sweep_id), lines, column_headings(workload, results.meta), found)
+        lines = (_device_line(results, found), *(printable(line) for line in _header(results)))
+        return cls(results, _title(results.meta.sweep_id), lines, column_headings(results.meta), found)
 
     @property
     def sweep_id(self) -> str:
@@ -128,10 +126,11 @@ def _device_line(results: Results, found: Sequence[Row]) -> str:
     return f"{device}, Dtype: {', '.join(dtypes)}" if dtypes else device
 
 
-def _header(workload: Workload | None, results: Results) -> Sequence[str]:
+def _header(results: Results) -> Sequence[str]:
     constants = results.meta.spec.constants
-    if workload is not None:
-        return workload.header(constants)
+    own = shown_of(results.meta)
+    if own is not None:
+        return own.header
     return [f"{name}: {shown(value)}" for name, value in constants.items() if name != "dtype"]
 
 

@@ -22,6 +22,18 @@ class CellMeta(FrozenModel):
     trials: tuple[str, ...]
 
 
+class ShownMeta(FrozenModel):
+    """What the workload says of showing its results, kept with them: who shows them need not import it.
+
+    Attributes:
+        columns: param -> heading of the table's columns.
+        header: lines above the table.
+    """
+
+    columns: dict[str, str] = {}
+    header: tuple[str, ...] = ()
+
+
 class SweepMeta(FrozenModel):
     """sweep.resolved.json: the sweep file as it was understood, and the trials it became.
 
@@ -35,6 +47,7 @@ class SweepMeta(FrozenModel):
         at_most: how many there can be at most, where not all of them are planned from the start.
         only: the expression that chose them, if one did.
         duel: the labels of the two implementations that were measured in turns; None: each trial by itself.
+        shown: how the workload wants its results shown; None: the sweep is older than this field.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -49,6 +62,7 @@ class SweepMeta(FrozenModel):
     at_most: int | None = None
     only: str | None = None
     duel: tuple[str, str] | None = None
+    shown: ShownMeta | None = None
 
 
 class Tracked(NamedTuple):

@@ -13,7 +13,7 @@ from typing import Any
 
 from orchestrator.outcome import Outcome
 from orchestrator.results.answers import answers, metric
-from orchestrator.results.columns import column_headings, known_workload
+from orchestrator.results.columns import column_headings, shown_of
 from orchestrator.results.meta import SweepMeta
 from orchestrator.results.results import Results
 from orchestrator.results.rows import Row
@@ -231,10 +231,10 @@ def milliseconds(moment: str) -> int:
 
 def _columns(meta: SweepMeta) -> dict[str, str]:
     """The table's columns: headings of the workload's own, plain names for the axes beyond them."""
-    workload = known_workload(meta)
-    own = {} if workload is None else workload.columns
-    headings = column_headings(workload, meta)
-    return {name: headings[name] if name in own else name for name in headings}
+    own = shown_of(meta)
+    headings = column_headings(meta)
+    named = set() if own is None else set(own.columns)
+    return {name: headings[name] if name in named else name for name in headings}
 
 
 def _part(name: str, short: Mapping[str, str], unique: bool, row: Row) -> str:

@@ -82,7 +82,7 @@ def _ended(ended: AttemptEndedError) -> dict[str, Any]:
 def _record(
     attempt: Attempt, phase: Phase, started_at: str, facts: Mapping[str, Any], fields: Mapping[str, Any]
 ) -> TrialRecord:
-    known = {"environment": {**facts, **fields.get("environment", {})}, "card": facts["know"].get("gpu_uuid") or ""}
+    known = {"environment": {**facts, **fields.get("environment", {})}, "card": facts["know"].get("gpu_uuid")}
     return record_of(attempt, phase=phase, started_at=started_at, match=facts["match"], **{**fields, **known})
 
 

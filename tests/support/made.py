@@ -10,10 +10,12 @@ from typing import Any
 from orchestrator.machine.observation import Observation
 from orchestrator.outcome import Outcome, Phase
 from orchestrator.record import ErrorInfo, Fingerprint, TrialRecord
+from orchestrator.results.columns import shown_by
 from orchestrator.results.meta import SweepMeta
 from orchestrator.results.results import Results
 from orchestrator.spec.models import SweepSpec
 from orchestrator.trial import Trial
+from tests.support.toy_workload import toy
 
 HERE = Path(__file__).parent
 SWEEP_ID = "20261122_093000_a1b2"
@@ -111,5 +113,6 @@ def results(
         device="cuda",
         spec=SweepSpec.model_validate(stated),
         planned=tuple(planned),
+        shown=shown_by(toy, stated["constants"]),
     )
     return Results(meta, tuple(records), {"e" * 16: ENVIRONMENT}, directory)

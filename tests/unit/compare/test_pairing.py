@@ -23,7 +23,7 @@ def sweep(
     directory: Path | None = None,
     source: str = "a" * 16,
     tolerance: float | None = None,
-    card: str = "",
+    card: str | None = None,
     **metrics: Any,
 ) -> Results:
     """Two rows of five rounds, all alike but for what is given."""

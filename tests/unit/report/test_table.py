@@ -88,7 +88,7 @@ def test_pauses_between_a_stop_and_a_resume_are_not_counted_as_running() -> None
 
 def test_results_can_be_shown_where_their_workload_is_not(all_ok: Results) -> None:
     """A journal copied to another machine still has a table: its axes are the columns."""
-    lost = all_ok.meta.model_copy(update={"base_dir": "/nowhere"})
+    lost = all_ok.meta.model_copy(update={"base_dir": "/nowhere", "shown": None})
     layout = Layout.of(Results(lost, all_ok.records, all_ok.environments))
     assert list(layout.columns.values()) == ["Batch", "Seq Len", "Heads"]
     assert "standard" in grid(layout)

@@ -15,8 +15,8 @@ from types import ModuleType
 
 import pytest
 
-from orchestrator.usercode import neighbours
 from orchestrator.usercode.neighbours import import_file
+from tests.support.forgetful import users_files_forgotten
 
 Two = Callable[..., tuple[ModuleType, ModuleType]]
 
@@ -24,15 +24,8 @@ Two = Callable[..., tuple[ModuleType, ModuleType]]
 @pytest.fixture(autouse=True)
 def _forgotten() -> Iterator[None]:
     """The process is left as it was found."""
-    modules, path, meta = dict(sys.modules), list(sys.path), list(sys.meta_path)
-    folders = dict(neighbours._FOLDERS)
-    yield
-    for name in set(sys.modules) - set(modules):
-        if name.startswith(neighbours.PREFIX) or "zzz" in name:
-            del sys.modules[name]
-    sys.path[:], sys.meta_path[:] = path, meta
-    neighbours._FOLDERS.clear()
-    neighbours._FOLDERS.update(folders)
+    with users_files_forgotten():
+        yield
 
 
 @pytest.fixture
