@@ -1,0 +1,45 @@
+"""results.csv holds what was measured, and nothing that a program that opens it would run."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+
+from orchestrator.outcome import Outcome
+from orchestrator.record import ErrorInfo
+from orchestrator.report.csv_table import csv_text
+from orchestrator.report.layout import Layout
+from tests.support import made
+
+PLANNED = made.trials(["standard"], {"batch": [1], "seq_len": [64], "heads": [1]}, dtype="float32")
+
+
+def cell(message: str) -> str:
+    """The message of a failed row as a reader of the file finds it, where there is one row."""
+    record = made.bad(PLANNED[0], Outcome.FAILED).model_copy(
+        update={"error": ErrorInfo(kind="RuntimeError", message=message)}
+    )
+    text = csv_text(Layout.of(made.results(PLANNED, [record])))
+    assert "\r" not in text
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    assert len(rows) == 1
+    return rows[0]["error_message"]
+
+
+@pytest.mark.parametrize("text", ['=HYPERLINK("http://x")', "+1+cmd|'/C calc'!A0", "-2+3", "@SUM(A1)", "\t=1"])
+def test_a_message_that_a_spreadsheet_takes_for_a_formula_is_text(text: str) -> None:
+    """By an apostrophe before it."""
+    assert cell(text) == f"'{text}"
+
+
+@pytest.mark.parametrize("text", ["-3.5", "+2", "-1e-3", "a=b", "plain", ""])
+def test_numbers_and_ordinary_text_stay_as_they_are(text: str) -> None:
+    """A negative number is none."""
+    assert cell(text) == text
+
+
+def test_a_carriage_return_makes_no_further_row() -> None:
+    """Compilers and progress bars print them."""
+    assert cell("10 %\r20 %\r\nfailed") == "10 %\n20 %\nfailed"
