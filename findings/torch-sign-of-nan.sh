@@ -4,7 +4,7 @@
 # numpy.sign passes a NaN on. torch.sign and torch.sgn of a real NaN return 0, the value of an
 # exact zero, so a quantiser or an optimizer built on sign() goes on with a plausible number.
 #
-# Seen: torch.sign 0.0, torch.sgn 0.0 (real), torch.copysign keeps NaN's sign bit; numpy nan.
+# Seen: torch.sign 0.0, torch.sgn 0.0, numpy nan.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
