@@ -18,6 +18,15 @@ def init(options: argparse.Namespace) -> int:
     return 0
 
 
+def adopt(options: argparse.Namespace) -> int:
+    """Write a sweep over somebody's problems; print what was found."""
+    from orchestrator.cli import adopt as adopting
+
+    file, found = adopting.adopt(options.path, options.output)
+    print(f"{found}\nwrote {file}\nNext:\n  python -m orchestrator plan {file}\n  python -m orchestrator {file}")
+    return 0
+
+
 def completion(options: argparse.Namespace) -> int:
     """Print the completion script of a shell."""
     from orchestrator.cli.completion import script

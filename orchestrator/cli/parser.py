@@ -41,8 +41,8 @@ def build_parser() -> tuple[argparse.ArgumentParser, frozenset[str]]:
     parser.add_argument("--version", action="version", version=__version__)
     subparsers = parser.add_subparsers(metavar="COMMAND", title="commands")
     for add in (
-        _add_demo, _add_init, _add_try, _add_run, _add_plan, _add_resume, _add_report, _add_sweeps, _add_compare,
-        _add_repro, _add_ui, _add_sync, _add_list, _add_doctor, _add_completion,
+        _add_demo, _add_init, _add_adopt, _add_try, _add_run, _add_plan, _add_resume, _add_report, _add_sweeps,
+        _add_compare, _add_repro, _add_ui, _add_sync, _add_list, _add_doctor, _add_completion,
     ):  # fmt: skip
         add(subparsers)
     subparsers.choices["completion"].set_defaults(parser=parser)  # what it completes
@@ -176,6 +176,18 @@ def _add_init(subparsers: Any) -> None:
     )
     parser.add_argument("directory", metavar="DIR", nargs="?", default=".", help="where (default: here)")
     parser.add_argument("--workload", metavar="NAME", help="begin with a workload of your own: NAME.py and NAME.yaml")
+
+
+def _add_adopt(subparsers: Any) -> None:
+    parser = _command(
+        subparsers,
+        "adopt",
+        commands.adopt,
+        "write a sweep over problems in the format of another benchmark",
+        "adopt problems/",
+    )
+    parser.add_argument("path", metavar="PATH", help="a folder of KernelBench problems, a definition, a task")
+    parser.add_argument("--output", metavar="FILE", help="the sweep file to write (default: sweep.yaml beside them)")
 
 
 def _add_run(subparsers: Any) -> None:

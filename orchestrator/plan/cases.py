@@ -9,20 +9,23 @@ from orchestrator.errors import Problem, SweepFileError
 from orchestrator.spec import cases
 from orchestrator.spec.cases import Row
 from orchestrator.spec.document import Document
-from orchestrator.spec.models import CASE_NAME, SweepSpec
+from orchestrator.spec.models import CASE_NAME, CasesSpec, SweepSpec
+from orchestrator.usercode.workload_file import FileWorkload
 from orchestrator.workload import Workload
 
 
 def with_cases(spec: SweepSpec, document: Document, workload: Workload, base_dir: str) -> SweepSpec:
     """The sweep with its cases read and put among its axes, before those that the file states.
 
+    Where it states none, the workload's own are taken, if the file states none of their params.
     A param that a row does not state has the sweep's constant, else its default, in that row.
 
     Raises:
         SweepFileError: the file of cases cannot be read, or a row breaks a rule; with file and line.
     """
-    stated = spec.cases
-    assert stated is not None
+    stated = spec.cases or _of_workload(spec, workload)
+    if stated is None:
+        return spec
     if stated.file is not None:
         shown = stated.file
         rows = cases.read(Path(base_dir) / stated.file, shown)
@@ -43,7 +46,22 @@ def with_cases(spec: SweepSpec, document: Document, workload: Workload, base_dir
     document.case_places = tuple(f"{shown}:{row.line}" for row in kept)
     axes = {**columns, **spec.axes}
     together = (*spec.zip, tuple(columns)) if len(columns) > 1 else spec.zip
-    return spec.model_copy(update={"axes": axes, "zip": together})
+    return spec.model_copy(update={"axes": axes, "zip": together, "cases": stated})
+
+
+def _of_workload(spec: SweepSpec, workload: Workload) -> CasesSpec | None:
+    """The cases that the workload brings; None: it brings none, or the sweep file states some of their params."""
+    if not isinstance(workload, FileWorkload) or not workload.cases:
+        return None
+    if isinstance(workload.cases, Path):
+        return CasesSpec(file=str(workload.cases))
+    given = {*spec.axes, *spec.constants}
+    for entry in spec.implementations:
+        given.update(entry.params)
+    for case in workload.cases:
+        if given.intersection(case):
+            return None
+    return CasesSpec(rows=[dict(case) for case in workload.cases])
 
 
 def _line(document: Document, index: int) -> int:

@@ -70,7 +70,7 @@ class Sweep:
         except (Exception, SystemExit) as error:
             rule = f"cannot be imported: {type(error).__name__}: {error}"
             raise SweepFileError(document.name, [document.problem(("workload",), rule, spec.workload)]) from error
-        if spec.cases is not None and fresh:
+        if fresh:
             spec = with_cases(spec, document, workload, base_dir)
         problems: list[Problem] = rules.find(spec, document, workload, base_dir)
         if problems:

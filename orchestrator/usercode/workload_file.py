@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     Tensors = tuple[torch.Tensor, ...]
 
+Get = Callable[[str, Config | None], Any]
 PRECISIONS = ("float64", "float32", "tf32", "float16", "bfloat16")
 TENSOR = object()  # stands in a tree for a tensor
 
@@ -38,17 +39,17 @@ class WorkloadError(Exception):
 
 @dataclass(frozen=True)
 class FileWorkload(Workload):
-    """A workload that is a file.
+    """A workload that is a file, or that an adapter makes of one.
 
     Attributes:
-        file: where it is.
         facts: what it states.
         calls: its functions.
+        cases: points that are run where the sweep file states none, or a file of them.
     """
 
-    file: Path = Path()
     facts: FileFacts = field(default_factory=lambda: FileFacts((), ()))
-    calls: Functions = field(default_factory=lambda: Functions(Path(), FileFacts((), ())), repr=False)
+    calls: Functions = field(default_factory=lambda: Functions(FileFacts((), ()), _nothing), repr=False)
+    cases: tuple[Mapping[str, Any], ...] | Path = ()
 
     @property
     def counts_work(self) -> bool:
@@ -63,16 +64,51 @@ def load(path: Path) -> FileWorkload:
         UnknownNameError: it does not parse, or is no workload.
     """
     facts = file_facts.read(path)
-    calls = Functions(path, facts)
+
+    def get(name: str, _config: Config | None) -> Any:
+        return Target(name, file=path).load()
+
     try:
-        params = params_model(f"{path.stem}_params", facts.parameters)
+        return workload_of(path.stem, facts, get, path)
     except (ValueError, TypeError) as error:
         raise UnknownNameError(f"{path.name}: inputs: {error}") from None
+
+
+def workload_of(
+    name: str,
+    facts: FileFacts,
+    get: Get,
+    path: Path | None = None,
+    cases: Sequence[Mapping[str, Any]] = (),
+    *,
+    finds_writes: bool = False,
+) -> FileWorkload:
+    """A workload of functions.
+
+    Args:
+        name: any text; what a slug may not hold is replaced.
+        facts: the params, what is stated, and which functions there are.
+        get: (name, config) -> the function of that name, for a trial of that config.
+        path: the file whose text states `work`; None: nothing does.
+        cases: points that are run where the sweep file states none.
+        finds_writes: whether the inputs that `reference` changes are those that a call may change; else what is stated.
+
+    Raises:
+        ValueError, TypeError: a parameter has no type, or a default breaks its own bounds.
+    """
+    calls = Functions(facts, get, path)
+    if finds_writes:
+        calls.writes = Changed(calls)  # type: ignore[assignment]
+    stated = facts.values.get("cases") or ()
+    if isinstance(stated, str) and path is not None:
+        points: tuple[Mapping[str, Any], ...] | Path = path.parent / stated
+    else:
+        points = tuple(cases or stated)
     backward = bool(facts.values.get("backward", False))
     stress = facts.values.get("stress")
     return FileWorkload(
-        name=re.sub(r"[^A-Za-z0-9._-]", "_", path.stem),
-        params=params,
+        name=re.sub(r"[^A-Za-z0-9._-]", "_", name),
+        params=params_model(f"{name}_params", facts.parameters),
         inputs=calls.inputs,
         reference=calls.reference,
         work=calls.work,
@@ -80,16 +116,20 @@ def load(path: Path) -> FileWorkload:
         backward=lambda _params: backward,
         precision=lambda given: _precision(facts, given),
         columns=facts.values.get("columns") or {},
-        writes=_writes(facts),
+        writes=calls.writes,
         restore=bool(facts.values.get("restore", False)),
         judge=calls.judge if "judge" in facts.functions else None,
         stress=None if stress is None else tuple(stress),
         tolerance=facts.values.get("tolerance"),
         metrics=facts.values.get("metrics") or {},
-        file=path,
         facts=facts,
         calls=calls,
+        cases=points,
     )
+
+
+def _nothing(name: str, _config: Config | None) -> Any:
+    raise AttributeError(name)
 
 
 def _writes(facts: FileFacts) -> tuple[str, ...] | Mapping[str, str]:
@@ -104,24 +144,28 @@ def _precision(facts: FileFacts, params: Any) -> str:
 
 
 class Functions:
-    """The functions of a workload file, imported when first called.
+    """The functions of a workload, found when first called.
 
     Args:
-        path: the file.
         facts: what it states.
+        get: (name, config) -> the function of that name, for a trial of that config; None: whatever the trial.
+        path: the file whose text states `work`; None: nothing does.
     """
 
-    def __init__(self, path: Path, facts: FileFacts) -> None:
-        self._path = path
+    def __init__(self, facts: FileFacts, get: Get, path: Path | None = None) -> None:
         self._facts = facts
+        self.get = get
+        self._path = path
         self._dtypes = dtype_params(facts.parameters)
+        self.writes = _writes(facts)
         self._trees: dict[str, Any] = {}
         self._latest: Any = ()
+        self._latest_config: Config | None = None
 
-    def get(self, name: str) -> Callable[..., Any]:
-        """The function `name` of the file."""
-        function: Callable[..., Any] = Target(name, file=self._path).load()
-        return function
+    @property
+    def has_drawn(self) -> bool:
+        """Whether inputs were drawn, so that the reference can be asked."""
+        return self._latest_config is not None
 
     def values(self, config: Config) -> dict[str, Any]:
         """The params as the file's functions take them: dtypes are torch's own."""
@@ -143,9 +187,10 @@ class Functions:
         """
         given = self.values(config)
         with seeded(seed, config.device):
-            drawn = self.get("inputs")(**given)
+            drawn = self.get("inputs", config)(**given)
         tree = self._as_arguments(drawn)
         found = tuple(leaf.detach() for _, leaf in leaves(tree) if is_tensor(leaf))
+        self._latest_config = config
         self._remember(repr(given), mapped(tree, lambda leaf: TENSOR if is_tensor(leaf) else leaf))
         return found
 
@@ -203,7 +248,7 @@ class Functions:
 
         Where inputs are written: a mapping with what it leaves in them, by their names, beside the outputs.
         """
-        writes = _writes(self._facts)
+        writes = self.writes
         tensors = [in_precision(tensor, problem.dtype) for tensor in problem.inputs]
         names = self.input_names(problem.config)
         for number, name in enumerate(names):
@@ -213,7 +258,7 @@ class Functions:
         if self._facts.takes_state:
             keywords["state"] = {name: in_precision(tensor, problem.dtype) for name, tensor in problem.state.items()}
         with on_device(problem.inputs[0].device if problem.inputs else problem.config.device):
-            answer = self.get("reference")(*self.arguments(problem.config, tuple(tensors)), **keywords)
+            answer = self.get("reference", problem.config)(*self.arguments(problem.config, tuple(tensors)), **keywords)
         if not writes:
             return answer
         written = {name: tensor for name, tensor in zip(names, tensors, strict=True) if name in writes}
@@ -229,18 +274,30 @@ class Functions:
         """What `judge` says; it is given the inputs as `reference` is."""
         waiting = iter(inputs)
         arguments = mapped(self._latest, lambda leaf: next(waiting) if leaf is TENSOR else leaf)
-        found: Mapping[str, tuple[float, float]] = self.get("judge")(arguments, outputs, expected)
+        found: Mapping[str, tuple[float, float]] = self.get("judge", None)(arguments, outputs, expected)
         return found
+
+    def changed(self) -> tuple[str, ...]:
+        """The names of the inputs that the reference changes, at the params of the latest draw."""
+        config = self._latest_config
+        if config is None:
+            return ()
+        drawn = self.inputs(config, "", 0)
+        used = tuple(tensor.clone() for tensor in drawn)
+        with on_device(config.device):
+            self.get("reference", config)(*self.arguments(config, used))
+        pairs = zip(self.input_names(config), drawn, used, strict=True)
+        return tuple(name for name, before, after in pairs if not before.equal(after))
 
     def state(self, config: Config, _form: str, seed: int) -> Mapping[str, torch.Tensor]:
         """The parameters that the harness draws and loads into an implementation."""
         with seeded(seed, config.device):
-            drawn: Mapping[str, torch.Tensor] = self.get("state")(**self.values(config))
+            drawn: Mapping[str, torch.Tensor] = self.get("state", config)(**self.values(config))
         return {name: tensor.detach() for name, tensor in drawn.items()}
 
     def work(self, params: Any, _form: str) -> Work:
         """The work that the file states; none where it is to be counted."""
-        if "work" not in self._facts.functions:
+        if self._path is None or "work" not in self._facts.functions:
             return Work(flops=0.0, bytes=0.0)
         from orchestrator.usercode.stated_work import stated_work
 
@@ -250,7 +307,7 @@ class Functions:
         """Why the workload says that it has no such trial; empty: it has."""
         if "unsupported" not in self._facts.functions:
             return ""
-        return str(self.get("unsupported")(**self.values(config)) or "")
+        return str(self.get("unsupported", config)(**self.values(config)) or "")
 
     def counted_work(self, config: Config, tensors: Tensors) -> Work:
         """The bytes of inputs and outputs, and the FLOPs that torch counts."""
@@ -259,8 +316,34 @@ class Functions:
         keywords = {}
         if self._facts.takes_state:
             keywords["state"] = self.state(config, "", 0)
-        function = self.get("reference")
+        function = self.get("reference", config)
         return counted_work(self.arguments(config, tensors), lambda *given: function(*given, **keywords))
+
+
+class Changed(Sequence[str]):
+    """The names of the inputs that a reference changes, found once they are asked for.
+
+    Args:
+        calls: the functions of the workload.
+    """
+
+    def __init__(self, calls: Functions) -> None:
+        self._calls = calls
+        self._found: tuple[str, ...] | None = None
+
+    def _names(self) -> tuple[str, ...]:
+        if self._found is None:
+            found = self._calls.changed()
+            if self._calls.has_drawn:
+                self._found = found
+            return found
+        return self._found
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._names()[index]
+
+    def __len__(self) -> int:
+        return len(self._names())
 
 
 def in_precision(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

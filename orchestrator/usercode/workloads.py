@@ -38,8 +38,8 @@ class Adapter(Protocol):
         """
         ...
 
-    def build(self, path: Path) -> Any:
-        """The build function of the implementations in the file or folder."""
+    def build(self, path: Path, workload: Workload) -> Any:
+        """The build function of the implementations of the workload in the file or folder."""
         ...
 
     def check(self, path: Path, workload: Workload) -> str:
@@ -140,7 +140,11 @@ def implementation_targets(use: str, base_dir: str | Path) -> tuple[Target, ...]
 
 
 def loaded(
-    use: str, base_dir: str | Path, call: Mapping[str, Any], compile_: bool | Mapping[str, Any] = False
+    use: str,
+    base_dir: str | Path,
+    workload: Workload,
+    call: Mapping[str, Any],
+    compile_: bool | Mapping[str, Any] = False,
 ) -> LoadedEntry:
     """What an entry of the sweep file names, imported, and how it says that it is called.
 
@@ -152,7 +156,7 @@ def loaded(
         build, form = registry.build_function(use, base_dir)
         return LoadedEntry(build, FACTORY, form, call, compile_)
     if (made := adapted(use, base_dir)) is not None:
-        return LoadedEntry(made[0].build(made[1]), FACTORY, None, call, compile_)
+        return LoadedEntry(made[0].build(made[1], workload), FACTORY, None, call, compile_)
     target = registry.implementation_target(use, base_dir)
     value = target.load()
     if not callable(value):

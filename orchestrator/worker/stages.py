@@ -122,7 +122,7 @@ class Stages:
         attempt, trial = self.attempt, self.attempt.trial
         with user_code():
             self.workload = workloads.find(attempt.workload, attempt.base_dir)
-            self.entry = workloads.loaded(trial.use, attempt.base_dir, trial.call, trial.compile)
+            self.entry = workloads.loaded(trial.use, attempt.base_dir, self.workload, trial.call, trial.compile)
         self.form = self.entry.form
         given = json.loads(trial.params_of(self.workload.params))
         if "device" in self.workload.params.model_fields:

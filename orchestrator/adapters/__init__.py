@@ -1,0 +1,1 @@
+"""Problems in the formats of other benchmarks, as workloads: one module a format."""

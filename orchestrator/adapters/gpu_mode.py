@@ -1,0 +1,178 @@
+"""GPU MODE: a task folder with task.yml and reference.py; submissions are files with `custom_kernel`.
+
+Written from the format's README and its task files: `generate_input(seed=..., **case)` draws what `custom_kernel` and
+`ref_kernel` are given; `benchmarks` of task.yml are the cases. A submission may write into the inputs that
+`ref_kernel` writes. Checks of a task's own (`check_implementation`) are not used: answers are
+held against `ref_kernel` by the rule of verification.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from orchestrator.adapters.materialised import materialised
+from orchestrator.errors import SweepFileError, UnknownNameError
+from orchestrator.spec import document as documents
+from orchestrator.usercode import signatures
+from orchestrator.usercode.file_facts import FileFacts, parsed
+from orchestrator.usercode.registry import Target
+from orchestrator.usercode.signatures import Kind, NotInTextError, Parameter, kind_of_value
+from orchestrator.usercode.workload_file import FileWorkload, workload_of
+from orchestrator.workload import Config, Workload
+
+TASK = "task.yml"
+SUBMISSION = "@SUBMISSION@"
+NEEDED = ("generate_input", "ref_kernel")
+
+
+class GpuMode:
+    """The adapter."""
+
+    def workload(self, path: Path) -> FileWorkload:
+        """The workload that a task is.
+
+        Raises:
+            UnknownNameError: it is no task, or has what this adapter does not know; naming it.
+        """
+        task = _task(path)
+        cases = _cases(path, task)
+        facts = FileFacts(
+            tuple(_parameters(path, cases)),
+            ("data",),
+            values={"columns": {name: name for name in cases[0] if name != "name"}},
+            functions=frozenset(("inputs", "reference")),
+        )
+
+        def get(name: str, _config: Config | None) -> Callable[..., Any]:
+            if name == "reference":
+                return _load(path, task, "reference.py", "ref_kernel")
+            return _drawing(_load(path, task, "reference.py", "generate_input"))
+
+        return workload_of(path.name, facts, get, cases=cases, finds_writes=True)
+
+    def build(self, path: Path, _workload: Workload) -> Callable[[Config], Any]:
+        """Makes the `custom_kernel` of a submission; a task's folder answers by its reference."""
+
+        def build(_config: Config) -> Any:
+            if path.is_dir():
+                return _load(path, _task(path), "reference.py", "ref_kernel")
+            folder = _folder_of(path)
+            return _load(folder, _task(folder), "submission.py", "custom_kernel", path)
+
+        return build
+
+    def check(self, path: Path, _workload: Workload) -> str:
+        """Why the file is no submission; empty where it is."""
+        if path.is_dir():
+            return "" if (path / TASK).is_file() else f"{path} holds no {TASK}"
+        try:
+            tree = parsed(path)
+            _task(_folder_of(path))
+        except UnknownNameError as error:
+            return str(error)
+        return "" if "custom_kernel" in signatures.names(tree) else f"{path.name} defines no custom_kernel"
+
+    def files(self, path: Path) -> Sequence[Path]:
+        """The files of the task, and the submission."""
+        folder = path if path.is_dir() else _folder_of(path)
+        task = _task(folder)
+        found = [folder / TASK, *(folder / source for source in _sources(task).values() if source != SUBMISSION)]
+        return [file for file in found if file.is_file()] + ([path] if path.is_file() else [])
+
+    def adopted(self, path: Path) -> dict[str, Any] | None:
+        """A sweep over a task with every submission in its folder."""
+        if not (path / TASK).is_file():
+            return None
+        entries: list[dict[str, Any]] = [{"use": "gpu-mode:.", "label": "reference"}]
+        for file in sorted(path.rglob("*.py")):
+            if "custom_kernel" in signatures.functions(parsed(file)):
+                name = file.relative_to(path)
+                entries.append({"use": f"gpu-mode:{name}", "label": "-".join(name.with_suffix("").parts)[:64]})
+        return {"workload": "gpu-mode:.", "implementations": entries, "baseline": "reference"}
+
+
+def _folder_of(submission: Path) -> Path:
+    """The folder of the task that a submission belongs to: the nearest above it with a task.yml."""
+    for folder in submission.parents:
+        if (folder / TASK).is_file():
+            return folder
+    raise UnknownNameError(f"{submission} lies in no task: no folder above it holds {TASK}")
+
+
+def _task(path: Path) -> dict[str, Any]:
+    file = path / TASK
+    try:
+        task = documents.load(file.read_text(encoding="utf-8"), TASK).data
+    except OSError:
+        raise UnknownNameError(f"{path} is no GPU MODE task: it holds no {TASK}") from None
+    except SweepFileError as error:
+        raise UnknownNameError(f"{path}: {error}") from None
+    if task.get("lang", "py") != "py":
+        raise UnknownNameError(f"{file}: lang is {task['lang']!r}, and this adapter knows py alone")
+    if task.get("multi_gpu"):
+        raise UnknownNameError(f"{file}: multi_gpu tasks are not known to this adapter")
+    reference = path / _sources(task).get("reference.py", "reference.py")
+    missing = sorted(set(NEEDED) - signatures.names(parsed(reference)))
+    if missing:
+        raise UnknownNameError(f"{reference} defines no {' and no '.join(missing)}")
+    return task
+
+
+def _sources(task: Mapping[str, Any]) -> dict[str, str]:
+    """Name in the task's own folder -> file, relative to that of task.yml."""
+    return {str(entry["name"]): str(entry["source"]) for entry in task.get("files", [])}
+
+
+def _cases(path: Path, task: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The benchmarks, without their seeds: the harness seeds."""
+    found = []
+    stated = task.get("benchmarks") or task.get("tests") or []
+    for number, case in enumerate(stated, start=1):
+        values = {name: value for name, value in case.items() if name != "seed"}
+        found.append({"name": f"benchmark-{number}", **values})
+    if not found:
+        raise UnknownNameError(f"{path / TASK} states neither benchmarks nor tests")
+    return found
+
+
+def _parameters(path: Path, cases: Sequence[Mapping[str, Any]]) -> list[Parameter]:
+    found = []
+    for name in dict.fromkeys(name for case in cases for name in case if name != "name"):
+        values = [case[name] for case in cases if name in case]
+        try:
+            kinds = signatures.union([kind_of_value(value) for value in values])
+        except NotInTextError:
+            raise UnknownNameError(f"{path / TASK}: {name} is {values[0]!r}, which can be no param") from None
+        kind = kinds.of[0] if len(kinds.of) == 1 else kinds
+        if {one.name for one in kinds.of} == {"int", "float"}:
+            kind = Kind("float")
+        found.append(Parameter(name, kind))
+    return found
+
+
+def _drawing(generate: Callable[..., Any]) -> Callable[..., Any]:
+    """`inputs`: what `generate_input` returns is one argument, whatever it is."""
+    import torch
+
+    def inputs(**params: Any) -> tuple[Any]:
+        return (generate(**params, seed=int(torch.randint(2**31, (), device="cpu"))),)
+
+    return inputs
+
+
+def _load(path: Path, task: Mapping[str, Any], name: str, attribute: str, submission: Path | None = None) -> Any:
+    """An attribute of a file of the task, beside the files that task.yml puts there."""
+    texts = {}
+    for target, source in (_sources(task) or {"reference.py": "reference.py"}).items():
+        file = submission if source == SUBMISSION else path / source
+        if file is not None and file.suffix == ".py" and file.is_file():
+            texts[target] = file.read_text(encoding="utf-8")
+    if submission is not None:
+        texts["submission.py"] = submission.read_text(encoding="utf-8")
+    texts.setdefault("reference.py", (path / "reference.py").read_text(encoding="utf-8"))
+    return Target(attribute, file=materialised(texts) / name).load()
+
+
+ADAPTER = GpuMode()
