@@ -246,8 +246,11 @@ class Functions:
     def reference(self, problem: Problem) -> Any:
         """What `reference` returns for the problem's inputs in the problem's dtype.
 
-        Where inputs are written: a mapping with what it leaves in them, by their names, beside the outputs.
+        Gradients are followed where an input or a parameter asks for its own. Where inputs are written: a mapping
+        with what it leaves in them, by their names, beside the outputs.
         """
+        import torch
+
         writes = self.writes
         tensors = [in_precision(tensor, problem.dtype) for tensor in problem.inputs]
         names = self.input_names(problem.config)
@@ -257,7 +260,9 @@ class Functions:
         keywords = {}
         if self._facts.takes_state:
             keywords["state"] = {name: in_precision(tensor, problem.dtype) for name, tensor in problem.state.items()}
-        with on_device(problem.inputs[0].device if problem.inputs else problem.config.device):
+        tracked = any(tensor.requires_grad for tensor in (*tensors, *keywords.get("state", {}).values()))
+        device = problem.inputs[0].device if problem.inputs else problem.config.device
+        with on_device(device), torch.set_grad_enabled(tracked):
             answer = self.get("reference", problem.config)(*self.arguments(problem.config, tuple(tensors)), **keywords)
         if not writes:
             return answer

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from orchestrator.plan.sweep import Sweep
 from orchestrator.spec.models import MeasureProtocol, VerifySpec
 from orchestrator.trial import Attempt, Resources, Trial
 
@@ -50,3 +51,8 @@ def _attempt(trial: Trial, **own: Any) -> Attempt:
             **own,
         }
     )
+
+
+def attempts_of(sweep: Sweep) -> list[Attempt]:
+    """The first attempt of each trial of a sweep, timed as shortly as can be."""
+    return [_attempt(trial, workload=sweep.spec.workload, base_dir=sweep.base_dir) for trial in sweep.trials]
