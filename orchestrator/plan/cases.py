@@ -32,6 +32,8 @@ def with_cases(spec: SweepSpec, document: Document, workload: Workload, base_dir
     else:
         shown = document.name
         rows = [Row(dict(row), _line(document, index)) for index, row in enumerate(stated.rows or [])]
+    if stated.columns is not None:
+        rows = cases.picked(rows, shown, stated.columns)
     known = [name for name in workload.params.model_fields if name != "device"]
     cases.check(rows, shown, known)
     defaults = _defaults(workload) | spec.constants

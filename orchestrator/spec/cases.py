@@ -57,6 +57,24 @@ def read(path: Path, shown: str) -> list[Row]:
     return rows
 
 
+def picked(rows: Sequence[Row], shown: str, columns: Sequence[str] | Mapping[str, str]) -> list[Row]:
+    """The rows with these columns alone; a mapping gives each param the column that states it.
+
+    Raises:
+        SweepFileError: no row has such a column.
+    """
+    wanted = columns if isinstance(columns, Mapping) else {name: name for name in columns}
+    there = dict.fromkeys(column for row in rows for column in row.values)
+    for column in wanted.values():
+        if column not in there:
+            raise SweepFileError(shown, [Problem(column, f"is no column of this file{suggestion(column, there)}")])
+    kept = []
+    for row in rows:
+        values = {name: row.values[column] for name, column in wanted.items() if column in row.values}
+        kept.append(Row(values, row.line))
+    return kept
+
+
 def check(rows: Sequence[Row], shown: str, known: Sequence[str]) -> None:
     """That every column is a param or the name, and that no name stands twice.
 

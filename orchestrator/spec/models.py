@@ -317,12 +317,14 @@ class CasesSpec(FrozenModel):
         rows: the same, in the sweep file itself.
         every: every so many-th of them.
         where: an expression; cases for which it does not hold are left out, before `every` counts.
+        columns: those that count, where a file has more; or param -> column, where it calls them otherwise.
     """
 
     file: str | None = None
     rows: Annotated[list[dict[str, Value]], Field(min_length=1)] | None = None
     every: Count = 1
     where: str | None = None
+    columns: Annotated[list[str], Field(min_length=1)] | dict[str, str] | None = None
 
     @model_validator(mode="before")
     @classmethod

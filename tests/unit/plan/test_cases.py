@@ -8,6 +8,7 @@ import pytest
 from orchestrator.errors import SweepFileError
 from orchestrator.plan.sweep import Sweep
 
+ROOT = Path(__file__).parents[3]
 WORKLOAD = "def inputs(heads: int, width: int = 64, causal: bool = False): ...\ndef reference(x): ...\ndef f(x): ...\n"
 SHAPES = "# published shapes\nname, heads, width\nsmall, 8, 64\nwide, 16, 128\n\nsame-heads, 16,\n"
 
@@ -66,6 +67,18 @@ def test_every_and_where_choose(tmp_path: Path) -> None:
     assert points(sweep(tmp_path, "{file: shapes.csv, where: 'heads == 16 and width == 64'}")) == EXPECTED[2:]
 
 
+def test_columns_are_picked_and_renamed(tmp_path: Path) -> None:
+    """A file of a model's sizes serves workloads that know a few of them, by their own names."""
+    (tmp_path / "shapes.csv").write_text("name, heads, hidden_size, layers\na, 8, 64, 2\nb, 16, 128, 3\n")
+    found = sweep(tmp_path, "{file: shapes.csv, columns: {name: name, heads: heads, width: hidden_size}}")
+    assert points(found) == [("a", 8, 64), ("b", 16, 128)]
+    assert points(sweep(tmp_path, "{file: shapes.csv, columns: [name, heads]}")) == [("a", 8, 64), ("b", 16, 64)]
+    with pytest.raises(
+        SweepFileError, match=r"shapes.csv: hidden: is no column of this file \(did you mean 'hidden_size'"
+    ):
+        sweep(tmp_path, "{file: shapes.csv, columns: {heads: heads, width: hidden}}")
+
+
 def test_what_was_read_is_kept(tmp_path: Path) -> None:
     """A resumed sweep has the cases it began with, whatever became of the file."""
     (tmp_path / "shapes.csv").write_text(SHAPES)
@@ -110,3 +123,11 @@ def test_a_baseline_is_one_of_the_labels(tmp_path: Path) -> None:
     assert sweep(tmp_path, "[{heads: 1}]", "baseline: 'w:f'").spec.baseline == "w:f"
     with pytest.raises(SweepFileError, match="no implementation has this label"):
         sweep(tmp_path, "[{heads: 1}]", "baseline: fast")
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "docs/examples/shapes").iterdir()), ids=lambda path: path.name)
+def test_the_shapes_of_published_models_can_be_read(tmp_path: Path, file: Path) -> None:
+    """Every head divides by the heads of keys and values, as the models' own code demands."""
+    found = sweep(tmp_path, f"{{file: '{file}', columns: {{name: name, heads: heads, width: kv_heads}}}}")
+    assert len(found.trials) >= 4
+    assert all(trial.params["heads"] % trial.params["width"] == 0 for trial in found.trials)
