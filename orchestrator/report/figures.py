@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from orchestrator.errors import RequestError, suggestion
+from orchestrator.errors import RequestError, nearest, suggestion
 from orchestrator.formatting import NONE, grouped, number, with_interval
+from orchestrator.metrics import METRICS
 from orchestrator.report.layout import Layout
 from orchestrator.report.ranking import Ranking, is_disturbed, ratio
 from orchestrator.results.rows import Row
@@ -15,6 +16,7 @@ DEFAULT = "time,ci,speedup,memory"
 NAMES = (
     "time", "ci", "noise", "speedup", "memory", "tflops", "gbps", "peak", "tokens", "error", "repetitions",
 )  # fmt: skip
+OTHERS = tuple(name for name in METRICS if name not in NAMES)  # every other metric, by its own name
 ORDERS = ("table", "shape")  # beside the names of the columns
 
 
@@ -70,7 +72,8 @@ def figures(layout: Layout, ranking: Ranking) -> dict[str, Figure]:
         Figure("error", "Error", _error, _metric("relative_error")),
         Figure("repetitions", "Reps", _repetitions, lambda row: sum(map(len, row.rounds)) or None, largest_first=True),
     ]
-    return {figure.name: figure for figure in known}
+    others = [Figure(name, METRICS[name].heading, _text(name), _metric(name)) for name in OTHERS]
+    return {figure.name: figure for figure in (*known, *others)}
 
 
 def check_names(columns: str | None, order: str | None) -> None:
@@ -81,7 +84,7 @@ def check_names(columns: str | None, order: str | None) -> None:
     """
     if columns is not None:
         _names(columns)
-    if order is not None and order not in (*ORDERS, *NAMES):
+    if order is not None and order not in (*ORDERS, *NAMES, *OTHERS):
         names = [*ORDERS, *NAMES]
         raise RequestError(f"--sort: no order {order!r}{suggestion(order, names)}; use {', '.join(names)}")
 
@@ -120,8 +123,11 @@ def ordered(layout: Layout, order: str, known: Mapping[str, Figure]) -> list[Row
 def _names(columns: str) -> list[str]:
     names = [name.strip() for name in columns.split(",") if name.strip()]
     for name in names:
-        if name not in NAMES:
-            raise RequestError(f"--columns: no column {name!r}{suggestion(name, NAMES)}; use {', '.join(NAMES)}")
+        if name not in (*NAMES, *OTHERS):
+            near = suggestion(name, (*NAMES, *OTHERS)) if nearest(name, (*NAMES, *OTHERS)) else ""
+            raise RequestError(
+                f"--columns: no column {name!r}{near}; use {', '.join(NAMES)}, or a metric's name in results.csv"
+            )
     if not names:
         raise RequestError(f"--columns: names no column; use {', '.join(NAMES)}")
     return list(dict.fromkeys(names))

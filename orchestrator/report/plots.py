@@ -16,7 +16,7 @@ from orchestrator.formatting import printable, shown
 from orchestrator.metrics import known
 from orchestrator.report.layout import Layout
 from orchestrator.report.roofline import Peaks, intensity
-from orchestrator.report.same_work import baselines, kinds, stated_baseline
+from orchestrator.report.same_work import baselines, kinds
 from orchestrator.results.results import Results
 from orchestrator.results.rows import Row
 
@@ -121,7 +121,7 @@ class _Plot:
             title = " · ".join(f"{layout.columns[name]} {shown(row.value(name))}" for name in others)
             panels.setdefault(title, []).append(row)
         trials = _numbered(panels.values()) if searched else {}
-        first = baselines(kinds(layout), stated_baseline(spec))
+        first = baselines(kinds(layout), spec.baseline)
         return cls(layout, x, trials, dict(list(panels.items())[:MAX_PANELS]), names, first, by_point)
 
     def has(self, metric: str) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from orchestrator.formatting import counted, printable
 from orchestrator.outcome import DISTURBED, Flag, Outcome
 from orchestrator.report.layout import NOT_RUN, Layout
-from orchestrator.report.same_work import baselines, kinds, members, stated_baseline
+from orchestrator.report.same_work import baselines, kinds, members
 from orchestrator.results.rows import Row
 
 
@@ -99,7 +99,7 @@ class Ranking:
             by_name.setdefault(row.implementation, []).append(row)
             by_point.setdefault((layout.point(row), of_kind[row.implementation]), []).append(row)
         winners = tuple(found for (point, _), here in by_point.items() if (found := _winner(point, here)))
-        first = baselines(of_kind, stated_baseline(layout.results.meta.spec))
+        first = baselines(of_kind, layout.results.meta.spec.baseline)
         standings = (
             _standing(layout, name, found, (first[name], by_name[first[name]]), winners)
             for name, found in by_name.items()

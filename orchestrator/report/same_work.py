@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.results.rows import Row
-from orchestrator.spec.models import SweepSpec
 
 if TYPE_CHECKING:
     from orchestrator.report.layout import Layout
@@ -36,12 +35,6 @@ def baselines(of_kind: Mapping[str, int], stated: str | None = None) -> dict[str
     """Implementation -> the one its speed is over: `stated` where it does the same work, else the first that does."""
     first: dict[int, str] = {} if stated is None or stated not in of_kind else {of_kind[stated]: stated}
     return {name: first.setdefault(kind, name) for name, kind in of_kind.items()}
-
-
-def stated_baseline(spec: SweepSpec) -> str | None:
-    """The label of the implementation that the sweep file names as its `baseline`; None: it names none."""
-    stated: str | None = getattr(spec, "baseline", None)
-    return stated
 
 
 def members(of_kind: Mapping[str, int]) -> list[list[str]]:

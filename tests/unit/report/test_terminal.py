@@ -35,13 +35,16 @@ def table_of(text: str) -> list[str]:
 
 
 def swept(
-    flags: dict[str, tuple[str, ...]], points: int = 2, names: tuple[str, ...] = ("standard", "improved")
+    flags: dict[str, tuple[str, ...]],
+    points: int = 2,
+    names: tuple[str, ...] = ("standard", "improved"),
+    **spec: Any,
 ) -> Results:
     """A sweep whose rows carry flags by implementation."""
     axes = {"batch": list(range(1, points + 1)), "seq_len": [1024], "heads": [8]}
     planned = made.trials(names, axes, dtype="float32")
     records = [made.ok(trial, flags=flags.get(trial.implementation, ())) for trial in planned]
-    return made.results(planned, records, axes=axes)
+    return made.results(planned, records, axes=axes, **spec)
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 200])
@@ -67,12 +70,9 @@ def test_the_fastest_of_a_shape_is_marked_and_speed_is_over_the_first() -> None:
     ]  # fmt: skip
 
 
-def test_a_baseline_that_the_sweep_names_takes_the_place_of_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_baseline_that_the_sweep_names_takes_the_place_of_the_first() -> None:
     """Speeds are over `improved`, of which standard has two fifths."""
-    from orchestrator.report import ranking
-
-    monkeypatch.setattr(ranking, "stated_baseline", lambda _spec: "improved")
-    text = printed(swept({}))
+    text = printed(swept({}, baseline="improved"))
     assert "Speed over improved" in text
     assert "0.40x" in text
 
@@ -150,9 +150,15 @@ def test_a_column_that_is_not_there_is_refused_with_the_nearest(
 def test_the_names_of_columns_are_those_that_there_are(mixed: Results) -> None:
     """What is refused before a sweep runs is what its table would refuse."""
     layout = Layout.of(mixed)
-    assert tuple(figures.figures(layout, Ranking.of(layout))) == figures.NAMES
+    assert tuple(figures.figures(layout, Ranking.of(layout))) == (*figures.NAMES, *figures.OTHERS)
     with pytest.raises(RequestError, match="did you mean 'memory'"):
         figures.check_names("memry", None)
+
+
+def test_every_metric_of_results_csv_is_a_column(mixed: Results) -> None:
+    """By its name there, with the heading it has everywhere."""
+    heading = table_of(printed(mixed, columns="time,noise_pct,joules_per_call"))[0]
+    assert "Noise (% of the median)" in heading
 
 
 def test_sorted_by_time_the_fastest_come_first_and_rows_without_a_time_last(mixed: Results) -> None:
