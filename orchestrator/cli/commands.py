@@ -55,17 +55,17 @@ def demo(options: argparse.Namespace) -> int:
 
 def try_(options: argparse.Namespace) -> int:
     """Verify and time one implementation in this process."""
-    from orchestrator.cli import try_one
+    from orchestrator.cli import try_one, try_target
     from orchestrator.machine import nvml
 
     device = options.device
-    if device == "auto" and not try_one.is_row(options.target, options.values):
+    if device == "auto" and not try_target.is_row(options.target, options.values):
         device = "cuda" if nvml.count() else "cpu"
-    found, left = try_one.attempts(
+    selection = try_target.attempts(
         options.target, options.values, only=options.only, overrides=options.overrides, workload=options.workload,
         sweep=options.sweep, device=device,
     )  # fmt: skip
-    return try_one.main(found, left, check=options.check, debug=options.pdb)
+    return try_one.main(selection, check=options.check, debug=options.pdb)
 
 
 def repro(options: argparse.Namespace) -> int:

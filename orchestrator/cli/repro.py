@@ -32,12 +32,14 @@ Written by `orchestrator repro {trial_id}`, from the sweep {sweep_id}.
 """
 
 import argparse
+import json
 import statistics
 import time
 
 import torch
 
-from orchestrator.usercode import registry
+from orchestrator.usercode import workloads
+from orchestrator.usercode.implementation import build
 from orchestrator.workload import Config, Expected, Problem
 
 WORKLOAD = {workload!r}
@@ -45,6 +47,8 @@ IMPLEMENTATION = {use!r}
 FOLDER = {folder!r}  # where relative paths of the two start
 PARAMS = {params}
 OPTIONS = {options}
+CALL = {call}  # keyword arguments of every call
+COMPILE = {compile!r}  # whether it runs under torch.compile
 DEVICE = {device!r}
 INPUT_SEED = {input_seed}  # of the inputs that were verified, in round {round}
 STATE_SEED = {state_seed}  # of the parameters that are loaded into a module
@@ -53,28 +57,16 @@ parser = argparse.ArgumentParser()
 parser.add_argument("--calls", type=int, default=30, help="calls that are timed")
 calls = parser.parse_args().calls
 
-workload = registry.workload(WORKLOAD, FOLDER)
-build, form = registry.build_function(IMPLEMENTATION, FOLDER)
-form = form or workload.forms[0]
+workload = workloads.find(WORKLOAD, FOLDER)
+entry = workloads.loaded(IMPLEMENTATION, FOLDER, CALL, COMPILE)
+form = entry.form or workload.forms[0]
 given = {{**PARAMS, "device": DEVICE}} if "device" in workload.params.model_fields else PARAMS
-params = workload.params(**given)
+params = workload.params.model_validate_json(json.dumps(given))
 named = {{name: getattr(params, name) for name in workload.params.model_fields if name != "device"}}
 config = Config(named, DEVICE, OPTIONS)
 
-call = build(config)
-state = {{}} if workload.state is None else workload.state(config, form, STATE_SEED)
-if state:
-    call.load_state_dict(state, strict=True)
-backward = workload.backward(params)
-inputs = tuple(tensor.requires_grad_(backward) for tensor in workload.inputs(config, form, INPUT_SEED))
-
-
-def once():
-    out = call(*inputs)
-    if backward:
-        leaves = [*inputs, *(parameter for parameter in getattr(call, "parameters", list)() if parameter.requires_grad)]
-        torch.autograd.grad(out, leaves, torch.ones_like(out), allow_unused=True)
-    return out
+built = build(workload, params, config, entry, STATE_SEED)  # built.function is what your code returned
+inputs = tuple(tensor.requires_grad_(built.backward) for tensor in workload.inputs(config, form, INPUT_SEED))
 
 
 def wait():
@@ -82,13 +74,14 @@ def wait():
         torch.cuda.synchronize()
 
 
-with torch.set_grad_enabled(backward):
-    out = once().detach()
+with torch.set_grad_enabled(built.backward):
+    out = built.function(*built.arguments(inputs), **built.keywords).detach()
 wait()
 print("output", tuple(out.shape), out.dtype, out.device)
 
 # The right answer in float64, of the output alone; where the workload answers for some rows, of those.
 detached = tuple(tensor.detach() for tensor in inputs)
+state = {{}} if workload.state is None else workload.state(config, form, STATE_SEED)
 answer = workload.reference(Problem(config, form, detached, state, torch.float64, {max_flops:g}, INPUT_SEED))
 answer = answer["output"] if isinstance(answer, dict) else answer
 right, index = (answer.values, answer.index) if isinstance(answer, Expected) else (answer, None)
@@ -101,8 +94,9 @@ print(f"{{int(wrong.sum()):,}} of {{wrong.numel():,}} elements are off by more t
 for place in wrong.nonzero()[:8].tolist():
     print(f"  {{place}}: {{float(got[tuple(place)]):.6g}}, right is {{float(right[tuple(place)]):.6g}}")
 
+once = built.timed(inputs, torch.ones_like(out) if built.backward else None)
 milliseconds = []
-with torch.set_grad_enabled(backward):
+with torch.set_grad_enabled(built.backward):
     for _ in range(calls):
         wait()
         if config.device.type == "cuda":
@@ -137,6 +131,8 @@ def script(results: Results, trial: Trial, file: str) -> str:
         folder=meta.base_dir,
         params=_literal(trial.params),
         options=_literal(trial.options),
+        call=_literal(trial.call),
+        compile=trial.compile,
         device=meta.device,
         input_seed=derived_seed(seed, "before"),
         state_seed=state_seed(seed),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cli import repro, try_one
+from orchestrator.cli import repro, try_one, try_target
 from orchestrator.cli.demo import shipped, sweep_file
 from orchestrator.driver.attempts import input_seed
 from orchestrator.errors import RequestError, SweepNotFoundError
@@ -18,6 +18,7 @@ from orchestrator.plan.sweep import Sweep
 from orchestrator.results import sweep_directory
 from orchestrator.results.journal import Journal
 from orchestrator.trial import Trial
+from tests.conftest import ROOT
 from tests.support import made
 from tests.support.sweeps import TOYS
 
@@ -40,7 +41,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def tried(target: str, *values: str, check: bool = True) -> try_one.Tried:
     """One attempt at one implementation."""
-    (attempt,), left = try_one.attempts(target, values)
+    (attempt,), left, _ = try_target.attempts(target, values)
     assert left == 0
     return try_one.run(attempt, check=check)
 
@@ -54,6 +55,27 @@ def test_a_right_implementation_is_right_and_has_one_time() -> None:
     assert text.startswith("✓ right: relative error")
     assert " ms" in text
     assert "TFLOP/s" in text
+
+
+def test_what_a_sweep_file_says_of_an_implementation_holds_here(folder: Path) -> None:
+    """Its params, options and keywords; a file beside it that lists it comes before one that does not."""
+    (folder / "a.yaml").write_text(SWEEP.replace("n: [16, 32]", "n: [48]").replace("./matmul.py:right, ", ""))
+    (folder / "z.yaml").write_text(
+        SWEEP.replace("[./matmul.py:right", '[{use: "./matmul.py:right", options: {tile: 8}}').replace("16, 32", "24")
+    )
+    (folder / "toy.yaml").unlink()
+    (attempt,), _, note = try_target.attempts("./matmul.py:right")
+    assert (attempt.trial.params["n"], attempt.trial.options) == (24, {"tile": 8})
+    assert note == "params that were not given are as in z.yaml"
+
+
+def test_a_file_that_is_a_workload_needs_no_sweep_file(folder: Path) -> None:
+    """Its own inputs have defaults; a plain function of them is tried, right or wrong."""
+    shutil.copy(ROOT / "implementations" / "starter" / "workload" / "softmax.py", folder / "softmax.py")
+    assert tried("./softmax.py:two_passes", "rows=8", "width=64").outcome is Outcome.OK
+    wrong = tried("./softmax.py:half_sums", "rows=8", "width=64")
+    assert wrong.outcome is Outcome.MISMATCH
+    assert any("elements are wrong" in line for line in wrong.lines)
 
 
 @pytest.mark.usefixtures("folder")
@@ -90,17 +112,18 @@ def test_one_that_raises_shows_its_whole_traceback() -> None:
 @pytest.mark.usefixtures("folder")
 def test_params_are_those_of_a_sweep_file_derived_ones_included() -> None:
     """As a file would state them; a name that is not there is refused with the nearest."""
-    (attempt,), _ = try_one.attempts("improved", ["seq_len=64", "batch=2", "heads=6"])
+    (attempt,), _, note = try_target.attempts("improved", ["seq_len=64", "batch=2", "heads=6"])
+    assert note.endswith("sweeps/quick.yaml")
     assert {**attempt.trial.params, "batch": 2, "seq_len": 64, "heads": 6} == attempt.trial.params
     assert attempt.trial.params["segment_lengths"] == [16, 32, 64]
     with pytest.raises(RequestError, match="did you mean 'seq_len'"):
-        try_one.attempts("improved", ["seq_lne=64"])
+        try_target.attempts("improved", ["seq_lne=64"])
 
 
 @pytest.mark.usefixtures("folder")
 def test_a_sweep_file_is_tried_by_the_rows_that_only_selects() -> None:
     """The same trials, with the same inputs, as the sweep would have."""
-    found, left = try_one.attempts("toy.yaml", only="n == 32 and implementation == 'matmul:right'")
+    found, left, _ = try_target.attempts("toy.yaml", only="n == 32 and implementation == 'matmul:right'")
     sweep = Sweep.load("toy.yaml")
     assert ([one.trial for one in found], left) == ([sweep.trials[1]], 0)
     assert found[0].seed == input_seed(sweep.spec.seed, sweep.trials[1], 1)
@@ -120,14 +143,14 @@ def test_a_sweep_file_is_tried_by_the_rows_that_only_selects() -> None:
 def test_what_cannot_be_tried_is_refused_in_a_sentence(target: str, values: list[str], said: str) -> None:
     """Field, value, what to do."""
     with pytest.raises(RequestError, match=said):
-        try_one.attempts(target, values)
+        try_target.attempts(target, values)
 
 
 def test_more_trials_than_one_look_takes_are_counted(folder: Path) -> None:
     """The first few are tried."""
     (folder / "many.yaml").write_text(SWEEP.replace("[16, 32]", "[4, 5, 6, 7, 8]"))
-    found, left = try_one.attempts("many.yaml")
-    assert (len(found), left) == (try_one.MOST, 15 - try_one.MOST)
+    found, left, _ = try_target.attempts("many.yaml")
+    assert (len(found), left) == (try_target.MOST, 15 - try_target.MOST)
 
 
 def run_before(folder: Path) -> tuple[Trial, ...]:
@@ -145,11 +168,11 @@ def run_before(folder: Path) -> tuple[Trial, ...]:
 def test_a_row_is_tried_by_its_id_on_the_inputs_it_had(folder: Path) -> None:
     """What the reason of a failed row ends with."""
     trials = run_before(folder)
-    (attempt,), _ = try_one.attempts(trials[2].trial_id[:8])
+    (attempt,), _, _ = try_target.attempts(trials[2].trial_id[:8])
     assert attempt.trial == trials[2]
     assert try_one.run(attempt, check=True).outcome is Outcome.MISMATCH
     with pytest.raises(SweepNotFoundError, match="no trial 0123456789abcdef"):
-        try_one.attempts("0123456789abcdef")
+        try_target.attempts("0123456789abcdef")
 
 
 @pytest.mark.slow
