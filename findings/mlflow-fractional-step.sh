@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # MLflow 3.17.2, sqlite store: a step is not checked for being an integer.
 #
-# The column is a BIGINT, which for sqlite is a wish. A float step passes the client and comes
-# back as a float; on a database with real integers the same call rounds or fails, so runs cannot
-# be moved without a change. A value given as the text "1.5" is converted, a step is not.
+# The client does not check the type, and sqlite keeps a fraction in an integer column. The
+# history then holds a float where each reader expects an integer. A value given as the text "1.5"
+# is converted, a step is not.
 #
 # Seen: step 1.7 comes back as 1.7 (float), value "1.5" as 1.5.
 set -euo pipefail

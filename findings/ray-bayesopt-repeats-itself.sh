@@ -2,7 +2,7 @@
 # Ray Tune 2.60.0 with bayesian-optimization 1.5.1: "no seed" means seed 42.
 #
 # random_state defaults to a constant, so two sweeps that were meant as independent repeats run
-# the same trials. Searchers of other libraries start from the clock when no seed is given.
+# the same trials. Optuna's searcher starts somewhere else each time when no seed is given.
 #
 # Seen: both propose 0.3745401188473625 first, then the same next two; two Optuna searchers
 # differ.

@@ -3,7 +3,7 @@
 #
 # With RAY_AUTH_MODE unset, ray.init() sets it to "token" in os.environ, so each child process of
 # the driver inherits it, and creates .ray/auth_token in the home, which stays there. A driver
-# with another home, or in a container with none, does not have the token.
+# with another home does not have the token.
 #
 # Seen: RAY_AUTH_MODE "token" and .ray/auth_token in an empty home, both still there after
 # ray.shutdown().

@@ -3,7 +3,7 @@
 #
 # suggest() returns None both for "ask later" and for "no more". Asked one at a time, with each
 # result reported before the next question, ZOOpt returns None for good after its first batch; a
-# loop that takes None for the end has run four trials, a loop that waits would wait for ever.
+# loop that takes None for the end has run four trials, one that asks again gets no more.
 #
 # Seen: budget=50 gives 4 proposals, then None at the next 20 questions.
 set -euo pipefail
