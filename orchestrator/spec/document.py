@@ -65,7 +65,7 @@ class Document:
     def problem(self, path: Path_, rule: str, found: Any = ..., hint: str | None = None) -> Problem:
         """A broken rule at `path`, with the nearest line known and the value found."""
         shown = None if found is ... else shorten(found)
-        if path[0] == "axes" and len(path) == 3 and path[1] in self.case_columns:
+        if len(path) == 3 and path[0] == "axes" and path[1] in self.case_columns:
             place = f"in {self.case_places[int(path[2])]}"
             hint = f"{hint}, {place}" if hint else place
             path = ("cases", path[1])
