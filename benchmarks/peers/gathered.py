@@ -18,9 +18,11 @@ Attention = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def build(config: Any) -> Attention:
-    """Attention of this rank's positions; groups of heads only."""
+    """Attention of this rank's positions: groups of heads, and over ranks not causal, where torch's call has no form."""
     if config.mixing != "head_groups":
         raise NotImplementedError("knows groups of heads only")
+    if config.causal and config.world_size > 1:
+        raise NotImplementedError("over ranks it knows attention without causality only")
     pattern = Pattern.of(config)
     rank = config.rank if config.world_size > 1 else 0
 
@@ -53,19 +55,6 @@ def _piece(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, piece: Piece, firs
             continue
         rows = slice(begin - first, stop - first, rate)
         near = (q[:, rows], k[:, start:end:rate], v[:, start:end:rate])
-        found = _attend(*(t.transpose(1, 2) for t in near), before, causal)
+        found = scaled_dot_product_attention(*(t.transpose(1, 2) for t in near), is_causal=causal)
         out = out.slice_scatter(found.transpose(1, 2), 1, rows.start, rows.stop, rate)
     return out
-
-
-def _attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, before: int, causal: bool) -> torch.Tensor:
-    """Rows number `before` and on of a segment against its keys, (b, g, m, d) each."""
-    if not causal:
-        return scaled_dot_product_attention(q, k, v)
-    count = q.shape[2]
-    if before == 0:
-        return scaled_dot_product_attention(q, k[:, :, :count], v[:, :, :count], is_causal=True)
-    from torch.nn.attention.bias import causal_lower_right
-
-    k, v = k[:, :, : before + count], v[:, :, : before + count]
-    return scaled_dot_product_attention(q, k, v, attn_mask=causal_lower_right(count, before + count))
