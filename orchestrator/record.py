@@ -51,6 +51,9 @@ class TrialRecord(FrozenModel):
         phase_s: seconds of each phase by name, `start` and `end` of its process included, and
             `calibrate` where the machine was looked at first; None: not known.
         card: the UUID of the GPU that it was made on.
+        node: the cluster's name of the node; empty on a machine alone.
+        slot: number of the slot that ran it; None: not known.
+        cards: UUID and PCI address of each GPU that it had, "GPU-... 00000000:1B:00.0".
         environment: what must match and what to know; kept once, in environment.json, not in the journal.
     """
 
@@ -77,6 +80,8 @@ class TrialRecord(FrozenModel):
     node: str = ""
     device: str = ""
     card: str | None = None
+    slot: int | None = None
+    cards: tuple[str, ...] = ()
     environment: dict[str, Any] = {}
 
     @property
@@ -86,8 +91,10 @@ class TrialRecord(FrozenModel):
 
     def to_line(self) -> str:
         """The line of the journal, without its end: JSON without the environment, which is kept once a sweep."""
-        optional = {name for name in ("phase_s", "card") if not getattr(self, name)}
-        return self.model_dump_json(exclude={"environment", *optional})
+        empty = {name for name in ("phase_s", "card", "cards") if not getattr(self, name)}
+        if self.slot is None:
+            empty.add("slot")
+        return self.model_dump_json(exclude={"environment", *empty})
 
 
 def record_of(

@@ -18,7 +18,7 @@ Attention = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def build(config: Any) -> Attention:
-    """Attention of this rank's positions: groups of heads, and over ranks not causal, where torch's call has no form."""
+    """Attention of the positions of this rank: groups of heads, and over several ranks not causal."""
     if config.mixing != "head_groups":
         raise NotImplementedError("knows groups of heads only")
     if config.causal and config.world_size > 1:

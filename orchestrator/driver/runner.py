@@ -19,7 +19,7 @@ from orchestrator.errors import (
     InterruptedSweepError,
     UnfitMachineError,
 )
-from orchestrator.executors.base import Event, Executor, Finished, Observed, SlotLost, SlotReady
+from orchestrator.executors.base import Event, Executor, Finished, Noted, Observed, SlotLost, SlotReady
 from orchestrator.machine.observation import Observation
 from orchestrator.outcome import DEVICE_FAULT, Outcome
 from orchestrator.plan.sweep import Sweep
@@ -186,6 +186,9 @@ class SweepRun:
             self._slots[event.slot] = event.environment
         if isinstance(event, SlotLost):
             self.progress.note(f"no further trial runs on {event.reason}")
+        if isinstance(event, Noted):
+            self.progress.note(event.text)
+            return
         if isinstance(event, Observed):
             self._note_machine(event.observation)
         if isinstance(event, Finished):

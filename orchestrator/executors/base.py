@@ -56,6 +56,13 @@ class Observed:
 
 
 @dataclass(frozen=True)
+class Noted:
+    """Something that a user should know of meanwhile, in words: what a busy cluster is waited for, say."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class SlotLost:
     """A slot is no longer trusted or no longer there; what is queued runs on the others."""
 
@@ -67,7 +74,7 @@ class StartStoppedError(AbortedError):
     """The start of an executor was given up, as asked."""
 
 
-Event = SlotReady | Started | PhaseChanged | Finished | Observed | SlotLost
+Event = SlotReady | Started | PhaseChanged | Finished | Observed | SlotLost | Noted
 
 
 class Executor(Protocol):
@@ -95,7 +102,7 @@ class Executor(Protocol):
         """The events since the last call, oldest first; waits up to `timeout_s` seconds for the first one.
 
         Raises:
-            UnfitMachineError: there is no slot left to run anything on.
+            UnfitMachineError: there is no slot left to run anything on, or none was to be had in time.
         """
         ...
 

@@ -3,30 +3,66 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from orchestrator.errors import UnfitMachineError
 
 
 @dataclass(frozen=True)
 class Node:
-    """A node as the scheduler describes it."""
+    """A node as the scheduler describes it; `accelerators` are the models of its GPUs."""
 
     node_id: str
     address: str
     cpus: int
     gpus: int
+    accelerators: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class SlotPlan:
-    """One slot: a node, and the cores and GPUs of it that the slot takes."""
+    """One slot: a node, and the cores and GPUs of it that the slot takes.
+
+    Attributes:
+        ranks: processes of a trial that the node takes; 0: as many as the trial has, all of them.
+        ordinal, sharing: the slot's number on its node, and how many slots share the node.
+        rest: further parts of the slot on other nodes, each with its share of the ranks.
+    """
 
     node: Node
     cpus: int
     gpus: int
+    ranks: int = 0
+    ordinal: int = 0
+    sharing: int = 1
+    rest: tuple[SlotPlan, ...] = ()
+
+    @property
+    def parts(self) -> tuple[SlotPlan, ...]:
+        """This one and the rest: one for each node."""
+        return (self, *self.rest)
+
+    def spans(self, ranks: int) -> list[tuple[int, int]]:
+        """(first rank, count) of each part that takes any of a trial's ranks, one after the other."""
+        found, first = [], 0
+        for part in self.parts:
+            count = ranks - first if part.ranks == 0 else min(part.ranks, ranks - first)
+            if count > 0:
+                found.append((first, count))
+                first += count
+        return found
 
 
 def place(
-    nodes: Sequence[Node], *, device: str, gpus: int, cpus: int | None, max_concurrent: int | None
+    nodes: Sequence[Node],
+    *,
+    device: str,
+    gpus: int,
+    cpus: int | None,
+    max_concurrent: int | None,
+    ranks: int = 1,
+    spread: bool = False,
+    exclusive: bool = False,
 ) -> list[SlotPlan]:
     """The slots of a sweep.
 
@@ -34,23 +70,61 @@ def place(
     asks for more. `max_concurrent` bounds them all; slots are dealt to the node with most room left. No node is given
     more slots than it has cores for, and a CPU slot that asks for more cores than a node has gets all of them.
 
+    Where trials are over ranks and no node has room for one, or they are to be `spread`, a slot takes several nodes.
+
     Args:
         nodes: the nodes alive.
         device: "cpu" or "cuda".
         gpus: GPUs of one slot, on CUDA.
         cpus: cores of one slot; None: an equal share of the node's.
         max_concurrent: the most slots; None: as many as the rule above gives.
+        ranks: the most processes that a trial has.
+        spread: whether ranks of a trial are to be on different nodes, as far as there are nodes.
+        exclusive: a slot has its node alone, with all that the node has.
     """
+    if ranks > 1 and (spread or (device == "cuda" and all(node.gpus < gpus for node in nodes))):
+        return _across(nodes, device, ranks, cpus, max_concurrent, spread)
+    if exclusive:
+        fit = [node for node in nodes if node.cpus and (device == "cpu" or node.gpus >= gpus)]
+        return [SlotPlan(node, node.cpus, node.gpus if device == "cuda" else 0) for node in fit][:max_concurrent]
     if device == "cuda":
         room = [min(node.gpus // gpus, _by_cores(node, cpus)) for node in nodes]
     else:
         room = [min(1 if max_concurrent is None else node.cpus, _by_cores(node, cpus)) for node in nodes]
     counts = _deal(room, sum(room) if max_concurrent is None else max_concurrent)
-    return [
-        SlotPlan(node, cpus or max(1, node.cpus // count), gpus if device == "cuda" else 0)
-        for node, count in zip(nodes, counts, strict=True)
-        for _ in range(count)
-    ]
+    found = []
+    for node, count in zip(nodes, counts, strict=True):
+        plan = SlotPlan(node, cpus or max(1, node.cpus // max(1, count)), gpus if device == "cuda" else 0)
+        found += [replace(plan, ordinal=ordinal, sharing=count) for ordinal in range(count)]
+    return found
+
+
+def _across(
+    nodes: Sequence[Node], device: str, ranks: int, cpus: int | None, max_concurrent: int | None, spread: bool
+) -> list[SlotPlan]:
+    """Slots of several nodes, each node in one slot at most; none where all nodes together have too little."""
+    left = sorted((node for node in nodes if node.cpus), key=lambda node: -node.gpus)
+    found: list[SlotPlan] = []
+    while max_concurrent is None or len(found) < max_concurrent:
+        room = [node.gpus if device == "cuda" else ranks for node in left]
+        counts = _deal(room, ranks) if spread else _fill(room, ranks)
+        if sum(counts) < ranks:
+            return found
+        parts = []
+        for node, count in zip(left, counts, strict=True):
+            if count:
+                parts.append(SlotPlan(node, min(cpus or node.cpus, node.cpus), count if device == "cuda" else 0, count))
+        found.append(replace(parts[0], rest=tuple(parts[1:])))
+        left = [node for node, count in zip(left, counts, strict=True) if not count]
+    return found
+
+
+def _fill(room: Sequence[int], wanted: int) -> list[int]:
+    """How many of `wanted` each node gets, as few nodes as may be, the roomiest first."""
+    counts: list[int] = []
+    for free in room:
+        counts.append(min(free, wanted - sum(counts)))
+    return counts
 
 
 def _by_cores(node: Node, cpus: int | None) -> int:
@@ -65,3 +139,28 @@ def _deal(room: Sequence[int], wanted: int) -> list[int]:
         index = max(range(len(room)), key=lambda at: (room[at] - counts[at], -at))
         counts[index] += 1
     return counts
+
+
+def device_of(wanted: str, nodes: Sequence[Node]) -> str:
+    """The device of a sweep: "auto" is CUDA where any node has a GPU.
+
+    Raises:
+        UnfitMachineError: CUDA is wanted where there is none.
+    """
+    has_gpu = any(node.gpus for node in nodes)
+    if wanted == "cuda" and not has_gpu:
+        raise UnfitMachineError("--device cuda: Ray sees no GPU; `orchestrator doctor` tells why")
+    if wanted == "auto":
+        return "cuda" if has_gpu else "cpu"
+    return wanted
+
+
+def no_room(nodes: Sequence[Node], device: str, gpus: int, ranks: int, accelerator: str | None) -> str:
+    """Why there is no slot, in words."""
+    if not nodes and accelerator:
+        return f"no node has the accelerator {accelerator} (resources.accelerator, as `ray status -v` names it)"
+    model = f" of the model {accelerator}" if accelerator else ""
+    found = ", ".join(f"{node.address}: {node.cpus} CPUs, {node.gpus} GPUs" for node in nodes) or "no such node"
+    where = "on all nodes together" if ranks > 1 else "on one node"
+    need = f"{gpus} GPUs{model}" if device == "cuda" else f"{ranks} ranks"
+    return f"a trial needs {need} {where}, and there is no room for it ({found})"

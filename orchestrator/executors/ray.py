@@ -1,66 +1,43 @@
-"""Executes attempts on Ray core: one supervisor actor per slot, here or over a cluster. Nothing else imports ray.
+"""Executes attempts on Ray core: supervisor actors per slot, here or over a cluster. Nothing else imports ray.
 
-Why Ray places trials and does not expand or run them: docs/design/ray.md.
+Why Ray places trials and does not expand or run them: docs/design/ray.md. A slot is one supervisor on one node, or, for
+trials over ranks that need several nodes, one on each of them, held together by a placement group.
 """
 
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.errors import UnfitMachineError
 from orchestrator.executors.base import (
     Event,
     Finished,
-    Observed,
     PhaseChanged,
     SlotLost,
     SlotReady,
     Started,
 )
-from orchestrator.executors.placement import Node, SlotPlan, place
+from orchestrator.executors.placement import Node, SlotPlan, device_of, no_room, place
 from orchestrator.executors.quarantine import Quarantine
 from orchestrator.executors.session import RayOptions, Session
-from orchestrator.machine.observation import Observation
+from orchestrator.executors.slots import Answer, Calls, Points, Slot, lost, observed
+from orchestrator.executors.waiting import Waiting
+from orchestrator.isolation.ranks import SETTLE_S, RankSpan, joined_over_nodes, logs_of_nodes
 from orchestrator.outcome import Outcome, Phase
-from orchestrator.record import ErrorInfo, TrialRecord, log_of, record_of, utc_now
+from orchestrator.record import TrialRecord, utc_now
 from orchestrator.supervisor.supervisor import Supervisor
 from orchestrator.trial import Attempt
 
 PHASE_EVERY_S = 0.5
 CONCLUDE_S = 20.0
 CONCLUDE_LOOK_S = 0.2
-
-
-@dataclass
-class _Slot:
-    """A slot and what runs on it."""
-
-    index: int
-    plan: SlotPlan
-    actor: Any = None
-    ready: bool = False
-    attempt: Attempt | None = None
-    started_at: str = ""
-    phase: str = ""
-
-    def __str__(self) -> str:
-        where = f"slot {self.index} on {self.plan.node.address}"
-        return f"{where} ({self.plan.gpus} GPUs)" if self.plan.gpus else where
-
-
-@dataclass
-class _Calls:
-    """Answers that are awaited: object reference -> (what was asked, of which slot)."""
-
-    waiting: dict[Any, tuple[str, _Slot]] = field(default_factory=dict)
-
-    def forget(self, slot: _Slot) -> None:
-        self.waiting = {ref: call for ref, call in self.waiting.items() if call[1] is not slot}
+LOOK_FOR_NODES_S = 10.0
+ACCELERATOR = "accelerator_type:"  # what Ray puts before a GPU's model among a node's resources
+PIN = 0.001  # of a node's own resource: a bundle that asks for it goes there and nowhere else
 
 
 class RayExecutor:
@@ -78,19 +55,24 @@ class RayExecutor:
     def __init__(self, options: RayOptions, stopped: Callable[[], bool] = lambda: False) -> None:
         self._options = options
         self._queue: deque[Attempt] = deque()
-        self._calls = _Calls()
+        self._calls = Calls()
+        self._points = Points()
         self._quarantine = Quarantine()
-        self._asked_phases = 0.0
+        self._slots: list[Slot] = []
+        self._asked_phases = self._looked_for_nodes = 0.0
         self._stopped = stopped
         self._session = Session(_load_ray, options, stopped)
         self._ray, self._staging = self._session.ray, self._session.staging
         try:
             nodes = self._nodes()
-            self.device = _device(options.device, nodes)
-            self._slots = [_Slot(index, plan) for index, plan in enumerate(self._place(nodes))]
-            self._sharing = Counter(slot.plan.node.node_id for slot in self._slots)
-            for slot in self._slots:
-                self._start(slot)
+            self.device = device_of(options.device, nodes)
+            plans = self._place(nodes, options.max_concurrent)
+            if not plans:
+                raise UnfitMachineError(no_room(nodes, self.device, options.gpus, options.ranks, options.accelerator))
+            self._known = {node.node_id for node in nodes}
+            self._looked_for_nodes = time.monotonic()
+            self._waiting = Waiting(self._ray, self._tables, options.wait_s)
+            self._open(plans)
         except BaseException:
             self.close()
             raise
@@ -115,7 +97,11 @@ class RayExecutor:
         if not self._slots:
             raise UnfitMachineError(self._quarantine.refusal())
         events: list[Event] = list(self._dispatch())
+        if not any(slot.ready or slot.attempt for slot in self._slots):
+            events += self._waiting.note(self._slots[0].plan)
         self._ask_phases()
+        self._look_for_nodes()
+        self._stop_parts()
         if self._calls.waiting:
             wait_s = 0.0 if events else timeout_s
             refs = list(self._calls.waiting)
@@ -132,8 +118,7 @@ class RayExecutor:
 
     def conclude(self) -> list[Event]:
         """A last look at the machine by every slot that can be asked."""
-        idle = [slot for slot in self._slots if slot.ready and slot.attempt is None]
-        asked = {slot.actor.conclude.remote(): slot for slot in idle}
+        asked = {slot.actors[0].conclude.remote(): slot for slot in self._slots if slot.free}
         deadline = time.monotonic() + CONCLUDE_S
         done: list[Any] = []
         while len(done) < len(asked) and time.monotonic() < deadline and not self._stopped():
@@ -141,112 +126,211 @@ class RayExecutor:
         events: list[Event] = []
         for ref in done:
             with suppress(Exception):  # a supervisor that died now has nothing left to do
-                events += _observed(asked[ref], self._ray.get(ref))
+                events += observed(asked[ref], self._ray.get(ref))
         return events
 
     def close(self) -> None:
         """End what runs and leave no process behind; a cluster that was there before stays."""
-        slots, self._slots = getattr(self, "_slots", []), []
+        slots, self._slots = self._slots, []
         self._calls.waiting.clear()
         for slot in slots:
             self._kill(slot)
         self._session.close()
 
     def _nodes(self) -> list[Node]:
-        return [
-            Node(
-                node["NodeID"],
-                node["NodeManagerAddress"],
-                int(node["Resources"].get("CPU", 0)),
-                int(node["Resources"].get("GPU", 0)),
-            )
-            for node in self._ray.nodes()
-            if node["Alive"]
-        ]
+        """The nodes alive that the sweep may use."""
+        found = []
+        for node in self._ray.nodes():
+            resources = node["Resources"]
+            models = tuple(name.removeprefix(ACCELERATOR) for name in resources if name.startswith(ACCELERATOR))
+            if node["Alive"] and self._options.accelerator in (None, *models):
+                cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
+                found.append(Node(node["NodeID"], node["NodeManagerAddress"], cpus, gpus, models))
+        return found
 
-    def _place(self, nodes: list[Node]) -> list[SlotPlan]:
+    def _place(self, nodes: list[Node], most: int | None) -> list[SlotPlan]:
         options = self._options
-        plans = place(
-            nodes, device=self.device, gpus=options.gpus, cpus=options.cpus, max_concurrent=options.max_concurrent
+        return place(
+            nodes,
+            device=self.device,
+            gpus=options.gpus,
+            cpus=options.cpus,
+            max_concurrent=most,
+            ranks=options.ranks,
+            spread=options.spread,
+            exclusive=options.exclusive_node,
         )
-        if not plans:
-            found = ", ".join(f"{node.address}: {node.cpus} CPUs, {node.gpus} GPUs" for node in nodes) or "no node"
-            raise UnfitMachineError(
-                f"a trial needs {options.gpus} GPUs on one node, and there is none with them ({found})"
-            )
-        return plans
 
-    def _start(self, slot: _Slot) -> None:
-        """A new supervisor for the slot; the slot is ready once it has described itself."""
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+    def _open(self, plans: list[SlotPlan]) -> None:
+        """A slot for each plan."""
+        first = max((slot.index for slot in self._slots), default=-1) + 1
+        first = max([first, *(index + 1 for index in self._quarantine.reasons)])
+        for number, plan in enumerate(plans):
+            slot = Slot(first + number, plan)
+            self._slots.append(slot)
+            self._start(slot)
+
+    def _start(self, slot: Slot) -> None:
+        """New supervisors for the slot; it is ready once each has described itself."""
+        slot.described, slot.phase = 0, ""
+        strategies = list(self._strategies(slot))
+        for part, strategy in zip(slot.plan.parts, strategies, strict=True):
+            actor = self._ray.remote(RaySupervisor).options(
+                num_cpus=min(part.cpus, part.node.cpus),
+                num_gpus=part.gpus,
+                max_restarts=0,
+                max_task_retries=0,
+                max_concurrency=4,
+                scheduling_strategy=strategy,
+            )
+            staged = self._staging is not None
+            slot.actors.append(
+                actor.remote(self.device, part.cpus, self._options.preload, staged, part.sharing, part.ordinal)
+            )
+        for number in range(len(slot.actors)):
+            self._ask("describe", slot, self._options.gpu_memory_gib, part=number)
+
+    def _strategies(self, slot: Slot) -> Iterator[Any]:
+        """Where each part's supervisor goes: to its node, and where there are several, to all of them or to none."""
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
         plan = slot.plan
-        actor = self._ray.remote(RaySupervisor).options(
-            num_cpus=min(plan.cpus, plan.node.cpus),
-            num_gpus=plan.gpus,
-            max_restarts=0,
-            max_task_retries=0,
-            max_concurrency=4,
-            scheduling_strategy=NodeAffinitySchedulingStrategy(plan.node.node_id, soft=False),
-        )
-        slot.actor = actor.remote(
-            self.device, plan.cpus, self._options.preload, self._staging is not None, self._sharing[plan.node.node_id]
-        )
-        slot.ready, slot.phase = False, ""
-        self._ask("describe", slot, self._options.gpu_memory_gib)
+        if not plan.rest:
+            yield NodeAffinitySchedulingStrategy(plan.node.node_id, soft=False)
+            return
+        bundles = []
+        for part in plan.parts:
+            bundle = {"CPU": min(part.cpus, part.node.cpus), f"node:{part.node.address}": PIN}
+            bundles.append({**bundle, "GPU": part.gpus} if part.gpus else bundle)
+        slot.group = self._ray.util.placement_group(bundles, strategy="STRICT_SPREAD")
+        for number in range(len(bundles)):
+            yield PlacementGroupSchedulingStrategy(slot.group, placement_group_bundle_index=number)
 
-    def _kill(self, slot: _Slot) -> None:
-        if slot.actor is not None:
-            self._ray.kill(slot.actor, no_restart=True)
-        slot.actor = None
+    def _kill(self, slot: Slot) -> None:
+        for actor in slot.actors:
+            self._ray.kill(actor, no_restart=True)
+        if slot.group is not None:
+            with suppress(Exception):  # its node may be gone
+                self._ray.util.remove_placement_group(slot.group)
+        slot.actors, slot.group = [], None
 
-    def _ask(self, method: str, slot: _Slot, *arguments: Any) -> None:
-        self._calls.waiting[getattr(slot.actor, method).remote(*arguments)] = (method, slot)
+    def _ask(self, method: str, slot: Slot, *arguments: Any, part: int = 0) -> None:
+        ref = getattr(slot.actors[part], method).remote(*arguments)
+        self._calls.waiting[ref] = (method, slot, part)
+
+    def _tables(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Every actor and every job of the cluster, as Ray keeps them for itself."""
+        from ray._private.state import state
+
+        return list(state.actor_table(None).values()), list(state.job_table())  # type: ignore[no-untyped-call]
+
+    def _look_for_nodes(self) -> None:
+        """Nodes that have joined since are used, as far as `max_concurrent` allows."""
+        now = time.monotonic()
+        most = self._options.max_concurrent
+        if self._options.address is None or now - self._looked_for_nodes < LOOK_FOR_NODES_S:
+            return
+        self._looked_for_nodes = now
+        new = [node for node in self._nodes() if node.node_id not in self._known]
+        if new and (most is None or most > len(self._slots)):
+            self._known |= {node.node_id for node in new}
+            self._open(self._place(new, None if most is None else most - len(self._slots)))
 
     def _dispatch(self) -> Iterable[Event]:
+        """Start what can start: each point's rows on the slot that has the point."""
+        alive = [slot.index for slot in self._slots]
         for slot in self._slots:
-            if self._queue and slot.ready and slot.attempt is None:
-                slot.attempt = self._queue.popleft()
-                slot.started_at, slot.phase = utc_now(), ""
-                sent = self._staging.translate(slot.attempt) if self._staging else slot.attempt
-                self._ask("run", slot, sent.model_dump_json())
-                yield Started(slot.attempt, slot.index)
+            if not slot.free or not self._queue:
+                continue
+            taken = next((one for one in self._queue if self._points.take(one, slot.index, alive)), None)
+            if taken is None:
+                taken = next((one for one in self._queue if self._points.take_over(one, slot.index)), None)
+            if taken is None:
+                continue
+            self._queue.remove(taken)
+            slot.attempt, slot.answers = taken, {}
+            slot.started_at, slot.phase = utc_now(), ""
+            if len(slot.plan.spans(taken.resources.ranks)) > 1:
+                self._ask("meet", slot)
+            else:
+                slot.expected = 1
+                self._ask("run", slot, self._sent(taken))
+            yield Started(taken, slot.index)
+
+    def _sent(self, attempt: Attempt) -> str:
+        return (self._staging.translate(attempt) if self._staging else attempt).model_dump_json()
+
+    def _run_parts(self, slot: Slot, port: str) -> None:
+        """Give each node its ranks; they meet at the first one's address."""
+        assert slot.attempt is not None
+        ranks = slot.attempt.resources.ranks
+        spans = slot.plan.spans(ranks)
+        slot.expected, slot.stop_at = len(spans), float("inf")
+        sent, meeting = self._sent(slot.attempt), f"tcp://{slot.plan.node.address}:{port}"
+        for number, (first, count) in enumerate(spans):
+            self._ask("run", slot, sent, RankSpan(first, count, ranks, meeting), part=number)
+
+    def _stop_parts(self) -> None:
+        """End an attempt on all nodes, a moment after it has ended badly on one."""
+        for slot in self._slots:
+            if time.monotonic() > slot.stop_at:
+                slot.stop_at = float("inf")
+                for number, actor in enumerate(slot.actors):
+                    if number not in slot.answers:
+                        actor.stop.remote()
 
     def _ask_phases(self) -> None:
         now = time.monotonic()
         if now - self._asked_phases >= PHASE_EVERY_S:
             self._asked_phases = now
-            asked = {slot.index for method, slot in self._calls.waiting.values() if method == "phase"}
+            asked = {slot.index for method, slot, _ in self._calls.waiting.values() if method == "phase"}
             for slot in self._slots:
                 if slot.attempt is not None and slot.index not in asked:
                     self._ask("phase", slot)
 
     def _answered(self, ref: Any) -> list[Event]:
-        method, slot = self._calls.waiting.pop(ref)
+        method, slot, part = self._calls.waiting.pop(ref)
         try:
             answer = self._ray.get(ref)
         except Exception as error:  # noqa: BLE001 - Ray has many classes of them; each means a supervisor gone
             return self._died(slot, error)
         if method == "describe":
-            slot.ready = True
-            return [SlotReady(slot.index, answer)]
+            slot.described += 1
+            slot.environment = answer if part == 0 else slot.environment
+            return [SlotReady(slot.index, slot.environment)] if slot.ready else []
         if method == "phase":
             return self._phase_of(slot, answer)
-        return self._finished(slot, answer)
+        if method == "meet":
+            self._run_parts(slot, answer)
+            return []
+        return self._part_ended(slot, part, answer)
 
-    def _phase_of(self, slot: _Slot, phase: str) -> list[Event]:
+    def _phase_of(self, slot: Slot, phase: str) -> list[Event]:
         if slot.attempt is None or not phase or phase == slot.phase:
             return []
         slot.phase = phase
         return [PhaseChanged(slot.attempt, Phase(phase), slot.index)]
 
-    def _finished(self, slot: _Slot, answer: tuple[str, bytes, list[str], str]) -> list[Event]:
-        """An attempt ended and left its device clean, or not: then nothing else may run there."""
-        text, log, seen, unclean = answer
+    def _part_ended(self, slot: Slot, part: int, answer: Answer) -> list[Event]:
+        """The attempt ended on one node; once it has on all, it has."""
+        slot.answers[part] = answer
+        if len(slot.answers) == slot.expected:
+            return self._finished(slot, [slot.answers[number] for number in range(slot.expected)])
+        if TrialRecord.model_validate_json(answer[0]).outcome is not Outcome.OK:
+            slot.stop_at = min(slot.stop_at, time.monotonic() + SETTLE_S)
+        return []
+
+    def _finished(self, slot: Slot, answers: list[Answer]) -> list[Event]:
+        """An attempt ended and left its devices clean, or not: then nothing else may run there."""
         attempt, slot.attempt = slot.attempt, None
+        slot.stop_at = float("inf")
         assert attempt is not None
-        record = TrialRecord.model_validate_json(text)
-        events: list[Event] = [*_observed(slot, seen), Finished(attempt, record, log)]
+        record = joined_over_nodes([TrialRecord.model_validate_json(text) for text, _, _, _ in answers])
+        record = record.model_copy(update={"slot": slot.index})
+        log = logs_of_nodes([log for _, log, _, _ in answers])
+        seen = [one for _, _, found, _ in answers for one in found]
+        unclean = next((doubt for _, _, _, doubt in answers if doubt), "")
+        events: list[Event] = [*observed(slot, seen), Finished(attempt, record, log)]
         if unclean:
             return events + self._fault(slot, attempt, unclean, final=self.device == "cuda")
         if record.outcome is Outcome.LOST:
@@ -254,20 +338,32 @@ class RayExecutor:
         self._quarantine.well(slot.index)
         return events
 
-    def _died(self, slot: _Slot, error: Exception) -> list[Event]:
-        """The supervisor is gone: its attempt is lost, and with its node so is the slot."""
+    def _died(self, slot: Slot, error: Exception) -> list[Event]:
+        """A supervisor is gone: the slot's attempt is lost, and with a node so is the slot."""
         attempt, slot.attempt = slot.attempt, None
+        slot.stop_at = float("inf")
         self._calls.forget(slot)
         self._kill(slot)
         reason = " ".join(str(error).split()) or type(error).__name__
-        events: list[Event] = [] if attempt is None else [Finished(attempt, self._lost(slot, attempt, reason))]
-        gone = not self._is_alive(slot.plan.node)
+        events: list[Event] = [] if attempt is None else [Finished(attempt, lost(slot, attempt, reason, self.device))]
+        alive = {node.node_id for node in self._nodes()}
+        gone = not alive.issuperset(part.node.node_id for part in slot.plan.parts)
         events += self._fault(slot, attempt, f"the supervisor died: {reason}", final=gone)
         if slot in self._slots:
             self._start(slot)
+        elif slot.plan.rest:
+            self._place_anew()
         return events
 
-    def _fault(self, slot: _Slot, attempt: Attempt | None, reason: str, final: bool = False) -> list[Event]:
+    def _place_anew(self) -> None:
+        """Nodes of a slot that lost one of them may make up another slot, with whatever others are free."""
+        taken = {part.node.node_id for slot in self._slots for part in slot.plan.parts}
+        free = [node for node in self._nodes() if node.node_id not in taken]
+        most = self._options.max_concurrent
+        if most is None or most > len(self._slots):
+            self._open(self._place(free, None if most is None else most - len(self._slots)))
+
+    def _fault(self, slot: Slot, attempt: Attempt | None, reason: str, final: bool = False) -> list[Event]:
         """A strike against the slot; when it is one too many, the slot is closed and the others take what is queued."""
         trial_id = None if attempt is None else attempt.trial.trial_id
         if not self._quarantine.fault(slot.index, str(slot), reason, trial_id, final):
@@ -277,24 +373,6 @@ class RayExecutor:
         self._kill(slot)
         return [SlotLost(slot.index, self._quarantine.reasons[slot.index])]
 
-    def _is_alive(self, node: Node) -> bool:
-        return any(alive.node_id == node.node_id for alive in self._nodes())
-
-    def _lost(self, slot: _Slot, attempt: Attempt, reason: str) -> TrialRecord:
-        node = slot.plan.node
-        message = f"the supervisor on {node.address} died: {reason}"
-        return record_of(
-            attempt,
-            Outcome.LOST,
-            Phase(slot.phase or Phase.BUILD),
-            slot.started_at,
-            {},
-            error=ErrorInfo.of("SupervisorDied", message, log_of(attempt.trial.trial_id)),
-            host=node.address,
-            node=node.node_id,
-            device=self.device,
-        )
-
 
 def _load_ray() -> Any:
     import ray
@@ -302,25 +380,14 @@ def _load_ray() -> Any:
     return ray
 
 
-def _observed(slot: _Slot, seen: Iterable[str]) -> list[Event]:
-    found = (Observation.model_validate_json(text) for text in seen)
-    return [Observed(one.model_copy(update={"slot": slot.index})) for one in found]
-
-
 class RaySupervisor(Supervisor):
     """A Supervisor as a Ray actor: its GPUs are those that Ray gave it."""
 
-    def __init__(self, device: str, cpus: int, preload: tuple[str, ...], staged: bool, slots: int) -> None:
+    def __init__(
+        self, device: str, cpus: int, preload: tuple[str, ...], staged: bool, slots: int, ordinal: int
+    ) -> None:
         import ray
 
         gpus = ",".join(str(gpu) for gpu in ray.get_gpu_ids())
-        super().__init__(device, cpus, gpus, preload, staged, slots)
-
-
-def _device(wanted: str, nodes: Iterable[Node]) -> str:
-    has_gpu = any(node.gpus for node in nodes)
-    if wanted == "cuda" and not has_gpu:
-        raise UnfitMachineError("--device cuda: Ray sees no GPU; `orchestrator doctor` tells why")
-    if wanted == "auto":
-        return "cuda" if has_gpu else "cpu"
-    return wanted
+        node = ray.get_runtime_context().get_node_id()
+        super().__init__(device, cpus, gpus, preload, staged, slots, ordinal, node)

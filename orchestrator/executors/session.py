@@ -44,6 +44,11 @@ class RayOptions:
         device: "cpu", "cuda" or "auto": CUDA where any node has a GPU.
         address: of a running cluster; None: a Ray of our own on this machine, for this sweep only.
         gpus: GPUs of a slot, on CUDA.
+        ranks: the most processes that a trial has.
+        spread: whether the ranks of a trial are to be on different nodes.
+        exclusive_node: whether a slot has its node alone.
+        accelerator: the model of the nodes' GPUs; None: any.
+        wait_s: how long to wait for the first slot of a busy cluster.
         cpus: cores of a slot; None: an equal share of the node's.
         max_concurrent: the most slots.
         gpu_memory_gib: cap on a trial's share of a card, part of the environment.
@@ -56,6 +61,11 @@ class RayOptions:
     device: str = "auto"
     address: str | None = None
     gpus: int = 1
+    ranks: int = 1
+    spread: bool = False
+    exclusive_node: bool = False
+    accelerator: str | None = None
+    wait_s: float = 600.0
     cpus: int | None = None
     max_concurrent: int | None = None
     gpu_memory_gib: float | None = None

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from orchestrator.isolation import proc
+from orchestrator.isolation.ranks import CORES
 from orchestrator.machine.environment import usable_cores
 from orchestrator.outcome import Phase
 from orchestrator.record import ErrorInfo, TrialRecord
@@ -43,6 +44,7 @@ def become(order: dict[str, Any], environment: Mapping[str, str], server: int, *
     """
     os.setsid()
     os.environ.update(environment)
+    _pin(environment)
     proc.die_with_parent()
     if os.getppid() != server:
         os._exit(EXIT_ORPHANED)
@@ -54,6 +56,13 @@ def become(order: dict[str, Any], environment: Mapping[str, str], server: int, *
     answer = _answer(order, pipe)
     _flush()
     os._exit(0 if pipe.finish(answer) else EXIT_NO_PIPE)
+
+
+def _pin(environment: Mapping[str, str]) -> None:
+    """Run on the slot's own cores, where it has some: what it starts does, too."""
+    if cores := environment.get(CORES):
+        with suppress(OSError):  # the machine's cores may have changed since
+            os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
 
 
 def know_this_machine() -> None:

@@ -65,6 +65,7 @@ class Isolator:
         env: variables of the attempts besides this process's own (CUDA_VISIBLE_DEVICES).
         sys_path: where attempts find modules; None: where this process does.
         cwd: the attempts' current directory at the start; None: this process's.
+        cores: that attempts are pinned to; empty: they may use all. Ranks get equal shares.
         slots: how many isolators share this machine; divides the host memory of attempts that state no limit.
         target: "module:function" that runs an attempt in its process: (Attempt, on_phase) -> TrialRecord.
     """
@@ -77,6 +78,7 @@ class Isolator:
         sys_path: Sequence[str] | None = None,
         cwd: str | None = None,
         slots: int = 1,
+        cores: Sequence[int] = (),
         target: str = WORKER,
     ) -> None:
         warm = WARM if target == WORKER else (target.partition(":")[0],)
@@ -85,6 +87,7 @@ class Isolator:
         self._cwd = cwd or os.getcwd()  # noqa: PTH109 - kept as text
         self._sys_path = [path or self._cwd for path in (sys.path if sys_path is None else sys_path)]
         self._slots = slots
+        self._cores = tuple(cores)
         self._target = target
         self._busy = threading.Lock()
         self._closing = False
@@ -189,7 +192,7 @@ class Isolator:
         with contextlib.ExitStack() as stack:
             if span is None and attempt.resources.ranks > 1:
                 span = stack.enter_context(on_one_node(attempt.resources.ranks))
-            own = environments(span, {**os.environ, **self._env})
+            own = environments(span, {**os.environ, **self._env}, self._cores)
             monitor = AttemptMonitor(self._server, attempt, self._slots, self._stopped.fileno(), on_phase, watches, own)
             endings = monitor.run(target, self._cwd)
         environment = self._environment(attempt)

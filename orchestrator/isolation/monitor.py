@@ -19,7 +19,7 @@ from orchestrator.isolation.fork_client import ForkClient, ServerDiedError
 from orchestrator.isolation.fork_server import END_TIMEOUT_S
 from orchestrator.isolation.output import MAX_LOG_BYTES, BoundedOutput
 from orchestrator.isolation.process_end import Cause, ProcessEnd, answers_well, read_line
-from orchestrator.isolation.ranks import SETTLE_S
+from orchestrator.isolation.ranks import SETTLE_S, STOPPED
 from orchestrator.machine import nvml
 from orchestrator.outcome import Outcome, Phase
 from orchestrator.trial import Attempt
@@ -254,7 +254,7 @@ class AttemptMonitor:
         return True
 
     def _stop_at_once(self) -> bool:
-        self._end(Cause(Outcome.LOST, "Stopped", "the attempt was stopped from outside"), dump=False)
+        self._end(Cause(Outcome.LOST, STOPPED, "the attempt was stopped from outside"), dump=False)
         return False
 
     def _look_at_clock(self) -> None:

@@ -13,6 +13,7 @@ from orchestrator.outcome import Outcome
 from orchestrator.record import ErrorInfo, TrialRecord
 from orchestrator.trial import RENDEZVOUS
 
+CORES = "ORCHESTRATOR_CORES"  # in an attempt's environment: the cores that it is pinned to
 SETTLE_S = 2.0  # between the first rank that ends badly and the end of the others
 
 # What a rank says whose neighbour went away: it is a victim.
@@ -21,6 +22,7 @@ _LEFT_ALONE = re.compile(
     r"|DistStore|collective|timed out", re.IGNORECASE,
 )  # fmt: skip
 _WAITS_IN = (b"torch/distributed/", b"torch/cuda/", b"orchestrator/worker/ranks.py", b"threading.py")
+STOPPED = "Stopped"  # kind of the error of an attempt that was ended from outside
 _CURRENT = b"Current thread"
 _OF_ALL = (Outcome.MISMATCH, Outcome.IMPLAUSIBLE)  # what rank 0 finds of the whole is no rank's own
 
@@ -49,17 +51,20 @@ def on_one_node(world_size: int) -> Iterator[RankSpan]:
         yield RankSpan(0, world_size, world_size, f"file://{Path(folder) / 'store'}")
 
 
-def environments(span: RankSpan | None, env: Mapping[str, str]) -> list[dict[str, str]]:
+def environments(span: RankSpan | None, env: Mapping[str, str], cores: Sequence[int] = ()) -> list[dict[str, str]]:
     """What each of the processes has in its environment beside the fork server's; one process where there is no span.
+
+    With `cores` each is pinned to its share of them (`CORES`).
 
     Ranks see one card each, by the slot's CUDA_VISIBLE_DEVICES in `env`. RANK and its kin are named as by torchrun.
     NVLink multicast (NVLS) stays off unless the user turned it on: where the driver's fabric is not set up for it, the
     first collective fails. On one node no rank listens on anything but the loopback interface.
     """
     if span is None:
-        return [{}]
+        return [{CORES: ",".join(map(str, cores))}] if cores else [{}]
     cards = [card for card in env.get("CUDA_VISIBLE_DEVICES", "").split(",") if card]
-    network = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"} if span.rendezvous.startswith("file") else {}
+    here = span.rendezvous.startswith(("file", "tcp://127."))
+    network = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"} if here else {}
     found = []
     for local in range(span.count):
         rank = {
@@ -69,6 +74,9 @@ def environments(span: RankSpan | None, env: Mapping[str, str]) -> list[dict[str
             "LOCAL_WORLD_SIZE": str(span.count),
             RENDEZVOUS: span.rendezvous,
         }
+        if len(cores) >= span.count:
+            share = len(cores) // span.count
+            rank[CORES] = ",".join(map(str, cores[local * share : (local + 1) * share]))
         if local < len(cards):
             rank["CUDA_VISIBLE_DEVICES"] = cards[local]
         found.append({"NCCL_NVLS_ENABLE": env.get("NCCL_NVLS_ENABLE", "0"), **network, **rank})
@@ -116,6 +124,26 @@ def joined(first_rank: int, world_size: int, ends: Sequence[RankEnd]) -> TrialRe
     return record.model_copy(update={"error": named, "metrics": None, "values_ms": None})
 
 
+def joined_over_nodes(records: Sequence[TrialRecord]) -> TrialRecord:
+    """The record of an attempt from those of the nodes that had its ranks, the first one's ranks first.
+
+    Nodes that were stopped for the sake of another, or whose ranks were left alone, are not the cause of its end.
+    """
+    cards = tuple(card for record in records for card in record.cards)
+    bad = [record for record in records if record.outcome is not Outcome.OK]
+    found = min(bad, key=_guilt_of_node) if bad else records[0]
+    return found.model_copy(update={"cards": cards})
+
+
+def _guilt_of_node(record: TrialRecord) -> int:
+    error = record.error
+    if record.outcome is Outcome.LOST and error is not None and error.kind == STOPPED:
+        return 3
+    if record.outcome is Outcome.FAILED and error is not None and _LEFT_ALONE.search(f"{error.kind}: {error.message}"):
+        return 2
+    return 1 if record.outcome in (Outcome.FAILED, Outcome.TIMEOUT) else 0
+
+
 def _guilt(end: RankEnd) -> int:
     """0 for the likeliest cause of the attempt's end."""
     if end.killed:
@@ -145,3 +173,8 @@ def logs_joined(first_rank: int, world_size: int, logs: Sequence[bytes]) -> byte
         end = b"" if not log or log.endswith(b"\n") else b"\n"
         parts.append(f"== rank {first_rank + number} of {world_size} ==\n".encode() + log + end)
     return b"".join(parts)
+
+
+def logs_of_nodes(logs: Sequence[bytes]) -> bytes:
+    """What the ranks of all nodes printed, the first ranks first; each node's log names its own."""
+    return b"".join(logs)

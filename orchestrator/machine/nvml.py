@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -56,6 +57,39 @@ def handle(nvml: ModuleType, ordinal: int = 0) -> Any:
         return None
     name = names[ordinal]
     return ask(nvml.nvmlDeviceGetHandleByIndex, int(name)) if name.isdigit() else _by_uuid(nvml, name)
+
+
+def card(nvml: ModuleType, ordinal: int = 0) -> str | None:
+    """UUID and PCI address of the GPU that this process would call cuda:`ordinal`; None where there is none."""
+    gpu = handle(nvml, ordinal)
+    if gpu is None:
+        return None
+    pci = ask(nvml.nvmlDeviceGetPciInfo, gpu)
+    address = getattr(pci, "busId", None)
+    address = address.decode() if isinstance(address, bytes) else address
+    return f"{ask(nvml.nvmlDeviceGetUUID, gpu)} {address or '?'}"
+
+
+def local_cores(nvml: ModuleType, ordinal: int = 0) -> frozenset[int]:
+    """The cores nearest to the GPU of that ordinal, by its PCI slot; none where the kernel does not say."""
+    found = card(nvml, ordinal)
+    if found is None:
+        return frozenset()
+    domain, _, rest = found.split()[1].lower().partition(":")
+    place = Path(f"/sys/bus/pci/devices/{domain[-4:]}:{rest}/local_cpulist")
+    try:
+        return cores_of(place.read_text())
+    except (OSError, ValueError):
+        return frozenset()
+
+
+def cores_of(text: str) -> frozenset[int]:
+    """The numbers in a list of the kernel's: "0-3,8"."""
+    found: set[int] = set()
+    for part in filter(None, text.strip().split(",")):
+        first, _, last = part.partition("-")
+        found |= set(range(int(first), int(last or first) + 1))
+    return frozenset(found)
 
 
 def memory_used_bytes(ordinal: int = 0) -> int | None:

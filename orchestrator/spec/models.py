@@ -108,13 +108,25 @@ class VerifySpec(FrozenModel):
 
 
 class ResourceSpec(FrozenModel):
-    """What one trial needs. gpu_memory_gib caps the trial's share of a card, host_memory_gib its process tree."""
+    """What one trial needs. gpu_memory_gib caps the trial's share of a card, host_memory_gib its process tree.
+
+    Attributes:
+        placement: of a trial over ranks: packed on as few nodes as have room for it, or spread, a node for each rank
+            as far as there are nodes.
+        exclusive_node: no other trial runs on a trial's node.
+        accelerator: the model of the nodes' GPUs, as Ray names it; None: any.
+        wait_s: how long to wait for a cluster that has no room at first.
+    """
 
     gpus: Literal["auto"] | Annotated[int, Field(ge=0)] = "auto"
     cpus: Literal["auto"] | Count = "auto"
     gpu_memory_gib: Positive | None = None
     host_memory_gib: Positive | None = None
     timeout_s: Positive = 300.0
+    placement: Literal["packed", "spread"] = "packed"
+    exclusive_node: bool = False
+    accelerator: str | None = None
+    wait_s: Positive = 600.0
 
 
 class RetrySpec(FrozenModel):

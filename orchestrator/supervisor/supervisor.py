@@ -6,6 +6,7 @@ An executor runs it where the slot is (Ray: as an actor). Everything that crosse
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import threading
 import time
@@ -14,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.isolation.isolator import Isolator
+from orchestrator.isolation.ranks import RankSpan
 from orchestrator.machine import environment, nvml
 from orchestrator.outcome import Phase
 from orchestrator.record import TrialRecord
 from orchestrator.supervisor.calibration import Calibration
+from orchestrator.supervisor.cores import cores_of_slot
 from orchestrator.supervisor.cpu_interference import CpuSampler
 from orchestrator.supervisor.device_fault import noted
 from orchestrator.supervisor.device_health import DeviceHealth
@@ -37,13 +40,24 @@ class Supervisor:
         device: "cpu" or "cuda", what attempts on this slot measure.
         preload: modules that the fork server imports once for all attempts.
         staged: whether the project and the user's files travelled here, into the current directory.
-        slots: how many supervisors share this node and its memory.
+        slots: how many supervisors share this node, its memory and its cores.
+        ordinal: which of them this is.
+        node: what the cluster calls the node.
     """
 
     def __init__(
-        self, device: str, cpus: int, visible_gpus: str, preload: tuple[str, ...], staged: bool, slots: int = 1
+        self,
+        device: str,
+        cpus: int,
+        visible_gpus: str,
+        preload: tuple[str, ...],
+        staged: bool,
+        slots: int = 1,
+        ordinal: int = 0,
+        node: str = "",
     ) -> None:
         self.device = device
+        self._node = node
         self._cpus = cpus
         self._staged = staged
         self._phase = ""
@@ -53,9 +67,11 @@ class Supervisor:
         self._nvml = self._open.enter_context(nvml.session()) if device == "cuda" else None
         self._isolator = Isolator(
             preload=preload,
-            env={"CUDA_VISIBLE_DEVICES": visible_gpus},
+            # NVML counts cards by their place on the bus, CUDA by their speed unless it is told to do the same.
+            env={"CUDA_VISIBLE_DEVICES": visible_gpus, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"},
             sys_path=[*sys.path, str(Path.cwd())],
             slots=slots,
+            cores=self._cores(slots, ordinal),
         )
         self._proof = DeviceHealth(lambda attempt, target: self._isolator.run(attempt, target=target))
         self._lookout = Calibration(self._isolator)
@@ -64,13 +80,24 @@ class Supervisor:
         """What must match and what to know of this slot; see environment.describe."""
         return environment.describe(self.device, gpu_memory_gib, self._cpus)
 
-    def run(self, attempt_json: str) -> tuple[str, bytes, list[str], str]:
+    def meet(self) -> str:
+        """Where the ranks of an attempt over several nodes find one another: a free port of this node's address."""
+        with socket.socket() as probe:
+            probe.bind(("", 0))
+            return str(probe.getsockname()[1])
+
+    def stop(self) -> None:
+        """End the attempt in flight."""
+        self._isolator.kill()
+
+    def run(self, attempt_json: str, span: RankSpan | None = None) -> tuple[str, bytes, list[str], str]:
         """Make one attempt: (the record as JSON, what it printed, observations of the machine as JSON, doubts).
 
-        Doubts say why no other attempt may follow on this device; "": none.
+        Doubts say why no other attempt may follow on this device; "": none. `span` says which of its ranks run here;
+        None: all.
         A new round gets a new fork server. The device is looked at first where that is due, and watched meanwhile.
         """
-        attempt = self._here(Attempt.model_validate_json(attempt_json))
+        attempt = self._here(Attempt.model_validate_json(attempt_json), span)
         if attempt.round != self._round:
             self._isolator.restart()
             self._round = attempt.round
@@ -90,14 +117,16 @@ class Supervisor:
             self._phase = str(phase)
             times.enter(str(phase))
 
-        done = self._isolator.run(attempt, enter, watches=[witness])
+        done = self._isolator.run(attempt, enter, watches=[witness], span=span)
         phase_s = times.seconds()
         self._phase = ""
         unclean = self._proof.fault_after(attempt, done)
         record = _with_code(noted(witness.applied(done.record), unclean), attempt.base_dir)
         if calibrate_s >= LEAST_CALIBRATE_S:
             phase_s = {"calibrate": calibrate_s, **phase_s}
-        record = record.model_copy(update={"phase_s": phase_s})
+        record = record.model_copy(
+            update={"phase_s": phase_s, "node": self._node or record.node, "cards": self._cards(attempt)}
+        )
         return record.model_dump_json(), done.log, self._seen(), unclean
 
     def conclude(self) -> list[str]:
@@ -130,11 +159,24 @@ class Supervisor:
         handles = [nvml.handle(self._nvml, ordinal) for ordinal in range(max(1, attempt.resources.gpus))]
         return GpuSampler(self._nvml, [gpu for gpu in handles if gpu is not None], self._isolator.family)
 
-    def _here(self, attempt: Attempt) -> Attempt:
-        """The attempt with this slot's cores, and paths that hold on this node."""
+    def _cores(self, slots: int, ordinal: int) -> tuple[int, ...]:
+        near = nvml.local_cores(self._nvml) if self._nvml is not None else frozenset[int]()
+        return cores_of_slot(os.sched_getaffinity(0), near, self._cpus, ordinal, slots)
+
+    def _cards(self, attempt: Attempt) -> tuple[str, ...]:
+        """The GPUs that the attempt had."""
+        if self._nvml is None:
+            return ()
+        found = [nvml.card(self._nvml, ordinal) for ordinal in range(max(1, attempt.resources.gpus))]
+        return tuple(card for card in found if card is not None)
+
+    def _here(self, attempt: Attempt, span: RankSpan | None) -> Attempt:
+        """The attempt with this slot's cores and GPUs, and paths that hold on this node."""
         resources = attempt.resources
         if resources.cpus is None:
             resources = resources.model_copy(update={"cpus": self._cpus})
+        if span is not None and resources.gpus:
+            resources = resources.model_copy(update={"gpus": span.count})
         base_dir = str(Path.cwd() / STAGED_FILES) if self._staged else attempt.base_dir
         return attempt.model_copy(update={"resources": resources, "base_dir": base_dir})
 

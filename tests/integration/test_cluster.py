@@ -125,6 +125,89 @@ def test_a_search_over_a_cluster(cluster, tmp_path):
     assert [proposal["after"] for proposal in proposed][:3] == [0, 0, 0]
 
 
+def sharded(folder: Path, more: str = "", names: str = "tells_its_rank") -> None:
+    """A sweep file of two ranks, and the user's file that it names."""
+    (folder / "toy.py").write_text((TOYS / "ranks.py").read_text())
+    uses = ", ".join(f"{{use: 'toy.py:{name}', label: {name}}}" for name in names.split())
+    (folder / "sweep.yaml").write_text(
+        f"name: sharded\nworkload: toy.py:WORKLOAD\nimplementations: [{uses}]\n"
+        f"axes: {{world_size: [2]}}\nmeasure: {FAST}\n{more}"
+    )
+
+
+def test_ranks_of_one_trial_on_different_nodes(cluster, tmp_path):
+    """Spread by a placement group, verified as a whole, logs home; one that fails ends those elsewhere."""
+    address, token = cluster
+    sharded(tmp_path, "resources: {placement: spread, timeout_s: 60}\n", "tells_its_rank raises dies")
+    auth = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
+    done = run(tmp_path, "sweep.yaml", "--output", "out", "--quiet", "--address", address, **auth)
+    results = sweep_directory.load(tmp_path / "out")
+    rows = {row.implementation: row for row in results.rows}
+    assert rows["tells_its_rank"].outcome is Outcome.OK, done.stderr
+    log = (tmp_path / "out" / rows["tells_its_rank"].log).read_text()
+    assert "I am 0 of 2" in log
+    assert "I am 1 of 2" in log
+    assert len({line for line in log.splitlines() if line.startswith("node ")}) == 2
+    assert rows["raises"].error.message.startswith("rank 1 of 2: boom"), done.stderr
+    assert (rows["dies"].outcome, rows["dies"].error.kind) == (Outcome.CRASHED, "SIGSEGV"), done.stderr
+
+
+HOLDER = """
+import sys, time, ray
+
+ray.init(address=sys.argv[1], log_to_driver=False)
+
+@ray.remote(num_cpus=1)
+class Trainer:
+    def here(self):
+        return True
+
+held = [Trainer.remote() for _ in range(3)]
+ray.get([one.here.remote() for one in held])
+print("held", flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_busy_cluster_is_waited_for_with_a_word_and_given_up_in_time(cluster, tmp_path):
+    """Who holds it is named; after resources.wait_s the sweep ends with exit code 3 and can go on later."""
+    address, token = cluster
+    auth = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, address], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        env={**os.environ, **auth},
+    )  # fmt: skip
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        (tmp_path / "sweep.yaml").write_text(
+            f"name: waits\nworkload: {TOYS}/matmul.py:WORKLOAD\nimplementations: ['{TOYS}/matmul.py:right']\n"
+            "axes: {n: [16]}\nresources: {wait_s: 12}\n"
+        )
+        done = run(tmp_path, "sweep.yaml", "--output", "out", "--quiet", "--address", address, **auth)
+    finally:
+        holder.kill()
+        holder.communicate()
+    assert done.returncode == 3, done.stderr
+    held = f"a slot takes 1 CPUs, 0 CPUs of 3 CPUs are free, held by 3 Trainer of driver {holder.pid}"
+    assert held in done.stderr
+    assert "given up after resources.wait_s = 12" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_model_of_gpu_that_no_node_has_is_refused_by_name(cluster, tmp_path):
+    """Exit code 3, and what there is."""
+    address, token = cluster
+    auth = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
+    (tmp_path / "sweep.yaml").write_text(
+        f"name: picky\nworkload: {TOYS}/matmul.py:WORKLOAD\nimplementations: ['{TOYS}/matmul.py:right']\n"
+        "axes: {n: [16]}\nresources: {accelerator: H200}\n"
+    )
+    done = run(tmp_path, "sweep.yaml", "--output", "out", "--quiet", "--address", address, **auth)
+    assert done.returncode == 3
+    assert "no node has the accelerator H200" in done.stderr
+
+
 def test_a_node_that_dies_costs_an_attempt_and_no_row(cluster, tmp_path):
     """All its processes are killed at once, as when the power fails: its trial is lost, and made again elsewhere."""
     address, token = cluster

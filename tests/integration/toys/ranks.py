@@ -166,4 +166,5 @@ def unsupported(_config):
 
 def tells_its_rank(config):
     print(f"I am {config.rank} of {config.world_size}, {os.environ['RANK']} of {os.environ['WORLD_SIZE']}")
+    print("node", os.environ.get("SWEEP_TEST_NODE"))
     return lambda x, w: x @ w

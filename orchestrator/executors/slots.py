@@ -1,0 +1,131 @@
+"""The slots of a RayExecutor: actors on one node or several, what runs there, and which points belong to which."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.executors.base import Observed
+from orchestrator.executors.placement import SlotPlan
+from orchestrator.machine.observation import Observation
+from orchestrator.outcome import Outcome, Phase
+from orchestrator.record import ErrorInfo, TrialRecord, log_of, record_of
+from orchestrator.trial import Attempt, content_hash
+
+Answer = tuple[str, bytes, list[str], str]  # what Supervisor.run returns
+
+
+@dataclass
+class Slot:
+    """A slot and what runs on it.
+
+    Attributes:
+        plan: what it takes of which nodes.
+        actors: a supervisor for each part of the plan, the first rank's first; none while it is closed.
+        group: the placement group that a slot over several nodes holds; None: it is on one.
+        described: how many supervisors have said what they are; the slot is ready when all have.
+        environment: what the first of them said.
+        attempt: what runs.
+        answers: by part, of an attempt over several nodes.
+        expected: how many parts take part in the attempt.
+        stop_at: when the other parts are to be stopped, once one has ended badly.
+    """
+
+    index: int
+    plan: SlotPlan
+    actors: list[Any] = field(default_factory=list)
+    group: Any = None
+    described: int = 0
+    environment: dict[str, Any] = field(default_factory=dict)
+    attempt: Attempt | None = None
+    started_at: str = ""
+    phase: str = ""
+    answers: dict[int, Answer] = field(default_factory=dict)
+    expected: int = 0
+    stop_at: float = float("inf")
+
+    @property
+    def ready(self) -> bool:
+        """Whether attempts can be sent to it."""
+        return bool(self.actors) and self.described == len(self.actors)
+
+    @property
+    def free(self) -> bool:
+        """Whether an attempt can start now."""
+        return self.ready and self.attempt is None
+
+    def __str__(self) -> str:
+        where = f"slot {self.index} on {' and '.join(part.node.address for part in self.plan.parts)}"
+        gpus = sum(part.gpus for part in self.plan.parts)
+        return f"{where} ({gpus} GPUs)" if gpus else where
+
+
+@dataclass
+class Calls:
+    """Answers that are awaited: object reference -> (what was asked, of which slot, of which part of it)."""
+
+    waiting: dict[Any, tuple[str, Slot, int]] = field(default_factory=dict)
+
+    def forget(self, slot: Slot) -> None:
+        """Nothing that this slot says counts any more."""
+        self.waiting = {ref: call for ref, call in self.waiting.items() if call[1] is not slot}
+
+
+@dataclass
+class Points:
+    """Which slot measures which point: what is compared with one another is measured on the same card.
+
+    A point goes to the slot with fewest of them when it is first seen, and stays there while the slot lives. One whose
+    rows have not begun may go to another that has nothing else to do.
+    """
+
+    _slot_of: dict[str, int] = field(default_factory=dict)
+    _begun: set[str] = field(default_factory=set)
+
+    def take(self, attempt: Attempt, slot: int, slots: list[int]) -> bool:
+        """Whether the slot may run this attempt now; if so its point is the slot's from here on."""
+        if len(slots) == 1:
+            return True
+        point = content_hash(attempt.trial.params)
+        if point not in self._slot_of or self._slot_of[point] not in slots:
+            held = [sum(1 for other in self._slot_of.values() if other == one) for one in slots]
+            self._slot_of[point] = slots[held.index(min(held))]
+            self._begun.discard(point)
+        if self._slot_of[point] != slot:
+            return False
+        self._begun.add(point)
+        return True
+
+    def take_over(self, attempt: Attempt, slot: int) -> bool:
+        """Whether a slot that found nothing of its own may have this attempt's point: no row of it has begun."""
+        point = content_hash(attempt.trial.params)
+        if point in self._begun:
+            return False
+        self._slot_of[point] = slot
+        self._begun.add(point)
+        return True
+
+
+def lost(slot: Slot, attempt: Attempt, reason: str, device: str) -> TrialRecord:
+    """The record of an attempt whose supervisor died."""
+    node = slot.plan.node
+    message = f"the supervisor on {node.address} died: {reason}"
+    return record_of(
+        attempt,
+        Outcome.LOST,
+        Phase(slot.phase or Phase.BUILD),
+        slot.started_at,
+        {},
+        error=ErrorInfo.of("SupervisorDied", message, log_of(attempt.trial.trial_id)),
+        host=node.address,
+        node=node.node_id,
+        slot=slot.index,
+        device=device,
+    )
+
+
+def observed(slot: Slot, seen: Iterable[str]) -> list[Observed]:
+    """What supervisors saw of their machine, as events."""
+    found = (Observation.model_validate_json(text) for text in seen)
+    return [Observed(one.model_copy(update={"slot": slot.index})) for one in found]
