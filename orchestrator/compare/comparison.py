@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from orchestrator.compare.machine import MachineChange, machine_change
 from orchestrator.compare.pairing import code_differences, doubts, first_row, pair_answers, pair_up, same_code, unlike
 from orchestrator.errors import ComparisonError
 from orchestrator.results import columns
@@ -33,6 +34,8 @@ class Verdict(StrEnum):
     NEWLY_OK = "newly_ok"
 
 
+CHANGED = (Verdict.FASTER, Verdict.SLOWER)
+MACHINE_DIFFERED = "the machine differed"
 REGRESSIONS = (Verdict.NEWLY_FAILING, Verdict.SLOWER)
 OVERALL = (*REGRESSIONS, Verdict.NEWLY_OK, Verdict.FASTER, Verdict.UNCLEAR, Verdict.SAME)
 
@@ -47,6 +50,7 @@ class Pair:
         threshold: the least change that counts, as a fraction.
         alike: the change that is none: the threshold, but not where noise alone has driven that up.
         measured: whether the spread between fresh processes is known.
+        machine: the least and the most that the machine alone made of it; see MachineChange.
         note: why a row has no ratio, or which doubts its figures carry.
     """
 
@@ -58,6 +62,7 @@ class Pair:
     threshold: float = LEAST_EFFECT
     alike: float = LEAST_EFFECT
     measured: bool = False
+    machine: tuple[float, float] = (1.0, 1.0)
     note: str = ""
 
     def to_json(self) -> dict[str, Any]:
@@ -104,6 +109,7 @@ class Comparison:
     duel: str | None = None
     same_code: bool = False
     code_differences: tuple[str, ...] = ()
+    machine: MachineChange | None = None
 
     @property
     def counts(self) -> dict[Verdict, int]:
@@ -142,6 +148,7 @@ class Comparison:
             "environment_differences": list(self.environment_differences),
             "same_code": self.same_code,
             "code_differences": list(self.code_differences),
+            "machine": None if self.machine is None else self.machine.to_json(),
         }
 
 
@@ -178,7 +185,8 @@ def compare(base: Results, candidate: Results, *, force: bool = False, fail_slow
             + "; ".join(facts)
             + ". Measure both in one environment, or compare all the same with --force"
         )
-    rows = paired(matched, base.meta.device, fail_slower)
+    machine = machine_change(base.observations, candidate.observations)
+    rows = paired(matched, base.meta.device, fail_slower, machine)
     return Comparison(
         base.meta.sweep_id,
         candidate.meta.sweep_id,
@@ -189,6 +197,7 @@ def compare(base: Results, candidate: Results, *, force: bool = False, fail_slow
         columns.columns(base, [row for row, _ in matched]),
         same_code=same_code(matched),
         code_differences=tuple(code_differences(base, candidate, matched)),
+        machine=machine,
     )
 
 
@@ -217,9 +226,23 @@ def _with_points(pair: Pair, searched: Sequence[str]) -> str:
     return "; ".join([*moved, *([pair.note] if pair.note else []), *doubts(pair.base, pair.candidate)])
 
 
-def paired(rows: Sequence[tuple[Row, Row]], device: str, fail_slower: float | None = None) -> tuple[Pair, ...]:
+def paired(
+    rows: Sequence[tuple[Row, Row]],
+    device: str,
+    fail_slower: float | None = None,
+    machine: MachineChange | None = None,
+) -> tuple[Pair, ...]:
     """The verdict on each pair of rows that belong together, corrected for their number."""
-    return corrected([_timed(*pair, device, fail_slower) if both_ok(*pair) else _untimed(*pair) for pair in rows])
+    pairs = []
+    for base, candidate in rows:
+        if not both_ok(base, candidate):
+            pairs.append(_untimed(base, candidate))
+            continue
+        pair = _timed(base, candidate, device, fail_slower)
+        if machine is not None:
+            pair = replace(pair, machine=(machine.low, machine.high))
+        pairs.append(pair)
+    return corrected(pairs)
 
 
 def both_ok(base: Row, candidate: Row) -> bool:
@@ -288,8 +311,17 @@ def _floor(base: Row, candidate: Row) -> float | None:
 def corrected(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
     """The pairs with p-values adjusted for their number, and the verdicts that follow."""
     adjusted = iter(holm([pair.p_value for pair in pairs if pair.p_value is not None]))
-    timed = [pair if pair.p_value is None else replace(pair, p_value=next(adjusted)) for pair in pairs]
-    return tuple(replace(pair, verdict=_verdict(pair)) for pair in timed)
+    judged = []
+    for pair in pairs:
+        if pair.p_value is not None:
+            pair = replace(pair, p_value=next(adjusted))
+            verdict = _verdict(pair)
+            if verdict in CHANGED and _is_the_machine(pair, verdict):
+                note = "; ".join([*([pair.note] if pair.note else []), MACHINE_DIFFERED])
+                pair, verdict = replace(pair, note=note), Verdict.UNCLEAR
+            pair = replace(pair, verdict=verdict)
+        judged.append(pair)
+    return tuple(judged)
 
 
 def _verdict(pair: Pair) -> Verdict:
@@ -303,3 +335,12 @@ def _verdict(pair: Pair) -> Verdict:
         return Verdict.FASTER
     within = 1 / (1 + pair.alike) <= found.ci_low and found.ci_high <= 1 + pair.alike
     return Verdict.SAME if within and pair.measured else Verdict.UNCLEAR
+
+
+def _is_the_machine(pair: Pair, verdict: Verdict) -> bool:
+    """Whether the change is within what controls changed by, or its size beyond that does not count."""
+    assert pair.ratio is not None
+    low, high = min(pair.machine[0], 1.0), max(pair.machine[1], 1.0)
+    if verdict is Verdict.SLOWER:
+        return pair.ratio.ci_low <= high or pair.ratio.value <= high * (1 + pair.threshold)
+    return pair.ratio.ci_high >= low or pair.ratio.value >= low / (1 + pair.threshold)

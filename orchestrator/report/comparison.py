@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tabulate import tabulate
 
-from orchestrator.compare.comparison import Comparison, Pair
+from orchestrator.compare.comparison import MACHINE_DIFFERED, Comparison, Pair
+from orchestrator.compare.machine import MachineChange
 from orchestrator.files import write_atomically
 from orchestrator.formatting import counted, interval, markdown, number, printable, shown
 from orchestrator.outcome import DISTURBED
+from orchestrator.stats.ratio import Ratio
 
 JSON_FILE, MARKDOWN_FILE, PAGE_FILE = "comparison.json", "comparison.md", "comparison.html"
+WIDEST = 10.0
+WORTH_A_LINE = 0.05  # of a logarithm: controls of one machine differ by less
 HEADERS = ("Base (ms)", "Candidate (ms)", "Ratio [95 % interval]", "Verdict", "Note")
 
 
@@ -66,7 +71,8 @@ def footer(comparison: Comparison) -> list[str]:
         lines.append(
             f"Measured in turns, both in one process, in fresh processes each round (sweep {comparison.duel})."
         )
-    lines += [*_code(comparison), *_thresholds(comparison), *_disturbed(comparison)]
+    lines += [*_code(comparison), *_thresholds(comparison), *_machine(comparison)]
+    lines += _disturbed(comparison)
     if comparison.unmatched:
         lines.append(f"Not compared: {counted(len(comparison.unmatched), 'row')} found or run in one sweep only.")
     if comparison.environment_differences:
@@ -101,6 +107,28 @@ def _thresholds(comparison: Comparison) -> list[str]:
     return lines
 
 
+def _machine(comparison: Comparison) -> list[str]:
+    """How fast the machine was in either sweep, where that is known or may be all there is."""
+    if comparison.duel is not None or not any(pair.ratio for pair in comparison.rows):
+        return []
+    if comparison.machine is None:
+        return ["How fast the machine was is not known: one of the sweeps has no controls (measure.sentinels)."]
+    hidden = sum(MACHINE_DIFFERED in pair.note for pair in comparison.rows)
+    if not hidden and not _moved(comparison.machine):
+        return []
+    lines = [f"The machine differed: in the candidate {comparison.machine}."]
+    if hidden:
+        lines.append(
+            f"{counted(hidden, 'row')} changed by no more than that and no verdict: measure both now, in turns, "
+            "with compare --again."
+        )
+    return lines
+
+
+def _moved(machine: MachineChange) -> bool:
+    return any(abs(math.log(ratio)) > WORTH_A_LINE for ratio in machine.ratios.values())
+
+
 def _disturbed(comparison: Comparison) -> list[str]:
     """How many changes were found between rows that something disturbed; in turns it disturbs both sides alike."""
     changed = [pair for pair in comparison.rows if pair.verdict.value in ("faster", "slower")]
@@ -128,6 +156,18 @@ def _title(comparison: Comparison) -> str:
     return f"{printable(comparison.candidate)} compared with {printable(comparison.base)}: {comparison.verdict}"
 
 
+def ratio_text(ratio: Ratio) -> str:
+    """`1.16 [1.15, 1.17]`; a bound that is a factor of ten away or more says nothing, and reads `?`."""
+    low, high = ratio.ci_low, ratio.ci_high
+    knows_low, knows_high = low > ratio.value / WIDEST, high < ratio.value * WIDEST
+    if knows_low and knows_high:
+        return interval(ratio.value, low, high)
+    if not knows_low and not knows_high:
+        return f"{ratio.value:.2g}, no interval"
+    bounds = f"{low:.2g}, ?" if knows_low else f"?, {high:.2g}"
+    return f"{ratio.value:.2g} [{bounds}]"
+
+
 def _cells(pair: Pair, axes: Iterable[str]) -> list[str]:
     found = pair.ratio
     return [
@@ -135,7 +175,7 @@ def _cells(pair: Pair, axes: Iterable[str]) -> list[str]:
         *(shown(pair.base.value(name)) for name in axes),
         number(pair.base.metrics.get("latency_ms")),
         number(pair.candidate.metrics.get("latency_ms")),
-        "" if found is None else interval(found.value, found.ci_low, found.ci_high),
+        "" if found is None else ratio_text(found),
         pair.verdict.value,
         printable(pair.note),
     ]

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from orchestrator.compare.comparison import Comparison, Pair, Verdict
-from orchestrator.formatting import interval, number, printable, shown
-from orchestrator.report.comparison import footer
+from orchestrator.formatting import number, printable, shown
+from orchestrator.report.comparison import footer, ratio_text
 from orchestrator.report.page.template import rendered
 
 TONES = {
@@ -73,7 +73,7 @@ def _row(pair: Pair, axes: Sequence[str], scale: _Scale) -> dict[str, Any]:
         "values": [shown(pair.base.value(name)) for name in axes],
         "base": number(pair.base.metrics.get("latency_ms")),
         "candidate": number(pair.candidate.metrics.get("latency_ms")),
-        "ratio": "" if found is None else interval(found.value, found.ci_low, found.ci_high),
+        "ratio": "" if found is None else ratio_text(found),
         "drawn": drawn,
         "verdict": _words(pair.verdict),
         "tone": TONES[pair.verdict],
