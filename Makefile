@@ -18,11 +18,12 @@ test: setup  ## run the tests
 
 setup: $(READY)  ## install everything into .venv, pinned by constraints.txt; nothing to do the second time
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml setup.py constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.12 " + "setup")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@echo "installing into .venv (once; a few minutes)" >&2
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	@echo "installing into .venv (once; some minutes: about 1 GB is fetched, 3 GB more with torch for CUDA)" >&2
+	@if test -t 2; then quiet=; else quiet=--quiet; fi; \
+	$(BIN)/python -m pip install $$quiet --disable-pip-version-check --constraint constraints.txt \
 		--editable '.[dev]' --config-settings editable_mode=compat
 	@touch $@
 

@@ -11,7 +11,8 @@ import pytest
 from orchestrator.cli.parser import build_parser
 from tests.docs.guide import DOCS, Guide, Reader
 
-GUIDES = sorted(path for path in DOCS.glob("*.md") if path.name not in ("LOG.md",))
+README = DOCS.parent / "README.md"
+GUIDES = [README, *sorted(path for path in DOCS.glob("*.md") if path.name not in ("LOG.md",))]
 COMMAND = re.compile(r"(?:^|[\s/])(?:python -m )?orchestrator(?P<rest> [^\n|>&]*)", re.MULTILINE)
 PAGE = 120  # lines; a guide is a page
 

@@ -39,6 +39,7 @@ def html_page(layout: Layout) -> str:
         sweep_file=_sweep_file(layout),
         heading=[*layout.lines, *_fixed(layout)],
         phases=phases,
+        phase_colours=[*(f"i{number}" for number in range(COLOURS)), "strong-line"],
         phases_text=_phases_text(phases),
         phases_total=duration(sum(phase.seconds for phase in phases)),
         over_peak=any((row.metrics.get("ceiling_share") or 0) > OVER_PEAK for row in layout.rows),
@@ -61,9 +62,10 @@ def _sentences(verdict: Ranking) -> list[tuple[str, str]]:
 
 
 def _fixed(layout: Layout) -> list[str]:
-    """`Heads: 8` for each column with one value, which then needs no column."""
+    """`Batch: 2, Heads: 8`: the columns with one value, which need no column then; no line without any."""
     found = {heading: {shown(row.value(name)) for row in layout.rows} for name, heading in layout.columns.items()}
-    return [f"{heading}: {value}" for heading, values in found.items() if len(values) == 1 for value in values]
+    single = [f"{heading}: {value}" for heading, values in found.items() if len(values) == 1 for value in values]
+    return [", ".join(single)] if single else []
 
 
 def _phases_text(phases: list[PhaseShare]) -> str:

@@ -1,1 +1,0 @@
-"""Right and wrong implementations of many operators, for `benchmarks/judging.py`."""
