@@ -104,3 +104,9 @@ def test_a_users_own_names_hide_nothing_and_are_not_hidden(orchestrator: Command
     os.environ["PYTHONPATH"] += os.pathsep + str(tmp_path)
     printed = orchestrator("own.yaml", "--device", "cpu")
     assert printed.count("✓") == 2
+
+
+def test_what_comes_with_it_can_be_tried_and_demonstrated(orchestrator: Command) -> None:
+    """`try` finds the params in a sweep file of the wheel; `demo` reads one, and runs what is selected of it."""
+    assert "✓ right" in orchestrator("try", "improved", "seq_len=64", "--check")
+    orchestrator("demo", "--only", "seq_len == 1", expected=(2,))  # read and expanded; nothing is selected
