@@ -27,6 +27,8 @@ from orchestrator.errors import (
 )
 from orchestrator.executors.base import Executor, StartStoppedError
 from orchestrator.machine import nvml
+from orchestrator.machine.environment import usable_cores
+from orchestrator.plan.no_effect import keys_without_effect
 from orchestrator.plan.sweep import Sweep
 from orchestrator.progress.live import Progress, SilentProgress
 from orchestrator.results import columns, journal, results, sweep_directory
@@ -134,6 +136,9 @@ def run(
         signals.install()
         if checked is not None:
             checked.refuse()
+        cores = 0 if address or os.environ.get("RAY_ADDRESS") else usable_cores()
+        for line in keys_without_effect(sweep, running.device, cores, running.slots):
+            shown.note(line)
         meta = _meta(sweep, directory, running.device, resuming)
         mirror = BackgroundTracker(
             tracker or (lambda: mlflow_tracker(uri)), shown.note, target=sweep_directory.found_by(meta.name, directory)

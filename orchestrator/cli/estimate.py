@@ -14,6 +14,7 @@ from orchestrator.cli.catalog import missing
 from orchestrator.errors import RequestError
 from orchestrator.machine import nvml
 from orchestrator.machine.environment import usable_cores
+from orchestrator.plan.no_effect import keys_without_effect
 from orchestrator.plan.sweep import Sweep
 from orchestrator.search.factory import bounds
 from orchestrator.spec.models import MeasureProtocol
@@ -100,7 +101,7 @@ class Estimate:
 
     def warnings(self) -> list[str]:
         """What to know before it is started: implementations that cannot run on this device, and many hours."""
-        found = []
+        found = keys_without_effect(self.sweep, self.device, usable_cores(), self.slots)
         here = self.gpus if self.device == "cuda" else 0
         known = registry.implementations()
         for use, count in Counter(trial.use for trial in self.sweep.trials).items():
@@ -156,7 +157,7 @@ def of(sweep: Sweep, device: str = "auto") -> Estimate:
     kind = ("cuda" if gpus else "cpu") if device == "auto" else device
     resources = {trial.trial_id: sweep.resources(trial, kind) for trial in sweep.trials}
     most = max(resource.gpus for resource in resources.values())
-    slots = max(1, gpus // most) if kind == "cuda" and most else sweep.spec.max_concurrent or 1
+    slots = max(1, gpus // most) if kind == "cuda" and most else min(sweep.spec.max_concurrent or 1, usable_cores())
     slots = min(slots, sweep.spec.max_concurrent or slots)
     protocol = sweep.spec.measure.for_device(kind)
     least, most = bounds(sweep)

@@ -94,7 +94,8 @@ def place(
     counts = _deal(room, sum(room) if max_concurrent is None else max_concurrent)
     found = []
     for node, count in zip(nodes, counts, strict=True):
-        plan = SlotPlan(node, cpus or max(1, node.cpus // max(1, count)), gpus if device == "cuda" else 0)
+        cores = min(cpus, node.cpus) if cpus else max(1, node.cpus // max(1, count))
+        plan = SlotPlan(node, cores, gpus if device == "cuda" else 0)
         found += [replace(plan, ordinal=ordinal, sharing=count) for ordinal in range(count)]
     return found
 

@@ -1,0 +1,48 @@
+"""Keys of a sweep file that change nothing on this device or with this strategy: each is told, none is refused."""
+
+from __future__ import annotations
+
+from orchestrator.plan.sweep import Sweep
+from orchestrator.spec.models import SearchSpec, SweepSpec
+
+ONLY_ON_A_GPU = ("joules_per_call", "energy_mj_per_token", "cold_latency_ms")
+
+
+def keys_without_effect(sweep: Sweep, device: str, cores: int, slots: int) -> list[str]:
+    """One line for each key that is stated and has no effect, or another one than it says.
+
+    Args:
+        sweep: as it is to be run.
+        device: "cpu" or "cuda".
+        cores: that a trial can keep busy where it is run; 0: not known.
+        slots: trials that can run at a time; 0: not known.
+    """
+    spec = sweep.spec
+    found = [*_of_device(spec, device), *_of_strategy(spec)]
+    wanted = spec.resources.cpus
+    if isinstance(wanted, int) and 0 < cores < wanted:
+        found.append(f"resources.cpus: {wanted} is more than the {cores} that can be used here, so trials have {cores}")
+    if spec.max_concurrent is not None and 0 < slots < spec.max_concurrent:
+        found.append(f"max_concurrent: {spec.max_concurrent} is more than there is room for, so {slots} run at a time")
+    return found
+
+
+def _of_device(spec: SweepSpec, device: str) -> list[str]:
+    if device != "cpu":
+        return []
+    found = []
+    if spec.resources.gpu_memory_gib is not None:
+        found.append("resources.gpu_memory_gib has no effect on a CPU")
+    if isinstance(spec.resources.gpus, int) and spec.resources.gpus:
+        found.append("resources.gpus has no effect on a CPU")
+    if spec.search.active and spec.search.metric in ONLY_ON_A_GPU:
+        found.append(f"search.metric: {spec.search.metric} is measured on a GPU alone: this search will find nothing")
+    return found
+
+
+def _of_strategy(spec: SweepSpec) -> list[str]:
+    if spec.search.active:
+        return []
+    default = SearchSpec()
+    names = [name for name in SearchSpec.model_fields if getattr(spec.search, name) != getattr(default, name)]
+    return [f"search.{name} has no effect without search.strategy: every point is run" for name in names]
