@@ -54,6 +54,7 @@ class TrialRecord(FrozenModel):
         node: the cluster's name of the node; empty on a machine alone.
         slot: number of the slot that ran it; None: not known.
         cards: UUID and PCI address of each GPU that it had, "GPU-... 00000000:1B:00.0".
+        salt: what the inputs of the attempt were drawn with, beside the seed.
         environment: what must match and what to know; kept once, in environment.json, not in the journal.
     """
 
@@ -82,6 +83,7 @@ class TrialRecord(FrozenModel):
     card: str | None = None
     slot: int | None = None
     cards: tuple[str, ...] = ()
+    salt: str = ""
     environment: dict[str, Any] = {}
 
     @property
@@ -91,7 +93,7 @@ class TrialRecord(FrozenModel):
 
     def to_line(self) -> str:
         """The line of the journal, without its end: JSON without the environment, which is kept once a sweep."""
-        empty = {name for name in ("phase_s", "card", "cards") if not getattr(self, name)}
+        empty = {name for name in ("phase_s", "card", "cards", "salt") if not getattr(self, name)}
         if self.slot is None:
             empty.add("slot")
         return self.model_dump_json(exclude={"environment", *empty})
@@ -113,6 +115,7 @@ def record_of(
         "options": trial.options,
         "round": attempt.round,
         "attempt": attempt.attempt,
+        "salt": attempt.salt,
     }
     made = {
         "fingerprint": fingerprint(attempt, match),

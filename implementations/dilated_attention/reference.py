@@ -100,5 +100,4 @@ class _Gradients:
         return {
             f"grad_{name}": task.expected(grad, positions, slopes[name][positions])
             for name, (grad, positions) in held.items()
-            if slopes[name][positions].any()
         }

@@ -17,7 +17,8 @@ from orchestrator.outcome import Outcome
 from orchestrator.results import lookup
 from orchestrator.results.results import Results
 from orchestrator.trial import Trial
-from orchestrator.verify.verifier import derived_seed, state_seed
+from orchestrator.verify.precisions import usual_error
+from orchestrator.verify.seeds import derived_seed, salted, state_seed
 
 SCRIPT = '''\
 """{title}
@@ -113,14 +114,12 @@ print(f"median of {{calls}} calls: {{statistics.median(milliseconds):.4g}} ms (o
 
 def script(results: Results, trial: Trial, file: str) -> str:
     """The script of one trial; of several rounds, that of the first that was not ok, else the first."""
-    from orchestrator.verify.difference import FLOORS
-
     number = _round(results, trial)
     spec, meta = results.meta.spec, results.meta
-    seed = input_seed(spec.seed, trial, number)
+    seed = salted(input_seed(spec.seed, trial, number), _salt(results, trial, number))
     point = " ".join(f"{name}={value}" for name, value in trial.params.items())
     precision = str(trial.params.get("matmul_precision", trial.params.get("dtype", "float32")))
-    floor = FLOORS.get(precision, FLOORS.get(str(trial.params.get("dtype", "float32")), 1e-5))
+    floor = usual_error(precision, str(trial.params.get("dtype", "float32")))
     return SCRIPT.format(
         title=_in_docstring(f"{trial.implementation} {point}"),
         trial_id=trial.trial_id,
@@ -169,6 +168,12 @@ def _round(results: Results, trial: Trial) -> int:
     mine = [record for record in results.records if record.trial_id == trial.trial_id]
     bad = [record.round for record in mine if record.outcome is not Outcome.OK]
     return bad[-1] if bad else 1
+
+
+def _salt(results: Results, trial: Trial, number: int) -> str:
+    """What the inputs of the latest attempt of that round were drawn with, beside the seed."""
+    mine = [one for one in results.records if (one.trial_id, one.round) == (trial.trial_id, number)]
+    return mine[-1].salt if mine else ""
 
 
 def _literal(value: Any) -> str:

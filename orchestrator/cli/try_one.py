@@ -57,7 +57,7 @@ def run(attempt: Attempt, *, check: bool = False, debug: bool = False) -> Tried:
     began = perf_counter()
     try:
         stages.ready()
-        right = f"✓ right: relative error {stages.before.error:.1e}, allowed {stages.before.budget.block:.0e}"
+        right = f"✓ right: relative error {stages.before.error:.1e}, rounding explains {stages.before.explained:.0e}"
         if check:
             return Tried(Outcome.OK, (right, *_first_call(stages), f"  in {perf_counter() - began:.1f} s, not timed"))
         fields = stages.measured_alone()
@@ -70,7 +70,7 @@ def run(attempt: Attempt, *, check: bool = False, debug: bool = False) -> Tried:
             lines = [*"".join(traceback.format_exception(cause)).rstrip().splitlines(), *lines]
             if debug:
                 _post_mortem(cause)
-        elif ended.outcome is Outcome.MISMATCH and hasattr(stages, "examiner"):
+        elif ended.outcome is Outcome.MISMATCH and hasattr(stages, "verifier"):
             lines += wrong_elements(stages)
         return Tried(ended.outcome, tuple(lines))
 
@@ -83,29 +83,36 @@ def wrong_elements(stages: Stages) -> list[str]:
     """
     import torch
 
-    from orchestrator.verify.difference import FLOORS
-    from orchestrator.verify.output_rows import Places, chunks, fetcher
+    from orchestrator.verify.expected import named
+    from orchestrator.verify.output_rows import chunks, fetcher, whole_answer
+    from orchestrator.verify.outputs import FloatOutput
+    from orchestrator.verify.precisions import usual_error
     from orchestrator.verify.torch_settings import own_settings
-    from orchestrator.verify.verifier import as_expected, state_seed
-    from orchestrator.workload import Problem
+    from orchestrator.workload import Expected, Problem
 
     attempt, workload, config = stages.attempt, stages.workload, stages.config
     form = stages.subject.form
-    inputs = stages.examiner.inputs("before")
-    output = stages.subject.output(inputs).detach()
+    inputs = stages.caller.inputs("before")
+    output = stages.subject.call(inputs)
     state: Mapping[str, torch.Tensor] = {}
     with own_settings(), torch.no_grad():
         if workload.state is not None:
-            state = workload.state(config, form, state_seed(attempt.seed))
+            state = workload.state(config, form, stages.caller.state_seed)
         detached = tuple(tensor.detach() for tensor in inputs)
         limit = attempt.verify.max_reference_flops or 1e12
         problem = Problem(config, form, detached, state, torch.float64, limit, attempt.seed)
-        expected = as_expected(workload.reference(problem))["output"]
+        answer = named(workload.reference(problem)).get("output")
+    if not isinstance(output, torch.Tensor) or not isinstance(answer, torch.Tensor | Expected):
+        return ["  the first wrong elements are shown of calls that return one tensor"]
+    output = output.detach()
+    expected = answer if isinstance(answer, Expected) else whole_answer(answer)
+    if not output.is_floating_point():
+        return ["  the first wrong elements are shown of floating-point outputs"]
 
     rows, width = expected.values.shape
-    fetch, places = fetcher(output, expected), Places("output", output, expected)
+    fetch, places = fetcher(output, expected), FloatOutput("output", expected, tuple(output.shape), output.dtype)
     scale = float(expected.values.square().mean().sqrt())
-    allowed = 10 * (attempt.verify.tolerance or FLOORS[workload.precision(stages.params)])
+    allowed = 10 * (attempt.verify.tolerance or usual_error(workload.precision(stages.params)))
     count, found = 0, list[tuple[str, str, str]]()
     for start, stop in chunks(rows, width):
         right = expected.values[start:stop].double()
@@ -113,7 +120,7 @@ def wrong_elements(stages: Stages) -> list[str]:
         wrong = ~((got - right).abs() <= allowed * right.abs().clamp(min=scale))
         count += int(wrong.sum())
         for row, column in wrong.nonzero()[: SHOWN - len(found)].tolist():
-            place = f"{places.of_row(start + row)[:-1]}, {column}]"
+            place = places.place("element", (start + row, column))
             found.append((place, f"{float(got[row, column]):.6g}", f"{float(right[row, column]):.6g}"))
     if not found:
         return ["  every element is within ten times the budget: the error is spread thinly"]

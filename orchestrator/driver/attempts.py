@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from contextlib import suppress
 
@@ -60,6 +61,7 @@ class AttemptFactory:
             energy=spec.measure.energy,
             rival=self._sweep.rivals.get(trial.trial_id),
             cut_above_ms=cut_above_ms,
+            salt=secrets.token_hex(8),
         )
 
     def _resources(self, trial: Trial) -> Resources:

@@ -15,6 +15,7 @@ from orchestrator.outcome import Outcome
 from orchestrator.usercode import callables
 from orchestrator.usercode.callables import LoadedEntry
 from orchestrator.usercode.oom import is_out_of_memory
+from orchestrator.usercode.trees import leaves
 from orchestrator.usercode.workload_file import FileWorkload
 
 if TYPE_CHECKING:
@@ -95,11 +96,11 @@ class Implementation:
         """What the function is called with."""
         return inputs if self.bind is None else self.bind(inputs)
 
-    def output(self, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
-        """One call, its result checked for type, dtype and device.
+    def call(self, inputs: tuple[torch.Tensor, ...]) -> Any:
+        """What one call returns, whatever it is.
 
         Raises:
-            AttemptEndedError: it raised, or returned no tensor of the right kind.
+            AttemptEndedError: it raised, or left a mode of torch on.
         """
         import torch
 
@@ -108,41 +109,43 @@ class Implementation:
             out = self.function(*arguments, **self.keywords)
         if (left := _modes_left_on()) is not None:
             raise _failed(f"left a {left} on, which may put off what it computes until someone looks at it")
-        if not isinstance(out, torch.Tensor):
-            raise _failed(f"returned {_named(out)}, expected one tensor")
-        if type(out) not in (torch.Tensor, torch.nn.Parameter):  # its values may be computed once someone looks
-            raise _failed(f"returned {_named(out)}, expected a plain torch.Tensor and no class made of it")
-        wanted = self.config.__dict__.get("dtype", inputs[0].dtype)
-        if out.dtype != wanted:
-            raise _failed(f"returned a tensor of {out.dtype}, expected {wanted}")
-        if out.device.type != self.config.device.type:
-            raise _failed(f"returned a tensor on {out.device}, expected {self.config.device}")
-        if self.backward and not out.requires_grad:
-            raise _failed("returned a tensor without a gradient, but direction is forward_backward")
         return out
 
+    def prepare(self, inputs: tuple[torch.Tensor, ...]) -> None:
+        """Let it plan for these values, where it has a method for that; never timed.
+
+        Raises:
+            AttemptEndedError: the method raised.
+        """
+        plan = getattr(self.function, "prepare", None)
+        if callable(plan):
+            with user_code():
+                plan(*self.arguments(inputs))
+
+    def leaves(self, inputs: tuple[torch.Tensor, ...]) -> dict[str, torch.Tensor]:
+        """What has a gradient, by name: the floating-point inputs and the parameters."""
+        named = zip(self.names(len(inputs)), inputs, strict=True)
+        return {name: one for name, one in named if one.requires_grad} | self.parameters()
+
+    def names(self, count: int) -> tuple[str, ...]:
+        """The names of so many inputs; a number where the workload states none."""
+        return (*self.input_names[:count], *(str(number) for number in range(len(self.input_names), count)))
+
     def gradients(
-        self, out: torch.Tensor, inputs: tuple[torch.Tensor, ...], upstream: torch.Tensor
+        self, outputs: Sequence[torch.Tensor], inputs: tuple[torch.Tensor, ...], upstream: Sequence[torch.Tensor]
     ) -> dict[str, torch.Tensor]:
-        """The gradients of inputs and parameters by name ("grad_q"); 0 for what the output does not depend on."""
+        """The gradients of inputs and parameters by name ("grad_q"); 0 for what the outputs do not depend on.
+
+        Raises:
+            AttemptEndedError: the backward pass raised.
+        """
         import torch
 
-        leaves = dict(zip(self.input_names, inputs, strict=True)) | self.parameters()
+        leaves = self.leaves(inputs)
         with user_code():
-            found = torch.autograd.grad(out, tuple(leaves.values()), upstream, allow_unused=True)
+            found = torch.autograd.grad(outputs, tuple(leaves.values()), upstream, allow_unused=True)
         pairs = zip(leaves.items(), found, strict=True)
         return {f"grad_{name}": torch.zeros_like(leaf) if grad is None else grad for (name, leaf), grad in pairs}
-
-    def _keeping(self, kept: list[torch.Tensor]) -> Callable[..., Any]:
-        function = self.function
-
-        def call(*arguments: Any, **keywords: Any) -> Any:
-            kept.clear()  # before the next one is made: a call that is kept needs no more room than another
-            out = function(*arguments, **keywords)
-            kept.append(out)
-            return out
-
-        return call
 
     def parameters(self) -> dict[str, torch.Tensor]:
         """Its trainable parameters by name; none, unless it is an nn.Module."""
@@ -150,22 +153,32 @@ class Implementation:
             return {}
         return {name: value for name, value in self.module.named_parameters() if value.requires_grad}
 
-    def timed(
-        self, inputs: tuple[torch.Tensor, ...], upstream: torch.Tensor | None, kept: list[torch.Tensor] | None = None
-    ) -> Callable[[], object]:
+    def timed(self, inputs: tuple[torch.Tensor, ...], upstream: Sequence[torch.Tensor] = ()) -> Callable[[], object]:
         """A call without checks, for a clock: forward, and backward into fresh gradients where `upstream` is given.
 
-        Gradients are returned, not accumulated, so that there is nothing to clear between calls. `kept` takes the
-        latest output, where one is to be looked at.
+        It returns what the implementation returns; with gradients, a pair of that and of them. They are not
+        accumulated, so that there is nothing to clear between calls.
         """
         import torch
 
-        function = self.function if kept is None else self._keeping(kept)
-        arguments, keywords = self.arguments(inputs), self.keywords
-        if upstream is None:
+        function, arguments, keywords = self.function, self.arguments(inputs), self.keywords
+        if not upstream:
             return (lambda: function(*arguments, **keywords)) if keywords else (lambda: function(*arguments))
-        leaves, grad = (*inputs, *self.parameters().values()), torch.autograd.grad
-        return lambda: grad(function(*arguments, **keywords), leaves, upstream, allow_unused=True)
+        leaves, grad, given = tuple(self.leaves(inputs).values()), torch.autograd.grad, tuple(upstream)
+
+        def call() -> object:
+            out = function(*arguments, **keywords)
+            roots = (out,) if isinstance(out, torch.Tensor) else differentiable(out)
+            return out, grad(roots, leaves, given, allow_unused=True)
+
+        return call
+
+
+def differentiable(returned: Any) -> tuple[torch.Tensor, ...]:
+    """The tensors among what a call returned that have a gradient, in order."""
+    import torch
+
+    return tuple(one for _, one in leaves(returned) if isinstance(one, torch.Tensor) and one.requires_grad)
 
 
 def build(

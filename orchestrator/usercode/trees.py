@@ -10,6 +10,8 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from orchestrator.workload import Expected
+
 ROOT = "out"  # the name of a leaf that is the whole tree
 
 
@@ -59,6 +61,8 @@ def _parts(tree: Any) -> list[tuple[str | int, Any]] | None:
         return [(str(key), value) for key, value in tree.items()]
     if isinstance(tree, list | tuple):
         return list(enumerate(tree))
+    if isinstance(tree, Expected):  # the rows of one output
+        return None
     if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
         return [(field.name, getattr(tree, field.name)) for field in dataclasses.fields(tree)]
     return None

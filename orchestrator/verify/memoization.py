@@ -1,4 +1,10 @@
-"""Whether an implementation remembers answers by the values of its inputs: new ones take much longer than met ones."""
+"""Detects memoization: an implementation that keeps outputs by input values is faster on values that it has met.
+
+Many sets of values are written into the same tensors in turns, each called once, then all once more, and, where calls
+are short, some times more. A processor's branch predictor has forgotten the first set when it comes again; a table of
+outputs has not. Integer inputs stay as
+they are where there are others, so that a plan kept by lengths is no memory of outputs.
+"""
 
 from __future__ import annotations
 
@@ -6,96 +12,142 @@ import math
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import process_time
 from typing import TYPE_CHECKING
 
 from orchestrator.measure.clocks import Stopwatch, spin
-from orchestrator.usercode.implementation import Implementation
+from orchestrator.measure.protocol import collector_off
+from orchestrator.usercode.implementation import differentiable
+from orchestrator.verify.caller import Caller
+from orchestrator.verify.inputs import rewrite
+from orchestrator.verify.seeds import random_like
 
 if TYPE_CHECKING:
     import torch
 
     Tensors = tuple[torch.Tensor, ...]
 
-REMEMBERS = 2.0  # how many times as long calls on new values must take before answers are said to be remembered
-ROUNDS_TO_BE_SURE = 5
-PRACTICE = 6  # calls on the same values that are timed alone: answers may be remembered late ...
-PRACTICE_S = 0.2  # ... and after these many seconds in calls no more of them
+REMEMBERS = 1.25  # how many times as long the first pass must take as the second; honest ones are below 1.06 ...
+SUSPICIOUS = 1.15  # ... where enough values are in turns, and a table of a third of the output above 1.4
+LEAST_ELEMENTS, LEAST_SETS, FEWEST_SETS = 40_000, 16, 6
+MOST_BYTES = 2**28
+BUDGET_S = 1.5  # of all passes together; long calls are on inputs so large that few sets of them are enough
+PASSES = 7  # in all, if the budget allows: outputs may be kept once they were asked for often
 
 
 @dataclass(frozen=True)
-class MemoizationCheck:
-    """Compares the times of calls on new values and on values just met.
+class Suspicion:
+    """What two passes over the same values told.
 
     Attributes:
+        ratio: the first pass's median over the second's, the smaller of two trials.
+        proven: whether both trials say that outputs are remembered.
+        text: the evidence in words; empty where nothing suggests it.
+    """
+
+    ratio: float
+    proven: bool
+    text: str = ""
+
+
+def memoization(caller: Caller, used: Tensors) -> Suspicion:
+    """Whether an implementation keeps outputs by the values of its inputs; new values are written into `used`.
+
+    Raises:
+        AttemptEndedError: a call raised.
+    """
+    import torch
+
+    implementation = caller.implementation
+
+    def call(inputs: Tensors) -> object:
+        out = implementation.call(inputs)
+        if implementation.backward:
+            roots = differentiable(out)
+            upstream = [random_like(one, caller.seed).detach() for one in roots]
+            implementation.gradients(roots, inputs, upstream)
+        return out
+
+    def draw(number: int) -> Tensors:
+        return caller.inputs("turns", number)
+
+    with torch.set_grad_enabled(implementation.backward), collector_off(collect=False):
+        return by_turns(call, draw, used, implementation.config.device)
+
+
+def by_turns(
+    call: Callable[[Tensors], object],
+    draw: Callable[[int], Tensors],
+    used: Tensors,
+    device: torch.device,
+) -> Suspicion:
+    """Whether calls on values that were met before take less time than on new ones.
+
+    Args:
+        call: one call, its gradients included.
         draw: number -> inputs that nobody has met.
-        upstream: (output, number) -> the gradient that a call's gradients are propagated from.
+        used: tensors that the values are written into.
+        device: of the trial; on a CPU the time of the process's own threads is compared.
     """
+    seconds = _timed(call, used, device)
+    count = _sets(used, seconds)
+    first = _ratio(call, draw, used, device, range(count))
+    if first <= SUSPICIOUS:
+        return Suspicion(first, proven=False)
+    second = _ratio(call, draw, used, device, range(count, 2 * count))
+    ratio = min(first, second)
+    if ratio <= SUSPICIOUS:
+        return Suspicion(ratio, proven=False)
+    text = f"calls on {count} sets of new values take {ratio:.2f} times as long as on the same sets once more"
+    return Suspicion(ratio, ratio > REMEMBERS, text)
 
-    subject: Implementation
-    draw: Callable[[int], Tensors]
-    upstream: Callable[[torch.Tensor, int], torch.Tensor]
 
-    def complaint(self, first_s: float, later_s: list[float], used: Tensors) -> str:
-        """In words that answers are remembered; "" where nothing suggests it.
+def _sets(used: Tensors, seconds: float) -> int:
+    """How many sets take turns: enough for a predictor to forget, bounded by memory and time."""
+    elements = max(1, sum(tensor.numel() for tensor in used))
+    size = max(1, sum(tensor.numel() * tensor.element_size() for tensor in used))
+    wanted = max(LEAST_SETS, math.ceil(LEAST_ELEMENTS / elements))
+    in_time = math.floor(BUDGET_S / max(2 * seconds, 1e-9))
+    return max(FEWEST_SETS, min(wanted, MOST_BYTES // size, in_time))
 
-        Args:
-            first_s: how long the first call on the values in `used` took.
-            later_s: how long others took on the same values since.
-            used: the inputs; new values are written into them if there is a suspicion.
-        """
-        later_s = [*later_s, self._practised(used, -1, PRACTICE_S - sum(later_s))]
-        return self._remembered(used) if first_s > REMEMBERS * min(later_s) else ""
 
-    def _remembered(self, used: Tensors) -> str:
-        """Whether each call on values that are new takes longer than calls on those it has just met.
-
-        Whatever disturbs the machine seldom falls on the new ones alone, five times in a row.
-        """
-        new: list[float] = []
-        met: list[float] = []
-        for number in range(ROUNDS_TO_BE_SURE):
-            for seconds in (new, met):  # the same is done just before either: what a hot loop saves is no memory
-                refill(used, self.draw(number))
-                seconds.append(self._seconds(used, number))
-                if seconds is new:
-                    self._practised(used, number, PRACTICE_S)
-            if min(new) <= REMEMBERS * min(met):
-                return ""
-        if min(new) <= REMEMBERS * statistics.median(met):
-            return ""
-        return (
-            f"it remembers answers by the values of its inputs: a call takes {1000 * min(new):.3g} ms or more "
-            f"on values that are new, {1000 * statistics.median(met):.3g} ms on those it has just met"
-        )
-
-    def _practised(self, used: Tensors, number: int, budget_s: float) -> float:
-        """The shortest of some further calls on the same values, as many as the budget allows."""
+def _ratio(
+    call: Callable[[Tensors], object],
+    draw: Callable[[int], Tensors],
+    used: Tensors,
+    device: torch.device,
+    numbers: range,
+) -> float:
+    """The median of the first pass over that of the second; 1 where the inputs do not fit the tensors."""
+    drawn = [_floating_only(draw(number), used) for number in numbers]
+    passes: list[list[float]] = []
+    while len(passes) < 2 or (len(passes) < PASSES and sum(map(sum, passes)) < BUDGET_S):
         found: list[float] = []
-        while len(found) < PRACTICE and sum(found) < budget_s:
-            spin(self.subject.config.device)
-            found.append(self._seconds(used, number))
-        return min(found, default=math.inf)
-
-    def _seconds(self, used: Tensors, number: int) -> float:
-        """How long one call takes, its gradients included."""
-        device = self.subject.config.device
-        with Stopwatch(device) as forward:
-            out = self.subject.output(used)
-        if not self.subject.backward:
-            return forward.seconds()
-        upstream = self.upstream(out.detach(), number)
-        with Stopwatch(device) as backward:
-            self.subject.gradients(out, used, upstream)
-        return forward.seconds() + backward.seconds()
+        for fresh in drawn:
+            if rewrite(used, fresh) is None:
+                return 1.0
+            found.append(_timed(call, used, device))
+        passes.append(found)
+    new, *later = (statistics.median(found) for found in passes)
+    met = later[0] if later[0] < later[-1] else later[-1]
+    return new / met if met > 0 else 1.0
 
 
-def refill(old: Tensors, fresh: Tensors) -> Tensors:
-    """Write fresh inputs into used tensors, on CUDA behind a spinning kernel; returns the used ones.
+def _floating_only(fresh: Tensors, used: Tensors) -> Tensors:
+    """Fresh values of the floating-point inputs; the integers are those of `used`, unless there is nothing else."""
+    if not any(tensor.is_floating_point() or tensor.is_complex() for tensor in fresh):
+        return fresh
+    pairs = zip(fresh, used, strict=True)
+    return tuple(new if new.is_floating_point() or new.is_complex() else old for new, old in pairs)
 
-    `.data` does not count as a new version of the tensor. Work that an implementation pushes to a stream of its own
-    without waiting for the current one starts before the inputs are there.
-    """
-    spin(old[0].device)
-    for used, drawn in zip(old, fresh, strict=True):
-        used.data.copy_(drawn.data)
-    return old
+
+def _timed(call: Callable[[Tensors], object], used: Tensors, device: torch.device) -> float:
+    """Seconds that one call takes, of the device or of the process's threads."""
+    if device.type == "cpu":
+        start = process_time()
+        call(used)
+        return process_time() - start
+    spin(device)
+    with Stopwatch(device) as watch:
+        call(used)
+    return watch.seconds()

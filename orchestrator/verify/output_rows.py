@@ -31,6 +31,13 @@ class ShapeError(Exception):
     """An output of the wrong shape."""
 
 
+def whole_answer(values: torch.Tensor) -> WholeAnswer:
+    """All rows of an output whose right values these are."""
+    shape = tuple(values.shape)
+    rows = values.reshape(math.prod(shape[:-1]), shape[-1] if shape else 1)
+    return WholeAnswer(rows, shape=shape)
+
+
 def check_shape(name: str, actual: torch.Tensor, expected: Expected) -> None:
     """That an output can hold the rows of its reference.
 
@@ -39,10 +46,13 @@ def check_shape(name: str, actual: torch.Tensor, expected: Expected) -> None:
     """
     shape, leading = tuple(actual.shape), tuple(actual.shape[:-1])
     if isinstance(expected, WholeAnswer) and shape != expected.shape:
-        raise ShapeError(f"{name} has shape {shape}, expected {expected.shape}")
+        hint = ""
+        if sorted(shape) == sorted(expected.shape):
+            hint = ": a transpose is missing?"
+        raise ShapeError(f"{name}: returned shape {shape}, expected {expected.shape}{hint}")
     rows, width = expected.values.shape
     if (shape[-1] if shape else 1) != width:
-        raise ShapeError(f"{name} has shape {shape}, expected rows of width {width}")
+        raise ShapeError(f"{name}: returned shape {shape}, expected rows of width {width}")
     if expected.index is None:
         fits = math.prod(leading) == rows
     else:
@@ -50,75 +60,40 @@ def check_shape(name: str, actual: torch.Tensor, expected: Expected) -> None:
             int(index.max()) < size for index, size in zip(expected.index, leading, strict=True) if index.numel()
         )
     if not fits:
-        raise ShapeError(f"{name} has shape {shape}, which does not hold the {rows} rows of the reference")
+        raise ShapeError(f"{name}: returned shape {shape}, which does not hold the {rows} rows of the reference")
 
 
-def fault(name: str, actual: torch.Tensor, expected: Expected) -> str:
-    """Anything not finite anywhere, or not exactly 0 where 0 is due, in words."""
+def fault_anywhere(name: str, actual: torch.Tensor, expected: Expected, *, finite: bool) -> str:
+    """What is wrong in any row, answered for or not, in words; empty where nothing is.
+
+    `finite` asks for finite values everywhere.
+    """
     import torch
 
     zeros = None
     if expected.zeros is not None:
         zeros = expected.zeros.expand(actual.shape[:-1]).reshape(-1).to(actual.device)
+    if zeros is None and not finite:
+        return ""
     for start, rows in _all_rows(actual):
-        finite = torch.isfinite(rows).all(-1)
-        if not bool(finite.all()):
-            first = _first_place(name, actual, start, ~finite)
-            return f"{first}: not finite (NaN or infinity)"
-        if zeros is not None and bool((wrong := (rows != 0).any(-1) & zeros[start : start + len(rows)]).any()):
-            return f"{_first_place(name, actual, start, wrong)}: must be exactly 0"
+        if rows.dtype.itemsize == 1:  # no 8-bit float knows what is finite
+            rows = rows.to(torch.float32)
+        if finite and not bool((found := torch.isfinite(rows).all(-1)).all()):
+            return f"{_first_place(name, actual, start, ~found)}: not finite (NaN or infinity)"
+        if zeros is not None:
+            wrong = (rows != 0).any(-1) & zeros[start : start + len(rows)]
+            if bool(wrong.any()):
+                return f"{_first_place(name, actual, start, wrong)}: must be exactly 0"
     return ""
 
 
 def _first_place(name: str, actual: torch.Tensor, start: int, wrong: torch.Tensor) -> str:
     row = wrong.nonzero()[0] + start
-    return _spelled(name, [str(int(index)) for index in _unravelled(row, actual.shape[:-1])])
+    parts = [str(int(index)) for index in unravelled(row, actual.shape[:-1])]
+    return f"{name}[{', '.join(parts)}]" if parts else name
 
 
-class Places:
-    """Names the rows and blocks of a reference by their index in the output."""
-
-    def __init__(self, name: str, actual: torch.Tensor, expected: Expected) -> None:
-        self._name = name
-        self._leading = actual.shape[:-1]
-        self.expected = expected
-        self.blocks = self._blocks()
-
-    def _blocks(self) -> torch.Tensor:
-        """(rows,) int64: the block of each row."""
-        import torch
-
-        values, block = self.expected.values, self.expected.block
-        if block is not None:
-            return _renumbered(block.to(values.device))
-        number = torch.zeros(len(values), dtype=torch.int64, device=values.device)
-        for index, size in list(zip(self._index(), self._leading, strict=True))[:-1]:
-            number = number * size + index
-        return _renumbered(number)
-
-    def of_row(self, row: int) -> str:
-        """The row by its index in the output."""
-        return _spelled(self._name, [str(int(index[row])) for index in self._index() if index.numel()])
-
-    def of_block(self, number: int) -> str:
-        """The block by the range it spans in each dimension."""
-        rows = (self.blocks == number).nonzero()[:, 0]
-        if not rows.numel():
-            return self._name
-        spans = [(int(index[rows].min()), int(index[rows].max())) for index in self._index()]
-        return _spelled(self._name, [str(low) if low == high else f"{low}..{high}" for low, high in spans])
-
-    def _index(self) -> tuple[torch.Tensor, ...]:
-        import torch
-
-        device = self.expected.values.device
-        if self.expected.index is not None:
-            return tuple(index.to(device) for index in self.expected.index)
-        rows = torch.arange(len(self.expected.values), device=device)
-        return _unravelled(rows, self._leading)
-
-
-def _unravelled(rows: torch.Tensor, sizes: Sequence[int]) -> tuple[torch.Tensor, ...]:
+def unravelled(rows: torch.Tensor, sizes: Sequence[int]) -> tuple[torch.Tensor, ...]:
     """Row numbers as one index per dimension. torch's own would import sympy: a second, in every process."""
     found: list[torch.Tensor] = []
     for size in reversed(sizes):
@@ -127,7 +102,7 @@ def _unravelled(rows: torch.Tensor, sizes: Sequence[int]) -> tuple[torch.Tensor,
     return tuple(found)
 
 
-def _renumbered(blocks: torch.Tensor) -> torch.Tensor:
+def renumbered(blocks: torch.Tensor) -> torch.Tensor:
     """Block numbers from 0, with few enough gaps to sum by."""
     import torch
 
@@ -135,10 +110,6 @@ def _renumbered(blocks: torch.Tensor) -> torch.Tensor:
         return blocks
     numbers: torch.Tensor = torch.unique(blocks, return_inverse=True)[1]
     return numbers
-
-
-def _spelled(name: str, parts: list[str]) -> str:
-    return f"{name}[{', '.join(parts)}]" if parts else name
 
 
 def fetcher(actual: torch.Tensor, expected: Expected) -> Fetch:
@@ -155,11 +126,11 @@ def _numbered(actual: torch.Tensor) -> Fetch:
 
     width, leading = (actual.shape[-1] if actual.ndim else 1), actual.shape[:-1]
     if actual.ndim < 2 or actual.is_contiguous():
-        flat = actual.reshape(-1, width)
+        flat = actual.reshape(math.prod(leading), width)
         return lambda start, stop: flat[start:stop]
 
     def strided(start: int, stop: int) -> torch.Tensor:
-        return actual[_unravelled(torch.arange(start, stop, device=actual.device), leading)]
+        return actual[unravelled(torch.arange(start, stop, device=actual.device), leading)]
 
     return strided
 

@@ -1,350 +1,346 @@
-"""Examines an implementation on inputs it has not seen: right by the float64 reference, and its inputs left alone."""
+"""Verifies an implementation on inputs it has not seen: right by the float64 reference, and its inputs left alone."""
 
 from __future__ import annotations
 
-import hashlib
 import math
-import traceback
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from time import perf_counter as now
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.measure.clocks import Stopwatch, spin
-from orchestrator.measure.memory import release
+from orchestrator.measure.clocks import spin
 from orchestrator.measure.protocol import collector_off
 from orchestrator.outcome import Outcome
-from orchestrator.usercode.implementation import AttemptEndedError, Implementation, in_brief
-from orchestrator.usercode.oom import is_out_of_memory
-from orchestrator.verify.difference import (
-    FLOORS,
-    Agreement,
-    Budget,
-    Difference,
-    compare,
-    judge,
-    yardstick_difference,
-)
-from orchestrator.verify.memoization import MemoizationCheck, refill
-from orchestrator.verify.output_rows import ShapeError, WholeAnswer
+from orchestrator.usercode.implementation import AttemptEndedError
+from orchestrator.verify.caller import Caller
+from orchestrator.verify.fallback import as_shortage, is_shortage, on_host, with_fallback
+from orchestrator.verify.inputs import rewrite
+from orchestrator.verify.seeds import derived_seed
 from orchestrator.verify.torch_settings import own_settings
-from orchestrator.workload import Config, Expected, Problem, Workload
+from orchestrator.workload import Problem
 
 if TYPE_CHECKING:
     import torch
 
+    from orchestrator.verify.call import Called
+    from orchestrator.verify.judgement import Judgement, Reference
+    from orchestrator.workload import Expected
+
     Tensors = tuple[torch.Tensor, ...]
 
-MAX_REFERENCE_FLOPS = {"cpu": 20e9, "cuda": 2e12}  # a second or two of float64
-HOPELESS = 0.5  # an error that no rounding explains: no need to ask what rounding would give
-AGAIN = 2  # further calls that are judged, on inputs that the implementation has met ...
-AGAIN_S = 0.2  # ... and after these many seconds in calls no more of them
+AGAIN = 2  # further calls that are judged, on inputs that the implementation has met
+FEW_ROWS = 1 / 32  # of the reference's FLOPs: for draws, each of which costs several references
+STRUCTURES_S = 10.0  # of inputs with structure, after which no further kind is tried
 SHARED = "a call writes its output where that of the call before lies: keep a copy of it, which is not timed"
+SHAPES_FOLLOW = "the shapes of the inputs follow the seed: they are given anew, not rewritten in place"
 
 
-def derived_seed(seed: int, *purpose: object) -> int:
-    """A seed of 62 bits for one purpose, from the trial's."""
-    digest = hashlib.sha256(repr((seed, *purpose)).encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 2
-
-
-def state_seed(seed: int) -> int:
-    """The seed of the parameters that the harness loads, from the trial's."""
-    return derived_seed(seed, "state")
-
-
-@dataclass(frozen=True)
-class CallOutput:
-    """What one call gave.
-
-    Attributes:
-        outputs: by name, copied on the current stream as soon as the call returned.
-        upstream: the gradient it was propagated from, where gradients belong to a call.
-        own: the tensor that the implementation returned, in its own memory.
-        watches: how long it took: the forward call, and the gradients where they belong to it.
-    """
-
-    outputs: dict[str, torch.Tensor]
-    upstream: torch.Tensor | None
-    own: torch.Tensor
-    watches: tuple[Stopwatch, ...]
-
-    def seconds(self) -> float:
-        """How long it took in all; waits for the device."""
-        return sum(watch.seconds() for watch in self.watches)
-
-
-@dataclass(frozen=True)
+@dataclass
 class Verifier:
-    """Compares what a subject computes with what its workload says is right.
+    """Compares what an implementation computes with what its workload says is right.
 
     Attributes:
-        params: the validated params of the trial.
-        tolerance: largest relative error of a block; None: derived, see measurement.md.
+        caller: of the implementation.
+        tolerance: relative error of a block that replaces the rule; None: the rule.
         max_flops: above this many operations the reference answers for sampled rows; None: by device.
-        seed: the trial's.
+        tried: the kinds of inputs with structure that were tried.
     """
 
-    workload: Workload
-    params: Any
-    subject: Implementation
+    caller: Caller
     tolerance: float | None
     max_flops: float | None
-    seed: int
+    tried: list[str] = field(default_factory=list)
+    _gradients_answered: bool | None = None
+    _left_out: tuple[str, ...] = ()
 
-    def inputs(self, *purpose: object) -> Tensors:
-        """Inputs for one purpose: the same every time, other than those for any other purpose."""
-        with own_settings():
-            drawn = self.workload.inputs(self.subject.config, self.subject.form, derived_seed(self.seed, *purpose))
-        return tuple(tensor.requires_grad_() for tensor in drawn) if self.subject.backward else tuple(drawn)
+    def verify(self, purpose: str, *, structures: bool = False, share: float = 1.0) -> Judgement:
+        """Call the implementation on inputs drawn for `purpose`, and judge its outputs.
 
-    def examine(self, purpose: str, *, into: Tensors | None = None, share: float = 1.0) -> Agreement:
-        """Call the subject on inputs drawn for `purpose` and judge the answer.
+        Draws of the reference, and inputs with structure, are computed for few of the rows. Where there are more,
+        these are compared, too, by the noise that the few have.
 
         Args:
             purpose: names the inputs; each purpose has its own.
-            into: tensors that were used before; the fresh inputs are written into them, behind the back of anything
-                that remembers answers by the identity, the address or the version of a tensor. Then it is called again
-                on the same values, too: right each time, and not much faster than at first.
+            structures: whether inputs with structure, made from these, are tried, too.
             share: of the reference's limit of operations; beyond it rows are sampled.
 
         Raises:
-            AttemptEndedError: the subject raised, returned something of the wrong shape, or changed its inputs; or the
-                harness itself ran out of memory, on the device, on the host, and for a sample of rows too.
+            AttemptEndedError: the implementation raised, returned something of the wrong kind, or changed its inputs;
+                or the harness itself ran out of memory, on the device, on the host, and for a sample of rows too.
         """
-        return self._anywhere(share, lambda on_host, flops: self._examine(purpose, into, on_host, flops))
 
-    def judge_timed(self, out: torch.Tensor, purpose: tuple[object, ...], share: float) -> Agreement:
-        """The verdict on an output that was computed while calls were timed, on inputs drawn for `purpose`.
+        def verified(host: bool, flops: float) -> Judgement:
+            few = flops * FEW_ROWS
+            verdict, reference, called = self._on_own_inputs((purpose,), host, few)
+            if verdict.ok and reference.is_sampled:
+                verdict = self._on_more_rows((purpose,), host, flops, verdict, reference)
+            elif verdict.ok:
+                verdict = replace(verdict, notes=(*verdict.notes, *_sampled(called, reference.expected)))
+            if self._left_out:
+                text = f"gradients that the reference leaves out, not compared: {', '.join(self._left_out)}"
+                verdict = replace(verdict, notes=(*verdict.notes, text))
+            if verdict.ok and structures and self.tolerance is None and self.caller.workload.judge is None:
+                return self._with_structures(reference, called.upstream, host, verdict)
+            return verdict
+
+        return self._anywhere(share, verified)
+
+    def verify_rewritten(self, purpose: str, into: Tensors, share: float) -> Judgement:
+        """The same on inputs written into used tensors, and again on the same values.
+
+        They are written behind the back of anything that remembers outputs by the identity, the address or the version
+        of a tensor.
 
         Raises:
-            AttemptEndedError: as by `examine`.
+            AttemptEndedError: as by `verify`.
         """
-        return self._anywhere(share, lambda on_host, flops: self._judge_timed(out, purpose, on_host, flops))
 
-    def _anywhere(self, share: float, examine: Callable[[bool, float], Agreement]) -> Agreement:
-        """What an examination says, tried on the device, then on the host, then for a sample of rows there.
+        def verified(host: bool, flops: float) -> Judgement:
+            problem = self.caller.problem((purpose,), flops)
+            used = rewrite(into, problem.inputs)
+            verdict, reference, called = self._on(problem, used or self.caller.copied(problem), host)
+            if not verdict.ok:
+                return verdict
+            if used is None:
+                verdict = replace(verdict, notes=(*verdict.notes, SHAPES_FOLLOW))
+            try:
+                return self._again(used or self.caller.copied(problem), problem, called, reference, verdict)
+            except Exception as error:
+                if not is_shortage(error):
+                    raise
+                as_shortage(error)  # no room beside what the harness holds: not the implementation's fault
+                return verdict
+
+        return self._anywhere(share, verified)
+
+    def judge_timed(
+        self, returned: Any, inputs: Tensors, before: Tensors, purpose: tuple[object, ...], share: float
+    ) -> Judgement:
+        """The verdict on what a call returned while calls were timed.
+
+        Args:
+            returned: by the call.
+            inputs: what it was called with, and what it left of them.
+            before: copies of their values before the call.
+            purpose: seeds the sample of rows.
+            share: of the reference's limit of operations.
+
+        Raises:
+            AttemptEndedError: as by `verify`.
+        """
+        from orchestrator.verify.call import matched, tensors_of
+
+        def judged(host: bool, flops: float) -> Judgement:
+            problem = replace(self.caller.problem(purpose, flops), inputs=tuple(one.detach() for one in before))
+            reference = self._reference(problem, host, None)
+            found = tensors_of(returned, self.caller.implementation)
+            outputs = matched(returned, found, self._returned(reference), self.caller.implementation, inputs)
+            outputs |= self._written(inputs, reference)
+            with own_settings():
+                return self._judge(reference, {name: one.detach() for name, one in outputs.items()})
+
+        return self._anywhere(share, judged)
+
+    def _anywhere(self, share: float, verify: Callable[[bool, float], Judgement]) -> Judgement:
+        """What a verification says, tried on the device, then on the host, then for a sample of rows there.
 
         Python's collector is off, as it is while calls are timed: an implementation cannot tell the two apart by it.
         """
-        shortage = None
-        for on_host, max_flops in self._places(share):
-            try:
-                with collector_off(collect=False):
-                    return examine(on_host, max_flops)
-            except ShapeError as error:
-                raise AttemptEndedError(Outcome.FAILED, "InvalidResult", str(error)) from None
-            except Exception as error:
-                if not _is_shortage(error):
-                    raise
-                shortage = _as_shortage(error)
-            release(self.subject.config.device)
-        raise shortage or AssertionError("there is always a place to try")
+        from orchestrator.verify.expected import IncompleteReferenceError
+        from orchestrator.verify.output_rows import ShapeError
+        from orchestrator.verify.outputs import UnknownDtypeError
 
-    def _judge_timed(
-        self, out: torch.Tensor, purpose: tuple[object, ...], on_host: bool, max_flops: float
-    ) -> Agreement:
-        problem = self._problem(purpose, max_flops)
-        if on_host:
-            problem = _to_host(problem)
-        with own_settings():
-            if self.subject.backward:
-                problem = replace(problem, upstream=self._upstream(problem, out))
-            inputs = tuple(tensor.detach() for tensor in problem.inputs)
-            asked = replace(problem, inputs=inputs)
-            expected = {"output": as_expected(self.workload.reference(asked))["output"]}
-            return self._judge({"output": out}, expected, asked)
-
-    def _places(self, share: float) -> Iterator[tuple[bool, float]]:
-        """Where to compute the reference and how much of it: (on the host, max_flops), in the order to be tried."""
-        kind = self.subject.config.device.type
-        most = self.max_flops or MAX_REFERENCE_FLOPS[kind]
-        yield kind == "cpu", share * most
-        host = share * min(most, MAX_REFERENCE_FLOPS["cpu"])
-        if kind != "cpu":
-            yield True, host
-        yield True, host / 64
-
-    def _examine(self, purpose: str, into: Tensors | None, on_host: bool, max_flops: float) -> Agreement:
-        problem = self._problem((purpose,), max_flops)
-        drawn = problem.inputs
-        if on_host:
-            problem = _to_host(problem)
-        used = drawn if into is None else refill(into, drawn)
-        del drawn  # on the device, where the host answers
-        if problem.inputs[0] is used[0]:  # what the subject is given is not what the reference will trust
-            used = tuple(tensor.detach().clone().requires_grad_(tensor.requires_grad) for tensor in used)
-        answer = self._answer(used, problem)
-        self._unchanged(used, problem.inputs)
-        inputs = tuple(tensor.detach() for tensor in problem.inputs)
-        upstream = None if answer.upstream is None else answer.upstream.to(inputs[0].device)
-        with own_settings():
-            asked = replace(problem, inputs=inputs, upstream=upstream)
-            expected = as_expected(self.workload.reference(asked))
-            verdict = self._judge(answer.outputs, expected, asked)
-        if into is None and verdict.ok:
-            return replace(verdict, notes=_sampled(answer.outputs["output"], expected["output"]))
-        if into is None or not verdict.ok:
-            return verdict
-        answer.outputs.clear()
-
-        def judge(other: CallOutput) -> Agreement:
-            same = compare(other.outputs, expected, verdict.budget)[0]
-            return same if same.ok else self._judge(other.outputs, expected, asked)
+        def quietly(host: bool, flops: float) -> Judgement:
+            with collector_off(collect=False):
+                return verify(host, flops)
 
         try:
-            return self._again(used, problem, answer, judge)
-        except Exception as error:
-            if not _is_shortage(error):
-                raise
-            _as_shortage(error)  # no room beside what the harness holds, which is not the implementation's fault
-            return verdict
+            return with_fallback(quietly, self.caller.implementation.config.device, self.max_flops, share)
+        except (ShapeError, UnknownDtypeError) as error:
+            raise AttemptEndedError(Outcome.FAILED, "InvalidResult", str(error)) from None
+        except IncompleteReferenceError as error:
+            raise AttemptEndedError(Outcome.FAILED, "IncompleteReference", str(error)) from None
+
+    def _on_own_inputs(
+        self, purpose: tuple[object, ...], host: bool, flops: float
+    ) -> tuple[Judgement, Reference, Called]:
+        problem = self.caller.problem(purpose, flops)
+        return self._on(problem, self.caller.copied(problem), host)
+
+    def _on(self, problem: Problem, used: Tensors, host: bool) -> tuple[Judgement, Reference, Called]:
+        """One call on inputs that hold the problem's values, judged by its reference."""
+        called = self.caller.called(used, problem)
+        reference = self._reference(problem, host, called.upstream)
+        outputs = self._outputs(called, used, reference)
+        with own_settings():
+            return self._judge(reference, outputs), reference, called
+
+    def _on_more_rows(
+        self, purpose: tuple[object, ...], host: bool, flops: float, verdict: Judgement, few: Reference
+    ) -> Judgement:
+        """The verdict on another call, by all the rows that the reference's limit allows and the noise of the few."""
+        problem = self.caller.problem(purpose, flops)
+        used = self.caller.copied(problem)
+        called = self.caller.called(used, problem)
+        reference = self._reference(problem, host, called.upstream)
+        outputs = self._outputs(called, used, reference)
+        if self.tolerance is not None or self.caller.workload.judge is not None:
+            return self._judge(reference, outputs)
+        with own_settings():
+            found = few.judge_by_this_noise(reference, outputs)
+        notes = (*verdict.notes, *_sampled(called, reference.expected))
+        return replace(found, share=max(found.share, verdict.share), notes=notes)
 
     def _again(
-        self, used: Tensors, problem: Problem, first: CallOutput, judge: Callable[[CallOutput], Agreement]
-    ) -> Agreement:
-        """The verdict on further calls on the same inputs, and on how long they took beside the first."""
-        seconds: list[float] = []
+        self, used: Tensors, problem: Problem, first: Called, reference: Reference, verdict: Judgement
+    ) -> Judgement:
+        """The verdict on further calls on the same inputs."""
+        shared = False
         for _ in range(AGAIN):
-            spin(self.subject.config.device)
-            answer = self._answer(used, problem)
-            shared = _share_memory(first.own, answer.own)
+            spin(self.caller.implementation.config.device)
+            self.caller.put_back(used, problem.inputs)
+            called = self.caller.called(used, problem, first.upstream)
+            shared = shared or any(_share_memory(one, other) for one in first.own for other in called.own)
             with own_settings():
-                verdict = judge(answer)
-            if not verdict.ok:
-                why = tuple(f"right once, and wrong when called again: {text}" for text in verdict.complaints)
-                return replace(verdict, complaints=why)
-            seconds.append(answer.seconds())
-            del answer
-            if sum(seconds) > AGAIN_S:
-                break
-        recall = MemoizationCheck(self.subject, lambda number: self.inputs("again", number), self._some_upstream)
-        wrong = recall.complaint(first.seconds(), seconds, used)
-        return replace(verdict, notes=(SHARED,) if shared else (), complaints=(wrong,) if wrong else ())
+                later = self._judge(reference, self._outputs(called, used, reference))
+            if not later.ok:
+                why = tuple(f"right once, and wrong when called again: {text}" for text in later.complaints)
+                return replace(later, complaints=why)
+            del called
+        return replace(verdict, notes=(*verdict.notes, *((SHARED,) if shared else ())))
 
-    def _problem(self, purpose: tuple[object, ...], max_flops: float) -> Problem:
-        import torch
+    def _with_structures(
+        self, own: Reference, upstream: Mapping[str, torch.Tensor], host: bool, verdict: Judgement
+    ) -> Judgement:
+        """The verdict on inputs with structure that the reference allows; `verdict` where all are right."""
+        from orchestrator.verify.structured import STRUCTURES
 
-        subject, inputs = self.subject, self.inputs(*purpose)
-        state: Mapping[str, torch.Tensor] = {}
-        if self.workload.state is not None:
-            with own_settings():
-                state = self.workload.state(subject.config, subject.form, state_seed(self.seed))
-        seed = derived_seed(self.seed, *purpose, "rows")
-        return Problem(subject.config, subject.form, inputs, state, torch.float64, max_flops, seed)
+        started = now()
+        for kind in STRUCTURES:
+            if self.caller.workload.stress is not None and kind not in self.caller.workload.stress:
+                continue
+            if now() - started > STRUCTURES_S:
+                text = f"{kind} inputs were not tried: the reference takes too long"
+                verdict = replace(verdict, notes=(*verdict.notes, text))
+                continue
+            found = self._on_structure(kind, own, upstream, host)
+            if found is not None and not found.ok:
+                why = tuple(f"on {kind} inputs: {text}" for text in found.complaints)
+                return replace(found, complaints=why)
+        return verdict
 
-    def _answer(self, inputs: Tensors, problem: Problem) -> CallOutput:
-        """What the subject answers."""
-        device = self.subject.config.device
-        with Stopwatch(device) as forward:
-            out = self.subject.output(inputs)
-        actual = {"output": out.detach().clone()}
-        if not self.subject.backward:
-            return CallOutput(actual, None, out, (forward,))
+    def _on_structure(
+        self, kind: str, own: Reference, upstream: Mapping[str, torch.Tensor], host: bool
+    ) -> Judgement | None:
+        """The verdict on one kind of inputs with structure; None where the reference does not allow it."""
+        from orchestrator.verify.structured import FINITE_ONLY, is_comparable, structured
+
+        inputs = structured(kind, own.problem.inputs)
+        if inputs is None:
+            return None
+        problem = replace(own.problem, inputs=inputs)
+        used = self.caller.copied(problem)
+        called = self.caller.called(used, problem, upstream)
+        try:
+            reference = self._reference(problem, host, upstream, own_inputs=False)
+        except (RuntimeError, ValueError, ArithmeticError) as error:  # outside of the problem's domain
+            if is_shortage(error):
+                raise
+            return None
+        outputs = self._outputs(called, used, reference)
+        for name, answer in reference.expected.items():
+            if not is_comparable(kind, answer.values, own.expected[name].values, outputs[name].dtype):
+                return None
+        self.tried.append(kind)
         with own_settings():
-            upstream = self._upstream(problem, out)
-        with Stopwatch(device) as backward:
-            grads = self.subject.gradients(out, inputs, upstream)
-        grads = {name: grad.detach().clone() for name, grad in grads.items()}
-        return CallOutput(actual | grads, upstream, out.detach(), (forward, backward))
+            return reference.judge_structured(outputs, finite_only=kind in FINITE_ONLY)
 
-    def _some_upstream(self, out: torch.Tensor, number: int) -> torch.Tensor:
-        return random_like(out, derived_seed(self.seed, "again", number, "upstream"))
+    def _judge(self, reference: Reference, outputs: Mapping[str, torch.Tensor]) -> Judgement:
+        """By the workload's own judge where it has one, by a stated tolerance where there is one, else by the rule."""
+        if self.tolerance is not None:
+            return reference.judge_by_tolerance(outputs, self.tolerance)
+        if self.caller.workload.judge is not None:
+            from orchestrator.verify.own_judge import judged
 
-    def _upstream(self, problem: Problem, out: torch.Tensor) -> torch.Tensor:
-        if self.workload.upstream is None:
-            return random_like(out, problem.seed)
-        return self.workload.upstream(problem, tuple(out.shape)).to(out.device)
+            return judged(self.caller.workload.judge, reference, outputs)
+        return reference.judge(outputs)
 
-    def unchanged(self, inputs: Tensors, *purpose: object) -> None:
-        """That inputs drawn for `purpose` still are what was drawn.
+    def _reference(
+        self, problem: Problem, host: bool, upstream: Mapping[str, torch.Tensor] | None, *, own_inputs: bool = True
+    ) -> Reference:
+        from orchestrator.verify.expected import Gradients, compute
+        from orchestrator.verify.judgement import Reference, working_precision
 
-        Raises:
-            AttemptEndedError: mismatch, naming the input that a call changed.
-        """
-        self._unchanged(inputs, self.inputs(*purpose))
+        if host:
+            problem = on_host(problem)
+        problem = replace(problem, inputs=tuple(one.detach() for one in problem.inputs))
+        gradients = None
+        if self.caller.implementation.backward and upstream is not None:
+            if len(upstream) == 1:
+                problem = replace(problem, upstream=next(iter(upstream.values())).to(problem.inputs[0].device))
+            names = self.caller.implementation.names(len(problem.inputs))
+            gradients = Gradients(
+                names, tuple(self.caller.implementation.parameters()), upstream, self._gradients_answered
+            )
 
-    def _unchanged(self, used: Tensors, pristine: Tensors) -> None:
-        import torch
+        def answers(asked: Problem) -> Mapping[str, Expected]:
+            return compute(self.caller.workload, asked, gradients)
 
-        for number, (given, drawn) in enumerate(zip(used, pristine, strict=True)):
-            if not torch.equal(given.detach().to(drawn.device), drawn.detach()):
-                names = self.subject.input_names
-                name = names[number] if number < len(names) else str(number)
-                raise AttemptEndedError(Outcome.MISMATCH, "InputsChanged", f"the call changed its input {name}")
+        dtypes = (*(one.dtype for one in problem.inputs), *(dtype for _, dtype in self.caller.layout))
+        precision = working_precision(self.caller.workload.precision(self.caller.params), dtypes)
+        with own_settings():
+            reference = Reference(
+                answers, problem, precision, derived_seed(self.caller.seed, "draws"), own_inputs=own_inputs
+            )
+        if gradients is not None:
+            self._gradients_answered = gradients.answered
+            self._left_out = gradients.left_out
+        return reference
 
-    def _judge(
-        self, actual: Mapping[str, torch.Tensor], expected: Mapping[str, Expected], problem: Problem
-    ) -> Agreement:
-        missing = sorted(set(expected) - set(actual))
+    def _outputs(self, called: Called, inputs: Tensors, reference: Reference) -> dict[str, torch.Tensor]:
+        """All that the reference answers for: what the call returned, gradients, and inputs that it wrote."""
+        from orchestrator.verify.call import matched
+
+        found = matched(called.returned, called.copies, self._returned(reference), self.caller.implementation, inputs)
+        found |= called.gradients
+        found |= {name: one.clone() for name, one in self._written(inputs, reference).items()}
+        missing = sorted(set(reference.expected) - set(found))
         if missing:
-            raise ValueError(f"the reference answers for {', '.join(missing)}; there is only {', '.join(actual)}")
-        precision = self.workload.precision(self.params)
-        budget = Budget.of(self.tolerance or FLOORS[precision])
-        verdict, differences = compare(actual, expected, budget)
-        if verdict.ok or self.tolerance or any(one.fault for one in differences.values()) or verdict.error > HOPELESS:
-            return verdict
-        return judge(differences, budget.widened(self._yardstick(actual, expected, problem, precision)))
+            raise ValueError(f"the reference answers for {', '.join(missing)}; there is only {', '.join(found)}")
+        return found
 
-    def _yardstick(
-        self,
-        actual: Mapping[str, torch.Tensor],
-        expected: Mapping[str, Expected],
-        problem: Problem,
-        precision: str,
-    ) -> dict[str, Difference]:
-        """What a straightforward implementation in the trial's own dtype gets wrong, on the same rows."""
-        dtype = self.subject.config.__dict__.get("dtype", problem.inputs[0].dtype)
-        with own_settings(precision):
-            plain = as_expected(self.workload.reference(replace(problem, dtype=dtype)))
+    def _returned(self, reference: Reference) -> dict[str, Expected]:
+        """What the reference says of what a call returns."""
         return {
-            name: yardstick_difference(name, actual[name], answer, plain[name].values)
-            for name, answer in expected.items()
+            name: one
+            for name, one in reference.expected.items()
+            if not name.startswith("grad_") and name not in self.caller.workload.writes
+        }
+
+    def _written(self, inputs: Tensors, reference: Reference) -> dict[str, torch.Tensor]:
+        """The inputs that a call may change, as it left them."""
+        names = self.caller.implementation.names(len(inputs))
+        pairs = zip(names, inputs, strict=True)
+        return {
+            name: one.detach()
+            for name, one in pairs
+            if name in self.caller.workload.writes and name in reference.expected
         }
 
 
-def as_expected(answer: Any) -> dict[str, Expected]:
-    """Whatever a workload's reference may answer, as rows by output name."""
-    import torch
-
-    if isinstance(answer, Mapping):
-        return {name: as_expected(value)["output"] for name, value in answer.items()}
-    if isinstance(answer, torch.Tensor):
-        rows = answer.reshape(-1, answer.shape[-1]) if answer.ndim else answer.reshape(1, 1)
-        return {"output": WholeAnswer(rows, shape=tuple(answer.shape))}
-    return {"output": answer}
-
-
-def random_like(tensor: torch.Tensor, seed: int) -> torch.Tensor:
-    """Normal random with unit variance, of the same shape, dtype and device."""
-    import torch
-
-    generator = torch.Generator(tensor.device).manual_seed(seed)
-    return torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype, device=tensor.device)
-
-
-def _sampled(actual: torch.Tensor, expected: Expected) -> tuple[str, ...]:
-    """A note where not every row of the output was compared."""
-    rows, total = len(expected.values), math.prod(actual.shape[:-1])
-    if expected.index is None or rows >= total:
+def _sampled(called: Called, expected: Mapping[str, Expected]) -> tuple[str, ...]:
+    """A note where not every row of the outputs was compared."""
+    rows = total = 0
+    for name, answer in expected.items():
+        actual = called.copies.get(name)
+        if answer.index is not None and actual is not None:
+            rows += len(answer.values)
+            total += math.prod(actual.shape[:-1])
+    if rows >= total:
         return ()
-    return (f"{rows} of {total} rows were compared: the whole reference is beyond verify.max_reference_flops",)
-
-
-def _is_shortage(error: Exception) -> bool:
-    return error.outcome is Outcome.OOM if isinstance(error, AttemptEndedError) else is_out_of_memory(error)
-
-
-def _as_shortage(error: Exception) -> AttemptEndedError:
-    """What to say if no other way is left; the tensors that its frames hold are let go, for the next way to use."""
-    for link in (error, error.__cause__, error.__context__):
-        if link is not None:
-            traceback.clear_frames(link.__traceback__)
-    if isinstance(error, AttemptEndedError):
-        return error
-    return AttemptEndedError(
-        Outcome.FAILED,
-        "ReferenceOutOfMemory",
-        f"the harness, not the implementation, ran out of memory: {in_brief(error)}; lower verify.max_reference_flops",
+    return (
+        f"{rows} of {total} rows were compared: the whole reference is beyond verify.max_reference_flops; "
+        f"a single wrong row is missed with a chance of {1 - rows / total:.0%}",
     )
 
 
@@ -352,16 +348,3 @@ def _share_memory(one: torch.Tensor, other: torch.Tensor) -> bool:
     """Whether two tensors that are both alive lie in one piece of memory."""
     where = one.untyped_storage().data_ptr()
     return where != 0 and where == other.untyped_storage().data_ptr()
-
-
-def _to_host(problem: Problem) -> Problem:
-    if problem.config.device.type == "cpu":
-        return problem
-    params = {name: value for name, value in problem.config.__dict__.items() if name not in ("device", "options")}
-    return replace(
-        problem,
-        config=Config(params, "cpu", problem.config.options),
-        inputs=tuple(tensor.cpu() for tensor in problem.inputs),
-        state={name: tensor.cpu() for name, tensor in problem.state.items()},
-        upstream=None if problem.upstream is None else problem.upstream.cpu(),
-    )

@@ -14,7 +14,7 @@ from orchestrator.measure.protocol import Measurement
 from orchestrator.outcome import Outcome, Phase
 from orchestrator.trial import Attempt
 from orchestrator.usercode.implementation import AttemptEndedError, in_brief, user_code
-from orchestrator.verify.verifier import derived_seed
+from orchestrator.verify.seeds import derived_seed
 from orchestrator.worker.stages import Stages
 
 Fields = dict[str, Any]
@@ -50,7 +50,7 @@ class Side:
         """It was timed: verify it again, and this is how it ended."""
 
         def check() -> Fields:
-            self.stages.verify_again()
+            self.stages.verify_again(measurement)
             self.stages.rate(measurement)
             self.stages.figures |= NOTHING_KNOWN
             self.phase = Phase.DONE

@@ -73,6 +73,8 @@ class Share:
         Raises:
             AttemptEndedError: it raised, returned something else than a tensor of the right kind, or changed inputs.
         """
+        import torch
+
         inputs = self.sets[number]
         before = [tensor.detach().clone() for tensor in inputs]
         host, self._host = self._host, None  # of the first call alone
@@ -81,7 +83,9 @@ class Share:
             host.mark()
             host.inputs_made()
         start = perf_counter()
-        out = self.built.output(inputs)
+        out = self.built.call(inputs)
+        if not isinstance(out, torch.Tensor):
+            raise AttemptEndedError(Outcome.FAILED, "InvalidResult", f"returned a {type(out).__name__}, not one tensor")
         if host is not None:
             self._synchronize()
             self.first_call_s = perf_counter() - start
@@ -99,14 +103,23 @@ class Share:
         """Of the latest output of `call`, with respect to the inputs of that set and the parameters."""
         assert self._out is not None
         out, self._out = self._out, None
-        return self.built.gradients(out, self.sets[number], upstream)
+        return self.built.gradients((out,), self.sets[number], (upstream,))
 
     def prepare(self, number: int, of: int, upstream: torch.Tensor | None, keeps: bool) -> None:
         """Make the call to be timed that has this number, on the set of inputs `of`."""
-        kept: list[torch.Tensor] | None = None
-        if keeps:
-            kept = self.kept[number] = []
-        self.calls[number] = self.built.timed(self.sets[of], upstream, kept)
+        call = self.built.timed(self.sets[of], () if upstream is None else (upstream,))
+        self.calls[number] = call
+        if not keeps:
+            return
+        kept = self.kept[number] = []
+
+        def keeping() -> object:
+            kept.clear()  # before the next one is made: a call that is kept needs no more room than another
+            out: Any = call()
+            kept.append(out if upstream is None else out[0])
+            return out
+
+        self.calls[number] = keeping
 
     def unchanged(self, number: int, values: Sequence[torch.Tensor]) -> None:
         """That a set of inputs still is what was drawn.
@@ -169,7 +182,7 @@ class Leading(Implementation):
         """Of the inputs' gradients, in the inputs' order."""
         return self.share.gradient_names
 
-    def output(self, inputs: Tensors) -> torch.Tensor:
+    def call(self, inputs: Tensors) -> torch.Tensor:
         """The whole output, put together from those of all ranks."""
         number = self._load(inputs)
         self.share.team.tell(("call", number))
@@ -182,9 +195,9 @@ class Leading(Implementation):
 
     def gradients(
         self,
-        out: torch.Tensor,  # noqa: ARG002 - the whole; what was computed is each rank's latest part of it
+        outputs: Sequence[torch.Tensor],  # noqa: ARG002 - the whole; each rank's latest part of it was computed
         inputs: Tensors,
-        upstream: torch.Tensor,
+        upstream: Sequence[torch.Tensor],
     ) -> dict[str, torch.Tensor]:
         """The whole gradients of the inputs, put together from all ranks', and rank 0's of the parameters.
 
@@ -192,7 +205,7 @@ class Leading(Implementation):
             AttemptEndedError: also where an input that several ranks have whole has other gradients on some.
         """
         number = self._number(inputs)
-        shares = self._upstream(upstream)
+        shares = self._upstream(upstream[0])
         self._hand_out(("gradients", number), [[one] for one in shares])
         found = self.share.gradients(number, shares[0])
         names = self.gradient_names
@@ -205,11 +218,11 @@ class Leading(Implementation):
         return {**found, **wholes}
 
     def timed(
-        self, inputs: Tensors, upstream: torch.Tensor | None, kept: list[torch.Tensor] | None = None
+        self, inputs: Tensors, upstream: Sequence[torch.Tensor] = (), kept: list[torch.Tensor] | None = None
     ) -> RankedCall:
         """A call of all ranks; on the set of inputs that these whole ones were given to the ranks as."""
         number, of = len(self.share.calls), self._timed_set(inputs)
-        shares = None if upstream is None else [[one] for one in self._upstream(upstream)]
+        shares = [[one] for one in self._upstream(upstream[0])] if upstream else None
         self._hand_out(("prepare", number, of, kept is not None), shares)
         self.share.prepare(number, of, None if shares is None else shares[0][0], kept is not None)
         return RankedCall(self, number, kept)

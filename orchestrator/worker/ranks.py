@@ -16,19 +16,21 @@ from typing_extensions import override
 
 from orchestrator.measure.clocks import Clock, input_sets
 from orchestrator.measure.memory import NOTHING_KNOWN, CudaPeak, Figures, release
+from orchestrator.measure.protocol import Measurement, collector_off
 from orchestrator.outcome import Outcome, Phase
 from orchestrator.trial import Attempt
 from orchestrator.usercode.implementation import AttemptEndedError, Implementation
 from orchestrator.worker.rank_calls import Leading, RankedCall, Share
 from orchestrator.worker.rank_clock import RankedClock, RankTimer
 from orchestrator.worker.sent_bytes import sent_bytes
-from orchestrator.worker.stages import Stages
+from orchestrator.worker.stages import AFTER_SHARE, Stages, agreed
 from orchestrator.worker.team import Team
 from orchestrator.workload import Config
 
 if TYPE_CHECKING:
     import torch
 
+ONCE_MORE = 3  # calls of a block whose last output is looked at, at least
 LAST_WORD_S = 1.0  # that rank 0 waits for the others to hear that it is over
 
 
@@ -112,23 +114,39 @@ class RankStages(Stages):
         built = super()._build()
         self.share = Share(built, self.team)
         self.timer = RankTimer(self.share)
-        return Leading.of(self.share, self.workload) if self.team.leads else built
+        if not self.team.leads:
+            return built
+        leading = Leading.of(self.share, self.workload)
+        self.caller.implementation = leading
+        return leading
 
     @override
     def input_sets(self) -> int:
-        return input_sets(self._bytes_per_set // self.team.world_size, self.config.device)
+        return input_sets((self._bytes_in + self._bytes_out) // self.team.world_size, self.config.device)
 
     @override
     def clock(self) -> Clock:
         return RankedClock(self.share, self.timer)
 
     @override
-    def verify_again(self) -> None:
+    def verify_again(self, measurement: Measurement) -> None:
         leading = self.subject
         assert isinstance(leading, Leading)
         for inputs in self._sets:
             leading.check_unchanged(inputs)
-        super().verify_again()
+        super().verify_again(measurement)
+
+    @override
+    def _judged_as_timed(self, length: int) -> None:
+        """The last output of a block: all ranks make a block by one order, so that no call of it is another's."""
+        leading, inputs = self.subject, self._sets[0]
+        assert isinstance(leading, Leading)
+        kept: list[torch.Tensor] = []
+        call = leading.timed(inputs, self._upstream(inputs), kept)
+        with collector_off(collect=False):
+            self.clock().time([call] * max(length, ONCE_MORE))
+        verdict = self.verifier.judge_timed(kept[-1].detach(), inputs, inputs, ("timed", 0), AFTER_SHARE)
+        agreed(verdict, "as it is timed: ")
 
     @override
     def forget_inputs(self) -> None:
@@ -155,8 +173,8 @@ class RankStages(Stages):
 
     def _ranked_call(self) -> RankedCall:
         """As it is timed, on inputs of its own."""
-        inputs = self.examiner.inputs("memory")
-        call = self.subject.timed(inputs, self._upstream(self.subject, inputs))
+        inputs = self.caller.inputs("memory")
+        call = self.subject.timed(inputs, self._upstream(inputs))
         assert isinstance(call, RankedCall)
         return call
 

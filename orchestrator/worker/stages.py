@@ -4,32 +4,48 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.machine.ceilings import Ceilings
-from orchestrator.machine.microbenchmarks import measure_bounds
 from orchestrator.measure.clocks import Clock, CpuClock, CudaClock, input_sets, learnable
 from orchestrator.measure.energy import ENERGY, WINDOW_S, run_warm
 from orchestrator.measure.memory import NOTHING_KNOWN, CudaPeak, Figures, HostPeak, cap, release
-from orchestrator.measure.protocol import Measurement, collector_off, measure
+from orchestrator.measure.protocol import Measurement, measure
 from orchestrator.outcome import Flag, Outcome, Phase
 from orchestrator.trial import Attempt
 from orchestrator.usercode import workloads
-from orchestrator.usercode.implementation import AttemptEndedError, Implementation, build, user_code
+from orchestrator.usercode.implementation import (
+    AttemptEndedError,
+    Implementation,
+    build,
+    differentiable,
+    user_code,
+)
 from orchestrator.usercode.workload_file import FileWorkload
-from orchestrator.verify.difference import Agreement
-from orchestrator.verify.verifier import Verifier, random_like, state_seed
+from orchestrator.verify.caller import Caller
+from orchestrator.verify.inputs import copied, rewrite
+from orchestrator.verify.memoization import memoization
+from orchestrator.verify.seeds import derived_seed, random_like, salted, state_seed
+from orchestrator.verify.verifier import Verifier
+from orchestrator.worker.as_timed import TimedBlocks, judged_as_timed
+from orchestrator.worker.integrity import bound_functions, check_unchanged
+from orchestrator.worker.rates import bounds_again, rates
 from orchestrator.workload import Config, Work
 
 if TYPE_CHECKING:
     import torch
 
-ONCE_MORE = 3  # calls of a block whose last output is looked at
-LEARNT = "the inputs are so small that a processor may have learnt them, though {} sets take turns"
+    from orchestrator.verify.judgement import Judgement
+
+    Tensors = tuple[torch.Tensor, ...]
+
 AFTER_SHARE = 1 / 16  # verification after timing looks for staleness, which a sample of rows shows
+LEARNT = "the inputs are so small that a processor may have learnt them, though {} sets take turns"
+MOST_FOR_TWO = 2**29  # bytes of a set of inputs up to which there are at least two, so that outputs cannot be repeated
+NOTED_SHARE = 0.5  # of a limit, from which a row says how near it came
 
 
 @dataclass
@@ -40,7 +56,8 @@ class Stages:
         energy: between which moments its energy was to be read, if it was.
         figures: by name, as they become known.
         notes: what verification found that is no fault.
-        subject, examiner, before: there once it is `ready`.
+        flags: what it could not settle.
+        caller, verifier, before: there once it is `ready`.
     """
 
     attempt: Attempt
@@ -48,7 +65,9 @@ class Stages:
     energy: dict[str, Any] | None = None
     figures: Figures = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    _sets: list[tuple[torch.Tensor, ...]] = field(default_factory=list)
+    flags: tuple[str, ...] = ()
+    _sets: list[Tensors] = field(default_factory=list)
+    _calls: list[Callable[[], object]] = field(default_factory=list)
     _counted: Work | None = None
 
     def to_end(self) -> dict[str, Any]:
@@ -66,6 +85,7 @@ class Stages:
         Raises:
             AttemptEndedError: it does not get that far.
         """
+        self._bound = bound_functions()
         self._host = host = HostPeak()
         self._resolve()
         device = self._device()
@@ -73,6 +93,7 @@ class Stages:
         self._capped(True)
         host.start()
         self.subject = self._build()
+        check_unchanged(self._bound)
         first_call_ms = self._first_call(host)
         self._retries = 0 if self.card is None else self.card.allocation_retries()
         memory = host.figures() if self.card is None else NOTHING_KNOWN
@@ -80,8 +101,10 @@ class Stages:
         self._capped(False)
 
         self.enter(Phase.VERIFY)
-        self.examiner = self._examiner(self.subject)
-        self.before = _agrees(self.examiner.examine("before"))
+        verify = self.attempt.verify
+        tolerance = verify.tolerance or self.workload.tolerance
+        self.verifier = Verifier(self.caller, tolerance, verify.max_reference_flops)
+        self.before = agreed(self.verifier.verify("before", structures=True))
 
     def measured_alone(self) -> dict[str, Any]:
         """Time what is ready, verify it again, see what memory it takes: the fields of an ok record.
@@ -90,7 +113,7 @@ class Stages:
             AttemptEndedError: mismatch, implausible, or what a call raised.
         """
         measurement = self._timed()
-        self.verify_again()
+        self.verify_again(measurement)
         self.rate(measurement)
         self.enter(Phase.MEMORY)
         retries = 0
@@ -109,13 +132,43 @@ class Stages:
         Raises:
             AttemptEndedError: implausible.
         """
-        self.figures |= self._rates(measurement.summary.median / 1000)
+        work, precision = self._work(), self.workload.precision(self.params)
+        seconds, gpus = measurement.summary.median / 1000, max(1, self.attempt.resources.gpus)
+
+        def ceilings_again() -> Any:
+            self._capped(False)
+            return bounds_again(self.attempt.device, precision)()
+
+        found = rates(work, seconds, self.attempt.ceilings, precision, gpus, ceilings_again)
+        self.figures |= found.figures
+        self.notes = (*self.notes, *found.notes)
 
     def fields(self, measurement: Measurement, retries: int = 0) -> dict[str, Any]:
         """The fields of an ok record of this measurement."""
-        fields = _fields(measurement, self.before, self.figures, retries)
-        fields["notes"] = (*fields["notes"], *self.before.notes, *self.notes)
+        metrics = {
+            **measurement.metrics(),
+            **self.figures,
+            "relative_error": self.before.error,
+            "error_budget": self.before.explained,
+            "limit_share": self.before.share,
+        }
+        flags = [*measurement.flags, *self.flags]
+        if retries:
+            flags.append(Flag.ALLOCATION_RETRIES.value)
+        fields: dict[str, Any] = {
+            "outcome": Outcome.OK,
+            "flags": tuple(flags),
+            "notes": (*measurement.notes, *self._verification_notes()),
+            "metrics": {name: _finite(value) for name, value in metrics.items()},
+            "values_ms": measurement.values_ms,
+        }
         return fields if self.energy is None else {**fields, "environment": {ENERGY: self.energy}}
+
+    def _verification_notes(self) -> tuple[str, ...]:
+        notes = [*self.before.notes, *self.notes]
+        if self.before.share > NOTED_SHARE:
+            notes.append(f"{self.before.share:.0%} of what may be wrong is: {self.before.place}")
+        return tuple(dict.fromkeys(notes))
 
     def _resolve(self) -> None:
         """Import the workload and the build function, which may be a user's files, and check the params."""
@@ -147,33 +200,43 @@ class Stages:
             cap(self.config.device, self.attempt.resources.gpu_memory_gib if on else None)
 
     def _build(self) -> Implementation:
-        seed = state_seed(self.attempt.seed)
-        return build(self.workload, self.params, self.config, self.entry, seed)
+        seed = state_seed(self.seed)
+        built = build(self.workload, self.params, self.config, self.entry, seed)
+        self.caller = Caller(self.workload, self.params, built, self.seed, seed)
+        return built
 
-    def _examiner(self, subject: Implementation) -> Verifier:
-        verify = self.attempt.verify
-        return Verifier(
-            self.workload, self.params, subject, verify.tolerance, verify.max_reference_flops, self.attempt.seed
-        )
+    @property
+    def seed(self) -> int:
+        """Of all that is drawn for this attempt: inputs cannot be drawn again from what a sweep file states."""
+        return salted(self.attempt.seed, self.attempt.salt)
 
     def _first_call(self, host: HostPeak) -> float:
         """Milliseconds of the first call, plans and compilation included."""
+        from orchestrator.verify.call import tensors_of
+
         self.enter(Phase.FIRST_CALL)
         subject = self.subject
         host.mark()
         with user_code():  # inputs that do not fit are as much its end as a call that does not
-            inputs = self._examiner(subject).inputs("first")
+            inputs = self.caller.inputs("first")
         host.inputs_made()
+        subject.prepare(inputs)
         _synchronize(self.config.device)
         start = perf_counter()
-        out = subject.output(inputs)
+        out = subject.call(inputs)
         with user_code():
             if subject.backward:
-                subject.gradients(out, inputs, random_like(out, self.attempt.seed))
+                roots = differentiable(out)
+                subject.gradients(roots, inputs, self._random_gradients(roots))
             _synchronize(self.config.device)
         seconds = perf_counter() - start
-        self._bytes_per_set = sum(tensor.numel() * tensor.element_size() for tensor in (out, *inputs))
+        made = tensors_of(out, subject).values()
+        self._bytes_out = sum(tensor.numel() * tensor.element_size() for tensor in made)
+        self._bytes_in = sum(tensor.numel() * tensor.element_size() for tensor in inputs)
         return 1000 * seconds
+
+    def _random_gradients(self, roots: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+        return tuple(random_like(one, self.seed).detach() for one in roots)
 
     def _timed(self) -> Measurement:
         """Time it on rotated inputs; without them where they take the memory that a call needs."""
@@ -188,12 +251,14 @@ class Stages:
 
     def forget_inputs(self) -> None:
         """Give back what the inputs of `calls` take."""
-        self._sets = []
+        self._sets, self._calls = [], []
         release(self.config.device)
 
     def input_sets(self) -> int:
-        """How many sets of inputs take turns."""
-        return input_sets(self._bytes_per_set, self.config.device)
+        """How many sets of inputs take turns: at least two, so that the output of the call before is wrong."""
+        bytes_per_set = self._bytes_in + self._bytes_out
+        wanted = input_sets(bytes_per_set, self.config.device)
+        return max(wanted, 2 if bytes_per_set <= MOST_FOR_TWO else 1)
 
     def _clocked(self, count: int) -> Measurement:
         import torch
@@ -208,12 +273,13 @@ class Stages:
                 self.energy = run_warm(calls, self._work().tokens)
                 warmed_s = WINDOW_S
                 self.enter(Phase.MEASURE)
-            elif self.config.device.type == "cpu" and learnable(self._bytes_per_set, count):
+            elif self.config.device.type == "cpu" and learnable(self._bytes_in, count):
                 clock.notes.append(LEARNT.format(count))
             return measure(
                 calls,
                 attempt.protocol,
                 clock,
+                before=self._restorer() if self.workload.writes and self.workload.restore else None,
                 calls_made=2,
                 warmed_s=warmed_s,
                 cut_above_ms=attempt.cut_above_ms,
@@ -221,42 +287,76 @@ class Stages:
 
     def calls(self, count: int) -> list[Callable[[], object]]:
         """One call on each of `count` sets of inputs, which are kept until `verify_again`."""
-        self._sets = [self.examiner.inputs("timed", number) for number in range(count)]
-        upstream = self._upstream(self.subject, self._sets[0])
-        return [self.subject.timed(inputs, upstream) for inputs in self._sets]
+        self._sets = [self.caller.inputs("timed", number) for number in range(count)]
+        for inputs in self._sets:
+            self.subject.prepare(inputs)
+        upstream = self._upstream(self._sets[0])
+        self._calls = [self.subject.timed(inputs, upstream) for inputs in self._sets]
+        return self._calls
+
+    def _restorer(self) -> Callable[[], object]:
+        """Puts written inputs of all sets back, ahead of each call, untimed."""
+        pristine = [copied(inputs) for inputs in self._sets]
+
+        def restore() -> None:
+            for used, values in zip(self._sets, pristine, strict=True):
+                rewrite(used, values)
+
+        return restore
 
     def clock(self) -> Clock:
         """A clock of the trial's device."""
         device = self.config.device
         return CudaClock(device, cold=self.attempt.protocol.cold_cache) if device.type == "cuda" else CpuClock()
 
-    def verify_again(self) -> None:
-        """That what is timed is right, the inputs it had are what they were, and fresh values get fresh answers.
+    def verify_again(self, measurement: Measurement) -> None:
+        """That what is timed is right, the inputs it had are what they were, and fresh values get fresh outputs.
 
         Raises:
             AttemptEndedError: mismatch.
         """
+        check_unchanged(self._bound)
         for number, inputs in enumerate(self._sets):
-            self.examiner.unchanged(inputs, "timed", number)
-        _agrees(self._timed_answer(), "as it is timed: ")
-        sets, self._sets = self._sets, []
+            self.caller.unchanged(inputs, "timed", number)
+        self._judged_as_timed(max(1, measurement.iterations_per_repetition))
+        sets, self._sets, self._calls = self._sets, [], []
         first = sets[0]
         del sets
-        verdict = self.examiner.examine("after", into=first, share=AFTER_SHARE)
-        self.notes = _agrees(verdict, "on fresh inputs after timing: ").notes
+        after = agreed(self.verifier.verify_rewritten("after", first, AFTER_SHARE), "on fresh inputs after timing: ")
+        self.notes = (*self.notes, *after.notes)
+        self._look_for_memory(first)
+        check_unchanged(self._bound)
 
-    def _timed_answer(self) -> Agreement:
-        """The verdict on the last output of a block that is timed like any other."""
-        import torch
+    def _judged_as_timed(self, length: int) -> None:
+        rng = random.Random(derived_seed(self.seed, "as timed"))
+        writes, gradients = bool(self.workload.writes), self.subject.backward
+        blocks = TimedBlocks(self._sets, self._calls, self.clock(), length, writes, gradients, rng)
+        for verdict in judged_as_timed(blocks, self.verifier):
+            agreed(verdict, "as it is timed: ")
 
-        kept: list[torch.Tensor] = []
-        call = self.subject.timed(self._sets[0], self._upstream(self.subject, self._sets[0]), kept)
-        with user_code(), torch.set_grad_enabled(self.subject.backward), collector_off():
-            self.clock().time([call] * ONCE_MORE)
-        return self.examiner.judge_timed(kept[-1].detach(), ("timed", 0), AFTER_SHARE)
+    def _look_for_memory(self, used: Tensors) -> None:
+        """Whether calls on met values are faster than on new ones: proven it is a mismatch, suspected a flag.
 
-    def _upstream(self, subject: Implementation, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor | None:
-        return random_like(subject.output(inputs), self.attempt.seed).detach() if subject.backward else None
+        Raises:
+            AttemptEndedError: mismatch.
+        """
+        if not used or self.workload.writes:
+            self.notes = (*self.notes, "memory of answers was not looked for: a call changes its inputs, or has none")
+            return
+        found = memoization(self.caller, used)
+        if found.proven:
+            raise AttemptEndedError(
+                Outcome.MISMATCH, "Mismatch", f"it remembers answers by the values of its inputs: {found.text}"
+            )
+        if found.text:
+            self.flags = (*self.flags, Flag.UNPROVEN.value)
+            self.notes = (*self.notes, f"it may remember answers by the values of its inputs: {found.text}")
+
+    def _upstream(self, inputs: Tensors) -> tuple[torch.Tensor, ...]:
+        """The gradients that timed calls propagate from; none where there is no backward pass."""
+        if not self.subject.backward:
+            return ()
+        return self._random_gradients(differentiable(self.subject.call(inputs)))
 
     def _host_memory(self) -> Figures:
         known = {name: self.figures[name] for name in NOTHING_KNOWN}
@@ -267,8 +367,9 @@ class Stages:
         """As it is timed, on inputs of its own."""
         import torch
 
-        subject, inputs = self.subject, self.examiner.inputs("memory")
-        call = subject.timed(inputs, self._upstream(subject, inputs))
+        subject, inputs = self.subject, self.caller.inputs("memory")
+        subject.prepare(inputs)
+        call = subject.timed(inputs, self._upstream(inputs))
 
         def made() -> object:
             with torch.set_grad_enabled(subject.backward):
@@ -281,67 +382,21 @@ class Stages:
         with user_code():
             return card.figures(call)
 
-    def _rates(self, seconds: float) -> Figures:
-        """Useful work per second, and the share of the device's ceiling that this is.
-
-        Raises:
-            AttemptEndedError: implausible: more than the ceilings allow, or nothing that took any time.
-        """
-        if seconds <= 0:
-            raise AttemptEndedError(Outcome.IMPLAUSIBLE, "Implausible", "half of all calls took no time at all")
-        work = self._work()
-        return {
-            "throughput_tokens_per_s": None if work.tokens is None else work.tokens / seconds,
-            "tflops_per_s": work.flops / seconds / 1e12,
-            "gb_per_s": work.bytes / seconds / 1e9,
-            "ceiling_share": self._plausible_share(work, seconds),
-        }
-
     def _work(self) -> Work:
         if self._counted is None and isinstance(self.workload, FileWorkload) and self.workload.counts_work:
-            self._counted = self.workload.calls.counted_work(self.config, self.examiner.inputs("work"))
+            self._counted = self.workload.calls.counted_work(self.config, self.caller.inputs("work"))
         return self._counted or self.workload.work(self.params, self.form or self.workload.forms[0])
 
-    def _plausible_share(self, work: Work, seconds: float) -> float | None:
-        """The share of this device's ceiling that the median call reached; None where the ceiling is not known.
 
-        Raises:
-            AttemptEndedError: implausible, also by ceilings measured again just now, undisturbed by what
-            disturbed the first.
-        """
-        if self.attempt.ceilings is None:
-            return None
-        ceilings = Ceilings.model_validate(self.attempt.ceilings)
-        precision, gpus = self.workload.precision(self.params), max(1, self.attempt.resources.gpus)
-        if ceilings.impossible(work, seconds, precision, gpus):
-            self._capped(False)
-            ceilings = ceilings.merged(measure_bounds(self.attempt.device, [precision]))
-        if reason := ceilings.impossible(work, seconds, precision, gpus):
-            raise AttemptEndedError(Outcome.IMPLAUSIBLE, "Implausible", reason)
-        return ceilings.share(work, seconds, precision, gpus)
+def agreed(verdict: Judgement, when: str = "") -> Judgement:
+    """The verdict, where it is that the outputs are right.
 
-
-def _agrees(verdict: Agreement, when: str = "") -> Agreement:
+    Raises:
+        AttemptEndedError: mismatch.
+    """
     if not verdict.ok:
         raise AttemptEndedError(Outcome.MISMATCH, "Mismatch", f"{when}{verdict}")
     return verdict
-
-
-def _fields(measurement: Measurement, before: Agreement, figures: Figures, retries: int) -> dict[str, Any]:
-    metrics = {
-        **measurement.metrics(),
-        **figures,
-        "relative_error": before.error,
-        "error_budget": before.budget.block,
-    }
-    flags = (*measurement.flags, *((Flag.ALLOCATION_RETRIES.value,) if retries else ()))
-    return {
-        "outcome": Outcome.OK,
-        "flags": flags,
-        "notes": measurement.notes,
-        "metrics": {name: _finite(value) for name, value in metrics.items()},
-        "values_ms": measurement.values_ms,
-    }
 
 
 def _finite(value: float | None) -> float | None:

@@ -11,8 +11,8 @@ import torch
 from implementations import IMPLEMENTATIONS, DilatedAttentionParams, load
 from implementations.dilated_attention import WORKLOAD
 from implementations.improved import spec_of
-from orchestrator.verify.difference import FLOORS, Budget, compare, yardstick_difference
-from orchestrator.verify.verifier import as_expected
+from orchestrator.verify.expected import Gradients, compute
+from orchestrator.verify.judgement import Reference
 from orchestrator.workload import Config, Problem
 
 pytestmark = [
@@ -61,15 +61,10 @@ def check(name: str, of: DilatedAttentionParams) -> None:
     leaves = {**dict(zip(WORKLOAD.input_names[form], given, strict=True)), **parameters}
     grads = torch.autograd.grad(out, list(leaves.values()), problem.upstream)
     actual = {"output": out.detach(), **{f"grad_{key}": grad for key, grad in zip(leaves, grads, strict=True)}}
-    expected = as_expected(WORKLOAD.reference(problem))
-    plain = as_expected(WORKLOAD.reference(replace(problem, dtype=settings.dtype)))
-    budget = Budget.of(FLOORS[WORKLOAD.precision(of)])
-    verdict, _ = compare(actual, expected, budget.widened(_errors(actual, expected, plain)))
+    gradients = Gradients(WORKLOAD.input_names[form], tuple(parameters), {"output": problem.upstream})
+    truth = Reference(lambda one: compute(WORKLOAD, one, gradients), problem, WORKLOAD.precision(of), seed=0)
+    verdict = truth.judge(actual)
     assert verdict.ok, str(verdict)
-
-
-def _errors(actual: Any, expected: Any, plain: Any) -> Any:
-    return {key: yardstick_difference(key, actual[key], expected[key], plain[key].values) for key in expected}
 
 
 @pytest.mark.parametrize("causal", [False, True])

@@ -111,7 +111,7 @@ def writes_into_its_input_once_it_is_timed(config):
     def attention(q, k, v):
         calls.append(1)
         out = right(q, k, v)
-        if len(calls) > 3:
+        if len(calls) > 13:
             v.add_(1e-3)
         return out
 

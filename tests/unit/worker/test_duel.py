@@ -82,14 +82,14 @@ def test_what_verification_after_timing_finds_is_that_side_s_alone(wrong: str) -
 
 
 def test_a_side_that_raises_while_it_is_timed_ends_for_itself(tmp_path: Path) -> None:
-    """Its sixth call is one of the timed ones."""
+    """Its fourteenth call is one of the timed ones."""
     (tmp_path / "late.py").write_text(
         "import torch\n"
         "def build(config):\n"
         "    made = []\n"
         "    def matmul(a, b):\n"
         "        made.append(1)\n"
-        "        if len(made) > 5:\n"
+        "        if len(made) > 13:\n"
         "            raise ValueError('worn out')\n"
         "        return a @ b\n"
         "    return matmul\n"

@@ -116,7 +116,8 @@ def test_an_honest_implementation_is_ok_and_every_figure_is_there() -> None:
     assert required <= set(record.metrics)
     assert all(value is None or math.isfinite(value) for value in record.metrics.values())
     assert record.metrics["throughput_tokens_per_s"] == pytest.approx(32 / record.metrics["latency_ms"] * 1000)
-    assert record.metrics["relative_error"] < record.metrics["error_budget"] == 1e-5
+    assert record.metrics["relative_error"] < record.metrics["error_budget"] < 1e-5
+    assert 0 < record.metrics["limit_share"] < 0.5
     assert len(record.values_ms) == record.metrics["repetitions"] >= 1
     assert record.environment["match"]["torch"]
     assert TrialRecord.model_validate_json(record.to_line()).metrics == record.metrics
@@ -133,16 +134,16 @@ def test_gradients_are_part_of_a_call_that_goes_backward(name: str, dtype: str) 
 @pytest.mark.parametrize(
     ("name", "params", "said"),
     [
-        ("cached_first_answer", {}, "0..15]: relative error 1."),
-        ("cached_by_identity", {}, "on fresh inputs after timing: output["),
+        ("cached_first_answer", {}, "0..15, 0..7]: relative error 1."),
+        ("cached_by_identity", {}, "as it is timed: output["),
         ("mutates_input", {}, "the call changed its input a"),
         ("mutates_input_while_timed", {}, "the call changed its input b"),
-        ("leaves_nan", {}, "output[1, 15]: not finite"),
+        ("leaves_nan", {}, "output[1, 15, 7] is nan, expected a finite value"),
         ("swaps_batch_entries", {}, "relative error 1."),
         ("never_computes_the_last", {}, "output[1, "),
-        ("off_by_two_thousandths", {}, "relative error 2.0e-03, allowed 1e-05"),
+        ("off_by_two_thousandths", {}, "relative error 2.0e-03"),
         ("one_wrong_row", TALL, "output[0, "),
-        ("wrong_gradient", {"direction": "forward_backward"}, "grad_b[0, 0..7]: relative error 1.0e+00"),
+        ("wrong_gradient", {"direction": "forward_backward"}, "grad_b[0..1, 0..7, 0..7]: relative error 1.0e+00"),
         ("detached", {"direction": "forward_backward"}, "without a gradient"),
     ],
 )
@@ -165,9 +166,14 @@ def test_a_cheat_is_caught_and_has_no_time(name: str, params: dict[str, object],
         ("asks_for_too_much", Outcome.OOM, Phase.FIRST_CALL, "can't allocate memory"),
         ("builds_too_much", Outcome.OOM, Phase.BUILD, "can't allocate memory"),
         ("builds_nothing", Outcome.FAILED, Phase.BUILD, "build returned None, expected a callable"),
-        ("wrong_shape", Outcome.FAILED, Phase.VERIFY, "output has shape (2, 8, 16), expected (2, 16, 8)"),
-        ("wrong_dtype", Outcome.FAILED, Phase.FIRST_CALL, "torch.float64, expected torch.float32"),
-        ("no_tensor", Outcome.FAILED, Phase.FIRST_CALL, "returned a tuple, expected one tensor"),
+        (
+            "wrong_shape",
+            Outcome.FAILED,
+            Phase.VERIFY,
+            "expected (2, 16, 8): a transpose is missing?",
+        ),
+        ("wrong_dtype", Outcome.FAILED, Phase.VERIFY, "torch.float64, expected torch.float32"),
+        ("no_tensor", Outcome.FAILED, Phase.VERIFY, "returned a tuple, expected one tensor"),
         ("computes_when_looked_at", Outcome.FAILED, Phase.FIRST_CALL, "returned a Lazy, expected a plain torch.Tensor"),
         ("layer_by_another_name", Outcome.FAILED, Phase.BUILD, 'Missing key(s) in state_dict: "kernel"'),
         ("layer_without_state", Outcome.FAILED, Phase.BUILD, "expected an nn.Module to load parameters into"),
@@ -214,7 +220,7 @@ def test_a_global_setting_left_behind_does_not_bend_the_harness() -> None:
         ("honest", Outcome.OK, ""),
         ("sees_the_future", Outcome.MISMATCH, "output["),
         ("forgets_the_transpose", Outcome.MISMATCH, "output["),
-        ("leaves_out_the_last_head", Outcome.MISMATCH, ", 2]"),
+        ("leaves_out_the_last_head", Outcome.MISMATCH, ", 2, "),
         ("averages_the_values", Outcome.MISMATCH, "output["),
     ],
 )
@@ -247,7 +253,7 @@ def test_a_sampled_reference_still_finds_what_is_wrong() -> None:
     assert run_attempt(attempt("honest", verify=few)).outcome is Outcome.OK
     record = run_attempt(attempt("swaps_batch_entries", verify=few))
     assert record.outcome is Outcome.MISMATCH
-    assert "0..14]" in reason(record)
+    assert "output[0..1, 0..14, 0..7]" in reason(record)
 
 
 def test_a_harness_out_of_memory_is_not_the_implementation_s() -> None:
@@ -263,11 +269,11 @@ def test_faster_than_the_device_can_be_is_implausible(monkeypatch: pytest.Monkey
     """By the ceilings an attempt brings, and again by those measured anew; ceilings known too low are forgiven."""
     low = Ceilings(device="cpu", matmul_flops_per_s={"float32": 1.0}, copy_bytes_per_s=1.0, cache_bytes=2**20)
     high = low.model_copy(update={"matmul_flops_per_s": {"float32": 1e18}})
-    monkeypatch.setattr("orchestrator.worker.stages.measure_bounds", lambda device, precisions: low)
+    monkeypatch.setattr("orchestrator.worker.rates.measure_bounds", lambda device, precisions: low)
     record = run_attempt(attempt("honest", ceilings=low.model_dump()))
     assert (record.outcome, record.phase) == (Outcome.IMPLAUSIBLE, Phase.MEASURE)
     assert "faster than this device can be" in reason(record)
-    monkeypatch.setattr("orchestrator.worker.stages.measure_bounds", lambda device, precisions: high)
+    monkeypatch.setattr("orchestrator.worker.rates.measure_bounds", lambda device, precisions: high)
     record = run_attempt(attempt("honest", ceilings=low.model_dump()))
     assert record.outcome is Outcome.OK
     assert record.metrics is not None
@@ -282,14 +288,12 @@ def test_an_output_that_the_next_call_writes_over_is_noted() -> None:
     assert not any("where that" in note for note in run_attempt(attempt("honest")).notes)
 
 
-def test_time_that_stands_still_is_not_what_it_is_timed_by(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An implementation may put another clock into `time`: every figure has the harness's own, and every loop ends."""
+def test_a_clock_put_in_the_place_of_the_harness_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an implementation is timed and judged by is bound before its code is imported, and compared afterwards."""
     monkeypatch.setattr("time.perf_counter", time.perf_counter)  # put back when this ends
     record = run_attempt(attempt("stops_the_clock"))
-    assert record.outcome is Outcome.OK, record.error
-    assert record.metrics is not None
-    assert (record.metrics["latency_ms"] or 0) > 0
-    assert (record.metrics["first_call_ms"] or 0) > 0
+    assert record.outcome is Outcome.FAILED
+    assert "it replaced time.perf_counter" in reason(record)
 
 
 def test_options_and_dtype_reach_build() -> None:
@@ -297,7 +301,7 @@ def test_options_and_dtype_reach_build() -> None:
     record = run_attempt(attempt("wants_options", options={"block": 64}, dtype="float64"))
     assert record.outcome is Outcome.OK, record.error
     assert record.metrics is not None
-    assert record.metrics["error_budget"] == 1e-12
+    assert record.metrics["error_budget"] < 1e-12
 
 
 def test_the_same_attempt_has_the_same_inputs_and_error() -> None:

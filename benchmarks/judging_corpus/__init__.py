@@ -1,0 +1,1 @@
+"""Right and wrong implementations of many operators, for `benchmarks/judging.py`."""

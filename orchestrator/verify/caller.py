@@ -1,0 +1,149 @@
+"""Calls an implementation as the verifier does: on fresh inputs, which it must leave alone, beside spoilt memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.outcome import Outcome
+from orchestrator.usercode.implementation import AttemptEndedError, Implementation
+from orchestrator.verify.inputs import copied, rewrite, same_bytes
+from orchestrator.verify.seeds import derived_seed, random_like
+from orchestrator.verify.torch_settings import own_settings
+from orchestrator.workload import Problem, Workload
+
+if TYPE_CHECKING:
+    import torch
+
+    from orchestrator.verify.call import Called
+
+    Tensors = tuple[torch.Tensor, ...]
+
+
+@dataclass
+class Caller:
+    """Draws inputs and calls the implementation on them.
+
+    Attributes:
+        params: the validated params of the trial.
+        seed: of the attempt's inputs, which are others in every attempt.
+        state_seed: of the parameters that the harness loads.
+        layout: shape and dtype of what the latest call returned.
+    """
+
+    workload: Workload
+    params: Any
+    implementation: Implementation
+    seed: int
+    state_seed: int
+    layout: list[tuple[torch.Size, torch.dtype]] = field(default_factory=list)
+
+    def inputs(self, *purpose: object) -> Tensors:
+        """Inputs for one purpose: the same every time, other than those for any other purpose."""
+        config, form = self.implementation.config, self.implementation.form
+        with own_settings():
+            drawn = self.workload.inputs(config, form, derived_seed(self.seed, *purpose))
+        return self._tracked(drawn)
+
+    def _tracked(self, drawn: Sequence[torch.Tensor]) -> Tensors:
+        """The inputs, with gradients for those that have one where gradients belong to a call."""
+        if self.implementation.backward:
+            for tensor in drawn:
+                if tensor.is_floating_point() or tensor.is_complex():
+                    tensor.requires_grad_()
+        return tuple(drawn)
+
+    def problem(self, purpose: tuple[object, ...], max_flops: float) -> Problem:
+        """Inputs drawn for a purpose, as the reference is asked about them."""
+        import torch
+
+        implementation, inputs = self.implementation, self.inputs(*purpose)
+        state: Mapping[str, torch.Tensor] = {}
+        if self.workload.state is not None:
+            with own_settings():
+                state = self.workload.state(implementation.config, implementation.form, self.state_seed)
+        seed = derived_seed(self.seed, *purpose, "rows")
+        return Problem(implementation.config, implementation.form, inputs, state, torch.float64, max_flops, seed)
+
+    def called(self, inputs: Tensors, problem: Problem, upstream: Mapping[str, torch.Tensor] | None = None) -> Called:
+        """What one call gives; blocks of memory that its outputs may get hold NaN."""
+        from orchestrator.verify.call import Called, tensors_of
+
+        self.implementation.prepare(inputs)
+        self._spoil_free_memory()
+        out = self.implementation.call(inputs)
+        found = tensors_of(out, self.implementation)
+        self.layout = [(one.shape, one.dtype) for one in found.values()]
+        copies = {name: one.detach().clone() for name, one in found.items()}
+        own = tuple(one.detach() for one in found.values())
+        if not self.implementation.backward:
+            self._unchanged(inputs, problem.inputs)
+            return Called(out, copies, {}, {}, own)
+        roots = {name: one for name, one in found.items() if one.requires_grad}
+        if not roots:
+            raise AttemptEndedError(
+                Outcome.FAILED,
+                "InvalidResult",
+                "returned a tensor without a gradient, but direction is forward_backward",
+            )
+        if upstream is None:
+            with own_settings():
+                upstream = self._upstream(problem, roots)
+        grads = self.implementation.gradients(tuple(roots.values()), inputs, tuple(upstream.values()))
+        grads = {name: grad.detach().clone() for name, grad in grads.items()}
+        self._unchanged(inputs, problem.inputs)
+        return Called(out, copies, grads, dict(upstream), own)
+
+    def _spoil_free_memory(self) -> None:
+        """Fill blocks of the outputs' sizes with NaN and free them: what a call leaves unwritten is then NaN."""
+        import torch
+
+        blocks = [
+            torch.empty(shape, dtype=dtype, device=self.implementation.config.device) for shape, dtype in self.layout
+        ]
+        for block in blocks:
+            if block.is_floating_point() or block.is_complex():
+                block.fill_(math.nan)
+            elif block.dtype is not torch.bool:
+                block.fill_(0x5A)
+
+    def _upstream(self, problem: Problem, roots: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """The gradient of each output that has one: the workload's own, or normal random."""
+        if self.workload.upstream is not None and len(roots) == 1:
+            ((name, one),) = roots.items()
+            return {name: self.workload.upstream(problem, tuple(one.shape)).to(one.device)}
+        return {
+            name: random_like(one, derived_seed(problem.seed, number))
+            for number, (name, one) in enumerate(roots.items())
+        }
+
+    def copied(self, problem: Problem) -> Tensors:
+        """What the implementation is given is not what the reference will trust."""
+        return self._tracked(copied(problem.inputs))
+
+    def put_back(self, used: Tensors, pristine: Tensors) -> None:
+        """Written inputs as they were drawn."""
+        if self.workload.writes:
+            rewrite(used, pristine)
+
+    def unchanged(self, inputs: Tensors, *purpose: object) -> None:
+        """That inputs drawn for `purpose` still are what was drawn.
+
+        Raises:
+            AttemptEndedError: mismatch, naming the input that a call changed.
+        """
+        self._unchanged(inputs, self.inputs(*purpose))
+
+    def _unchanged(self, used: Tensors, pristine: Tensors) -> None:
+        names = self.implementation.names(len(used))
+        for name, given, drawn in zip(names, used, pristine, strict=True):
+            if name in self.workload.writes:
+                continue
+            if not same_bytes(given.detach().to(drawn.device), drawn.detach()):
+                raise AttemptEndedError(
+                    Outcome.MISMATCH,
+                    "InputsChanged",
+                    f"the call changed its input {name}; a workload names inputs that are written in `writes`",
+                )

@@ -1,0 +1,136 @@
+"""What a workload's reference answers for, by the name of each output, gradients and written inputs included."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from orchestrator.usercode.trees import leaves
+from orchestrator.verify.output_rows import whole_answer
+from orchestrator.workload import Expected, Problem, Workload
+
+OUTPUT = "output"  # the name of what a call returns, where it is one tensor
+GRAD = "grad_"
+
+
+class IncompleteReferenceError(Exception):
+    """The reference does not answer for what must be answered for."""
+
+
+@dataclass
+class Gradients:
+    """Which gradients belong to a call, and what they are propagated from.
+
+    Attributes:
+        inputs: names of the inputs, one per input.
+        parameters: names of the parameters that have one.
+        upstream: gradient of each output, in the output's dtype.
+        answered: whether the reference names them all itself; None: not known yet.
+        left_out: names of parameters whose gradients a reference that names others leaves out.
+    """
+
+    inputs: tuple[str, ...]
+    parameters: tuple[str, ...]
+    upstream: Mapping[str, torch.Tensor]
+    answered: bool | None = None
+    left_out: tuple[str, ...] = ()
+
+
+def named(answer: Any) -> dict[str, Any]:
+    """The leaves of what a reference or an implementation returned, by name; None is no leaf."""
+    if isinstance(answer, torch.Tensor | Expected) or not _is_tree(answer):
+        return {} if answer is None else {OUTPUT: answer}
+    return {name: leaf for name, leaf in leaves(answer) if leaf is not None}
+
+
+def _is_tree(answer: Any) -> bool:
+    return len(found := list(leaves(answer))) != 1 or found[0][1] is not answer
+
+
+def compute(workload: Workload, problem: Problem, gradients: Gradients | None) -> dict[str, Expected]:
+    """What the reference says, row by row; gradients that it does not name by autograd.
+
+    Raises:
+        IncompleteReferenceError: it answers for nothing, or lacks a gradient that cannot be worked out.
+    """
+    answers = _with_gradients(workload, problem, gradients) if gradients else named(workload.reference(problem))
+    expected = {name: _as_expected(answer) for name, answer in answers.items()}
+    if not any(one.values.numel() for one in expected.values()) and not _is_empty(answers):
+        raise IncompleteReferenceError("the reference answers for no element of any output: nothing is compared")
+    return expected
+
+
+def _is_empty(answers: Mapping[str, Any]) -> bool:
+    """Whether the outputs themselves have no elements."""
+    return bool(answers) and not any(isinstance(one, Expected) for one in answers.values())
+
+
+def _as_expected(answer: Any) -> Expected:
+    if isinstance(answer, Expected):
+        return replace(answer, values=answer.values.detach())
+    if isinstance(answer, torch.Tensor):
+        return whole_answer(answer.detach())
+    return whole_answer(torch.as_tensor(answer, dtype=torch.float64 if isinstance(answer, float) else None))
+
+
+def _with_gradients(workload: Workload, problem: Problem, asked: Gradients) -> dict[str, Any]:
+    """The reference's own answer, and what it does not name of the gradients by autograd in its own dtype."""
+    wanted = {name for name, one in zip(asked.inputs, problem.inputs, strict=True) if has_gradient(one)}
+    wanted |= set(asked.parameters)
+    if asked.answered is not False:
+        answers = named(workload.reference(problem))
+        missing = {name for name in wanted if GRAD + name not in answers}
+        own = len(missing) < len(wanted) and not missing & set(asked.inputs)
+        if own and not _differentiable(answers):
+            asked.left_out = tuple(sorted(missing))
+            missing = set()
+        asked.answered = not missing
+        if asked.answered:
+            return answers
+    leaves_of = {
+        name: _leaf(one, problem.dtype)
+        for name, one in (*zip(asked.inputs, problem.inputs, strict=True), *problem.state.items())
+        if name in wanted
+    }
+    tracked = replace(
+        problem,
+        inputs=tuple(leaves_of.get(name, one) for name, one in zip(asked.inputs, problem.inputs, strict=True)),
+        state={name: leaves_of.get(name, one) for name, one in problem.state.items()},
+    )
+    with torch.enable_grad():
+        answers = named(workload.reference(tracked))
+    lacking = sorted(name for name in wanted if GRAD + name not in answers)
+    roots = {name: one for name, one in answers.items() if isinstance(one, torch.Tensor) and one.requires_grad}
+    roots = {name: one for name, one in roots.items() if name in asked.upstream}
+    if not roots or any(name not in leaves_of for name in lacking):
+        names = ", ".join(GRAD + name for name in lacking)
+        raise IncompleteReferenceError(
+            f"the reference lacks {names}, and autograd cannot work them out: return them beside the output, "
+            "or return the whole output, made from the inputs by torch's operations"
+        )
+    upstream = [asked.upstream[name].to(one.device, one.dtype) for name, one in roots.items()]
+    if problem.upstream is not None and len(roots) == 1:
+        upstream = [problem.upstream.to(next(iter(roots.values())))]
+    targets = [leaves_of[name] for name in lacking]
+    found = torch.autograd.grad(list(roots.values()), targets, upstream, allow_unused=True)
+    for name, target, grad in zip(lacking, targets, found, strict=True):
+        answers[GRAD + name] = torch.zeros_like(target) if grad is None else grad
+    return answers
+
+
+def _differentiable(answers: Mapping[str, Any]) -> bool:
+    """Whether what a reference answers depends on its inputs by autograd."""
+    return any(isinstance(one, torch.Tensor) and one.requires_grad for one in answers.values())
+
+
+def has_gradient(tensor: torch.Tensor) -> bool:
+    """Whether a tensor's dtype knows gradients."""
+    return tensor.is_floating_point() or tensor.is_complex()
+
+
+def _leaf(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    wide = dtype.to_complex() if tensor.is_complex() else dtype
+    return tensor.detach().to(wide).requires_grad_()

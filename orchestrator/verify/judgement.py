@@ -1,0 +1,316 @@
+"""Whether outputs are right: the reference once, then draws of it for as long as they may decide.
+
+In the order of their cost: what rounding the right values to the output's dtype explains is right without a draw;
+after four draws whatever is below half of every limit is right, and whatever is beyond four times one is wrong; else
+four more draws decide. An integer that is not the reference's may still be right where the draws differ themselves.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from orchestrator.verify.limits import gain_floor
+from orchestrator.verify.noise import Noise
+from orchestrator.verify.output_rows import check_shape
+from orchestrator.verify.outputs import EXACT, ExactOutput, Fault, FloatOutput, check_dtype, described
+from orchestrator.verify.precisions import UNITS
+from orchestrator.workload import Expected, Problem
+
+FEW_DRAWS, ALL_DRAWS, DRAWS_FOR_TIES = 4, 8, 32
+CLEAR, HOPELESS = 0.5, 4.0  # shares of a limit below and above which four draws are enough
+UNSEEN = 4.0  # limits are so much wider where torch sees none of the reference's operations
+STRUCTURED_ERROR = 2.0**-6  # inputs with structure look for faults of order one
+TOO_NOISY = 2.0**-4
+FAR = 0.25  # relative distance of a draw from which on a reference may have misread its inputs
+UNSEEN_NOTE = "torch sees no operation of the reference: limits are four times as wide"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Whether outputs agree with their reference.
+
+    Attributes:
+        error: relative error of the worst block; decides nothing.
+        explained: the relative error of the whole that rounding explains.
+        share: largest share of a limit that any output takes; 0 where half an ulp explains everything.
+        place: group and place of that share.
+        complaints: what is wrong.
+        notes: what is worth knowing of how it was found.
+    """
+
+    error: float
+    explained: float
+    share: float
+    place: str
+    complaints: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """No output has anything wrong with it."""
+        return not self.complaints
+
+    def __str__(self) -> str:
+        return (
+            "; ".join(self.complaints) or f"{self.share:.2g} of what rounding explains ({self.place or 'half an ulp'})"
+        )
+
+
+@dataclass
+class Reference:
+    """The right answer of one problem, and as many draws of it as were asked for.
+
+    Attributes:
+        compute: problem -> the reference's rows by output.
+        precision: what the implementation computes in.
+        seed: of the draws.
+        own_inputs: the workload's own, and not inputs with structure: gains are asked for.
+    """
+
+    compute: Callable[[Problem], Mapping[str, Expected]]
+    problem: Problem
+    precision: str
+    seed: int
+    own_inputs: bool = True
+    draws: int = 0
+    unseen: bool = False
+    _in_float64: bool = True
+    _outputs: dict[str, FloatOutput | ExactOutput] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.expected = self.compute(self.problem)
+
+    @property
+    def is_sampled(self) -> bool:
+        """Whether it answers for some of the rows only."""
+        return any(one.index is not None for one in self.expected.values())
+
+    def judge(self, actual: Mapping[str, torch.Tensor], only: Sequence[str] | None = None) -> Judgement:
+        """The verdict on the outputs of one call on this problem; `only` on those of these names.
+
+        Raises:
+            ShapeError: an output has another shape than its reference.
+            UnknownDtypeError: an output is of a dtype that no rule is known for.
+        """
+        for name in self.expected:
+            self._prepare(name, actual[name])
+        names = self.expected if only is None else only
+        return joined([self._verdict(name, actual[name]) for name in names], self._notes())
+
+    def judge_structured(self, actual: Mapping[str, torch.Tensor], *, finite_only: bool) -> Judgement:
+        """The verdict on inputs with structure, where right implementations may lose digits.
+
+        Not finite is wrong where the reference is finite. Unless that is all that is asked, so is a relative error of
+        the whole beyond four times that of the draws, and at least 2^-6. Integers are judged as ever.
+
+        Raises:
+            ShapeError, UnknownDtypeError: as by `judge`.
+        """
+        for name in self.expected:
+            self._prepare(name, actual[name])
+        found = []
+        for name, output in self._outputs.items():
+            if isinstance(output, ExactOutput):
+                found.append(self._exact(output, actual[name]))
+            else:
+                found.append(self._structured(output, actual[name], finite_only))
+        return joined(found, self._notes())
+
+    def judge_by_tolerance(self, actual: Mapping[str, torch.Tensor], tolerance: float) -> Judgement:
+        """The verdict where one relative error, stated by the user, stands in the place of the rule.
+
+        Raises:
+            ShapeError, UnknownDtypeError: as by `judge`.
+        """
+        found = []
+        for name, expected in self.expected.items():
+            check_dtype(name, actual[name].dtype)
+            check_shape(name, actual[name], expected)
+            dtype = torch.float64 if actual[name].dtype in EXACT else actual[name].dtype
+            output = FloatOutput(name, expected, tuple(actual[name].shape), dtype)
+            fault = output.fault(actual[name])
+            if fault is not None:
+                found.append(Verdict(math.inf, tolerance, fault))
+                continue
+            comparison = output.compare(actual[name], None, 1.0)
+            error = comparison.block_error
+            text = f"{name}: relative error {error:.1e}, allowed {tolerance:.0e}"
+            found.append(Verdict(error, tolerance, Fault(error / tolerance, text)))
+        return joined(found, (f"verify.tolerance: a relative error of {tolerance:g} stands in the place of the rule",))
+
+    def judge_by_this_noise(self, other: Reference, actual: Mapping[str, torch.Tensor]) -> Judgement:
+        """The verdict on more rows of the same problem, by `other`'s values and the noise that was drawn here.
+
+        The noisiest row's share of the typical value is taken for that of all rows, so that a row or an element that
+        is plainly wrong is found; what is as small as the noise, the rows here have shown.
+        """
+        found = []
+        for name in other.expected:
+            other._prepare(name, actual[name])
+            output, drawn = other._outputs[name], self._outputs[name]
+            if isinstance(output, ExactOutput) or isinstance(drawn, ExactOutput):
+                found.append(other._verdict(name, actual[name]))
+                continue
+            fault = output.fault(actual[name])
+            if fault is not None:
+                found.append(Verdict(math.inf, 0.0, fault))
+                continue
+            error, grid = output.relative_error(actual[name])
+            if output.is_rounding(actual[name]):
+                found.append(Verdict(error, 2 * grid, Fault(0.0, "")))
+                continue
+            self._draw(FEW_DRAWS)
+            output.spread = drawn.spread.like_the_noisiest(output.rows)
+            comparison = output.compare(actual[name], None, UNSEEN if self.unseen else 1.0)
+            found.append(
+                Verdict(comparison.block_error, comparison.explained, described(output, comparison, comparison.worst))
+            )
+        return joined(found, self._notes())
+
+    def _prepare(self, name: str, actual: torch.Tensor) -> None:
+        """Make ready to judge an output of this dtype and shape."""
+        check_dtype(name, actual.dtype)
+        check_shape(name, actual, self.expected[name])
+        if name not in self._outputs:
+            kind = ExactOutput if actual.dtype in EXACT else FloatOutput
+            self._outputs[name] = kind(name, self.expected[name], tuple(actual.shape), actual.dtype)
+
+    def _verdict(self, name: str, actual: torch.Tensor) -> Verdict:
+        output = self._outputs[name]
+        if isinstance(output, ExactOutput):
+            return self._exact(output, actual)
+        fault = output.fault(actual)
+        if fault is not None:
+            return Verdict(math.inf, 0.0, fault)
+        error, grid = output.relative_error(actual)
+        if output.rows.count == 0 or output.is_rounding(actual):
+            return Verdict(error, 2 * grid, Fault(0.0, ""))
+        for draws in (FEW_DRAWS, ALL_DRAWS):
+            self._draw(draws)
+            comparison = output.compare(actual, self._gain_floor(output), UNSEEN if self.unseen else 1.0)
+            worst = comparison.worst
+            if not CLEAR < worst.share <= HOPELESS:
+                break
+        if self.unseen and self.precision != "tf32":
+            fault = output.moved_values_differ(actual, self.problem.inputs)
+            if fault is not None:
+                return Verdict(comparison.block_error, 0.0, fault)
+        return Verdict(comparison.block_error, comparison.explained, described(output, comparison, worst))
+
+    def _exact(self, output: ExactOutput, actual: torch.Tensor) -> Verdict:
+        steps = (0, ALL_DRAWS, DRAWS_FOR_TIES) if self._has_floating_inputs() else (0,)
+        for draws in steps:
+            self._draw(draws)
+            fault = output.fault(actual)
+            if fault is None:
+                return Verdict(0.0, 0.0, Fault(0.0, ""))
+        return Verdict(math.inf, 0.0, fault or Fault(math.inf, ""))
+
+    def _structured(self, output: FloatOutput, actual: torch.Tensor, finite_only: bool) -> Verdict:
+        fault = output.fault(actual)
+        if fault is not None:
+            return Verdict(math.inf, 0.0, fault)
+        error, grid = output.relative_error(actual)
+        if finite_only or error <= STRUCTURED_ERROR:
+            return Verdict(error, STRUCTURED_ERROR, Fault(0.0, ""))
+        self._draw(FEW_DRAWS)
+        noise = math.hypot(output.drawn_error(), grid)
+        allowed = max(4 * noise, STRUCTURED_ERROR)
+        if noise > TOO_NOISY or error <= allowed:
+            return Verdict(error, allowed, Fault(0.0, ""))
+        text = f"{output.name}: relative error {error:.1e}, rounding explains {allowed:.1e}"
+        return Verdict(error, allowed, Fault(error / allowed, text))
+
+    def _draw(self, count: int) -> None:
+        """Have at least `count` draws of every output."""
+        while self.draws < count:
+            noise = Noise(self.precision, self.seed + self.draws)
+            drawn = self._drawn(noise)
+            for name, output in self._outputs.items():
+                output.add(drawn[name], noise)
+            self.unseen = self.unseen or noise.seen == 0
+            self.draws += 1
+
+    def _drawn(self, noise: Noise) -> Mapping[str, Expected]:
+        """One draw; inputs err, too, unless the reference turns out to need them in their own dtype."""
+        if self._in_float64:
+            drawn: Mapping[str, Expected] | None
+            try:
+                drawn = noise.draw(self.compute, self.problem)
+            except (TypeError, RuntimeError, ValueError):
+                drawn = None
+            if drawn is not None and (self.draws > 0 or self._distance(drawn) < FAR):
+                return drawn
+            plain = noise.draw(self.compute, self.problem, in_float64=False)
+            if drawn is not None and self._distance(plain) > self._distance(drawn) / 16:
+                return drawn  # the problem is that ill-conditioned
+            self._in_float64 = False
+            return plain
+        return noise.draw(self.compute, self.problem, in_float64=False)
+
+    def _distance(self, drawn: Mapping[str, Expected]) -> float:
+        """The relative distance of a draw from the reference; infinity where it has another shape."""
+        farthest = 0.0
+        for name, output in self._outputs.items():
+            if drawn[name].values.shape != self.expected[name].values.shape:
+                return math.inf
+            if isinstance(output, FloatOutput):
+                farthest = max(farthest, output.distance(drawn[name]))
+        return farthest
+
+    def _has_floating_inputs(self) -> bool:
+        """A function of integers alone has no noise, whatever its reference computes in."""
+        given = (*self.problem.inputs, *self.problem.state.values())
+        return any(tensor.is_floating_point() or tensor.is_complex() for tensor in given)
+
+    def _gain_floor(self, output: FloatOutput) -> float | None:
+        if not self.own_inputs:
+            return None
+        return gain_floor(output.rows.dtype, UNITS[self.precision], self.precision)
+
+    def _notes(self) -> tuple[str, ...]:
+        return (UNSEEN_NOTE,) if self.unseen else ()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """On one output: its relative error, what rounding explains of it, and its worst group."""
+
+    error: float
+    explained: float
+    worst: Fault
+
+
+def working_precision(stated: str, dtypes: Sequence[torch.dtype]) -> str:
+    """The precision whose unit roundoff operations err by.
+
+    Args:
+        stated: by the workload; where it is no floating-point precision that is computed in (8-bit floats, integers),
+            that of the first dtype that is decides.
+        dtypes: of the inputs, then of the outputs.
+    """
+    if stated in UNITS:
+        return stated
+    named = {torch.complex32: "float16", torch.complex64: "float32", torch.complex128: "float64"}
+    for dtype in dtypes:
+        name = named.get(dtype, str(dtype).removeprefix("torch."))
+        if name in UNITS:
+            return name
+    return "float32"
+
+
+def joined(verdicts: Sequence[Verdict], notes: tuple[str, ...] = ()) -> Judgement:
+    """The judgement that the verdicts on all outputs of a call come to."""
+    worst = max((one.worst for one in verdicts), key=lambda fault: fault.share, default=Fault(0.0, ""))
+    return Judgement(
+        error=max((one.error for one in verdicts), default=0.0),
+        explained=max((one.explained for one in verdicts), default=0.0),
+        share=worst.share,
+        place=worst.text,
+        complaints=tuple(one.worst.text for one in verdicts if one.worst.share > 1),
+        notes=notes,
+    )

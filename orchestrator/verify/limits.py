@@ -1,0 +1,363 @@
+"""The limits of an output's errors, in units of what rounding explains of each element.
+
+An error that is small beside the whole may be large beside its element, its row or its column, so that errors are
+looked at one by one, by tile, by slice and in all: the more numbers are added up, the tighter the limit. What is
+systematic (a factor of 1.002) is no noise however small it is: the gain of the error along the output is held against
+that of the draws.
+
+    group     quantity                                      limit
+    element   |e| / n                                       14; 8 in outputs of up to 1000 elements
+    tile      sqrt(sum e^2 / sum n^2) of 64 neighbours      8
+    slice     that, and sqrt(mean (e/n)^2), of m elements   5 + 3 / sqrt(m)
+    whole     the same two                                  1.3 + 6.7 / sqrt(m)
+    gain      |sum e y| / sum y^2                           4, of slices 5.5, times sqrt(G^2 + (b/16)^2)
+
+A slice is an index of a dimension, a row (all that share every index but the last), or a block that the reference
+names. The constants were fitted to a corpus of right and wrong implementations: docs/design/verifying.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+
+from orchestrator.verify.noise import GRIDS, ulp
+from orchestrator.verify.sums import TILE, Sums, by_group, ratio, relative, relative_of, tile_means, tile_sums
+
+SMALL_OUTPUT = 1000
+ELEMENT, ELEMENT_OF_FEW, TILE_LIMIT = 14.0, 8.0, 8.0
+SLICE, WHOLE = (5.0, 3.0), (1.3, 6.7)  # a + b / sqrt(m)
+GAIN, GAIN_OF_SLICE = 4.0, 5.5
+LEAST_FOR_GAIN = 16  # elements
+NOISIEST = 4.0  # rows that no draws were made of may be so much noisier, in squares
+CHUNK = 2**22  # elements looked at at a time: bounds the memory of a comparison
+FLUSHED = {torch.float32, torch.bfloat16, torch.float64}  # dtypes whose subnormals may be flushed to 0
+HALF_ULP = 0.5 + 2.0**-6  # of the output's dtype: an error that rounding itself makes
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The reference's values for some rows of one output.
+
+    Attributes:
+        values: (R, W) float64, finite; a complex output's real and imaginary parts alternate along W.
+        dtype: of the output (of its real part).
+        index: one (R,) int64 tensor per leading dimension.
+        sizes: of the leading dimensions.
+        block: (R,) int64, further groups that the reference names; None: none.
+        parts: 2 for a complex output.
+    """
+
+    values: torch.Tensor
+    dtype: torch.dtype
+    index: tuple[torch.Tensor, ...]
+    sizes: tuple[int, ...]
+    block: torch.Tensor | None = None
+    parts: int = 1
+
+    @property
+    def count(self) -> int:
+        """How many elements are compared."""
+        return self.values.numel()
+
+    def chunks(self) -> Iterator[slice]:
+        """Runs of rows of about CHUNK elements."""
+        rows, width = self.values.shape
+        step = max(1, CHUNK // max(1, width))
+        return (slice(start, min(rows, start + step)) for start in range(0, rows, step))
+
+    def groups(self) -> Iterator[tuple[str, torch.Tensor, int, bool]]:
+        """(kind, (R,) group of each row, number of groups, whether a gain is asked of it), rows by themselves apart."""
+        several = len([size for size in self.sizes if size > 1]) > 1
+        for dim, (index, size) in enumerate(zip(self.index, self.sizes, strict=True)):
+            if several and size > 1:
+                yield f"dim {dim}", index, size, True
+        if self.block is not None and len(self.block):
+            yield "block", self.block, int(self.block.max()) + 1, False
+
+
+@dataclass
+class Spread:
+    """How far draws of the reference lie from it: the noise of each element, and of each group's gain.
+
+    Attributes:
+        draws: how many were added.
+        squares: (R, W) sum of their squared distances.
+        gains: sums over the draws of squared gains, by kind of group ("whole", "column", "dim 0").
+    """
+
+    rows: Rows
+    draws: int = 0
+    squares: torch.Tensor = field(init=False)
+    gains: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.squares = torch.zeros_like(self.rows.values)
+
+    def add(self, drawn: torch.Tensor) -> None:
+        """One more draw: (R, W) float64, overwritten."""
+        rows = self.rows
+        away = drawn.sub_(rows.values).nan_to_num_(0.0, 0.0, 0.0)
+        self.squares.addcmul_(away, away)
+        along = away.mul_(rows.values)
+        self._gained(Sums.of_rows(along), along.sum(0))
+        self.draws += 1
+
+    def _gained(self, by_row: torch.Tensor, by_column: torch.Tensor) -> None:
+        """Add the squared sums of this draw; divided by the squared norms when they are asked for."""
+        found = {"whole": by_row.sum().reshape(1), "column": by_column}
+        for kind, group, count, asked in self.rows.groups():
+            if asked:
+                found[kind] = by_group(by_row, group, count)
+        for kind, sums in found.items():
+            self.gains[kind] = self.gains.get(kind, 0) + sums.square()
+
+    def like_the_noisiest(self, rows: Rows) -> Spread:
+        """For other rows of the same problem: the noise of the noisiest row, relative to the typical value."""
+        typical = float(self.rows.values.square().mean()) if self.rows.count else 0.0
+        noisiest = float(self.squares.mean(1).max()) / max(1, self.draws) if self.rows.count else 0.0
+        scale = float(rows.values.square().mean()) / typical if typical > 0 and rows.count else 1.0
+        found = Spread.__new__(Spread)
+        found.rows, found.draws, found.gains = rows, 1, {}
+        found.squares = rows.values.new_full((1, 1), NOISIEST * noisiest * scale).expand_as(rows.values)
+        return found
+
+    def noise(self, part: slice, whole: float, scale: float) -> torch.Tensor:
+        """(r, W): n^2 of some rows; `whole` is S^2, the mean of s^2 over all; `scale` multiplies the noise."""
+        spread = self.squares[part] / max(1, self.draws)
+        spread = (spread + tile_means(spread)).mul_(0.5).clamp_(min=whole / 4)
+        spread.mul_(scale * scale)
+        return torch.maximum(spread, grid_noise(self.rows.values[part], self.rows.dtype))
+
+    def typical(self) -> float:
+        """S^2: the mean squared distance over the whole output."""
+        return float(self.squares.mean()) / max(1, self.draws) if self.squares.numel() else 0.0
+
+
+def grid_noise(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """The mean square of rounding to the output's own grid, and of flushing its subnormals."""
+    step = ulp(values, dtype)
+    noise = step.mul_(step).div_(12)
+    if dtype in FLUSHED:
+        noise.add_(torch.finfo(dtype).tiny ** 2)
+    return noise.clamp_(min=torch.finfo(torch.float64).tiny)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The worst of one kind of group.
+
+    Attributes:
+        group: element, tile, row, column, dim 0, block, whole, gain, or gain of one of these.
+        share: quantity over limit; above 1 it is wrong.
+        units: the quantity: errors in units of noise; for gains the gain itself.
+        limit: largest that is allowed.
+        at: number of the group: (row, column) of an element or tile, else (number,).
+        relative: relative error of that group, sqrt(sum e^2 / sum y^2).
+    """
+
+    group: str
+    share: float
+    units: float
+    limit: float
+    at: tuple[int, ...]
+    relative: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One output against its reference.
+
+    Attributes:
+        findings: the worst of each kind of group.
+        wrong: how many elements are beyond the element's limit.
+        rows: numbers of the rows that hold them.
+        columns: (first, beyond the last) column of them.
+        relative: relative error of these rows.
+        count: how many were compared.
+        block_error: relative error of the worst block (of the whole where there are none).
+        explained: the relative error of the whole that its limit allows.
+    """
+
+    findings: tuple[Finding, ...]
+    wrong: int
+    rows: torch.Tensor
+    columns: tuple[int, int]
+    relative: float
+    count: int
+    block_error: float
+    explained: float
+
+    @property
+    def worst(self) -> Finding:
+        """The finding with the largest share of its limit; a gain only where it is all that is wrong."""
+        local = max((one for one in self.findings if "gain" not in one.group), key=lambda one: one.share)
+        return local if local.share > 1 else max(self.findings, key=lambda one: one.share)
+
+
+def within_half_ulp(rows: Rows, part: slice, actual: torch.Tensor) -> bool:
+    """Whether rounding the right values to the output's dtype explains all of some rows (float64)."""
+    values = rows.values[part]
+    return bool(((actual - values).abs() <= HALF_ULP * ulp(values, rows.dtype)).all())
+
+
+class Examination:
+    """Adds up the errors of one output, chunk by chunk, and compares them with their limits."""
+
+    def __init__(self, spread: Spread, *, gain_floor: float | None, scale: float = 1.0) -> None:
+        """`gain_floor` is b; None: no gain is asked. `scale` multiplies the noise, where less of it could be drawn."""
+        self._spread = spread
+        self._rows = spread.rows
+        self._gain_floor = gain_floor
+        self._scale = scale
+        self._typical = spread.typical()
+        rows, width = self._rows.values.shape
+        self._by_row = self._rows.values.new_zeros(5, rows)
+        self._by_column = self._rows.values.new_zeros(5, width)
+        self._element = Finding("element", 0.0, 0.0, self._element_limit(), (0, 0), 0.0)
+        self._tile = Finding("tile", 0.0, 0.0, TILE_LIMIT, (0, 0), 0.0)
+        self._wrong_by_row = torch.zeros(rows, dtype=torch.int64, device=self._by_row.device)
+        self._columns = (width, 0)
+
+    def _element_limit(self) -> float:
+        return ELEMENT_OF_FEW if self._rows.count <= SMALL_OUTPUT else ELEMENT
+
+    def add(self, part: slice, actual: torch.Tensor) -> None:
+        """The output's values of some rows, float64, finite."""
+        values = self._rows.values[part]
+        noise = self._spread.noise(part, self._typical, self._scale)
+        errors = actual - values
+        along = Sums.of_rows(errors * values), (errors * values).sum(0)
+        squares = errors.square_()
+        units = squares / noise
+        self._look_at_elements(part, squares, units, values)
+        self._look_at_tiles(part, squares, noise, values)
+        for number, terms in enumerate((squares, noise, units)):
+            self._by_row[number, part] = terms.sum(1)
+            self._by_column[number] += terms.sum(0)
+        self._by_row[3, part], norms = along[0], values.square()
+        self._by_column[3] += along[1]
+        self._by_row[4, part] = norms.sum(1)
+        self._by_column[4] += norms.sum(0)
+
+    def _look_at_elements(self, part: slice, squares: torch.Tensor, units: torch.Tensor, values: torch.Tensor) -> None:
+        if not units.numel():
+            return
+        limit = self._element.limit
+        wrong = units > limit * limit
+        if bool(wrong.any()):
+            self._wrong_by_row[part] = wrong.sum(1)
+            columns = wrong.any(0).nonzero()[:, 0]
+            self._columns = (
+                min(self._columns[0], int(columns[0])),
+                max(self._columns[1], int(columns[-1]) + 1),
+            )
+        worst = int(units.argmax())
+        found = math.sqrt(float(units.view(-1)[worst]))
+        if found > self._element.units:
+            row, column = divmod(worst, units.shape[1])
+            off = relative(float(squares[row, column]), float(values[row, column].square()))
+            self._element = Finding("element", found / limit, found, limit, (part.start + row, column), off)
+
+    def _look_at_tiles(self, part: slice, squares: torch.Tensor, noise: torch.Tensor, values: torch.Tensor) -> None:
+        if squares.shape[1] < 2:
+            return
+        tiles = ratio(tile_sums(squares), tile_sums(noise))
+        if not tiles.numel():
+            return
+        worst = int(tiles.argmax())
+        found = math.sqrt(float(tiles.view(-1)[worst]))
+        if found > self._tile.units:
+            row, tile = divmod(worst, tiles.shape[1])
+            columns = slice(tile * TILE, (tile + 1) * TILE)
+            off = relative(float(squares[row, columns].sum()), float(values[row, columns].square().sum()))
+            self._tile = Finding("tile", found / TILE_LIMIT, found, TILE_LIMIT, (part.start + row, tile), off)
+
+    def result(self) -> Comparison:
+        """What all that was added comes to."""
+        rows, width = self._rows.values.shape
+        counts = torch.full((rows,), width, dtype=torch.float64, device=self._by_row.device)
+        by_row = Sums(self._by_row, counts)
+        by_column = Sums(self._by_column, counts.new_full((width,), rows))
+        one = torch.zeros(rows, dtype=torch.int64, device=counts.device)
+        whole = by_row.grouped(one, 1)
+        findings = [self._element, self._tile]
+        if rows > 1 and width > 1:
+            findings += [_worst("row", by_row), _worst("column", by_column)]
+        findings.append(_worst("whole", whole, WHOLE))
+        findings += self._gains("whole", whole, GAIN)
+        if rows > 1 and width > 1:
+            findings += self._gains("column", by_column, GAIN_OF_SLICE)
+        block_error = float(relative_of(whole)[0])
+        for kind, group, count, asked in self._rows.groups():
+            sums = by_row.grouped(group, count)
+            findings.append(_worst(kind, sums))
+            if asked:
+                findings += self._gains(kind, sums, GAIN_OF_SLICE)
+            if kind == "block":
+                block_error = float(relative_of(sums).max())
+        explained = math.sqrt(float(ratio(whole.values[1], whole.values[4])[0])) * _limit(WHOLE, whole.counts)[0]
+        wrong_rows = self._wrong_by_row.nonzero()[:, 0]
+        squares, norms = (float(by_row.values[term, wrong_rows].sum()) for term in (0, 4))
+        return Comparison(
+            findings=tuple(findings),
+            wrong=int(self._wrong_by_row.sum()),
+            rows=wrong_rows,
+            columns=self._columns,
+            relative=relative(squares, norms),
+            count=self._rows.count,
+            block_error=block_error,
+            explained=float(explained),
+        )
+
+    def _gains(self, kind: str, sums: Sums, factor: float) -> list[Finding]:
+        """The largest gain of one kind of group beside that of the draws; half of it its own, half its kind's mean."""
+        if self._gain_floor is None or kind not in self._spread.gains:
+            return []
+        asked = sums.counts >= LEAST_FOR_GAIN
+        if not bool(asked.any()):
+            return []
+        drawn = ratio(self._spread.gains[kind], sums.values[4].square()) / max(1, self._spread.draws)
+        if len(drawn) > 1:
+            drawn = (drawn + drawn[asked].mean()) / 2
+        limits = factor * (drawn * self._scale**2 + (self._gain_floor / 16) ** 2).sqrt()
+        gains = torch.where(asked, sums.gains(), 0)
+        shares = gains / limits
+        at = int(shares.argmax())
+        return [
+            Finding(
+                "gain" if kind == "whole" else f"gain of {kind}",
+                float(shares[at]),
+                float(gains[at]),
+                float(limits[at]),
+                (at,),
+                float(relative_of(sums)[at]),
+            )
+        ]
+
+
+def gain_floor(dtype: torch.dtype, unit: float, precision: str) -> float:
+    """b: what a constant's own rounding may do alike to all elements."""
+    if precision == "tf32":
+        return 2.0**-8  # truncated operands shrink a product by up to 2^-10
+    if dtype in GRIDS and dtype is not torch.float32:
+        return max(unit, 2.0 ** -(GRIDS[dtype][0] + 1))
+    return max(unit, 16 * torch.finfo(dtype).eps / 2)
+
+
+def _worst(kind: str, sums: Sums, limit: tuple[float, float] = SLICE) -> Finding:
+    quantities, limits = sums.quantities(), _limit(limit, sums.counts)
+    if kind != "whole":  # a slice of one is an element
+        quantities = torch.where(sums.counts > 1, quantities, 0)
+    shares = quantities / limits
+    at = int(shares.argmax())
+    return Finding(
+        kind, float(shares[at]), float(quantities[at]), float(limits[at]), (at,), float(relative_of(sums)[at])
+    )
+
+
+def _limit(limit: tuple[float, float], counts: torch.Tensor) -> torch.Tensor:
+    return limit[0] + limit[1] / counts.clamp(min=1).sqrt()

@@ -1,0 +1,252 @@
+"""Draws of a reference: the same float64 computation, each of whose operations errs at random.
+
+How far the draws lie apart is what rounding explains of an output of this problem, at its own conditioning: the unit
+in which `limits` counts errors. The reference runs under a dispatch mode of torch, which sees every operation,
+autograd's included, and multiplies what it computes by 1 + size * xi, xi uniform in [-1, 1].
+
+Stochastic arithmetic of this kind is known from CESTAC (Vignes 1993) and Monte Carlo arithmetic (Parker 1997).
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from orchestrator.verify.operations import (
+    APPROXIMATED,
+    COMPOSED,
+    CONTRACTIONS,
+    DECOMPOSED,
+    growth,
+    is_move,
+    name_of,
+)
+from orchestrator.verify.precisions import UNITS
+from orchestrator.workload import Problem
+
+if TYPE_CHECKING:
+    from torch._ops import OpOverload
+
+Result = TypeVar("Result")
+
+TF32_OPERANDS = 2.0**-11  # what the tensor cores keep of a float32 operand
+ACCUMULATOR = 2.0**-24  # sums are kept in float32 or better; in float64 for float64
+APPROXIMATION = 4.0  # units of the accumulator that exp, erf and their like may be off by
+POOL = 2**20 + 7  # a stretch of one pool costs a fourteenth of fresh random numbers; odd, so that it shifts
+HALF = 2.0**-11  # unit roundoff from which on many values round alike
+SMALL = 2**15  # tensors up to this size do not pay for a pool of ready factors ...
+KEPT_POOLS = 6  # ... of which the latest are kept, 8 MiB each
+
+
+class Noise(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Perturbs each computing operation as the working dtype would.
+
+    Attributes:
+        unit: unit roundoff of the working dtype.
+        seen: how many floating-point operations were perturbed. None: the reference computes where torch does not
+            see it (NumPy, a kernel of its own), and only its inputs and its outputs are noisy.
+    """
+
+    def __init__(self, precision: str, seed: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.unit = UNITS[precision]
+        self.seen = 0
+        self._accumulator = min(ACCUMULATOR, self.unit)
+        self._operands = TF32_OPERANDS if precision == "tf32" else 0.0
+        self._places = random.Random(seed)
+
+    def __torch_dispatch__(
+        self, func: OpOverload, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """One operation: its operands jittered where it sums many terms, its results where it computes."""
+        kwargs = kwargs or {}
+        name = name_of(func)
+        if name in DECOMPOSED:
+            with self:
+                return DECOMPOSED[name](*args)
+        if is_move(name, func, args):
+            return func(*args, **kwargs)
+        terms = growth(name, args)
+        summed = self._accumulator * math.sqrt(terms)
+        if name in CONTRACTIONS:
+            written = 1 if func._schema.is_mutable else 0
+            jitter = math.sqrt(3) * max(summed, self._operands)  # root mean square
+            args = (*args[:written], *(self._jittered_operand(arg, jitter) for arg in args[written:]))
+        size = self.unit * (2 if name in COMPOSED else 1)
+        if name in APPROXIMATED:
+            size += APPROXIMATION * self._accumulator
+        if terms > 1:
+            size = math.hypot(size, summed)
+        result = func(*args, **kwargs)
+        for tensor in _results(func, args, kwargs, result):
+            self.seen += 1
+            self._perturb(tensor, size)
+        return result
+
+    def jittered(self, values: torch.Tensor) -> torch.Tensor:
+        """A copy in float64 (complex128) whose values err by one unit roundoff; other kinds as they are."""
+        if values.is_complex():
+            return self._perturb(values.detach().to(torch.complex128, copy=True), self.unit)
+        if not values.dtype.is_floating_point:
+            return values
+        return self._perturb(values.detach().to(torch.float64, copy=True), self.unit)
+
+    @contextmanager
+    def _drawn(self) -> Iterator[None]:
+        """The mode, with fused attention taken apart into operations that it can see."""
+        from torch.nn.attention import SDPBackend, sdpa_kernel
+
+        with sdpa_kernel([SDPBackend.MATH]), self:
+            yield
+
+    def draw(self, compute: Callable[[Problem], Result], problem: Problem, *, in_float64: bool = True) -> Result:
+        """What `compute` gives for the problem when its inputs and each of its operations err.
+
+        `in_float64=False` leaves the inputs as they are, for a reference that looks at their dtype or their bits.
+        """
+        if in_float64:
+            problem = replace(
+                problem,
+                inputs=tuple(self.jittered(tensor) for tensor in problem.inputs),
+                state={name: self.jittered(tensor) for name, tensor in problem.state.items()},
+                upstream=None if problem.upstream is None else self.jittered(problem.upstream),
+            )
+        with self._drawn():
+            return compute(problem)
+
+    def at_random(self, values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        """Float64 values on the grid of `dtype`, each rounded up or down at random, in the mean to itself."""
+        if dtype not in GRIDS:
+            return values
+        spacing = ulp(values, dtype)
+        shift = self._cut(_pool(values.device), values.numel()).view(values.shape).add(1).mul_(0.5)
+        return torch.where(values.isfinite(), (values / spacing).add_(shift).floor_().mul_(spacing), values)
+
+    def _jittered_operand(self, arg: Any, size: float) -> Any:
+        if isinstance(arg, torch.Tensor) and (arg.dtype.is_floating_point or arg.is_complex()):
+            return self._perturb(arg.clone(), size)
+        return arg
+
+    def _perturb(self, tensor: torch.Tensor, size: float) -> torch.Tensor:
+        """Multiply by 1 + size * xi in place; infinities and NaN stay what they are."""
+        if tensor.is_complex():
+            self._perturb(torch.view_as_real(tensor.resolve_conj()), size)
+            return tensor
+        if self.unit >= HALF and tensor.numel() <= SMALL:
+            return tensor.mul_(self._sawtooth(tensor).mul_(size).add_(1))
+        flat = _in_memory_order(tensor)
+        if flat is None:
+            tensor.mul_(self._factors(size, tensor.numel(), tensor.device).view(tensor.shape))
+            return tensor
+        for start in range(0, len(flat), POOL):
+            piece = flat[start : start + POOL]
+            piece.mul_(self._factors(size, len(piece), tensor.device))
+        return tensor
+
+    def _sawtooth(self, values: torch.Tensor) -> torch.Tensor:
+        """In [-1, 1], the same for values that round alike, as the variances of many rows do, which are all near 1.
+
+        Rounding to a grid whose place is drawn for each operation: values further apart than its step err
+        independently of one another. Where they all err alike, a whole output is off by a common factor.
+        """
+        steps = values.abs().log_().mul_(0.5 / self.unit).add_(self._places.random())
+        return steps.frac_().abs_().mul_(2).sub_(1).nan_to_num_(0.0, 0.0, 0.0)
+
+    def _factors(self, size: float, count: int, device: torch.device) -> torch.Tensor:
+        """`count` values of 1 + size * xi, from a random place of the pool."""
+        if count <= SMALL and (device, size) not in _FACTORS:
+            return self._cut(_pool(device), count).mul(size).add_(1)
+        return self._cut(_factors_of(device, size), count)
+
+    def _cut(self, pool: torch.Tensor, count: int) -> torch.Tensor:
+        """`count` values from a random place of the pool, going round as often as needed."""
+        start = self._places.randrange(POOL)
+        if start + count <= POOL:
+            return pool[start : start + count]
+        rounds = -(-(start + count) // POOL)
+        return pool.repeat(rounds)[start : start + count]
+
+
+_FACTORS: dict[tuple[torch.device, float], torch.Tensor] = {}
+
+
+@functools.cache
+def _pool(device: torch.device) -> torch.Tensor:
+    """Uniform in [-1, 1], the same in every process."""
+    values = torch.rand(POOL, generator=torch.Generator().manual_seed(POOL), dtype=torch.float64)
+    return values.mul_(2).sub_(1).to(device)
+
+
+def _factors_of(device: torch.device, size: float) -> torch.Tensor:
+    """The pool as factors 1 + size * xi; those of the latest sizes are kept."""
+    found = _FACTORS.pop((device, size), None)
+    if found is None:
+        found = _pool(device).mul(size).add_(1)
+        while len(_FACTORS) >= KEPT_POOLS:
+            _FACTORS.pop(next(iter(_FACTORS)))
+    _FACTORS[device, size] = found
+    return found
+
+
+def _in_memory_order(tensor: torch.Tensor) -> torch.Tensor | None:
+    """All values of a dense tensor as one dimension, whatever its strides; None where it has gaps or repeats."""
+    if not tensor.is_contiguous():
+        order = sorted(range(tensor.ndim), key=lambda dim: tensor.stride()[dim], reverse=True)
+        tensor = tensor.permute(order)
+    return tensor.view(-1) if tensor.is_contiguous() else None
+
+
+def _results(func: OpOverload, args: Sequence[Any], kwargs: dict[str, Any], result: Any) -> Iterator[torch.Tensor]:
+    """The floating-point tensors that an operation computed: returned, or written in place."""
+    if func._schema.is_mutable:
+        named = zip(func._schema.arguments, args, strict=False)
+        found = [value for argument, value in named if _is_written(argument)]
+        found += [kwargs[argument.name] for argument in func._schema.arguments if _is_given(argument, kwargs)]
+        result = found
+    for value in _flat(result):
+        if isinstance(value, torch.Tensor) and (value.dtype.is_floating_point or value.is_complex()):
+            yield value
+
+
+def _is_written(argument: Any) -> bool:
+    return argument.alias_info is not None and argument.alias_info.is_write
+
+
+def _is_given(argument: Any, kwargs: dict[str, Any]) -> bool:
+    return _is_written(argument) and argument.kwarg_only and argument.name in kwargs
+
+
+def _flat(values: Any) -> Iterator[Any]:
+    if isinstance(values, list | tuple):
+        for value in values:
+            yield from _flat(value)
+    else:
+        yield values
+
+
+EXPONENT_BITS = 0x7FF0_0000_0000_0000  # of float64
+# Bits of the mantissa, smallest exponent of a normal number (value >= 2**exponent), by dtype.
+GRIDS: dict[torch.dtype, tuple[int, int]] = {
+    torch.float32: (23, -126),
+    torch.float16: (10, -14),
+    torch.bfloat16: (7, -126),
+    torch.float8_e4m3fn: (3, -6),
+    torch.float8_e4m3fnuz: (3, -7),
+    torch.float8_e5m2: (2, -14),
+    torch.float8_e5m2fnuz: (2, -15),
+}
+
+
+def ulp(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """The distance of neighbouring numbers of `dtype` at each float64 value; float64's own for other dtypes."""
+    bits, least = GRIDS.get(dtype, (52, -1022))
+    powers = (values.contiguous().view(torch.int64) & EXPONENT_BITS).view(torch.float64)
+    return powers.clamp_(min=2.0**least).mul_(2.0**-bits)

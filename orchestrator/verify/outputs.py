@@ -1,0 +1,363 @@
+"""One output beside its reference: floating-point by the limits, integers and bools by equality.
+
+Both kinds answer the same questions: is it settled without a draw, what does a draw add, and what is wrong.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from orchestrator.verify.limits import (
+    HALF_ULP,
+    Comparison,
+    Examination,
+    Finding,
+    Rows,
+    Spread,
+    grid_noise,
+    within_half_ulp,
+)
+from orchestrator.verify.noise import GRIDS, Noise, ulp
+from orchestrator.verify.output_rows import fault_anywhere, fetcher, renumbered, unravelled
+from orchestrator.verify.sums import TILE
+from orchestrator.workload import Expected
+
+Fetch = Callable[[int, int], torch.Tensor]
+
+FLOATS = {*GRIDS, torch.float64, torch.complex64, torch.complex128, torch.complex32}
+EXACT = {
+    torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64,
+    torch.uint16, torch.uint32, torch.uint64,
+}  # fmt: skip
+ORDER_ONE = 0.3  # relative error of what is not rounding but another answer
+PARTS = {torch.complex32: torch.float16, torch.complex64: torch.float32, torch.complex128: torch.float64}
+
+
+class UnknownDtypeError(Exception):
+    """An output of a dtype that cannot be judged."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with one output.
+
+    Attributes:
+        share: quantity over limit, the larger the worse; infinity where there is no measure of it.
+        text: the place and what is wrong there.
+    """
+
+    share: float
+    text: str
+
+
+def check_dtype(name: str, dtype: torch.dtype) -> None:
+    """That outputs of this dtype can be judged.
+
+    Raises:
+        UnknownDtypeError: they cannot.
+    """
+    if dtype not in FLOATS and dtype not in EXACT:
+        raise UnknownDtypeError(f"{name} is of {dtype}, which no rule is known for: return a dtype that is")
+
+
+@dataclass
+class FloatOutput:
+    """A floating-point or complex output.
+
+    Attributes:
+        expected: the reference's rows, float64 or complex128.
+        special: (R, W) where the reference is not finite, or beyond the dtype's largest number; None: nowhere.
+        spread: what the draws gave so far.
+    """
+
+    name: str
+    expected: Expected
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    rows: Rows = field(init=False)
+    spread: Spread = field(init=False)
+    special: torch.Tensor | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        real = PARTS.get(self.dtype, self.dtype)
+        values = as_reals(self.expected.values)
+        largest = torch.finfo(real).max
+        beyond = ~(values.abs() <= largest * (1 - near_largest(real)))
+        self.special = None
+        if bool(beyond.any()):
+            self.special = beyond
+            values = values.masked_fill(beyond, 0.0)
+        parts = 2 if self.dtype in PARTS else 1
+        self.rows = Rows(values, real, *_index(self.expected, self.shape), _blocks(self.expected), parts)
+        self.spread = Spread(self.rows)
+
+    def add(self, drawn: Expected, noise: Noise) -> None:
+        """One more draw of the reference."""
+        values = as_reals(drawn.values)
+        if self.special is not None:
+            values = values.masked_fill(self.special, 0.0)
+        self.spread.add(noise.at_random(values, self.rows.dtype))
+
+    def distance(self, drawn: Expected) -> float:
+        """The relative distance of a draw from the reference."""
+        values = as_reals(drawn.values)
+        if self.special is not None:
+            values = values.masked_fill(self.special, 0.0)
+        away = float((values - self.rows.values).nan_to_num_(0.0, 0.0, 0.0).square().sum())
+        norm = float(self.rows.values.square().sum())
+        return _root(away, norm)
+
+    def fault(self, actual: torch.Tensor) -> Fault | None:
+        """What is wrong whatever the noise: not finite, not the infinity that is due, not 0 where 0 is due."""
+        fetch = self._fetch(actual)
+        for part in self.rows.chunks():
+            values = fetch(part)
+            wrong = ~values.isfinite()
+            if self.special is not None:
+                due = as_reals(self.expected.values[part])
+                wrong = torch.where(self.special[part], ~self._is_due(values, due), wrong)
+            if not bool(wrong.any()):
+                continue
+            row, column = _first(wrong)
+            place = self.place("element", (part.start + row, column))
+            right = "a finite value"
+            if self.special is not None and bool(self.special[part.start + row, column]):
+                right = f"{float(due[row, column]):g}"
+            text = f"{place} is {float(values[row, column]):g}, expected {right}"
+            return Fault(math.inf, f"{text}; {int(wrong.sum())} of {wrong.numel()} values are wrong in this way")
+        sampled = self.expected.index is not None and self.special is None
+        text = fault_anywhere(self.name, actual, self.expected, finite=sampled)
+        return Fault(math.inf, text) if text else None
+
+    def _is_due(self, values: torch.Tensor, due: torch.Tensor) -> torch.Tensor:
+        """Whether each value is what a reference that is not finite, or too large for the dtype, asks for."""
+        largest = torch.finfo(self.rows.dtype).max
+        same = (values == due) | (values.isnan() & due.isnan())
+        overflown = values.isnan() | (values == torch.where(due > 0, math.inf, -math.inf))
+        overflown |= values == torch.where(due > 0, largest, -largest)
+        close = (values - due).abs() <= 4 * near_largest(self.rows.dtype) * due.abs()
+        return torch.where(due.isfinite(), overflown | close, same)
+
+    def is_rounding(self, actual: torch.Tensor) -> bool:
+        """Whether rounding the right values to the output's dtype explains all of it."""
+        fetch = self._fetch(actual)
+        return all(within_half_ulp(self.rows, part, self._masked(fetch(part), part)) for part in self.rows.chunks())
+
+    def compare(self, actual: torch.Tensor, gain_floor: float | None, scale: float) -> Comparison:
+        """All errors beside their limits."""
+        examination = Examination(self.spread, gain_floor=gain_floor, scale=scale)
+        fetch = self._fetch(actual)
+        for part in self.rows.chunks():
+            examination.add(part, self._masked(fetch(part), part))
+        return examination.result()
+
+    def moved_values_differ(self, actual: torch.Tensor, inputs: Sequence[torch.Tensor]) -> Fault | None:
+        """What is wrong if all values are the inputs' own (or 0, or of the other sign): they have no rounding.
+
+        None where they are not, or where nothing is wrong.
+        """
+        known = torch.cat([tensor.detach().reshape(-1) for tensor in inputs if tensor.is_floating_point()])
+        known = torch.cat([known.to(self.rows.values).abs(), self.rows.values.new_zeros(1)])
+        fetch = self._fetch(actual)
+        for part in self.rows.chunks():
+            values = self.rows.values[part]
+            if not bool(torch.isin(values.abs(), known).all()):
+                return None
+            wrong = (self._masked(fetch(part), part) - values).abs() > HALF_ULP * ulp(values, self.rows.dtype)
+            if bool(wrong.any()):
+                row, column = _first(wrong)
+                place = self.place("element", (part.start + row, column))
+                text = f"{place}: the values are the inputs' own, without rounding, and {int(wrong.sum())} differ"
+                return Fault(math.inf, text)
+        return None
+
+    def relative_error(self, actual: torch.Tensor) -> tuple[float, float]:
+        """(relative error of the whole, that of rounding to the dtype's own grid)."""
+        fetch, squares, norms, grid = self._fetch(actual), 0.0, 0.0, 0.0
+        for part in self.rows.chunks():
+            values = self.rows.values[part]
+            squares += float((self._masked(fetch(part), part) - values).square().sum())
+            norms += float(values.square().sum())
+            grid += float(grid_noise(values, self.rows.dtype).sum())
+        return _root(squares, norms), _root(grid, norms)
+
+    def drawn_error(self) -> float:
+        """The relative error of the whole that the draws have."""
+        return _root(self.spread.typical() * self.rows.count, float(self.rows.values.square().sum()))
+
+    def place(self, group: str, at: tuple[int, ...]) -> str:
+        """A group of elements by its index in the output, as one would write it in Python."""
+        kind = group.removeprefix("gain of ")
+        leading = [":"] * len(self.rows.sizes)
+        if kind in ("element", "tile", "row"):
+            leading = [str(int(index[at[0]])) for index in self.rows.index]
+        last, part = ":", ""
+        if kind == "element":
+            last, part = self._column(at[1])
+        elif kind == "tile":
+            start, stop = at[1] * TILE, min((at[1] + 1) * TILE, self.rows.values.shape[1])
+            last = f"{start // self.rows.parts}:{-(-stop // self.rows.parts)}"
+        elif kind == "column":
+            last, part = self._column(at[0])
+        elif kind.startswith("dim"):
+            leading[int(kind.split()[1])] = str(at[0])
+        elif kind == "block" and self.rows.block is not None:
+            leading = self._span((self.rows.block == at[0]).nonzero()[:, 0])
+        if kind in ("whole", "gain") or not self.shape:
+            return self.name
+        return f"{self.name}[{', '.join([*leading, last])}]{part}"
+
+    def place_of(self, rows: torch.Tensor, columns: tuple[int, int]) -> str:
+        """The smallest range of every dimension that holds these rows and columns."""
+        if not self.shape:
+            return self.name
+        start, stop = columns[0] // self.rows.parts, -(-columns[1] // self.rows.parts)
+        last = str(start) if stop == start + 1 else f"{start}..{stop - 1}"
+        return f"{self.name}[{', '.join([*self._span(rows), last])}]"
+
+    def _span(self, rows: torch.Tensor) -> list[str]:
+        spans = [(int(index[rows].min()), int(index[rows].max())) for index in self.rows.index]
+        return [str(low) if low == high else f"{low}..{high}" for low, high in spans]
+
+    def _column(self, column: int) -> tuple[str, str]:
+        """Index in the last dimension, and which part of a complex number."""
+        if self.rows.parts == 1:
+            return str(column), ""
+        return str(column // 2), (".real", ".imag")[column % 2]
+
+    def _fetch(self, actual: torch.Tensor) -> Callable[[slice], torch.Tensor]:
+        take, device = fetcher(actual, self.expected), self.rows.values.device
+        return lambda part: as_reals(take(part.start, part.stop).to(device))
+
+    def _masked(self, values: torch.Tensor, part: slice) -> torch.Tensor:
+        return values if self.special is None else values.masked_fill(self.special[part], 0.0)
+
+
+@dataclass
+class ExactOutput:
+    """An output of integers or bools, which have no rounding: equal, or wrong.
+
+    Attributes:
+        values: (R, W), the reference's, int64 or bool.
+        low, high: smallest and largest value of the draws; None before the first.
+    """
+
+    name: str
+    expected: Expected
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    values: torch.Tensor = field(init=False)
+    low: torch.Tensor | None = None
+    high: torch.Tensor | None = None
+
+    def __post_init__(self) -> None:
+        self.values = as_integers(self.expected.values)
+
+    def add(self, drawn: Expected, _noise: Noise) -> None:
+        """One more draw of the reference."""
+        values = as_integers(drawn.values)
+        self.low = values if self.low is None else torch.minimum(self.low, values)
+        self.high = values if self.high is None else torch.maximum(self.high, values)
+
+    def fault(self, actual: torch.Tensor) -> Fault | None:
+        """The elements that are neither the reference's nor, where the draws differ, among theirs."""
+        found = as_integers(fetcher(actual, self.expected)(0, len(self.values))).to(self.values.device)
+        wrong = found != self.values
+        if self.low is not None and self.high is not None:
+            low, high = torch.minimum(self.low, self.values), torch.maximum(self.high, self.values)
+            wrong &= ~((low < high) & (found >= low) & (found <= high))
+        count = int(wrong.sum())
+        if count == 0:
+            return None
+        row, column = _first(wrong)
+        place = self._place(row, column)
+        right = int(self.values[row, column])
+        return Fault(
+            math.inf,
+            f"{count} of {wrong.numel()} elements differ, the first is {place}: "
+            f"{int(found[row, column])}, expected {right}",
+        )
+
+    def _place(self, row: int, column: int) -> str:
+        if not self.shape:
+            return self.name
+        index, _ = _index(self.expected, self.shape)
+        return f"{self.name}[{', '.join([*(str(int(one[row])) for one in index), str(column)])}]"
+
+
+def described(output: FloatOutput, comparison: Comparison, finding: Finding) -> Fault:
+    """What is wrong in words: where, how far in units of noise, how many elements, and what this size looks like."""
+    place, relative = output.place(finding.group, finding.at), finding.relative
+    if finding.group.startswith("gain"):
+        text = (
+            f"{place}: all values are off by a common factor of 1 + {finding.units:.2g} or more, "
+            f"rounding explains {finding.limit:.2g}"
+        )
+        return Fault(finding.share, text + _hint(relative))
+    if comparison.wrong:
+        place, relative = output.place_of(comparison.rows, comparison.columns), comparison.relative
+    text = (
+        f"{place}: relative error {relative:.1e}; by {finding.group} the error is {finding.units:.3g} times "
+        f"what rounding explains, allowed {finding.limit:.3g}"
+    )
+    if comparison.wrong:
+        text += f"; {comparison.wrong} of {comparison.count} elements are wrong"
+    widespread = finding.group == "whole" or 4 * comparison.wrong > comparison.count
+    return Fault(finding.share, text + (_hint(relative) if widespread or relative >= ORDER_ONE else ""))
+
+
+def near_largest(dtype: torch.dtype) -> float:
+    """The share of a dtype's largest number within which an overflow is rounding."""
+    return min(8 * torch.finfo(dtype).eps, 1 / 8)
+
+
+def _hint(relative: float) -> str:
+    """What an error of this size often is."""
+    if relative >= ORDER_ONE:
+        return " (of order one: look for swapped axes, a mask or a scale)"
+    for bits, dtype in ((8, "bfloat16"), (11, "float16 or tf32")):
+        if 2.0 ** -(bits + 2) < relative < 2.0 ** -(bits - 0.5):
+            return f" (the size of rounding to {dtype})"
+    return ""
+
+
+def as_reals(values: torch.Tensor) -> torch.Tensor:
+    """Rows in float64; complex ones with real and imaginary parts in turns."""
+    if values.is_complex():
+        pairs = torch.view_as_real(values.resolve_conj().to(torch.complex128))
+        return pairs.reshape(values.shape[0], 2 * values.shape[1])
+    return values.to(torch.float64)
+
+
+def as_integers(values: torch.Tensor) -> torch.Tensor:
+    """Integers as int64, uint64 by its bits; floats that a reference gives, rounded."""
+    if values.dtype.is_floating_point:
+        return values.to(torch.float64).round().to(torch.int64)
+    return values.view(torch.int64) if values.dtype is torch.uint64 else values.to(torch.int64)
+
+
+def _index(expected: Expected, shape: tuple[int, ...]) -> tuple[tuple[torch.Tensor, ...], tuple[int, ...]]:
+    """The place of each row in the leading dimensions, and their sizes."""
+    leading, device = shape[:-1], expected.values.device
+    if expected.index is not None:
+        return tuple(index.to(device) for index in expected.index), leading
+    return unravelled(torch.arange(len(expected.values), device=device), leading), leading
+
+
+def _blocks(expected: Expected) -> torch.Tensor | None:
+    return None if expected.block is None else renumbered(expected.block.to(expected.values.device))
+
+
+def _root(squares: float, norms: float) -> float:
+    """sqrt(squares / norms); 0 over 0 is 0."""
+    if squares == 0:
+        return 0.0
+    return math.sqrt(squares / norms) if norms > 0 else math.inf
+
+
+def _first(wrong: torch.Tensor) -> tuple[int, int]:
+    return divmod(int(wrong.reshape(-1).to(torch.uint8).argmax()), wrong.shape[1])

@@ -1,0 +1,188 @@
+"""Judges what is timed as it is timed: outputs out of blocks of the real length, on the real rotation of inputs.
+
+Nothing about a judged call can be told from a timed one: it is called by the same clock in a block of as many calls,
+and its output is kept by the list that the block is made of. Into one set of inputs fresh values are written inside
+the block, so that an output that was prepared, or kept from an earlier call on it, is wrong.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.measure.clocks import Clock
+from orchestrator.measure.protocol import collector_off
+from orchestrator.usercode.implementation import user_code
+from orchestrator.usercode.trees import leaves, mapped
+from orchestrator.verify.inputs import copied, rewrite, same_bytes
+from orchestrator.verify.verifier import Verifier
+
+if TYPE_CHECKING:
+    import torch
+
+    from orchestrator.verify.judgement import Judgement
+
+    Tensors = tuple[torch.Tensor, ...]
+
+SHARE = 1 / 16  # of the reference's limit: what is skipped in a block shows in a sample of rows
+GROSS = 2.0**-4  # relative difference of two calls on the same values from which the reference is asked
+LEAST_AFTER_WRITE = 8  # calls between the write and the judged call, for what skips work once calls come fast
+
+
+@dataclass
+class Kept:
+    """A call of a block whose output is kept.
+
+    Attributes:
+        number: of the set of inputs that it was called with.
+        returned: by the call, copied at once: a later call may write over it; None until it was made.
+        before: the values of the inputs at the call, where the call may change them; else empty.
+    """
+
+    number: int
+    returned: Any = None
+    before: Tensors = ()
+
+
+@dataclass(frozen=True)
+class TimedBlocks:
+    """Makes blocks like the timed ones and keeps some of their outputs.
+
+    Attributes:
+        sets: the inputs that take turns.
+        calls: one per set, as they were timed.
+        clock: that they were timed by.
+        length: calls of a timed block.
+        writes: whether calls change their inputs.
+        with_gradients: whether a call returns a pair of its output and gradients.
+        rng: chooses the places.
+    """
+
+    sets: Sequence[Tensors]
+    calls: Sequence[Callable[[], object]]
+    clock: Clock
+    length: int
+    writes: bool
+    with_gradients: bool
+    rng: random.Random
+    _turn: list[int] = field(default_factory=lambda: [0])
+
+    def with_fresh_values(self, fresh: Callable[[int], Tensors]) -> list[Kept]:
+        """Outputs of a block in which the values of one set were replaced: of that set, and the last of the next.
+
+        `fresh` gives new values for the set of a number.
+        """
+        first = self._turn[0]
+        block = self._block()
+        last = len(block) - 1
+        written_at = self.rng.randrange(max(1, len(block) // 3))
+        judged_at = self.rng.randrange(min(last, written_at + LEAST_AFTER_WRITE), len(block))
+        target = (first + judged_at) % len(self.sets)
+        values = fresh(target)
+        call = block[written_at]
+
+        def writing() -> object:
+            rewrite(self.sets[target], values)
+            return call()
+
+        block[written_at] = writing
+        kept = [self._keep(block, judged_at, first)]
+        self._run(block)
+        first, block = self._turn[0], self._block()
+        kept.append(self._keep(block, len(block) - 1, first))
+        self._run(block)
+        return kept
+
+    def of_set(self, number: int) -> Kept:
+        """An output of this set of inputs, out of a block of its own: the later in it, the less like a single call."""
+        first, count = self._turn[0], len(self.sets)
+        if not any((first + place) % count == number for place in range(self.length)):
+            self._turn[0] = first = number  # blocks are shorter than the rotation
+        place = max(place for place in range(self.length) if (first + place) % count == number)
+        block = self._block()
+        kept = self._keep(block, place, first)
+        self._run(block)
+        return kept
+
+    def _block(self) -> list[Callable[[], object]]:
+        first, count = self._turn[0], len(self.calls)
+        self._turn[0] += self.length
+        return [self.calls[turn % count] for turn in range(first, first + self.length)]
+
+    def _keep(self, block: list[Callable[[], object]], place: int, first: int) -> Kept:
+        """Have the block keep what its call at `place` returns."""
+        kept = Kept((first + place) % len(self.sets))
+        call, inputs = block[place], self.sets[kept.number]
+
+        def keeping() -> object:
+            if self.writes:
+                kept.before = copied(inputs)
+            out = call()
+            returned = out[0] if self.with_gradients else out  # type: ignore[index]
+            kept.returned = mapped(returned, _copy)
+            return out
+
+        block[place] = keeping
+        return kept
+
+    def _run(self, block: Sequence[Callable[[], object]]) -> None:
+        import torch
+
+        with user_code(), torch.set_grad_enabled(self.with_gradients), collector_off(collect=False):
+            self.clock.time(block)
+
+
+def judged_as_timed(blocks: TimedBlocks, verifier: Verifier) -> Iterator[Judgement]:
+    """The verdicts on outputs out of timed blocks.
+
+    Two are judged by the reference: one on values written inside the block, and the last of the block. Of every set of
+    inputs an output is held against that of a call by itself; where they differ the reference decides.
+
+    Raises:
+        AttemptEndedError: a call raised, or returned something of the wrong kind.
+    """
+    caller = verifier.caller
+
+    def fresh(number: int) -> Tensors:
+        return caller.inputs("written", number)
+
+    def verdict(kept: Kept) -> Judgement:
+        inputs = blocks.sets[kept.number]
+        before = kept.before or inputs
+        return verifier.judge_timed(kept.returned, inputs, before, ("timed", kept.number), SHARE)
+
+    for kept in blocks.with_fresh_values(fresh):
+        yield verdict(kept)
+    if blocks.writes or caller.workload.judge is not None:
+        return  # a call by itself need not give the same
+    for number, inputs in enumerate(blocks.sets):
+        kept = blocks.of_set(number)
+        if not _alike(kept.returned, caller.implementation.call(inputs)):
+            yield verdict(kept)
+
+
+def _copy(leaf: Any) -> Any:
+    import torch
+
+    return leaf.detach().clone() if isinstance(leaf, torch.Tensor) else leaf
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Whether two calls differ by no more than sums in another order might."""
+    pairs = zip(leaves(one), leaves(other), strict=False)
+    return all(_leaves_alike(left, right) for (_, left), (_, right) in pairs)
+
+
+def _leaves_alike(one: Any, other: Any) -> bool:
+    import torch
+
+    if not isinstance(one, torch.Tensor) or not isinstance(other, torch.Tensor):
+        return bool(one == other)
+    if one.shape != other.shape:
+        return False
+    if not (one.is_floating_point() or one.is_complex()) or one.dtype.itemsize == 1:
+        return same_bytes(one, other)
+    left, right = one.detach().nan_to_num(), other.detach().nan_to_num()
+    return float((left - right).abs().double().norm()) <= GROSS * float(right.abs().double().norm())

@@ -1,0 +1,91 @@
+"""Useful work per second of a measurement, and whether a device can be that fast."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.machine.ceilings import Ceilings
+from orchestrator.machine.microbenchmarks import measure_bounds
+from orchestrator.measure.memory import Figures
+from orchestrator.outcome import Outcome
+from orchestrator.usercode.implementation import AttemptEndedError
+from orchestrator.workload import Work
+
+
+@dataclass(frozen=True)
+class Rates:
+    """The rates of one measurement.
+
+    Attributes:
+        figures: by name.
+        notes: which check of plausibility could not be made.
+    """
+
+    figures: Figures
+    notes: tuple[str, ...] = ()
+
+
+def rates(
+    work: Work,
+    seconds: float,
+    ceilings: dict[str, Any] | None,
+    precision: str,
+    gpus: int,
+    measure_again: Callable[[], Ceilings],
+) -> Rates:
+    """What work of one call that lasts `seconds` comes to.
+
+    Args:
+        work: of one call.
+        seconds: of the median call.
+        ceilings: what the device was seen to do; None: not measured.
+        precision: whose ceilings bound the work.
+        gpus: how many GPUs share the work.
+        measure_again: the ceilings of this moment, asked for before a verdict.
+
+    Raises:
+        AttemptEndedError: implausible: more than the ceilings allow, or half of all calls took no time at all.
+    """
+    if seconds <= 0:
+        raise _implausible("half of all calls took no time at all")
+    share: float | None = None
+    notes: tuple[str, ...] = ()
+    if ceilings is not None:
+        share, notes = _share(work, seconds, Ceilings.model_validate(ceilings), precision, gpus, measure_again)
+    figures = {
+        "throughput_tokens_per_s": None if work.tokens is None else work.tokens / seconds,
+        "tflops_per_s": work.flops / seconds / 1e12,
+        "gb_per_s": work.bytes / seconds / 1e9,
+        "ceiling_share": share,
+    }
+    return Rates(figures, notes)
+
+
+def _share(
+    work: Work,
+    seconds: float,
+    ceilings: Ceilings,
+    precision: str,
+    gpus: int,
+    measure_again: Callable[[], Ceilings],
+) -> tuple[float | None, tuple[str, ...]]:
+    """The share of the ceiling that was reached, and a note where no ceiling is known."""
+    if ceilings.impossible(work, seconds, precision, gpus):
+        ceilings = ceilings.merged(measure_again())
+    if reason := ceilings.impossible(work, seconds, precision, gpus):
+        raise _implausible(reason)
+    share = ceilings.share(work, seconds, precision, gpus)
+    if share is not None:
+        return share, ()
+    return None, (f"plausibility was judged by bytes alone: this device has no ceiling for {precision}",)
+
+
+def bounds_again(device: str, precision: str) -> Callable[[], Ceilings]:
+    """Measures the ceilings of a precision on a device when called."""
+    return lambda: measure_bounds(device, [precision])
+
+
+def _implausible(reason: str) -> AttemptEndedError:
+    return AttemptEndedError(Outcome.IMPLAUSIBLE, "Implausible", reason)

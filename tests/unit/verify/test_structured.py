@@ -1,0 +1,72 @@
+"""Inputs with structure: exact, of the same kind as the workload's own, and asked for where a reference allows them."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from orchestrator.verify.structured import EDGES, EQUAL, LARGE, STRUCTURES, ZEROS, is_comparable, structured
+
+
+def random(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(dtype)
+
+
+@pytest.mark.parametrize("kind", STRUCTURES)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.complex64])
+def test_values_stay_on_their_grid_and_the_own_inputs_as_they_were(kind: str, dtype: torch.dtype) -> None:
+    """They are the workload's own times exact powers of two, in copies."""
+    own = random(16, 64, dtype=dtype)
+    before = own.clone()
+    (found,) = structured(kind, (own,))
+    assert torch.equal(own, before)
+    assert found.dtype is dtype
+    if kind in (EDGES, LARGE) and not own.is_complex():  # small ones are subnormal in float16
+        ratio = found.double() / own.double()
+        assert torch.equal(ratio, torch.exp2(ratio.log2().round()))
+
+
+def test_integers_and_masks_are_left_alone() -> None:
+    """And where there is nothing else, there is no structure to be had."""
+    ids, mask, fp8 = torch.arange(5), torch.ones(5, dtype=torch.bool), random(5).to(torch.float8_e4m3fn)
+    assert structured(LARGE, (ids, mask, fp8)) is None
+    found = structured(LARGE, (ids, random(5)))
+    assert found is not None
+    assert found[0] is ids
+
+
+def test_edges_make_a_tail_of_order_one() -> None:
+    """The corners of 256 x 1024 are larger by 2^4 times 2^5 = 16 * 32."""
+    own = torch.ones(256, 1024)
+    (found,) = structured(EDGES, (own,))
+    assert found[5, 5] == 1
+    assert found[0, 5] == found[255, 5] == 16
+    assert found[5, 0] == 32
+    assert found[255, 1023] == 512
+
+
+def test_float16_grows_by_four_at_most() -> None:
+    """Unfused float16 code overflows at sixteen times its inputs."""
+    own = torch.ones(256, 256, dtype=torch.float16)
+    (edges,), (large,) = structured(EDGES, (own,)), structured(LARGE, (own,))
+    assert edges.max() == 16
+    assert edges[5, 0] == large[5, 5] == 4
+
+
+def test_a_reference_that_is_not_finite_leaves_a_structure_out() -> None:
+    """Unless it was so on the workload's own inputs; or passes a quarter of float16's largest number."""
+    ordinary = torch.tensor([1.0, -math.inf])
+    assert is_comparable(LARGE, torch.tensor([2.0, -math.inf]), ordinary, torch.float32)
+    assert not is_comparable(LARGE, torch.tensor([math.inf, -math.inf]), ordinary, torch.float32)
+    assert is_comparable(LARGE, torch.tensor([20000.0, -math.inf]), ordinary, torch.float32)
+    assert not is_comparable(LARGE, torch.tensor([20000.0, -math.inf]), ordinary, torch.float16)
+
+
+def test_ties_are_not_asked_of_indices() -> None:
+    """Of equal values, more than one index may be right."""
+    indices = torch.tensor([1, 2])
+    assert not is_comparable(ZEROS, indices, indices, torch.int64)
+    assert not is_comparable(EQUAL, indices, indices, torch.int64)
+    assert is_comparable(LARGE, indices, indices, torch.int64)
