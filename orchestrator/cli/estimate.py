@@ -101,7 +101,8 @@ class Estimate:
 
     def warnings(self) -> list[str]:
         """What to know before it is started: implementations that cannot run on this device, and many hours."""
-        found = keys_without_effect(self.sweep, self.device, usable_cores(), self.slots)
+        cores = usable_cores() if self.device == "cpu" or self.gpus else 0
+        found = keys_without_effect(self.sweep, self.device, cores, self.slots)
         here = self.gpus if self.device == "cuda" else 0
         known = registry.implementations()
         for use, count in Counter(trial.use for trial in self.sweep.trials).items():

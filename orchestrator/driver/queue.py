@@ -71,6 +71,10 @@ class AttemptQueue:
     def __len__(self) -> int:
         return len(self._pending)
 
+    def ended_early(self) -> Sequence[str]:
+        """Why there are fewer trials than a search was to make, once nothing is left."""
+        return self._proposer.ended_early()
+
     @property
     def ahead(self) -> int:
         """How many attempts per slot may be under way or queued."""

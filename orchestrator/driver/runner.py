@@ -140,6 +140,8 @@ class SweepRun:
         while True:
             self._submit(agenda, journal)
             if not self._in_flight:
+                for reason in agenda.ended_early():
+                    self.progress.note(reason)
                 return
             self._poll(agenda, journal)
 

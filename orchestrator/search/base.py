@@ -44,6 +44,10 @@ class Proposer(Protocol):
         """These trials are to be run again: until they have, nothing is cut by what they gave."""
         ...
 
+    def ended_early(self) -> Sequence[str]:
+        """Asked once nothing is under way and nothing more is proposed: why there are fewer trials than were wanted."""
+        ...
+
     def cut_above_ms(self, trial: Trial) -> float | None:
         """The latency beyond which the trial is of no interest any more; None: none is."""
         ...

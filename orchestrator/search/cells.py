@@ -34,6 +34,10 @@ class Asker(Protocol):
         """The latency beyond which a trial of this cell is of no interest; None: every one is."""
         ...
 
+    def ended_early(self) -> str:
+        """Why it proposes nothing more although it was to; "": it is done."""
+        ...
+
 
 class Cells:
     """The cell with the fewest trials under way is asked first, so that slots are spread before a cell has to guess.
@@ -89,6 +93,10 @@ class Cells:
         limits = [self._askers[key].cut_above_ms() for key in self._cells_of.get(trial.trial_id, ())]
         known = [limit for limit in limits if limit is not None]
         return max(known) if known and len(known) == len(limits) else None
+
+    def ended_early(self) -> list[str]:
+        """What the cells say that are not done."""
+        return [said for asker in self._askers.values() if (said := asker.ended_early())]
 
     def _note(self, proposal: Proposal) -> None:
         self._cells_of.setdefault(proposal.trial.trial_id, set()).add(proposal.cell)

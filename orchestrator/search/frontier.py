@@ -54,6 +54,10 @@ class Frontier:
     def invalidate(self, trial_id: str) -> None:
         """Nothing is cut here."""
 
+    def ended_early(self) -> str:
+        """What a frontier does not know, its answer says."""
+        return ""
+
     def cut_above_ms(self) -> float | None:
         """Every probe is measured in full."""
         return None

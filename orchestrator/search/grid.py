@@ -39,6 +39,10 @@ class Grid:
     def invalidate(self, trials: Sequence[Trial]) -> None:
         """Nothing is cut by what others gave."""
 
+    def ended_early(self) -> Sequence[str]:
+        """Every point is run."""
+        return ()
+
     def cut_above_ms(self, trial: Trial) -> float | None:
         """Every cell is of interest."""
         return None

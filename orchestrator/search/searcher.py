@@ -58,6 +58,16 @@ class Search:
         self._waits = proposal is None or proposal.trial.trial_id in under_way
         return proposal
 
+    def ended_early(self) -> str:
+        """Why there are fewer trials than samples, once nothing is under way; "": there are as many, or every point."""
+        made, wanted = len(self._rows.keys() | self._tokens.keys()), self._spec.samples
+        if made >= wanted or (self._space.size is not None and len(self._met) >= self._space.size):
+            return ""
+        head = f"{self._cell.entry.label}: {made} of {wanted} samples"
+        if self._asks >= self._most_asks():
+            return f"{head}, since none of the last of {self._asks} proposals was a new point that can be run"
+        return f"{head}, since {self._spec.strategy} proposes nothing more"
+
     def tell(self, row: Row) -> None:
         """A trial has ended: its value, or that it is bad, goes to the sampler."""
         self._rows[row.trial_id] = row
@@ -153,9 +163,12 @@ class Search:
         """Whether there are samples, asks and points left."""
         if len(self._rows.keys() | self._tokens.keys()) >= self._spec.samples:
             return False
-        if self._asks >= max(self._sampler.fewest_asks, ASKS_PER_SAMPLE * self._spec.samples):
+        if self._asks >= self._most_asks():
             return False
         return self._space.size is None or len(self._met) < self._space.size
+
+    def _most_asks(self) -> int:
+        return max(self._sampler.fewest_asks, ASKS_PER_SAMPLE * self._spec.samples)
 
     def _told(self, row: Row) -> float:
         value = self._value(row)

@@ -37,7 +37,7 @@ def _ranges(spec: SweepSpec, document: Document) -> Iterator[Problem]:
 
 def _search(spec: SweepSpec, document: Document) -> Iterator[Problem]:
     search = spec.search
-    if search.strategy == "bohb" or search.strategy in searchers.KNOWN:
+    if search.strategy in searchers.UNUSABLE or search.strategy in searchers.KNOWN:
         if (reason := searchers.refusal(search.strategy)) is not None:
             yield document.problem(("search", "strategy"), reason)
     else:

@@ -29,6 +29,7 @@ class Driven:
     proposals: list[Proposal] = field(default_factory=list)
     made: list[Attempt] = field(default_factory=list)
     asked: list[Proposal] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
 
     def drive(
         self, ends: Ends, *, slots: int = 1, seed: int = 0, stop_after: int = 10**9, rerun: str | None = None
@@ -47,6 +48,7 @@ class Driven:
                 else:
                     running.append(attempt)
             if not running or len(self.records) >= stop_after:
+                self.said = [] if running else list(agenda.ended_early())
                 return self
             attempt = running.pop(chance.randrange(min(slots, len(running))))
             self.made.append(attempt)

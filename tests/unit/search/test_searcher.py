@@ -15,9 +15,10 @@ from orchestrator.report import render
 from orchestrator.results.answers import answers
 from orchestrator.search import factory
 from orchestrator.search.factory import bounds
+from orchestrator.search.sampler import RandomSampler
 from orchestrator.search.searcher import NO_SCALE
 from orchestrator.search.tune import TuneSampler
-from orchestrator.spec.search_space import Coordinates
+from orchestrator.spec.search_space import Coordinates, Space
 from orchestrator.trial import Trial
 from tests.support.driven import Driven, End, values
 from tests.support.sweeps import problems, sweep, text
@@ -426,3 +427,19 @@ def test_a_question_of_a_changed_file_has_its_own_trials_alone() -> None:
     assert {row.params["causal"] for row in results.rows} == {False}
     assert answer.value == 2.0
     assert len(answer.rows) == 4
+
+
+def test_a_search_that_ends_early_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its searcher proposes nothing more, or nothing that can be run; one that has its samples says nothing."""
+    assert Driven(search(how="strategy: random, samples: 3")).drive(bowl).said == []
+    assert Driven(search(WARPS, "strategy: random, samples: 30")).drive(bowl).said == []
+    drawn = RandomSampler.ask
+    counted = iter(range(1000))
+    with monkeypatch.context() as patched:
+        patched.setattr(RandomSampler, "ask", lambda own, token: drawn(own, token) if next(counted) < 4 else None)
+        said = Driven(search(how="strategy: random, samples: 12")).drive(bowl).said
+    assert said == ["improved: 4 of 12 samples, since random proposes nothing more"]
+    fixed = drawn(RandomSampler(Space.of(search().spec), "seed"), "0")
+    monkeypatch.setattr(RandomSampler, "ask", lambda _own, _token: fixed)
+    (why,) = Driven(search(how="strategy: random, samples: 12")).drive(bowl).said
+    assert why.startswith("improved: 1 of 12 samples, since none of the last of")
