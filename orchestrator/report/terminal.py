@@ -286,16 +286,21 @@ def _speed(standing: Standing, several: bool) -> str:
 
 
 def _print_footer(layout: Layout, console: Console) -> None:
-    """Counts, reasons, drift, files and next steps; long lines are not broken, so that paths can be pasted."""
-    console.print(Text(counts(layout), "bold"), soft_wrap=True)
+    """Counts, reasons, drift, files and next steps; paths and commands are not broken, so that they can be pasted."""
+    _print_wrapped(console, Text(counts(layout), "bold"))
     for line in reasons.lines(layout, MAX_REASONS):
-        console.print(Text(line, "red" if line.lstrip().startswith("✗") else "dim"), soft_wrap=True)
+        if line.lstrip().startswith("✗"):
+            _print_wrapped(console, Text(line, "red"), indent=4)
+        else:
+            console.print(Text(line, "dim"), soft_wrap=True)
     for line in drift_lines(layout):
-        console.print(Text(line, "yellow"), soft_wrap=True)
+        _print_wrapped(console, Text(line, "yellow"), indent=4)
     for line in places(layout):
         console.print(_linked(line, layout), soft_wrap=True)
     for line in next_lines(layout, _follows(layout)):
         command, mark, purpose = line.partition("  # ")
+        if cell_len(line) > console.width:
+            command, mark, purpose = command.rstrip(), "", ""  # the command says it
         console.print(Text.assemble((command, "cyan"), (mark + purpose, "dim")), soft_wrap=True)
 
 
@@ -317,8 +322,8 @@ def _linked(line: str, layout: Layout) -> Text:
     return Text.assemble(f"{topic}: ", (path, Style(link=target)))
 
 
-def _print_wrapped(console: Console, text: Text) -> None:
+def _print_wrapped(console: Console, text: Text, indent: int = GAP) -> None:
     """Broken between words, further lines indented."""
-    for number_of_line, line in enumerate(text.wrap(console, min(WIDTH, console.width) - GAP)):
+    for number_of_line, line in enumerate(text.wrap(console, min(WIDTH, console.width) - indent)):
         line.rstrip()
-        console.print(line if number_of_line == 0 else Text(" " * GAP).append_text(line), soft_wrap=True)
+        console.print(line if number_of_line == 0 else Text(" " * indent).append_text(line), soft_wrap=True)

@@ -124,6 +124,16 @@ def test_an_interval_that_reaches_zero_is_not_shown() -> None:
     assert "174" not in text
 
 
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_words_are_not_broken_and_commands_and_paths_stay_whole(mixed: Results, width: int) -> None:
+    """Sentences end within the terminal; what is to be pasted is on one line."""
+    text = printed(mixed, width)
+    for line in text.splitlines():
+        whole = line.lstrip().startswith(("mlruns", "Logs:", "Page:", "orchestrator"))
+        assert whole or cell_len(line) <= width
+    assert f"/logs/{mixed.rows[8].trial_id}.log · orchestrator try {mixed.rows[8].trial_id}\n" in text
+
+
 def test_columns_of_choice(mixed: Results) -> None:
     """--columns names them, in the order they are shown."""
     heading = table_of(printed(mixed, columns="tflops,time,ci,gbps"))[0].split()
