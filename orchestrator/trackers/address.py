@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from urllib.parse import quote
 
-from orchestrator.credentials import redacted
+from orchestrator.credentials import is_masked, redacted
+from orchestrator.trackers.base import TrackingError
 
 UI = "http://127.0.0.1:5000"
 _SQLITE = "sqlite:///"
@@ -14,6 +16,24 @@ _SQLITE = "sqlite:///"
 def default_uri() -> str:
     """An sqlite file under mlruns/ of the current directory, absolute."""
     return f"{_SQLITE}{Path.cwd() / 'mlruns' / 'mlflow.db'}"
+
+
+def with_login(uri: str | None) -> str:
+    """The address to connect to; None: the default store.
+
+    A sweep's files keep an address without its log-in: then the variable MLFLOW_TRACKING_URI may give it whole.
+
+    Raises:
+        TrackingError: nobody does.
+    """
+    if uri is None or not is_masked(uri):
+        return uri or default_uri()
+    whole = os.environ.get("MLFLOW_TRACKING_URI")
+    if whole is None:
+        raise TrackingError(
+            f"{uri} was kept without its log-in: give it whole by --tracking-uri or the variable MLFLOW_TRACKING_URI"
+        )
+    return whole
 
 
 def database_of(uri: str) -> Path | None:

@@ -37,13 +37,13 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from orchestrator.credentials import redacted
+from orchestrator.credentials import redacted, without_credentials
 from orchestrator.results.answers import annotated
 from orchestrator.results.meta import SweepMeta, Tracked
 from orchestrator.results.results import Results
 from orchestrator.results.rows import Row, row_of, target_ci
 from orchestrator.trackers import content
-from orchestrator.trackers.address import database_of, default_uri, ui_command, view_url
+from orchestrator.trackers.address import database_of, ui_command, view_url, with_login
 from orchestrator.trackers.base import RejectedError, Status, TrackingError
 from orchestrator.trackers.content import Environments, Frame
 from orchestrator.trackers.run_content import Known, RunContent
@@ -77,7 +77,7 @@ class MlflowTracker:
     """
 
     def __init__(self, uri: str | None = None) -> None:
-        self.uri = uri or default_uri()
+        self.uri = with_login(uri)
         with _explained(self.uri):
             self._client = _connected(self.uri)
         self.experiment_id = ""
@@ -386,7 +386,9 @@ def _explained(uri: str) -> Iterator[None]:
         raise
     except Exception as error:  # stores raise what their libraries do: SQL, HTTP, files
         refused = isinstance(error, MlflowException) and error.error_code in REFUSALS
-        raise (RejectedError if refused else TrackingError)(f"{redacted(uri)}: {_reason(error)}") from error
+        raise (RejectedError if refused else TrackingError)(
+            f"{redacted(uri)}: {without_credentials(_reason(error), uri)}"
+        ) from error
 
 
 def _reason(error: Exception) -> str:

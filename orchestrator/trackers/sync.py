@@ -9,7 +9,7 @@ from orchestrator.credentials import redacted
 from orchestrator.results.meta import SweepMeta
 from orchestrator.results.results import Results
 from orchestrator.results.rows import rows
-from orchestrator.trackers.address import default_uri, view_url
+from orchestrator.trackers.address import view_url, with_login
 from orchestrator.trackers.base import Status, TrackingError
 
 
@@ -51,7 +51,7 @@ def url(meta: SweepMeta, uri: str | None) -> str:
     """
     from orchestrator.trackers.mlflow import experiment_id
 
-    uri = uri or default_uri()
+    uri = with_login(uri)
     found = experiment_id(uri, meta.name)
     if found is None:
         raise TrackingError(f"{redacted(uri)} has no experiment {meta.name!r}: sync {meta.sweep_id} writes it")

@@ -242,6 +242,17 @@ def test_no_password_is_shown() -> None:
     assert "secret" not in address.view_url("https://me:secret@host/mlflow", "1", "x")
 
 
+def test_an_address_that_was_kept_without_its_log_in_must_be_given_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the variable that MLflow knows; an address without a secret is kept as it is."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(TrackingError, match=r"postgresql://\*\*\*@db/runs was kept without its log-in: give it whole"):
+        address.with_login("postgresql://***@db/runs")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:secret@db/runs")
+    assert address.with_login("postgresql://***@db/runs") == "postgresql://me:secret@db/runs"
+    assert address.with_login("http://host:5000") == "http://host:5000"
+    assert address.with_login(None) == address.default_uri()
+
+
 def test_the_ui_listens_on_the_loopback_unless_told_otherwise() -> None:
     """A server that we start."""
     line = command("sqlite:////tmp/mlruns/mlflow.db")
