@@ -212,11 +212,15 @@ def compare(options: argparse.Namespace) -> int:
         raise RequestError("compare takes BASE and CANDIDATE, and with --duel the sweep file with both labels as third")
     if options.duel and options.candidate is None:
         raise RequestError("compare --duel takes two labels and the sweep file that has both")
+    if options.duel and options.again:
+        raise RequestError("compare --duel measures both now already: --again is for two sweeps or sweep files")
     if options.duel:
         return _duel(options)
+    if options.again:
+        return _again(options)
     for name in ("overrides", "only", "output", "resume", "rerun", "address", "tracking_uri"):
         if getattr(options, name):
-            raise RequestError("compare of two sweeps measures nothing: options of run go with --duel alone")
+            raise RequestError("compare of two sweeps measures nothing: options of run go with --duel or --again")
     from orchestrator.compare.comparison import compare
     from orchestrator.report import comparison
     from orchestrator.results import lookup
@@ -228,6 +232,35 @@ def compare(options: argparse.Namespace) -> int:
     else:
         base, candidate = load(lookup.find(options.base)), load(lookup.find(options.candidate))
     found = compare(base, candidate, force=options.force, fail_slower=options.fail_slower)
+    print(comparison.render(found, options.format))
+    return found.exit_code
+
+
+def _again(options: argparse.Namespace) -> int:
+    """Measure both sides of a comparison now, in turns."""
+    from datetime import datetime
+    from pathlib import Path
+
+    from orchestrator.compare import again
+    from orchestrator.report import comparison
+    from orchestrator.spec import loading
+
+    if options.candidate is None:
+        raise RequestError("compare --again takes two sweeps or sweep files: BASE and CANDIDATE")
+    if options.resume or options.rerun or options.address:
+        raise RequestError("compare --again measures both sides anew on this machine: no --resume, --rerun, --address")
+    base, candidate = again.Side.of(options.base), again.Side.of(options.candidate)
+    spec, _ = loading.read(base.file, options.overrides)
+    stated = "repeats" in spec.measure.model_fields_set and spec.measure.repeats > 1
+    rounds = spec.measure.repeats if stated else again.ROUNDS
+    arguments = [part for override in options.overrides for part in ("-S", override)]
+    arguments += ["--only", options.only] if options.only else []
+    arguments += ["--tracking-uri", options.tracking_uri] if options.tracking_uri else []
+    arguments += ["--device", options.device] if options.device != "auto" else []
+    folder = Path(options.output or Path("mlruns", "again", f"{datetime.now():%Y%m%d_%H%M%S}")).resolve()
+    results = again.measure(base, candidate, rounds, folder, arguments)
+    found = again.judge(*results, force=options.force, fail_slower=options.fail_slower)
+    comparison.write(found, folder)
     print(comparison.render(found, options.format))
     return found.exit_code
 

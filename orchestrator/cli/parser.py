@@ -241,11 +241,13 @@ def _add_compare(subparsers: Any) -> None:
         "compare two sweeps row by row, or measure two implementations of one in turns",
         "compare last --fail-slower 5%\n"
         "  orchestrator compare 20261122_093000_ab12 last\n"
-        "  orchestrator compare --duel standard improved sweeps/quick.yaml",
+        "  orchestrator compare --duel standard improved sweeps/quick.yaml\n"
+        "  orchestrator compare ../base/sweeps/quick.yaml sweeps/quick.yaml --again",
     )
     parser.add_argument(
         "base", metavar="BASE",
-        help="a sweep by id, name, last~1 or directory, or a results.jsonl; with --duel a label",
+        help="a sweep by id, name, last~1 or directory, or a results.jsonl; with --duel a label; with --again a "
+        "sweep file, too",
     )  # fmt: skip
     parser.add_argument(
         "candidate", metavar="CANDIDATE", nargs="?",
@@ -257,12 +259,16 @@ def _add_compare(subparsers: Any) -> None:
         help="measure both in turns, in one process and over fresh ones: the way to settle a close call",
     )  # fmt: skip
     parser.add_argument(
+        "--again", action="store_true",
+        help="measure both now, each in its own checkout, round by round in turns",
+    )  # fmt: skip
+    parser.add_argument(
         "--fail-slower", metavar="PERCENT", type=_percent, help="a slow-down from here on is a regression"
     )
     parser.add_argument("--force", action="store_true", help="compare two sweeps although the environments differ")
     parser.add_argument("--format", choices=("table", "md", "html", "json"), default="table", help="output format")
     parser.add_argument("--json", dest="format", action="store_const", const="json", help="= --format json")
-    run = parser.add_argument_group("options for --duel (same as for run)")
+    run = parser.add_argument_group("options for --duel and --again (same as for run)")
     _add_narrowing(run)
     _add_directory(run)
     _add_place(run)

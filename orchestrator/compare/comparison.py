@@ -94,6 +94,8 @@ class Comparison:
         environment_differences: fields that must match and do not (the comparison was forced).
         fail_slower: the caller's threshold, or None.
         columns: axis -> heading, of the axes whose values tell the rows apart.
+        machine: how fast the machine was in the candidate beside the base, by the controls of both.
+        again: whether both were measured for this comparison, round by round in turns.
         duel: the sweep in which both were measured in turns, where base and candidate are two labels of one.
         same_code: whether every row of both was measured with the same source code.
         code_differences: files and packages in which the code of the rows differs, as far as it is known.
@@ -110,6 +112,7 @@ class Comparison:
     same_code: bool = False
     code_differences: tuple[str, ...] = ()
     machine: MachineChange | None = None
+    again: bool = False
 
     @property
     def counts(self) -> dict[Verdict, int]:
@@ -148,6 +151,7 @@ class Comparison:
             "environment_differences": list(self.environment_differences),
             "same_code": self.same_code,
             "code_differences": list(self.code_differences),
+            "again": self.again,
             "machine": None if self.machine is None else self.machine.to_json(),
         }
 

@@ -111,6 +111,8 @@ def _machine(comparison: Comparison) -> list[str]:
     """How fast the machine was in either sweep, where that is known or may be all there is."""
     if comparison.duel is not None or not any(pair.ratio for pair in comparison.rows):
         return []
+    if comparison.again:
+        return ["Both were measured for this comparison, round by round in turns; ratios are those within rounds."]
     if comparison.machine is None:
         return ["How fast the machine was is not known: one of the sweeps has no controls (measure.sentinels)."]
     hidden = sum(MACHINE_DIFFERED in pair.note for pair in comparison.rows)

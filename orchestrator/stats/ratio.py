@@ -70,6 +70,24 @@ def paired_ratio(
     return _from_log(level.log, math.sqrt(level.variance), level.degrees), spread
 
 
+def ratio_by_rounds(base: Sequence[Sequence[float]], candidate: Sequence[Sequence[float]]) -> tuple[Ratio, float]:
+    """Ratio of two rows whose rounds were measured in turns, and its spread between rounds.
+
+    Of the medians within each round, so that what changes more slowly than a round cancels: by
+    Student's t of their logarithms.
+
+    Both have as many rounds, at least two, in the order in which they were measured.
+    """
+    medians = [
+        np.array([np.median(np.log(np.asarray(values, dtype=np.float64))) for values in rounds])
+        for rounds in (base, candidate)
+    ]
+    changes = medians[1] - medians[0]
+    spread = float(changes.std(ddof=1))
+    error = spread / math.sqrt(len(changes))
+    return _from_log(float(changes.mean()), error, len(changes) - 1), spread
+
+
 class _Level(NamedTuple):
     """The logarithm of a row's latency, its squared standard error, and the degrees of freedom behind that."""
 

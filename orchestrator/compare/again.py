@@ -1,0 +1,168 @@
+"""`compare --again`: both sides of a comparison measured now, round by round in turns.
+
+Two sweeps met two states of a machine. Here each round runs one side's sweep in its own checkout
+and then the other's, so that whatever changes more slowly than a round falls on both alike; the
+ratio is taken within rounds. A side is run by its own checkout's code and interpreter, whatever
+version that is: all that is asked of it is `run --output --resume`.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from orchestrator.compare.comparison import (
+    MACHINE_DIFFERED,
+    Comparison,
+    Pair,
+    both_ok,
+    compare,
+    corrected,
+    timed_pair,
+)
+from orchestrator.errors import RequestError
+from orchestrator.results import lookup, sweep_directory
+from orchestrator.results.results import Results
+from orchestrator.stats.ratio import ratio_by_rounds
+
+ROUNDS = 5
+SWEEP_FILES = (".yaml", ".yml")
+ROOT_MARKS = (".git", "pyproject.toml")
+COPY = "sweep.yaml"  # of the sweep file, in a sweep's directory
+
+Run = Callable[[Sequence[str], Path], "subprocess.CompletedProcess[str]"]
+
+
+@dataclass(frozen=True)
+class Side:
+    """What is measured for one side, and where.
+
+    Attributes:
+        file: the sweep file.
+        root: of its checkout: the current directory of its runs.
+    """
+
+    file: Path
+    root: Path
+
+    @classmethod
+    def of(cls, given: str) -> Side:
+        """From a sweep file, or from a sweep that was run.
+
+        Raises:
+            RequestError: a sweep whose sweep file is not there any more, or has changed since.
+            SweepNotFoundError: neither a file nor a sweep.
+        """
+        path = Path(given)
+        if path.suffix in SWEEP_FILES and path.is_file():
+            return cls(path.resolve(), _root(path.resolve()))
+        file = _file_of(lookup.find(given))
+        return cls(file, _root(file))
+
+    def command(self, rounds: int, output: Path, arguments: Sequence[str]) -> list[str]:
+        """The command line that brings the sweep in `output` to so many rounds."""
+        own = self.root / ".venv" / "bin" / "python"
+        python = str(own) if own.exists() else sys.executable
+        command = [python, "-m", "orchestrator", "run", str(self.file), "--quiet"]
+        command += [*arguments, "-S", f"measure.repeats={rounds}", "--output", str(output)]
+        return [*command, "--resume"] if rounds > 1 else command
+
+
+def measure(
+    base: Side,
+    candidate: Side,
+    rounds: int,
+    directory: Path,
+    arguments: Sequence[str] = (),
+    run: Run | None = None,
+) -> tuple[Results, Results]:
+    """Measure both sides, round by round; the side that goes first alternates.
+
+    Args:
+        base: what was.
+        candidate: what is.
+        rounds: of either, at least two.
+        directory: gets a folder for each side.
+        arguments: of `run`, for both sides.
+        run: (command, current directory) -> how it ended; for tests.
+
+    Returns:
+        The results of both.
+
+    Raises:
+        RequestError: a side cannot be measured; with what it said.
+    """
+    run = run or _run
+    sides = {"base": base, "candidate": candidate}
+    for number in range(1, rounds + 1):
+        order = ("base", "candidate") if number % 2 else ("candidate", "base")
+        for name in order:
+            side = sides[name]
+            ended = run(side.command(number, directory / name, arguments), side.root)
+            if ended.returncode not in (0, 1):  # 1: rows that are not ok
+                said = (ended.stderr or ended.stdout).strip()
+                raise RequestError(f"round {number} of the {name} in {side.root} failed: {said}")
+    found = [sweep_directory.load(directory / name) for name in sides]
+    return found[0], found[1]
+
+
+def judge(base: Results, candidate: Results, *, force: bool = False, fail_slower: float | None = None) -> Comparison:
+    """The verdicts on two sweeps that were measured in turns; arguments as of `compare`.
+
+    Raises:
+        ComparisonError: as by `compare`.
+    """
+    found = compare(base, candidate, force=force, fail_slower=fail_slower)
+    pairs = [_in_rounds(pair, base.meta.device, fail_slower) for pair in found.rows]
+    return replace(found, rows=corrected(pairs), machine=None, again=True)
+
+
+def _in_rounds(pair: Pair, device: str, fail_slower: float | None) -> Pair:
+    """The pair by the ratios within rounds; as it was where fewer than two rounds have both."""
+    if not both_ok(pair.base, pair.candidate):
+        return pair
+    numbers = [[record.round for record in row.records] for row in (pair.base, pair.candidate)]
+    both = sorted(set(numbers[0]) & set(numbers[1]))
+    if len(both) < 2:
+        return replace(pair, machine=(1.0, 1.0))
+    first, second = (
+        [row.rounds[have.index(number)] for number in both]
+        for row, have in zip((pair.base, pair.candidate), numbers, strict=True)
+    )
+    ratio, spread = ratio_by_rounds(first, second)
+    judged = timed_pair(pair.base, pair.candidate, ratio, spread, device, fail_slower)
+    notes = [part for part in pair.note.split("; ") if part and part != MACHINE_DIFFERED]
+    return replace(judged, note="; ".join(notes))
+
+
+def _file_of(directory: Path) -> Path:
+    """The sweep file that a sweep was run from, found in its folder by what it says."""
+    results = sweep_directory.load(directory)
+    text = (directory / COPY).read_bytes()
+    folder = Path(results.meta.base_dir)
+    for path in sorted(folder.glob("*.y*ml")):
+        if path.read_bytes() == text:
+            return path
+    raise RequestError(
+        f"{directory}: the sweep file it was run from is not in {folder} any more, or has changed "
+        "since: give the two sweep files, compare BASE.yaml CANDIDATE.yaml --again"
+    )
+
+
+def _root(file: Path) -> Path:
+    """The nearest folder above a file that looks like a checkout's; its own folder if none does."""
+    for folder in file.parents:
+        if any((folder / mark).exists() for mark in ROOT_MARKS):
+            return folder
+    return file.parent
+
+
+def _run(command: Sequence[str], root: Path) -> subprocess.CompletedProcess[str]:
+    """Run a side's command where its own packages come first."""
+    paths = [str(root), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
+    return subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, check=False)
