@@ -30,6 +30,7 @@ from orchestrator.results.results import Results
 from orchestrator.stats.ratio import ratio_by_rounds
 
 ROUNDS = 5
+SIGNIFICANT = 0.01  # of equal sweeps one in a hundred has a row that seems to differ
 SWEEP_FILES = (".yaml", ".yml")
 ROOT_MARKS = (".git", "pyproject.toml")
 COPY = "sweep.yaml"  # of the sweep file, in a sweep's directory
@@ -118,7 +119,7 @@ def judge(base: Results, candidate: Results, *, force: bool = False, fail_slower
     """
     found = compare(base, candidate, force=force, fail_slower=fail_slower)
     pairs = [_in_rounds(pair, base.meta.device, fail_slower) for pair in found.rows]
-    return replace(found, rows=corrected(pairs), machine=None, again=True)
+    return replace(found, rows=corrected(pairs, SIGNIFICANT), machine=None, again=True)
 
 
 def _in_rounds(pair: Pair, device: str, fail_slower: float | None) -> Pair:

@@ -312,14 +312,14 @@ def _floor(base: Row, candidate: Row) -> float | None:
     return math.sqrt(sum(spread**2 for spread in known) / 2) if len(known) == len(spreads) else None
 
 
-def corrected(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
+def corrected(pairs: Sequence[Pair], significant: float = SIGNIFICANT) -> tuple[Pair, ...]:
     """The pairs with p-values adjusted for their number, and the verdicts that follow."""
     adjusted = iter(holm([pair.p_value for pair in pairs if pair.p_value is not None]))
     judged = []
     for pair in pairs:
         if pair.p_value is not None:
             pair = replace(pair, p_value=next(adjusted))
-            verdict = _verdict(pair)
+            verdict = _verdict(pair, significant)
             if verdict in CHANGED and _is_the_machine(pair, verdict):
                 note = "; ".join([*([pair.note] if pair.note else []), MACHINE_DIFFERED])
                 pair, verdict = replace(pair, note=note), Verdict.UNCLEAR
@@ -328,11 +328,11 @@ def corrected(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
     return tuple(judged)
 
 
-def _verdict(pair: Pair) -> Verdict:
+def _verdict(pair: Pair, significant: float) -> Verdict:
     found, threshold = pair.ratio, pair.threshold
     if found is None or pair.p_value is None:
         return pair.verdict
-    apart = not found.ci_low <= 1 <= found.ci_high and pair.p_value < SIGNIFICANT
+    apart = not found.ci_low <= 1 <= found.ci_high and pair.p_value < significant
     if apart and found.value > 1 + threshold:
         return Verdict.SLOWER
     if apart and found.value < 1 / (1 + threshold):

@@ -12,7 +12,10 @@ PREFIXES = (
 )  # fmt: skip
 LIBRARIES = frozenset({"LD_PRELOAD"})
 # Set by the harness or by Ray for each process, and said elsewhere: threads, cards.
-OURS = frozenset({"CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PYTORCH_NVML_BASED_CUDA_CHECK"})
+OURS = frozenset({
+    "CUDA_DEVICE_ORDER", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS",
+    "PYTORCH_NVML_BASED_CUDA_CHECK",
+})  # fmt: skip
 MAX_VALUE = 200
 
 # Where something is kept does not change what it does; nor is a secret to be written down.
