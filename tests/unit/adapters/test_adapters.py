@@ -164,6 +164,15 @@ def dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def test_a_definition_is_adopted_with_its_workloads_and_solutions(dataset: Path) -> None:
+    """Solutions that return, that write into what they are given, and one whose second output is wrong."""
+    file, said = adopt(dataset)
+    assert said.endswith("implementations: reference, into, right, wrong")
+    found = outcomes(Sweep.load(file))
+    assert {key for key, outcome in found.items() if outcome is not Outcome.OK} == {("wrong", "w4"), ("wrong", "w9")}
+    assert len(found) == 8
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -204,6 +213,17 @@ def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "submissions" / "right.py").write_text(kernel.format("b + a"))
     (folder / "submissions" / "wrong.py").write_text(kernel.format("a - b"))
     return folder
+
+
+def test_a_gpu_mode_task_is_adopted_and_a_wrong_submission_caught(task: Path) -> None:
+    """What the reference writes into, a submission may write into."""
+    file, said = adopt(task)
+    assert said.endswith("implementations: reference, submissions-right, submissions-wrong")
+    found = outcomes(Sweep.load(file))
+    assert {key for key, outcome in found.items() if outcome is not Outcome.OK} == {
+        ("submissions-wrong", "benchmark-1"),
+        ("submissions-wrong", "benchmark-2"),
+    }
 
 
 def test_a_task_in_another_language_is_refused(task: Path) -> None:
