@@ -1,9 +1,11 @@
 """Problems in the formats of other benchmarks: right answers are right, wrong ones are caught, gaps are named."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from orchestrator.cli.adopt import adopt
 from orchestrator.errors import RequestError, SweepFileError
@@ -76,8 +78,18 @@ def outcomes(sweep: Sweep) -> dict[tuple[str, str], Outcome]:
     found = {}
     for attempt in attempts_of(sweep):
         trial = attempt.trial
-        found[trial.implementation, trial.params.get("problem") or trial.params["name"]] = run_attempt(attempt).outcome
+        point = trial.params.get("problem") or trial.params["name"]
+        found[trial.implementation, point] = run_attempt(attempt).outcome
     return found
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Calls this small take the time that threads wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -1,0 +1,71 @@
+"""The gallery: of each workload the right implementations are right, and the wrong one is caught."""
+
+import ast
+from pathlib import Path
+
+import pytest
+import torch
+
+from orchestrator.outcome import Outcome
+from orchestrator.plan.sweep import Sweep
+from orchestrator.usercode.workload_check import problems
+from orchestrator.worker.run_attempt import run_attempt
+from tests.support.attempts import attempts_of
+
+ROOT = Path(__file__).parents[2]
+SWEEPS = sorted((ROOT / "sweeps" / "gallery").glob("*.yaml"))
+SMALL = {
+    "adamw": ["axes.size=[1000]"],
+    "cross_entropy": ["axes.rows=[32]", "axes.classes=[50]"],
+    "cumsum": ["axes.rows=[4]", "axes.width=[512]"],
+    "histogram": ["axes.size=[5000]"],
+    "kv_cache": ["axes.tokens=[10]", "axes.blocks=[4]"],
+    "matmul": ["axes.m=[32]", "axes.n=[16]", "axes.k=[100]", "axes.dtype=[float32]"],
+    "moe": ["axes.tokens=[24]"],
+    "paged_attention": ["axes.batch=[3]", "axes.longest=[40]"],
+    "quantise": ["axes.rows=[8]"],
+    "rmsnorm_residual": ["axes.rows=[8]", "axes.width=[64]"],
+    "rope": ["axes.tokens=[8]"],
+    "softmax": ["axes.rows=[8]"],
+    "sort": ["axes.size=[3000]"],
+    "swiglu": ["axes.rows=[8]", "axes.width=[64]"],
+    "topk": ["axes.rows=[8]", "axes.width=[200]"],
+}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Calls this small take the time that threads wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def wrong(path: Path) -> set[str]:
+    """The implementations of a file that say of themselves that they are wrong."""
+    functions = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)]
+    return {node.name for node in functions if (ast.get_docstring(node) or "").startswith("Wrong")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
+def test_a_workload_of_the_gallery_catches_what_is_wrong_alone(path):
+    """At a small shape, each implementation in turn; and the workload itself has nothing wrong with it."""
+    sweep = Sweep.load(path, SMALL[path.stem])
+    expected = wrong(path.parent / sweep.spec.workload)
+    assert len(expected) == 1
+    assert problems(sweep.workload, sweep.params(sweep.trials[0]), "cpu") == []
+    records = {attempt.trial.implementation: run_attempt(attempt) for attempt in attempts_of(sweep)}
+    assert len(records) >= 3
+    found = {name for name, record in records.items() if record.outcome is Outcome.MISMATCH}
+    assert found == expected, {name: record.error for name, record in records.items()}
+    assert {record.outcome for name, record in records.items() if name not in expected} == {Outcome.OK}
+
+
+def test_every_sweep_of_the_gallery_plans():
+    """At the sizes that it states, with a baseline."""
+    assert len(SWEEPS) >= 12
+    for path in SWEEPS:
+        sweep = Sweep.load(path)
+        assert sweep.spec.baseline == sweep.spec.implementations[0].label
