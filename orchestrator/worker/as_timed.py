@@ -39,11 +39,13 @@ class Kept:
         number: of the set of inputs that it was called with.
         returned: by the call, copied at once: a later call may write over it; None until it was made.
         before: the values of the inputs at the call, where the call may change them; else empty.
+        after: what the call left of them, where it may change them: a later call goes on from there; else empty.
     """
 
     number: int
     returned: Any = None
     before: Tensors = ()
+    after: Tensors = ()
 
 
 @dataclass(frozen=True)
@@ -81,14 +83,14 @@ class TimedBlocks:
         judged_at = self.rng.randrange(min(last, written_at + LEAST_AFTER_WRITE), len(block))
         target = (first + judged_at) % len(self.sets)
         values = fresh(target)
-        call = block[written_at]
+        kept = [self._keep(block, judged_at, first)]
+        call = block[written_at]  # which may be kept itself: what it is called with is what was written
 
         def writing() -> object:
             rewrite(self.sets[target], values)
             return call()
 
         block[written_at] = writing
-        kept = [self._keep(block, judged_at, first)]
         self._run(block)
         first, block = self._turn[0], self._block()
         kept.append(self._keep(block, len(block) - 1, first))
@@ -122,6 +124,8 @@ class TimedBlocks:
             out = call()
             returned = out[0] if self.with_gradients else out  # type: ignore[index]
             kept.returned = mapped(returned, _copy)
+            if self.writes:
+                kept.after = copied(inputs)
             return out
 
         block[place] = keeping
@@ -149,7 +153,7 @@ def judged_as_timed(blocks: TimedBlocks, verifier: Verifier) -> Iterator[Judgeme
         return caller.inputs("written", number)
 
     def verdict(kept: Kept) -> Judgement:
-        inputs = blocks.sets[kept.number]
+        inputs = kept.after or blocks.sets[kept.number]
         before = kept.before or inputs
         return verifier.judge_timed(kept.returned, inputs, before, ("timed", kept.number), SHARE)
 
