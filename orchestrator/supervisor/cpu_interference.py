@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from orchestrator.machine.cgroup import throttled_s
 from orchestrator.outcome import Flag
 from orchestrator.supervisor.interference import SHORTEST_S, Findings
 
 MOST_WAITED = 0.05  # share of the time that the trial's threads together stood in line for a core
 MOST_OTHERS = 0.05  # share of the cores that other processes took
 MOST_STOLEN = 0.05  # share of the cores that the hypervisor gave to others
+MOST_HELD_BACK = 0.02  # share of the time for which a quota stopped it
+QUOTA_EVERY = 3  # looks: to read it takes longer than the rest of a look
+FEWEST_CLOCKS = 3  # the first look meets cores that have just become busy
+LEAST_CLOCK = 0.8  # share of the highest clock seen; a core that is busy keeps near it
 _PROC = Path("/proc")
+_CLOCKS = Path("/sys/devices/system/cpu")
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
@@ -26,6 +33,8 @@ class Sample:
         own_s: CPU time of each of the trial's processes.
         busy_s: CPU time that was used on the cores that the trial may use, by anyone.
         stolen_s: time that a hypervisor took from those cores.
+        held_back_s: time for which the quota of the control group stopped it; None: not looked at.
+        clock_hz: of the fastest of those cores now; None: not known.
     """
 
     at_s: float
@@ -33,27 +42,43 @@ class Sample:
     own_s: dict[int, float]
     busy_s: float
     stolen_s: float
+    held_back_s: float | None = None
+    clock_hz: float | None = None
 
 
 def judge(samples: Sequence[Sample], cores: int) -> Findings:
-    """`contended`, if the trial stood in line while others ran, or if the cores were stolen.
+    """`contended`, if others kept the trial from its cores; `throttled`, if the clock fell.
 
-    Both must hold: a trial with more threads than cores stands in its own way, and others who run where it does not
-    want to do no harm.
+    Others did if the hypervisor took cores, if a quota stopped the trial, or if it stood in line
+    while others ran. Both of the last must hold: a trial with more threads than cores stands in its
+    own way, and others who run where it does not want to do no harm.
     """
     if not samples or (seconds := samples[-1].at_s - samples[0].at_s) < SHORTEST_S:
         return Findings()
     first, last = samples[0], samples[-1]
+    found: list[tuple[Flag, str]] = []
+    stolen = (last.stolen_s - first.stolen_s) / (seconds * cores)
+    if stolen > MOST_STOLEN:
+        found.append((Flag.CONTENDED, f"the hypervisor took {stolen:.0%} of the cores"))
+    quotas = [(one.at_s, one.held_back_s) for one in samples if one.held_back_s is not None]
+    if len(quotas) > 1:
+        held_back = (quotas[-1][1] - quotas[0][1]) / (quotas[-1][0] - quotas[0][0])
+        if held_back > MOST_HELD_BACK:
+            found.append((Flag.CONTENDED, f"a quota of CPU time stopped it {held_back:.0%} of the time"))
     waited = _grown(first.waited_s, last.waited_s) / seconds
     own = _grown(first.own_s, last.own_s)
     others = max(0.0, last.busy_s - first.busy_s - own) / (seconds * cores)
-    stolen = (last.stolen_s - first.stolen_s) / (seconds * cores)
-    if stolen > MOST_STOLEN:
-        return Findings((Flag.CONTENDED.value,), (f"contended: the hypervisor took {stolen:.0%} of the cores",))
-    if waited > MOST_WAITED and others > MOST_OTHERS:
-        text = f"contended: other processes took {others:.0%} of the cores; it stood in line {waited:.0%} of the time"
-        return Findings((Flag.CONTENDED.value,), (text,))
-    return Findings()
+    if not found and waited > MOST_WAITED and others > MOST_OTHERS:
+        text = f"other processes took {others:.0%} of the cores; it stood in line {waited:.0%} of the time"
+        found.append((Flag.CONTENDED, text))
+    clocks = [sample.clock_hz for sample in samples if sample.clock_hz]
+    if len(clocks) >= FEWEST_CLOCKS and (slowest := min(clocks[1:])) < LEAST_CLOCK * max(clocks):
+        text = f"the clock fell from {max(clocks) / 1e9:.2g} to {slowest / 1e9:.2g} GHz"
+        found.append((Flag.THROTTLED, text))
+    return Findings(
+        tuple(dict.fromkeys(flag.value for flag, _ in found)),
+        tuple(f"{flag.value}: {text}" for flag, text in found),
+    )
 
 
 def _grown(before: dict[int, float], after: dict[int, float]) -> float:
@@ -84,7 +109,9 @@ class CpuSampler:
         except (OSError, ValueError, IndexError):
             return
         if waited:
-            self.samples.append(Sample(at_s, waited, own, busy, stolen))
+            held_back = None if len(self.samples) % QUOTA_EVERY else throttled_s()
+            clock = _clock_hz(self.cores)
+            self.samples.append(Sample(at_s, waited, own, busy, stolen, held_back, clock))
 
     def sample_energy(self) -> None:
         """Nothing: a CPU's counter needs root."""
@@ -107,6 +134,15 @@ def _waited_s(pid: int) -> dict[int, float]:
 def _own_s(pid: int) -> float:
     fields = (_PROC / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+
+
+def _clock_hz(cores: Iterable[int]) -> float | None:
+    """Of the fastest of these cores; None where the kernel does not say (most virtual machines)."""
+    found = []
+    for core in cores:
+        with suppress(OSError, ValueError):
+            found.append(1000 * float((_CLOCKS / f"cpu{core}" / "cpufreq/scaling_cur_freq").read_text()))
+    return max(found, default=None)
 
 
 def _cores_s(text: str, cores: Iterable[int]) -> tuple[float, float]:

@@ -117,6 +117,31 @@ def test_a_cpu_trial_is_contended_only_where_others_kept_it_waiting(last: Any, c
     assert bool(found.notes) is contended
 
 
+def test_a_quota_that_stops_a_trial_contends_with_it() -> None:
+    """Nobody else ran, and yet it had no core: a container's share was used up."""
+    first, last = cpu(0.0), cpu(1.0, own=1.0, busy=1.0)
+    held = [replace(first, held_back_s=5.0), replace(last, held_back_s=5.2)]
+    found = cpu_interference.judge(held, cores=2)
+    assert found.flags == ("contended",)
+    assert found.notes == ("contended: a quota of CPU time stopped it 20% of the time",)
+    assert cpu_interference.judge([held[0], last], cores=2).flags == ()
+
+
+@pytest.mark.parametrize(
+    ("clocks", "flags"),
+    [
+        ((3.4e9, 3.4e9, 3.3e9, 3.4e9), ()),
+        ((1.2e9, 3.4e9, 3.3e9, 3.4e9), ()),  # the cores had been idle before
+        ((3.4e9, 3.4e9, 2.1e9, 2.0e9), ("throttled",)),
+        ((None, None, None, None), ()),
+    ],
+)
+def test_a_clock_that_fell_meanwhile_is_a_doubt(clocks: tuple[float | None, ...], flags: tuple[str, ...]) -> None:
+    """Where the kernel says what the clock is."""
+    samples = [replace(cpu(0.1 * at), clock_hz=clock) for at, clock in enumerate(clocks)]
+    assert cpu_interference.judge(samples, cores=2).flags == flags
+
+
 def test_the_kernel_s_accounts_are_read_as_they_are_written() -> None:
     """User, nice, system and interrupts are busy; steal is stolen; other cores do not count."""
     ticks = cpu_interference._TICKS_PER_S
