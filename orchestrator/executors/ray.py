@@ -175,7 +175,7 @@ class RayExecutor:
         slot.described, slot.phase = 0, ""
         strategies = list(self._strategies(slot))
         for part, strategy in zip(slot.plan.parts, strategies, strict=True):
-            actor = self._ray.remote(RaySupervisor).options(
+            actor = self._ray.remote(self._supervisor()).options(
                 num_cpus=min(part.cpus, part.node.cpus),
                 num_gpus=part.gpus,
                 max_restarts=0,
@@ -205,6 +205,9 @@ class RayExecutor:
         slot.group = self._ray.util.placement_group(bundles, strategy="STRICT_SPREAD")
         for number in range(len(bundles)):
             yield PlacementGroupSchedulingStrategy(slot.group, placement_group_bundle_index=number)
+
+    def _supervisor(self) -> type[RaySupervisor]:
+        return RaySupervisor
 
     def _kill(self, slot: Slot) -> None:
         for actor in slot.actors:
