@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from orchestrator.credentials import redacted
+from orchestrator.doctor import cluster
 from orchestrator.doctor.finding import Finding
 from orchestrator.trackers.address import database_of, default_uri
 
@@ -35,8 +36,19 @@ def tracking(uri: str | None) -> Finding:
         return Finding("tracking", "warn", f"{redacted(uri)} does not answer: {_reason(error)}", advice)
 
 
-def ray(address: str | None) -> Finding:
-    """Whether Ray is there: the package for a Ray of our own, the cluster where an address or RAY_ADDRESS names one."""
+def ray(address: str | None) -> list[Finding]:
+    """Whether Ray is there: the package for a Ray of our own, the cluster where an address or RAY_ADDRESS names one.
+
+    A cluster that accepts connections is asked what its nodes are.
+    """
+    found = _ray(address)
+    address = address or os.environ.get("RAY_ADDRESS")
+    if found.state != "ok" or not address or address == "local":
+        return [found]
+    return [found, *cluster.nodes(address)]
+
+
+def _ray(address: str | None) -> Finding:
     try:
         version = metadata.version("ray")
     except metadata.PackageNotFoundError:

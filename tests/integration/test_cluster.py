@@ -240,3 +240,20 @@ def nodes_at_work(directory: Path) -> set[str]:
     """The nodes that have finished a trial, and so are in the midst of the next."""
     logs = [log.read_text() for log in (directory / "logs").glob("*.log")]
     return {log.split("node ")[1].split()[0] for log in logs if "node " in log}
+
+
+def test_doctor_asks_every_node(cluster, tmp_path):
+    """Versions, clock, cards and free memory of each, and who is not let in."""
+    address, token = cluster
+    auth = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
+    done = run(tmp_path, "doctor", "--address", address, "--json", **auth)
+    found = json.loads(done.stdout)["findings"]
+    nodes = [finding for finding in found if finding["check"].startswith("node ") and finding["state"] == "ok"]
+    assert len(nodes) >= 2, [one for one in found if one["check"].startswith(("ray", "cluster", "node"))]
+    assert all(f"torch {torch_version()}" in finding["message"] for finding in nodes)
+
+
+def torch_version() -> str:
+    from importlib import metadata
+
+    return metadata.version("torch")

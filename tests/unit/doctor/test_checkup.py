@@ -248,14 +248,18 @@ def test_a_store_is_a_file_that_can_be_written(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_ray_cluster_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By address, by RAY_ADDRESS, or our own."""
+    """By address, by RAY_ADDRESS, or our own; one that accepts connections is asked for its nodes."""
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    assert services.ray(None).message.endswith("started by the run itself")
+    monkeypatch.setattr(services.cluster, "nodes", lambda _address: [FINE])
+    (own,) = services.ray(None)
+    assert own.message.endswith("started by the run itself")
     with socket.create_server(("127.0.0.1", 0)) as cluster:
         address = f"127.0.0.1:{cluster.getsockname()[1]}"
-        assert services.ray(address).state == services.ray(f"ray://{address}").state == "ok"
+        for form in (address, f"ray://{address}"):
+            assert [finding.state for finding in services.ray(form)] == ["ok", "ok"]
     monkeypatch.setenv("RAY_ADDRESS", address)
-    assert (services.ray(None).state, address in services.ray(None).message) == ("bad", True)
+    (gone,) = services.ray(None)
+    assert (gone.state, address in gone.message) == ("bad", True)
 
 
 def test_the_verdict_names_what_is_wrong() -> None:
