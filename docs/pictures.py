@@ -40,11 +40,11 @@ def picture(driver, url, width, height, scheme, wait_s, before=""):
     if before:
         driver.execute_script(before)
         time.sleep(SETTLED_S)
-    tall = height or driver.execute_script(f"return {ANSWER}")
-    clip = {"x": 0, "y": 0, "width": width, "height": tall, "scale": 1}
-    shot = driver.execute_cdp_cmd(
-        "Page.captureScreenshot", {"format": "png", "captureBeyondViewport": True, "clip": clip}
-    )
+    wanted = {"format": "png"}
+    if height is None:
+        clip = {"x": 0, "y": 0, "width": width, "height": driver.execute_script(f"return {ANSWER}"), "scale": 1}
+        wanted |= {"captureBeyondViewport": True, "clip": clip}
+    shot = driver.execute_cdp_cmd("Page.captureScreenshot", wanted)
     image = Image.open(io.BytesIO(base64.b64decode(shot["data"]))).convert("RGB")
     # A third of the size, each tint as it is: without the refinement small marks lose their colour.
     return image.quantize(256, method=Image.Quantize.MEDIANCUT, kmeans=3, dither=Image.Dither.NONE)
@@ -58,12 +58,15 @@ def main():
     parser.add_argument("--width", type=int, default=980)
     parser.add_argument("--url", action="store_true", help="`page` is the address of a server; one picture, light")
     parser.add_argument("--height", type=int, default=900, help="of a picture of an address")
+    parser.add_argument("--wait", type=float, default=8.0, help="seconds until that address has drawn")
     parser.add_argument("--before", default="", help="JavaScript to run first, to close what lies above")
     options = parser.parse_args()
     driver = browser()
     try:
         if options.url:
-            shown = picture(driver, options.page, options.width, options.height, "light", 8.0, options.before)
+            shown = picture(
+                driver, options.page, options.width, options.height, "light", float(options.wait), options.before
+            )
             shown.save(f"{options.out}.png", optimize=True)
             return
         for scheme in ("light", "dark"):

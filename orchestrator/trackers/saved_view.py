@@ -18,7 +18,12 @@ PREFIX = "mlflow.sharedViewState."
 KEPT = 20
 FIRST = ("metrics.`latency_ms`", "tags.`outcome`", "tags.`flags`", "metrics.`peak_memory_mib`", "metrics.`speedup`")
 FIGURES = ("throughput_tokens_per_s", "tflops_per_s", "noise_pct", "relative_error")
-WIDTHS = {"runDateAndNestInfo": 128, "tags.`outcome`": 95, "metrics.`peak_memory_mib`": 140, "metrics.`speedup`": 90}
+WIDTHS = {
+    "tags.`outcome`": 95,
+    "metrics.`peak_memory_mib`": 140,
+    "metrics.`speedup`": 90,
+    "params.`implementation`": 165,
+}
 CHARTED = ("latency_ms", "throughput_tokens_per_s", "peak_memory_mib")
 MAIN, REST = "figures", "all"
 
@@ -53,7 +58,7 @@ def _state(meta: SweepMeta, axes: Sequence[str]) -> Mapping[str, Any]:
         "startTime": "ALL",
         "lifecycleFilter": "Active",
         "selectedColumns": columns,
-        "columnOrder": ["runDateAndNestInfo", *columns],
+        "columnOrder": columns,
         "columnWidths": WIDTHS,
         "runsHiddenMode": "SHOW_ALL",
         "compareRunSections": [
