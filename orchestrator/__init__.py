@@ -17,14 +17,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from orchestrator.api import Results, load, resume, run
     from orchestrator.plan.sweep import Sweep
+    from orchestrator.usercode.recorded import recorded
 
 __version__ = "0.1.0"
-__all__ = ["Results", "Sweep", "load", "resume", "run"]
+__all__ = ["Results", "Sweep", "load", "recorded", "resume", "run"]
 
 _HOMES = {
     "Results": "orchestrator.api",
     "Sweep": "orchestrator.plan.sweep",
     "load": "orchestrator.api",
+    "recorded": "orchestrator.usercode.recorded",
     "resume": "orchestrator.api",
     "run": "orchestrator.api",
 }

@@ -196,7 +196,6 @@ def build(
     form = found.form or workload.forms[0]
     if form not in workload.forms:
         raise _failed(f"states the form {form!r}, but {workload.name} has {', '.join(workload.forms)}")
-    state = {} if workload.state is None else workload.state(config, form, seed)
     names: Sequence[str] = workload.input_names.get(form, ())
     bind = None
     if isinstance(workload, FileWorkload):
@@ -212,6 +211,7 @@ def build(
         raise _failed(f"build returned {_named(function)}, expected a callable")
     keywords = dict(found.call)
     module = _module_of(function)
+    state = {} if workload.state is None else workload.state(config, form, seed)
     if state:
         keywords |= _load(function, module, state)
     if isinstance(workload, FileWorkload):
