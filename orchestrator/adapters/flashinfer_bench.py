@@ -14,9 +14,9 @@ from typing import Any
 
 from orchestrator.adapters.materialised import materialised
 from orchestrator.errors import UnknownNameError
-from orchestrator.usercode.file_facts import FileFacts
 from orchestrator.usercode.registry import Target
-from orchestrator.usercode.signatures import Kind, Parameter
+from orchestrator.usercode.text.file_facts import FileFacts
+from orchestrator.usercode.text.signatures import Kind, Parameter
 from orchestrator.usercode.workload_file import FileWorkload, workload_of
 from orchestrator.workload import Config, Workload
 

@@ -15,10 +15,10 @@ from typing import Any
 from orchestrator.adapters.materialised import materialised
 from orchestrator.errors import SweepFileError, UnknownNameError
 from orchestrator.spec import document as documents
-from orchestrator.usercode import signatures
-from orchestrator.usercode.file_facts import FileFacts, parsed
 from orchestrator.usercode.registry import Target
-from orchestrator.usercode.signatures import Kind, NotInTextError, Parameter, kind_of_value
+from orchestrator.usercode.text import signatures
+from orchestrator.usercode.text.file_facts import FileFacts, parsed
+from orchestrator.usercode.text.signatures import Kind, NotInTextError, Parameter, kind_of_value
 from orchestrator.usercode.workload_file import FileWorkload, workload_of
 from orchestrator.workload import Config, Workload
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import UnknownNameError
-from orchestrator.usercode import signatures
-from orchestrator.usercode.file_facts import FileFacts, parsed
 from orchestrator.usercode.registry import Target
-from orchestrator.usercode.signatures import Kind, Parameter
+from orchestrator.usercode.text import signatures
+from orchestrator.usercode.text.file_facts import FileFacts, parsed
+from orchestrator.usercode.text.signatures import Kind, Parameter
 from orchestrator.usercode.workload_file import FileWorkload, workload_of
 from orchestrator.workload import Config, Workload
 

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from orchestrator.usercode.file_facts import cache_folder
+from orchestrator.usercode.text.file_facts import cache_folder
 
 
 def materialised(sources: Mapping[str, str]) -> Path:

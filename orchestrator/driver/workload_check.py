@@ -14,8 +14,8 @@ from orchestrator.errors import RequestError
 from orchestrator.machine import nvml
 from orchestrator.plan.sweep import Sweep
 from orchestrator.usercode import workloads
-from orchestrator.usercode.file_facts import cache_folder
 from orchestrator.usercode.source import source_hash
+from orchestrator.usercode.text.file_facts import cache_folder
 from orchestrator.usercode.workload_file import FileWorkload
 
 LIMIT_S = 120.0  # a reference that takes longer at the first trial's params is not waited for

@@ -11,8 +11,9 @@ from functools import lru_cache
 
 from orchestrator.errors import UnknownNameError
 from orchestrator.spec.models import ImplementationSpec
-from orchestrator.usercode import callables, file_facts, registry, source, workloads
+from orchestrator.usercode import callables, registry, source, workloads
 from orchestrator.usercode.registry import Target
+from orchestrator.usercode.text import file_facts
 from orchestrator.usercode.workload_file import FileWorkload
 from orchestrator.workload import Workload
 

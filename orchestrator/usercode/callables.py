@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.usercode import signatures
+from orchestrator.usercode.text import signatures
 from orchestrator.workload import Config
 
 FACTORY = "build"

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import UnknownNameError
-from orchestrator.usercode import file_facts
-from orchestrator.usercode.file_facts import FileFacts
-from orchestrator.usercode.params_model import dtype_params, params_model
 from orchestrator.usercode.registry import Target
+from orchestrator.usercode.text import file_facts
+from orchestrator.usercode.text.file_facts import FileFacts
+from orchestrator.usercode.text.params_model import dtype_params, params_model
 from orchestrator.usercode.trees import is_tensor, leaves, mapped
 from orchestrator.workload import Config, Problem, Work, Workload
 
@@ -304,7 +304,7 @@ class Functions:
         """The work that the file states; none where it is to be counted."""
         if self._path is None or "work" not in self._facts.functions:
             return Work(flops=0.0, bytes=0.0)
-        from orchestrator.usercode.stated_work import stated_work
+        from orchestrator.usercode.text.stated_work import stated_work
 
         return stated_work(self._path, params, self._dtypes)
 
@@ -316,7 +316,7 @@ class Functions:
 
     def counted_work(self, config: Config, tensors: Tensors) -> Work:
         """The bytes of inputs and outputs, and the FLOPs that torch counts."""
-        from orchestrator.usercode.stated_work import counted_work
+        from orchestrator.usercode.text.stated_work import counted_work
 
         keywords = {}
         if self._facts.takes_state:

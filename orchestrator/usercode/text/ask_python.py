@@ -1,4 +1,4 @@
-"""Imports a workload file and prints what it states as one line of JSON: `python -m orchestrator.usercode.ask_python`.
+"""Imports a workload file and prints what it states as one line of JSON: `python -m ...text.ask_python FILE`.
 
 For what the text of the file alone does not tell: a type made at run time, a decorator, functions imported from beside.
 """
@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from orchestrator.usercode.file_facts import FUNCTIONS, VALUES, FileFacts
 from orchestrator.usercode.registry import Target
-from orchestrator.usercode.signatures import BOUNDS, SCALARS, Kind, Parameter, bounded, kind_of_value, union
+from orchestrator.usercode.text.file_facts import FUNCTIONS, VALUES, FileFacts
+from orchestrator.usercode.text.signatures import BOUNDS, SCALARS, Kind, Parameter, bounded, kind_of_value, union
 
 
 def facts(path: Path) -> FileFacts:

@@ -9,8 +9,8 @@ from pathlib import Path
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.usercode import signatures
 from orchestrator.usercode.registry import Target
+from orchestrator.usercode.text import signatures
 from orchestrator.usercode.trees import is_tensor, leaves, mapped
 from orchestrator.workload import Work
 

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import UnknownNameError
-from orchestrator.usercode import signatures
 from orchestrator.usercode.registry import Target
-from orchestrator.usercode.signatures import Kind, NotInTextError, Parameter
 from orchestrator.usercode.source import source_hash
+from orchestrator.usercode.text import signatures
+from orchestrator.usercode.text.signatures import Kind, NotInTextError, Parameter
 
 # What a workload file may state beside `inputs` and `reference`: values, and functions
 VALUES = (
@@ -149,7 +149,7 @@ def asked(path: Path) -> FileFacts:
     kept = _kept(path)
     with suppress(OSError, ValueError, KeyError, TypeError):
         return FileFacts.from_json(json.loads(kept.read_text(encoding="utf-8")))
-    line = [sys.executable, "-m", "orchestrator.usercode.ask_python", str(path)]
+    line = [sys.executable, "-m", "orchestrator.usercode.text.ask_python", str(path)]
     try:
         done = subprocess.run(line, capture_output=True, text=True, timeout=ASK_S, check=False)
     except subprocess.TimeoutExpired:

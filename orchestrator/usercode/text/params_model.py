@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
 
 from orchestrator.errors import suggestion
-from orchestrator.usercode.signatures import Kind, Parameter
+from orchestrator.usercode.text.signatures import Kind, Parameter
 
 # Every dtype of torch by name: the model is made where torch is not imported
 DTYPES = (
