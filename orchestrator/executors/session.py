@@ -18,6 +18,7 @@ from orchestrator.errors import UnfitMachineError
 from orchestrator.executors.base import StartStoppedError
 from orchestrator.executors.cleanup import CleanupProcess, clear_up_after_others, temporary_folder
 from orchestrator.executors.staging import Staging
+from orchestrator.files import PACKAGE
 from orchestrator.isolation import proc
 from orchestrator.machine.environment import usable_cores
 
@@ -206,8 +207,9 @@ class Session:
             "num_cpus": usable_cores(),
             "object_store_memory": OBJECT_STORE_BYTES,
             "_node_ip_address": LOOPBACK,
-            # Else Ray puts the current folder first on its workers' path, and a user's orchestrator.py before ours.
-            "job_config": self.ray.job_config.JobConfig(_client_job=True),
+            # Else Ray puts the current folder first on its workers' path, and a user's orchestrator.py
+            # before ours. Ours may have been found by that very folder, which a worker must be told.
+            "job_config": self.ray.job_config.JobConfig(_client_job=True, _py_driver_sys_path=[str(PACKAGE.parent)]),
         }
 
     def _cluster_arguments(self) -> dict[str, Any]:

@@ -196,6 +196,12 @@ def _factors_of(device: torch.device, size: float) -> torch.Tensor:
     return found
 
 
+def forget_pools() -> None:
+    """Free the random numbers kept on every device: they are the harness's, not the implementation's."""
+    _FACTORS.clear()
+    _pool.cache_clear()
+
+
 def _in_memory_order(tensor: torch.Tensor) -> torch.Tensor | None:
     """All values of a dense tensor as one dimension, whatever its strides; None where it has gaps or repeats."""
     if not tensor.is_contiguous():

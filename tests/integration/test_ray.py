@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -238,3 +239,16 @@ def test_several_slots_work_at_once(tmp_path):
     assert all(record.outcome is Outcome.OK for record in results.records)
     spans = sorted((record.started_at, record.finished_at) for record in results.records)
     assert any(later[0] < earlier[1] for earlier, later in itertools.pairwise(spans))
+
+
+def test_a_checkout_that_is_not_installed_runs_from_its_own_folder(tmp_path: Path) -> None:
+    """`python -m orchestrator` finds it there, and so do Ray's workers and the trials."""
+    copy = tmp_path / "checkout"
+    for package in ("orchestrator", "implementations"):
+        shutil.copytree(ROOT / package, copy / package, ignore=shutil.ignore_patterns("__pycache__"))
+    sweep = tmp_path / "sweep.yaml"
+    sweep.write_text(sweep_text(toy("tells_where_it_runs")))
+    done = run(copy, "run", sweep, "--device", "cpu", "--output", tmp_path / "out", PYTHONPATH="")
+    assert done.returncode == 0, done.stderr
+    (log,) = (tmp_path / "out" / "logs").glob("*.log")
+    assert f"orchestrator {copy / 'orchestrator'}" in log.read_text()
