@@ -152,6 +152,34 @@ def test_ranks_of_one_trial_on_different_nodes(cluster, tmp_path):
     assert (rows["dies"].outcome, rows["dies"].error.kind) == (Outcome.CRASHED, "SIGSEGV"), done.stderr
 
 
+def test_both_sides_of_a_paired_comparison_travel_to_a_cluster(cluster, tmp_path):
+    """Two folders whose files bear the same names: each side is built from its own, with a kernel that it reads."""
+    address, token = cluster
+    (tmp_path / "toy.py").write_text((TOYS / "matmul.py").read_text())
+    for side in ("old", "new"):
+        (tmp_path / side / "kern").mkdir(parents=True)
+        (tmp_path / side / "kern" / "__init__.py").write_text(f"SIDE = '{side}'\n")
+        (tmp_path / side / "kern" / "fast.py").write_text("from . import SIDE\ndef go(a, b): return a @ b\n")
+        (tmp_path / side / "k.cu").write_text(f"// {side}\n")
+        (tmp_path / side / "mine.py").write_text(
+            "from pathlib import Path\nfrom kern.fast import SIDE, go\ndef build(config):\n"
+            "    print(SIDE, (Path(__file__).parent / 'k.cu').read_text())\n    return go\n"
+        )
+    uses = ", ".join(f"{{use: './{side}/mine.py:build', label: {side}}}" for side in ("old", "new"))
+    (tmp_path / "sweep.yaml").write_text(
+        f"name: paired\nworkload: toy.py:WORKLOAD\nimplementations: [{uses}]\naxes: {{n: [16]}}\nmeasure: {FAST}\n"
+    )
+    auth = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
+    options = ("-S", "measure.repeats=1", "--output", "out", "--address", address)
+    done = run(tmp_path, "compare", "--duel", "old", "new", "sweep.yaml", *options, **auth)
+    results = sweep_directory.load(tmp_path / "out")
+    assert [row.outcome for row in results.rows] == [Outcome.OK, Outcome.OK], done.stderr
+    for row in results.rows:
+        log = (tmp_path / "out" / row.log).read_text()
+        assert "old // old" in log
+        assert "new // new" in log
+
+
 HOLDER = """
 import sys, time, ray
 
