@@ -12,8 +12,10 @@ import pytest
 from orchestrator import api
 from orchestrator.compare.comparison import compare
 from orchestrator.errors import RequestError
+from orchestrator.executors.base import Event, Finished
 from orchestrator.executors.inline import InlineExecutor
 from orchestrator.plan.sweep import Sweep
+from orchestrator.progress.live import SilentProgress
 from orchestrator.report import write_reports
 from orchestrator.results.results import Results
 from orchestrator.trackers.content import Frame
@@ -128,6 +130,26 @@ def test_resume_names_what_changed_and_runs_it_again_when_asked(
     assert said in str(caught.value)
     assert len(run(rerun="stale").records) == 2
     assert len(run(resume=True).records) == 2
+
+
+def test_the_driver_keeps_no_environment_with_each_record(project: Path, tmp_path: Path) -> None:
+    """It is kept once, in environment.json: a record of many thousands takes a third less memory."""
+    seen: list[Finished] = []
+
+    class Listening(SilentProgress):
+        def event(self, event: Event) -> None:
+            seen.extend([event] if isinstance(event, Finished) else [])
+
+    results = api.run(
+        Sweep.load(project / "sweep.yaml"),
+        output=tmp_path / "out",
+        progress=Listening(),
+        executor=lambda _: InlineExecutor(),
+        tracker=MemoryTracker,
+    )
+    assert [event.record.environment for event in seen] == [{}]
+    assert [record.environment for record in results.records] == [{}]
+    assert len(results.environments) == 1
 
 
 def test_compare_names_the_files_that_differ(project: Path, run: Callable[..., Results]) -> None:
