@@ -296,7 +296,9 @@ def test_a_killed_driver_leaves_no_zombie_and_no_duplicate(store: str, sweep: Ma
     parent, children = runs(store, results)
     assert (parent.info.status, {child.info.status for child in children}) == ("RUNNING", {"FINISHED", "KILLED"})
 
-    assert sync(results, store).unchanged == 1
+    report = sync(results, store)  # updated: the sweep's run, half of a trial's, and speed-up of the one logged live
+    assert report == SyncReport(created=6, updated=3)
+    assert sync(results, store) == SyncReport(unchanged=9)
     parent, children = runs(store, results)
     assert (parent.info.status, len(children)) == ("FINISHED", 8)
     assert {child.info.status for child in children} == {"FINISHED", "FAILED"}
@@ -376,8 +378,8 @@ def test_a_trial_that_the_server_refuses_does_not_hold_up_the_rest(
     refused = results.meta.planned[1].trial_id
     child = content.child
 
-    def odd(frame: Any, row: Any, environments: Any) -> Any:
-        run = child(frame, row, environments)
+    def odd(frame: Any, row: Any, *more: Any) -> Any:
+        run = child(frame, row, *more)
         return replace(run, params={"no/../name": "1"}) if row.trial_id == refused else run
 
     monkeypatch.setattr(content, "child", odd)
@@ -490,6 +492,29 @@ def test_the_address_shown_opens_the_sweeps_view(store: str, sweep: Made) -> Non
     experiment = client(store).get_experiment_by_name(results.meta.name)
     assert url(results.meta, store) == view_url(store, experiment.experiment_id, results.meta.sweep_id)
     assert f"mlflow.sharedViewState.{results.meta.sweep_id}" in experiment.tags
+
+
+def test_the_ui_names_the_sweeps_view_and_ends_quietly_on_interrupt(store: str, sweep: Made, tmp_path: Path) -> None:
+    """Its output is ours alone: which store, which views, how to end it; no log of a server, no traceback."""
+    results = sweep.whole()
+    sync(results, store)
+    port = free_port()
+    line = [sys.executable, "-m", "orchestrator.trackers.ui", store, "--port", str(port), "--no-browser"]
+    log = tmp_path / "ui.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(line, stdout=output, stderr=output, start_new_session=True)
+        try:
+            wait_for(lambda: b"is up" in log.read_bytes(), START_S)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) == 0
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    first, *views, last = log.read_text().splitlines()
+    assert first.startswith("starting the MLflow UI of sqlite:///")
+    assert any(results.meta.sweep_id in view and f"http://127.0.0.1:{port}/#/" in view for view in views)
+    assert last == f"http://127.0.0.1:{port} is up; Ctrl-C ends it"
+    assert not answers(f"http://127.0.0.1:{port}")
 
 
 def test_a_hundred_trials_are_written_in_little_time(store: str, sweep: Made, record_property: Any) -> None:

@@ -1,0 +1,21 @@
+"""The command that serves the MLflow UI, as far as it goes without a server."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from orchestrator.trackers import ui
+
+
+def test_a_taken_port_is_named_before_anything_starts(capsys: pytest.CaptureFixture[str]) -> None:
+    """With the address to look at, and the option that chooses another port; no line of a server's log."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        assert ui.main(["--port", str(port), "--no-browser"]) == 2
+    said = capsys.readouterr().err
+    assert said.splitlines() == [
+        f"error: port {port} of 127.0.0.1 is taken (by another UI?): open http://127.0.0.1:{port}, "
+        f"or choose another port: --port {port + 1}"
+    ]
