@@ -64,11 +64,12 @@ class Supervisor:
         self._round = 1
         self._closed = threading.Event()
         self._open = ExitStack()
+        if device == "cuda":  # NVML counts cards by their place on the bus, CUDA by their speed unless it is told to
+            os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
         self._nvml = self._open.enter_context(nvml.session()) if device == "cuda" else None
         self._isolator = Isolator(
             preload=preload,
-            # NVML counts cards by their place on the bus, CUDA by their speed unless it is told to do the same.
-            env={"CUDA_VISIBLE_DEVICES": visible_gpus, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"},
+            env={"CUDA_VISIBLE_DEVICES": visible_gpus},
             sys_path=[*sys.path, str(Path.cwd())],
             slots=slots,
             cores=self._cores(slots, ordinal),
