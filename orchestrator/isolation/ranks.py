@@ -63,8 +63,11 @@ def environments(span: RankSpan | None, env: Mapping[str, str], cores: Sequence[
     if span is None:
         return [{CORES: ",".join(map(str, cores))}] if cores else [{}]
     cards = [card for card in env.get("CUDA_VISIBLE_DEVICES", "").split(",") if card]
-    here = span.rendezvous.startswith(("file", "tcp://127."))
-    network = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"} if here else {}
+    shared = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
+    if not span.rendezvous.startswith(("file", "tcp://127.")):
+        shared = {}
+    if cards:
+        shared["NCCL_NVLS_ENABLE"] = env.get("NCCL_NVLS_ENABLE", "0")
     found = []
     for local in range(span.count):
         rank = {
@@ -79,7 +82,7 @@ def environments(span: RankSpan | None, env: Mapping[str, str], cores: Sequence[
             rank[CORES] = ",".join(map(str, cores[local * share : (local + 1) * share]))
         if local < len(cards):
             rank["CUDA_VISIBLE_DEVICES"] = cards[local]
-        found.append({"NCCL_NVLS_ENABLE": env.get("NCCL_NVLS_ENABLE", "0"), **network, **rank})
+        found.append({**shared, **rank})
     return found
 
 

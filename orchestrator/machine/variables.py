@@ -11,10 +11,10 @@ PREFIXES = (
     "OPENBLAS_", "PYTORCH_", "TORCH_", "TORCHINDUCTOR_", "TRITON_",
 )  # fmt: skip
 LIBRARIES = frozenset({"LD_PRELOAD"})
-# Set by the harness or by Ray for each process, and said elsewhere: threads, cards.
+# Set by the harness or by Ray for each process, and said elsewhere: threads, cards, how ranks meet.
 OURS = frozenset({
     "CUDA_DEVICE_ORDER", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS",
-    "PYTORCH_NVML_BASED_CUDA_CHECK",
+    "NCCL_SOCKET_IFNAME", "PYTORCH_NVML_BASED_CUDA_CHECK",
 })  # fmt: skip
 MAX_VALUE = 200
 

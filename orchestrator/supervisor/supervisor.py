@@ -66,6 +66,7 @@ class Supervisor:
         self._open = ExitStack()
         if device == "cuda":  # NVML counts cards by their place on the bus, CUDA by their speed unless it is told to
             os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
+            os.environ.setdefault("NCCL_NVLS_ENABLE", "0")  # see isolation.ranks; here, so that it is described
         self._nvml = self._open.enter_context(nvml.session()) if device == "cuda" else None
         self._isolator = Isolator(
             preload=preload,

@@ -88,7 +88,8 @@ def test_each_rank_is_told_who_it_is_and_sees_its_own_card():
 @pytest.mark.parametrize(("user", "nvls"), [({}, "0"), ({"NCCL_NVLS_ENABLE": "1"}, "1")])
 def test_nvlink_multicast_is_off_unless_the_user_turned_it_on(user, nvls):
     """Where the fabric is not set up for it the first collective would fail."""
-    assert environments(RankSpan(0, 1, 2, "file:///tmp/store"), user)[0]["NCCL_NVLS_ENABLE"] == nvls
+    told = environments(RankSpan(0, 1, 2, "file:///tmp/store"), {"CUDA_VISIBLE_DEVICES": "0", **user})
+    assert told[0]["NCCL_NVLS_ENABLE"] == nvls
 
 
 def test_each_attempt_meets_at_a_place_of_its_own():
