@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -83,6 +83,10 @@ class Reference:
 
     def __post_init__(self) -> None:
         self.expected = self.compute(self.problem)
+
+    def of_inputs(self, inputs: tuple[torch.Tensor, ...]) -> Mapping[str, Expected]:
+        """What the reference says of other inputs of the same problem."""
+        return self.compute(replace(self.problem, inputs=inputs))
 
     @property
     def is_sampled(self) -> bool:

@@ -32,7 +32,6 @@ ELEMENT, ELEMENT_OF_FEW, TILE_LIMIT = 14.0, 8.0, 8.0
 SLICE, WHOLE = (5.0, 3.0), (1.3, 6.7)  # a + b / sqrt(m)
 GAIN, GAIN_OF_SLICE = 4.0, 5.5
 LEAST_FOR_GAIN = 16  # elements
-NOISIEST = 4.0  # rows that no draws were made of may be so much noisier, in squares
 CHUNK = 2**22  # elements looked at at a time: bounds the memory of a comparison
 FLUSHED = {torch.float32, torch.bfloat16, torch.float64}  # dtypes whose subnormals may be flushed to 0
 HALF_ULP = 0.5 + 2.0**-6  # of the output's dtype: an error that rounding itself makes
@@ -116,13 +115,14 @@ class Spread:
             self.gains[kind] = self.gains.get(kind, 0) + sums.square()
 
     def like_the_noisiest(self, rows: Rows) -> Spread:
-        """For other rows of the same problem: the noise of the noisiest row, relative to the typical value."""
-        typical = float(self.rows.values.square().mean()) if self.rows.count else 0.0
-        noisiest = float(self.squares.mean(1).max()) / max(1, self.draws) if self.rows.count else 0.0
-        scale = float(rows.values.square().mean()) / typical if typical > 0 and rows.count else 1.0
+        """For other rows of the same problem: each as noisy, beside its own size, as the noisiest row here."""
         found = Spread.__new__(Spread)
         found.rows, found.draws, found.gains = rows, 1, {}
-        found.squares = rows.values.new_full((1, 1), NOISIEST * noisiest * scale).expand_as(rows.values)
+        noise = self.squares.mean(1) / max(1, self.draws)
+        shares = ratio(noise, self.rows.values.square().mean(1))
+        largest = float(shares[shares.isfinite()].max()) if bool(shares.isfinite().any()) else 0.0
+        sizes = rows.values.square().mean(1, keepdim=True)
+        found.squares = (largest * sizes).expand_as(rows.values)
         return found
 
     def noise(self, part: slice, whole: float, scale: float) -> torch.Tensor:

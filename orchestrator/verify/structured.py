@@ -7,14 +7,21 @@ triangular and positive definite inputs stay what they are. Integers, bools and 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+if TYPE_CHECKING:
+    from torch._ops import OpOverload
 
 EDGES, LARGE, SMALL, ZEROS, EQUAL = "edges", "large", "small", "zeros", "equal"
 STRUCTURES = (EDGES, LARGE, SMALL, ZEROS, EQUAL)
 FINITE_ONLY = (LARGE, ZEROS)  # honest implementations lose digits there: asked for finite values alone
 MOST_OF_HALF = 65504 / 4  # beyond this unfused float16 code overflows
+MOST_ON_THE_WAY = 2.0**10  # of a reference's intermediate values, up to which float16 inputs may grow by more than 4
+LARGER_HALF = (16, 8)
 
 Tensors = tuple[torch.Tensor, ...]
 
@@ -24,12 +31,46 @@ def structured(kind: str, inputs: Tensors) -> Tensors | None:
 
     edges: the first and last index of every dimension of n entries times 2^min(10, log2(n) / 2), so that a tail that
     is left out is of order one. large: times 64. small: times 2^-10. zeros: 0. equal: along the first dimension all
-    entries are the first. In float16 factors are at most 4.
+    entries are the first. In float16 factors are at most 4; `larger` may find that inputs can be larger by more.
     """
     change = _CHANGES[kind]
     if not any(_is_scaled(tensor) for tensor in inputs):
         return None
     return tuple(change(tensor.detach().clone()) if _is_scaled(tensor) else tensor for tensor in inputs)
+
+
+def larger(inputs: Tensors, compute: Callable[[Tensors], object]) -> Tensors | None:
+    """Float16 inputs times 16 or 8, where no value on the reference's way is too large; None: there are none such.
+
+    Unfused float16 code squares and sums in its own dtype, so that not only the output must stay far from overflow.
+    """
+    if not any(tensor.dtype is torch.float16 for tensor in inputs):
+        return None
+    for factor in LARGER_HALF:
+        found = tuple(one * factor if one.dtype is torch.float16 else one for one in inputs)
+        with _LargestValue() as seen:
+            compute(found)
+        if seen.largest <= MOST_ON_THE_WAY:
+            return found
+    return None
+
+
+class _LargestValue(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """The largest finite floating-point value that an operation gave."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.largest = 0.0
+
+    def __torch_dispatch__(
+        self, func: OpOverload, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """One operation, and a look at what it gave."""
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor) and result.is_floating_point() and result.numel() and not func.is_view:
+            found = float(result.nan_to_num(0.0, 0.0, 0.0).abs().max())
+            self.largest = max(self.largest, found)
+        return result
 
 
 def is_comparable(kind: str, expected: torch.Tensor, ordinary: torch.Tensor, dtype: torch.dtype) -> bool:

@@ -233,11 +233,14 @@ class Verifier:
         self, kind: str, own: Reference, upstream: Mapping[str, torch.Tensor], host: bool
     ) -> Judgement | None:
         """The verdict on one kind of inputs with structure; None where the reference does not allow it."""
-        from orchestrator.verify.structured import FINITE_ONLY, is_comparable, structured
+        from orchestrator.verify.structured import FINITE_ONLY, LARGE, is_comparable, larger, structured
 
         inputs = structured(kind, own.problem.inputs)
         if inputs is None:
             return None
+        if kind == LARGE:
+            with own_settings():
+                inputs = larger(own.problem.inputs, own.of_inputs) or inputs
         problem = replace(own.problem, inputs=inputs)
         used = self.caller.copied(problem)
         called = self.caller.called(used, problem, upstream)

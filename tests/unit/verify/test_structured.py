@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from orchestrator.verify.structured import EDGES, EQUAL, LARGE, STRUCTURES, ZEROS, is_comparable, structured
+from orchestrator.verify.structured import EDGES, EQUAL, LARGE, STRUCTURES, ZEROS, is_comparable, larger, structured
 
 
 def random(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -53,6 +53,16 @@ def test_float16_grows_by_four_at_most() -> None:
     (edges,), (large,) = structured(EDGES, (own,)), structured(LARGE, (own,))
     assert edges.max() == 16
     assert edges[5, 0] == large[5, 5] == 4
+
+
+def test_float16_inputs_grow_further_where_nothing_on_the_way_is_large() -> None:
+    """Scores of attention may be 16 times 16 larger; the squares of a norm's inputs may not be."""
+    own = (random(64, 64, dtype=torch.float16),)
+    found = larger(own, lambda inputs: torch.softmax(inputs[0].double(), -1))
+    assert found is not None
+    assert torch.equal(found[0], own[0] * 16)
+    assert larger(own, lambda inputs: (inputs[0].double() * 100).square()) is None
+    assert larger((random(4),), lambda inputs: inputs[0]) is None
 
 
 def test_a_reference_that_is_not_finite_leaves_a_structure_out() -> None:
