@@ -309,6 +309,20 @@ def list_(options: argparse.Namespace) -> int:
     return 0
 
 
+def cheats(options: argparse.Namespace) -> int:
+    """Try known cheats on this machine; print which are caught."""
+    from orchestrator.cheats import suite
+    from orchestrator.machine import nvml
+
+    device = options.device or ("cuda" if nvml.count() else "cpu")
+    found = []
+    for one in suite.run(device):
+        print(f"{one.kind}: {one.result}", file=sys.stderr)
+        found.append(one)
+    print(suite.as_json(found) if options.json else suite.as_text(found))
+    return suite.exit_code(found)
+
+
 def doctor(options: argparse.Namespace) -> int:
     """Print what makes this machine unfit to measure; the exit code says how bad it is."""
     from orchestrator.doctor import checkup

@@ -42,7 +42,7 @@ def build_parser() -> tuple[argparse.ArgumentParser, frozenset[str]]:
     subparsers = parser.add_subparsers(metavar="COMMAND", title="commands")
     for add in (
         _add_demo, _add_init, _add_adopt, _add_try, _add_run, _add_plan, _add_resume, _add_report, _add_sweeps,
-        _add_compare, _add_repro, _add_ui, _add_sync, _add_list, _add_doctor, _add_completion,
+        _add_compare, _add_repro, _add_ui, _add_sync, _add_list, _add_doctor, _add_cheats, _add_completion,
     ):  # fmt: skip
         add(subparsers)
     subparsers.choices["completion"].set_defaults(parser=parser)  # what it completes
@@ -302,6 +302,14 @@ def _add_doctor(subparsers: Any) -> None:
     parser = _command(subparsers, "doctor", commands.doctor, "is this machine fit to measure?", "doctor")
     _add_tracking(parser)
     parser.add_argument("--address", metavar="RAY_ADDRESS", help="a Ray cluster to look at")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_cheats(subparsers: Any) -> None:
+    parser = _command(subparsers, "cheats", commands.cheats, "does this harness catch known cheats here?", "cheats")
+    parser.add_argument(
+        "--device", type=_device, default=None, metavar="DEVICE", help="cpu or cuda (default: as found)"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
