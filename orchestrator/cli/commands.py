@@ -314,7 +314,9 @@ def cheats(options: argparse.Namespace) -> int:
     from orchestrator.cheats import suite
     from orchestrator.machine import nvml
 
-    device = options.device or ("cuda" if nvml.count() else "cpu")
+    device = options.device
+    if device == "auto":
+        device = "cuda" if nvml.count() else "cpu"
     found = []
     for one in suite.run(device):
         print(f"{one.kind}: {one.result}", file=sys.stderr)

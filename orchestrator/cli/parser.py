@@ -308,7 +308,7 @@ def _add_doctor(subparsers: Any) -> None:
 def _add_cheats(subparsers: Any) -> None:
     parser = _command(subparsers, "cheats", commands.cheats, "does this harness catch known cheats here?", "cheats")
     parser.add_argument(
-        "--device", type=_device, default=None, metavar="DEVICE", help="cpu or cuda (default: as found)"
+        "--device", type=_device, choices=DEVICES, default="auto", help="where to try them (default: auto)"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
 

@@ -29,9 +29,10 @@ if TYPE_CHECKING:
 
 REMEMBERS = 1.35  # how many times as long calls on new values must take; a table of a third of the output is above 1.4
 SUSPICIOUS = 1.25  # honest ones are below 1.06 on a quiet machine
-LEAST_ELEMENTS, LEAST_SETS, FEWEST_SETS = 40_000, 16, 6
+LEAST_ELEMENTS, LEAST_SETS, FEWEST_SETS = 40_000, 16, 4
 MOST_BYTES = 2**28
-BUDGET_S = 1.5  # of all passes together; long calls are on inputs so large that few sets of them are enough
+BUDGET_S = 0.1  # of all passes together; long calls are on inputs so large that few sets of them are enough
+CONFIRMING_SETS = 8
 LEARNT_ELEMENTS = 2**17  # of one set, that no predictor learns from one call
 PASSES = 7  # in all, if the budget allows: outputs may be kept once they were asked for often
 
@@ -98,8 +99,9 @@ def by_turns(
     worst = Suspicion(1.0, proven=False)
     for ratio_of, text in ways:
         ratio = ratio_of(call, draw, used, device, range(count))
-        if ratio > SUSPICIOUS:
-            ratio = min(ratio, ratio_of(call, draw, used, device, range(count, 2 * count)))
+        if ratio > SUSPICIOUS:  # once more, on others, and on enough of them
+            more = max(count, CONFIRMING_SETS)
+            ratio = min(ratio, ratio_of(call, draw, used, device, range(count, count + more)))
         if ratio > max(SUSPICIOUS, worst.ratio):
             worst = Suspicion(ratio, ratio > REMEMBERS, text.format(ratio))
     return worst

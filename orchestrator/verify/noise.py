@@ -40,10 +40,10 @@ Result = TypeVar("Result")
 TF32_OPERANDS = 2.0**-11  # what the tensor cores keep of a float32 operand
 ACCUMULATOR = 2.0**-24  # sums are kept in float32 or better; in float64 for float64
 APPROXIMATION = 4.0  # units of the accumulator that exp, erf and their like may be off by
-POOL = 2**20 + 7  # a stretch of one pool costs a fourteenth of fresh random numbers; odd, so that it shifts
+POOL = 2**18 + 7  # a stretch of one pool costs a fourteenth of fresh random numbers; odd, so that it shifts
 HALF = 2.0**-11  # unit roundoff from which on many values round alike
 SMALL = 2**15  # tensors up to this size do not pay for a pool of ready factors ...
-KEPT_POOLS = 6  # ... of which the latest are kept, 8 MiB each
+KEPT_POOLS = 8  # ... of which the latest are kept, 4 MiB each
 
 
 class Noise(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -62,6 +62,10 @@ class Noise(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._accumulator = min(ACCUMULATOR, self.unit)
         self._operands = TF32_OPERANDS if precision == "tf32" else 0.0
         self._places = random.Random(seed)
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # else torch would import its compiler at the first operation: a second or more of every process
 
     def __torch_dispatch__(
         self, func: OpOverload, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -102,10 +106,21 @@ class Noise(TorchDispatchMode):  # type: ignore[no-untyped-call]
     @contextmanager
     def _drawn(self) -> Iterator[None]:
         """The mode, with fused attention taken apart into operations that it can see."""
-        from torch.nn.attention import SDPBackend, sdpa_kernel
-
-        with sdpa_kernel([SDPBackend.MATH]), self:
-            yield
+        backends = torch.backends.cuda  # of a CPU's attention, too; torch.nn.attention would take a second to import
+        switches = (
+            (backends.flash_sdp_enabled, backends.enable_flash_sdp),
+            (backends.mem_efficient_sdp_enabled, backends.enable_mem_efficient_sdp),
+            (backends.cudnn_sdp_enabled, backends.enable_cudnn_sdp),
+        )
+        before = [enabled() for enabled, _ in switches]
+        for _, enable in switches:
+            enable(False)
+        try:
+            with self:
+                yield
+        finally:
+            for (_, enable), was in zip(switches, before, strict=True):
+                enable(was)
 
     def draw(self, compute: Callable[[Problem], Result], problem: Problem, *, in_float64: bool = True) -> Result:
         """What `compute` gives for the problem when its inputs and each of its operations err.
@@ -169,10 +184,9 @@ class Noise(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _cut(self, pool: torch.Tensor, count: int) -> torch.Tensor:
         """`count` values from a random place of the pool, going round as often as needed."""
         start = self._places.randrange(POOL)
-        if start + count <= POOL:
+        if count <= POOL:
             return pool[start : start + count]
-        rounds = -(-(start + count) // POOL)
-        return pool.repeat(rounds)[start : start + count]
+        return pool[start : start + POOL].repeat(-(-count // POOL))[:count]
 
 
 _FACTORS: dict[tuple[torch.device, float], torch.Tensor] = {}
@@ -180,9 +194,9 @@ _FACTORS: dict[tuple[torch.device, float], torch.Tensor] = {}
 
 @functools.cache
 def _pool(device: torch.device) -> torch.Tensor:
-    """Uniform in [-1, 1], the same in every process."""
+    """Uniform in [-1, 1], the same in every process; twice over, so that a stretch may start anywhere."""
     values = torch.rand(POOL, generator=torch.Generator().manual_seed(POOL), dtype=torch.float64)
-    return values.mul_(2).sub_(1).to(device)
+    return values.mul_(2).sub_(1).repeat(2).to(device)
 
 
 def _factors_of(device: torch.device, size: float) -> torch.Tensor:
