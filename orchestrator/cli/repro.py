@@ -59,7 +59,7 @@ parser.add_argument("--calls", type=int, default=30, help="calls that are timed"
 calls = parser.parse_args().calls
 
 workload = workloads.find(WORKLOAD, FOLDER)
-entry = workloads.loaded(IMPLEMENTATION, FOLDER, CALL, COMPILE)
+entry = workloads.loaded(IMPLEMENTATION, FOLDER, workload, CALL, COMPILE)
 form = entry.form or workload.forms[0]
 given = {{**PARAMS, "device": DEVICE}} if "device" in workload.params.model_fields else PARAMS
 params = workload.params.model_validate_json(json.dumps(given))
