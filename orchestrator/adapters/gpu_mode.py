@@ -45,7 +45,7 @@ class GpuMode:
             functions=frozenset(("inputs", "reference")),
         )
 
-        def get(name: str, _config: Config | None) -> Callable[..., Any]:
+        def get(name: str, _config: Config | None) -> Any:
             if name == "reference":
                 return _load(path, task, "reference.py", "ref_kernel")
             return _drawing(_load(path, task, "reference.py", "generate_input"))

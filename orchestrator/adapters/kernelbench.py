@@ -140,7 +140,8 @@ def _function(file: Path, name: str, config: Config) -> Callable[..., Any]:
     if name == "init_inputs":
         found: Callable[..., Any] = load("get_init_inputs")
         return found
-    return {"inputs": inputs, "state": state, "reference": reference}[name]
+    functions: dict[str, Callable[..., Any]] = {"inputs": inputs, "state": state, "reference": reference}
+    return functions[name]
 
 
 def _is_floating(value: Any) -> bool:

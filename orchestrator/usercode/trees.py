@@ -56,7 +56,7 @@ def _parts(tree: Any) -> list[tuple[str | int, Any]] | None:
     if isinstance(tree, tuple) and hasattr(tree, "_fields"):
         return list(zip(tree._fields, tree, strict=True))
     if isinstance(tree, tuple) and hasattr(tree, "n_sequence_fields"):  # torch.topk and its like return these
-        return list(zip(type(tree).__match_args__, tree, strict=True))
+        return list(zip(getattr(type(tree), "__match_args__"), tree, strict=True))  # noqa: B009 - not every tuple has them
     if isinstance(tree, Mapping):
         return [(str(key), value) for key, value in tree.items()]
     if isinstance(tree, list | tuple):

@@ -44,7 +44,7 @@ def problems(workload: Workload, params: Any, device: str) -> list[str]:
 
 def _problems(workload: Workload, params: Any, config: Config, form: str) -> Iterator[str]:
     inputs = _call("inputs", lambda: workload.inputs(config, form, SEED))
-    if not isinstance(inputs, Sequence) or isinstance(inputs, torch.Tensor) or not all(map(is_tensor, inputs)):
+    if not isinstance(inputs, list | tuple) or not all(map(is_tensor, inputs)):
         found = type(inputs).__name__ if not isinstance(inputs, tuple) else _kinds(inputs)
         raise FoundWrong(f"inputs returns {found}, and must return a tuple of tensors")
     names = _input_names(workload, config, form, len(inputs))
@@ -136,7 +136,7 @@ def _conditioned(workload: Workload, problem: Problem, exact: Mapping[str, Any])
     except Exception:  # noqa: BLE001 - it need not exist in every dtype
         return
     for name, leaf in _answers(plain):
-        true = exact.get(name)
+        true: Any = exact.get(name)
         value = leaf.values if isinstance(leaf, Expected) else leaf
         if not is_tensor(value) or not is_tensor(true) or not value.is_floating_point() or value.shape != true.shape:
             continue
