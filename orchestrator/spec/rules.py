@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from orchestrator.usercode import registry
 from orchestrator.usercode.data_files import MOST_FILES, expanded
 from orchestrator.workload import Workload
 
+WORK_NAMES = ("flops", "bytes", "tokens", "seconds")
 IDENTIFIER = "the name of an option must be an identifier (letters, digits, underscores)"
 
 
@@ -162,6 +164,9 @@ def _expressions(spec: SweepSpec, document: Document, workload: Workload) -> Ite
     own = {f"options.{name}" for entry in spec.implementations for name in entry.options}
     for index, text in enumerate(spec.exclude):
         yield from _checked(text, [*params, *options, *own, "implementation"], document, ("exclude", index))
+    for name, text in workload.metrics.items():
+        for problem in _checked(text, [*params, *WORK_NAMES], document, ("workload",)):
+            yield replace(problem, rule=f"its metric {name}: {problem.rule}")
     numeric = numeric_fields(workload.params)
     for path, name, value in _stated_values(spec):
         if name in numeric:

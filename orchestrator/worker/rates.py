@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,6 +61,34 @@ def rates(
         "ceiling_share": share,
     }
     return Rates(figures, notes)
+
+
+def own_metrics(
+    formulas: Mapping[str, str], work: Work, seconds: float, params: Mapping[str, Any]
+) -> tuple[Figures, tuple[str, ...]]:
+    """The figures that the workload's formulas give, and a note for each that gives none.
+
+    Args:
+        formulas: name -> arithmetic over flops, bytes, tokens, seconds and the params.
+        work: of one call.
+        seconds: of the median call.
+        params: of the trial.
+    """
+    if not formulas:
+        return {}, ()
+    from orchestrator.errors import ExpressionError
+    from orchestrator.spec.expression import number  # which few trials need
+
+    known = {**params, "flops": work.flops, "bytes": work.bytes, "tokens": work.tokens, "seconds": seconds}
+    figures: Figures = {}
+    notes: list[str] = []
+    for name, formula in formulas.items():
+        try:
+            figures[name] = float(number(formula, known))
+        except ExpressionError as error:
+            figures[name] = None
+            notes.append(f"the metric {name} cannot be worked out: {error}")
+    return figures, tuple(notes)
 
 
 def _share(

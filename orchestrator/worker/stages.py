@@ -33,7 +33,7 @@ from orchestrator.verify.seeds import derived_seed, random_like, salted, state_s
 from orchestrator.verify.verifier import Verifier
 from orchestrator.worker.as_timed import TimedBlocks, judged_as_timed
 from orchestrator.worker.integrity import bound_functions, check_unchanged
-from orchestrator.worker.rates import bounds_again, rates
+from orchestrator.worker.rates import bounds_again, own_metrics, rates
 from orchestrator.workload import Config, Work
 
 if TYPE_CHECKING:
@@ -149,8 +149,9 @@ class Stages:
         if self._counted is not None:  # of a cache all is counted, and the reference may do more than is needed
             ceilings, counted = None, (COUNTED,)
         found = rates(work, seconds, ceilings, precision, gpus, ceilings_again)
-        self.figures |= found.figures
-        self.notes = (*self.notes, *counted, *found.notes)
+        own, missing = own_metrics(self.workload.metrics, work, seconds, self.attempt.trial.params)
+        self.figures |= own | found.figures
+        self.notes = (*self.notes, *counted, *found.notes, *missing)
 
     def fields(self, measurement: Measurement, retries: int = 0) -> dict[str, Any]:
         """The fields of an ok record of this measurement."""

@@ -5,6 +5,7 @@ import torch
 RUN = 1024
 
 columns = {"size": "Size"}
+metrics = {"keys_per_s": "size / seconds"}
 
 
 def inputs(size: int):

@@ -131,3 +131,11 @@ def test_the_shapes_of_published_models_can_be_read(tmp_path: Path, file: Path) 
     found = sweep(tmp_path, f"{{file: '{file}', columns: {{name: name, heads: heads, width: kv_heads}}}}")
     assert len(found.trials) >= 4
     assert all(trial.params["heads"] % trial.params["width"] == 0 for trial in found.trials)
+
+
+def test_a_formula_of_a_metric_is_checked(tmp_path: Path) -> None:
+    """Before a night of trials that lack it."""
+    (tmp_path / "m.py").write_text(WORKLOAD + "metrics = {'keys_per_s': 'heads / secnds'}\n")
+    text = "name: s\nworkload: ./m.py\nimplementations: ['./m.py:f']\naxes: {heads: [1]}\n"
+    with pytest.raises(SweepFileError, match=r"its metric keys_per_s: .* reads 'secnds'"):
+        Sweep.parse(text, tmp_path)
