@@ -13,9 +13,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 ENERGY = "energy"  # where a record's environment says between which moments energy was to be read
-RAMP_S = 0.12  # a card's power settles, and where it must its clock falls to the power limit
+RAMP_S = 0.06  # a card's power settles, and where it must its clock falls to the power limit
 WINDOW_S = 0.33  # the counter is renewed every tenth of a second: three renewals at least
 BATCH_S = 0.01
+SLOW_S = 0.1  # a call that lasts longer warms the card up by itself
 
 
 def run_warm(calls: Sequence[Callable[[], object]], tokens: float | None) -> dict[str, Any]:
@@ -26,7 +27,7 @@ def run_warm(calls: Sequence[Callable[[], object]], tokens: float | None) -> dic
         shares), calls made in it, tokens (of one call).
     """
     seconds = min(_one_call_s(calls[0]), _one_call_s(calls[-1]))
-    if seconds < RAMP_S:
+    if seconds < SLOW_S:
         _run_for(calls, RAMP_S, seconds)
     start_s = time.monotonic()
     made = _run_for(calls, WINDOW_S, seconds)
@@ -53,7 +54,7 @@ def _run_for(calls: Sequence[Callable[[], object]], window_s: float, call_s: flo
     import torch
 
     batch = max(1, int(BATCH_S / call_s))
-    waiting = 2 if call_s < RAMP_S else 0
+    waiting = 2 if call_s < SLOW_S else 0
     queued: deque[Any] = deque()
     made = 0
     start_s = time.monotonic()

@@ -22,7 +22,7 @@ FEWEST_WARM_UP_CALLS = 3
 FEWEST_TO_CUT = 6  # repetitions before an interval says that a call is plainly slower than another
 FEWEST_INDEPENDENT = 10  # fewer independent repetitions cannot show how far they hang together
 LOOK_AGAIN = 1.25  # the interval is looked at anew when the count has grown by this factor
-EXTRAS_BUDGET_S = 0.1
+EXTRAS_BUDGET_S = 0.06
 MOST_WARM_UP = 0.1  # share of max_time_s after which a warm-up that is not steady ends, with a note
 
 

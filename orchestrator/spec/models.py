@@ -89,8 +89,8 @@ class MeasureProtocol(FrozenModel):
 
 
 PROTOCOL_DEFAULTS: dict[str, dict[str, Any]] = {
-    "cuda": {"warmup_s": 0.3, "min_time_s": 0.1, "max_time_s": 10.0, "min_repetitions": 30, "target_ci": 0.005},
-    "cpu": {"warmup_s": 0.05, "min_time_s": 0.15, "max_time_s": 3.0, "min_repetitions": 5, "target_ci": 0.03},
+    "cuda": {"warmup_s": 0.3, "min_time_s": 0.1, "max_time_s": 10.0, "min_repetitions": 20, "target_ci": 0.005},
+    "cpu": {"warmup_s": 0.05, "min_time_s": 0.1, "max_time_s": 3.0, "min_repetitions": 5, "target_ci": 0.03},
 }
 
 

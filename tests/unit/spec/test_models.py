@@ -22,8 +22,8 @@ from orchestrator.spec.models import (
 @pytest.mark.parametrize(
     ("device", "protocol"),
     [
-        ("cuda", {"warmup_s": 0.3, "min_time_s": 0.1, "max_time_s": 10.0, "min_repetitions": 30, "target_ci": 0.005}),
-        ("cpu", {"min_time_s": 0.15, "max_time_s": 3.0, "min_repetitions": 5, "target_ci": 0.03}),
+        ("cuda", {"warmup_s": 0.3, "min_time_s": 0.1, "max_time_s": 10.0, "min_repetitions": 20, "target_ci": 0.005}),
+        ("cpu", {"min_time_s": 0.1, "max_time_s": 3.0, "min_repetitions": 5, "target_ci": 0.03}),
     ],
 )
 def test_the_defaults_are_those_of_the_protocol(device: str, protocol: dict[str, float]) -> None:
