@@ -10,7 +10,7 @@ from tabulate import tabulate
 
 from orchestrator.machine import nvml
 from orchestrator.machine.environment import usable_cores
-from orchestrator.usercode import registry
+from orchestrator.usercode import registry, workloads
 
 
 def as_object() -> dict[str, Any]:
@@ -40,6 +40,7 @@ def as_object() -> dict[str, Any]:
 
 def as_text() -> str:
     """The same as two tables."""
+    formats = ", ".join(f"{name}:PATH" for name in workloads.adapters())
     found = as_object()
     implementations = [
         (item["name"], item["workload"], item["form"], item["needs"] or "-", _here(item["missing"]), item["summary"])
@@ -55,7 +56,8 @@ def as_text() -> str:
             tabulate(implementations, headers=["Implementation", "Workload", "Form", "Needs", "Here", "What it is"]),
             tabulate(params, headers=["Workload", "Param", "Type", "Default"], disable_numparse=True),
             f"This machine: {_machine(found['machine'])}.",
-            "A sweep may also name package.module:attribute or ./path/to/file.py:attribute.",
+            "A sweep may also name package.module:attribute or ./path/to/file.py:attribute;\n"
+            f"for a workload also ./path/to/file.py, or a path in another format: {formats}.",
         ]
     )
 

@@ -32,6 +32,7 @@ from orchestrator.verify.noise import forget_pools
 from orchestrator.verify.seeds import derived_seed, random_like, salted, state_seed
 from orchestrator.verify.verifier import Verifier
 from orchestrator.worker.as_timed import TimedBlocks, judged_as_timed
+from orchestrator.worker.extension_locks import build_extensions_apart
 from orchestrator.worker.integrity import bound_functions, check_unchanged
 from orchestrator.worker.rates import bounds_again, own_metrics, rates
 from orchestrator.workload import Config, Work
@@ -183,6 +184,7 @@ class Stages:
     def _resolve(self) -> None:
         """Import the workload and the build function, which may be a user's files, and check the params."""
         attempt, trial = self.attempt, self.attempt.trial
+        build_extensions_apart()
         with user_code():
             self.workload = workloads.find(attempt.workload, attempt.base_dir)
             self.entry = workloads.loaded(trial.use, attempt.base_dir, self.workload, trial.call, trial.compile)
