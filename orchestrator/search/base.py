@@ -1,4 +1,4 @@
-"""The protocol between the agenda and whatever answers "what next?"."""
+"""The protocol between the queue of attempts and a searcher: propose, tell, replay, invalidate."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ __all__ = ["Proposal", "Proposer"]
 
 
 class Proposer(Protocol):
-    """Says which trials to run next, and is told how each one ended.
+    """Proposes the trials to run next, and learns how each one ended.
 
-    A function of what it was asked, told and replayed, in that order, and of nothing else: who goes on with a sweep
-    reminds it of the proposals that were made, tells it what the journal holds, and gets the same proposals from there.
+    Its proposals depend on the calls made to it, in their order, and on nothing else. So `resume`
+    replays the proposals that were made, tells what the journal holds, and gets the same proposals
+    from there on.
 
     Attributes:
-        at_once: whether it knows everything from the start, so that its proposals need not be kept.
+        at_once: True if it knows every trial from the start: its proposals need not be kept.
         ahead: how many attempts may be under way or queued per slot.
-        times: whether it asks for figures, so that a trial whose figures are doubtful is worth another attempt.
+        times: True if it uses figures: a trial with an unreliable figure is worth another attempt.
     """
 
     at_once: bool
@@ -29,25 +30,30 @@ class Proposer(Protocol):
     times: bool
 
     def next(self) -> Sequence[Proposal]:
-        """What to run now; nothing: not until something more ends, or never."""
+        """Trials to run now. Empty: none until another trial ends, or none any more."""
         ...
 
     def tell(self, trial: Trial, records: Sequence[TrialRecord]) -> None:
-        """A trial has ended, every round of it; told again where it was run again. `records`: all that are known."""
+        """Report a trial of which every round has ended; again, if it was run again.
+
+        Args:
+            trial: which.
+            records: every record of it that is known.
+        """
         ...
 
     def replay(self, proposal: Proposal) -> bool:
-        """A proposal that was made in an earlier run; False: the sweep, as it is stated now, does not ask for it."""
+        """Repeat a proposal of an earlier run. False: the sweep no longer contains it."""
         ...
 
     def invalidate(self, trials: Sequence[Trial]) -> None:
-        """These trials are to be run again: until they have, nothing is cut by what they gave."""
+        """Until these trials have run again, let their old results cut no other trial short."""
         ...
 
     def ended_early(self) -> Sequence[str]:
-        """Asked once nothing is under way and nothing more is proposed: why there are fewer trials than were wanted."""
+        """Why there are fewer trials than were wanted; asked once nothing is under way."""
         ...
 
     def cut_above_ms(self, trial: Trial) -> float | None:
-        """The latency beyond which the trial is of no interest any more; None: none is."""
+        """The latency in ms above which timing the trial may stop early; None: no limit."""
         ...

@@ -1,4 +1,4 @@
-"""Many questions at once: each cell of a search or a frontier has a proposer of its own, which knows its cell alone."""
+"""Interleaves independent searches: one per implementation and point of the unsearched axes."""
 
 from __future__ import annotations
 
@@ -12,44 +12,46 @@ from orchestrator.trial import Trial
 
 
 class Asker(Protocol):
-    """Proposes trials for one cell; see Proposer for the order in which it is asked, told and replayed."""
+    """Searches within one cell; see `Proposer` for the order of the calls."""
 
     def next(self) -> Proposal | None:
-        """What to run now; None: nothing until one of its trials ends, or nothing any more."""
+        """The trial to run now. None: none until one of its trials ends, or none any more."""
         ...
 
     def tell(self, row: Row) -> None:
-        """One of its trials has ended, perhaps again."""
+        """Report that one of its trials has ended, perhaps again."""
         ...
 
     def replay(self, proposal: Proposal) -> bool:
-        """A proposal that it made in an earlier run; False: it can make none like it."""
+        """Repeat a proposal of an earlier run. False: it can make no such proposal."""
         ...
 
     def invalidate(self, trial_id: str) -> None:
-        """One of its trials is to be run again."""
+        """Until this trial has run again, use nothing of its old result."""
         ...
 
     def cut_above_ms(self) -> float | None:
-        """The latency beyond which a trial of this cell is of no interest; None: every one is."""
+        """The latency in ms above which timing its trials may stop early; None: no limit."""
         ...
 
     def ended_early(self) -> str:
-        """Why it proposes nothing more although it was to; "": it is done."""
+        """Why it ended before it was complete; "": it is complete."""
         ...
 
 
 class Cells:
-    """The cell with the fewest trials under way is asked first, so that slots are spread before a cell has to guess.
+    """Asks the cell with the fewest trials under way first.
+
+    So slots spread over the cells, and each cell knows more results before it proposes again.
 
     Args:
-        askers: one per cell, by the cell's key, in the order of the table.
-        times: whether they ask for figures; whether something fits does not depend on them.
-        points: of each cell the values of the axes that are not asked after, as the file states them.
+        askers: cell key -> its searcher, in the order of the table.
+        times: whether the searchers use figures; a frontier does not, it asks only what fits.
+        points: cell key -> values of the axes that are not searched, as the file states them.
     """
 
     at_once = False
-    ahead = 1  # whoever decides late knows more
+    ahead = 1  # a proposal made late rests on more results
 
     def __init__(
         self, askers: Mapping[str, Asker], *, times: bool, points: Mapping[str, dict[str, Any]] | None = None
@@ -62,24 +64,25 @@ class Cells:
 
     def next(self) -> Sequence[Proposal]:
         """One more trial, of the first cell that has one to propose."""
-        for key in sorted(self._askers, key=lambda key: len(self._under_way[key])):
+        fewest_first = sorted(self._askers, key=lambda key: len(self._under_way[key]))
+        for key in fewest_first:
             proposal = self._askers[key].next()
             if proposal is not None:
-                self._note(proposal)
+                self._record(proposal)
                 return [proposal.model_copy(update={"point": self._points.get(key)})]
         return []
 
     def tell(self, trial: Trial, records: Sequence[TrialRecord]) -> None:
-        """Pass it on to the trial's cell, or cells: what is worked out may make their points the same."""
+        """Pass it on to the trial's cells: derived values can make points of several the same."""
         for key in sorted(self._cells_of.get(trial.trial_id, ())):
             self._under_way[key].discard(trial.trial_id)
             self._askers[key].tell(row_of(trial, records))
 
     def replay(self, proposal: Proposal) -> bool:
-        """Pass it on to its cell; False: the sweep no longer has that cell, or it not that trial."""
+        """Pass it on to its cell. False: the sweep lacks that cell, or the cell that trial."""
         if proposal.cell not in self._askers or not self._askers[proposal.cell].replay(proposal):
             return False
-        self._note(proposal)
+        self._record(proposal)
         return True
 
     def invalidate(self, trials: Sequence[Trial]) -> None:
@@ -89,15 +92,20 @@ class Cells:
                 self._askers[key].invalidate(trial.trial_id)
 
     def cut_above_ms(self, trial: Trial) -> float | None:
-        """What the trial's cell says; where there are more, the one that still takes interest in most."""
-        limits = [self._askers[key].cut_above_ms() for key in self._cells_of.get(trial.trial_id, ())]
-        known = [limit for limit in limits if limit is not None]
-        return max(known) if known and len(known) == len(limits) else None
+        """The highest of its cells' limits; None if any of them has no limit."""
+        highest = None
+        for key in self._cells_of.get(trial.trial_id, ()):
+            limit = self._askers[key].cut_above_ms()
+            if limit is None:
+                return None
+            highest = limit if highest is None else max(highest, limit)
+        return highest
 
     def ended_early(self) -> list[str]:
-        """What the cells say that are not done."""
-        return [said for asker in self._askers.values() if (said := asker.ended_early())]
+        """The reasons of the cells that are not complete."""
+        reasons = [asker.ended_early() for asker in self._askers.values()]
+        return [reason for reason in reasons if reason]
 
-    def _note(self, proposal: Proposal) -> None:
+    def _record(self, proposal: Proposal) -> None:
         self._cells_of.setdefault(proposal.trial.trial_id, set()).add(proposal.cell)
         self._under_way[proposal.cell].add(proposal.trial.trial_id)

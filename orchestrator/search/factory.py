@@ -1,4 +1,4 @@
-"""Who answers "what next?": a grid, a frontier, a search; peers behind one protocol."""
+"""Makes the proposer that a sweep file asks for: grid, frontier or search."""
 
 from __future__ import annotations
 
@@ -21,23 +21,32 @@ from orchestrator.trial import Trial, content_hash
 
 __all__ = ["Proposal", "Proposer", "bounds", "proposer_of"]
 
-QUEUED = 2  # attempts per slot, so that a slot never waits for the driver; what is predicted is decided late
+QUEUED = 2  # attempts per slot, so that a slot never waits for the driver
 
 
 def proposer_of(sweep: Sweep, trials: Sequence[Trial]) -> Proposer:
-    """Who proposes the trials of this sweep; `trials`: those of a grid, in the order in which they are to be run.
+    """The proposer of this sweep.
+
+    Args:
+        sweep: what is asked for.
+        trials: those of a grid, in the order in which they are to be run.
 
     Raises:
         RequestError: a searcher cannot be made.
     """
     spec, cells = sweep.spec, sweep.plan.cells
-    points = {cell.key: {axis: cell.stated[axis] for axis in spec.axes if axis in cell.stated} for cell in cells}
+    points = {}
+    for cell in cells:
+        points[cell.key] = {axis: cell.stated[axis] for axis in spec.axes if axis in cell.stated}
     if spec.search.active:
-        return Cells({cell.key: _search(sweep, cell) for cell in cells}, times=True, points=points)
+        searches = {cell.key: _search(sweep, cell) for cell in cells}
+        return Cells(searches, times=True, points=points)
     if spec.frontier.axis is not None:
         frontiers = {cell.key: Frontier(cell, spec.frontier.axis) for cell in cells}
         return Cells(frontiers, times=False, points=points)
-    return Grid(trials, 1 if spec.predict else QUEUED)
+    if spec.predict:  # an attempt started late can be predicted from more results
+        return Grid(trials, ahead=1)
+    return Grid(trials, ahead=QUEUED)
 
 
 def bounds(sweep: Sweep) -> tuple[int, int]:
@@ -46,11 +55,17 @@ def bounds(sweep: Sweep) -> tuple[int, int]:
     if spec.search.active:
         size = Space.of(spec).size
         first = len(spec.search.first)
-        most = spec.search.samples if size is None else min(spec.search.samples, size + first)
-        return len(cells), len(cells) * max(first, most)
+        samples = spec.search.samples
+        if size is not None:
+            samples = min(samples, size + first)
+        return len(cells), len(cells) * max(first, samples)
     if (axis := spec.frontier.axis) is not None:
-        found = [probes([trial.value(axis) for trial in cell.trials]) for cell in cells]
-        return sum(least for least, _ in found), sum(most for _, most in found)
+        at_least, at_most = 0, 0
+        for cell in cells:
+            least, most = probes([trial.value(axis) for trial in cell.trials])
+            at_least += least
+            at_most += most
+        return at_least, at_most
     return len(sweep.trials), len(sweep.trials)
 
 
@@ -62,7 +77,9 @@ def _search(sweep: Sweep, cell: Cell) -> Search:
     def make(values: Mapping[str, Any]) -> Trial | None:
         expansion = Expansion(spec, sweep.workload, sweep.document)
         trial = expansion.trial(cell.entry, Point({**cell.stated, **values}))
-        return trial if trial is not None and wanted(trial) else None
+        if trial is None or not wanted(trial):
+            return None
+        return trial
 
     return Search(cell, spec.search, space, _sampler(sweep, cell, space), make)
 

@@ -1,4 +1,4 @@
-"""How large can it go: the largest value of a monotone axis that is ok, by doubling, then by bisection."""
+"""Finds the largest value of a monotone axis that is ok: by doubling, then by bisection."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ from orchestrator.search.base import Proposal
 
 
 class Frontier:
-    """The frontier of one cell: one probe at a time, and the end as soon as one ends neither ok nor at a limit.
+    """The frontier of one cell, probed one trial at a time.
+
+    It ends as soon as a probe ends neither ok nor at a limit (memory, time): such an outcome says
+    nothing of larger values.
 
     Args:
-        cell: its trials are what may be probed, least first.
+        cell: its trials are the possible probes, smallest first.
         axis: of the frontier.
     """
 
@@ -30,21 +33,23 @@ class Frontier:
 
     def next(self) -> Proposal | None:
         """The next probe, once the last one has ended."""
-        index = None if self._under_way else self._wanted()
+        if self._under_way:
+            return None
+        index = self._next_index()
         if index is None:
             return None
         self._under_way.add(index)
         return Proposal(trial=self._cell.trials[index], cell=self._cell.key)
 
     def tell(self, row: Row) -> None:
-        """A probe has ended."""
+        """Record how a probe ended."""
         index = self._index[row.trial_id]
         self._under_way.discard(index)
         if row.outcome is not None:
             self._known[index] = row.outcome
 
     def replay(self, proposal: Proposal) -> bool:
-        """A probe is under way; False: its value is none of the axis any more."""
+        """Mark a probe as under way. False: the axis no longer has its value."""
         index = self._index.get(proposal.trial.trial_id)
         if index is None:
             return False
@@ -52,30 +57,33 @@ class Frontier:
         return True
 
     def invalidate(self, trial_id: str) -> None:
-        """Nothing is cut here."""
+        """Does nothing: a frontier cuts no trial short."""
 
     def ended_early(self) -> str:
-        """What a frontier does not know, its answer says."""
+        """Never: the frontier's answer itself says what is unknown."""
         return ""
 
     def cut_above_ms(self) -> float | None:
         """Every probe is measured in full."""
         return None
 
-    def _wanted(self) -> int | None:
+    def _next_index(self) -> int | None:
         """The index to probe next; None: the answer is known, or cannot be."""
-        if any(outcome is not Outcome.OK and outcome not in LIMITS for outcome in self._known.values()):
-            return None
+        for outcome in self._known.values():
+            if outcome is not Outcome.OK and outcome not in LIMITS:
+                return None
         fits = max((index for index, outcome in self._known.items() if outcome is Outcome.OK), default=-1)
         above = [index for index, outcome in self._known.items() if outcome in LIMITS and index > fits]
-        beyond = min(above, default=len(self._values))
-        if beyond - fits <= 1:
+        first_failure = min(above, default=len(self._values))
+        if first_failure - fits <= 1:
             return None
-        return (fits + beyond) // 2 if above else following(self._values, fits)
+        if above:
+            return (fits + first_failure) // 2
+        return following(self._values, fits)
 
 
 def following(values: Sequence[float], index: int) -> int:
-    """The index of the largest value that is at most twice the one at `index`, or of the next; from -1: the first."""
+    """The index of the largest value at most twice that at `index`, else the next; -1 gives 0."""
     if index < 0:
         return 0
     return max(index + 1, bisect_right(values, 2 * values[index]) - 1)
@@ -87,6 +95,6 @@ def probes(values: Sequence[float]) -> tuple[int, int]:
     while index < len(values) - 1:
         reached = following(values, index)
         made += 1
-        most = max(most, made + math.ceil(math.log2(reached - index)))  # it did not fit: bisect what lies between
+        most = max(most, made + math.ceil(math.log2(reached - index)))  # if it fails: bisect
         index = reached
     return 1, most

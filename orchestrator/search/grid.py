@@ -1,4 +1,4 @@
-"""Every point of the product, known from the start."""
+"""Runs every point of the product, in an order known from the start."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ class Grid:
         self._trials = list(trials)
 
     def next(self) -> Sequence[Proposal]:
-        """Everything, the first time."""
+        """Every trial at the first call, none later."""
         trials, self._trials = self._trials, []
         return [Proposal(trial=trial) for trial in trials]
 
     def tell(self, trial: Trial, records: Sequence[TrialRecord]) -> None:
-        """A grid learns nothing."""
+        """Does nothing: a grid does not depend on results."""
 
     def replay(self, proposal: Proposal) -> bool:
-        """A grid knows its trials; what was proposed when the file asked for more than a grid is none of them."""
+        """Always False: a grid keeps no proposals; these are of a file that asked for a search."""
         return False
 
     def invalidate(self, trials: Sequence[Trial]) -> None:
-        """Nothing is cut by what others gave."""
+        """Does nothing: a grid cuts no trial short."""
 
     def ended_early(self) -> Sequence[str]:
-        """Every point is run."""
+        """Never: every point is run."""
         return ()
 
     def cut_above_ms(self, trial: Trial) -> float | None:

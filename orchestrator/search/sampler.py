@@ -1,4 +1,4 @@
-"""The protocol between a search and what chooses its points, and the sampler that needs nothing: even chance."""
+"""The protocol of samplers, and uniform random sampling, which needs no package."""
 
 from __future__ import annotations
 
@@ -8,74 +8,76 @@ from typing import Protocol
 
 from orchestrator.spec.search_space import Coordinate, Coordinates, Space
 
-MOST_SHUFFLED = 100_000  # points that are put into an order once; more are drawn, and may come twice
+MOST_SHUFFLED = 100_000  # points shuffled once; of more each is drawn, and may repeat
 
 
 class Sampler(Protocol):
-    """Chooses points of a space and learns from what they gave; a function of the calls made to it and its seed.
+    """Chooses points of a space and learns from their values.
+
+    Its choices depend on its seed and the calls made to it, and on nothing else.
 
     Attributes:
-        fewest_asks: how often at least it may be asked before a search gives up on finding points that can be run.
+        fewest_asks: how often a search asks at least before it gives up on finding valid points.
     """
 
     fewest_asks: int
 
     def ask(self, token: str) -> Coordinates | None:
-        """A point; None: not now."""
+        """A point, named by `token`; None: none now."""
         ...
 
     def tell(self, token: str, value: float) -> None:
-        """The point asked for as `token` gave this, which is finite."""
+        """Report the value (finite) of the point asked for as `token`."""
         ...
 
     def learn(self, coordinates: Coordinates, value: float) -> None:
-        """A point that was not asked for gave this; may be left unlearnt."""
+        """Report the value of a point that it did not propose; it may ignore it."""
         ...
 
     def withdraw(self, token: str) -> None:
-        """Nothing will be told of the point asked for as `token`."""
+        """Give up the point asked for as `token`: no value will be reported."""
         ...
 
 
 class RandomSampler:
-    """Draws points evenly; none twice where they can be counted.
+    """Draws points uniformly; never one twice where the points can be counted.
 
     Args:
         space: to draw from.
         seed: any text.
     """
 
-    fewest_asks = 2000  # it answers at once
+    fewest_asks = 2000  # asking it costs nothing
 
     def __init__(self, space: Space, seed: str) -> None:
         self._space = space
-        self._chance = random.Random(seed)
+        self._random = random.Random(seed)
         self._left: list[int] | None = None
         if all(dimension.by_index for dimension in space.free) and (space.size or 0) <= MOST_SHUFFLED:
-            self._left = self._chance.sample(range(space.size or 0), space.size or 0)
+            self._left = self._random.sample(range(space.size or 0), space.size or 0)
 
     def ask(self, token: str) -> Coordinates | None:
-        """The next point; None: all have been."""
+        """The next point; None: every point has been proposed."""
         if self._left is None:
-            return self._space.draw(self._chance)
-        return self._unranked(self._left.pop()) if self._left else None
-
-    def tell(self, token: str, value: float) -> None:
-        """RandomSampler learns nothing."""
-
-    def learn(self, coordinates: Coordinates, value: float) -> None:
-        """RandomSampler learns nothing."""
-
-    def withdraw(self, token: str) -> None:
-        """RandomSampler expects nothing."""
-
-    def _unranked(self, rank: int) -> dict[str, Coordinate]:
+            return self._space.draw(self._random)
+        if not self._left:
+            return None
+        rank = self._left.pop()
         point: dict[str, Coordinate] = {}
         for dimension in self._space.free:
             rank, point[dimension.name] = divmod(rank, dimension.count or 1)
         return point
 
+    def tell(self, token: str, value: float) -> None:
+        """Does nothing: it does not learn."""
 
-def is_number(value: float | None) -> bool:
-    """Whether a metric can be told to a searcher."""
+    def learn(self, coordinates: Coordinates, value: float) -> None:
+        """Does nothing: it does not learn."""
+
+    def withdraw(self, token: str) -> None:
+        """Does nothing: it waits for no value."""
+
+
+def is_finite(value: float | None) -> bool:
+    """Whether a metric can be reported to a searcher."""
     return value is not None and math.isfinite(value)

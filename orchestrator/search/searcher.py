@@ -1,4 +1,4 @@
-"""What is the best: one search, of one implementation at one point of the axes that are not searched."""
+"""Searches for the best trial of one implementation at one point of the unsearched axes."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from typing import Any
 from orchestrator.plan.expand import Cell
 from orchestrator.results.rows import Row
 from orchestrator.search.base import Proposal
-from orchestrator.search.sampler import Sampler, is_number
+from orchestrator.search.sampler import Sampler, is_finite
 from orchestrator.spec.models import SearchSpec
 from orchestrator.spec.search_space import Coordinates, Space
 from orchestrator.trial import Trial
 
-ASKS_PER_SAMPLE = 20  # of which most may be repetitions, or points that cannot be
-WORSE = 2.0  # how many times as bad as the worst so far a trial counts that is not ok
+ASKS_PER_SAMPLE = 20  # most of which may be repetitions, or points that cannot be run
+WORSE = 2.0  # a trial that is not ok counts as so many times as bad as the worst so far
 NO_SCALE = 1e9  # the same, as long as no trial was ok
-CUT_MARGIN = 0.1  # a trial is plainly worse where its interval lies so far above that of the best
+CUT_MARGIN = 0.1  # a trial is clearly slower if its interval lies this far above the best's
 CUT_BY = "latency_ms"
 
 Make = Callable[[Mapping[str, Any]], Trial | None]
 
 
 class Search:
-    """Asks a sampler for points, leaves out those that were or cannot be, and tells it what the others gave.
+    """Asks a sampler for points, skips those that are known or invalid, and reports the values.
 
     Args:
-        cell: what is given.
-        spec: what is wanted.
+        cell: the implementation, and the values of the other axes.
+        spec: metric, direction, samples and first points.
         space: the searched axes.
         sampler: chooses the points.
-        make: searched axis -> value to the trial there; None: there can be none.
+        make: values of the searched axes -> the trial there; None: no trial is valid there.
     """
 
     def __init__(self, cell: Cell, spec: SearchSpec, space: Space, sampler: Sampler, make: Make) -> None:
@@ -42,15 +42,15 @@ class Search:
         self._make = make
         self._first = list(spec.first)
         self._asks = 0
-        self._met: set[str] = set()
+        self._proposed: set[str] = set()
         self._tokens: dict[str, list[str]] = {}
         self._unasked: dict[str, Coordinates] = {}
         self._rows: dict[str, Row] = {}
         self._waits = False
-        self._doubted: set[str] = set()
+        self._invalid: set[str] = set()
 
     def next(self) -> Proposal | None:
-        """The next trial; None: not before another ends, or no more."""
+        """The next trial; None: none before another ends, or none any more."""
         if self._waits:
             return None
         under_way = set(self._tokens)
@@ -59,9 +59,9 @@ class Search:
         return proposal
 
     def ended_early(self) -> str:
-        """Why there are fewer trials than samples, once nothing is under way; "": there are as many, or every point."""
+        """Why there are fewer trials than samples; "": it is complete."""
         made, wanted = len(self._rows.keys() | self._tokens.keys()), self._spec.samples
-        if made >= wanted or (self._space.size is not None and len(self._met) >= self._space.size):
+        if made >= wanted or (self._space.size is not None and len(self._proposed) >= self._space.size):
             return ""
         head = f"{self._cell.entry.label}: {made} of {wanted} samples"
         if self._asks >= self._most_asks():
@@ -69,27 +69,35 @@ class Search:
         return f"{head}, since {self._spec.strategy} proposes nothing more"
 
     def tell(self, row: Row) -> None:
-        """A trial has ended: its value, or that it is bad, goes to the sampler."""
+        """Report the trial's value to the sampler; a bad one if it is not ok."""
         self._rows[row.trial_id] = row
-        self._doubted.discard(row.trial_id)
+        self._invalid.discard(row.trial_id)
         self._waits = False
         for token in self._tokens.pop(row.trial_id, ()):
-            self._sampler.tell(token, self._told(row))
+            self._sampler.tell(token, self._reported(row))
         if (coordinates := self._unasked.pop(row.trial_id, None)) is not None:
-            self._sampler.learn(coordinates, self._told(row))
+            self._sampler.learn(coordinates, self._reported(row))
 
     def replay(self, proposal: Proposal) -> bool:
-        """Ask the sampler again for what it proposed; what it no longer proposes is kept, if it lies in the space."""
+        """Ask the sampler again, and expect the same proposal.
+
+        A proposal that the sampler no longer makes is kept if it lies in the space, and its value
+        is reported as one of a point that the sampler did not choose.
+        """
         trial_id = proposal.trial.trial_id
         place = self._place(proposal)
-        if place is None and not any(_is(trial_id, self._make(point)) for point in self._spec.first):
-            return False
+        if place is None:
+            firsts = [self._make(point) for point in self._spec.first]
+            if all(trial is None or trial.trial_id != trial_id for trial in firsts):
+                return False
         made = self._propose()
         self._waits = False
-        if _is(trial_id, None if made is None else made.trial):
-            return True
         if made is not None:
-            self._withdraw(made)
+            if made.trial.trial_id == trial_id:
+                return True
+            for token in self._tokens.pop(made.trial.trial_id, ()):
+                self._sampler.withdraw(token)
+            self._unasked.pop(made.trial.trial_id, None)
         if trial_id not in self._rows:
             self._tokens.setdefault(trial_id, [])
         if place is not None:
@@ -97,34 +105,43 @@ class Search:
         return True
 
     def _place(self, proposal: Proposal) -> Coordinates | None:
-        """Where a proposal of an earlier run lies in the space, which may have been another; None: nowhere."""
+        """The coordinates of an earlier run's proposal; None: it lies outside today's space."""
         values = {dimension.name: proposal.trial.value(dimension.name) for dimension in self._space.dimensions}
         for coordinates in (self._space.coordinates(values), proposal.coordinates):
             if coordinates is None or not self._space.has(coordinates):
                 continue
-            if _is(proposal.trial.trial_id, self._make(self._space.values(coordinates))):
+            trial = self._make(self._space.values(coordinates))
+            if trial is not None and trial.trial_id == proposal.trial.trial_id:
                 return coordinates
         return None
 
     def invalidate(self, trial_id: str) -> None:
-        """A trial is to be run again: what it gave may not be true any more."""
-        self._doubted.add(trial_id)
+        """Until this trial has run again, do not cut others short by its old result."""
+        self._invalid.add(trial_id)
 
     def cut_above_ms(self) -> float | None:
-        """A little above the interval of the best so far, where the least latency is wanted."""
+        """A little above the best interval so far, if the search minimizes latency; else None."""
         if self._spec.metric != CUT_BY or not self._spec.least:
             return None
-        known = (row for row in self._rows.values() if row.trial_id not in self._doubted)
-        ends = (row.metrics.get("latency_ci_high_ms") for row in known if self._value(row) is not None)
-        least = min((end for end in ends if end is not None), default=None)
-        return None if least is None else least * (1 + CUT_MARGIN)
+        ends = []
+        for row in self._rows.values():
+            if row.trial_id in self._invalid or self._value(row) is None:
+                continue
+            end = row.metrics.get("latency_ci_high_ms")
+            if end is not None:
+                ends.append(end)
+        if not ends:
+            return None
+        return min(ends) * (1 + CUT_MARGIN)
 
     def _propose(self) -> Proposal | None:
-        """The next trial that is new, or under way already; None: there is no other, or the sampler wants to wait."""
+        """The next trial that is new or under way; None: there is none, or the sampler waits."""
         while self._first:
             first = self._first.pop(0)
             trial = self._make(first)
-            if trial is not None and not self._is_known(trial):
+            if trial is None:
+                continue
+            if trial.trial_id not in self._rows and trial.trial_id not in self._tokens:
                 place = self._space.coordinates(first)
                 if place is not None:
                     self._unasked[trial.trial_id] = place
@@ -136,28 +153,22 @@ class Search:
             if coordinates is None:
                 return None
             values = self._space.values(coordinates)
-            self._met.add(json.dumps(values, sort_keys=True))
+            self._proposed.add(json.dumps(values, sort_keys=True))
             trial = self._make(values)
             if trial is None:
                 self._sampler.tell(token, self._bad())
             elif trial.trial_id in self._rows:
-                self._sampler.tell(token, self._told(self._rows[trial.trial_id]))
+                self._sampler.tell(token, self._reported(self._rows[trial.trial_id]))
             else:
                 return self._proposal(trial, coordinates, token)
         return None
 
     def _proposal(self, trial: Trial, coordinates: Coordinates | None, token: str | None = None) -> Proposal:
-        self._tokens.setdefault(trial.trial_id, []).extend([] if token is None else [token])
+        tokens = self._tokens.setdefault(trial.trial_id, [])
+        if token is not None:
+            tokens.append(token)
         point = None if coordinates is None else dict(coordinates)
         return Proposal(trial=trial, cell=self._cell.key, coordinates=point)
-
-    def _withdraw(self, made: Proposal) -> None:
-        for token in self._tokens.pop(made.trial.trial_id, ()):
-            self._sampler.withdraw(token)
-        self._unasked.pop(made.trial.trial_id, None)
-
-    def _is_known(self, trial: Trial) -> bool:
-        return trial.trial_id in self._rows or trial.trial_id in self._tokens
 
     def _may_ask(self) -> bool:
         """Whether there are samples, asks and points left."""
@@ -165,28 +176,32 @@ class Search:
             return False
         if self._asks >= self._most_asks():
             return False
-        return self._space.size is None or len(self._met) < self._space.size
+        return self._space.size is None or len(self._proposed) < self._space.size
 
     def _most_asks(self) -> int:
         return max(self._sampler.fewest_asks, ASKS_PER_SAMPLE * self._spec.samples)
 
-    def _told(self, row: Row) -> float:
+    def _reported(self, row: Row) -> float:
+        """The value that the sampler gets for a row: its metric, or a bad one."""
         value = self._value(row)
         return self._bad() if value is None else value
 
     def _bad(self) -> float:
-        """Worse than anything seen, and finite: not every searcher takes infinity."""
+        """A value worse than any so far, and finite: not every searcher takes infinity."""
         sign = 1.0 if self._spec.least else -1.0
-        values = [sign * value for row in self._rows.values() if (value := self._value(row)) is not None]
+        values = []
+        for row in self._rows.values():
+            value = self._value(row)
+            if value is not None:
+                values.append(sign * value)
         if not values:
             return sign * NO_SCALE
         worst = max(values)
         return sign * (worst + (WORSE - 1) * max(abs(worst), 1e-9))
 
     def _value(self, row: Row) -> float | None:
-        value = row.metrics.get(self._spec.metric) if row.ok else None
-        return value if is_number(value) else None
-
-
-def _is(trial_id: str, made: Trial | None) -> bool:
-    return made is not None and made.trial_id == trial_id
+        """The row's metric; None if it is not ok or not finite."""
+        if not row.ok:
+            return None
+        value = row.metrics.get(self._spec.metric)
+        return value if is_finite(value) else None

@@ -1,4 +1,4 @@
-"""Ray Tune's searchers as samplers. Of ray only search spaces and searchers are imported, when a sampler is made."""
+"""Adapts Ray Tune's searchers to `Sampler`. Imports ray when a sampler is made, not before."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class TuneSampler:
 
     Args:
         spec: names the searcher, the metric and the direction.
-        space: what it proposes points of.
-        seed: of a searcher that takes one; of the global random numbers for one that does not.
+        space: the searched axes.
+        seed: of the searcher; of the global random generators if it takes none.
 
     Raises:
         RequestError: the searcher cannot be made.
@@ -52,24 +52,26 @@ class TuneSampler:
         return {dimension.name: self._coordinate(dimension, found[key]) for key, dimension in self._dimensions.items()}
 
     def tell(self, token: str, value: float) -> None:
-        """The suggestion has ended."""
+        """Report the value of a suggestion."""
         self._searcher.on_trial_complete(token, {self._metric: value, "training_iteration": 1})
 
     def learn(self, coordinates: Coordinates, value: float) -> None:
-        """A point evaluated apart, for searchers that know the like."""
+        """Report a point that it did not suggest, if the searcher supports that."""
         names = {dimension.name: key for key, dimension in self._dimensions.items()}
         if not self._real:
             with suppress(NotImplementedError, AttributeError):
                 self._searcher.add_evaluated_point({names[name]: at for name, at in coordinates.items()}, value)
 
     def withdraw(self, token: str) -> None:
-        """As a trial that could not be run."""
+        """Report the suggestion as a failed trial."""
         self._searcher.on_trial_complete(token, error=True)
 
     def _coordinate(self, dimension: Dimension, found: Any) -> Coordinate:
         if self._real:
             return _from_share(dimension, float(found))
-        return int(found) if dimension.by_index or _is_whole(dimension) else float(found)
+        if dimension.by_index or _is_whole(dimension):
+            return int(found)
+        return float(found)
 
 
 def _searcher(spec: SearchSpec, seed: int) -> Any:
@@ -78,28 +80,24 @@ def _searcher(spec: SearchSpec, seed: int) -> Any:
 
     kinds: Any = search.SEARCH_ALG_IMPORT
     kind = kinds[spec.strategy]()
-    most = 10 * spec.samples  # a budget counts what is asked, repetitions included
+    most = 10 * spec.samples  # a searcher's budget counts every suggestion, repetitions included
     wanted: dict[str, Any] = {"metric": spec.metric, "mode": "min" if spec.least else "max", "budget": most}
     if known.seed is not None:
         wanted[known.seed] = seed
     else:
-        _seed_globally(seed)
+        import numpy as np
+
+        random.seed(seed)
+        np.random.seed(seed)  # searchers without a seed draw from these
     if spec.strategy == "nevergrad":
         nevergrad: Any = import_module("nevergrad")
         wanted |= {"optimizer": nevergrad.optimizers.NGOpt, "optimizer_kwargs": {"budget": spec.samples}}
     if spec.strategy == "optuna":
         import optuna
 
-        optuna.logging.set_verbosity(optuna.logging.WARNING)  # what is proposed, our own progress says
-    taken = inspect.signature(kind.__init__).parameters
-    return kind(**{name: value for name, value in wanted.items() if name in taken})
-
-
-def _seed_globally(seed: int) -> None:
-    import numpy as np
-
-    random.seed(seed)
-    np.random.seed(seed)  # what such searchers draw from
+        optuna.logging.set_verbosity(optuna.logging.WARNING)  # our own progress shows the proposals
+    accepted = inspect.signature(kind.__init__).parameters
+    return kind(**{name: value for name, value in wanted.items() if name in accepted})
 
 
 def _domain(dimension: Dimension, real: bool) -> Any:
@@ -109,13 +107,19 @@ def _domain(dimension: Dimension, real: bool) -> Any:
         return tune.uniform(0.0, 1.0)
     if dimension.by_index:
         count = dimension.count or 1
-        return tune.randint(0, count) if dimension.ordered else tune.choice(list(range(count)))
+        if dimension.ordered:
+            return tune.randint(0, count)
+        return tune.choice(list(range(count)))
     axis = dimension.axis
     assert isinstance(axis, Range)
     if _is_whole(dimension):
         low, end = int(axis.low), int(axis.high) + 1
-        return tune.lograndint(low, end) if axis.log else tune.randint(low, end)
-    return (tune.loguniform if axis.log else tune.uniform)(float(axis.low), float(axis.high))
+        if axis.log:
+            return tune.lograndint(low, end)
+        return tune.randint(low, end)
+    if axis.log:
+        return tune.loguniform(float(axis.low), float(axis.high))
+    return tune.uniform(float(axis.low), float(axis.high))
 
 
 def _is_whole(dimension: Dimension) -> bool:
@@ -123,7 +127,7 @@ def _is_whole(dimension: Dimension) -> bool:
 
 
 def _from_share(dimension: Dimension, share: float) -> Coordinate:
-    """A coordinate from a number between 0 and 1."""
+    """A coordinate from a number between 0 and 1, for searchers that know real numbers only."""
     share = min(max(share, 0.0), 1.0)
     if dimension.by_index:
         count = dimension.count or 1
