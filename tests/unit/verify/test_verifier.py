@@ -1,0 +1,262 @@
+"""The verifier on workloads of many kinds: trees of outputs, written inputs, own judges, gradients, odd inputs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from pydantic import BaseModel, ConfigDict
+
+from orchestrator.outcome import Outcome
+from orchestrator.usercode.implementation import AttemptEndedError, Implementation
+from orchestrator.verify.caller import Caller
+from orchestrator.verify.judgement import Judgement
+from orchestrator.verify.verifier import Verifier
+from orchestrator.workload import Config, Expected, Work, Workload
+
+Function = Callable[..., Any]
+
+
+class Params(BaseModel):
+    """Of a trial."""
+
+    model_config = ConfigDict(frozen=True)
+    dtype: str = "float32"
+
+
+def draw(*shapes: tuple[int, ...]) -> Function:
+    def inputs(config: Config, form: str, seed: int) -> tuple[torch.Tensor, ...]:
+        generator = torch.Generator().manual_seed(seed)
+        return tuple(torch.randn(shape, generator=generator).to(config.dtype) for shape in shapes)
+
+    return inputs
+
+
+def wide(function: Function) -> Function:
+    """A reference: the function of the inputs in the problem's dtype."""
+
+    def reference(problem: Any) -> Any:
+        return function(*(one.to(problem.dtype) if one.is_floating_point() else one for one in problem.inputs))
+
+    return reference
+
+
+def verified(
+    function: Function,
+    reference: Function,
+    inputs: Function | None = None,
+    *,
+    backward: bool = False,
+    names: tuple[str, ...] = (),
+    tolerance: float | None = None,
+    **fields: Any,
+) -> Judgement:
+    """The verdict on a function, with inputs with structure."""
+    workload = Workload(
+        name="toy",
+        params=Params,
+        inputs=inputs or draw((16, 64)),
+        reference=reference,
+        work=lambda params, form: Work(flops=1, bytes=1),
+        backward=lambda params: backward,
+        **fields,
+    )
+    config = Config({"dtype": "float32"}, "cpu")
+    built = Implementation(function, config, "default", backward, names)
+    return Verifier(Caller(workload, Params(), built, 1, 2), tolerance, None).verify("before", structures=True)
+
+
+def ended(*args: Any, **kwargs: Any) -> AttemptEndedError:
+    with pytest.raises(AttemptEndedError) as caught:
+        verified(*args, **kwargs)
+    return caught.value
+
+
+class Pair(NamedTuple):
+    """Of top-k."""
+
+    values: torch.Tensor
+    indices: torch.Tensor
+
+
+def top(x: torch.Tensor) -> Pair:
+    return Pair(*x.topk(4, -1))
+
+
+def norm(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    mean = x.mean(-1, keepdim=True)
+    return x - mean, mean
+
+
+def test_a_tree_of_outputs_is_judged_leaf_by_leaf() -> None:
+    """Values by the limits, indices by equality; a wrong leaf is named."""
+    assert verified(top, wide(top)).ok
+    wrong = verified(lambda x: Pair(x.topk(4, -1).values, x.topk(4, -1).indices.roll(1, -1)), wide(top))
+    assert str(wrong).startswith("64 of 64 elements differ, the first is indices[0, 0]")
+
+
+def test_a_tuple_answers_for_named_outputs_in_their_order() -> None:
+    """The reference names them, the kernel returns a tuple."""
+
+    def reference(problem: Any) -> dict[str, torch.Tensor]:
+        centred, mean = norm(problem.inputs[0].to(problem.dtype))
+        return {"output": centred, "mean": mean}
+
+    assert verified(norm, reference).ok
+    assert "mean" in str(verified(lambda x: (norm(x)[0], 2 * norm(x)[1]), reference))
+    assert "returned [0], [1], [2], expected output, mean" in ended(lambda x: (*norm(x), x), reference).message
+
+
+def test_written_inputs_are_judged_and_others_must_be_left_alone() -> None:
+    """By what the reference makes of its own copies; None is a fine return value then."""
+
+    def append(cache: torch.Tensor, new: torch.Tensor) -> None:
+        cache[8:] = new[:8]
+
+    def reference(problem: Any) -> dict[str, torch.Tensor]:
+        cache, new = (one.to(problem.dtype) for one in problem.inputs)
+        return {"cache": torch.cat([cache[:8], new[:8]])}
+
+    inputs, names = draw((16, 64), (16, 64)), ("cache", "new")
+    fields: dict[str, Any] = {"writes": ("cache",), "input_names": {"default": names}}
+    assert verified(append, reference, inputs, names=names, **fields).ok
+    assert "cache[" in str(verified(lambda cache, new: None, reference, inputs, names=names, **fields))
+
+    def careless(cache: torch.Tensor, new: torch.Tensor) -> None:
+        append(cache, new)
+        new.zero_()
+
+    error = ended(careless, reference, inputs, names=names, **fields)
+    assert (error.outcome, "changed its input new" in error.message) == (Outcome.MISMATCH, True)
+
+
+def test_a_judge_of_its_own_replaces_the_comparison_of_what_it_names() -> None:
+    """Eigenvectors by their residual; the eigenvalues by the rule."""
+
+    def symmetric(config: Config, form: str, seed: int) -> tuple[torch.Tensor, ...]:
+        (a,) = draw((12, 12))(config, form, seed)
+        return (a + a.T,)
+
+    def judge(inputs: Any, outputs: Any, expected: Any) -> dict[str, tuple[float, float]]:
+        a, vectors, values = inputs[0], outputs["[1]"], outputs["[0]"]
+        residual = (a @ vectors - vectors * values).norm() / (a.norm() * 2.0**-24)
+        return {"[1]: residual": (float(residual), 100.0)}
+
+    def flipped(a: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        values, vectors = torch.linalg.eigh(a)
+        return values, -vectors
+
+    reference = wide(lambda a: tuple(torch.linalg.eigh(a)))
+    assert verified(flipped, reference, symmetric, judge=judge).ok
+    wrong = verified(lambda a: (flipped(a)[0], flipped(a)[1].roll(1, 1)), reference, symmetric, judge=judge)
+    assert "by the workload's own judge" in str(wrong)
+    assert not verified(lambda a: (2 * flipped(a)[0], flipped(a)[1]), reference, symmetric, judge=judge).ok
+
+
+def test_gradients_that_a_reference_does_not_name_are_worked_out() -> None:
+    """A backward pass that returns 5 everywhere is wrong; an integer input has no gradient."""
+
+    class Five(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+            return x * x
+
+        @staticmethod
+        def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:
+            return torch.full_like(grad, 5)
+
+    def labelled(config: Config, form: str, seed: int) -> tuple[torch.Tensor, ...]:
+        return *draw((16, 64))(config, form, seed), torch.arange(16)
+
+    def loss(x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return torch.logsumexp(x, -1) - x.gather(-1, labels[:, None]).squeeze(-1)
+
+    square = wide(lambda x: x * x)
+    assert verified(lambda x: x * x, square, backward=True, names=("x",)).ok
+    assert "grad_x[" in str(verified(Five.apply, square, backward=True, names=("x",)))
+    assert verified(loss, wide(loss), labelled, backward=True, names=("x", "labels")).ok
+    assert verified(lambda x: x * x, square, backward=True).ok  # without names
+
+
+def test_a_reference_that_lacks_a_gradient_is_refused() -> None:
+    """Where autograd cannot work it out: nothing is compared is not right."""
+
+    def reference(problem: Any) -> torch.Tensor:
+        return (problem.inputs[0].to(problem.dtype) ** 2).detach()
+
+    error = ended(lambda x: x * x, reference, backward=True, names=("x",))
+    assert (error.outcome, "lacks grad_x" in error.message) == (Outcome.FAILED, True)
+
+
+def test_a_reference_that_answers_for_no_element_is_refused() -> None:
+    """An empty sample is no verification."""
+
+    def reference(problem: Any) -> Expected:
+        nothing = torch.arange(0)
+        return Expected(problem.inputs[0].to(problem.dtype)[nothing], (nothing,))
+
+    assert "answers for no element" in ended(lambda x: x, reference).message
+
+
+def test_nan_and_expanded_inputs_are_inputs_like_others() -> None:
+    """Compared by their bytes, copied with their strides."""
+
+    def masked(config: Config, form: str, seed: int) -> tuple[torch.Tensor, ...]:
+        x, mask = draw((16, 64), (1, 64))(config, form, seed)
+        x[0, 0] = math.nan
+        return x, mask.expand(16, 64)
+
+    def total(x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        return torch.nan_to_num(x) + mask
+
+    assert verified(total, wide(total), masked).ok
+
+
+def test_what_is_left_unwritten_is_found() -> None:
+    """The allocator gives back the block that held NaN."""
+
+    def tail(x: torch.Tensor) -> torch.Tensor:
+        out = torch.empty_like(x)
+        out[:-1] = 2 * x[:-1]
+        return out
+
+    assert not verified(tail, wide(lambda x: 2 * x), draw((300, 300))).ok
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (lambda x: x.half(), "returned a tensor of torch.float16, expected torch.float32"),
+        (lambda x: x.to_sparse(), "layout torch.sparse_coo"),
+        (lambda x: "done", "returned a str, expected a tensor"),
+        (lambda x: x.T.contiguous(), "a transpose is missing?"),
+        (lambda x: None, "returned None, expected one tensor"),
+    ],
+)
+def test_what_is_no_output_is_refused_by_name(function: Function, said: str) -> None:
+    """Expected and found side by side."""
+    error = ended(function, wide(lambda x: x * 1))
+    assert (error.outcome, said in error.message) == (Outcome.FAILED, True), error.message
+
+
+def test_a_stated_tolerance_replaces_the_rule_and_says_so() -> None:
+    """In both directions; a value that is not finite is wrong all the same."""
+    verdict = verified(lambda x: 1.01 * x, wide(lambda x: x * 1), tolerance=0.1)
+    assert verdict.ok
+    assert "stands in the place of the rule" in verdict.notes[-1]
+    assert not verified(lambda x: 1.01 * x, wide(lambda x: x * 1), tolerance=1e-3).ok
+    assert not verified(lambda x: x * math.nan, wide(lambda x: x * 1), tolerance=0.9).ok
+
+
+def test_a_domain_that_excludes_structures_is_not_asked_for_them() -> None:
+    """`stress=()`: values above 50 are no inputs of this problem."""
+
+    def clipped(x: torch.Tensor) -> torch.Tensor:
+        return x.clamp(-50, 50) * 2
+
+    reference = wide(lambda x: x * 2)
+    assert "inputs: " in str(verified(clipped, reference))
+    assert verified(clipped, reference, stress=()).ok
