@@ -40,6 +40,14 @@ class Fingerprint(FrozenModel):
     protocol: str
 
 
+class KernelShare(FrozenModel):
+    """A kernel that one call ran: how often, and its share of the time of all of them."""
+
+    name: str
+    count: int
+    share: float
+
+
 class TrialRecord(FrozenModel):
     """One attempt of one trial; a line of results.jsonl.
 
@@ -54,6 +62,7 @@ class TrialRecord(FrozenModel):
         node: the cluster's name of the node; empty on a machine alone.
         slot: number of the slot that ran it; None: not known.
         cards: UUID and PCI address of each GPU that it had, "GPU-... 00000000:1B:00.0".
+        kernels: what one more call ran, where it was profiled.
         salt: what the inputs of the attempt were drawn with, beside the seed.
         environment: what must match and what to know; kept once, in environment.json, not in the journal.
     """
@@ -83,6 +92,7 @@ class TrialRecord(FrozenModel):
     card: str | None = None
     slot: int | None = None
     cards: tuple[str, ...] = ()
+    kernels: tuple[KernelShare, ...] = ()
     salt: str = ""
     environment: dict[str, Any] = {}
 

@@ -116,6 +116,7 @@ class Attempt(FrozenModel):
         sentinels: whether the supervisor is to look now and then if the machine itself changes.
         pause_s: seconds to wait first, so that what disturbed the attempt before this one may pass.
         energy: whether to run on for a second while the supervisor reads the device's energy counter.
+        profile: whether one more call is made under torch's profiler.
         rival: a second trial to be measured in the same process, in turns with this one (a duel); None: just this one.
         salt: drawn for each attempt and kept in its record: with it the seed gives the same inputs again.
         cut_above_ms: timing may stop as soon as the interval lies above this latency; None: it never may.
@@ -138,6 +139,7 @@ class Attempt(FrozenModel):
     sentinels: bool = False
     pause_s: float = 0.0
     energy: bool = False
+    profile: bool = False
     rival: Trial | None = None
     cut_above_ms: float | None = None
     salt: str = ""

@@ -41,7 +41,8 @@ def run(options: argparse.Namespace) -> int:
     from orchestrator.plan.sweep import Sweep
 
     _check_columns(options)
-    sweep = Sweep.load(options.sweep, options.overrides, options.only)
+    overrides = [*options.overrides, *(["measure.profile=true"] if getattr(options, "profile", False) else [])]
+    sweep = Sweep.load(options.sweep, overrides, options.only)
     return _show(api.run(sweep, output=options.output, resume=options.resume, **_place(options)), options)
 
 

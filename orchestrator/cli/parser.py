@@ -197,6 +197,7 @@ def _add_run(subparsers: Any) -> None:
     _add_sweep(parser)
     _add_directory(parser)
     _add_execution(parser)
+    parser.add_argument("--profile", action="store_true", help="see which kernels each row runs, in a call of its own")
 
 
 def _add_plan(subparsers: Any) -> None:

@@ -59,6 +59,7 @@ class AttemptFactory:
             sentinels=spec.measure.sentinels,
             pause_s=PAUSE_S if pausing else 0.0,
             energy=spec.measure.energy,
+            profile=spec.measure.profile,
             rival=self._sweep.rivals.get(trial.trial_id),
             cut_above_ms=cut_above_ms,
             salt=secrets.token_hex(8),

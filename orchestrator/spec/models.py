@@ -40,6 +40,7 @@ class MeasureSpec(FrozenModel):
     often at most a round flagged throttled or contended is measured again. sentinels: time a fixed matmul and copy now
     and then, to see whether the machine itself changes. ceilings: measure what the device can do in each precision
     once, which bounds what is plausible. energy: run on for a second where the device counts energy.
+    profile: make one more call of each ok row, untimed, under torch's profiler.
     """
 
     warmup_s: Annotated[float, Field(ge=0)] | None = None
@@ -53,6 +54,7 @@ class MeasureSpec(FrozenModel):
     sentinels: bool = True
     ceilings: bool = True
     energy: bool = True
+    profile: bool = False
 
     @model_validator(mode="after")
     def _ordered(self) -> MeasureSpec:

@@ -11,12 +11,11 @@ import fcntl
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import TextIO
 
 from orchestrator.usercode.text.file_facts import cache_folder
 
 VARIABLE = "TORCH_EXTENSIONS_DIR"
-_in_use: dict[Path, TextIO] = {}
+_in_use: dict[Path, int] = {}
 
 
 def build_extensions_apart() -> None:
@@ -29,7 +28,7 @@ def build_extensions_apart() -> None:
         return
     with suppress(OSError):  # no home to write to: torch will say what it thinks of that
         folder.mkdir(parents=True, exist_ok=True)
-        handle = (folder / ".in_use").open("a")
+        handle = os.open(folder / ".in_use", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)  # until the process ends
         _in_use[folder] = handle
         with suppress(BlockingIOError):
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -15,6 +15,7 @@ from orchestrator.measure.energy import ENERGY, WINDOW_S, run_warm
 from orchestrator.measure.memory import NOTHING_KNOWN, CudaPeak, Figures, HostPeak, cap, release
 from orchestrator.measure.protocol import Measurement, measure
 from orchestrator.outcome import Flag, Outcome, Phase
+from orchestrator.record import KernelShare
 from orchestrator.trial import Attempt
 from orchestrator.usercode import workloads
 from orchestrator.usercode.implementation import (
@@ -75,6 +76,7 @@ class Stages:
     _sets: list[Tensors] = field(default_factory=list)
     _calls: list[Callable[[], object]] = field(default_factory=list)
     _counted: Work | None = None
+    kernels: tuple[KernelShare, ...] = ()
 
     def to_end(self) -> dict[str, Any]:
         """The fields of an ok record.
@@ -122,6 +124,7 @@ class Stages:
         self.verify_again(measurement)
         self.rate(measurement)
         self.enter(Phase.MEMORY)
+        self._profile()
         retries = 0
         if self.card is not None:
             self._capped(True)
@@ -172,6 +175,7 @@ class Stages:
             "notes": (*measurement.notes, *self._verification_notes()),
             "metrics": {name: _finite(value) for name, value in metrics.items()},
             "values_ms": measurement.values_ms,
+            "kernels": self.kernels,
         }
         return fields if self.energy is None else {**fields, "environment": {ENERGY: self.energy}}
 
@@ -389,6 +393,16 @@ class Stages:
                 return call()
 
         return made
+
+    def _profile(self) -> None:
+        """See which kernels a call runs, where that is asked."""
+        if self.attempt.profile:
+            from orchestrator.worker.profile import in_words, profiled
+
+            call = self._one_more_call()
+            with user_code():
+                self.kernels = profiled(call, self.config.device)
+            self.notes = (*self.notes, in_words(self.kernels))
 
     def _card_memory(self, card: CudaPeak) -> Figures:
         call = self._one_more_call()

@@ -1,5 +1,6 @@
 """A trial that was killed while it compiled stops no other."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -65,4 +66,4 @@ def test_a_folder_of_the_users_own_is_left_alone(folder: Path, tmp_path: Path, m
 
 def close() -> None:
     for handle in extension_locks._in_use.values():
-        handle.close()
+        os.close(handle)

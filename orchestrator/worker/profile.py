@@ -1,0 +1,53 @@
+"""Which kernels a call runs: one more call, untimed, under torch's profiler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.record import KernelShare
+
+if TYPE_CHECKING:
+    import torch
+
+MOST = 20  # kernels that a record keeps, by their share
+SHOWN = 3  # of them in the row's note
+NAME = 160  # characters of a kernel's name that are kept
+
+
+def profiled(call: Callable[[], object], device: torch.device) -> tuple[KernelShare, ...]:
+    """The kernels of one call by their share of its time, the largest first.
+
+    On a GPU what ran on it; on a CPU torch's own operations, by the time that each takes itself.
+    """
+    import torch
+    from torch.profiler import ProfilerActivity, profile
+
+    on_gpu = device.type == "cuda"
+    activities = [ProfilerActivity.CUDA] if on_gpu else [ProfilerActivity.CPU]
+    call()  # what is made once, plans and buffers, is there
+    with profile(activities=activities) as found:
+        call()
+        if on_gpu:
+            torch.cuda.synchronize(device)
+    times = [(event, _microseconds(event, on_gpu)) for event in found.key_averages()]
+    known = [(event, time) for event, time in times if time > 0]
+    total = sum(time for _, time in known)
+    known.sort(key=lambda pair: pair[1], reverse=True)
+    return tuple(
+        KernelShare(name=event.key[:NAME], count=int(event.count), share=time / total) for event, time in known[:MOST]
+    )
+
+
+def _microseconds(event: Any, on_gpu: bool) -> float:
+    """The time that an event takes itself, without what it calls."""
+    if on_gpu:
+        return float(event.self_device_time_total)
+    return float(event.self_cpu_time_total)
+
+
+def in_words(kernels: tuple[KernelShare, ...]) -> str:
+    """The first few in a note."""
+    shown = ", ".join(f"{one.name} {one.share:.0%} ({one.count} x)" for one in kernels[:SHOWN])
+    more = len(kernels) - SHOWN
+    return f"kernels: {shown or 'none'}{f', and {more} more' if more > 0 else ''}"
