@@ -238,6 +238,13 @@ class Leading(Implementation):
         self._hand_out(("unchanged", number), shards)
         self.share.unchanged(number, shards[0])
 
+    def refill(self, used: Tensors, fresh: Tensors) -> None:
+        """Write other values into a set of inputs, on every rank."""
+        shards = self._shards(fresh)
+        number = self._number(used)
+        self._hand_out(("load", number), shards)
+        self.share.load(number, shards[0])
+
     def put_together(self, kept: list[torch.Tensor], number: int) -> None:
         """The latest output of a call that keeps it, whole, in the place of this rank's."""
         team = self.share.team

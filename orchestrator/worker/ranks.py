@@ -6,6 +6,7 @@ for different things. A rank that raises ends with its own record; the superviso
 
 from __future__ import annotations
 
+import statistics
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     import torch
 
 ONCE_MORE = 3  # calls of a block whose last output is looked at, at least
+SETS, REMEMBERS = 6, 2.0  # of values, each called as new and as met; and how many times as long new ones take
 LAST_WORD_S = 1.0  # that rank 0 waits for the others to hear that it is over
 
 
@@ -147,6 +149,33 @@ class RankStages(Stages):
             self.clock().time([call] * max(length, ONCE_MORE))
         verdict = self.verifier.judge_timed(kept[-1].detach(), inputs, inputs, ("timed", 0), AFTER_SHARE)
         agreed(verdict, "as it is timed: ")
+
+    @override
+    def _look_for_memory(self, used: tuple[torch.Tensor, ...]) -> None:
+        """Whether calls on values that were met take less than half the time of calls on new ones, on every rank.
+
+        By the clock of ranks, as what moves inputs and outputs between them is not the implementation's. Of one that
+        remembers each new set takes longer than met ones do; what disturbs the machine does not fall on all of them.
+        """
+        leading, clock = self.subject, self.clock()
+        assert isinstance(leading, Leading)
+        call = leading.timed(used, self._upstream(used))
+        for trial in range(2):
+            new: list[float] = []
+            met: list[float] = []
+            for seconds in (new, met):
+                for number in range(SETS):
+                    leading.refill(used, self.caller.inputs("turns", trial, number))
+                    seconds.append(clock.time([call]))
+            usual_met, fastest_new = statistics.median(met), min(new)
+            if fastest_new <= REMEMBERS * usual_met:
+                return
+        raise AttemptEndedError(
+            Outcome.MISMATCH,
+            "Mismatch",
+            f"it remembers answers by the values of its inputs: a call takes {1000 * fastest_new:.3g} ms or more on "
+            f"new values, {1000 * usual_met:.3g} ms on those it has met",
+        )
 
     @override
     def forget_inputs(self) -> None:

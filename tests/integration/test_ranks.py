@@ -75,8 +75,9 @@ def test_shards_of_every_rank_are_verified_against_the_whole(isolator, ranks):
         example("forgets_a_rank"),
         toy("wrong_on_one_rank"),
         toy("adds_no_gradient_up", backward=True),
+        toy("remembers"),
     ],
-    ids=["forgets a rank", "wrong on one rank", "adds no gradient up"],
+    ids=["forgets a rank", "wrong on one rank", "adds no gradient up", "remembers"],
 )
 def test_what_one_rank_gets_wrong_is_a_mismatch(isolator, attempted):
     """Whichever rank it is; also in the gradient of an input that every rank has whole."""
