@@ -1,1 +1,1 @@
-"""From the sweep file to its trials."""
+"""Expands a sweep file into its trials."""

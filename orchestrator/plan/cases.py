@@ -1,4 +1,4 @@
-"""Cases become axes that move together: each column one, and the name of the case among them."""
+"""Turns cases into axes that move together: one axis per column, the case's name among them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from orchestrator.workload import Workload
 
 
 def with_cases(spec: SweepSpec, document: Document, workload: Workload, base_dir: str) -> SweepSpec:
-    """The sweep with its cases read and put among its axes, before those that the file states.
+    """The sweep with its cases as axes, before the axes that the file states.
 
-    Where it states none, the workload's own are taken, if the file states none of their params.
-    A param that a row does not state has the sweep's constant, else its default, in that row.
+    A sweep file without cases gets the workload's own, unless the file states one of their params.
+    A param that a row leaves out gets the sweep's constant in that row, else its default.
 
     Raises:
-        SweepFileError: the file of cases cannot be read, or a row breaks a rule; with file and line.
+        SweepFileError: the file of cases cannot be read, or a row breaks a rule (file and line).
     """
     stated = spec.cases or _of_workload(spec, workload)
     if stated is None:
@@ -40,19 +40,24 @@ def with_cases(spec: SweepSpec, document: Document, workload: Workload, base_dir
     kept = cases.chosen(rows, shown, stated.every, stated.where, defaults)
     if not kept:
         raise document.refusal(("cases",), f"no case is left of {len(rows)}", stated.where)
+    names: dict[str, None] = {}  # a set that keeps the order
+    for row in kept:
+        names |= dict.fromkeys(row.values)
     columns: dict[str, list[Any]] = {}
-    for name in dict.fromkeys(column for row in kept for column in row.values):
+    for name in names:
         columns[name] = [_value(row, name, shown, defaults) for row in kept]
     _refuse_stated_twice(spec, document, columns)
     document.case_columns = tuple(columns)
     document.case_places = tuple(f"{shown}:{row.line}" for row in kept)
     axes = {**columns, **spec.axes}
-    together = (*spec.zip, tuple(columns)) if len(columns) > 1 else spec.zip
+    together = spec.zip
+    if len(columns) > 1:
+        together = (*together, tuple(columns))
     return spec.model_copy(update={"axes": axes, "zip": together, "cases": stated})
 
 
 def _of_workload(spec: SweepSpec, workload: Workload) -> CasesSpec | None:
-    """The cases that the workload brings; None: it brings none, or the sweep file states some of their params."""
+    """The workload's own cases; None: it has none, or the sweep file states one of their params."""
     if not isinstance(workload, FileWorkload) or not workload.cases:
         return None
     if isinstance(workload.cases, Path):
@@ -67,7 +72,7 @@ def _of_workload(spec: SweepSpec, workload: Workload) -> CasesSpec | None:
 
 
 def _line(document: Document, index: int) -> int:
-    """Where the case `index` of the sweep file itself stands."""
+    """The line of the case `index` in the sweep file."""
     for path in (("cases", index), ("cases", "rows", index), ("cases",)):
         if path in document.lines:
             return document.lines[path]

@@ -1,11 +1,11 @@
-"""The trials of a sweep, worked out from its file: pure, deterministic, and explained."""
+"""Expands a sweep file into trials: pure, deterministic, each step of the count explained."""
 
 from __future__ import annotations
 
 import itertools
 import json
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,13 +19,14 @@ from orchestrator.spec.search_space import Space
 from orchestrator.trial import Trial, content_hash
 from orchestrator.workload import Workload
 
-EXAMPLES = 1000  # points tried to find one that a search may run; all, where there are no more
-SPREAD, BESIDE = 16, 8  # values of a searched param that are asked how many GPUs they take, and points at each
+EXAMPLES = 1000  # points tried at most to find one that a search may run
+# How many values of a searched param are asked for the GPUs they need, and how many points at each.
+VALUES_ASKED, POINTS_ASKED = 16, 8
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step from the product to the count: what it is, how many trials it took away, how many are left."""
+    """One step from the product to the count: its text, the trials left, the trials removed."""
 
     text: str
     left: int
@@ -34,12 +35,13 @@ class Step:
 
 @dataclass(frozen=True)
 class Cell:
-    """One question of a search or a frontier: one implementation at one point of the axes that are not asked after.
+    """One search group: one implementation at one point of the axes that are not searched.
 
     Attributes:
         entry: the implementation.
-        stated: params and options that are given, as the file states them.
-        trials: of a frontier what may be probed, in the order of its axis; of a search one point that it may run.
+        stated: the values of the other axes, as the file states them.
+        trials: of a frontier the possible probes, in the order of its axis; of a search one valid
+            trial, as an example.
     """
 
     entry: ImplementationSpec
@@ -48,18 +50,20 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """What tells this cell from every other of its sweep."""
+        """Identifies this cell within its sweep."""
         return content_hash([self.entry.label, dict(self.stated)])
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The trials in table order (implementation outermost, first axis slowest) and why there are that many.
+    """The trials in table order, and why there are that many.
+
+    Table order: implementation outermost, then the axes, the first slowest.
 
     Attributes:
-        trials: of a grid all; of a frontier all that may be probed; of a search one of each cell.
+        trials: of a grid all; of a frontier all possible probes; of a search one of each cell.
         steps: from the product to the count.
-        cells: the questions of a search or a frontier; none in a grid.
+        cells: the search groups of a search or a frontier; empty for a grid.
     """
 
     trials: tuple[Trial, ...]
@@ -74,31 +78,36 @@ class Plan:
 def expand(spec: SweepSpec, workload: Workload, document: Document, only: str | None = None) -> Plan:
     """Every trial of the sweep for which the expression `only` holds.
 
-    It also knows `implementation`, and the options of the implementations (null where a trial has none).
+    `only` may also read `implementation`, and options (null for a trial that has no such option).
 
     Raises:
-        SweepFileError: params that the workload's model refuses, or expressions that fail, at any point of the product.
+        SweepFileError: at any point, the workload's model refuses params or an expression fails.
         ExpressionError: `only` fails.
     """
     if spec.searched:
         return _searches(spec, workload, document, only)
     state = Expansion(spec, workload, document)
     found: dict[str, Trial] = {}
-    asked: dict[str, tuple[Cell, list[Trial]]] = {}
+    cells: dict[str, Cell] = {}  # of a frontier
+    probes: dict[str, list[Trial]] = {}  # of each cell, by its key
     repeated = 0
     for entry, point in _product(spec, state):
-        if (trial := state.trial(entry, point)) is None:
+        trial = state.trial(entry, point)
+        if trial is None:
             continue
-        repeated += trial.trial_id in found
-        trial = found.setdefault(trial.trial_id, trial)
+        if trial.trial_id in found:
+            repeated += 1
+            trial = found[trial.trial_id]
+        found[trial.trial_id] = trial
         if spec.frontier.axis is not None:  # a trial may be a probe of several cells
             stated = {name: value for name, value in point.stated.items() if name != spec.frontier.axis}
             cell = Cell(entry, stated, ())
-            asked.setdefault(cell.key, (cell, []))[1].append(trial)
+            cells.setdefault(cell.key, cell)
+            probes.setdefault(cell.key, []).append(trial)
     state.refuse()
     steps = tuple(_steps(spec, state.removed, repeated))
-    cells = tuple(replace(cell, trials=tuple(trials)) for cell, trials in asked.values())
-    return select(Plan(tuple(found.values()), steps, cells), only)
+    whole = tuple(replace(cell, trials=tuple(probes[key])) for key, cell in cells.items())
+    return select(Plan(tuple(found.values()), steps, whole), only)
 
 
 def select(plan: Plan, only: str | None) -> Plan:
@@ -112,13 +121,17 @@ def select(plan: Plan, only: str | None) -> Plan:
     wanted = wanted_by(only, known_names(plan.trials))
     kept = tuple(trial for trial in plan.trials if wanted(trial))
     removed = len(plan.trials) - len(kept)
-    left = (replace(cell, trials=tuple(filter(wanted, cell.trials))) for cell in plan.cells)
-    steps = (*plan.steps, Step(f"- {removed} not selected by --only {only!r}", len(kept), removed))
-    return Plan(kept, steps, tuple(cell for cell in left if cell.trials))
+    step = Step(f"- {removed} not selected by --only {only!r}", len(kept), removed)
+    cells = []
+    for cell in plan.cells:
+        trials = tuple(filter(wanted, cell.trials))
+        if trials:
+            cells.append(replace(cell, trials=trials))
+    return Plan(kept, (*plan.steps, step), tuple(cells))
 
 
 def wanted_by(only: str | None, names: Iterable[str]) -> Callable[[Trial], bool]:
-    """Whether the expression `only` holds for a trial; `names` are null where it has no such option."""
+    """Tests a trial by the expression `only`; of `names` those that it lacks are null."""
     if only is None:
         return lambda _: True
     known = dict.fromkeys(names)
@@ -126,23 +139,35 @@ def wanted_by(only: str | None, names: Iterable[str]) -> Callable[[Trial], bool]
 
 
 def known_names(trials: Iterable[Trial]) -> set[str]:
-    """What an expression may read of any of these trials."""
-    return {name for trial in trials for name in trial.names()}
+    """The names that an expression may read of any of these trials."""
+    names: set[str] = set()
+    for trial in trials:
+        names.update(trial.names())
+    return names
 
 
 def _product(spec: SweepSpec, state: Expansion) -> Iterator[tuple[ImplementationSpec, Point]]:
-    """The product entry by entry; entries with the same params share their points."""
+    """The product, entry by entry.
+
+    Entries with the same params share their points, so that what is derived, and what the
+    workload's model says, is computed once for all of them.
+    """
     shared: dict[str, list[Point]] = {}
-    groups = list(axis_groups(spec))
-    names = [name for group, _ in groups for name in group]
+    names: list[str] = []
+    columns: list[Sequence[Sequence[Any]]] = []
+    for group, values in axis_groups(spec):  # the axes of a group move together
+        names.extend(group)
+        columns.append(values)
     for entry in spec.implementations:
         key = json.dumps(entry.params, sort_keys=True)
         if key not in shared:
             fixed = state.fixed(entry)
-            product = itertools.product(*(points for _, points in groups))
-            flat = (itertools.chain.from_iterable(point) for point in product)
-            shared[key] = [Point({**fixed, **dict(zip(names, point, strict=True))}) for point in flat]
-        yield from ((entry, point) for point in shared[key])
+            shared[key] = []
+            for combination in itertools.product(*columns):
+                chosen = zip(names, itertools.chain.from_iterable(combination), strict=True)
+                shared[key].append(Point({**fixed, **dict(chosen)}))
+        for point in shared[key]:
+            yield entry, point
 
 
 def _searches(spec: SweepSpec, workload: Workload, document: Document, only: str | None) -> Plan:
@@ -157,71 +182,95 @@ def _searches(spec: SweepSpec, workload: Workload, document: Document, only: str
         if example is not None:
             cells.append(Cell(entry, point.stated, (example,)))
         elif tried.problems:
-            first = {key[0]: key for key in reversed(tried.problems)}  # of each field the first that was met
-            whole.problems |= {key: found for key, found in tried.problems.items() if first[key[0]] == key}
+            fields = set()
+            for key, problem in tried.problems.items():  # of each field the first problem
+                if key[0] not in fields:
+                    fields.add(key[0])
+                    whole.problems[key] = problem
         else:
             empty += 1
     whole.refuse()
-    return Plan(tuple(cell.trials[0] for cell in cells), tuple(_search_steps(spec, space, empty)), tuple(cells))
+    steps = tuple(_search_steps(spec, space, empty))
+    return Plan(tuple(cell.trials[0] for cell in cells), steps, tuple(cells))
 
 
 def _example(
     entry: ImplementationSpec, point: Point, space: Space, state: Expansion, wanted: Callable[[Trial], bool]
 ) -> Trial | None:
-    """A trial that the search may run at this point: of the first of its space, or one drawn, the hungriest kin."""
+    """A trial that the search may run at this point; the one with most GPUs, if those are "auto".
 
-    def made(values: Mapping[str, Any]) -> Trial | None:
+    None if there is none among the points tried.
+    """
+
+    def make(values: Mapping[str, Any]) -> Trial | None:
         trial = state.trial(entry, Point({**point.stated, **values}))
-        return trial if trial is not None and wanted(trial) else None
+        if trial is None or not wanted(trial):
+            return None
+        return trial
 
-    for values in _tried(space):
-        if (trial := made(values)) is not None:
-            return (
-                _hungriest(trial, values, space, state.workload, made) if state.spec.resources.gpus == "auto" else trial
-            )
+    for values in _points_to_try(space):
+        trial = make(values)
+        if trial is None:
+            continue
+        if state.spec.resources.gpus == "auto":
+            return _most_gpus(trial, values, space, state.workload, make)
+        return trial
     return None
 
 
-def _hungriest(
-    example: Trial, values: Mapping[str, Any], space: Space, workload: Workload, made: Callable[..., Trial | None]
+def _most_gpus(
+    example: Trial,
+    values: Mapping[str, Any],
+    space: Space,
+    workload: Workload,
+    make: Callable[..., Trial | None],
 ) -> Trial:
-    """The trial that takes most GPUs among those beside the example, searched param by searched param.
+    """The neighbour of `example` that needs the most GPUs, param by searched param.
 
-    Slots are made before a search proposes anything, and must have room for whatever it may.
+    Slots are created before the search proposes anything, so they must fit every trial it may
+    propose.
     """
     best, most = example, _gpus(workload, example)
-    chance = random.Random(0)
+    generator = random.Random(0)
     for dimension in space.free:
-        for value in [] if dimension.name.startswith("options.") else dimension.spread(SPREAD):
-            others = (space.values(space.draw(chance)) for _ in range(BESIDE))
-            moved = ({**other, dimension.name: value} for other in itertools.chain([values], others))
-            found = next(((trial, point) for point in moved if (trial := made(point)) is not None), None)
-            if found is not None and (needed := _gpus(workload, found[0])) > most:
-                best, values, most = *found, needed
+        if dimension.name.startswith("options."):  # GPUs depend on params alone
+            continue
+        for value in dimension.spread(VALUES_ASKED):
+            # The other params may make the value invalid: then points drawn at random are tried.
+            place = {**values, dimension.name: value}
+            neighbour = make(place)
+            for _ in range(POINTS_ASKED):
+                if neighbour is not None:
+                    break
+                place = {**space.values(space.draw(generator)), dimension.name: value}
+                neighbour = make(place)
+            if neighbour is not None and (needed := _gpus(workload, neighbour)) > most:
+                best, values, most = neighbour, place, needed
     return best
 
 
 def _gpus(workload: Workload, trial: Trial) -> int:
-    """How many GPUs a trial takes; 0 where the workload fails to say, which whoever places it reports."""
-    with suppress(Exception):
+    """How many GPUs a trial takes; 0 if the workload's function fails."""
+    with suppress(Exception):  # a user's function; placing the trial reports its error
         return int(workload.gpus(workload.params.model_validate_json(trial.params_of(workload.params))))
     return 0
 
 
-def _tried(space: Space) -> Iterator[dict[str, Any]]:
-    """Points of the space: the first; then all of them in order where they are few, else some drawn."""
-    yield space.values(_first(space))
+def _points_to_try(space: Space) -> Iterator[dict[str, Any]]:
+    """Points of the space: the first; then all in order if they are few, else some at random."""
+    first = {}
+    for free in space.free:
+        first[free.name] = 0 if free.by_index else getattr(free.axis, "low", 0)
+    yield space.values(first)
     if space.size is not None and space.size <= EXAMPLES:
         names = [dimension.name for dimension in space.dimensions]
-        for point in itertools.product(*(dimension.spread(EXAMPLES) for dimension in space.dimensions)):
+        values = [dimension.spread(EXAMPLES) for dimension in space.dimensions]
+        for point in itertools.product(*values):
             yield dict(zip(names, point, strict=True))
         return
-    chance = random.Random(0)
-    yield from (space.values(space.draw(chance)) for _ in range(EXAMPLES - 1))
-
-
-def _first(space: Space) -> dict[str, Any]:
-    return {free.name: 0 if free.by_index else getattr(free.axis, "low", 0) for free in space.free}
+    generator = random.Random(0)
+    for _ in range(EXAMPLES - 1):
+        yield space.values(space.draw(generator))
 
 
 def _search_steps(spec: SweepSpec, space: Space, empty: int) -> Iterator[Step]:
@@ -239,9 +288,9 @@ def _search_steps(spec: SweepSpec, space: Space, empty: int) -> Iterator[Step]:
 def _steps(spec: SweepSpec, removed: Mapping[str, int], repeated: int) -> Iterator[Step]:
     left = product_size(spec)
     yield Step(f"{factors(spec)} = {left} trials", left)
-    for rule, taken in removed.items():
-        left -= taken
-        yield Step(f"- {taken} excluded by {rule!r} = {left} trials", left, taken)
-    if repeated:  # a value worked out, or a default stated, can make two points one
+    for rule, count in removed.items():
+        left -= count
+        yield Step(f"- {count} excluded by {rule!r} = {left} trials", left, count)
+    if repeated:  # a derived value, or a default that is stated, can make two points one trial
         left -= repeated
         yield Step(f"- {repeated} the same as an earlier one = {left} trials", left, repeated)

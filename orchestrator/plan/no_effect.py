@@ -1,4 +1,4 @@
-"""Keys of a sweep file that change nothing on this device or with this strategy: each is told, none is refused."""
+"""Names keys of a sweep file without effect on this device or strategy. None is refused."""
 
 from __future__ import annotations
 
@@ -9,16 +9,20 @@ ONLY_ON_A_GPU = ("joules_per_call", "energy_mj_per_token", "cold_latency_ms")
 
 
 def keys_without_effect(sweep: Sweep, device: str, cores: int, slots: int) -> list[str]:
-    """One line for each key that is stated and has no effect, or another one than it says.
+    """One line for each stated key that has no effect, or another one than it says.
 
     Args:
         sweep: as it is to be run.
         device: "cpu" or "cuda".
-        cores: that a trial can keep busy where it is run; 0: not known.
+        cores: that a trial can keep busy where it runs; 0: not known.
         slots: trials that can run at a time; 0: not known.
     """
     spec = sweep.spec
-    found = [*_of_device(spec, device), *_of_strategy(spec)]
+    found = []
+    if device == "cpu":
+        found += _gpu_keys(spec)
+    if not spec.search.active:
+        found += _search_keys(spec)
     wanted = spec.resources.cpus
     if isinstance(wanted, int) and 0 < cores < wanted:
         found.append(f"resources.cpus: {wanted} is more than the {cores} that can be used here, so trials have {cores}")
@@ -27,9 +31,7 @@ def keys_without_effect(sweep: Sweep, device: str, cores: int, slots: int) -> li
     return found
 
 
-def _of_device(spec: SweepSpec, device: str) -> list[str]:
-    if device != "cpu":
-        return []
+def _gpu_keys(spec: SweepSpec) -> list[str]:
     found = []
     if spec.resources.gpu_memory_gib is not None:
         found.append("resources.gpu_memory_gib has no effect on a CPU")
@@ -40,9 +42,8 @@ def _of_device(spec: SweepSpec, device: str) -> list[str]:
     return found
 
 
-def _of_strategy(spec: SweepSpec) -> list[str]:
-    if spec.search.active:
-        return []
+def _search_keys(spec: SweepSpec) -> list[str]:
     default = SearchSpec()
-    names = [name for name in SearchSpec.model_fields if getattr(spec.search, name) != getattr(default, name)]
-    return [f"search.{name} has no effect without search.strategy: every point is run" for name in names]
+    names = SearchSpec.model_fields
+    stated = [name for name in names if getattr(spec.search, name) != getattr(default, name)]
+    return [f"search.{name} has no effect without search.strategy: every point is run" for name in stated]

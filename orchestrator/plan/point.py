@@ -1,4 +1,4 @@
-"""From a point of the axes, as the file states it, to a trial, or to what is wrong with it."""
+"""Makes a trial from one point of the axes, or says what is wrong with that point."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Point:
 
     Attributes:
         stated: params and options as the file states them.
-        values: the same, worked out; empty until they are.
+        values: the same with derived values computed; empty until then.
         params, options: as a trial has them, params as the workload's model holds them.
-        refused: whether that model refused them; None: not asked.
+        refused: whether that model refused the params; None: not asked yet.
     """
 
     stated: dict[str, Any]
@@ -39,12 +39,12 @@ class Point:
 
 
 class Expansion:
-    """Makes trials of points, counts what each exclude rule took away, and collects the problems found.
+    """Makes trials of points, counts what each exclude rule removes, and collects problems.
 
     Args:
         spec: the sweep file.
-        workload: whose model looks at the params.
-        document: the file, for the places of problems.
+        workload: its model validates the params.
+        document: the file, for the lines of problems.
     """
 
     def __init__(self, spec: SweepSpec, workload: Workload, document: Document) -> None:
@@ -55,14 +55,17 @@ class Expansion:
         self.problems: dict[tuple[str, str, str | None], Problem] = {}
         self._numeric = numeric_fields(workload.params)
         self._defaults = _defaults(workload)
-        self._options = dict.fromkeys(f"options.{name}" for entry in spec.implementations for name in entry.options)
+        self._options: dict[str, None] = {}  # for expressions: an option that a trial lacks is null
+        for entry in spec.implementations:
+            self._options |= dict.fromkeys(f"options.{name}" for name in entry.options)
         self._derivations: dict[str, Derivation] = {}
         self._names_cases = spec.cases is not None and CASE_NAME not in workload.params.model_fields
 
     def trial(self, entry: ImplementationSpec, point: Point) -> Trial | None:
-        """The trial at a point; None where a rule excludes it, or where it is a problem, which is kept."""
+        """The trial at a point; None if a rule excludes it, or it is a problem (which is kept)."""
         try:
-            point.values = point.values or self._derivation(entry).values(point.stated, self._defaults)
+            if not point.values:
+                point.values = self._derivation(entry).values(point.stated, self._defaults)
         except UnderivableError as error:
             place, found = _Place(entry, point.stated, self), point.stated[error.name]
             self._report(self.document.problem(place.of(error.name), str(error), found, hint=place.hint))
@@ -89,19 +92,20 @@ class Expansion:
             return
         shown = list(self.problems.values())[:MAX_PROBLEMS]
         more = len(self.problems) - len(shown)
-        raise SweepFileError(
-            self.document.name, [*shown, *([Problem("file", f"and {more} more of this kind")] if more else [])]
-        )
+        if more:
+            shown.append(Problem("file", f"and {more} more of this kind"))
+        raise SweepFileError(self.document.name, shown)
 
     def fixed(self, entry: ImplementationSpec) -> dict[str, Any]:
-        """What holds at every point of the entry."""
+        """The params that are equal at every point of the entry."""
         return {**self.spec.constants, **entry.params}
 
     def _report(self, problem: Problem) -> None:
-        """Keep the problem, once for all points of the product that it spoils."""
+        """Keep the problem, once for all points that have it."""
         self.problems.setdefault((problem.field, problem.rule, problem.found), problem)
 
     def _derivation(self, entry: ImplementationSpec) -> Derivation:
+        """The derived params of an entry, in the order in which they are computed."""
         if entry.label not in self._derivations:
             fixed = self.fixed(entry)
             names = (name for name in self._numeric if _ever_derived(name, fixed, self.spec))
@@ -109,18 +113,23 @@ class Expansion:
         return self._derivations[entry.label]
 
     def _resolve(self, entry: ImplementationSpec, point: Point) -> bool:
-        """Have the workload's model look at the params, once for all entries that share them; False: it refuses."""
+        """Validate the params by the workload's model, once for all entries that share them.
+
+        False: the model refuses them; its problems are kept.
+        """
         if point.refused is None:
-            own = [name for name in point.values if name.startswith("options.")]
-            point.options = {name.removeprefix("options."): point.values[name] for name in own}
-            named = [CASE_NAME] if self._names_cases and CASE_NAME in point.values else []
-            apart = {*own, *named}
-            plain = (
-                {name: value for name, value in point.values.items() if name not in apart} if apart else point.values
-            )
+            plain: dict[str, Any] = {}
+            labels: dict[str, Any] = {}  # the case's name: a param of the trial, not of the model
+            for name, value in point.values.items():
+                if name.startswith("options."):
+                    point.options[name.removeprefix("options.")] = value
+                elif name == CASE_NAME and self._names_cases:
+                    labels[name] = value
+                else:
+                    plain[name] = value
             try:
                 params = self.workload.params.model_validate_json(json.dumps(plain), strict=True)
-                point.params = {name: point.values[name] for name in named}
+                point.params = labels
                 point.params |= params.model_dump(mode="json", exclude={"device"})
                 point.refused = False
             except ValidationError as error:
@@ -130,7 +139,7 @@ class Expansion:
         return not point.refused
 
     def _excluded(self, entry: ImplementationSpec, point: Point) -> bool:
-        """Whether an exclude rule takes this point away; the first that holds is the one that counts."""
+        """Whether an exclude rule removes this point; it is counted for the first that holds."""
         if not self.spec.exclude:
             return False
         own = {f"options.{name}": value for name, value in entry.options.items()}
@@ -147,10 +156,13 @@ class Expansion:
 
 
 def _ever_derived(name: str, fixed: Mapping[str, Any], spec: SweepSpec) -> bool:
+    """Whether the param has a derived value at any point of an entry."""
     axis = spec.axes.get(name)
     if axis is None:
         return is_derived(fixed.get(name))
-    return not isinstance(axis, Range) and any(map(is_derived, axis))
+    if isinstance(axis, Range):
+        return False
+    return any(map(is_derived, axis))
 
 
 def _defaults(workload: Workload) -> dict[str, Any]:
@@ -160,7 +172,7 @@ def _defaults(workload: Workload) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Place:
-    """A point of the product, for messages: where in the file its values are stated."""
+    """A point of the product for messages: where in the file its values are stated."""
 
     entry: ImplementationSpec
     stated: Mapping[str, Any]
@@ -172,11 +184,12 @@ class _Place:
         spec = self.state.spec
         if spec.cases is not None and CASE_NAME in self.stated:
             return f"at {self.entry.label}, case {self.stated[CASE_NAME]}"
-        named = (name for name in spec.axes if name in self.stated)
-        return f"at {', '.join([self.entry.label, *(f'{name} {json.dumps(self.stated[name])}' for name in named)])}"
+        named = [name for name in spec.axes if name in self.stated]
+        values = [f"{name} {json.dumps(self.stated[name])}" for name in named]
+        return f"at {', '.join([self.entry.label, *values])}"
 
     def of(self, name: str) -> Path_:
-        """Where the field is stated: by the entry, on an axis, among the constants, or nowhere."""
+        """The field's path: in the entry, on an axis, among the constants; else the axes."""
         spec = self.state.spec
         if name in self.entry.params:
             return "implementations", spec.implementations.index(self.entry), "params", name
@@ -186,24 +199,34 @@ class _Place:
                 return "axes", name
             if name in self.state.document.case_columns:
                 return "axes", name, self._case()
-            found = (index for index, value in enumerate(axis) if value is self.stated[name])  # True equals 1
-            return "axes", name, next(found, 0)
-        return ("constants", name) if name in spec.constants else ("axes",)
+            for index, value in enumerate(axis):
+                if value is self.stated[name]:  # by identity, because True equals 1
+                    return "axes", name, index
+            return "axes", name, 0
+        if name in spec.constants:
+            return "constants", name
+        return ("axes",)
 
     def _case(self) -> int:
-        """Which of the cases this point is of."""
+        """The index of this point's case."""
         axes, columns = self.state.spec.axes, self.state.document.case_columns
         stated = [self.stated[column] for column in columns]
-        rows = zip(*(self.state.spec.listed(column) for column in columns if column in axes), strict=True)
-        return next((index for index, row in enumerate(rows) if list(row) == stated), 0)
+        listed = [self.state.spec.listed(column) for column in columns if column in axes]
+        for index, row in enumerate(zip(*listed, strict=True)):
+            if list(row) == stated:
+                return index
+        return 0
 
     def mentioned(self, rule: str) -> Path_:
-        """Where the field that a rule speaks of first is stated."""
-        named = sorted((name for name in self.stated if name in rule), key=lambda name: (rule.find(name), -len(name)))
-        return self.of(named[0] if named else "")
+        """The path of the field that the text of a rule names first; of two there, the longer."""
+        named = [name for name in self.stated if name in rule]
+        if not named:
+            return self.of("")
+        return self.of(min(named, key=lambda name: (rule.find(name), -len(name))))
 
 
 def _refusals(error: ValidationError, place: _Place) -> Iterator[Problem]:
+    """What the workload's model refuses at a point, in the words of a sweep file."""
     document, workload = place.state.document, place.state.workload
     for item in error.errors():
         name = str(item["loc"][0]) if item["loc"] else ""

@@ -28,7 +28,8 @@ class Sweep:
     Attributes:
         base_dir: the folder that relative paths of the file start from.
         only: the expression that chose the trials, if one did.
-        rivals: trial_id -> the trial that is measured in turns with it, in a duel; else empty.
+        rivals: in a paired comparison trial_id -> the trial measured interleaved with it; else
+            empty.
     """
 
     spec: SweepSpec
@@ -49,7 +50,7 @@ class Sweep:
             only: an expression; trials for which it does not hold are left out.
 
         Raises:
-            SweepFileError: the file breaks rules; all of them are named, with file, line, field, rule and value.
+            SweepFileError: the file breaks rules; each is named with line, field, rule and value.
             RequestError: an override or `only` is no expression, or nothing is selected.
         """
         spec, document = loading.read(path, overrides)
@@ -81,8 +82,10 @@ class Sweep:
             check(only, known, labels)
         plan = expand(spec, workload, document, only)
         if not plan.trials:
-            strange = "" if only is None else strange_values(only, labels)
-            raise RequestError(f"nothing to run: {'; '.join([*plan.explain(), *([strange] if strange else [])])}")
+            reasons = plan.explain()
+            if only is not None and (strange := strange_values(only, labels)):
+                reasons.append(strange)
+            raise RequestError(f"nothing to run: {'; '.join(reasons)}")
         return cls(spec, document, base_dir, workload, plan, only)
 
     @classmethod
@@ -97,8 +100,10 @@ class Sweep:
 
     @property
     def duel(self) -> tuple[str, str] | None:
-        """The labels of the two that are measured in turns; None: no duel."""
-        return (self.trials[0].implementation, self.trials[-1].implementation) if self.rivals else None
+        """The labels of the two implementations measured interleaved; None: no comparison."""
+        if not self.rivals:
+            return None
+        return self.trials[0].implementation, self.trials[-1].implementation
 
     @cached_property
     def entries(self) -> dict[str, ImplementationSpec]:
@@ -118,11 +123,13 @@ class Sweep:
             ) from error
 
     def ranks(self, trial: Trial) -> int:
-        """How many processes share the trial: as many as it has GPUs, where its workload shards its inputs."""
-        return 1 if self.workload.shard is None else max(1, self.gpus(trial))
+        """How many processes share the trial: one per GPU, if its workload shards its inputs."""
+        if self.workload.shard is None:
+            return 1
+        return max(1, self.gpus(trial))
 
     def params(self, trial: Trial) -> Any:
-        """The trial's params as the workload's model, which its formulas take."""
+        """The trial's params as the workload's model, which the workload's functions take."""
         return self.workload.params.model_validate_json(trial.params_of(self.workload.params))
 
     def resources(self, trial: Trial, device: str) -> Resources:
