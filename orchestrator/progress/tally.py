@@ -21,6 +21,7 @@ from orchestrator.trial import Attempt, RoundKey, Trial
 
 FAILURES = 5
 RECENT = 8
+BRIEF = 120  # characters of a reason while the sweep runs
 
 
 @dataclass
@@ -220,4 +221,4 @@ def cause_of_repeat(record: TrialRecord) -> str:
 
 def reason(record: TrialRecord) -> str:
     """Why a record is not ok, in one line."""
-    return "" if record.error is None else message(record.error, record.outcome)
+    return "" if record.error is None else message(record.error, record.outcome, BRIEF)

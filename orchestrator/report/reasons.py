@@ -17,6 +17,7 @@ from orchestrator.results.sweep_directory import SWEEPS, found_by
 
 NUMBERS = re.compile(r"\d[\d.]*(?:e[+-]\d+)?")
 EXCEPTIONS = ("Error", "Exception", "Exit", "Interrupt", "Warning", "Iteration")
+WIDEST = 400  # of a message in one line
 HINTS = {"EOFError": "it asked for input, and a trial has nobody to answer"}
 
 
@@ -45,7 +46,7 @@ def grouped(layout: Layout) -> list[Reason]:
     return [Reason(name, outcome, tuple(rows)) for (name, outcome, _), rows in found.items()]
 
 
-def message(error: ErrorInfo | None, outcome: Outcome | None = Outcome.FAILED) -> str:
+def message(error: ErrorInfo | None, outcome: Outcome | None = Outcome.FAILED, width: int = WIDEST) -> str:
     """What an attempt ended with, in one line: `RuntimeError: no kernel for you (mine.py:3 in build)`.
 
     Only an exception that made the row `failed` is named: every other outcome says by itself what it is. `sys.exit(3)`
@@ -53,7 +54,7 @@ def message(error: ErrorInfo | None, outcome: Outcome | None = Outcome.FAILED) -
     """
     if error is None:
         return "no reason was recorded"
-    text = one_line(error.message)
+    text = one_line(error.message, width)
     if outcome is not Outcome.FAILED:
         return text or printable(error.kind)
     if error.kind == "SystemExit":
@@ -87,7 +88,7 @@ def in_full(layout: Layout) -> str:
     for reason in grouped(layout):
         error = reason.first.error
         head = f"✗ {reason.outcome}: {printable(reason.implementation)}: {message(error, reason.first.outcome)}"
-        whole = [] if error is None or one_line(error.message) == error.message.strip() else error.message.splitlines()
+        whole = [] if error is None or one_line(error.message, WIDEST) == error.message.strip() else error.message.splitlines()
         body = [f"    {printable(line)}" for line in whole]
         rows = [f"  {layout.point_text(row)}  {' · '.join(_places(layout, row))}" for row in reason.rows]
         parts.append("\n".join([head, *body, *rows]))
