@@ -88,7 +88,8 @@ def in_full(layout: Layout) -> str:
     for reason in grouped(layout):
         error = reason.first.error
         head = f"✗ {reason.outcome}: {printable(reason.implementation)}: {message(error, reason.first.outcome)}"
-        whole = [] if error is None or one_line(error.message, WIDEST) == error.message.strip() else error.message.splitlines()
+        said = "" if error is None else error.message.strip()
+        whole = [] if one_line(said, WIDEST) == said else said.splitlines()
         body = [f"    {printable(line)}" for line in whole]
         rows = [f"  {layout.point_text(row)}  {' · '.join(_places(layout, row))}" for row in reason.rows]
         parts.append("\n".join([head, *body, *rows]))
