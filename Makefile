@@ -5,7 +5,7 @@ READY := .venv/.ready
 SOURCES := orchestrator implementations
 PORT ?= 5000
 
-.PHONY: sweep test setup ui check lint types imports format docs constraints clean help
+.PHONY: sweep test setup ui check versions lint types imports format docs constraints clean help
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -30,7 +30,23 @@ $(READY): pyproject.toml setup.py constraints.txt
 ui: setup  ## open the MLflow UI on 127.0.0.1 (PORT=5000)
 	@$(BIN)/python -m orchestrator.trackers.ui --port $(PORT)
 
-check: lint types imports test  ## what CI runs: lint, types, import rules, tests
+check: lint types imports test versions  ## what CI runs: lint, types, import rules, tests
+
+# What differs between versions of Python is imports, paths and pickling: none of it needs torch, Ray or MLflow.
+LIGHT := pydantic ruamel.yaml numpy pandas tabulate simpleeval psutil rich shtab jinja2 scipy matplotlib nvidia-ml-py \
+	typing-extensions pyyaml hypothesis pytest pytest-xdist pytest-timeout
+PURE := tests/unit/usercode/test_neighbours.py tests/unit/usercode/test_source.py \
+	tests/unit/usercode/test_registry.py tests/unit/machine/test_cgroup.py tests/unit/machine/test_variables.py \
+	tests/unit/spec tests/unit/plan tests/unit/results tests/unit/stats tests/unit/trackers/test_credentials.py \
+	tests/unit/executors/test_cleanup.py tests/unit/report/test_table.py tests/unit/report/test_csv_table.py
+
+versions:  ## the tests that need none of the heavy packages, on Python 3.12 and 3.13 where they are installed
+	@for version in 3.12 3.13; do \
+	  if ! python$$version -c '' 2>/dev/null; then echo "python$$version is not installed: left out" >&2; continue; fi; \
+	  test -x .venv-$$version/bin/pytest || { python$$version -m venv .venv-$$version && \
+	    .venv-$$version/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(LIGHT); } || exit 1; \
+	  PYTHONPATH=. .venv-$$version/bin/python -m pytest -q -p no:cacheprovider -m "not slow" $(PURE) || exit 1; \
+	done
 
 lint: setup
 	@$(BIN)/ruff check .
