@@ -151,7 +151,7 @@ def test_code_that_is_missing_or_does_not_parse_is_refused(
 def test_a_circle_of_links_is_refused(tmp_path: Path) -> None:
     """It names no file."""
     (tmp_path / "loop.py").symlink_to(tmp_path / "loop.py")
-    with pytest.raises(SweepFileError, match="names (no file: Symlink loop|a file that does not exist)"):
+    with pytest.raises(SweepFileError, match=r"names (no file: Symlink loop|a file that does not exist)"):
         Sweep.parse(text(implementations="['./loop.py:build']"), base_dir=tmp_path)
 
 
