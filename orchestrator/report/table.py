@@ -9,6 +9,7 @@ from orchestrator.machine.observation import drifts
 from orchestrator.report import reasons
 from orchestrator.report.answer_table import AnswerTable
 from orchestrator.report.layout import NOT_RUN, Layout, cells, status
+from orchestrator.report.page.phases import harness_line
 from orchestrator.report.reasons import name_of, shown_path
 from orchestrator.results.rows import Row
 
@@ -37,7 +38,7 @@ def grid(layout: Layout) -> str:
 
 
 def footer(layout: Layout) -> list[str]:
-    """Counts of outcomes and flags, rows that are not ok and why, drift of the machine, where to look, what is next."""
+    """Counts of outcomes and flags, rows that are not ok and why, what the machine did, where to look, what is next."""
     return [
         counts(layout), *reasons.lines(layout, MAX_REASONS), *drift_lines(layout), *places(layout), *next_lines(layout)
     ]  # fmt: skip
@@ -59,9 +60,11 @@ def counts(layout: Layout) -> str:
 
 
 def drift_lines(layout: Layout) -> list[str]:
-    """How the machine itself changed meanwhile."""
+    """How the machine itself changed meanwhile, and whether the harness took most of the time."""
     results = layout.results
-    return [f"  ! {printable(text)}" for text in drifts(results.observations, results.meta.device)]
+    lines = [f"  ! {printable(text)}" for text in drifts(results.observations, results.meta.device)]
+    slow = harness_line(results.records)
+    return lines if slow is None else [*lines, f"  {slow}"]
 
 
 def places(layout: Layout) -> list[str]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from orchestrator.formatting import duration
 from orchestrator.record import TrialRecord
 
+HARNESS = ("calibrate", "start", "verify", "memory", "end")  # what is not the implementation's, and not timing it
+
 
 @dataclass(frozen=True)
 class PhaseShare:
@@ -33,9 +35,20 @@ class PhaseShare:
         return duration(self.seconds) if self.seconds >= 10 else f"{self.seconds:.2g} s"
 
 
+def harness_line(records: Iterable[TrialRecord]) -> str | None:
+    """One sentence where the harness took more than half of the attempts' time; None where it did not."""
+    shares = phase_shares(records)
+    own = sorted((phase for phase in shares if phase.name in HARNESS), key=lambda phase: -phase.share)
+    total = sum(phase.share for phase in own)
+    if total <= 0.5:
+        return None
+    named = ", ".join(f"{phase.name} {phase.percent}" for phase in own if phase.share >= 0.01)
+    return f"the harness took {100 * total:.0f} % of the attempts' time ({named}), the rest went to what is measured"
+
+
 def phases_of(record: TrialRecord) -> Mapping[str, float]:
     """Phase -> seconds of one attempt; empty for records of versions that did not keep them."""
-    return getattr(record, "phase_s", None) or {}
+    return record.phase_s or {}
 
 
 def phase_shares(records: Iterable[TrialRecord]) -> list[PhaseShare]:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from orchestrator.outcome import Outcome
 from orchestrator.report import render
 from orchestrator.report.page.data import MAX_VALUES_PER_ROW, embedded
-from orchestrator.report.page.phases import phase_shares
+from orchestrator.report.page.phases import harness_line, phase_shares
 from orchestrator.results.results import Results
 from tests.support import made
 
@@ -134,6 +134,18 @@ def test_where_the_time_went_is_a_bar_of_all_attempts() -> None:
         ("build", 1.0, "12 %"),
         ("measure", 7.0, "88 %"),
     ]
+
+
+def test_a_harness_that_took_most_of_the_time_is_said() -> None:
+    """Above one half, with the largest part first; below it nothing is said."""
+    trial = made.trials(["standard"], ONE)[0]
+    slow = made.ok(trial).model_copy(update={"phase_s": {"start": 1.0, "measure": 2.0, "verify": 3.0}})
+    said = harness_line([slow])
+    assert said is not None
+    assert said.startswith("the harness took 67 % of the attempts' time (verify 50 %, start 17 %)")
+    assert said in render(made.results([trial], [slow], axes=ONE), "txt")
+    fast = made.ok(trial).model_copy(update={"phase_s": {"start": 1.0, "measure": 2.0}})
+    assert harness_line([fast]) is None
 
 
 def test_the_sweep_file_is_shown_as_it_was_written(mixed: Results, tmp_path: Path) -> None:
