@@ -27,7 +27,7 @@ def notices(device: str, cores: int | None = None) -> list[str]:
             found += _gpus(api)
     if found:
         found.append(
-            "  rows will be flagged contended and measured again, which takes longer and may not help; "
+            "  rows will be flagged contended, which puts them in no ranking, and may be measured again; "
             "better: wait, or end these (`orchestrator doctor` shows more)"
         )
     return found
