@@ -41,7 +41,7 @@ def build(config: Config) -> Attention:
 
     Raises:
         NotImplementedError: an option asks for the fused plan where it does not work.
-        ValueError: an unknown option, one with an impossible value, or a world_size that does not divide seq_len.
+        ValueError: an unknown option, or one with an impossible value.
     """
     if config.world_size > 1:
         return _over_ranks(config)
@@ -53,8 +53,6 @@ def _over_ranks(config: Config) -> Attention:
 
     if config.options:
         raise ValueError(f"ring_v2 over ranks has no options, found {', '.join(config.options)}")
-    if config.seq_len % config.world_size:
-        raise ValueError(f"world_size must divide seq_len: {config.world_size} does not divide {config.seq_len}")
     plan = RanksPlan.of(
         Pattern.of(config),
         config.head_dim,

@@ -22,7 +22,7 @@ class DilatedAttentionParams(BaseModel):
         mixing: head_groups (each head takes one branch) or lse (every head takes all, merged by their softmax sums).
         direction: forward, or forward_backward (the trial's call includes the gradients of inputs and parameters).
         matmul_precision: ieee, or tf32 for float32 products; no effect on the other dtypes.
-        world_size: GPUs that share the sequence.
+        world_size: GPUs that share the sequence, the same number of positions each.
         ring_size: blocks that keys and values are taken in, of ceil(seq_len / ring_size) positions.
         device: where the trial runs; None: chosen by the run. No part of a trial's identity.
     """
@@ -77,7 +77,12 @@ class DilatedAttentionParams(BaseModel):
         return rates
 
     @model_validator(mode="after")
-    def _a_head_for_every_group(self) -> DilatedAttentionParams:
+    def _fits_its_heads_and_ranks(self) -> DilatedAttentionParams:
+        if self.seq_len % self.world_size:
+            raise ValueError(
+                f"world_size must divide seq_len: {self.world_size} does not divide {self.seq_len}; each rank holds "
+                "the same number of positions"
+            )
         groups = len(self.segment_lengths)
         if self.mixing == "head_groups" and self.heads < groups:
             raise ValueError(

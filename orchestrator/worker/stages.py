@@ -142,7 +142,9 @@ class Stages:
             AttemptEndedError: implausible.
         """
         work, precision = self._work(), self.workload.precision(self.params)
-        seconds, gpus = measurement.summary.median / 1000, max(1, self.attempt.resources.gpus)
+        seconds, resources = measurement.summary.median / 1000, self.attempt.resources
+        # Over nodes `gpus` are this node's alone.
+        gpus = max(1, resources.gpus, resources.ranks if self.config.device.type == "cuda" else 1)
 
         def ceilings_again() -> Any:
             self._capped(False)

@@ -8,7 +8,6 @@ import sys
 
 import pytest
 
-from implementations import load
 from implementations.dilated_attention.pattern import Pattern
 from implementations.kernels.ring_shares import Shares, groups_of, is_local
 from tests.implementations.problems import TOLERANCE, params
@@ -86,7 +85,6 @@ def test_segments_within_a_rank_are_shared_with_nobody_and_others_with_as_few_as
 
 
 def test_a_world_size_that_does_not_divide_the_sequence_is_refused():
-    """By name, before any communication."""
-    of = params(seq_len=48, segment_lengths=[48], dilation_rates=[1], world_size=5)
+    """By name, by `plan` already."""
     with pytest.raises(ValueError, match="world_size must divide seq_len: 5 does not divide 48"):
-        load("ring_v2").build(of)
+        params(seq_len=48, segment_lengths=[48], dilation_rates=[1], world_size=5)
