@@ -25,6 +25,7 @@ HOST = "127.0.0.1"
 PORT = 5000
 SHOWN = 5  # sweeps whose views are named
 START_S = 120
+DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY")  # without one Python would open a text browser in this terminal
 QUIET = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # a process more, for what sweeps have no use for
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -85,7 +86,7 @@ def _announce(views: Sequence[tuple[str, str]], base: str, opens: bool) -> None:
     for name, address in reversed(views):
         sys.stderr.write(f"  {name}  {address}\n")
     sys.stderr.write(f"{base} is up; Ctrl-C ends it\n")
-    if views and opens:
+    if views and opens and any(os.environ.get(name) for name in DISPLAYS):
         webbrowser.open(views[0][1])
 
 
