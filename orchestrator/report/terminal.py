@@ -27,6 +27,7 @@ WIDTH = 100
 MAX_ROWS = 200
 GAP = 2
 NARROWEST_LABEL = 10
+BELOW = 24  # lines below the table, about: the verdict, the footer, the prompt
 LETTERS: dict[str, str] = {
     Flag.NOISY: "N",
     Flag.CONTENDED: "C",
@@ -78,7 +79,8 @@ def show(results: Results, console: Console, columns: str | None = None, sort: s
         if len(rows) > MAX_ROWS:
             console.print(f"the first {MAX_ROWS} of {len(rows)} rows", style="dim")
             _print_where_the_rows_are(layout, console)
-    if console.is_terminal and len(rows) + len(head) + 20 > console.height:
+    about = len(head) + len(rows) + 2 * len(ranking.standings) + BELOW
+    if console.is_terminal and about > console.height:  # the heading has scrolled away
         console.print(Text(f"{layout.title.removeprefix('Benchmark Results - ')}: {layout.lines[0]}\n", "bold"))
 
     _print_answers(layout, console)
