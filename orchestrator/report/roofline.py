@@ -1,7 +1,8 @@
-"""The roofline: useful work against arithmetic intensity, below the peaks that the device was measured to reach.
+"""The roofline: useful work against arithmetic intensity, below the device's measured peaks.
 
-Williams, Waterman and Patterson, "Roofline: an insightful visual performance model", CACM 52(4), 2009. Work and
-bytes are those that the problem needs, not those that a kernel makes: a faster implementation moves up, not sideways.
+Williams, Waterman and Patterson, "Roofline: an insightful visual performance model", CACM 52(4),
+2009. Work and bytes are those that the problem needs, not those that a kernel makes: a faster
+implementation moves up, not sideways.
 """
 
 from __future__ import annotations

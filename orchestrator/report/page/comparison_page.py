@@ -1,4 +1,4 @@
-"""A comparison of two sweeps as a page: the verdict, what it rests on, and each row with its interval drawn."""
+"""A comparison of two sweeps as a page: the verdict, its grounds, each row with its interval."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ TONES = {
     Verdict.SLOWER: "bad",
     Verdict.NEWLY_FAILING: "bad",
 }
-LEAST_SPAN = 1.1  # ratios within this are drawn on a scale of this, so that 0.1 % does not look like a cliff
-BEYOND = 1.5  # how far beyond the outermost ratio an interval is drawn: a noisy row must not press the others flat
+LEAST_SPAN = 1.1  # ratios within this are drawn on a scale of this: 0.1 % is no cliff
+BEYOND = 1.5  # how far beyond the outermost ratio an interval is drawn: it must not flatten others
 
 
 def comparison_page(comparison: Comparison) -> str:

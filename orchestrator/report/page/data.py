@@ -1,4 +1,4 @@
-"""What the page's script works on: the rows as columns of plain values, small enough for ten thousand of them."""
+"""What the page's script works on: rows as columns of plain values, small enough for 10,000."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PERCENTILES = (0.05, 0.5, 0.95)
 
 
 def page_data(layout: Layout, ranking: Ranking) -> dict[str, Any]:
-    """Rows as columns, numbers to five digits, repetitions thinned to what a page can hold; JSON values."""
+    """Rows as columns of JSON values, numbers to five digits, repetitions thinned to fit a page."""
     rows = layout.rows
     names = list(dict.fromkeys(row.implementation for row in rows))
     index = {name: number for number, name in enumerate(names)}

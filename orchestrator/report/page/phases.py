@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from orchestrator.formatting import duration
 from orchestrator.record import TrialRecord
 
-HARNESS = ("calibrate", "start", "verify", "memory", "end")  # what is not the implementation's, and not timing it
+# What is not the implementation's own, and not timing it.
+HARNESS = ("calibrate", "start", "verify", "memory", "end")
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def phases_of(record: TrialRecord) -> Mapping[str, float]:
 
 
 def phase_shares(records: Iterable[TrialRecord]) -> list[PhaseShare]:
-    """The phases in the order in which attempts go through them; empty where no record has any."""
+    """The phases in the order of an attempt; empty where no record has any."""
     seconds: dict[str, float] = {}
     for record in records:
         for name, value in phases_of(record).items():

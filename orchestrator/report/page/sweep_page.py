@@ -21,7 +21,7 @@ OVER_PEAK = 1.005  # a share of the peak that rounds to more than 100 %
 
 
 def html_page(layout: Layout) -> str:
-    """The page as HTML. Ranking, environment and sweep file need no script; charts and the sortable table do."""
+    """The page as HTML. Verdict, environment and sweep file need no script; charts and rows do."""
     verdict = Ranking.of(layout)
     phases = phase_shares(layout.results.records)
     return rendered(

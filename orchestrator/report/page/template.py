@@ -1,4 +1,4 @@
-"""Templates and assets of the pages, and the policy that lets their own scripts run and nothing else."""
+"""Templates and assets of the pages, and the policy that lets only their own scripts run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from orchestrator.report.ranking import ratio
 
 
 def rendered(template: str, scripts: Sequence[str], **values: Any) -> str:
-    """The page of a template with `scripts` and the style inside it: one file that asks nothing of any network."""
+    """A template with `scripts` and the style inside it: one file that asks nothing of any network."""
     from jinja2 import Environment, StrictUndefined  # not needed for any other report
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -31,7 +31,7 @@ def asset(name: str) -> str:
 
 
 def policy(scripts: Sequence[str]) -> str:
-    """Only our own scripts run, and nothing is fetched: whatever a label may smuggle in stays text."""
+    """Only our own scripts run, and nothing is fetched: what a label smuggles in stays text."""
     digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
     sources = " ".join(f"'sha256-{digest}'" for digest in digests) or "'none'"
     return f"default-src 'none'; script-src {sources}; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
