@@ -1,8 +1,9 @@
-"""What makes a series of repetitions doubtful: too wide an interval, too much spread, drift, two modes. Pure.
+"""Detects a noisy series: too wide an interval, too much spread, drift, two modes. Pure.
 
-How much is too much follows the interval that is aimed at, because that says how still the device can be. At a GPU's
-0.5 % the quartiles may be 2 % apart and the time may drift by 1 %. At a CPU's 3 % it is 12 and 6 %: on two cores that
-nobody else wants, calls of a few milliseconds have quartiles 2 to 8 % apart, and a flag on every row tells nothing.
+The limits are multiples of `target_ci`, which says how steady the device can be. At a GPU's 0.5 %
+the quartiles may be 2 % apart, and the time may drift by 1 %. At a CPU's 3 % these are 12 and 6 %:
+on two idle cores, calls of a few milliseconds have quartiles 2 to 8 % apart, and a flag on every
+row would say nothing.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from orchestrator.stats.summary import Array, Summary, interval
 
 IQR_PER_TARGET = 4.0
 DRIFT_PER_TARGET = 2.0
-TARGETS = (0.005, 0.03)  # who aims lower or higher moves no limit below a GPU's, or above a CPU's
-FEWEST_FOR_MODES = 40  # skewed series of fewer values fall into two clusters by chance
+TARGETS = (0.005, 0.03)  # a GPU's and a CPU's: a target beyond them does not move the limits
+FEWEST_FOR_MODES = 40  # shorter skewed series fall into two clusters by chance
 
 
 def noise_reasons(values: Sequence[float], summary: Summary, protocol: MeasureProtocol) -> tuple[str, ...]:
-    """Why a series deserves the flag `noisy`: one sentence per reason, none if it does not."""
+    """The reasons for the flag `noisy`, one sentence each; empty for a steady series."""
     series = np.asarray(values, dtype=np.float64)
     most_iqr, most_drift = IQR_PER_TARGET * _aim(protocol), max_drift(protocol)
     found = []
@@ -38,7 +39,10 @@ def noise_reasons(values: Sequence[float], summary: Summary, protocol: MeasurePr
 
 
 def max_drift(protocol: MeasureProtocol) -> float:
-    """The change that is nothing yet, as a fraction: between the ends of a run, windows of a warm-up, or two modes."""
+    """The largest change, as a fraction, that does not count as one.
+
+    It is applied between the ends of a run, between windows of a warm-up, and between two modes.
+    """
     return DRIFT_PER_TARGET * _aim(protocol)
 
 
@@ -51,7 +55,10 @@ def _percent(fraction: float) -> str:
 
 
 def drift(series: Array) -> float:
-    """Change from the first third to the last as a fraction of the median; 0 where their intervals overlap."""
+    """Change from the first third to the last, as a fraction of the median.
+
+    0 if the intervals of the two thirds overlap.
+    """
     third = len(series) // 3
     if third < 3:
         return 0.0
@@ -67,30 +74,30 @@ def drift(series: Array) -> float:
 def two_modes(series: Array, least: float = 0.01) -> tuple[float, float] | None:
     """The centres of two clusters with little between them, or None.
 
-    The best split of the sorted values (least squares) must leave a tenth of them on either side, the centres at least
-    the share `least` of the median and four pooled deviations apart, and the middle third between them less than a
-    third as full as were it level.
+    The split of the sorted values with the most variance between its clusters (least squares) must
+    leave a tenth of the values on either side. The centres must lie apart by the share `least` of
+    the median and by four pooled deviations. The middle third between them must hold less than a
+    third of what it would if the values were spread evenly.
     """
     count = len(series)
     if count < FEWEST_FOR_MODES:
         return None
     ordered = np.sort(series)
-    split = _best_split(ordered)
+    # The split with the most variance between the clusters, from the sums of the lower cluster.
+    sums = np.cumsum(ordered)[:-1]
+    lower = np.arange(1, count)
+    between_clusters = (sums * count - lower * ordered.sum()) ** 2 / (lower * (count - lower))
+    split = int(np.argmax(between_clusters)) + 1
     low, high = ordered[:split], ordered[split:]
     centres = float(np.median(low)), float(np.median(high))
     gap = centres[1] - centres[0]
     deviation = math.sqrt((float(low.var()) + float(high.var())) / 2)
-    if min(split, count - split) < count / 10 or gap < least * float(np.median(series)) or gap < 4 * deviation:
+    if min(split, count - split) < count / 10:
+        return None
+    if gap < least * float(np.median(series)) or gap < 4 * deviation:
         return None
     between = np.count_nonzero((ordered > centres[0] + gap / 3) & (ordered < centres[1] - gap / 3))
-    level = np.count_nonzero((ordered >= centres[0]) & (ordered <= centres[1])) / 3
-    return centres if between < level / 3 else None
-
-
-def _best_split(ordered: Array) -> int:
-    """How many of the sorted values fall in the lower cluster: the split with the most variance between clusters."""
-    count = len(ordered)
-    sums = np.cumsum(ordered)[:-1]
-    lower = np.arange(1, count)
-    between = (sums * count - lower * ordered.sum()) ** 2 / (lower * (count - lower))
-    return int(np.argmax(between)) + 1
+    even = np.count_nonzero((ordered >= centres[0]) & (ordered <= centres[1])) / 3
+    if between >= even / 3:
+        return None
+    return centres

@@ -1,4 +1,4 @@
-"""The ratio of two rows, its interval and its p-value; Holm's correction for many rows. Pure."""
+"""Computes the ratio of two rows, its interval and p-value; Holm's correction. Pure."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import numpy as np
 
 from orchestrator.stats.summary import Array, correlation_time, resampled_medians, student_95
 
-LARGEST_REACH = 300.0  # of a logarithm: beyond it lies no number
-FEW = 12  # independent values of one process; of fewer a bootstrap sees too little of the spread
+LARGEST_REACH = 300.0  # of a logarithm: exp of more overflows a float
+FEW = 12  # independent values of one process: of fewer a bootstrap underestimates the spread
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """Candidate over base: the ratio of the medians, its 95 % interval, and the two-sided p-value of "equal"."""
+    """Candidate over base: ratio of the medians, 95 % interval, two-sided p-value of "equal"."""
 
     value: float
     ci_low: float
@@ -28,31 +28,38 @@ class Ratio:
 def ratio(base: Sequence[Sequence[float]], candidate: Sequence[Sequence[float]], seed: int = 0) -> Ratio:
     """Ratio of two rows, each a sequence of rounds: above 1 the candidate is slower.
 
-    Of the geometric means of the rounds' medians, by Welch's test on their logarithms. A row of a single round has no
-    spread between processes: its error is that of its own median, resampled, and the interval is of that process only.
+    It is the ratio of the geometric means of the rounds' medians, by Welch's test on their
+    logarithms. A row of a single round has no spread between processes: its error is that of its
+    own median, resampled, and the interval is of that process only.
 
     Raises:
         ValueError: a row is a single repetition.
     """
     rng = np.random.default_rng(seed)
-    sides = [_level(rounds, rng) for rounds in (base, candidate)]
-    variance = sum(side.variance for side in sides)
-    doubt = sum(side.variance**2 / side.degrees for side in sides)
-    return _from_log(sides[1].log - sides[0].log, math.sqrt(variance), variance**2 / doubt if doubt > 0 else math.inf)
+    first = _level(base, rng)
+    second = _level(candidate, rng)
+    variance = first.variance + second.variance
+    # Welch-Satterthwaite: the degrees of freedom of a sum of two estimated variances.
+    weight = first.variance**2 / first.degrees + second.variance**2 / second.degrees
+    degrees = variance**2 / weight if weight > 0 else math.inf
+    return _from_log(second.log - first.log, math.sqrt(variance), degrees)
 
 
 def block_ratios(first: Sequence[float], second: Sequence[float]) -> Array:
-    """Second over first of repetitions made in turns, block by block: 2k and 2k + 1 of either side are of one block."""
-    one, other = (np.asarray(values, dtype=np.float64) for values in (first, second))
-    blocks = min(len(one), len(other)) // 2
-    sums = [values[: 2 * blocks].reshape(blocks, 2).sum(1) for values in (one, other)]
-    return np.asarray(sums[1] / sums[0], dtype=np.float64)
+    """Second over first of interleaved repetitions, block by block.
+
+    Repetitions 2k and 2k + 1 of each series belong to block k.
+    """
+    blocks = min(len(first), len(second)) // 2
+    first_sums = np.asarray(first, dtype=np.float64)[: 2 * blocks].reshape(blocks, 2).sum(1)
+    second_sums = np.asarray(second, dtype=np.float64)[: 2 * blocks].reshape(blocks, 2).sum(1)
+    return np.asarray(second_sums / first_sums, dtype=np.float64)
 
 
 def paired_ratio(
     rounds: Sequence[tuple[Sequence[float], Sequence[float]]], seed: int = 0
 ) -> tuple[Ratio, float | None]:
-    """Ratio of two sides measured in turns, second over first, and its spread between rounds.
+    """Ratio of two interleaved series, second over first, and its spread between rounds.
 
     A round's ratio is the median of its blocks' ratios. The interval is Student's t of the rounds'
     logarithms, whose spread holds what differs within a process and between processes; a single
@@ -71,25 +78,27 @@ def paired_ratio(
 
 
 def ratio_by_rounds(base: Sequence[Sequence[float]], candidate: Sequence[Sequence[float]]) -> tuple[Ratio, float]:
-    """Ratio of two rows whose rounds were measured in turns, and its spread between rounds.
+    """Ratio of two rows whose rounds were measured alternately, and its spread between rounds.
 
-    Of the medians within each round, so that what changes more slowly than a round cancels: by
-    Student's t of their logarithms.
+    It compares the medians within each pair of rounds, so that what changes more slowly than a
+    round cancels: Student's t of the logarithms of their ratios.
 
-    Both have as many rounds, at least two, in the order in which they were measured.
+    Both rows have the same number of rounds, at least two, in the order of measurement.
     """
-    medians = [
-        np.array([np.median(np.log(np.asarray(values, dtype=np.float64))) for values in rounds])
-        for rounds in (base, candidate)
-    ]
-    changes = medians[1] - medians[0]
+    changes = _log_medians(candidate) - _log_medians(base)
     spread = float(changes.std(ddof=1))
     error = spread / math.sqrt(len(changes))
     return _from_log(float(changes.mean()), error, len(changes) - 1), spread
 
 
+def _log_medians(rounds: Sequence[Sequence[float]]) -> Array:
+    """(rounds,) the median of each round's logarithms."""
+    medians = [np.median(np.log(np.asarray(values, dtype=np.float64))) for values in rounds]
+    return np.array(medians, dtype=np.float64)
+
+
 class _Level(NamedTuple):
-    """The logarithm of a row's latency, its squared standard error, and the degrees of freedom behind that."""
+    """The logarithm of a row's latency, its squared standard error and degrees of freedom."""
 
     log: float
     variance: float
@@ -98,21 +107,23 @@ class _Level(NamedTuple):
 
 def _level(rounds: Sequence[Sequence[float]], rng: np.random.Generator) -> _Level:
     series = [np.log(np.asarray(values, dtype=np.float64)) for values in rounds]
-    return _one_process(series[0], rng) if len(series) == 1 else _of_rounds(series)
+    if len(series) == 1:
+        return _one_process(series[0], rng)
+    return _of_rounds(series)
 
 
 def _of_rounds(series: Sequence[Array]) -> _Level:
-    """The mean of the rounds' medians; of logarithms."""
+    """The mean of the rounds' medians, all of logarithms."""
     medians = np.array([np.median(values) for values in series])
     variance = float(medians.var(ddof=1)) / len(medians)
     return _Level(float(medians.mean()), variance, len(medians) - 1)
 
 
 def _one_process(logs: Array, rng: np.random.Generator) -> _Level:
-    """A single round: the resampled variance of its median, or Student's where values are few.
+    """The level of a single round: its median's variance by resampling; Student's, of few values.
 
     Raises:
-        ValueError: there is one value, which says nothing of its own error.
+        ValueError: there is a single value, which has no error estimate.
     """
     centre, count = float(np.median(logs)), len(logs)
     if count < 2:
@@ -124,7 +135,8 @@ def _one_process(logs: Array, rng: np.random.Generator) -> _Level:
 
 
 def _from_log(centre: float, error: float, degrees: float) -> Ratio:
-    from scipy.special import stdtr
+    """The ratio of a difference of logarithms, its standard error and degrees of freedom."""
+    from scipy.special import stdtr  # a slow import, which `plan` and `list` do without
 
     degrees = min(degrees, 1e6)
     reach = min(student_95(degrees) * error, LARGEST_REACH)
@@ -133,11 +145,12 @@ def _from_log(centre: float, error: float, degrees: float) -> Ratio:
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
-    """Holm's step-down adjustment, in the order given: compare each with 0.05, however many there are."""
+    """Holm's step-down adjustment (1979), in the order given; compare each result with 0.05."""
     count = len(p_values)
     adjusted = [0.0] * count
     highest = 0.0
-    for rank, index in enumerate(sorted(range(count), key=lambda i: p_values[i])):
+    smallest_first = sorted(range(count), key=lambda index: p_values[index])
+    for rank, index in enumerate(smallest_first):
         highest = max(highest, min((count - rank) * p_values[index], 1.0))
         adjusted[index] = highest
     return tuple(adjusted)
@@ -145,4 +158,6 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
 
 def geometric_mean(values: Sequence[float]) -> float:
     """The geometric mean of positive values; 1 of none."""
-    return math.exp(sum(math.log(value) for value in values) / len(values)) if values else 1.0
+    if not values:
+        return 1.0
+    return math.exp(sum(math.log(value) for value in values) / len(values))

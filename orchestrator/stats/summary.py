@@ -1,10 +1,11 @@
-"""Median, interval and noise of repetitions, in one process or over several: pure functions.
+"""Computes median, interval and noise of repetitions, within a process or over several. Pure.
 
-Repetitions of one process follow one another in time: they may be correlated, drift, come in two modes or have
-heavy tails. The interval of the median is therefore made of order statistics (any distribution), with ranks as far
-apart as the long-run variance of the signs about the median asks (any correlation): Gastwirth & Rubin 1971.
-Fresh processes are what differs most (Kalibera & Jones 2013), so several rounds are judged by
-the spread of their medians. Few values are judged on the logarithm: a time cannot be 0 or less.
+Repetitions of one process follow one another in time: they may be correlated, drift, come in two
+modes or have heavy tails. The interval of the median is therefore made of order statistics, which
+assume no distribution. Their ranks are as far apart as the long-run variance of the signs about the
+median requires, which allows for correlation: Gastwirth & Rubin 1971.
+Fresh processes differ most (Kalibera & Jones 2013), so several rounds are judged by the spread of
+their medians. Few values are judged on the logarithm: a time cannot be 0 or less.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 NORMAL_95 = 1.959964
-FEWEST_FOR_RANKS = 6  # fewer values have no two order statistics that hold the median 95 times in 100
+FEWEST_FOR_RANKS = 6  # fewer have no two order statistics that hold the median 95 times in 100
 FEWEST_FOR_CORRELATION = 4
 RESAMPLES = 2000
 # Student's t holds for a mean. A median of R normal values needs an interval wider by this factor,
@@ -34,7 +35,7 @@ CAUTION = 2.0
 
 @dataclass(frozen=True)
 class Summary:
-    """What a series of repetitions says, in the unit of the values.
+    """Summary of a series of repetitions, in the unit of its values.
 
     Attributes:
         median: of one series; of the rounds' medians where there are several.
@@ -58,7 +59,7 @@ class Summary:
 
     @property
     def half_width(self) -> float:
-        """How far the interval reaches from the median, as a fraction of it; infinite without an interval."""
+        """The interval's reach as a fraction of the median; infinite without an interval."""
         if self.ci_low is None or self.ci_high is None or self.median <= 0:
             return math.inf
         return max(self.ci_high - self.median, self.median - self.ci_low) / self.median
@@ -87,7 +88,7 @@ def summarize(values: Sequence[float]) -> Summary:
 def interval(series: Array) -> tuple[float | None, float | None]:
     """95 % interval of the median of a stationary, possibly correlated series.
 
-    (None, None) for a single value, and for few values that tell nothing.
+    (None, None) for a single value, and if few values give no useful interval.
     """
     count = len(series)
     if count < 2:
@@ -111,7 +112,7 @@ def _student_interval(series: Array, effective: float) -> tuple[float | None, fl
 
 
 def _around(centre: float, reach: float) -> tuple[float | None, float | None]:
-    """The interval that reaches so far either way on the logarithm; none where it says nothing."""
+    """The interval `reach` to either side on the logarithm; none beyond WIDEST."""
     if reach > WIDEST:
         return None, None
     return centre * math.exp(-reach), centre * math.exp(reach)
@@ -119,21 +120,20 @@ def _around(centre: float, reach: float) -> tuple[float | None, float | None]:
 
 def student_95(degrees: float) -> float:
     """The two-sided 95 % point of Student's t."""
-    from scipy.special import stdtrit
+    from scipy.special import stdtrit  # a slow import, which `plan` and `list` do without
 
     return float(stdtrit(degrees, 0.975))
 
 
 def correlation_time(series: Array, caution: float = 0.5) -> float:
-    """How many repetitions are worth one independent one, as far as the median goes.
+    """How many repetitions weigh as much as one independent one, for the median.
 
-    The larger of two estimates: one that knows no model and needs many values, one that takes the
-    series for a first-order autoregression and serves few.
+    The larger of two estimates. One assumes no model and needs many values; the other assumes a
+    first-order autoregression, and serves for few.
 
     Args:
         series: repetitions in their order in time.
-        caution: by how many standard errors the correlation of neighbours is taken for higher
-            than it was seen.
+        caution: how many standard errors are added to the lag-1 correlation that was observed.
 
     Returns:
         At least 1, at most all of them.
@@ -145,7 +145,10 @@ def correlation_time(series: Array, caution: float = 0.5) -> float:
 
 
 def _sign_correlation_time(series: Array) -> float:
-    """Integrated autocorrelation of the signs about the median, summed up to five times itself (Sokal 1997)."""
+    """Integrated autocorrelation time of the signs about the median.
+
+    Summed up to a window of five times itself (Sokal 1997).
+    """
     count = len(series)
     signs = np.sign(series - np.median(series))
     signs -= signs.mean()
@@ -160,9 +163,9 @@ def _sign_correlation_time(series: Array) -> float:
 
 
 def _autoregressive_time(series: Array, caution: float) -> float:
-    """The same for a Gaussian autoregression with the series' lag-1 rank correlation.
+    """The same time for a Gaussian autoregression with the series' lag-1 rank correlation.
 
-    That correlation is corrected for Kendall's bias and raised by `caution` standard errors.
+    The correlation is corrected for Kendall's bias and raised by `caution` standard errors.
     """
     count = len(series)
     ranks = np.argsort(np.argsort(series, kind="stable"), kind="stable") - (count - 1) / 2
@@ -176,9 +179,9 @@ def _autoregressive_time(series: Array, caution: float) -> float:
 def pool(rounds: Sequence[Sequence[float]]) -> Summary:
     """Median and 95 % interval over fresh processes.
 
-    The median is that of the rounds' medians, so that a round with more repetitions weighs no
-    more. Its interval rests on their spread alone, which holds what differs within a process and
-    between processes: Student's t on the logarithm, widened for a median.
+    The median is that of the rounds' medians, so that every round weighs the same. Its interval
+    follows from the spread of these medians alone, which contains what differs within a process
+    and between processes: Student's t on the logarithm, widened for a median.
     """
     if len(rounds) == 1:
         return summarize(rounds[0])
@@ -200,14 +203,15 @@ def _interval_of_rounds(medians: Array) -> tuple[float | None, float | None]:
     if medians.min() <= 0:
         return None, None
     count = len(medians)
-    known = count - 2 < len(MEDIAN_WIDENING)
-    widening = MEDIAN_WIDENING[count - 2] if known else MEDIAN_WIDENING_LIMIT
+    widening = MEDIAN_WIDENING_LIMIT
+    if count - 2 < len(MEDIAN_WIDENING):
+        widening = MEDIAN_WIDENING[count - 2]
     error = float(np.log(medians).std(ddof=1)) / math.sqrt(count)
     return _around(float(np.median(medians)), widening * student_95(count - 1) * error)
 
 
 def round_spread(rounds: Sequence[Sequence[float]]) -> float | None:
-    """Relative standard deviation of the rounds' medians: the A/A noise floor; None with one round."""
+    """Relative standard deviation of the rounds' medians (A/A noise floor); None of one round."""
     if len(rounds) < 2:
         return None
     medians = np.array([np.median(values) for values in rounds])
@@ -219,8 +223,8 @@ def resampled_medians(series: Array, rng: np.random.Generator, size: int = RESAM
     """(size,) medians of resampled repetitions of one process.
 
     The median of a resample of n values is their quantile at a Beta((n + 1) / 2, (n + 1) / 2)
-    level, so it is drawn directly, with n the count of independent values: a block bootstrap's
-    spread without its cost.
+    distributed level. It is drawn directly, with n the number of independent values: this gives a
+    block bootstrap's spread without its cost.
     """
     half = (len(series) / correlation_time(series) + 1) / 2
     levels = np.linspace(0, 1, len(series))
