@@ -1,4 +1,4 @@
-"""The GPUs, as NVML sees them, and whether torch can use them. Nothing here initialises CUDA in this process."""
+"""Checks the GPUs by NVML, and whether torch can use them. Never initialises CUDA itself."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from typing import Any
 import psutil
 
 from orchestrator.doctor.finding import Finding
-from orchestrator.machine.nvml import MIB, ask
+from orchestrator.machine.nvml import ask
+from orchestrator.quantities import MIB
 
 BUSY_PCT = 5
 HELD_MIB = 1024

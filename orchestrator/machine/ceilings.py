@@ -1,22 +1,24 @@
-"""What a device was seen to do, and whether a call can be faster: its matmul rates and copy rate."""
+"""Holds a device's measured peak rates (roofline), and checks whether a call can be faster."""
 
 from __future__ import annotations
 
 from orchestrator.model import FrozenModel
 from orchestrator.workload import Work
 
-WIDER = {"float16": ("float32",), "bfloat16": ("float32",), "tf32": ("float32",)}  # may be computed in these instead
-MARGIN = {"cuda": 1.1, "cpu": 1.5}  # a CPU's rates depend on its neighbours and on how well a matmul's size suits it
+# Work in a precision may be computed in these instead.
+WIDER = {"float16": ("float32",), "bfloat16": ("float32",), "tf32": ("float32",)}
+# A CPU's rates depend on its neighbours, and on how well the size of a matmul suits it.
+MARGIN = {"cuda": 1.1, "cpu": 1.5}
 
 
 class Ceilings(FrozenModel):
-    """What one device was seen to do.
+    """Peak rates of one device, as measured.
 
     Attributes:
         device: "cpu" or "cuda".
         matmul_flops_per_s: by precision (float64, float32, tf32, float16, bfloat16).
         copy_bytes_per_s: bytes read plus bytes written.
-        cache_bytes: the last cache's size; data within it may move faster than copies do.
+        cache_bytes: size of the last cache; data within it may move faster than copies do.
     """
 
     device: str
@@ -25,43 +27,52 @@ class Ceilings(FrozenModel):
     cache_bytes: int
 
     def share(self, work: Work, seconds: float, precision: str, gpus: int = 1) -> float | None:
-        """The time that useful work takes at the ceilings over the time it took; None for a precision not measured."""
+        """The least time for this work at the peak rates, over the time that it took.
+
+        None for a precision that was not measured.
+        """
         matmul = self._matmul(precision)
-        return None if matmul is None else max(work.flops / matmul, self._moving(work)) / gpus / seconds
+        if matmul is None:
+            return None
+        return max(work.flops / matmul, self._copy_s(work)) / gpus / seconds
 
     def impossible(self, work: Work, seconds: float, precision: str, gpus: int = 1) -> str | None:
-        """Why no call that does this work can last only `seconds` on this device, or None if it can.
+        """Why no call can do this work in `seconds` on this device; None: one can.
 
-        Ceilings may have been measured while the device was disturbed: measure them again and merge before a verdict.
+        The rates may be too low, if the device was disturbed when they were measured: measure and
+        merge them again before you call a result implausible.
         """
         margin, matmul = MARGIN[self.device], self._matmul(precision)
         flops = work.flops if work.needed_flops is None else work.needed_flops
         if matmul is not None and flops / seconds > margin * gpus * matmul:
             return _too_fast(flops / seconds / gpus, matmul, f"FLOP/s in {precision}", "matmul")
-        if self._moving(work) > margin * gpus * seconds:
+        if self._copy_s(work) > margin * gpus * seconds:
             return _too_fast(work.bytes / seconds / gpus, self.copy_bytes_per_s, "B/s", "copy")
         return None
 
     def merged(self, other: Ceilings) -> Ceilings:
         """The higher of each rate: what was reached in either measurement can be reached."""
-        names = {*self.matmul_flops_per_s, *other.matmul_flops_per_s}
-        pairs = {
-            name: (self.matmul_flops_per_s.get(name, 0.0), other.matmul_flops_per_s.get(name, 0.0)) for name in names
-        }
-        return self.model_copy(
-            update={
-                "matmul_flops_per_s": {name: max(pair) for name, pair in sorted(pairs.items())},
-                "copy_bytes_per_s": max(self.copy_bytes_per_s, other.copy_bytes_per_s),
-            }
-        )
+        rates = dict(self.matmul_flops_per_s)
+        for name, rate in other.matmul_flops_per_s.items():
+            rates[name] = max(rate, rates.get(name, 0.0))
+        copies = max(self.copy_bytes_per_s, other.copy_bytes_per_s)
+        in_order = dict(sorted(rates.items()))
+        return self.model_copy(update={"matmul_flops_per_s": in_order, "copy_bytes_per_s": copies})
 
     def _matmul(self, precision: str) -> float | None:
-        rates = [self.matmul_flops_per_s.get(name) for name in (precision, *WIDER.get(precision, ()))]
-        return max((rate for rate in rates if rate is not None), default=None) if rates[0] is not None else None
+        """The rate in a precision, or in a wider one if that is higher; None: not measured."""
+        rate = self.matmul_flops_per_s.get(precision)
+        if rate is None:
+            return None
+        for wider in WIDER.get(precision, ()):
+            rate = max(rate, self.matmul_flops_per_s.get(wider, rate))
+        return rate
 
-    def _moving(self, work: Work) -> float:
-        """Seconds at the copy rate; 0 for data that the caches may hold."""
-        return work.bytes / self.copy_bytes_per_s if work.bytes > 2 * self.cache_bytes else 0.0
+    def _copy_s(self, work: Work) -> float:
+        """Seconds for the work's bytes at the copy rate; 0 for data that the caches may hold."""
+        if work.bytes <= 2 * self.cache_bytes:
+            return 0.0
+        return work.bytes / self.copy_bytes_per_s
 
 
 def _too_fast(rate: float, ceiling: float, unit: str, what: str) -> str:

@@ -1,4 +1,4 @@
-"""What the control group of this process allows it of the CPU: a container's `--cpus`, a batch system's share."""
+"""Reads the CPU quota of this process's control group: a container's `--cpus`, a job's share."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from pathlib import Path
 
 
 def cpu_quota(top: Path = Path("/")) -> float | None:
-    """Cores' worth of time that this process's groups allow, the least of them; None: there is no limit.
+    """The number of cores' worth of CPU time that this process may use; None: no limit.
 
-    Reads versions 1 and 2, the process's own group and every group above it that can be seen.
+    The least limit among the process's own group and every visible group above it, of versions 1
+    and 2 of control groups.
 
     Args:
         top: where /proc and /sys are found.
     """
-    limits = [limit for group in _groups(top) if (limit := _limit(group)) is not None]
-    return min(limits, default=None)
+    limits = [_limit(group) for group in _groups(top)]
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def throttled_s(top: Path = Path("/")) -> float | None:
-    """Seconds for which this process's own group has been held back by its quota; None: not known."""
+    """Seconds for which the quota has stopped this process's own group; None: not known."""
     for group in _groups(top):
         for line in _words(group / "cpu.stat"):
             if line[0] == "throttled_usec":
@@ -30,11 +31,16 @@ def throttled_s(top: Path = Path("/")) -> float | None:
 
 
 def _limit(group: Path) -> float | None:
-    for allowed, period in (line for line in _words(group / "cpu.max") if len(line) == 2):
-        return None if allowed == "max" else int(allowed) / int(period)
-    quota = [int(line[0]) for line in _words(group / "cpu.cfs_quota_us")]
-    period_us = [int(line[0]) for line in _words(group / "cpu.cfs_period_us")]
-    return quota[0] / period_us[0] if quota and period_us and quota[0] > 0 and period_us[0] > 0 else None
+    """Cores' worth of time that one group allows; None: no limit."""
+    for line in _words(group / "cpu.max"):  # version 2: "quota period", or "max period"
+        if len(line) == 2:
+            allowed, period = line
+            return None if allowed == "max" else int(allowed) / int(period)
+    quotas = [int(line[0]) for line in _words(group / "cpu.cfs_quota_us")]
+    periods = [int(line[0]) for line in _words(group / "cpu.cfs_period_us")]
+    if not quotas or not periods or quotas[0] <= 0 or periods[0] <= 0:
+        return None
+    return quotas[0] / periods[0]
 
 
 def _groups(top: Path) -> Iterator[Path]:
@@ -48,8 +54,9 @@ def _groups(top: Path) -> Iterator[Path]:
         if path is None or not (kind == "cgroup2" or (kind == "cgroup" and "cpu" in options)):
             continue
         root, mount = Path(line[3]), top / line[4].lstrip("/")
-        inside = Path(path).is_relative_to(root) and ".." not in path
-        own = mount / Path(path).relative_to(root) if inside else mount
+        own = mount  # in a container the mount shows the group itself, whatever its path outside
+        if Path(path).is_relative_to(root) and ".." not in path:
+            own = mount / Path(path).relative_to(root)
         yield own
         for group in own.parents:
             if not group.is_relative_to(mount):
@@ -71,7 +78,7 @@ def _own_paths(top: Path) -> dict[str, str]:
 
 
 def _words(path: Path) -> list[list[str]]:
-    """The words of each line that has any; none where the file cannot be read."""
+    """The words of each line that is not blank; none if the file cannot be read."""
     try:
         return [line.split() for line in path.read_text().splitlines() if line.strip()]
     except OSError:

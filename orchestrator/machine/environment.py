@@ -1,4 +1,4 @@
-"""What must match before two results may be compared, and what is worth knowing about where they came from."""
+"""Describes a machine: what two results must share to be comparable, and what is worth knowing."""
 
 from __future__ import annotations
 
@@ -19,59 +19,70 @@ from typing import Any
 from orchestrator.machine import nvml
 from orchestrator.machine.cgroup import cpu_quota
 from orchestrator.machine.variables import decisive
+from orchestrator.quantities import MIB
 
 Facts = dict[str, Any]
 
 
 def describe(device: str, gpu_memory_gib: float | None = None, threads: int | None = None) -> dict[str, Facts]:
-    """This machine as a place to measure on: {"match": facts two results must share, "know": facts worth knowing}.
+    """Describe this machine, as JSON values.
 
-    Reads files and NVML only; imports no torch and initialises no CUDA, so that a supervisor may call it. JSON
-    values. The machine is looked at once per process.
+    Reads files and NVML only. Imports no torch and initialises no CUDA, so that a supervisor may
+    call it. Each fact is read once per process.
 
     Args:
         device: "cpu", "cuda" or "cuda:<index>".
         gpu_memory_gib: cap on a trial's share of the card.
-        threads: CPU threads of a trial; None: what this process may use.
+        threads: CPU threads of a trial; None: as many as this process may use.
+
+    Returns:
+        {"match": facts that two results must share, "know": facts worth knowing}.
     """
     kind = device.partition(":")[0]
-    cap = {"memory_cap_gib": gpu_memory_gib, "threads": threads or usable_cores()}
-    match = {**_gpu_match(device), **cap} if kind == "cuda" else {**_cpu_match(), **cap, "memory_cap_gib": None}
+    on_gpu = kind == "cuda"
+    match: Facts = {"device": kind}
+    match |= _gpu_match(device) if on_gpu else _cpu_match()
+    match["memory_cap_gib"] = gpu_memory_gib if on_gpu else None
+    match["threads"] = threads or usable_cores()
     match |= _limits()
+    match |= _software(kind)
     know = {**_know(device), "described_at": datetime.now(UTC).isoformat(timespec="seconds")}
-    return {"match": {"device": kind, **match, **_software(kind)}, "know": know}
+    return {"match": match, "know": know}
 
 
 def differences(base: Mapping[str, Any], candidate: Mapping[str, Any]) -> list[str]:
     """The facts that must match and do not, as "name: base's value, candidate's value"."""
-    base, candidate = _spread(base), _spread(candidate)
+    base, candidate = _flat(base), _flat(candidate)
     names = sorted({*base, *candidate})
-    return [
-        f"{name}: {base.get(name)}, {candidate.get(name)}" for name in names if base.get(name) != candidate.get(name)
-    ]
+    differing = [name for name in names if base.get(name) != candidate.get(name)]
+    return [f"{name}: {base.get(name)}, {candidate.get(name)}" for name in differing]
 
 
-def _spread(facts: Mapping[str, Any]) -> Facts:
-    """The facts with those that are mappings taken apart: {"variables": {"A": 1}} is {"variables.A": 1}."""
+def _flat(facts: Mapping[str, Any]) -> Facts:
+    """The facts without nesting: {"variables": {"A": 1}} becomes {"variables.A": 1}."""
     found: Facts = {}
     for name, value in facts.items():
-        inner = value if isinstance(value, Mapping) else None
-        found |= {name: value} if inner is None else {f"{name}.{key}": inner[key] for key in inner}
+        if isinstance(value, Mapping):
+            found |= {f"{name}.{key}": inner for key, inner in value.items()}
+        else:
+            found[name] = value
     return found
 
 
 def git_state(directory: Path) -> Facts:
-    """Commit and dirty flag of the checkout that `directory` is in; None each where it is in none."""
+    """Commit and dirty flag of the checkout that `directory` is in; None each outside of any."""
     commit = _git(directory, "rev-parse", "HEAD")
-    changed = None if commit is None else _git(directory, "status", "--porcelain", "--untracked-files=no")
+    if commit is None:
+        return {"git_commit": None, "git_dirty": None}
+    changed = _git(directory, "status", "--porcelain", "--untracked-files=no")
     return {"git_commit": commit, "git_dirty": None if changed is None else bool(changed)}
 
 
 @lru_cache
 def code_state(directory: str) -> Facts:
-    """Of the user's own checkout that the sweep's files are in: code_git_commit, code_git_dirty; {}: it has none.
+    """code_git_commit and code_git_dirty of the user's checkout that the sweep's files are in.
 
-    Of the project's own checkout nothing more need be said.
+    {} outside of any checkout, and in the project's own, which `describe` names already.
     """
     top = _git(Path(directory), "rev-parse", "--show-toplevel")
     if top is None or top == _git(Path(__file__).parent, "rev-parse", "--show-toplevel"):
@@ -80,13 +91,15 @@ def code_state(directory: str) -> Facts:
 
 
 def usable_cores() -> int:
-    """CPU cores that this process can keep busy: those that it may run on, as far as its quota of time reaches.
+    """The number of CPU cores that this process can keep busy, by its affinity and its quota.
 
-    A quota of half a core is one: a second thread would only wait for the first.
+    At least one: with a quota of half a core a second thread would only wait for the first.
     """
     quota = cpu_quota()
     allowed = len(os.sched_getaffinity(0))
-    return allowed if quota is None else max(1, min(allowed, math.floor(quota)))
+    if quota is None:
+        return allowed
+    return max(1, min(allowed, math.floor(quota)))
 
 
 @lru_cache
@@ -96,23 +109,41 @@ def cpu_model() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "Model")))
-    return next(names, "") or platform.processor() or platform.machine()
+    for line in lines:
+        if line.startswith(("model name", "Model")):
+            name = line.partition(":")[2].strip()
+            if name:
+                return name
+            break
+    return platform.processor() or platform.machine()
 
 
 @lru_cache
 def _limits() -> Facts:
-    """A quota of CPU time and variables that change results, where there are any: earlier versions knew of none."""
+    """The CPU quota, and the variables that change results.
+
+    Each is left out if there is none: so records of earlier versions, which lack both, still match.
+    """
+    found: Facts = {}
     quota, variables = cpu_quota(), decisive()
-    found: Facts = {} if quota is None else {"cpu_quota": quota}
-    return found | ({"variables": variables} if variables else {})
+    if quota is not None:
+        found["cpu_quota"] = quota
+    if variables:
+        found["variables"] = variables
+    return found
 
 
 @lru_cache
 def _cpu_match() -> Facts:
     governor = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
     clocks = governor.read_text().strip() if governor.is_file() else None
-    return {"model": cpu_model(), "cores": usable_cores(), "driver": None, "clocks": clocks, "power_limit_w": None}
+    return {
+        "model": cpu_model(),
+        "cores": usable_cores(),
+        "driver": None,
+        "clocks": clocks,
+        "power_limit_w": None,
+    }
 
 
 @lru_cache
@@ -132,12 +163,15 @@ def _gpu_match(device: str) -> Facts:
 
 
 def _clocks_policy(api: Any, gpu: Any) -> str | None:
+    """How the SM clock is set: an application clock, or the default; None: unknown."""
     asked = nvml.ask(api.nvmlDeviceGetApplicationsClock, gpu, api.NVML_CLOCK_SM)
     default = nvml.ask(api.nvmlDeviceGetDefaultApplicationsClock, gpu, api.NVML_CLOCK_SM)
     highest = nvml.ask(api.nvmlDeviceGetMaxClockInfo, gpu, api.NVML_CLOCK_SM)
-    if asked is None or asked == default:
-        return None if highest is None else f"default, at most {highest} MHz"
-    return f"application clock {asked} MHz"
+    if asked is not None and asked != default:
+        return f"application clock {asked} MHz"
+    if highest is None:
+        return None
+    return f"default, at most {highest} MHz"
 
 
 @lru_cache
@@ -154,7 +188,7 @@ def _software(kind: str) -> Facts:
 
 
 def _torch_version() -> Facts:
-    """torch/version.py, run by itself: importing torch takes seconds, and a supervisor has no other use for it."""
+    """What torch/version.py defines. Importing torch for it would take a supervisor seconds."""
     spec = util.find_spec("torch")
     if spec is None or spec.origin is None:
         return {}
@@ -162,6 +196,7 @@ def _torch_version() -> Facts:
 
 
 def _cudnn_version(torch: Mapping[str, Any]) -> str | None:
+    """Version of cuDNN: of the package that torch's wheel brings, else as torch reports it."""
     major = str(torch.get("cuda") or "").partition(".")[0]
     packaged = _version(f"nvidia-cudnn-cu{major}")
     if packaged is not None or not major:
@@ -200,13 +235,9 @@ def _gpu_know(device: str) -> Facts:
         memory, pci = nvml.ask(api.nvmlDeviceGetMemoryInfo, gpu), nvml.ask(api.nvmlDeviceGetPciInfo, gpu)
         return {
             "gpu_uuid": nvml.ask(api.nvmlDeviceGetUUID, gpu),
-            "gpu_memory_mib": None if memory is None else memory.total // nvml.MIB,
-            "gpu_pci": None if pci is None else _text(pci.busId),
+            "gpu_memory_mib": None if memory is None else memory.total // MIB,
+            "gpu_pci": None if pci is None else nvml.text(pci.busId),
         }
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else value
 
 
 def _git(directory: Path, *arguments: str) -> str | None:
@@ -215,4 +246,6 @@ def _git(directory: Path, *arguments: str) -> str | None:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    if done.returncode != 0:
+        return None
+    return done.stdout.strip()

@@ -1,7 +1,7 @@
-"""Measures what a device can do, and a few fixed pieces of work that show whether it still can.
+"""Measures a device's peak rates, and control benchmarks that show whether the device changed.
 
-These functions use the device, so they belong into a process of their own, like a trial; the caller
-keeps what they return. Rates are those of the fastest repetition: a ceiling is what was reached once.
+These functions use the device, so they must run in a process of their own, like a trial. Rates are
+those of the fastest repetition: a peak rate is one that was reached once.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.machine.ceilings import WIDER, Ceilings
 from orchestrator.machine.observation import Control
+from orchestrator.quantities import MIB
 from orchestrator.spec.models import MeasureProtocol
 
 if TYPE_CHECKING:
@@ -40,20 +41,24 @@ COPY_BYTES = {"cuda": 2**29, "cpu": 2**27}  # beyond any cache that matters; a m
 # the card is (2.4 % slower at the end of a sweep on an H200).
 CONTROL_MATMUL = {"cuda": ("float32", 2048), "cpu": ("float32", 512)}
 CONTROL_COPY_BYTES = {"cuda": 2**29, "cpu": 2**25}  # a CPU's is short: its pages must be made first
-CONTROL_LOOP = 50_000  # turns of the interpreter, some milliseconds
-UNKNOWN_CACHE = 64 * 2**20
-SHORT_MATMUL, SHORT_COPY = 256, 2**22  # half a millisecond of one core: less than its turn, however many want it
-SHORT_LOOK_S = 0.3
+CONTROL_LOOP = 50_000  # iterations of the interpreter: some milliseconds
+UNKNOWN_CACHE = 64 * MIB
+# Half a millisecond of one core: less than a scheduler's time slice, however busy the core is.
+SHORT_MATMUL, SHORT_COPY = 256, 2**22
+SHORT_BENCHMARK_S = 0.3
 
 
 def measure_ceilings(device: str, precisions: Sequence[str]) -> Ceilings:
-    """Measure the ceilings of "cpu" or "cuda[:i]" for some precisions; seconds per precision at most one or two."""
+    """Measure the peak rates of "cpu" or "cuda[:i]": one or two seconds per precision at most."""
     import torch
 
     where = torch.device(device)
-    wanted = dict.fromkeys(name for precision in precisions for name in (precision, *WIDER.get(precision, ())))
+    wanted: dict[str, None] = {}  # a set that keeps the order
+    for precision in precisions:
+        wanted |= dict.fromkeys((precision, *WIDER.get(precision, ())))
     rates = {name: _matmul_rate(where, name) for name in wanted}
-    count = max(COPY_BYTES[where.type], min(2 * cache_bytes(where), 2**29)) // 2**20 * 2**20
+    beyond_cache = min(2 * cache_bytes(where), 2**29)
+    count = max(COPY_BYTES[where.type], beyond_cache) // MIB * MIB
     seconds = min(_timed(where, _copy(where, count)).values_ms) / 1000
     return Ceilings(
         device=where.type,
@@ -64,34 +69,34 @@ def measure_ceilings(device: str, precisions: Sequence[str]) -> Ceilings:
 
 
 def measure_bounds(device: str, precisions: Sequence[str]) -> Ceilings:
-    """Ceilings to pass a verdict by: never lower than those measured now, and those of a CPU with every core its own.
+    """Measure upper bounds, to judge by whether a result is plausible.
 
-    Beside other processes all threads together seldom run undisturbed for as long as a large product takes. A small
-    one by a single thread does, now and then; the fastest of many, times the threads, is what the cores could do.
+    They are at least the rates measured now. On a busy CPU all threads together seldom run
+    undisturbed for as long as a large product takes. A small product by one thread does, now and
+    then: the fastest of many, times the threads, is what the cores could do.
     """
     import torch
 
     found = measure_ceilings(device, precisions)
     if found.device != "cpu":
         return found
+    where = torch.device("cpu")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        alone = {name: threads * _short_matmul_rate(name) for name in found.matmul_flops_per_s}
+        matmuls = {}
+        for name in found.matmul_flops_per_s:
+            fastest_s = _fastest_s(_matmul(where, name, SHORT_MATMUL))
+            matmuls[name] = threads * 2 * SHORT_MATMUL**3 / fastest_s
         copies = threads * _short_copy_rate()
     finally:
         torch.set_num_threads(threads)
-    return found.merged(found.model_copy(update={"matmul_flops_per_s": alone, "copy_bytes_per_s": copies}))
-
-
-def _short_matmul_rate(precision: str) -> float:
-    import torch
-
-    return 2 * SHORT_MATMUL**3 / _fastest(_matmul(torch.device("cpu"), precision, SHORT_MATMUL))
+    alone = found.model_copy(update={"matmul_flops_per_s": matmuls, "copy_bytes_per_s": copies})
+    return found.merged(alone)
 
 
 def _short_copy_rate() -> float:
-    """Bytes per second of a copy in pieces: each is short, all together are beyond the caches."""
+    """Bytes per second of a copy in pieces: each is short, all together exceed the caches."""
     import torch
 
     source = torch.ones(COPY_BYTES["cpu"] // SHORT_COPY, SHORT_COPY, dtype=torch.uint8)
@@ -101,13 +106,13 @@ def _short_copy_rate() -> float:
         number = next(piece)
         target[number].copy_(source[number])
 
-    return 2 * SHORT_COPY / _fastest(copy)
+    return 2 * SHORT_COPY / _fastest_s(copy)
 
 
-def _fastest(call: Callable[[], object]) -> float:
-    """Seconds of the fastest of the calls that SHORT_LOOK_S holds."""
+def _fastest_s(call: Callable[[], object]) -> float:
+    """Seconds of the fastest of the calls made within SHORT_BENCHMARK_S."""
     call()
-    fastest, end = math.inf, perf_counter() + SHORT_LOOK_S
+    fastest, end = math.inf, perf_counter() + SHORT_BENCHMARK_S
     while (start := perf_counter()) < end:
         call()
         fastest = min(fastest, perf_counter() - start)
@@ -115,11 +120,11 @@ def _fastest(call: Callable[[], object]) -> float:
 
 
 def measure_controls(device: str, at: str) -> Control:
-    """Time the fixed pieces of work on "cpu" or "cuda[:i]" now, 20 ms each.
+    """Time the control benchmarks on "cpu" or "cuda[:i]" now, 20 ms each.
 
     Args:
         device: where.
-        at: the time to file them under.
+        at: the time to record.
     """
     import torch
 
@@ -161,16 +166,19 @@ def cache_bytes(device: torch.device) -> int:
 
 
 def _matmul_rate(device: torch.device, precision: str) -> float:
+    """FLOP per second of the fastest large product."""
     size = MATMUL_SIZES[device.type][precision]
     with _tf32(precision == "tf32"):
-        return 2 * size**3 / (min(_timed(device, _matmul(device, precision, size)).values_ms) / 1000)
+        times_ms = _timed(device, _matmul(device, precision, size)).values_ms
+    return 2 * size**3 / (min(times_ms) / 1000)
 
 
 def _matmul(device: torch.device, precision: str, size: int) -> Callable[[], object]:
     import torch
 
     dtype = torch.float32 if precision == "tf32" else getattr(torch, precision)
-    left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    left = torch.randn(size, size, device=device).to(dtype)
+    right = torch.randn(size, size, device=device).to(dtype)
     out = torch.empty_like(left)
     return lambda: torch.mm(left, right, out=out)
 
@@ -178,7 +186,7 @@ def _matmul(device: torch.device, precision: str, size: int) -> Callable[[], obj
 def _copy(device: torch.device, count: int) -> Callable[[], object]:
     import torch
 
-    source = torch.randn(2**18, device=device).repeat(count // 2**20)
+    source = torch.randn(MIB // 4, device=device).repeat(count // MIB)  # float32: 4 bytes each
     target = torch.empty_like(source)
     return lambda: target.copy_(source)
 
@@ -194,7 +202,7 @@ def _timed(device: torch.device, call: Callable[[], object], protocol: MeasurePr
 
 @contextmanager
 def _tf32(on: bool) -> Iterator[None]:
-    """Allow or forbid tf32 in float32 matmuls, and put back what was there."""
+    """Allow or forbid tf32 in float32 matmuls within the block; restore the setting after it."""
     import torch
 
     matmul: Any = torch.backends.cuda.matmul

@@ -1,4 +1,4 @@
-"""NVML for whoever may ask it: reads only, initialises no CUDA, and answers None where there is nothing to ask."""
+"""Reads GPUs by NVML: initialises no CUDA, and returns None for what this machine cannot say."""
 
 from __future__ import annotations
 
@@ -9,17 +9,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-MIB = 2**20
-
 
 @contextmanager
 def session() -> Iterator[ModuleType | None]:
-    """The pynvml module, initialised for the length of the block; None without a driver or the library."""
+    """The pynvml module, initialised within the block; None without a driver or the library."""
     try:
         import pynvml
 
         pynvml.nvmlInit()
-    except Exception:  # noqa: BLE001 - no library, no driver or one that does not answer: all the same here
+    except Exception:  # noqa: BLE001 - no library, no driver, or a driver that does not answer
         yield None
         return
     try:
@@ -30,12 +28,17 @@ def session() -> Iterator[ModuleType | None]:
 
 
 def ask(function: Callable[..., Any], *args: Any) -> Any:
-    """What an NVML function answers, bytes decoded; None where this GPU or driver does not know."""
+    """The result of an NVML function, bytes decoded; None if this GPU or driver lacks it."""
     try:
-        answer = function(*args)
-    except Exception:  # noqa: BLE001 - NVMLError has one class per code, all of which mean "no answer"
+        found = function(*args)
+    except Exception:  # noqa: BLE001 - NVMLError has a class per code: all mean "no answer"
         return None
-    return answer.decode() if isinstance(answer, bytes) else answer
+    return text(found) if isinstance(found, bytes) else found
+
+
+def text(value: str | bytes) -> str:
+    """The value as text: versions of pynvml differ in which of the two they return."""
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def count() -> int:
@@ -43,12 +46,17 @@ def count() -> int:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     with session() as nvml:
         found = int(nvml.nvmlDeviceGetCount()) if nvml else 0
-    named = found if visible is None else len([part for part in visible.split(",") if part.strip() not in ("", "-1")])
-    return min(found, named)
+    if visible is None:
+        return found
+    named = [part for part in visible.split(",") if part.strip() not in ("", "-1")]
+    return min(found, len(named))
 
 
 def handle(nvml: ModuleType, ordinal: int = 0) -> Any:
-    """NVML's handle of the GPU that this process would call cuda:`ordinal`; None where there is none."""
+    """NVML's handle of the GPU that is cuda:`ordinal` in this process; None: there is none.
+
+    NVML numbers all GPUs of the machine and ignores CUDA_VISIBLE_DEVICES, CUDA does not.
+    """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
         return ask(nvml.nvmlDeviceGetHandleByIndex, ordinal)
@@ -56,22 +64,23 @@ def handle(nvml: ModuleType, ordinal: int = 0) -> Any:
     if ordinal >= len(names) or names[ordinal] in ("", "-1", "NoDevFiles"):
         return None
     name = names[ordinal]
-    return ask(nvml.nvmlDeviceGetHandleByIndex, int(name)) if name.isdigit() else _by_uuid(nvml, name)
+    if name.isdigit():
+        return ask(nvml.nvmlDeviceGetHandleByIndex, int(name))
+    return _by_uuid(nvml, name)
 
 
 def card(nvml: ModuleType, ordinal: int = 0) -> str | None:
-    """UUID and PCI address of the GPU that this process would call cuda:`ordinal`; None where there is none."""
+    """UUID and PCI address of the GPU that is cuda:`ordinal` in this process; None: no GPU."""
     gpu = handle(nvml, ordinal)
     if gpu is None:
         return None
     pci = ask(nvml.nvmlDeviceGetPciInfo, gpu)
-    address = getattr(pci, "busId", None)
-    address = address.decode() if isinstance(address, bytes) else address
-    return f"{ask(nvml.nvmlDeviceGetUUID, gpu)} {address or '?'}"
+    address = text(getattr(pci, "busId", None) or "?")
+    return f"{ask(nvml.nvmlDeviceGetUUID, gpu)} {address}"
 
 
 def local_cores(nvml: ModuleType, ordinal: int = 0) -> frozenset[int]:
-    """The cores nearest to the GPU of that ordinal, by its PCI slot; none where the kernel does not say."""
+    """The cores nearest to cuda:`ordinal`, by its PCI slot; empty if the kernel does not say."""
     found = card(nvml, ordinal)
     if found is None:
         return frozenset()
@@ -84,7 +93,7 @@ def local_cores(nvml: ModuleType, ordinal: int = 0) -> frozenset[int]:
 
 
 def cores_of(text: str) -> frozenset[int]:
-    """The numbers in a list of the kernel's: "0-3,8"."""
+    """The numbers in a core list as the kernel writes it: "0-3,8"."""
     found: set[int] = set()
     for part in filter(None, text.strip().split(",")):
         first, _, last = part.partition("-")
@@ -102,7 +111,7 @@ def memory_used_bytes(ordinal: int = 0) -> int | None:
 
 
 def compute_pids(ordinal: int = 0) -> frozenset[int]:
-    """The processes that compute on cuda:`ordinal`, by the driver's numbers (in a container: those outside)."""
+    """Processes that compute on cuda:`ordinal`. In a container these are the host's pids."""
     with session() as nvml:
         if nvml is None or (gpu := handle(nvml, ordinal)) is None:
             return frozenset()
@@ -122,6 +131,6 @@ def _by_uuid(nvml: ModuleType, prefix: str) -> Any:
         return found
     for index in range(ask(nvml.nvmlDeviceGetCount) or 0):
         gpu = ask(nvml.nvmlDeviceGetHandleByIndex, index)
-        if str(ask(nvml.nvmlDeviceGetUUID, gpu)).startswith(prefix):  # CUDA takes a unique beginning of it
+        if str(ask(nvml.nvmlDeviceGetUUID, gpu)).startswith(prefix):  # CUDA accepts a unique prefix
             return gpu
     return None

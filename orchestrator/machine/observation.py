@@ -1,4 +1,4 @@
-"""What was seen of the machine beside the trials: a line of machine.jsonl each."""
+"""Observations of the machine between trials: one line of machine.jsonl each."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from orchestrator.model import FrozenModel
 
 Kind = Literal["ceilings", "sentinel"]
 MAX_MACHINE_DRIFT = {"cuda": 0.02, "cpu": 0.15}
-# What a control is called in a sentence. A launch is no part of a latency_ms on a GPU, which is the
-# device's own time: it is kept, and judged by nobody.
+# What a sentence calls each control. launch_ms is recorded but not judged: latency_ms on a GPU is
+# the device's own time, of which a launch is no part.
 WORDS = {
     "matmul_ms": "a fixed matmul",
     "copy_ms": "a fixed copy",
@@ -19,7 +19,7 @@ WORDS = {
 
 
 class Control(FrozenModel):
-    """A few fixed pieces of work, timed to see whether the machine itself has changed.
+    """Control benchmarks: fixed work, timed to see whether the machine itself has changed.
 
     Attributes:
         at: when, as records state it.
@@ -38,7 +38,7 @@ class Control(FrozenModel):
 
 
 class Observation(FrozenModel):
-    """What was seen of one slot's device.
+    """One observation of a slot's device.
 
     Attributes:
         at: when, as records state it.
@@ -53,18 +53,18 @@ class Observation(FrozenModel):
 
 
 def controls(observations: Iterable[Observation]) -> list[Control]:
-    """The controls among what was seen, in their order."""
+    """The controls among the observations, in their order."""
     return [Control.model_validate(seen.values) for seen in observations if seen.kind == "sentinel"]
 
 
 def values_of(series: Iterable[Control], name: str) -> list[float]:
-    """One figure of each control that has it."""
+    """The figure `name` of each control that has it."""
     found = [getattr(control, name) for control in series]
     return [value for value in found if value is not None]
 
 
 def machine_drift(series: Sequence[Control], device: str) -> str | None:
-    """A sentence if the machine changed by more than its kind may; of the control that changed most."""
+    """A sentence on the control that changed most; None if none changed beyond its limit."""
     most, sentence = 1 + MAX_MACHINE_DRIFT[device], None
     for name, words in WORDS.items():
         values = values_of(series, name)
@@ -78,7 +78,7 @@ def machine_drift(series: Sequence[Control], device: str) -> str | None:
 
 
 def drifts(observations: Iterable[Observation], device: str) -> list[str]:
-    """A sentence for each slot whose machine changed more than its kind may ("cpu" or "cuda")."""
+    """A sentence for each slot whose machine drifted; `device` is "cpu" or "cuda"."""
     slots: dict[tuple[str, int], list[Observation]] = {}
     for seen in observations:
         slots.setdefault((seen.host, seen.slot), []).append(seen)

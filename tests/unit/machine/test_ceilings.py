@@ -140,7 +140,7 @@ def test_bounds_are_no_lower_than_the_cores_could_do_one_by_one(monkeypatch: pyt
     """A machine so disturbed that its large product crawls condemns nothing that a core by itself makes possible."""
     crawling = Ceilings(device="cpu", matmul_flops_per_s={"float32": 1.0}, copy_bytes_per_s=1.0, cache_bytes=2**20)
     monkeypatch.setattr(module, "measure_ceilings", lambda device, precisions: crawling)
-    monkeypatch.setattr(module, "SHORT_LOOK_S", 0.01)
+    monkeypatch.setattr(module, "SHORT_BENCHMARK_S", 0.01)
     threads = torch.get_num_threads()
     found = measure_bounds("cpu", ["float32"])
     assert found.matmul_flops_per_s["float32"] > 1e8
