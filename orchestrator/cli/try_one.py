@@ -66,10 +66,10 @@ def run(attempt: Attempt, *, check: bool = False, debug: bool = False) -> Tried:
         cause = ended.__cause__
         said = message(ErrorInfo.of(ended.kind, ended.message), ended.outcome)
         lines = [f"✗ {ended.outcome}: {said}", f"  in phase {phase[-1].replace('_', ' ')}"]
-        if cause is not None:
+        if cause is not None and debug:
+            _post_mortem(cause)
+        elif cause is not None:
             lines = [*"".join(traceback.format_exception(cause)).rstrip().splitlines(), *lines]
-            if debug:
-                _post_mortem(cause)
         elif ended.outcome is Outcome.MISMATCH and hasattr(stages, "verifier"):
             lines += wrong_elements(stages)
         return Tried(ended.outcome, tuple(lines))
