@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     Tensors = tuple[torch.Tensor, ...]
 
-REMEMBERS = 1.35  # how many times as long calls on new values must take; a table of a third of the output is above 1.4
-SUSPICIOUS = 1.25  # honest ones are below 1.06 on a quiet machine
+REMEMBERS = 1.2  # how many times as long even the shortest call on new values must take as the median on met ones
+SUSPICIOUS = 1.3  # of the medians; honest ones are below 1.06 on a quiet machine, a table of a third above 1.4
 LEAST_ELEMENTS, LEAST_SETS, FEWEST_SETS = 40_000, 16, 4
 MOST_BYTES = 2**28
 BUDGET_S = 0.1  # of all passes together; long calls are on inputs so large that few sets of them are enough
@@ -118,12 +118,13 @@ def by_turns(
         ways.append((_ratio_at_once, "calls on new values take {:.2f} times as long as a second call on the same"))
     worst = Suspicion(1.0, proven=False)
     for ratio_of, text in ways:
-        ratio = ratio_of(call, draw, used, device, range(count))
+        ratio, least = ratio_of(call, draw, used, device, range(count))
         if ratio > SUSPICIOUS:  # once more, on others, and on enough of them
             more = max(count, CONFIRMING_SETS)
-            ratio = min(ratio, ratio_of(call, draw, used, device, range(count, count + more)))
+            again, least_again = ratio_of(call, draw, used, device, range(count, count + more))
+            ratio, least = min(ratio, again), min(least, least_again)
         if ratio > max(SUSPICIOUS, worst.ratio):
-            worst = Suspicion(ratio, ratio > REMEMBERS, text.format(ratio))
+            worst = Suspicion(ratio, least > REMEMBERS, text.format(ratio))
     return worst
 
 
@@ -142,20 +143,19 @@ def _ratio(
     used: Tensors,
     device: torch.device,
     numbers: range,
-) -> float:
-    """The median of the first pass over that of the second; 1 where the inputs do not fit the tensors."""
+) -> tuple[float, float]:
+    """(Median, minimum) of the first pass over the median of a later one; 1 where the inputs do not fit the tensors."""
     drawn = [_floating_only(draw(number), used) for number in numbers]
     passes: list[list[float]] = []
     while len(passes) < 2 or (len(passes) < PASSES and sum(map(sum, passes)) < BUDGET_S):
         found: list[float] = []
         for fresh in drawn:
             if rewrite(used, fresh) is None:
-                return 1.0
+                return 1.0, 1.0
             found.append(_timed(call, used, device))
         passes.append(found)
-    new, *later = (statistics.median(found) for found in passes)
-    met = later[0] if later[0] < later[-1] else later[-1]
-    return new / met if met > 0 else 1.0
+    later = [statistics.median(found) for found in passes[1:]]
+    return _compared(passes[0], min(later[0], later[-1]))
 
 
 def _ratio_at_once(
@@ -164,8 +164,8 @@ def _ratio_at_once(
     used: Tensors,
     device: torch.device,
     numbers: range,
-) -> float:
-    """The median of calls on new values over that of calls on the same values directly afterwards.
+) -> tuple[float, float]:
+    """(Median, minimum) of calls on new values over the median of calls on the same values directly afterwards.
 
     The same is done just before either: the values are written into the tensors.
     """
@@ -175,9 +175,16 @@ def _ratio_at_once(
         fresh = _floating_only(draw(number), used)
         for seconds in (new, met):
             if rewrite(used, fresh) is None:
-                return 1.0
+                return 1.0, 1.0
             seconds.append(_timed(call, used, device))
-    return statistics.median(new) / max(statistics.median(met), 1e-9)
+    return _compared(new, statistics.median(met))
+
+
+def _compared(new: list[float], met: float) -> tuple[float, float]:
+    """(Median, minimum) over what a call on met values takes; whatever disturbs makes no call faster."""
+    if met <= 0:
+        return 1.0, 1.0
+    return statistics.median(new) / met, min(new) / met
 
 
 def _floating_only(fresh: Tensors, used: Tensors) -> Tensors:

@@ -114,13 +114,13 @@ class Noise(TorchDispatchMode):  # type: ignore[no-untyped-call]
         )
         before = [enabled() for enabled, _ in switches]
         for _, enable in switches:
-            enable(False)
+            enable(False)  # type: ignore[no-untyped-call]
         try:
             with self:
                 yield
         finally:
             for (_, enable), was in zip(switches, before, strict=True):
-                enable(was)
+                enable(was)  # type: ignore[no-untyped-call]
 
     def draw(self, compute: Callable[[Problem], Result], problem: Problem, *, in_float64: bool = True) -> Result:
         """What `compute` gives for the problem when its inputs and each of its operations err.
