@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from typing import Any
 
+from orchestrator.credentials import masked
 from orchestrator.errors import RequestError
 
 
@@ -256,7 +258,9 @@ def _again(options: argparse.Namespace) -> int:
     rounds = spec.measure.repeats if stated else again.ROUNDS
     arguments = [part for override in options.overrides for part in ("-S", override)]
     arguments += ["--only", options.only] if options.only else []
-    arguments += ["--tracking-uri", options.tracking_uri] if options.tracking_uri else []
+    if options.tracking_uri:  # anyone may read a command line, so a log-in goes by the environment
+        os.environ["MLFLOW_TRACKING_URI"] = options.tracking_uri
+        arguments += ["--tracking-uri", masked(options.tracking_uri)]
     arguments += ["--device", options.device] if options.device != "auto" else []
     folder = Path(options.output or Path("mlruns", "again", f"{datetime.now():%Y%m%d_%H%M%S}")).resolve()
     results = again.measure(base, candidate, rounds, folder, arguments)

@@ -94,7 +94,7 @@ def place(
     counts = _deal(room, sum(room) if max_concurrent is None else max_concurrent)
     found = []
     for node, count in zip(nodes, counts, strict=True):
-        cores = min(cpus, node.cpus) if cpus else max(1, node.cpus // max(1, count))
+        cores = max(1, min(cpus, node.cpus)) if cpus else max(1, node.cpus // max(1, count))
         plan = SlotPlan(node, cores, gpus if device == "cuda" else 0)
         found += [replace(plan, ordinal=ordinal, sharing=count) for ordinal in range(count)]
     return found
