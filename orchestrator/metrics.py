@@ -127,6 +127,7 @@ _ALL = (
     ),
     Metric("fastest_rank_ms", "Time, fastest rank", "ms", "median time of the rank that takes least", drawn=True),
     Metric("rank_skew_ms", "Skew of ranks", "ms", "slowest rank's time above the fastest's", Pooling.WORST, drawn=True),
+    Metric("sent_bytes_per_rank", "Sent per rank", "B", "bytes that one call sends from a rank", Pooling.WORST),
     Metric(
         "relative_error",
         "Error",
