@@ -45,7 +45,7 @@ class Strategy:
         return f"{name} {version}" if self.below and numbers >= self.below else ""
 
 
-# Each was tried with Ray 2.60 on integers, choices and real numbers, with failed trials, and twice with one seed.
+# What works with Ray 2.60; docs/LOG.md has what was tried.
 SEARCHERS = {
     "optuna": Strategy("optuna", "optuna", seed="seed"),
     "hyperopt": Strategy("hyperopt", "hyperopt", seed="random_state_seed"),
