@@ -112,15 +112,15 @@ class Noise(TorchDispatchMode):  # type: ignore[no-untyped-call]
             (backends.mem_efficient_sdp_enabled, backends.enable_mem_efficient_sdp),
             (backends.cudnn_sdp_enabled, backends.enable_cudnn_sdp),
         )
-        before = [enabled() for enabled, _ in switches]
+        before = [enabled() for enabled, _ in switches]  # type: ignore[no-untyped-call]
         for _, enable in switches:
-            enable(False)  # type: ignore[no-untyped-call]
+            enable(False)
         try:
             with self:
                 yield
         finally:
             for (_, enable), was in zip(switches, before, strict=True):
-                enable(was)  # type: ignore[no-untyped-call]
+                enable(was)
 
     def draw(self, compute: Callable[[Problem], Result], problem: Problem, *, in_float64: bool = True) -> Result:
         """What `compute` gives for the problem when its inputs and each of its operations err.
