@@ -168,8 +168,9 @@ class Reference:
                 found.append(Verdict(error, 2 * grid, Fault(0.0, "")))
                 continue
             self._draw(FEW_DRAWS)
-            output.spread = drawn.spread.like_the_noisiest(output.rows)
+            own, output.spread = output.spread, drawn.spread.like_the_noisiest(output.rows)
             comparison = output.compare(actual[name], None, UNSEEN if self.unseen else 1.0)
+            output.spread = own  # draws of its own may follow
             found.append(
                 Verdict(comparison.block_error, comparison.explained, described(output, comparison, comparison.worst))
             )

@@ -35,6 +35,7 @@ MOST_BYTES = 2**28
 BUDGET_S = 0.1  # of all passes together; long calls are on inputs so large that few sets of them are enough
 CONFIRMING_SETS = 8
 LEARNT_ELEMENTS = 2**17  # of one set, that no predictor learns from one call
+PRACTICE_S = 0.5  # in passes after the second, for outputs that are kept late
 PASSES = 7  # in all, if the budget allows: outputs may be kept once they were asked for often
 
 
@@ -147,7 +148,7 @@ def _ratio(
     """(Median, minimum) of the first pass over the median of a later one; 1 where the inputs do not fit the tensors."""
     drawn = [_floating_only(draw(number), used) for number in numbers]
     passes: list[list[float]] = []
-    while len(passes) < 2 or (len(passes) < PASSES and sum(map(sum, passes)) < BUDGET_S):
+    while len(passes) < 2 or (len(passes) < PASSES and sum(map(sum, passes)) < PRACTICE_S):
         found: list[float] = []
         for fresh in drawn:
             if rewrite(used, fresh) is None:

@@ -251,3 +251,17 @@ def test_inputs_with_structure_look_for_faults_of_order_one() -> None:
     for factor, ok in ((1.01, True), (1.5, False), (math.inf, False)):
         assert truth.judge_structured({"output": affine(x) * factor}, finite_only=False).ok is ok
         assert truth.judge_structured({"output": affine(x) * factor}, finite_only=True).ok is (factor < 2)
+
+
+def test_more_rows_are_judged_by_the_noise_of_few_and_then_by_their_own() -> None:
+    """A plainly wrong row is refused either way; asking by the noise of others leaves no trace."""
+    x = random(64, 256)
+    few = reference(lambda x: x.exp().cumsum(-1), x[:8])
+    assert few.judge({"output": x[:8].exp().cumsum(-1) * (1 + 1e-7)}).ok
+    many, right = reference(lambda x: x.exp().cumsum(-1), x), x.exp().cumsum(-1)
+    assert few.judge_by_this_noise(many, {"output": right}).ok
+    wrong = right.clone()
+    wrong[40] *= 0.9
+    assert "output[40" in str(few.judge_by_this_noise(many, {"output": wrong}))
+    assert not many.judge({"output": wrong}).ok
+    assert many.judge({"output": right}).ok
