@@ -83,11 +83,13 @@ class Ranking:
     Attributes:
         kinds: implementation -> which others do the same work (see `kinds`); only those are ranked together.
         winners: one per point and kind with a row that is ok, in the order of the table.
+        proposes: whether it is a search or a frontier, whose answers say more than a ranking.
     """
 
     kinds: Mapping[str, int]
     standings: tuple[Standing, ...]
     winners: tuple[Winner, ...]
+    proposes: bool = False
 
     @classmethod
     def of(cls, layout: Layout) -> Ranking:
@@ -104,7 +106,7 @@ class Ranking:
             _standing(layout, name, found, (first[name], by_name[first[name]]), winners)
             for name, found in by_name.items()
         )
-        return cls(of_kind, tuple(standings), winners)
+        return cls(of_kind, tuple(standings), winners, layout.results.meta.spec.proposes)
 
     def sentences(self) -> list[str]:
         """Plain sentences: right, fits, everything else that went wrong, fastest, what to doubt."""
@@ -177,7 +179,7 @@ class Ranking:
                 f"Not ranked: {_of(doubtful, len(contested), 'shape')} "
                 "(the fastest or the next was contended or throttled)."
             )
-        if not contested and any(standing.ok for standing in self.standings):
+        if not contested and not self.proposes and any(standing.ok for standing in self.standings):
             lines.append("Fastest: nothing to compare, no shape has two timed rows that do the same work.")
         return lines
 

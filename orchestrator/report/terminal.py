@@ -74,6 +74,8 @@ def show(results: Results, console: Console, columns: str | None = None, sort: s
     if len(rows) > MAX_ROWS and not asked:
         _print_where_the_rows_are(layout, console)
     else:
+        if columns is None and len(ranking.standings) < 2:  # nothing to be faster than
+            figures_shown = [figure for figure in figures_shown if figure.name != "speedup"]
         forms = list(_forms(figures_shown, fixed=columns is not None))
         _print_rows(layout, ranking, rows[:MAX_ROWS], forms, console, sort or "table")
         if len(rows) > MAX_ROWS:

@@ -251,8 +251,11 @@ def test_wide_characters_of_a_label_keep_the_columns_in_line() -> None:
 
 
 def test_a_sweep_without_two_rows_to_compare_says_so() -> None:
-    """One implementation: nothing is fastest."""
-    assert "Fastest: nothing to compare" in printed(swept({}, names=("standard",)))
+    """One implementation: nothing is fastest, and there is no speed to show."""
+    text = printed(swept({}, names=("standard",)))
+    assert "Fastest: nothing to compare" in text
+    assert "Speed" not in table_of(text)[0]
+    assert "Speed" in table_of(printed(swept({}, names=("standard",)), columns="time,speedup"))[0]
 
 
 def test_nothing_planned_is_no_crash() -> None:
