@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -234,6 +235,41 @@ def test_a_model_of_gpu_that_no_node_has_is_refused_by_name(cluster, tmp_path):
     done = run(tmp_path, "sweep.yaml", "--output", "out", "--quiet", "--address", address, **auth)
     assert done.returncode == 3
     assert "no node has the accelerator H200" in done.stderr
+
+
+def test_a_node_that_joins_during_a_sweep_is_used(cluster, tmp_path, tmp_path_factory):
+    """Its slot takes trials that no other has begun."""
+    address, token = cluster
+    (tmp_path / "toy.py").write_text((TOYS / "matmul.py").read_text())
+    (tmp_path / "sweep.yaml").write_text(
+        "name: grows\nworkload: toy.py:WORKLOAD\nimplementations: [{use: 'toy.py:tells_where_it_runs', label: toy}]\n"
+        f"axes: {{n: {list(range(16, 136))}}}\nmeasure: {FAST}\n"
+    )
+    auth = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
+    sweep = subprocess.Popen(
+        command("sweep.yaml", "--output", "out", "--quiet", "--address", address), cwd=tmp_path,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(ROOT), **auth},
+    )  # fmt: skip
+    until = time.monotonic() + 120
+    while not nodes_at_work(tmp_path / "out") and time.monotonic() < until:
+        time.sleep(0.1)
+    folder = tmp_path_factory.mktemp("joins")
+    log = (folder / "ray.log").open("w")
+    node = subprocess.Popen(
+        [str(RAY), "start", f"--address={address}", "--block", "--node-ip-address=127.0.0.9", "--num-cpus=1",
+         "--num-gpus=0", "--object-store-memory=100000000", "--disable-usage-stats"],
+        cwd=folder, env=node_environment(9, token, folder), stdout=log, stderr=log,
+    )  # fmt: skip
+    log.close()
+    try:
+        while "9" not in nodes_at_work(tmp_path / "out") and sweep.poll() is None and time.monotonic() < until:
+            time.sleep(0.1)
+        assert "9" in nodes_at_work(tmp_path / "out")
+    finally:
+        sweep.send_signal(signal.SIGINT)
+        sweep.wait(timeout=60)
+        node.terminate()
+        node.wait(timeout=30)
 
 
 def test_a_node_that_dies_costs_an_attempt_and_no_row(cluster, tmp_path):
