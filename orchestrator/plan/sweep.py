@@ -111,22 +111,32 @@ class Sweep:
         return {entry.label: entry for entry in self.spec.implementations}
 
     def gpus(self, trial: Trial) -> int:
-        """How many GPUs the trial takes on a CUDA device."""
+        """How many GPUs the trial takes on a CUDA device.
+
+        Raises:
+            RequestError: `resources.gpus` states fewer than a trial has ranks.
+        """
         stated = self.spec.resources.gpus
-        if stated != "auto":
-            return stated
+        if stated == "auto":
+            return self._gpus_of_workload(trial)
+        if stated < (ranks := self.ranks(trial)) and ranks > 1:
+            raise RequestError(
+                f"resources.gpus: {stated} where a trial of {self.workload.name} has {ranks} ranks, each with a GPU of "
+                f"its own; leave it out, or state {ranks} or more (at {trial.params})"
+            )
+        return stated
+
+    def ranks(self, trial: Trial) -> int:
+        """How many processes share the trial: as many as its workload asks GPUs for, if it shards its inputs."""
+        return 1 if self.workload.shard is None else max(1, self._gpus_of_workload(trial))
+
+    def _gpus_of_workload(self, trial: Trial) -> int:
         try:
             return int(self.workload.gpus(self.params(trial)))
         except Exception as error:
             raise RequestError(
                 f"workload {self.workload.name}: gpus() fails with {type(error).__name__}: {error}, at {trial.params}"
             ) from error
-
-    def ranks(self, trial: Trial) -> int:
-        """How many processes share the trial: one per GPU, if its workload shards its inputs."""
-        if self.workload.shard is None:
-            return 1
-        return max(1, self.gpus(trial))
 
     def params(self, trial: Trial) -> Any:
         """The trial's params as the workload's model, which the workload's functions take."""
