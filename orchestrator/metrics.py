@@ -136,6 +136,14 @@ _ALL = (
         Pooling.WORST,
     ),
     Metric(
+        "limit_share",
+        "Share of the limit",
+        "of what may be wrong",
+        "largest share of a limit of the verification rule",
+        Pooling.WORST,
+        searchable=False,
+    ),
+    Metric(
         "error_budget", "Error allowed", "relative to the reference", "the error that was allowed", searchable=False
     ),
     Metric(
