@@ -29,7 +29,6 @@ from orchestrator.usercode.workload_file import FileWorkload
 from orchestrator.verify.caller import Caller
 from orchestrator.verify.inputs import copied, rewrite
 from orchestrator.verify.memoization import memoization
-from orchestrator.verify.noise import forget_pools
 from orchestrator.verify.seeds import derived_seed, random_like, salted, state_seed
 from orchestrator.verify.verifier import Verifier
 from orchestrator.worker.as_timed import TimedBlocks, judged_as_timed
@@ -214,6 +213,8 @@ class Stages:
     def _capped(self, on: bool) -> None:
         """The cap is the implementation's; the harness's reference and rotated inputs do not count against it."""
         if self.config.device.type == "cuda":
+            from orchestrator.verify.noise import forget_pools
+
             forget_pools()
             release(self.config.device)
             cap(self.config.device, self.attempt.resources.gpu_memory_gib if on else None)
