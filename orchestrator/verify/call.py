@@ -104,8 +104,8 @@ def _dtypes(
 ) -> tuple[torch.dtype, ...]:
     """What dtypes an output may have; empty: any.
 
-    Integers and bools have the reference's own. The first floating output has what the trial asks for by `out_dtype`
-    or `dtype`, else that of the first floating input; others may be kept in float32, too.
+    Integers, bools and floats of eight bits have the reference's own. The first floating output has what the trial
+    asks for by `out_dtype` or `dtype`, else that of the first floating input; others may be kept in float32, too.
     """
     config = implementation.config.__dict__
     stated = config.get("out_dtype")
@@ -115,8 +115,8 @@ def _dtypes(
         return (getattr(torch, stated) if isinstance(stated, str) else stated,)
     asked = config.get("dtype")
     asked = asked if isinstance(asked, torch.dtype) else None
-    if not (expected.is_floating_point or expected.is_complex):
-        return (expected,)
+    if not (expected.is_floating_point or expected.is_complex) or expected.itemsize == 1:
+        return (expected,)  # nobody gets eight bits by chance: the reference casts to them
     floating = [one.dtype for one in inputs if one.is_floating_point() or one.is_complex()]
     if asked is None:
         if not floating:

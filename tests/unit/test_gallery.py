@@ -63,6 +63,19 @@ def test_a_workload_of_the_gallery_catches_what_is_wrong_alone(path):
     assert {record.outcome for name, record in records.items() if name not in expected} == {Outcome.OK}
 
 
+@pytest.mark.slow
+def test_floats_of_eight_bits_are_outputs_too():
+    """Where the reference casts to them; the scales beside them stay as they are."""
+    path = ROOT / "sweeps" / "gallery" / "quantise.yaml"
+    sweep = Sweep.load(path, ["axes.rows=[8]", "axes.to=[float8_e4m3fn]"])
+    records = {attempt.trial.implementation: run_attempt(attempt) for attempt in attempts_of(sweep)}
+    assert {name: record.outcome for name, record in records.items()} == {
+        "divided": Outcome.OK,
+        "by_amax": Outcome.OK,
+        "one_scale": Outcome.MISMATCH,
+    }
+
+
 def test_every_sweep_of_the_gallery_plans():
     """At the sizes that it states, with a baseline."""
     assert len(SWEEPS) >= 12
