@@ -19,9 +19,9 @@ import torch
 
 from benchmarks.judging_corpus import elementwise, integers, products
 from benchmarks.judging_corpus.case import Case, Implementation, Tensors
-from orchestrator.verify.judgement import Judgement, Reference
-from orchestrator.verify.output_rows import whole_answer
-from orchestrator.verify.structured import FINITE_ONLY, STRUCTURES, is_comparable, structured
+from orchestrator.verify.rule.judgement import Judgement, Reference
+from orchestrator.verify.rule.output_rows import whole_answer
+from orchestrator.verify.rule.structured import FINITE_ONLY, STRUCTURES, is_comparable, structured
 from orchestrator.workload import Config, Problem
 
 CASES = (*elementwise.CASES, *products.CASES, *integers.CASES)

@@ -225,7 +225,7 @@ def compare(options: argparse.Namespace) -> int:
         if getattr(options, name):
             raise RequestError("compare of two sweeps measures nothing: options of run go with --duel or --again")
     from orchestrator.compare.comparison import compare
-    from orchestrator.report import comparison
+    from orchestrator.report import comparison_formats
     from orchestrator.results import lookup
     from orchestrator.results.sweep_directory import load
 
@@ -235,7 +235,7 @@ def compare(options: argparse.Namespace) -> int:
     else:
         base, candidate = load(lookup.find(options.base)), load(lookup.find(options.candidate))
     found = compare(base, candidate, force=options.force, fail_slower=options.fail_slower)
-    print(comparison.render(found, options.format))
+    print(comparison_formats.render(found, options.format))
     return found.exit_code
 
 
@@ -245,7 +245,7 @@ def _again(options: argparse.Namespace) -> int:
     from pathlib import Path
 
     from orchestrator.compare import again
-    from orchestrator.report import comparison
+    from orchestrator.report import comparison_formats
     from orchestrator.spec import loading
 
     if options.candidate is None:
@@ -265,8 +265,8 @@ def _again(options: argparse.Namespace) -> int:
     folder = Path(options.output or Path("mlruns", "again", f"{datetime.now():%Y%m%d_%H%M%S}")).resolve()
     results = again.measure(base, candidate, rounds, folder, arguments)
     found = again.judge(*results, force=options.force, fail_slower=options.fail_slower)
-    comparison.write(found, folder)
-    print(comparison.render(found, options.format))
+    comparison_formats.write(found, folder)
+    print(comparison_formats.render(found, options.format))
     return found.exit_code
 
 
@@ -285,11 +285,11 @@ def _duel(options: argparse.Namespace) -> int:
 def _show_duel(results: Any, fail_slower: float | None, form: str) -> int:
     """A regression, as of compare; and 1, as of run, where a row of either side is not ok."""
     from orchestrator.compare import duel
-    from orchestrator.report import comparison
+    from orchestrator.report import comparison_formats
 
     found = duel.judge(results, fail_slower)
-    comparison.write(found, results.directory)
-    print(comparison.render(found, form))
+    comparison_formats.write(found, results.directory)
+    print(comparison_formats.render(found, form))
     return max(found.exit_code, 0 if results.all_ok else 1)
 
 

@@ -17,7 +17,7 @@ from orchestrator.outcome import Outcome
 from orchestrator.results import lookup
 from orchestrator.results.results import Results
 from orchestrator.trial import Trial
-from orchestrator.verify.precisions import usual_error
+from orchestrator.verify.rule.precisions import usual_error
 from orchestrator.verify.seeds import derived_seed, salted, state_seed
 
 SCRIPT = '''\

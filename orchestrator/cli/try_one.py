@@ -84,9 +84,9 @@ def wrong_elements(stages: Stages) -> list[str]:
     import torch
 
     from orchestrator.verify.expected import named
-    from orchestrator.verify.output_rows import chunks, fetcher, whole_answer
-    from orchestrator.verify.outputs import FloatOutput
-    from orchestrator.verify.precisions import usual_error
+    from orchestrator.verify.rule.output_rows import chunks, fetcher, whole_answer
+    from orchestrator.verify.rule.outputs import FloatOutput
+    from orchestrator.verify.rule.precisions import usual_error
     from orchestrator.verify.torch_settings import own_settings
     from orchestrator.workload import Expected, Problem
 

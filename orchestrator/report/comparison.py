@@ -2,42 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from tabulate import tabulate
 
 from orchestrator.compare.comparison import MACHINE_DIFFERED, Comparison, Pair
 from orchestrator.compare.machine import MachineChange
-from orchestrator.files import write_atomically
 from orchestrator.formatting import counted, interval, markdown, number, printable, shown
 from orchestrator.outcome import DISTURBED
 from orchestrator.stats.ratio import Ratio
 
-JSON_FILE, MARKDOWN_FILE, PAGE_FILE = "comparison.json", "comparison.md", "comparison.html"
 WIDEST = 10.0
 WORTH_A_LINE = 0.05  # of a logarithm: controls of one machine differ by less
 HEADERS = ("Base (ms)", "Candidate (ms)", "Ratio [95 % interval]", "Verdict", "Note")
-
-
-def render(comparison: Comparison, form: str) -> str:
-    """As "table" (for a terminal), "md" (to be pasted into an issue), "html" (a page) or "json"."""
-    if form == "json":
-        return json.dumps(comparison.to_json(), indent=1)
-    if form == "html":
-        from orchestrator.report.page.comparison_page import comparison_page  # which takes footer() from here
-
-        return comparison_page(comparison)
-    return table(comparison) if form == "table" else markdown_page(comparison)
-
-
-def write(comparison: Comparison, directory: Path) -> None:
-    """Keep the verdicts beside the results: comparison.json, comparison.md and comparison.html, each written whole."""
-    write_atomically(directory / JSON_FILE, json.dumps(comparison.to_json(), indent=1) + "\n")
-    write_atomically(directory / MARKDOWN_FILE, markdown_page(comparison))
-    write_atomically(directory / PAGE_FILE, render(comparison, "html"))
 
 
 def table(comparison: Comparison) -> str:

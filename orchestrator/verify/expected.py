@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from orchestrator.usercode.trees import leaves
-from orchestrator.verify.output_rows import whole_answer
+from orchestrator.verify.rule.output_rows import whole_answer
 from orchestrator.workload import Expected, Problem, Workload
 
 OUTPUT = "output"  # the name of what a call returns, where it is one tensor

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from orchestrator.verify.judgement import Judgement, Reference, Verdict, joined
-from orchestrator.verify.outputs import Fault
+from orchestrator.verify.rule.judgement import Judgement, Reference, Verdict, joined
+from orchestrator.verify.rule.outputs import Fault
 from orchestrator.workload import Expected, Judge
 
 if TYPE_CHECKING:

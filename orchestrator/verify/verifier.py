@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import torch
 
     from orchestrator.verify.call import Called
-    from orchestrator.verify.judgement import Judgement, Reference
+    from orchestrator.verify.rule.judgement import Judgement, Reference
     from orchestrator.workload import Expected
 
     Tensors = tuple[torch.Tensor, ...]
@@ -148,8 +148,8 @@ class Verifier:
         Python's collector is off, as it is while calls are timed: an implementation cannot tell the two apart by it.
         """
         from orchestrator.verify.expected import IncompleteReferenceError
-        from orchestrator.verify.output_rows import ShapeError
-        from orchestrator.verify.outputs import UnknownDtypeError
+        from orchestrator.verify.rule.output_rows import ShapeError
+        from orchestrator.verify.rule.outputs import UnknownDtypeError
 
         def quietly(host: bool, flops: float) -> Judgement:
             with collector_off(collect=False):
@@ -216,7 +216,7 @@ class Verifier:
         self, own: Reference, upstream: Mapping[str, torch.Tensor], host: bool, verdict: Judgement
     ) -> Judgement:
         """The verdict on inputs with structure that the reference allows; `verdict` where all are right."""
-        from orchestrator.verify.structured import STRUCTURES
+        from orchestrator.verify.rule.structured import STRUCTURES
 
         started = now()
         for kind in STRUCTURES:
@@ -236,7 +236,7 @@ class Verifier:
         self, kind: str, own: Reference, upstream: Mapping[str, torch.Tensor], host: bool
     ) -> Judgement | None:
         """The verdict on one kind of inputs with structure; None where the reference does not allow it."""
-        from orchestrator.verify.structured import FINITE_ONLY, LARGE, is_comparable, larger, structured
+        from orchestrator.verify.rule.structured import FINITE_ONLY, LARGE, is_comparable, larger, structured
 
         inputs = structured(kind, own.problem.inputs)
         if inputs is None:
@@ -284,7 +284,7 @@ class Verifier:
         self, problem: Problem, host: bool, upstream: Mapping[str, torch.Tensor] | None, *, own_inputs: bool = True
     ) -> Reference:
         from orchestrator.verify.expected import Gradients, compute
-        from orchestrator.verify.judgement import Reference, working_precision
+        from orchestrator.verify.rule.judgement import Reference, working_precision
 
         if host:
             problem = on_host(problem)

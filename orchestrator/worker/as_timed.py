@@ -22,7 +22,7 @@ from orchestrator.verify.verifier import Verifier
 if TYPE_CHECKING:
     import torch
 
-    from orchestrator.verify.judgement import Judgement
+    from orchestrator.verify.rule.judgement import Judgement
 
     Tensors = tuple[torch.Tensor, ...]
 

@@ -40,7 +40,7 @@ from orchestrator.workload import Config, Work
 if TYPE_CHECKING:
     import torch
 
-    from orchestrator.verify.judgement import Judgement
+    from orchestrator.verify.rule.judgement import Judgement
 
     Tensors = tuple[torch.Tensor, ...]
 
@@ -213,7 +213,7 @@ class Stages:
     def _capped(self, on: bool) -> None:
         """The cap is the implementation's; the harness's reference and rotated inputs do not count against it."""
         if self.config.device.type == "cuda":
-            from orchestrator.verify.noise import forget_pools
+            from orchestrator.verify.rule.noise import forget_pools
 
             forget_pools()
             release(self.config.device)

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from orchestrator.outcome import Outcome
 from orchestrator.usercode.implementation import AttemptEndedError, Implementation
 from orchestrator.verify.caller import Caller
-from orchestrator.verify.judgement import Judgement
+from orchestrator.verify.rule.judgement import Judgement
 from orchestrator.verify.verifier import Verifier
 from orchestrator.workload import Config, Expected, Work, Workload
 

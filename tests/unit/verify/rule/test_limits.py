@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from orchestrator.verify import limits
-from orchestrator.verify.limits import CHUNK, Examination, Rows, Spread, gain_floor, within_half_ulp
+from orchestrator.verify.rule import limits
+from orchestrator.verify.rule.limits import CHUNK, Examination, Rows, Spread, gain_floor, within_half_ulp
 
 GAIN = 2.0**-8
 

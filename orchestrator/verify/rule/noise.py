@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from orchestrator.verify.operations import (
+from orchestrator.verify.rule.operations import (
     APPROXIMATED,
     COMPOSED,
     CONTRACTIONS,
@@ -29,7 +29,7 @@ from orchestrator.verify.operations import (
     is_move,
     name_of,
 )
-from orchestrator.verify.precisions import UNITS
+from orchestrator.verify.rule.precisions import UNITS
 from orchestrator.workload import Problem
 
 if TYPE_CHECKING:

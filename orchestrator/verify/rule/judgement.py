@@ -13,11 +13,11 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from orchestrator.verify.limits import gain_floor
-from orchestrator.verify.noise import Noise
-from orchestrator.verify.output_rows import check_shape
-from orchestrator.verify.outputs import EXACT, ExactOutput, Fault, FloatOutput, check_dtype, described
-from orchestrator.verify.precisions import UNITS
+from orchestrator.verify.rule.limits import gain_floor
+from orchestrator.verify.rule.noise import Noise
+from orchestrator.verify.rule.output_rows import check_shape
+from orchestrator.verify.rule.outputs import EXACT, ExactOutput, Fault, FloatOutput, check_dtype, described
+from orchestrator.verify.rule.precisions import UNITS
 from orchestrator.workload import Expected, Problem
 
 FEW_DRAWS, ALL_DRAWS, DRAWS_FOR_TIES = 4, 8, 32

@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from orchestrator.verify.noise import GRIDS, Noise, ulp
-from orchestrator.verify.precisions import UNITS
+from orchestrator.verify.rule.noise import GRIDS, Noise, ulp
+from orchestrator.verify.rule.precisions import UNITS
 from orchestrator.workload import Config, Problem
 
 MOVES = {

@@ -24,8 +24,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-from orchestrator.verify.noise import GRIDS, ulp
-from orchestrator.verify.sums import TILE, Sums, by_group, ratio, relative, relative_of, tile_means, tile_sums
+from orchestrator.verify.rule.noise import GRIDS, ulp
+from orchestrator.verify.rule.sums import TILE, Sums, by_group, ratio, relative, relative_of, tile_means, tile_sums
 
 SMALL_OUTPUT = 1000
 ELEMENT, ELEMENT_OF_FEW, TILE_LIMIT = 14.0, 8.0, 8.0

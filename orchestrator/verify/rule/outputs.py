@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from orchestrator.verify.limits import (
+from orchestrator.verify.rule.limits import (
     HALF_ULP,
     Comparison,
     Examination,
@@ -21,9 +21,9 @@ from orchestrator.verify.limits import (
     grid_noise,
     within_half_ulp,
 )
-from orchestrator.verify.noise import GRIDS, Noise, ulp
-from orchestrator.verify.output_rows import fault_anywhere, fetcher, renumbered, unravelled
-from orchestrator.verify.sums import TILE
+from orchestrator.verify.rule.noise import GRIDS, Noise, ulp
+from orchestrator.verify.rule.output_rows import fault_anywhere, fetcher, renumbered, unravelled
+from orchestrator.verify.rule.sums import TILE
 from orchestrator.workload import Expected
 
 Fetch = Callable[[int, int], torch.Tensor]

@@ -7,7 +7,16 @@ import math
 import pytest
 import torch
 
-from orchestrator.verify.structured import EDGES, EQUAL, LARGE, STRUCTURES, ZEROS, is_comparable, larger, structured
+from orchestrator.verify.rule.structured import (
+    EDGES,
+    EQUAL,
+    LARGE,
+    STRUCTURES,
+    ZEROS,
+    is_comparable,
+    larger,
+    structured,
+)
 
 
 def random(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:

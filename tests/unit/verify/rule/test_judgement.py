@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from orchestrator.verify.judgement import ALL_DRAWS, FEW_DRAWS, Judgement, Reference
-from orchestrator.verify.output_rows import ShapeError, whole_answer
-from orchestrator.verify.outputs import UnknownDtypeError
+from orchestrator.verify.rule.judgement import ALL_DRAWS, FEW_DRAWS, Judgement, Reference
+from orchestrator.verify.rule.output_rows import ShapeError, whole_answer
+from orchestrator.verify.rule.outputs import UnknownDtypeError
 from orchestrator.workload import Config, Expected, Problem
 
 Compute = Callable[..., Any]

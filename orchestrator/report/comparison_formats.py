@@ -1,0 +1,29 @@
+"""A comparison in the format asked for, and as the files that a paired comparison leaves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from orchestrator.compare.comparison import Comparison
+from orchestrator.files import write_atomically
+from orchestrator.report.comparison import markdown_page, table
+from orchestrator.report.page.comparison_page import comparison_page
+
+JSON_FILE, MARKDOWN_FILE, PAGE_FILE = "comparison.json", "comparison.md", "comparison.html"
+
+
+def render(comparison: Comparison, form: str) -> str:
+    """As "table" (for a terminal), "md" (to be pasted into an issue), "html" (a page) or "json"."""
+    if form == "json":
+        return json.dumps(comparison.to_json(), indent=1)
+    if form == "html":
+        return comparison_page(comparison)
+    return table(comparison) if form == "table" else markdown_page(comparison)
+
+
+def write(comparison: Comparison, directory: Path) -> None:
+    """Keep the verdicts beside the results: comparison.json, comparison.md and comparison.html, each written whole."""
+    write_atomically(directory / JSON_FILE, json.dumps(comparison.to_json(), indent=1) + "\n")
+    write_atomically(directory / MARKDOWN_FILE, markdown_page(comparison))
+    write_atomically(directory / PAGE_FILE, render(comparison, "html"))
