@@ -1,1 +1,1 @@
-"""A fresh process per attempt: the fork server, the child, the monitor, and the record of how it ended."""
+"""Runs each attempt in a fresh process, monitors it, and records how it ended."""

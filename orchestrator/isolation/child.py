@@ -1,4 +1,4 @@
-"""The life of a forked child: from the server's image to a process of its own, one attempt, one answer, the end."""
+"""Runs one attempt in a fresh fork of the server: sets the process up, answers once, and exits."""
 
 from __future__ import annotations
 
@@ -21,52 +21,55 @@ from orchestrator.isolation import proc
 from orchestrator.isolation.ranks import CORES
 from orchestrator.machine.environment import usable_cores
 from orchestrator.outcome import Phase
+from orchestrator.quantities import MIB
 from orchestrator.record import ErrorInfo, TrialRecord
 from orchestrator.trial import Attempt
 from orchestrator.usercode.oom import is_out_of_memory
 
-MAX_RECORD_BYTES = 16 * 2**20
+MAX_RECORD_BYTES = 16 * MIB
 EXIT_NO_PIPE = 113
 EXIT_ORPHANED = 114
 
 RunAttempt = Callable[[Attempt, Callable[[Phase], None]], TrialRecord]
 
 
-def become(order: dict[str, Any], environment: Mapping[str, str], server: int, *, log: int, result: int) -> NoReturn:
-    """Turn this fresh fork of the process `server` into the attempt that `order` describes, and end with it.
+def become(request: dict[str, Any], environment: Mapping[str, str], server: int, *, log: int, result: int) -> NoReturn:
+    """Run the attempt that `request` describes in this fresh fork of `server`, and exit with it.
 
     Args:
-        order: {"attempt": JSON text of an Attempt, "target": "module:function", "cwd": path}.
-        environment: variables of this process beside the server's: which rank it is, where there are several.
+        request: {"attempt": JSON text of an Attempt, "target": "module:function", "cwd": path}.
+        environment: variables of this process besides the server's: its rank, if there are several.
         server: pid of the fork server; when it ends, so does this process.
         log: open file for what the attempt prints.
         result: open pipe for phases and the answer, see `ResultPipe`.
     """
     os.setsid()
     os.environ.update(environment)
-    _pin(environment)
+    _pin_to_cores(environment)
     proc.die_with_parent()
+    # The kernel signals the death of a parent only from the call above on: the server may have
+    # ended before it, and then nobody would end this process.
     if os.getppid() != server:
         os._exit(EXIT_ORPHANED)
-    _plain_signals()
-    _plain_files(log)
-    _be_first_to_go()
+    _reset_signals()
+    _redirect_output(log)
+    _prefer_for_oom_kill()
     gc.enable()
     pipe = ResultPipe(result)
-    answer = _answer(order, pipe)
+    answer = _answer(request, pipe)
     _flush()
     os._exit(0 if pipe.finish(answer) else EXIT_NO_PIPE)
 
 
-def _pin(environment: Mapping[str, str]) -> None:
-    """Run on the slot's own cores, where it has some: what it starts does, too."""
+def _pin_to_cores(environment: Mapping[str, str]) -> None:
+    """Run on the slot's own cores, if it has some. What this process starts inherits them."""
     if cores := environment.get(CORES):
         with suppress(OSError):  # the machine's cores may have changed since
             os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
 
 
 def know_this_machine() -> None:
-    """Called in the server: have `environment.describe` look at the machine before the first fork, not after each."""
+    """Describe the machine once in the server: every fork inherits the cached facts."""
     from orchestrator.machine.environment import describe
 
     describe("cpu")
@@ -75,21 +78,20 @@ def know_this_machine() -> None:
 
 
 def know_gradients() -> None:
-    """Called in the server: import what torch does at the first gradient.
+    """Import in the server what torch imports at the first gradient.
 
-    A quarter of a second, and seconds where files are slow to open. No gradient may be taken here:
-    torch's autograd does not survive a fork.
+    That takes a quarter of a second, and seconds where files open slowly. No gradient may be taken
+    here: torch's autograd does not survive a fork.
     """
     with suppress(ImportError):  # another torch may have it elsewhere
         import_module("torch.fx.experimental.symbolic_shapes")
 
 
 def know_triton() -> None:
-    """Called in the server: what Triton does before its first launch, where there is a GPU for it.
+    """Do in the server what Triton does before its first launch, if there is a GPU.
 
-    It reads and hashes all of itself, libtriton.so included, for the key of its cache, and imports
-    its second language: 0.5 s of an H200's first launch of 0.56 s. Both are kept by the process
-    that did them, and by its forks.
+    Triton reads and hashes all of itself, libtriton.so included, for the key of its cache, and
+    imports its second language: 0.5 s of an H200's first launch of 0.56 s. Forks inherit both.
     """
     if not _has_gpu():
         return
@@ -105,8 +107,8 @@ def _has_gpu() -> bool:
     return bool(os.environ.get("CUDA_VISIBLE_DEVICES", "0")) and Path("/dev/nvidiactl").exists()
 
 
-def _plain_signals() -> None:
-    """As in a new interpreter; SIGQUIT prints every thread's stack, so that a hang can be looked up in the log."""
+def _reset_signals() -> None:
+    """Handle signals as a new interpreter does: the server's handlers are inherited by a fork."""
     signal.set_wakeup_fd(-1)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     for signum in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
@@ -114,7 +116,11 @@ def _plain_signals() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def _plain_files(log: int) -> None:
+def _redirect_output(log: int) -> None:
+    """Read from /dev/null, print into the log; SIGQUIT prints every thread's stack there.
+
+    The stacks show where a trial hung that ran into its time limit.
+    """
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.dup2(log, 1)
@@ -125,8 +131,8 @@ def _plain_files(log: int) -> None:
     faulthandler.register(signal.SIGQUIT, 2)
 
 
-def _be_first_to_go() -> None:
-    """When memory runs out the kernel shall take this process, not the supervisor; and leave no core file."""
+def _prefer_for_oom_kill() -> None:
+    """Make the kernel's OOM killer choose this process, not the supervisor; disable core dumps."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
         Path("/proc/self/oom_score_adj").write_text("1000")
@@ -134,30 +140,27 @@ def _be_first_to_go() -> None:
         return
 
 
-def _answer(order: dict[str, Any], pipe: ResultPipe) -> dict[str, Any]:
+def _answer(request: dict[str, Any], pipe: ResultPipe) -> dict[str, Any]:
+    """Run the attempt: {"record": ...}, or {"raised": ..., "out_of_memory": bool}."""
     try:
-        attempt = Attempt.model_validate_json(order["attempt"])
-        os.chdir(order["cwd"])
+        attempt = Attempt.model_validate_json(request["attempt"])
+        os.chdir(request["cwd"])
         _set_threads(attempt.resources.cpus)
-        record = _target(order["target"])(attempt, pipe.phase)
-    except BaseException as exc:  # noqa: BLE001 - whatever a worker lets through is an answer, never a silent death
+        module, _, function = request["target"].partition(":")
+        run: RunAttempt = getattr(import_module(module), function)
+        record = run(attempt, pipe.phase)
+    except BaseException as exc:  # noqa: BLE001 - any exception is an answer, never a silent death
         traceback.print_exc()
         return {"raised": _described(exc), "out_of_memory": is_out_of_memory(exc)}
     try:
         return {"record": _as_json(record)}
-    except BaseException as exc:  # noqa: BLE001 - serialising runs what a user's object defines
+    except BaseException as exc:  # noqa: BLE001 - serialising runs code of a user's object
         text = f"its result cannot be written as JSON: {type(exc).__name__}: {exc}"
         return {"raised": {"kind": "UnusableResult", "message": text}, "out_of_memory": False}
 
 
-def _target(name: str) -> RunAttempt:
-    module, _, attribute = name.partition(":")
-    run: RunAttempt = getattr(import_module(module), attribute)
-    return run
-
-
 def _set_threads(cpus: int | None) -> None:
-    """The fork server imported torch with one thread, for a fork is not sound beside others. Ranks share the cores."""
+    """Give torch its threads: the server imported it with one, as forks need. Ranks share."""
     count = max(1, (cpus or usable_cores()) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     os.environ["OMP_NUM_THREADS"] = str(count)
     if (torch := sys.modules.get("torch")) is not None:
@@ -176,7 +179,7 @@ def _as_json(record: Any) -> dict[str, Any]:
     """The record as JSON values, with the environment that the journal's form leaves out.
 
     Raises:
-        TypeError, ValueError: no record, or one that holds what JSON does not: NaN, infinity, an object, too much.
+        TypeError, ValueError: it is no record, is too large, or holds NaN, infinity or an object.
     """
     if not isinstance(record, TrialRecord):
         raise TypeError(f"a worker returns a TrialRecord, this one returned {type(record).__name__}")
@@ -197,10 +200,11 @@ def _flush() -> None:
 
 
 class ResultPipe:
-    """One JSON object a line: {"phase": name} as phases are reached, then the answer.
+    """Writes one JSON object a line: {"phase": name} as phases are reached, then the answer.
 
-    Only the process that made it writes, and only while the file is still the pipe it was given: a copy forked by the
-    implementation ends where it would report, and a pipe closed by it, its number taken by another file, is left alone.
+    Only the process that made it writes: a copy forked by the implementation exits where it would
+    report. And it writes only while the descriptor is still its pipe: the implementation may have
+    closed it, and its number may now be another file's.
     """
 
     def __init__(self, fd: int) -> None:
@@ -209,11 +213,11 @@ class ResultPipe:
         self._identity = _identity(fd)
 
     def phase(self, phase: Phase) -> None:
-        """Say that a phase was reached."""
+        """Report that a phase was reached."""
         self._write({"phase": str(phase)})
 
     def finish(self, answer: dict[str, Any]) -> bool:
-        """Send the answer; whether the pipe was still there to take it."""
+        """Send the answer; False: the pipe is closed."""
         return self._write(answer)
 
     def _write(self, message: dict[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""Whether an attempt takes more of its GPUs than its cap allows. Torch's own cap binds torch only."""
+"""Ends an attempt that takes more GPU memory than its cap. Torch's own cap binds torch only."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from contextlib import ExitStack
 
 from orchestrator.machine import nvml
 from orchestrator.outcome import Phase
+from orchestrator.quantities import GIB
 
-GIB = 2**30
-# Not the implementation's doing, but on the device all the same: the context, loaded kernels, handles of libraries.
+# Not the implementation's own memory: the CUDA context, loaded kernels, handles of libraries.
 _OVERHEAD_BYTES = GIB
 _EVERY_S = 0.1
-# Elsewhere the harness's own tensors are on the device too, and the cap is not meant for them.
+# In other phases the harness's own tensors are on the device too, and the cap is not for them.
 _CAPPED = frozenset({Phase.BUILD, Phase.FIRST_CALL})
 
 
 class DeviceWatch:
-    """Watches the growth of memory in use on the GPUs of one attempt, as their driver counts it.
+    """Watches the growth of memory in use on the GPUs of one attempt, as the driver counts it.
 
-    By device, not by process: in a container NVML's pids are the host's. Another process that grows on the same GPU
-    meanwhile is counted too.
+    It counts by device, not by process: in a container NVML's pids are the host's. So the growth
+    of another process on the same GPU counts too.
 
     Args:
         cap_gib: resources.gpu_memory_gib, of each GPU.
         ordinals: which of the visible GPUs.
-        used: ordinal -> bytes in use there, None where nobody knows.
+        used: ordinal -> bytes in use on that GPU; None: not known.
     """
 
     kind = "DeviceMemory"
@@ -37,14 +37,20 @@ class DeviceWatch:
         self._cap = int(cap_gib * GIB)
         self._used = used
         self._session = ExitStack()
-        self._session.enter_context(nvml.session())  # held, so that each look costs a question and no connection
+        self._session.enter_context(nvml.session())  # kept open: to connect costs more than to ask
         self._before = {ordinal: used(ordinal) for ordinal in ordinals}
         self.next_look = time.monotonic() + _EVERY_S
 
     def look(self, phase: Phase) -> str | None:
-        """What to say of an attempt in `phase` that takes too much; None: it does not."""
+        """Why the attempt is over its cap in `phase`; None: it is not."""
         self.next_look = time.monotonic() + _EVERY_S
-        grown = max((self._growth(ordinal) for ordinal in self._before), default=0) if phase in _CAPPED else 0
+        if phase not in _CAPPED:
+            return None
+        grown = 0
+        for ordinal, before in self._before.items():
+            now = self._used(ordinal)
+            if before is not None and now is not None:
+                grown = max(grown, now - before)
         if grown <= self._cap + _OVERHEAD_BYTES:
             return None
         return (
@@ -53,9 +59,5 @@ class DeviceWatch:
         )
 
     def close(self) -> None:
-        """Let go of NVML."""
+        """Close the connection to NVML."""
         self._session.close()
-
-    def _growth(self, ordinal: int) -> int:
-        before, now = self._before[ordinal], self._used(ordinal)
-        return 0 if before is None or now is None else now - before

@@ -1,4 +1,4 @@
-"""The supervisor's handle of a fork server: start it, order an attempt, hear how it ended, and be rid of it."""
+"""The supervisor's client of a fork server: starts it, requests attempts, receives their ends."""
 
 from __future__ import annotations
 
@@ -19,21 +19,23 @@ from orchestrator.isolation.fork_server import END_TIMEOUT_S
 START_TIMEOUT_S = 120.0
 _MESSAGE_TIMEOUT_S = 30.0
 _LAST_WORDS = 2000
-# No business of a trial's: who holds the sweep's Ray token commands the sweep, and who its tracking log-in the runs.
+# Credentials that a trial must not see: Ray's token controls the sweep, the log-in its tracked
+# runs.
 _WITHHELD = ("RAY_AUTH_", "MLFLOW_TRACKING_", "MLFLOW_BACKEND_STORE_URI")
 
 
 class ServerDiedError(Exception):
-    """The fork server is gone; the text says what it last wrote."""
+    """The fork server has died; the text says what it last printed."""
 
 
 class ForkClient:
     """A keeper and its server (see fork_server.py), started at once and ready some time later.
 
-    It is a program of its own, not a `multiprocessing` child: no thread's end and no `__main__` of ours reaches it.
+    It is a program of its own, not a `multiprocessing` child: so it does not import our `__main__`,
+    and does not die with the thread that started it.
 
     Args:
-        preload: modules to import and "module:function"s to call before the first fork.
+        preload: modules to import, and "module:function"s to call, before the first fork.
         env: environment variables besides this process's own.
         sys_path: where it finds modules.
         cwd: its current directory, and every attempt's at the start; None: this process's.
@@ -59,21 +61,22 @@ class ForkClient:
                 env=self._environment(env, sys_path),
                 cwd=cwd,
             )
-        with contextlib.suppress(OSError):  # dead already: `ready` says so
+        with contextlib.suppress(OSError):  # it died already: `ready` reports that
             messages.send(self._sock, {"preload": list(preload)})
 
     def _environment(self, env: Mapping[str, str], sys_path: Sequence[str]) -> dict[str, str]:
-        # One thread each while the server imports, for it will fork; asking whether CUDA is there must not start it.
+        # One thread while the server imports: a fork is sound in a process of one thread only. And
+        # a check whether CUDA is available must not initialise it.
         single = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
         own = {name: value for name, value in os.environ.items() if not name.startswith(_WITHHELD)}
         return {**own, **env, **single, "PYTHONPATH": os.pathsep.join(sys_path), proc.MARK: self._mark}
 
     def fileno(self) -> int:
-        """For polling: readable when `receive` has something to say."""
+        """For polling: readable when a message can be received."""
         return self._sock.fileno()
 
     def ready(self) -> None:
-        """Wait until it has imported everything.
+        """Wait until the server has imported everything.
 
         Raises:
             ServerDiedError: it ended, or took longer than START_TIMEOUT_S.
@@ -84,11 +87,11 @@ class ForkClient:
         self._pid = self.receive()["ready"]
         self._sock.settimeout(_MESSAGE_TIMEOUT_S)
 
-    def start(self, order: messages.Message, files: Sequence[int]) -> None:
+    def start(self, request: messages.Message, files: Sequence[int]) -> None:
         """Fork an attempt; returns once it is forked.
 
         Args:
-            order: see `child.become`, and "environments": what each process has in its own, one for each.
+            request: see `child.become`; "environments" has the variables of each process.
             files: two open files for each process: for its log and for its result.
 
         Raises:
@@ -96,14 +99,17 @@ class ForkClient:
         """
         self.ready()
         try:
-            messages.send(self._sock, {"run": order}, files)
+            messages.send(self._sock, {"run": request}, files)
         except OSError as exc:
             raise self._death(exc) from exc
         self.receive()
 
     def kill(self, *, dump: bool) -> None:
-        """End the attempt in flight; its end is then reported as any other. With `dump`, its stacks go into its log."""
-        with contextlib.suppress(OSError):  # dead already: `receive` says so
+        """End the running attempt; its end is reported like any other.
+
+        With `dump`, its threads' stacks are printed into its log first.
+        """
+        with contextlib.suppress(OSError):  # it died already: `receive` reports that
             messages.send(self._sock, {"kill": {"dump": dump}})
 
     def receive(self) -> messages.Message:
@@ -118,30 +124,34 @@ class ForkClient:
             raise self._death(exc) from exc
 
     def family(self) -> list[int]:
-        """The processes of the attempt in flight."""
+        """The processes of the running attempt."""
         return [] if self._pid is None else proc.descendants(self._pid)
 
     def processes(self) -> list[int]:
         """Its keeper, its server and what they started; none once it is closed."""
-        return [] if self.closed else [self._keeper.pid, *proc.descendants(self._keeper.pid)]
+        if self.closed:
+            return []
+        return [self._keeper.pid, *proc.descendants(self._keeper.pid)]
 
     def hang_up(self) -> None:
-        """Have whoever waits for it in another thread find it dead."""
+        """End the wait of another thread in `receive`, which then finds the server dead."""
         with contextlib.suppress(OSError):  # closed already
             self._sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> list[int]:
-        """End it and everything it started; the pids that would not die. A second call does nothing."""
+        """End it and all it started; the pids that would not die. A second call does nothing."""
         if self.closed:
             return []
         self.closed = True
         self._sock.close()
-        if self._pid is None:  # importing, and deaf until that is done
+        if self._pid is None:  # still importing: it handles no signal before that is done
             for pid in proc.descendants(self._keeper.pid):
                 proc.send(pid, signal.SIGKILL)
         clean = self._wait(2 * END_TIMEOUT_S) == 0
         self._words.close()
-        return [] if clean else self._hunt()
+        if clean:
+            return []
+        return self._end_marked()
 
     def _wait(self, timeout_s: float) -> int | None:
         try:
@@ -149,8 +159,8 @@ class ForkClient:
         except subprocess.TimeoutExpired:
             return None
 
-    def _hunt(self) -> list[int]:
-        """Keeper or server did not get to clean up: find by mark what they started, and kill that."""
+    def _end_marked(self) -> list[int]:
+        """Kill what keeper and server left, found by its mark; the pids that would not die."""
         deadline = time.monotonic() + END_TIMEOUT_S
         while found := [pid for pid in proc.marked(self._mark) if proc.is_alive(pid)]:
             if time.monotonic() > deadline:

@@ -1,17 +1,23 @@
-"""The fork server: a process that has imported what trials need, done nothing else, and forks a child per attempt.
+"""The fork server: imports what trials need, does nothing else, and forks a child per attempt.
 
-Run as `python -m orchestrator.isolation.fork_server FD`, FD one end of a socket pair; `ForkServer` in
-fork_client.py has the other.
-It is two processes, a keeper and its child the server; each adopts orphans, and each ends everything below it when
-the other dies, the supervisor dies, or an attempt is over. So one process of ours may be killed by whomever, and
-nothing that a trial started outlives it. The server has one thread and never initialises CUDA: a fork from it is sound.
+Run as `python -m orchestrator.isolation.fork_server FD`, FD one end of a socket pair; `ForkClient`
+in fork_client.py has the other.
 
-An attempt is one process, or one for each of its ranks on this node. They live and die together: what any of them
-started is ended when the last has, and a kill is for all.
+It is two processes, a keeper and its child the server. Each adopts orphans, and each ends
+everything below it when the other dies, the supervisor dies, or an attempt is over. So any one of
+our processes may be killed, and still nothing that a trial started outlives the trial. The server
+has one thread and never initialises CUDA: that makes its forks sound.
 
-Messages in:   {"preload": [...]} first · {"run": order} with two pipes for each process · {"kill": {"dump": bool}}
-Messages out:  {"ready": pid, "problems": [...]} · {"started": [pids]} · {"exited": number, "status": wait status}
-               while others run · {"ended": [wait statuses], "left": [pids]}
+An attempt is one process, or one for each of its ranks on this node. Its processes end together:
+what any of them started is ended when the last has exited, and a kill is for all.
+
+Messages in:   {"preload": [...]} first
+               {"run": request}, with two pipes for each process
+               {"kill": {"dump": bool}}
+Messages out:  {"ready": pid, "problems": [...]}
+               {"started": [pids]}
+               {"exited": number, "status": wait status}, while others run
+               {"ended": [wait statuses], "left": [pids]}
 """
 
 from __future__ import annotations
@@ -39,7 +45,7 @@ _CHECK_PARENT_S = 1.0
 
 
 def main(fd: int) -> NoReturn:
-    """Become the keeper; fork the server. Exit status 0 says that nothing started here is left."""
+    """Become the keeper and fork the server. Exit status 0: nothing that was started is left."""
     # A program started from some thread of some library may inherit blocked or ignored signals.
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -53,12 +59,13 @@ def main(fd: int) -> NoReturn:
 
 
 def _keep(server: int) -> NoReturn:
+    """Wait for the server's end, then end what it left behind. Signals are passed on to it."""
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(signum, lambda *_: os.kill(server, signal.SIGTERM))
     reaper = proc.Reaper()
     while server not in reaper.statuses:
         with contextlib.suppress(ChildProcessError):
-            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)  # blocks; `reap` then collects
         reaper.reap()
     os._exit(1 if reaper.end_family(END_TIMEOUT_S) else 0)
 
@@ -69,7 +76,7 @@ def _be_server(fd: int, keeper: int) -> NoReturn:
     server = Server(socket.socket(fileno=fd), keeper)
     try:
         server.serve()
-    except BaseException:  # noqa: BLE001 - the last words are for whoever asks why the server died
+    except BaseException:  # noqa: BLE001 - the client shows what is printed here
         traceback.print_exc()
         sys.stderr.flush()
     finally:
@@ -77,14 +84,14 @@ def _be_server(fd: int, keeper: int) -> NoReturn:
 
 
 class Server:
-    """Forks one attempt at a time and tells how it ended, when everything that it started is gone."""
+    """Forks one attempt at a time; reports its end once everything that it started is gone."""
 
     def __init__(self, sock: socket.socket, keeper: int) -> None:
         self.reaper = proc.Reaper()
         self._sock = sock
         self._keeper = keeper
         self._children: list[int] = []
-        self._told: set[int] = set()
+        self._reported: set[int] = set()  # children whose exit was reported before the end of all
         self._over = False
         self._wake, self._woken = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._poll = select.poll()
@@ -92,20 +99,25 @@ class Server:
             self._poll.register(fd, select.POLLIN)
 
     def serve(self) -> None:
-        """Until the supervisor, the keeper or a SIGTERM ends it."""
-        self._listen_to_signals()
-        # For the children: a print must be in the log when the next line kills the process.
+        """Serve until the supervisor or the keeper ends, or SIGTERM arrives."""
+        self._handle_signals()
+        # For the children: a printed line must be in the log even if the next statement kills the
+        # process.
         for stream in (sys.stdout, sys.stderr):
-            stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
+            stream.reconfigure(  # type: ignore[union-attr]
+                line_buffering=True, errors="backslashreplace"
+            )
         first, _ = messages.receive(self._sock)
         problems = preload(["orchestrator.isolation.child", *first["preload"]])
+        # Frozen objects are not touched by a child's collector: their pages stay shared.
         gc.collect()
         gc.freeze()
         messages.send(self._sock, {"ready": os.getpid(), "problems": problems})
         while not self._over and os.getppid() == self._keeper:
             self._step()
 
-    def _listen_to_signals(self) -> None:
+    def _handle_signals(self) -> None:
+        # SIGCHLD needs a handler, if an empty one: only then is the pipe written that wakes `poll`.
         signal.set_wakeup_fd(self._woken, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGTERM, self._stop)
@@ -120,31 +132,32 @@ class Server:
             with contextlib.suppress(BlockingIOError):
                 os.read(self._wake, 4096)
         self.reaper.reap()
-        self._tell_end()
+        self._report_exits()
         if self._sock.fileno() in ready:
-            self._obey()
+            self._receive()
 
-    def _tell_end(self) -> None:
-        """Once all processes have ended, whatever they started is ended too, before anyone hears of it."""
+    def _report_exits(self) -> None:
+        """Report each child's exit; with the last, first end everything that they started."""
         statuses = self.reaper.statuses
         if not self._children:
             return
         if any(pid not in statuses for pid in self._children):
             for number, pid in enumerate(self._children):
-                if pid in statuses and pid not in self._told:
-                    self._told.add(pid)
+                if pid in statuses and pid not in self._reported:
+                    self._reported.add(pid)
                     messages.send(self._sock, {"exited": number, "status": statuses[pid]})
             return
         left = self.reaper.end_family(END_TIMEOUT_S)
-        self._report([statuses[pid] for pid in self._children], left)
+        self._report_end([statuses[pid] for pid in self._children], left)
 
-    def _report(self, ended: Sequence[int], left: Sequence[int]) -> None:
+    def _report_end(self, ended: Sequence[int], left: Sequence[int]) -> None:
         self._children.clear()
-        self._told.clear()
+        self._reported.clear()
         self.reaper.statuses.clear()
         messages.send(self._sock, {"ended": list(ended), "left": list(left)})
 
-    def _obey(self) -> None:
+    def _receive(self) -> None:
+        """Do what the next message asks; the end of the connection is the end of the server."""
         try:
             message, files = messages.receive(self._sock)
         except (EOFError, OSError):
@@ -155,36 +168,38 @@ class Server:
         elif "kill" in message and self._children:
             self._kill(dump=message["kill"]["dump"])
 
-    def _run(self, order: messages.Message, files: Sequence[int]) -> None:
+    def _run(self, request: messages.Message, files: Sequence[int]) -> None:
+        """Fork the attempt's processes."""
         from orchestrator.isolation import child
 
         server = os.getpid()
-        for number, environment in enumerate(order["environments"]):
+        for number, environment in enumerate(request["environments"]):
             log, result = files[2 * number : 2 * number + 2]
             pid = os.fork()
             if pid == 0:
                 others = [fd for fd in files if fd not in (log, result)]
-                self._leave_to(partial(child.become, order, environment, server, log=log, result=result), others)
+                become = partial(child.become, request, environment, server, log=log, result=result)
+                self._leave_to(become, others)
             self._children.append(pid)
         for fd in files:
             os.close(fd)
         messages.send(self._sock, {"started": list(self._children)})
 
     def _leave_to(self, become: Callable[[], NoReturn], others: Sequence[int]) -> None:
-        """In the child: let go of what is the server's or another rank's; never come back into the server's code."""
+        """In the child: close the files of server and other ranks, run `become`, never return."""
         try:
             for fd in (self._wake, self._woken, *others):
                 os.close(fd)
             self._sock.close()
             become()
-        except BaseException:  # noqa: BLE001 - into the log, or into the server's own last words
+        except BaseException:  # noqa: BLE001 - printed into the log, or the server's output
             traceback.print_exc()
             sys.stderr.flush()
         finally:
             os._exit(EXIT_UNBORN)
 
     def _kill(self, *, dump: bool) -> None:
-        """End the attempt; with `dump`, its threads' stacks first go into its log (faulthandler, see child.py)."""
+        """End the attempt; with `dump`, first print its threads' stacks into its log."""
         if dump:
             for pid in self._children:
                 if pid not in self.reaper.statuses:
@@ -192,15 +207,15 @@ class Server:
             time.sleep(_DUMP_S)
         left = self.reaper.end_family(END_TIMEOUT_S)
         if left and any(pid not in self.reaper.statuses for pid in self._children):
-            self._report([self.reaper.statuses.get(pid, signal.SIGKILL) for pid in self._children], left)
+            self._report_end([self.reaper.statuses.get(pid, signal.SIGKILL) for pid in self._children], left)
             self._over = True
-        self._tell_end()
+        self._report_exits()
 
 
 def preload(names: Sequence[str]) -> list[str]:
-    """Import each "module", call each "module:function"; what went wrong with which.
+    """Import each "module", call each "module:function"; one line for each that failed.
 
-    What failed here is tried again by the children that need it, and the fault is their own.
+    A failure is not final: the children that need the module import it again, and report the error.
     """
     problems = []
     for name in names:
@@ -209,7 +224,7 @@ def preload(names: Sequence[str]) -> list[str]:
             imported = import_module(module)
             if function:
                 getattr(imported, function)()
-        except BaseException as exc:  # noqa: BLE001 - a registered module may raise anything, SystemExit included
+        except BaseException as exc:  # noqa: BLE001 - user code may raise anything
             problems.append(f"{name}: {type(exc).__name__}: {exc}")
     return problems
 

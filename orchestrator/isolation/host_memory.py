@@ -1,4 +1,4 @@
-"""How much host memory an attempt may take, and how much it takes: so that it ends as `oom` before anyone else acts."""
+"""Limits an attempt's host memory; ends it as `oom` before the kernel or Ray kills something."""
 
 from __future__ import annotations
 
@@ -8,39 +8,49 @@ from pathlib import Path
 
 from orchestrator.isolation import proc
 from orchestrator.outcome import Phase
+from orchestrator.quantities import GIB
 
-GIB = 2**30
-# Ray's memory monitor acts when 95 % of the machine is used, and it kills supervisors: stay well below it.
+# Ray's memory monitor acts when 95 % of the machine is used, and kills supervisors: stay below.
 _KEEP_FREE_OF_TOTAL = 0.08
 _SHARE_OF_AVAILABLE = 0.85
 _AT_LEAST = GIB // 2
-# Faster than processes fault in fresh pages: a limit is looked at again before it can be overrun by much.
+# Faster than processes fault in pages: the next check comes before the limit is far exceeded.
 _GROWTH_PER_S = 20 * GIB
 _SHORTEST_S, _LONGEST_S = 0.02, 0.2
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
 def limit_bytes(stated_gib: float | None, slots: int = 1) -> int:
-    """What an attempt started now may take: the stated limit, but never more than this machine can give.
+    """Bytes that an attempt started now may take: as stated, but no more than the machine can give.
 
     Args:
-        stated_gib: resources.host_memory_gib; None: an equal share for each slot of what is available.
+        stated_gib: resources.host_memory_gib; None: each slot's equal share of what is available.
         slots: how many attempts share the machine.
     """
     total, available = total_and_available()
-    room = max(_AT_LEAST, min(_SHARE_OF_AVAILABLE * available, available - _KEEP_FREE_OF_TOTAL * total))
-    return int(room / slots) if stated_gib is None else int(min(stated_gib * GIB, room))
+    room = min(_SHARE_OF_AVAILABLE * available, available - _KEEP_FREE_OF_TOTAL * total)
+    room = max(room, _AT_LEAST)
+    if stated_gib is None:
+        return int(room / slots)
+    return int(min(stated_gib * GIB, room))
 
 
 def total_and_available() -> tuple[int, int]:
-    """Bytes that this process and its kin may use at all, and those still free for it: machine's or control group's."""
-    fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines() if ":" in line)
-    machine = int(fields["MemTotal"].split()[0]) * 1024, int(fields["MemAvailable"].split()[0]) * 1024
-    return min([machine, *_cgroup_limits(machine[0])], key=lambda pair: pair[1])
+    """(limit, available) bytes of the machine, or of the control group with the least available."""
+    sizes_kib = {}
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name in ("MemTotal", "MemAvailable"):
+            sizes_kib[name] = int(value.split()[0])
+    total, available = sizes_kib["MemTotal"] * 1024, sizes_kib["MemAvailable"] * 1024
+    return min([(total, available), *_cgroup_limits(total)], key=lambda pair: pair[1])
 
 
 def _cgroup_limits(total: int) -> list[tuple[int, int]]:
-    """(limit, what is left of it) of each control group above this process that limits memory below `total`."""
+    """(limit, available) of each control group above this process whose limit is below `total`.
+
+    The kernel drops inactive file pages when it needs room, so they count as available.
+    """
     found = []
     for root, names in (
         (_CGROUPS, ("memory.max", "memory.current", "inactive_file")),
@@ -54,11 +64,13 @@ def _cgroup_limits(total: int) -> list[tuple[int, int]]:
 
 
 def _groups(root: Path) -> list[Path]:
-    """The directories of this process's control groups under `root`, innermost first (in a container: `root`)."""
+    """The folders of this process's control groups under `root`; in a container `root` itself."""
     groups = [root]
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         number, controllers, path = line.split(":", 2)
-        if (number == "0" and root == _CGROUPS) or ("memory" in controllers.split(",") and root != _CGROUPS):
+        is_version_2 = number == "0" and root == _CGROUPS
+        is_version_1 = "memory" in controllers.split(",") and root != _CGROUPS
+        if is_version_2 or is_version_1:
             inner = root / path.lstrip("/")
             groups += [group for group in (inner, *inner.parents) if group.is_relative_to(root)]
     return groups
@@ -67,7 +79,7 @@ def _groups(root: Path) -> list[Path]:
 def _number(path: Path) -> int | None:
     try:
         return int(path.read_text())
-    except (OSError, ValueError):  # not there, or "max"
+    except (OSError, ValueError):  # no such file, or "max"
         return None
 
 
@@ -76,24 +88,28 @@ def _statistic(path: Path, name: str) -> int:
         lines = path.read_text().splitlines()
     except OSError:
         return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith(f"{name} ")), 0)
+    for line in lines:
+        if line.startswith(f"{name} "):
+            return int(line.split()[1])
+    return 0
 
 
 def kernel_kills() -> int:
-    """How many processes the kernel has killed for want of memory since boot, in this machine and its groups."""
+    """How many processes the kernel's OOM killer has killed since boot, in all control groups."""
     return _statistic(Path("/proc/vmstat"), "oom_kill")
 
 
 class MemoryWatch:
-    """Watches what a family of processes holds, more closely the nearer it is to the limit.
+    """Watches the memory of a family of processes, more often the nearer it is to the limit.
 
-    The limit is the implementation's: it holds while that is built and called for the first time. Then the harness
-    holds a reference and further inputs of its own, which are no fault of the implementation's.
+    The limit is the implementation's: it applies while it is built and called for the first time.
+    From then on the harness holds a reference and further inputs, which are not the
+    implementation's.
 
     Args:
         limit: bytes.
-        later: bytes, from verification on; None: the limit, whatever the phase.
-        family: the processes, asked for at every look.
+        later: bytes, from verification on; None: `limit` in every phase.
+        family: the processes, listed anew at every check.
         whose: where the limit comes from, for the message.
     """
 
@@ -109,24 +125,26 @@ class MemoryWatch:
         self.next_look = time.monotonic() + _SHORTEST_S
 
     def look(self, phase: Phase) -> str | None:
-        """What to say of a family over the limit, None of one within it; `next_look` is when to look again."""
+        """Why the family is over the limit in `phase`; None: it is not."""
         own = phase in (Phase.BUILD, Phase.FIRST_CALL)
         limit = self.limit if own else self._later
         held = self.held()
         self.next_look = time.monotonic() + min(max((limit - held) / _GROWTH_PER_S, _SHORTEST_S), _LONGEST_S)
         if held <= limit:
             return None
-        whose = self._whose if limit == self.limit else "what this machine can spare"
+        whose = self._whose
+        if limit != self.limit:
+            whose = "what this machine can spare"
         return f"its processes held {held / GIB:.2f} GiB of host memory, the limit is {limit / GIB:.2f} ({whose})"
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Does nothing: no file is open."""
 
     def held(self) -> int:
-        """The bytes that the family holds; never too few, and exact where it looks like too many."""
+        """Bytes that the family holds: an upper bound, and exact if the bound exceeds the limit."""
         family = self._family()
         held = sum(map(proc.resident_bytes, family))
         if held > self.limit:
-            # Pages shared since a fork were counted once per process: count them rightly before anyone is killed.
+            # Pages shared since a fork were counted once per process: split them before a kill.
             held = sum(map(proc.proportional_bytes, family)) or held
         return held

@@ -1,4 +1,4 @@
-"""A fresh process per attempt, forked from a warm server, within limits of time and memory, and nothing left of it."""
+"""Runs each attempt in a fresh process, within limits of time and memory, and leaves nothing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from orchestrator.record import TrialRecord, utc_now
 from orchestrator.trial import Attempt
 
 WORKER = "orchestrator.worker.run_attempt:run_attempt"
-# What the worker imports or looks up sooner or later, done once so that no attempt pays for it.
+# What the worker imports or looks up anyway, done once in the server so that no attempt pays for
+# it.
 WARM = (
     "torch",
     WORKER.partition(":")[0],
@@ -45,7 +46,8 @@ class Completed:
     Attributes:
         record: how it ended and what it measured.
         log: what it printed, at most 16 MiB.
-        left_alive: processes of it that could not be killed (stuck in the kernel, say); its device is not clean then.
+        left_alive: its processes that could not be killed (stuck in the kernel, say): its device is
+            not clean then.
     """
 
     record: TrialRecord
@@ -54,20 +56,21 @@ class Completed:
 
 
 class Isolator:
-    """Runs attempts one after the other, each in a process of its own that nothing of the last one has touched.
+    """Runs attempts one after the other, each in a process that no earlier attempt has touched.
 
-    Needs neither Ray nor the main thread; `kill` and `close` may be called from any thread. The fork server starts
-    warming up as soon as the isolator is made.
+    It needs neither Ray nor the main thread. `kill` and `close` may be called from any thread. The
+    fork server starts to import as soon as the isolator is made.
 
     Args:
-        preload: modules imported (and "module:function" called) once, in the server, before any attempt; one that
-            fails to import fails in the attempts that use it. None of them may initialise CUDA or start threads.
+        preload: modules to import, and "module:function"s to call, once in the server. One that
+            fails fails again in the attempts that use it. None may initialise CUDA or start
+            threads.
         env: variables of the attempts besides this process's own (CUDA_VISIBLE_DEVICES).
         sys_path: where attempts find modules; None: where this process does.
         cwd: the attempts' current directory at the start; None: this process's.
-        cores: that attempts are pinned to; empty: they may use all. Ranks get equal shares.
-        slots: how many isolators share this machine; divides the host memory of attempts that state no limit.
-        target: "module:function" that runs an attempt in its process: (Attempt, on_phase) -> TrialRecord.
+        cores: cores to pin attempts to; empty: all. Ranks get equal shares.
+        slots: how many isolators share this machine, and so its memory, if no limit is stated.
+        target: "module:function" that runs an attempt: (Attempt, on_phase) -> TrialRecord.
     """
 
     def __init__(
@@ -108,14 +111,14 @@ class Isolator:
     ) -> Completed:
         """Run one attempt to its end, whatever end that is.
 
-        An attempt over ranks (`resources.ranks`) is as many processes. They end together: with the first that ends
-        badly, whose record is the attempt's.
+        An attempt over ranks (`resources.ranks`) has as many processes. They end together, with the
+        first that ends badly; its record is the attempt's.
 
         Args:
             attempt: what to run.
             on_phase: called in this thread with each phase as the attempt reaches it.
-            target: what runs it, where that is another than the isolator's own.
-            watches: look at it while it runs, in this thread.
+            target: what runs it; None: the isolator's own target.
+            watches: called while it runs, in this thread.
             span: which of its ranks run here; None: all.
         """
         with self._busy:
@@ -130,33 +133,35 @@ class Isolator:
                 except ServerDiedError as exc:  # before it started anything
                     death = str(exc)
                     self._server.close()
-                except BaseException:  # an interrupt, or on_phase raised: nothing may go on unwatched
+                except BaseException:  # an interrupt, or on_phase raised: nobody watches any more
                     self._server.close()
                     raise
             ending = ProcessEnd(Phase.BUILD, died=death)
             return Completed(record_of_end(attempt, ending, started_at, self._environment(attempt)))
 
     def processes(self) -> list[int]:
-        """The processes that live now because of this isolator: keeper, server, the attempt in flight and its own."""
+        """Every living process of this isolator: keeper, server and the running attempt's."""
         return self._server.processes()
 
     def family(self) -> list[int]:
-        """The processes of the attempt in flight."""
-        return [] if self._server.closed else self._server.family()
+        """The processes of the running attempt."""
+        if self._server.closed:
+            return []
+        return self._server.family()
 
     def restart(self) -> None:
-        """Begin anew with a fresh server: its children share address layout, hash seed and imported state."""
+        """Start a fresh server: children of one server share address layout and imported state."""
         with self._busy:
             self._server.close()
             self._server = self._new_server()
 
     def kill(self) -> None:
-        """End the attempt in flight, if there is one; its `run` returns it as `lost`."""
-        with contextlib.suppress(OSError):  # closed, or told so often that the pipe is full
+        """End the running attempt, if there is one; `run` returns it as `lost`."""
+        with contextlib.suppress(OSError):  # closed, or called so often that the pipe is full
             self._stop.send(b"x")
 
     def close(self) -> None:
-        """End the attempt in flight and the server, and whatever they started. A second call does nothing."""
+        """End the running attempt, the server and what they started. A second call does nothing."""
         self._closing = True
         self.kill()
         if not self._busy.acquire(timeout=_STOP_S):
@@ -201,10 +206,10 @@ class Isolator:
         left_alive = tuple(monitor.left_alive)
         if span is None:
             return Completed(records[0], logs[0], left_alive)
-        ends = [
-            RankEnd(record, process.ended_at, process.answer is not None, process.killed, log)
-            for record, process, log in zip(records, monitor.processes, logs, strict=True)
-        ]
+        ends = []
+        for record, process, log in zip(records, monitor.processes, logs, strict=True):
+            answered = process.answer is not None
+            ends.append(RankEnd(record, process.ended_at, answered, process.killed, log))
         record = joined(span.first, span.world_size, ends)
         return Completed(record, logs_joined(span.first, span.world_size, logs), left_alive)
 
@@ -212,7 +217,7 @@ class Isolator:
         return ForkClient(self._preload, self._env, self._sys_path, self._cwd)
 
     def _forget_stop(self) -> None:
-        with contextlib.suppress(OSError):  # nothing to forget
+        with contextlib.suppress(OSError):  # nothing was sent
             self._stopped.recv(4096)
 
     def _environment(self, attempt: Attempt) -> Environment:

@@ -1,4 +1,4 @@
-"""Messages between a supervisor and its fork server: JSON with a length before it, open files beside it."""
+"""Messages between a supervisor and its fork server: length, JSON, and open files passed along."""
 
 from __future__ import annotations
 
@@ -19,16 +19,18 @@ def send(sock: socket.socket, message: Mapping[str, Any], files: Sequence[int] =
     """Send a message, with copies of the open `files`.
 
     Raises:
-        OSError: nobody listens any more.
+        OSError: the connection is closed.
     """
     data = json.dumps(message).encode()
     frame = _LENGTH.pack(len(data)) + data
-    sent = socket.send_fds(sock, [frame], list(files)) if files else 0
+    sent = 0
+    if files:
+        sent = socket.send_fds(sock, [frame], list(files))
     sock.sendall(frame[sent:])
 
 
 def receive(sock: socket.socket) -> tuple[Message, list[int]]:
-    """The next message and the files that came with it, not inherited by programs started later.
+    """The next message and its files, which programs started later do not inherit.
 
     Raises:
         EOFError: the other side is gone.

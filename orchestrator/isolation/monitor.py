@@ -1,4 +1,4 @@
-"""One running attempt, seen from its supervisor: its phases, its output, its memory, its time, its end."""
+"""Monitors one running attempt from its supervisor: phases, output, memory, time, end."""
 
 from __future__ import annotations
 
@@ -22,47 +22,54 @@ from orchestrator.isolation.process_end import Cause, ProcessEnd, answers_well, 
 from orchestrator.isolation.ranks import SETTLE_S, STOPPED
 from orchestrator.machine import nvml
 from orchestrator.outcome import Outcome, Phase
+from orchestrator.quantities import GIB
 from orchestrator.trial import Attempt
 
 OnPhase = Callable[[Phase], None]
 
-# A process that has answered only has to exit; leaving a CUDA context takes a tenth of a second.
+# A process that has answered only has to exit. To leave a CUDA context takes a tenth of a second.
 _EXIT_S = 15.0
 _GIVE_UP_S = END_TIMEOUT_S + 5.0
 _LONGEST_WAIT_S = 1.0
 _CHUNK = 1 << 18
 _PIPE_BYTES = 1 << 20
-_SCRIBBLE = 200
+_STRAY_BYTES = 200  # of stray output, for the message
 _MAX_LINE = MAX_RECORD_BYTES + 4096
 
 
 class Watch(Protocol):
-    """Looks at an attempt every so often while it runs: after one kind of memory, say."""
+    """Checks an attempt every so often while it runs: one kind of memory, say.
+
+    Attributes:
+        kind: of the error, if it ends the attempt.
+        next_look: when to check next, by time.monotonic().
+    """
 
     kind: str
     next_look: float
 
     def look(self, phase: Phase, /) -> str | None:
-        """What to say of an attempt that takes too much, None of one that does not; moves `next_look` on."""
+        """Why the attempt must end; None: it may go on. Sets `next_look` anew."""
         ...
 
     def close(self) -> None:
-        """The attempt is over."""
+        """Release what it holds: the attempt is over."""
         ...
 
 
 @dataclass
 class ProcessOutput:
-    """What one process of an attempt has printed and reported so far, and how it ended.
+    """Output and reports of one process of an attempt so far, and how it ended.
 
     Attributes:
-        log, result: ends of the pipes that it writes into.
+        log, result: our ends of the pipes that it writes into.
         phase: the last one it reported.
-        answer: its answer, a line of JSON, once it has given one.
-        answers_badly: the answer is an exception, or a record that is not ok.
-        status: its wait status, once it is known.
+        answer: its answer, a line of JSON; None until it has answered.
+        answers_badly: whether the answer is an exception, or a record that is not ok.
+        status: its wait status; None until it is known.
         ended_at: when it answered or exited, by time.monotonic().
-        killed: it was ended because another process of the attempt had ended badly.
+        killed: whether it was ended because another process of the attempt had ended badly.
+        stray: the beginning of what came through the result pipe and is no message.
     """
 
     log: int
@@ -74,23 +81,23 @@ class ProcessOutput:
     status: int | None = None
     ended_at: float = float("inf")
     killed: bool = False
-    scribble: bytes = b""
+    stray: bytes = b""
     _line: bytearray = field(default_factory=bytearray)
 
     def read_log(self) -> bool:
-        """Take what it printed; False at the end."""
+        """Read what it printed; False at the end."""
         data = _read(self.log)
         self.printed.add(data)
         return bool(data)
 
     def read_result(self, on_phase: OnPhase) -> bool:
-        """Take what it reported; False at the end."""
+        """Read what it reported; False at the end."""
         data = _read(self.result)
         self._line += data
         *lines, self._line = self._line.split(b"\n")
         for line in lines:
             self._take(bytes(line), on_phase)
-        if len(self._line) > _MAX_LINE:  # no line of ours is so long
+        if len(self._line) > _MAX_LINE:  # no message is so long
             self._take(bytes(self._line), on_phase)
             self._line.clear()
         return bool(data)
@@ -105,33 +112,33 @@ class ProcessOutput:
             self.answers_badly = not answers_well(message)
             self.ended_at = min(self.ended_at, time.monotonic())
         else:
-            self.scribble = self.scribble or line[:_SCRIBBLE]
+            self.stray = self.stray or line[:_STRAY_BYTES]
 
     def exited(self, status: int) -> None:
-        """It is gone."""
+        """Record that it has exited."""
         self.status = status
         self.ended_at = min(self.ended_at, time.monotonic())
 
     @property
     def is_bad(self) -> bool:
-        """It answered badly, or exited without an answer."""
+        """Whether it answered badly, or exited without an answer."""
         return self.answers_badly or (self.status is not None and self.answer is None)
 
 
 class AttemptMonitor:
-    """Watches the processes of the attempt that `server` has been told to fork: one, or one for each rank here.
+    """Monitors the processes of one attempt on `server`: one, or one for each rank here.
 
     Args:
         server: the fork server.
         attempt: what they run.
         slots: how many attempts share this machine's memory.
         stop: a file that becomes readable when the attempt is to be ended from outside.
-        on_phase: told every phase as the first of them reaches it.
+        on_phase: called with each phase that the first process reaches.
         watches: further ones, besides those of memory.
-        environments: of each process, beside the server's.
+        environments: each process's variables besides the server's.
 
     Attributes:
-        processes: what is known of each.
+        processes: the state of each.
         left_alive: pids that could not be killed.
     """
 
@@ -161,7 +168,7 @@ class AttemptMonitor:
         self._settled = float("inf")
 
     def run(self, target: str, cwd: str) -> list[ProcessEnd]:
-        """Start the attempt, watch it to its end, and return only when its processes are gone (or `left_alive`).
+        """Run the attempt, and return only when its processes are gone (or are `left_alive`).
 
         Returns:
             How each process ended, in the order of `environments`.
@@ -178,30 +185,44 @@ class AttemptMonitor:
                 for _ in self._environments:
                     log, log_end = _pipe(stack, theirs)
                     result, result_end = _pipe(stack, theirs)
-                    with suppress(OSError):  # over the user's quota of pipe pages: the default size does
+                    with suppress(OSError):  # over the quota of pipe pages: the default will do
                         fcntl.fcntl(log, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
                     printed = BoundedOutput(MAX_LOG_BYTES // len(self._environments))
                     self.processes.append(ProcessOutput(log, result, printed))
                     files += [log_end, result_end]
-                order = {"attempt": self._attempt.model_dump_json(), "target": target, "cwd": cwd}
-                self._server.start({**order, "environments": [dict(one) for one in self._environments]}, files)
+                request = {
+                    "attempt": self._attempt.model_dump_json(),
+                    "target": target,
+                    "cwd": cwd,
+                    "environments": [dict(one) for one in self._environments],
+                }
+                self._server.start(request, files)
             self._watch()
         out_of_memory = host_memory.kernel_kills() > kills
         return [
-            ProcessEnd(one.phase, one.answer, self._cause, one.status, out_of_memory, self._died, one.scribble)
-            for one in self.processes
+            ProcessEnd(
+                phase=process.phase,
+                answer=process.answer,
+                cause=self._cause,
+                status=process.status,
+                out_of_memory=out_of_memory,
+                died=self._died,
+                stray=process.stray,
+            )
+            for process in self.processes
         ]
 
     def _watch(self) -> None:
+        """Wait for output, messages, time limits and watches until the attempt is over."""
         self._timeout = time.monotonic() + self._attempt.resources.timeout_s
         actions: dict[int, Callable[[], bool]] = {
             self._server.fileno(): self._hear_server,
             self._stop: self._stop_at_once,
         }
         for process in self.processes:
-            first = process is self.processes[0]
+            on_phase = self._on_phase if process is self.processes[0] else _ignore
             actions[process.log] = process.read_log
-            actions[process.result] = partial(self._read_result, process, self._on_phase if first else _ignore)
+            actions[process.result] = partial(self._read_result, process, on_phase)
         poll = select.poll()
         for fd in actions:
             poll.register(fd, select.POLLIN)
@@ -211,15 +232,17 @@ class AttemptMonitor:
                     poll.unregister(fd)
             self._look_at_clock()
             self._look_at_watches()
-        for process in self.processes:
+        for process in self.processes:  # what they wrote before they exited
             while process.read_log():
                 pass
             while process.read_result(_ignore):
                 pass
 
     def _wait_ms(self) -> float:
-        looks = () if self._cause else (watch.next_look for watch in self._watches)
-        until = min(self._timeout, self._give_up, self._settled, *looks)
+        until = min(self._timeout, self._give_up, self._settled)
+        if self._cause is None:
+            for watch in self._watches:
+                until = min(until, watch.next_look)
         return 1000 * max(0.0, min(until - time.monotonic(), _LONGEST_WAIT_S))
 
     def _read_result(self, process: ProcessOutput, on_phase: OnPhase) -> bool:
@@ -230,11 +253,12 @@ class AttemptMonitor:
         return more
 
     def _settle(self) -> None:
-        """Once one of several has ended badly the others have a moment to say what they know, then they are ended."""
+        """Once a rank has ended badly, give the others a moment to report, then end them."""
         if len(self.processes) > 1 and any(process.is_bad for process in self.processes):
             self._settled = min(self._settled, time.monotonic() + SETTLE_S)
 
     def _hear_server(self) -> bool:
+        """Take the server's next message: the exit of one process, or the end of all."""
         try:
             message = self._server.receive()
         except ServerDiedError as exc:
@@ -276,8 +300,9 @@ class AttemptMonitor:
         for watch in self._watches:
             if self._over or self._cause or time.monotonic() < watch.next_look:
                 continue
-            if (says := watch.look(self.processes[0].phase)) is not None:
-                self._end(Cause(Outcome.OOM, watch.kind, says), dump=False)
+            reason = watch.look(self.processes[0].phase)
+            if reason is not None:
+                self._end(Cause(Outcome.OOM, watch.kind, reason), dump=False)
 
     def _end(self, cause: Cause, *, dump: bool) -> None:
         self._timeout = self._settled = float("inf")
@@ -292,11 +317,11 @@ class AttemptMonitor:
 
 
 def _ignore(_phase: Phase) -> None:
-    """Nobody is told."""
+    """Does nothing."""
 
 
 def _pipe(ours: ExitStack, theirs: ExitStack) -> tuple[int, int]:
-    """A pipe: the end that we read, without waiting, and the end that a process is given."""
+    """A pipe: our end, which never blocks, and the end for a process of the attempt."""
     read, write = os.pipe2(os.O_CLOEXEC)
     ours.callback(os.close, read)
     theirs.callback(os.close, write)
@@ -306,10 +331,13 @@ def _pipe(ours: ExitStack, theirs: ExitStack) -> tuple[int, int]:
 
 def _watches(server: ForkClient, attempt: Attempt, slots: int) -> list[Watch]:
     resources = attempt.resources
-    stated, limit = resources.host_memory_gib, host_memory.limit_bytes(resources.host_memory_gib, slots)
-    as_stated = stated is not None and limit >= int(stated * host_memory.GIB)
-    whose = "resources.host_memory_gib" if as_stated else "what this machine can spare"
-    watches: list[Watch] = [host_memory.MemoryWatch(limit, server.family, whose, host_memory.limit_bytes(None, slots))]
+    stated = resources.host_memory_gib
+    limit = host_memory.limit_bytes(stated, slots)
+    whose = "what this machine can spare"
+    if stated is not None and limit >= int(stated * GIB):
+        whose = "resources.host_memory_gib"
+    later = host_memory.limit_bytes(None, slots)
+    watches: list[Watch] = [host_memory.MemoryWatch(limit, server.family, whose, later)]
     if resources.gpu_memory_gib is not None and attempt.device.startswith("cuda"):
         first = nvml.ordinal_of(attempt.device)
         watches.append(DeviceWatch(resources.gpu_memory_gib, range(first, first + max(1, resources.gpus))))

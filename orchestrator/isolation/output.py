@@ -1,17 +1,19 @@
-"""What a trial printed, drained as it comes and kept within bounds: its beginning and its end."""
+"""Keeps a bounded part of what a trial prints: its beginning and its end."""
 
 from __future__ import annotations
 
 from collections import deque
 
-MAX_LOG_BYTES = 16 * 2**20
+from orchestrator.quantities import MIB
+
+MAX_LOG_BYTES = 16 * MIB
 _MARK_BYTES = 200
 
 
 class BoundedOutput:
-    """Keeps at most `limit` bytes of all that is added, the first quarter and the last three, and names the gap.
+    """Keeps at most `limit` bytes: the first quarter, the last three quarters, and names the gap.
 
-    The writer never waits for it and no disk fills: what lies between is forgotten as it goes by.
+    What lies between is dropped as it arrives: the writer never waits, and no disk fills.
     """
 
     def __init__(self, limit: int = MAX_LOG_BYTES) -> None:
@@ -24,7 +26,7 @@ class BoundedOutput:
         self._total = 0
 
     def add(self, data: bytes) -> None:
-        """Take what was printed next."""
+        """Add what was printed next."""
         self._total += len(data)
         first = data[: self._head_room - len(self._head)]
         self._head += first

@@ -1,7 +1,7 @@
 """Linux processes: families, memory, marks, and their end.
 
-Reads /proc itself: a family is looked at many times a second while a trial is timed, and psutil would walk every
-process of the machine for it. Processes that vanish while they are read count as gone.
+Reads /proc itself: a family is listed many times a second while a trial is timed, and psutil would
+walk every process of the machine for it. Processes that vanish while they are read count as gone.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ _PROC = Path("/proc")
 _KIB = 1024
 _FREEZE_ROUNDS = 20
 
-MARK = "ORCHESTRATOR_OWNER"  # in the environment of an attempt's processes: whose isolator started them
-DRIVER_MARK = "ORCHESTRATOR_DRIVER"  # in the environment of a sweep's own Ray, and so of all below it: which driver
+# Variables that name a process's owner; whatever it starts inherits them.
+MARK = "ORCHESTRATOR_OWNER"  # of an attempt's processes: the isolator
+DRIVER_MARK = "ORCHESTRATOR_DRIVER"  # of a sweep's own Ray: the driver
 
 
 def die_with_parent(signum: int = signal.SIGKILL) -> None:
@@ -29,7 +30,7 @@ def die_with_parent(signum: int = signal.SIGKILL) -> None:
 
 
 def adopt_orphans() -> None:
-    """Make this process the parent of every descendant whose own parent dies, whatever session it moved to."""
+    """Make this process the parent of every descendant whose own parent dies, in any session."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
@@ -41,7 +42,9 @@ def _prctl(option: int, value: int) -> None:
 
 def descendants(pid: int) -> list[int]:
     """The children of `pid`, theirs, and so on; parents before children."""
-    children = _children_by_task if (_PROC / f"self/task/{os.getpid()}/children").exists() else _children_by_scan()
+    children: Callable[[int], list[int]] = _children_by_task
+    if not (_PROC / f"self/task/{os.getpid()}/children").exists():
+        children = _children_by_scan()
     found = list(children(pid))
     for member in found:  # grows while it is walked
         found.extend(children(member))
@@ -49,15 +52,17 @@ def descendants(pid: int) -> list[int]:
 
 
 def _children_by_task(pid: int) -> list[int]:
+    found: list[int] = []
     try:
-        tasks = list((_PROC / str(pid) / "task").iterdir())
-        return [int(child) for task in tasks for child in (task / "children").read_text().split()]
-    except OSError:
+        for task in (_PROC / str(pid) / "task").iterdir():
+            found.extend(map(int, (task / "children").read_text().split()))
+    except OSError:  # it has ended: its children have another parent now
         return []
+    return found
 
 
 def _children_by_scan() -> Callable[[int], list[int]]:
-    """For kernels built without the children file: one look at every process there is."""
+    """For kernels built without the children file: reads every process of the machine once."""
     families: dict[int, list[int]] = {}
     for pid in every_pid():
         if (fields := _stat(pid)) is not None:
@@ -71,19 +76,22 @@ def every_pid() -> list[int]:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether `pid` is a process that still runs: a zombie does not."""
+    """Whether `pid` is a process that still runs; a zombie is not."""
     fields = _stat(pid)
     return fields is not None and fields[0] not in ("Z", "X")
 
 
 def start_ticks(pid: int) -> int | None:
-    """When `pid` started, in clock ticks since boot: with the pid, a process's identity. None: there is none."""
+    """When `pid` started, in clock ticks since boot; None: no such process.
+
+    Pids are used again: pid and start together identify a process.
+    """
     fields = _stat(pid)
     return None if fields is None else int(fields[19])
 
 
 def _stat(pid: int) -> list[str] | None:
-    """The fields of /proc/PID/stat from the state on (the name before it may hold spaces and parentheses)."""
+    """Fields of /proc/PID/stat from the state on: the name before it may hold any character."""
     try:
         return (_PROC / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError:
@@ -91,15 +99,16 @@ def _stat(pid: int) -> list[str] | None:
 
 
 def resident_bytes(pid: int) -> int:
-    """Memory that only this process's end gives back, pages shared since a fork counted in full; 0 when gone.
+    """Bytes of anonymous and shared memory; 0 if the process is gone.
 
-    Anonymous and shared memory. Mapped files are left out: the kernel drops them when it needs the room.
+    Pages shared since a fork count in full. Mapped files do not count: the kernel drops them when
+    it needs room.
     """
     return _sum_kib(_PROC / str(pid) / "status", ("RssAnon:", "RssShmem:"))
 
 
 def proportional_bytes(pid: int) -> int:
-    """Like `resident_bytes`, each shared page split among its holders. Exact and slow: it walks the page tables."""
+    """Like `resident_bytes`, with shared pages split among their holders: slow, but exact."""
     return _sum_kib(_PROC / str(pid) / "smaps_rollup", ("Pss_Anon:", "Pss_Shmem:"))
 
 
@@ -112,7 +121,7 @@ def _sum_kib(path: Path, names: tuple[str, ...]) -> int:
 
 
 def send(pid: int, signum: int) -> None:
-    """Signal a process that may be gone, or not ours to signal."""
+    """Signal a process; does nothing if it is gone, or belongs to another user."""
     try:
         os.kill(pid, signum)
     except (ProcessLookupError, PermissionError):
@@ -120,7 +129,11 @@ def send(pid: int, signum: int) -> None:
 
 
 def end(find: Callable[[], Iterable[int]]) -> None:
-    """Kill all that `find` finds: frozen first, until no new one turns up, so that none forks away meanwhile."""
+    """Kill all processes that `find` lists.
+
+    They are frozen first, until no new one turns up: a process that is killed while others fork
+    would leave their new children behind.
+    """
     frozen: set[int] = set()
     for _ in range(_FREEZE_ROUNDS):
         fresh = set(find()) - frozen
@@ -134,13 +147,13 @@ def end(find: Callable[[], Iterable[int]]) -> None:
 
 
 class Reaper:
-    """The children of this process and what they ended with; use it in a process that adopts orphans."""
+    """Collects the wait statuses of this process's children. For a process that adopts orphans."""
 
     def __init__(self) -> None:
         self.statuses: dict[int, int] = {}
 
     def reap(self) -> bool:
-        """Collect who has ended; whether any child is left."""
+        """Collect the children that have ended; False: no child is left."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -151,9 +164,10 @@ class Reaper:
             self.statuses[pid] = status
 
     def end_family(self, timeout_s: float) -> list[int]:
-        """Kill everything descended from this process; the pids that would not die within `timeout_s` seconds.
+        """Kill all descendants of this process; the pids still alive after `timeout_s` seconds.
 
-        An empty list is proof: the kernel has said that this process has no child, and orphans would be its children.
+        An empty list is proof: the kernel has reported that this process has no child, and orphans
+        would be its children.
         """
         deadline = time.monotonic() + timeout_s
         pause_s = 0.0005
@@ -167,42 +181,55 @@ class Reaper:
 
 
 def mark() -> str:
-    """An environment value that names this process for good: PID namespace, pid and start."""
+    """A value that identifies this process for all time: PID namespace, pid and start."""
     namespace = (_PROC / "self/ns/pid").readlink()
     return f"{namespace}/{os.getpid()}/{start_ticks(os.getpid())}"
 
 
 def marked(value: str, name: str = MARK) -> list[int]:
-    """The processes that were started with `name`=value in their environment, or with value/more."""
-    beginning = f"{name}={value}/".encode()
-    return [pid for pid in every_pid() if any((entry + b"/").startswith(beginning) for entry in _environ(pid))]
+    """The processes whose environment has `name`=value, or `name`=value/more."""
+    return [pid for pid in every_pid() if _is_marked(pid, value, name)]
+
+
+def _is_marked(pid: int, value: str, name: str) -> bool:
+    return any(f"{mark}/".startswith(f"{value}/") for mark in _marks(pid, name))
 
 
 def has_mark(pid: int, name: str = MARK) -> bool:
-    """Whether `pid` was started with a mark of that name."""
-    return any(entry.startswith(f"{name}=".encode()) for entry in _environ(pid))
+    """Whether the environment of `pid` has a mark of that name."""
+    return bool(_marks(pid, name))
 
 
 def abandoned(name: str = MARK) -> list[int]:
-    """The processes whose mark of that name tells of an owner that is no more: what somebody killed left behind."""
-    return [pid for pid in every_pid() if any(_is_abandoned(entry, name) for entry in _environ(pid))]
+    """The processes whose mark of that name is of an owner that no longer exists."""
+    return [pid for pid in every_pid() if any(map(is_ownerless, _marks(pid, name)))]
 
 
-def _is_abandoned(entry: bytes, mark_name: str) -> bool:
-    name, _, value = entry.decode(errors="replace").partition("=")
-    return name == mark_name and is_ownerless(value)
+def _marks(pid: int, name: str) -> list[str]:
+    """The values of the variable `name` in the environment of `pid`; empty if unreadable."""
+    prefix = f"{name}="
+    try:
+        entries = (_PROC / str(pid) / "environ").read_bytes().split(b"\0")
+    except OSError:
+        return []
+    found = []
+    for entry in entries:
+        text = entry.decode(errors="replace")
+        if text.startswith(prefix):
+            found.append(text.removeprefix(prefix))
+    return found
 
 
 def is_ownerless(value: str) -> bool:
-    """Whether a mark names an owner of this PID namespace that is no more; what is no mark is nobody's to end."""
+    """True if a mark names a process of this PID namespace that no longer exists.
+
+    False for a value that is no valid mark, and for one of another namespace: nothing is known of
+    its owner.
+    """
     parts = value.split("/")
-    if len(parts) < 3 or parts[0] != str((_PROC / "self/ns/pid").readlink()) or not parts[1].isdigit():
+    if len(parts) < 3 or not parts[1].isdigit():
         return False
-    return str(start_ticks(int(parts[1]))) != parts[2] or not is_alive(int(parts[1]))
-
-
-def _environ(pid: int) -> list[bytes]:
-    try:
-        return (_PROC / str(pid) / "environ").read_bytes().split(b"\0")
-    except OSError:
-        return []
+    namespace, pid, start = parts[0], int(parts[1]), parts[2]
+    if namespace != str((_PROC / "self/ns/pid").readlink()):
+        return False
+    return str(start_ticks(pid)) != start or not is_alive(pid)

@@ -1,4 +1,4 @@
-"""From how an attempt's process ended to its record: what the supervisor says when the worker could not."""
+"""Builds the record of an attempt whose process ended without returning one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Environment = Callable[[], Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Cause:
-    """Why an attempt ended otherwise than by its own answer."""
+    """Why an attempt ended without a record of its own."""
 
     outcome: Outcome
     kind: str
@@ -34,12 +34,12 @@ class ProcessEnd:
 
     Attributes:
         phase: the last one it reported.
-        answer: its answer as it came, a line of JSON; None: it gave none.
+        answer: its answer as received, a line of JSON; None: it gave none.
         cause: why the supervisor ended it; None: it ended by itself.
-        status: its wait status; None: the fork server died and nobody knows.
-        out_of_memory: the kernel killed something for want of memory meanwhile.
-        died: what the fork server last said, when it died.
-        scribble: the beginning of what came through the result pipe and was no line of ours.
+        status: its wait status; None: not known, the fork server died.
+        out_of_memory: whether the kernel's OOM killer killed something meanwhile.
+        died: what the fork server last printed, if it died.
+        stray: the beginning of stray output: what came through the result pipe and is no message.
     """
 
     phase: Phase
@@ -48,17 +48,17 @@ class ProcessEnd:
     status: int | None = None
     out_of_memory: bool = False
     died: str = ""
-    scribble: bytes = b""
+    stray: bytes = b""
 
 
 def record_of_end(attempt: Attempt, ending: ProcessEnd, started_at: str, environment: Environment) -> TrialRecord:
-    """The record of an attempt that ended so. An answer that arrived whole counts, whatever came after it.
+    """The record of an attempt. An answer that arrived whole counts, whatever came after it.
 
     Args:
         attempt: what was run.
         ending: how it ended.
-        started_at: when, as `utc_now` says it.
-        environment: asked for the fields that must match when the worker made no record; they go into its fingerprint.
+        started_at: when, as `utc_now` writes it.
+        environment: returns the facts that must match, for the fingerprint of a record made here.
     """
     cause = ending.cause
     if ending.answer is not None:
@@ -66,33 +66,42 @@ def record_of_end(attempt: Attempt, ending: ProcessEnd, started_at: str, environ
         if isinstance(answer, TrialRecord):
             return _with_log(answer)
         cause = answer
-    return _record(attempt, ending.phase, cause or _own_end(ending), started_at, environment())
+    if cause is None:
+        cause = _own_end(ending)
+    message = f"{cause.message}, in phase {ending.phase}"
+    error = ErrorInfo.of(cause.kind, message, log_of(attempt.trial.trial_id))
+    return record_of(attempt, cause.outcome, ending.phase, started_at, environment(), error=error)
 
 
-def read_line(line: bytes) -> tuple[Literal["phase", "answer", "scribble"], dict[str, Any]]:
-    """What a line from the result pipe is; a trial may have written into a file that is not its own."""
+def read_line(line: bytes) -> tuple[Literal["phase", "answer", "stray"], dict[str, Any]]:
+    """What a line of the result pipe is. A trial may write stray output into any open file."""
     try:
         message = json.loads(line)
     except ValueError:
-        return "scribble", {}
+        return "stray", {}
     if not isinstance(message, dict):
-        return "scribble", {}
+        return "stray", {}
     if message.get("phase") in list(Phase):
         return "phase", message
-    return ("answer" if "record" in message or "raised" in message else "scribble"), message
+    if "record" in message or "raised" in message:
+        return "answer", message
+    return "stray", message
 
 
 def answers_well(message: Mapping[str, Any]) -> bool:
-    """Whether an answer is a record of an attempt that is ok."""
+    """Whether an answer is the record of an attempt that ended ok."""
     record = message.get("record")
     return isinstance(record, dict) and record.get("outcome") == Outcome.OK
 
 
 def _read(attempt: Attempt, line: bytes) -> TrialRecord | Cause:
+    """The record in an answer, or why it holds none of this attempt."""
     try:
         answer = json.loads(line)
         if "record" not in answer:
-            return _raised(answer)
+            raised = answer["raised"]
+            outcome = Outcome.OOM if answer["out_of_memory"] else Outcome.FAILED
+            return Cause(outcome, raised["kind"], raised["message"])
         record = TrialRecord.model_validate_json(json.dumps(answer["record"], allow_nan=False))
     except (ValidationError, ValueError, TypeError, KeyError) as exc:
         return Cause(Outcome.FAILED, "UnusableResult", f"its result is not a record: {exc}")
@@ -101,22 +110,18 @@ def _read(attempt: Attempt, line: bytes) -> TrialRecord | Cause:
     return record
 
 
-def _raised(answer: Mapping[str, Any]) -> Cause:
-    raised = answer["raised"]
-    return Cause(Outcome.OOM if answer["out_of_memory"] else Outcome.FAILED, raised["kind"], raised["message"])
-
-
 def _own_end(ending: ProcessEnd) -> Cause:
-    """What to make of a process that ended without an answer and that nobody here ended."""
+    """Why a process ended without an answer, if the supervisor did not end it."""
     if ending.status is None:
         return Cause(Outcome.LOST, "ForkServerDied", ending.died)
     code = os.waitstatus_to_exitcode(ending.status)
     if code == -signal.SIGKILL and ending.out_of_memory:
         return Cause(Outcome.OOM, "SIGKILL", "the kernel killed it for want of host memory")
     if code < 0:
-        return Cause(Outcome.CRASHED, *_signal(-code))
-    if code == 0 and ending.scribble:
-        text = f"its result was lost among what the trial wrote into the same pipe, {ending.scribble!r}"
+        name, message = _signal(-code)
+        return Cause(Outcome.CRASHED, name, message)
+    if code == 0 and ending.stray:
+        text = f"its result was lost among what the trial wrote into the same pipe, {ending.stray!r}"
         return Cause(Outcome.FAILED, "UnusableResult", text)
     if code == EXIT_NO_PIPE:
         text = "it closed the pipe that its result goes through (os.closerange or the like); close only your own files"
@@ -125,6 +130,7 @@ def _own_end(ending: ProcessEnd) -> Cause:
 
 
 def _signal(number: int) -> tuple[str, str]:
+    """A signal's name, and a sentence on it."""
     try:
         name = signal.Signals(number).name
     except ValueError:  # real-time signals have no name
@@ -132,15 +138,9 @@ def _signal(number: int) -> tuple[str, str]:
     return name, f"the process died by {name} ({signal.strsignal(number) or number})"
 
 
-def _record(
-    attempt: Attempt, phase: Phase, cause: Cause, started_at: str, environment: Mapping[str, Any]
-) -> TrialRecord:
-    error = ErrorInfo.of(cause.kind, f"{cause.message}, in phase {phase}", log_of(attempt.trial.trial_id))
-    return record_of(attempt, cause.outcome, phase, started_at, environment, error=error)
-
-
 def _with_log(record: TrialRecord) -> TrialRecord:
-    """The record, its error naming the log to open where the worker left that out."""
+    """The record, with the log's path in its error if the worker left that out."""
     if record.error is None or record.error.log is not None:
         return record
-    return record.model_copy(update={"error": record.error.model_copy(update={"log": log_of(record.trial_id)})})
+    error = record.error.model_copy(update={"log": log_of(record.trial_id)})
+    return record.model_copy(update={"error": error})

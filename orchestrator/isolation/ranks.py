@@ -1,4 +1,4 @@
-"""The ranks of an attempt that runs on this node: how each is told which it is, and which of them ended the attempt."""
+"""The ranks of an attempt on this node: each one's environment, and which one ended it."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from orchestrator.outcome import Outcome
 from orchestrator.record import ErrorInfo, TrialRecord
 from orchestrator.trial import RENDEZVOUS
 
-CORES = "ORCHESTRATOR_CORES"  # in an attempt's environment: the cores that it is pinned to
+CORES = "ORCHESTRATOR_CORES"  # an attempt's variable: the cores that it is pinned to
 SETTLE_S = 2.0  # between the first rank that ends badly and the end of the others
 
-# What a rank says whose neighbour went away: it is a victim.
-_LEFT_ALONE = re.compile(
+# In the error of a rank that lost its peer: it is not the cause.
+_PEER_LOST = re.compile(
     r"connection (?:closed|reset|refused)|broken pipe|peer|remote process|NCCL|gloo|DistBackend|DistNetwork"
     r"|DistStore|collective|timed out", re.IGNORECASE,
 )  # fmt: skip
 _WAITS_IN = (b"torch/distributed/", b"torch/cuda/", b"orchestrator/worker/ranks.py", b"threading.py")
-STOPPED = "Stopped"  # kind of the error of an attempt that was ended from outside
+STOPPED = "Stopped"  # the error's kind if an attempt was ended from outside
 _CURRENT = b"Current thread"
-_OF_ALL = (Outcome.MISMATCH, Outcome.IMPLAUSIBLE)  # what rank 0 finds of the whole is no rank's own
+_OF_ALL = (Outcome.MISMATCH, Outcome.IMPLAUSIBLE)  # rank 0 finds these of the whole attempt
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,8 @@ class RankSpan:
         first: the lowest.
         count: how many.
         world_size: of the attempt, over all nodes.
-        rendezvous: "file://path", or "tcp://host:port" where there are several nodes; fresh for each attempt.
+        rendezvous: where the ranks meet, fresh for each attempt: "file://path"; over several nodes
+            "tcp://host:port".
     """
 
     first: int
@@ -46,19 +47,20 @@ class RankSpan:
 
 @contextmanager
 def on_one_node(world_size: int) -> Iterator[RankSpan]:
-    """All ranks, which meet by a file that is gone when the block ends."""
+    """The span of all ranks. They meet by a file, which is removed when the block ends."""
     with TemporaryDirectory(prefix="ranks-") as folder:
         yield RankSpan(0, world_size, world_size, f"file://{Path(folder) / 'store'}")
 
 
 def environments(span: RankSpan | None, env: Mapping[str, str], cores: Sequence[int] = ()) -> list[dict[str, str]]:
-    """What each of the processes has in its environment beside the fork server's; one process where there is no span.
+    """Each process's variables besides the fork server's; one process if there is no span.
 
     With `cores` each is pinned to its share of them (`CORES`).
 
-    Ranks see one card each, by the slot's CUDA_VISIBLE_DEVICES in `env`. RANK and its kin are named as by torchrun.
-    NVLink multicast (NVLS) stays off unless the user turned it on: where the driver's fabric is not set up for it, the
-    first collective fails. On one node no rank listens on anything but the loopback interface.
+    Each rank sees one card, by the slot's CUDA_VISIBLE_DEVICES in `env`. RANK and the others have
+    torchrun's names. NVLink multicast (NVLS) stays off unless the user turned it on: if the
+    driver's fabric is not set up for it, the first collective fails. On one node ranks listen on
+    the loopback interface only.
     """
     if span is None:
         return [{CORES: ",".join(map(str, cores))}] if cores else [{}]
@@ -92,9 +94,9 @@ class RankEnd:
 
     Attributes:
         record: its own.
-        ended_at: when it said so, by time.monotonic().
-        answered: whether it gave a record itself.
-        killed: it was ended because another had ended badly.
+        ended_at: when it answered or exited, by time.monotonic().
+        answered: whether it returned a record itself.
+        killed: whether it was ended because another had ended badly.
         log: what it printed.
     """
 
@@ -106,11 +108,11 @@ class RankEnd:
 
 
 def joined(first_rank: int, world_size: int, ends: Sequence[RankEnd]) -> TrialRecord:
-    """The record of the attempt: the first rank's if all are ok, else that of the rank which ended it, named.
+    """The record of the attempt: the first rank's if all are ok, else the culprit's, with its rank.
 
-    Which one that is: a rank that died before one that raised, one that raised before one whose neighbour left it
-    alone, and among equals the earliest. Where all were ended from outside (timeout, memory), one that did not wait
-    for the others, if that can be told.
+    The culprit is the rank that most likely ended the attempt: one that died, else one that raised,
+    else one that lost its peer; among equals the earliest. If all were ended from outside (timeout,
+    memory), it is one whose stack does not wait for the others, if there is one.
     """
     bad = [number for number, end in enumerate(ends) if end.record.outcome is not Outcome.OK]
     if not bad:
@@ -119,7 +121,7 @@ def joined(first_rank: int, world_size: int, ends: Sequence[RankEnd]) -> TrialRe
     record = ends[culprit].record
     waiting = [number for number in bad if waits_for_others(ends[number].log)]
     if record.outcome is Outcome.TIMEOUT and len(waiting) == len(bad):
-        return record  # nobody can tell who kept them waiting
+        return record  # every rank waits: none of them is known to be the cause
     if first_rank + culprit == 0 and record.outcome in _OF_ALL:
         return record
     error = record.error or ErrorInfo.of(str(record.outcome), "ended without a reason")
@@ -128,56 +130,71 @@ def joined(first_rank: int, world_size: int, ends: Sequence[RankEnd]) -> TrialRe
 
 
 def joined_over_nodes(records: Sequence[TrialRecord]) -> TrialRecord:
-    """The record of an attempt from those of the nodes that had its ranks, the first one's ranks first.
+    """The record of an attempt from those of its nodes, the first one's ranks first.
 
-    Nodes that were stopped for the sake of another, or whose ranks were left alone, are not the cause of its end.
+    A node that was stopped because of another, or whose ranks lost their peers, is not the cause of
+    the attempt's end.
     """
-    cards = tuple(card for record in records for card in record.cards)
+    cards: list[str] = []
+    for record in records:
+        cards.extend(record.cards)
+    found = records[0]
     bad = [record for record in records if record.outcome is not Outcome.OK]
-    found = min(bad, key=_guilt_of_node) if bad else records[0]
-    return found.model_copy(update={"cards": cards})
+    if bad:
+        found = min(bad, key=_guilt_of_node)
+    return found.model_copy(update={"cards": tuple(cards)})
 
 
 def _guilt_of_node(record: TrialRecord) -> int:
-    error = record.error
-    if record.outcome is Outcome.LOST and error is not None and error.kind == STOPPED:
+    """0 for the likeliest cause of the attempt's end."""
+    if record.outcome is Outcome.LOST and record.error is not None and record.error.kind == STOPPED:
         return 3
-    if record.outcome is Outcome.FAILED and error is not None and _LEFT_ALONE.search(f"{error.kind}: {error.message}"):
+    if _lost_peer(record):
         return 2
-    return 1 if record.outcome in (Outcome.FAILED, Outcome.TIMEOUT) else 0
+    if record.outcome in (Outcome.FAILED, Outcome.TIMEOUT):
+        return 1
+    return 0
+
+
+def _lost_peer(record: TrialRecord) -> bool:
+    """Whether the record's error reads as if another rank had gone away."""
+    if record.outcome is not Outcome.FAILED or record.error is None:
+        return False
+    return _PEER_LOST.search(f"{record.error.kind}: {record.error.message}") is not None
 
 
 def _guilt(end: RankEnd) -> int:
     """0 for the likeliest cause of the attempt's end."""
     if end.killed:
         return 4
-    error = end.record.error
-    text = f"{error.kind}: {error.message}" if error else ""
     if not end.answered:
-        return 1 if end.record.outcome is Outcome.TIMEOUT and waits_for_others(end.log) else 0
-    if end.record.outcome is Outcome.FAILED and _LEFT_ALONE.search(text):
+        timed_out = end.record.outcome is Outcome.TIMEOUT
+        return 1 if timed_out and waits_for_others(end.log) else 0
+    if _lost_peer(end.record):
         return 3
     return 2 if end.record.outcome is Outcome.FAILED else 1
 
 
 def waits_for_others(log: bytes) -> bool:
-    """Whether the last stack that a rank's log shows is one that waits for the other ranks, or for the device."""
+    """Whether the last stack in a rank's log waits for the other ranks or for the device."""
     _, found, stack = log.rpartition(_CURRENT)
     if not found:
         return False
     frames = [line for line in stack.splitlines() if b'File "' in line][:4]
-    return any(place in frame for place in _WAITS_IN for frame in frames)
+    top = b"\n".join(frames)
+    return any(place in top for place in _WAITS_IN)
 
 
 def logs_joined(first_rank: int, world_size: int, logs: Sequence[bytes]) -> bytes:
-    """What all ranks printed, one after the other, each under its name."""
+    """The logs of all ranks, one after the other, each under its name."""
     parts = []
     for number, log in enumerate(logs):
         end = b"" if not log or log.endswith(b"\n") else b"\n"
-        parts.append(f"== rank {first_rank + number} of {world_size} ==\n".encode() + log + end)
+        head = f"== rank {first_rank + number} of {world_size} ==\n"
+        parts.append(head.encode() + log + end)
     return b"".join(parts)
 
 
 def logs_of_nodes(logs: Sequence[bytes]) -> bytes:
-    """What the ranks of all nodes printed, the first ranks first; each node's log names its own."""
+    """The logs of all nodes, the first ranks first; each node's log names its ranks."""
     return b"".join(logs)

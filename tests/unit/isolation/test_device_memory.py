@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.isolation.device_memory import GIB, DeviceWatch
+from orchestrator.isolation.device_memory import DeviceWatch
 from orchestrator.outcome import Phase
+from orchestrator.quantities import GIB
 
 
 class Card:

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.isolation import host_memory, proc
-from orchestrator.isolation.host_memory import GIB, MemoryWatch, limit_bytes
+from orchestrator.isolation.host_memory import MemoryWatch, limit_bytes
 from orchestrator.outcome import Phase
+from orchestrator.quantities import GIB
 
 HOLDS_64_MIB = "import os, sys, time; x = os.urandom(2**26); print('ready', flush=True); time.sleep(600)"
 
