@@ -1,1 +1,1 @@
-"""One slot, seen from outside: isolates each attempt, watches the machine, calibrates and checks the device."""
+"""Holds one slot: isolates each attempt, monitors the machine, calibrates and checks the device."""

@@ -1,9 +1,9 @@
-"""Looks at the device itself in a process of its own, like a trial: what it can do, and whether it still can.
+"""Calibrates a slot: measures the device's peak rates, and times control benchmarks for drift.
 
-A `Calibration` asks the isolator for the process when a look is due, keeps the ceilings of its slot, and hands
-on what was seen as `Observation`s, which the driver appends to machine.jsonl beside the results.
-Controls are timed before the first attempt, between rounds, once a minute and after the last attempt:
-two short sweeps can be compared only if each says how fast its machine was.
+Each calibration runs in a process of its own, like a trial. `Calibration` keeps the peak rates
+(ceilings) of its slot and returns `Observation`s, which the driver appends to machine.jsonl.
+Controls are timed before the first attempt, between rounds, once a minute and after the last
+attempt: two short sweeps can be compared only if each records how fast its machine was.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from orchestrator.record import Fingerprint, TrialRecord, record_of, utc_now
 from orchestrator.trial import Attempt, Resources, Trial
 
 TARGET = "orchestrator.supervisor.calibration:calibrate"
-KINDS: tuple[Kind, ...] = ("sentinel", "ceilings")  # in this order: ceilings heat a card
+KINDS: tuple[Kind, ...] = ("sentinel", "ceilings")  # ceilings last: they heat a card
 EVERY_S = 60.0
 TIMEOUT_S = 60.0
 
 
 class Calibration:
-    """Looks at one slot's device when that is due.
+    """Calibrates one slot's device when that is due.
 
     Args:
-        isolator: gives each look a process of its own.
-        now: seconds on a clock that never goes back.
+        isolator: runs each calibration in a process of its own.
+        now: seconds of a monotonic clock.
     """
 
     def __init__(self, isolator: Isolator, now: Callable[[], float] = time.monotonic) -> None:
@@ -47,8 +47,8 @@ class Calibration:
     def prepare(self, attempt: Attempt) -> Attempt:
         """The attempt with the ceilings of its precision, measured now if they never were.
 
-        Controls are timed in the same process where these are due. A look that fails leaves the
-        attempt as it is: its trial is not to blame.
+        Controls that are due are timed in the same process. If calibration fails, the attempt is
+        returned unchanged: its trial is not the cause.
         """
         wanted: list[Kind] = []
         if attempt.sentinels and (self._now() >= self._due_s or attempt.round != self._round):
@@ -58,28 +58,28 @@ class Calibration:
         if known and precision not in self._asked:
             wanted.append("ceilings")
         if wanted:
-            self._look(attempt, wanted)
+            self._calibrate(attempt, wanted)
         if self._ceilings is None or not precision:
             return attempt
         return attempt.model_copy(update={"ceilings": self._ceilings.model_dump()})
 
     def conclude(self) -> None:
-        """The last controls, where there were some before to compare them with."""
+        """Time the last controls, if there were earlier ones to compare them with."""
         if self._last is not None:
-            self._look(self._last, ["sentinel"])
+            self._calibrate(self._last, ["sentinel"])
 
     def take(self) -> list[Observation]:
-        """What was seen since the last call."""
+        """The observations since the last call."""
         seen, self._seen = self._seen, []
         return seen
 
-    def _look(self, attempt: Attempt, wanted: Sequence[Kind]) -> None:
-        """Run what is wanted in one process of its own, and keep what it saw."""
+    def _calibrate(self, attempt: Attempt, wanted: Sequence[Kind]) -> None:
+        """Measure what is wanted in one process, and keep the observations."""
         precisions = [attempt.precision] if "ceilings" in wanted else []
         self._asked.update(precisions)
         if "sentinel" in wanted:
             self._last, self._round = attempt, attempt.round
-        record = self._isolator.run(_looking(attempt, wanted, precisions), target=TARGET).record
+        record = self._isolator.run(_calibrating(attempt, wanted, precisions), target=TARGET).record
         if "sentinel" in wanted:
             self._due_s = self._now() + EVERY_S
         if record.outcome is not Outcome.OK:
@@ -94,8 +94,8 @@ class Calibration:
                 self._ceilings = found if held is None else held.merged(found)
 
 
-def _looking(attempt: Attempt, wanted: Sequence[Kind], precisions: Sequence[str]) -> Attempt:
-    """The attempt that looks at the device of another: uncapped, for the look is ours."""
+def _calibrating(attempt: Attempt, wanted: Sequence[Kind], precisions: Sequence[str]) -> Attempt:
+    """The attempt that calibrates the device of another. It has no memory cap: it is no trial."""
     params = {"kinds": list(wanted), "precisions": list(precisions)}
     trial = Trial.of(implementation="calibration", use=TARGET, params=params, options={})
     resources = Resources(gpus=attempt.resources.gpus, cpus=attempt.resources.cpus, timeout_s=TIMEOUT_S)
@@ -104,7 +104,7 @@ def _looking(attempt: Attempt, wanted: Sequence[Kind], precisions: Sequence[str]
 
 
 def calibrate(attempt: Attempt, on_phase: Callable[[Phase], None]) -> TrialRecord:
-    """Look at the device, in a process of its own; what was found is in the record's environment, by kind."""
+    """Measure the device, as an attempt; the record's environment holds the values, by kind."""
     started_at, params = utc_now(), attempt.trial.params
     on_phase(Phase.MEASURE)
     seen: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Whether other processes kept a trial from its cores, by the kernel's own accounts: Linux only."""
+"""Detects CPU contention and throttling while a trial is timed, by the kernel's counters."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from orchestrator.machine.cgroup import throttled_s
 from orchestrator.outcome import Flag
 from orchestrator.supervisor.interference import SHORTEST_S, Findings
 
-MOST_WAITED = 0.05  # share of the time that the trial's threads together stood in line for a core
+MOST_WAITED = 0.05  # share of the time that the trial's threads together waited for a core
 MOST_OTHERS = 0.05  # share of the cores that other processes took
 MOST_STOLEN = 0.05  # share of the cores that the hypervisor gave to others
 MOST_HELD_BACK = 0.02  # share of the time for which a quota stopped it
-QUOTA_EVERY = 3  # looks: to read it takes longer than the rest of a look
-FEWEST_CLOCKS = 3  # the first look meets cores that have just become busy
+QUOTA_EVERY = 3  # samples: reading the quota takes longer than the rest of a sample
+FEWEST_CLOCKS = 3  # the first sample meets cores that have just become busy
 LEAST_CLOCK = 0.8  # share of the highest clock seen; a core that is busy keeps near it
 _PROC = Path("/proc")
 _CLOCKS = Path("/sys/devices/system/cpu")
@@ -33,7 +33,7 @@ class Sample:
         own_s: CPU time of each of the trial's processes.
         busy_s: CPU time that was used on the cores that the trial may use, by anyone.
         stolen_s: time that a hypervisor took from those cores.
-        held_back_s: time for which the quota of the control group stopped it; None: not looked at.
+        held_back_s: time for which the control group's quota stopped it; None: not read.
         clock_hz: of the fastest of those cores now; None: not known.
     """
 
@@ -49,9 +49,9 @@ class Sample:
 def judge(samples: Sequence[Sample], cores: int) -> Findings:
     """`contended`, if others kept the trial from its cores; `throttled`, if the clock fell.
 
-    Others did if the hypervisor took cores, if a quota stopped the trial, or if it stood in line
-    while others ran. Both of the last must hold: a trial with more threads than cores stands in its
-    own way, and others who run where it does not want to do no harm.
+    Contended: the hypervisor took cores, a quota stopped the trial, or it waited for a core while
+    others ran. Waiting alone does not count, because a trial with more threads than cores waits for
+    itself; nor do other processes alone, because they may use cores that the trial leaves idle.
     """
     if not samples or (seconds := samples[-1].at_s - samples[0].at_s) < SHORTEST_S:
         return Findings()
@@ -82,7 +82,7 @@ def judge(samples: Sequence[Sample], cores: int) -> Findings:
 
 
 def _grown(before: dict[int, float], after: dict[int, float]) -> float:
-    """The growth of counters that are there in both; one that is new began to count from nothing."""
+    """The growth of the counters in `after`; a new one started from 0."""
     return sum(value - before.get(name, 0.0) for name, value in after.items())
 
 
@@ -100,44 +100,50 @@ class CpuSampler:
     samples: list[Sample] = field(default_factory=list)
 
     def sample(self, at_s: float) -> None:
-        """One look; none where the kernel keeps no such accounts, or the trial is gone."""
+        """Take one sample; none if the kernel lacks these counters, or the trial has ended."""
         try:
             pids = list(self.family())
-            waited = {thread: seconds for pid in pids for thread, seconds in _waited_s(pid).items()}
+            waited: dict[int, float] = {}
+            for pid in pids:
+                waited |= _waited_s(pid)
             own = {pid: _own_s(pid) for pid in pids}
             busy, stolen = _cores_s((_PROC / "stat").read_text(), self.cores)
         except (OSError, ValueError, IndexError):
             return
         if waited:
-            held_back = None if len(self.samples) % QUOTA_EVERY else throttled_s()
+            held_back = throttled_s() if len(self.samples) % QUOTA_EVERY == 0 else None
             clock = _clock_hz(self.cores)
             self.samples.append(Sample(at_s, waited, own, busy, stolen, held_back, clock))
 
     def sample_energy(self) -> None:
-        """Nothing: a CPU's counter needs root."""
+        """Does nothing: a CPU's energy counter needs root."""
 
     def findings(self) -> Findings:
-        """Of all samples."""
+        """Flags and notes of all samples."""
         return judge(self.samples, len(self.cores))
 
-    def joules(self, start_s: float, end_s: float) -> float | None:  # noqa: ARG002 - a CPU's counter needs root
-        """Not known."""
+    def joules(self, start_s: float, end_s: float) -> float | None:  # noqa: ARG002
+        """None: a CPU's energy counter needs root."""
         return None
 
 
 def _waited_s(pid: int) -> dict[int, float]:
     """Thread -> seconds in the run queue (proc(5), schedstat: the second number)."""
-    tasks = (_PROC / str(pid) / "task").iterdir()
-    return {int(task.name): int((task / "schedstat").read_text().split()[1]) / 1e9 for task in tasks}
+    waited = {}
+    for task in (_PROC / str(pid) / "task").iterdir():
+        nanoseconds = (task / "schedstat").read_text().split()[1]
+        waited[int(task.name)] = int(nanoseconds) / 1e9
+    return waited
 
 
 def _own_s(pid: int) -> float:
+    """CPU seconds of a process, user and system (proc(5), stat: fields 14 and 15)."""
     fields = (_PROC / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
 
 
 def _clock_hz(cores: Iterable[int]) -> float | None:
-    """Of the fastest of these cores; None where the kernel does not say (most virtual machines)."""
+    """Clock of the fastest of these cores; None if unknown (most virtual machines)."""
     found = []
     for core in cores:
         with suppress(OSError, ValueError):

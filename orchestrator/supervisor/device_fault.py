@@ -1,4 +1,4 @@
-"""Did an attempt break its CUDA context, or worse? Such an error ends with the process only."""
+"""Recognises errors that leave a CUDA context unusable until its process ends."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import re
 from orchestrator.outcome import DEVICE_FAULT, Outcome
 from orchestrator.record import TrialRecord
 
-# CUDA 700, 702, 710, 714 to 719 and 214, in the words of the runtime, of the driver and of NVML's log.
+# CUDA 700, 702, 710, 714 to 719 and 214, in the words of the runtime, of the driver and of NVML's
+# log.
 _TEXT = re.compile(
     r"""
       \billegal\ memory\ access\b | \billegal\ address\b | \bdevice-side\ assert\b
@@ -32,7 +33,7 @@ def is_device_fault(record: TrialRecord) -> bool:
 
 
 def noted(record: TrialRecord, unclean: str = "") -> TrialRecord:
-    """The record with its note, if it is a device fault or left its device `unclean` (why, in words)."""
+    """The record with the note, if it is a device fault, or if the device is `unclean` (why)."""
     if DEVICE_FAULT in record.notes or not (unclean or is_device_fault(record)):
         return record
     return record.model_copy(update={"notes": (*record.notes, DEVICE_FAULT)})

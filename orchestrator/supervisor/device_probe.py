@@ -1,4 +1,4 @@
-"""A probe of a GPU, run as an attempt in a process of its own: are its memory and its arithmetic right?"""
+"""Probes a GPU's memory and arithmetic, as an attempt in a process of its own."""
 
 from __future__ import annotations
 
@@ -13,24 +13,31 @@ PATTERN_BYTES = 2**26
 
 
 def run_attempt(attempt: Attempt, on_phase: Callable[[Phase], None] = lambda _phase: None) -> TrialRecord:
-    """Probe every GPU that the attempt has; `ok`, or `mismatch` with what was wrong. CUDA's own errors are raised."""
+    """Probe each GPU of the attempt: `ok`, or `mismatch` and what is wrong. CUDA's errors raise."""
     started_at = utc_now()
     on_phase(Phase.VERIFY)
-    wrong = [f"{name}: {fault}" for name in _devices(attempt) if (fault := fault_of(name)) is not None]
-    error = ErrorInfo.of("WrongAnswer", "; ".join(wrong)) if wrong else None
-    return record_of(attempt, Outcome.MISMATCH if wrong else Outcome.OK, Phase.DONE, started_at, {}, error=error)
+    wrong = []
+    for name in _devices(attempt):
+        fault = fault_of(name)
+        if fault is not None:
+            wrong.append(f"{name}: {fault}")
+    if not wrong:
+        return record_of(attempt, Outcome.OK, Phase.DONE, started_at, {})
+    error = ErrorInfo.of("WrongAnswer", "; ".join(wrong))
+    return record_of(attempt, Outcome.MISMATCH, Phase.DONE, started_at, {}, error=error)
 
 
 def fault_of(device: str) -> str | None:
-    """What a device gets wrong of what is known to the last bit; None: nothing.
+    """What a device computes or stores wrongly; None: nothing.
 
-    A product of small integers is exact in float32 whatever the order of the sums and whether or not tf32 is used, and
-    a pattern written to memory is to be read again.
+    A product of small integers is exact in float32, in any order of the sums and with or without
+    tf32. A pattern written to memory must be read back unchanged.
     """
     import torch
 
     generator = torch.Generator().manual_seed(0)
-    left, right = (torch.randint(-8, 9, (SIZE, SIZE), generator=generator).float() for _ in range(2))
+    left = torch.randint(-8, 9, (SIZE, SIZE), generator=generator).float()
+    right = torch.randint(-8, 9, (SIZE, SIZE), generator=generator).float()
     if not torch.equal((left.to(device) @ right.to(device)).cpu(), left @ right):
         return "a product of integers is wrong"
     pattern = torch.arange(PATTERN_BYTES // 8)
@@ -40,5 +47,6 @@ def fault_of(device: str) -> str | None:
 
 
 def _devices(attempt: Attempt) -> list[str]:
+    """The names that torch has for the attempt's devices."""
     kind, _, first = attempt.device.partition(":")
     return [f"{kind}:{int(first or 0) + offset}" for offset in range(max(1, attempt.resources.gpus))]

@@ -1,7 +1,7 @@
-"""Whether a GPU slowed itself down or was used by others while a trial ran, and what energy it took: by NVML.
+"""Detects GPU throttling and contention while a trial is timed, and reads its energy, by NVML.
 
-Reads only, from the supervisor. In a container NVML names processes by the host's numbers, so that a trial does not
-look like itself there: see `strangers`.
+It runs in the supervisor and only reads. In a container NVML lists processes by the host's pids, so
+that a trial's own processes are not recognised: see `other_processes`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from orchestrator.machine import nvml
 from orchestrator.outcome import Flag
 from orchestrator.supervisor.interference import SHORTEST_S, Findings
 
-POWER_CAPPED = "power_capped"  # a note, no doubt: half the cells of a sweep of a healthy card have it
+POWER_CAPPED = "power_capped"  # a note, not a flag: half the trials on a healthy card have it
 _POWER, _THERMAL = 0, 1  # nvmlPerfPolicyType_t
 _SW_POWER_CAP = 0x4  # nvmlClocksEventReasons
 _SLOWDOWNS = {
@@ -35,8 +35,9 @@ class Sample:
 
     Attributes:
         reasons: bits of what lowers its clocks now.
-        throttled_s, capped_s: time so far for which heat, or the power limit, lowered its clocks; None: not counted.
-        pids: compute processes, by whatever numbers NVML knows them; None: not told.
+        throttled_s, capped_s: time so far for which heat, or the power limit, lowered its clocks;
+            None: not counted.
+        pids: compute processes, by NVML's numbers; None: not known.
         family: processes of the trial, by our numbers.
     """
 
@@ -56,14 +57,15 @@ class Reading(NamedTuple):
 
 
 def judge(samples: Sequence[Sample], before: frozenset[int]) -> Findings:
-    """Flags and notes of one GPU; `before` are its compute processes from before the trial began."""
+    """Flags and notes of one GPU; `before`: its compute processes before the trial began."""
     if not samples or samples[-1].at_s - samples[0].at_s < SHORTEST_S:
         return Findings()
     flags, notes = [], []
     if reasons := _slowdowns(samples):
         flags.append(Flag.THROTTLED.value)
         notes.append(f"throttled: {', '.join(reasons)}")
-    if (others := max(strangers(sample, before) for sample in samples)) > 0:
+    others = max(other_processes(sample, before) for sample in samples)
+    if others > 0:
         flags.append(Flag.CONTENDED.value)
         notes.append(f"contended: {others} other process{'es' if others > 1 else ''} on the GPU")
     if any(sample.reasons & _SW_POWER_CAP for sample in samples) or _moved(samples, "capped_s"):
@@ -71,11 +73,12 @@ def judge(samples: Sequence[Sample], before: frozenset[int]) -> Findings:
     return Findings(tuple(flags), tuple(notes))
 
 
-def strangers(sample: Sample, before: frozenset[int]) -> int:
+def other_processes(sample: Sample, before: frozenset[int]) -> int:
     """How many processes on the GPU are not the trial's.
 
-    Those from before it began are strangers. Of those that came since, all but the trial's own are, where NVML knows
-    these by our numbers. Where it does not, the trial's may be any: then only as many as are more than it has.
+    Processes from before the trial began are not its own. Of the new ones, if NVML uses our pids,
+    all but the trial's are others. If it does not, any of them may be the trial's: then only as
+    many count as exceed the number of the trial's processes.
     """
     if sample.pids is None:
         return 0
@@ -86,26 +89,34 @@ def strangers(sample: Sample, before: frozenset[int]) -> int:
 
 
 def _slowdowns(samples: Sequence[Sample]) -> list[str]:
+    """Why the hardware lowered its clocks, in words."""
     seen = 0
     for sample in samples:
         seen |= sample.reasons
     named = [name for bit, name in _SLOWDOWNS.items() if seen & bit]
-    return named or (["thermal violations"] if _moved(samples, "throttled_s") else [])
+    if not named and _moved(samples, "throttled_s"):
+        return ["thermal violations"]
+    return named
 
 
 def _moved(samples: Sequence[Sample], counter: str) -> bool:
-    known = [(sample.at_s, value) for sample in samples if (value := getattr(sample, counter)) is not None]
-    return len(known) > 1 and known[-1][1] - known[0][1] > LEAST_THROTTLED * (known[-1][0] - known[0][0])
+    """Whether a counter of seconds grew by more than LEAST_THROTTLED of the time."""
+    known = [sample for sample in samples if getattr(sample, counter) is not None]
+    if len(known) < 2:
+        return False
+    first, last = known[0], known[-1]
+    grown = getattr(last, counter) - getattr(first, counter)
+    return bool(grown > LEAST_THROTTLED * (last.at_s - first.at_s))
 
 
 def energy_between(readings: Sequence[Reading], start_s: float, end_s: float) -> float | None:
-    """Joules from one moment to another, by the mean power between renewals of the counter.
+    """Joules between two moments, by the mean power between updates of the counter.
 
-    A counter is renewed only every so often, and says what was taken up to that moment. Between
-    two renewals energy and time are known together; between any two readings they are not.
+    The driver updates the counter only every so often. Between two updates both energy and time are
+    known; between any two readings they are not.
 
     Returns:
-        None where fewer than two renewals fell between the moments.
+        None if the counter was updated fewer than two times between the moments.
     """
     within = [reading for reading in readings if start_s <= reading.at_s <= end_s]
     renewals = []
@@ -145,7 +156,7 @@ class GpuSampler:
         return bool(self.gpus) and all(self._energy_j(gpu) is not None for gpu in self.gpus)
 
     def sample(self, at_s: float) -> None:
-        """One look at each GPU."""
+        """Take one sample of each GPU."""
         family = frozenset(self.family())
         for gpu, series in zip(self.gpus, self.samples, strict=True):
             series.append(
@@ -160,7 +171,7 @@ class GpuSampler:
             )
 
     def sample_energy(self) -> None:
-        """Read each counter; a reading takes some milliseconds, and is of the middle of them."""
+        """Read each counter. A reading takes some milliseconds; it is dated at their middle."""
         for gpu, series in zip(self.gpus, self.readings, strict=True):
             began_s = time.monotonic()
             energy_j = self._energy_j(gpu)
@@ -168,18 +179,22 @@ class GpuSampler:
                 series.append(Reading((began_s + time.monotonic()) / 2, energy_j))
 
     def findings(self) -> Findings:
-        """Of all GPUs together."""
-        found = [judge(series, before) for series, before in zip(self.samples, self.before, strict=True)]
-        return Findings(
-            tuple(dict.fromkeys(flag for one in found for flag in one.flags)),
-            tuple(dict.fromkeys(note for one in found for note in one.notes)),
-        )
+        """Flags and notes of all GPUs together, each once."""
+        flags: dict[str, None] = {}  # sets that keep the order
+        notes: dict[str, None] = {}
+        for series, before in zip(self.samples, self.before, strict=True):
+            found = judge(series, before)
+            flags |= dict.fromkeys(found.flags)
+            notes |= dict.fromkeys(found.notes)
+        return Findings(tuple(flags), tuple(notes))
 
     def joules(self, start_s: float, end_s: float) -> float | None:
-        """Of all GPUs together."""
+        """Joules of all GPUs together; None if any is not known."""
         found = [energy_between(series, start_s, end_s) for series in self.readings]
         known = [energy for energy in found if energy is not None]
-        return sum(known) if known and len(known) == len(found) else None
+        if not known or len(known) < len(found):
+            return None
+        return sum(known)
 
     def _reasons(self, gpu: Any) -> int:
         return int(self.api.nvmlDeviceGetCurrentClocksEventReasons(gpu))

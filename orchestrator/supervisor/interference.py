@@ -1,8 +1,8 @@
-"""What disturbed the machine while an attempt was timed, seen from the supervisor.
+"""Watches for interference (contention, throttling) and reads energy while an attempt is timed.
 
-The attempt's own process could not know. The monitor samples while the attempt warms up and is
-timed, and adds flags, notes and the energy to the record afterwards. Where the machine does not
-tell, there is no doubt: flags are to be right.
+It runs in the supervisor, because the trial cannot observe this itself. The monitor samples while
+the attempt warms up and is timed, then adds flags, notes and energy to the record. What the machine
+does not report raises no flag.
 """
 
 from __future__ import annotations
@@ -18,51 +18,51 @@ from orchestrator.outcome import Outcome, Phase
 from orchestrator.record import TrialRecord
 
 EVERY_S = 0.05
-ENERGY_EVERY_S = 0.005  # finds the moments at which a counter of a tenth of a second is renewed
-SHORTEST_S = 0.1  # of time that was sampled; less says nothing
+ENERGY_EVERY_S = 0.005  # finds when a counter is updated that is updated every tenth of a second
+SHORTEST_S = 0.1  # of sampled time; less is not judged
 SAMPLED = (Phase.WARM_UP, Phase.MEASURE)
 
 
 @dataclass(frozen=True)
 class Findings:
-    """Flags, and notes that say what was seen."""
+    """Flags, and notes that explain them."""
 
     flags: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 
 class Sampler(Protocol):
-    """Reads the state of the machine and judges what it read."""
+    """Samples the state of the machine, and judges the samples."""
 
     def sample(self, at_s: float) -> None:
-        """Read everything once; `at_s` is time.monotonic()."""
+        """Take one sample; `at_s` is time.monotonic()."""
         ...
 
     def sample_energy(self) -> None:
-        """Read the energy counter once, where there is one."""
+        """Read the energy counter once, if there is one."""
         ...
 
     def findings(self) -> Findings:
-        """What the samples amount to."""
+        """Flags and notes derived from the samples."""
         ...
 
     def joules(self, start_s: float, end_s: float) -> float | None:
-        """Energy that the device took between two moments of time.monotonic(); None where it does not count."""
+        """Energy of the device between two moments of time.monotonic(); None: not known."""
         ...
 
 
 class InterferenceMonitor:
-    """Samples `source` while the attempt warms up and is measured; see monitor.Watch.
+    """Runs `sampler` while the attempt warms up and is measured; a Watch (see isolation/monitor).
 
-    While a GPU warms up, which is when its energy is read, the counter is read much more often.
+    Energy is measured during warm-up: there its counter is read much more often.
     """
 
-    kind = "witness"
+    kind = "interference"
 
-    def __init__(self, source: Sampler, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, sampler: Sampler, now: Callable[[], float] = time.monotonic) -> None:
         self.next_look = 0.0
         self._next_sample = 0.0
-        self._source = source
+        self._sampler = sampler
         self._now = now
 
     def look(self, phase: Phase) -> None:
@@ -70,23 +70,25 @@ class InterferenceMonitor:
         at_s = self._now()
         self.next_look = at_s + EVERY_S
         if phase is Phase.WARM_UP:
-            self._source.sample_energy()
+            self._sampler.sample_energy()
             self.next_look = at_s + ENERGY_EVERY_S
         if phase in SAMPLED and at_s >= self._next_sample:
-            self._source.sample(at_s)
+            self._sampler.sample(at_s)
             self._next_sample = at_s + EVERY_S
 
     def close(self) -> None:
-        """Nothing to let go."""
+        """Does nothing: the sampler stays open for `applied`."""
 
     def applied(self, record: TrialRecord) -> TrialRecord:
-        """The record with what was witnessed: doubts about a row that is ok, notes, energy per call."""
+        """The record with flags, notes and energy per call, if it is ok; else without them."""
         facts = dict(record.environment)
         window = facts.pop(ENERGY, None)
         if record.outcome is not Outcome.OK and not survivor(record):
             return record.model_copy(update={"environment": facts})
-        found = self._source.findings()
-        metrics = dict(record.metrics or {}) | (self._energy(window) if window else {})
+        found = self._sampler.findings()
+        metrics = dict(record.metrics or {})
+        if window:
+            metrics |= self._energy(window)
         return record.model_copy(
             update={
                 "environment": facts,
@@ -97,9 +99,11 @@ class InterferenceMonitor:
         )
 
     def _energy(self, window: Mapping[str, Any]) -> dict[str, float | None]:
-        """Joules per call of the whole device, its idle share included, and millijoules per token."""
-        joules = self._source.joules(window["start_s"], window["end_s"])
-        per_call = None if joules is None else joules / window["calls"]
+        """Joules per call of the whole device, idle share included; millijoules per token."""
+        joules = self._sampler.joules(window["start_s"], window["end_s"])
+        if joules is None:
+            return {"joules_per_call": None, "energy_mj_per_token": None}
+        per_call = joules / window["calls"]
         tokens = window.get("tokens")
-        per_token = None if per_call is None or not tokens else 1000 * per_call / tokens
+        per_token = 1000 * per_call / tokens if tokens else None
         return {"joules_per_call": per_call, "energy_mj_per_token": per_token}

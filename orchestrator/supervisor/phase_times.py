@@ -1,17 +1,17 @@
-"""How long an attempt spent in each of its phases, as its supervisor saw them begin."""
+"""Measures how long an attempt spends in each phase, as its supervisor sees them begin."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 
-START, END = "start", "end"  # until the first phase is reached; and from the answer to the last process gone
+START, END = "start", "end"  # before the first phase; from the answer to the last exit
 
 
 class PhaseTimes:
-    """Adds up the seconds of each phase; `start` and `end` stand for what lies outside of all.
+    """Adds up the seconds of each phase; `start` and `end` are the time outside of all phases.
 
-    Made when the attempt is handed to the isolator.
+    Make it when the attempt is handed to the isolator: time runs from there.
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
@@ -21,7 +21,7 @@ class PhaseTimes:
         self._seconds: dict[str, float] = {}
 
     def enter(self, phase: str) -> None:
-        """A phase begins; `done` is the end of all."""
+        """Begin a phase; `done` ends the last one."""
         moment = self._now()
         so_far = self._seconds.get(self._phase, 0.0)
         self._seconds[self._phase] = so_far + moment - self._since
@@ -29,6 +29,6 @@ class PhaseTimes:
         self._since = moment
 
     def seconds(self) -> dict[str, float]:
-        """Seconds by phase in the order in which they were reached, the last one until now."""
+        """Phase -> seconds, in the order of the phases, the last one until now."""
         self.enter(self._phase)
         return {name: round(value, 4) for name, value in self._seconds.items()}

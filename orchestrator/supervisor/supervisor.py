@@ -1,6 +1,7 @@
-"""Holds one slot of resources on one node: forks a fresh process per attempt and never touches the device itself.
+"""Holds one slot on one node: forks a process per attempt, never touches the device itself.
 
-An executor runs it where the slot is (Ray: as an actor). Everything that crosses its boundary is JSON or bytes.
+An executor runs it where the slot is (Ray: as an actor). What crosses its boundary is JSON or
+bytes.
 """
 
 from __future__ import annotations
@@ -30,19 +31,21 @@ from orchestrator.supervisor.phase_times import PhaseTimes
 from orchestrator.trial import Attempt
 
 STAGED_FILES = "files"
-LEAST_CALIBRATE_S = 0.01  # less was no look at the machine
+LEAST_CALIBRATE_S = 0.01  # less was no calibration
 
 
 class Supervisor:
-    """One slot: `cpus` cores and the GPUs named in `visible_gpus` (a CUDA_VISIBLE_DEVICES value, "" for none).
+    """One slot: its cores and its GPUs.
 
     Args:
-        device: "cpu" or "cuda", what attempts on this slot measure.
+        device: "cpu" or "cuda", which attempts on this slot measure.
+        cpus: how many cores it has.
+        visible_gpus: its GPUs, as CUDA_VISIBLE_DEVICES names them; "": none.
         preload: modules that the fork server imports once for all attempts.
-        staged: whether the project and the user's files travelled here, into the current directory.
+        staged: whether the project and the user's files were copied into the current directory.
         slots: how many supervisors share this node, its memory and its cores.
         ordinal: which of them this is.
-        node: what the cluster calls the node.
+        node: the cluster's name of the node.
     """
 
     def __init__(
@@ -64,9 +67,11 @@ class Supervisor:
         self._round = 1
         self._closed = threading.Event()
         self._open = ExitStack()
-        if device == "cuda":  # NVML counts cards by their place on the bus, CUDA by their speed unless it is told to
+        if device == "cuda":
+            # NVML numbers cards by their place on the bus; CUDA by their speed, unless this is set.
             os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
-            os.environ.setdefault("NCCL_NVLS_ENABLE", "0")  # see isolation.ranks; here, so that it is described
+            # See isolation.ranks; set here too, so that the environment's description has it.
+            os.environ.setdefault("NCCL_NVLS_ENABLE", "0")
         self._nvml = self._open.enter_context(nvml.session()) if device == "cuda" else None
         self._isolator = Isolator(
             preload=preload,
@@ -75,29 +80,33 @@ class Supervisor:
             slots=slots,
             cores=self._cores(slots, ordinal),
         )
-        self._proof = DeviceHealth(lambda attempt, target: self._isolator.run(attempt, target=target))
-        self._lookout = Calibration(self._isolator)
+        self._health = DeviceHealth(lambda attempt, target: self._isolator.run(attempt, target=target))
+        self._calibration = Calibration(self._isolator)
 
     def describe(self, gpu_memory_gib: float | None) -> dict[str, Any]:
-        """What must match and what to know of this slot; see environment.describe."""
+        """This slot's facts that must match, and those worth knowing; see environment.describe."""
         return environment.describe(self.device, gpu_memory_gib, self._cpus)
 
     def meet(self) -> str:
-        """Where the ranks of an attempt over several nodes find one another: a free port of this node's address."""
+        """A free port of this node, where the ranks of an attempt over several nodes meet."""
         with socket.socket() as probe:
             probe.bind(("", 0))
             return str(probe.getsockname()[1])
 
     def stop(self) -> None:
-        """End the attempt in flight."""
+        """End the running attempt."""
         self._isolator.kill()
 
     def run(self, attempt_json: str, span: RankSpan | None = None) -> tuple[str, bytes, list[str], str]:
-        """Make one attempt: (the record as JSON, what it printed, observations of the machine as JSON, doubts).
+        """Run one attempt. A new round gets a new fork server; calibration comes first if due.
 
-        Doubts say why no other attempt may follow on this device; "": none. `span` says which of its ranks run here;
-        None: all.
-        A new round gets a new fork server. The device is looked at first where that is due, and watched meanwhile.
+        Args:
+            attempt_json: the attempt.
+            span: which of its ranks run here; None: all.
+
+        Returns:
+            The record as JSON; what it printed; observations of the machine, each as JSON; why no
+            other attempt may run on this device ("": it may).
         """
         attempt = self._here(Attempt.model_validate_json(attempt_json), span)
         if attempt.round != self._round:
@@ -105,25 +114,25 @@ class Supervisor:
             self._round = attempt.round
         self._closed.wait(attempt.pause_s)
         began_s = time.monotonic()
-        attempt = self._lookout.prepare(attempt)
+        attempt = self._calibration.prepare(attempt)
         calibrate_s = round(time.monotonic() - began_s, 4)
-        source = self._source(attempt)
-        if isinstance(source, GpuSampler):
-            attempt = attempt.model_copy(update={"energy": attempt.energy and source.counts_energy()})
-        witness = InterferenceMonitor(source)
+        sampler = self._sampler(attempt)
+        if isinstance(sampler, GpuSampler):
+            attempt = attempt.model_copy(update={"energy": attempt.energy and sampler.counts_energy()})
+        interference = InterferenceMonitor(sampler)
         self._phase = str(Phase.BUILD)
-        self._proof.before(attempt)
+        self._health.before(attempt)
         times = PhaseTimes()
 
         def enter(phase: Phase) -> None:
             self._phase = str(phase)
             times.enter(str(phase))
 
-        done = self._isolator.run(attempt, enter, watches=[witness], span=span)
+        done = self._isolator.run(attempt, enter, watches=[interference], span=span)
         phase_s = times.seconds()
         self._phase = ""
-        unclean = self._proof.fault_after(attempt, done)
-        record = _with_code(noted(witness.applied(done.record), unclean), attempt.base_dir)
+        unclean = self._health.fault_after(attempt, done)
+        record = _with_code(noted(interference.applied(done.record), unclean), attempt.base_dir)
         if calibrate_s >= LEAST_CALIBRATE_S:
             phase_s = {"calibrate": calibrate_s, **phase_s}
         record = record.model_copy(
@@ -132,30 +141,30 @@ class Supervisor:
         return record.model_dump_json(), done.log, self._seen(), unclean
 
     def conclude(self) -> list[str]:
-        """The sweep has no more attempts: a last look at the machine, as JSON."""
-        self._lookout.conclude()
+        """Calibrate a last time, after the sweep's last attempt; the observations as JSON."""
+        self._calibration.conclude()
         return self._seen()
 
     def phase(self) -> str:
-        """The phase of the attempt in flight; "" when there is none."""
+        """The phase of the running attempt; "" if there is none."""
         return self._phase
 
     def pid(self) -> int:
-        """Of the process that holds the slot."""
+        """The pid of the process that holds the slot."""
         return os.getpid()
 
     def close(self) -> None:
-        """End the attempt in flight and the fork server."""
+        """End the running attempt and the fork server."""
         self._closed.set()
         self._isolator.kill()
         self._isolator.close()
         self._open.close()
 
     def _seen(self) -> list[str]:
-        return [seen.model_dump_json() for seen in self._lookout.take()]
+        return [seen.model_dump_json() for seen in self._calibration.take()]
 
-    def _source(self, attempt: Attempt) -> Sampler:
-        """What tells how the machine fared while the attempt was timed."""
+    def _sampler(self, attempt: Attempt) -> Sampler:
+        """What samples the machine while the attempt is timed."""
         if self._nvml is None:
             return CpuSampler(self._isolator.family)
         handles = [nvml.handle(self._nvml, ordinal) for ordinal in range(max(1, attempt.resources.gpus))]
@@ -166,7 +175,7 @@ class Supervisor:
         return cores_of_slot(os.sched_getaffinity(0), near, self._cpus, ordinal, slots)
 
     def _cards(self, attempt: Attempt) -> tuple[str, ...]:
-        """The GPUs that the attempt had."""
+        """The GPUs of the attempt, by UUID and PCI address."""
         if self._nvml is None:
             return ()
         found = [nvml.card(self._nvml, ordinal) for ordinal in range(max(1, attempt.resources.gpus))]
@@ -179,12 +188,14 @@ class Supervisor:
             resources = resources.model_copy(update={"cpus": self._cpus})
         if span is not None and resources.gpus:
             resources = resources.model_copy(update={"gpus": span.count})
-        base_dir = str(Path.cwd() / STAGED_FILES) if self._staged else attempt.base_dir
+        base_dir = attempt.base_dir
+        if self._staged:
+            base_dir = str(Path.cwd() / STAGED_FILES)
         return attempt.model_copy(update={"resources": resources, "base_dir": base_dir})
 
 
 def _with_code(record: TrialRecord, base_dir: str) -> TrialRecord:
-    """The record with what is to be known of the user's own code, beside the project's."""
+    """The record with the commit of the user's own checkout, besides the project's."""
     known = environment.code_state(base_dir)
     if not known or "know" not in record.environment:
         return record

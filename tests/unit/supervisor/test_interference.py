@@ -12,7 +12,7 @@ from orchestrator.measure.energy import ENERGY
 from orchestrator.outcome import Flag, Outcome, Phase
 from orchestrator.record import TrialRecord
 from orchestrator.supervisor import cpu_interference, gpu_interference, interference
-from orchestrator.supervisor.gpu_interference import POWER_CAPPED, energy_between, strangers
+from orchestrator.supervisor.gpu_interference import POWER_CAPPED, energy_between, other_processes
 from orchestrator.supervisor.interference import InterferenceMonitor
 from tests.support import made
 
@@ -213,7 +213,9 @@ def test_strangers_are_told_from_the_trial_also_in_a_container(
 ) -> None:
     """Where NVML's numbers are the host's, only as many as are too many are strangers."""
     seen = None if pids is None else frozenset(pids)
-    assert strangers(gpu_interference.Sample(0.0, pids=seen, family=frozenset(family)), frozenset(before)) == count
+    assert (
+        other_processes(gpu_interference.Sample(0.0, pids=seen, family=frozenset(family)), frozenset(before)) == count
+    )
 
 
 def counter(at_s: float, watts: float, every_s: float) -> gpu_interference.Reading:
