@@ -1,4 +1,4 @@
-"""From a trial back to what the sweep file states of it: which value of an axis, and what would be beside it. Pure."""
+"""The inverse of expansion: a trial's axis values as the sweep file writes them. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from orchestrator.trial import Trial
 
 @dataclass(frozen=True)
 class AxisValues:
-    """What a sweep file states, asked about its trials; no workload is asked.
+    """Finds a trial's values in the sweep file, and whether a neighbouring point exists.
+
+    It needs no workload, so that results can be read without the user's files.
 
     Args:
         spec: the sweep file.
@@ -26,62 +28,74 @@ class AxisValues:
     only: str | None = None
 
     def entry(self, trial: Trial) -> ImplementationSpec | None:
-        """The entry that the trial is of; None: the file has none."""
-        found = (each for each in self.spec.implementations if each.label == trial.implementation)
-        return next((each for each in found if each.use == trial.use), None)
+        """The trial's implementation entry; None: the file has none."""
+        for entry in self.spec.implementations:
+            if entry.label == trial.implementation and entry.use == trial.use:
+                return entry
+        return None
 
     def point(self, trial: Trial) -> dict[str, Any]:
-        """Axis -> value as the file states it, of the axes that are not asked after; else as the trial has it."""
+        """Axis -> value of the axes that are not searched, as the file states it if it does."""
         return {axis: self._listed(trial, axis) for axis in self.spec.axes if axis not in self.asked}
 
     @property
     def asked(self) -> frozenset[str]:
         """The axes that are searched, or that of the frontier."""
-        axis = self.spec.frontier.axis
-        return frozenset(self.spec.searched) | (frozenset() if axis is None else {axis})
+        if self.spec.frontier.axis is None:
+            return frozenset(self.spec.searched)
+        return frozenset(self.spec.searched) | {self.spec.frontier.axis}
 
-    def has_beside(self, trial: Trial, axis: str, value: Any) -> bool:
-        """Whether the file has the point that differs from the trial in the value of this axis alone."""
+    def has_neighbour(self, trial: Trial, axis: str, value: Any) -> bool:
+        """Whether the file has the point that differs from the trial in this axis alone."""
         return self._is_selected(trial, self._moved(trial, axis, value))
 
     def _is_selected(self, trial: Trial, moved: Mapping[str, Any]) -> bool:
-        """Whether no exclude rule takes it away, and `only` holds; as far as they can be worked out."""
+        """Whether `exclude` and `only` leave the point in; True if they cannot be evaluated."""
         spec = self.spec
-        own = {f"options.{name}" for each in spec.implementations for name in each.options}
-        own |= {name for name in (*spec.axes, *spec.constants) if name.startswith("options.")}
-        names = {**dict.fromkeys(own), **_named(trial), **moved}
+        options = {name for name in (*spec.axes, *spec.constants) if name.startswith("options.")}
+        for entry in spec.implementations:
+            options.update(f"options.{name}" for name in entry.options)
+        names = {**dict.fromkeys(options), **_named(trial), **moved}
         names["implementation"] = trial.implementation
         try:
-            return not any(condition(rule, names) for rule in spec.exclude) and (
-                self.only is None or condition(self.only, names)
-            )
+            if any(condition(rule, names) for rule in spec.exclude):
+                return False
+            return self.only is None or condition(self.only, names)
         except ExpressionError:
             return True
 
     def _moved(self, trial: Trial, axis: str, value: Any) -> dict[str, Any]:
-        """What is another, too, where this axis has another value: itself, and what is worked out from it."""
+        """The values that change with this axis: its own, and those derived from it."""
         entry = self.entry(trial)
-        fixed = {**self.spec.constants, **({} if entry is None else entry.params)}
-        stated = {name: fixed[name] for name in fixed if _is_worked_out(fixed[name], trial.value(name))}
-        point = self.point(trial)
-        stated |= {name: point[name] for name in point if _is_worked_out(point[name], trial.value(name))}
+        fixed = dict(self.spec.constants)
+        if entry is not None:
+            fixed |= entry.params
+        derived: dict[str, Any] = {}
+        for stated in (fixed, self.point(trial)):
+            names = [name for name, text in stated.items() if _is_derived_here(text, trial.value(name))]
+            derived |= {name: stated[name] for name in names}
         try:
-            return derive({**_named(trial), **stated, axis: value}, frozenset(stated))
+            return derive({**_named(trial), **derived, axis: value}, frozenset(derived))
         except ExpressionError:
             return {axis: value}
 
     def _listed(self, trial: Trial, axis: str) -> Any:
+        """The axis's value as the file lists it: equal, else deriving to it; else the trial's."""
         found = trial.value(axis)
         listed = self.spec.listed(axis)
-        same = (value for value in listed if value == found and type(value) is type(found))
-        worked_out = (value for value in listed if self._is(trial, value, found))
-        return next(same, next(worked_out, found))
+        for value in listed:
+            if value == found and type(value) is type(found):
+                return value
+        for value in listed:
+            if self._is(trial, value, found):
+                return value
+        return found
 
     def _is(self, trial: Trial, stated: Any, found: Any) -> bool:
-        """Whether a stated value is, at this trial, the one found."""
+        """Whether a stated value, derived at this trial, is the value found."""
         if stated == found:
             return isinstance(stated, bool) == isinstance(found, bool)
-        if not _is_worked_out(stated, found):
+        if not _is_derived_here(stated, found):
             return False
         try:
             return bool(derive({**_named(trial), "": stated}, frozenset({""}))[""] == found)
@@ -94,6 +108,6 @@ def _named(trial: Trial) -> dict[str, Any]:
     return {**trial.params, **{f"options.{name}": value for name, value in trial.options.items()}}
 
 
-def _is_worked_out(stated: Any, found: Any) -> bool:
-    """Whether a value was arithmetic: stated as text, and a number in the trial."""
+def _is_derived_here(stated: Any, found: Any) -> bool:
+    """Whether a value is derived: an expression in the file, and a number in the trial."""
     return is_derived(stated) and not is_derived(found)

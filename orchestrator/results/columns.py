@@ -1,4 +1,4 @@
-"""Which params head a table, and under what: one rule for the terminal, the page and MLflow."""
+"""Chooses a table's columns and their headings: one rule for terminal, page and MLflow."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from orchestrator.workload import Workload
 
 
 def known_workload(meta: SweepMeta) -> Workload | None:
-    """The workload of a sweep that is running here, imported; None: it cannot be.
+    """The workload of a sweep that runs here, imported; None: it cannot be imported.
 
-    For who runs the sweep. Results are shown by `shown_by`: they may come from a stranger.
+    Only for a sweep of one's own: it runs the file that the sweep names. Results of others are
+    shown by `shown_of`, which does not.
     """
     try:
         return workloads.find(meta.spec.workload, meta.base_dir)
@@ -27,26 +28,32 @@ def known_workload(meta: SweepMeta) -> Workload | None:
 
 
 def shown_by(workload: Workload, constants: Mapping[str, Any]) -> ShownMeta:
-    """How a workload wants its results shown, as it is kept with them."""
+    """The columns and header of a workload, as they are stored with its results."""
     header: tuple[str, ...] = ()
-    with suppress(Exception):  # a user's function, and the sweep need not fail for its table's heading
+    with suppress(Exception):  # a user's function: a failing header must not fail the sweep
         header = tuple(str(line) for line in workload.header(constants))
     return ShownMeta(columns={name: str(text) for name, text in workload.columns.items()}, header=header)
 
 
 def shown_of(meta: SweepMeta) -> ShownMeta | None:
-    """How the results want to be shown, without importing any file that they name; None: they do not say.
+    """The columns and header stored with results; None: none are stored.
 
-    Sweeps of earlier versions do not. A workload that is registered here is no stranger's.
+    It imports no file that the results name: they may come from somebody else. Sweeps of earlier
+    versions stored nothing; then a workload that is registered here is asked.
     """
     if meta.shown is not None or meta.spec.workload not in registry.workloads():
         return meta.shown
     workload = known_workload(meta)
-    return None if workload is None else shown_by(workload, meta.spec.constants)
+    if workload is None:
+        return None
+    return shown_by(workload, meta.spec.constants)
 
 
 def column_headings(meta: SweepMeta) -> dict[str, str]:
-    """Axis -> heading: the workload's columns, then the axes that vary beyond them (every axis where none is known)."""
+    """Axis -> heading: the workload's columns, then further axes that vary.
+
+    Every axis, if the workload's columns are not known.
+    """
     own = shown_of(meta)
     columns = {} if own is None else dict(own.columns)
     for name in meta.spec.axes:
@@ -56,7 +63,7 @@ def column_headings(meta: SweepMeta) -> dict[str, str]:
 
 
 def _varies(name: str, meta: SweepMeta) -> bool:
-    """Whether an axis has several values among the trials, or may yet have."""
+    """Whether an axis has several values among the trials, or may get them."""
     axis = meta.spec.axes[name]
     if meta.spec.proposes:
         return isinstance(axis, Range) or len(axis) > 1
@@ -64,16 +71,20 @@ def _varies(name: str, meta: SweepMeta) -> bool:
 
 
 def columns(results: Results, rows: Sequence[Row]) -> dict[str, str]:
-    """Axis -> heading, as in the sweep's own table, of the axes whose values differ between `rows`."""
-    headings = column_headings(results.meta)
-    return {name: heading for name, heading in headings.items() if len({shown(row.value(name)) for row in rows}) > 1}
+    """Axis -> heading, as in the sweep's table, of the axes whose values differ between `rows`."""
+    differing = {}
+    for name, heading in column_headings(results.meta).items():
+        values = {shown(row.value(name)) for row in rows}
+        if len(values) > 1:
+            differing[name] = heading
+    return differing
 
 
 def value(row: Row, axis: str) -> str:
-    """The value of an axis, as text."""
+    """The value of an axis as text."""
     return printable(shown(row.value(axis)))
 
 
-def distinct(values: Mapping[str, Any], taken: Collection[str], prefix: str) -> dict[str, Any]:
-    """The same values by name, those whose name is `taken` under `<prefix>.<name>`."""
-    return {f"{prefix}.{name}" if name in taken else name: value for name, value in values.items()}
+def distinct(values: Mapping[str, Any], used: Collection[str], prefix: str) -> dict[str, Any]:
+    """The values by name; a name that is already `used` becomes `<prefix>.<name>`."""
+    return {f"{prefix}.{name}" if name in used else name: value for name, value in values.items()}

@@ -1,4 +1,4 @@
-"""results.jsonl: one record a line, appended and flushed to disk as it finishes, never rewritten."""
+"""results.jsonl: one record a line, appended and synced to disk as it finishes, never rewritten."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ LOCK_NAME = ".lock"
 class Journal:
     """The open journal of a sweep directory; one driver at a time holds its lock.
 
-    A torn last line (the driver was killed while it wrote) is cut off when the journal is opened: its attempt was never
-    reported as finished and is made again.
+    A torn last line (the driver was killed while it wrote) is cut off when the journal is opened:
+    its attempt was never reported as finished, and is made again.
 
     Raises:
         SweepBusyError: another driver holds the lock.
@@ -36,7 +36,7 @@ class Journal:
         try:
             self.records = list(read(directory)) if self.path.exists() else []
             if self.path.exists():
-                os.truncate(self.path, _whole_bytes(self.path))
+                os.truncate(self.path, _whole_length(self.path.read_bytes()))
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         except BaseException:
             os.close(self._lock)
@@ -44,7 +44,7 @@ class Journal:
         _sync_directory(directory)
 
     def append(self, record: TrialRecord) -> None:
-        """Write one record and wait until it is on disk; a line that fails midway is taken back.
+        """Write one record and wait until it is on disk; remove a line that fails midway.
 
         Raises:
             OSError: the disk is full or gone; nothing of the record stays in the file.
@@ -56,7 +56,7 @@ class Journal:
             while view:
                 view = view[os.write(self._file, view) :]
             os.fsync(self._file)
-        except BaseException:  # a signal's exception, too, must not leave half a line for the next to follow
+        except BaseException:  # a signal's, too: half a line would spoil the next one
             os.ftruncate(self._file, size)
             raise
         self.records.append(record.model_copy(update={"environment": {}}))
@@ -76,7 +76,7 @@ class Journal:
 
 
 def refuse_busy(directory: Path) -> None:
-    """Refuse a sweep that another driver works on, before anything is started for it.
+    """Refuse a sweep that another driver works on, before anything is started.
 
     Raises:
         SweepBusyError: there is one.
@@ -86,10 +86,10 @@ def refuse_busy(directory: Path) -> None:
 
 
 def read(directory: Path) -> Iterator[TrialRecord]:
-    """The records of a sweep directory (or of a results.jsonl), a torn last line left out.
+    """The records of a sweep directory (or of a results.jsonl), without a torn last line.
 
     Raises:
-        JournalError: a line that is no record of a schema this version knows.
+        JournalError: a line that is no record of a known schema.
     """
     path = directory if directory.is_file() else directory / FILE_NAME
     data = path.read_bytes()
@@ -124,10 +124,6 @@ def _whole_length(data: bytes) -> int:
     return data.rfind(b"\n") + 1
 
 
-def _whole_bytes(path: Path) -> int:
-    return _whole_length(path.read_bytes())
-
-
 def _lock(path: Path) -> int:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
@@ -144,6 +140,7 @@ def _lock(path: Path) -> int:
 
 
 def _sync_directory(directory: Path) -> None:
+    """Wait until a new file's directory entry is on disk: fsync of the file does not cover it."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)

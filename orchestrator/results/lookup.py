@@ -1,4 +1,4 @@
-"""Finds sweeps that were run: by id, by name, as `last` or `last~1`, by directory; and single trials by their id."""
+"""Finds sweeps by id, by name, as `last` or `last~1`, or by directory; and trials by id."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TRIAL_ID = re.compile(rf"[0-9a-f]{{{SHORTEST_ID},16}}")
 
 
 def directories(name: str | None = None) -> list[Path]:
-    """The directories of the sweeps under SWEEPS, oldest first; those of one name only, where one is given."""
+    """The directories of the sweeps under SWEEPS, oldest first; with `name` those of that name."""
     folder = "*" if name is None else name
     return sorted((path.parent for path in SWEEPS.glob(f"{folder}/*/{META_FILE}")), key=lambda path: path.name)
 
@@ -28,8 +28,8 @@ def find(name: str) -> Path:
     """The directory of a sweep.
 
     Args:
-        name: a directory, a results.jsonl, an id, `last` (the newest), `last~N` (N before it), or a sweep's name or the
-            folder of that name (the newest of it).
+        name: a directory, a results.jsonl, an id, `last` (the newest), `last~N` (N before it), or a
+            sweep's name or the folder of that name (the newest of it).
 
     Raises:
         SweepNotFoundError: there is none; says where it was looked for, and what is near.
@@ -40,9 +40,9 @@ def find(name: str) -> Path:
             return given.parent
         if (given / META_FILE).is_file():
             return given
-        inside = sorted(path.parent for path in given.glob(f"*/{META_FILE}")) if given.is_dir() else []
+        inside = [path.parent for path in given.glob(f"*/{META_FILE}")]
         if inside:
-            return inside[-1]
+            return max(inside)
     known = directories()
     if (last := _LAST.fullmatch(name)) and known:
         back = int(last[1] or 0)
@@ -78,7 +78,7 @@ def is_trial_id(name: str) -> bool:
 
 
 def trial(trial_id: str, sweep: str | None = None) -> tuple[Results, Trial]:
-    """A trial by its id, or by the first digits of it: in one sweep, or in the newest that has it.
+    """A trial by its id or its first digits: of one sweep, or of the newest that has it.
 
     Raises:
         SweepNotFoundError: no sweep has such a trial.
@@ -91,15 +91,15 @@ def trial(trial_id: str, sweep: str | None = None) -> tuple[Results, Trial]:
         except OrchestratorError:
             if sweep is not None:
                 raise
-            continue  # a sweep of another version, or one that was damaged, must not hide the others
+            continue  # a sweep that cannot be read must not hide the others
         found = {known.trial_id: known for known in results.meta.planned if known.trial_id.startswith(trial_id)}
         if len(found) > 1:
             raise RequestError(f"{trial_id} stands for {len(found)} trials of {place.name}: give more digits")
         if found:
             return results, next(iter(found.values()))
-    where = (
-        f"the sweep {sweep}" if sweep is not None else f"any of the {len(places)} sweeps under {Path.cwd() / SWEEPS}"
-    )
+    where = f"any of the {len(places)} sweeps under {Path.cwd() / SWEEPS}"
+    if sweep is not None:
+        where = f"the sweep {sweep}"
     raise SweepNotFoundError(f"no trial {trial_id} in {where}; --sweep DIR names another sweep")
 
 

@@ -1,4 +1,4 @@
-"""sweep.resolved.json: what was asked."""
+"""sweep.resolved.json: the sweep file as it was understood, and its trials."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from orchestrator.trial import Trial
 
 
 class CellMeta(FrozenModel):
-    """One question of a search or a frontier, and what was proposed for it.
+    """One cell of a search or a frontier, and the trials proposed for it.
 
     Attributes:
-        point: axis -> value as the file states it, of the axes that are not asked after; None: not known.
+        point: axis -> value as the file states it, of the axes that are not searched; None: not
+            known.
         trials: trial_ids in the order proposed; one may be in several cells.
     """
 
@@ -23,7 +24,7 @@ class CellMeta(FrozenModel):
 
 
 class ShownMeta(FrozenModel):
-    """What the workload says of showing its results, kept with them: who shows them need not import it.
+    """The workload's columns and header, stored so that results are shown without importing it.
 
     Attributes:
         columns: param -> heading of the table's columns.
@@ -42,12 +43,12 @@ class SweepMeta(FrozenModel):
         created_at: ISO 8601 with offset.
         base_dir: the folder that relative paths of the sweep file start from.
         device: "cpu" or "cuda".
-        planned: every trial, in the order of the table; of a search or a frontier those that were proposed so far.
-        cells: of a search or a frontier its questions, as far as trials were proposed for them, by a key.
-        at_most: how many there can be at most, where not all of them are planned from the start.
-        only: the expression that chose them, if one did.
-        duel: the labels of the two implementations that were measured in turns; None: each trial by itself.
-        shown: how the workload wants its results shown; None: the sweep is older than this field.
+        planned: every trial, in table order; of a search or a frontier those proposed so far.
+        cells: of a search or a frontier its cells with proposed trials, by key.
+        at_most: the largest possible number of trials, if not all are planned from the start.
+        only: the expression that chose the trials, if one did.
+        duel: the labels of two implementations that were measured interleaved; None: each alone.
+        shown: the workload's columns and header; None: the sweep is older than this field.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -66,7 +67,7 @@ class SweepMeta(FrozenModel):
 
 
 class Tracked(NamedTuple):
-    """Where a person looks at a sweep's runs, and what to run first so that the address answers (None: nothing)."""
+    """The address of a sweep's runs, and the command that serves it (None: it is served)."""
 
     address: str
     command: str | None = None

@@ -1,7 +1,7 @@
-"""proposals.jsonl: what the proposer of a sweep asked for, one trial a line, written before it is run.
+"""proposals.jsonl: the proposals of a search or a frontier, one a line, written before they run.
 
-A line of another kind says, where a sweep goes on with a changed file, which of the proposals before it still count.
-That is for their proposer to know: nobody could tell later from the values of a trial alone.
+A line of another kind says which earlier proposals still count, when a sweep is resumed with a
+changed file. Only the proposer knows that at the time: a trial's values alone do not tell later.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ FILE_NAME = "proposals.jsonl"
 
 
 class Proposal(FrozenModel):
-    """A trial that a proposer asked for.
+    """A proposed trial.
 
     Attributes:
         trial: what to run.
-        cell: the question that it belongs to; "" where there is but one.
-        after: how many records the journal held then: what the proposer had been told.
-        coordinates: where in the space of a search it lies; None: nowhere a searcher knows of.
-        point: axis -> value as the file states it, of the question's axes that are not asked after.
+        cell: the key of its cell; "" if there is only one.
+        after: how many records the journal held then, all reported to the proposer.
+        coordinates: its place in the space of a search; None: outside of it.
+        point: axis -> value as the file states it, of the axes that are not searched.
     """
 
     trial: Trial
@@ -57,7 +57,7 @@ def append(directory: Path, proposals: Sequence[Proposal]) -> None:
 
 
 def keep(directory: Path, proposals: Sequence[Proposal]) -> None:
-    """Note which of the proposals so far still count, unless that is known.
+    """Record which of the proposals so far still count, unless that is recorded already.
 
     Raises:
         OSError: it cannot be written.
@@ -74,14 +74,14 @@ def _name(proposal: Proposal) -> tuple[str, str]:
 def _append(directory: Path, lines: Sequence[FrozenModel]) -> None:
     with (directory / FILE_NAME).open("ab") as file:
         if file.tell() and not _ends_in_newline(directory / FILE_NAME):
-            file.write(b"\n")  # after a line that was torn when the driver died
+            file.write(b"\n")  # end a line that was torn when the driver died
         file.writelines(f"{line.model_dump_json()}\n".encode() for line in lines)
         file.flush()
         os.fsync(file.fileno())
 
 
 def read(directory: Path) -> list[Proposal]:
-    """All proposals in their order; torn lines are left out: nothing of theirs was run."""
+    """All proposals in their order. Torn lines are left out: their trials never ran."""
     return [line for line in _lines(directory) if isinstance(line, Proposal)]
 
 
@@ -101,14 +101,16 @@ def current(directory: Path) -> list[Proposal]:
 
 def _lines(directory: Path) -> Iterator[Proposal | Kept]:
     path = directory / FILE_NAME
-    for line in path.read_bytes().splitlines() if path.exists() else ():
+    if not path.exists():
+        return
+    for line in path.read_bytes().splitlines():
         for kind in (Proposal, Kept):
             with suppress(ValidationError):
                 yield kind.model_validate_json(line)
 
 
 def asked(meta: SweepMeta, proposals: Sequence[Proposal]) -> SweepMeta:
-    """The sweep with what was proposed as what is planned, question by question."""
+    """The sweep with its proposals as planned trials, cell by cell."""
     cells: dict[str, CellMeta] = {}
     for proposal in proposals:
         held = cells.get(proposal.cell)
@@ -120,20 +122,26 @@ def asked(meta: SweepMeta, proposals: Sequence[Proposal]) -> SweepMeta:
 
 
 def arranged(spec: SweepSpec, trials: Iterable[Trial]) -> tuple[Trial, ...]:
-    """Each trial once, in the order of a table: by implementation and axes; a search's in the order proposed."""
+    """Each trial once, in table order; trials of one search cell in the order proposed."""
     unique = {trial.trial_id: trial for trial in trials}
     labels = [entry.label for entry in spec.implementations]
-    places = {
-        axis: {json.dumps(value): at for at, value in enumerate(spec.listed(axis))}
-        for axis in spec.axes
-        if axis not in spec.searched
-    }
-    last = [axis for axis in places if axis == spec.frontier.axis]
-    order = [*(axis for axis in places if axis not in last), *last]
+    places: dict[str, dict[str, int]] = {}  # axis -> value -> its place on the axis
+    for axis in spec.axes:
+        if axis not in spec.searched:
+            texts = [json.dumps(value) for value in spec.listed(axis)]
+            places[axis] = {text: at for at, text in enumerate(texts)}
+    order = [axis for axis in places if axis != spec.frontier.axis]
+    if spec.frontier.axis in places:
+        order.append(spec.frontier.axis)  # a cell's probes stand together
 
     def place(trial: Trial) -> tuple[Any, ...]:
-        label = labels.index(trial.implementation) if trial.implementation in labels else len(labels)
-        return label, *(places[axis].get(json.dumps(trial.value(axis)), len(places[axis])) for axis in order)
+        key = [len(labels)]
+        if trial.implementation in labels:
+            key = [labels.index(trial.implementation)]
+        for axis in order:
+            text = json.dumps(trial.value(axis))
+            key.append(places[axis].get(text, len(places[axis])))
+        return tuple(key)
 
     return tuple(sorted(unique.values(), key=place))
 

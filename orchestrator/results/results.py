@@ -1,4 +1,4 @@
-"""What a sweep left behind, read back: its meta data, its records, its environments."""
+"""The results of a sweep, as read from its directory."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Results:
         records: the journal's records, in the order they finished.
         environments: environment.json: fingerprint hash -> {"match": {...}, "know": {...}}.
         directory: where the sweep's files are (None for results that were never written).
-        observations: machine.jsonl: what was seen of the machine beside the trials.
-        tracked: where its runs are looked at, if the sweep has just been run: known to who ran it, and to no file.
+        observations: machine.jsonl: observations of the machine between trials.
+        tracked: where its runs are shown, if the sweep has just run; no file holds it.
     """
 
     meta: SweepMeta
@@ -37,25 +37,26 @@ class Results:
 
     @cached_property
     def rows(self) -> list[Row]:
-        """One row per planned trial, in table order; what answers a search or a frontier has it among its metrics."""
+        """One row per planned trial, in table order; a best row has its cell's result as metric."""
         return annotated(self.meta, rows(self.meta, self.records))
 
     @cached_property
     def answers(self) -> list[Answer]:
-        """What a search or a frontier found, one answer per cell; none for a grid."""
+        """The results of a search or a frontier, one per cell; none for a grid."""
         return answers(self.meta, self.rows)
 
     @property
     def all_ok(self) -> bool:
-        """Whether every planned trial is ok or ended as `allow_outcomes` allows, and every question has an answer.
+        """Whether every planned trial is ok or allowed to fail, and every cell has a result.
 
-        A frontier is answered where nothing but memory and time, or what is allowed, ends its cells.
+        A frontier's trials may also end at a limit of memory or time.
         """
         allowed = self.meta.spec.allow_outcomes
         if self.meta.spec.proposes and not all(answer.best for answer in self.answers):
             return False
         if self.meta.spec.frontier.axis is not None:
             return bool(self.rows) and all(answer.is_good(allowed) for answer in self.answers)
-        return bool(self.rows) and all(
-            row.outcome is not None and (row.ok or str(row.outcome) in allowed) for row in self.rows
-        )
+        for row in self.rows:
+            if row.outcome is None or not (row.ok or str(row.outcome) in allowed):
+                return False
+        return bool(self.rows)

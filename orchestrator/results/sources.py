@@ -1,4 +1,4 @@
-"""sources.json: what each source hash stands for, so that a change of the code can be named."""
+"""sources.json: the files and packages behind each source hash, to name changes of the code."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from orchestrator.files import write_atomically
 FILE_NAME = "sources.json"
 MOST_NAMED = 5
 
-Described = dict[str, Any]  # "files" and "packages" as read, "imported" as it turned out; see usercode
+Described = dict[str, Any]  # "files" and "packages" as read, "imported" as found; see usercode
 
 
 def read(directory: Path | None) -> dict[str, Described]:
-    """Source hash -> what it stands for; none where the sweep is older than this file, or it cannot be read."""
+    """Source hash -> files and packages; empty if the file is missing or unreadable."""
     try:
         found = {} if directory is None else json.loads((directory / FILE_NAME).read_bytes())
     except (OSError, ValueError):
@@ -34,7 +34,7 @@ def write(directory: Path, sources: Mapping[str, Described]) -> None:
 
 
 def joined(parts: Iterable[Described]) -> Described:
-    """Of several implementations that are measured as one, everything that any of them is made of."""
+    """The files and packages of several implementations that are measured together."""
     whole: Described = {"files": {}, "packages": {}}
     for part in parts:
         for kind in whole:
@@ -43,14 +43,17 @@ def joined(parts: Iterable[Described]) -> Described:
 
 
 def differences(was: Described | None, now: Described | None) -> list[str]:
-    """What of two sources differs: "helper.py changed", "numpy 2.3.0, now 2.4.0"; nothing where either is unknown."""
+    """How two sources differ: "helper.py changed", "numpy 2.3.0, now 2.4.0".
+
+    Empty if either is not known.
+    """
     if not was or not now:
         return []
-    found = [
-        *_changed(was.get("files", {}), now.get("files", {}), "{name} changed"),
-        *_changed(was.get("packages", {}), now.get("packages", {}), "{name} {was}, now {now}"),
-    ]
-    return found[:MOST_NAMED] + ([f"and {len(found) - MOST_NAMED} more"] if len(found) > MOST_NAMED else [])
+    found = _changed(was.get("files", {}), now.get("files", {}), "{name} changed")
+    found += _changed(was.get("packages", {}), now.get("packages", {}), "{name} {was}, now {now}")
+    if len(found) > MOST_NAMED:
+        return [*found[:MOST_NAMED], f"and {len(found) - MOST_NAMED} more"]
+    return found
 
 
 def _changed(was: Mapping[str, str], now: Mapping[str, str], words: str) -> list[str]:

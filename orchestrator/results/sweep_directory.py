@@ -1,4 +1,4 @@
-"""The directory a sweep leaves behind: its names, how it is written, found and read back."""
+"""A sweep's directory: the names of its files, how it is written, found and read."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from orchestrator.credentials import without_credentials
 from orchestrator.errors import JournalError, RequestError, SweepNotFoundError
 from orchestrator.files import write_atomically
 from orchestrator.machine.observation import Observation
+from orchestrator.quantities import MIB
 from orchestrator.results import journal, proposals
 from orchestrator.results.meta import SweepMeta
 from orchestrator.results.results import Results
@@ -24,7 +25,7 @@ from orchestrator.results.results import Results
 SWEEPS = Path("mlruns") / "sweeps"
 SWEEP_FILE, META_FILE, ENVIRONMENT_FILE, LOGS = "sweep.yaml", "sweep.resolved.json", "environment.json", "logs"
 MACHINE_FILE = "machine.jsonl"
-MAX_LOG_BYTES = 16 * 1024**2
+MAX_LOG_BYTES = 16 * MIB
 
 
 def new_sweep_id(now: datetime) -> str:
@@ -63,7 +64,7 @@ def save_meta(directory: Path, meta: SweepMeta) -> None:
 
 
 def save_plan(directory: Path, meta: SweepMeta, text: str) -> None:
-    """Write what is planned now over what was planned: sweep.resolved.json, and sweep.yaml where there is a text."""
+    """Replace the plan: sweep.resolved.json, and sweep.yaml if `text` is not empty."""
     if text:
         write_atomically(directory / SWEEP_FILE, without_credentials(text, meta.spec.tracking.uri))
     save_meta(directory, meta)
@@ -83,10 +84,12 @@ def add_observations(directory: Path, observations: Iterable[Observation]) -> No
 
 
 def save_log(directory: Path, trial_id: str, log: bytes, first: bool) -> None:
-    """Write or extend logs/<trial_id>.log; later attempts follow the earlier ones, up to the cap of a log."""
+    """Write (`first`) or extend logs/<trial_id>.log, up to MAX_LOG_BYTES."""
     path = directory / LOGS / f"{trial_id}.log"
     with path.open("wb" if first else "ab") as file:
-        file.write(log[-max(0, MAX_LOG_BYTES - file.tell()) :] if file.tell() < MAX_LOG_BYTES else b"")
+        room = MAX_LOG_BYTES - file.tell()
+        if room > 0:
+            file.write(log[-room:])  # the end of an attempt says most
 
 
 def find(name: str) -> Path:
@@ -116,12 +119,14 @@ def find(name: str) -> Path:
 
 
 def found_by(name: str, directory: Path) -> str:
-    """What `find` finds the sweep in `directory` by: its id where that is unique, else the directory.
+    """The name by which `find` finds the sweep in `directory`: its id, else the directory.
 
     `name` is the sweep's. A directory given by --output may lie anywhere and be called anything.
     """
     inside = directory.resolve().parent == (SWEEPS / name).resolve()
-    return directory.name if inside else str(directory)
+    if inside:
+        return directory.name
+    return str(directory)
 
 
 def load(directory: Path) -> Results:
@@ -149,10 +154,12 @@ def load(directory: Path) -> Results:
 
 
 def _observations(directory: Path) -> tuple[Observation, ...]:
-    """Lines that were torn or changed by something else are left out: no figure of a row rests on them."""
+    """The observations, without unreadable lines: no figure of a row depends on them."""
     path = directory / MACHINE_FILE
     found = []
-    for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
+    if not path.exists():
+        return ()
+    for line in path.read_text(errors="replace").splitlines():
         with suppress(ValidationError):
             found.append(Observation.model_validate_json(line))
     return tuple(found)
