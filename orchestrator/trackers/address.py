@@ -21,7 +21,8 @@ def default_uri() -> str:
 def with_login(uri: str | None) -> str:
     """The address to connect to; None: the default store.
 
-    A sweep's files keep an address without its log-in: then the variable MLFLOW_TRACKING_URI may give it whole.
+    A sweep's files keep an address without its log-in: then the variable MLFLOW_TRACKING_URI may
+    give it whole.
 
     Raises:
         TrackingError: nobody does.
@@ -42,7 +43,7 @@ def database_of(uri: str) -> Path | None:
 
 
 def view_url(uri: str, experiment_id: str, sweep_id: str) -> str:
-    """The UI's table of one sweep's trials; of a store without a server, where `orchestrator ui` serves it."""
+    """The UI's address of one sweep's trials; of a store without a server, by `orchestrator ui`."""
     base = redacted(uri).rstrip("/") if uri.startswith("http") else UI
     return (
         f"{base}/#/experiments/{experiment_id}/runs?viewStateShareKey={quote(sweep_id)}&workflowType=machine_learning"

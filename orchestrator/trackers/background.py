@@ -1,4 +1,4 @@
-"""A tracker on a thread of its own: one that is down, slow or full neither slows nor stops the sweep."""
+"""Runs a tracker on its own thread: one that is down or slow neither stops nor slows the sweep."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MAX_REASON = 300
 
 @dataclass(frozen=True)
 class _Job:
-    """Something for the tracker to do, how it returns to the queue, and whether others will take as long."""
+    """One task of the tracker: how it returns to the queue, and whether others take as long."""
 
     carry_out: Callable[[Tracker], None]
     put_back: Callable[[], None]
@@ -33,11 +33,11 @@ class _Job:
 
 
 class BackgroundTracker:
-    """Fulfils Tracker without ever waiting for it: each call leaves its work to the thread and returns at once.
+    """A Tracker whose calls never wait: each leaves its work to the thread and returns at once.
 
-    The thread makes the tracker itself (importing a tracking library takes seconds), tries again with back-off what
-    raised, and keeps only the latest row of a trial while it is behind. It runs at low priority: what is measured on
-    the same cores comes first.
+    The thread makes the tracker itself (importing a tracking library takes seconds), tries again
+    with back-off what raised, and keeps only the latest row of a trial while it is behind. It runs
+    at low priority: what is measured on the same cores comes first.
 
     Args:
         make: makes the tracker; called on the thread, and again until it succeeds.
@@ -97,7 +97,7 @@ class BackgroundTracker:
             self._changed.notify_all()
 
     def ready(self, timeout_s: float) -> bool:
-        """Wait until the tracker is open or its first try failed, so that its start disturbs no measurement."""
+        """Wait until the tracker is open or failed once, so that its start disturbs no measurement."""
         with self._changed:
             return self._changed.wait_for(lambda: self._idle or self._failures > 0, timeout_s)
 
@@ -106,12 +106,14 @@ class BackgroundTracker:
     ) -> bool:
         """Wait until everything queued was taken; give up early where that is hopeless.
 
-        It is when a few more tries fail, or when the tracker is too slow to be done in time: what waits would take
+        It is when a few more tries fail, or when the tracker is too slow to be done in time: what
+            waits would take
         longer at its pace so far, or one call has not returned for STALLED_S.
 
         Args:
             timeout_s: the longest to wait.
-            hurried_s: the longest once `is_hurried` says that somebody waits for the end; None: the same.
+            hurried_s: the longest once `is_hurried` says that somebody waits for the end; None: the
+                same.
             is_hurried: asked several times a second.
 
         Returns:
@@ -171,7 +173,7 @@ class BackgroundTracker:
                 job.carry_out(tracker)
             except RejectedError as error:
                 self._done(job, refused=error)
-            except Exception as error:  # noqa: BLE001 - whatever a tracking library raises, the sweep goes on
+            except Exception as error:  # noqa: BLE001 - the sweep goes on whatever it raises
                 self._failed(job, error)
             else:
                 self._done(job)
@@ -200,7 +202,7 @@ class BackgroundTracker:
         def carry_out(tracker: Tracker) -> None:
             try:
                 tracker.start(meta)
-            except RejectedError as error:  # nothing can go on without a start: it is tried again like any failure
+            except RejectedError as error:  # without a start nothing works: try again
                 raise TrackingError(str(error)) from error
 
         def put_back() -> None:

@@ -1,4 +1,4 @@
-"""The protocol between the runner and whatever shows runs elsewhere."""
+"""The protocol between the runner and a tracking server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ class RejectedError(TrackingError):
 class Tracker(Protocol):
     """Mirrors one sweep, each trial as one run.
 
-    What it keeps is keyed by sweep_id and trial_id, so that every call may be made again: after it raised, after a
+    What it keeps is keyed by sweep_id and trial_id, so that every call may be made again: after it
+        raised, after a
     crash of the driver, on resume. The last call about a trial wins; none makes a second run.
 
     Each method but close raises TrackingError when it could not be carried out.
@@ -43,9 +44,9 @@ class Tracker(Protocol):
 
     @property
     def tracked(self) -> Tracked | None:
-        """Where a person looks at this sweep's runs; None: nowhere, or not yet."""
+        """The address of this sweep's runs; None: none, or not yet."""
         ...
 
     def close(self) -> None:
-        """Let go of files and connections; raises nothing."""
+        """Close files and connections; raises nothing."""
         ...

@@ -1,4 +1,4 @@
-"""What a sweep and its trials are as runs of a tracking server."""
+"""Builds the content of a sweep's runs on a tracking server: its own, and one per trial."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from orchestrator.outcome import Outcome
+from orchestrator.quantities import is_number
 from orchestrator.results.answers import answers, metric
 from orchestrator.results.columns import column_headings, shown_of
 from orchestrator.results.meta import SweepMeta
@@ -31,14 +32,15 @@ from orchestrator.trackers.run_content import (
 
 MAX_ERROR = 300
 SPEEDUP = "speedup"
-SAME_WORK = 1e-6  # relative; the work of a row is worked back from its rate and its time
+SAME_WORK = 1e-6  # relative: the work of a row is its rate times its time
 SWEEP, TRIAL = "sweep", "trial"
 
 Environments = Mapping[str, Mapping[str, Any]]
 
 NOTE = "mlflow.note.content"
 COLOUR = "mlflow.runColor"
-COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#7f6f00", "#000000")  # Okabe and Ito's
+# Okabe and Ito's palette, which the colour-blind can tell apart.
+COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#7f6f00", "#000000")
 PRIMARY = "mlflow.experiment.primaryMetric.name"
 COMMIT = "mlflow.source.git.commit"
 SOURCE = {"mlflow.source.name": "orchestrator", "mlflow.source.type": "LOCAL"}
@@ -49,7 +51,7 @@ class Frame:
     """What the runs of a sweep share.
 
     Attributes:
-        axes: axis -> heading: what the workload heads the table with, then the axes that vary beyond that.
+        axes: axis -> heading: the workload's columns, then further axes that vary.
         places: trial_id -> its place in the table, as a text that sorts.
         colours: implementation -> the colour of its runs in the UI's charts.
     """
@@ -71,8 +73,9 @@ class Frame:
 def child(frame: Frame, row: Row, environments: Environments, speedup: float | None = None) -> RunContent:
     """The run of one trial that has ended at least once: all its rounds, pooled.
 
-    It lasts as long as its rounds' last attempts together, without the wait for a repeat. `environments` serve records
-    that bring none of their own, as those read from a journal do; for `speedup` see `speedups`.
+    Its duration is that of its rounds' last attempts together, without the wait for a repeat.
+    `environments` serve records without their own, such as those read from a journal. For `speedup`
+    see `speedups`.
     """
     meta = frame.meta
     last = max(row.records, key=lambda record: record.finished_at)
@@ -119,8 +122,8 @@ def _child_tags(frame: Frame, row: Row) -> dict[str, str]:
 def speedups(frame: Frame, found: Sequence[Row]) -> dict[str, float]:
     """trial_id -> the baseline's time over its own, at the same values of the axes.
 
-    The baseline is the sweep's `baseline`, else the first of the file; where that does other work, in useful FLOPs, the
-    first that does the same.
+    The baseline is the sweep's `baseline`, else the first of the file. If that does other work, in
+    useful FLOPs, it is the first that does the same.
     """
     by_point: dict[str, list[Row]] = {}
     stated = frame.meta.spec.baseline
@@ -146,7 +149,7 @@ def _work(row: Row) -> float | None:
 
 
 def environment_tags(device: str, environment: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """What a run says of where it was made; empty texts for what is not known."""
+    """Tags that say where a run was measured; empty texts for what is not known."""
     match, know = environment.get("match", {}), environment.get("know", {})
     commit = text(know.get("git_commit"))
     return {
@@ -197,9 +200,13 @@ def summary(status: str, results: Results, frame: Frame, found: Sequence[Row]) -
 
 
 def _answers(frame: Frame, found: Sequence[Row]) -> dict[str, float]:
-    """What a search or a frontier found, one metric per cell: `max_seq_len improved heads:8`."""
+    """Results of a search or a frontier, one metric per cell: `max_seq_len improved heads:8`."""
     name = metric(frame.meta.spec)
-    varying = [axis for axis in frame.axes if len({repr(row.value(axis)) for row in found}) > 1]
+    varying = []
+    for axis in frame.axes:
+        values = {repr(row.value(axis)) for row in found}
+        if len(values) > 1:
+            varying.append(axis)
     named = {}
     for answer in answers(frame.meta, found):
         if answer.value is not None:
@@ -209,7 +216,7 @@ def _answers(frame: Frame, found: Sequence[Row]) -> dict[str, float]:
 
 
 def experiment_tags(meta: SweepMeta) -> dict[str, str]:
-    """Tags of the experiment that a sweep's name stands for; they make the UI open on runs and what is asked."""
+    """Tags of a sweep's experiment; by them the UI opens on its runs and its main metric."""
     spec = meta.spec
     primary = metric(spec) if spec.frontier.axis is not None else spec.search.metric
     return {NOTE: spec.description, "mlflow.experimentKind": "custom_model_development", PRIMARY: primary}
@@ -217,9 +224,10 @@ def experiment_tags(meta: SweepMeta) -> dict[str, str]:
 
 def run_name(axes: Sequence[str], row: Row) -> str:
     """The label and the point: `improved b1 sl1024 h8`, by the initials of the table's columns."""
-    short = {
-        name: "".join(word[0] for word in re.split(r"[._]", name.removeprefix("options.")) if word) for name in axes
-    }
+    short = {}
+    for name in axes:
+        words = re.split(r"[._]", name.removeprefix("options."))
+        short[name] = "".join(word[:1] for word in words)
     unique = len({*short.values()}) == len(short)
     return within(" ".join([row.implementation, *(_part(name, short, unique, row) for name in axes)]), MAX_NAME)
 
@@ -239,9 +247,11 @@ def _columns(meta: SweepMeta) -> dict[str, str]:
 
 def _part(name: str, short: Mapping[str, str], unique: bool, row: Row) -> str:
     value = row.value(name)
-    if unique and isinstance(value, int | float) and not isinstance(value, bool):
+    if unique and is_number(value):
         return f"{short[name]}{shown(value)}"
-    return str(value) if isinstance(value, str) else f"{name}={shown(value).replace(' ', '')}"
+    if isinstance(value, str):
+        return value
+    return f"{name}={shown(value).replace(' ', '')}"
 
 
 def _limited(tags: Mapping[str, str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The table as the description of a sweep's run, in as much Markdown as a tag holds."""
+"""Writes the table as the description of a sweep's run, as far as a tag has room."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ FIGURES = ("latency_ms", "peak_memory_mib", "throughput_tokens_per_s")
 
 
 def description(meta: SweepMeta, axes: Mapping[str, str], found: Sequence[Row]) -> str:
-    """The table in Markdown, as many of its rows as a tag holds; `axes`: axis -> heading.
+    """The table in Markdown, with as many rows as a tag holds; `axes`: axis -> heading.
 
-    Above it stands what a search or a frontier found.
+    The results of a search or a frontier stand above it.
     """
-    figures = [name for name in FIGURES if any(row.metrics.get(name) is not None for row in found)]
+    measured: set[str] = set()
+    for row in found:
+        measured.update(name for name, value in row.metrics.items() if value is not None)
+    figures = [name for name in FIGURES if name in measured]
     headings = ["Implementation", *axes.values(), *(known(name).heading for name in figures), "Status"]
     lines = [_line(headings), _line(["---"] * len(headings))]
     for row in found:
@@ -34,7 +37,11 @@ def _answers(meta: SweepMeta, axes: Mapping[str, str], found: Sequence[Row]) -> 
     given = answers(meta, found)
     if not given:
         return []
-    varying = [axis for axis in axes if len({repr(answer.point.get(axis)) for answer in given}) > 1]
+    varying = []
+    for axis in axes:
+        values_there = {repr(answer.point.get(axis)) for answer in given}
+        if len(values_there) > 1:
+            varying.append(axis)
     asked = [] if meta.spec.frontier.axis is not None else list(meta.spec.searched)
     end = ["Just beyond"] if meta.spec.frontier.axis is not None else [axes.get(axis, axis) for axis in asked]
     headings = ["Implementation", *(axes[axis] for axis in varying), metric(meta.spec), *end]
@@ -64,11 +71,14 @@ def shown(value: Any) -> str:
 def _status(row: Row) -> str:
     if row.outcome is None:
         return "not run"
-    return f"✓ {', '.join(row.flags)}".strip() if row.ok else f"✗ {row.outcome}"
+    if not row.ok:
+        return f"✗ {row.outcome}"
+    return f"✓ {', '.join(row.flags)}".strip()
 
 
 def _line(cells: Sequence[str]) -> str:
-    return "|".join(["", *(re.sub(r"([\\|`*<>\[\]])", r"\\\1", " ".join(cell.split())) for cell in cells), ""])
+    escaped = [re.sub(r"([\\|`*<>\[\]])", r"\\\1", " ".join(cell.split())) for cell in cells]
+    return "|".join(["", *escaped, ""])
 
 
 def _fitting(head: Sequence[str], lines: Sequence[str]) -> str:
@@ -86,6 +96,5 @@ def _fitting(head: Sequence[str], lines: Sequence[str]) -> str:
 
 def heading(meta: SweepMeta) -> str:
     """The line above the table: which sweep, what for, where."""
-    return " · ".join(
-        part for part in (f"Sweep {meta.sweep_id}", meta.spec.description, f"device {meta.device}") if part
-    )
+    parts = (f"Sweep {meta.sweep_id}", meta.spec.description, f"device {meta.device}")
+    return " · ".join(part for part in parts if part)

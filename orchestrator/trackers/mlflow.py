@@ -1,7 +1,8 @@
-"""Runs in MLflow: the only module that imports mlflow. Import it where it is needed: it takes seconds.
+"""Runs in MLflow: the only module that imports mlflow. Import it late: it takes seconds.
 
-One experiment per sweep name, one parent run per sweep, one child run per trial. Runs are found again by their tags
-(`sweep_id`, `trial_id`), so that any call may be repeated, by another process too.
+One experiment per sweep name, one parent run per sweep, one child run per trial. Runs are found
+again by their tags (`sweep_id`, `trial_id`), so that any call may be repeated, by another process
+too.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ class MlflowTracker:
         self._is_new = False
 
     def start(self, meta: SweepMeta) -> None:
-        """Open the sweep's run and mark it running; what a killed driver left running is marked KILLED."""
+        """Open the sweep's run as running; mark as KILLED what a killed driver left running."""
         with _explained(self.uri):
             self._open(meta)
             parent = self._known[PARENT]
@@ -104,7 +105,7 @@ class MlflowTracker:
         self._logged[row.trial_id] = row
 
     def finish(self, status: Status, results: Results) -> None:
-        """Write what is missing, end the sweep's run with totals and table, and hand over the files."""
+        """Write what is missing, end the sweep's run with totals and table, upload the files."""
         with _explained(self.uri):
             self._frame = Frame.of(results.meta)  # trials may have been proposed since the start
             found = self._pooled(results)
@@ -126,7 +127,7 @@ class MlflowTracker:
         _let_go(self._client)
 
     def open(self, meta: SweepMeta) -> None:
-        """Find or make the experiment and the sweep's run, and find its children; of duplicates the first stays.
+        """Find or make the experiment and the sweep's run; find its children, the first of duplicates.
 
         Raises:
             TrackingError: the store does not answer, or refuses.
@@ -149,7 +150,7 @@ class MlflowTracker:
             self.changes["created"] += 1
 
     def _pooled(self, results: Results) -> list[Row]:
-        """The rows of the results; pooling many rounds takes long, so those that were logged as they stand are kept."""
+        """The rows of the results; rows that were logged unchanged are kept, because pooling is slow."""
         mine = defaultdict(list)
         for record in results.records:
             mine[record.trial_id].append(record)
@@ -177,7 +178,7 @@ class MlflowTracker:
         return self._known[PARENT].content.status
 
     def _put_all(self, found: Sequence[Row], environments: Environments) -> MlflowException | None:
-        """Write every row that ran; one that is refused does not hold up the rest, and is returned."""
+        """Write every row that ran; return those that the server refuses."""
         refused = None
         ratios = {} if self._frame.meta.spec.proposes else content.speedups(self._frame, found)
         for row in found:
@@ -198,7 +199,7 @@ class MlflowTracker:
         if known is not None and known.is_like(wanted):
             self.changes["unchanged"] += 1
             return
-        self._doubtful.add(key)  # until all of it is written: a call that broke off may have been carried out
+        self._doubtful.add(key)  # until all is written: a failed call may have been carried out
         self._known[key] = self._made(wanted, known)
         self._doubtful.discard(key)
         self.changes["created" if known is None else "updated"] += 1
@@ -308,20 +309,20 @@ def saved_views(uri: str, base: str) -> list[tuple[str, str]]:
     """
     with _explained(uri):
         experiments = _connected(uri).search_experiments()
-    found = [
-        (tag.removeprefix(VIEW), experiment)
-        for experiment in experiments
-        for tag in experiment.tags
-        if tag.startswith(VIEW)
-    ]
-    return [
-        (f"{experiment.name} {sweep_id}", view_url(base, experiment.experiment_id, sweep_id))
-        for sweep_id, experiment in sorted(found, key=lambda pair: pair[0], reverse=True)
-    ]
+    found = []
+    for experiment in experiments:
+        views = [tag.removeprefix(VIEW) for tag in experiment.tags if tag.startswith(VIEW)]
+        found += [(sweep_id, experiment) for sweep_id in views]
+    newest_first = sorted(found, key=lambda pair: pair[0], reverse=True)
+    named = []
+    for sweep_id, experiment in newest_first:
+        address = view_url(base, experiment.experiment_id, sweep_id)
+        named.append((f"{experiment.name} {sweep_id}", address))
+    return named
 
 
 def _connected(uri: str) -> MlflowClient:
-    """A client of the store, which is made first where it is an sqlite file that does not exist yet."""
+    """A client of the store; an sqlite file that does not exist yet is made first."""
     database = database_of(uri)
     if database is None:
         return MlflowClient(tracking_uri=uri)
@@ -336,9 +337,10 @@ def _connected(uri: str) -> MlflowClient:
 
 
 def _make(database: Path) -> None:
-    """Make a store under another name and rename it: half of one, left by a killed driver or a full disk, is no use.
+    """Make a store under another name, then rename it: a killed driver must not leave half of one.
 
-    Each try has a name of its own, for MLflow keeps its connections by name, also those to a file that is gone.
+    Each try has a name of its own, for MLflow keeps its connections by name, also those to a file
+    that is gone.
     """
     for rest in database.parent.glob(f".{database.name}.unfinished*"):
         rest.unlink()
@@ -356,7 +358,7 @@ def _let_go(client: MlflowClient) -> None:
 
 
 def _prepare(database: Path) -> None:
-    """A write-ahead log: reading the runs in the UI does not hold up who writes them, and commits cost less."""
+    """Use a write-ahead log: readers (the UI) do not block the writer, and commits cost less."""
     with closing(sqlite3.connect(database)) as connection, suppress(sqlite3.OperationalError):
         connection.execute("PRAGMA journal_mode=WAL")
 

@@ -1,4 +1,4 @@
-"""A run of a tracking server, as it should be and as it is: pure, and free of any server's library."""
+"""A run of a tracking server, as it should be and as it is. Pure, without a server's library."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from typing import Any
 MAX_PARAM = 6000
 MAX_TAG = 8000
 MAX_NAME = 250
-DIGITS = 5  # significant ones of a metric: more fill the UI's cells, and the journal has them all
+DIGITS = 5  # significant digits of a metric in the UI's narrow cells; the journal has all
 
 
 @dataclass(frozen=True)
 class RunContent:
-    """A run as it should be: times in milliseconds since 1970, texts within the server's limits, finite metrics."""
+    """A run as it should be.
+
+    Times are milliseconds since 1970, texts within the server's limits, metrics finite.
+    """
 
     name: str
     status: str
@@ -36,7 +39,7 @@ class Known:
     content: RunContent
 
     def can_become(self, wanted: RunContent) -> bool:
-        """Whether additions make it so: start and params are written once, and no metric can be taken back."""
+        """Whether additions suffice: start and params are written once, no metric is removed."""
         held = self.content
         kept = held.metrics.keys() <= wanted.metrics.keys() and held.params.items() <= wanted.params.items()
         return kept and held.start_ms == wanted.start_ms
@@ -56,17 +59,24 @@ def finite(metrics: Mapping[str, float | None]) -> dict[str, float]:
 
 
 def legal(name: str) -> str:
-    """`name` with every character that a server refuses in the name of a param or metric as an underscore."""
-    parts = (part for part in re.sub(r"[^\w\-. /:]", "_", name, flags=re.ASCII).split("/") if part.strip("."))
-    return "/".join(parts)[:MAX_NAME] or "_"
+    """`name` with underscores for what a server refuses in the name of a param or metric."""
+    parts = re.sub(r"[^\w\-. /:]", "_", name, flags=re.ASCII).split("/")
+    kept = [part for part in parts if part.strip(".")]
+    return "/".join(kept)[:MAX_NAME] or "_"
 
 
 def text(value: Any) -> str:
     """A JSON value as text: strings as they are, nothing for None."""
-    return "" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False)
 
 
 def within(value: str, limit: int) -> str:
     """`value` cut to `limit` characters, the cut named at its end."""
+    if len(value) <= limit:
+        return value
     mark = f"... [{len(value)} characters; whole in the sweep's files]"
-    return value if len(value) <= limit else value[: limit - len(mark)] + mark
+    return value[: limit - len(mark)] + mark

@@ -1,7 +1,7 @@
-"""A saved view of the MLflow UI for each sweep: its trials, the columns and charts that matter, and nothing to set up.
+"""Saves a view of the MLflow UI for each sweep: its trials, with useful columns and charts.
 
-The UI keeps such views as tags of the experiment (`mlflow.sharedViewState.<key>`, as its "Views" menu writes them) and
-opens one by its key in the address.
+The UI stores views as tags of the experiment (`mlflow.sharedViewState.<key>`, as its "Views" menu
+writes them) and opens one by its key in the address.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from orchestrator.quantities import is_number
 from orchestrator.results.meta import SweepMeta
 from orchestrator.spec.models import Range
 from orchestrator.trackers.content import milliseconds
@@ -31,7 +32,7 @@ MAIN, REST = "figures", "all"
 def saved_view(meta: SweepMeta, axes: Sequence[str]) -> tuple[str, str]:
     """Tag and value of the view that shows this sweep's trials in the order of the table.
 
-    The state stands in the value twice: as versions of the UI that know named views read it, and as older ones do.
+    The value has the state twice: for versions of the UI that know named views, and for older ones.
     """
     state = _state(meta, axes)
     created_ms = milliseconds(meta.created_at)
@@ -40,7 +41,10 @@ def saved_view(meta: SweepMeta, axes: Sequence[str]) -> tuple[str, str]:
 
 
 def outdated(tags: Iterable[str], sweep_id: str) -> list[str]:
-    """Views to drop when this sweep's is added, so that the newest KEPT stay; only those named like a sweep's id."""
+    """Views to drop when this sweep's is added, so that the newest KEPT stay.
+
+    Only views named like a sweep's id: others are a person's own.
+    """
     marks = sweep_id.translate(str.maketrans("0123456789abcdef", "x" * 16))
     ours = [tag for tag in tags if tag.startswith(PREFIX) and tag.removeprefix(PREFIX) != sweep_id]
     like = [tag for tag in ours if len(tag) == len(PREFIX) + len(marks) and tag.removeprefix(PREFIX)[:8].isdigit()]
@@ -48,7 +52,11 @@ def outdated(tags: Iterable[str], sweep_id: str) -> list[str]:
 
 
 def _state(meta: SweepMeta, axes: Sequence[str]) -> Mapping[str, Any]:
-    varying = [name for name in axes if len({repr(trial.params.get(name)) for trial in meta.planned}) > 1]
+    varying = []
+    for name in axes:
+        values = {repr(trial.params.get(name)) for trial in meta.planned}
+        if len(values) > 1:
+            varying.append(name)
     params = [f"params.`{name}`" for name in ("implementation", *varying)]
     columns = [*FIRST, *params, *(f"metrics.`{name}`" for name in FIGURES)]
     return {
@@ -70,8 +78,11 @@ def _state(meta: SweepMeta, axes: Sequence[str]) -> Mapping[str, Any]:
 
 
 def _charts(meta: SweepMeta, axes: Sequence[str]) -> list[Mapping[str, Any]]:
-    along = [_scatter(("PARAM", axis), name) for name in CHARTED for axis in _widest(meta, axes)]
-    return [_parallel(axes), *along, _scatter(("METRIC", "peak_memory_mib"), "latency_ms")]
+    charts = [_parallel(axes)]
+    for name in CHARTED:
+        charts += [_scatter(("PARAM", axis), name) for axis in _widest(meta, axes)]
+    charts.append(_scatter(("METRIC", "peak_memory_mib"), "latency_ms"))
+    return charts
 
 
 def _parallel(axes: Sequence[str]) -> Mapping[str, Any]:
@@ -91,7 +102,7 @@ def _chart(kind: str, uuid: str, more: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _widest(meta: SweepMeta, axes: Sequence[str]) -> list[str]:
-    """The axis that reaches the largest numbers, to draw figures along; none where no axis is of numbers."""
+    """The axis that reaches the largest numbers, to draw figures along; empty without numbers."""
     values = {name: meta.spec.axes.get(name, []) for name in axes}
     reach = {name: max(_numbers(points)) for name, points in values.items() if len(_numbers(points)) > 1}
     return sorted(reach, key=lambda name: -reach[name])[:1]
@@ -100,4 +111,4 @@ def _widest(meta: SweepMeta, axes: Sequence[str]) -> list[str]:
 def _numbers(points: Sequence[Any] | Range) -> list[float]:
     if isinstance(points, Range):
         return [points.low, points.high]
-    return [point for point in points if isinstance(point, int | float) and not isinstance(point, bool)]
+    return [point for point in points if is_number(point)]

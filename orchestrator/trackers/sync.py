@@ -23,10 +23,10 @@ class SyncReport:
 
 
 def sync(results: Results, uri: str | None, note: Callable[[str], None] = lambda _: None) -> SyncReport:
-    """Bring a sweep's runs on any server to what its journal says, as a live run would have left them.
+    """Bring a sweep's runs on any server to the state of its journal, as a live run leaves them.
 
-    A second sync changes nothing. uri None: sqlite under mlruns/ of the current directory; `note` is told what is done,
-    for a person to read.
+    A second sync changes nothing. uri None: sqlite under mlruns/ of the current directory; `note`
+    is told what is done, for a person to read.
 
     Raises:
         TrackingError: the server does not answer, or refuses.
@@ -59,7 +59,7 @@ def url(meta: SweepMeta, uri: str | None) -> str:
 
 
 def _status_of(results: Results, held: str) -> Status:
-    """FINISHED when every round of every trial has a record; else what the driver said last, or KILLED."""
+    """FINISHED if every round of every trial has a record; else the last status, or KILLED."""
     repeats = results.meta.spec.measure.repeats
     if all(len(row.records) >= repeats for row in rows(results.meta, results.records)):
         return "FINISHED"

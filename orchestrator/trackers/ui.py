@@ -1,4 +1,4 @@
-"""The MLflow UI of a store without a server: `orchestrator ui`, or `python -m orchestrator.trackers.ui [URI]`.
+"""Serves the MLflow UI: `orchestrator ui`, or `python -m orchestrator.trackers.ui [URI]`.
 
 It opens the newest sweep's saved view, and ends with Ctrl-C.
 """
@@ -37,7 +37,8 @@ QUIET = {
 def command(uri: str, host: str = HOST, port: int = PORT) -> list[str]:
     """The server's command line: one worker, artifacts served from beside the store, errors alone on its output.
 
-    The store itself is named by MLFLOW_BACKEND_STORE_URI: anyone may read a command line, and it may have a password.
+    The store itself is named by MLFLOW_BACKEND_STORE_URI: anyone may read a command line, and it
+        may have a password.
     """
     database = database_of(uri)
     artifacts = [] if database is None else ["--artifacts-destination", str(database.parent / "artifacts")]
