@@ -1,1 +1,1 @@
-"""Executors turn attempts into records: `base` is the protocol, `inline` the shipped fake, `ray` the real one."""
+"""Turns attempts into records: `base` is the protocol, `inline` the shipped fake, `ray` real."""

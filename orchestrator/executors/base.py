@@ -40,7 +40,7 @@ class PhaseChanged:
 
 @dataclass(frozen=True)
 class Finished:
-    """An attempt ended, however it ended; `log` is what it printed, capped. again: the runner will make another."""
+    """An attempt ended, in whatever way; `log`: its bounded output. again: another will follow."""
 
     attempt: Attempt
     record: TrialRecord
@@ -57,7 +57,7 @@ class Observed:
 
 @dataclass(frozen=True)
 class Noted:
-    """Something that a user should know of meanwhile, in words: what a busy cluster is waited for, say."""
+    """A message for the user: what a busy cluster is waited for, say."""
 
     text: str
 
@@ -78,10 +78,10 @@ Event = SlotReady | Started | PhaseChanged | Finished | Observed | SlotLost | No
 
 
 class Executor(Protocol):
-    """Runs attempts in the order they were submitted, each on one slot, and reports what happens to them.
+    """Runs attempts in the order they were submitted, each on one slot, and reports events.
 
-    Every submitted attempt ends in exactly one `Finished`, unless `cancel_queued` returned it or the executor was
-    closed. All methods are called from one thread.
+    Every submitted attempt ends in exactly one `Finished`, unless `cancel_queued` returned it or
+    the executor was closed. All methods are called from one thread.
     """
 
     @property
@@ -99,10 +99,11 @@ class Executor(Protocol):
         ...
 
     def poll(self, timeout_s: float) -> list[Event]:
-        """The events since the last call, oldest first; waits up to `timeout_s` seconds for the first one.
+        """The events since the last call, oldest first; waits at most `timeout_s` seconds for one.
 
         Raises:
-            UnfitMachineError: there is no slot left to run anything on, or none was to be had in time.
+            UnfitMachineError: there is no slot left to run anything on, or none was to be had in
+                time.
         """
         ...
 
@@ -111,7 +112,7 @@ class Executor(Protocol):
         ...
 
     def conclude(self) -> list[Event]:
-        """Nothing more will be submitted and nothing runs: take a last look at the machine, if that is wanted."""
+        """Calibrate a last time, if that is wanted: nothing runs, and nothing more is submitted."""
         ...
 
     def close(self) -> None:

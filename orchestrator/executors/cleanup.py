@@ -1,8 +1,9 @@
-"""Cleans up after the driver, however it ends: a process beside it waits for its end and kills what it left running.
+"""Cleans up after the driver, however it ends.
 
-Ray's servers die with a driver that is killed, but not all of its workers do (one that was just starting waits for its
-raylet for a minute), and nobody removes Ray's folder. Run as
-`python -m orchestrator.executors.cleanup MARK FOLDER`; the end of its standard input is the end of the driver.
+A helper process waits for the driver to exit, kills what it left running and removes Ray's folder.
+Ray's servers die with a driver that is killed, but not all of its workers do (one that was just
+starting waits a minute for its raylet), and nobody removes Ray's folder. Run as `python -m
+orchestrator.executors.cleanup MARK FOLDER`; the end of its standard input is the end of the driver.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from orchestrator.errors import UnfitMachineError
 from orchestrator.files import MAX_RAY_FOLDER_BYTES, PACKAGE
 from orchestrator.isolation import proc
 
-# A supervisor that dies is noticed by its keeper, which ends its own by descent, unmarked ones too: let it.
+# A keeper notices the death of its supervisor, and ends its descendants, unmarked ones too.
 KEEPERS_S = 3.0
 CLEAR_S = 8.0
 SHORT_PLACES = ("/tmp", "/var/tmp")  # noqa: S108 - folders with random names of our own are made there
@@ -34,11 +35,12 @@ _EVERY_S = 0.02
 
 
 class CleanupProcess:
-    """A process beside the driver, to end what the driver's Ray leaves and to remove its folder.
+    """The helper process of a driver: ends what its Ray leaves, and removes its folder.
 
     Attributes:
         folder: a new folder for Ray's files, gone when the sweep is.
-        mark: the value of proc.DRIVER_MARK that the processes to be ended have in their environment.
+        mark: the value of proc.DRIVER_MARK that the processes to be ended have in their
+            environment.
     """
 
     def __init__(self) -> None:
@@ -55,17 +57,18 @@ class CleanupProcess:
         )
 
     def close(self) -> None:
-        """The sweep is over: wait until nothing of it is left. A second call does nothing."""
+        """Wait until nothing of the sweep is left. A second call does nothing."""
         if self._process.stdin is not None:
             self._process.stdin.close()
-        with suppress(subprocess.TimeoutExpired):  # what cannot be killed is not waited for
+        with suppress(subprocess.TimeoutExpired):  # do not wait for what cannot be killed
             self._process.wait(KEEPERS_S + CLEAR_S)
 
 
 def clear(find: Callable[[], Iterable[int]]) -> list[int]:
-    """End the processes that `find` finds, again and again until it finds none; those that would not die.
+    """End the processes that `find` lists until there are none; those that would not die.
 
-    Those that an isolator did not start go first, so that keepers can end the others their way (see fork_server.py).
+    Processes of an isolator get KEEPERS_S of time first: their keepers end them (see
+        fork_server.py).
     """
     deadline = time.monotonic() + CLEAR_S
     keepers = time.monotonic() + KEEPERS_S
@@ -81,10 +84,9 @@ def clear(find: Callable[[], Iterable[int]]) -> list[int]:
 
 
 def clear_up_after_others() -> None:
-    """End what drivers that are no more left on this machine, and remove their folders.
+    """End what drivers that have ended left on this machine, and remove their folders.
 
-    Only folders of one's own are looked into: whatever else bears such a name in a place that everybody may write to
-    is left alone.
+    Only this user's own folders: anybody may make a folder of such a name in a shared place.
     """
     clear(lambda: proc.abandoned(proc.DRIVER_MARK))
     for place in _places():
@@ -95,7 +97,7 @@ def clear_up_after_others() -> None:
 
 
 def temporary_folder(mark: str, max_bytes: int | None = None) -> Path:
-    """A new folder that belongs to the driver with this mark, and that another driver removes if that one cannot.
+    """A new folder of the driver with this mark; a later driver removes it if that one cannot.
 
     Args:
         mark: of the driver.
@@ -120,13 +122,13 @@ def temporary_folder(mark: str, max_bytes: int | None = None) -> Path:
 
 
 def _places() -> list[Path]:
-    """Where temporary folders are made: TMPDIR, and what stands in for one that is too long for Ray's sockets."""
+    """Places of temporary folders: TMPDIR, then short ones, for the length of Ray's sockets."""
     found = [Path(tempfile.gettempdir()), *map(Path, SHORT_PLACES)]
     return list(dict.fromkeys(place for place in found if place.is_dir()))
 
 
 def _owner_of(folder: Path) -> str:
-    """The mark in a folder of this user's; "" where it has none. Never waits, whatever lies there."""
+    """The mark in a folder of this user's; "" without one. Never blocks, not even on a pipe."""
     status = folder.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
         return ""
@@ -145,7 +147,7 @@ def _alive(find: Callable[[], Iterable[int]]) -> list[int]:
 
 
 def main(mark: str, folder: str) -> None:
-    """Be the sentinel of the driver that has this mark."""
+    """Run the helper process of the driver that has this mark."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     sys.stdin.buffer.read()

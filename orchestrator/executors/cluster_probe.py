@@ -1,8 +1,8 @@
-"""Asks every node of a Ray cluster what it is; run as `python -m orchestrator.executors.cluster_probe ADDRESS`.
+"""Describes every node of a cluster: `python -m orchestrator.executors.cluster_probe ADDRESS`.
 
-A program of its own, so that whoever asks need not import Ray and can give up waiting. Prints one line of JSON:
-{"nodes": [...], "free": resources, "all": resources}, or {"error": text}. What runs on the nodes needs nothing of this
-project there.
+A program of its own, so that whoever asks need not import Ray and can give up waiting. Prints one
+line of JSON: {"nodes": [...], "free": resources, "all": resources}, or {"error": text}. What runs
+on the nodes needs nothing of this project there.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def main(address: str) -> None:
     """Ask, and print."""
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
-    except Exception as error:  # noqa: BLE001 - Ray's reasons are of many classes; all are an answer here
+    except Exception as error:  # noqa: BLE001 - any of Ray's errors is an answer
         sys.stdout.write(json.dumps({"error": " ".join(f"{type(error).__name__}: {error}".split())}) + "\n")
         return
     ask = ray.remote(facts)

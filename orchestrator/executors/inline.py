@@ -1,4 +1,4 @@
-"""The shipped fake: attempts run in this very process, one per poll, without isolation; for tests and debugging."""
+"""The shipped fake: runs attempts in this process, one per poll, for tests and debugging."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ class InlineExecutor:
     """One slot, first in, first out; `poll` runs the next attempt to its end.
 
     Args:
-        run: what runs an attempt; default `worker.run_attempt`. A trial that kills its process kills this one.
-        environment: what the slot is said to be; default `environment.describe` of the device.
+        run: what runs an attempt; default `worker.run_attempt`. A trial that kills its process
+            kills this one.
+        environment: the slot's description; default `environment.describe` of the device.
     """
 
     def __init__(
@@ -42,9 +43,10 @@ class InlineExecutor:
         self._queue.append(attempt)
 
     def poll(self, timeout_s: float) -> list[Event]:
-        """Run the oldest queued attempt and tell all that happened to it; nothing queued: returns at once.
+        """Run the oldest queued attempt and report its events; without one return at once.
 
-        The first poll announces the slot, whether or not anything is queued: who goes on with a sweep asks first.
+        The first poll announces the slot, whether or not anything is queued: who goes on with a
+            sweep asks first.
         """
         events = self._announced()
         if not self._queue:

@@ -43,7 +43,7 @@ class SlotPlan:
         return (self, *self.rest)
 
     def spans(self, ranks: int) -> list[tuple[int, int]]:
-        """(first rank, count) of each part that takes any of a trial's ranks, one after the other."""
+        """(first rank, count) of each part that takes any of a trial's ranks, in order."""
         found, first = [], 0
         for part in self.parts:
             count = ranks - first if part.ranks == 0 else min(part.ranks, ranks - first)
@@ -66,11 +66,13 @@ def place(
 ) -> list[SlotPlan]:
     """The slots of a sweep.
 
-    On CUDA one slot per `gpus` GPUs of a node; on the CPU one per node, with all its cores, unless `max_concurrent`
-    asks for more. `max_concurrent` bounds them all; slots are dealt to the node with most room left. No node is given
-    more slots than it has cores for, and a CPU slot that asks for more cores than a node has gets all of them.
+    On CUDA one slot per `gpus` GPUs of a node; on the CPU one per node, with all its cores, unless
+    `max_concurrent` asks for more. `max_concurrent` bounds them all; slots are dealt to the node
+    with most room left. No node is given more slots than it has cores for, and a CPU slot that asks
+    for more cores than a node has gets all of them.
 
-    Where trials are over ranks and no node has room for one, or they are to be `spread`, a slot takes several nodes.
+    Where trials are over ranks and no node has room for one, or they are to be `spread`, a slot
+    takes several nodes.
 
     Args:
         nodes: the nodes alive.
@@ -103,7 +105,7 @@ def place(
 def _across(
     nodes: Sequence[Node], device: str, ranks: int, cpus: int | None, max_concurrent: int | None, spread: bool
 ) -> list[SlotPlan]:
-    """Slots of several nodes, each node in one slot at most; none where all nodes together have too little."""
+    """Slots of several nodes, each node in at most one; empty if all together have too little."""
     left = sorted((node for node in nodes if node.cpus), key=lambda node: -node.gpus)
     found: list[SlotPlan] = []
     while max_concurrent is None or len(found) < max_concurrent:
@@ -129,12 +131,12 @@ def _fill(room: Sequence[int], wanted: int) -> list[int]:
 
 
 def _by_cores(node: Node, cpus: int | None) -> int:
-    """How many slots of `cpus` cores a node has room for; at least one where it has any core at all."""
+    """How many slots of `cpus` cores a node has room for; at least one if it has a core."""
     return min(node.cpus, max(1, node.cpus // (cpus or 1)))
 
 
 def _deal(room: Sequence[int], wanted: int) -> list[int]:
-    """How many of `wanted` slots each node gets, dealt one by one to the node with most room left."""
+    """How many of `wanted` slots each node gets: one by one, to that with the most room left."""
     counts = [0] * len(room)
     for _ in range(min(wanted, sum(room))):
         index = max(range(len(room)), key=lambda at: (room[at] - counts[at], -at))

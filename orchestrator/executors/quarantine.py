@@ -1,4 +1,4 @@
-"""Which slots are no longer trusted, and why. Pure."""
+"""Closes slots after repeated faults of the infrastructure. Pure."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ STRIKES = 3
 class Quarantine:
     """Counts faults of infrastructure by slot: attempts lost, supervisors dead, devices not clean.
 
-    A slot is out after STRIKES faults in a row, or at once after a fault that is `final`. One trial counts once however
-    often it is lost: a trial that takes its supervisor along every time is not to cost the others their slot.
+    A slot is closed after STRIKES faults in a row, or at once after a `final` fault. A trial counts
+    once, however often it is lost: one that kills its supervisor each time must not close the slot.
     """
 
     reasons: dict[int, str] = field(default_factory=dict)
     _strikes: dict[int, list[str]] = field(default_factory=dict)
 
     def fault(self, slot: int, where: str, reason: str, trial_id: str | None, final: bool = False) -> bool:
-        """Count a fault; whether the slot is out.
+        """Count a fault. True: the slot is closed.
 
         Args:
             slot: its index.
             where: the slot in words, for `refusal`.
             reason: what happened.
-            trial_id: whose attempt it was; None: nobody's, which always counts.
+            trial_id: the trial whose attempt it was; None: of no trial, which always counts.
             final: no further trial may run there.
         """
         strikes = self._strikes.setdefault(slot, [])
@@ -39,9 +39,9 @@ class Quarantine:
         return True
 
     def well(self, slot: int) -> None:
-        """An attempt ended as attempts do: the slot begins anew."""
+        """Reset the count: an attempt ended without a fault."""
         self._strikes.pop(slot, None)
 
     def refusal(self) -> str:
-        """Why there is no slot left, a line for each."""
+        """Why no slot is left: one line for each."""
         return "\n".join(["no slot is left to run on:", *(f"  {reason}" for reason in self.reasons.values())])

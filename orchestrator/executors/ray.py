@@ -1,7 +1,8 @@
-"""Executes attempts on Ray core: supervisor actors per slot, here or over a cluster. Nothing else imports ray.
+"""Runs attempts on Ray: supervisor actors per slot, on this machine or over a cluster.
 
-Why Ray places trials and does not expand or run them: docs/design/ray.md. A slot is one supervisor on one node, or, for
-trials over ranks that need several nodes, one on each of them, held together by a placement group.
+Why Ray places trials and does not expand or run them: docs/design/ray.md. A slot is one supervisor
+on one node, or, for trials over ranks that need several nodes, one on each of them, held together
+by a placement group.
 """
 
 from __future__ import annotations
@@ -45,10 +46,12 @@ class RayExecutor:
 
     Args:
         options: what the sweep needs.
-        stopped: whether someone waits for this process to end: then the start is given up, and the last look.
+        stopped: whether someone waits for this process to end: then the start is given up, and the
+            last look.
 
     Raises:
-        UnfitMachineError: no cluster at the address, or no slot on any node for what the sweep needs.
+        UnfitMachineError: no cluster at the address, or no slot on any node for what the sweep
+            needs.
         StartStoppedError: `stopped` while Ray started.
     """
 
@@ -191,7 +194,7 @@ class RayExecutor:
             self._ask("describe", slot, self._options.gpu_memory_gib, part=number)
 
     def _strategies(self, slot: Slot) -> Iterator[Any]:
-        """Where each part's supervisor goes: to its node, and where there are several, to all of them or to none."""
+        """Each part's placement: on its node; of several nodes on all of them, or on none."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
         plan = slot.plan
@@ -295,7 +298,7 @@ class RayExecutor:
         method, slot, part = self._calls.waiting.pop(ref)
         try:
             answer = self._ray.get(ref)
-        except Exception as error:  # noqa: BLE001 - Ray has many classes of them; each means a supervisor gone
+        except Exception as error:  # noqa: BLE001 - any of Ray's errors: the supervisor is gone
             return self._died(slot, error)
         if method == "describe":
             slot.described += 1
@@ -331,8 +334,11 @@ class RayExecutor:
         record = joined_over_nodes([TrialRecord.model_validate_json(text) for text, _, _, _ in answers])
         record = record.model_copy(update={"slot": slot.index})
         log = logs_of_nodes([log for _, log, _, _ in answers])
-        seen = [one for _, _, found, _ in answers for one in found]
-        unclean = next((doubt for _, _, _, doubt in answers if doubt), "")
+        seen: list[str] = []
+        unclean = ""
+        for _, _, observations, reason in answers:
+            seen.extend(observations)
+            unclean = unclean or reason
         events: list[Event] = [*observed(slot, seen), Finished(attempt, record, log)]
         if unclean:
             return events + self._fault(slot, attempt, unclean, final=self.device == "cuda")
@@ -359,15 +365,17 @@ class RayExecutor:
         return events
 
     def _place_anew(self) -> None:
-        """Nodes of a slot that lost one of them may make up another slot, with whatever others are free."""
-        taken = {part.node.node_id for slot in self._slots for part in slot.plan.parts}
-        free = [node for node in self._nodes() if node.node_id not in taken]
+        """Make new slots of free nodes, such as the rest of a slot that lost a node."""
+        used: set[str] = set()
+        for slot in self._slots:
+            used.update(part.node.node_id for part in slot.plan.parts)
+        free = [node for node in self._nodes() if node.node_id not in used]
         most = self._options.max_concurrent
         if most is None or most > len(self._slots):
             self._open(self._place(free, None if most is None else most - len(self._slots)))
 
     def _fault(self, slot: Slot, attempt: Attempt | None, reason: str, final: bool = False) -> list[Event]:
-        """A strike against the slot; when it is one too many, the slot is closed and the others take what is queued."""
+        """Count a fault of the slot; after too many close it: the others take what is queued."""
         trial_id = None if attempt is None else attempt.trial.trial_id
         if not self._quarantine.fault(slot.index, str(slot), reason, trial_id, final):
             return []

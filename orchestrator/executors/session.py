@@ -1,4 +1,4 @@
-"""A driver's connection to Ray: to one of its own, behind a token and gone with it, or to a cluster that is there."""
+"""A driver's connection to Ray: to its own, behind a token, or to an existing cluster."""
 
 from __future__ import annotations
 
@@ -79,20 +79,22 @@ class RayOptions:
 class Session:
     """Open once constructed; `ray` is the module, connected.
 
-    Ray starts on a thread of its own, so that a signal is heard meanwhile. The thread stays until the session is
+    Ray starts on a thread of its own, so that a signal is heard meanwhile. The thread stays until
+    the session is
     closed: the kernel ends Ray's servers with the thread that started them.
 
     Args:
         load: imports and returns ray.
         options: what the sweep needs.
-        stopped: whether to give up starting; asked while the end is waited for, too, so that it may look to its
-            signals: Ray's end gives SIGTERM its default effect.
+        stopped: whether to give up starting; asked while the end is waited for, too, so that it may
+            look to its signals: Ray's end gives SIGTERM its default effect.
 
     Attributes:
         staging: what travels to a cluster's nodes; None on a Ray of our own.
 
     Raises:
-        UnfitMachineError: Ray cannot be started or reached, or another sweep of this process uses it.
+        UnfitMachineError: Ray cannot be started or reached, or another sweep of this process uses
+            it.
         StartStoppedError: `stopped` said so.
     """
 
@@ -121,7 +123,7 @@ class Session:
         self._raise_what_was_raised()
 
     def close(self) -> None:
-        """Leave Ray; one of our own ends, and whatever belongs to it. A second call does nothing."""
+        """Leave Ray; our own is ended with all it started. A second call does nothing."""
         self._over.set()
         while not self._gone.wait(_LOOK_S):
             self._stopped()
@@ -138,7 +140,7 @@ class Session:
     def _hold(self) -> None:
         try:
             self._connect()
-        except BaseException as error:  # noqa: BLE001 - for whoever waits, in whose thread it is raised
+        except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
             self._error = error
         self._tried.set()
         self._over.wait()
@@ -170,7 +172,8 @@ class Session:
         """Use the Ray that this process is connected to already, where that is what was asked for.
 
         Raises:
-            UnfitMachineError: another address was asked for, or its nodes could not be sent the files of the sweep.
+            UnfitMachineError: another address was asked for, or its nodes could not be sent the
+                files of the sweep.
         """
         here = str(self.ray.get_runtime_context().gcs_address)
         wanted = self._options.address
@@ -207,8 +210,9 @@ class Session:
             "num_cpus": usable_cores(),
             "object_store_memory": OBJECT_STORE_BYTES,
             "_node_ip_address": LOOPBACK,
-            # Else Ray puts the current folder first on its workers' path, and a user's orchestrator.py
-            # before ours. Ours may have been found by that very folder, which a worker must be told.
+            # Else Ray puts the current folder first on its workers' path, and a user's
+            # orchestrator.py before ours. Ours may have been found by that very folder, which a
+            # worker must be told.
             "job_config": self.ray.job_config.JobConfig(_client_job=True, _py_driver_sys_path=[str(PACKAGE.parent)]),
         }
 
@@ -220,10 +224,10 @@ class Session:
 
 
 class _Token:
-    """The token of a Ray of our own: known to Ray's processes from their start, and to nobody after that.
+    """The token of our own Ray, which Ray's processes know from their start and nobody else.
 
-    It is in this process's environment only while Ray starts. Ray itself keeps it in memory, where a second sweep of
-    the process must not find the first one's.
+    It is in this process's environment only while Ray starts. Ray itself keeps it in memory, where
+    a second sweep of the process must not find the first one's.
     """
 
     def __init__(self) -> None:
@@ -252,7 +256,8 @@ class _Token:
 def _look_at_environment(ray: Any) -> None:
     """Have Ray read mode and token anew; it reads the mode when it is imported, and the token once.
 
-    The mode first: a thread of Ray's that is still ending aborts the process if it is to have a token and finds none.
+    The mode first: a thread of Ray's that is still ending aborts the process if it is to have a
+        token and finds none.
     """
     with suppress(AttributeError):  # a Ray that keeps none
         ray._raylet.Config.initialize("")

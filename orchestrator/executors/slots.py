@@ -1,7 +1,8 @@
-"""The slots of a RayExecutor: actors on one node or several, what runs there, and which points belong to which."""
+"""The slots of a RayExecutor: actors on one node or several, what runs there, their points."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +23,8 @@ class Slot:
 
     Attributes:
         plan: what it takes of which nodes.
-        actors: a supervisor for each part of the plan, the first rank's first; none while it is closed.
+        actors: a supervisor for each part of the plan, the first rank's first; none while it is
+            closed.
         group: the placement group that a slot over several nodes holds; None: it is on one.
         described: how many supervisors have said what they are; the slot is ready when all have.
         environment: what the first of them said.
@@ -63,7 +65,7 @@ class Slot:
 
 @dataclass
 class Calls:
-    """Answers that are awaited: object reference -> (what was asked, of which slot, of which part of it)."""
+    """Calls that are awaited: object reference -> (method, slot, part of the slot)."""
 
     waiting: dict[Any, tuple[str, Slot, int]] = field(default_factory=dict)
 
@@ -74,10 +76,10 @@ class Calls:
 
 @dataclass
 class Points:
-    """Which slot measures which point: what is compared with one another is measured on the same card.
+    """Which slot measures which point: rows that are compared run on the same card.
 
-    A point goes to the slot with fewest of them when it is first seen, and stays there while the slot lives. One whose
-    rows have not begun may go to another that has nothing else to do.
+    A point goes to the slot with fewest of them when it is first seen, and stays there while the
+    slot lives. One whose rows have not begun may go to another that has nothing else to do.
     """
 
     _slot_of: dict[str, int] = field(default_factory=dict)
@@ -89,8 +91,8 @@ class Points:
             return True
         point = content_hash(attempt.trial.params)
         if point not in self._slot_of or self._slot_of[point] not in slots:
-            held = [sum(1 for other in self._slot_of.values() if other == one) for one in slots]
-            self._slot_of[point] = slots[held.index(min(held))]
+            points = Counter(self._slot_of.values())
+            self._slot_of[point] = min(slots, key=lambda index: points[index])
             self._begun.discard(point)
         if self._slot_of[point] != slot:
             return False
@@ -98,7 +100,7 @@ class Points:
         return True
 
     def take_over(self, attempt: Attempt, slot: int) -> bool:
-        """Whether a slot that found nothing of its own may have this attempt's point: no row of it has begun."""
+        """Whether an idle slot may take over this attempt's point: no row of it has begun."""
         point = content_hash(attempt.trial.params)
         if point in self._begun:
             return False

@@ -1,4 +1,4 @@
-"""Gathers what must travel to a cluster's nodes: the project's packages and the user's files."""
+"""Copies the project's packages and the user's files into a folder for a cluster's nodes."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ PACKAGES = ("orchestrator", registry.REGISTRY)
 
 
 class Staging:
-    """A folder to send, and the paths by which the files in it are found over there.
+    """A folder to send, and the paths of its files on the nodes.
 
     Args:
-        folder: an empty folder; it becomes the workers' current directory, and the first on their `sys.path`.
+        folder: an empty folder; it becomes the workers' current directory, and the first on their
+            `sys.path`.
         base_dir: the folder that relative paths of the sweep file start from.
-        references: every `use` and `workload` of the sweep. Those that name files are copied with everything that
-            belongs to them; of modules what is on `sys.path` without being installed.
+        references: every `use` and `workload` of the sweep. Those that name files are copied with
+            everything that belongs to them; of modules what is on `sys.path` without being
+            installed.
         files: other files that implementations read, absolute.
     """
 
@@ -38,7 +40,7 @@ class Staging:
         self.paths: Mapping[str, str] = {ref: path for ref, path in found.items() if path is not None}
 
     def translate(self, attempt: Attempt) -> Attempt:
-        """The attempt with its files' paths as they are on a node; its identity is left alone."""
+        """The attempt with its files' paths on a node; its identity is unchanged."""
         rival = None if attempt.rival is None else self._translated(attempt.rival)
         workload = self.paths.get(attempt.workload, attempt.workload)
         return attempt.model_copy(
@@ -49,7 +51,7 @@ class Staging:
         return trial.model_copy(update={"use": self.paths.get(trial.use, trial.use)})
 
     def _gather(self, reference: str, base_dir: str) -> str | None:
-        """Copy what a reference needs; the reference as it reads on a node, where it names a path."""
+        """Copy what a reference needs; the reference on a node, or None if it stays the same."""
         name, _, _ = reference.partition(":")
         made = workloads.adapted(reference, base_dir)
         if made is not None:
@@ -73,7 +75,7 @@ class Staging:
             self._copy(file, source.roots.get(file))
 
     def _copy(self, file: Path, root: Path | None) -> None:
-        """Copy a file to where its path says, or, if it is imported by name, to where that name finds it."""
+        """Copy a file below STAGED_FILES, or, if it is imported by name, to where that finds it."""
         inside = Path(STAGED_FILES) / _inside(file) if root is None else file.relative_to(root)
         place = self.folder / inside
         if inside.parts[0] in PACKAGES or place.exists():

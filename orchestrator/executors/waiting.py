@@ -68,7 +68,8 @@ class Waiting:
     def _holders(self) -> str:
         """Drivers with actors alive, other than this one: "2 Trainer of driver 4711 on 10.0.0.1".
 
-        Ray tells this by calls that it does not promise to keep; where they are gone nobody is named.
+        Ray tells this by calls that it does not promise to keep; where they are gone nobody is
+        named.
         """
         found = []
         with suppress(Exception):
