@@ -36,7 +36,7 @@ def render(results: Results, form: str = "txt") -> str:
 
 
 def write_reports(results: Results) -> None:
-    """Write summary.txt, summary.md, results.csv and report.html into the sweep's directory, each whole.
+    """Write summary.txt, summary.md, results.csv and report.html into the sweep's directory.
 
     Raises:
         ValueError: the results have no directory.

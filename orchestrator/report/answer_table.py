@@ -1,4 +1,4 @@
-"""The answers of a search or a frontier as a table of its own."""
+"""Tabulates the results of a search or a frontier."""
 
 from __future__ import annotations
 
@@ -10,12 +10,17 @@ from orchestrator.formatting import NONE, interval, number, printable, shown
 from orchestrator.outcome import Flag
 from orchestrator.report.layout import Layout
 from orchestrator.results.answers import LIMITS, Answer, answers, metric
+from orchestrator.results.rows import latency
 from orchestrator.spec.models import SearchSpec
 
 
 @dataclass(frozen=True)
 class AnswerTable:
-    """Title, headings and cells, as text for any report; `texts`: how many columns at the left are no figures."""
+    """Title, headings and cells, as text for any report.
+
+    Attributes:
+        texts: how many columns at the left are no figures.
+    """
 
     title: str
     headings: tuple[str, ...]
@@ -24,17 +29,25 @@ class AnswerTable:
 
     @classmethod
     def of(cls, layout: Layout) -> AnswerTable | None:
-        """The table of a sweep's answers; None: it asked for cells, or nothing was run."""
+        """The table of a sweep's results; None: it is a grid, or nothing was run."""
         found = answers(layout.results.meta, layout.rows)
         if not found:
             return None
-        axes = [axis for axis in found[0].point if len({shown(answer.point[axis]) for answer in found}) > 1]
+        axes = []
+        for axis in found[0].point:
+            values = {shown(answer.point[axis]) for answer in found}
+            if len(values) > 1:
+                axes.append(axis)
         names = [_heading(layout, axis) for axis in axes]
-        of = _frontier if layout.results.meta.spec.frontier.axis is not None else _search
-        title, headings, cells = of(layout, found)
-        left = ((printable(one.implementation), *(shown(one.point[axis]) for axis in axes)) for one in found)
-        lines = tuple((*start, *rest) for start, rest in zip(left, cells, strict=True))
-        return cls(title, ("Implementation", *names, *headings), lines, 1 + len(axes))
+        if layout.results.meta.spec.frontier.axis is not None:
+            title, headings, cells = _frontier(layout, found)
+        else:
+            title, headings, cells = _search(layout, found)
+        lines = []
+        for answer, rest in zip(found, cells, strict=True):
+            point = [shown(answer.point[axis]) for axis in axes]
+            lines.append((printable(answer.implementation), *point, *rest))
+        return cls(title, ("Implementation", *names, *headings), tuple(lines), 1 + len(axes))
 
 
 def as_objects(layout: Layout) -> list[dict[str, Any]]:
@@ -92,15 +105,14 @@ def _search(layout: Layout, found: Sequence[Answer]) -> Cells:
     spec = layout.results.meta.spec
     headings = [_heading(layout, axis) for axis in spec.searched]
     starts = bool(spec.search.first)
-    cells = [
-        [
-            *(_searched(one, axis) for axis in spec.searched),
-            _value(one, spec.search.metric),
-            *([_over_start(one, spec.search.metric, spec.search.least)] if starts else []),
-            _trials(one, spec.search),
-        ]
-        for one in found
-    ]
+    cells = []
+    for answer in found:
+        line = [_searched(answer, axis) for axis in spec.searched]
+        line.append(_value(answer, spec.search.metric))
+        if starts:
+            line.append(_over_start(answer, spec.search.metric, spec.search.least))
+        line.append(_trials(answer, spec.search))
+        cells.append(line)
     first = "Over the first point" if starts and spec.search.first[0] else "Over the defaults"
     last = [first, "Trials"] if starts else ["Trials"]
     return (
@@ -115,7 +127,7 @@ def _heading_of(name: str) -> str:
 
 
 def _searched(answer: Answer, axis: str) -> str:
-    """The best value of a searched axis; an option that was not set has the implementation's own default."""
+    """The best value of a searched axis; "default" for an option that was not set."""
     if answer.best is None:
         return NONE
     value = answer.best.value(axis)
@@ -123,13 +135,13 @@ def _searched(answer: Answer, axis: str) -> str:
 
 
 def _value(answer: Answer, name: str) -> str:
-    """The best value, with the flags that make it doubtful."""
+    """The best value, with its flags."""
     if answer.best is None:
         return number(answer.value)
     metrics = answer.best.metrics
     text = number(answer.value, decimals=3)
     if name == "latency_ms":
-        text = interval(*(metrics.get(f"latency{end}_ms") for end in ("", "_ci_low", "_ci_high")))
+        text = interval(*latency(metrics))
     flags = [printable(flag) for flag in answer.best.flags if flag != Flag.CUT]
     return f"{text} ({', '.join(flags)})" if flags else text
 
@@ -143,7 +155,7 @@ def _over_start(answer: Answer, name: str, least: bool) -> str:
 
 
 def _trials(answer: Answer, search: SearchSpec) -> str:
-    """How many there were, of how many at most; of how many of them nothing can be said, and why."""
+    """How many trials there were of how many at most, and how many without a result, by reason."""
     rows, name = answer.rows, search.metric
     counts = {
         "cut": sum(Flag.CUT.value in row.flags for row in rows),

@@ -1,4 +1,4 @@
-"""results.csv: every row with every param, metric, flag and error."""
+"""Writes results.csv: every row with every param, metric, flag and error."""
 
 from __future__ import annotations
 
@@ -17,20 +17,24 @@ FORMULA = ("=", "+", "-", "@", "\t")
 
 
 def csv_text(layout: Layout) -> str:
-    """CSV with a header: one row per planned trial, numbers unrounded, lists as JSON, what is missing empty."""
+    """CSV with a header: one row per trial, numbers unrounded, lists as JSON, empty if missing."""
     records = [flat(layout, row) for row in layout.rows]
-    names = list(dict.fromkeys(name for record in records for name in record))
+    names: dict[str, None] = {}  # a set that keeps the order
+    for record in records:
+        names |= dict.fromkeys(record)
     stream = io.StringIO()
     writer = csv.DictWriter(stream, names, restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name: _text(value) for name, value in record.items()} for record in records)
+    for record in records:
+        writer.writerow({name: _text(value) for name, value in record.items()})
     return stream.getvalue()
 
 
 def flat(layout: Layout, row: Row) -> dict[str, Any]:
     """One row as plain values by name: a line of results.csv.
 
-    A param named like a column of ours becomes `params.<name>`; metrics that a row lacks are left out.
+    A param named like a column of ours becomes `params.<name>`; metrics that a row lacks are left
+    out.
     """
     ours = {"outcome": NOT_RUN if row.outcome is None else str(row.outcome), "flags": " ".join(row.flags)}
     tail = _tail(layout, row)
@@ -61,14 +65,16 @@ def _tail(layout: Layout, row: Row) -> dict[str, Any]:
 def _text(value: Any) -> Any:
     if isinstance(value, list | tuple | Mapping):
         return json.dumps(value, ensure_ascii=False)
-    return _inert(value) if isinstance(value, str) else value
+    if isinstance(value, str):
+        return _inert(value)
+    return value
 
 
 def _inert(text: str) -> str:
-    """Text that a spreadsheet takes for text, and that every reader takes for one cell.
+    """Text that a spreadsheet reads as text, and every reader as one cell.
 
-    A leading apostrophe keeps a formula from being one. A carriage return would end the line for some readers, and
-    Python's writer does not quote it before 3.13.
+    A leading apostrophe keeps a formula from being one. A carriage return would end the line for
+    some readers, and Python's writer does not quote it before 3.13.
     """
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     if not text.startswith(FORMULA) or _is_number(text):

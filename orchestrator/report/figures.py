@@ -1,8 +1,8 @@
-"""The columns of figures that `--columns` and `--sort` know: each with its heading, its text and its order."""
+"""The columns of `--columns` and `--sort`: each with its heading, its text and its order."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from orchestrator.errors import RequestError, nearest, suggestion
@@ -10,7 +10,7 @@ from orchestrator.formatting import NONE, grouped, number, with_interval
 from orchestrator.metrics import METRICS
 from orchestrator.report.layout import Layout
 from orchestrator.report.ranking import Ranking, is_disturbed, ratio
-from orchestrator.results.rows import Row
+from orchestrator.results.rows import Row, latency
 
 DEFAULT = "time,ci,speedup,memory"
 NAMES = (
@@ -99,7 +99,9 @@ def chosen(columns: str, known: Mapping[str, Figure]) -> list[Figure]:
 
 
 def ordered(layout: Layout, order: str, known: Mapping[str, Figure]) -> list[Row]:
-    """The rows as `--sort` asks: by a column, the best first and rows without a value last; by `shape`; as the `table`.
+    """The rows in the order of `--sort`: `table`, `shape`, or a column's name.
+
+    By a column the best row comes first, rows without a value last.
 
     Raises:
         RequestError: there is no such order.
@@ -108,7 +110,8 @@ def ordered(layout: Layout, order: str, known: Mapping[str, Figure]) -> list[Row
     if order == "table":
         return list(layout.rows)
     if order == "shape":
-        places = {point: place for place, point in enumerate(dict.fromkeys(map(layout.point, layout.rows)))}
+        points = dict.fromkeys(map(layout.point, layout.rows))
+        places = {point: place for place, point in enumerate(points)}
         return sorted(layout.rows, key=lambda row: places[layout.point(row)])
     figure = known[order]
     sign = -1 if figure.largest_first else 1
@@ -134,7 +137,7 @@ def _names(columns: str) -> list[str]:
 
 
 def speedups(layout: Layout, ranking: Ranking) -> dict[str, float]:
-    """trial_id -> the baseline's median latency over the row's own; rows without a time or a baseline are left out."""
+    """trial_id -> the baseline's median latency over the row's own, of rows that have both."""
     baseline = {standing.implementation: standing.baseline for standing in ranking.standings}
     times = {(row.implementation, layout.point(row)): row.metrics.get("latency_ms") for row in layout.rows}
     found = {}
@@ -147,7 +150,7 @@ def speedups(layout: Layout, ranking: Ranking) -> dict[str, float]:
 
 
 def disturbed_pairs(layout: Layout, ranking: Ranking) -> set[str]:
-    """trial_id of the rows that were contended or throttled, or whose baseline was: their speed says little."""
+    """trial_id of rows that were contended or throttled, or whose baseline was."""
     baseline = {standing.implementation: standing.baseline for standing in ranking.standings}
     disturbed = {(row.implementation, layout.point(row)) for row in layout.rows if is_disturbed(row)}
     found = set()
@@ -167,13 +170,12 @@ def _text(name: str, decimals: int = 2) -> Callable[[Row], str]:
 
 
 def _latency(row: Row) -> tuple[str, str]:
-    bounds: Iterable[float | None] = (row.metrics.get(f"latency{end}_ms") for end in ("", "_ci_low", "_ci_high"))
-    return with_interval(*bounds)
+    return with_interval(*latency(row.metrics))
 
 
 def _half_width(row: Row) -> float | None:
     """Of the interval, as a fraction of the median."""
-    median, low, high = (row.metrics.get(f"latency{end}_ms") for end in ("", "_ci_low", "_ci_high"))
+    median, low, high = latency(row.metrics)
     if not median or low is None or high is None:
         return None
     return (high - low) / 2 / median

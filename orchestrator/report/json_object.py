@@ -12,7 +12,7 @@ from orchestrator.results.rows import Row
 
 
 def as_object(results: Results) -> dict[str, Any]:
-    """The sweep's identity, the count of rows by outcome, and every row, in table order; JSON values."""
+    """The sweep's identity, its count of rows by outcome, and its rows in table order, as JSON."""
     return {
         "sweep_id": results.meta.sweep_id,
         "name": results.meta.name,

@@ -1,9 +1,10 @@
-"""The table for a paper: booktabs, intervals beside medians, every label escaped."""
+"""Writes the table for a paper: booktabs, medians with intervals, every label escaped."""
 
 from __future__ import annotations
 
 from orchestrator.formatting import interval, latex, number, shown
 from orchestrator.report.layout import Layout, status
+from orchestrator.results.rows import latency
 
 ONE_PAGE = 40
 MARKS = {"✓": r"$\checkmark$", "✗": r"$\times$"}
@@ -19,8 +20,10 @@ def tabular(layout: Layout) -> str:
     head = [r"\toprule", " & ".join(map(latex, headings)) + r" \\", r"\midrule"]
     caption = rf"\caption{{{latex('. '.join([layout.title, *layout.lines]))}}}"
     set_as = f"{{l{'r' * len(columns)}rrrl}}"
-    make = _long if len(layout.rows) > ONE_PAGE else _short
-    return "\n".join(make(caption, set_as, head, _body(layout))) + "\n"
+    lines = _short(caption, set_as, head, _body(layout))
+    if len(layout.rows) > ONE_PAGE:
+        lines = _long(caption, set_as, head, _body(layout))
+    return "\n".join(lines) + "\n"
 
 
 def _short(caption: str, set_as: str, head: list[str], body: list[str]) -> list[str]:
@@ -42,11 +45,10 @@ def _body(layout: Layout) -> list[str]:
             lines.append(r"\addlinespace")
         before = row.implementation
         metrics = row.metrics
-        median = (metrics.get(f"latency{end}_ms") for end in ("", "_ci_low", "_ci_high"))
         cells = [
             latex(row.implementation),
             *(latex(shown(row.value(name))) for name in layout.columns),
-            interval(*median),
+            interval(*latency(metrics)),
             number(metrics.get("peak_memory_mib")),
             number(metrics.get("throughput_tokens_per_s"), decimals=0),
             _status(latex(status(row))),

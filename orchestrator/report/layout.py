@@ -1,4 +1,4 @@
-"""What every report of a sweep shares: its heading, its columns, its counts."""
+"""Lays out a sweep's results for every report: heading, columns, counts."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 from orchestrator.formatting import printable, shown
 from orchestrator.outcome import Flag, Outcome
+from orchestrator.quantities import is_number
 from orchestrator.results.answers import LIMITS
 from orchestrator.results.columns import column_headings, shown_of
 from orchestrator.results.results import Results
@@ -21,12 +22,12 @@ NOT_RUN = "not run"
 
 @dataclass(frozen=True)
 class Layout:
-    """A sweep's results, ready to be set.
+    """A sweep's results, ready to be written.
 
     Attributes:
         title: `Benchmark Results - <time of the sweep>`.
         lines: device and dtype, then what the workload says of its constants.
-        columns: axis -> heading: the workload's columns, then the axes that vary beyond them.
+        columns: axis -> heading: the workload's columns, then further axes that vary.
         rows: one per planned trial, in the order of the table.
     """
 
@@ -59,7 +60,10 @@ class Layout:
     @property
     def flags(self) -> dict[str, int]:
         """How many rows that are ok carry each flag."""
-        return dict(Counter(flag for row in self.rows for flag in row.flags).most_common())
+        counts: Counter[str] = Counter()
+        for row in self.rows:
+            counts.update(row.flags)
+        return dict(counts.most_common())
 
     @property
     def not_allowed(self) -> list[Row]:
@@ -69,7 +73,7 @@ class Layout:
         return [row for row in self.rows if row.outcome is not None and row.outcome not in allowed]
 
     def point(self, row: Row) -> tuple[str, ...]:
-        """What rows must share to be compared with each other: the values of every column, as text."""
+        """The values of every column as text: rows are compared where these are equal."""
         return tuple(shown(row.value(name)) for name in self.columns)
 
     def point_text(self, row: Row) -> str:
@@ -77,7 +81,7 @@ class Layout:
         return " ".join(f"{name}={value}" for name, value in zip(self.columns, self.point(row), strict=True))
 
     def busy_s(self) -> float | None:
-        """Seconds in which something ran, pauses before a resume left out; None: nothing ran, or no times are known."""
+        """Seconds in which something ran, without pauses before a resume; None: not known."""
         try:
             spans = sorted(
                 (_seconds(record.started_at), _seconds(record.finished_at)) for record in self.results.records
@@ -137,4 +141,4 @@ def _header(results: Results) -> Sequence[str]:
 def cells(layout: Layout, row: Row) -> list[Any]:
     """The row's values of the columns: numbers as they are, the rest as text."""
     values = (row.value(name) for name in layout.columns)
-    return [value if isinstance(value, int) and not isinstance(value, bool) else shown(value) for value in values]
+    return [value if is_number(value) and isinstance(value, int) else shown(value) for value in values]

@@ -1,4 +1,4 @@
-"""summary.md: the verdict and the table, made to be pasted into an issue."""
+"""Writes summary.md: the verdict and the table, to be pasted into an issue."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from orchestrator.report.answer_table import AnswerTable
 from orchestrator.report.layout import Layout, status
 from orchestrator.report.ranking import Ranking, Standing, ratio, speed_heading
 from orchestrator.report.table import footer
+from orchestrator.results.rows import latency
 
 OPEN_ROWS = 40
 MAX_ROWS = 400
 
 
 def summary(layout: Layout) -> str:
-    """Title, verdict, one line per implementation, then every row with the interval beside its median.
+    """Title, verdict, one line per implementation, then every row, medians with intervals.
 
-    Beyond OPEN_ROWS rows the table is folded; beyond MAX_ROWS it is cut, saying so, to stay within what an issue takes.
+    Beyond OPEN_ROWS rows the table is folded. Beyond MAX_ROWS it is cut, and says so, to stay
+    within the length of an issue.
     """
     verdict = Ranking.of(layout)
     parts = [
@@ -38,7 +40,8 @@ def _answers(layout: Layout) -> Iterator[str]:
         yield from (f"**{markdown(table.title)}**", "")
         titles = [markdown(heading) for heading in table.headings]
         yield from _head(titles, numbers=len(titles) - 2, last_text=True)
-        yield from (_line([markdown(cell) for cell in line]) for line in table.lines)
+        for line in table.lines:
+            yield _line([markdown(cell) for cell in line])
 
 
 def _standings(verdict: Ranking) -> Iterator[str]:
@@ -98,12 +101,11 @@ def rows_table(layout: Layout, limit: int | None = None) -> Iterator[str]:
     )
     for row in layout.rows[:limit]:
         metrics = row.metrics
-        median = (metrics.get(f"latency{end}_ms") for end in ("", "_ci_low", "_ci_high"))
         yield _line(
             [
                 markdown(row.implementation),
                 *(markdown(shown(row.value(name))) for name in layout.columns),
-                interval(*median),
+                interval(*latency(metrics)),
                 number(metrics.get("peak_memory_mib")),
                 number(metrics.get("throughput_tokens_per_s"), decimals=0),
                 number(metrics.get("tflops_per_s"), decimals=3),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import math
 import textwrap
 from collections import Counter
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.files import write_bytes_atomically
 from orchestrator.formatting import printable, shown
 from orchestrator.metrics import known
+from orchestrator.quantities import is_number
 from orchestrator.report.layout import Layout
 from orchestrator.report.roofline import Peaks, intensity
 from orchestrator.report.same_work import baselines, kinds
@@ -52,7 +54,7 @@ STYLE: Any = {
 
 
 def figures(results: Results) -> dict[str, Figure]:
-    """Name -> figure, for each figure that the results have values for; one panel per combination of the other axes.
+    """Name -> figure, of each figure with values; one panel per combination of the other axes.
 
     Nothing global is touched: no backend is chosen, and no figure is registered with pyplot.
     """
@@ -97,7 +99,8 @@ class _Plot:
 
     Attributes:
         x: the axis that runs along each; None where no numeric one varies, and of a search.
-        trials: of a search trial_id -> its number as proposed, within its panel and implementation; else empty.
+        trials: of a search trial_id -> its number as proposed, within its panel and implementation;
+            else empty.
     """
 
     layout: Layout
@@ -128,7 +131,8 @@ class _Plot:
         """Whether there is anything to draw."""
         if metric == "speedup" and (self.trials or len(self.names) < 2):
             return False
-        return any(self.value(row, metric) is not None for rows in self.panels.values() for row in rows)
+        rows = itertools.chain.from_iterable(self.panels.values())
+        return any(self.value(row, metric) is not None for row in rows)
 
     def value(self, row: Row, metric: str) -> float | None:
         """The figure of a row."""
@@ -238,7 +242,7 @@ class _Plot:
             place.set_xticks([])
 
     def _range(self, rows: Sequence[Row], metric: str) -> tuple[float, float]:
-        """The values, and their intervals as far as twice beyond: a noisy row must not press the others flat."""
+        """Range of values, intervals up to twice beyond: a noisy row must not flatten others."""
         known = [(value, *self.reach(row, metric)) for row in rows if (value := self.value(row, metric))]
         if not known:
             return 0.5, 1.0
@@ -247,8 +251,9 @@ class _Plot:
         return max(low / 2, least), min(high * 2, most)
 
     def _spans(self, metric: str) -> float:
-        """The largest value of any panel over the smallest, so that all panels have one kind of scale."""
-        values = [value for rows in self.panels.values() for row in rows if (value := self.value(row, metric))]
+        """The largest value of all panels over the smallest: all panels share one kind of scale."""
+        rows = itertools.chain.from_iterable(self.panels.values())
+        values = list(filter(None, (self.value(row, metric) for row in rows)))
         return max(values) / min(values) if values else 1.0
 
     def _line(self, place: Axes, position: int, own: Sequence[Row], metric: str) -> None:
@@ -281,7 +286,7 @@ class _Plot:
         y: Callable[[Row], float | None],
         label: str | None = None,
     ) -> None:
-        """Marks without a line, hollow where the row is flagged; they cover what was drawn there."""
+        """Marks without a line, hollow if the row is flagged; they cover what was drawn there."""
         marks: Any = {
             "color": COLOURS[position % len(COLOURS)],
             "marker": MARKERS[position % len(MARKERS)],
@@ -323,26 +328,23 @@ def _plain(value: float, _: int) -> str:
 
 def _along(layout: Layout) -> str | None:
     """The numeric axis with the most values; of several the one that reaches furthest."""
-    found = {name: {row.value(name) for row in layout.rows} for name in layout.columns}
-    numeric = {
-        name: values
-        for name, values in found.items()
-        if len(values) > 1 and all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
-    }
-    ranked = {
-        name: (len(values), max(values) / max(1e-9, abs(min(values))), max(values)) for name, values in numeric.items()
-    }
+    ranked = {}
+    for name in layout.columns:
+        values = {row.value(name) for row in layout.rows}
+        if len(values) > 1 and all(map(is_number, values)):
+            reach = max(values) / max(1e-9, abs(min(values)))
+            ranked[name] = (len(values), reach, max(values))
     return max(ranked, key=lambda name: ranked[name], default=None)
 
 
 def _numbered(panels: Iterable[Sequence[Row]]) -> dict[str, int]:
     """trial_id -> 1, 2, 3, ... in the order of the rows, within each panel and implementation."""
-    met: Counter[tuple[int, str]] = Counter()
+    seen: Counter[tuple[int, str]] = Counter()
     found = {}
     for panel, rows in enumerate(panels):
         for row in rows:
-            met[panel, row.implementation] += 1
-            found[row.trial_id] = met[panel, row.implementation]
+            seen[panel, row.implementation] += 1
+            found[row.trial_id] = seen[panel, row.implementation]
     return found
 
 

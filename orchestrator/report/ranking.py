@@ -22,7 +22,8 @@ class Winner:
         point: the values of the columns, as text.
         rival: the next one; None: no other row is ok here.
         lead: the rival's median latency over the winner's, at least 1; None without a rival.
-        doubtful: whether something disturbed either of the two (contended, throttled): no interval knows of that.
+        doubtful: whether something disturbed either of the two (contended, throttled): no interval
+            knows of that.
         clear: whether the two 95 % intervals are apart, and neither row is doubtful.
     """
 
@@ -44,9 +45,11 @@ class Standing:
         flags: how many carry which.
         disturbed: rows that were contended or throttled, and so are not ranked.
         wins: points where it is fastest, beyond both intervals; shared: fastest, but within them.
-        baseline: the implementation that its speed is over: the sweep's `baseline`, else the first that does its work.
-        speedup: geometric mean of the baseline's latency over its own, over the points where both are ok and nothing
-            disturbed either; with the least and the greatest; None: no such point.
+        baseline: the implementation that its speed is over: the sweep's `baseline`, else the first
+            that does its work.
+        speedup: geometric mean of the baseline's latency over its own, over the points where both
+            are ok and nothing disturbed either; with the least and the greatest; None: no such
+            point.
         compared: how many such points there are.
         peak_memory_mib: of its largest row.
         relative_error: the largest over its rows.
@@ -81,7 +84,8 @@ class Ranking:
     """What the whole sweep says.
 
     Attributes:
-        kinds: implementation -> which others do the same work (see `kinds`); only those are ranked together.
+        kinds: implementation -> which others do the same work (see `kinds`); only those are ranked
+            together.
         winners: one per point and kind with a row that is ok, in the order of the table.
         proposes: whether it is a search or a frontier, whose answers say more than a ranking.
     """
@@ -116,7 +120,7 @@ class Ranking:
         ]  # fmt: skip
 
     def _unranked(self) -> list[str]:
-        """Where most rows were disturbed, that comes first: whoever reads on knows what the rest is worth."""
+        """A warning, before all else, if most rows were contended or throttled."""
         timed, disturbed = sum(s.ok for s in self.standings), sum(s.disturbed for s in self.standings)
         if not timed or 2 * disturbed <= timed:
             return []
@@ -147,7 +151,9 @@ class Ranking:
         return [f"Out of memory: {large}." if large else "Fits: no row ran out of memory."]
 
     def _others(self) -> list[str]:
-        names = {name: None for standing in self.standings for name in standing.outcomes}
+        names: dict[str, None] = {}  # a set that keeps the order
+        for standing in self.standings:
+            names |= dict.fromkeys(standing.outcomes)
         rest = [name for name in names if name not in (Outcome.OK, Outcome.MISMATCH, Outcome.OOM)]
         return [f"{name.capitalize()}: {self._having(name)}." for name in rest]
 
@@ -159,8 +165,10 @@ class Ranking:
         flagged, timed = sum(s.flagged for s in self.standings), sum(s.ok for s in self.standings)
         if not flagged:
             return []
-        kinds_of_doubt = Counter(flag for standing in self.standings for flag in standing.flags.elements())
-        named = ", ".join(f"{count} {printable(flag)}" for flag, count in kinds_of_doubt.most_common())
+        flags: Counter[str] = Counter()
+        for standing in self.standings:
+            flags.update(standing.flags)
+        named = ", ".join(f"{count} {printable(flag)}" for flag, count in flags.most_common())
         advice = "; run it again when the machine is quiet before you rely on a ranking" if 2 * flagged > timed else ""
         if self._unranked():
             advice = ""
@@ -213,7 +221,7 @@ def spread(least: float, most: float) -> str:
 
 
 def speed_heading(ranking: Ranking, escape: Callable[[str], str] = printable) -> str:
-    """What a column of speeds is headed by: over the one baseline, or over whatever each row names."""
+    """The heading of speeds: over the one baseline, or over the one that each row names."""
     first = {standing.baseline for standing in ranking.standings}
     return f"Speed over {escape(first.pop())}" if len(first) == 1 else "Speed"
 
@@ -236,13 +244,13 @@ def _winner(point: tuple[str, ...], here: Sequence[Row]) -> Winner | None:
 
 
 def _is_ranked(base: Row, row: Row) -> bool:
-    """Whether the ratio of the two says something of their code: both have a time, and nothing disturbed either."""
+    """Whether two rows may be ranked: both have a time, and neither was disturbed."""
     timed = base.metrics.get("latency_ms") and row.metrics.get("latency_ms")
     return bool(timed) and not is_disturbed(base) and not is_disturbed(row)
 
 
 def is_disturbed(row: Row) -> bool:
-    """Whether something else slowed the row down while it was timed: its interval does not know of it."""
+    """Whether the row was contended or throttled, which its interval does not show."""
     return not DISTURBED.isdisjoint(row.flags)
 
 
@@ -258,6 +266,9 @@ def _standing(
     winners: Sequence[Winner],
 ) -> Standing:
     reference = {layout.point(row): row for row in baseline[1]}
+    flags: Counter[str] = Counter()
+    for row in found:
+        flags.update(_doubts(row))
     own = [winner for winner in winners if winner.row.implementation == name and winner.rival is not None]
     pairs = ((reference.get(layout.point(row)), row) for row in found)
     ratios = [_latency(base) / _latency(row) for base, row in pairs if base is not None and _is_ranked(base, row)]
@@ -265,7 +276,7 @@ def _standing(
         implementation=name,
         outcomes=Counter(NOT_RUN if row.outcome is None else str(row.outcome) for row in found),
         flagged=sum(bool(_doubts(row)) for row in found),
-        flags=Counter(flag for row in found for flag in _doubts(row)),
+        flags=flags,
         disturbed=sum(row.ok and is_disturbed(row) for row in found),
         wins=sum(winner.clear for winner in own),
         shared=sum(not winner.clear and not winner.doubtful for winner in own),
@@ -284,5 +295,5 @@ def _largest(found: Sequence[Row], name: str) -> float | None:
 
 
 def _doubts(row: Row) -> list[str]:
-    """The flags that make the row's figures doubtful: one that was cut is what it was cut for, plainly slower."""
+    """The row's flags but `cut`, which says only that it is clearly slower."""
     return [flag for flag in row.flags if row.ok and flag != Flag.CUT]

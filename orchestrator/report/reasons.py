@@ -1,4 +1,4 @@
-"""Why rows are not ok: each reason once, with the rows that have it, their log, and a command that shows it again."""
+"""Explains rows that are not ok: each reason once, with its rows, a log and a command."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HINTS = {"EOFError": "it asked for input, and a trial has nobody to answer"}
 
 @dataclass(frozen=True)
 class Reason:
-    """Rows of one implementation that ended alike: the same outcome, and a message that differs in numbers alone."""
+    """Rows of one implementation with the same outcome and, but for numbers, the same message."""
 
     implementation: str
     outcome: str
@@ -47,10 +47,10 @@ def grouped(layout: Layout) -> list[Reason]:
 
 
 def message(error: ErrorInfo | None, outcome: Outcome | None = Outcome.FAILED, width: int = WIDEST) -> str:
-    """What an attempt ended with, in one line: `RuntimeError: no kernel for you (mine.py:3 in build)`.
+    """How an attempt ended, in one line: `RuntimeError: no kernel for you (mine.py:3 in build)`.
 
-    Only an exception that made the row `failed` is named: every other outcome says by itself what it is. `sys.exit(3)`
-    has nothing but its code for a message, and says so.
+    Only an exception that made the row `failed` is named: every other outcome says by itself what
+    it is. `sys.exit(3)` has nothing but its code for a message, and says so.
     """
     if error is None:
         return "no reason was recorded"
@@ -69,7 +69,7 @@ def message(error: ErrorInfo | None, outcome: Outcome | None = Outcome.FAILED, w
 
 
 def lines(layout: Layout, limit: int | None = None) -> Iterator[str]:
-    """Two lines a reason: what happened to which rows, then where the log is and what shows it again.
+    """Two lines a reason: what happened to which rows, then the log and a command to repeat it.
 
     Beyond `limit` reasons the rest is counted, with the command that shows it.
     """
@@ -83,7 +83,7 @@ def lines(layout: Layout, limit: int | None = None) -> Iterator[str]:
 
 
 def in_full(layout: Layout) -> str:
-    """Every reason with its whole message and every row that has it: what `report --errors` prints."""
+    """Every reason with its whole message and all its rows, as `report --errors` prints it."""
     parts = []
     for reason in grouped(layout):
         error = reason.first.error
@@ -97,13 +97,13 @@ def in_full(layout: Layout) -> str:
 
 
 def name_of(layout: Layout) -> str:
-    """What a command calls this sweep: its id, or its directory where ids are not looked for; quoted for a shell."""
+    """The sweep's name for a command: its id, else its directory; quoted for a shell."""
     directory = layout.results.directory
     return layout.sweep_id if directory is None else shlex.quote(found_by(layout.results.meta.name, directory))
 
 
 def shown_path(path: Path) -> str:
-    """A path that can be clicked or pasted: from the current directory where it is below it, else absolute."""
+    """A path to click or paste: relative if below the current directory, else absolute."""
     whole = path.absolute()
     return str(whole.relative_to(Path.cwd()) if whole.is_relative_to(Path.cwd()) else whole)
 

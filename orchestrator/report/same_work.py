@@ -1,4 +1,4 @@
-"""Which implementations do the same work, and so may be ranked against each other."""
+"""Groups implementations that do the same work, and so may be ranked against each other."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from orchestrator.results.rows import Row
 if TYPE_CHECKING:
     from orchestrator.report.layout import Layout
 
-SAME = 1e-6  # relative; the work of a row is worked back from its rate and its time
+SAME = 1e-6  # relative: the work of a row is its rate times its time
 
 Works = dict[tuple[str, ...], float]
 
 
 def kinds(layout: Layout) -> dict[str, int]:
-    """Implementation -> the number of its kind, from 0 in the order of the table.
+    """Implementation -> the number of its same-work group, from 0 in the order of the table.
 
-    Two are of one kind unless at some point the work that their rows had to do, in useful FLOPs, differs (one projects
-    its inputs, say, and the other does not). Where nothing is known of an implementation's work, it is of the first.
+    Two are of one group unless at some point the useful FLOPs of their rows differ (one projects
+    its inputs, say, and the other does not). An implementation of unknown work is in the first
+    group.
     """
     works: dict[str, Works] = {}
     for row in layout.rows:
@@ -32,14 +33,17 @@ def kinds(layout: Layout) -> dict[str, int]:
 
 
 def baselines(of_kind: Mapping[str, int], stated: str | None = None) -> dict[str, str]:
-    """Implementation -> the one its speed is over: `stated` where it does the same work, else the first that does."""
+    """Implementation -> its baseline: `stated` if its work is the same, else the first alike."""
     first: dict[int, str] = {} if stated is None or stated not in of_kind else {of_kind[stated]: stated}
     return {name: first.setdefault(kind, name) for name, kind in of_kind.items()}
 
 
 def members(of_kind: Mapping[str, int]) -> list[list[str]]:
-    """The implementations of each kind."""
-    return [[name for name, kind in of_kind.items() if kind == number] for number in sorted(set(of_kind.values()))]
+    """The implementations of each group."""
+    groups: dict[int, list[str]] = {}
+    for name, number in of_kind.items():
+        groups.setdefault(number, []).append(name)
+    return [groups[number] for number in sorted(groups)]
 
 
 def _place(own: Works, found: list[list[Works]]) -> int:
@@ -52,12 +56,12 @@ def _place(own: Works, found: list[list[Works]]) -> int:
 
 
 def _alike(own: Works, others: Sequence[Works]) -> bool:
-    return all(
-        math.isclose(work, other[point], rel_tol=SAME)
-        for other in others
-        for point, work in own.items()
-        if point in other
-    )
+    """Whether the work is the same at every point that is known of both."""
+    for other in others:
+        for point in own.keys() & other.keys():
+            if not math.isclose(own[point], other[point], rel_tol=SAME):
+                return False
+    return True
 
 
 def _work(row: Row) -> float | None:

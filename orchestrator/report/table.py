@@ -17,7 +17,7 @@ MAX_REASONS = 10
 
 
 def text_table(layout: Layout) -> str:
-    """Title, device, the workload's header, the grid, the answers if more was asked, the footer; ends in a newline."""
+    """Title, device, header, table, results of a search or frontier, footer; ends in a newline."""
     parts = [layout.title, *layout.lines, "", grid(layout), "", *_answers(layout), *footer(layout)]
     return "\n".join(parts) + "\n"
 
@@ -38,7 +38,7 @@ def grid(layout: Layout) -> str:
 
 
 def footer(layout: Layout) -> list[str]:
-    """Counts of outcomes and flags, rows that are not ok and why, what the machine did, where to look, what is next."""
+    """Counts of outcomes and flags, reasons, drift of the machine, files, next steps."""
     return [
         counts(layout), *reasons.lines(layout, MAX_REASONS), *drift_lines(layout), *places(layout), *next_lines(layout)
     ]  # fmt: skip
@@ -78,7 +78,7 @@ def places(layout: Layout) -> list[str]:
 
 
 def next_lines(layout: Layout, follows: bool = False) -> list[str]:
-    """Commands to run next, each with its purpose; `follows`: there is an earlier sweep of this name."""
+    """Commands to run next, with their purpose; `follows`: an earlier sweep has this name."""
     if layout.results.directory is None:
         return []
     name, tracked = name_of(layout), layout.results.tracked

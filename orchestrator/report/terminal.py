@@ -1,4 +1,4 @@
-"""What `run` and `report` print: a table as wide as the terminal, what it says in words, and what to do next."""
+"""Writes what `run` and `report` print: a table as wide as the terminal, findings, next steps."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ MARK = "*"
 
 @dataclass(frozen=True)
 class Form:
-    """How much a line of the table says: columns of figures, intervals as a half-width, flags as letters."""
+    """How detailed a line is: columns of figures, intervals as a half-width, flags as letters."""
 
     figures: tuple[Figure, ...]
     brief_interval: bool = False
@@ -55,7 +55,8 @@ def show(results: Results, console: Console, columns: str | None = None, sort: s
         results: of the sweep.
         console: where to; its width is kept to, its colours are used.
         columns: the columns of figures by name, separated by commas; None: what fits of DEFAULT.
-        sort: a column's name, `shape` or `table`; None: `table`, and no rows where there are more than MAX_ROWS.
+        sort: a column's name, `shape` or `table`; None: `table`, and no rows where there are more
+            than MAX_ROWS.
 
     Raises:
         RequestError: there is no such column or order.
@@ -125,7 +126,7 @@ def _forms(full: Sequence[Figure], fixed: bool) -> Iterator[Form]:
 def _print_rows(
     layout: Layout, ranking: Ranking, rows: Sequence[Row], forms: Sequence[Form], console: Console, order: str
 ) -> None:
-    """The table in the first form that fits; rules between implementations, or between shapes where sorted by them."""
+    """The table in the first form that fits, with rules between implementations or shapes."""
     if not rows:
         return
     winners = {winner.row.trial_id for winner in ranking.winners if winner.clear}
@@ -137,7 +138,7 @@ def _print_rows(
         over = sum(widths) + GAP * (len(widths) - 1) - min(WIDTH, console.width)
         if over <= 0:
             break
-    if "memory" not in {figure.name for figure in form.figures}:  # no column is left that could be left out
+    if "memory" not in {figure.name for figure in form.figures}:  # no column can be dropped
         widths[0] = max(min(widths[0], NARROWEST_LABEL), widths[0] - max(over, 0))
     section = _section_of(layout, order, len(axes) > 0)
     _print_line(console, headings, widths, ["bold"] * len(headings))
@@ -186,7 +187,10 @@ def _legend(rows: Sequence[Row], form: Form, has_winners: bool) -> Iterator[str]
         yield f"{MARK} fastest of its shape, beyond both 95 % intervals"
     if any(is_disturbed(row) for row in rows):
         yield "~ of a row that something else slowed down: no ranking"
-    flags = dict.fromkeys(flag for row in rows if row.ok for flag in row.flags)
+    flags: dict[str, None] = {}  # a set that keeps the order
+    for row in rows:
+        if row.ok:
+            flags |= dict.fromkeys(row.flags)
     if flags and form.letters:
         yield ", ".join(f"{_letter(flag)} {printable(flag)}" for flag in flags)
 
@@ -207,7 +211,7 @@ def _print_line(
     styles: Sequence[str],
     at_left: Container[int] | None = None,
 ) -> None:
-    """One line of a table: cells to the right, those `at_left` (default: the first and the last) to the left."""
+    """One line of a table: cells to the right, `at_left` (else first and last) to the left."""
     at_left = (0, len(cells) - 1) if at_left is None else at_left
     line = Text()
     for place, (cell, width, style) in enumerate(zip(cells, widths, styles, strict=True)):
@@ -290,7 +294,7 @@ def _speed(standing: Standing, several: bool) -> str:
 
 
 def _print_footer(layout: Layout, console: Console) -> None:
-    """Counts, reasons, drift, files and next steps; paths and commands are not broken, so that they can be pasted."""
+    """Counts, reasons, drift, files and next steps; paths and commands stay whole for pasting."""
     _print_wrapped(console, Text(counts(layout), "bold"))
     for line in reasons.lines(layout, MAX_REASONS):
         if line.lstrip().startswith("✗"):

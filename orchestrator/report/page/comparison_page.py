@@ -51,7 +51,10 @@ class _Scale:
     def of(cls, pairs: Sequence[Pair]) -> _Scale:
         """The scale that holds every ratio."""
         values = [pair.ratio.value for pair in pairs if pair.ratio is not None and pair.ratio.value > 0]
-        ends = [end for pair in pairs if pair.ratio is not None for end in (pair.ratio.ci_low, pair.ratio.ci_high)]
+        ends: list[float] = []
+        for pair in pairs:
+            if pair.ratio is not None:
+                ends += [pair.ratio.ci_low, pair.ratio.ci_high]
         low, high = min([*values, 1 / LEAST_SPAN]), max([*values, LEAST_SPAN])
         least = min([end for end in ends if end > low / BEYOND], default=low)
         most = max([end for end in ends if end < high * BEYOND], default=high)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,12 +23,20 @@ PERCENTILES = (0.05, 0.5, 0.95)
 
 
 def page_data(layout: Layout, ranking: Ranking) -> dict[str, Any]:
-    """Rows as columns of JSON values, numbers to five digits, repetitions thinned to fit a page."""
+    """Rows as columns of JSON values, numbers to five digits, repetitions sampled to fit a page."""
     rows = layout.rows
     names = list(dict.fromkeys(row.implementation for row in rows))
     index = {name: number for number, name in enumerate(names)}
     baseline = {standing.implementation: standing.baseline for standing in ranking.standings}
-    metrics = list(dict.fromkeys(name for row in rows for name in row.metrics))
+    metrics: dict[str, None] = {}  # a set that keeps the order
+    for row in rows:
+        metrics |= dict.fromkeys(row.metrics)
+    axis_values = {}
+    for name in layout.columns:
+        axis_values[name] = [_axis_value(row.value(name)) for row in rows]
+    figures = {}
+    for name in metrics:
+        figures[name] = [_five_digits(row.metrics.get(name)) for row in rows]
     return {
         "implementations": [printable(name) for name in names],
         "kinds": [ranking.kinds[name] for name in names],
@@ -35,10 +45,10 @@ def page_data(layout: Layout, ranking: Ranking) -> dict[str, Any]:
         "search": _search(layout),
         "metrics": [_described(name) for name in dict.fromkeys([*METRICS, *metrics]) if name in metrics],
         "implementation": [index[row.implementation] for row in rows],
-        "values": {name: [_axis_value(row.value(name)) for row in rows] for name in layout.columns},
+        "values": axis_values,
         "outcome": [NOT_RUN if row.outcome is None else str(row.outcome) for row in rows],
         "flags": [list(map(printable, row.flags)) for row in rows],
-        "figures": {name: [_five_digits(row.metrics.get(name)) for row in rows] for name in dict.fromkeys(metrics)},
+        "figures": figures,
         "trial": [row.trial_id for row in rows],
         "log": [row.log for row in rows],
         "details": [_details(layout, row) for row in rows],
@@ -48,7 +58,7 @@ def page_data(layout: Layout, ranking: Ranking) -> dict[str, Any]:
 
 
 def embedded(data: Any) -> str:
-    """JSON that can stand inside a script element: no character of it can end the element or open a comment."""
+    """JSON for a script element: no character of it can end the element or open a comment."""
     text = json.dumps(data, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
@@ -90,7 +100,7 @@ def _details(layout: Layout, row: Row) -> dict[str, Any]:
     beyond = {name: shown(value) for name, value in row.params.items() if name not in layout.columns}
     options = {f"options.{name}": shown(value) for name, value in row.trial.options.items()}
     details: dict[str, Any] = {"params": beyond | options, "notes": list(map(printable, row.notes))}
-    values = sorted(value for series in row.rounds for value in series)
+    values = sorted(itertools.chain.from_iterable(row.rounds))
     if values:
         details["percentiles"] = [_five_digits(_percentile(values, share)) for share in PERCENTILES]
     if phases := phase_shares(row.records):
@@ -117,9 +127,11 @@ def _repetitions(rows: Sequence[Row]) -> list[dict[str, Any] | None]:
     """Per row its rounds, every `step`-th repetition of each; None without any."""
     timed = sum(bool(row.rounds) for row in rows)
     most = min(MAX_VALUES_PER_ROW, max(20, MAX_VALUES // max(1, timed)))
-    return [_thinned(row.rounds, most) if row.rounds else None for row in rows]
+    return [_sampled(row.rounds, most) if row.rounds else None for row in rows]
 
 
-def _thinned(rounds: Sequence[Sequence[float]], most: int) -> dict[str, Any]:
-    step = -(-sum(map(len, rounds)) // most) or 1
-    return {"step": step, "rounds": [[_five_digits(value) for value in values[::step]] for values in rounds]}
+def _sampled(rounds: Sequence[Sequence[float]], most: int) -> dict[str, Any]:
+    """Every `step`-th repetition of each round, at most about `most` in all."""
+    step = math.ceil(sum(map(len, rounds)) / most) or 1
+    kept = [list(map(_five_digits, values[::step])) for values in rounds]
+    return {"step": step, "rounds": kept}

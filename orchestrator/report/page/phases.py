@@ -37,7 +37,7 @@ class PhaseShare:
 
 
 def harness_line(records: Iterable[TrialRecord]) -> str | None:
-    """One sentence where the harness took more than half of the attempts' time; None where it did not."""
+    """One sentence if the harness took more than half of the attempts' time; else None."""
     shares = phase_shares(records)
     own = sorted((phase for phase in shares if phase.name in HARNESS), key=lambda phase: -phase.share)
     total = sum(phase.share for phase in own)

@@ -62,9 +62,12 @@ def _sentences(verdict: Ranking) -> list[tuple[str, str]]:
 
 
 def _fixed(layout: Layout) -> list[str]:
-    """`Batch: 2, Heads: 8`: the columns with one value, which need no column then; no line without any."""
-    found = {heading: {shown(row.value(name)) for row in layout.rows} for name, heading in layout.columns.items()}
-    single = [f"{heading}: {value}" for heading, values in found.items() if len(values) == 1 for value in values]
+    """`Batch: 2, Heads: 8`: one line of the columns with a single value; none without any."""
+    single = []
+    for name, heading in layout.columns.items():
+        values = {shown(row.value(name)) for row in layout.rows}
+        if len(values) == 1:
+            single.append(f"{heading}: {values.pop()}")
     return [", ".join(single)] if single else []
 
 
@@ -88,12 +91,15 @@ def _standing(position: int, found: Standing) -> dict[str, Any]:
 
 def _facts(environment: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str, bool]]:
     """(name, value, whether it must match) of each fact that is known."""
-    return [
-        (printable(name), _fact(value), kind == "match")
-        for kind in ("match", "know")
-        for name, value in environment.get(kind, {}).items()
-        if value is not None and (kind == "match" or name not in environment.get("match", {}))
-    ]
+    match, know = environment.get("match", {}), environment.get("know", {})
+    facts = []
+    for name, value in match.items():
+        if value is not None:
+            facts.append((printable(name), _fact(value), True))
+    for name, value in know.items():
+        if value is not None and name not in match:
+            facts.append((printable(name), _fact(value), False))
+    return facts
 
 
 def _fact(value: Any) -> str:

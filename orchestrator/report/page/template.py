@@ -14,7 +14,7 @@ from orchestrator.report.ranking import ratio
 
 
 def rendered(template: str, scripts: Sequence[str], **values: Any) -> str:
-    """A template with `scripts` and the style inside it: one file that asks nothing of any network."""
+    """A template with `scripts` and the style inside it: one file that loads nothing else."""
     from jinja2 import Environment, StrictUndefined  # not needed for any other report
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
