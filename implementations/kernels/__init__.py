@@ -1,1 +1,1 @@
-"""What several implementations rest on: attention with its log-sum-exp, the blocked schedule, scoped precision."""
+"""Shared by implementations: attention with its log-sum-exp, schedules in blocks, precision."""

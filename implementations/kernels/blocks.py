@@ -1,4 +1,4 @@
-"""Block sizes of the Triton kernels: what suits which shape on the GPUs that were measured. No torch, no Triton."""
+"""Chooses block sizes of the Triton kernels by shape, as measured on GPUs. No torch, no Triton."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Blocks:
 def forward_blocks(
     pattern: Pattern, batch: int, head_dim: int, item: int, causal: bool, precision: str, block: int | None = None
 ) -> Blocks:
-    """Of the forward kernel, for elements of `item` bytes: large where that leaves every multiprocessor several.
+    """Blocks of the forward kernel, for elements of `item` bytes: large if tiles are many.
 
     With keys in blocks, of so many positions, it is launched for each of them.
     """
@@ -61,7 +61,7 @@ def _float32_blocks(tiles: float, head_dim: int, precision: str) -> Blocks:
             return Blocks(32, 32, 2, 3) if tiles < 2 else Blocks(128, 32, 8, 3)
         if tiles < 0.5:
             return Blocks(32, 64, 2, 3)
-        return Blocks(64, 32, 2, 4 if tiles < 4 else 3)  # two warps: four and more of such programs on a multiprocessor
+        return Blocks(64, 32, 2, 4 if tiles < 4 else 3)  # 2 warps: a multiprocessor runs 4 or more
     if head_dim > 64:
         return Blocks(64, 32, 4, 2) if tiles < 1 else Blocks(128, 64, 8, 1)
     return Blocks(32, 64, 4, 2) if tiles < 2 else Blocks(128, 64, 8, 2)

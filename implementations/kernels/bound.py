@@ -1,4 +1,4 @@
-"""How a schedule stays within a bound on memory: windows of rows, and which calls may hold their results at once.
+"""Keeps a schedule within a bound on memory: windows of rows, and calls that run side by side.
 
 The bound is relative: beyond inputs and output, SHARE of their size.
 """
@@ -22,23 +22,25 @@ def budget(positions: int, item: int) -> float:
 def running(parts: int, item: int, fused: bool) -> int:
     """Bytes per element of the running result over so many parts, the inputs having `item`.
 
-    Two parts are merged in one step, which computes in float32 wherever its result goes, if it is `fused`.
+    Two parts are merged in one step, which computes in float32 wherever its result goes, if it is
+    `fused`.
     """
     return item if parts < 2 or (parts == 2 and fused) else FLOAT
 
 
 def held(parts: int, item: int, fused: bool) -> int:
-    """Bytes per element that a group of parts holds: the running result, and beside it the next one."""
+    """Bytes per element that a group of parts holds: the running result and the next one."""
     if parts < 2:
         return item
-    spare = 0 if fused or item == FLOAT else FLOAT  # a copy in float32, where the merge is not one kernel
+    spare = 0 if fused or item == FLOAT else FLOAT  # a copy, unless the merge is one kernel
     return running(parts, item, fused) + item + spare
 
 
 def extents(schedule: Sequence[Window], pattern: Pattern, item: int, fused: bool) -> tuple[Extent, ...]:
-    """The windows of each run of heads, as large as the bound lets, given the schedule of whole ones.
+    """The windows of each run of heads, as large as the bound allows, from those of whole runs.
 
-    Heads are cut first, which costs nothing but calls. All per feature: head_dim and batch are on both sides.
+    Heads are cut first, which costs nothing but calls. All per feature: head_dim and batch are on
+    both sides.
     """
     allowed, n = budget(pattern.seq_len * pattern.heads, item), pattern.seq_len
     found = []
@@ -70,8 +72,8 @@ def _rows(group: Group) -> int:
 def assigned(needs: Sequence[int], works: Sequence[int], allowed: float, most: int) -> tuple[int, ...]:
     """The lane of each task, at most so many lanes, so that what the lanes hold at once is allowed.
 
-    A lane holds what the largest of its tasks needs. Its tasks follow one another, so where there is no room for more
-    lanes a task goes where the least work waits.
+    A lane holds what the largest of its tasks needs. Its tasks follow one another, so where there
+    is no room for more lanes a task goes where the least work waits.
     """
     found, lanes, room = [0] * len(needs), [0.0] * 0, allowed
     for task in sorted(range(len(needs)), key=lambda task: -needs[task]):

@@ -1,4 +1,4 @@
-"""A schedule's parts as calls on strided tensors: sizes, strides and offsets, worked out once per layout."""
+"""Turns a schedule's parts into calls on strided tensors: sizes, strides, offsets, per layout."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import torch
 
 from .schedule import Group, Part, Window, depth, rows_of
 
-CALL_BYTES = 64 * 2**20  # of output per call: a larger call fills any device, so splitting it by head costs nothing
+# Of output per call: a larger call fills any device, so that splitting it by head costs nothing.
+CALL_BYTES = 64 * 2**20
 
 Strides = tuple[int, ...]
 Span = tuple[int, int]
@@ -19,7 +20,7 @@ Span = tuple[int, int]
 
 @dataclass(frozen=True)
 class Strided:
-    """A view of a tensor: size, stride, and where it starts behind the tensor's own start, in elements."""
+    """A view of a tensor: size, stride, and offset from the tensor's start, in elements."""
 
     size: tuple[int, ...]
     stride: Strides
@@ -37,7 +38,7 @@ class Strided:
 
 @dataclass(frozen=True)
 class Cut:
-    """Which of (batch entries, segments, heads) a call takes; None for both of the first: all, as one dimension."""
+    """The (entries, segments, heads) of a call; None for the first two: all, as one dimension."""
 
     entry: int | None
     segment: int | None
@@ -84,7 +85,8 @@ class Task:
     """The calls of a group of parts, in order, on one share of entries, segments and heads.
 
     Attributes:
-        place: a call that takes all rows of the calls at once: where their result goes, and how it comes back.
+        place: a call that takes all rows of the calls at once: where their result goes, and how it
+            comes back.
     """
 
     calls: tuple[Call, ...]
@@ -153,7 +155,7 @@ def _views(
 
 
 def _five(part: Part, shape: tuple[int, ...], strides: Strides, span: Span, origin: Span = (0, 0)) -> Strided:
-    """(b, J, m, g, d): a span of selected positions of the part's segments and heads; the tensor starts at origin."""
+    """(b, J, m, g, d): a span of the part's selected positions; the tensor starts at origin."""
     piece, (first, last) = part.piece, part.segments
     start = first * piece.segment_length + piece.offset + span[0] * piece.rate - origin[0]
     size = (shape[0], last - first, span[1] - span[0], piece.heads, shape[3])
@@ -162,7 +164,7 @@ def _five(part: Part, shape: tuple[int, ...], strides: Strides, span: Span, orig
 
 
 def _cuts(views: list[Strided], item: int) -> Iterator[Cut]:
-    """How batch entries and segments become one dimension without a copy, and heads few enough for one call."""
+    """Cuts by which entries and segments are one dimension without a copy, and heads fit a call."""
     batch, segments, rows, heads, width = views[0].size
     outer: list[tuple[int | None, int | None]] = [(None, None)]
     if min(batch, segments) > 1 and any(view.stride[0] != segments * view.stride[1] for view in views):

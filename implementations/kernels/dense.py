@@ -1,7 +1,7 @@
-"""Which pair of kernels attends over one set of keys: torch's own, or the fused one where that is faster.
+"""Chooses the kernels for one set of keys: torch's own, or the fused ones where faster.
 
-In float32 the fused kernel multiplies on the tensor cores (three tf32 products for one of full accuracy, or one where
-tf32 is asked for); torch's memory-efficient kernel does not.
+In float32 the fused kernel multiplies on the tensor cores (three tf32 products for one of full
+accuracy, or one where tf32 is asked for); torch's memory-efficient kernel does not.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FLOAT = 4  # bytes
 
 
 def dense_kernel(q: torch.Tensor, k: torch.Tensor, head_dim: int, tf32: bool) -> Kernel:
-    """The kernel that serves q (B, g, m, d) and k (B, g, m', d), features beyond head_dim being padding."""
+    """The kernel for q (B, g, m, d) and k (B, g, m', d); features beyond head_dim are padding."""
     outer, heads, rows, width = q.shape
     square = rows == k.shape[2] and width == head_dim
     faster = q.dtype == torch.float32 and head_dim <= (MEASURED_WIDTH if tf32 else NARROW)

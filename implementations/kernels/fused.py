@@ -1,6 +1,7 @@
 """All branches of dilated attention under head_groups in one launch; the backward pass in two.
 
-The host's share of a call: one output, one launch. What depends on shapes and strides alone is worked out once.
+The host's share of a call: one output, one launch. What depends on shapes and strides alone is
+worked out once.
 """
 
 from __future__ import annotations
@@ -20,16 +21,17 @@ from .tiles import Tiles
 
 Tensors = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
-# The tensor cores cut both operands to tf32 instead of rounding them, which makes each smaller by 2 ** -11 / (2 ln 2)
-# on average over mantissas (evenly spread in the logarithm) and every product by the square of that: undone by this
-# factor, which brings the error of the output from 1.5e-3 to 5e-4, that of rounding.
+# The tensor cores cut both operands to tf32 instead of rounding them, which makes each smaller by 2
+# ** -11 / (2 ln 2) on average over mantissas (evenly spread in the logarithm) and every product by
+# the square of that: undone by this factor, which brings the error of the output from 1.5e-3 to
+# 5e-4, that of rounding.
 TF32_GAIN = (1 + 2**-11 / (2 * log(2))) ** 2
 _HERE = nullcontext()
 ALIGNMENT = 16  # bytes: rows that start at multiples of it are read 16 bytes at a time
 
 
 def products(precision: str) -> str:
-    """How Triton multiplies float32: three tf32 products stand for one of full accuracy, at twice its speed."""
+    """How Triton multiplies float32: three tf32 products give full accuracy at twice its speed."""
     return "tf32" if precision == "tf32" else "tf32x3"
 
 
@@ -38,7 +40,8 @@ class FusedPlan:
     """What does not change from call to call.
 
     Attributes:
-        precision: of products of float32: "ieee", "tf32x3" (three tf32 products, as accurate) or "tf32".
+        precision: of products of float32: "ieee", "tf32x3" (three tf32 products, as accurate) or
+            "tf32".
         forward: blocks of the forward kernel.
         backward: blocks of the backward kernel.
     """
@@ -163,7 +166,7 @@ class Layout:
 
 
 def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, plan: FusedPlan) -> torch.Tensor:
-    """Dilated attention of q, k, v, (b, n, H, d) each with any strides; differentiable; returns (b, n, H, d)."""
+    """Dilated attention of q, k, v, each (b, n, H, d); returns (b, n, H, d); differentiable."""
     if torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad):
         out: torch.Tensor = _Fused.apply(q, k, v, plan)  # type: ignore[no-untyped-call]  # torch leaves it untyped
         return out
@@ -190,7 +193,7 @@ class _Fused(torch.autograd.Function):
 def forward(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, plan: FusedPlan, keep: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Output and, to keep for the backward pass, log-sum-exps (rows,) in the order of `tiles.compact_rows`."""
+    """Output, and log-sum-exps (rows,) for the backward pass, in order of `tiles.compact_rows`."""
     q, k, v = _rows_contiguous(q), _rows_contiguous(k), _rows_contiguous(v)
     layout = plan.layout(q, k, v)
     out = lse = torch.empty(layout.shape, dtype=q.dtype, device=layout.device)

@@ -1,4 +1,4 @@
-"""Independent calls side by side on the device, so that the last, half-empty wave of one is filled by the next."""
+"""Runs independent calls side by side, so that one fills the half-empty last wave of another."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ LANES = 4  # streams; more calls take turns
 class Lanes:
     """Streams that start after what the current stream holds so far; it waits for them at `join`.
 
-    Memory that a call takes on its lane may be used on the current stream after the join and returns to the lane's own
+    Memory that a call takes on its lane may be used on the current stream after the join and
+    returns to the lane's own
     pool, whose next use is after a next start: nothing else need be recorded.
     """
 

@@ -1,4 +1,4 @@
-"""Launching a Triton kernel with little work on the host: what was compiled for these arguments is kept and called."""
+"""Launches a Triton kernel with little host work: keeps what was compiled for its arguments."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ Grid = tuple[int, int, int]
 class Launch:
     """One kernel with its constants, for arguments that Triton compiles alike.
 
-    Triton derives from every call's arguments (types, alignment, divisibility) which compiled kernel serves them, some
-    20 microseconds of Python. Whoever holds a Launch vouches that the arguments of all its calls are alike in that.
+    Triton derives from every call's arguments (types, alignment, divisibility) which compiled
+    kernel serves them, some 20 microseconds of Python. Whoever holds a Launch vouches that the
+    arguments of all its calls are alike in that.
     """
 
     def __init__(
@@ -24,7 +25,7 @@ class Launch:
         self._values = tuple(constants.values())
 
     def __call__(self, *arguments: Any) -> None:
-        """Launch on the current stream; the arguments before the constants, in the kernel's order."""
+        """Launch on the current stream; arguments before constants, in the kernel's order."""
         if self._compiled is not None:
             self._compiled(*arguments, *self._values)
             return

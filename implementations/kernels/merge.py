@@ -1,9 +1,9 @@
 """A schedule carried out: attention calls on views, merged by log-sum-exps; forward and backward.
 
-No scores are ever held. Beyond inputs and output the forward needs the result of one call, a running result where rows
-are merged, and log-sum-exps; a plan in blocks takes rows in as many windows as keep that within `bound`. The backward
-pass hands each call the merged result, so that the gradient is that of the one softmax which the merged result is;
-autograd never sees a slice.
+No scores are ever held. Beyond inputs and output the forward needs the result of one call, a
+running result where rows are merged, and log-sum-exps; a plan in blocks takes rows in as many
+windows as keep that within `bound`. The backward pass hands each call the merged result, so that
+the gradient is that of the one softmax which the merged result is; autograd never sees a slice.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from .precision import matmul_precision
 from .schedule import Window, windows
 from .sdpa import Attended, Kernel, Tensors, kernel_for
 
-CUDA_ALIGNMENT = 8  # elements: what the kernels on CUDA want head_dim and strides to be multiples of
+CUDA_ALIGNMENT = 8  # elements: head_dim and strides must be multiples of it on CUDA
 
-SIDE_BY_SIDE = 16  # calls at most, without a bound on memory: their results are held at the same time
+SIDE_BY_SIDE = 16  # calls at most, without a memory bound: their results are held at once
 
 Scheduled = tuple[tuple[Window, tuple[Task, ...]], ...]
 
 
 class Plan:
-    """What to do for one pattern, keys in blocks of so many positions (None: one block, and no bound on memory).
+    """The plan for one pattern, keys in blocks of positions (None: one block, no memory bound).
 
     Attributes:
         whole: the schedule of whole rows.
@@ -71,7 +71,7 @@ class Plan:
         self._back: dict[Any, Scheduled] = {}
 
     def windows(self, t: torch.Tensor, back: bool = False) -> tuple[Window, ...]:
-        """The schedule for inputs of this dtype and device: within the bound, or that of the backward pass."""
+        """The schedule for this dtype and device: within the bound, or of the backward pass."""
         if self.block is None:
             return self.whole
         key = (t.element_size(), takes_triton(t))
@@ -83,7 +83,7 @@ class Plan:
         return self._windows[key][back]
 
     def front(self, qkv: Tensors) -> tuple[Scheduled, tuple[int, ...] | None]:
-        """Windows and tasks of the forward pass for inputs laid out like these; lanes, None: one after another."""
+        """Windows and tasks of the forward pass for such inputs; lanes, None: one after another."""
         key = (qkv[0].is_cuda, *_layout(qkv))
         if key not in self._front:
             scheduled = self._scheduled(self.windows(qkv[0]), qkv)
@@ -101,7 +101,7 @@ class Plan:
         return tuple((window, tasks_of(window, *_layout(qkv))) for window in chosen)
 
     def places(self, qkv: Tensors) -> bool:
-        """Whether `place` alone writes every byte of the gradients: each row in one call, with its whole segment."""
+        """Whether `place` writes every byte of the gradients: one call a row, whole segments."""
         return not self.merges and all(
             window.whole and fills(task.place, qkv[0]) for window, tasks in self.back(qkv) for task in tasks
         )
@@ -139,7 +139,7 @@ def _layout(qkv: Tensors) -> tuple[tuple[int, ...], tuple[Strides, Strides, Stri
 
 
 def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, plan: Plan) -> torch.Tensor:
-    """Dilated attention of q, k, v, (b, n, H, d) each with any strides; differentiable; returns (b, n, H, d)."""
+    """Dilated attention of q, k, v, each (b, n, H, d); returns (b, n, H, d); differentiable."""
     head_dim = q.shape[-1]
     q, k, v = ready(q), ready(k), ready(v)
     if torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad):
@@ -181,9 +181,10 @@ def forward(
     Args:
         qkv: `ready` tensors.
         plan: what to do.
-        keep: fill in the log-sum-exps of all rows, (b, n, H), which rows in several calls need in the backward pass.
-        parts: takes the results of calls that nothing is merged with, to spare the backward pass recovering them; only
-            for a plan whose windows are whole.
+        keep: fill in the log-sum-exps of all rows, (b, n, H), which rows in several calls need in
+            the backward pass.
+        parts: takes the results of calls that nothing is merged with, to spare the backward pass
+            recovering them; only for a plan whose windows are whole.
     """
     q = qkv[0]
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
@@ -227,7 +228,7 @@ def _attended(task: Task, qkv: Tensors, plan: Plan) -> Attended:
             continue
         if merged is None:
             outer, heads, rows, width = task.place.rows.size
-            result = q.new_empty(outer, rows, heads, width, dtype=dtype).transpose(1, 2)  # as its place is laid out
+            result = q.new_empty(outer, rows, heads, width, dtype=dtype).transpose(1, 2)  # laid out as its place
             merged = Attended(result, q.new_empty(outer, heads, rows, dtype=torch.float32))
         near = task.inner(call)
         into, total = merged.out[:, :, near], merged.lse[:, :, near]
@@ -280,7 +281,8 @@ def backward(
         out: the merged result; not needed if nothing was merged and the parts are here.
         sums: its log-sum-exps; likewise.
         plan: what was done.
-        parts: the results of calls that nothing was merged with, in order; None: recovered from out and sums.
+        parts: the results of calls that nothing was merged with, in order; None: recovered from out
+            and sums.
     """
     q = qkv[0]
     placed, adds = plan.places(qkv), (plan.merges, plan.repeats, plan.repeats)
@@ -306,7 +308,7 @@ def _slopes(
     merged: tuple[torch.Tensor | None, torch.Tensor | None],
     plan: Plan,
 ) -> Iterator[tuple[Call, Tensors]]:
-    """Each call with its dq, dk and dv; what belongs to its rows is made once for calls on the same rows."""
+    """Each call with its dq, dk, dv; values of rows are made once for calls on the same rows."""
     rows: Any = None
     for call in task.calls:
         near: Tensors = (call.q.of(qkv[0]), call.k.of(qkv[1]), call.v.of(qkv[2]))
@@ -336,7 +338,7 @@ def _recovered(call: Call, out: torch.Tensor | None, sums: torch.Tensor | None, 
 
 
 def ready(t: torch.Tensor) -> torch.Tensor:
-    """The tensor as the kernels take it: rows contiguous; on CUDA padded and aligned. Nothing is copied if it is so."""
+    """The tensor with contiguous rows, on CUDA padded and aligned; copied only if it must be."""
     if t.device.type == "cuda":
         if t.shape[-1] % CUDA_ALIGNMENT:
             t = pad(t, (0, -t.shape[-1] % CUDA_ALIGNMENT))

@@ -1,4 +1,4 @@
-"""The online softmax over parts of a row's keys: a running result in float32 and its log-sum-exp."""
+"""Online softmax over parts of a row's keys: a running result in float32 and its log-sum-exp."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BLOCK_ROWS = 64
 
 
 def merge(into: torch.Tensor, total: torch.Tensor, done: Attended) -> None:
-    """Add one call's result to the running one: into (B, g, m, d) and total (B, g, m), views, in place.
+    """Add a call's result to the running one in place: views into (B, g, m, d), total (B, g, m).
 
     On CUDA in one pass, if Triton is there.
     """

@@ -1,8 +1,8 @@
-"""A plan as a function of q, k, v: called directly in eager mode, as a torch operator where a graph is made.
+"""A plan as a function of q, k, v: called directly in eager mode, a torch operator in graphs.
 
-The operators `dilated_attention::forward` and `::backward` have a fake kernel and a gradient registered, so that
-torch.compile(fullgraph=True) and torch.export see one node each. Eager calls go around them: their dispatch would cost
-a small call more time than its attention takes.
+The operators `dilated_attention::forward` and `::backward` have a fake kernel and a gradient
+registered, so that torch.compile(fullgraph=True) and torch.export see one node each. Eager calls go
+around them: their dispatch would cost a small call more time than its attention takes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Attention = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def attention_of(spec: Spec) -> Attention:
-    """Attention of q, k, v, (b, n, H, d) each with any strides; differentiable; under autocast in its dtype."""
+    """Attention of q, k, v, each (b, n, H, d); differentiable; under autocast in its dtype."""
     text = spec.text()
     plan = _plan(text)
     run: Callable[..., torch.Tensor] = fused.attention if isinstance(plan, fused.FusedPlan) else merge.attention

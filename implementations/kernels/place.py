@@ -17,7 +17,7 @@ def fills(call: Call, t: torch.Tensor) -> bool:
 
 
 def place(found: tuple[torch.Tensor, ...], into: tuple[torch.Tensor, ...], call: Call, factor: float) -> None:
-    """Write factor * found (B, g, m, d) to the call's rows of contiguous tensors (b, n, H, d), one or three.
+    """Write factor * found (B, g, m, d) to the call's rows of one or three tensors (b, n, H, d).
 
     If it `fills`, in one pass and with zeros between the rows.
     """

@@ -1,4 +1,4 @@
-"""The plan for a trial: its options, what the fused plan needs, and the rule of `implementations.choice`."""
+"""Plans a trial: its options, the needs of the fused plan, the rule of `implementations.choice`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ def planned(config: Config, name: str, block: int | None = None) -> Spec:
     Args:
         config: the trial's.
         name: of the implementation, for messages.
-        block: positions of a block of keys (`implementations.ring`); None: all, with no bound on memory.
+        block: positions of a block of keys (`implementations.ring`); None: all, with no bound on
+            memory.
     """
     options = _valid(config.options, name)
     plan = options.get("plan") or ("fused" if set(options) & set(BLOCKS) else choose(config, block))
@@ -47,7 +48,7 @@ def planned(config: Config, name: str, block: int | None = None) -> Spec:
 
 
 def choose(config: Config, block: int | None = None) -> str:
-    """The name of the plan for this trial, keys in blocks or not, by the rule of `implementations.choice`."""
+    """The name of the plan for this trial, by the rule of `implementations.choice`."""
     facts = Facts(
         cuda=config.device.type == "cuda",
         fusible=why_not_fused(config) is None,

@@ -14,7 +14,7 @@ from orchestrator.workload import Config
 
 @contextmanager
 def matmul_precision(tf32: bool) -> Iterator[None]:
-    """Products of float32 matrices on CUDA in tf32 (or not), for the duration; the process's own choice comes back."""
+    """Multiply float32 matrices on CUDA in tf32, or not, within the block; restore it after."""
     before = torch.backends.cuda.matmul.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = tf32
     try:
@@ -38,7 +38,7 @@ def at_precision(config: Config, function: Callable[..., torch.Tensor]) -> Calla
 
 
 def at_autocast(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """The tensors in autocast's dtype where it is on for their device, as torch's own attention takes them."""
+    """The tensors in autocast's dtype if it is on for their device, as torch's attention does."""
     kind = tensors[0].device.type
     if not torch.is_autocast_enabled(kind):
         return tensors

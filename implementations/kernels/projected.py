@@ -1,9 +1,10 @@
 """Dilated attention of x through its projections, projecting only the rows that a branch reads.
 
-Under head_groups the heads of a branch at rate r need q, k and v at every r-th position only, and no other branch needs
-these heads: for rates 1, 2, 4 that is 58 % of the work of projecting everywhere. Where the rate divides the segment
-length the rows are a strided operand of the product; else they are gathered. The three projections of a branch are one
-product, and its result goes to the attention kernel as views.
+Under head_groups the heads of a branch at rate r need q, k and v at every r-th position only, and
+no other branch needs these heads: for rates 1, 2, 4 that is 58 % of the work of projecting
+everywhere. Where the rate divides the segment length the rows are a strided operand of the product;
+else they are gathered. The three projections of a branch are one product, and its result goes to
+the attention kernel as views.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from .sdpa import Attended, Kernel, Tensors
 
 @dataclass(frozen=True)
 class ProjectedPlan:
-    """What does not change from call to call: the pattern (head_groups), the size of a head, causality, precision."""
+    """What is the same in every call: pattern (head_groups), head size, causality, precision."""
 
     pattern: Pattern
     head_dim: int
@@ -101,7 +102,7 @@ class _Projected(torch.autograd.Function):
 
 
 def _stacked(projections: tuple[torch.Tensor, ...], features: slice) -> torch.Tensor:
-    """The rows of the weights (or biases) of q, k and v that make these features, one below the other."""
+    """Rows of the weights (or biases) of q, k and v for these features, one below the other."""
     return torch.cat([projection[features] for projection in projections])
 
 

@@ -1,13 +1,15 @@
-"""Dilated attention of a sequence that is sharded over ranks: forward and backward, whatever the pattern.
+"""Dilated attention of a sequence sharded over ranks: forward and backward, any pattern.
 
-Pieces whose segments lie within a rank need no communication. Of every other piece the ranks of a segment gather the
-rows of K and V that take part, and nothing else. The gathers start first and run on the process group's own stream,
-behind the local work. Rows that meet several sets of keys are merged by their log-sum-exps in float32, and the backward
-pass hands each call the merged result, so that its gradients are shares of that one softmax's.
+Pieces whose segments lie within a rank need no communication. Of every other piece the ranks of a
+segment gather the rows of K and V that take part, and nothing else. The gathers start first and run
+on the process group's own stream, behind the local work. Rows that meet several sets of keys are
+merged by their log-sum-exps in float32, and the backward pass hands each call the merged result, so
+that its gradients are shares of that one softmax's.
 
-With `causal` the rows of a shared segment are computed in zigzag (`ring_shares`): a rank sends the rows of Q that
-another computes, and has their results back. Communication of a piece with M selected rows in its group: K and V once
-(all-gather), their gradients once in float32 (reduce-scatter), and, if causal, Q, the result and its log-sum-exp.
+With `causal` the rows of a shared segment are computed in zigzag (`ring_shares`): a rank sends the
+rows of Q that another computes, and has their results back. Communication of a piece with M
+selected rows in its group: K and V once (all-gather), their gradients once in float32
+(reduce-scatter), and, if causal, Q, the result and its log-sum-exp.
 """
 
 from __future__ import annotations
@@ -113,7 +115,7 @@ class Shared:
 
     @property
     def most(self) -> int:
-        """The most rows that a rank of the group holds: what each contributes to a gather, padding included."""
+        """The most rows that a rank of the group holds: each rank's padded share of a gather."""
         return max(len(positions) for positions in self.shares.positions)
 
     @property
@@ -127,7 +129,7 @@ class Shared:
         return slice(self.shares.piece.first_head, self.shares.piece.last_head)
 
     def take(self, t: torch.Tensor) -> torch.Tensor:
-        """(b, n, H, ...) of this rank -> (rows, b, g, ...): the rows of the piece that it holds, copied."""
+        """(b, n, H, ...) of this rank -> (rows, b, g, ...): its rows of the piece, copied."""
         return t.transpose(0, 1)[:, :, self.heads].index_select(0, self.positions)
 
     def put(self, t: torch.Tensor, rows: torch.Tensor, add: bool) -> None:
@@ -139,7 +141,7 @@ class Shared:
             view.index_copy_(0, self.positions, rows.to(t.dtype))
 
     def gather(self, rows: torch.Tensor) -> Pending:
-        """Start to gather the rows that each rank of the group holds: (rows of the group, b, g, ...), in order."""
+        """Start to gather the rows of all ranks of the group: (rows of the group, b, g, ...)."""
         mine = rows
         if len(rows) < self.most:
             mine = rows.new_zeros(self.most, *rows.shape[1:])
@@ -149,7 +151,7 @@ class Shared:
         return Pending(work, out, None if self.even else self.padded)
 
     def reduce(self, rows: torch.Tensor) -> Pending:
-        """Start to add up (rows of the group, ...) over its ranks; each is given those that it holds."""
+        """Start to sum (rows of the group, ...) over its ranks; each gets the rows it holds."""
         whole = rows
         if not self.even:
             whole = rows.new_zeros(len(self.shares.ranks) * self.most, *rows.shape[1:])
@@ -159,7 +161,7 @@ class Shared:
         return Pending(work, out, first=len(self.positions))
 
     def hand_out(self, rows: torch.Tensor) -> Pending:
-        """Start to give rows that this rank holds to those that compute them, and take those that it computes."""
+        """Start to send rows to the ranks that compute them, and to receive those of this rank."""
         out = rows.new_empty(sum(self.receives), *rows.shape[1:])
         given = rows.index_select(0, self.order)
         work = dist.all_to_all_single(out, given, self.receives, self.sends, group=self.group, async_op=True)
@@ -214,7 +216,7 @@ class Arrived:
 
 
 def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, plan: RanksPlan) -> torch.Tensor:
-    """This rank's rows of dilated attention: q, k, v (b, n / w, H, d) -> (b, n / w, H, d), differentiable.
+    """This rank's rows: q, k, v (b, n / w, H, d) -> (b, n / w, H, d), differentiable.
 
     Every rank of the group calls it at the same time.
     """
@@ -247,7 +249,7 @@ class _Sharded(torch.autograd.Function):
 
 
 def _forward(qkv: Tensors, plan: RanksPlan) -> tuple[torch.Tensor, torch.Tensor, list[Tensors]]:
-    """Merged rows (b, n / w, H, d) before they are scaled, their log-sum-exps, and of each shared piece Q, K and V.
+    """Merged, unscaled rows (b, n / w, H, d), log-sum-exps, and Q, K, V of each shared piece.
 
     Where heads take several pieces, rows are merged in float32.
     """
@@ -282,7 +284,7 @@ def _forward(qkv: Tensors, plan: RanksPlan) -> tuple[torch.Tensor, torch.Tensor,
 
 
 def _attend(part: Shared, near: Tensors, plan: RanksPlan) -> tuple[torch.Tensor, torch.Tensor]:
-    """The rows that this rank computes of a shared piece: (rows, b, g, d), and log-sum-exps (rows, b, g)."""
+    """The rows of a shared piece that this rank computes, (rows, b, g, d), and log-sum-exps."""
     q, k, v = near
     out = torch.empty_like(q)
     lse = torch.empty(q.shape[:3], dtype=torch.float32, device=q.device)
@@ -346,7 +348,7 @@ def _backward(
 def _gradients(
     part: Shared, near: Tensors, wanted: torch.Tensor, out: torch.Tensor, lse: torch.Tensor, plan: RanksPlan
 ) -> Tensors:
-    """Of the rows that this rank computes: dq, and their share of dk and dv of the whole group, in float32."""
+    """This rank's dq, and its share of the whole group's dk and dv, in float32."""
     q, k, v = near
     dq = torch.empty(q.shape, dtype=torch.float32, device=q.device)
     dk, dv = (torch.zeros(k.shape, dtype=torch.float32, device=q.device) for _ in range(2))
@@ -388,7 +390,7 @@ def _add(
 
 
 def _numbered(spans: list[Span]) -> list[tuple[slice, Span]]:
-    """Each span with the place of its rows among all that the rank computes, which are in the sequence's order."""
+    """Each span with the place of its rows among all that the rank computes, in sequence order."""
     found, start = [], 0
     for span in spans:
         found.append((slice(start, start + span.last - span.first), span))
@@ -397,7 +399,7 @@ def _numbered(spans: list[Span]) -> list[tuple[slice, Span]]:
 
 
 def _keys(shares: Shares, span: Span) -> list[tuple[slice, bool]]:
-    """The sets of the group's keys that a span of rows meets, and whether each row meets only those not after it."""
+    """The sets of the group's keys that a span of rows attends to, and whether causally."""
     start, m = span.segment * shares.piece.selected, shares.piece.selected
     if not shares.causal:
         return [(slice(start, start + m), False)]

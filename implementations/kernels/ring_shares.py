@@ -1,7 +1,8 @@
-"""Who computes what when a sequence is sharded over ranks: spans of selected rows, as plain numbers. No torch.
+"""Divides the work of a sequence sharded over ranks: spans of selected rows. No torch.
 
-Rank i holds positions [i n / w, (i + 1) n / w). A piece whose segments each lie within one rank is local. The ranks
-that a segment of any other piece touches form a group, within which its selected rows, keys and values are shared.
+Rank i holds positions [i n / w, (i + 1) n / w). A piece whose segments each lie within one rank is
+local. The ranks that a segment of any other piece touches form a group, within which its selected
+rows, keys and values are shared.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from ..dilated_attention.pattern import Piece
 
 @dataclass(frozen=True)
 class Span:
-    """Rows [first, last) of one segment of a group, counted among the segment's selected positions."""
+    """Rows [first, last) of a group's segment, counted among its selected positions."""
 
     segment: int
     first: int
@@ -49,7 +50,7 @@ class Shares:
 
     @cached_property
     def positions(self) -> tuple[tuple[int, ...], ...]:
-        """For each rank of the group, the positions it holds that take part, counted from its own first one."""
+        """For each rank of the group, its positions that take part, counted from its first one."""
         found: list[list[int]] = [[] for _ in self.ranks]
         for segment in range(self.segments):
             start = segment * self.piece.segment_length + self.piece.offset
@@ -59,7 +60,7 @@ class Shares:
 
     @cached_property
     def first_rows(self) -> tuple[int, ...]:
-        """For each rank of the group, how many rows the ranks before it hold; then how many all hold."""
+        """For each rank of the group the number of rows before its own; then the number of all."""
         starts = [0]
         for positions in self.positions:
             starts.append(starts[-1] + len(positions))
@@ -72,8 +73,9 @@ class Shares:
     def computed(self, member: int) -> list[Span]:
         """The rows that the group's rank number `member` computes.
 
-        Without causality those that it holds. With it each segment is cut into twice as many chunks as it has ranks,
-        and its i-th rank takes the i-th chunk and the i-th from the end (zigzag), so that all have the same work.
+        Without causality those that it holds. With it each segment is cut into twice as many chunks
+        as it has ranks, and its i-th rank takes the i-th chunk and the i-th from the end (zigzag),
+        so that all have the same work.
         """
         if not self.causal:
             return self.owned(member)
@@ -90,7 +92,7 @@ class Shares:
         return found
 
     def sent(self, member: int) -> list[list[int]]:
-        """For each rank of the group, which of `member`'s rows it computes, counted among those that `member` holds."""
+        """For each rank of the group the rows of `member` that it computes, counted in `member`."""
         start, end = self.first_rows[member], self.first_rows[member + 1]
         found = []
         for other in range(len(self.ranks)):
@@ -124,7 +126,7 @@ def is_local(piece: Piece, held: int) -> bool:
 
 
 def groups_of(piece: Piece, held: int, world_size: int) -> list[range]:
-    """The groups of ranks that share the piece's segments: one for each segment if it is whole ranks, else one."""
+    """The groups of ranks that share segments: one for each segment of whole ranks, else one."""
     if piece.segment_length % held:
         return [range(world_size)]
     size = piece.segment_length // held

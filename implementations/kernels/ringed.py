@@ -1,6 +1,7 @@
-"""All branches of dilated attention under head_groups with keys in blocks: one launch for each block of keys.
+"""All branches of dilated attention under head_groups: one launch for each block of keys.
 
-The backward pass is the fused one, in two launches: it owns rows and keys in turn and carries nothing.
+The backward pass is the fused one, in two launches: it owns rows and keys in turn and carries
+nothing.
 """
 
 from __future__ import annotations

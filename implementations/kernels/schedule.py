@@ -1,13 +1,15 @@
 """Dilated attention in blocks of positions: which rows attend to which keys in one call.
 
-Keys are cut into blocks of `block` positions, as a ring of devices holds them; rows are not, unless a bound on memory
-asks for windows of them. A segment within one block is attended to as a whole, all neighbours that are alike in one
-call. The rows of a segment that crosses blocks meet its keys block by block, merged by an online softmax in float32: a
-row's parts o_i with log-sum-exps l_i give sum_i exp(l_i - l) o_i, where l = log sum_i exp(l_i). Under lse mixing the
-branches of a head are merged by the very same rule. With one block and head_groups every row is in one part, and
-nothing is merged.
+Keys are cut into blocks of `block` positions, as a ring of devices holds them; rows are not, unless
+a bound on memory asks for windows of them. A segment within one block is attended to as a whole,
+all neighbours that are alike in one call. The rows of a segment that crosses blocks meet its keys
+block by block, merged by an online softmax in float32: a row's parts o_i with log-sum-exps l_i give
+sum_i exp(l_i - l) o_i, where l = log sum_i exp(l_i). Under lse mixing the branches of a head are
+merged by the very same rule. With one block and head_groups every row is in one part, and nothing
+is merged.
 
-This module is the schedule; `merge` carries it out by calls, `steps` makes the tables of one launch per block of it.
+This module is the schedule; `merge` carries it out by calls, `steps` makes the tables of one launch
+per block of it.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import torch
 from ..dilated_attention.pattern import Pattern, Piece
 
 Span = tuple[int, int]
-UNIT = 128  # selected rows: windows are cut at multiples of it, which kernels want, where they are longer
+UNIT = 128  # selected rows: longer windows are cut at multiples of it, as kernels want
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Part:
         return self.begins and self.ends
 
 
-Group = tuple[Part, ...]  # all parts of the same segments, rows in a window, one block of keys after another
+Group = tuple[Part, ...]  # of the same segments: rows in a window, by blocks of keys
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,7 @@ def crossing(piece: Piece, seq_len: int, block: int) -> list[int]:
 
 
 def meetings(piece: Piece, segment: int, rows: Span, block: int, causal: bool) -> Iterator[tuple[int, Part]]:
-    """The blocks of keys that these rows of a segment meet, with their numbers, in order; rows with the same end."""
+    """The numbered blocks of keys that these rows of a segment meet, in order."""
     start, segments = segment * piece.segment_length, (segment, segment + 1)
     numbers = range(start // block, (start + piece.segment_length - 1) // block + 1)
     spans = [(number, within(piece, number * block - start, (number + 1) * block - start)) for number in numbers]
@@ -178,7 +180,7 @@ def meetings(piece: Piece, segment: int, rows: Span, block: int, causal: bool) -
 
 
 def within(piece: Piece, first: int, last: int) -> Span:
-    """Which selected positions of a segment lie in [first, last), both counted from the segment's start."""
+    """The selected positions of a segment in [first, last), counted from the segment's start."""
 
     def before(position: int) -> int:
         return min(max(-(-(position - piece.offset) // piece.rate), 0), piece.selected)
@@ -187,7 +189,7 @@ def within(piece: Piece, first: int, last: int) -> Span:
 
 
 def _groups(piece: Piece, first: int, last: int, block: int, causal: bool) -> Iterator[Group]:
-    """What the rows of one piece within [first, last) take; neighbouring segments that are alike are one group."""
+    """The parts of one piece's rows in [first, last); alike neighbouring segments are one group."""
     before: tuple[Span, list[Part]] | None = None
     for segments, parts in _runs(piece, first, last, block, causal):
         if before and before[0][1] == segments[0] and _alike(before[1], parts):

@@ -1,8 +1,9 @@
-"""Attention over one set of keys by torch's own kernels, with what is needed to merge it and to go back through it.
+"""Attention over one set of keys by torch's kernels, with log-sum-exp and backward pass.
 
-`torch.nn.functional.scaled_dot_product_attention` hides the log-sum-exp, so its kernels are called by name. They take
-strided views as they are, and none of them materialises scores. A backward kernel only needs the softmax's result and
-its log-sum-exp; given those of a softmax over more keys it answers with this part's share of that softmax's gradient.
+`torch.nn.functional.scaled_dot_product_attention` hides the log-sum-exp, so its kernels are called
+by name. They take strided views as they are, and none of them materialises scores. A backward
+kernel only needs the softmax's result and its log-sum-exp; given those of a softmax over more keys
+it answers with this part's share of that softmax's gradient.
 """
 
 from __future__ import annotations
@@ -59,9 +60,9 @@ class Kernel:
 def kernel_for(q: torch.Tensor, k: torch.Tensor) -> Kernel:
     """The kernel that serves q (B, g, m, d) and k (B, g, m', d).
 
-    On CUDA head_dim must be a multiple of 8. Half precision goes to cuDNN where head_dim is at most 128 and rows and
-    keys are multiples of 128, else to flash (head_dim at most 256); float32, which both refuse, to the
-    memory-efficient kernel.
+    On CUDA head_dim must be a multiple of 8. Half precision goes to cuDNN where head_dim is at most
+    128 and rows and keys are multiples of 128, else to flash (head_dim at most 256); float32, which
+    both refuse, to the memory-efficient kernel.
     """
     if q.device.type == "cpu":
         return CPU
@@ -112,8 +113,9 @@ def _cudnn_forward(qkv: Tensors, causal: bool, scale: float) -> Attended:
 
 
 def _cudnn_backward(grad: torch.Tensor, qkv: Tensors, done: Attended, causal: bool, scale: float) -> Tensors:
-    # torch keeps cuDNN's plans by the strides of q, k and v alone and takes for granted that out and its gradient are
-    # laid out as it lays out its own results, like q: with any others it reads the wrong elements and says nothing.
+    # torch keeps cuDNN's plans by the strides of q, k and v alone and takes for granted that out
+    # and its gradient are laid out as it lays out its own results, like q: with any others it reads
+    # the wrong elements and says nothing.
     out = done.out if done.out.stride() == grad.stride() else torch.empty_like(grad).copy_(done.out)
     rows, keys, unused = qkv[0].shape[2], qkv[1].shape[2], _unused(grad.device)
     lse = done.lse.contiguous()[..., None]

@@ -1,4 +1,4 @@
-"""One problem and the plan for it, as a value and as text: what a torch operator can carry. No torch."""
+"""A problem and its plan, as a value and as text, which a torch operator can carry. No torch."""
 
 from __future__ import annotations
 

@@ -1,10 +1,11 @@
-"""How launches one after another serve all branches, keys in blocks: for each launch a table that decodes its tiles.
+"""Plans launches that serve all branches, keys in blocks: each with a table of its tiles.
 
-A step is a block of keys. It serves the rows of all pieces that meet this block: segments within it wholly, and rows of
-segments that cross blocks, which carry a state from step to step: the result so far in float32 and its log-sum-exp.
-The last step of a row writes the result, and the zeros of the positions that the row stands for, as `tiles` has it:
-each byte of the output is written by one step alone. Where the state of all rows would be too large, rows are taken in
-windows of positions, each through all its steps before the next. No torch, no Triton.
+A step is a block of keys. It serves the rows of all pieces that meet this block: segments within it
+wholly, and rows of segments that cross blocks, which carry a state from step to step: the result so
+far in float32 and its log-sum-exp. The last step of a row writes the result, and the zeros of the
+positions that the row stands for, as `tiles` has it: each byte of the output is written by one step
+alone. Where the state of all rows would be too large, rows are taken in windows of positions, each
+through all its steps before the next. No torch, no Triton.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ class Entry:
     """Rows that meet keys in one step.
 
     Attributes:
-        state: where the first of the carried rows of the part's segment stands among all that are carried at once.
+        state: where the first of the carried rows of the part's segment stands among all that are
+            carried at once.
         carried: how many rows of the segment are.
         first: the first of them.
     """
@@ -134,10 +136,11 @@ def _table(entries: list[Entry], pattern: Pattern, batch: int, tile: int) -> tup
 def _entry(entry: Entry, tile: int, first_row: int, segments: int) -> list[int]:
     """An entry's numbers after the first.
 
-    They are segment length, rate, offset, selected rows, first head, heads, tiles of a segment, segments, first row of
-    the piece (those of `tiles`); first segment, segments of the piece, first row, end of the rows (in runs of `rate`
-    positions), first key, end of the keys, whether the rows begin here and whether they end here, row 0 of the segment
-    among the carried rows, carried rows of the segment.
+    They are segment length, rate, offset, selected rows, first head, heads, tiles of a segment,
+    segments, first row of the piece (those of `tiles`); first segment, segments of the piece, first
+    row, end of the rows (in runs of `rate` positions), first key, end of the keys, whether the rows
+    begin here and whether they end here, row 0 of the segment among the carried rows, carried rows
+    of the segment.
     """
     part, piece = entry.part, entry.part.piece
     end = row_groups(piece) if part.ends and part.rows[1] == piece.selected else part.rows[1]

@@ -1,8 +1,9 @@
-"""How one launch serves all branches: tiles of rows, numbered through all pieces, and the table that decodes a number.
+"""Plans one launch for all branches: numbered tiles of rows, and the table that decodes them.
 
-A tile is `block` consecutive rows of one head of one segment. Rows are the selected positions, counted within their
-segment; one row stands for `rate` positions, of which the tile writes one result and rate - 1 zeros, so that each byte
-of the output is written once, by one launch. No torch, no Triton.
+A tile is `block` consecutive rows of one head of one segment. Rows are the selected positions,
+counted within their segment; one row stands for `rate` positions, of which the tile writes one
+result and rate - 1 zeros, so that each byte of the output is written once, by one launch. No torch,
+no Triton.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ class Tiles:
     """The tiles of a pattern under head_groups.
 
     Attributes:
-        table: FIELDS numbers for each piece, longest segments of rows first, so that no long tile starts last:
-            first tile, segment length, rate, offset, selected rows, first head, heads, tiles of a segment, segments,
-        and first row of the piece among all selected rows of the batch (see `compact_rows`), per batch entry.
+        table: FIELDS numbers for each piece, longest segments of rows first, so that no long tile
+            starts last: first tile, segment length, rate, offset, selected rows, first head, heads,
+            tiles of a segment, segments, and first row of the piece among all selected rows of the
+            batch (see `compact_rows`), per batch entry.
         count: tiles of all batch entries.
         even: every segment's rows fill blocks of `inner` keys exactly.
     """
@@ -48,9 +50,12 @@ class Tiles:
 
 
 def compact_rows(pattern: Pattern) -> dict[Piece, int]:
-    """Where each piece starts among all selected rows, (pieces, batch, segments, heads, rows), per batch entry.
+    """The start of each piece among all selected rows, per batch entry.
 
-    What the backward pass needs of each row is kept in this order, so that a piece's share is one (B, g, m) tensor.
+    The order is (pieces, batch, segments, heads, rows).
+
+    What the backward pass needs of each row is kept in this order, so that a piece's share is one
+    (B, g, m) tensor.
     """
     first, found = 0, {}
     for piece in pattern.pieces:
@@ -60,7 +65,7 @@ def compact_rows(pattern: Pattern) -> dict[Piece, int]:
 
 
 def row_groups(piece: Piece) -> int:
-    """How many runs of `rate` positions a segment is cut into; the last may be cut short, and select none."""
+    """The number of runs of `rate` positions in a segment; the last may be cut short."""
     return -(-piece.segment_length // piece.rate)
 
 

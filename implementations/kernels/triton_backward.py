@@ -1,8 +1,9 @@
-"""The backward pass of dilated attention under head_groups in two launches, by Triton (Dao 2023, appendix B).
+"""The backward pass under head_groups in two launches, by Triton (Dao 2023, appendix B).
 
-The first sums out * grad over each row. In the second half of the programs own keys and sum dk and dv over the rows
-that ask them, the others own rows and sum dq over their keys: nothing is added from two sides, so results are the same
-each time, and every byte of dq, dk and dv is written once, zeros between the selected positions included.
+The first sums out * grad over each row. In the second half of the programs own keys and sum dk and
+dv over the rows that ask them, the others own rows and sum dq over their keys: nothing is added
+from two sides, so results are the same each time, and every byte of dq, dk and dv is written once,
+zeros between the selected positions included.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ def delta_kernel(
     out, grad, delta, table, g_batch, g_row, g_head, batches, seq_len, all_heads,
     PIECES: tl.constexpr, HEAD_DIM: tl.constexpr, WIDTH: tl.constexpr, BLOCK_M: tl.constexpr,
 ):  # fmt: skip
-    """The sum over features of out * grad of each selected row, in the order that lse is kept in."""
+    """Sum over features of out * grad of each selected row, in the order that lse is kept in."""
     rate, offset, selected, length, block, segment, batch, head, compact = decode(
         table, tl.program_id(0), batches, PIECES, False
     )
@@ -40,7 +41,7 @@ def _key_gradients(
     HEAD_DIM: tl.constexpr, WIDTH: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     CAUSAL: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Dk / scale of the scores and dv / mixture of BLOCK_M keys, over rows [first, selected), BLOCK_N at a time."""
+    """Dk / scale and dv / mixture of BLOCK_M keys, over rows [first, selected) by BLOCK_N."""
     dk = tl.zeros((BLOCK_M, WIDTH), tl.float32)
     dv = tl.zeros((BLOCK_M, WIDTH), tl.float32)
     near = tl.arange(0, BLOCK_N)
@@ -77,7 +78,7 @@ def _row_gradients(
         weights = tl.math.exp2(scores - sums[:, None] * LOG2_E)
         if CAUSAL:
             weights = tl.where((rows - start)[:, None] >= near[None, :], weights, 0.0)
-        elif not EVEN:  # of keys that are not there: infinite where a row's scores are all very negative
+        elif not EVEN:  # absent keys: infinite if a row's scores are all very negative
             weights = tl.where((near < selected - start)[None, :], weights, 0.0)
         gain = tl.dot(grad, tl.trans(values), input_precision=PRECISION) * mixture
         dq = tl.dot((weights * (gain - slope[:, None])).to(keys.dtype), keys, dq, input_precision=PRECISION)
@@ -93,7 +94,7 @@ def backward_kernel(
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     CAUSAL: tl.constexpr, EVEN: tl.constexpr, WIDE: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """One tile: dk and dv of BLOCK_M keys (axis 1: 0), or dq of BLOCK_M rows (axis 1: 1). scale holds log2(e)."""
+    """One tile: dk, dv of BLOCK_M keys (axis 1: 0) or dq of rows (axis 1: 1). scale has log2(e)."""
     rate, offset, selected, length, block, segment, batch, head, compact = decode(
         table, tl.program_id(0), batches, PIECES, False
     )

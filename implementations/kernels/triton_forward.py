@@ -1,8 +1,8 @@
-"""Dilated attention under head_groups in one launch, by Triton: an online softmax (Dao 2023, FlashAttention-2).
+"""Dilated attention under head_groups in one launch, by Triton (Dao 2023, FlashAttention-2).
 
-Shapes: q, k, v (batch, seq_len, heads, HEAD_DIM), any strides but the last, which is 1; out alike and contiguous. Kept
-for the backward pass: lse, float32, the natural log-sum-exp of each selected row in the order of `tiles.compact_rows`.
-float16, bfloat16 or float32; sums in float32.
+Shapes: q, k, v (batch, seq_len, heads, HEAD_DIM), any strides but the last, which is 1; out alike
+and contiguous. Kept for the backward pass: lse, float32, the natural log-sum-exp of each selected
+row in the order of `tiles.compact_rows`. float16, bfloat16 or float32; sums in float32.
 """
 
 from __future__ import annotations

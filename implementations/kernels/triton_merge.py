@@ -13,7 +13,9 @@ def merge_kernel(
     blocks, heads, rows,
     HEAD_DIM: tl.constexpr, WIDTH: tl.constexpr, BLOCK_M: tl.constexpr,
 ):  # fmt: skip
-    """Add out (B, g, m, d) with log-sum-exp lse (B, g, m) to the running into (float32 or the inputs' dtype), total.
+    """Add out (B, g, m, d) with lse (B, g, m) to the running `into` and `total`.
+
+    `into` is float32 or of the inputs' dtype; lse and total are natural log-sum-exps.
 
     A row whose total is -inf holds nothing yet: its memory may hold anything. Grid: B * g * blocks.
     """

@@ -1,4 +1,4 @@
-"""Results of a branch's calls put into place in one pass, by Triton: scaled, zeros between the selected positions."""
+"""Puts results of a branch's calls into place by Triton: scaled, zeros between selected rows."""
 
 from __future__ import annotations
 
@@ -32,10 +32,12 @@ def place_kernel(
     i_offset, i_outer, i_head, blocks, heads, rows, factor, rate, offset, length, step,
     COUNT: tl.constexpr, HEAD_DIM: tl.constexpr, WIDTH: tl.constexpr, BLOCK_M: tl.constexpr,
 ):  # fmt: skip
-    """Write factor * source (B, g, m, d) of COUNT (1 or 3) tensors to rows `rate * step` elements apart of `into`.
+    """Write factor * source (B, g, m, d) of COUNT (1 or 3) tensors to rows of `into`.
 
-    A row stands for `rate` positions of a segment of `length`, `step` elements apart, of which it is at `offset`; the
-    others become 0. Grid: B * g * blocks.
+    The rows are `rate * step` elements apart.
+
+    A row stands for `rate` positions of a segment of `length`, `step` elements apart, of which it
+    is at `offset`; the others become 0. Grid: B * g * blocks.
     """
     block, share = tl.program_id(0) % blocks, tl.program_id(0) // blocks
     outer, head = (share // heads).to(tl.int64), (share % heads).to(tl.int64)

@@ -1,8 +1,9 @@
-"""One step of dilated attention with keys in blocks, by Triton: all rows that meet one block of keys.
+"""One step of dilated attention with keys in blocks, by Triton: all rows of one block of keys.
 
-Shapes as in `triton_forward`, whose loop this is; it starts from what earlier steps found. Between steps a row's result
-so far, normalised, is kept in float32 in `state`, (rows, HEAD_DIM) in the order of `steps`, or in the row's own place
-in `out` where that is float32, and its natural log-sum-exp in `lse`, in the order of `tiles.compact_rows`.
+Shapes as in `triton_forward`, whose loop this is; it starts from what earlier steps found. Between
+steps a row's result so far, normalised, is kept in float32 in `state`, (rows, HEAD_DIM) in the
+order of `steps`, or in the row's own place in `out` where that is float32, and its natural
+log-sum-exp in `lse`, in the order of `tiles.compact_rows`.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ def _decode(entry, tile, batches, LAST_FIRST: tl.constexpr):
     """Where a tile lies in its step.
 
     Returns:
-        rate, offset, selected rows of a segment, segment length; block within the entry's rows, segment, batch entry,
-        head; number of the segment's first row in the order of `tiles.compact_rows`, and among the carried rows.
+        rate, offset, selected rows of a segment, segment length; block within the entry's rows,
+        segment, batch entry, head; number of the segment's first row in the order of
+        `tiles.compact_rows`, and among the carried rows.
     """
     rate, offset, selected, length, block, segment, batch, head, _ = decode_entry(entry, tile, batches, LAST_FIRST)
     heads, near = tl.load(entry + 6), head - tl.load(entry + 5)
@@ -45,7 +47,7 @@ def ring_kernel(
     CAUSAL: tl.constexpr, EVEN: tl.constexpr, WIDE: tl.constexpr, KEEP: tl.constexpr, PRECISION: tl.constexpr,
     IN_PLACE: tl.constexpr,
 ):  # fmt: skip
-    """One tile: up to BLOCK_M rows of one head of one segment, against that segment's keys in one block of them."""
+    """One tile: up to BLOCK_M rows of a head of a segment, against its keys in one block."""
     tile = tl.program_id(0)
     entry = entry_of(table, tile, ENTRIES, FIELDS)
     rate, offset, selected, length, block, segment, batch, head, compact, carried = _decode(

@@ -1,4 +1,4 @@
-"""What the Triton kernels share: decoding a tile's number, loading and storing rows, the zeros between them."""
+"""Shared by the Triton kernels: decodes tiles, loads and stores rows and zeros between them."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def decode_entry(entry, tile, batches, LAST_FIRST: tl.constexpr):
     """Where a tile of an entry lies.
 
     Returns:
-        rate, offset, selected rows of a segment, segment length; block within the segment, segment, batch entry, head;
-        number of the segment's first row in the order of `tiles.compact_rows`.
+        rate, offset, selected rows of a segment, segment length; block within the segment, segment,
+        batch entry, head; number of the segment's first row in the order of `tiles.compact_rows`.
     """
     local = tile - tl.load(entry)
     length = tl.load(entry + 1)
@@ -56,7 +56,7 @@ def decode_entry(entry, tile, batches, LAST_FIRST: tl.constexpr):
 
 @triton.jit
 def load_rows(base, rows, step, selected, HEAD_DIM: tl.constexpr, WIDTH: tl.constexpr, MASKED: tl.constexpr):
-    """(rows, WIDTH) from rows `step` elements apart; 0 beyond the selected rows and beyond HEAD_DIM.
+    """(rows, WIDTH) from rows `step` elements apart; 0 beyond selected rows and HEAD_DIM.
 
     Offsets have the type of `step`: 32 bits where they suffice spare registers.
     """
@@ -75,7 +75,7 @@ def load_rows(base, rows, step, selected, HEAD_DIM: tl.constexpr, WIDTH: tl.cons
 def store_rows(
     base, values, rows, row_step, rate, offset, selected, length, HEAD_DIM: tl.constexpr, WIDTH: tl.constexpr
 ):
-    """Write the rows to their positions, and zeros to the positions between; base is the segment's first position."""
+    """Write rows to their positions, zeros between; base is the segment's first position."""
     columns = tl.arange(0, WIDTH)
     positions = rows.to(tl.int64) * rate
     inside = (columns < HEAD_DIM)[None, :]
