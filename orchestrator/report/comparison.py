@@ -29,7 +29,7 @@ def table(comparison: Comparison) -> str:
 def markdown_page(comparison: Comparison) -> str:
     """The same as Markdown."""
     headers = ["Implementation", *map(markdown, comparison.columns.values()), *HEADERS]
-    body = [[markdown(cell) for cell in _cells(pair, comparison.columns)] for pair in comparison.rows]
+    body = [list(map(markdown, _cells(pair, comparison.columns))) for pair in comparison.rows]
     lines = [headers, ["---"] * len(headers), *body]
     rows = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     notes = "\n".join(f"- {markdown(line)}" for line in footer(comparison))
@@ -110,7 +110,7 @@ def _moved(machine: MachineChange) -> bool:
 
 
 def _disturbed(comparison: Comparison) -> list[str]:
-    """How many changes were found between rows that something disturbed; in turns it disturbs both sides alike."""
+    """How many changes are between disturbed rows; interleaved rows are disturbed alike."""
     changed = [pair for pair in comparison.rows if pair.verdict.value in ("faster", "slower")]
     doubtful = sum(bool(DISTURBED & {*pair.base.flags, *pair.candidate.flags}) for pair in changed)
     if not doubtful or comparison.duel is not None:
@@ -137,7 +137,7 @@ def _title(comparison: Comparison) -> str:
 
 
 def ratio_text(ratio: Ratio) -> str:
-    """`1.16 [1.15, 1.17]`; a bound that is a factor of ten away or more says nothing, and reads `?`."""
+    """`1.16 [1.15, 1.17]`; a bound a factor of ten away or more says nothing, and reads `?`."""
     low, high = ratio.ci_low, ratio.ci_high
     knows_low, knows_high = low > ratio.value / WIDEST, high < ratio.value * WIDEST
     if knows_low and knows_high:

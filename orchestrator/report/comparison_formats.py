@@ -23,7 +23,7 @@ def render(comparison: Comparison, form: str) -> str:
 
 
 def write(comparison: Comparison, directory: Path) -> None:
-    """Keep the verdicts beside the results: comparison.json, comparison.md and comparison.html, each written whole."""
+    """Write comparison.json, comparison.md and comparison.html into `directory`, each whole."""
     write_atomically(directory / JSON_FILE, json.dumps(comparison.to_json(), indent=1) + "\n")
     write_atomically(directory / MARKDOWN_FILE, markdown_page(comparison))
     write_atomically(directory / PAGE_FILE, render(comparison, "html"))

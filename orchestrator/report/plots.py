@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-COLOURS = ("#1463d6", "#e16c10", "#00594a", "#ad7eb8", "#581378", "#a54391", "#5f630f", "#8184f1")  # as on the page
+# The same as on the page.
+COLOURS = ("#1463d6", "#e16c10", "#00594a", "#ad7eb8", "#581378", "#a54391", "#5f630f", "#8184f1")
 MARKERS = ("o", "s", "^", "D", "P", "*", "v", "X")
 DASHES = ("-", "--", ":", "-.")
 FIGURES = {  # file: metric

@@ -97,7 +97,7 @@ class BackgroundTracker:
             self._changed.notify_all()
 
     def ready(self, timeout_s: float) -> bool:
-        """Wait until the tracker is open or failed once, so that its start disturbs no measurement."""
+        """Wait until the tracker is open or failed once: its start would disturb a measurement."""
         with self._changed:
             return self._changed.wait_for(lambda: self._idle or self._failures > 0, timeout_s)
 

@@ -23,7 +23,7 @@ from typing import Any
 
 _SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "false",  # it samples every GPU of the host and disturbs timing
+    "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "false",  # it disturbs timing
     "MLFLOW_LOGGING_LEVEL": "ERROR",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # whoever calls tries again, and says so
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
@@ -127,7 +127,7 @@ class MlflowTracker:
         _let_go(self._client)
 
     def open(self, meta: SweepMeta) -> None:
-        """Find or make the experiment and the sweep's run; find its children, the first of duplicates.
+        """Find or make the experiment and the sweep's run; find its children without duplicates.
 
         Raises:
             TrackingError: the store does not answer, or refuses.
@@ -150,7 +150,7 @@ class MlflowTracker:
             self.changes["created"] += 1
 
     def _pooled(self, results: Results) -> list[Row]:
-        """The rows of the results; rows that were logged unchanged are kept, because pooling is slow."""
+        """The rows of the results; unchanged rows are those logged before: pooling is slow."""
         mine = defaultdict(list)
         for record in results.records:
             mine[record.trial_id].append(record)
@@ -231,7 +231,7 @@ class MlflowTracker:
 
     def _write(self, wanted: RunContent, known: Known) -> Known:
         held = known.content
-        at_ms = round(time.time() * 1000) if held.metrics else wanted.end_ms  # of two values the later one counts
+        at_ms = round(time.time() * 1000) if held.metrics else wanted.end_ms  # the later counts
         metrics = [Metric(name, value, at_ms, 0) for name, value in _new(wanted.metrics, held.metrics)]
         params = [Param(name, value) for name, value in _new(wanted.params, held.params)]
         tags = [RunTag(name, value) for name, value in _new(wanted.tags, held.tags)]
@@ -251,7 +251,7 @@ class MlflowTracker:
         if known.is_like(wanted) and same_files:
             self.changes["unchanged"] += 1
             return
-        self.changes["updated"] += not self._is_new  # one made by this tracker was counted when it was made
+        self.changes["updated"] += not self._is_new  # a new run was counted when made
         self._is_new = False
         self._known[PARENT] = known = self._write(wanted, known)
         if not same_files:

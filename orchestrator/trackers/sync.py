@@ -44,7 +44,7 @@ def sync(results: Results, uri: str | None, note: Callable[[str], None] = lambda
 
 
 def url(meta: SweepMeta, uri: str | None) -> str:
-    """The address of the UI's table of this sweep's trials; of a store without a server, as `make ui` serves it.
+    """The address of this sweep's trials in the UI; of a store without a server, by `make ui`.
 
     Raises:
         TrackingError: the server does not answer, or does not know the experiment.

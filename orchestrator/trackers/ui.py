@@ -25,9 +25,9 @@ HOST = "127.0.0.1"
 PORT = 5000
 SHOWN = 5  # sweeps whose views are named
 START_S = 120
-DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY")  # without one Python would open a text browser in this terminal
+DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY")  # without one Python opens a text browser here
 QUIET = {
-    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # a process more, for what sweeps have no use for
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # one process less: sweeps do not use it
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
     "PYTHONWARNINGS": "ignore",
@@ -35,7 +35,7 @@ QUIET = {
 
 
 def command(uri: str, host: str = HOST, port: int = PORT) -> list[str]:
-    """The server's command line: one worker, artifacts served from beside the store, errors alone on its output.
+    """The server's command line: one worker, artifacts from the store's folder, errors only.
 
     The store itself is named by MLFLOW_BACKEND_STORE_URI: anyone may read a command line, and it
         may have a password.
@@ -63,11 +63,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     from orchestrator.trackers.mlflow import MlflowTracker, saved_views
 
-    MlflowTracker(uri).close()  # the server would make it without our lock, beside a sweep that makes it too
+    MlflowTracker(uri).close()  # the server makes it without our lock
     sys.stderr.write(f"starting the MLflow UI of {redacted(uri)}\n")
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, signal.default_int_handler)
-    with tempfile.TemporaryFile() as output, suppress(KeyboardInterrupt):  # of interest only if it ends by itself
+    with tempfile.TemporaryFile() as output, suppress(KeyboardInterrupt):  # shown if it fails
         line = command(uri, options.host, options.port)
         server = subprocess.Popen(line, stdout=output, stderr=output, start_new_session=True)
         try:
