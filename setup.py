@@ -11,7 +11,10 @@ FOLDERS = {"implementations": "orchestrator_implementations", "sweeps": "orchest
 setup(
     packages=[
         *find_packages(include=["orchestrator", "orchestrator.*"]),
-        *(f"orchestrator_{name}" for name in find_packages(include=["implementations", "implementations.*"])),
+        *(
+            f"orchestrator_{name}"
+            for name in find_packages(include=["implementations", "implementations.*"])
+        ),
         "orchestrator.sweeps",
     ],
     package_dir={package: folder for folder, package in FOLDERS.items()},

@@ -1,10 +1,12 @@
-"""The attention of `improved` against dense attention of equal FLOPs, on one GPU, outside the orchestrator.
+"""The attention of `improved` against dense attention of equal FLOPs, on one GPU, outside the
+orchestrator.
 
     python benchmarks/attention.py [check] [large] [small] [float32] [ring] [multihead]
 
-Time: CUDA events around a block of calls with the queue kept ahead of the device, inputs rotated over more than the L2
-cache holds, the median over blocks. `host` is the wall clock of a call in a loop of eager calls, the larger of host and
-device. Dense attention is torch's kernel on contiguous inputs of the very sizes of the branches' calls.
+Time: CUDA events around a block of calls with the queue kept ahead of the device, inputs rotated
+over more than the L2 cache holds, the median over blocks. `host` is the wall clock of a call in a
+loop of eager calls, the larger of host and device. Dense attention is torch's kernel on contiguous
+inputs of the very sizes of the branches' calls.
 """
 
 from __future__ import annotations
@@ -42,9 +44,15 @@ BACKENDS = {
 Call = Callable[..., Any]
 
 
-def problem(n: int, heads: int, head_dim: int, dtype: str, **changes: Any) -> DilatedAttentionParams:
+def problem(
+    n: int, heads: int, head_dim: int, dtype: str, **changes: Any
+) -> DilatedAttentionParams:
     """LongNet's pattern: segments n/4, n/2, n at rates 1, 2, 4."""
-    fixed: dict[str, Any] = {"batch": 1, "segment_lengths": [n // 4, n // 2, n], "dilation_rates": [1, 2, 4]}
+    fixed: dict[str, Any] = {
+        "batch": 1,
+        "segment_lengths": [n // 4, n // 2, n],
+        "dilation_rates": [1, 2, 4],
+    }
     return DilatedAttentionParams(
         seq_len=n, heads=heads, head_dim=head_dim, dtype=dtype, device="cuda", **(fixed | changes)
     )
@@ -57,18 +65,28 @@ def drawn(of: DilatedAttentionParams, grad: bool = False) -> Iterator[tuple[torc
     size = 3 * torch.empty(shape, dtype=dtype, device="meta").nbytes
     sets = max(2, min(64, 3 * L2_BYTES // size))
     made = [
-        tuple(torch.randn(shape, dtype=dtype, device="cuda", requires_grad=grad) for _ in "qkv") for _ in range(sets)
+        tuple(torch.randn(shape, dtype=dtype, device="cuda", requires_grad=grad) for _ in "qkv")
+        for _ in range(sets)
     ]
     return cycle(made)
 
 
-def dense_sets(of: DilatedAttentionParams, grad: bool = False) -> Iterator[list[tuple[torch.Tensor, ...]]]:
+def dense_sets(
+    of: DilatedAttentionParams, grad: bool = False
+) -> Iterator[list[tuple[torch.Tensor, ...]]]:
     """The same work as contiguous (B, g, m, d) tensors, one triple per branch."""
     dtype, sets = getattr(torch, of.dtype), 3
 
     def triple(piece: Any) -> tuple[torch.Tensor, ...]:
-        shape = (of.batch * of.seq_len // piece.segment_length, piece.heads, piece.selected, of.head_dim)
-        return tuple(torch.randn(shape, dtype=dtype, device="cuda", requires_grad=grad) for _ in "qkv")
+        shape = (
+            of.batch * of.seq_len // piece.segment_length,
+            piece.heads,
+            piece.selected,
+            of.head_dim,
+        )
+        return tuple(
+            torch.randn(shape, dtype=dtype, device="cuda", requires_grad=grad) for _ in "qkv"
+        )
 
     return cycle([[triple(piece) for piece in Pattern.of(of).pieces] for _ in range(sets)])
 
@@ -149,7 +167,9 @@ def single(backend: str, of: DilatedAttentionParams) -> Call:
     count = max(2, min(64, 3 * L2_BYTES // size))
     sets = cycle(
         [
-            tuple(torch.randn(1, heads, rows, of.head_dim, dtype=dtype, device="cuda") for _ in "qkv")
+            tuple(
+                torch.randn(1, heads, rows, of.head_dim, dtype=dtype, device="cuda") for _ in "qkv"
+            )
             for _ in range(count)
         ]
     )
@@ -166,7 +186,9 @@ def rate(of: DilatedAttentionParams, ms: float, passes: float = 1.0) -> float:
     return attention_flops(of) * passes / ms / 1e9
 
 
-def right(of: DilatedAttentionParams, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+def right(
+    of: DilatedAttentionParams, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor
+) -> torch.Tensor:
     """The definition in float64, by slices; head_groups."""
     pattern = Pattern.of(of)
     out = torch.zeros_like(q)
@@ -192,7 +214,8 @@ def errors(of: DilatedAttentionParams, attention: Call) -> list[float]:
     found = (out, *torch.autograd.grad(out, given, upstream))
     wanted = (truth, *torch.autograd.grad(truth, doubles, upstream.double()))
     return [
-        float((a.detach().double() - b.detach()).norm() / b.detach().norm()) for a, b in zip(found, wanted, strict=True)
+        float((a.detach().double() - b.detach()).norm() / b.detach().norm())
+        for a, b in zip(found, wanted, strict=True)
     ]
 
 
@@ -204,7 +227,10 @@ def check() -> None:
                 for causal in (False, True):
                     of = problem(2048, 5, 64, dtype, causal=causal, matmul_precision=precision)
                     found = errors(of, load("improved").build(of, {"plan": plan}))
-                    print(f"{dtype:9} {plan:6} {precision} causal={causal!s:5}", *(f"{e:.1e}" for e in found))
+                    print(
+                        f"{dtype:9} {plan:6} {precision} causal={causal!s:5}",
+                        *(f"{e:.1e}" for e in found),
+                    )
 
 
 def large() -> None:
@@ -224,25 +250,42 @@ def large() -> None:
 
 
 def small() -> None:
-    """The seed's shapes: against one dense call of equal FLOPs and against standard; device, and host-side eager."""
+    """The seed's shapes: against one dense call of equal FLOPs and against standard; device, and
+    host-side eager.
+    """
     for dtype in ("bfloat16", "float32"):
         backends = ("cuDNN", "flash") if dtype == "bfloat16" else ("efficient",)
-        for n, heads, batch in ((1024, 8, 1), (1024, 16, 4), (2048, 8, 1), (4096, 8, 1), (4096, 16, 1), (4096, 16, 4)):
+        for n, heads, batch in (
+            (1024, 8, 1),
+            (1024, 16, 4),
+            (2048, 8, 1),
+            (4096, 8, 1),
+            (4096, 16, 1),
+            (4096, 16, 4),
+        ):
             of = problem(n, heads, 64, dtype, batch=batch)
             base = min(device_ms(single(backend, of)) for backend in backends)
             line = f"{dtype} b {batch} n {n} H {heads}: one dense {base:.4f} ms"
-            for name, options in (("standard", {}), ("improved", {}), ("improved", {"plan": "views"})):
+            for name, options in (
+                ("standard", {}),
+                ("improved", {}),
+                ("improved", {"plan": "views"}),
+            ):
                 call = forward_of(load(name).build(of, options), drawn(of))
                 line += f" | {name} {options.get('plan', '')} {device_ms(call):.4f} host {host_ms(call):.4f}"
             print(line)
 
 
 def float32() -> None:
-    """Float32 at full accuracy against the dense memory-efficient kernel, and tf32; forward, and with backward."""
+    """Float32 at full accuracy against the dense memory-efficient kernel, and tf32; forward, and
+    with backward.
+    """
     for n, head_dim in ((8192, 64), (8192, 128), (32768, 64)):
         line = f"n {n} d {head_dim}:"
         for passes, wrap in ((1.0, forward_of), (3.5, both_of)):
-            of = problem(n, 8, head_dim, "float32", direction="forward_backward" if passes > 1 else "forward")
+            of = problem(
+                n, 8, head_dim, "float32", direction="forward_backward" if passes > 1 else "forward"
+            )
             base = rate(of, device_ms(dense("efficient", of, passes > 1), 5), passes)
             line += f" {'| fwd+bwd' if passes > 1 else 'fwd'} dense efficient {base:.1f}"
             for precision in ("ieee", "tf32"):
@@ -283,7 +326,8 @@ RING_CALLS: tuple[tuple[str, int, dict[str, str]], ...] = (
 
 
 def ring() -> None:
-    """ring_v2 on one rank against standard: time, ratio to standard, peak of the op over inputs + output.
+    """ring_v2 on one rank against standard: time, ratio to standard, peak of the op over inputs +
+    output.
 
     Both plans in four blocks; the one it chooses has a star.
     """
@@ -295,13 +339,20 @@ def ring() -> None:
             of = problem(n, 8, 64, dtype, ring_size=size, direction=direction, **changes)
             line += f" segments {of.segment_lengths} rates {of.dilation_rates}:" if not base else ""
             shape, kind = (of.batch, n, of.heads, of.head_dim), getattr(torch, dtype)
-            given = tuple(torch.randn(shape, dtype=kind, device="cuda", requires_grad=backward) for _ in "qkv")
-            call = (both_of if backward else forward_of)(load(name).build(of, options), cycle([given]))
+            given = tuple(
+                torch.randn(shape, dtype=kind, device="cuda", requires_grad=backward) for _ in "qkv"
+            )
+            call = (both_of if backward else forward_of)(
+                load(name).build(of, options), cycle([given])
+            )
             peak = peak_ratio(call, of)
             ms = device_ms(call, 5)
             base = base or ms
             star = (
-                "*" if options and options["plan"] == chosen(Config(of.model_dump(exclude={"device"}), "cuda")) else ""
+                "*"
+                if options
+                and options["plan"] == chosen(Config(of.model_dump(exclude={"device"}), "cuda"))
+                else ""
             )
             what = f"ring-{size} {options.get('plan', '')}{star}" if name == "ring_v2" else name
             line += f" | {what} {ms:.3f} ms ({ms / base:.2f}) peak {peak:.2f}"
@@ -316,7 +367,10 @@ def chosen(config: Config) -> str:
 def multihead() -> None:
     """multihead_improved over multihead_standard, against what the saved projections allow."""
     shapes: tuple[tuple[int, int, int, bool, dict[str, str]], ...] = (
-        *((*shape, False, {"dtype": "bfloat16"}) for shape in ((8192, 16, 64), (8192, 16, 128), (32768, 16, 64))),
+        *(
+            (*shape, False, {"dtype": "bfloat16"})
+            for shape in ((8192, 16, 64), (8192, 16, 128), (32768, 16, 64))
+        ),
         (8192, 16, 64, True, {"dtype": "bfloat16"}),
         (8192, 16, 64, False, {"dtype": "float32"}),
         (8192, 16, 64, True, {"dtype": "float32"}),

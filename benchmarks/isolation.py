@@ -1,4 +1,5 @@
-"""What a fresh process per trial costs: the slope of wall time per trivial trial, beside a fresh interpreter's.
+"""What a fresh process per trial costs: the slope of wall time per trivial trial, beside a fresh
+interpreter's.
 
     python -m benchmarks.isolation [--trials 100] [--rounds 3] [--json]
 
@@ -7,11 +8,13 @@ Measures in one run, alternating so that whatever else the machine does falls on
   fresh interpreter   python -c "import torch", what a trial would cost at least without the fork server
   isolator            one attempt through Isolator.run: fork, build, verify, measure, record, everything gone
   sweep               one trial more in `python -m orchestrator SWEEP`, Ray, journal and MLflow included: from the end
-                      of its first trial to the exit of the program, by the number of trials after the first. Reports
-                      and the end of Ray are in it, so it is a bound from above, and no start-up blurs it
+                      of its first trial to the exit of the program, by the number of trials after
+                      the first. Reports and the end of Ray are in it, so it is a bound from above,
+                      and no start-up blurs it
 
-The trials are trivial (benchmarks/trivial.py) and measured once each. Times are seconds: the median over rounds, with
-the lowest and highest. Exit code 1 where the sweep's slope is above 1/8 of the interpreter.
+The trials are trivial (benchmarks/trivial.py) and measured once each. Times are seconds: the median
+over rounds, with the lowest and highest. Exit code 1 where the sweep's slope is above 1/8 of the
+interpreter.
 """
 
 from __future__ import annotations
@@ -65,7 +68,9 @@ class Samples:
 
 def main() -> int:
     """Measure, print, and say whether the goal is met."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--trials", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
@@ -135,10 +140,15 @@ def _swept(directory: Path, trials: int) -> float:
         str(directory / "out"),
     ]
     done = subprocess.run(
-        [*command, "--tracking-uri", f"sqlite:///{directory / 'mlflow.db'}"], cwd=ROOT, capture_output=True, text=True
+        [*command, "--tracking-uri", f"sqlite:///{directory / 'mlflow.db'}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
     )
     if done.returncode != 0:
-        raise SystemExit(f"the sweep of {trials} trials exited with {done.returncode}:\n{done.stdout}\n{done.stderr}")
+        raise SystemExit(
+            f"the sweep of {trials} trials exited with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+        )
     ended = time.time()
     with (directory / "out/results.jsonl").open() as journal:
         first = json.loads(next(journal))["finished_at"]

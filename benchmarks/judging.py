@@ -2,8 +2,9 @@
 
     python benchmarks/judging.py [--seeds 10] [--first-seed 0] [--only WORDS] [--verbose]
 
-Each case of `judging_corpus` is tried in each of its dtypes with fresh inputs per seed, on the workload's own inputs
-and on those with structure. Printed are false refusals and missed faults, each kind by name.
+Each case of `judging_corpus` is tried in each of its dtypes with fresh inputs per seed, on the
+workload's own inputs and on those with structure. Printed are false refusals and missed faults,
+each kind by name.
 """
 
 from __future__ import annotations
@@ -52,7 +53,9 @@ def main() -> None:
             for seed in range(given.first_seed, given.first_seed + given.seeds):
                 _try(case, precision, seed, right, wrong, given.verbose)
     implementations = sum(len(case.right) for case in CASES), sum(len(case.wrong) for case in CASES)
-    print(f"{len(CASES)} cases, {implementations[0]} right and {implementations[1]} wrong implementations")
+    print(
+        f"{len(CASES)} cases, {implementations[0]} right and {implementations[1]} wrong implementations"
+    )
     print(f"right ones refused: {sum(right.failures.values())} of {right.runs}")
     _list(right)
     print(f"faults missed: {sum(wrong.failures.values())} of {wrong.runs}")
@@ -65,7 +68,9 @@ def _list(counts: Counts) -> None:
         print(f"  {count:4d}  {name}")
 
 
-def _try(case: Case, precision: str, seed: int, right: Counts, wrong: Counts, verbose: bool) -> None:
+def _try(
+    case: Case, precision: str, seed: int, right: Counts, wrong: Counts, verbose: bool
+) -> None:
     """All implementations of a case on the inputs of one seed."""
     trials = list(_references(case, precision, seed))
     for counts, implementations in ((right, case.right), (wrong, case.wrong)):
@@ -79,7 +84,9 @@ def _try(case: Case, precision: str, seed: int, right: Counts, wrong: Counts, ve
                 print(f"{label} (seed {seed}): {share:.2f} {complaint[:230]}", flush=True)
 
 
-def _complaint(implementation: Implementation, trials: list[tuple[str, Tensors, Reference]]) -> tuple[str, float]:
+def _complaint(
+    implementation: Implementation, trials: list[tuple[str, Tensors, Reference]]
+) -> tuple[str, float]:
     """Why it is refused, "" where it is not; and the largest share of a limit on its own inputs."""
     share = 0.0
     for kind, inputs, reference in trials:
@@ -103,7 +110,9 @@ def _references(case: Case, precision: str, seed: int) -> Iterator[tuple[str, Te
     own = tuple(_cast(tensor, dtype) for tensor in case.inputs(torch.Generator().manual_seed(seed)))
     first = _reference(case, precision, own, seed)
     yield "", own, first
-    out_dtype = {name: tensor.dtype for name, tensor in _named(next(iter(case.right.values()))(*own)).items()}
+    out_dtype = {
+        name: tensor.dtype for name, tensor in _named(next(iter(case.right.values()))(*own)).items()
+    }
     for kind in STRUCTURES:
         inputs = structured(kind, own)
         if inputs is None:
@@ -119,9 +128,14 @@ def _references(case: Case, precision: str, seed: int) -> Iterator[tuple[str, Te
             yield kind, inputs, reference
 
 
-def _reference(case: Case, precision: str, inputs: Tensors, seed: int, *, own_inputs: bool = True) -> Reference:
+def _reference(
+    case: Case, precision: str, inputs: Tensors, seed: int, *, own_inputs: bool = True
+) -> Reference:
     def compute(problem: Problem) -> Mapping[str, Any]:
-        wide = (_cast(tensor, torch.float64) if not _is_eight_bit(tensor) else tensor for tensor in problem.inputs)
+        wide = (
+            _cast(tensor, torch.float64) if not _is_eight_bit(tensor) else tensor
+            for tensor in problem.inputs
+        )
         return {name: whole_answer(one) for name, one in _named(case.reference(*wide)).items()}
 
     problem = Problem(Config({}, "cpu"), "default", inputs, {}, torch.float64, float("inf"), seed)

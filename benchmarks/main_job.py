@@ -2,11 +2,11 @@
 
     PYTHONPATH=. python3 benchmarks/main_job.py BASE_CHECKOUT SWEEP [-S PATH=VALUE ...] [--times N]
 
-Runs `python -m orchestrator SWEEP` in BASE_CHECKOUT and in this one in turns, `--times` each, on the
-same machine, each with its own tracking store and output in a folder of its own. Prints the wall
-times and their ratio, seconds per row and phase, how many rows are ok and flagged on either side,
-which figures a row has on one side only, and how far the medians of equal rows are apart. A file
-SWEEP is looked for in each checkout by its path relative to it.
+Runs `python -m orchestrator SWEEP` in BASE_CHECKOUT and in this one in turns, `--times` each, on
+the same machine, each with its own tracking store and output in a folder of its own. Prints the
+wall times and their ratio, seconds per row and phase, how many rows are ok and flagged on either
+side, which figures a row has on one side only, and how far the medians of equal rows are apart. A
+file SWEEP is looked for in each checkout by its path relative to it.
 """
 
 from __future__ import annotations
@@ -83,7 +83,9 @@ def summary(name: str, runs: Sequence[Run]) -> str:
 def phases(runs: Sequence[Run]) -> list[str]:
     """Mean seconds per attempt of each phase, where the records have them."""
     totals: Counter[str] = Counter()
-    known = [record["phase_s"] for found in runs for record in found.records if record.get("phase_s")]
+    known = [
+        record["phase_s"] for found in runs for record in found.records if record.get("phase_s")
+    ]
     for seconds in known:
         totals.update(seconds)
     return [f"| {name} | {total / len(known):.3f} |" for name, total in totals.items()]
@@ -137,7 +139,9 @@ def only_in(base: Sequence[Run], candidate: Sequence[Run]) -> list[str]:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("base", type=Path, help="a checkout to compare with")
     parser.add_argument("sweep", help="path of the sweep file from the root of either checkout")
     parser.add_argument("-S", dest="override", action="append", default=[], metavar="PATH=VALUE")
@@ -153,8 +157,12 @@ def main() -> None:
                     sides[name].append(found)
     walls = {name: statistics.median(one.wall_s for one in runs) for name, runs in sides.items()}
     overrides = "".join(f" -S {override}" for override in options.override)
-    print(f"{date.today()}, {options.sweep}{overrides}, {options.times} runs of each side in turns\n")
-    print("| side | wall (s) | attempts | ok | flags |", "| :-- | --: | --: | --: | :-- |", sep="\n")
+    print(
+        f"{date.today()}, {options.sweep}{overrides}, {options.times} runs of each side in turns\n"
+    )
+    print(
+        "| side | wall (s) | attempts | ok | flags |", "| :-- | --: | --: | --: | :-- |", sep="\n"
+    )
     for name, runs in sides.items():
         print(summary(name, runs))
     print(f"\nratio of the medians: {walls['candidate'] / walls['base']:.3f}")
@@ -162,7 +170,9 @@ def main() -> None:
     for name, runs in sides.items():
         print(f"intervals of the {name}: +- {widths(runs)}")
     print(*only_in(sides["base"], sides["candidate"]), sep="\n")
-    print("\n| phase | seconds an attempt |", "| :-- | --: |", *phases(sides["candidate"]), sep="\n")
+    print(
+        "\n| phase | seconds an attempt |", "| :-- | --: |", *phases(sides["candidate"]), sep="\n"
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""How dense the code is: counts per package of a checkout, for a reader to compare before and after.
+"""How dense the code is: counts per package of a checkout, for a reader to compare before and
+after.
 
     python benchmarks/readability.py [CHECKOUT ...]
 

@@ -1,12 +1,13 @@
-"""What a sweep costs its driver by the number of trials: the real driver, the real Ray, trials that do nothing.
+"""What a sweep costs its driver by the number of trials: the real driver, the real Ray, trials that
+do nothing.
 
     python benchmarks/scale.py                       # 100, 1,000 and 10,000 trials
     python benchmarks/scale.py 100 1000 --slots 2 --mlflow
 
-Supervisors answer at once with a record as large as a real one, so that what is measured is the driver's own: the
-queue, Ray's calls, the journal, the reports, and with --mlflow the mirror. Each size runs in a process of its own, and
-once more with --resume's way through a finished journal. CPU seconds are of the driver and its threads, not of Ray's
-processes.
+Supervisors answer at once with a record as large as a real one, so that what is measured is the
+driver's own: the queue, Ray's calls, the journal, the reports, and with --mlflow the mirror. Each
+size runs in a process of its own, and once more with --resume's way through a finished journal. CPU
+seconds are of the driver and its threads, not of Ray's processes.
 """
 
 from __future__ import annotations
@@ -84,7 +85,9 @@ class NothingExecutor(RayExecutor):
 
 def sweep_of(trials: int, slots: int) -> Sweep:
     """A sweep of so many trials: ten implementations, so that tables have columns to compare."""
-    entries = ", ".join(f"{{use: '{HERE}/trivial.py:build', label: i{number}}}" for number in range(10))
+    entries = ", ".join(
+        f"{{use: '{HERE}/trivial.py:build', label: i{number}}}" for number in range(10)
+    )
     text = (
         f"name: scale\nworkload: '{HERE}/trivial.py:workload'\nimplementations: [{entries}]\n"
         f"axes: {{number: {list(range(trials // 10))}}}\nmax_concurrent: {slots}\n"
@@ -116,7 +119,8 @@ def one(trials: int, slots: int, folder: Path, mlflow: bool, resume: bool) -> di
         "wall_s": time.perf_counter() - planned,
         "cpu_s": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
         "memory_mib": after.ru_maxrss / 1024,
-        "journal_mib": sum(path.stat().st_size for path in (folder / "out").glob("results.jsonl")) / MIB,
+        "journal_mib": sum(path.stat().st_size for path in (folder / "out").glob("results.jsonl"))
+        / MIB,
     }
 
 
@@ -125,7 +129,15 @@ def measured(trials: int, slots: int, mlflow: bool) -> list[str | float]:
     with tempfile.TemporaryDirectory(prefix="scale-") as folder:
         found = []
         for resume in (False, True):
-            command = [sys.executable, __file__, str(trials), "--slots", str(slots), "--child", folder]
+            command = [
+                sys.executable,
+                __file__,
+                str(trials),
+                "--slots",
+                str(slots),
+                "--child",
+                folder,
+            ]
             command += ["--mlflow"] * mlflow + ["--resume"] * resume
             done = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
             if done.returncode:
@@ -154,13 +166,23 @@ def main() -> None:
     parser.add_argument("--child", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.child:
-        print(json.dumps(one(asked.trials[0], asked.slots, Path(asked.child), asked.mlflow, asked.resume)))
+        print(
+            json.dumps(
+                one(asked.trials[0], asked.slots, Path(asked.child), asked.mlflow, asked.resume)
+            )
+        )
         return
     head = ["trials", "plan s", "wall s", "driver CPU ms per trial", "driver memory MiB", "journal MiB", "resume s",
             "resume CPU s"]  # fmt: skip
-    print(f"{os.cpu_count()} cores, {asked.slots} slots, {'with' if asked.mlflow else 'without'} MLflow")
     print(
-        tabulate([measured(trials, asked.slots, asked.mlflow) for trials in asked.trials], head, disable_numparse=True)
+        f"{os.cpu_count()} cores, {asked.slots} slots, {'with' if asked.mlflow else 'without'} MLflow"
+    )
+    print(
+        tabulate(
+            [measured(trials, asked.slots, asked.mlflow) for trials in asked.trials],
+            head,
+            disable_numparse=True,
+        )
     )
 
 

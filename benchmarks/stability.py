@@ -3,12 +3,14 @@
     PYTHONPATH=. python3 -m benchmarks.stability [spread] [slowdown] [options]
 
 spread    Each row in several sweeps, each of `--repeats` fresh processes in shuffled rounds. Prints the coefficient of
-          variation of the medians between sweeps, beside that of the seed's protocol (3 warm-ups, the mean of 10 calls
-          by the wall clock) measured in the same processes; how often a sweep's 95 % interval holds the median of the
-          other sweeps; and the false verdicts of `compare` on every pair of sweeps of one row (A/A).
+          variation of the medians between sweeps, beside that of the seed's protocol (3 warm-ups,
+          the mean of 10 calls by the wall clock) measured in the same processes; how often a
+          sweep's 95 % interval holds the median of the other sweeps; and the false verdicts of
+          `compare` on every pair of sweeps of one row (A/A).
 slowdown  A slow-down made on purpose, in several tries: on a GPU 2 % by duels, on a CPU 20 % by plain compare.
 
-Needs neither Ray nor MLflow. `--budget` is in seconds a part: what is done by then counts. In two minutes of a GPU:
+Needs neither Ray nor MLflow. `--budget` is in seconds a part: what is done by then counts. In two
+minutes of a GPU:
 
     ... spread --repeats 3 --warmup 0.1 --min-time 0.2 --max-time 1 --budget 80
     ... slowdown --warmup 0.1 --min-time 0.15 --max-time 0.6 --budget 80
@@ -42,8 +44,20 @@ from orchestrator.trial import Attempt, Resources, Trial
 HERE = Path(__file__).resolve().parent
 CASES = HERE / "stability_cases.py"
 SHAPES = {
-    "cuda": [(1024, "float32"), (2048, "float32"), (4096, "bfloat16"), (4096, "float32"), (8192, "bfloat16")],
-    "cpu": [(256, "float32"), (512, "float32"), (384, "float32"), (768, "float32"), (640, "float32")],
+    "cuda": [
+        (1024, "float32"),
+        (2048, "float32"),
+        (4096, "bfloat16"),
+        (4096, "float32"),
+        (8192, "bfloat16"),
+    ],
+    "cpu": [
+        (256, "float32"),
+        (512, "float32"),
+        (384, "float32"),
+        (768, "float32"),
+        (640, "float32"),
+    ],
 }
 SLOW = {"cuda": {"n": 4096, "batch": 1}, "cpu": {"n": 256, "batch": 20}}
 SHARE = {"cuda": 0.02, "cpu": 0.20}
@@ -52,7 +66,9 @@ CHANGED = (Verdict.FASTER, Verdict.SLOWER)
 
 @dataclass
 class Bench:
-    """Runs attempts in fresh processes; a new round has a new fork server, started while those before are at work."""
+    """Runs attempts in fresh processes; a new round has a new fork server, started while those
+    before are at work.
+    """
 
     device: str
     protocol: MeasureProtocol
@@ -61,7 +77,8 @@ class Bench:
 
     def rounds(self, count: int) -> Iterator[tuple[int, Isolator]]:
         """(number from 1, isolator) until `count` or the budget is spent."""
-        ahead = environment.usable_cores() // 4  # none on a small machine: what starts there disturbs what is timed
+        # none on a small machine: what starts there disturbs what is timed
+        ahead = environment.usable_cores() // 4
         try:
             for number in range(1, count + 1):
                 if time.monotonic() > self.ends_at:
@@ -100,7 +117,9 @@ def case(name: str, label: str = "", share: float | None = None, **params: objec
     """A trial of one of the cases."""
     options = {} if share is None else {"share": share}
     full = {"batch": 1, "dtype": "float32", **params}
-    return Trial.of(implementation=label or name, use=f"{CASES}:{name}", params=full, options=options)
+    return Trial.of(
+        implementation=label or name, use=f"{CASES}:{name}", params=full, options=options
+    )
 
 
 def spread(options: argparse.Namespace, bench: Bench) -> list[str]:
@@ -114,13 +133,18 @@ def spread(options: argparse.Namespace, bench: Bench) -> list[str]:
         sweep, this_round = divmod(number - 1, options.repeats)
         for index in order.sample(range(len(trials)), len(trials)):
             attempt = bench.attempt(trials[index], this_round + 1)
-            record = isolator.run(attempt, target="benchmarks.stability_cases:seed_then_ours").record
+            record = isolator.run(
+                attempt, target="benchmarks.stability_cases:seed_then_ours"
+            ).record
             sweeps[sweep][index].append(_ok(record))
         print(f"sweep {sweep + 1}, round {this_round + 1}", file=sys.stderr, flush=True)
     whole = [sweep for sweep in sweeps if all(len(records) == options.repeats for records in sweep)]
     if len(whole) < 2:
         return [f"spread: only {len(whole)} of {options.sweeps} sweeps within the budget"]
-    rows = [[row_of(trial, records) for trial, records in zip(trials, sweep, strict=True)] for sweep in whole]
+    rows = [
+        [row_of(trial, records) for trial, records in zip(trials, sweep, strict=True)]
+        for sweep in whole
+    ]
     lines = [
         "| row | median (ms) | CV of medians, 1 process | CV, all rounds | CV, the seed's protocol | interval (+-) "
         "| holds another's median | noisy |",
@@ -131,7 +155,9 @@ def spread(options: argparse.Namespace, bench: Bench) -> list[str]:
 
 
 def _ok(record: TrialRecord) -> TrialRecord:
-    """The record; the benchmark ends with its reason where it has no figures: the others would have none either."""
+    """The record; the benchmark ends with its reason where it has no figures: the others would have
+    none either.
+    """
     if record.outcome is not Outcome.OK:
         message = record.error.message if record.error else ""
         sys.exit(f"{record.implementation} {dict(record.params)}: {record.outcome} {message}")
@@ -147,8 +173,15 @@ def _spread_line(rows: Sequence[Row]) -> str:
     widths = [_half_width(row) for row in rows]
     held, asked = _coverage(rows)
     noisy = sum("noisy" in row.flags for row in rows)
-    cells = [f"{statistics.median(medians):.4g}", *(f"{100 * _cv(each):.2f} %" for each in (alone, medians, seeds))]
-    cells += [f"{100 * statistics.median(widths):.2f} %", f"{held} of {asked}", f"{noisy} of {len(rows)}"]
+    cells = [
+        f"{statistics.median(medians):.4g}",
+        *(f"{100 * _cv(each):.2f} %" for each in (alone, medians, seeds)),
+    ]
+    cells += [
+        f"{100 * statistics.median(widths):.2f} %",
+        f"{held} of {asked}",
+        f"{noisy} of {len(rows)}",
+    ]
     return f"| {name} | {' | '.join(cells)} |"
 
 
@@ -157,7 +190,9 @@ def _cv(values: Sequence[float]) -> float:
 
 
 def _half_width(row: Row) -> float:
-    low, high, middle = (row.metrics[f"latency_{name}ms"] or 0.0 for name in ("ci_low_", "ci_high_", ""))
+    low, high, middle = (
+        row.metrics[f"latency_{name}ms"] or 0.0 for name in ("ci_low_", "ci_high_", "")
+    )
     return (high - low) / 2 / middle
 
 
@@ -181,7 +216,10 @@ def _false_verdicts(sweeps: Sequence[Sequence[Row]], device: str) -> list[str]:
             found += paired(list(zip(base, candidate, strict=True)), device)
     counts = Counter(pair.verdict.value for pair in found)
     false = sum(pair.verdict in CHANGED for pair in found)
-    held, asked = (sum(each) for each in zip(*(_coverage(rows) for rows in zip(*sweeps, strict=True)), strict=True))
+    held, asked = (
+        sum(each)
+        for each in zip(*(_coverage(rows) for rows in zip(*sweeps, strict=True)), strict=True)
+    )
     return [
         f"A/A: {len(found)} rows (every pair of {len(sweeps)} sweeps), {false} false verdicts; "
         + ", ".join(f"{count} {name}" for name, count in counts.items()),
@@ -204,12 +242,18 @@ def slowdown(options: argparse.Namespace, bench: Bench) -> list[str]:
             attempt = bench.attempt(plain, this_round, rival=slow)
             both = parted(attempt, isolator.run(attempt).record)
         else:
-            both = tuple(isolator.run(bench.attempt(trial, this_round)).record for trial in (plain, slow))
+            both = tuple(
+                isolator.run(bench.attempt(trial, this_round)).record for trial in (plain, slow)
+            )
         for kept, record in zip(records, both, strict=True):
             kept.append(_ok(record))
         if this_round == options.repeats:
             base, candidate = row_of(plain, records[0]), row_of(slow, records[1])
-            pairs.append(duel.pair(base, candidate, bench.device) if by_duel else _compared(base, candidate, bench))
+            pairs.append(
+                duel.pair(base, candidate, bench.device)
+                if by_duel
+                else _compared(base, candidate, bench)
+            )
             records = ([], [])
     return _slowdown_lines(pairs, share, "compare --duel" if by_duel else "compare")
 
@@ -221,10 +265,17 @@ def _compared(base: Row, candidate: Row, bench: Bench) -> Pair:
 def _slowdown_lines(pairs: Sequence[Pair], share: float, how: str) -> list[str]:
     found = sum(pair.verdict is Verdict.SLOWER for pair in pairs)
     lines = [f"A slow-down of {share:.0%} by {how}: found in {found} of {len(pairs)} tries.", ""]
-    lines += ["| try | ratio [95 % interval] | counts from | verdict |", "| --: | :-- | --: | :-- |"]
+    lines += [
+        "| try | ratio [95 % interval] | counts from | verdict |",
+        "| --: | :-- | --: | :-- |",
+    ]
     for number, pair in enumerate(pairs, start=1):
         ratio = pair.ratio
-        text = pair.note if ratio is None else f"{ratio.value:.4f} [{ratio.ci_low:.4f}, {ratio.ci_high:.4f}]"
+        text = (
+            pair.note
+            if ratio is None
+            else f"{ratio.value:.4f} [{ratio.ci_low:.4f}, {ratio.ci_high:.4f}]"
+        )
         lines.append(f"| {number} | {text} | {100 * pair.threshold:.2g} % | {pair.verdict} |")
     return lines
 
@@ -234,26 +285,42 @@ PARTS = {"spread": spread, "slowdown": slowdown}
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("parts", nargs="*", metavar="spread|slowdown", help="default: both")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if nvml.count() else "cpu")
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), default="cuda" if nvml.count() else "cpu"
+    )
     parser.add_argument("--single", type=int, default=3, help="rows of one kernel, at most 5")
-    parser.add_argument("--launches", type=int, default=2, help="rows of several launches, at most 5")
+    parser.add_argument(
+        "--launches", type=int, default=2, help="rows of several launches, at most 5"
+    )
     parser.add_argument("--sweeps", type=int, default=5)
     parser.add_argument("--tries", type=int, default=10)
     parser.add_argument("--repeats", type=int, default=5, help="fresh processes a row")
-    parser.add_argument("--share", type=float, help="of the slow-down; default: 0.02 on a GPU, 0.20 on a CPU")
-    parser.add_argument("--by", choices=("duel", "compare"), help="default: duel on a GPU, compare on a CPU")
+    parser.add_argument(
+        "--share", type=float, help="of the slow-down; default: 0.02 on a GPU, 0.20 on a CPU"
+    )
+    parser.add_argument(
+        "--by", choices=("duel", "compare"), help="default: duel on a GPU, compare on a CPU"
+    )
     parser.add_argument("--warmup", type=float, help="seconds; default: the protocol's")
     parser.add_argument("--min-time", type=float, help="seconds; default: the protocol's")
     parser.add_argument("--max-time", type=float, help="seconds; default: the protocol's")
     parser.add_argument("--budget", type=float, default=600.0, help="seconds a part")
     parser.add_argument("--seed", type=int, default=0, help="of the order within rounds")
     options = parser.parse_args()
-    stated = {"warmup_s": options.warmup, "min_time_s": options.min_time, "max_time_s": options.max_time}
+    stated = {
+        "warmup_s": options.warmup,
+        "min_time_s": options.min_time,
+        "max_time_s": options.max_time,
+    }
     protocol = MeasureSpec(**stated, cold_cache=False).for_device(options.device)
     facts = environment.describe(options.device)["match"]
-    print(f"{date.today()}, {facts['model']}, torch {facts['torch']}, {options.repeats} processes a row, {protocol}")
+    print(
+        f"{date.today()}, {facts['model']}, torch {facts['torch']}, {options.repeats} processes a row, {protocol}"
+    )
     for part in options.parts or PARTS:
         began = time.monotonic()
         bench = Bench(options.device, protocol, began + options.budget)

@@ -1,4 +1,6 @@
-"""What benchmarks/stability.py measures: a product of matrices by one kernel, by several, and by one made slower."""
+"""What benchmarks/stability.py measures: a product of matrices by one kernel, by several, and by
+one made slower.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,10 @@ def inputs(config: Config, _form: str, seed: int) -> tuple[torch.Tensor, ...]:
     """a, b: (batch, n, n), standard normal."""
     generator = torch.Generator(config.device).manual_seed(seed)
     shape = (config.batch, config.n, config.n)
-    return tuple(torch.randn(shape, generator=generator, device=config.device, dtype=config.dtype) for _ in range(2))
+    return tuple(
+        torch.randn(shape, generator=generator, device=config.device, dtype=config.dtype)
+        for _ in range(2)
+    )
 
 
 def reference(problem: Problem) -> torch.Tensor:
@@ -69,7 +74,9 @@ def launches(config: Config) -> Product:
 
 
 def slower(config: Config) -> Product:
-    """By options.share slower than with share 0: a spin on a GPU; on a CPU more parts than the five of the work."""
+    """By options.share slower than with share 0: a spin on a GPU; on a CPU more parts than the five
+    of the work.
+    """
     share = float(config.options["share"])
     if config.device.type == "cuda":
         return _with_spin(config, share) if share else torch.bmm
@@ -90,7 +97,9 @@ def _with_spin(config: Config, share: float) -> Product:
     for _ in range(20):
         torch.bmm(a, b)
     seconds = _device_seconds(lambda: torch.bmm(a, b), 50)
-    cycles = int(share * seconds * 10_000_000 / _device_seconds(lambda: torch.cuda._sleep(10_000_000), 3))
+    cycles = int(
+        share * seconds * 10_000_000 / _device_seconds(lambda: torch.cuda._sleep(10_000_000), 3)
+    )
 
     def product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         torch.cuda._sleep(cycles)
@@ -111,12 +120,16 @@ def _device_seconds(call: Callable[[], object], count: int) -> float:
 
 
 def seed_then_ours(attempt: Attempt, on_phase: Callable[[Phase], None]) -> TrialRecord:
-    """The attempt's record, with what the seed's protocol says of the same code in the same process, measured first."""
+    """The attempt's record, with what the seed's protocol says of the same code in the same
+    process, measured first.
+    """
     mean_ms = _by_the_seed(attempt)
     record = run_attempt(attempt, on_phase)
     if record.outcome is not Outcome.OK:
         return record
-    return record.model_copy(update={"metrics": {**(record.metrics or {}), "seed_mean_ms": mean_ms}})
+    return record.model_copy(
+        update={"metrics": {**(record.metrics or {}), "seed_mean_ms": mean_ms}}
+    )
 
 
 def _by_the_seed(attempt: Attempt) -> float:

@@ -1,4 +1,6 @@
-"""The least that a trial can be: a vector doubled. What a sweep of it costs is what the orchestrator costs."""
+"""The least that a trial can be: a vector doubled. What a sweep of it costs is what the
+orchestrator costs.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
-"""Writes the reference of every module, from its docstrings, as HTML: `make docs`, or `python docs/reference.py DIR`.
+"""Writes the reference of every module, from its docstrings, as HTML: `make docs`, or `python
+docs/reference.py DIR`.
 
-A module that cannot be imported, a name of `__all__` that is not there and any other complaint of pdoc is an error.
+A module that cannot be imported, a name of `__all__` that is not there and any other complaint of
+pdoc is an error.
 """
 
 import importlib
@@ -17,11 +19,14 @@ import implementations
 import orchestrator
 from orchestrator import compare
 
-LEFT_OUT = ("implementations.starter", "orchestrator.__main__")  # files to be copied, and what runs when imported
+# files to be copied, and what runs when imported
+LEFT_OUT = ("implementations.starter", "orchestrator.__main__")
 
 
 def modules(package):
-    """What to name to pdoc so that it tells of every module: it walks a package only where `__all__` says nothing."""
+    """What to name to pdoc so that it tells of every module: it walks a package only where
+    `__all__` says nothing.
+    """
     yield package.__name__
     if not hasattr(package, "__all__"):
         return
@@ -40,7 +45,8 @@ def write(directory):
         "1"  # libraries look at the machine when they are imported; our modules start nothing
     )
     warnings.filterwarnings("error", module="pdoc")
-    for package in (orchestrator, compare):  # names looked up when asked for; pdoc looks, and does not ask
+    # names looked up when asked for; pdoc looks, and does not ask
+    for package in (orchestrator, compare):
         for name in package.__all__:
             setattr(package, name, getattr(package, name))
     pdoc.render.configure(docformat="google", include_undocumented=False, show_source=False)

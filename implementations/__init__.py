@@ -1,4 +1,6 @@
-"""The registry: which workloads and implementations have a name. Torch is imported when something is built."""
+"""The registry: which workloads and implementations have a name. Torch is imported when something
+is built.
+"""
 
 from __future__ import annotations
 
@@ -60,12 +62,16 @@ class Loaded:
     name: str
     registered: Registered
 
-    def build(self, params: DilatedAttentionParams, options: Mapping[str, Any] | None = None) -> Callable[..., Any]:
-        """The implementation for these params, on params.device (None: CUDA where there is a GPU, else the CPU).
+    def build(
+        self, params: DilatedAttentionParams, options: Mapping[str, Any] | None = None
+    ) -> Callable[..., Any]:
+        """The implementation for these params, on params.device (None: CUDA where there is a GPU,
+        else the CPU).
 
         Returns:
-            A callable of q, k, v, (batch, seq_len, heads, head_dim) each; a multihead one is an nn.Module of
-            x, (batch, seq_len, heads * head_dim). The output has the shape of the input.
+            A callable of q, k, v, (batch, seq_len, heads, head_dim) each; a multihead one is an
+            nn.Module of x, (batch, seq_len, heads * head_dim). The output has the shape of the
+            input.
 
         Raises:
             NotImplementedError: this implementation does not support these params.
@@ -87,5 +93,7 @@ def load(name: str) -> Loaded:
     if name not in IMPLEMENTATIONS:
         near = difflib.get_close_matches(name, IMPLEMENTATIONS, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise KeyError(f"no implementation is named {name!r}{hint} (registered: {', '.join(IMPLEMENTATIONS)})")
+        raise KeyError(
+            f"no implementation is named {name!r}{hint} (registered: {', '.join(IMPLEMENTATIONS)})"
+        )
     return Loaded(name, IMPLEMENTATIONS[name])

@@ -1,7 +1,9 @@
-"""Which plan `improved` and `ring_v2` take for which problem: the rule, and its text for `list --explain`. No torch.
+"""Which plan `improved` and `ring_v2` take for which problem: the rule, and its text for `list
+--explain`. No torch.
 
-Measured on one H100 80GB (2026-11-25, torch 2.11, cuDNN 9.19, Triton 3.6), bfloat16, segments n/4, n/2, n at rates
-1, 2, 4, 16 heads, TFLOP/s of useful work, dense being cuDNN on contiguous tensors of the branches' sizes:
+Measured on one H100 80GB (2026-11-25, torch 2.11, cuDNN 9.19, Triton 3.6), bfloat16, segments n/4,
+n/2, n at rates 1, 2, 4, 16 heads, TFLOP/s of useful work, dense being cuDNN on contiguous tensors
+of the branches' sizes:
 
     n       batch  head_dim  work       forward: dense  fused  views   with backward: dense  fused  views
     4096    1      64        10 GFLOP            192    298    227                    186    243    213
@@ -14,13 +16,15 @@ Measured on one H100 80GB (2026-11-25, torch 2.11, cuDNN 9.19, Triton 3.6), bflo
     8192    1      128       84 GFLOP            485    446    523                    422    358    439
     32768   1      128       1340 GFLOP          663    541    673                    592    411    595
 
-Below the threshold the difference on the device is small, but three calls of torch's kernels take 0.3 to 0.5 ms of the
-host where one launch takes 0.03. What counts is the work of a branch, for that is a call: dense attention of 34 GFLOP
-in one branch (n 4096, 8 heads) takes 0.098 ms fused, 0.084 by `standard`, 0.075 by cuDNN alone (2026-11-27).
+Below the threshold the difference on the device is small, but three calls of torch's kernels take
+0.3 to 0.5 ms of the host where one launch takes 0.03. What counts is the work of a branch, for that
+is a call: dense attention of 34 GFLOP in one branch (n 4096, 8 heads) takes 0.098 ms fused, 0.084
+by `standard`, 0.075 by cuDNN alone (2026-11-27).
 
-float32 at full accuracy, 8 heads, n 8192: fused 42, views 43 (head_dim 128; with backward 28 and 37); head_dim 64:
-fused 43, views 23 (with backward 35 and 22). Only the fused kernel does tf32. Where branches are merged (lse), or
-projected one by one, the same kernel serves each of them in float32 (`implementations.kernels.dense`).
+float32 at full accuracy, 8 heads, n 8192: fused 42, views 43 (head_dim 128; with backward 28 and
+37); head_dim 64: fused 43, views 23 (with backward 35 and 22). Only the fused kernel does tf32.
+Where branches are merged (lse), or projected one by one, the same kernel serves each of them in
+float32 (`implementations.kernels.dense`).
 """
 
 from __future__ import annotations
@@ -30,7 +34,8 @@ from dataclasses import dataclass
 FUSED_WIDTH = 256  # head_dim that the fused kernels take at most
 MEASURED_WIDTH = 128  # and up to which they were measured
 NARROW = 64  # and up to which they are the faster ones in float32 at full accuracy
-HALF_FORWARD, HALF_BACKWARD = 16e9, 10e9  # operations of a branch, forward, up to which fused is taken
+# operations of a branch, forward, up to which fused is taken
+HALF_FORWARD, HALF_BACKWARD = 16e9, 10e9
 FLOAT32_WIDE = 5e9  # likewise, of all branches
 
 
@@ -44,7 +49,8 @@ class Facts:
         dtype: float32, float16 or bfloat16.
         tf32: products of float32 may be in tf32.
         backward: the trial has a backward pass.
-        cudnn: cuDNN takes every call (Hopper or newer, rows and keys multiples of 128, head_dim at most 128).
+        cudnn: cuDNN takes every call (Hopper or newer, rows and keys multiples of 128, head_dim at
+            most 128).
         flops: of the attention, forward.
         branches: how many share them.
     """
@@ -75,17 +81,37 @@ ROWS = (
     ("device", "dtype", "problem", "plan"),
     ("cpu", "any", "any", "views (torch's CPU kernel)"),
     ("cuda", "any", f"mixing lse, head_dim > {MEASURED_WIDTH}, or no Triton", "views"),
-    ("cuda", "half", f"forward, < {HALF_FORWARD / 1e9:.0f} GFLOP a branch", "fused (one Triton launch)"),
+    (
+        "cuda",
+        "half",
+        f"forward, < {HALF_FORWARD / 1e9:.0f} GFLOP a branch",
+        "fused (one Triton launch)",
+    ),
     (
         "cuda",
         "half",
         f"with backward, < {HALF_BACKWARD / 1e9:.0f} GFLOP a branch forward",
         "fused (backward in two launches)",
     ),
-    ("cuda", "half", "more, Hopper or newer, rows a multiple of 128", "views (cuDNN, branches at once)"),
+    (
+        "cuda",
+        "half",
+        "more, Hopper or newer, rows a multiple of 128",
+        "views (cuDNN, branches at once)",
+    ),
     ("cuda", "half", "more, other devices or rows", "fused"),
-    ("cuda", "float32", f"head_dim <= {NARROW}, or < {FLOAT32_WIDE / 1e9:.0f} GFLOP", "fused (three tf32 products)"),
-    ("cuda", "float32", f"head_dim {NARROW + 1} to {MEASURED_WIDTH}, more", "views (memory-efficient kernel)"),
+    (
+        "cuda",
+        "float32",
+        f"head_dim <= {NARROW}, or < {FLOAT32_WIDE / 1e9:.0f} GFLOP",
+        "fused (three tf32 products)",
+    ),
+    (
+        "cuda",
+        "float32",
+        f"head_dim {NARROW + 1} to {MEASURED_WIDTH}, more",
+        "views (memory-efficient kernel)",
+    ),
     ("cuda", "tf32", "any", "fused"),
 )
 RULES = "\n".join(

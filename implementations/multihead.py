@@ -1,7 +1,9 @@
-"""The multihead form: projections, dilated attention, LayerNorm over the embedding, output projection.
+"""The multihead form: projections, dilated attention, LayerNorm over the embedding, output
+projection.
 
-Both implementations have the same parameters, so that one's state_dict loads into the other: q_proj, k_proj, v_proj,
-norm and out_proj, ordinary nn.Linear and nn.LayerNorm over E = heads * head_dim features.
+Both implementations have the same parameters, so that one's state_dict loads into the other:
+q_proj, k_proj, v_proj, norm and out_proj, ordinary nn.Linear and nn.LayerNorm over E = heads *
+head_dim features.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ Attention = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def build_standard(config: Config) -> nn.Module:
-    """A module of x (batch, seq_len, E), same shape out, whose attention is the registered `standard`.
+    """A module of x (batch, seq_len, E), same shape out, whose attention is the registered
+    `standard`.
 
     Raises:
         NotImplementedError: as `standard` does.
@@ -36,9 +39,10 @@ def build_standard(config: Config) -> nn.Module:
 def build_improved(config: Config) -> nn.Module:
     """A module of x (batch, seq_len, E), same shape out, that projects only what a branch reads.
 
-    Under lse, where heads read the union of all branches, where CUDA's kernels would want q, k and v padded, and on
-    CUDA where the work is so small that launches outweigh it, it projects everywhere in one product and its attention
-    is the registered `improved`. Else each branch is one product and one attention call, by the kernel that
+    Under lse, where heads read the union of all branches, where CUDA's kernels would want q, k and
+    v padded, and on CUDA where the work is so small that launches outweigh it, it projects
+    everywhere in one product and its attention is the registered `improved`. Else each branch is
+    one product and one attention call, by the kernel that
     `implementations.kernels.dense` says.
 
     Raises:
@@ -46,7 +50,9 @@ def build_improved(config: Config) -> nn.Module:
     """
     attention = _registered("improved", config)
     cuda = config.device.type == "cuda"
-    small = cuda and config.batch * config.seq_len * config.heads * config.head_dim < SPARSE_ELEMENTS
+    small = (
+        cuda and config.batch * config.seq_len * config.heads * config.head_dim < SPARSE_ELEMENTS
+    )
     padded = cuda and config.head_dim % 8
     if config.mixing == "lse" or padded or small:
         return FusedMultihead(config, attention)
@@ -54,7 +60,9 @@ def build_improved(config: Config) -> nn.Module:
 
 
 class Multihead(nn.Module):
-    """LongNet's attention layer (Ding et al. 2023, section 2.2), with sub-LayerNorm before the output projection."""
+    """LongNet's attention layer (Ding et al. 2023, section 2.2), with sub-LayerNorm before the
+    output projection.
+    """
 
     def __init__(self, config: Config, attention: Attention) -> None:
         super().__init__()
@@ -79,18 +87,26 @@ class Multihead(nn.Module):
         if mixed.device.type != "cpu" or mixed.dtype == torch.float32:
             normed: torch.Tensor = self.norm(mixed)
             return normed
-        # torch's kernel for the CPU sums the gradients of weight and bias in half precision: 2 % off at 512 rows
+        # torch's kernel for the CPU sums the gradients of weight and bias in half precision: 2 %
+        # off at 512 rows
         weight, bias = self.norm.weight.float(), self.norm.bias.float()
-        return layer_norm(mixed.float(), mixed.shape[-1:], weight, bias, self.norm.eps).to(mixed.dtype)
+        return layer_norm(mixed.float(), mixed.shape[-1:], weight, bias, self.norm.eps).to(
+            mixed.dtype
+        )
 
     def _mixed(self, x: torch.Tensor) -> torch.Tensor:
         """The mixture of branches, (batch, seq_len, E)."""
-        q, k, v = (proj(x).unflatten(-1, (self.heads, -1)) for proj in (self.q_proj, self.k_proj, self.v_proj))
+        q, k, v = (
+            proj(x).unflatten(-1, (self.heads, -1))
+            for proj in (self.q_proj, self.k_proj, self.v_proj)
+        )
         return self._attention(q, k, v).flatten(2)
 
     def _projections(self) -> tuple[torch.Tensor, ...]:
         """Weight and bias of q, k and v."""
-        return tuple(p for proj in (self.q_proj, self.k_proj, self.v_proj) for p in (proj.weight, proj.bias))
+        return tuple(
+            p for proj in (self.q_proj, self.k_proj, self.v_proj) for p in (proj.weight, proj.bias)
+        )
 
 
 class FusedMultihead(Multihead):

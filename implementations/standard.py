@@ -1,4 +1,6 @@
-"""Dilated attention as its definition reads: one scaled_dot_product_attention per branch, on strided views."""
+"""Dilated attention as its definition reads: one scaled_dot_product_attention per branch, on
+strided views.
+"""
 
 from __future__ import annotations
 
@@ -17,17 +19,21 @@ Attention = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def build(config: Config) -> Attention:
-    """Attention of q, k, v, (batch, seq_len, heads, head_dim) each, any strides; same shape and dtype out.
+    """Attention of q, k, v, (batch, seq_len, heads, head_dim) each, any strides; same shape and
+    dtype out.
 
-    Under head_groups: a view of each branch's positions and heads, one attention call on it, and its result added into
-    zeros, divided by the number of branches. Under lse every branch's log-sum-exp is needed, which that call hides:
-    there the branches are torch's kernels called by name, merged by `kernels.merge`.
+    Under head_groups: a view of each branch's positions and heads, one attention call on it, and
+    its result added into zeros, divided by the number of branches. Under lse every branch's
+    log-sum-exp is needed, which that call hides: there the branches are torch's kernels called by
+    name, merged by `kernels.merge`.
 
     Raises:
         NotImplementedError: world_size > 1; this implementation works on one device.
     """
     if config.world_size > 1:
-        raise NotImplementedError(f"standard works on one device; world_size is {config.world_size}")
+        raise NotImplementedError(
+            f"standard works on one device; world_size is {config.world_size}"
+        )
     pattern = Pattern.of(config)
     if config.mixing == "lse":
         plan = Plan(pattern, config.head_dim, config.causal, own=False)
@@ -41,7 +47,9 @@ def build(config: Config) -> Attention:
             for entry in _entries(branch):
                 rows, keys, values = (t[entry].flatten(0, 1).transpose(1, 2) for t in branch)
                 attended = scaled_dot_product_attention(rows, keys, values, is_causal=config.causal)
-                into[entry].add_(attended.transpose(1, 2).view(into[entry].shape), alpha=pattern.scale)
+                into[entry].add_(
+                    attended.transpose(1, 2).view(into[entry].shape), alpha=pattern.scale
+                )
         return out
 
     return at_precision(config, head_groups)

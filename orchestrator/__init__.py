@@ -5,8 +5,9 @@
     results = run(Sweep.load("sweeps/quick.yaml"))
     print(results.table())
 
-What stands in `__all__` is the Python interface; `orchestrator.workload` is the one for workloads and implementations.
-Each name is imported when it is first asked for, so that neither costs the other's imports.
+What stands in `__all__` is the Python interface; `orchestrator.workload` is the one for workloads
+and implementations. Each name is imported when it is first asked for, so that neither costs the
+other's imports.
 """
 
 from __future__ import annotations

@@ -21,7 +21,8 @@ def main() -> int:
     from orchestrator.cli.main import main
 
     code = main()
-    if code > 128:  # someone waits for the end, and libraries' own last deeds may take long: the sentinel clears up
+    # someone waits for the end, and libraries' own last deeds may take long: the sentinel clears up
+    if code > 128:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         os._exit(code)

@@ -1,4 +1,6 @@
-"""Runs, resumes and rebuilds sweeps with the real executor and tracker; the command line and notebooks call this."""
+"""Runs, resumes and rebuilds sweeps with the real executor and tracker; the command line and
+notebooks call this.
+"""
 
 from __future__ import annotations
 
@@ -58,9 +60,11 @@ class Results(results.Results):
         return report.render(self, form)
 
     def to_pandas(self) -> pandas.DataFrame:
-        """One line per row: implementation, params, options, outcome, flags, metrics, the error's message.
+        """One line per row: implementation, params, options, outcome, flags, metrics, the error's
+        message.
 
-        A param or metric that has the name of another column is called params.<name> or metrics.<name>.
+        A param or metric that has the name of another column is called params.<name> or
+        metrics.<name>.
         """
         import pandas as pd
 
@@ -90,11 +94,13 @@ def run(
     Args:
         sweep: what to run; see Sweep.load.
         output: the directory for its results; None: mlruns/sweeps/<name>/<sweep_id>.
-        tracking_uri: of an MLflow server or store; None: what the sweep file says, else sqlite under mlruns/.
+        tracking_uri: of an MLflow server or store; None: what the sweep file says, else sqlite
+            under mlruns/.
         address: of a running Ray cluster; None: RAY_ADDRESS, else a Ray of our own on this machine.
         device: "auto" (CUDA where there is a GPU), "cpu" or "cuda".
         resume: go on in `output`, or in the newest sweep of this name.
-        rerun: `failed`, `stale`, `all`, an outcome or an expression: finished trials to run again (implies resume).
+        rerun: `failed`, `stale`, `all`, an outcome or an expression: finished trials to run again
+            (implies resume).
         progress: is told what happens; None: nobody.
         executor: makes another executor than Ray's.
         tracker: makes another tracker than MLflow's.
@@ -108,7 +114,9 @@ def run(
         InterruptedSweepError: a signal stopped it; everything finished is kept.
     """
     if platform.system() != "Linux":
-        raise UnfitMachineError(f"sweeps run on Linux, this is {platform.system()}; plan, report and compare work here")
+        raise UnfitMachineError(
+            f"sweeps run on Linux, this is {platform.system()}; plan, report and compare work here"
+        )
     if device not in DEVICES:
         raise RequestError(f"device: must be one of {', '.join(DEVICES)}, found {device!r}")
     resuming = resume or rerun is not None
@@ -131,7 +139,9 @@ def run(
         if checked is not None:
             stack.callback(checked.stop)
         shown.opening(f"starting {f'on {address}' if address else 'Ray on this machine'}")
-        make_executor = executor or (lambda sweep: ray_executor(sweep, address, device, signals.have_come))
+        make_executor = executor or (
+            lambda sweep: ray_executor(sweep, address, device, signals.have_come)
+        )
         running = stack.enter_context(closing(_started(make_executor, sweep, signals, directory)))
         signals.install()
         if checked is not None:
@@ -141,7 +151,9 @@ def run(
             shown.note(line)
         meta = _meta(sweep, directory, running.device, resuming)
         mirror = BackgroundTracker(
-            tracker or (lambda: mlflow_tracker(uri)), shown.note, target=sweep_directory.found_by(meta.name, directory)
+            tracker or (lambda: mlflow_tracker(uri)),
+            shown.note,
+            target=sweep_directory.found_by(meta.name, directory),
         )
         try:
             found = SweepRun(sweep, meta, directory, running, mirror, shown, signals, rerun).run()
@@ -149,12 +161,16 @@ def run(
             mirror.flush(TRACKING_FLUSH_S, INTERRUPTED_FLUSH_S, signals.have_come)
             mirror.close()
         if signals.received is not None:  # all trials are made; not all of the rest may be
-            raise InterruptedSweepError(signals.received, sweep_directory.found_by(meta.name, directory))
+            raise InterruptedSweepError(
+                signals.received, sweep_directory.found_by(meta.name, directory)
+            )
     return Results.of(found)
 
 
 def _look_at_machine(device: str, shown: Progress) -> None:
-    """Refuse a device that is not here, and name whoever else uses this machine, before Ray's own start uses it."""
+    """Refuse a device that is not here, and name whoever else uses this machine, before Ray's own
+    start uses it.
+    """
     preflight.refuse_missing_gpu(device)
     for notice in busy.notices("cuda" if device != "cpu" and nvml.count() else "cpu"):
         shown.note(notice)
@@ -169,10 +185,14 @@ def resume(
     rerun: str | None = None,
     progress: Progress | None = None,
 ) -> Results:
-    """Go on with the sweep `name` (an id, `last` or a directory) where it stopped; arguments as of `run`."""
+    """Go on with the sweep `name` (an id, `last` or a directory) where it stopped; arguments as of
+    `run`.
+    """
     directory = sweep_directory.find(name)
     meta = sweep_directory.load(directory).meta
-    sweep = Sweep.resolved(meta.spec, meta.base_dir, meta.only, str(directory / sweep_directory.META_FILE))
+    sweep = Sweep.resolved(
+        meta.spec, meta.base_dir, meta.only, str(directory / sweep_directory.META_FILE)
+    )
     if meta.duel is not None:
         sweep = duel.prepare(sweep, *meta.duel)
     wanted = meta.device if device == "auto" else device
@@ -208,7 +228,9 @@ def _line(row: Row) -> dict[str, Any]:
     return {**head, **params, **options, **ours, **metrics, **error}
 
 
-def _started(make: Callable[[Sweep], Executor], sweep: Sweep, signals: Signals, directory: Path) -> Executor:
+def _started(
+    make: Callable[[Sweep], Executor], sweep: Sweep, signals: Signals, directory: Path
+) -> Executor:
     """The executor, unless a signal comes while it starts."""
     try:
         executor = make(sweep)
@@ -219,7 +241,8 @@ def _started(make: Callable[[Sweep], Executor], sweep: Sweep, signals: Signals, 
             executor.close()
         begun = (directory / sweep_directory.META_FILE).exists()
         raise InterruptedSweepError(
-            signals.received, sweep_directory.found_by(sweep.spec.name, directory) if begun else None
+            signals.received,
+            sweep_directory.found_by(sweep.spec.name, directory) if begun else None,
         )
     assert executor is not None
     return executor
@@ -228,13 +251,17 @@ def _started(make: Callable[[Sweep], Executor], sweep: Sweep, signals: Signals, 
 def ray_executor(
     sweep: Sweep, address: str | None, device: str, stopped: Callable[[], bool] = lambda: False
 ) -> Executor:
-    """The executor of real sweeps, for what this sweep needs; `stopped` says to give up starting it."""
+    """The executor of real sweeps, for what this sweep needs; `stopped` says to give up starting
+    it.
+    """
     from orchestrator.executors.ray import RayExecutor
     from orchestrator.executors.session import RayOptions
 
     spec = sweep.spec.resources
     references = {entry.use for entry in sweep.spec.implementations} | {sweep.spec.workload}
-    files = [file for entry in sweep.spec.implementations for file in entry_files(entry, sweep.base_dir)]
+    files = [
+        file for entry in sweep.spec.implementations for file in entry_files(entry, sweep.base_dir)
+    ]
     return RayExecutor(
         RayOptions(
             device=device,
@@ -258,9 +285,13 @@ def ray_executor(
 
 
 def preload(sweep: Sweep) -> tuple[str, ...]:
-    """Modules that a fork server may import once: those of registered implementations, and of the workload."""
+    """Modules that a fork server may import once: those of registered implementations, and of the
+    workload.
+    """
     known, workloads = registry.implementations(), registry.workloads()
-    targets = [known[entry.use].target for entry in sweep.spec.implementations if entry.use in known]
+    targets = [
+        known[entry.use].target for entry in sweep.spec.implementations if entry.use in known
+    ]
     targets += [workloads[sweep.spec.workload]] if sweep.spec.workload in workloads else []
     return tuple(sorted({target.partition(":")[0] for target in targets}))
 
@@ -279,7 +310,9 @@ def _import_mlflow() -> None:
 
 
 def _claimed(sweep: Sweep, output: str | Path | None, resuming: bool) -> Path:
-    """The directory of the results: new, or one that no other driver is working in; with room on its disk."""
+    """The directory of the results: new, or one that no other driver is working in; with room on
+    its disk.
+    """
     directory = _directory(sweep, output, resuming)
     preflight.refuse_unwritable(directory)
     if resuming:
@@ -322,7 +355,9 @@ def _meta(sweep: Sweep, directory: Path, device: str, resuming: bool) -> SweepMe
                 f"{directory} was measured on {held.device}, this run is on {device}: one table never mixes two"
             )
         if held.duel != sweep.duel:
-            raise RequestError(f"{directory} holds another kind of sweep: {_kind(held.duel)}, not {_kind(sweep.duel)}")
+            raise RequestError(
+                f"{directory} holds another kind of sweep: {_kind(held.duel)}, not {_kind(sweep.duel)}"
+            )
         planned = {
             "spec": sweep.spec,
             "planned": _planned(sweep, held),
@@ -331,7 +366,8 @@ def _meta(sweep: Sweep, directory: Path, device: str, resuming: bool) -> SweepMe
             "base_dir": sweep.base_dir,
             "shown": shown_by(sweep.workload, sweep.spec.constants),
         }
-        return held.model_copy(update=planned)  # written once the journal is ours and no stale row stands in the way
+        # written once the journal is ours and no stale row stands in the way
+        return held.model_copy(update=planned)
     inside = directory.parent == sweep_directory.SWEEPS / sweep.spec.name
     now = datetime.now().astimezone()
     meta = SweepMeta(

@@ -1,4 +1,6 @@
-"""Takes names, passwords and tokens out of the addresses of servers, before anything is shown or written."""
+"""Takes names, passwords and tokens out of the addresses of servers, before anything is shown or
+written.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ _LEAST = 3  # shorter pieces stand in any text
 
 
 def masked(uri: str) -> str:
-    """The URI with `***` for the name and password before its host, and for secret values of its query."""
+    """The URI with `***` for the name and password before its host, and for secret values of its
+    query.
+    """
     scheme, slashes, rest = uri.partition("://")
     if not slashes:
         return uri
@@ -24,7 +28,9 @@ def masked(uri: str) -> str:
 
 
 def redacted(uri: str) -> str:
-    """The URI without name and password, as an address that can be opened; secret values of its query are `***`."""
+    """The URI without name and password, as an address that can be opened; secret values of its
+    query are `***`.
+    """
     return masked(uri).replace(f"{MASK}@", "")
 
 
@@ -51,7 +57,9 @@ def _split(rest: str) -> tuple[str, str]:
 
 
 def _authority(scheme: str, place: str) -> str:
-    """The part that may begin with a name and password. Databases take `/` in a password, the web does not."""
+    """The part that may begin with a name and password. Databases take `/` in a password, the web
+    does not.
+    """
     return place.partition("/")[0] if scheme.startswith("http") or place.startswith("/") else place
 
 

@@ -1,4 +1,6 @@
-"""The two records of a duel's attempt: made by one process, they travel as one and part at the driver's journal."""
+"""The two records of a duel's attempt: made by one process, they travel as one and part at the
+driver's journal.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ _OWN = ("outcome", "phase", "flags", "notes", "error", "metrics", "values_ms")
 
 
 def attempts(attempt: Attempt) -> tuple[Attempt, ...]:
-    """The attempt of either side, as if it were alone; of a sweep that is no duel, the attempt itself."""
+    """The attempt of either side, as if it were alone; of a sweep that is no duel, the attempt
+    itself.
+    """
     if attempt.rival is None:
         return (attempt,)
     alone = attempt.model_copy(update={"rival": None})
@@ -30,7 +34,9 @@ def joined(first: TrialRecord, second: TrialRecord) -> TrialRecord:
 
 
 def survivor(record: TrialRecord) -> bool:
-    """Whether the second side of this record is ok: what was seen of the machine is about its figures, then."""
+    """Whether the second side of this record is ok: what was seen of the machine is about its
+    figures, then.
+    """
     held = record.environment.get(RIVAL)
     return held is not None and held["fields"]["outcome"] == Outcome.OK
 
@@ -38,8 +44,8 @@ def survivor(record: TrialRecord) -> bool:
 def parted(attempt: Attempt, record: TrialRecord) -> tuple[TrialRecord, ...]:
     """The records of an attempt: one, or those of either side.
 
-    What the supervisor saw of the machine meanwhile holds for both. Where the process ended without an answer, both
-    ended so.
+    What the supervisor saw of the machine meanwhile holds for both. Where the process ended without
+    an answer, both ended so.
     """
     if attempt.rival is None:
         return (record,)
@@ -49,7 +55,9 @@ def parted(attempt: Attempt, record: TrialRecord) -> tuple[TrialRecord, ...]:
     second = _as(attempt.rival, first)
     if held is None:
         return first, second
-    answer = TrialRecord.model_validate_json(json.dumps({**second.model_dump(mode="json"), **held["fields"]}))
+    answer = TrialRecord.model_validate_json(
+        json.dumps({**second.model_dump(mode="json"), **held["fields"]})
+    )
     told = answer.outcome is Outcome.OK  # without figures there is nothing to doubt
     seen_flags = [flag for flag in first.flags if told and flag in _OF_THE_MACHINE]
     seen_notes = first.notes[held["notes_before"] :] if told else ()
@@ -60,7 +68,9 @@ def parted(attempt: Attempt, record: TrialRecord) -> tuple[TrialRecord, ...]:
     }
     if first.outcome is not Outcome.OK:
         kept = [flag for flag in first.flags if flag not in _OF_THE_MACHINE]
-        first = first.model_copy(update={"flags": tuple(kept), "notes": first.notes[: held["notes_before"]]})
+        first = first.model_copy(
+            update={"flags": tuple(kept), "notes": first.notes[: held["notes_before"]]}
+        )
     return first, answer.model_copy(update=both)
 
 

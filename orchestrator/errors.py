@@ -1,6 +1,7 @@
 """What can go wrong before or around a sweep, and the exit code that says so.
 
-A trial that fails is no exception: it is a record (see `record.Outcome`). What remains is one tree::
+A trial that fails is no exception: it is a record (see `record.Outcome`). What remains is one
+tree::
 
     OrchestratorError
     ├── RequestError               exit 2: the request is bad; nothing was run
@@ -123,12 +124,18 @@ class InterruptedSweepError(OrchestratorError):
     def __init__(self, signum: int, name: str | None) -> None:
         self.signum = signum
         self.exit_code = 128 + signum
-        on = "start the sweep again" if name is None else f"go on with: orchestrator resume {shlex.quote(name)}"
+        on = (
+            "start the sweep again"
+            if name is None
+            else f"go on with: orchestrator resume {shlex.quote(name)}"
+        )
         super().__init__(f"interrupted by {signal.Signals(signum).name}; {on}")
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that is meant by a slip of the finger, or by what else the field calls it; None: none is near."""
+    """The known name that is meant by a slip of the finger, or by what else the field calls it;
+    None: none is near.
+    """
     names = sorted(known)
     synonym = SYNONYMS.get(name.lower())
     if synonym in names:
@@ -138,7 +145,9 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """' (did you mean ...?)' for the nearest of the known names, or the names themselves, or nothing."""
+    """' (did you mean ...?)' for the nearest of the known names, or the names themselves, or
+    nothing.
+    """
     names = sorted(known)
     near = nearest(name, names)
     if near is not None:

@@ -27,10 +27,12 @@ def write_atomically(path: Path | str, text: str) -> None:
 
 
 def write_bytes_atomically(path: Path | str, data: bytes) -> None:
-    """Write `data` to `path`: a temporary name in the same folder, fsync, replace, fsync of the folder.
+    """Write `data` to `path`: a temporary name in the same folder, fsync, replace, fsync of the
+    folder.
 
-    A reader sees the old file or the new one, never a part. Missing parent folders are made. OSError when the disk
-    is full or the folder cannot be written; then the old file is untouched and nothing is left behind.
+    A reader sees the old file or the new one, never a part. Missing parent folders are made.
+    OSError when the disk is full or the folder cannot be written; then the old file is untouched
+    and nothing is left behind.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

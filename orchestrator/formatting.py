@@ -1,4 +1,6 @@
-"""Text for people: numbers with the digits that carry meaning, and labels that cannot break what shows them."""
+"""Text for people: numbers with the digits that carry meaning, and labels that cannot break what
+shows them.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,15 @@ LATEX = str.maketrans(
 
 def printable(text: str) -> str:
     """`text` on one line: control, bidirectional and other unprintable characters as escapes."""
-    return "".join(character if character.isprintable() else _escape(character) for character in text)
+    return "".join(
+        character if character.isprintable() else _escape(character) for character in text
+    )
 
 
 def _escape(character: str) -> str:
-    return " " if character in "\n\t" else character.encode("unicode_escape", "surrogatepass").decode()
+    return (
+        " " if character in "\n\t" else character.encode("unicode_escape", "surrogatepass").decode()
+    )
 
 
 def one_line(text: str, width: int = 120) -> str:
@@ -60,7 +66,11 @@ def number(value: float | None, decimals: int = 2) -> str:
 
 def grouped(value: float | None, decimals: int = 2) -> str:
     """As `number`, with separators: `1,333,391`."""
-    return f"{value:,.{decimals}f}" if value is not None and abs(value) >= 1000 else number(value, decimals)
+    return (
+        f"{value:,.{decimals}f}"
+        if value is not None and abs(value) >= 1000
+        else number(value, decimals)
+    )
 
 
 def interval(median: float | None, low: float | None, high: float | None) -> str:
@@ -69,16 +79,20 @@ def interval(median: float | None, low: float | None, high: float | None) -> str
 
 
 def with_interval(median: float | None, low: float | None, high: float | None) -> tuple[str, str]:
-    """`("1.160", "[1.152, 1.171]")`: decimals that give the interval's half-width two significant digits.
+    """`("1.160", "[1.152, 1.171]")`: decimals that give the interval's half-width two significant
+    digits.
 
-    The median keeps two digits of its own however wide the interval is, and a bound never reads as 0. The interval is
-    empty where there is none, and where it reaches 0: a time or a ratio cannot.
+    The median keeps two digits of its own however wide the interval is, and a bound never reads as
+    0. The interval is empty where there is none, and where it reaches 0: a time or a ratio cannot.
     """
     if median is None or low is None or high is None or low <= 0:
         return number(median), ""
     half = (high - low) / 2
     decimals = 2 if half <= 0 else min(7, max(0, _decimals(half), _decimals(median)))
-    bounds = (f"{bound:.{decimals if bound >= 10.0**-decimals else _decimals(bound)}f}" for bound in (low, high))
+    bounds = (
+        f"{bound:.{decimals if bound >= 10.0**-decimals else _decimals(bound)}f}"
+        for bound in (low, high)
+    )
     return f"{median:.{decimals}f}", f"[{', '.join(bounds)}]"
 
 
@@ -100,7 +114,9 @@ def duration(seconds: float) -> str:
 
 
 def roughly(seconds: float) -> str:
-    """A duration with no more digits than a forecast deserves: to 5 s, from a minute to 10 s, from ten to a minute."""
+    """A duration with no more digits than a forecast deserves: to 5 s, from a minute to 10 s, from
+    ten to a minute.
+    """
     step = 5 if seconds < 60 else 10 if seconds < 600 else 60
     return duration(max(step, step * round(seconds / step)))
 

@@ -1,8 +1,8 @@
 """Each metric once: name, label, unit, how rounds pool, whether it can be searched and drawn.
 
 The record's names, the CSV's order, the page, the plots, MLflow's views, the search rules and the
-guide's table follow from METRICS. A metric that the worker reports and that is missing here is shown
-under its bare name; a test refuses that for ours.
+guide's table follow from METRICS. A metric that the worker reports and that is missing here is
+shown under its bare name; a test refuses that for ours.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ class Pooling(Enum):
     """How the figures of a trial's rounds become the row's."""
 
     INTERVAL = "interval"  # worked out from every repetition of every round
-    RATE = "rate"  # follows from the pooled latency: the work of one call is the same in every round
+    # follows from the pooled latency: the work of one call is the same in every round
+    RATE = "rate"
     WORST = "worst"  # the largest of the rounds
     MEDIAN = "median"  # the median of the rounds
 
@@ -50,7 +51,9 @@ class Metric:
         return f"{self.label} ({self.unit})" if self.unit else self.label
 
     def pooled(self, values: Sequence[float | None]) -> float | None:
-        """The row's figure from those of its rounds, for what pools by WORST or MEDIAN; None: none has one."""
+        """The row's figure from those of its rounds, for what pools by WORST or MEDIAN; None: none
+        has one.
+        """
         known = [value for value in values if value is not None]
         if not known:
             return None
@@ -59,9 +62,27 @@ class Metric:
 
 _ALL = (
     Metric("latency_ms", "Time", "ms", "median time of one call", Pooling.INTERVAL, drawn=True),
-    Metric("latency_ci_low_ms", "Time, low", "ms", "lower end of the 95 % interval of the median", Pooling.INTERVAL),
-    Metric("latency_ci_high_ms", "Time, high", "ms", "upper end of the 95 % interval of the median", Pooling.INTERVAL),
-    Metric("noise_pct", "Noise", "% of the median", "interquartile range over the median", Pooling.INTERVAL),
+    Metric(
+        "latency_ci_low_ms",
+        "Time, low",
+        "ms",
+        "lower end of the 95 % interval of the median",
+        Pooling.INTERVAL,
+    ),
+    Metric(
+        "latency_ci_high_ms",
+        "Time, high",
+        "ms",
+        "upper end of the 95 % interval of the median",
+        Pooling.INTERVAL,
+    ),
+    Metric(
+        "noise_pct",
+        "Noise",
+        "% of the median",
+        "interquartile range over the median",
+        Pooling.INTERVAL,
+    ),
     Metric(
         "peak_memory_mib",
         "Peak memory",
@@ -102,11 +123,41 @@ _ALL = (
         Pooling.RATE,
         drawn=True,
     ),
-    Metric("joules_per_call", "Energy per call", "J/call", "energy of one call by the GPU's counter", drawn=True),
-    Metric("energy_mj_per_token", "Energy per token", "mJ/token", "energy of one call over its tokens", drawn=True),
-    Metric("cold_latency_ms", "Time, cold cache", "ms", "median time with an emptied L2 cache (GPU)", drawn=True),
-    Metric("host_latency_ms", "Time, host side", "ms", "median wall time of a call from Python (GPU)", drawn=True),
-    Metric("first_call_ms", "First call", "ms", "the first call: plans and compilation included", drawn=True),
+    Metric(
+        "joules_per_call",
+        "Energy per call",
+        "J/call",
+        "energy of one call by the GPU's counter",
+        drawn=True,
+    ),
+    Metric(
+        "energy_mj_per_token",
+        "Energy per token",
+        "mJ/token",
+        "energy of one call over its tokens",
+        drawn=True,
+    ),
+    Metric(
+        "cold_latency_ms",
+        "Time, cold cache",
+        "ms",
+        "median time with an emptied L2 cache (GPU)",
+        drawn=True,
+    ),
+    Metric(
+        "host_latency_ms",
+        "Time, host side",
+        "ms",
+        "median wall time of a call from Python (GPU)",
+        drawn=True,
+    ),
+    Metric(
+        "first_call_ms",
+        "First call",
+        "ms",
+        "the first call: plans and compilation included",
+        drawn=True,
+    ),
     Metric(
         "workspace_mib",
         "Workspace",
@@ -116,7 +167,11 @@ _ALL = (
         drawn=True,
     ),
     Metric(
-        "reserved_mib", "Reserved memory", "MiB", "most memory that torch's allocator reserved (GPU)", Pooling.WORST
+        "reserved_mib",
+        "Reserved memory",
+        "MiB",
+        "most memory that torch's allocator reserved (GPU)",
+        Pooling.WORST,
     ),
     Metric(
         "device_memory_mib",
@@ -125,9 +180,28 @@ _ALL = (
         "most memory of the process by the driver's figure (GPU)",
         Pooling.WORST,
     ),
-    Metric("fastest_rank_ms", "Time, fastest rank", "ms", "median time of the rank that takes least", drawn=True),
-    Metric("rank_skew_ms", "Skew of ranks", "ms", "slowest rank's time above the fastest's", Pooling.WORST, drawn=True),
-    Metric("sent_bytes_per_rank", "Sent per rank", "B", "bytes that one call sends from a rank", Pooling.WORST),
+    Metric(
+        "fastest_rank_ms",
+        "Time, fastest rank",
+        "ms",
+        "median time of the rank that takes least",
+        drawn=True,
+    ),
+    Metric(
+        "rank_skew_ms",
+        "Skew of ranks",
+        "ms",
+        "slowest rank's time above the fastest's",
+        Pooling.WORST,
+        drawn=True,
+    ),
+    Metric(
+        "sent_bytes_per_rank",
+        "Sent per rank",
+        "B",
+        "bytes that one call sends from a rank",
+        Pooling.WORST,
+    ),
     Metric(
         "relative_error",
         "Error",
@@ -144,7 +218,11 @@ _ALL = (
         searchable=False,
     ),
     Metric(
-        "error_budget", "Error allowed", "relative to the reference", "the error that was allowed", searchable=False
+        "error_budget",
+        "Error allowed",
+        "relative to the reference",
+        "the error that was allowed",
+        searchable=False,
     ),
     Metric(
         "round_spread",
@@ -161,7 +239,14 @@ _ALL = (
         "calls that one repetition times together",
         searchable=False,
     ),
-    Metric("repetitions", "Repetitions", "", "repetitions over all rounds", Pooling.INTERVAL, searchable=False),
+    Metric(
+        "repetitions",
+        "Repetitions",
+        "",
+        "repetitions over all rounds",
+        Pooling.INTERVAL,
+        searchable=False,
+    ),
 )
 
 METRICS = {metric.name: metric for metric in _ALL}
@@ -172,7 +257,8 @@ LEADING = ("latency_ms", "latency_ci_low_ms", "latency_ci_high_ms", "noise_pct",
 def known(name: str) -> Metric:
     """The metric of that name; one of a workload's own, or of a later version, under its bare name.
 
-    Without an entry, memory pools by the worst round, rates by the pooled latency, the rest by the median.
+    Without an entry, memory pools by the worst round, rates by the pooled latency, the rest by the
+    median.
     """
     found = METRICS.get(name)
     if found is not None:

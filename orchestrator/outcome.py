@@ -32,7 +32,8 @@ class Phase(StrEnum):
 
 
 class Flag(StrEnum):
-    """A doubt about a row that is ok: `cut`, timing stopped early, as it was plainly slower than the best.
+    """A doubt about a row that is ok: `cut`, timing stopped early, as it was plainly slower than
+    the best.
 
     `unproven`: it may remember outputs by the values of its inputs; a note has the evidence.
     And one of a row that is not: `predicted`, it was not run, as a smaller one was out of memory.

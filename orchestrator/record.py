@@ -20,7 +20,9 @@ MAX_MESSAGE = 10_000
 
 
 class ErrorInfo(FrozenModel):
-    """Why an attempt did not end well: the exception's or signal's name, what it said, and which log to open."""
+    """Why an attempt did not end well: the exception's or signal's name, what it said, and which
+    log to open.
+    """
 
     kind: str
     message: str
@@ -64,7 +66,8 @@ class TrialRecord(FrozenModel):
         cards: UUID and PCI address of each GPU that it had, "GPU-... 00000000:1B:00.0".
         kernels: what one more call ran, where it was profiled.
         salt: what the inputs of the attempt were drawn with, beside the seed.
-        environment: what must match and what to know; kept once, in environment.json, not in the journal.
+        environment: what must match and what to know; kept once, in environment.json, not in the
+            journal.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -102,7 +105,9 @@ class TrialRecord(FrozenModel):
         return self.trial_id, self.round, self.attempt
 
     def to_line(self) -> str:
-        """The line of the journal, without its end: JSON without the environment, which is kept once a sweep."""
+        """The line of the journal, without its end: JSON without the environment, which is kept
+        once a sweep.
+        """
         empty = {name for name in ("phase_s", "card", "cards", "salt") if not getattr(self, name)}
         if self.slot is None:
             empty.add("slot")
@@ -110,9 +115,15 @@ class TrialRecord(FrozenModel):
 
 
 def record_of(
-    attempt: Attempt, outcome: Outcome, phase: Phase, started_at: str, match: Mapping[str, Any], **fields: Any
+    attempt: Attempt,
+    outcome: Outcome,
+    phase: Phase,
+    started_at: str,
+    match: Mapping[str, Any],
+    **fields: Any,
 ) -> TrialRecord:
-    """The record of an attempt that ended just now, on this host unless `fields` (of TrialRecord) say otherwise.
+    """The record of an attempt that ended just now, on this host unless `fields` (of TrialRecord)
+    say otherwise.
 
     `match` is what must match of the environment, and part of the fingerprint.
     """
@@ -149,14 +160,22 @@ def utc_now() -> str:
 
 def fingerprint(attempt: Attempt, environment: Mapping[str, Any]) -> Fingerprint:
     """The fingerprint of an attempt made in an environment (the fields of it that must match)."""
-    protocol = {"protocol": attempt.protocol.model_dump(), "verify": attempt.verify.model_dump(), "seed": attempt.seed}
+    protocol = {
+        "protocol": attempt.protocol.model_dump(),
+        "verify": attempt.verify.model_dump(),
+        "seed": attempt.seed,
+    }
     return Fingerprint(
-        source=attempt.source, environment=content_hash(dict(environment)), protocol=content_hash(protocol)
+        source=attempt.source,
+        environment=content_hash(dict(environment)),
+        protocol=content_hash(protocol),
     )
 
 
 def capped(text: str, limit: int) -> str:
-    """`text` cut to `limit` bytes of UTF-8, the cut named in its place; the end is kept, where the reason stands."""
+    """`text` cut to `limit` bytes of UTF-8, the cut named in its place; the end is kept, where the
+    reason stands.
+    """
     data = text.encode("utf-8", "backslashreplace")
     if len(data) <= limit:
         return data.decode()

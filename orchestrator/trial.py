@@ -12,11 +12,14 @@ from pydantic import BaseModel
 from orchestrator.model import FrozenModel
 from orchestrator.spec.models import CASE_NAME, MeasureProtocol, VerifySpec
 
-# In the environment of a rank's process: where the ranks of its attempt find one another, file:// or tcp://.
+# In the environment of a rank's process: where the ranks of its attempt find one another, file://
+# or tcp://.
 RENDEZVOUS = "ORCHESTRATOR_RENDEZVOUS"
 RoundKey = tuple[str, int]  # trial_id, round from 1
 
-_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+_CANONICAL = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+)
 
 
 def content_hash(content: Any, digits: int = 16) -> str:
@@ -28,7 +31,8 @@ class Trial(FrozenModel):
     """One point: JSON values only.
 
     Attributes:
-        trial_id: content hash of what the implementation entry says and the params, not of source code.
+        trial_id: content hash of what the implementation entry says and the params, not of source
+            code.
         implementation: the entry's label.
         use: a registered name, "package.module:attribute" or "path/to/file.py:attribute".
         params: every param of the workload, resolved, without device.
@@ -56,7 +60,9 @@ class Trial(FrozenModel):
         call: Mapping[str, Any] | None = None,
         compile_: bool | Mapping[str, Any] = False,
     ) -> Trial:
-        """A trial with its id worked out; what is not stated of `call` and `compile_` is no part of it."""
+        """A trial with its id worked out; what is not stated of `call` and `compile_` is no part of
+        it.
+        """
         content: dict[str, Any] = {
             "implementation": implementation,
             "use": use,
@@ -70,25 +76,34 @@ class Trial(FrozenModel):
         return cls(trial_id=content_hash(content), **content)
 
     def params_of(self, model: type[BaseModel]) -> str:
-        """The params as JSON for the workload's model, without the name of the case that they are of."""
+        """The params as JSON for the workload's model, without the name of the case that they are
+        of.
+        """
         if CASE_NAME in self.params and CASE_NAME not in model.model_fields:
-            return json.dumps({name: value for name, value in self.params.items() if name != CASE_NAME})
+            return json.dumps(
+                {name: value for name, value in self.params.items() if name != CASE_NAME}
+            )
         return json.dumps(self.params)
 
     def value(self, name: str) -> Any:
-        """The value of an axis: a param, or an option where the name starts with `options.`; None: it has none."""
+        """The value of an axis: a param, or an option where the name starts with `options.`; None:
+        it has none.
+        """
         if name.startswith("options."):
             return self.options.get(name.removeprefix("options."))
         return self.params.get(name)
 
     def names(self) -> dict[str, Any]:
-        """What an expression may read: params, options as options.<name>, the label as `implementation`."""
+        """What an expression may read: params, options as options.<name>, the label as
+        `implementation`.
+        """
         options = {f"options.{name}": value for name, value in self.options.items()}
         return {**self.params, **options, "implementation": self.implementation}
 
 
 class Resources(FrozenModel):
-    """What one attempt may take, resolved: counts, GiB and seconds. cpus None: all that its slot has.
+    """What one attempt may take, resolved: counts, GiB and seconds. cpus None: all that its slot
+    has.
 
     `ranks` above 1: the attempt is so many processes, each with a share of the inputs and, on CUDA, a GPU of its own.
     """
@@ -111,15 +126,20 @@ class Attempt(FrozenModel):
         round: which of the trial's repeats, from 1.
         attempt: which try of this round, from 1.
         source: hash of the source code that defines the implementation and the workload.
-        ceilings: what this device was seen to do (`Ceilings` as JSON values); None: plausibility is not judged.
+        ceilings: what this device was seen to do (`Ceilings` as JSON values); None: plausibility is
+            not judged.
         precision: whose ceilings the supervisor is to fill in, measured once per slot; "": none.
         sentinels: whether the supervisor is to look now and then if the machine itself changes.
         pause_s: seconds to wait first, so that what disturbed the attempt before this one may pass.
-        energy: whether to run on for a second while the supervisor reads the device's energy counter.
+        energy: whether to run on for a second while the supervisor reads the device's energy
+            counter.
         profile: whether one more call is made under torch's profiler.
-        rival: a second trial to be measured in the same process, in turns with this one (a duel); None: just this one.
-        salt: drawn for each attempt and kept in its record: with it the seed gives the same inputs again.
-        cut_above_ms: timing may stop as soon as the interval lies above this latency; None: it never may.
+        rival: a second trial to be measured in the same process, in turns with this one (a duel);
+            None: just this one.
+        salt: drawn for each attempt and kept in its record: with it the seed gives the same inputs
+            again.
+        cut_above_ms: timing may stop as soon as the interval lies above this latency; None: it
+            never may.
     """
 
     sweep_id: str

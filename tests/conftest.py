@@ -1,4 +1,6 @@
-"""What tests of every kind share: sweep files on disk, the command line, an interpreter without the heavy libraries."""
+"""What tests of every kind share: sweep files on disk, the command line, an interpreter without the
+heavy libraries.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ sys.meta_path.insert(0, Blocker())
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command said: its exit code, stdout and stderr, and how much CPU it took (in a process of its own)."""
+    """What a command said: its exit code, stdout and stderr, and how much CPU it took (in a process
+    of its own).
+    """
 
     code: int
     out: str
@@ -63,9 +67,13 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
 
 @pytest.fixture
 def bare_python(tmp_path: Path) -> Callable[..., Answer]:
-    """Runs `python -m orchestrator` in a fresh interpreter where importing the named packages is forbidden."""
+    """Runs `python -m orchestrator` in a fresh interpreter where importing the named packages is
+    forbidden.
+    """
 
-    def run(*arguments: str | Path, blocked: tuple[str, ...] = ("torch", "ray", "mlflow")) -> Answer:
+    def run(
+        *arguments: str | Path, blocked: tuple[str, ...] = ("torch", "ray", "mlflow")
+    ) -> Answer:
         code = BLOCKER.format(blocked=set(blocked)) + (
             "import os, sys\nfrom orchestrator.cli.main import main\ncode = main(sys.argv[1:])\n"
             "print(sum(os.times()[:2]), file=sys.stderr)\nsys.exit(code)"

@@ -1,4 +1,6 @@
-"""A case: a problem with implementations that are right, and others that are wrong in a way that kernels are."""
+"""A case: a problem with implementations that are right, and others that are wrong in a way that
+kernels are.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ def normals(*shapes: tuple[int, ...]) -> Callable[[torch.Generator], Tensors]:
     """Draws tensors of unit normal numbers."""
 
     def draw(generator: torch.Generator) -> Tensors:
-        return tuple(torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes)
+        return tuple(
+            torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes
+        )
 
     return draw
 
@@ -46,7 +50,9 @@ def uniforms(*shapes: tuple[int, ...]) -> Callable[[torch.Generator], Tensors]:
     """Draws tensors of numbers in [0, 1), as torch.rand makes them."""
 
     def draw(generator: torch.Generator) -> Tensors:
-        return tuple(torch.rand(shape, generator=generator, dtype=torch.float64) for shape in shapes)
+        return tuple(
+            torch.rand(shape, generator=generator, dtype=torch.float64) for shape in shapes
+        )
 
     return draw
 

@@ -217,7 +217,10 @@ CASES = (
         normals((512, 512)),
         tanh_gelu,
         {"library": lambda x: functional.gelu(x, approximate="tanh"), "fused": fused(tanh_gelu)},
-        {"by erf": functional.gelu, "cubic term lost": fused(lambda x: functional.silu(1.5957691 * x) / 1.5957691)},
+        {
+            "by erf": functional.gelu,
+            "cubic term lost": fused(lambda x: functional.silu(1.5957691 * x) / 1.5957691),
+        },
         dtypes=("float64", "float32"),
     ),
     Case(
@@ -253,7 +256,12 @@ CASES = (
             "last value not written": damaged(softmax, fill((slice(None), -1))),
             "last tile out of the sum": fused(
                 lambda x: (
-                    softmax(x) * (1 + torch.exp(x[:, -128:]).sum(-1, keepdim=True) / torch.exp(x).sum(-1, keepdim=True))
+                    softmax(x)
+                    * (
+                        1
+                        + torch.exp(x[:, -128:]).sum(-1, keepdim=True)
+                        / torch.exp(x).sum(-1, keepdim=True)
+                    )
                 )
             ),
             "zeros": torch.zeros_like,
@@ -328,7 +336,9 @@ CASES = (
         {"plain": rms_norm, "fused": fused(rms_norm)},
         {
             "weight of the next column": fused(lambda x, w: rms_norm(x, w.roll(1))),
-            "last column's weight 1": fused(lambda x, w: rms_norm(x, torch.cat([w[:-1], w.new_ones(1)]))),
+            "last column's weight 1": fused(
+                lambda x, w: rms_norm(x, torch.cat([w[:-1], w.new_ones(1)]))
+            ),
         },
     ),
     Case(
@@ -345,7 +355,11 @@ CASES = (
         "sum, 64 x 4096",
         normals((64, 4096)),
         lambda x: x.sum(-1),
-        {"library": lambda x: x.sum(-1), "sequential": fused(sequential_sum), "pairwise": fused(pairwise_sum)},
+        {
+            "library": lambda x: x.sum(-1),
+            "sequential": fused(sequential_sum),
+            "pairwise": fused(pairwise_sum),
+        },
         {
             "last not added": fused(lambda x: x[:, :-1].sum(-1)),
             "first added twice": fused(lambda x: x.sum(-1) + x[:, 0]),
@@ -357,7 +371,10 @@ CASES = (
         "mean of positive, 16 x 16384",
         uniforms((16, 16384)),
         lambda x: x.mean(-1),
-        {"library": lambda x: x.mean(-1), "pairwise": fused(lambda x: pairwise_sum(x) / x.shape[1])},
+        {
+            "library": lambda x: x.mean(-1),
+            "pairwise": fused(lambda x: pairwise_sum(x) / x.shape[1]),
+        },
         {
             "factor 1.01": scaled(lambda x: x.mean(-1), 1.01),
             "over n - 64": fused(lambda x: x.sum(-1) / (x.shape[1] - 640)),
@@ -367,7 +384,10 @@ CASES = (
         "variance, 128 x 512",
         normals((128, 512)),
         variance,
-        {"library": variance, "two passes": fused(lambda x: (x - x.mean(-1, keepdim=True)).square().mean(-1))},
+        {
+            "library": variance,
+            "two passes": fused(lambda x: (x - x.mean(-1, keepdim=True)).square().mean(-1)),
+        },
         {"Bessel": lambda x: x.var(-1), "not centred": lambda x: x.square().mean(-1)},
         dtypes=("float64", "float32"),
     ),
@@ -380,13 +400,17 @@ CASES = (
             "by blocks": fused(
                 lambda x: (
                     x.reshape(32, 64, 64).cumsum(-1)
-                    + torch.nn.functional.pad(x.reshape(32, 64, 64).sum(-1).cumsum(-1)[:, :-1], (1, 0))[..., None]
+                    + torch.nn.functional.pad(
+                        x.reshape(32, 64, 64).sum(-1).cumsum(-1)[:, :-1], (1, 0)
+                    )[..., None]
                 ).reshape(32, 4096)
             ),
         },
         {
             "exclusive": fused(lambda x: x.cumsum(-1) - x),
-            "carry of one block lost": fused(lambda x: torch.cat([x[:, :2048].cumsum(-1), x[:, 2048:].cumsum(-1)], -1)),
+            "carry of one block lost": fused(
+                lambda x: torch.cat([x[:, :2048].cumsum(-1), x[:, 2048:].cumsum(-1)], -1)
+            ),
         },
         dtypes=("float64", "float32"),
     ),
@@ -394,11 +418,15 @@ CASES = (
         "rope, 4 x 128 x 64",
         lambda generator: (
             torch.randn(4, 128, 64, generator=generator, dtype=torch.float64),
-            torch.arange(128, dtype=torch.float64)[:, None] / 10000 ** (torch.arange(32, dtype=torch.float64) / 32),
+            torch.arange(128, dtype=torch.float64)[:, None]
+            / 10000 ** (torch.arange(32, dtype=torch.float64) / 32),
         ),
         rope,
         {"plain": rope, "fused": fused(rope)},
-        {"other sign": fused(rope_other_sign), "positions from 1": fused(lambda x, a: rope(x, a.roll(-1, 0)))},
+        {
+            "other sign": fused(rope_other_sign),
+            "positions from 1": fused(lambda x, a: rope(x, a.roll(-1, 0))),
+        },
         dtypes=("float64", "float32"),
     ),
     Case(
@@ -410,7 +438,9 @@ CASES = (
             "fused": fused(cross_entropy),
         },
         {
-            "one row of its neighbour": damaged(cross_entropy, lambda out: out[5:6].copy_(out[6:7])),
+            "one row of its neighbour": damaged(
+                cross_entropy, lambda out: out[5:6].copy_(out[6:7])
+            ),
             "labels shifted": fused(lambda x, y: cross_entropy(x, (y + 1) % 1000)),
         },
     ),
@@ -419,7 +449,10 @@ CASES = (
         normals((4096,), (4096,), (4096,), (4096,)),
         one_step_adam,
         {"plain": one_step_adam, "fused": fused(one_step_adam)},
-        {"no weight decay": fused(adam_without_decay), "momentum halved": fused(adam_with_half_decay)},
+        {
+            "no weight decay": fused(adam_without_decay),
+            "momentum halved": fused(adam_with_half_decay),
+        },
         dtypes=("float64", "float32"),
     ),
 )

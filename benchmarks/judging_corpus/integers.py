@@ -8,7 +8,9 @@ from benchmarks.judging_corpus.case import Case, normals
 
 
 def integers(low, high, *shapes):
-    return lambda generator: tuple(torch.randint(low, high, shape, generator=generator) for shape in shapes)
+    return lambda generator: tuple(
+        torch.randint(low, high, shape, generator=generator) for shape in shapes
+    )
 
 
 def one_more(function, place):
@@ -58,7 +60,10 @@ def swapped(x):
 
 
 def fp8_pairs(generator):
-    return tuple(torch.randn(shape, generator=generator).to(torch.float8_e4m3fn) for shape in ((64, 256), (256, 64)))
+    return tuple(
+        torch.randn(shape, generator=generator).to(torch.float8_e4m3fn)
+        for shape in ((64, 256), (256, 64))
+    )
 
 
 def fp8_product(a, b):
@@ -88,7 +93,8 @@ CASES = (
     Case(
         "int8 product to int32",
         lambda generator: tuple(
-            torch.randint(-127, 128, shape, generator=generator, dtype=torch.int8) for shape in ((64, 256), (256, 64))
+            torch.randint(-127, 128, shape, generator=generator, dtype=torch.int8)
+            for shape in ((64, 256), (256, 64))
         ),
         lambda a, b: (a.double() @ b.double()).to(torch.int32),
         {"library": lambda a, b: a.int() @ b.int()},
@@ -136,7 +142,10 @@ CASES = (
         "top 8 of 1000, values",
         normals((64, 1000)),
         lambda x: x.topk(8, -1).values,
-        {"library": lambda x: x.topk(8, -1).values, "by sort": lambda x: x.sort(-1, descending=True).values[:, :8]},
+        {
+            "library": lambda x: x.topk(8, -1).values,
+            "by sort": lambda x: x.sort(-1, descending=True).values[:, :8],
+        },
         {
             "second to ninth": lambda x: x.topk(9, -1).values[:, 1:],
             "last of them the ninth": lambda x: x.topk(9, -1).values[:, [0, 1, 2, 3, 4, 5, 6, 8]],
@@ -163,7 +172,11 @@ CASES = (
             "library": lambda ids, x: torch.zeros(64, 32, dtype=x.dtype).index_add(0, ids, x),
             "by one-hot": lambda ids, x: torch.nn.functional.one_hot(ids, 64).to(x.dtype).T @ x,
         },
-        {"an update lost": lambda ids, x: torch.zeros(64, 32, dtype=x.dtype).index_add(0, ids[:-1], x[:-1])},
+        {
+            "an update lost": lambda ids, x: torch.zeros(64, 32, dtype=x.dtype).index_add(
+                0, ids[:-1], x[:-1]
+            )
+        },
         dtypes=("float64", "float32"),
     ),
     Case(
@@ -178,7 +191,11 @@ CASES = (
         normals((64, 512)),
         quantised,
         {"by division": quantised, "by the inverse": quantised_fast},
-        {"truncated": truncated, "clipped at 126": clipped, "one off by one": one_more(quantised, (3, 3))},
+        {
+            "truncated": truncated,
+            "clipped at 126": clipped,
+            "one off by one": one_more(quantised, (3, 3)),
+        },
         dtypes=("float32",),
     ),
     Case(

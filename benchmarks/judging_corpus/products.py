@@ -5,7 +5,17 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-from benchmarks.judging_corpus.case import ALL, Case, damaged, fill, fused, normals, scaled, times, uniforms
+from benchmarks.judging_corpus.case import (
+    ALL,
+    Case,
+    damaged,
+    fill,
+    fused,
+    normals,
+    scaled,
+    times,
+    uniforms,
+)
 
 
 def product(a, b):
@@ -129,7 +139,10 @@ def with_gradients(function):
             out = function(*leaves)
             grads = torch.autograd.grad(out, leaves, upstream)
         names = ("q", "k", "v", "w")
-        return {"output": out.detach(), **{f"grad_{name}": grad for name, grad in zip(names, grads, strict=False)}}
+        return {
+            "output": out.detach(),
+            **{f"grad_{name}": grad for name, grad in zip(names, grads, strict=False)},
+        }
 
     return call
 
@@ -203,7 +216,9 @@ MATMUL_WRONG = {
     "last column not written": damaged(product, fill((slice(None), -1))),
     "one element 0": damaged(product, fill((3, 5))),
     "factor 1.002": scaled(product, 1.002),
-    "a and b's tiles swapped": damaged(product, lambda out: out[:, :32].copy_(out[:, 32:64].clone())),
+    "a and b's tiles swapped": damaged(
+        product, lambda out: out[:, :32].copy_(out[:, 32:64].clone())
+    ),
 }
 
 CASES = (
@@ -211,7 +226,11 @@ CASES = (
         "matmul, 64 x 512 x 128",
         normals((64, 512), (512, 128)),
         product,
-        {"library": product, "split K": fused(split_product), "sequential": fused(sequential_product)},
+        {
+            "library": product,
+            "split K": fused(split_product),
+            "sequential": fused(sequential_product),
+        },
         MATMUL_WRONG,
         dtypes=("float64", *ALL),
     ),
@@ -220,7 +239,10 @@ CASES = (
         normals((64, 512), (512, 128)),
         product,
         {"rounded": tf32_product, "truncated": truncated_product, "float32": product},
-        {name: MATMUL_WRONG[name] for name in ("last K left out", "one element 0", "one row times 0.75")}
+        {
+            name: MATMUL_WRONG[name]
+            for name in ("last K left out", "one element 0", "one row times 0.75")
+        }
         | {"in bfloat16": lambda a, b: (a.bfloat16() @ b.bfloat16()).float()},
         dtypes=("tf32",),
     ),
@@ -240,7 +262,11 @@ CASES = (
         "matmul, K 16384",
         normals((16, 16384), (16384, 16)),
         product,
-        {"library": product, "sequential": fused(sequential_product), "split K": fused(split_product)},
+        {
+            "library": product,
+            "sequential": fused(sequential_product),
+            "split K": fused(split_product),
+        },
         {
             "a tile of K left out": short_product(64),
             "accumulated in its own dtype": half_accumulated,
@@ -325,7 +351,9 @@ CASES = (
         {
             "grad_k of one row lost": spoiled(flash_backward, "grad_k", fill((0, 0, 7))),
             "grad_q times 1.05": spoiled(flash_backward, "grad_q", lambda out: out.mul_(1.05)),
-            "grad_v of another head": spoiled(flash_backward, "grad_v", lambda out: out.copy_(out.flip(1))),
+            "grad_v of another head": spoiled(
+                flash_backward, "grad_v", lambda out: out.copy_(out.flip(1))
+            ),
             "ones": spoiled(flash_backward, "grad_q", lambda out: out.fill_(5)),
         },
     ),
@@ -341,7 +369,9 @@ CASES = (
         {
             "one corner pixel": damaged(convolution, fill((0, 0, 0, 0))),
             "weights flipped": fused(lambda x, w: convolution(x, w.flip(-1))),
-            "border of zeros": damaged(convolution, fill((slice(None), slice(None), slice(None), -1))),
+            "border of zeros": damaged(
+                convolution, fill((slice(None), slice(None), slice(None), -1))
+            ),
         },
     ),
     Case(
@@ -368,7 +398,9 @@ CASES = (
             "conjugate": lambda x: torch.fft.fft(x).conj().resolve_conj(),
             "imaginary part 0": imaginary_lost,
             "inverse": lambda x: torch.fft.ifft(x, norm="forward"),
-            "last frequency 0": lambda x: torch.cat([torch.fft.fft(x)[:, :-1], x.new_zeros(16, 1)], -1),
+            "last frequency 0": lambda x: torch.cat(
+                [torch.fft.fft(x)[:, :-1], x.new_zeros(16, 1)], -1
+            ),
         },
         dtypes=("float32",),
     ),

@@ -1,7 +1,9 @@
-"""Peer: dilated-attention-pytorch 0.2.0 (fkodom). Its xformers call is served by SDPA where xformers is missing.
+"""Peer: dilated-attention-pytorch 0.2.0 (fkodom). Its xformers call is served by SDPA where
+xformers is missing.
 
-Its function differs from the definition in two ways, so a mismatch is expected: each branch's output is divided by its
-own sum over positions, and with heads that the branches do not divide evenly, groups overlap and heads are left out.
+Its function differs from the definition in two ways, so a mismatch is expected: each branch's
+output is divided by its own sum over positions, and with heads that the branches do not divide
+evenly, groups overlap and heads are left out.
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ from typing import Any
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-sys.path += [str(folder) for folder in Path(__file__).parent.glob(".venv/lib/python*/site-packages")]
+sys.path += [
+    str(folder) for folder in Path(__file__).parent.glob(".venv/lib/python*/site-packages")
+]
 
 
 def build(config: Any) -> Any:
@@ -43,4 +47,6 @@ def _attention(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attn_bias: Any = None, **_: Any
 ) -> torch.Tensor:
     rows, keys, values = (t.transpose(1, 2) for t in (query, key, value))
-    return scaled_dot_product_attention(rows, keys, values, is_causal=attn_bias is not None).transpose(1, 2)
+    return scaled_dot_product_attention(
+        rows, keys, values, is_causal=attn_bias is not None
+    ).transpose(1, 2)

@@ -1,7 +1,8 @@
-"""Peer over ranks: every rank gathers all of K and V, then attends by torch's own scaled_dot_product_attention.
+"""Peer over ranks: every rank gathers all of K and V, then attends by torch's own
+scaled_dot_product_attention.
 
-The same function as the workload's, without what dilation saves of the communication, and without an order in which the
-gather could hide behind anything.
+The same function as the workload's, without what dilation saves of the communication, and without
+an order in which the gather could hide behind anything.
 """
 
 from __future__ import annotations
@@ -36,19 +37,26 @@ def build(config: Any) -> Attention:
         heads = []
         for piece in pattern.pieces:
             group = slice(piece.first_head, piece.last_head)
-            heads.append(_piece(q[:, :, group], k[:, :, group], v[:, :, group], piece, first, config.causal))
+            heads.append(
+                _piece(q[:, :, group], k[:, :, group], v[:, :, group], piece, first, config.causal)
+            )
         return torch.cat(heads, dim=2) * pattern.scale
 
     return attention
 
 
-def _piece(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, piece: Piece, first: int, causal: bool) -> torch.Tensor:
-    """(b, n / w, g, d): the rows of one piece that begin at position `first`, 0 where none takes part."""
+def _piece(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, piece: Piece, first: int, causal: bool
+) -> torch.Tensor:
+    """(b, n / w, g, d): the rows of one piece that begin at position `first`, 0 where none takes
+    part.
+    """
     length, rate, held = piece.segment_length, piece.rate, q.shape[1]
     out = torch.zeros_like(q)
     for segment in range(first // length, -(-(first + held) // length)):
         start, end = segment * length + piece.offset, (segment + 1) * length
-        before = max(0, -(-(first - start) // rate))  # selected positions of the segment that lie before this rank
+        # selected positions of the segment that lie before this rank
+        before = max(0, -(-(first - start) // rate))
         begin = start + before * rate
         stop = min(end, first + held)
         if begin >= stop:

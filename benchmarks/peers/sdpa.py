@@ -1,6 +1,8 @@
-"""Peer: torch's dense attention by one backend, the option `backend`: flash, cudnn, efficient or math.
+"""Peer: torch's dense attention by one backend, the option `backend`: flash, cudnn, efficient or
+math.
 
-Right where the pattern is dense (one segment of the whole sequence, rate 1); elsewhere it computes another function.
+Right where the pattern is dense (one segment of the whole sequence, rate 1); elsewhere it computes
+another function.
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ def build(config: Any) -> Any:
     def attention(q: Any, k: Any, v: Any) -> Any:
         with sdpa_kernel(BACKENDS[backend]):
             rows, keys, values = (t.transpose(1, 2) for t in (q, k, v))
-            return scaled_dot_product_attention(rows, keys, values, is_causal=config.causal).transpose(1, 2)
+            return scaled_dot_product_attention(
+                rows, keys, values, is_causal=config.causal
+            ).transpose(1, 2)
 
     return attention

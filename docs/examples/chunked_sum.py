@@ -1,4 +1,6 @@
-"""Sums of rows, so many rows at a time, by so many threads: what is best is found by trying; docs/search.md does."""
+"""Sums of rows, so many rows at a time, by so many threads: what is best is found by trying;
+docs/search.md does.
+"""
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -17,7 +19,9 @@ class Params(BaseModel):
 
 def inputs(config, form, seed):
     generator = torch.Generator().manual_seed(seed)
-    return (torch.randn(config.rows, config.width, generator=generator).to(config.device, config.dtype),)
+    return (
+        torch.randn(config.rows, config.width, generator=generator).to(config.device, config.dtype),
+    )
 
 
 def reference(problem):
@@ -29,7 +33,12 @@ def work(params, form):
 
 
 WORKLOAD = Workload(
-    name="chunked_sum", params=Params, inputs=inputs, reference=reference, work=work, columns={"rows": "Rows"}
+    name="chunked_sum",
+    params=Params,
+    inputs=inputs,
+    reference=reference,
+    work=work,
+    columns={"rows": "Rows"},
 )
 
 

@@ -1,4 +1,5 @@
-"""A workload of one's own: LayerNorm over rows, two implementations that are right, and one that nearly is.
+"""A workload of one's own: LayerNorm over rows, two implementations that are right, and one that
+nearly is.
 
 orchestrator docs/examples/layernorm.yaml
 """
@@ -22,10 +23,14 @@ class LayerNormParams(BaseModel):
 
 
 def inputs(config, form, seed):
-    """x (rows, width), scale (width,) and shift (width,): normal random, the same for the same seed."""
+    """x (rows, width), scale (width,) and shift (width,): normal random, the same for the same
+    seed.
+    """
     generator = torch.Generator().manual_seed(seed)
     shapes = [(config.rows, config.width), (config.width,), (config.width,)]
-    return tuple(torch.randn(shape, generator=generator).to(config.device, config.dtype) for shape in shapes)
+    return tuple(
+        torch.randn(shape, generator=generator).to(config.device, config.dtype) for shape in shapes
+    )
 
 
 def reference(problem):
@@ -37,7 +42,9 @@ def reference(problem):
 
 
 def work(params, form):
-    """Useful work of a call: about 8 operations a value; x read once, the output written once. A token is a row."""
+    """Useful work of a call: about 8 operations a value; x read once, the output written once. A
+    token is a row.
+    """
     size = {"float32": 4}.get(params.dtype, 2)
     values = params.rows * params.width
     return Work(flops=8 * values, bytes=(2 * values + 2 * params.width) * size, tokens=params.rows)
@@ -56,7 +63,9 @@ WORKLOAD = Workload(
 
 def library(config):
     """Torch's own kernel."""
-    return lambda x, scale, shift: torch.nn.functional.layer_norm(x, (config.width,), scale, shift, EPSILON)
+    return lambda x, scale, shift: torch.nn.functional.layer_norm(
+        x, (config.width,), scale, shift, EPSILON
+    )
 
 
 def by_hand(config):

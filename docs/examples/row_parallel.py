@@ -1,7 +1,8 @@
-"""A matrix product over ranks, as tensor parallelism splits it: y = x W, each rank with a part of the inner dimension.
+"""A matrix product over ranks, as tensor parallelism splits it: y = x W, each rank with a part of
+the inner dimension.
 
-Every rank multiplies its columns of x by its rows of W. The sum of these products over all ranks is y, which every
-rank is to have whole.
+Every rank multiplies its columns of x by its rows of W. The sum of these products over all ranks is
+y, which every rank is to have whole.
 """
 
 from pydantic import BaseModel, ConfigDict
@@ -52,7 +53,9 @@ def reference(problem):
 def work(params, _form):
     """Of all ranks together."""
     size = {"float32": 4, "float16": 2, "bfloat16": 2}[params.dtype]
-    moved = params.inner * (params.rows + params.width) + params.world_size * params.rows * params.width
+    moved = (
+        params.inner * (params.rows + params.width) + params.world_size * params.rows * params.width
+    )
     return Work(flops=2 * params.rows * params.inner * params.width, bytes=size * moved)
 
 

@@ -1,4 +1,6 @@
-"""The workload `dilated_attention`: params, inputs, float64 reference and work. Importing it imports no torch."""
+"""The workload `dilated_attention`: params, inputs, float64 reference and work. Importing it
+imports no torch.
+"""
 
 from __future__ import annotations
 
@@ -45,14 +47,18 @@ def _backward(params: DilatedAttentionParams) -> bool:
 
 
 def _precision(params: DilatedAttentionParams) -> str:
-    return "tf32" if params.dtype == "float32" and params.matmul_precision == "tf32" else params.dtype
+    return (
+        "tf32" if params.dtype == "float32" and params.matmul_precision == "tf32" else params.dtype
+    )
 
 
 def _gpus(params: DilatedAttentionParams) -> int:
     return params.world_size
 
 
-def _shard(inputs: tuple[torch.Tensor, ...], rank: int, world_size: int) -> tuple[torch.Tensor, ...]:
+def _shard(
+    inputs: tuple[torch.Tensor, ...], rank: int, world_size: int
+) -> tuple[torch.Tensor, ...]:
     """Positions [rank n / w, (rank + 1) n / w) of every input."""
     return tuple(t.chunk(world_size, dim=1)[rank] for t in inputs)
 

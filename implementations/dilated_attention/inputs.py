@@ -15,11 +15,16 @@ def inputs(config: Config, form: str, seed: int) -> tuple[torch.Tensor, ...]:
     """Normal random tensors of unit variance at the trial's dtype and device.
 
     Returns:
-        (q, k, v), (batch, seq_len, heads, head_dim) each, or for multihead (x,), (batch, seq_len, heads * head_dim).
+        (q, k, v), (batch, seq_len, heads, head_dim) each, or for multihead (x,), (batch, seq_len,
+        heads * head_dim).
     """
     generator = torch.Generator(config.device).manual_seed(seed)
     if form == "multihead":
-        return (_normal(config, generator, config.batch, config.seq_len, config.heads * config.head_dim),)
+        return (
+            _normal(
+                config, generator, config.batch, config.seq_len, config.heads * config.head_dim
+            ),
+        )
     shape = (config.batch, config.seq_len, config.heads, config.head_dim)
     return tuple(_normal(config, generator, *shape) for _ in range(3))
 
@@ -27,8 +32,8 @@ def inputs(config: Config, form: str, seed: int) -> tuple[torch.Tensor, ...]:
 def state(config: Config, form: str, seed: int) -> Mapping[str, torch.Tensor]:
     """Parameters for load_state_dict of a multihead implementation; empty for qkv.
 
-    Weights have variance 1 / E, so that q, k and v have unit variance where x has; biases and the norm's parameters
-    are off their customary 0 and 1, so that leaving one out shows.
+    Weights have variance 1 / E, so that q, k and v have unit variance where x has; biases and the
+    norm's parameters are off their customary 0 and 1, so that leaving one out shows.
     """
     if form != "multihead":
         return {}

@@ -1,4 +1,6 @@
-"""The reference of the multihead form: projections, dilated attention, LayerNorm, output projection."""
+"""The reference of the multihead form: projections, dilated attention, LayerNorm, output
+projection.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +21,16 @@ OUT = ("norm.weight", "norm.bias", "out_proj.weight", "out_proj.bias")
 
 
 def multihead_reference(problem: Problem, task: Task) -> Expected | Answer:
-    """See `reference`: output and gradients are (batch, seq_len, heads * head_dim), one row per position."""
-    layer = _Layer(task, {name: value.to(task.how.compute) for name, value in problem.state.items()})
-    outputs = [layer.forward(x.to(task.how.compute), b, problem.upstream) for b, x in enumerate(problem.inputs[0])]
+    """See `reference`: output and gradients are (batch, seq_len, heads * head_dim), one row per
+    position.
+    """
+    layer = _Layer(
+        task, {name: value.to(task.how.compute) for name, value in problem.state.items()}
+    )
+    outputs = [
+        layer.forward(x.to(task.how.compute), b, problem.upstream)
+        for b, x in enumerate(problem.inputs[0])
+    ]
     everywhere = torch.ones_like(task.positions, dtype=torch.bool)
     answer = layer.by_position(torch.stack(outputs), task.positions, everywhere, None)
     if problem.upstream is None:
@@ -44,9 +53,13 @@ class _Layer:
     dx: list[torch.Tensor] = field(default_factory=list)
 
     def forward(self, x: torch.Tensor, b: int, upstream: torch.Tensor | None) -> torch.Tensor:
-        """(P, E) output at the positions for one batch entry (n, E); with upstream, gradients are added too."""
+        """(P, E) output at the positions for one batch entry (n, E); with upstream, gradients are
+        added too.
+        """
         task, how = self.task, self.task.how
-        merged = torch.empty((len(task.positions), task.pattern.heads, task.head_dim), dtype=x.dtype, device=x.device)
+        merged = torch.empty(
+            (len(task.positions), task.pattern.heads, task.head_dim), dtype=x.dtype, device=x.device
+        )
         sums = torch.empty_like(merged[..., 0])
         for run, heads in task.units():
             merged[:, heads], sums[:, heads] = attend(self._unit(x, run, heads))
@@ -64,13 +77,18 @@ class _Layer:
         return output
 
     def _unit(self, x: torch.Tensor, run: HeadRun, heads: slice) -> Unit:
-        """Q at the positions, k and v where one of those sees them (0 elsewhere, where nothing looks)."""
+        """Q at the positions, k and v where one of those sees them (0 elsewhere, where nothing
+        looks).
+        """
         task, shape = self.task, (-1, heads.stop - heads.start, self.task.head_dim)
         seen = self._seen(run)
         q, k, v = (
-            _linear(x[places], self._rows(f"{name}.weight", heads), self._rows(f"{name}.bias", heads), task.how).view(
-                shape
-            )
+            _linear(
+                x[places],
+                self._rows(f"{name}.weight", heads),
+                self._rows(f"{name}.bias", heads),
+                task.how,
+            ).view(shape)
             for name, places in zip(INTO, (task.positions, seen, seen), strict=True)
         )
         spread = k.new_zeros(2, len(x), *k.shape[1:])
@@ -87,13 +105,19 @@ class _Layer:
     def _features(self, heads: slice) -> slice:
         return slice(heads.start * self.task.head_dim, heads.stop * self.task.head_dim)
 
-    def _out_gradients(self, mixed: torch.Tensor, upstream: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The output, and the gradient of what goes into the norm; those of norm and out_proj are added."""
+    def _out_gradients(
+        self, mixed: torch.Tensor, upstream: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The output, and the gradient of what goes into the norm; those of norm and out_proj are
+        added.
+        """
         with torch.enable_grad():
             leaves = {name: self.params[name].detach().requires_grad_() for name in OUT}
             mixed = mixed.detach().requires_grad_()
             output = _out(mixed, leaves, self.task.how)
-            wanted, *found = torch.autograd.grad((output * upstream).sum(), [mixed, *leaves.values()])
+            wanted, *found = torch.autograd.grad(
+                (output * upstream).sum(), [mixed, *leaves.values()]
+            )
         for name, grad in zip(OUT, found, strict=True):
             self._add(name, grad)
         return output.detach(), wanted
@@ -111,7 +135,11 @@ class _Layer:
         grads = (found[0], found[1][seen], found[2][seen])
         for name, grad, places in zip(INTO, grads, (unit.positions, seen, seen), strict=True):
             with torch.enable_grad():
-                leaves = [x[places], self._rows(f"{name}.weight", heads), self._rows(f"{name}.bias", heads)]
+                leaves = [
+                    x[places],
+                    self._rows(f"{name}.weight", heads),
+                    self._rows(f"{name}.bias", heads),
+                ]
                 leaves = [leaf.detach().requires_grad_() for leaf in leaves]
                 projected = _linear(leaves[0], leaves[1], leaves[2], self.task.how)
                 back = torch.autograd.grad((projected * grad.flatten(1)).sum(), leaves)
@@ -128,17 +156,31 @@ class _Layer:
         live = torch.stack(list(live_rows(task).values())).any(0).any(1)
         absent = task.absent()
         return self.by_position(
-            torch.stack(self.dx), task.kept, live[task.kept], None if absent is None else absent.all(2)
+            torch.stack(self.dx),
+            task.kept,
+            live[task.kept],
+            None if absent is None else absent.all(2),
         )
 
     def by_position(
-        self, values: torch.Tensor, positions: torch.Tensor, present: torch.Tensor, zeros: torch.Tensor | None
+        self,
+        values: torch.Tensor,
+        positions: torch.Tensor,
+        present: torch.Tensor,
+        zeros: torch.Tensor | None,
     ) -> Expected:
-        """The present ones ((P,) bool) of (b, P, E); a block is a batch entry's segment of the shortest length."""
+        """The present ones ((P,) bool) of (b, P, E); a block is a batch entry's segment of the
+        shortest length.
+        """
         mask = present.expand(values.shape[0], -1)
         batch, slot = mask.nonzero(as_tuple=True)
         position, finest = positions[slot], min(run.finest for run in self.task.pattern.head_runs)
-        return Expected(values[mask], (batch, position), batch * self.task.pattern.seq_len + position // finest, zeros)
+        return Expected(
+            values[mask],
+            (batch, position),
+            batch * self.task.pattern.seq_len + position // finest,
+            zeros,
+        )
 
     def parameter_gradients(self) -> dict[str, torch.Tensor | Expected]:
         """By name; a block of a projection's weight is a head."""
@@ -150,7 +192,9 @@ class _Layer:
             if name == "k_proj.bias" or not live.any():
                 continue
             stored = self.task.how.rounded(grad)
-            answer[f"grad_{name}"] = stored if kind == "bias" or layer == "norm" else _by_head(stored, live)
+            answer[f"grad_{name}"] = (
+                stored if kind == "bias" or layer == "norm" else _by_head(stored, live)
+            )
         return answer
 
 
@@ -161,12 +205,18 @@ def _by_head(grad: torch.Tensor, live: torch.Tensor) -> Expected:
     return Expected(grad[rows], (rows,), head[rows])
 
 
-def _linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, how: Arithmetic) -> torch.Tensor:
+def _linear(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, how: Arithmetic
+) -> torch.Tensor:
     return how.rounded(linear(x, weight, bias))
 
 
 def _out(mixed: torch.Tensor, params: dict[str, torch.Tensor], how: Arithmetic) -> torch.Tensor:
-    """LayerNorm over E, then the output projection; the yardstick's norm is torch's own in its dtype."""
-    rows, weight, bias = (t.to(how.dtype) for t in (mixed, params["norm.weight"], params["norm.bias"]))
+    """LayerNorm over E, then the output projection; the yardstick's norm is torch's own in its
+    dtype.
+    """
+    rows, weight, bias = (
+        t.to(how.dtype) for t in (mixed, params["norm.weight"], params["norm.bias"])
+    )
     normed = layer_norm(rows, mixed.shape[-1:], weight, bias).to(how.compute)
     return _linear(normed, params["out_proj.weight"], params["out_proj.bias"], how)

@@ -7,20 +7,24 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 Count = Annotated[int, Field(ge=1)]
-Counts = Annotated[tuple[Count, ...], Field(min_length=1, strict=False)]  # a list serves: JSON and YAML have no tuples
+# a list serves: JSON and YAML have no tuples
+Counts = Annotated[tuple[Count, ...], Field(min_length=1, strict=False)]
 
 
 class DilatedAttentionParams(BaseModel):
     """One problem of dilated attention.
 
     Attributes:
-        batch, seq_len, heads, head_dim: the shape of q, k and v is (batch, seq_len, heads, head_dim).
+        batch, seq_len, heads, head_dim: the shape of q, k and v is (batch, seq_len, heads,
+            head_dim).
         segment_lengths: of each branch, in positions; each divides seq_len.
         dilation_rates: of each branch; every rate-th position of a segment takes part.
         dtype: of inputs, parameters and output.
         causal: a position attends to those not after it.
-        mixing: head_groups (each head takes one branch) or lse (every head takes all, merged by their softmax sums).
-        direction: forward, or forward_backward (the trial's call includes the gradients of inputs and parameters).
+        mixing: head_groups (each head takes one branch) or lse (every head takes all, merged by
+            their softmax sums).
+        direction: forward, or forward_backward (the trial's call includes the gradients of inputs
+            and parameters).
         matmul_precision: ieee, or tf32 for float32 products; no effect on the other dtypes.
         world_size: GPUs that share the sequence, the same number of positions each.
         ring_size: blocks that keys and values are taken in, of ceil(seq_len / ring_size) positions.
@@ -46,7 +50,9 @@ class DilatedAttentionParams(BaseModel):
 
     @field_validator("segment_lengths")
     @classmethod
-    def _divide_the_sequence(cls, lengths: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
+    def _divide_the_sequence(
+        cls, lengths: tuple[int, ...], info: ValidationInfo
+    ) -> tuple[int, ...]:
         seq_len = info.data.get("seq_len")
         if seq_len is None:  # it broke a rule of its own
             return lengths

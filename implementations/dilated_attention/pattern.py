@@ -12,7 +12,8 @@ from typing import Any
 class Piece:
     """Contiguous heads that share one branch and one offset.
 
-    In segment j the positions j * segment_length + offset + rate * (0 .. selected - 1) attend to one another.
+    In segment j the positions j * segment_length + offset + rate * (0 .. selected - 1) attend to
+    one another.
     """
 
     branch: int
@@ -92,7 +93,9 @@ class Pattern:
         """The heads cut wherever a piece starts or ends, in order."""
         cuts = sorted({piece.first_head for piece in self.pieces} | {self.heads})
         return tuple(
-            HeadRun(first, last - first, tuple(piece for piece in self.pieces if piece.holds(first)))
+            HeadRun(
+                first, last - first, tuple(piece for piece in self.pieces if piece.holds(first))
+            )
             for first, last in pairwise(cuts)
         )
 
@@ -105,15 +108,21 @@ class Pattern:
         """Branch i for the i-th group of heads, at offset i mod rate."""
         pieces, first = [], 0
         sizes = group_sizes(self.heads, len(self.segment_lengths))
-        for i, (length, rate, size) in enumerate(zip(self.segment_lengths, self.dilation_rates, sizes, strict=True)):
+        for i, (length, rate, size) in enumerate(
+            zip(self.segment_lengths, self.dilation_rates, sizes, strict=True)
+        ):
             pieces.append(Piece(i, length, rate, i % rate, first, size))
             first += size
         return tuple(pieces)
 
     def _shared(self) -> tuple[Piece, ...]:
-        """Every branch for every head; head h at offset h // ceil(heads / rate), so equal offsets are contiguous."""
+        """Every branch for every head; head h at offset h // ceil(heads / rate), so equal offsets
+        are contiguous.
+        """
         pieces = []
-        for i, (length, rate) in enumerate(zip(self.segment_lengths, self.dilation_rates, strict=True)):
+        for i, (length, rate) in enumerate(
+            zip(self.segment_lengths, self.dilation_rates, strict=True)
+        ):
             per_offset = -(-self.heads // rate)
             for first in range(0, self.heads, per_offset):
                 size = min(per_offset, self.heads - first)

@@ -1,6 +1,8 @@
-"""The specification of dilated attention: the right answer in float64, whole or for sampled rows, in bounded memory.
+"""The specification of dilated attention: the right answer in float64, whole or for sampled rows,
+in bounded memory.
 
-Beside the answer itself and one batch entry of what it is made from, it holds tiles of scores and few heads at a time.
+Beside the answer itself and one batch entry of what it is made from, it holds tiles of scores and
+few heads at a time.
 """
 
 from __future__ import annotations
@@ -22,14 +24,16 @@ from .task import Answer, Task, is_whole, live_rows, sampled
 def reference(problem: Problem) -> Expected | Answer:
     """The right output, and the right gradients where `problem.upstream` is given.
 
-    All rows are answered for where the trial's work is at most `problem.max_flops`; else the rows at sampled positions
-    (see `sample_positions`), of every head and batch entry, and those where upstream is not 0. Rows of q, k, v and x
-    whose gradient vanishes by the definition are left out (a softmax over one key has no slope), as is the bias of
+    All rows are answered for where the trial's work is at most `problem.max_flops`; else the rows
+    at sampled positions (see `sample_positions`), of every head and batch entry, and those where
+    upstream is not 0. Rows of q, k, v and x whose gradient vanishes by the definition are left out
+    (a softmax over one key has no slope), as is the bias of
     k_proj: the same vector added to all keys changes no softmax.
 
     Returns:
-        Expected of the output, (batch, seq_len, heads, head_dim) or (batch, seq_len, heads * head_dim); with upstream,
-        a mapping of "output" and "grad_" plus the name of each input and parameter whose gradient does not vanish.
+        Expected of the output, (batch, seq_len, heads, head_dim) or (batch, seq_len, heads *
+        head_dim); with upstream, a mapping of "output" and "grad_" plus the name of each input and
+        parameter whose gradient does not vanish.
     """
     with torch.no_grad():
         task = Task.of(problem)
@@ -39,7 +43,9 @@ def reference(problem: Problem) -> Expected | Answer:
 
 
 def upstream(problem: Problem, shape: tuple[int, ...]) -> torch.Tensor:
-    """A normal random gradient of the output, at the trial's dtype and device; if sampled, 0 at all other positions."""
+    """A normal random gradient of the output, at the trial's dtype and device; if sampled, 0 at all
+    other positions.
+    """
     config = problem.config
     generator = torch.Generator(config.device).manual_seed(problem.seed + 2)
     if is_whole(problem):
@@ -47,7 +53,9 @@ def upstream(problem: Problem, shape: tuple[int, ...]) -> torch.Tensor:
     positions = sampled(problem)
     gradient = torch.zeros(shape, dtype=config.dtype, device=config.device)
     rows = (shape[0], len(positions), *shape[2:])
-    gradient[:, positions] = torch.randn(rows, generator=generator, dtype=config.dtype, device=config.device)
+    gradient[:, positions] = torch.randn(
+        rows, generator=generator, dtype=config.dtype, device=config.device
+    )
     return gradient
 
 
@@ -63,9 +71,13 @@ def _qkv_reference(problem: Problem, task: Task) -> Expected | Answer:
             merged, lse = attend(unit)
             out[b, :, heads] = task.how.rounded(merged * task.pattern.scale)
             if grads is not None and problem.upstream is not None:
-                wanted = problem.upstream[b][task.positions, heads].to(merged.dtype) * task.pattern.scale
+                wanted = (
+                    problem.upstream[b][task.positions, heads].to(merged.dtype) * task.pattern.scale
+                )
                 grads.put(b, heads, gradients(unit, merged, lse, wanted))
-    answer = task.expected(out, task.positions, task.by_head(lambda run: takes_part(run, task.positions)))
+    answer = task.expected(
+        out, task.positions, task.by_head(lambda run: takes_part(run, task.positions))
+    )
     return answer if grads is None else {"output": answer, **grads.expected()}
 
 
@@ -81,11 +93,15 @@ class _Gradients:
     @classmethod
     def like(cls, q: torch.Tensor, task: Task) -> _Gradients:
         def empty(rows: int) -> torch.Tensor:
-            return torch.empty((q.shape[0], rows, *q.shape[2:]), dtype=task.how.compute, device=q.device)
+            return torch.empty(
+                (q.shape[0], rows, *q.shape[2:]), dtype=task.how.compute, device=q.device
+            )
 
         return cls(task, empty(len(task.positions)), empty(len(task.kept)), empty(len(task.kept)))
 
-    def put(self, b: int, heads: slice, found: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> None:
+    def put(
+        self, b: int, heads: slice, found: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+    ) -> None:
         """Keep the rows asked for of one unit's gradients."""
         for held, grad, rows in zip(
             (self.dq, self.dk, self.dv), found, (None, self.task.kept, self.task.kept), strict=True
@@ -96,7 +112,11 @@ class _Gradients:
         """By name, without the rows that vanish by the definition."""
         task = self.task
         slopes = live_rows(task)
-        held = {"q": (self.dq, task.positions), "k": (self.dk, task.kept), "v": (self.dv, task.kept)}
+        held = {
+            "q": (self.dq, task.positions),
+            "k": (self.dk, task.kept),
+            "v": (self.dv, task.kept),
+        }
         return {
             f"grad_{name}": task.expected(grad, positions, slopes[name][positions])
             for name, (grad, positions) in held.items()

@@ -28,14 +28,18 @@ class SegmentRows:
     def part(self, segments: slice, rows: slice) -> SegmentRows:
         """Some of the segments and some rows of each."""
         both = (segments, rows)
-        return SegmentRows(self.segments[segments], self.slots[both], self.relative[both], self.valid[both])
+        return SegmentRows(
+            self.segments[segments], self.slots[both], self.relative[both], self.valid[both]
+        )
 
 
 def rows_of(piece: Piece, positions: torch.Tensor) -> SegmentRows:
     """The rows of `positions` (sorted, int64) that take part in the piece."""
     slots, relative = _taking_part(piece, positions)
     segment = positions[slots] // piece.segment_length
-    segments, row, counts = torch.unique_consecutive(segment, return_inverse=True, return_counts=True)
+    segments, row, counts = torch.unique_consecutive(
+        segment, return_inverse=True, return_counts=True
+    )
     width = int(counts.max()) if len(counts) else 0
     first = counts.cumsum(0) - counts
     column = torch.arange(len(slots), device=positions.device) - first[row]
@@ -54,16 +58,24 @@ def takes_part(run: HeadRun, positions: torch.Tensor) -> torch.Tensor:
 
 
 def attends_beyond_itself(run: HeadRun, positions: torch.Tensor, causal: bool) -> torch.Tensor:
-    """(P,) bool: which positions see a key other than their own; elsewhere the gradient of q is 0 and so is noise."""
+    """(P,) bool: which positions see a key other than their own; elsewhere the gradient of q is 0
+    and so is noise.
+    """
     mask = torch.zeros(len(positions), dtype=torch.bool, device=positions.device)
     for piece in run.pieces:
         slots, relative = _taking_part(piece, positions)
-        mask[slots] |= relative > 0 if causal else torch.full_like(relative, piece.selected > 1, dtype=torch.bool)
+        mask[slots] |= (
+            relative > 0
+            if causal
+            else torch.full_like(relative, piece.selected > 1, dtype=torch.bool)
+        )
     return mask
 
 
 def seen_by(run: HeadRun, rows: torch.Tensor, seq_len: int, causal: bool) -> torch.Tensor:
-    """(seq_len,) bool: which positions are keys of at least one of the given rows (sorted positions)."""
+    """(seq_len,) bool: which positions are keys of at least one of the given rows (sorted
+    positions).
+    """
     mask = torch.zeros(seq_len, dtype=torch.bool, device=rows.device)
     for piece in run.pieces:
         laid = rows_of(piece, rows)
@@ -72,7 +84,9 @@ def seen_by(run: HeadRun, rows: torch.Tensor, seq_len: int, causal: bool) -> tor
         keys = torch.arange(piece.selected, device=rows.device)
         positions = key_positions(piece, laid.segments, keys)
         reach = (
-            laid.relative.amax(1, keepdim=True) if causal else torch.full_like(laid.segments, piece.selected)[:, None]
+            laid.relative.amax(1, keepdim=True)
+            if causal
+            else torch.full_like(laid.segments, piece.selected)[:, None]
         )
         mask[positions[keys <= reach]] = True
     return mask
@@ -92,8 +106,9 @@ def key_positions(piece: Piece, segments: torch.Tensor, keys: torch.Tensor) -> t
 def sample_positions(pattern: Pattern, limit: int, seed: int, device: torch.device) -> torch.Tensor:
     """About `limit` sorted positions that reach every head.
 
-    Half of them are first and last selected positions of segments: of all segments, or of as many, evenly spaced, as
-    the limit allows, the sequence's first and last among them. The others are random, as many of each piece.
+    Half of them are first and last selected positions of segments: of all segments, or of as many,
+    evenly spaced, as the limit allows, the sequence's first and last among them. The others are
+    random, as many of each piece.
     """
     generator = torch.Generator().manual_seed(seed)
     share = max(2, limit // (2 * len(pattern.pieces)))

@@ -1,8 +1,10 @@
-"""One softmax per row over the union of its keys, computed in tiles: the arithmetic of the reference.
+"""One softmax per row over the union of its keys, computed in tiles: the arithmetic of the
+reference.
 
-A row (position and head) attends to the multiset union of the keys that its pieces give it. Under head_groups that is
-one piece; under lse it is one per branch, and the merge of branches by their log-sum-exps is exactly this one softmax.
-Nothing here calls an attention kernel: products, exponentials and sums only, with at most TILE scores at a time.
+A row (position and head) attends to the multiset union of the keys that its pieces give it. Under
+head_groups that is one piece; under lse it is one per branch, and the merge of branches by their
+log-sum-exps is exactly this one softmax. Nothing here calls an attention kernel: products,
+exponentials and sums only, with at most TILE scores at a time.
 """
 
 from __future__ import annotations
@@ -21,9 +23,11 @@ KEYS = 2048  # keys at a time
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """How to compute: in float64 for the truth; as a straightforward implementation in `dtype` for the yardstick.
+    """How to compute: in float64 for the truth; as a straightforward implementation in `dtype` for
+    the yardstick.
 
-    The yardstick of a half-precision dtype multiplies in float32 and rounds each result, as the hardware does.
+    The yardstick of a half-precision dtype multiplies in float32 and rounds each result, as the
+    hardware does.
     """
 
     dtype: torch.dtype
@@ -49,7 +53,9 @@ class _Tile:
     def key_chunks(self) -> Iterator[torch.Tensor]:
         """Numbers of the keys within a segment, KEYS at a time."""
         for first in range(0, self.piece.selected, KEYS):
-            yield torch.arange(first, min(first + KEYS, self.piece.selected), device=self.rows.segments.device)
+            yield torch.arange(
+                first, min(first + KEYS, self.piece.selected), device=self.rows.segments.device
+            )
 
     def take(self, tensor: torch.Tensor) -> torch.Tensor:
         """(P, h, ...) -> (J, h, R, ...): the tile's rows."""
@@ -114,9 +120,11 @@ def attend(unit: Unit) -> tuple[torch.Tensor, torch.Tensor]:
 def gradients(
     unit: Unit, out: torch.Tensor, lse: torch.Tensor, upstream: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Gradients of (out * upstream).sum() by autograd, tile by tile; out and lse as `attend` returned them.
+    """Gradients of (out * upstream).sum() by autograd, tile by tile; out and lse as `attend`
+    returned them.
 
-    In each tile out is written as a function of the tile's own keys, everything else held constant at the values that
+    In each tile out is written as a function of the tile's own keys, everything else held constant
+    at the values that
     `attend` found: the sum of these partial derivatives is the derivative.
 
     Returns:
@@ -140,7 +148,12 @@ def gradients(
 
 
 def _partial(
-    tile: _Tile, leaves: list[torch.Tensor], keys: torch.Tensor, out: torch.Tensor, lse: torch.Tensor, how: Arithmetic
+    tile: _Tile,
+    leaves: list[torch.Tensor],
+    keys: torch.Tensor,
+    out: torch.Tensor,
+    lse: torch.Tensor,
+    how: Arithmetic,
 ) -> torch.Tensor:
     """(J, h, R, d): out, as a function of this tile's rows and keys alone."""
     q, k, v = leaves
@@ -150,7 +163,9 @@ def _partial(
 
 
 def _attend_tile(tile: _Tile, unit: Unit) -> tuple[torch.Tensor, torch.Tensor]:
-    """(J, h, R, d) softmax-weighted values over the tile's piece alone, and (J, h, R, 1) log-sum-exp."""
+    """(J, h, R, d) softmax-weighted values over the tile's piece alone, and (J, h, R, 1)
+    log-sum-exp.
+    """
     how, rows = unit.how, tile.take(unit.q)
     top = torch.full_like(rows[..., :1], -torch.inf)
     total, acc = torch.zeros_like(top), torch.zeros_like(rows)
@@ -167,7 +182,9 @@ def _attend_tile(tile: _Tile, unit: Unit) -> tuple[torch.Tensor, torch.Tensor]:
     return acc / total, top + total.log()
 
 
-def _scores(tile: _Tile, q: torch.Tensor, k: torch.Tensor, keys: torch.Tensor, how: Arithmetic) -> torch.Tensor:
+def _scores(
+    tile: _Tile, q: torch.Tensor, k: torch.Tensor, keys: torch.Tensor, how: Arithmetic
+) -> torch.Tensor:
     """(J, h, R, M) scaled products, -inf for keys after the row if causal."""
     scores = how.rounded((q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2))
     if not how.causal:

@@ -67,12 +67,17 @@ class Task:
 
     def by_head(self, of_run: Callable[[HeadRun], torch.Tensor]) -> torch.Tensor:
         """(rows, heads) bool of what `of_run` says of each run's rows."""
-        return torch.cat([of_run(run)[:, None].expand(-1, run.heads) for run in self.pattern.head_runs], dim=1)
+        return torch.cat(
+            [of_run(run)[:, None].expand(-1, run.heads) for run in self.pattern.head_runs], dim=1
+        )
 
-    def block(self, batch: torch.Tensor, position: torch.Tensor, head: torch.Tensor) -> torch.Tensor:
+    def block(
+        self, batch: torch.Tensor, position: torch.Tensor, head: torch.Tensor
+    ) -> torch.Tensor:
         """One block per batch entry, head and segment of the head's shortest segment length."""
         finest = torch.tensor(
-            [run.finest for run in self.pattern.head_runs for _ in range(run.heads)], device=position.device
+            [run.finest for run in self.pattern.head_runs for _ in range(run.heads)],
+            device=position.device,
         )
         return (batch * self.pattern.heads + head) * self.pattern.seq_len + position // finest[head]
 
@@ -83,12 +88,16 @@ class Task:
         everything = torch.arange(self.pattern.seq_len, device=self.positions.device)
         return ~self.by_head(lambda run: takes_part(run, everything))[None]
 
-    def expected(self, values: torch.Tensor, positions: torch.Tensor, present: torch.Tensor) -> Expected:
+    def expected(
+        self, values: torch.Tensor, positions: torch.Tensor, present: torch.Tensor
+    ) -> Expected:
         """The present rows ((P, H) bool) of values (b, P, H, d) at these positions."""
         mask = present.expand(values.shape[0], *present.shape)
         batch, slot, head = mask.nonzero(as_tuple=True)
         position = positions[slot]
-        return Expected(values[mask], (batch, position, head), self.block(batch, position, head), self.absent())
+        return Expected(
+            values[mask], (batch, position, head), self.block(batch, position, head), self.absent()
+        )
 
 
 def live_rows(task: Task) -> dict[str, torch.Tensor]:

@@ -16,9 +16,10 @@ ITEM_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 def work(params: Any, form: str) -> Work:
     """The work of one call at these params, the backward pass included if the trial has one.
 
-    Attention does 4 b (n / s) m^2 d operations per head of a branch (causal: 2 b (n / s) m (m + 1) d), and 2.5 times
-    that backward. Projections do 8 b n E^2, and twice that backward. What a method saves of the projections by
-    leaving out rows that no branch reads still counts as useful; `needed_flops` leaves it out.
+    Attention does 4 b (n / s) m^2 d operations per head of a branch (causal: 2 b (n / s) m (m + 1)
+    d), and 2.5 times that backward. Projections do 8 b n E^2, and twice that backward. What a
+    method saves of the projections by leaving out rows that no branch reads still counts as useful;
+    `needed_flops` leaves it out.
     """
     backward = params.direction == "forward_backward"
     attention = attention_flops(params) * (1 + BACKWARD_OF_ATTENTION * backward)
@@ -56,16 +57,24 @@ def covered_rows(params: Any) -> int:
 
 
 def _qkv_bytes(params: Any, backward: bool) -> float:
-    """q, k and v read where selected, the whole output written; backward: its gradient read, three written."""
+    """q, k and v read where selected, the whole output written; backward: its gradient read, three
+    written.
+    """
     rows = params.batch * params.seq_len * params.heads
     read, written = (4, 4) if backward else (3, 1)
-    return float((read * covered_rows(params) + written * rows) * params.head_dim * _item_bytes(params))
+    return float(
+        (read * covered_rows(params) + written * rows) * params.head_dim * _item_bytes(params)
+    )
 
 
 def _multihead_bytes(params: Any, embed: int, backward: bool) -> float:
-    """Input and parameters read, output written; backward: its gradient read, those of x and parameters written."""
+    """Input and parameters read, output written; backward: its gradient read, those of x and
+    parameters written.
+    """
     rows, weights = params.batch * params.seq_len * embed, 4 * embed * embed + 6 * embed
-    return float((rows * (4 if backward else 2) + weights * (2 if backward else 1)) * _item_bytes(params))
+    return float(
+        (rows * (4 if backward else 2) + weights * (2 if backward else 1)) * _item_bytes(params)
+    )
 
 
 def _item_bytes(params: Any) -> int:

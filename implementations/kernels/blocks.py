@@ -34,7 +34,13 @@ class Blocks:
 
 
 def forward_blocks(
-    pattern: Pattern, batch: int, head_dim: int, item: int, causal: bool, precision: str, block: int | None = None
+    pattern: Pattern,
+    batch: int,
+    head_dim: int,
+    item: int,
+    causal: bool,
+    precision: str,
+    block: int | None = None,
 ) -> Blocks:
     """Blocks of the forward kernel, for elements of `item` bytes: large if tiles are many.
 

@@ -36,7 +36,9 @@ def held(parts: int, item: int, fused: bool) -> int:
     return running(parts, item, fused) + item + spare
 
 
-def extents(schedule: Sequence[Window], pattern: Pattern, item: int, fused: bool) -> tuple[Extent, ...]:
+def extents(
+    schedule: Sequence[Window], pattern: Pattern, item: int, fused: bool
+) -> tuple[Extent, ...]:
     """The windows of each run of heads, as large as the bound allows, from those of whole runs.
 
     Heads are cut first, which costs nothing but calls. All per feature: head_dim and batch are on
@@ -49,7 +51,10 @@ def extents(schedule: Sequence[Window], pattern: Pattern, item: int, fused: bool
             part = max(_rows(group) for group in window.groups)
             needs = [(part * item + (n * FLOAT if item != FLOAT else 0), n)]
         else:
-            needs = [(_rows(group) * held(depth(group), item, fused), _reach(group)) for group in window.groups]
+            needs = [
+                (_rows(group) * held(depth(group), item, fused), _reach(group))
+                for group in window.groups
+            ]
         heads = min(window.heads, int(allowed // max(need for need, _ in needs)))
         size = n if heads else int(min(allowed / need * reach for need, reach in needs))
         rate = max(group[0].piece.rate for group in window.groups)
@@ -69,7 +74,9 @@ def _rows(group: Group) -> int:
     return (last - first) * (rows[1] - rows[0])
 
 
-def assigned(needs: Sequence[int], works: Sequence[int], allowed: float, most: int) -> tuple[int, ...]:
+def assigned(
+    needs: Sequence[int], works: Sequence[int], allowed: float, most: int
+) -> tuple[int, ...]:
     """The lane of each task, at most so many lanes, so that what the lanes hold at once is allowed.
 
     A lane holds what the largest of its tasks needs. Its tasks follow one another, so where there

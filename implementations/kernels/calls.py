@@ -105,7 +105,9 @@ class Task:
     @property
     def work(self) -> int:
         """Pairs of rows and keys."""
-        return sum(call.q.size[0] * call.q.size[1] * call.q.size[2] * call.k.size[2] for call in self.calls)
+        return sum(
+            call.q.size[0] * call.q.size[1] * call.q.size[2] * call.k.size[2] for call in self.calls
+        )
 
     def inner(self, call: Call) -> slice:
         """Which rows of the place a call takes."""
@@ -117,11 +119,17 @@ def tasks_of(
     window: Window, shape: tuple[int, ...], strides: tuple[Strides, Strides, Strides], item: int
 ) -> tuple[Task, ...]:
     """The calls of a window for inputs (b, n, H, d) with these strides and bytes per element."""
-    return tuple(task for group in window.groups for task in _tasks(group, window, shape, strides, item))
+    return tuple(
+        task for group in window.groups for task in _tasks(group, window, shape, strides, item)
+    )
 
 
 def _tasks(
-    group: Group, window: Window, shape: tuple[int, ...], strides: tuple[Strides, Strides, Strides], item: int
+    group: Group,
+    window: Window,
+    shape: tuple[int, ...],
+    strides: tuple[Strides, Strides, Strides],
+    item: int,
 ) -> Iterator[Task]:
     """A group's, one for each share that a call can take."""
     views = [_views(part, window, shape, strides) for part in group]
@@ -134,7 +142,9 @@ def _tasks(
 
 def _call(part: Part, views: list[Strided], cut: Cut) -> Call:
     q, k, v, rows, keys, local, sums = (_four(view, cut) for view in views)
-    return Call(q, k, v, rows, keys, local, Strided(sums.size[:3], sums.stride[:3], sums.offset), part, cut)
+    return Call(
+        q, k, v, rows, keys, local, Strided(sums.size[:3], sums.stride[:3], sums.offset), part, cut
+    )
 
 
 def _views(
@@ -154,12 +164,20 @@ def _views(
     ]
 
 
-def _five(part: Part, shape: tuple[int, ...], strides: Strides, span: Span, origin: Span = (0, 0)) -> Strided:
+def _five(
+    part: Part, shape: tuple[int, ...], strides: Strides, span: Span, origin: Span = (0, 0)
+) -> Strided:
     """(b, J, m, g, d): a span of the part's selected positions; the tensor starts at origin."""
     piece, (first, last) = part.piece, part.segments
     start = first * piece.segment_length + piece.offset + span[0] * piece.rate - origin[0]
     size = (shape[0], last - first, span[1] - span[0], piece.heads, shape[3])
-    stride = (strides[0], piece.segment_length * strides[1], piece.rate * strides[1], strides[2], strides[3])
+    stride = (
+        strides[0],
+        piece.segment_length * strides[1],
+        piece.rate * strides[1],
+        strides[2],
+        strides[3],
+    )
     return Strided(size, stride, start * strides[1] + (piece.first_head - origin[1]) * strides[2])
 
 
@@ -167,7 +185,9 @@ def _cuts(views: list[Strided], item: int) -> Iterator[Cut]:
     """Cuts by which entries and segments are one dimension without a copy, and heads fit a call."""
     batch, segments, rows, heads, width = views[0].size
     outer: list[tuple[int | None, int | None]] = [(None, None)]
-    if min(batch, segments) > 1 and any(view.stride[0] != segments * view.stride[1] for view in views):
+    if min(batch, segments) > 1 and any(
+        view.stride[0] != segments * view.stride[1] for view in views
+    ):
         if batch <= segments:
             outer = [(entry, None) for entry in range(batch)]
         else:

@@ -40,16 +40,22 @@ def _fused(outer: int, heads: int, rows: int, head_dim: int, tf32: bool) -> Kern
     def plan(causal: bool) -> fused.FusedPlan:
         forward = forward_blocks(pattern, outer, head_dim, FLOAT, causal, precision)
         backward = backward_blocks(head_dim, FLOAT, precision)
-        return fused.FusedPlan(pattern, head_dim, causal, fused.products(precision), forward, backward)
+        return fused.FusedPlan(
+            pattern, head_dim, causal, fused.products(precision), forward, backward
+        )
 
     def forward(qkv: Tensors, causal: bool, _scale: float) -> Attended:
         q, k, v = _rows_first(*qkv)
         out, lse = fused.forward(q, k, v, plan(causal), keep=True)
         return Attended(out.transpose(1, 2), lse.view(outer, heads, rows))
 
-    def backward(grad: torch.Tensor, qkv: Tensors, done: Attended, causal: bool, _scale: float) -> Tensors:
+    def backward(
+        grad: torch.Tensor, qkv: Tensors, done: Attended, causal: bool, _scale: float
+    ) -> Tensors:
         grad, out, q, k, v = _rows_first(grad, done.out, *qkv)
-        found = fused.backward(grad, (q, k, v), out.contiguous(), done.lse.contiguous(), plan(causal))
+        found = fused.backward(
+            grad, (q, k, v), out.contiguous(), done.lse.contiguous(), plan(causal)
+        )
         dq, dk, dv = _rows_first(*found)
         return dq, dk, dv
 

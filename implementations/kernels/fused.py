@@ -61,7 +61,10 @@ class FusedPlan:
     @cached_property
     def rows(self) -> int:
         """Selected rows of all heads, per batch entry."""
-        return sum(self.pattern.seq_len // p.segment_length * p.heads * p.selected for p in self.pattern.pieces)
+        return sum(
+            self.pattern.seq_len // p.segment_length * p.heads * p.selected
+            for p in self.pattern.pieces
+        )
 
     def layout(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> Layout:
         """The launches for inputs laid out like these."""
@@ -116,7 +119,13 @@ class Layout:
         return max(blocks.block_m, blocks.block_n) * rate * max(strides[1::3]) >= 2**31
 
     def attend(
-        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, out: torch.Tensor, lse: torch.Tensor, keep: bool
+        self,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        out: torch.Tensor,
+        lse: torch.Tensor,
+        keep: bool,
     ) -> None:
         """Fill in the output and, to keep them, log-sum-exps."""
         self.forward(keep)(q, k, v, out, lse, self.front[1], *self.forward_scalars)
@@ -144,7 +153,9 @@ class Layout:
                 "PRECISION": plan.precision,
             }
             grid = (tiles.count, 1, 1)
-            self._forward[keep] = Launch(forward_kernel, grid, constants, blocks.options, reuse=self.aligned)
+            self._forward[keep] = Launch(
+                forward_kernel, grid, constants, blocks.options, reuse=self.aligned
+            )
         return self._forward[keep]
 
     @cached_property
@@ -162,7 +173,9 @@ class Layout:
         both = {"BLOCK_N": blocks.block_n, "CAUSAL": plan.causal, "EVEN": tiles.even, "WIDE": wide}
         constants = {**rows, **both, "PRECISION": plan.precision}
         delta = Launch(delta_kernel, (tiles.count, 1, 1), rows, {"num_warps": 4}, reuse=False)
-        return delta, Launch(backward_kernel, (tiles.count, 2, 1), constants, blocks.options, reuse=False)
+        return delta, Launch(
+            backward_kernel, (tiles.count, 2, 1), constants, blocks.options, reuse=False
+        )
 
 
 def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, plan: FusedPlan) -> torch.Tensor:
@@ -177,7 +190,9 @@ class _Fused(torch.autograd.Function):
     """The plan, with a gradient of its own."""
 
     @staticmethod
-    def forward(ctx: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, plan: FusedPlan) -> torch.Tensor:
+    def forward(
+        ctx: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, plan: FusedPlan
+    ) -> torch.Tensor:
         out, lse = forward(q, k, v, plan, keep=True)
         ctx.save_for_backward(q, k, v, out, lse)
         ctx.plan = plan
@@ -187,7 +202,13 @@ class _Fused(torch.autograd.Function):
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         q, k, v, out, lse = ctx.saved_tensors
         found = backward(grads[0], (q, k, v), out, lse, ctx.plan)
-        return (*(grad if wanted else None for grad, wanted in zip(found, ctx.needs_input_grad, strict=False)), None)
+        return (
+            *(
+                grad if wanted else None
+                for grad, wanted in zip(found, ctx.needs_input_grad, strict=False)
+            ),
+            None,
+        )
 
 
 def forward(
@@ -204,7 +225,9 @@ def forward(
     return out, lse
 
 
-def backward(grad: torch.Tensor, qkv: Tensors, out: torch.Tensor, lse: torch.Tensor, plan: FusedPlan) -> Tensors:
+def backward(
+    grad: torch.Tensor, qkv: Tensors, out: torch.Tensor, lse: torch.Tensor, plan: FusedPlan
+) -> Tensors:
     """Gradients of q, k and v."""
     q, k, v, grad = (_rows_contiguous(t) for t in (*qkv, grad))
     layout = plan.layout(q, k, v)
@@ -214,7 +237,21 @@ def backward(grad: torch.Tensor, qkv: Tensors, out: torch.Tensor, lse: torch.Ten
     dq, dk, dv = (torch.empty(q.shape, dtype=q.dtype, device=q.device) for _ in range(3))
     with _on(layout.device):
         delta_of(out, grad, delta, table, *step, *layout.scalars)
-        gradients(q, k, v, grad, lse, delta, dq, dk, dv, table, *layout.strides, *step, *layout.backward_scalars)
+        gradients(
+            q,
+            k,
+            v,
+            grad,
+            lse,
+            delta,
+            dq,
+            dk,
+            dv,
+            table,
+            *layout.strides,
+            *step,
+            *layout.backward_scalars,
+        )
     return dq, dk, dv
 
 

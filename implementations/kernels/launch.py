@@ -16,7 +16,12 @@ class Launch:
     """
 
     def __init__(
-        self, kernel: Any, grid: Grid, constants: dict[str, Any], options: dict[str, int], reuse: bool = True
+        self,
+        kernel: Any,
+        grid: Grid,
+        constants: dict[str, Any],
+        options: dict[str, int],
+        reuse: bool = True,
     ) -> None:
         self._kernel, self._grid = kernel, grid
         self._constants, self._options = constants, options

@@ -103,7 +103,9 @@ class Plan:
     def places(self, qkv: Tensors) -> bool:
         """Whether `place` writes every byte of the gradients: one call a row, whole segments."""
         return not self.merges and all(
-            window.whole and fills(task.place, qkv[0]) for window, tasks in self.back(qkv) for task in tasks
+            window.whole and fills(task.place, qkv[0])
+            for window, tasks in self.back(qkv)
+            for task in tasks
         )
 
     def side_by_side(self, qkv: Tensors) -> bool:
@@ -120,7 +122,9 @@ class Plan:
             return tuple(range(len(tasks))) if self.side_by_side(qkv) else None
         item, fused = q.element_size(), takes_triton(q)
         needs = [task.place.rows.elements * bound.held(task.depth, item, fused) for task in tasks]
-        return bound.assigned(needs, [task.work for task in tasks], bound.budget(q.numel(), item), LANES)
+        return bound.assigned(
+            needs, [task.work for task in tasks], bound.budget(q.numel(), item), LANES
+        )
 
     def kernel(self, near: Tensors) -> Kernel:
         """The kernel for one call's views of q, k and v."""
@@ -130,7 +134,9 @@ class Plan:
 
     def precision(self, t: torch.Tensor) -> AbstractContextManager[None]:
         """The plan's precision where it has a meaning."""
-        return matmul_precision(self.tf32) if t.is_cuda and t.dtype == torch.float32 else nullcontext()
+        return (
+            matmul_precision(self.tf32) if t.is_cuda and t.dtype == torch.float32 else nullcontext()
+        )
 
 
 def _layout(qkv: Tensors) -> tuple[tuple[int, ...], tuple[Strides, Strides, Strides], int]:
@@ -153,12 +159,16 @@ class _Merged(torch.autograd.Function):
     """The plan, with a gradient of its own."""
 
     @staticmethod
-    def forward(ctx: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, plan: Plan) -> torch.Tensor:
+    def forward(
+        ctx: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, plan: Plan
+    ) -> torch.Tensor:
         parts: list[Attended] | None = [] if plan.windows(q) is plan.windows(q, back=True) else None
         ctx.keep, ctx.parts = plan.merges or parts is None, parts is not None
         out, sums, _ = forward((q, k, v), plan, keep=ctx.keep, parts=parts)
         merged = (out, sums) if ctx.keep else ()
-        ctx.save_for_backward(q, k, v, *(t for part in parts or () for t in (part.out, part.lse)), *merged)
+        ctx.save_for_backward(
+            q, k, v, *(t for part in parts or () for t in (part.out, part.lse)), *merged
+        )
         ctx.plan = plan
         return out
 
@@ -168,9 +178,19 @@ class _Merged(torch.autograd.Function):
         plan: Plan = ctx.plan
         out, sums = saved[-2:] if ctx.keep else (None, None)
         held = saved[:-2] if ctx.keep else saved
-        parts = [Attended(*pair) for pair in zip(held[::2], held[1::2], strict=True)] if ctx.parts else None
+        parts = (
+            [Attended(*pair) for pair in zip(held[::2], held[1::2], strict=True)]
+            if ctx.parts
+            else None
+        )
         found = backward(grads[0].contiguous(), (q, k, v), out, sums, plan, parts)
-        return (*(grad if wanted else None for grad, wanted in zip(found, ctx.needs_input_grad, strict=False)), None)
+        return (
+            *(
+                grad if wanted else None
+                for grad, wanted in zip(found, ctx.needs_input_grad, strict=False)
+            ),
+            None,
+        )
 
 
 def forward(
@@ -228,7 +248,8 @@ def _attended(task: Task, qkv: Tensors, plan: Plan) -> Attended:
             continue
         if merged is None:
             outer, heads, rows, width = task.place.rows.size
-            result = q.new_empty(outer, rows, heads, width, dtype=dtype).transpose(1, 2)  # laid out as its place
+            # laid out as its place
+            result = q.new_empty(outer, rows, heads, width, dtype=dtype).transpose(1, 2)
             merged = Attended(result, q.new_empty(outer, heads, rows, dtype=torch.float32))
         near = task.inner(call)
         into, total = merged.out[:, :, near], merged.lse[:, :, near]
@@ -248,7 +269,12 @@ def _call(call: Call, qkv: Tensors, plan: Plan) -> Attended:
 
 
 def _mix(
-    window: Window, tasks: tuple[Task, ...], qkv: Tensors, out: torch.Tensor, sums: torch.Tensor, plan: Plan
+    window: Window,
+    tasks: tuple[Task, ...],
+    qkv: Tensors,
+    out: torch.Tensor,
+    sums: torch.Tensor,
+    plan: Plan,
 ) -> None:
     """All calls of a window, merged into one running result over all of its positions."""
     q = qkv[0]
@@ -287,7 +313,9 @@ def backward(
     q = qkv[0]
     placed, adds = plan.places(qkv), (plan.merges, plan.repeats, plan.repeats)
     new = torch.empty if placed else torch.zeros
-    into = tuple(new(q.shape, dtype=torch.float32 if add else q.dtype, device=q.device) for add in adds)
+    into = tuple(
+        new(q.shape, dtype=torch.float32 if add else q.dtype, device=q.device) for add in adds
+    )
     rest: Iterator[Attended] | None = None if parts is None else iter(parts)
     with plan.precision(q), lanes(q.device, plan.side_by_side(qkv)) as side:
         for window, tasks in plan.back(qkv):
@@ -320,16 +348,22 @@ def _slopes(
         yield call, kernel.backward(wanted, near, done, call.causal, plan.scores)
 
 
-def _give(found: Tensors, into: tuple[torch.Tensor, ...], call: Call, adds: tuple[bool, ...], placed: bool) -> None:
+def _give(
+    found: Tensors, into: tuple[torch.Tensor, ...], call: Call, adds: tuple[bool, ...], placed: bool
+) -> None:
     """One call's dq, dk and dv into the whole ones."""
     if placed:
         place(found, into, call, 1.0)
         return
-    for at, target, gradient, add in zip((call.rows, call.keys, call.keys), into, found, adds, strict=True):
+    for at, target, gradient, add in zip(
+        (call.rows, call.keys, call.keys), into, found, adds, strict=True
+    ):
         at.of(target).add_(gradient) if add else at.of(target).copy_(gradient)
 
 
-def _recovered(call: Call, out: torch.Tensor | None, sums: torch.Tensor | None, mixture: float) -> Attended:
+def _recovered(
+    call: Call, out: torch.Tensor | None, sums: torch.Tensor | None, mixture: float
+) -> Attended:
     """The call's share of the merged result, as if one softmax had given it."""
     assert out is not None
     assert sums is not None

@@ -27,7 +27,9 @@ def attention_of(spec: Spec) -> Attention:
     """Attention of q, k, v, each (b, n, H, d); differentiable; under autocast in its dtype."""
     text = spec.text()
     plan = _plan(text)
-    run: Callable[..., torch.Tensor] = fused.attention if isinstance(plan, fused.FusedPlan) else merge.attention
+    run: Callable[..., torch.Tensor] = (
+        fused.attention if isinstance(plan, fused.FusedPlan) else merge.attention
+    )
 
     def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         q, k, v = at_autocast(q, k, v)
@@ -43,17 +45,28 @@ def attention_of(spec: Spec) -> Attention:
 def _plan(text: str) -> fused.FusedPlan | merge.Plan:
     spec = Spec.parse(text)
     if spec.plan == "views":
-        return merge.Plan(spec.pattern, spec.head_dim, spec.causal, spec.block, tf32=spec.precision == "tf32")
+        return merge.Plan(
+            spec.pattern, spec.head_dim, spec.causal, spec.block, tf32=spec.precision == "tf32"
+        )
     assert spec.forward is not None
     assert spec.backward is not None
-    fields = (spec.pattern, spec.head_dim, spec.causal, fused.products(spec.precision), spec.forward, spec.backward)
+    fields = (
+        spec.pattern,
+        spec.head_dim,
+        spec.causal,
+        fused.products(spec.precision),
+        spec.forward,
+        spec.backward,
+    )
     if spec.block is None or spec.block >= spec.pattern.seq_len:
         return fused.FusedPlan(*fields)
     return RingPlan(*fields, spec.block)
 
 
 @torch.library.custom_op("dilated_attention::forward", mutates_args=())
-def _forward_op(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, spec: str) -> tuple[torch.Tensor, torch.Tensor]:
+def _forward_op(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, spec: str
+) -> tuple[torch.Tensor, torch.Tensor]:
     plan = _plan(spec)
     if isinstance(plan, fused.FusedPlan):
         return fused.forward(q, k, v, plan, keep=True)
@@ -62,7 +75,9 @@ def _forward_op(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, spec: str) ->
 
 
 @_forward_op.register_fake
-def _(q: torch.Tensor, _k: torch.Tensor, _v: torch.Tensor, spec: str) -> tuple[torch.Tensor, torch.Tensor]:
+def _(
+    q: torch.Tensor, _k: torch.Tensor, _v: torch.Tensor, spec: str
+) -> tuple[torch.Tensor, torch.Tensor]:
     plan = _plan(spec)
     sums = (q.shape[0] * plan.rows,) if isinstance(plan, fused.FusedPlan) else q.shape[:3]
     return q.new_empty(q.shape), q.new_empty(sums, dtype=torch.float32)
@@ -87,7 +102,11 @@ def _backward_op(
     dq, dk, dv = merge.backward(grad.contiguous(), near, out, sums, plan)
     if width == head_dim:
         return dq, dk, dv
-    return dq[..., :head_dim].contiguous(), dk[..., :head_dim].contiguous(), dv[..., :head_dim].contiguous()
+    return (
+        dq[..., :head_dim].contiguous(),
+        dk[..., :head_dim].contiguous(),
+        dv[..., :head_dim].contiguous(),
+    )
 
 
 @_backward_op.register_fake

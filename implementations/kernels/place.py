@@ -16,7 +16,9 @@ def fills(call: Call, t: torch.Tensor) -> bool:
     return call.whole and takes_triton(t)
 
 
-def place(found: tuple[torch.Tensor, ...], into: tuple[torch.Tensor, ...], call: Call, factor: float) -> None:
+def place(
+    found: tuple[torch.Tensor, ...], into: tuple[torch.Tensor, ...], call: Call, factor: float
+) -> None:
     """Write factor * found (B, g, m, d) to the call's rows of one or three tensors (b, n, H, d).
 
     If it `fills`, in one pass and with zeros between the rows.
@@ -29,7 +31,9 @@ def place(found: tuple[torch.Tensor, ...], into: tuple[torch.Tensor, ...], call:
 
     outer, heads, rows, head_dim = call.rows.size
     piece = call.part.piece
-    strides = [step for source in (*found, *(found[:1] * (3 - len(found)))) for step in source.stride()[:3]]
+    strides = [
+        step for source in (*found, *(found[:1] * (3 - len(found)))) for step in source.stride()[:3]
+    ]
     blocks = -(-row_groups(piece) // BLOCK_ROWS)
     place_kernel[(outer * heads * blocks,)](
         *_three(found), *_three(into), *strides, call.rows.offset, *call.rows.stride[:2], blocks, heads, rows, factor,

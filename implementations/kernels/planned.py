@@ -34,17 +34,34 @@ def planned(config: Config, name: str, block: int | None = None) -> Spec:
     """
     options = _valid(config.options, name)
     plan = options.get("plan") or ("fused" if set(options) & set(BLOCKS) else choose(config, block))
-    spec = Spec(Pattern.of(config), config.head_dim, config.causal, config.matmul_precision, plan, block=block)
+    spec = Spec(
+        Pattern.of(config),
+        config.head_dim,
+        config.causal,
+        config.matmul_precision,
+        plan,
+        block=block,
+    )
     if plan == "views":
         return spec
     if reason := why_not_fused(config):
         raise NotImplementedError(f"{name}'s plan fused {reason}")
     item = torch.empty(0, dtype=config.dtype).element_size()
     blocks = forward_blocks(
-        spec.pattern, config.batch, config.head_dim, item, config.causal, config.matmul_precision, block
+        spec.pattern,
+        config.batch,
+        config.head_dim,
+        item,
+        config.causal,
+        config.matmul_precision,
+        block,
     )
     blocks = replace(blocks, **{name: options[name] for name in BLOCKS if name in options})
-    return replace(spec, forward=blocks, backward=backward_blocks(config.head_dim, item, config.matmul_precision))
+    return replace(
+        spec,
+        forward=blocks,
+        backward=backward_blocks(config.head_dim, item, config.matmul_precision),
+    )
 
 
 def choose(config: Config, block: int | None = None) -> str:
@@ -69,10 +86,14 @@ def _cudnn_takes_all(config: Config, block: int | None) -> bool:
         return False
     width = -(-config.head_dim // 8) * 8
     parts = [
-        part for window in windows(Pattern.of(config), block or config.seq_len, config.causal) for part in window.parts
+        part
+        for window in windows(Pattern.of(config), block or config.seq_len, config.causal)
+        for part in window.parts
     ]
     sizes = {(part.rows[1] - part.rows[0], part.keys[1] - part.keys[0]) for part in parts}
-    return all(takes_cudnn(config.device, (1, 1, rows, width), (1, 1, keys, width)) for rows, keys in sizes)
+    return all(
+        takes_cudnn(config.device, (1, 1, rows, width), (1, 1, keys, width)) for rows, keys in sizes
+    )
 
 
 def why_not_fused(config: Config) -> str | None:
@@ -96,7 +117,11 @@ def _valid(options: Any, owner: str) -> dict[str, Any]:
         if name == "plan" and value not in PLANS:
             raise ValueError(f"{owner}'s option plan must be {' or '.join(PLANS)}, not {value!r}")
         if name != "plan" and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise ValueError(f"{owner}'s option {name} must be a whole number of at least 1, not {value!r}")
+            raise ValueError(
+                f"{owner}'s option {name} must be a whole number of at least 1, not {value!r}"
+            )
     if options.get("plan") == "views" and (given := sorted(set(options) & set(BLOCKS))):
-        raise ValueError(f"{owner}'s option {given[0]} belongs to the plan fused; the options ask for views")
+        raise ValueError(
+            f"{owner}'s option {given[0]} belongs to the plan fused; the options ask for views"
+        )
     return dict(options)

@@ -23,7 +23,9 @@ def matmul_precision(tf32: bool) -> Iterator[None]:
         torch.backends.cuda.matmul.allow_tf32 = before
 
 
-def at_precision(config: Config, function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+def at_precision(
+    config: Config, function: Callable[..., torch.Tensor]
+) -> Callable[..., torch.Tensor]:
     """The function under the trial's matmul_precision; unchanged where that has no meaning."""
     if config.device.type != "cuda" or config.dtype != torch.float32:
         return function

@@ -40,11 +40,17 @@ class ProjectedPlan:
 
     def split(self, qkv: torch.Tensor, piece: Piece) -> Tensors:
         """(N, 3 g d) -> q, k, v, (B, g, m, d) views each."""
-        q, k, v = qkv.view(-1, piece.selected, 3, piece.heads, self.head_dim).permute(2, 0, 3, 1, 4).unbind()
+        q, k, v = (
+            qkv.view(-1, piece.selected, 3, piece.heads, self.head_dim)
+            .permute(2, 0, 3, 1, 4)
+            .unbind()
+        )
         return q, k, v
 
 
-def projected_attention(x: torch.Tensor, projections: tuple[torch.Tensor, ...], plan: ProjectedPlan) -> torch.Tensor:
+def projected_attention(
+    x: torch.Tensor, projections: tuple[torch.Tensor, ...], plan: ProjectedPlan
+) -> torch.Tensor:
     """The mixture of branches before the norm, (b, n, E); differentiable.
 
     Args:
@@ -61,13 +67,17 @@ class _Projected(torch.autograd.Function):
     """One product and one attention call per branch; backward likewise."""
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, plan: ProjectedPlan, *projections: torch.Tensor) -> torch.Tensor:
+    def forward(
+        ctx: Any, x: torch.Tensor, plan: ProjectedPlan, *projections: torch.Tensor
+    ) -> torch.Tensor:
         x, held = x.contiguous(), []
         out = torch.zeros_like(x)
         with lanes(x.device, x.is_cuda) as side:
             for piece in plan.pattern.pieces:
                 with side.lane():
-                    weight, bias = (_stacked(projections[i::2], plan.features(piece)) for i in (0, 1))
+                    weight, bias = (
+                        _stacked(projections[i::2], plan.features(piece)) for i in (0, 1)
+                    )
                     qkv = torch.addmm(bias, _rows(x, piece), weight.t())
                     near = plan.split(qkv, piece)
                     done = plan.kernel(near).forward(near, plan.causal, plan.head_dim**-0.5)
@@ -88,17 +98,24 @@ class _Projected(torch.autograd.Function):
             qkv, out, lse = held[3 * number : 3 * number + 3]
             near, done = plan.split(qkv, piece), Attended(out, lse)
             kernel = plan.kernel(near)
-            upstream = kernel.upstream(_places(grad, piece, plan).transpose(1, 2), near[0], plan.pattern.scale)
+            upstream = kernel.upstream(
+                _places(grad, piece, plan).transpose(1, 2), near[0], plan.pattern.scale
+            )
             parts = kernel.backward(upstream, near, done, plan.causal, plan.head_dim**-0.5)
             slope = torch.stack([part.transpose(1, 2) for part in parts], dim=2).view(qkv.shape)
             features = plan.features(piece)
             _add_rows(dx, piece, slope, _stacked(projections[::2], features))
-            for target, share in zip(found[::2], (slope.t() @ _rows(x, piece)).chunk(3), strict=True):
+            for target, share in zip(
+                found[::2], (slope.t() @ _rows(x, piece)).chunk(3), strict=True
+            ):
                 target[features] = share
             for target, share in zip(found[1::2], slope.sum(0).chunk(3), strict=True):
                 target[features] = share
         everything = (dx, None, *found)
-        return tuple(grad if wanted else None for grad, wanted in zip(everything, ctx.needs_input_grad, strict=True))
+        return tuple(
+            grad if wanted else None
+            for grad, wanted in zip(everything, ctx.needs_input_grad, strict=True)
+        )
 
 
 def _stacked(projections: tuple[torch.Tensor, ...], features: slice) -> torch.Tensor:

@@ -57,7 +57,14 @@ class RanksPlan:
 
     @classmethod
     def of(
-        cls, pattern: Pattern, head_dim: int, causal: bool, tf32: bool, rank: int, world_size: int, device: torch.device
+        cls,
+        pattern: Pattern,
+        head_dim: int,
+        causal: bool,
+        tf32: bool,
+        rank: int,
+        world_size: int,
+        device: torch.device,
     ) -> RanksPlan:
         """Made by every rank at the same time: it makes process groups."""
         held = pattern.seq_len // world_size
@@ -70,7 +77,14 @@ class RanksPlan:
                 if ranks not in groups:  # every rank makes every group, its own or not
                     groups[ranks] = dist.new_group(list(ranks))
                 if rank in ranks:
-                    shared.append(Shared(Shares(piece, held, ranks, causal), rank - ranks[0], groups[ranks], device))
+                    shared.append(
+                        Shared(
+                            Shares(piece, held, ranks, causal),
+                            rank - ranks[0],
+                            groups[ranks],
+                            device,
+                        )
+                    )
         local = tuple(piece for piece in pattern.pieces if is_local(piece, held))
         return cls(pattern, head_dim, causal, tf32, local, tuple(shared))
 
@@ -106,10 +120,15 @@ class Shared:
         self.shares, self.member, self.group = shares, member, group
         members = range(len(shares.ranks))
         sent = shares.sent(member)
-        rows_of = [range(other * self.most, other * self.most + len(shares.positions[other])) for other in members]
+        rows_of = [
+            range(other * self.most, other * self.most + len(shares.positions[other]))
+            for other in members
+        ]
         self.positions = torch.tensor(shares.positions[member], dtype=torch.int64, device=device)
         self.order = torch.tensor(list(chain.from_iterable(sent)), dtype=torch.int64, device=device)
-        self.padded = torch.tensor(list(chain.from_iterable(rows_of)), dtype=torch.int64, device=device)
+        self.padded = torch.tensor(
+            list(chain.from_iterable(rows_of)), dtype=torch.int64, device=device
+        )
         self.sends = [len(rows) for rows in sent]
         self.receives = [len(shares.sent(other)[member]) for other in members]
 
@@ -164,7 +183,9 @@ class Shared:
         """Start to send rows to the ranks that compute them, and to receive those of this rank."""
         out = rows.new_empty(sum(self.receives), *rows.shape[1:])
         given = rows.index_select(0, self.order)
-        work = dist.all_to_all_single(out, given, self.receives, self.sends, group=self.group, async_op=True)
+        work = dist.all_to_all_single(
+            out, given, self.receives, self.sends, group=self.group, async_op=True
+        )
         return Pending(work, out)
 
     def hand_back(self, rows: torch.Tensor) -> Pending:
@@ -230,7 +251,9 @@ class _Sharded(torch.autograd.Function):
     """The plan, with a gradient of its own."""
 
     @staticmethod
-    def forward(ctx: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, plan: RanksPlan) -> torch.Tensor:
+    def forward(
+        ctx: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, plan: RanksPlan
+    ) -> torch.Tensor:
         merged, sums, held = _forward((q, k, v), plan)
         if any(ctx.needs_input_grad):
             ctx.save_for_backward(q, k, v, merged, sums, *(t for near in held for t in near))
@@ -245,7 +268,13 @@ class _Sharded(torch.autograd.Function):
         if ctx.plan.pattern.scale != 1:
             wanted = wanted * ctx.plan.pattern.scale
         found = _backward(wanted, (q, k, v), merged, sums, held, ctx.plan)
-        return (*(grad if needed else None for grad, needed in zip(found, ctx.needs_input_grad, strict=False)), None)
+        return (
+            *(
+                grad if needed else None
+                for grad, needed in zip(found, ctx.needs_input_grad, strict=False)
+            ),
+            None,
+        )
 
 
 def _forward(qkv: Tensors, plan: RanksPlan) -> tuple[torch.Tensor, torch.Tensor, list[Tensors]]:
@@ -346,7 +375,12 @@ def _backward(
 
 
 def _gradients(
-    part: Shared, near: Tensors, wanted: torch.Tensor, out: torch.Tensor, lse: torch.Tensor, plan: RanksPlan
+    part: Shared,
+    near: Tensors,
+    wanted: torch.Tensor,
+    out: torch.Tensor,
+    lse: torch.Tensor,
+    plan: RanksPlan,
 ) -> Tensors:
     """This rank's dq, and its share of the whole group's dk and dv, in float32."""
     q, k, v = near
@@ -376,14 +410,23 @@ def _merge(into: torch.Tensor, total: torch.Tensor, done: Attended, mixes: bool)
 
 
 def _add(
-    part: Shared, merged: torch.Tensor, sums: torch.Tensor, out: torch.Tensor, lse: torch.Tensor, mixes: bool
+    part: Shared,
+    merged: torch.Tensor,
+    sums: torch.Tensor,
+    out: torch.Tensor,
+    lse: torch.Tensor,
+    mixes: bool,
 ) -> None:
     """Results (rows, b, g, ...) of the rows that this rank holds, into the whole."""
     if not len(part.positions):
         return
     if mixes:
         into, total = part.take(merged), part.take(sums)
-        merge(_heads_first(into), total.permute(1, 2, 0), Attended(_heads_first(out), lse.permute(1, 2, 0)))
+        merge(
+            _heads_first(into),
+            total.permute(1, 2, 0),
+            Attended(_heads_first(out), lse.permute(1, 2, 0)),
+        )
         out, lse = into, total
     part.put(merged, out, add=False)
     part.put(sums, lse, add=False)

@@ -54,7 +54,9 @@ class Shares:
         found: list[list[int]] = [[] for _ in self.ranks]
         for segment in range(self.segments):
             start = segment * self.piece.segment_length + self.piece.offset
-            for position in range(start, start + self.piece.selected * self.piece.rate, self.piece.rate):
+            for position in range(
+                start, start + self.piece.selected * self.piece.rate, self.piece.rate
+            ):
                 found[position // self.held].append(position % self.held)
         return tuple(tuple(one) for one in found)
 
@@ -107,7 +109,9 @@ class Shares:
     def _members(self, segment: int) -> list[int]:
         """Which of the group's ranks a segment touches."""
         length = self.piece.segment_length
-        return list(range(segment * length // self.held, ((segment + 1) * length - 1) // self.held + 1))
+        return list(
+            range(segment * length // self.held, ((segment + 1) * length - 1) // self.held + 1)
+        )
 
     def _spans(self, first: int, last: int) -> list[Span]:
         """Rows [first, last) of the group, segment by segment."""

@@ -53,11 +53,15 @@ class RingLayout(Layout):
         allowed = bound.budget(self.shape.numel(), self.item)
         allowed = max(allowed - batch * plan.rows * bound.FLOAT, allowed / 4)
         while True:
-            steps = Steps.of(plan.pattern, batch, plan.block, plan.causal, blocks.block_m, blocks.block_n, size)
+            steps = Steps.of(
+                plan.pattern, batch, plan.block, plan.causal, blocks.block_m, blocks.block_n, size
+            )
             need = steps.carried * plan.head_dim * bound.FLOAT
             if self.in_place or need <= allowed or size <= blocks.block_m * rate:
                 return steps
-            size = max(blocks.block_m * rate, min(size - 1, whole_units(int(size * allowed / need), rate)))
+            size = max(
+                blocks.block_m * rate, min(size - 1, whole_units(int(size * allowed / need), rate))
+            )
 
     @cached_property
     def tables(self) -> tuple[torch.Tensor, ...]:
@@ -89,7 +93,13 @@ class RingLayout(Layout):
         return self._launches[keep]
 
     def attend(
-        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, out: torch.Tensor, lse: torch.Tensor, keep: bool
+        self,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        out: torch.Tensor,
+        lse: torch.Tensor,
+        keep: bool,
     ) -> None:
         """Fill in the output and log-sum-exps, step by step."""
         state = out

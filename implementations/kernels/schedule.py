@@ -108,7 +108,9 @@ class Extent:
     positions: int
 
 
-def windows(pattern: Pattern, block: int, causal: bool, extents: Sequence[Extent] | None = None) -> tuple[Window, ...]:
+def windows(
+    pattern: Pattern, block: int, causal: bool, extents: Sequence[Extent] | None = None
+) -> tuple[Window, ...]:
     """The schedule: every row of every piece in exactly one window, with all of its keys.
 
     Args:
@@ -125,7 +127,11 @@ def windows(pattern: Pattern, block: int, causal: bool, extents: Sequence[Extent
             pieces = [replace(piece, first_head=head, heads=heads) for piece in run.pieces]
             for first in range(0, pattern.seq_len, extent.positions):
                 last = min(first + extent.positions, pattern.seq_len)
-                groups = [group for piece in pieces for group in _groups(piece, first, last, block, causal)]
+                groups = [
+                    group
+                    for piece in pieces
+                    for group in _groups(piece, first, last, block, causal)
+                ]
                 merged = mixed or any(not part.alone for group in groups for part in group)
                 filled = not mixed and pieces[0].rate == 1
                 found.append(Window(first, last, head, heads, tuple(groups), mixed, merged, filled))
@@ -160,11 +166,16 @@ def crossing(piece: Piece, seq_len: int, block: int) -> list[int]:
     return sorted({border // length for border in range(block, seq_len, block) if border % length})
 
 
-def meetings(piece: Piece, segment: int, rows: Span, block: int, causal: bool) -> Iterator[tuple[int, Part]]:
+def meetings(
+    piece: Piece, segment: int, rows: Span, block: int, causal: bool
+) -> Iterator[tuple[int, Part]]:
     """The numbered blocks of keys that these rows of a segment meet, in order."""
     start, segments = segment * piece.segment_length, (segment, segment + 1)
     numbers = range(start // block, (start + piece.segment_length - 1) // block + 1)
-    spans = [(number, within(piece, number * block - start, (number + 1) * block - start)) for number in numbers]
+    spans = [
+        (number, within(piece, number * block - start, (number + 1) * block - start))
+        for number in numbers
+    ]
     spans = [(number, keys) for number, keys in spans if keys[0] < keys[1]]
     for number, keys in spans:
         begins, final = number == spans[0][0], number == spans[-1][0]
@@ -204,10 +215,14 @@ def _groups(piece: Piece, first: int, last: int, block: int, causal: bool) -> It
 
 def _alike(some: list[Part], others: list[Part]) -> bool:
     """Whether these parts of different segments are the same but for that."""
-    return [replace(part, segments=(0, 0)) for part in some] == [replace(part, segments=(0, 0)) for part in others]
+    return [replace(part, segments=(0, 0)) for part in some] == [
+        replace(part, segments=(0, 0)) for part in others
+    ]
 
 
-def _runs(piece: Piece, first: int, last: int, block: int, causal: bool) -> Iterator[tuple[Span, list[Part]]]:
+def _runs(
+    piece: Piece, first: int, last: int, block: int, causal: bool
+) -> Iterator[tuple[Span, list[Part]]]:
     """Segments in order: those within one block and the window together, the others one by one."""
     length, segment = piece.segment_length, first // piece.segment_length
     while segment * length < last:

@@ -73,7 +73,12 @@ def kernel_for(q: torch.Tensor, k: torch.Tensor) -> Kernel:
 
 def takes_cudnn(device: torch.device, q: Sequence[int], k: Sequence[int]) -> bool:
     """Whether q (B, g, m, d) and k (B, g, m', d) of these sizes go to cuDNN in half precision."""
-    return q[3] <= _CUDNN_WIDTH and q[2] % _CUDNN_ROWS == 0 and k[2] % _CUDNN_ROWS == 0 and _has_cudnn(device)
+    return (
+        q[3] <= _CUDNN_WIDTH
+        and q[2] % _CUDNN_ROWS == 0
+        and k[2] % _CUDNN_ROWS == 0
+        and _has_cudnn(device)
+    )
 
 
 @lru_cache
@@ -84,10 +89,14 @@ def _has_cudnn(device: torch.device) -> bool:
 
 
 def _cpu_forward(qkv: Tensors, causal: bool, scale: float) -> Attended:
-    return Attended(*_aten._scaled_dot_product_flash_attention_for_cpu(*qkv, 0.0, causal, scale=scale))
+    return Attended(
+        *_aten._scaled_dot_product_flash_attention_for_cpu(*qkv, 0.0, causal, scale=scale)
+    )
 
 
-def _cpu_backward(grad: torch.Tensor, qkv: Tensors, done: Attended, causal: bool, scale: float) -> Tensors:
+def _cpu_backward(
+    grad: torch.Tensor, qkv: Tensors, done: Attended, causal: bool, scale: float
+) -> Tensors:
     found: Tensors = _aten._scaled_dot_product_flash_attention_for_cpu_backward(
         grad, *qkv, done.out, done.lse, 0.0, causal, scale=scale
     )
@@ -99,20 +108,38 @@ def _flash_forward(qkv: Tensors, causal: bool, scale: float) -> Attended:
     return Attended(out, lse)
 
 
-def _flash_backward(grad: torch.Tensor, qkv: Tensors, done: Attended, causal: bool, scale: float) -> Tensors:
+def _flash_backward(
+    grad: torch.Tensor, qkv: Tensors, done: Attended, causal: bool, scale: float
+) -> Tensors:
     rows, keys, unused = qkv[0].shape[2], qkv[1].shape[2], _unused(grad.device)
     found: Tensors = _aten._scaled_dot_product_flash_attention_backward(
-        grad, *qkv, done.out, done.lse.contiguous(), None, None, rows, keys, 0.0, causal, unused, unused, scale=scale
+        grad,
+        *qkv,
+        done.out,
+        done.lse.contiguous(),
+        None,
+        None,
+        rows,
+        keys,
+        0.0,
+        causal,
+        unused,
+        unused,
+        scale=scale,
     )
     return found
 
 
 def _cudnn_forward(qkv: Tensors, causal: bool, scale: float) -> Attended:
-    out, lse, *_ = _aten._scaled_dot_product_cudnn_attention(*qkv, None, True, 0.0, causal, False, scale=scale)
+    out, lse, *_ = _aten._scaled_dot_product_cudnn_attention(
+        *qkv, None, True, 0.0, causal, False, scale=scale
+    )
     return Attended(out, lse.view(out.shape[:3]))
 
 
-def _cudnn_backward(grad: torch.Tensor, qkv: Tensors, done: Attended, causal: bool, scale: float) -> Tensors:
+def _cudnn_backward(
+    grad: torch.Tensor, qkv: Tensors, done: Attended, causal: bool, scale: float
+) -> Tensors:
     # torch keeps cuDNN's plans by the strides of q, k and v alone and takes for granted that out
     # and its gradient are laid out as it lays out its own results, like q: with any others it reads
     # the wrong elements and says nothing.
@@ -126,15 +153,29 @@ def _cudnn_backward(grad: torch.Tensor, qkv: Tensors, done: Attended, causal: bo
 
 
 def _efficient_forward(qkv: Tensors, causal: bool, scale: float) -> Attended:
-    out, lse, *_ = _aten._scaled_dot_product_efficient_attention(*qkv, None, True, 0.0, causal, scale=scale)
+    out, lse, *_ = _aten._scaled_dot_product_efficient_attention(
+        *qkv, None, True, 0.0, causal, scale=scale
+    )
     return Attended(out, lse[..., : qkv[0].shape[2]])
 
 
-def _efficient_backward(grad: torch.Tensor, qkv: Tensors, done: Attended, causal: bool, scale: float) -> Tensors:
+def _efficient_backward(
+    grad: torch.Tensor, qkv: Tensors, done: Attended, causal: bool, scale: float
+) -> Tensors:
     lse = pad(done.lse, (0, -done.lse.shape[-1] % _LSE_ROWS), value=torch.inf)
     unused, wanted = _unused(grad.device), [True, True, True, False]
     found = _aten._scaled_dot_product_efficient_attention_backward(
-        grad, *qkv, None, done.out, lse.contiguous(), unused, unused, 0.0, wanted, causal, scale=scale
+        grad,
+        *qkv,
+        None,
+        done.out,
+        lse.contiguous(),
+        unused,
+        unused,
+        0.0,
+        wanted,
+        causal,
+        scale=scale,
     )
     return found[0], found[1], found[2]
 

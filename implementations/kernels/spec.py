@@ -40,7 +40,9 @@ class Spec:
     def parse(cls, text: str) -> Spec:
         """From `text`."""
         found: dict[str, Any] = json.loads(text)
-        pattern: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in found["pattern"].items()}
+        pattern: dict[str, Any] = {
+            key: tuple(v) if isinstance(v, list) else v for key, v in found["pattern"].items()
+        }
         found["pattern"] = Pattern(**pattern)
         for kernel in ("forward", "backward"):
             found[kernel] = None if found[kernel] is None else Blocks(**found[kernel])

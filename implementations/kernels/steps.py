@@ -57,7 +57,14 @@ class Steps:
 
     @classmethod
     def of(
-        cls, pattern: Pattern, batch: int, block: int, causal: bool, tile: int, inner: int, size: int | None = None
+        cls,
+        pattern: Pattern,
+        batch: int,
+        block: int,
+        causal: bool,
+        tile: int,
+        inner: int,
+        size: int | None = None,
     ) -> Steps:
         """Tiles of `tile` rows that meet `inner` keys at a time.
 
@@ -80,7 +87,9 @@ class Steps:
         most = max(len(entries) for entries in launches)
         filler = (NEVER, *[1] * (FIELDS - 1))
         tables = tuple(table + filler * (most - len(table) // FIELDS) for table, _ in made)
-        even = all((e.part.keys[1] - e.part.keys[0]) % inner == 0 for entries in launches for e in entries)
+        even = all(
+            (e.part.keys[1] - e.part.keys[0]) % inner == 0 for entries in launches for e in entries
+        )
         return cls(tables, tuple(count for _, count in made), most, even, carried)
 
 
@@ -121,7 +130,9 @@ def _inside(
             yield number, Part(piece, (first, last), rows, rows, causal)
 
 
-def _table(entries: list[Entry], pattern: Pattern, batch: int, tile: int) -> tuple[tuple[int, ...], int]:
+def _table(
+    entries: list[Entry], pattern: Pattern, batch: int, tile: int
+) -> tuple[tuple[int, ...], int]:
     """A launch's table, rows that meet many keys first, and its number of tiles."""
     table: list[int] = []
     count, first_rows = 0, compact_rows(pattern)

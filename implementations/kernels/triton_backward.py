@@ -30,8 +30,12 @@ def delta_kernel(
     out += (batch * seq_len + first) * row_step + head * HEAD_DIM
     grad += batch * g_batch + head * g_head + first * g_row
     rows = block * BLOCK_M + tl.arange(0, BLOCK_M)
-    mine = load_rows(out, rows, rate.to(tl.int64) * row_step, selected, HEAD_DIM, WIDTH, True).to(tl.float32)
-    wanted = load_rows(grad, rows, rate.to(tl.int64) * g_row, selected, HEAD_DIM, WIDTH, True).to(tl.float32)
+    mine = load_rows(out, rows, rate.to(tl.int64) * row_step, selected, HEAD_DIM, WIDTH, True).to(
+        tl.float32
+    )
+    wanted = load_rows(grad, rows, rate.to(tl.int64) * g_row, selected, HEAD_DIM, WIDTH, True).to(
+        tl.float32
+    )
     tl.store(delta + compact + rows, tl.sum(mine * wanted, 1), mask=rows < selected)
 
 
@@ -48,7 +52,9 @@ def _key_gradients(
     q_far, g_far = q_step.to(tl.int64), g_step.to(tl.int64)
     for start in tl.range(first, selected, BLOCK_N):
         asked = load_rows(q + start * q_far, near, q_step, selected - start, HEAD_DIM, WIDTH, True)
-        wanted = load_rows(grad + start * g_far, near, g_step, selected - start, HEAD_DIM, WIDTH, True)
+        wanted = load_rows(
+            grad + start * g_far, near, g_step, selected - start, HEAD_DIM, WIDTH, True
+        )
         sums = tl.load(lse + start + near, mask=near < selected - start, other=float("inf"))
         slope = tl.load(delta + start + near, mask=near < selected - start, other=0.0)
         scores = tl.dot(k, tl.trans(asked), input_precision=PRECISION) * scale
@@ -57,7 +63,12 @@ def _key_gradients(
             weights = tl.where(near[None, :] >= (keys - start)[:, None], weights, 0.0)
         dv = tl.dot(weights.to(wanted.dtype), wanted, dv, input_precision=PRECISION)
         gain = tl.dot(v, tl.trans(wanted), input_precision=PRECISION) * mixture
-        dk = tl.dot((weights * (gain - slope[None, :])).to(asked.dtype), asked, dk, input_precision=PRECISION)
+        dk = tl.dot(
+            (weights * (gain - slope[None, :])).to(asked.dtype),
+            asked,
+            dk,
+            input_precision=PRECISION,
+        )
     return dk, dv
 
 
@@ -81,7 +92,9 @@ def _row_gradients(
         elif not EVEN:  # absent keys: infinite if a row's scores are all very negative
             weights = tl.where((near < selected - start)[None, :], weights, 0.0)
         gain = tl.dot(grad, tl.trans(values), input_precision=PRECISION) * mixture
-        dq = tl.dot((weights * (gain - slope[:, None])).to(keys.dtype), keys, dq, input_precision=PRECISION)
+        dq = tl.dot(
+            (weights * (gain - slope[:, None])).to(keys.dtype), keys, dq, input_precision=PRECISION
+        )
     return dq
 
 
@@ -111,20 +124,48 @@ def backward_kernel(
     owned, left = first + near, selected - first
     if tl.program_id(1) == 0:
         begin = first // BLOCK_N * BLOCK_N if CAUSAL else 0
-        keys = load_rows(k + first * (wide * k_row).to(tl.int64), near, wide * k_row, left, HEAD_DIM, WIDTH, True)
-        values = load_rows(v + first * (wide * v_row).to(tl.int64), near, wide * v_row, left, HEAD_DIM, WIDTH, True)
+        keys = load_rows(
+            k + first * (wide * k_row).to(tl.int64), near, wide * k_row, left, HEAD_DIM, WIDTH, True
+        )
+        values = load_rows(
+            v + first * (wide * v_row).to(tl.int64), near, wide * v_row, left, HEAD_DIM, WIDTH, True
+        )
         found_k, found_v = _key_gradients(
             keys, values, q, grad, lse + compact, delta + compact, wide * q_row, wide * g_row,
             owned, begin, selected, scale, mixture,
             HEAD_DIM, WIDTH, BLOCK_M, BLOCK_N, CAUSAL, PRECISION,
         )  # fmt: skip
-        store_rows(dk + place, found_k * score_scale, owned, row_step, rate, offset, selected, length, HEAD_DIM, WIDTH)
-        store_rows(dv + place, found_v * mixture, owned, row_step, rate, offset, selected, length, HEAD_DIM, WIDTH)
+        store_rows(
+            dk + place,
+            found_k * score_scale,
+            owned,
+            row_step,
+            rate,
+            offset,
+            selected,
+            length,
+            HEAD_DIM,
+            WIDTH,
+        )
+        store_rows(
+            dv + place,
+            found_v * mixture,
+            owned,
+            row_step,
+            rate,
+            offset,
+            selected,
+            length,
+            HEAD_DIM,
+            WIDTH,
+        )
     else:
         last = selected
         if CAUSAL:
             last = tl.minimum(selected, first + BLOCK_M)
-        asked = load_rows(q + first * (wide * q_row).to(tl.int64), near, wide * q_row, left, HEAD_DIM, WIDTH, True)
+        asked = load_rows(
+            q + first * (wide * q_row).to(tl.int64), near, wide * q_row, left, HEAD_DIM, WIDTH, True
+        )
         grad += first * (wide * g_row).to(tl.int64)
         wanted = load_rows(grad, near, wide * g_row, left, HEAD_DIM, WIDTH, True)
         sums = tl.load(lse + compact + owned, mask=owned < selected, other=float("inf"))
@@ -134,4 +175,15 @@ def backward_kernel(
             owned, last, selected, scale, mixture,
             HEAD_DIM, WIDTH, BLOCK_M, BLOCK_N, CAUSAL, EVEN, PRECISION,
         )  # fmt: skip
-        store_rows(dq + place, found_q * score_scale, owned, row_step, rate, offset, selected, length, HEAD_DIM, WIDTH)
+        store_rows(
+            dq + place,
+            found_q * score_scale,
+            owned,
+            row_step,
+            rate,
+            offset,
+            selected,
+            length,
+            HEAD_DIM,
+            WIDTH,
+        )

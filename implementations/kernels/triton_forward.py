@@ -35,8 +35,12 @@ def attend(
         weights = tl.math.exp2(scores * scale - higher[:, None])
         shrink = tl.math.exp2(top - higher)
         total = total * shrink + tl.sum(weights, 1)
-        values = load_rows(v + start * v_far, near, v_step, selected - start, HEAD_DIM, WIDTH, MASKED)
-        acc = tl.dot(weights.to(values.dtype), values, acc * shrink[:, None], input_precision=PRECISION)
+        values = load_rows(
+            v + start * v_far, near, v_step, selected - start, HEAD_DIM, WIDTH, MASKED
+        )
+        acc = tl.dot(
+            weights.to(values.dtype), values, acc * shrink[:, None], input_precision=PRECISION
+        )
         top = higher
     return acc, total, top
 

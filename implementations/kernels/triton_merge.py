@@ -33,8 +33,13 @@ def merge_kernel(
     begun = inside & (before > float("-inf"))[:, None]
     running = tl.load(at_into, mask=begun, other=0.0).to(tl.float32)
     part = tl.load(
-        out + outer * o_outer + head * o_head + wide[:, None] * o_row + column[None, :], mask=inside, other=0.0
+        out + outer * o_outer + head * o_head + wide[:, None] * o_row + column[None, :],
+        mask=inside,
+        other=0.0,
     )
-    result = running * tl.exp(before - merged)[:, None] + part.to(tl.float32) * tl.exp(more - merged)[:, None]
+    result = (
+        running * tl.exp(before - merged)[:, None]
+        + part.to(tl.float32) * tl.exp(more - merged)[:, None]
+    )
     tl.store(at_into, result.to(into.dtype.element_ty), mask=inside)
     tl.store(at_total, merged, mask=valid)

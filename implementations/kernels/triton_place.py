@@ -15,7 +15,9 @@ def _place(
     width = (column < HEAD_DIM)[None, :]
     near = source + outer * s_outer + head * s_head + wide[:, None] * s_row + column[None, :]
     inside = (row < rows)[:, None] & width
-    result = (tl.load(near, mask=inside, other=0.0).to(tl.float32) * factor).to(into.dtype.element_ty)
+    result = (tl.load(near, mask=inside, other=0.0).to(tl.float32) * factor).to(
+        into.dtype.element_ty
+    )
     place = into + at + wide[:, None] * rate * step + column[None, :]
     tl.store(place, result, mask=inside)
     nothing = tl.zeros_like(result)

@@ -28,7 +28,9 @@ def _decode(entry, tile, batches, LAST_FIRST: tl.constexpr):
         segment, batch entry, head; number of the segment's first row in the order of
         `tiles.compact_rows`, and among the carried rows.
     """
-    rate, offset, selected, length, block, segment, batch, head, _ = decode_entry(entry, tile, batches, LAST_FIRST)
+    rate, offset, selected, length, block, segment, batch, head, _ = decode_entry(
+        entry, tile, batches, LAST_FIRST
+    )
     heads, near = tl.load(entry + 6), head - tl.load(entry + 5)
     segment += tl.load(entry + 10)
     share = (batch * tl.load(entry + 11) + segment) * heads + near
@@ -106,4 +108,6 @@ def ring_kernel(
         columns = tl.arange(0, WIDTH)
         at = state + (rows[:, None] * state_step + columns[None, :])
         tl.store(at, acc, mask=(rows < limit)[:, None] & (columns < HEAD_DIM)[None, :])
-    tl.store(lse + rows, (top + tl.math.log2(total)) * LN_2, mask=(rows < limit) & (KEEP or ends == 0))
+    tl.store(
+        lse + rows, (top + tl.math.log2(total)) * LN_2, mask=(rows < limit) & (KEEP or ends == 0)
+    )

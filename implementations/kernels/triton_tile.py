@@ -50,12 +50,26 @@ def decode_entry(entry, tile, batches, LAST_FIRST: tl.constexpr):
     rest = rest // heads
     segment = rest % segments
     batch = rest // segments
-    compact = tl.load(entry + 9).to(tl.int64) * batches + (rest.to(tl.int64) * heads + near) * selected
-    return rate, offset, selected, length, block, segment, batch.to(tl.int64), (first_head + near).to(tl.int64), compact
+    compact = (
+        tl.load(entry + 9).to(tl.int64) * batches + (rest.to(tl.int64) * heads + near) * selected
+    )
+    return (
+        rate,
+        offset,
+        selected,
+        length,
+        block,
+        segment,
+        batch.to(tl.int64),
+        (first_head + near).to(tl.int64),
+        compact,
+    )
 
 
 @triton.jit
-def load_rows(base, rows, step, selected, HEAD_DIM: tl.constexpr, WIDTH: tl.constexpr, MASKED: tl.constexpr):
+def load_rows(
+    base, rows, step, selected, HEAD_DIM: tl.constexpr, WIDTH: tl.constexpr, MASKED: tl.constexpr
+):
     """(rows, WIDTH) from rows `step` elements apart; 0 beyond selected rows and HEAD_DIM.
 
     Offsets have the type of `step`: 32 bits where they suffice spare registers.
@@ -63,7 +77,9 @@ def load_rows(base, rows, step, selected, HEAD_DIM: tl.constexpr, WIDTH: tl.cons
     columns = tl.arange(0, WIDTH)
     at = base + (rows[:, None] * step + columns[None, :])
     if MASKED and WIDTH != HEAD_DIM:
-        return tl.load(at, mask=(rows < selected)[:, None] & (columns < HEAD_DIM)[None, :], other=0.0)
+        return tl.load(
+            at, mask=(rows < selected)[:, None] & (columns < HEAD_DIM)[None, :], other=0.0
+        )
     if MASKED:
         return tl.load(at, mask=(rows < selected)[:, None], other=0.0)
     if WIDTH != HEAD_DIM:
@@ -73,7 +89,16 @@ def load_rows(base, rows, step, selected, HEAD_DIM: tl.constexpr, WIDTH: tl.cons
 
 @triton.jit
 def store_rows(
-    base, values, rows, row_step, rate, offset, selected, length, HEAD_DIM: tl.constexpr, WIDTH: tl.constexpr
+    base,
+    values,
+    rows,
+    row_step,
+    rate,
+    offset,
+    selected,
+    length,
+    HEAD_DIM: tl.constexpr,
+    WIDTH: tl.constexpr,
 ):
     """Write rows to their positions, zeros between; base is the segment's first position."""
     columns = tl.arange(0, WIDTH)
@@ -81,8 +106,14 @@ def store_rows(
     inside = (columns < HEAD_DIM)[None, :]
     at = base + columns[None, :]
     result = values.to(base.dtype.element_ty)
-    tl.store(at + (positions + offset)[:, None] * row_step, result, mask=(rows < selected)[:, None] & inside)
+    tl.store(
+        at + (positions + offset)[:, None] * row_step,
+        result,
+        mask=(rows < selected)[:, None] & inside,
+    )
     nothing = tl.zeros_like(result)
     for other in range(1, rate):
         between = positions + (offset + other) % rate
-        tl.store(at + between[:, None] * row_step, nothing, mask=(between < length)[:, None] & inside)
+        tl.store(
+            at + between[:, None] * row_step, nothing, mask=(between < length)[:, None] & inside
+        )

@@ -4,12 +4,18 @@ from torch.nn.functional import scaled_dot_product_attention
 
 
 def build(config):
-    """Called once per trial, before anything is timed; config has every param, as config.seq_len or config.dtype."""
+    """Called once per trial, before anything is timed; config has every param, as config.seq_len or
+    config.dtype.
+    """
     if config.segment_lengths != (config.seq_len,) or config.dilation_rates != (1,):
-        raise NotImplementedError("one undilated segment of the whole sequence is all this computes")  # `unsupported`
+        # `unsupported`
+        raise NotImplementedError(
+            "one undilated segment of the whole sequence is all this computes"
+        )
 
     def attention(q, k, v):  # (batch, seq_len, heads, head_dim) each; returns the same shape
-        q, k, v = (x.transpose(1, 2) for x in (q, k, v))  # without this, attention would run across the heads
+        # without this, attention would run across the heads
+        q, k, v = (x.transpose(1, 2) for x in (q, k, v))
         return scaled_dot_product_attention(q, k, v, is_causal=config.causal).transpose(1, 2)
 
     return attention

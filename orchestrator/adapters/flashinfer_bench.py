@@ -1,8 +1,10 @@
-"""flashinfer-bench: a definition in JSON, its workloads in JSONL as cases, solutions in JSON as implementations.
+"""flashinfer-bench: a definition in JSON, its workloads in JSONL as cases, solutions in JSON as
+implementations.
 
-Written from the schema pages of the FlashInfer Trace documentation: Definition, Workload, Solution. The params are the
-definition's variable axes and scalar inputs. Random inputs are normal in the stated dtype; what is random and an
-integer has no stated range, and is refused by name, as are solutions in languages that have to be built.
+Written from the schema pages of the FlashInfer Trace documentation: Definition, Workload, Solution.
+The params are the definition's variable axes and scalar inputs. Random inputs are normal in the
+stated dtype; what is random and an integer has no stated range, and is refused by name, as are
+solutions in languages that have to be built.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ class FlashInferBench:
         """The workload that a definition is.
 
         Raises:
-            UnknownNameError: it is no definition, or has what this adapter does not know; naming it.
+            UnknownNameError: it is no definition, or has what this adapter does not know; naming
+                it.
         """
         definition = _definition(path)
         cases = _cases(path, definition)
@@ -47,7 +50,9 @@ class FlashInferBench:
             if name == "definition":
                 return definition
             if name == "reference":
-                return _named_outputs(_entry({"main.py": definition["reference"]}, "main.py::run"), definition)
+                return _named_outputs(
+                    _entry({"main.py": definition["reference"]}, "main.py::run"), definition
+                )
             return lambda **params: _inputs(definition, params)
 
         return workload_of(definition["name"], facts, get, cases=cases)
@@ -73,7 +78,11 @@ class FlashInferBench:
         except UnknownNameError as error:
             return str(error)
         if "reference" in data:
-            return "" if data.get("name") == workload.name else f"{path.name} defines {data.get('name')}"
+            return (
+                ""
+                if data.get("name") == workload.name
+                else f"{path.name} defines {data.get('name')}"
+            )
         missing = sorted({"name", "definition", "spec", "sources"} - set(data))
         if missing:
             return f"{path.name} is no solution: it lacks {', '.join(missing)}"
@@ -81,9 +90,7 @@ class FlashInferBench:
             return f"{path.name} solves {data['definition']}, and the workload is {workload.name}"
         language = str(data["spec"].get("language", "")).lower()
         if language not in LANGUAGES:
-            return (
-                f"{path.name} is in {language or 'no stated language'}, which has to be built: known are python, triton"
-            )
+            return f"{path.name} is in {language or 'no stated language'}, which has to be built: known are python, triton"
         if data["spec"].get("build_commands"):
             return f"{path.name} states build_commands, which this adapter does not run"
         return ""
@@ -99,12 +106,16 @@ class FlashInferBench:
         data = _json(path)
         if not set(DEFINITION) <= set(data):
             return None
-        entries: list[dict[str, Any]] = [{"use": f"flashinfer-bench:{path.name}", "label": "reference"}]
+        entries: list[dict[str, Any]] = [
+            {"use": f"flashinfer-bench:{path.name}", "label": "reference"}
+        ]
         root = _root(path)
         for file in sorted((root / "solutions").rglob("*.json")) if root else []:
             solution = _json(file)
             if solution.get("definition") == data["name"]:
-                entries.append({"use": f"flashinfer-bench:{file}", "label": str(solution["name"])[:64]})
+                entries.append(
+                    {"use": f"flashinfer-bench:{file}", "label": str(solution["name"])[:64]}
+                )
         return {
             "workload": f"flashinfer-bench:{path.name}",
             "implementations": entries,
@@ -129,11 +140,15 @@ def _definition(path: Path) -> dict[str, Any]:
         raise UnknownNameError(f"{path.name} is no definition: it lacks {', '.join(missing)}")
     for name, axis in data["axes"].items():
         if axis.get("type") not in ("const", "var"):
-            raise UnknownNameError(f"{path.name}: axes.{name} is of type {axis.get('type')!r}; known are const and var")
+            raise UnknownNameError(
+                f"{path.name}: axes.{name} is of type {axis.get('type')!r}; known are const and var"
+            )
     for name, tensor in data["inputs"].items():
         for axis in tensor["shape"] or ():
             if axis not in data["axes"]:
-                raise UnknownNameError(f"{path.name}: inputs.{name} has the axis {axis!r}, which axes does not name")
+                raise UnknownNameError(
+                    f"{path.name}: inputs.{name} has the axis {axis!r}, which axes does not name"
+                )
     return data
 
 
@@ -187,11 +202,15 @@ def _cases(path: Path, definition: Mapping[str, Any]) -> list[dict[str, Any]]:
     return cases
 
 
-def _parameters(path: Path, definition: Mapping[str, Any], cases: Sequence[Mapping[str, Any]]) -> list[Parameter]:
+def _parameters(
+    path: Path, definition: Mapping[str, Any], cases: Sequence[Mapping[str, Any]]
+) -> list[Parameter]:
     found = [Parameter(name, Kind("int", bounds={"ge": 1})) for name in _variable(definition)]
     for name, tensor in definition["inputs"].items():
         if tensor["shape"] is None:
-            kind = {"bool": "bool"}.get(tensor["dtype"], "float" if "float" in tensor["dtype"] else "int")
+            kind = {"bool": "bool"}.get(
+                tensor["dtype"], "float" if "float" in tensor["dtype"] else "int"
+            )
             found.append(Parameter(name, Kind(kind)))
         elif not cases and tensor["dtype"] not in FLOATS:
             raise UnknownNameError(
@@ -200,8 +219,12 @@ def _parameters(path: Path, definition: Mapping[str, Any], cases: Sequence[Mappi
     return found
 
 
-def _shape(tensor: Mapping[str, Any], definition: Mapping[str, Any], params: Mapping[str, Any]) -> tuple[int, ...]:
-    sizes = {name: axis["value"] for name, axis in definition["axes"].items() if axis["type"] == "const"}
+def _shape(
+    tensor: Mapping[str, Any], definition: Mapping[str, Any], params: Mapping[str, Any]
+) -> tuple[int, ...]:
+    sizes = {
+        name: axis["value"] for name, axis in definition["axes"].items() if axis["type"] == "const"
+    }
     known = {**sizes, **params}
     return tuple(int(known[axis]) for axis in tensor["shape"])
 
@@ -214,7 +237,11 @@ def _inputs(definition: Mapping[str, Any], params: Mapping[str, Any]) -> tuple[A
         if tensor["shape"] is None:
             found.append(params[name])
         else:
-            found.append(torch.randn(_shape(tensor, definition, params), dtype=getattr(torch, tensor["dtype"])))
+            found.append(
+                torch.randn(
+                    _shape(tensor, definition, params), dtype=getattr(torch, tensor["dtype"])
+                )
+            )
     return tuple(found)
 
 
@@ -240,16 +267,27 @@ def _named_outputs(run: Callable[..., Any], definition: Mapping[str, Any]) -> Ca
     return call
 
 
-def _allocating(run: Callable[..., Any], definition: Mapping[str, Any], config: Config) -> Callable[..., Any]:
-    """`run`, which writes into outputs that it is given; they are allocated for each call, as part of it."""
+def _allocating(
+    run: Callable[..., Any], definition: Mapping[str, Any], config: Config
+) -> Callable[..., Any]:
+    """`run`, which writes into outputs that it is given; they are allocated for each call, as part
+    of it.
+    """
     import torch
 
     params = {name: getattr(config, name) for name in _variable(definition)}
-    shapes = {name: _shape(tensor, definition, params) for name, tensor in definition["outputs"].items()}
-    dtypes = {name: getattr(torch, tensor["dtype"]) for name, tensor in definition["outputs"].items()}
+    shapes = {
+        name: _shape(tensor, definition, params) for name, tensor in definition["outputs"].items()
+    }
+    dtypes = {
+        name: getattr(torch, tensor["dtype"]) for name, tensor in definition["outputs"].items()
+    }
 
     def call(*given: Any) -> Any:
-        made = {name: torch.empty(shape, dtype=dtypes[name], device=config.device) for name, shape in shapes.items()}
+        made = {
+            name: torch.empty(shape, dtype=dtypes[name], device=config.device)
+            for name, shape in shapes.items()
+        }
         run(**dict(zip(definition["inputs"], given, strict=True)), **made)
         return next(iter(made.values())) if len(made) == 1 else made
 

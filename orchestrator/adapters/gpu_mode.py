@@ -1,6 +1,8 @@
-"""GPU MODE: a task folder with task.yml and reference.py; submissions are files with `custom_kernel`.
+"""GPU MODE: a task folder with task.yml and reference.py; submissions are files with
+`custom_kernel`.
 
-Written from the format's README and its task files: `generate_input(seed=..., **case)` draws what `custom_kernel` and
+Written from the format's README and its task files: `generate_input(seed=..., **case)` draws what
+`custom_kernel` and
 `ref_kernel` are given; `benchmarks` of task.yml are the cases. A submission may write into the inputs that
 `ref_kernel` writes. Checks of a task's own (`check_implementation`) are not used: answers are
 held against `ref_kernel` by the rule of verification.
@@ -72,13 +74,20 @@ class GpuMode:
             _task(_folder_of(path))
         except UnknownNameError as error:
             return str(error)
-        return "" if "custom_kernel" in signatures.names(tree) else f"{path.name} defines no custom_kernel"
+        return (
+            ""
+            if "custom_kernel" in signatures.names(tree)
+            else f"{path.name} defines no custom_kernel"
+        )
 
     def files(self, path: Path) -> Sequence[Path]:
         """The files of the task, and the submission."""
         folder = path if path.is_dir() else _folder_of(path)
         task = _task(folder)
-        found = [folder / TASK, *(folder / source for source in _sources(task).values() if source != SUBMISSION)]
+        found = [
+            folder / TASK,
+            *(folder / source for source in _sources(task).values() if source != SUBMISSION),
+        ]
         return [file for file in found if file.is_file()] + ([path] if path.is_file() else [])
 
     def adopted(self, path: Path) -> dict[str, Any] | None:
@@ -89,7 +98,9 @@ class GpuMode:
         for file in sorted(path.rglob("*.py")):
             if "custom_kernel" in signatures.functions(parsed(file)):
                 name = file.relative_to(path)
-                entries.append({"use": f"gpu-mode:{name}", "label": "-".join(name.with_suffix("").parts)[:64]})
+                entries.append(
+                    {"use": f"gpu-mode:{name}", "label": "-".join(name.with_suffix("").parts)[:64]}
+                )
         return {"workload": "gpu-mode:.", "implementations": entries, "baseline": "reference"}
 
 
@@ -144,7 +155,9 @@ def _parameters(path: Path, cases: Sequence[Mapping[str, Any]]) -> list[Paramete
         try:
             kinds = signatures.union([kind_of_value(value) for value in values])
         except NotInTextError:
-            raise UnknownNameError(f"{path / TASK}: {name} is {values[0]!r}, which can be no param") from None
+            raise UnknownNameError(
+                f"{path / TASK}: {name} is {values[0]!r}, which can be no param"
+            ) from None
         kind = kinds.of[0] if len(kinds.of) == 1 else kinds
         if {one.name for one in kinds.of} == {"int", "float"}:
             kind = Kind("float")
@@ -162,7 +175,9 @@ def _drawing(generate: Callable[..., Any]) -> Callable[..., Any]:
     return inputs
 
 
-def _load(path: Path, task: Mapping[str, Any], name: str, attribute: str, submission: Path | None = None) -> Any:
+def _load(
+    path: Path, task: Mapping[str, Any], name: str, attribute: str, submission: Path | None = None
+) -> Any:
     """An attribute of a file of the task, beside the files that task.yml puts there."""
     texts = {}
     for target, source in (_sources(task) or {"reference.py": "reference.py"}).items():

@@ -1,9 +1,11 @@
-"""KernelBench: a folder of files with `Model`, `get_inputs` and `get_init_inputs`; answers are files with `ModelNew`.
+"""KernelBench: a folder of files with `Model`, `get_inputs` and `get_init_inputs`; answers are
+files with `ModelNew`.
 
-The format is that of the KernelBench repository's README: `Model(*get_init_inputs())` is the reference, called with
+The format is that of the KernelBench repository's README: `Model(*get_init_inputs())` is the
+reference, called with
 `get_inputs()`; an answer is a file that defines `ModelNew`, made and called alike. Here each file is a value of the
-param `problem`; the weights of `Model` are drawn from the trial's seed and loaded into `ModelNew`, whose parameters
-have the same names.
+param `problem`; the weights of `Model` are drawn from the trial's seed and loaded into `ModelNew`,
+whose parameters have the same names.
 """
 
 from __future__ import annotations
@@ -33,15 +35,20 @@ class KernelBench:
         """One workload, with a param `problem` for the files of the folder.
 
         Raises:
-            UnknownNameError: the folder holds no such files, or a file with `Model` lacks what the format asks for.
+            UnknownNameError: the folder holds no such files, or a file with `Model` lacks what the
+                format asks for.
         """
         found = _problems(path)
         if not found:
-            raise UnknownNameError(f"{path} holds no KernelBench problems: Python files with {', '.join(NEEDED)}")
+            raise UnknownNameError(
+                f"{path} holds no KernelBench problems: Python files with {', '.join(NEEDED)}"
+            )
         for name, file in found.items():
             missing = sorted(set(NEEDED) - _top(parsed(file)))
             if missing:
-                raise UnknownNameError(f"{file.name} defines no {' and no '.join(missing)}: {name} is no whole problem")
+                raise UnknownNameError(
+                    f"{file.name} defines no {' and no '.join(missing)}: {name} is no whole problem"
+                )
         facts = FileFacts(
             (
                 Parameter("problem", Kind("literal", values=tuple(found))),
@@ -60,7 +67,9 @@ class KernelBench:
         return workload_of("kernelbench", facts, get, cases=[{"problem": name} for name in found])
 
     def build(self, path: Path, workload: Workload) -> Callable[[Config], Any]:
-        """Makes the answer to the trial's problem that lies in the folder; a folder of problems answers by `Model`."""
+        """Makes the answer to the trial's problem that lies in the folder; a folder of problems
+        answers by `Model`.
+        """
 
         def build(config: Config) -> Any:
             file = _problems(path).get(config.problem)
@@ -87,7 +96,9 @@ class KernelBench:
         return [path] if path.is_file() else sorted(path.glob("*.py"))
 
     def adopted(self, path: Path) -> dict[str, Any] | None:
-        """A sweep over the problems of the folder; answers are its subfolders with files of the same names."""
+        """A sweep over the problems of the folder; answers are its subfolders with files of the
+        same names.
+        """
         if not path.is_dir():
             return None
         found = [file for file in _problems(path).values() if set(NEEDED) <= _top(parsed(file))]
@@ -121,7 +132,11 @@ def _function(file: Path, name: str, config: Config) -> Callable[..., Any]:
         return Target(attribute, file=file).load()
 
     def cast(value: Any) -> Any:
-        return value.to(config.dtype) if isinstance(value, torch.Tensor) and value.is_floating_point() else value
+        return (
+            value.to(config.dtype)
+            if isinstance(value, torch.Tensor) and value.is_floating_point()
+            else value
+        )
 
     def inputs(**_params: Any) -> tuple[Any, ...]:
         return tuple(cast(value) for value in load("get_inputs")())
@@ -140,7 +155,11 @@ def _function(file: Path, name: str, config: Config) -> Callable[..., Any]:
     if name == "init_inputs":
         found: Callable[..., Any] = load("get_init_inputs")
         return found
-    functions: dict[str, Callable[..., Any]] = {"inputs": inputs, "state": state, "reference": reference}
+    functions: dict[str, Callable[..., Any]] = {
+        "inputs": inputs,
+        "state": state,
+        "reference": reference,
+    }
     return functions[name]
 
 

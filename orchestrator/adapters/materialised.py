@@ -1,4 +1,6 @@
-"""Code that a format keeps inside of JSON, or under names that differ from its files', as files to import."""
+"""Code that a format keeps inside of JSON, or under names that differ from its files', as files to
+import.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ from orchestrator.usercode.text.file_facts import cache_folder
 
 
 def materialised(sources: Mapping[str, str]) -> Path:
-    """A folder that holds these files: path in it -> text. The same content has the same folder, written once.
+    """A folder that holds these files: path in it -> text. The same content has the same folder,
+    written once.
 
     Raises:
         ValueError: a path that leads out of the folder.

@@ -1,1 +1,3 @@
-"""Ways in which kernels have cheated benchmarks in public, tried against this harness: `orchestrator cheats`."""
+"""Ways in which kernels have cheated benchmarks in public, tried against this harness:
+`orchestrator cheats`.
+"""

@@ -43,4 +43,6 @@ def _work(params: NormParams, _form: str) -> Work:
     return Work(flops=8 * elements, bytes=8 * elements, tokens=params.rows)
 
 
-WORKLOAD = Workload(name="cheated_norm", params=NormParams, inputs=_inputs, reference=_reference, work=_work)
+WORKLOAD = Workload(
+    name="cheated_norm", params=NormParams, inputs=_inputs, reference=_reference, work=_work
+)

@@ -23,7 +23,8 @@ class Trick:
     Attributes:
         name: of the build function in `tricks`.
         kind: what is cheated with, in the words of the table of docs/design/verifying.md.
-        gains: whether the trick makes a figure better where it is not caught; else being ok is no harm.
+        gains: whether the trick makes a figure better where it is not caught; else being ok is no
+            harm.
         device: where it can be tried; empty: everywhere.
     """
 
@@ -167,7 +168,9 @@ def _attempt(name: str, device: str) -> Attempt:
         device=device,
         seed=0,
         salt="cheats",
-        protocol=MeasureProtocol(warmup_s=0.01, min_time_s=0.05, max_time_s=0.3, min_repetitions=5, target_ci=0.05),
+        protocol=MeasureProtocol(
+            warmup_s=0.01, min_time_s=0.05, max_time_s=0.3, min_repetitions=5, target_ci=0.05
+        ),
         verify=VerifySpec(),
         resources=Resources(gpus=1 if device.startswith("cuda") else 0),
     )

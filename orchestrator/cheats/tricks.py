@@ -150,7 +150,9 @@ def skips_in_bursts(config: Config) -> Norm:
 
 
 def serves_all_sets_at_once(config: Config) -> Norm:
-    """One call computes the outputs for all inputs that were seen, and the next calls hand them out."""
+    """One call computes the outputs for all inputs that were seen, and the next calls hand them
+    out.
+    """
     right = honest(config)
     seen: dict[int, torch.Tensor] = {}
     ready: dict[int, torch.Tensor] = {}
@@ -218,7 +220,9 @@ def leaves_a_mode_on(config: Config) -> Norm:
     right = honest(config)
 
     class Later(torch.overrides.TorchFunctionMode):
-        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        def __torch_function__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
             return func(*args, **(kwargs or {}))
 
     Later().__enter__()  # type: ignore[no-untyped-call]

@@ -1,4 +1,6 @@
-"""Looks at somebody's folder of problems, says what it found and writes a sweep over it: the answer of `adopt`."""
+"""Looks at somebody's folder of problems, says what it found and writes a sweep over it: the answer
+of `adopt`.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +21,13 @@ def adopt(path: str | Path, output: str | Path | None = None) -> tuple[Path, str
     """Write a sweep file over the problems at `path`; the file, and what was found in words.
 
     Args:
-        path: a KernelBench-style folder, a flashinfer-bench definition or data set, a GPU MODE task.
+        path: a KernelBench-style folder, a flashinfer-bench definition or data set, a GPU MODE
+            task.
         output: the sweep file to write; None: sweep.yaml beside what was found.
 
     Raises:
-        RequestError: nothing of a known format is there, the file is there already, or it cannot be written.
+        RequestError: nothing of a known format is there, the file is there already, or it cannot be
+            written.
     """
     place = Path(path)
     if not place.exists():
@@ -43,7 +47,9 @@ def _candidates(place: Path) -> list[Path]:
     return [place.resolve(), *(file.resolve() for file in definitions)]
 
 
-def _write(name: str, place: Path, found: dict[str, Any], output: str | Path | None) -> tuple[Path, str]:
+def _write(
+    name: str, place: Path, found: dict[str, Any], output: str | Path | None
+) -> tuple[Path, str]:
     folder = place if place.is_dir() else place.parent
     file = folder / FILE if output is None else Path(output)
     if file.resolve().parent != folder:
@@ -62,7 +68,9 @@ def _write(name: str, place: Path, found: dict[str, Any], output: str | Path | N
             f"adopt overwrites nothing, and there is already {file}: give another with --output"
         ) from None
     except OSError as error:
-        raise RequestError(f"{file} cannot be written ({error.strerror}): give another with --output") from None
+        raise RequestError(
+            f"{file} cannot be written ({error.strerror}): give another with --output"
+        ) from None
     labels = ", ".join(entry["label"] for entry in found["implementations"])
     return file, f"{place.name} is of the format {name}; implementations: {labels}"
 

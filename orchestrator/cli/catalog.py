@@ -16,8 +16,9 @@ from orchestrator.usercode import registry, workloads
 def as_object() -> dict[str, Any]:
     """What this machine has, implementations and workloads; JSON values.
 
-    An implementation has name, workload, form, needs, summary, explain (how it chooses among its plans) and `missing`:
-    what it needs and this machine lacks, an empty list where it can run here. A workload has name, forms and params.
+    An implementation has name, workload, form, needs, summary, explain (how it chooses among its
+    plans) and `missing`: what it needs and this machine lacks, an empty list where it can run here.
+    A workload has name, forms and params.
     """
     gpus = nvml.count()
     return {
@@ -43,7 +44,14 @@ def as_text() -> str:
     formats = ", ".join(f"{name}:PATH" for name in workloads.adapters())
     found = as_object()
     implementations = [
-        (item["name"], item["workload"], item["form"], item["needs"] or "-", _here(item["missing"]), item["summary"])
+        (
+            item["name"],
+            item["workload"],
+            item["form"],
+            item["needs"] or "-",
+            _here(item["missing"]),
+            item["summary"],
+        )
         for item in found["implementations"]
     ]
     params = [
@@ -53,8 +61,13 @@ def as_text() -> str:
     ]
     return "\n\n".join(
         [
-            tabulate(implementations, headers=["Implementation", "Workload", "Form", "Needs", "Here", "What it is"]),
-            tabulate(params, headers=["Workload", "Param", "Type", "Default"], disable_numparse=True),
+            tabulate(
+                implementations,
+                headers=["Implementation", "Workload", "Form", "Needs", "Here", "What it is"],
+            ),
+            tabulate(
+                params, headers=["Workload", "Param", "Type", "Default"], disable_numparse=True
+            ),
             f"This machine: {_machine(found['machine'])}.",
             "A sweep may also name package.module:attribute or ./path/to/file.py:attribute;\n"
             f"for a workload also ./path/to/file.py, or a path in another format: {formats}.",
@@ -64,7 +77,9 @@ def as_text() -> str:
 
 def explanations() -> str:
     """How each implementation that has a choice chooses."""
-    explained = [(name, entry.explain) for name, entry in registry.implementations().items() if entry.explain]
+    explained = [
+        (name, entry.explain) for name, entry in registry.implementations().items() if entry.explain
+    ]
     return "\n\n".join(f"{name} chooses:\n{text}" for name, text in explained)
 
 
@@ -72,7 +87,8 @@ def missing(needs: str, gpus: int) -> list[str]:
     """The parts of `needs` that a machine with so many GPUs lacks; importing nothing.
 
     Args:
-        needs: what a registry entry states, by commas: "CUDA", "4 GPUs", or the name of a Python package.
+        needs: what a registry entry states, by commas: "CUDA", "4 GPUs", or the name of a Python
+            package.
         gpus: GPUs that this process may use.
     """
     parts = [part.strip() for part in needs.split(",") if part.strip()]
@@ -108,7 +124,9 @@ def _workload(name: str) -> dict[str, Any]:
             {
                 "name": param,
                 "type": _type(schema["properties"][param]),
-                "default": "required" if info.is_required() else str(info.get_default(call_default_factory=True)),
+                "default": "required"
+                if info.is_required()
+                else str(info.get_default(call_default_factory=True)),
             }
             for param, info in workload.params.model_fields.items()
             if param != "device"

@@ -25,7 +25,9 @@ def adopt(options: argparse.Namespace) -> int:
     from orchestrator.cli import adopt as adopting
 
     file, found = adopting.adopt(options.path, options.output)
-    print(f"{found}\nwrote {file}\nNext:\n  python -m orchestrator plan {file}\n  python -m orchestrator {file}")
+    print(
+        f"{found}\nwrote {file}\nNext:\n  python -m orchestrator plan {file}\n  python -m orchestrator {file}"
+    )
     return 0
 
 
@@ -43,9 +45,14 @@ def run(options: argparse.Namespace) -> int:
     from orchestrator.plan.sweep import Sweep
 
     _check_columns(options)
-    overrides = [*options.overrides, *(["measure.profile=true"] if getattr(options, "profile", False) else [])]
+    overrides = [
+        *options.overrides,
+        *(["measure.profile=true"] if getattr(options, "profile", False) else []),
+    ]
     sweep = Sweep.load(options.sweep, overrides, options.only)
-    return _show(api.run(sweep, output=options.output, resume=options.resume, **_place(options)), options)
+    return _show(
+        api.run(sweep, output=options.output, resume=options.resume, **_place(options)), options
+    )
 
 
 def demo(options: argparse.Namespace) -> int:
@@ -206,24 +213,33 @@ def _write_plots(results: Any, directory: str) -> None:
     from orchestrator.report.plots import write_plots
 
     written = write_plots(results, directory)
-    print(f"wrote {', '.join(map(str, written))}" if written else "nothing to draw: no row is ok", file=sys.stderr)
+    print(
+        f"wrote {', '.join(map(str, written))}" if written else "nothing to draw: no row is ok",
+        file=sys.stderr,
+    )
 
 
 def compare(options: argparse.Namespace) -> int:
     """Compare two sweeps, or measure two implementations interleaved."""
     if options.duel != (options.sweep is not None):
-        raise RequestError("compare takes BASE and CANDIDATE, and with --duel the sweep file with both labels as third")
+        raise RequestError(
+            "compare takes BASE and CANDIDATE, and with --duel the sweep file with both labels as third"
+        )
     if options.duel and options.candidate is None:
         raise RequestError("compare --duel takes two labels and the sweep file that has both")
     if options.duel and options.again:
-        raise RequestError("compare --duel measures both now already: --again is for two sweeps or sweep files")
+        raise RequestError(
+            "compare --duel measures both now already: --again is for two sweeps or sweep files"
+        )
     if options.duel:
         return _duel(options)
     if options.again:
         return _again(options)
     for name in ("overrides", "only", "output", "resume", "rerun", "address", "tracking_uri"):
         if getattr(options, name):
-            raise RequestError("compare of two sweeps measures nothing: options of run go with --duel or --again")
+            raise RequestError(
+                "compare of two sweeps measures nothing: options of run go with --duel or --again"
+            )
     from orchestrator.compare.comparison import compare
     from orchestrator.report import comparison_formats
     from orchestrator.results import lookup
@@ -251,7 +267,9 @@ def _again(options: argparse.Namespace) -> int:
     if options.candidate is None:
         raise RequestError("compare --again takes two sweeps or sweep files: BASE and CANDIDATE")
     if options.resume or options.rerun or options.address:
-        raise RequestError("compare --again measures both sides anew on this machine: no --resume, --rerun, --address")
+        raise RequestError(
+            "compare --again measures both sides anew on this machine: no --resume, --rerun, --address"
+        )
     base, candidate = again.Side.of(options.base), again.Side.of(options.candidate)
     spec, _ = loading.read(base.file, options.overrides)
     stated = "repeats" in spec.measure.model_fields_set and spec.measure.repeats > 1
@@ -262,7 +280,9 @@ def _again(options: argparse.Namespace) -> int:
         os.environ["MLFLOW_TRACKING_URI"] = options.tracking_uri
         arguments += ["--tracking-uri", masked(options.tracking_uri)]
     arguments += ["--device", options.device] if options.device != "auto" else []
-    folder = Path(options.output or Path("mlruns", "again", f"{datetime.now():%Y%m%d_%H%M%S}")).resolve()
+    folder = Path(
+        options.output or Path("mlruns", "again", f"{datetime.now():%Y%m%d_%H%M%S}")
+    ).resolve()
     results = again.measure(base, candidate, rounds, folder, arguments)
     found = again.judge(*results, force=options.force, fail_slower=options.fail_slower)
     comparison_formats.write(found, folder)
@@ -276,8 +296,12 @@ def _duel(options: argparse.Namespace) -> int:
     from orchestrator.plan.sweep import Sweep
 
     if options.force:
-        raise RequestError("a duel measures both in one process, so that there is nothing to --force")
-    sweep = duel.prepare(Sweep.load(options.sweep, options.overrides, options.only), options.base, options.candidate)
+        raise RequestError(
+            "a duel measures both in one process, so that there is nothing to --force"
+        )
+    sweep = duel.prepare(
+        Sweep.load(options.sweep, options.overrides, options.only), options.base, options.candidate
+    )
     results = api.run(sweep, output=options.output, resume=options.resume, **_place(options))
     return _show_duel(results, options.fail_slower, options.format)
 
@@ -300,7 +324,9 @@ def sync(options: argparse.Namespace) -> int:
 
     results = sweep_directory.load(lookup.find(options.name))
     done = sync(results, options.tracking_uri or results.meta.spec.tracking.uri)
-    print(f"{done.created} runs created, {done.updated} updated, {done.unchanged} as they should be")
+    print(
+        f"{done.created} runs created, {done.updated} updated, {done.unchanged} as they should be"
+    )
     return 0
 
 
@@ -335,5 +361,9 @@ def doctor(options: argparse.Namespace) -> int:
     from orchestrator.doctor import checkup
 
     findings = checkup.examine(options.tracking_uri, options.address)
-    print(json.dumps(checkup.as_object(findings), indent=1) if options.json else checkup.as_text(findings))
+    print(
+        json.dumps(checkup.as_object(findings), indent=1)
+        if options.json
+        else checkup.as_text(findings)
+    )
     return checkup.exit_code(findings)

@@ -1,4 +1,6 @@
-"""`orchestrator demo`: a small sweep of what comes with the package, for whoever has installed it and nothing else."""
+"""`orchestrator demo`: a small sweep of what comes with the package, for whoever has installed it
+and nothing else.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ FOLDER = "sweeps"
 
 
 def shipped() -> dict[str, Path]:
-    """Name -> path of each sweep file that came with the package, or lies in the checkout that it runs from."""
+    """Name -> path of each sweep file that came with the package, or lies in the checkout that it
+    runs from.
+    """
     found: dict[str, Path] = {}
     for folder in _folders():
         for path in sorted(folder.glob("*.yaml")):

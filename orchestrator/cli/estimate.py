@@ -1,4 +1,6 @@
-"""What a sweep would do, and about how long it would take: the answer of `plan`. Runs nothing, imports no torch."""
+"""What a sweep would do, and about how long it would take: the answer of `plan`. Runs nothing,
+imports no torch.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +23,11 @@ from orchestrator.spec.models import MeasureProtocol
 from orchestrator.trial import Resources, Trial
 from orchestrator.usercode import registry
 
-# Rough by intention: what a decent implementation reaches in float32, to tell minutes from hours before anything is
-# measured. While a sweep runs, the time left is worked out from its own trials.
+# Rough by intention: what a decent implementation reaches in float32, to tell minutes from hours
+# before anything is measured. While a sweep runs, the time left is worked out from its own trials.
 FLOPS_PER_S = {"cpu_core": 4e10, "cuda": 2e13}
-REFERENCE_SHARE = 2.0  # both verifications together, in calls' worth of work, by float64 being half as fast
+# both verifications together, in calls' worth of work, by float64 being half as fast
+REFERENCE_SHARE = 2.0
 FIXED_S = {"cpu": 0.4, "cuda": 1.5}  # a process, imports of the workload, a CUDA context
 STARTUP_S = 6.0
 LONG_S = 3600.0
@@ -52,10 +55,11 @@ class Estimate:
     gpus: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        """count, explanation, trials (each trial_id, implementation, params, options, resources) and estimate_s.
+        """count, explanation, trials (each trial_id, implementation, params, options, resources)
+        and estimate_s.
 
-        Of a search or a frontier, count and estimate_s are at most, and trials are those that may be run and are known:
-        of a frontier all that may be probed, of a search one of each.
+        Of a search or a frontier, count and estimate_s are at most, and trials are those that may
+        be run and are known: of a frontier all that may be probed, of a search one of each.
         """
         return {
             "count": self.at_most,
@@ -83,15 +87,22 @@ class Estimate:
         """The same for a person: why that many, on what, for about how long."""
         spec = self.sweep.spec
         rounds = spec.measure.repeats
-        trials = _count(self.at_least, self.at_most) if spec.proposes else _count(self.at_most, self.at_most)
+        trials = (
+            _count(self.at_least, self.at_most)
+            if spec.proposes
+            else _count(self.at_most, self.at_most)
+        )
         counts = Counter(trial.implementation for trial in self.sweep.trials)
-        kinds = Counter(_resources_text(self.resources[trial.trial_id]) for trial in self.sweep.trials)
+        kinds = Counter(
+            _resources_text(self.resources[trial.trial_id]) for trial in self.sweep.trials
+        )
         lines = [
             f"{spec.name}: {trials} of {spec.workload} on {self.device}",
             *(f"  {line}" for line in self.sweep.plan.explain()),
             *self._question(),
             "Implementations: " + ", ".join(f"{name} ({count})" for name, count in counts.items()),
-            "Resources: " + "; ".join(f"{_count(count, count)} with {text}" for text, count in kinds.items()),
+            "Resources: "
+            + "; ".join(f"{_count(count, count)} with {text}" for text, count in kinds.items()),
             f"Rounds: {rounds} (each trial in {rounds} fresh {'process' if rounds == 1 else 'processes'}), "
             f"{self.slots} at a time",
             f"Estimated time: {'at most ' if spec.proposes or spec.predict else ''}about {_duration(self.seconds)}",
@@ -100,7 +111,9 @@ class Estimate:
         return "\n".join(lines)
 
     def warnings(self) -> list[str]:
-        """What to know before it is started: implementations that cannot run on this device, and many hours."""
+        """What to know before it is started: implementations that cannot run on this device, and
+        many hours.
+        """
         cores = usable_cores() if self.device == "cpu" or self.gpus else 0
         found = keys_without_effect(self.sweep, self.device, cores, self.slots)
         here = self.gpus if self.device == "cuda" else 0
@@ -108,14 +121,18 @@ class Estimate:
         for use, count in Counter(trial.use for trial in self.sweep.trials).items():
             lacking = missing(known[use].needs, here) if use in known else []
             if lacking:
-                found.append(f"{use} needs {', '.join(lacking)}: its {_count(count, count)} will be unsupported")
+                found.append(
+                    f"{use} needs {', '.join(lacking)}: its {_count(count, count)} will be unsupported"
+                )
         if self.device == "cpu" and (said := NEEDS_GPU.search(self.sweep.document.text)):
             found.append(f"the sweep file says {said[0]!r}, and this plan is for the CPU")
         if self.device == "cuda" and not self.gpus:
             found.append("no GPU is here: this plan is for a machine that has one")
         if self.seconds > LONG_S:
             what = "longer on a CPU than it is worth, most likely; " if self.device == "cpu" else ""
-            found.append(f"hours: {what}narrow it with --only or -S, or see --cost for what takes the time")
+            found.append(
+                f"hours: {what}narrow it with --only or -S, or see --cost for what takes the time"
+            )
         return found
 
     def costs(self) -> str:
@@ -125,14 +142,19 @@ class Estimate:
         for trial in self.sweep.trials:
             sums[trial.implementation] += repeats * self.spent[trial.trial_id]  # type: ignore[assignment]
         total = sum(sums.values()) or 1
-        body = [[name, _duration(seconds), f"{100 * seconds / total:.0f} %"] for name, seconds in sums.most_common()]
+        body = [
+            [name, _duration(seconds), f"{100 * seconds / total:.0f} %"]
+            for name, seconds in sums.most_common()
+        ]
         longest = sorted(self.sweep.trials, key=lambda trial: -self.spent[trial.trial_id])[:LONGEST]
         trials = [
             f"  {_duration(repeats * self.spent[trial.trial_id])}  {trial.implementation} "
             + " ".join(f"{name}={trial.value(name)}" for name in self.sweep.spec.axes)
             for trial in longest
         ]
-        table = tabulate(body, ["Implementation", "Time", "Share"], colalign=("left", "right", "right"))
+        table = tabulate(
+            body, ["Implementation", "Time", "Share"], colalign=("left", "right", "right")
+        )
         return "\n".join([table, "Longest:", *trials])
 
     def _question(self) -> list[str]:
@@ -158,21 +180,31 @@ def of(sweep: Sweep, device: str = "auto") -> Estimate:
     kind = ("cuda" if gpus else "cpu") if device == "auto" else device
     resources = {trial.trial_id: sweep.resources(trial, kind) for trial in sweep.trials}
     most = max(resource.gpus for resource in resources.values())
-    slots = max(1, gpus // most) if kind == "cuda" and most else min(sweep.spec.max_concurrent or 1, usable_cores())
+    slots = (
+        max(1, gpus // most)
+        if kind == "cuda" and most
+        else min(sweep.spec.max_concurrent or 1, usable_cores())
+    )
     slots = min(slots, sweep.spec.max_concurrent or slots)
     protocol = sweep.spec.measure.for_device(kind)
     least, most = bounds(sweep)
     spent = [_seconds(sweep, trial, kind, protocol) for trial in sweep.trials]
     busy = sum(sorted(spent)[-most:]) * max(1.0, most / len(spent)) * sweep.spec.measure.repeats
-    spent_by_trial = {trial.trial_id: seconds for trial, seconds in zip(sweep.trials, spent, strict=True)}
-    return Estimate(sweep, kind, slots, resources, STARTUP_S + busy / slots, least, most, spent_by_trial, gpus)
+    spent_by_trial = {
+        trial.trial_id: seconds for trial, seconds in zip(sweep.trials, spent, strict=True)
+    }
+    return Estimate(
+        sweep, kind, slots, resources, STARTUP_S + busy / slots, least, most, spent_by_trial, gpus
+    )
 
 
 def _seconds(sweep: Sweep, trial: Trial, device: str, protocol: MeasureProtocol) -> float:
     known = registry.implementations()
     form = known[trial.use].form if trial.use in known else sweep.workload.forms[0]
     flops = _flops(sweep, trial, form)
-    call = flops / (FLOPS_PER_S["cuda"] if device == "cuda" else FLOPS_PER_S["cpu_core"] * usable_cores())
+    call = flops / (
+        FLOPS_PER_S["cuda"] if device == "cuda" else FLOPS_PER_S["cpu_core"] * usable_cores()
+    )
     timed = min(protocol.max_time_s, max(protocol.min_time_s, protocol.min_repetitions * call))
     warm = max(protocol.warmup_s, 3 * call)
     return FIXED_S[device] + call * (1 + REFERENCE_SHARE) + warm + timed

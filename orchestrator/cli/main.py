@@ -1,4 +1,6 @@
-"""The command line: parse, call, print, exit code. stdout carries the result; progress and messages go to stderr."""
+"""The command line: parse, call, print, exit code. stdout carries the result; progress and messages
+go to stderr.
+"""
 
 from __future__ import annotations
 
@@ -43,11 +45,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return AbortedError.exit_code
 
 
-def _refuse_near_command(name: str, commands: frozenset[str], parser: argparse.ArgumentParser) -> None:
+def _refuse_near_command(
+    name: str, commands: frozenset[str], parser: argparse.ArgumentParser
+) -> None:
     """A word that is no file and nearly a command is a slip of the finger, not a sweep file."""
     near = difflib.get_close_matches(name, commands, n=1)
     if near and not os.path.lexists(name):
-        parser.error(f"there is no command {name!r}, and no sweep file of that name (did you mean {near[0]!r}?)")
+        parser.error(
+            f"there is no command {name!r}, and no sweep file of that name (did you mean {near[0]!r}?)"
+        )
 
 
 def _silence_stdout() -> None:

@@ -49,7 +49,9 @@ def build_parser() -> tuple[argparse.ArgumentParser, frozenset[str]]:
     return parser, frozenset(subparsers.choices)
 
 
-def _command(subparsers: Any, name: str, handler: Handler, summary: str, example: str) -> argparse.ArgumentParser:
+def _command(
+    subparsers: Any, name: str, handler: Handler, summary: str, example: str
+) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = subparsers.add_parser(
         name,
         help=summary,
@@ -71,7 +73,9 @@ def _add_narrowing(parser: Options) -> None:
         "-S", dest="overrides", metavar="PATH=VALUE", action="append", default=[],
         help="override a field of the sweep file, e.g. axes.heads=[8] (repeatable)",
     )  # fmt: skip
-    parser.add_argument("--only", metavar="EXPR", help="keep the trials for which the expression holds")
+    parser.add_argument(
+        "--only", metavar="EXPR", help="keep the trials for which the expression holds"
+    )
 
 
 def _add_tracking(parser: Options) -> None:
@@ -86,10 +90,18 @@ def _add_execution(parser: Options) -> None:
 
 def _add_table(parser: Options) -> None:
     parser.add_argument(
-        "--columns", metavar="NAMES", help="columns of figures, e.g. time,ci,speedup,tflops,gbps,memory"
+        "--columns",
+        metavar="NAMES",
+        help="columns of figures, e.g. time,ci,speedup,tflops,gbps,memory",
     )
-    parser.add_argument("--sort", metavar="COLUMN|shape|table", help="order of the rows: by a column, the best first")
-    parser.add_argument("--full-grid", action="store_true", help="print the table of summary.txt: every row, ruled")
+    parser.add_argument(
+        "--sort",
+        metavar="COLUMN|shape|table",
+        help="order of the rows: by a column, the best first",
+    )
+    parser.add_argument(
+        "--full-grid", action="store_true", help="print the table of summary.txt: every row, ruled"
+    )
 
 
 def _add_device(parser: Options, purpose: str) -> None:
@@ -97,14 +109,22 @@ def _add_device(parser: Options, purpose: str) -> None:
 
 
 def _add_directory(parser: Options) -> None:
-    parser.add_argument("--output", metavar="DIR", help="directory of the results (default: mlruns/sweeps/NAME/ID)")
-    parser.add_argument("--resume", action="store_true", help="go on in --output, or in the newest sweep of this name")
+    parser.add_argument(
+        "--output", metavar="DIR", help="directory of the results (default: mlruns/sweeps/NAME/ID)"
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on in --output, or in the newest sweep of this name",
+    )
 
 
 def _add_place(parser: Options) -> None:
     _add_tracking(parser)
     parser.add_argument(
-        "--address", metavar="RAY_ADDRESS", help="a running Ray cluster (default: a Ray of our own, here)"
+        "--address",
+        metavar="RAY_ADDRESS",
+        help="a running Ray cluster (default: a Ray of our own, here)",
     )
     _add_device(parser, "default: CUDA where there is a GPU")
     parser.add_argument(
@@ -115,8 +135,16 @@ def _add_place(parser: Options) -> None:
 
 
 def _add_demo(subparsers: Any) -> None:
-    parser = _command(subparsers, "demo", commands.demo, "run a small sweep of what comes with this package", "demo")
-    parser.add_argument("sweep", metavar="NAME", nargs="?", default="quick", help="which of them (default: quick)")
+    parser = _command(
+        subparsers,
+        "demo",
+        commands.demo,
+        "run a small sweep of what comes with this package",
+        "demo",
+    )
+    parser.add_argument(
+        "sweep", metavar="NAME", nargs="?", default="quick", help="which of them (default: quick)"
+    )
     _add_narrowing(parser)
     _add_directory(parser)
     _add_execution(parser)
@@ -138,10 +166,14 @@ def _add_try(subparsers: Any) -> None:
         help="params of an implementation; the others are as in the sweep file beside it",
     )  # fmt: skip
     _add_narrowing(parser)
-    parser.add_argument("--workload", metavar="NAME|PATH.py:ATTR", help="of an implementation: what it is to solve")
+    parser.add_argument(
+        "--workload", metavar="NAME|PATH.py:ATTR", help="of an implementation: what it is to solve"
+    )
     parser.add_argument("--sweep", metavar=SWEEP, help="of a trial's id: the sweep that has it")
     parser.add_argument("--check", action="store_true", help="verify only, take no time")
-    parser.add_argument("--pdb", action="store_true", help="open the debugger where the implementation raises")
+    parser.add_argument(
+        "--pdb", action="store_true", help="open the debugger where the implementation raises"
+    )
     _add_device(parser, "default: CUDA where there is a GPU")
 
 
@@ -150,32 +182,54 @@ def _add_repro(subparsers: Any) -> None:
         subparsers, "repro", commands.repro, "write a plain script that runs exactly one row's inputs",
         "repro 4ba9858e  # then: python repro_4ba9858e*.py, ncu python ..., cuda-gdb --args python ...",
     )  # fmt: skip
-    parser.add_argument("trial_id", metavar="TRIAL_ID", help="a row's id, or the first digits of it")
-    parser.add_argument("--sweep", metavar=SWEEP, help="the sweep that has it (default: the newest that does)")
+    parser.add_argument(
+        "trial_id", metavar="TRIAL_ID", help="a row's id, or the first digits of it"
+    )
+    parser.add_argument(
+        "--sweep", metavar=SWEEP, help="the sweep that has it (default: the newest that does)"
+    )
     parser.add_argument("--output", metavar="FILE", help="default: repro_TRIAL_ID.py here")
 
 
 def _add_sweeps(subparsers: Any) -> None:
-    parser = _command(subparsers, "sweeps", commands.sweeps, "list the sweeps that were run here", "sweeps")
+    parser = _command(
+        subparsers, "sweeps", commands.sweeps, "list the sweeps that were run here", "sweeps"
+    )
     parser.add_argument("name", metavar="NAME", nargs="?", help="only those of this name")
     parser.add_argument("--all", action="store_true", help="not only the newest")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _add_ui(subparsers: Any) -> None:
-    parser = _command(subparsers, "ui", commands.ui, "open the runs in the MLflow UI", "ui --port 5001")
-    parser.add_argument("uri", metavar="URI", nargs="?", help="the store (default: sqlite under mlruns/ here)")
+    parser = _command(
+        subparsers, "ui", commands.ui, "open the runs in the MLflow UI", "ui --port 5001"
+    )
+    parser.add_argument(
+        "uri", metavar="URI", nargs="?", help="the store (default: sqlite under mlruns/ here)"
+    )
     parser.add_argument("--host", help="the interface to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, help="the port to listen on (default: 5000)")
-    parser.add_argument("--no-browser", action="store_true", help="print the addresses, open nothing")
+    parser.add_argument(
+        "--no-browser", action="store_true", help="print the addresses, open nothing"
+    )
 
 
 def _add_init(subparsers: Any) -> None:
     parser = _command(
-        subparsers, "init", commands.init, "write a starter sweep and a starter implementation", "init my-sweep"
+        subparsers,
+        "init",
+        commands.init,
+        "write a starter sweep and a starter implementation",
+        "init my-sweep",
     )
-    parser.add_argument("directory", metavar="DIR", nargs="?", default=".", help="where (default: here)")
-    parser.add_argument("--workload", metavar="NAME", help="begin with a workload of your own: NAME.py and NAME.yaml")
+    parser.add_argument(
+        "directory", metavar="DIR", nargs="?", default=".", help="where (default: here)"
+    )
+    parser.add_argument(
+        "--workload",
+        metavar="NAME",
+        help="begin with a workload of your own: NAME.py and NAME.yaml",
+    )
 
 
 def _add_adopt(subparsers: Any) -> None:
@@ -186,18 +240,30 @@ def _add_adopt(subparsers: Any) -> None:
         "write a sweep over problems in the format of another benchmark",
         "adopt problems/",
     )
-    parser.add_argument("path", metavar="PATH", help="a folder of KernelBench problems, a definition, a task")
-    parser.add_argument("--output", metavar="FILE", help="the sweep file to write (default: sweep.yaml beside them)")
+    parser.add_argument(
+        "path", metavar="PATH", help="a folder of KernelBench problems, a definition, a task"
+    )
+    parser.add_argument(
+        "--output", metavar="FILE", help="the sweep file to write (default: sweep.yaml beside them)"
+    )
 
 
 def _add_run(subparsers: Any) -> None:
     parser = _command(
-        subparsers, "run", commands.run, "run a sweep and print its table", "run sweeps/quick.yaml -S measure.repeats=3"
+        subparsers,
+        "run",
+        commands.run,
+        "run a sweep and print its table",
+        "run sweeps/quick.yaml -S measure.repeats=3",
     )
     _add_sweep(parser)
     _add_directory(parser)
     _add_execution(parser)
-    parser.add_argument("--profile", action="store_true", help="see which kernels each row runs, in a call of its own")
+    parser.add_argument(
+        "--profile",
+        action="store_true",
+        help="see which kernels each row runs, in a call of its own",
+    )
 
 
 def _add_plan(subparsers: Any) -> None:
@@ -207,30 +273,50 @@ def _add_plan(subparsers: Any) -> None:
     )  # fmt: skip
     _add_sweep(parser)
     _add_device(parser, "plan for this device")
-    parser.add_argument("--cost", action="store_true", help="how long each implementation takes, the longest first")
+    parser.add_argument(
+        "--cost", action="store_true", help="how long each implementation takes, the longest first"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
-        "--workload", action="store_true", help="draw the workload's inputs and call its reference, as itself"
+        "--workload",
+        action="store_true",
+        help="draw the workload's inputs and call its reference, as itself",
     )
 
 
 def _add_resume(subparsers: Any) -> None:
-    parser = _command(subparsers, "resume", commands.resume, "resume a stopped sweep", "resume last --rerun failed")
+    parser = _command(
+        subparsers,
+        "resume",
+        commands.resume,
+        "resume a stopped sweep",
+        "resume last --rerun failed",
+    )
     parser.add_argument("name", metavar=SWEEP, help="which sweep")
     _add_execution(parser)
 
 
 def _add_report(subparsers: Any) -> None:
     parser = _command(
-        subparsers, "report", commands.report, "write the reports again from the journal", "report last --format md"
+        subparsers,
+        "report",
+        commands.report,
+        "write the reports again from the journal",
+        "report last --format md",
     )
     parser.add_argument("name", metavar=SWEEP, help="which sweep")
     parser.add_argument(
         "--format", choices=("txt", "md", "csv", "latex", "html"),
         help="print this file instead of the answer; txt: summary.txt",
     )  # fmt: skip
-    parser.add_argument("--errors", action="store_true", help="print every row that is not ok, with its whole reason")
-    parser.add_argument("--plots", metavar="DIR", help="write the figures there too, as PNG and SVG")
+    parser.add_argument(
+        "--errors",
+        action="store_true",
+        help="print every row that is not ok, with its whole reason",
+    )
+    parser.add_argument(
+        "--plots", metavar="DIR", help="write the figures there too, as PNG and SVG"
+    )
     _add_table(parser)
 
 
@@ -254,7 +340,9 @@ def _add_compare(subparsers: Any) -> None:
         "candidate", metavar="CANDIDATE", nargs="?",
         help="same forms as BASE; left out: BASE is compared with the sweep of the same name before it",
     )  # fmt: skip
-    parser.add_argument("sweep", metavar="SWEEP", nargs="?", help="with --duel: the sweep file with both labels")
+    parser.add_argument(
+        "sweep", metavar="SWEEP", nargs="?", help="with --duel: the sweep file with both labels"
+    )
     parser.add_argument(
         "--duel", action="store_true",
         help="measure both in turns, in one process and over fresh ones: the way to settle a close call",
@@ -264,11 +352,20 @@ def _add_compare(subparsers: Any) -> None:
         help="measure both now, each in its own checkout, round by round in turns",
     )  # fmt: skip
     parser.add_argument(
-        "--fail-slower", metavar="PERCENT", type=_percent, help="a slow-down from here on is a regression"
+        "--fail-slower",
+        metavar="PERCENT",
+        type=_percent,
+        help="a slow-down from here on is a regression",
     )
-    parser.add_argument("--force", action="store_true", help="compare two sweeps although the environments differ")
-    parser.add_argument("--format", choices=("table", "md", "html", "json"), default="table", help="output format")
-    parser.add_argument("--json", dest="format", action="store_const", const="json", help="= --format json")
+    parser.add_argument(
+        "--force", action="store_true", help="compare two sweeps although the environments differ"
+    )
+    parser.add_argument(
+        "--format", choices=("table", "md", "html", "json"), default="table", help="output format"
+    )
+    parser.add_argument(
+        "--json", dest="format", action="store_const", const="json", help="= --format json"
+    )
     run = parser.add_argument_group("options for --duel and --again (same as for run)")
     _add_narrowing(run)
     _add_directory(run)
@@ -295,21 +392,35 @@ def _add_list(subparsers: Any) -> None:
         "list implementations and workloads, what each needs, and whether it is here",
         "list",
     )
-    parser.add_argument("--explain", action="store_true", help="also how an implementation chooses among its plans")
+    parser.add_argument(
+        "--explain", action="store_true", help="also how an implementation chooses among its plans"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _add_doctor(subparsers: Any) -> None:
-    parser = _command(subparsers, "doctor", commands.doctor, "is this machine fit to measure?", "doctor")
+    parser = _command(
+        subparsers, "doctor", commands.doctor, "is this machine fit to measure?", "doctor"
+    )
     _add_tracking(parser)
     parser.add_argument("--address", metavar="RAY_ADDRESS", help="a Ray cluster to look at")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _add_cheats(subparsers: Any) -> None:
-    parser = _command(subparsers, "cheats", commands.cheats, "does this harness catch known cheats here?", "cheats")
+    parser = _command(
+        subparsers,
+        "cheats",
+        commands.cheats,
+        "does this harness catch known cheats here?",
+        "cheats",
+    )
     parser.add_argument(
-        "--device", type=_device, choices=DEVICES, default="auto", help="where to try them (default: auto)"
+        "--device",
+        type=_device,
+        choices=DEVICES,
+        default="auto",
+        help="where to try them (default: auto)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -324,7 +435,9 @@ def _add_completion(subparsers: Any) -> None:
 
 def _device(text: str) -> str:
     if text not in DEVICES:
-        raise argparse.ArgumentTypeError(f"no device {text!r}{suggestion(text, DEVICES)}; use {', '.join(DEVICES)}")
+        raise argparse.ArgumentTypeError(
+            f"no device {text!r}{suggestion(text, DEVICES)}; use {', '.join(DEVICES)}"
+        )
     return text
 
 
@@ -335,7 +448,11 @@ def _percent(text: str) -> float:
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no percentage: give 5% or 0.05") from None
     if not text.endswith("%") and 1 <= value < 1000:
-        raise argparse.ArgumentTypeError(f"{text!r} would be {value:.0%}: give {text}%, or 0.05 for 5%")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} would be {value:.0%}: give {text}%, or 0.05 for 5%"
+        )
     if not 0 < value < 10:
-        raise argparse.ArgumentTypeError(f"{text!r} is out of range: give more than 0% and less than 1000%")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is out of range: give more than 0% and less than 1000%"
+        )
     return value

@@ -1,7 +1,8 @@
-"""`orchestrator repro`: a plain script that calls one row's implementation on exactly that row's inputs.
+"""`orchestrator repro`: a plain script that calls one row's implementation on exactly that row's
+inputs.
 
-The script reads from top to bottom: no sweep, no isolation, no options but `--calls`. It is what goes under a profiler,
-a sanitizer or a debugger, and into a bug report.
+The script reads from top to bottom: no sweep, no isolation, no options but `--calls`. It is what
+goes under a profiler, a sanitizer or a debugger, and into a bug report.
 """
 
 from __future__ import annotations
@@ -80,7 +81,8 @@ with torch.set_grad_enabled(built.backward):
 wait()
 print("output", tuple(out.shape), out.dtype, out.device)
 
-# The right answer in float64, of the output alone; where the workload answers for some rows, of those.
+# The right answer in float64, of the output alone; where the workload answers for some rows, of
+# those.
 detached = tuple(tensor.detach() for tensor in inputs)
 state = {{}} if workload.state is None else workload.state(config, form, STATE_SEED)
 answer = workload.reference(Problem(config, form, detached, state, torch.float64, {max_flops:g}, INPUT_SEED))
@@ -113,7 +115,9 @@ print(f"median of {{calls}} calls: {{statistics.median(milliseconds):.4g}} ms (o
 
 
 def script(results: Results, trial: Trial, file: str) -> str:
-    """The script of one trial; of several rounds, that of the first that was not ok, else the first."""
+    """The script of one trial; of several rounds, that of the first that was not ok, else the
+    first.
+    """
     number = _round(results, trial)
     spec, meta = results.meta.spec, results.meta
     seed = salted(input_seed(spec.seed, trial, number), _salt(results, trial, number))
@@ -158,9 +162,13 @@ def write(trial_id: str, sweep: str | None = None, output: str | None = None) ->
         with path.open("x", encoding="utf-8") as file:
             file.write(script(results, trial, path.name))
     except FileExistsError:
-        raise RequestError(f"{path} already exists; repro never overwrites: name another with --output") from None
+        raise RequestError(
+            f"{path} already exists; repro never overwrites: name another with --output"
+        ) from None
     except OSError as error:
-        raise RequestError(f"{path} cannot be written ({error.strerror}): name another with --output") from None
+        raise RequestError(
+            f"{path} cannot be written ({error.strerror}): name another with --output"
+        ) from None
     return path
 
 

@@ -1,6 +1,7 @@
 """A starter sweep in a folder of the user's: the answer of `init`.
 
-The files belong to the registry (its folder `starter`), which knows what its workloads compute; here they are copied.
+The files belong to the registry (its folder `starter`), which knows what its workloads compute;
+here they are copied.
 """
 
 from __future__ import annotations
@@ -17,21 +18,25 @@ EXAMPLE = "softmax"  # what the starter of a workload computes
 
 
 def init(directory: str | Path, workload: str | None = None) -> list[Path]:
-    """Write the starter files into `directory`, which is made if need be; the paths written, the sweep file first.
+    """Write the starter files into `directory`, which is made if need be; the paths written, the
+    sweep file first.
 
     Args:
         directory: where.
-        workload: the name of a workload of one's own to begin with; None: an implementation of a registered one.
+        workload: the name of a workload of one's own to begin with; None: an implementation of a
+            registered one.
 
     Raises:
-        RequestError: one of the files is there already (nothing is written), or the folder cannot be written; or the
-            workload's name is no name of a Python file.
+        RequestError: one of the files is there already (nothing is written), or the folder cannot
+            be written; or the workload's name is no name of a Python file.
     """
     folder = Path(directory)
     files = {folder / entry.name: entry.read_text(encoding="utf-8") for entry in _starters(FOLDER)}
     if workload is not None:
         if not workload.isidentifier() or not workload.isascii():
-            raise RequestError(f"--workload: must be a name of letters, digits and underscores, found {workload!r}")
+            raise RequestError(
+                f"--workload: must be a name of letters, digits and underscores, found {workload!r}"
+            )
         files = {}
         for entry in _starters(WORKLOAD_FOLDER):
             text = entry.read_text(encoding="utf-8")
@@ -43,14 +48,18 @@ def init(directory: str | Path, workload: str | None = None) -> list[Path]:
     taken = [path for path in files if path.exists() or path.is_symlink()]
     if taken:
         names = ", ".join(map(str, taken))
-        raise RequestError(f"init overwrites nothing, and there is already {names}: name another folder")
+        raise RequestError(
+            f"init overwrites nothing, and there is already {names}: name another folder"
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for path, text in files.items():
             with path.open("x", encoding="utf-8") as file:
                 file.write(text)
     except OSError as error:
-        raise RequestError(f"{folder} cannot be written ({error.strerror}): name another folder") from None
+        raise RequestError(
+            f"{folder} cannot be written ({error.strerror}): name another folder"
+        ) from None
     return list(files)
 
 

@@ -26,8 +26,8 @@ def as_objects(name: str | None = None, limit: int | None = NEWEST) -> list[dict
         limit: how many; None: all.
 
     Returns:
-        sweep_id, name, created_at, ok, not_ok, not_run (rows), device, git_commit and directory of each; for one that
-        cannot be read the id, the directory and `error`.
+        sweep_id, name, created_at, ok, not_ok, not_run (rows), device, git_commit and directory of
+        each; for one that cannot be read the id, the directory and `error`.
     """
     found = directories(name)[::-1]
     return [_described(path) for path in found[:limit]]

@@ -1,6 +1,8 @@
-"""`orchestrator try`: right or wrong, and one time, within seconds: in this process, without isolation, Ray or MLflow.
+"""`orchestrator try`: right or wrong, and one time, within seconds: in this process, without
+isolation, Ray or MLflow.
 
-What runs is what a sweep's worker runs, so that a row of a sweep can be seen to fail under a debugger or a profiler:
+What runs is what a sweep's worker runs, so that a row of a sweep can be seen to fail under a
+debugger or a profiler:
 `python -m pdb -m orchestrator try ...`, `ncu orchestrator try ... --check`, a `breakpoint()` in the code itself.
 """
 
@@ -59,7 +61,10 @@ def run(attempt: Attempt, *, check: bool = False, debug: bool = False) -> Tried:
         stages.ready()
         right = f"✓ right: relative error {stages.before.error:.1e}, rounding explains {stages.before.explained:.0e}"
         if check:
-            return Tried(Outcome.OK, (right, *_first_call(stages), f"  in {perf_counter() - began:.1f} s, not timed"))
+            return Tried(
+                Outcome.OK,
+                (right, *_first_call(stages), f"  in {perf_counter() - began:.1f} s, not timed"),
+            )
         fields = stages.measured_alone()
         return Tried(Outcome.OK, (right, *_timed(fields, stages)))
     except AttemptEndedError as ended:
@@ -76,10 +81,11 @@ def run(attempt: Attempt, *, check: bool = False, debug: bool = False) -> Tried:
 
 
 def wrong_elements(stages: Stages) -> list[str]:
-    """The first elements of the output that are wrong, beside the right ones: on the inputs of the first verification.
+    """The first elements of the output that are wrong, beside the right ones: on the inputs of the
+    first verification.
 
-    An element is wrong if it is off by more than ten times what is allowed of a block, of its own size or of the
-    output's root mean square, whichever is larger.
+    An element is wrong if it is off by more than ten times what is allowed of a block, of its own
+    size or of the output's root mean square, whichever is larger.
     """
     import torch
 
@@ -110,7 +116,10 @@ def wrong_elements(stages: Stages) -> list[str]:
         return ["  the first wrong elements are shown of floating-point outputs"]
 
     rows, width = expected.values.shape
-    fetch, places = fetcher(output, expected), FloatOutput("output", expected, tuple(output.shape), output.dtype)
+    fetch, places = (
+        fetcher(output, expected),
+        FloatOutput("output", expected, tuple(output.shape), output.dtype),
+    )
     scale = float(expected.values.square().mean().sqrt())
     allowed = 10 * (attempt.verify.tolerance or usual_error(workload.precision(stages.params)))
     count, found = 0, list[tuple[str, str, str]]()
@@ -121,19 +130,27 @@ def wrong_elements(stages: Stages) -> list[str]:
         count += int(wrong.sum())
         for row, column in wrong.nonzero()[: SHOWN - len(found)].tolist():
             place = places.place("element", (start + row, column))
-            found.append((place, f"{float(got[row, column]):.6g}", f"{float(right[row, column]):.6g}"))
+            found.append(
+                (place, f"{float(got[row, column]):.6g}", f"{float(right[row, column]):.6g}")
+            )
     if not found:
         return ["  every element is within ten times the budget: the error is spread thinly"]
     share = 100 * count / (rows * width)
-    lines = [f"  {count:,} of {rows * width:,} elements are wrong ({number(share, 1)} %), the first of them:"]
-    widths = [max(map(len, column)) for column in zip(("element", "got", "right"), *found, strict=True)]
+    lines = [
+        f"  {count:,} of {rows * width:,} elements are wrong ({number(share, 1)} %), the first of them:"
+    ]
+    widths = [
+        max(map(len, column)) for column in zip(("element", "got", "right"), *found, strict=True)
+    ]
     for cells in [("element", "got", "right"), *found]:
         lines += [f"    {cells[0]:>{widths[0]}}  {cells[1]:>{widths[1]}}  {cells[2]:>{widths[2]}}"]
     return lines
 
 
 def describe(attempt: Attempt) -> str:
-    """`improved on cpu, batch=1 seq_len=512 heads=8 ...`: every param, as those that nobody gave count, too."""
+    """`improved on cpu, batch=1 seq_len=512 heads=8 ...`: every param, as those that nobody gave
+    count, too.
+    """
     trial = attempt.trial
     values = {**trial.params, **{f"options.{name}": value for name, value in trial.options.items()}}
     point = " ".join(f"{name}={str(value).replace(' ', '')}" for name, value in values.items())
@@ -152,7 +169,10 @@ def main(selection: Selection, *, check: bool, debug: bool) -> int:
         print("\n".join(tried.lines), flush=True)
         bad += tried.outcome is not Outcome.OK
     if selection.left_out:
-        print(f"and {counted(selection.left_out, 'more trial')} selected: narrow them with --only", file=sys.stderr)
+        print(
+            f"and {counted(selection.left_out, 'more trial')} selected: narrow them with --only",
+            file=sys.stderr,
+        )
     return 1 if bad else 0
 
 
@@ -160,7 +180,10 @@ def _timed(fields: Mapping[str, Any], stages: Stages) -> list[str]:
     metrics = fields["metrics"]
     median = interval(*(metrics.get(f"latency{end}_ms") for end in ("", "_ci_low", "_ci_high")))
     flags = f" ({', '.join(fields['flags'])})" if fields["flags"] else ""
-    rates = [f"{number(metrics.get('tflops_per_s'), 3)} TFLOP/s", f"{number(metrics.get('gb_per_s'), 1)} GB/s"]
+    rates = [
+        f"{number(metrics.get('tflops_per_s'), 3)} TFLOP/s",
+        f"{number(metrics.get('gb_per_s'), 1)} GB/s",
+    ]
     memory = metrics.get("peak_memory_mib")
     if memory is not None:
         rates.append(f"{number(memory)} MiB")

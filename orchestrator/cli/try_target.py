@@ -1,4 +1,5 @@
-"""What `orchestrator try` tries: an implementation and params, rows of a sweep file, or of a sweep that was run.
+"""What `orchestrator try` tries: an implementation and params, rows of a sweep file, or of a sweep
+that was run.
 
 Params that nobody gave are as in the nearest sweep file.
 """
@@ -30,7 +31,9 @@ SEED = 0
 
 
 class Selection(NamedTuple):
-    """What to try, how many further trials were selected and are left out, and what a person should know of it."""
+    """What to try, how many further trials were selected and are left out, and what a person should
+    know of it.
+    """
 
     attempts: tuple[Attempt, ...]
     left_out: int = 0
@@ -50,9 +53,10 @@ def attempts(
     """What to try.
 
     Args:
-        target: an implementation (a registered name, `path.py:attribute`, `module:attribute`), a sweep file, a sweep
-            that was run, or a trial's id.
-        values: `name=value` each: params, as a sweep file states them; `options.name=value` for an option.
+        target: an implementation (a registered name, `path.py:attribute`, `module:attribute`), a
+            sweep file, a sweep that was run, or a trial's id.
+        values: `name=value` each: params, as a sweep file states them; `options.name=value` for an
+            option.
         only: of a sweep: the expression that selects its trials.
         overrides: of a sweep file: `path=value` each, as -S takes them.
         workload: of an implementation that is not registered; None: that of the nearest sweep file.
@@ -66,13 +70,17 @@ def attempts(
     if is_row(target, values):
         results, found = lookup.trial(target, sweep)
         planned = Sweep.resolved(results.meta.spec, results.meta.base_dir, None, target)
-        return Selection((attempt_of(planned, found, results.meta.device if device == "auto" else device),))
+        return Selection(
+            (attempt_of(planned, found, results.meta.device if device == "auto" else device),)
+        )
     if target.endswith((".yaml", ".yml")):
         _refuse_values(target, values)
         planned = Sweep.load(target, overrides, only)
     elif _names_implementation(target):
         if only is not None:
-            raise RequestError("--only narrows a sweep: of an implementation give the params, name=value")
+            raise RequestError(
+                "--only narrows a sweep: of an implementation give the params, name=value"
+            )
         planned, note = _of_implementation(target, values, workload)
     else:
         _refuse_values(target, values)
@@ -117,7 +125,9 @@ def _refuse_values(target: str, values: Sequence[str]) -> None:
         )
 
 
-def _of_implementation(target: str, values: Sequence[str], workload: str | None) -> tuple[Sweep, str]:
+def _of_implementation(
+    target: str, values: Sequence[str], workload: str | None
+) -> tuple[Sweep, str]:
     """A sweep of one implementation with the params given, and where those come from that were not."""
     use, folder = _placed(target)
     if workload is not None:
@@ -125,7 +135,11 @@ def _of_implementation(target: str, values: Sequence[str], workload: str | None)
     elif target in (known := registry.implementations()):
         workload = known[target].workload
     template, where = _template(workload, use, folder)
-    if workload is None and not _entry(template, use) and _is_workload(folder / use.rpartition(":")[0]):
+    if (
+        workload is None
+        and not _entry(template, use)
+        and _is_workload(folder / use.rpartition(":")[0])
+    ):
         template, where, workload = {}, "", use.rpartition(":")[0]
     if workload is None and not template:
         raise RequestError(f"{target}: which workload? --workload NAME or PATH.py says it")
@@ -141,13 +155,17 @@ def _of_implementation(target: str, values: Sequence[str], workload: str | None)
 
 
 def _is_workload(path: Path) -> bool:
-    """Whether a file says by itself what is to be computed: it has functions `inputs` and `reference`."""
+    """Whether a file says by itself what is to be computed: it has functions `inputs` and
+    `reference`.
+    """
     try:
         body = ast.parse(path.read_bytes()).body
     except (OSError, SyntaxError, ValueError):
         return False
     functions = {one.name for one in body if isinstance(one, ast.FunctionDef)}
-    return {"inputs", "reference"} <= functions and "Workload(" not in path.read_text(errors="replace")
+    return {"inputs", "reference"} <= functions and "Workload(" not in path.read_text(
+        errors="replace"
+    )
 
 
 def _placed(target: str) -> tuple[str, Path]:
@@ -162,7 +180,9 @@ def _placed(target: str) -> tuple[str, Path]:
 
 
 def _from_here(workload: str) -> str:
-    """A workload as the command line names it: its file made absolute, as the sweep starts in another folder."""
+    """A workload as the command line names it: its file made absolute, as the sweep starts in
+    another folder.
+    """
     if workload.endswith(".py"):
         return str(Path(workload).absolute())
     source, _, attribute = workload.rpartition(":")
@@ -179,15 +199,18 @@ def _value(text: str) -> tuple[str, Any]:
 def _template(workload: str | None, use: str, folder: Path) -> tuple[dict[str, Any], str]:
     """A sweep file that states the params nobody gave, and its name.
 
-    One beside the implementation, first of all one that lists it; else, of a workload that comes with the package, one
-    that was shipped.
+    One beside the implementation, first of all one that lists it; else, of a workload that comes
+    with the package, one that was shipped.
     """
     from orchestrator.cli.demo import NAME, shipped
 
     beside = [(path, data) for path in sorted(folder.glob("*.yaml")) if (data := _sweep_file(path))]
     beside.sort(key=lambda found: not _entry(found[1], use))
     known = shipped() if workload is None or workload in registry.workloads() else {}
-    others = [(path, _sweep_file(path)) for path in sorted(known.values(), key=lambda path: path.stem != NAME)]
+    others = [
+        (path, _sweep_file(path))
+        for path in sorted(known.values(), key=lambda path: path.stem != NAME)
+    ]
     for path, data in [*beside, *others]:
         if data and (workload is None or data["workload"] == workload):
             return data, shown_path(path)
@@ -206,7 +229,9 @@ def _sweep_file(path: Path) -> dict[str, Any]:
 def _entry(template: Mapping[str, Any], use: str) -> dict[str, Any]:
     """What a sweep file says of an implementation besides its name: params, options, call, compile."""
     for entry in template.get("implementations", ()):
-        if isinstance(entry, Mapping) and str(entry.get("use")).removeprefix("./") == use.removeprefix("./"):
+        if isinstance(entry, Mapping) and str(entry.get("use")).removeprefix(
+            "./"
+        ) == use.removeprefix("./"):
             return dict(entry)
         if isinstance(entry, str) and entry.removeprefix("./") == use.removeprefix("./"):
             return {"use": entry}
@@ -214,7 +239,9 @@ def _entry(template: Mapping[str, Any], use: str) -> dict[str, Any]:
 
 
 def _first_values(template: Mapping[str, Any]) -> dict[str, Any]:
-    """The constants of a sweep file, the first value of each axis, and its first case where they are listed."""
+    """The constants of a sweep file, the first value of each axis, and its first case where they
+    are listed.
+    """
     found = dict(template.get("constants") or {})
     for name, values in (template.get("axes") or {}).items():
         if isinstance(values, list) and values:

@@ -111,7 +111,9 @@ def measure(
     return found[0], found[1]
 
 
-def judge(base: Results, candidate: Results, *, force: bool = False, fail_slower: float | None = None) -> Comparison:
+def judge(
+    base: Results, candidate: Results, *, force: bool = False, fail_slower: float | None = None
+) -> Comparison:
     """The verdicts on two sweeps that were measured in turns; arguments as of `compare`.
 
     Raises:

@@ -10,7 +10,15 @@ from enum import StrEnum
 from typing import Any
 
 from orchestrator.compare.machine import MachineChange, machine_change
-from orchestrator.compare.pairing import code_differences, doubts, first_row, pair_answers, pair_up, same_code, unlike
+from orchestrator.compare.pairing import (
+    code_differences,
+    doubts,
+    first_row,
+    pair_answers,
+    pair_up,
+    same_code,
+    unlike,
+)
 from orchestrator.errors import ComparisonError
 from orchestrator.results import columns
 from orchestrator.results.results import Results
@@ -20,7 +28,8 @@ from orchestrator.stats.summary import round_spread
 
 SIGNIFICANT = 0.05
 LEAST_EFFECT = 0.01
-LEAST_EFFECT_UNMEASURED = {"cuda": 0.03, "cpu": 0.15}  # where one process a row leaves the A/A floor unknown
+# where one process a row leaves the A/A floor unknown
+LEAST_EFFECT_UNMEASURED = {"cuda": 0.03, "cpu": 0.15}
 
 
 class Verdict(StrEnum):
@@ -90,15 +99,18 @@ class Comparison:
     Attributes:
         base, candidate: the sweeps' ids.
         rows: rows of both sweeps, in the base's order.
-        unmatched: rows of one sweep only, or run in one only: implementation, params and where they are.
+        unmatched: rows of one sweep only, or run in one only: implementation, params and where they
+            are.
         environment_differences: fields that must match and do not (the comparison was forced).
         fail_slower: the caller's threshold, or None.
         columns: axis -> heading, of the axes whose values tell the rows apart.
         machine: how fast the machine was in the candidate beside the base, by the controls of both.
         again: whether both were measured for this comparison, round by round in turns.
-        duel: the sweep in which both were measured in turns, where base and candidate are two labels of one.
+        duel: the sweep in which both were measured in turns, where base and candidate are two
+            labels of one.
         same_code: whether every row of both was measured with the same source code.
-        code_differences: files and packages in which the code of the rows differs, as far as it is known.
+        code_differences: files and packages in which the code of the rows differs, as far as it is
+            known.
     """
 
     base: str
@@ -156,21 +168,26 @@ class Comparison:
         }
 
 
-def compare(base: Results, candidate: Results, *, force: bool = False, fail_slower: float | None = None) -> Comparison:
+def compare(
+    base: Results, candidate: Results, *, force: bool = False, fail_slower: float | None = None
+) -> Comparison:
     """Compare two sweeps' rows, matched by label and params.
 
     Args:
         base: what was.
         candidate: what is.
         force: compare although facts that must match differ.
-        fail_slower: the least change that counts, as a fraction, in place of 1 %; noise may ask for more.
+        fail_slower: the least change that counts, as a fraction, in place of 1 %; noise may ask for
+            more.
 
     Raises:
         ComparisonError: no row in common, or environments that differ.
     """
     searched = _searched(base, candidate)
     matched, unmatched = (
-        pair_answers(base.answers, candidate.answers) if searched else pair_up(base.rows, candidate.rows)
+        pair_answers(base.answers, candidate.answers)
+        if searched
+        else pair_up(base.rows, candidate.rows)
     )
     if not matched and any("not run" in row["only_in"] for row in unmatched):
         raise ComparisonError(
@@ -225,9 +242,18 @@ def _searched(base: Results, candidate: Results) -> tuple[str, ...]:
 
 def _with_points(pair: Pair, searched: Sequence[str]) -> str:
     """The note of a pair, after what is another in the points that two searches found."""
-    points = [(axis, *(columns.value(row, axis) for row in (pair.base, pair.candidate))) for axis in searched]
-    moved = [f"{axis.removeprefix('options.')} {was}, now {now}" for axis, was, now in points if was != now]
-    return "; ".join([*moved, *([pair.note] if pair.note else []), *doubts(pair.base, pair.candidate)])
+    points = [
+        (axis, *(columns.value(row, axis) for row in (pair.base, pair.candidate)))
+        for axis in searched
+    ]
+    moved = [
+        f"{axis.removeprefix('options.')} {was}, now {now}"
+        for axis, was, now in points
+        if was != now
+    ]
+    return "; ".join(
+        [*moved, *([pair.note] if pair.note else []), *doubts(pair.base, pair.candidate)]
+    )
 
 
 def paired(
@@ -250,16 +276,25 @@ def paired(
 
 
 def both_ok(base: Row, candidate: Row) -> bool:
-    """Whether both rows have every repetition that a ratio is made of, at least two, none of them of no time at all."""
+    """Whether both rows have every repetition that a ratio is made of, at least two, none of them
+    of no time at all.
+    """
     rounds = (*base.rounds, *candidate.rounds)
     timed = all(values and min(values) > 0 for values in rounds)
-    return base.ok and candidate.ok and timed and all(sum(map(len, row.rounds)) > 1 for row in (base, candidate))
+    return (
+        base.ok
+        and candidate.ok
+        and timed
+        and all(sum(map(len, row.rounds)) > 1 for row in (base, candidate))
+    )
 
 
 def _untimed(base: Row, candidate: Row) -> Pair:
     """A row that has no time in one of the sweeps, or in both."""
     if base.ok and not candidate.ok:
-        return Pair(base, candidate, Verdict.NEWLY_FAILING, note=f"ok, now {candidate.outcome or 'not run'}")
+        return Pair(
+            base, candidate, Verdict.NEWLY_FAILING, note=f"ok, now {candidate.outcome or 'not run'}"
+        )
     if candidate.ok and not base.ok:
         return Pair(base, candidate, Verdict.NEWLY_OK, note=f"{base.outcome}, now ok")
     if base.ok:
@@ -282,10 +317,19 @@ def _timed(base: Row, candidate: Row, device: str, fail_slower: float | None) ->
 
 
 def timed_pair(
-    base: Row, candidate: Row, found: Ratio, floor: float | None, device: str, fail_slower: float | None
+    base: Row,
+    candidate: Row,
+    found: Ratio,
+    floor: float | None,
+    device: str,
+    fail_slower: float | None,
 ) -> Pair:
-    """A pair with its ratio and what it is to be held against; its verdict follows when all p-values are known."""
-    threshold, alike = _thresholds(LEAST_EFFECT if fail_slower is None else fail_slower, floor, device)
+    """A pair with its ratio and what it is to be held against; its verdict follows when all
+    p-values are known.
+    """
+    threshold, alike = _thresholds(
+        LEAST_EFFECT if fail_slower is None else fail_slower, floor, device
+    )
     return Pair(
         base,
         candidate,
@@ -299,14 +343,18 @@ def timed_pair(
 
 
 def _thresholds(least: float, floor: float | None, device: str) -> tuple[float, float]:
-    """The least change that counts, and the change that is none, given the A/A noise floor (None: not known)."""
+    """The least change that counts, and the change that is none, given the A/A noise floor (None:
+    not known).
+    """
     unmeasured = LEAST_EFFECT_UNMEASURED[device]
     threshold = max(least, unmeasured if floor is None else 2 * floor)
     return threshold, min(threshold, max(least, unmeasured))
 
 
 def _floor(base: Row, candidate: Row) -> float | None:
-    """The A/A noise floor: the spread between fresh processes of one row; None where either has one process only."""
+    """The A/A noise floor: the spread between fresh processes of one row; None where either has one
+    process only.
+    """
     spreads = [round_spread(row.rounds) for row in (base, candidate)]
     known = [spread for spread in spreads if spread is not None]
     return math.sqrt(sum(spread**2 for spread in known) / 2) if len(known) == len(spreads) else None
@@ -342,7 +390,9 @@ def _verdict(pair: Pair, significant: float) -> Verdict:
 
 
 def _is_the_machine(pair: Pair, verdict: Verdict) -> bool:
-    """Whether the change is within what controls changed by, or its size beyond that does not count."""
+    """Whether the change is within what controls changed by, or its size beyond that does not
+    count.
+    """
     assert pair.ratio is not None
     low, high = min(pair.machine[0], 1.0), max(pair.machine[1], 1.0)
     if verdict is Verdict.SLOWER:

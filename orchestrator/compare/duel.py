@@ -1,7 +1,9 @@
-"""A duel: two implementations of one sweep file, measured in turns at every point where both have a trial.
+"""A duel: two implementations of one sweep file, measured in turns at every point where both have a
+trial.
 
-It runs, is journalled and is resumed like any sweep, five rounds unless the file states `measure.repeats`. Its verdicts
-rest on ratios within a process, which cancel what changes from process to process.
+It runs, is journalled and is resumed like any sweep, five rounds unless the file states
+`measure.repeats`. Its verdicts rest on ratios within a process, which cancel what changes from
+process to process.
 """
 
 from __future__ import annotations
@@ -38,30 +40,39 @@ Values = Sequence[float]
 
 
 def prepare(sweep: Sweep, base: str, candidate: str) -> Sweep:
-    """The sweep in which `base` and `candidate`, labels of its entries, are measured in turns, and nothing else.
+    """The sweep in which `base` and `candidate`, labels of its entries, are measured in turns, and
+    nothing else.
 
     Raises:
-        RequestError: a label that is not there, one label twice, no point at which both have a trial, or a file that
-            searches.
+        RequestError: a label that is not there, one label twice, no point at which both have a
+            trial, or a file that searches.
     """
     _refuse_labels(sweep, base, candidate)
     if sweep.plan.cells:
-        raise RequestError("compare --duel measures a grid, and this sweep file searches: give its axes as lists")
+        raise RequestError(
+            "compare --duel measures a grid, and this sweep file searches: give its axes as lists"
+        )
     firsts, seconds = (_by_point(sweep, label) for label in (base, candidate))
     pairs = [(firsts[point], seconds[point]) for point in firsts if point in seconds]
     if not pairs:
-        raise RequestError(f"nothing to compare: {base} and {candidate} have no point of the axes in common")
+        raise RequestError(
+            f"nothing to compare: {base} and {candidate} have no point of the axes in common"
+        )
     spec = _narrowed(sweep.spec, base, candidate)
     trials = (*(first for first, _ in pairs), *(second for _, second in pairs))
     text = f"{len(pairs)} points with a trial of {base} and one of {candidate}, measured in turns"
     plan = Plan(trials, (*sweep.plan.steps, Step(text, len(trials))))
-    return replace(sweep, spec=spec, plan=plan, rivals={first.trial_id: second for first, second in pairs})
+    return replace(
+        sweep, spec=spec, plan=plan, rivals={first.trial_id: second for first, second in pairs}
+    )
 
 
 def _refuse_labels(sweep: Sweep, base: str, candidate: str) -> None:
     for label in (base, candidate):
         if label not in sweep.entries:
-            raise RequestError(f"the sweep has no implementation labelled {label!r}{suggestion(label, sweep.entries)}")
+            raise RequestError(
+                f"the sweep has no implementation labelled {label!r}{suggestion(label, sweep.entries)}"
+            )
     if base == candidate:
         raise RequestError(
             f"{base} against itself: give it a second entry under another label, {{use: ..., label: {base}-again}}, "
@@ -110,16 +121,29 @@ def judge(results: Results, fail_slower: float | None = None) -> Comparison:
     half = len(results.rows) // 2
     rows = list(zip(results.rows[:half], results.rows[half:], strict=True))
     ran = [pair for pair in rows if all(row.outcome is not None for row in pair)]
-    unmatched = [_not_run(row) for pair in rows if pair not in ran for row in pair if row.outcome is None]
+    unmatched = [
+        _not_run(row) for pair in rows if pair not in ran for row in pair if row.outcome is None
+    ]
     pairs = [_pair(*one, results.meta.device, fail_slower) for one in ran]
     told_apart = columns.columns(results, [first for first, _ in ran])
     return Comparison(
-        base, candidate, corrected(pairs), tuple(unmatched), (), fail_slower, told_apart, duel=results.meta.sweep_id
+        base,
+        candidate,
+        corrected(pairs),
+        tuple(unmatched),
+        (),
+        fail_slower,
+        told_apart,
+        duel=results.meta.sweep_id,
     )
 
 
 def _not_run(row: Row) -> Mapping[str, Any]:
-    return {"implementation": row.implementation, "params": dict(row.params), "only_in": "neither (not run)"}
+    return {
+        "implementation": row.implementation,
+        "params": dict(row.params),
+        "only_in": "neither (not run)",
+    }
 
 
 def pair(base: Row, candidate: Row, device: str) -> Pair:
@@ -140,7 +164,12 @@ def _without_ratio(base: Row, candidate: Row) -> Pair:
     if base.ok != candidate.ok:
         verdict = Verdict.NEWLY_FAILING if base.ok else Verdict.NEWLY_OK
     ends = (f"{row.implementation}: {row.outcome}" for row in (base, candidate) if not row.ok)
-    return Pair(base, candidate, verdict, note="; ".join(ends) or "too few blocks in which both sides were timed")
+    return Pair(
+        base,
+        candidate,
+        verdict,
+        note="; ".join(ends) or "too few blocks in which both sides were timed",
+    )
 
 
 def in_turns(base: Row, candidate: Row) -> list[tuple[Values, Values]]:

@@ -25,7 +25,9 @@ class MachineChange:
     high: float
 
     def __str__(self) -> str:
-        parts = [f"{WORDS[name]} took {ratio:.2f} times as long" for name, ratio in self.ratios.items()]
+        parts = [
+            f"{WORDS[name]} took {ratio:.2f} times as long" for name, ratio in self.ratios.items()
+        ]
         return f"{', '.join(parts)} (single controls: {self.low:.2f} to {self.high:.2f})"
 
     def to_json(self) -> dict[str, Any]:
@@ -33,7 +35,9 @@ class MachineChange:
         return {"ratios": self.ratios, "low": self.low, "high": self.high}
 
 
-def machine_change(base: Iterable[Observation], candidate: Iterable[Observation]) -> MachineChange | None:
+def machine_change(
+    base: Iterable[Observation], candidate: Iterable[Observation]
+) -> MachineChange | None:
     """What the controls of two sweeps say; None where either has none."""
     before, after = controls(base), controls(candidate)
     ratios: dict[str, float] = {}

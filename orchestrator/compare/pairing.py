@@ -20,25 +20,37 @@ Paired = tuple[list[tuple[Row, Row]], list[dict[str, Any]]]
 
 
 def pair_up(base: Sequence[Row], candidate: Sequence[Row]) -> Paired:
-    """Rows of both that were run, and the others. Options tell apart only rows that nothing else tells apart.
+    """Rows of both that were run, and the others. Options tell apart only rows that nothing else
+    tells apart.
 
-    A row that is ok in the base and was to be run in the candidate, and was not, is among the first, if any is.
+    A row that is ok in the base and was to be run in the candidate, and was not, is among the
+    first, if any is.
     """
     ambiguous = _repeated(base) | _repeated(candidate)
     here, there = _by_key(base, ambiguous), _by_key(candidate, ambiguous)
     both = [key for key in here if key in there]
-    ran = {key: None for key in both if here[key].outcome is not None and there[key].outcome is not None}
+    ran = {
+        key: None
+        for key in both
+        if here[key].outcome is not None and there[key].outcome is not None
+    }
     if ran:
-        ran = {key: None for key in both if key in ran or (here[key].ok and there[key].outcome is None)}
+        ran = {
+            key: None for key in both if key in ran or (here[key].ok and there[key].outcome is None)
+        }
     matched = [(here[key], there[key]) for key in ran]
     unmatched = [_only(here[key], "base") for key in here if key not in there]
     unmatched += [_only(there[key], "candidate") for key in there if key not in here]
-    unmatched += [_only(here[key], _run_where(here[key], there[key])) for key in both if key not in ran]
+    unmatched += [
+        _only(here[key], _run_where(here[key], there[key])) for key in both if key not in ran
+    ]
     return matched, unmatched
 
 
 def pair_answers(base: Sequence[Answer], candidate: Sequence[Answer]) -> Paired:
-    """The best rows of two sweeps that searched, by implementation and the axes that were not searched."""
+    """The best rows of two sweeps that searched, by implementation and the axes that were not
+    searched.
+    """
     here, there = ({_question(answer): answer for answer in found} for found in (base, candidate))
     matched = [(_shown(here[key]), _shown(there[key])) for key in here if key in there]
     unmatched = [_only(_shown(here[key]), "base") for key in here if key not in there]
@@ -58,11 +70,19 @@ def _shown(answer: Answer) -> Row:
 def _run_where(base: Row, candidate: Row) -> str:
     if base.outcome is None and candidate.outcome is None:
         return "neither (not run)"
-    return "base (not run in candidate)" if candidate.outcome is None else "candidate (not run in base)"
+    return (
+        "base (not run in candidate)"
+        if candidate.outcome is None
+        else "candidate (not run in base)"
+    )
 
 
 def _name(row: Row, with_options: bool = False) -> str:
-    content = [row.implementation, dict(row.params), *([dict(row.trial.options)] if with_options else [])]
+    content = [
+        row.implementation,
+        dict(row.params),
+        *([dict(row.trial.options)] if with_options else []),
+    ]
     return json.dumps(content, sort_keys=True, default=str)
 
 
@@ -80,17 +100,35 @@ def _only(row: Row, where: str) -> dict[str, Any]:
 
 def first_row(rows: Sequence[Row]) -> str:
     """Label and params of the first row, for a message."""
-    return f"{rows[0].implementation} {json.dumps(dict(rows[0].params), default=str)}" if rows else "none"
+    return (
+        f"{rows[0].implementation} {json.dumps(dict(rows[0].params), default=str)}"
+        if rows
+        else "none"
+    )
 
 
 def unlike(base: Results, candidate: Results, matched: Sequence[tuple[Row, Row]]) -> list[str]:
     """What must match and does not: workload, protocol, and the environments of the rows of both."""
-    found = differences({"workload": base.meta.spec.workload}, {"workload": candidate.meta.spec.workload})
-    found += differences(*({"measured": "alone" if one.meta.duel is None else "in turns"} for one in (base, candidate)))
-    found += differences(*({"verify.tolerance": one.meta.spec.verify.tolerance} for one in (base, candidate)))
-    protocols = [results.meta.spec.measure.for_device(results.meta.device) for results in (base, candidate)]
+    found = differences(
+        {"workload": base.meta.spec.workload}, {"workload": candidate.meta.spec.workload}
+    )
     found += differences(
-        *({f"protocol.{name}": value for name, value in one.model_dump().items()} for one in protocols)
+        *(
+            {"measured": "alone" if one.meta.duel is None else "in turns"}
+            for one in (base, candidate)
+        )
+    )
+    found += differences(
+        *({"verify.tolerance": one.meta.spec.verify.tolerance} for one in (base, candidate))
+    )
+    protocols = [
+        results.meta.spec.measure.for_device(results.meta.device) for results in (base, candidate)
+    ]
+    found += differences(
+        *(
+            {f"protocol.{name}": value for name, value in one.model_dump().items()}
+            for one in protocols
+        )
     )
     seen = {
         (left.fingerprint.environment, right.fingerprint.environment): None
@@ -99,20 +137,30 @@ def unlike(base: Results, candidate: Results, matched: Sequence[tuple[Row, Row]]
         for right in pair[1].records
     }
     for left, right in seen:
-        found += _facts_unlike(base.environments.get(left), candidate.environments.get(right), left == right)
+        found += _facts_unlike(
+            base.environments.get(left), candidate.environments.get(right), left == right
+        )
     return list(dict.fromkeys(found))
 
 
-def _facts_unlike(base: Mapping[str, Any] | None, candidate: Mapping[str, Any] | None, same_hash: bool) -> list[str]:
+def _facts_unlike(
+    base: Mapping[str, Any] | None, candidate: Mapping[str, Any] | None, same_hash: bool
+) -> list[str]:
     if same_hash:
         return []
     if base is None or candidate is None:
-        return ["environment: the fingerprints differ, and environment.json is not there to say in what"]
+        return [
+            "environment: the fingerprints differ, and environment.json is not there to say in what"
+        ]
     return differences(base.get("match", {}), candidate.get("match", {}))
 
 
-def code_differences(base: Results, candidate: Results, matched: Sequence[tuple[Row, Row]]) -> list[str]:
-    """What the code of the matched rows differs in, as far as both sweeps say what they ran: files and packages."""
+def code_differences(
+    base: Results, candidate: Results, matched: Sequence[tuple[Row, Row]]
+) -> list[str]:
+    """What the code of the matched rows differs in, as far as both sweeps say what they ran: files
+    and packages.
+    """
     known = sources.read(base.directory), sources.read(candidate.directory)
     found: dict[str, None] = {}
     for left, right in dict.fromkeys((_source(was), _source(now)) for was, now in matched):
@@ -128,7 +176,9 @@ def same_code(matched: Sequence[tuple[Row, Row]]) -> bool:
 
 
 def doubts(base: Row, candidate: Row) -> list[str]:
-    """What a ratio of times does not say of two rows: an error that grew, memory that changed, other cards."""
+    """What a ratio of times does not say of two rows: an error that grew, memory that changed,
+    other cards.
+    """
     found = []
     was, now = (row.metrics.get("relative_error") for row in (base, candidate))
     if was is not None and now is not None and now > max(MORE_ERROR * was, LEAST_ERROR):

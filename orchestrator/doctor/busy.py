@@ -1,6 +1,8 @@
-"""Who else uses this machine just before a sweep measures on it: named, with what that does to the figures.
+"""Who else uses this machine just before a sweep measures on it: named, with what that does to the
+figures.
 
-Half a second's look at the cores, and at the GPUs where they are to be measured; nothing is changed.
+Half a second's look at the cores, and at the GPUs where they are to be measured; nothing is
+changed.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ GPU_NEEDS_CORES = 0.75  # a GPU's figures bear more company on the cores than a 
 
 
 def notices(device: str, cores: int | None = None) -> list[str]:
-    """What to tell whoever starts a sweep on "cpu" or "cuda" here; nothing where the machine is quiet."""
+    """What to tell whoever starts a sweep on "cpu" or "cuda" here; nothing where the machine is
+    quiet.
+    """
     used, busiest = host.busiest(LOOK_S)
     found = _cores(used, busiest, cores or usable_cores(), device)
     if device == "cuda":

@@ -25,10 +25,11 @@ Check = Callable[[], Finding | Iterable[Finding]]
 
 
 def examine(uri: str | None = None, address: str | None = None) -> list[Finding]:
-    """Everything that decides whether figures from this machine can be trusted, and whether a sweep can run on it.
+    """Everything that decides whether figures from this machine can be trusted, and whether a sweep
+    can run on it.
 
-    Takes at most about a minute and a half, a few seconds where all is well. Changes nothing; imports neither torch nor
-    ray nor mlflow in this process.
+    Takes at most about a minute and a half, a few seconds where all is well. Changes nothing;
+    imports neither torch nor ray nor mlflow in this process.
 
     Args:
         uri: of the tracking server or store; None: sqlite under mlruns/.
@@ -41,7 +42,10 @@ def examine(uri: str | None = None, address: str | None = None) -> list[Finding]
             ("gpu", lambda: gpu.gpus(api)),
             ("memory", host.memory),
             ("disk", lambda: host.disk(Path("mlruns"), RESULTS_GIB)),
-            ("temporary folder", lambda: host.temporary(Path(tempfile.gettempdir()), MAX_RAY_FOLDER_BYTES)),
+            (
+                "temporary folder",
+                lambda: host.temporary(Path(tempfile.gettempdir()), MAX_RAY_FOLDER_BYTES),
+            ),
             ("shared memory", lambda: host.disk(SHARED_MEMORY, SHARED_MEMORY_GIB)),
             ("tracking", lambda: services.tracking(uri)),
             ("ray", lambda: services.ray(address)),
@@ -54,17 +58,27 @@ def examine(uri: str | None = None, address: str | None = None) -> list[Finding]
 
 def as_text(findings: Sequence[Finding]) -> str:
     """A table, and below it the verdict in one line."""
-    body = [[MARKS[finding.state], finding.check, finding.message, finding.advice] for finding in findings]
+    body = [
+        [MARKS[finding.state], finding.check, finding.message, finding.advice]
+        for finding in findings
+    ]
     widths = [None, 24, 60, 44]
     table = tabulate(
-        body, ["", "Check", "Found", "Advice"], tablefmt="simple", maxcolwidths=widths, disable_numparse=True
+        body,
+        ["", "Check", "Found", "Advice"],
+        tablefmt="simple",
+        maxcolwidths=widths,
+        disable_numparse=True,
     )
     return f"{table}\n\n{_verdict(findings)}"
 
 
 def as_object(findings: Sequence[Finding]) -> dict[str, Any]:
     """JSON: `fit`, `verdict` and `findings`, each with check, state, message and advice."""
-    rows = [{name: getattr(finding, name) for name in ("check", "state", "message", "advice")} for finding in findings]
+    rows = [
+        {name: getattr(finding, name) for name in ("check", "state", "message", "advice")}
+        for finding in findings
+    ]
     return {"fit": exit_code(findings) == 0, "verdict": _verdict(findings), "findings": rows}
 
 

@@ -30,7 +30,10 @@ def nodes(address: str) -> Iterator[Finding]:
         answer = json.loads(done.stdout.splitlines()[-1])
     except subprocess.TimeoutExpired:
         yield Finding(
-            "cluster", "bad", f"{address} lets nobody in within {PROBE_S:g} s", "check its head node and token"
+            "cluster",
+            "bad",
+            f"{address} lets nobody in within {PROBE_S:g} s",
+            "check its head node and token",
         )
         return
     except (IndexError, ValueError):
@@ -47,18 +50,26 @@ def judged(address: str, answer: Mapping[str, Any]) -> Iterator[Finding]:
         return
     every = answer["nodes"]
     gpus = sum(int(node["resources"].get("GPU", 0)) for node in every)
-    yield Finding("cluster", "ok", f"{len(every)} {'node' if len(every) == 1 else 'nodes'}, {gpus} GPUs")
+    yield Finding(
+        "cluster", "ok", f"{len(every)} {'node' if len(every) == 1 else 'nodes'}, {gpus} GPUs"
+    )
     free, whole = answer["free"], answer["all"]
     for name in ("CPU", "GPU"):
         if free.get(name, 0) < whole.get(name, 0):
-            text = f"{whole[name] - free.get(name, 0):g} of {whole[name]:g} {name}s are held by others"
-            yield Finding("cluster load", "warn", text, "a sweep waits for them, resources.wait_s seconds")
+            text = (
+                f"{whole[name] - free.get(name, 0):g} of {whole[name]:g} {name}s are held by others"
+            )
+            yield Finding(
+                "cluster load", "warn", text, "a sweep waits for them, resources.wait_s seconds"
+            )
     for node in every:
         yield from _of_node(node)
     models = {card.split(",")[0] for node in every for card in node.get("cards", ())}
     if len(models) > 1:
         advice = "choose one: resources.accelerator"
-        yield Finding("cluster GPUs", "warn", f"of several models: {', '.join(sorted(models))}", advice)
+        yield Finding(
+            "cluster GPUs", "warn", f"of several models: {', '.join(sorted(models))}", advice
+        )
 
 
 def _of_node(node: Mapping[str, Any]) -> Iterator[Finding]:
@@ -68,16 +79,32 @@ def _of_node(node: Mapping[str, Any]) -> Iterator[Finding]:
         return
     here = platform.python_version()
     if node["python"].rpartition(".")[0] != here.rpartition(".")[0]:
-        yield Finding(name, "bad", f"Python {node['python']}, here {here}", "the same minor version on every machine")
+        yield Finding(
+            name,
+            "bad",
+            f"Python {node['python']}, here {here}",
+            "the same minor version on every machine",
+        )
     for package, version in node["versions"].items():
         own = metadata.version(package)
         if version is None:
             yield Finding(name, "bad", f"has no {package}", f"install {package} {own} there")
         elif version.partition("+")[0] != own.partition("+")[0]:
-            yield Finding(name, "warn", f"{package} {version}, here {own}", "rows of unlike nodes do not compare")
+            yield Finding(
+                name,
+                "warn",
+                f"{package} {version}, here {own}",
+                "rows of unlike nodes do not compare",
+            )
     if node["ahead_s"] > CLOCK_S:
-        yield Finding(name, "warn", f"its clock is {node['ahead_s']:.0f} s off", "run chrony or ntpd there")
+        yield Finding(
+            name, "warn", f"its clock is {node['ahead_s']:.0f} s off", "run chrony or ntpd there"
+        )
     if node["free_gib"] < LEAST_FREE_GIB:
-        yield Finding(name, "warn", f"{node['free_gib']:.1f} GiB of memory free", "end what holds it")
+        yield Finding(
+            name, "warn", f"{node['free_gib']:.1f} GiB of memory free", "end what holds it"
+        )
     cards = "; ".join(node["cards"]) or "no GPU"
-    yield Finding(name, "ok", f"Python {node['python']}, torch {node['versions']['torch']}, {cards}")
+    yield Finding(
+        name, "ok", f"Python {node['python']}, torch {node['versions']['torch']}, {cards}"
+    )

@@ -14,8 +14,8 @@ class Finding:
 
     Attributes:
         check: what was looked at, in a word or two.
-        state: ok; warn: figures will be noisier, or something is missing that a sweep can do without; bad: a sweep
-            cannot run, or its figures would be wrong.
+        state: ok; warn: figures will be noisier, or something is missing that a sweep can do
+            without; bad: a sweep cannot run, or its figures would be wrong.
         message: what was found.
         advice: what to do about it; empty: nothing.
     """

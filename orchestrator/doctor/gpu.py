@@ -42,41 +42,64 @@ def gpus(api: Any) -> Iterator[Finding]:
     if api is None or not count:
         yield Finding("gpu", "ok", "none that a driver shows: sweeps run on the CPU")
         return
-    yield Finding("driver", "ok", f"NVIDIA {ask(api.nvmlSystemGetDriverVersion) or 'of unknown version'}")
+    yield Finding(
+        "driver", "ok", f"NVIDIA {ask(api.nvmlSystemGetDriverVersion) or 'of unknown version'}"
+    )
     yield from _visible(count)
     for index in range(count):
         gpu = ask(api.nvmlDeviceGetHandleByIndex, index)
         if gpu is None:
-            yield Finding(f"gpu {index}", "bad", "the driver does not answer for it", "nvidia-smi -q says why; reboot")
+            yield Finding(
+                f"gpu {index}",
+                "bad",
+                "the driver does not answer for it",
+                "nvidia-smi -q says why; reboot",
+            )
             continue
         for check in (_identity, _persistence, _mig, _clocks, _temperature, company):
             yield check(api, gpu, f"gpu {index}")
 
 
-def torch_uses_gpu(api: Any, run: Callable[[], subprocess.CompletedProcess[str]] | None = None) -> Finding:
-    """Whether torch computes rightly on each GPU, tried in a process of its own; without a GPU only its version."""
+def torch_uses_gpu(
+    api: Any, run: Callable[[], subprocess.CompletedProcess[str]] | None = None
+) -> Finding:
+    """Whether torch computes rightly on each GPU, tried in a process of its own; without a GPU only
+    its version.
+    """
     if api is None or not ask(api.nvmlDeviceGetCount):
         return Finding("torch", "ok", f"torch {_version('torch')}")
     try:
         done = (run or _probe)()
     except subprocess.TimeoutExpired:
         return Finding(
-            "torch", "bad", f"no answer from a GPU within {TORCH_S:.0f} s", "look for a process that hangs on it"
+            "torch",
+            "bad",
+            f"no answer from a GPU within {TORCH_S:.0f} s",
+            "look for a process that hangs on it",
         )
     if done.returncode != 0:
         said = (done.stderr.strip() or f"exit {done.returncode}").splitlines()[-1]
         return Finding("torch", "bad", f"cannot compute on a GPU: {said}", _build_advice())
     seen = json.loads(done.stdout.splitlines()[-1])
     if not seen["count"]:
-        return Finding("torch", "bad", f"torch {seen['torch']} sees no GPU, the driver does", _build_advice())
-    return Finding("torch", "ok", f"torch {seen['torch']}, CUDA {seen['cuda']}, right on {seen['count']} of its GPUs")
+        return Finding(
+            "torch", "bad", f"torch {seen['torch']} sees no GPU, the driver does", _build_advice()
+        )
+    return Finding(
+        "torch",
+        "ok",
+        f"torch {seen['torch']}, CUDA {seen['cuda']}, right on {seen['count']} of its GPUs",
+    )
 
 
 def _visible(count: int) -> Iterator[Finding]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         yield Finding(
-            "gpu", "warn", f"CUDA_VISIBLE_DEVICES={visible!r} chooses among {count}", "unset it to use them all"
+            "gpu",
+            "warn",
+            f"CUDA_VISIBLE_DEVICES={visible!r} chooses among {count}",
+            "unset it to use them all",
         )
 
 
@@ -90,7 +113,10 @@ def _persistence(api: Any, gpu: Any, check: str) -> Finding:
     mode = ask(api.nvmlDeviceGetPersistenceMode, gpu)
     if mode == 0:
         return Finding(
-            f"{check} persistence", "warn", "off: every trial waits for the driver to wake up", "nvidia-smi -pm 1"
+            f"{check} persistence",
+            "warn",
+            "off: every trial waits for the driver to wake up",
+            "nvidia-smi -pm 1",
         )
     return Finding(f"{check} persistence", "ok", "on" if mode else "not told")
 
@@ -99,7 +125,10 @@ def _mig(api: Any, gpu: Any, check: str) -> Finding:
     mode = ask(api.nvmlDeviceGetMigMode, gpu)
     if mode and mode[0]:
         return Finding(
-            f"{check} MIG", "warn", "on: a part of the GPU is measured, others may use the rest", "nvidia-smi -mig 0"
+            f"{check} MIG",
+            "warn",
+            "on: a part of the GPU is measured, others may use the rest",
+            "nvidia-smi -mig 0",
         )
     return Finding(f"{check} MIG", "ok", "off")
 
@@ -109,7 +138,10 @@ def _clocks(api: Any, gpu: Any, check: str) -> Finding:
     slowed = {text for name, text in SLOWED.items() if reasons & getattr(api, name, 0)}
     if slowed:
         return Finding(
-            f"{check} clocks", "bad", f"held down: {', '.join(sorted(slowed))}", "cool it, and look at its power supply"
+            f"{check} clocks",
+            "bad",
+            f"held down: {', '.join(sorted(slowed))}",
+            "cool it, and look at its power supply",
         )
     chosen = ask(api.nvmlDeviceGetApplicationsClock, gpu, api.NVML_CLOCK_SM)
     usual = ask(api.nvmlDeviceGetDefaultApplicationsClock, gpu, api.NVML_CLOCK_SM)
@@ -127,7 +159,12 @@ def _clocks(api: Any, gpu: Any, check: str) -> Finding:
 def _temperature(api: Any, gpu: Any, check: str) -> Finding:
     degrees = ask(api.nvmlDeviceGetTemperature, gpu, api.NVML_TEMPERATURE_GPU)
     if degrees is not None and degrees >= HOT_C:
-        return Finding(f"{check} temperature", "warn", f"{degrees} °C before anything runs", "let it cool down first")
+        return Finding(
+            f"{check} temperature",
+            "warn",
+            f"{degrees} °C before anything runs",
+            "let it cool down first",
+        )
     return Finding(f"{check} temperature", "ok", "not told" if degrees is None else f"{degrees} °C")
 
 
@@ -140,9 +177,17 @@ def company(api: Any, gpu: Any, check: str) -> Finding:
     held = 0 if memory is None else memory.used / MIB
     if not running and not busy and held < HELD_MIB:
         return Finding(f"{check} alone", "ok", "no other process on it")
-    who = ", ".join(_named(process.pid) for process in running) or "processes that cannot be seen from here"
+    who = (
+        ", ".join(_named(process.pid) for process in running)
+        or "processes that cannot be seen from here"
+    )
     message = f"{who}: {use.gpu if use else '?'} % in use, {held:.0f} MiB held"
-    return Finding(f"{check} alone", "bad" if busy else "warn", message, "end them: their work would be in our figures")
+    return Finding(
+        f"{check} alone",
+        "bad" if busy else "warn",
+        message,
+        "end them: their work would be in our figures",
+    )
 
 
 def _named(pid: int) -> str:

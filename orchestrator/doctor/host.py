@@ -64,7 +64,12 @@ def load(used: float, busy: Sequence[Busy], cores: int) -> Finding:
     names = ", ".join(map(str, busy[:NAMED])) or "processes that cannot be seen"
     state: State = "bad" if used > 0.75 * cores else "warn"
     message = f"{used:.1f} of {cores} cores in use by others: {names}"
-    return Finding("cpu load", state, message, "end them, or figures of the CPU and of small kernels will be noisy")
+    return Finding(
+        "cpu load",
+        state,
+        message,
+        "end them, or figures of the CPU and of small kernels will be noisy",
+    )
 
 
 def governor(name: str | None) -> Finding:
@@ -80,7 +85,9 @@ def quota(share: float | None, cores: int) -> Finding:
     if share is None or share >= cores:
         return Finding("cpu quota", "ok", "none below the cores shown")
     advice = "pin the container to whole cores instead (cpuset)"
-    return Finding("cpu quota", "warn", f"{share:g} of {cores} cores: trials stall when it is used up", advice)
+    return Finding(
+        "cpu quota", "warn", f"{share:g} of {cores} cores: trials stall when it is used up", advice
+    )
 
 
 def system() -> Finding:
@@ -97,28 +104,46 @@ def temporary(place: Path, max_bytes: int) -> Finding:
     if len(os.fsencode(place)) <= longest:
         return Finding("temporary folder", "ok", str(place))
     message = f"{place} is too deep for Ray's sockets: /tmp is used in its place"
-    return Finding("temporary folder", "warn", message, f"set TMPDIR to a folder of at most {longest} characters")
+    return Finding(
+        "temporary folder",
+        "warn",
+        message,
+        f"set TMPDIR to a folder of at most {longest} characters",
+    )
 
 
 def memory() -> Finding:
     """Host memory that is free for trials."""
     free = psutil.virtual_memory().available
     if free < 2 * GIB:
-        return Finding("memory", "warn", f"{free / GIB:.1f} GiB available", "end what holds it, or set host_memory_gib")
+        return Finding(
+            "memory",
+            "warn",
+            f"{free / GIB:.1f} GiB available",
+            "end what holds it, or set host_memory_gib",
+        )
     return Finding("memory", "ok", f"{free / GIB:.1f} GiB available")
 
 
 def disk(place: Path, needed_gib: float) -> Finding:
-    """Whether the disk of `place` has room: bad without `needed_gib`, warn without ten times as much."""
+    """Whether the disk of `place` has room: bad without `needed_gib`, warn without ten times as
+    much.
+    """
     existing = next(folder for folder in (place, *place.absolute().parents) if folder.exists())
     free = shutil.disk_usage(existing).free / GIB
     if not os.access(existing, os.W_OK):
         return Finding(
-            f"disk {place}", "bad", "cannot be written", "use --output DIR, or give this user the right to write"
+            f"disk {place}",
+            "bad",
+            "cannot be written",
+            "use --output DIR, or give this user the right to write",
         )
     state: State = "bad" if free < needed_gib else "warn" if free < 10 * needed_gib else "ok"
     return Finding(
-        f"disk {place}", state, f"{free:.1f} GiB free", "" if state == "ok" else "make room: results are kept there"
+        f"disk {place}",
+        state,
+        f"{free:.1f} GiB free",
+        "" if state == "ok" else "make room: results are kept there",
     )
 
 

@@ -31,13 +31,21 @@ def tracking(uri: str | None) -> Finding:
         with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=ANSWER_S) as answer:  # noqa: S310 - http(s) only
             return Finding("tracking", "ok", f"{redacted(uri)} answers ({answer.status})")
     except urllib.error.HTTPError as error:  # it is there; servers behind a log-in refuse /health
-        return Finding("tracking", "warn", f"{redacted(uri)} answers {error.code}", "check the address and the log-in")
+        return Finding(
+            "tracking",
+            "warn",
+            f"{redacted(uri)} answers {error.code}",
+            "check the address and the log-in",
+        )
     except (OSError, ValueError) as error:
-        return Finding("tracking", "warn", f"{redacted(uri)} does not answer: {_reason(error)}", advice)
+        return Finding(
+            "tracking", "warn", f"{redacted(uri)} does not answer: {_reason(error)}", advice
+        )
 
 
 def ray(address: str | None) -> list[Finding]:
-    """Whether Ray is there: the package for a Ray of our own, the cluster where an address or RAY_ADDRESS names one.
+    """Whether Ray is there: the package for a Ray of our own, the cluster where an address or
+    RAY_ADDRESS names one.
 
     A cluster that accepts connections is asked what its nodes are.
     """
@@ -57,22 +65,35 @@ def _ray(address: str | None) -> Finding:
     if not address or address == "local":
         return Finding("ray", "ok", f"Ray {version}, started by the run itself")
     if address == "auto":
-        return Finding("ray", "warn", "address auto joins whatever cluster is found", "name it: HOST:PORT")
+        return Finding(
+            "ray", "warn", "address auto joins whatever cluster is found", "name it: HOST:PORT"
+        )
     parts = urlsplit(address if "://" in address else f"ray://{address}")
     try:
-        with socket.create_connection((parts.hostname or "", parts.port or RAY_PORT), timeout=ANSWER_S):
+        with socket.create_connection(
+            (parts.hostname or "", parts.port or RAY_PORT), timeout=ANSWER_S
+        ):
             return Finding("ray", "ok", f"{address} accepts connections; Ray {version} here")
     except (OSError, ValueError) as error:
         return Finding(
-            "ray", "bad", f"{address} does not answer: {_reason(error)}", "start the cluster, or leave --address out"
+            "ray",
+            "bad",
+            f"{address} does not answer: {_reason(error)}",
+            "start the cluster, or leave --address out",
         )
 
 
 def _store(database: Path) -> Finding:
     folder = next(folder for folder in database.parents if folder.exists())
     if os.access(folder, os.W_OK):
-        return Finding("tracking", "ok", f"{database}{'' if database.exists() else ', made by the first sweep'}")
-    return Finding("tracking", "warn", f"{folder} cannot be written", "name another store with --tracking-uri")
+        return Finding(
+            "tracking",
+            "ok",
+            f"{database}{'' if database.exists() else ', made by the first sweep'}",
+        )
+    return Finding(
+        "tracking", "warn", f"{folder} cannot be written", "name another store with --tracking-uri"
+    )
 
 
 def _reason(error: Exception) -> str:

@@ -16,7 +16,9 @@ PAUSE_S = 2.0  # before an attempt that was disturbed is made again
 class AttemptFactory:
     """Makes the attempts of one sweep on one device; `sources`: label -> source hash."""
 
-    def __init__(self, sweep: Sweep, sweep_id: str, device: str, sources: Mapping[str, str]) -> None:
+    def __init__(
+        self, sweep: Sweep, sweep_id: str, device: str, sources: Mapping[str, str]
+    ) -> None:
         self._sweep = sweep
         self._sweep_id = sweep_id
         self._device = device
@@ -80,7 +82,8 @@ class AttemptFactory:
         return source_of_pair(own, self._sources[second.implementation])
 
     def _precision(self, trial: Trial) -> str:
-        with suppress(Exception):  # a user's function: where it fails, the trial fails with its reason
+        # a user's function: where it fails, the trial fails with its reason
+        with suppress(Exception):
             return str(self._sweep.workload.precision(self._sweep.params(trial)))
         return ""
 

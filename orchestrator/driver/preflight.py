@@ -1,4 +1,6 @@
-"""What can be refused, or is done already, before an executor starts: that takes many seconds, and this none."""
+"""What can be refused, or is done already, before an executor starts: that takes many seconds, and
+this none.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +24,17 @@ def refuse_unwritable(directory: Path) -> None:
     Raises:
         RequestError: its nearest existing parent is no folder, or this user may not write there.
     """
-    existing = next(path for path in (directory.absolute(), *directory.absolute().parents) if path.exists())
+    existing = next(
+        path for path in (directory.absolute(), *directory.absolute().parents) if path.exists()
+    )
     if not existing.is_dir():
-        raise RequestError(f"{directory} cannot be made: {existing} is a file; name another --output")
+        raise RequestError(
+            f"{directory} cannot be made: {existing} is a file; name another --output"
+        )
     if not os.access(existing, os.W_OK | os.X_OK):
-        raise RequestError(f"{directory} cannot be written (no permission for {existing}): name another --output")
+        raise RequestError(
+            f"{directory} cannot be written (no permission for {existing}): name another --output"
+        )
 
 
 def refuse_missing_gpu(device: str) -> None:
@@ -49,21 +57,30 @@ def check_rerun(sweep: Sweep, rule: str | None) -> None:
         RequestError: it is no word, outcome or expression over what the sweep's trials have.
     """
     if rule is not None:
-        RerunRule.of(rule, known_names(sweep.trials), [entry.label for entry in sweep.spec.implementations])
+        RerunRule.of(
+            rule, known_names(sweep.trials), [entry.label for entry in sweep.spec.implementations]
+        )
 
 
 def complete(sweep: Sweep, directory: Path) -> Results | None:
-    """The results of a sweep of which nothing is left to run; None: something is, or it is asked for otherwise now.
+    """The results of a sweep of which nothing is left to run; None: something is, or it is asked
+    for otherwise now.
 
-    Whether the machine has changed is not looked at: that would take an executor, and nothing is measured.
+    Whether the machine has changed is not looked at: that would take an executor, and nothing is
+    measured.
 
     Raises:
-        RequestError: a file or the protocol was changed since, so that finished rows no longer hold.
+        RequestError: a file or the protocol was changed since, so that finished rows no longer
+            hold.
     """
     if not (directory / sweep_directory.META_FILE).exists():
         return None
     held = sweep_directory.load(directory)
-    same = (held.meta.spec, held.meta.planned, held.meta.only) == (sweep.spec, sweep.trials, sweep.only)
+    same = (held.meta.spec, held.meta.planned, held.meta.only) == (
+        sweep.spec,
+        sweep.trials,
+        sweep.only,
+    )
     if sweep.spec.proposes or not same or held.meta.duel != sweep.duel:
         return None
     known = KnownSources(sweep, sources.read(directory))

@@ -127,8 +127,8 @@ class AttemptQueue:
     def rerun(self, text: str, environments: Sequence[Mapping[str, object]]) -> str:
         """Queue finished attempts again.
 
-        With failed attempts, those of the same implementation that have become stale because its source changed are
-        made again, too: whoever repeats what failed has mended it.
+        With failed attempts, those of the same implementation that have become stale because its
+        source changed are made again, too: whoever repeats what failed has mended it.
 
         Args:
             text: the rule; see RerunRule.
@@ -149,7 +149,11 @@ class AttemptQueue:
         for key, record in self._retries.first.last.items():
             if key[0] in self._trials and self._is_chosen(rule, key, record, names):
                 chosen.add(key)
-        said = "" if chosen or rule.text in WORDS else f"--rerun {text}: no finished row is so; nothing is run again"
+        said = (
+            ""
+            if chosen or rule.text in WORDS
+            else f"--rerun {text}: no finished row is so; nothing is run again"
+        )
         if rule.repeats_failures:
             mended = {self._trials[trial_id].implementation for trial_id, _ in chosen}
             changed = {
@@ -158,7 +162,9 @@ class AttemptQueue:
                 if found.changed == ("source",) and found.record.implementation in mended
             }
             if further := changed - chosen:
-                files = ", ".join(sorted({self._trials[trial_id].implementation for trial_id, _ in further}))
+                files = ", ".join(
+                    sorted({self._trials[trial_id].implementation for trial_id, _ in further})
+                )
                 said = f"{counted(len(further), 'finished row')} of {files} run again, too: the source changed"
             chosen |= changed
         self._retries.start_over(chosen)
@@ -238,7 +244,9 @@ class AttemptQueue:
         self._proposer.invalidate([self._trials[trial_id] for trial_id in trial_ids])
         self._oom_prediction.invalidate(keys)
 
-    def _is_chosen(self, rule: RerunRule, key: RoundKey, record: TrialRecord, names: Mapping[str, None]) -> bool:
+    def _is_chosen(
+        self, rule: RerunRule, key: RoundKey, record: TrialRecord, names: Mapping[str, None]
+    ) -> bool:
         values = {**names, **self._trials[key[0]].names()}
         second = self._retries.second.last.get(key)
         return rule.chooses(record.outcome, values) or (
@@ -250,7 +258,8 @@ class AttemptQueue:
         repeats, known = self.sweep.spec.measure.repeats, list(trial_ids)
         for number in range(1, repeats + 1):
             trials = list(known)
-            smallest_first = number == 1 and self.sweep.spec.predict  # so that larger ones are spared
+            # so that larger ones are spared
+            smallest_first = number == 1 and self.sweep.spec.predict
             if repeats > 1 and not smallest_first:
                 random.Random(f"{self.sweep.spec.seed} {number}").shuffle(trials)
             for trial_id in trials:

@@ -29,7 +29,8 @@ class RerunRule:
 
     @classmethod
     def of(cls, text: str, names: Collection[str], labels: Collection[str]) -> RerunRule:
-        """The rule in words (`failed`, `stale`, `all`, an outcome, several by commas) or as an expression.
+        """The rule in words (`failed`, `stale`, `all`, an outcome, several by commas) or as an
+        expression.
 
         Args:
             text: the rule.
@@ -37,7 +38,8 @@ class RerunRule:
             labels: of the implementations.
 
         Raises:
-            RequestError: it is neither; names the nearest word, or how the expression is meant to be written.
+            RequestError: it is neither; names the nearest word, or how the expression is meant to
+                be written.
         """
         if text in WORDS:
             return cls(text)
@@ -47,8 +49,14 @@ class RerunRule:
         if text.isidentifier() and text not in names:
             near = nearest(text, [*WORDS, *OUTCOMES])
             if text in labels:
-                raise RequestError(f"--rerun {text}: that is an implementation: write \"implementation == '{text}'\"")
-            hint = f"did you mean {near!r}?" if near else f"use {', '.join(WORDS)}, an outcome, or an expression"
+                raise RequestError(
+                    f"--rerun {text}: that is an implementation: write \"implementation == '{text}'\""
+                )
+            hint = (
+                f"did you mean {near!r}?"
+                if near
+                else f"use {', '.join(WORDS)}, an outcome, or an expression"
+            )
             raise RequestError(f"--rerun {text}: no such rule ({hint})")
         values = {"implementation": labels, "outcome": OUTCOMES}
         check(text, {*names, "outcome"}, values)
@@ -62,7 +70,9 @@ class RerunRule:
         return self.text == FAILED or bool(self.outcomes)
 
     def chooses(self, outcome: Outcome, values: Mapping[str, Any]) -> bool:
-        """Whether an attempt that ended so is to be made again; `values` are what an expression reads of its trial."""
+        """Whether an attempt that ended so is to be made again; `values` are what an expression
+        reads of its trial.
+        """
         if self.text == ALL:
             return True
         if self.text == FAILED:

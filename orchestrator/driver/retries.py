@@ -17,7 +17,8 @@ FIRST = 3  # attempts of a sweep that, when all are disturbed, say so before any
 
 @dataclass
 class Attempts:
-    """The attempts made of one side: of every trial, or of the second trials of a paired comparison.
+    """The attempts made of one side: of every trial, or of the second trials of a paired
+    comparison.
 
     Attributes:
         last: the newest record of each round.
@@ -128,7 +129,9 @@ class Retries:
         return waiting
 
     def _is_worth_repeating(self, key: RoundKey, record: TrialRecord) -> bool:
-        """Whether a disturbed attempt is repeated: not where the last few repeats were disturbed too."""
+        """Whether a disturbed attempt is repeated: not where the last few repeats were disturbed
+        too.
+        """
         if not self.is_disturbed(record):
             if record.outcome is Outcome.OK:
                 self._fruitless = 0

@@ -1,4 +1,6 @@
-"""Runs a sweep: attempts go to the executor, records come back to the journal, and from there everywhere else."""
+"""Runs a sweep: attempts go to the executor, records come back to the journal, and from there
+everywhere else.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,15 @@ from orchestrator.errors import (
     InterruptedSweepError,
     UnfitMachineError,
 )
-from orchestrator.executors.base import Event, Executor, Finished, Noted, Observed, SlotLost, SlotReady
+from orchestrator.executors.base import (
+    Event,
+    Executor,
+    Finished,
+    Noted,
+    Observed,
+    SlotLost,
+    SlotReady,
+)
 from orchestrator.machine.observation import Observation
 from orchestrator.outcome import DEVICE_FAULT, Outcome
 from orchestrator.plan.sweep import Sweep
@@ -73,23 +83,34 @@ class SweepRun:
         Raises:
             RequestError: finished rows are stale, and `rerun` does not say to run them again.
             SweepBusyError: another driver is working in the directory.
-            AbortedError: the circuit breaker opened, no slot is left, or the journal cannot be written.
+            AbortedError: the circuit breaker opened, no slot is left, or the journal cannot be
+                written.
             InterruptedSweepError: a signal stopped the sweep; everything finished is kept.
         """
         with self.signals, Journal(self.directory) as journal:
             self.signals.install()
             held = sweep_directory.load(self.directory)
-            self._environments, self._observations = dict(held.environments), list(held.observations)
+            self._environments, self._observations = (
+                dict(held.environments),
+                list(held.observations),
+            )
             self._sources.held = sources.read(self.directory)
             for record in journal.records:
                 self._by_trial.setdefault(record.trial_id, []).append(record)
             made = proposals.read(self.directory)
             agenda = AttemptQueue(
-                self.sweep, self.meta.sweep_id, self.executor.device, tuple(journal.records), made, self._sources
+                self.sweep,
+                self.meta.sweep_id,
+                self.executor.device,
+                tuple(journal.records),
+                made,
+                self._sources,
             )
             self._proposals = list(agenda.kept)
             planned = tuple(filter(agenda.asks_for, self.meta.planned))
-            self.progress.start(self.meta.model_copy(update={"planned": planned}), tuple(journal.records))
+            self.progress.start(
+                self.meta.model_copy(update={"planned": planned}), tuple(journal.records)
+            )
             try:
                 if journal.records:
                     self._check_stale(agenda, journal, held)
@@ -117,10 +138,12 @@ class SweepRun:
             self.progress.stop()
             results = self._results(journal)
             try:
-                with suppress(OSError):  # a full disk must not hide why the sweep ended; `report` writes them again
+                # a full disk must not hide why the sweep ended; `report` writes them again
+                with suppress(OSError):
                     write_reports(results)
             finally:
-                self.tracker.finish(status, results)  # beside the executor's end, which takes a second or two
+                # beside the executor's end, which takes a second or two
+                self.tracker.finish(status, results)
                 self.executor.close()
         return results
 
@@ -146,8 +169,11 @@ class SweepRun:
             self._poll(agenda, journal)
 
     def _submit(self, agenda: AttemptQueue, journal: Journal) -> None:
-        """Hand over as many attempts as may wait; what was proposed is written down before it is run."""
-        while self._in_flight < agenda.ahead * max(1, self.executor.slots):  # without a slot, poll says why
+        """Hand over as many attempts as may wait; what was proposed is written down before it is
+        run.
+        """
+        # without a slot, poll says why
+        while self._in_flight < agenda.ahead * max(1, self.executor.slots):
             attempt = agenda.next()
             self._keep_proposals(agenda)
             if attempt is None:
@@ -224,7 +250,9 @@ class SweepRun:
         return replace(event, record=journal.records[-1])
 
     def _unwritten(self, error: OSError) -> AbortedError:
-        return AbortedError(self._how_to_go_on(f"results cannot be written ({error.strerror}): make room"))
+        return AbortedError(
+            self._how_to_go_on(f"results cannot be written ({error.strerror}): make room")
+        )
 
     def _keep_environment(self, record: TrialRecord) -> None:
         key = record.fingerprint.environment
@@ -233,7 +261,9 @@ class SweepRun:
             self._save_sources()
         protocol = self.sweep.spec.measure.for_device(self.executor.device).model_dump()
         if record.environment and self._environments.get(key, {}).get("protocol") != protocol:
-            facts = {name: value for name, value in record.environment.items() if name != "imported"}
+            facts = {
+                name: value for name, value in record.environment.items() if name != "imported"
+            }
             self._environments[key] = {**facts, "protocol": protocol}
             sweep_directory.save_environments(self.directory, self._environments)
 
@@ -243,7 +273,9 @@ class SweepRun:
             sweep_directory.add_observations(self.directory, [observation])
 
     def _count_faults(self, record: TrialRecord) -> None:
-        """Count faults of rounds in a row, each once however often it is tried; `max_failures` is where to stop."""
+        """Count faults of rounds in a row, each once however often it is tried; `max_failures` is
+        where to stop.
+        """
         if record.outcome not in INFRASTRUCTURE and DEVICE_FAULT not in record.notes:
             self._faults_in_a_row.clear()
             return
@@ -255,9 +287,13 @@ class SweepRun:
             self._broken = text
 
     def _check_stale(self, agenda: AttemptQueue, journal: Journal, held: Results) -> None:
-        """Judge what is finished by the environments of all slots: which answers first must not decide it."""
+        """Judge what is finished by the environments of all slots: which answers first must not
+        decide it.
+        """
         deadline = time.monotonic() + ALL_SLOTS_S
-        while not self._slots or (len(self._slots) < self.executor.slots and time.monotonic() < deadline):
+        while not self._slots or (
+            len(self._slots) < self.executor.slots and time.monotonic() < deadline
+        ):
             self._poll(agenda, journal)
         matches: list[Mapping[str, Any]] = []
         for environment in self._slots.values():
@@ -278,7 +314,14 @@ class SweepRun:
         meta = self.meta
         if self.sweep.spec.proposes:
             meta = proposals.asked(meta, self._proposals)
-        return Results(meta, tuple(journal.records), self._environments, self.directory, seen, self.tracker.tracked)
+        return Results(
+            meta,
+            tuple(journal.records),
+            self._environments,
+            self.directory,
+            seen,
+            self.tracker.tracked,
+        )
 
     def _how_to_go_on(self, what: str) -> str:
         return f"{what}; go on with: orchestrator resume {self.name}"
@@ -292,4 +335,7 @@ class SweepRun:
 def _of_each_side(event: Finished) -> list[Finished]:
     """The end of an attempt; of a duel's, one of either side."""
     records = parted(event.attempt, event.record)
-    return [replace(event, attempt=own, record=one) for own, one in zip(attempts(event.attempt), records, strict=True)]
+    return [
+        replace(event, attempt=own, record=one)
+        for own, one in zip(attempts(event.attempt), records, strict=True)
+    ]

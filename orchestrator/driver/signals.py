@@ -11,10 +11,11 @@ HANDLED = (signal.SIGINT, signal.SIGTERM)
 
 
 class Signals:
-    """While entered, the first signal is noted and nothing else happens; a second one has its old effect.
+    """While entered, the first signal is noted and nothing else happens; a second one has its old
+    effect.
 
-    Raising at once would end up inside an import, a write or a library's callback, and be lost or do harm there.
-    May be entered within itself; the outermost exit gives the signals back.
+    Raising at once would end up inside an import, a write or a library's callback, and be lost or
+    do harm there. May be entered within itself; the outermost exit gives the signals back.
 
     Attributes:
         received: the signal that was noted, or None.
@@ -31,7 +32,10 @@ class Signals:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._depth -= 1
         if self._depth == 0:
@@ -42,12 +46,15 @@ class Signals:
         if self.received is not None:
             return
         for number in HANDLED:
-            with suppress(ValueError):  # not in the main thread: then signals are the caller's business
+            # not in the main thread: then signals are the caller's business
+            with suppress(ValueError):
                 before = signal.signal(number, self._note)
                 self._before.setdefault(number, before)
 
     def have_come(self) -> bool:
-        """Whether one was noted. For whoever waits: it takes the signals again, for Ray's end gives SIGTERM away."""
+        """Whether one was noted. For whoever waits: it takes the signals again, for Ray's end gives
+        SIGTERM away.
+        """
         self.install()
         return self.received is not None
 

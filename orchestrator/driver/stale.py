@@ -1,4 +1,6 @@
-"""Finished attempts that would not be the same today: whether source, environment or protocol changed, in what."""
+"""Finished attempts that would not be the same today: whether source, environment or protocol
+changed, in what.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ PARTS = ("source", "environment", "protocol")
 
 @dataclass(frozen=True)
 class Stale:
-    """A finished attempt whose fingerprint no longer holds: `changed` of source, environment and protocol.
+    """A finished attempt whose fingerprint no longer holds: `changed` of source, environment and
+    protocol.
 
     Attributes:
         point: the values of the sweep's axes, for a person.
@@ -38,7 +41,9 @@ class Stale:
 
     def __str__(self) -> str:
         changed = " and ".join(self.changed)
-        return f"{self.record.implementation} {self.point or self.record.trial_id}: {changed} changed"
+        return (
+            f"{self.record.implementation} {self.point or self.record.trial_id}: {changed} changed"
+        )
 
 
 def sources(sweep: Sweep) -> dict[str, Source]:
@@ -47,7 +52,9 @@ def sources(sweep: Sweep) -> dict[str, Source]:
     found = {}
     for entry in sweep.spec.implementations:
         targets = workloads.implementation_targets(entry.use, sweep.base_dir)
-        found[entry.label] = source_of(*targets, *workload, files=entry_files(entry, sweep.base_dir))
+        found[entry.label] = source_of(
+            *targets, *workload, files=entry_files(entry, sweep.base_dir)
+        )
     return found
 
 
@@ -68,7 +75,8 @@ def changed_parts(was: Fingerprint, now: Fingerprint) -> tuple[str, ...]:
 
 @dataclass
 class KnownSources:
-    """What the source hashes of a sweep stand for: as read before it runs, and as its trials turned out to import.
+    """What the source hashes of a sweep stand for: as read before it runs, and as its trials turned
+    out to import.
 
     Args:
         sweep: as it is stated now.
@@ -80,7 +88,9 @@ class KnownSources:
 
     def __post_init__(self) -> None:
         found = sources(self.sweep)
-        described = {label: source.described(self.sweep.base_dir) for label, source in found.items()}
+        described = {
+            label: source.described(self.sweep.base_dir) for label, source in found.items()
+        }
         self.now = {label: source.hash for label, source in found.items()}
         self._described = {source.hash: described[label] for label, source in found.items()}
         if self.sweep.duel is not None:
@@ -110,10 +120,14 @@ class KnownSources:
     def forget_outdated(self) -> None:
         """Let go of what is outdated: everything that rests on it is measured again."""
         for name in self.outdated():
-            self.held[name] = {kind: part for kind, part in self.held[name].items() if kind != "imported"}
+            self.held[name] = {
+                kind: part for kind, part in self.held[name].items() if kind != "imported"
+            }
 
     def outdated(self) -> dict[str, list[str]]:
-        """Source hash -> what its trials imported that is another today, though its files read the same."""
+        """Source hash -> what its trials imported that is another today, though its files read the
+        same.
+        """
         found = {}
         for name, described in self.held.items():
             changed = changed_since(described.get("imported", {}), self.sweep.base_dir)
@@ -122,7 +136,9 @@ class KnownSources:
         return found
 
 
-def explain(stale: Sequence[Stale], held: Results, now: KnownSources, slots: Sequence[Mapping[str, Any]]) -> list[str]:
+def explain(
+    stale: Sequence[Stale], held: Results, now: KnownSources, slots: Sequence[Mapping[str, Any]]
+) -> list[str]:
     """What changed, each difference once, with its old and its new value as far as they are known.
 
     Args:
@@ -137,7 +153,9 @@ def explain(stale: Sequence[Stale], held: Results, now: KnownSources, slots: Seq
         if "source" in one.changed:
             was = now.held.get(print_.source)
             today = now.all().get(now.now.get(one.record.implementation, ""))
-            found |= dict.fromkeys(kept.differences(was, today) or now.outdated().get(print_.source, []))
+            found |= dict.fromkeys(
+                kept.differences(was, today) or now.outdated().get(print_.source, [])
+            )
         if "environment" in one.changed:
             was_there = held.environments.get(print_.environment, {}).get("match")
             if was_there is not None:
@@ -173,4 +191,6 @@ def refuse_stale(stale: Sequence[Stale], go_on: str, why: Sequence[str] = ()) ->
     changes = [f"changed: {'; '.join(why[:MOST_NAMED])}"] if why else []
     rows = "row no longer holds" if len(stale) == 1 else "rows no longer hold"
     head = f"{len(stale)} finished {rows}:"
-    raise RequestError("\n".join([head, *shown, *changes, f"run them again: {go_on} --rerun stale"]))
+    raise RequestError(
+        "\n".join([head, *shown, *changes, f"run them again: {go_on} --rerun stale"])
+    )

@@ -1,4 +1,6 @@
-"""Has a workload checked as itself before its first trial, in a process beside, while the executor starts."""
+"""Has a workload checked as itself before its first trial, in a process beside, while the executor
+starts.
+"""
 
 from __future__ import annotations
 
@@ -61,11 +63,14 @@ class WorkloadCheck:
         except subprocess.TimeoutExpired:
             self.stop()
             return []
-        if self.process.returncode < 0:  # it was killed, by want of memory perhaps: the trials will tell
+        # it was killed, by want of memory perhaps: the trials will tell
+        if self.process.returncode < 0:
             return []
         if self.process.returncode:
             last = errors.strip().splitlines()
-            return [f"cannot be imported: {last[-1] if last else f'exit {self.process.returncode}'}"]
+            return [
+                f"cannot be imported: {last[-1] if last else f'exit {self.process.returncode}'}"
+            ]
         answer = said.strip().splitlines()[-1]
         with suppress(OSError):
             self.kept.parent.mkdir(parents=True, exist_ok=True)

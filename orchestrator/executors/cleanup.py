@@ -46,9 +46,18 @@ class CleanupProcess:
     def __init__(self) -> None:
         self.mark = proc.mark()
         self.folder = temporary_folder(self.mark, MAX_RAY_FOLDER_BYTES)
-        environment = {name: value for name, value in os.environ.items() if name != proc.DRIVER_MARK}
+        environment = {
+            name: value for name, value in os.environ.items() if name != proc.DRIVER_MARK
+        }
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "orchestrator.executors.cleanup", self.mark, str(self.folder)],
+            [
+                sys.executable,
+                "-P",
+                "-m",
+                "orchestrator.executors.cleanup",
+                self.mark,
+                str(self.folder),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -115,7 +124,11 @@ def temporary_folder(mark: str, max_bytes: int | None = None) -> Path:
             folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
             (folder / _OWNER).write_text(mark)
             return folder
-    longest = "" if max_bytes is None else f" of at most {max_bytes - random_part - len(_PREFIX) - 1} characters"
+    longest = (
+        ""
+        if max_bytes is None
+        else f" of at most {max_bytes - random_part - len(_PREFIX) - 1} characters"
+    )
     raise UnfitMachineError(
         f"no temporary folder can be made in {', '.join(map(str, _places()))}: set TMPDIR to a folder{longest}"
     )

@@ -36,8 +36,14 @@ def facts() -> dict[str, Any]:
             versions[name] = metadata.version(name)
     cards: list[str] = []
     with contextlib.suppress(OSError, subprocess.SubprocessError):
-        asked = ["nvidia-smi", "--query-gpu=name,driver_version,memory.free", "--format=csv,noheader"]
-        cards = subprocess.run(asked, capture_output=True, text=True, timeout=20, check=True).stdout.splitlines()
+        asked = [
+            "nvidia-smi",
+            "--query-gpu=name,driver_version,memory.free",
+            "--format=csv,noheader",
+        ]
+        cards = subprocess.run(
+            asked, capture_output=True, text=True, timeout=20, check=True
+        ).stdout.splitlines()
     with open("/proc/meminfo") as memory:  # noqa: PTH123 - no module of ours is on the node
         kib = next(int(line.split()[1]) for line in memory if line.startswith("MemAvailable"))
     return {
@@ -54,7 +60,9 @@ def main(address: str) -> None:
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
     except Exception as error:  # noqa: BLE001 - any of Ray's errors is an answer
-        sys.stdout.write(json.dumps({"error": " ".join(f"{type(error).__name__}: {error}".split())}) + "\n")
+        sys.stdout.write(
+            json.dumps({"error": " ".join(f"{type(error).__name__}: {error}".split())}) + "\n"
+        )
         return
     ask = ray.remote(facts)
     nodes = [node for node in api.nodes() if node["Alive"]]
@@ -66,7 +74,10 @@ def main(address: str) -> None:
     found = []
     done, _ = ray.wait(list(waiting), num_returns=len(waiting), timeout=ANSWER_S)
     for ref, node in waiting.items():
-        entry: dict[str, Any] = {"address": node["NodeManagerAddress"], "resources": node["Resources"]}
+        entry: dict[str, Any] = {
+            "address": node["NodeManagerAddress"],
+            "resources": node["Resources"],
+        }
         if ref in done:
             try:
                 answer = ray.get(ref)

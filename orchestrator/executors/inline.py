@@ -25,7 +25,10 @@ class InlineExecutor:
     """
 
     def __init__(
-        self, run: RunAttempt | None = None, environment: Mapping[str, Any] | None = None, device: str = "cpu"
+        self,
+        run: RunAttempt | None = None,
+        environment: Mapping[str, Any] | None = None,
+        device: str = "cpu",
     ) -> None:
         self.device = device
         self._run = run or _worker

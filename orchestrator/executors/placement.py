@@ -88,11 +88,15 @@ def place(
         return _across(nodes, device, ranks, cpus, max_concurrent, spread)
     if exclusive:
         fit = [node for node in nodes if node.cpus and (device == "cpu" or node.gpus >= gpus)]
-        return [SlotPlan(node, node.cpus, node.gpus if device == "cuda" else 0) for node in fit][:max_concurrent]
+        return [SlotPlan(node, node.cpus, node.gpus if device == "cuda" else 0) for node in fit][
+            :max_concurrent
+        ]
     if device == "cuda":
         room = [min(node.gpus // gpus, _by_cores(node, cpus)) for node in nodes]
     else:
-        room = [min(1 if max_concurrent is None else node.cpus, _by_cores(node, cpus)) for node in nodes]
+        room = [
+            min(1 if max_concurrent is None else node.cpus, _by_cores(node, cpus)) for node in nodes
+        ]
     counts = _deal(room, sum(room) if max_concurrent is None else max_concurrent)
     found = []
     for node, count in zip(nodes, counts, strict=True):
@@ -103,7 +107,12 @@ def place(
 
 
 def _across(
-    nodes: Sequence[Node], device: str, ranks: int, cpus: int | None, max_concurrent: int | None, spread: bool
+    nodes: Sequence[Node],
+    device: str,
+    ranks: int,
+    cpus: int | None,
+    max_concurrent: int | None,
+    spread: bool,
 ) -> list[SlotPlan]:
     """Slots of several nodes, each node in at most one; empty if all together have too little."""
     left = sorted((node for node in nodes if node.cpus), key=lambda node: -node.gpus)
@@ -116,7 +125,14 @@ def _across(
         parts = []
         for node, count in zip(left, counts, strict=True):
             if count:
-                parts.append(SlotPlan(node, min(cpus or node.cpus, node.cpus), count if device == "cuda" else 0, count))
+                parts.append(
+                    SlotPlan(
+                        node,
+                        min(cpus or node.cpus, node.cpus),
+                        count if device == "cuda" else 0,
+                        count,
+                    )
+                )
         found.append(replace(parts[0], rest=tuple(parts[1:])))
         left = [node for node, count in zip(left, counts, strict=True) if not count]
     return found
@@ -158,12 +174,17 @@ def device_of(wanted: str, nodes: Sequence[Node]) -> str:
     return wanted
 
 
-def no_room(nodes: Sequence[Node], device: str, gpus: int, ranks: int, accelerator: str | None) -> str:
+def no_room(
+    nodes: Sequence[Node], device: str, gpus: int, ranks: int, accelerator: str | None
+) -> str:
     """Why there is no slot, in words."""
     if not nodes and accelerator:
         return f"no node has the accelerator {accelerator} (resources.accelerator, as `ray status -v` names it)"
     model = f" of the model {accelerator}" if accelerator else ""
-    found = ", ".join(f"{node.address}: {node.cpus} CPUs, {node.gpus} GPUs" for node in nodes) or "no such node"
+    found = (
+        ", ".join(f"{node.address}: {node.cpus} CPUs, {node.gpus} GPUs" for node in nodes)
+        or "no such node"
+    )
     where = "on all nodes together" if ranks > 1 else "on one node"
     need = f"{gpus} GPUs{model}" if device == "cuda" else f"{ranks} ranks"
     return f"a trial needs {need} {where}, and there is no room for it ({found})"

@@ -18,7 +18,9 @@ class Quarantine:
     reasons: dict[int, str] = field(default_factory=dict)
     _strikes: dict[int, list[str]] = field(default_factory=dict)
 
-    def fault(self, slot: int, where: str, reason: str, trial_id: str | None, final: bool = False) -> bool:
+    def fault(
+        self, slot: int, where: str, reason: str, trial_id: str | None, final: bool = False
+    ) -> bool:
         """Count a fault. True: the slot is closed.
 
         Args:
@@ -44,4 +46,6 @@ class Quarantine:
 
     def refusal(self) -> str:
         """Why no slot is left: one line for each."""
-        return "\n".join(["no slot is left to run on:", *(f"  {reason}" for reason in self.reasons.values())])
+        return "\n".join(
+            ["no slot is left to run on:", *(f"  {reason}" for reason in self.reasons.values())]
+        )

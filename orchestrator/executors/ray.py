@@ -71,7 +71,9 @@ class RayExecutor:
             self.device = device_of(options.device, nodes)
             plans = self._place(nodes, options.max_concurrent)
             if not plans:
-                raise UnfitMachineError(no_room(nodes, self.device, options.gpus, options.ranks, options.accelerator))
+                raise UnfitMachineError(
+                    no_room(nodes, self.device, options.gpus, options.ranks, options.accelerator)
+                )
             self._known = {node.node_id for node in nodes}
             self._looked_for_nodes = time.monotonic()
             self._waiting = Waiting(self._ray, self._tables, options.wait_s)
@@ -145,7 +147,9 @@ class RayExecutor:
         found = []
         for node in self._ray.nodes():
             resources = node["Resources"]
-            models = tuple(name.removeprefix(ACCELERATOR) for name in resources if name.startswith(ACCELERATOR))
+            models = tuple(
+                name.removeprefix(ACCELERATOR) for name in resources if name.startswith(ACCELERATOR)
+            )
             if node["Alive"] and self._options.accelerator in (None, *models):
                 cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
                 found.append(Node(node["NodeID"], node["NodeManagerAddress"], cpus, gpus, models))
@@ -188,14 +192,24 @@ class RayExecutor:
             )
             staged = self._staging is not None
             slot.actors.append(
-                actor.remote(self.device, part.cpus, self._options.preload, staged, part.sharing, part.ordinal)
+                actor.remote(
+                    self.device,
+                    part.cpus,
+                    self._options.preload,
+                    staged,
+                    part.sharing,
+                    part.ordinal,
+                )
             )
         for number in range(len(slot.actors)):
             self._ask("describe", slot, self._options.gpu_memory_gib, part=number)
 
     def _strategies(self, slot: Slot) -> Iterator[Any]:
         """Each part's placement: on its node; of several nodes on all of them, or on none."""
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
+        from ray.util.scheduling_strategies import (
+            NodeAffinitySchedulingStrategy,
+            PlacementGroupSchedulingStrategy,
+        )
 
         plan = slot.plan
         if not plan.rest:
@@ -248,9 +262,13 @@ class RayExecutor:
         for slot in self._slots:
             if not slot.free or not self._queue:
                 continue
-            taken = next((one for one in self._queue if self._points.take(one, slot.index, alive)), None)
+            taken = next(
+                (one for one in self._queue if self._points.take(one, slot.index, alive)), None
+            )
             if taken is None:
-                taken = next((one for one in self._queue if self._points.take_over(one, slot.index)), None)
+                taken = next(
+                    (one for one in self._queue if self._points.take_over(one, slot.index)), None
+                )
             if taken is None:
                 continue
             self._queue.remove(taken)
@@ -289,7 +307,9 @@ class RayExecutor:
         now = time.monotonic()
         if now - self._asked_phases >= PHASE_EVERY_S:
             self._asked_phases = now
-            asked = {slot.index for method, slot, _ in self._calls.waiting.values() if method == "phase"}
+            asked = {
+                slot.index for method, slot, _ in self._calls.waiting.values() if method == "phase"
+            }
             for slot in self._slots:
                 if slot.attempt is not None and slot.index not in asked:
                     self._ask("phase", slot)
@@ -331,7 +351,9 @@ class RayExecutor:
         attempt, slot.attempt = slot.attempt, None
         slot.stop_at = float("inf")
         assert attempt is not None
-        record = joined_over_nodes([TrialRecord.model_validate_json(text) for text, _, _, _ in answers])
+        record = joined_over_nodes(
+            [TrialRecord.model_validate_json(text) for text, _, _, _ in answers]
+        )
         record = record.model_copy(update={"slot": slot.index})
         log = logs_of_nodes([log for _, log, _, _ in answers])
         seen: list[str] = []
@@ -343,7 +365,9 @@ class RayExecutor:
         if unclean:
             return events + self._fault(slot, attempt, unclean, final=self.device == "cuda")
         if record.outcome is Outcome.LOST:
-            return events + self._fault(slot, attempt, record.error.message if record.error else "an attempt was lost")
+            return events + self._fault(
+                slot, attempt, record.error.message if record.error else "an attempt was lost"
+            )
         self._quarantine.well(slot.index)
         return events
 
@@ -354,7 +378,9 @@ class RayExecutor:
         self._calls.forget(slot)
         self._kill(slot)
         reason = " ".join(str(error).split()) or type(error).__name__
-        events: list[Event] = [] if attempt is None else [Finished(attempt, lost(slot, attempt, reason, self.device))]
+        events: list[Event] = (
+            [] if attempt is None else [Finished(attempt, lost(slot, attempt, reason, self.device))]
+        )
         alive = {node.node_id for node in self._nodes()}
         gone = not alive.issuperset(part.node.node_id for part in slot.plan.parts)
         events += self._fault(slot, attempt, f"the supervisor died: {reason}", final=gone)
@@ -374,7 +400,9 @@ class RayExecutor:
         if most is None or most > len(self._slots):
             self._open(self._place(free, None if most is None else most - len(self._slots)))
 
-    def _fault(self, slot: Slot, attempt: Attempt | None, reason: str, final: bool = False) -> list[Event]:
+    def _fault(
+        self, slot: Slot, attempt: Attempt | None, reason: str, final: bool = False
+    ) -> list[Event]:
         """Count a fault of the slot; after too many close it: the others take what is queued."""
         trial_id = None if attempt is None else attempt.trial.trial_id
         if not self._quarantine.fault(slot.index, str(slot), reason, trial_id, final):
@@ -395,7 +423,13 @@ class RaySupervisor(Supervisor):
     """A Supervisor as a Ray actor: its GPUs are those that Ray gave it."""
 
     def __init__(
-        self, device: str, cpus: int, preload: tuple[str, ...], staged: bool, slots: int, ordinal: int
+        self,
+        device: str,
+        cpus: int,
+        preload: tuple[str, ...],
+        staged: bool,
+        slots: int,
+        ordinal: int,
     ) -> None:
         import ray
 

@@ -98,7 +98,9 @@ class Session:
         StartStoppedError: `stopped` said so.
     """
 
-    def __init__(self, load: Callable[[], Any], options: RayOptions, stopped: Callable[[], bool]) -> None:
+    def __init__(
+        self, load: Callable[[], Any], options: RayOptions, stopped: Callable[[], bool]
+    ) -> None:
         self.ray: Any = None
         self.staging: Staging | None = None
         self._options = options
@@ -109,7 +111,11 @@ class Session:
         self._scratch: Path | None = None
         self._token = _Token()
         self._error: BaseException | None = None
-        self._tried, self._over, self._gone = threading.Event(), threading.Event(), threading.Event()
+        self._tried, self._over, self._gone = (
+            threading.Event(),
+            threading.Event(),
+            threading.Event(),
+        )
         if not _IN_USE.acquire(blocking=False):
             raise UnfitMachineError(
                 "another sweep of this process is running, and a process has one Ray: wait for it, "
@@ -135,7 +141,9 @@ class Session:
             if isinstance(self._error, UnfitMachineError):
                 raise self._error
             place = self._options.address or "this machine"
-            raise UnfitMachineError(f"Ray cannot be reached or started on {place}: {self._error}") from self._error
+            raise UnfitMachineError(
+                f"Ray cannot be reached or started on {place}: {self._error}"
+            ) from self._error
 
     def _hold(self) -> None:
         try:
@@ -163,7 +171,12 @@ class Session:
         arguments = self._local_arguments() if local else self._cluster_arguments()
         self._owned = True
         try:
-            self.ray.init(log_to_driver=False, logging_level=logging.CRITICAL, configure_logging=False, **arguments)
+            self.ray.init(
+                log_to_driver=False,
+                logging_level=logging.CRITICAL,
+                configure_logging=False,
+                **arguments,
+            )
         finally:
             os.environ.pop(proc.DRIVER_MARK, None)
             self._token.hide()
@@ -213,14 +226,21 @@ class Session:
             # Else Ray puts the current folder first on its workers' path, and a user's
             # orchestrator.py before ours. Ours may have been found by that very folder, which a
             # worker must be told.
-            "job_config": self.ray.job_config.JobConfig(_client_job=True, _py_driver_sys_path=[str(PACKAGE.parent)]),
+            "job_config": self.ray.job_config.JobConfig(
+                _client_job=True, _py_driver_sys_path=[str(PACKAGE.parent)]
+            ),
         }
 
     def _cluster_arguments(self) -> dict[str, Any]:
         options = self._options
         self._scratch = temporary_folder(proc.mark())
-        self.staging = Staging(self._scratch, options.base_dir, set(options.references), options.files)
-        return {"address": self._options.address, "runtime_env": {"working_dir": str(self._scratch)}}
+        self.staging = Staging(
+            self._scratch, options.base_dir, set(options.references), options.files
+        )
+        return {
+            "address": self._options.address,
+            "runtime_env": {"working_dir": str(self._scratch)},
+        }
 
 
 class _Token:

@@ -58,7 +58,9 @@ class Slot:
         return self.ready and self.attempt is None
 
     def __str__(self) -> str:
-        where = f"slot {self.index} on {' and '.join(part.node.address for part in self.plan.parts)}"
+        where = (
+            f"slot {self.index} on {' and '.join(part.node.address for part in self.plan.parts)}"
+        )
         gpus = sum(part.gpus for part in self.plan.parts)
         return f"{where} ({gpus} GPUs)" if gpus else where
 

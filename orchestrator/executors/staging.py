@@ -29,7 +29,9 @@ class Staging:
         files: other files that implementations read, absolute.
     """
 
-    def __init__(self, folder: Path, base_dir: str, references: set[str], files: Iterable[Path] = ()) -> None:
+    def __init__(
+        self, folder: Path, base_dir: str, references: set[str], files: Iterable[Path] = ()
+    ) -> None:
         self.folder = folder
         for package in PACKAGES:
             source = Path(str(importlib.import_module(package).__file__)).parent
@@ -37,7 +39,9 @@ class Staging:
         for file in files:
             self._copy(file, None)
         found = {reference: self._gather(reference, base_dir) for reference in sorted(references)}
-        self.paths: Mapping[str, str] = {ref: path for ref, path in found.items() if path is not None}
+        self.paths: Mapping[str, str] = {
+            ref: path for ref, path in found.items() if path is not None
+        }
 
     def translate(self, attempt: Attempt) -> Attempt:
         """The attempt with its files' paths on a node; its identity is unchanged."""
@@ -61,7 +65,9 @@ class Staging:
         if alone is not None:
             self._copy_all(source_of(Target("", file=alone)))
             return str(_inside(alone))
-        known = registry.workloads() | {name: found.target for name, found in registry.implementations().items()}
+        known = registry.workloads() | {
+            name: found.target for name, found in registry.implementations().items()
+        }
         target = registry.locate(known.get(reference, reference), base_dir, (), "implementation")
         if target.module is not None and target.module.partition(".")[0] in PACKAGES:
             return None

@@ -48,7 +48,9 @@ class Waiting:
             return []
         self._noted = now
         if late:
-            raise UnfitMachineError(f"{self._text(plan, waited_s)}; given up after resources.wait_s = {self.wait_s:g}")
+            raise UnfitMachineError(
+                f"{self._text(plan, waited_s)}; given up after resources.wait_s = {self.wait_s:g}"
+            )
         free = self.ray.available_resources()
         if not plan.rest and free.get("CPU", 0) >= plan.cpus and free.get("GPU", 0) >= plan.gpus:
             return []  # there is room, and a supervisor is starting
@@ -79,11 +81,15 @@ class Waiting:
             alive: dict[str, Counter[str]] = {}
             for actor in actors:
                 if actor.get("State") == "ALIVE" and actor["JobID"] != own:
-                    alive.setdefault(actor["JobID"], Counter())[str(actor.get("ActorClassName") or "actor")] += 1
+                    alive.setdefault(actor["JobID"], Counter())[
+                        str(actor.get("ActorClassName") or "actor")
+                    ] += 1
             for job_id, names in list(alive.items())[:MOST_NAMED]:
                 job = known.get(job_id, {})
                 what = ", ".join(f"{count} {name}" for name, count in names.most_common(MOST_NAMED))
-                found.append(f"{what} of driver {job.get('DriverPid', '?')} on {job.get('DriverIPAddress', '?')}")
+                found.append(
+                    f"{what} of driver {job.get('DriverPid', '?')} on {job.get('DriverIPAddress', '?')}"
+                )
         return "; ".join(found)
 
 

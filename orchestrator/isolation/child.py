@@ -33,7 +33,9 @@ EXIT_ORPHANED = 114
 RunAttempt = Callable[[Attempt, Callable[[Phase], None]], TrialRecord]
 
 
-def become(request: dict[str, Any], environment: Mapping[str, str], server: int, *, log: int, result: int) -> NoReturn:
+def become(
+    request: dict[str, Any], environment: Mapping[str, str], server: int, *, log: int, result: int
+) -> NoReturn:
     """Run the attempt that `request` describes in this fresh fork of `server`, and exit with it.
 
     Args:
@@ -182,7 +184,9 @@ def _as_json(record: Any) -> dict[str, Any]:
         TypeError, ValueError: it is no record, is too large, or holds NaN, infinity or an object.
     """
     if not isinstance(record, TrialRecord):
-        raise TypeError(f"a worker returns a TrialRecord, this one returned {type(record).__name__}")
+        raise TypeError(
+            f"a worker returns a TrialRecord, this one returned {type(record).__name__}"
+        )
     values = {**record.model_dump(mode="json", warnings="error"), "environment": record.environment}
     size = len(json.dumps(values, allow_nan=False))
     if size > MAX_RECORD_BYTES:

@@ -32,7 +32,10 @@ class DeviceWatch:
     kind = "DeviceMemory"
 
     def __init__(
-        self, cap_gib: float, ordinals: Sequence[int], used: Callable[[int], int | None] = nvml.memory_used_bytes
+        self,
+        cap_gib: float,
+        ordinals: Sequence[int],
+        used: Callable[[int], int | None] = nvml.memory_used_bytes,
     ) -> None:
         self._cap = int(cap_gib * GIB)
         self._used = used

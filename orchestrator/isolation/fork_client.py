@@ -42,7 +42,11 @@ class ForkClient:
     """
 
     def __init__(
-        self, preload: Sequence[str], env: Mapping[str, str], sys_path: Sequence[str], cwd: str | None
+        self,
+        preload: Sequence[str],
+        env: Mapping[str, str],
+        sys_path: Sequence[str],
+        cwd: str | None,
     ) -> None:
         self._mark = f"{proc.mark()}/{secrets.token_hex(8)}"
         self._pid: int | None = None
@@ -52,7 +56,13 @@ class ForkClient:
         self._sock.settimeout(_MESSAGE_TIMEOUT_S)
         with theirs:
             self._keeper = subprocess.Popen(
-                [sys.executable, "-P", "-m", "orchestrator.isolation.fork_server", str(theirs.fileno())],
+                [
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    "orchestrator.isolation.fork_server",
+                    str(theirs.fileno()),
+                ],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=self._words,
@@ -67,9 +77,19 @@ class ForkClient:
     def _environment(self, env: Mapping[str, str], sys_path: Sequence[str]) -> dict[str, str]:
         # One thread while the server imports: a fork is sound in a process of one thread only. And
         # a check whether CUDA is available must not initialise it.
-        single = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
+        single = {
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+            "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
+        }
         own = {name: value for name, value in os.environ.items() if not name.startswith(_WITHHELD)}
-        return {**own, **env, **single, "PYTHONPATH": os.pathsep.join(sys_path), proc.MARK: self._mark}
+        return {
+            **own,
+            **env,
+            **single,
+            "PYTHONPATH": os.pathsep.join(sys_path),
+            proc.MARK: self._mark,
+        }
 
     def fileno(self) -> int:
         """For polling: readable when a message can be received."""

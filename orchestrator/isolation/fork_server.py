@@ -207,7 +207,9 @@ class Server:
             time.sleep(_DUMP_S)
         left = self.reaper.end_family(END_TIMEOUT_S)
         if left and any(pid not in self.reaper.statuses for pid in self._children):
-            self._report_end([self.reaper.statuses.get(pid, signal.SIGKILL) for pid in self._children], left)
+            self._report_end(
+                [self.reaper.statuses.get(pid, signal.SIGKILL) for pid in self._children], left
+            )
             self._over = True
         self._report_exits()
 

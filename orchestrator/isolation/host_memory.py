@@ -54,12 +54,17 @@ def _cgroup_limits(total: int) -> list[tuple[int, int]]:
     found = []
     for root, names in (
         (_CGROUPS, ("memory.max", "memory.current", "inactive_file")),
-        (_CGROUPS / "memory", ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")),
+        (
+            _CGROUPS / "memory",
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        ),
     ):
         for group in _groups(root):
             limit, used = _number(group / names[0]), _number(group / names[1])
             if limit is not None and used is not None and limit < total:
-                found.append((limit, max(0, limit - used + _statistic(group / "memory.stat", names[2]))))
+                found.append(
+                    (limit, max(0, limit - used + _statistic(group / "memory.stat", names[2])))
+                )
     return found
 
 
@@ -116,7 +121,11 @@ class MemoryWatch:
     kind = "HostMemory"
 
     def __init__(
-        self, limit: int, family: Callable[[], Sequence[int]], whose: str = "stated", later: int | None = None
+        self,
+        limit: int,
+        family: Callable[[], Sequence[int]],
+        whose: str = "stated",
+        later: int | None = None,
     ) -> None:
         self.limit = limit
         self._later = limit if later is None else max(limit, later)
@@ -129,7 +138,9 @@ class MemoryWatch:
         own = phase in (Phase.BUILD, Phase.FIRST_CALL)
         limit = self.limit if own else self._later
         held = self.held()
-        self.next_look = time.monotonic() + min(max((limit - held) / _GROWTH_PER_S, _SHORTEST_S), _LONGEST_S)
+        self.next_look = time.monotonic() + min(
+            max((limit - held) / _GROWTH_PER_S, _SHORTEST_S), _LONGEST_S
+        )
         if held <= limit:
             return None
         whose = self._whose

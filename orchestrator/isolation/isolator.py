@@ -16,7 +16,14 @@ from orchestrator.isolation import proc
 from orchestrator.isolation.fork_client import ForkClient, ServerDiedError
 from orchestrator.isolation.monitor import AttemptMonitor, OnPhase, Watch
 from orchestrator.isolation.process_end import Environment, ProcessEnd, record_of_end
-from orchestrator.isolation.ranks import RankEnd, RankSpan, environments, joined, logs_joined, on_one_node
+from orchestrator.isolation.ranks import (
+    RankEnd,
+    RankSpan,
+    environments,
+    joined,
+    logs_joined,
+    on_one_node,
+)
 from orchestrator.machine.environment import describe
 from orchestrator.outcome import Phase
 from orchestrator.record import TrialRecord, utc_now
@@ -88,7 +95,9 @@ class Isolator:
         self._preload = list(dict.fromkeys([*warm, *preload]))
         self._env = dict(env or {})
         self._cwd = cwd or os.getcwd()  # noqa: PTH109 - kept as text
-        self._sys_path = [path or self._cwd for path in (sys.path if sys_path is None else sys_path)]
+        self._sys_path = [
+            path or self._cwd for path in (sys.path if sys_path is None else sys_path)
+        ]
         self._slots = slots
         self._cores = tuple(cores)
         self._target = target
@@ -129,7 +138,9 @@ class Isolator:
                 if self._closing:
                     break
                 try:
-                    return self._run(attempt, on_phase, started_at, target or self._target, watches, span)
+                    return self._run(
+                        attempt, on_phase, started_at, target or self._target, watches, span
+                    )
                 except ServerDiedError as exc:  # before it started anything
                     death = str(exc)
                     self._server.close()
@@ -178,7 +189,10 @@ class Isolator:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -198,7 +212,9 @@ class Isolator:
             if span is None and attempt.resources.ranks > 1:
                 span = stack.enter_context(on_one_node(attempt.resources.ranks))
             own = environments(span, {**os.environ, **self._env}, self._cores)
-            monitor = AttemptMonitor(self._server, attempt, self._slots, self._stopped.fileno(), on_phase, watches, own)
+            monitor = AttemptMonitor(
+                self._server, attempt, self._slots, self._stopped.fileno(), on_phase, watches, own
+            )
             endings = monitor.run(target, self._cwd)
         environment = self._environment(attempt)
         records = [record_of_end(attempt, ending, started_at, environment) for ending in endings]

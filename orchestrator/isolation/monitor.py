@@ -340,7 +340,9 @@ def _watches(server: ForkClient, attempt: Attempt, slots: int) -> list[Watch]:
     watches: list[Watch] = [host_memory.MemoryWatch(limit, server.family, whose, later)]
     if resources.gpu_memory_gib is not None and attempt.device.startswith("cuda"):
         first = nvml.ordinal_of(attempt.device)
-        watches.append(DeviceWatch(resources.gpu_memory_gib, range(first, first + max(1, resources.gpus))))
+        watches.append(
+            DeviceWatch(resources.gpu_memory_gib, range(first, first + max(1, resources.gpus)))
+        )
     return watches
 
 

@@ -51,7 +51,9 @@ class ProcessEnd:
     stray: bytes = b""
 
 
-def record_of_end(attempt: Attempt, ending: ProcessEnd, started_at: str, environment: Environment) -> TrialRecord:
+def record_of_end(
+    attempt: Attempt, ending: ProcessEnd, started_at: str, environment: Environment
+) -> TrialRecord:
     """The record of an attempt. An answer that arrived whole counts, whatever came after it.
 
     Args:
@@ -106,7 +108,11 @@ def _read(attempt: Attempt, line: bytes) -> TrialRecord | Cause:
     except (ValidationError, ValueError, TypeError, KeyError) as exc:
         return Cause(Outcome.FAILED, "UnusableResult", f"its result is not a record: {exc}")
     if (record.sweep_id, *record.key) != (attempt.sweep_id, *attempt.key):
-        return Cause(Outcome.FAILED, "UnusableResult", f"its result is of {record.key}, it was asked for {attempt.key}")
+        return Cause(
+            Outcome.FAILED,
+            "UnusableResult",
+            f"its result is of {record.key}, it was asked for {attempt.key}",
+        )
     return record
 
 
@@ -121,12 +127,18 @@ def _own_end(ending: ProcessEnd) -> Cause:
         name, message = _signal(-code)
         return Cause(Outcome.CRASHED, name, message)
     if code == 0 and ending.stray:
-        text = f"its result was lost among what the trial wrote into the same pipe, {ending.stray!r}"
+        text = (
+            f"its result was lost among what the trial wrote into the same pipe, {ending.stray!r}"
+        )
         return Cause(Outcome.FAILED, "UnusableResult", text)
     if code == EXIT_NO_PIPE:
         text = "it closed the pipe that its result goes through (os.closerange or the like); close only your own files"
         return Cause(Outcome.FAILED, "ResultPipeClosed", text)
-    return Cause(Outcome.CRASHED, f"exit code {code}", f"the process exited with code {code} before it gave a result")
+    return Cause(
+        Outcome.CRASHED,
+        f"exit code {code}",
+        f"the process exited with code {code} before it gave a result",
+    )
 
 
 def _signal(number: int) -> tuple[str, str]:

@@ -21,7 +21,12 @@ _PEER_LOST = re.compile(
     r"connection (?:closed|reset|refused)|broken pipe|peer|remote process|NCCL|gloo|DistBackend|DistNetwork"
     r"|DistStore|collective|timed out", re.IGNORECASE,
 )  # fmt: skip
-_WAITS_IN = (b"torch/distributed/", b"torch/cuda/", b"orchestrator/worker/ranks.py", b"threading.py")
+_WAITS_IN = (
+    b"torch/distributed/",
+    b"torch/cuda/",
+    b"orchestrator/worker/ranks.py",
+    b"threading.py",
+)
 STOPPED = "Stopped"  # the error's kind if an attempt was ended from outside
 _CURRENT = b"Current thread"
 _OF_ALL = (Outcome.MISMATCH, Outcome.IMPLAUSIBLE)  # rank 0 finds these of the whole attempt
@@ -52,7 +57,9 @@ def on_one_node(world_size: int) -> Iterator[RankSpan]:
         yield RankSpan(0, world_size, world_size, f"file://{Path(folder) / 'store'}")
 
 
-def environments(span: RankSpan | None, env: Mapping[str, str], cores: Sequence[int] = ()) -> list[dict[str, str]]:
+def environments(
+    span: RankSpan | None, env: Mapping[str, str], cores: Sequence[int] = ()
+) -> list[dict[str, str]]:
     """Each process's variables besides the fork server's; one process if there is no span.
 
     With `cores` each is pinned to its share of them (`CORES`).
@@ -125,7 +132,9 @@ def joined(first_rank: int, world_size: int, ends: Sequence[RankEnd]) -> TrialRe
     if first_rank + culprit == 0 and record.outcome in _OF_ALL:
         return record
     error = record.error or ErrorInfo.of(str(record.outcome), "ended without a reason")
-    named = error.model_copy(update={"message": f"rank {first_rank + culprit} of {world_size}: {error.message}"})
+    named = error.model_copy(
+        update={"message": f"rank {first_rank + culprit} of {world_size}: {error.message}"}
+    )
     return record.model_copy(update={"error": named, "metrics": None, "values_ms": None})
 
 

@@ -24,7 +24,9 @@ from orchestrator.quantities import MIB
 Facts = dict[str, Any]
 
 
-def describe(device: str, gpu_memory_gib: float | None = None, threads: int | None = None) -> dict[str, Facts]:
+def describe(
+    device: str, gpu_memory_gib: float | None = None, threads: int | None = None
+) -> dict[str, Facts]:
     """Describe this machine, as JSON values.
 
     Reads files and NVML only. Imports no torch and initialises no CUDA, so that a supervisor may
@@ -151,7 +153,13 @@ def _gpu_match(device: str) -> Facts:
     with nvml.session() as api:
         gpu = None if api is None else nvml.handle(api, nvml.ordinal_of(device))
         if api is None or gpu is None:
-            return {"model": None, "cores": None, "driver": None, "clocks": None, "power_limit_w": None}
+            return {
+                "model": None,
+                "cores": None,
+                "driver": None,
+                "clocks": None,
+                "power_limit_w": None,
+            }
         limit_mw = nvml.ask(api.nvmlDeviceGetEnforcedPowerLimit, gpu)
         return {
             "model": nvml.ask(api.nvmlDeviceGetName, gpu),
@@ -232,7 +240,10 @@ def _gpu_know(device: str) -> Facts:
         gpu = None if api is None else nvml.handle(api, nvml.ordinal_of(device))
         if api is None or gpu is None:
             return {"gpu_uuid": None, "gpu_memory_mib": None, "gpu_pci": None}
-        memory, pci = nvml.ask(api.nvmlDeviceGetMemoryInfo, gpu), nvml.ask(api.nvmlDeviceGetPciInfo, gpu)
+        memory, pci = (
+            nvml.ask(api.nvmlDeviceGetMemoryInfo, gpu),
+            nvml.ask(api.nvmlDeviceGetPciInfo, gpu),
+        )
         return {
             "gpu_uuid": nvml.ask(api.nvmlDeviceGetUUID, gpu),
             "gpu_memory_mib": None if memory is None else memory.total // MIB,

@@ -25,12 +25,20 @@ if TYPE_CHECKING:
     from orchestrator.measure.protocol import Measurement
 
 PROTOCOLS = {
-    "cuda": MeasureProtocol(warmup_s=0.1, min_time_s=0.1, max_time_s=0.4, min_repetitions=10, target_ci=0.005),
-    "cpu": MeasureProtocol(warmup_s=0.02, min_time_s=0.05, max_time_s=0.2, min_repetitions=3, target_ci=0.02),
+    "cuda": MeasureProtocol(
+        warmup_s=0.1, min_time_s=0.1, max_time_s=0.4, min_repetitions=10, target_ci=0.005
+    ),
+    "cpu": MeasureProtocol(
+        warmup_s=0.02, min_time_s=0.05, max_time_s=0.2, min_repetitions=3, target_ci=0.02
+    ),
 }
 CONTROL_PROTOCOLS = {
-    "cuda": MeasureProtocol(warmup_s=0.03, min_time_s=0.02, max_time_s=0.08, min_repetitions=10, target_ci=0.005),
-    "cpu": MeasureProtocol(warmup_s=0.0, min_time_s=0.02, max_time_s=0.04, min_repetitions=3, target_ci=0.02),
+    "cuda": MeasureProtocol(
+        warmup_s=0.03, min_time_s=0.02, max_time_s=0.08, min_repetitions=10, target_ci=0.005
+    ),
+    "cpu": MeasureProtocol(
+        warmup_s=0.0, min_time_s=0.02, max_time_s=0.04, min_repetitions=3, target_ci=0.02
+    ),
 }
 MATMUL_SIZES = {
     "cuda": {"float64": 4096, "float32": 4096, "tf32": 8192, "float16": 8192, "bfloat16": 8192},
@@ -191,7 +199,9 @@ def _copy(device: torch.device, count: int) -> Callable[[], object]:
     return lambda: target.copy_(source)
 
 
-def _timed(device: torch.device, call: Callable[[], object], protocol: MeasureProtocol | None = None) -> Measurement:
+def _timed(
+    device: torch.device, call: Callable[[], object], protocol: MeasureProtocol | None = None
+) -> Measurement:
     from orchestrator.measure.clocks import CpuClock, CudaClock
     from orchestrator.measure.protocol import measure
 

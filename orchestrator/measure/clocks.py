@@ -1,7 +1,8 @@
 """Clocks: what times a block of calls. CPU, CUDA, and the fake that tests use.
 
-A block is a sequence of calls timed as one. On CUDA a block's launches wait behind a spinning kernel, so that the
-device runs them back to back and the host's gaps are not timed; a block that caught up with the host is timed again.
+A block is a sequence of calls timed as one. On CUDA a block's launches wait behind a spinning
+kernel, so that the device runs them back to back and the host's gaps are not timed; a block that
+caught up with the host is timed again.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ LEARNT_BYTES = 2**18  # four times what a branch predictor was seen to learn
 MOST_CPU_SETS, MOST_CUDA_SETS = 64, 32
 FEWEST_COLD = 5  # calls that start from a cold cache, where they are short
 SPIN_CYCLES = 8_000_000  # about 4 ms of a GPU: more than a host takes to launch a call
-UNSTEADY_PCT = 10.0  # interquartile range of a further figure, in percent of its median, beyond which a note says so
+# interquartile range of a further figure, in percent of its median, beyond which a note says so
+UNSTEADY_PCT = 10.0
 
 
 class Clock(Protocol):
@@ -45,10 +47,16 @@ class Clock(Protocol):
         """Seconds on the clock that budgets are kept by."""
 
     def time(self, block: Sequence[Call], before: Call | None = None) -> float:
-        """Seconds that the calls of a block took together; `before` runs ahead of each call, untimed."""
+        """Seconds that the calls of a block took together; `before` runs ahead of each call,
+        untimed.
+        """
 
-    def extras(self, calls: Sequence[Call], before: Call | None, budget_s: float) -> dict[str, float]:
-        """Further figures in milliseconds per call by name, none of them the latency, in about `budget_s` seconds."""
+    def extras(
+        self, calls: Sequence[Call], before: Call | None, budget_s: float
+    ) -> dict[str, float]:
+        """Further figures in milliseconds per call by name, none of them the latency, in about
+        `budget_s` seconds.
+        """
 
 
 class CpuClock(Clock):
@@ -73,7 +81,9 @@ class CpuClock(Clock):
         return perf_counter() - start
 
     @override
-    def extras(self, calls: Sequence[Call], before: Call | None, budget_s: float) -> dict[str, float]:
+    def extras(
+        self, calls: Sequence[Call], before: Call | None, budget_s: float
+    ) -> dict[str, float]:
         return {}
 
     def _one(self, call: Call, before: Call) -> float:
@@ -87,12 +97,16 @@ class CudaClock(Clock):
     """CUDA events around a block on the current stream, with the queue kept ahead of the device.
 
     `time` gives device time with warm caches, less what rotated inputs evict. `extras` gives `cold_latency_ms` (the L2
-    cache overwritten before each call, untimed) and `host_latency_ms` (wall clock per call of an eager loop, from an
-    idle device to an idle device).
+    cache overwritten before each call, untimed) and `host_latency_ms` (wall clock per call of an
+    eager loop, from an idle device to an idle device).
     """
 
     def __init__(
-        self, device: torch.device, min_block_s: float = 0.002, max_calls: int = 200, cold: bool = True
+        self,
+        device: torch.device,
+        min_block_s: float = 0.002,
+        max_calls: int = 200,
+        cold: bool = True,
     ) -> None:
         import torch
 
@@ -111,13 +125,17 @@ class CudaClock(Clock):
 
     @override
     def time(self, block: Sequence[Call], before: Call | None = None) -> float:
-        seconds = self._head_start.time(block, lambda part, ahead_s: self._attempt(part, before, ahead_s))
+        seconds = self._head_start.time(
+            block, lambda part, ahead_s: self._attempt(part, before, ahead_s)
+        )
         if self._head_start.lost:
             self._note("the host could not keep ahead of the device: latency_ms includes its gaps")
         return seconds
 
     @override
-    def extras(self, calls: Sequence[Call], before: Call | None, budget_s: float) -> dict[str, float]:
+    def extras(
+        self, calls: Sequence[Call], before: Call | None, budget_s: float
+    ) -> dict[str, float]:
         found = {"host_latency_ms": self._host(calls, before, budget_s / 2)}
         if self._cold:
             found["cold_latency_ms"] = self._flushed(calls, before, budget_s / 2)
@@ -127,13 +145,18 @@ class CudaClock(Clock):
         """The median in milliseconds; a note where the values differ much."""
         summary = summarize(seconds)
         if summary.noise_pct > UNSTEADY_PCT:
-            self._note(f"{name} is unsteady: interquartile range {summary.noise_pct:.0f} % of the median")
+            self._note(
+                f"{name} is unsteady: interquartile range {summary.noise_pct:.0f} % of the median"
+            )
         return 1000 * summary.median
 
     def _attempt(self, part: Sequence[Call], before: Call | None, ahead_s: float) -> Timed:
         torch = self._torch
         pairs = 1 if before is None else len(part)
-        events = [(torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)) for _ in range(pairs)]
+        events = [
+            (torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True))
+            for _ in range(pairs)
+        ]
         torch.cuda._sleep(int(ahead_s * self._cycles_per_s))
         began = perf_counter()
         if before is None:
@@ -168,7 +191,9 @@ class CudaClock(Clock):
             values.append((perf_counter() - start) / len(block))
         return values[len(values) // 2 :]
 
-    def _flushed(self, calls: Sequence[Call], before: Call | None, budget_s: float) -> Sequence[float]:
+    def _flushed(
+        self, calls: Sequence[Call], before: Call | None, budget_s: float
+    ) -> Sequence[float]:
         torch = self._torch
         junk = torch.empty(4 * l2_bytes(self._device), dtype=torch.int8, device=self._device)
 
@@ -238,7 +263,9 @@ def learnable(bytes_per_set: int, sets: int) -> bool:
 
 
 def spin(device: torch.device) -> None:
-    """Keep a CUDA device busy for a moment, so that what is launched now waits for all of it; nothing on a CPU."""
+    """Keep a CUDA device busy for a moment, so that what is launched now waits for all of it;
+    nothing on a CPU.
+    """
     if device.type == "cuda":
         import torch
 
@@ -246,7 +273,8 @@ def spin(device: torch.device) -> None:
 
 
 class Stopwatch:
-    """Times one block of code: on CUDA what it put on the current stream, without waiting for it at the end.
+    """Times one block of code: on CUDA what it put on the current stream, without waiting for it at
+    the end.
 
     `spin` before it, so that the device does not wait for the host.
     """
@@ -282,13 +310,18 @@ class Stopwatch:
 
 
 class FakeClock(Clock):
-    """A clock that makes its own time: each call lasts what `duration` says for its number, counted from 0.
+    """A clock that makes its own time: each call lasts what `duration` says for its number, counted
+    from 0.
 
     The calls are made, so that tests can count them, and cost nothing on this clock.
     """
 
     def __init__(
-        self, duration: Callable[[int], float], min_block_s: float = 0.0, max_calls: int = 1000, **extras: float
+        self,
+        duration: Callable[[int], float],
+        min_block_s: float = 0.0,
+        max_calls: int = 1000,
+        **extras: float,
     ) -> None:
         self.min_block_s = min_block_s
         self.max_calls = max_calls
@@ -315,5 +348,7 @@ class FakeClock(Clock):
         return seconds
 
     @override
-    def extras(self, calls: Sequence[Call], before: Call | None, budget_s: float) -> dict[str, float]:
+    def extras(
+        self, calls: Sequence[Call], before: Call | None, budget_s: float
+    ) -> dict[str, float]:
         return dict(self._extras)

@@ -1,7 +1,9 @@
-"""Two implementations timed in one process, in turns: ABBA or BAAB by lot, so that whatever drifts falls on both alike.
+"""Two implementations timed in one process, in turns: ABBA or BAAB by lot, so that whatever drifts
+falls on both alike.
 
-A block is four repetitions, two of either side. Its ratio is what the stopping rule and the comparison look at: what
-slows the machine for longer than a block slows both sides, and their ratio not at all.
+A block is four repetitions, two of either side. Its ratio is what the stopping rule and the
+comparison look at: what slows the machine for longer than a block slows both sides, and their ratio
+not at all.
 """
 
 from __future__ import annotations
@@ -51,7 +53,8 @@ def measure_interleaved(
 
     Args:
         calls: of either side: one callable per set of inputs.
-        protocol: its times and counts hold for either side; its target for the ratio within this process.
+        protocol: its times and counts hold for either side; its target for the ratio within this
+            process.
         clocks: of either side; the first keeps the budget.
         seed: draws the order of each block.
         calls_made: calls made of each side already; they count as warm-up.
@@ -61,14 +64,23 @@ def measure_interleaved(
     """
     benches = [Bench(own, clock, None) for own, clock in zip(calls, clocks, strict=True)]
     with collector_off():
-        notes = [_of(side, partial(warm_up, bench, protocol, calls_made)) for side, bench in enumerate(benches)]
+        notes = [
+            _of(side, partial(warm_up, bench, protocol, calls_made))
+            for side, bench in enumerate(benches)
+        ]
         series = _blocks(benches, protocol, random.Random(seed))
-    first, second = (judged(benches[side], series[side], protocol, notes[side], {}) for side in (0, 1))
+    first, second = (
+        judged(benches[side], series[side], protocol, notes[side], {}) for side in (0, 1)
+    )
     return first, second
 
 
-def _blocks(benches: Sequence[Bench], protocol: MeasureProtocol, rng: random.Random) -> tuple[list[float], list[float]]:
-    """Seconds per call of each repetition of either side, until their ratio is known or the time is up."""
+def _blocks(
+    benches: Sequence[Bench], protocol: MeasureProtocol, rng: random.Random
+) -> tuple[list[float], list[float]]:
+    """Seconds per call of each repetition of either side, until their ratio is known or the time is
+    up.
+    """
     clock = benches[0].clock
     start = clock.now()
     series: tuple[list[float], list[float]] = ([], [])

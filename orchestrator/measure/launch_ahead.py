@@ -1,4 +1,6 @@
-"""How far ahead of its device a host is kept, so that a block of launches is timed without the host's gaps."""
+"""How far ahead of its device a host is kept, so that a block of launches is timed without the
+host's gaps.
+"""
 
 from __future__ import annotations
 
@@ -28,10 +30,12 @@ class Timed(NamedTuple):
 
 @dataclass
 class LaunchAhead:
-    """Learns how long a device must wait before a part of a block starts, and how many calls a part may have.
+    """Learns how long a device must wait before a part of a block starts, and how many calls a part
+    may have.
 
-    Calls that wait for the device themselves (a value read, a synchronisation) cannot be launched ahead of it, however
-    long it waits. Once a single call has shown that, blocks are timed whole and without a head start.
+    Calls that wait for the device themselves (a value read, a synchronisation) cannot be launched
+    ahead of it, however long it waits. Once a single call has shown that, blocks are timed whole
+    and without a head start.
 
     Attributes:
         max_calls: the most calls of a part.
@@ -58,11 +62,16 @@ class LaunchAhead:
                 done += len(part)
         return seconds
 
-    def _ahead(self, part: Sequence[Any], attempt: Callable[[Sequence[Any], float], Timed]) -> float | None:
-        """Seconds of device time, or None when smaller parts, or none with a head start, are to be tried."""
+    def _ahead(
+        self, part: Sequence[Any], attempt: Callable[[Sequence[Any], float], Timed]
+    ) -> float | None:
+        """Seconds of device time, or None when smaller parts, or none with a head start, are to be
+        tried.
+        """
         for _ in range(TRIES):
             timed = attempt(part, self.seconds)
-            if timed.kept:  # shrink slowly, so that one hiccup of the host does not lengthen every later block
+            # shrink slowly, so that one hiccup of the host does not lengthen every later block
+            if timed.kept:
                 self.seconds = min(MOST_S, max(0.9 * self.seconds, 1.5 * timed.host_s + LEAST_S))
                 return timed.seconds
             self.seconds = min(MOST_S, max(2 * self.seconds, 1.5 * timed.host_s))

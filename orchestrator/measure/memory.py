@@ -1,4 +1,6 @@
-"""Peak memory of an implementation: the allocator's own count on CUDA, the growth of resident memory on a CPU. MiB."""
+"""Peak memory of an implementation: the allocator's own count on CUDA, the growth of resident
+memory on a CPU. MiB.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +15,15 @@ if TYPE_CHECKING:
     import torch
 
 MIB = 2**20
-MORE, MORE_MIB = 1.1, 4.0  # a later call's growth beyond the first's by less than both is the heap's, not a need
+# a later call's growth beyond the first's by less than both is the heap's, not a need
+MORE, MORE_MIB = 1.1, 4.0
 GIB = 2**30
 _RESET_HIGH_WATER_MARK = "5"  # proc(5): /proc/pid/clear_refs
 
 Figures = dict[str, float | None]
-NOTHING_KNOWN: Figures = dict.fromkeys(("peak_memory_mib", "workspace_mib", "reserved_mib", "device_memory_mib"))
+NOTHING_KNOWN: Figures = dict.fromkeys(
+    ("peak_memory_mib", "workspace_mib", "reserved_mib", "device_memory_mib")
+)
 
 
 def release(device: torch.device) -> None:
@@ -28,7 +33,8 @@ def release(device: torch.device) -> None:
         import torch
 
         torch.cuda.synchronize(device)
-        torch._C._cuda_clearCublasWorkspaces()  # 32 MiB on a Hopper, made by the reference's own products
+        # 32 MiB on a Hopper, made by the reference's own products
+        torch._C._cuda_clearCublasWorkspaces()
         torch.cuda.empty_cache()
     _trim()
 
@@ -41,10 +47,10 @@ def _trim() -> None:
 class HostPeak:
     """The growth of this process's resident memory over its first call.
 
-    malloc keeps freed blocks, so that a later call grows nothing: `start` before the implementation is built, `mark`
-    before its inputs exist, `inputs_made` after, `figures` after the first call and before anything is verified.
-    Pages of files (the code of libraries, mapped in as it is first used) are left out: they are shared and not the
-    implementation's.
+    malloc keeps freed blocks, so that a later call grows nothing: `start` before the implementation
+    is built, `mark` before its inputs exist, `inputs_made` after, `figures` after the first call
+    and before anything is verified. Pages of files (the code of libraries, mapped in as it is first
+    used) are left out: they are shared and not the implementation's.
     """
 
     def __init__(self) -> None:
@@ -68,7 +74,9 @@ class HostPeak:
         self._inputs = _Resident.now()
 
     def figures(self) -> Figures:
-        """peak_memory_mib (inputs included) and workspace_mib; None where they cannot be known, as are a card's."""
+        """peak_memory_mib (inputs included) and workspace_mib; None where they cannot be known, as
+        are a card's.
+        """
         end = _Resident.now()
         if not self._marked or end is None or self._start is None or self._inputs is None:
             return dict(NOTHING_KNOWN)
@@ -79,7 +87,9 @@ class HostPeak:
         }
 
     def with_later(self, known: Figures, call: Callable[[], object]) -> Figures:
-        """The figures of the first call, or of one more call on inputs that are there, if that takes plainly more."""
+        """The figures of the first call, or of one more call on inputs that are there, if that
+        takes plainly more.
+        """
         self.mark()
         before = _Resident.now()
         result = call()
@@ -102,10 +112,13 @@ class CudaPeak:
         self._used_before = self._used()
 
     def figures(self, call: Callable[[], object]) -> Figures:
-        """The figures of one more call, untimed; nothing of the harness but its inputs may be alive.
+        """The figures of one more call, untimed; nothing of the harness but its inputs may be
+        alive.
 
-        peak_memory_mib: most that was allocated at once; workspace_mib: the part above what was allocated before;
-        reserved_mib: most that the allocator held; device_memory_mib: growth of what the device itself counts as used,
+        peak_memory_mib: most that was allocated at once; workspace_mib: the part above what was
+            allocated before;
+        reserved_mib: most that the allocator held; device_memory_mib: growth of what the device
+            itself counts as used,
         other libraries' allocations included, the context not.
         """
         import torch
@@ -115,7 +128,10 @@ class CudaPeak:
         before = torch.cuda.memory_allocated(self._device)
         result = call()
         torch.cuda.synchronize(self._device)
-        peak, reserved = torch.cuda.max_memory_allocated(self._device), torch.cuda.max_memory_reserved(self._device)
+        peak, reserved = (
+            torch.cuda.max_memory_allocated(self._device),
+            torch.cuda.max_memory_reserved(self._device),
+        )
         used = self._used()
         del result
         return {
@@ -126,7 +142,9 @@ class CudaPeak:
         }
 
     def allocation_retries(self) -> int:
-        """How often the allocator had to give everything back and ask again, since the process began."""
+        """How often the allocator had to give everything back and ask again, since the process
+        began.
+        """
         import torch
 
         return int(torch.cuda.memory_stats(self._device).get("num_alloc_retries", 0))
@@ -172,7 +190,9 @@ class _Resident:
             return None
 
     def growth_mib(self, before: _Resident) -> float:
-        """From what was resident before to this high-water mark, less the pages of files that came since."""
+        """From what was resident before to this high-water mark, less the pages of files that came
+        since.
+        """
         files = max(0, self.files - before.files)
         return max(0, self.high_water - before.resident - files) / MIB
 

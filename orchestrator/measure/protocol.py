@@ -1,6 +1,8 @@
-"""The measuring protocol: warm up until steady, repeat until the interval is tight, keep every repetition.
+"""The measuring protocol: warm up until steady, repeat until the interval is tight, keep every
+repetition.
 
-Nothing here knows a device: a `Clock` times blocks of calls, this module decides how many, how often and when to stop.
+Nothing here knows a device: a `Clock` times blocks of calls, this module decides how many, how
+often and when to stop.
 """
 
 from __future__ import annotations
@@ -31,11 +33,13 @@ class Measurement:
     """What timing one trial in one process gave; milliseconds per call.
 
     Attributes:
-        values_ms: every repetition in its order; each is a block of `iterations_per_repetition` calls, per call.
+        values_ms: every repetition in its order; each is a block of `iterations_per_repetition`
+            calls, per call.
         summary: of values_ms.
         flags: `noisy`, or `cut`, or nothing.
         notes: why it is flagged, and what else a reader should know.
-        extras: figures under names of their own (host_latency_ms, cold_latency_ms), never mixed with the latency.
+        extras: figures under names of their own (host_latency_ms, cold_latency_ms), never mixed
+            with the latency.
     """
 
     values_ms: tuple[float, ...]
@@ -77,20 +81,27 @@ def measure(
         before: runs ahead of each call outside the timed region (clears gradients, say).
         calls_made: calls made already (first call, verification); they count as warm-up.
         warmed_s: seconds in which calls were just made back to back; they count as warm-up.
-        cut_above_ms: stop as soon as the whole interval lies above this, and flag it `cut`; None: never.
+        cut_above_ms: stop as soon as the whole interval lies above this, and flag it `cut`; None:
+            never.
     """
     bench = Bench(calls, clock, before)
     with collector_off():
         notes = warm_up(bench, protocol, calls_made, warmed_s)
-        seconds, was_cut = _repeat(bench, protocol, None if cut_above_ms is None else cut_above_ms / 1000)
+        seconds, was_cut = _repeat(
+            bench, protocol, None if cut_above_ms is None else cut_above_ms / 1000
+        )
         if was_cut and cut_above_ms is not None:
             return _cut(bench, seconds, cut_above_ms, notes)
         extras = clock.extras(calls, before, min(EXTRAS_BUDGET_S, protocol.max_time_s / 4))
     return judged(bench, seconds, protocol, notes, extras)
 
 
-def _cut(bench: Bench, seconds: Sequence[float], above_ms: float, notes: Sequence[str]) -> Measurement:
-    """The measurement of a call that is plainly slower than what it is compared with: wide, and not to be doubted."""
+def _cut(
+    bench: Bench, seconds: Sequence[float], above_ms: float, notes: Sequence[str]
+) -> Measurement:
+    """The measurement of a call that is plainly slower than what it is compared with: wide, and not
+    to be doubted.
+    """
     values_ms = tuple(1000 * value for value in seconds)
     why = f"cut after {len(values_ms)} repetitions: its interval lies above {above_ms:.4g} ms, so that another is best"
     flags, rest = (Flag.CUT.value,), (*notes, *bench.clock.notes)
@@ -98,19 +109,29 @@ def _cut(bench: Bench, seconds: Sequence[float], above_ms: float, notes: Sequenc
 
 
 def judged(
-    bench: Bench, seconds: Sequence[float], protocol: MeasureProtocol, notes: Sequence[str], extras: Mapping[str, float]
+    bench: Bench,
+    seconds: Sequence[float],
+    protocol: MeasureProtocol,
+    notes: Sequence[str],
+    extras: Mapping[str, float],
 ) -> Measurement:
-    """The measurement that `seconds` per call of each repetition amount to, with the doubts about it."""
+    """The measurement that `seconds` per call of each repetition amount to, with the doubts about
+    it.
+    """
     values_ms = tuple(1000 * value for value in seconds)
     summary = summarize(values_ms)
     reasons = noise_reasons(values_ms, summary, protocol)
     flags = (Flag.NOISY.value,) if reasons else ()
-    return Measurement(values_ms, summary, flags, (*reasons, *notes, *bench.clock.notes), bench.iterations, extras)
+    return Measurement(
+        values_ms, summary, flags, (*reasons, *notes, *bench.clock.notes), bench.iterations, extras
+    )
 
 
 @contextmanager
 def collector_off(*, collect: bool = True) -> Iterator[None]:
-    """Python's garbage collector runs once, if it is to `collect`, then not at all until the block ends."""
+    """Python's garbage collector runs once, if it is to `collect`, then not at all until the block
+    ends.
+    """
     was_on = gc.isenabled()
     if collect:
         gc.collect()
@@ -140,15 +161,24 @@ class Bench:
         return self.clock.time(block, self._before) / self.iterations
 
     def grow(self, seconds: float) -> bool:
-        """Lengthen the block to the clock's minimum, given the seconds per call; False if it is long enough."""
-        if seconds * self.iterations >= 0.9 * self.clock.min_block_s or self.iterations >= self.clock.max_calls:
+        """Lengthen the block to the clock's minimum, given the seconds per call; False if it is
+        long enough.
+        """
+        if (
+            seconds * self.iterations >= 0.9 * self.clock.min_block_s
+            or self.iterations >= self.clock.max_calls
+        ):
             return False
         wanted = math.ceil(self.clock.min_block_s / max(seconds, 1e-9))
-        self.iterations = min(max(wanted, self.iterations + 1), 8 * self.iterations, self.clock.max_calls)
+        self.iterations = min(
+            max(wanted, self.iterations + 1), 8 * self.iterations, self.clock.max_calls
+        )
         return True
 
 
-def warm_up(bench: Bench, protocol: MeasureProtocol, calls_made: int, warmed_s: float = 0.0) -> tuple[str, ...]:
+def warm_up(
+    bench: Bench, protocol: MeasureProtocol, calls_made: int, warmed_s: float = 0.0
+) -> tuple[str, ...]:
     """Call until the block is long enough, `warmup_s` is over and successive windows agree.
 
     Steadiness decides; `warmup_s` is only the least. Returns a note if the windows never agreed.
@@ -171,11 +201,16 @@ def warm_up(bench: Bench, protocol: MeasureProtocol, calls_made: int, warmed_s: 
 
 
 def _steady(windows: Sequence[float], within: float) -> bool:
-    """Whether the last third and the third before it have medians `within` a fraction of one another."""
+    """Whether the last third and the third before it have medians `within` a fraction of one
+    another.
+    """
     third = len(windows) // 3
     if third < 2:
         return False
-    last, previous = statistics.median(windows[-third:]), statistics.median(windows[-2 * third : -third])
+    last, previous = (
+        statistics.median(windows[-third:]),
+        statistics.median(windows[-2 * third : -third]),
+    )
     return abs(last - previous) <= within * previous
 
 
@@ -191,10 +226,14 @@ def _lies_above(values: Sequence[float], limit: float) -> bool:
     return low is not None and low > limit
 
 
-def _repeat(bench: Bench, protocol: MeasureProtocol, limit: float | None) -> tuple[list[float], bool]:
-    """Seconds per call of each repetition, until the interval is tight or the time is up, which always wins.
+def _repeat(
+    bench: Bench, protocol: MeasureProtocol, limit: float | None
+) -> tuple[list[float], bool]:
+    """Seconds per call of each repetition, until the interval is tight or the time is up, which
+    always wins.
 
-    Or until the interval lies above the limit, in seconds: (the repetitions, whether that is why they ended).
+    Or until the interval lies above the limit, in seconds: (the repetitions, whether that is why
+    they ended).
     """
     start = bench.clock.now()
     values: list[float] = []

@@ -31,7 +31,9 @@ def with_cases(spec: SweepSpec, document: Document, workload: Workload, base_dir
         rows = cases.read(Path(base_dir) / stated.file, shown)
     else:
         shown = document.name
-        rows = [Row(dict(row), _line(document, index)) for index, row in enumerate(stated.rows or [])]
+        rows = [
+            Row(dict(row), _line(document, index)) for index, row in enumerate(stated.rows or [])
+        ]
     if stated.columns is not None:
         rows = cases.picked(rows, shown, stated.columns)
     known = [name for name in workload.params.model_fields if name != "device"]
@@ -96,12 +98,15 @@ def _defaults(workload: Workload) -> dict[str, Any]:
     return found
 
 
-def _refuse_stated_twice(spec: SweepSpec, document: Document, columns: dict[str, list[Any]]) -> None:
+def _refuse_stated_twice(
+    spec: SweepSpec, document: Document, columns: dict[str, list[Any]]
+) -> None:
     for name in columns:
         if name in spec.axes:
             raise document.refusal(("axes", name), f"the cases state {name} in each row: keep one")
         for index, entry in enumerate(spec.implementations):
             if name in entry.params:
                 raise document.refusal(
-                    ("implementations", index, "params", name), f"the cases state {name} in each row: keep one"
+                    ("implementations", index, "params", name),
+                    f"the cases state {name} in each row: keep one",
                 )

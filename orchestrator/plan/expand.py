@@ -75,7 +75,9 @@ class Plan:
         return [step.text for step in self.steps]
 
 
-def expand(spec: SweepSpec, workload: Workload, document: Document, only: str | None = None) -> Plan:
+def expand(
+    spec: SweepSpec, workload: Workload, document: Document, only: str | None = None
+) -> Plan:
     """Every trial of the sweep for which the expression `only` holds.
 
     `only` may also read `implementation`, and options (null for a trial that has no such option).
@@ -100,7 +102,9 @@ def expand(spec: SweepSpec, workload: Workload, document: Document, only: str | 
             trial = found[trial.trial_id]
         found[trial.trial_id] = trial
         if spec.frontier.axis is not None:  # a trial may be a probe of several cells
-            stated = {name: value for name, value in point.stated.items() if name != spec.frontier.axis}
+            stated = {
+                name: value for name, value in point.stated.items() if name != spec.frontier.axis
+            }
             cell = Cell(entry, stated, ())
             cells.setdefault(cell.key, cell)
             probes.setdefault(cell.key, []).append(trial)
@@ -195,7 +199,11 @@ def _searches(spec: SweepSpec, workload: Workload, document: Document, only: str
 
 
 def _example(
-    entry: ImplementationSpec, point: Point, space: Space, state: Expansion, wanted: Callable[[Trial], bool]
+    entry: ImplementationSpec,
+    point: Point,
+    space: Space,
+    state: Expansion,
+    wanted: Callable[[Trial], bool],
 ) -> Trial | None:
     """A trial that the search may run at this point; the one with most GPUs, if those are "auto".
 
@@ -252,7 +260,9 @@ def _most_gpus(
 def _gpus(workload: Workload, trial: Trial) -> int:
     """How many GPUs a trial takes; 0 if the workload's function fails."""
     with suppress(Exception):  # a user's function; placing the trial reports its error
-        return int(workload.gpus(workload.params.model_validate_json(trial.params_of(workload.params))))
+        return int(
+            workload.gpus(workload.params.model_validate_json(trial.params_of(workload.params)))
+        )
     return 0
 
 
@@ -278,11 +288,17 @@ def _search_steps(spec: SweepSpec, space: Space, empty: int) -> Iterator[Step]:
     yield Step(f"{factors(spec)} = {left} {'search' if left == 1 else 'searches'}", left)
     if empty:
         left -= empty
-        yield Step(f"- {empty} of which no point is left by exclude and --only = {left} searches", left, empty)
+        yield Step(
+            f"- {empty} of which no point is left by exclude and --only = {left} searches",
+            left,
+            empty,
+        )
     samples = spec.search.samples
     most = samples if space.size is None else min(samples, space.size)
     points = "" if space.size is None else f" of {space.size}"
-    yield Step(f"{spec.search.strategy} over {space}: at most {most}{points} points each", left * most)
+    yield Step(
+        f"{spec.search.strategy} over {space}: at most {most}{points} points each", left * most
+    )
 
 
 def _steps(spec: SweepSpec, removed: Mapping[str, int], repeated: int) -> Iterator[Step]:

@@ -68,7 +68,9 @@ class Expansion:
                 point.values = self._derivation(entry).values(point.stated, self._defaults)
         except UnderivableError as error:
             place, found = _Place(entry, point.stated, self), point.stated[error.name]
-            self._report(self.document.problem(place.of(error.name), str(error), found, hint=place.hint))
+            self._report(
+                self.document.problem(place.of(error.name), str(error), found, hint=place.hint)
+            )
             return None
         if self._excluded(entry, point) or not self._resolve(entry, point):
             return None
@@ -143,7 +145,13 @@ class Expansion:
         if not self.spec.exclude:
             return False
         own = {f"options.{name}": value for name, value in entry.options.items()}
-        names = {**self._options, **self._defaults, **point.values, **own, "implementation": entry.label}
+        names = {
+            **self._options,
+            **self._defaults,
+            **point.values,
+            **own,
+            "implementation": entry.label,
+        }
         for index, rule in enumerate(self.spec.exclude):
             try:
                 if condition(rule, names):
@@ -167,7 +175,11 @@ def _ever_derived(name: str, fixed: Mapping[str, Any], spec: SweepSpec) -> bool:
 
 def _defaults(workload: Workload) -> dict[str, Any]:
     fields = workload.params.model_fields.items()
-    return {name: info.get_default(call_default_factory=True) for name, info in fields if not info.is_required()}
+    return {
+        name: info.get_default(call_default_factory=True)
+        for name, info in fields
+        if not info.is_required()
+    }
 
 
 @dataclass(frozen=True)
@@ -232,7 +244,9 @@ def _refusals(error: ValidationError, place: _Place) -> Iterator[Problem]:
         name = str(item["loc"][0]) if item["loc"] else ""
         raised = item.get("ctx", {}).get("error")
         if item["type"] == "missing":
-            rule = f"required by workload {workload.name}, and given neither in axes nor in constants"
+            rule = (
+                f"required by workload {workload.name}, and given neither in axes nor in constants"
+            )
             yield document.problem(("axes", name), rule)
         elif raised is not None:
             found = item["input"] if name else ...

@@ -41,7 +41,9 @@ class Sweep:
     rivals: Mapping[str, Trial] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, path: str | Path, overrides: Sequence[str] = (), only: str | None = None) -> Sweep:
+    def load(
+        cls, path: str | Path, overrides: Sequence[str] = (), only: str | None = None
+    ) -> Sweep:
         """The sweep in the file at `path`.
 
         Args:
@@ -63,14 +65,26 @@ class Sweep:
         return cls._of(spec, document, str(Path(base_dir).resolve()), None)
 
     @classmethod
-    def _of(cls, spec: SweepSpec, document: Document, base_dir: str, only: str | None, *, fresh: bool = True) -> Sweep:
+    def _of(
+        cls,
+        spec: SweepSpec,
+        document: Document,
+        base_dir: str,
+        only: str | None,
+        *,
+        fresh: bool = True,
+    ) -> Sweep:
         try:
             workload = workloads.find(spec.workload, base_dir)
         except UnknownNameError as error:
-            raise SweepFileError(document.name, [document.problem(("workload",), str(error))]) from None
+            raise SweepFileError(
+                document.name, [document.problem(("workload",), str(error))]
+            ) from None
         except (Exception, SystemExit) as error:
             rule = f"cannot be imported: {type(error).__name__}: {error}"
-            raise SweepFileError(document.name, [document.problem(("workload",), rule, spec.workload)]) from error
+            raise SweepFileError(
+                document.name, [document.problem(("workload",), rule, spec.workload)]
+            ) from error
         if fresh:
             spec = with_cases(spec, document, workload, base_dir)
         problems: list[Problem] = rules.find(spec, document, workload, base_dir)
@@ -78,7 +92,11 @@ class Sweep:
             raise SweepFileError(document.name, problems)
         labels = {"implementation": [entry.label for entry in spec.implementations]}
         if only is not None:
-            known = option_names(spec) | {*workload.params.model_fields, *spec.axes, "implementation"} - {"device"}
+            known = option_names(spec) | {
+                *workload.params.model_fields,
+                *spec.axes,
+                "implementation",
+            } - {"device"}
             check(only, known, labels)
         plan = expand(spec, workload, document, only)
         if not plan.trials:
@@ -127,7 +145,9 @@ class Sweep:
         return stated
 
     def ranks(self, trial: Trial) -> int:
-        """How many processes share the trial: as many as its workload asks GPUs for, if it shards its inputs."""
+        """How many processes share the trial: as many as its workload asks GPUs for, if it shards
+        its inputs.
+        """
         return 1 if self.workload.shard is None else max(1, self._gpus_of_workload(trial))
 
     def _gpus_of_workload(self, trial: Trial) -> int:

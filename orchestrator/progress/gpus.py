@@ -26,7 +26,9 @@ class Gpu:
 
 
 class GpuWatch:
-    """Looks at the GPUs of this machine's slots; NVML stays open, since opening it costs more than a look."""
+    """Looks at the GPUs of this machine's slots; NVML stays open, since opening it costs more than
+    a look.
+    """
 
     def __init__(self) -> None:
         self._open = ExitStack()
@@ -37,7 +39,11 @@ class GpuWatch:
         """Slot -> its GPU now, for the slots whose GPU is found on this machine by its UUID."""
         for slot in environments.keys() - self._handles.keys():
             self._handles[slot] = self._find(environments[slot].get("know", {}).get("gpu_uuid"))
-        return {slot: _look(self._api, handle) for slot, handle in self._handles.items() if handle is not None}
+        return {
+            slot: _look(self._api, handle)
+            for slot, handle in self._handles.items()
+            if handle is not None
+        }
 
     def close(self) -> None:
         """Let go of NVML."""

@@ -1,4 +1,6 @@
-"""Progress on stderr while a sweep runs: a live display in a terminal, log lines elsewhere, or nothing."""
+"""Progress on stderr while a sweep runs: a live display in a terminal, log lines elsewhere, or
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -75,9 +77,13 @@ class SilentProgress:
 
 
 class PlainProgress:
-    """One line per attempt that ended; quiet: those that did not end well, and where it stands once a minute."""
+    """One line per attempt that ended; quiet: those that did not end well, and where it stands once
+    a minute.
+    """
 
-    def __init__(self, stream: TextIO | None = None, quiet: bool = False, tally: Tally | None = None) -> None:
+    def __init__(
+        self, stream: TextIO | None = None, quiet: bool = False, tally: Tally | None = None
+    ) -> None:
         self._stream = stream or sys.stderr
         self._quiet = quiet
         self._tally = tally or Tally()
@@ -93,7 +99,9 @@ class PlainProgress:
         self._tally.start(meta, records)
         done = f", {len(self._tally.done)} done before" if self._tally.done else ""
         most = "at most " if self._tally.bounded else ""
-        self.note(f"{meta.name} ({meta.sweep_id}): {most}{counted(self._tally.total, 'attempt')}{done}")
+        self.note(
+            f"{meta.name} ({meta.sweep_id}): {most}{counted(self._tally.total, 'attempt')}{done}"
+        )
 
     def event(self, event: Event) -> None:
         """A line if it ended an attempt."""
@@ -119,7 +127,9 @@ class PlainProgress:
     def _line(self, event: Finished) -> str:
         what = f"{self._place()} {result(event.record)}  {self._tally.describe(event.attempt)}"
         why = reason(event.record)
-        again = f", {AGAIN.get(cause_of_repeat(event.record), 'tried again')}" if event.again else ""
+        again = (
+            f", {AGAIN.get(cause_of_repeat(event.record), 'tried again')}" if event.again else ""
+        )
         return f"{what}{f': {why}' if why else ''}{again}{self._left()}"
 
     def _place(self) -> str:
@@ -146,7 +156,9 @@ class LiveProgress:
     def opening(self, text: str) -> None:
         """A line that moves, and goes when the display opens."""
         self._end_opening()
-        self._status = self._console.status(Text(printable(text)), refresh_per_second=OPENING_PER_SECOND)
+        self._status = self._console.status(
+            Text(printable(text)), refresh_per_second=OPENING_PER_SECOND
+        )
         self._status.start()
 
     def start(self, meta: SweepMeta, records: Sequence[TrialRecord]) -> None:
@@ -193,7 +205,9 @@ class LiveProgress:
 
 
 def progress_for(quiet: bool = False, stream: TextIO | None = None) -> PlainProgress | LiveProgress:
-    """A live display where `stream` (default: stderr) is a terminal that can move its cursor, else log lines."""
+    """A live display where `stream` (default: stderr) is a terminal that can move its cursor, else
+    log lines.
+    """
     stream = stream or sys.stderr
     console = Console(file=stream)
     if quiet or not console.is_terminal or console.is_dumb_terminal:

@@ -20,24 +20,34 @@ PHASE_WIDTH = len("first call")
 TIME_WIDTH = len("59:59")
 
 
-def panel(name: str, tally: Tally, gpus: Mapping[int, Gpu], width: int = 80, height: int = 24) -> Group:
-    """Progress, then the counts, then a line per slot, then the last failures; at most `height` - 2 lines.
+def panel(
+    name: str, tally: Tally, gpus: Mapping[int, Gpu], width: int = 80, height: int = 24
+) -> Group:
+    """Progress, then the counts, then a line per slot, then the last failures; at most `height` - 2
+    lines.
 
-    The columns are set by hand: Rich's tables measure every cell, which is five times the cost of a frame.
+    The columns are set by hand: Rich's tables measure every cell, which is five times the cost of a
+    frame.
     """
     room = max(1, min(MAX_SLOTS, height - 6 - len(tally.failures)))
     lines = [_counts(tally), *_repeats(tally), *_slots(tally, gpus, width, room), *_failures(tally)]
     lines += _recent(tally, height - 5 - len(lines))
-    return Group(*_progress(name, tally, width), Text("\n", no_wrap=True, overflow="ellipsis").join(lines))
+    return Group(
+        *_progress(name, tally, width), Text("\n", no_wrap=True, overflow="ellipsis").join(lines)
+    )
 
 
 def _progress(name: str, tally: Tally, width: int) -> tuple[RenderableType, ...]:
     measured, left = tally.measured, tally.left_s()
     done = measured - len(tally.again) / 2  # a round that is measured once more is half done
     counts = f" {measured}/{tally.total} {int(100 * done) // max(1, tally.total)} %  "
-    times = duration(tally.elapsed_s) + (", measuring" if left is None else f", about {roughly(left)} left")
+    times = duration(tally.elapsed_s) + (
+        ", measuring" if left is None else f", about {roughly(left)} left"
+    )
     bar = min(BAR[1], width - 1 - len(counts) - len(times) - min(len(name), 24) - 1)
-    head = Text.assemble((printable(name)[:24], "bold"), " ", no_wrap=True, overflow="ellipsis", end="")
+    head = Text.assemble(
+        (printable(name)[:24], "bold"), " ", no_wrap=True, overflow="ellipsis", end=""
+    )
     tail = Text.assemble(counts, (times, "dim"), no_wrap=True, overflow="ellipsis")
     if bar < BAR[0]:
         return head, tail
@@ -59,7 +69,9 @@ def _counts(tally: Tally) -> Text:
 def _repeats(tally: Tally) -> Iterator[Text]:
     """Why so many rows are measured again, where that is so."""
     if tally.waiting["contended"]:
-        yield Text("contended: others use the cores or the GPU (`orchestrator doctor` shows who)", "yellow")
+        yield Text(
+            "contended: others use the cores or the GPU (`orchestrator doctor` shows who)", "yellow"
+        )
 
 
 def _recent(tally: Tally, room: int) -> Iterator[Text]:
@@ -69,7 +81,11 @@ def _recent(tally: Tally, room: int) -> Iterator[Text]:
         record = event.record
         line = Text(f"✓ {number((record.metrics or {}).get('latency_ms'))} ms  ", "dim green")
         line.append(tally.describe(event.attempt), "dim")
-        yield line.append(f"  {', '.join(map(printable, record.flags))}", "dim yellow") if record.flags else line
+        yield (
+            line.append(f"  {', '.join(map(printable, record.flags))}", "dim yellow")
+            if record.flags
+            else line
+        )
 
 
 def _slots(tally: Tally, gpus: Mapping[int, Gpu], width: int, room: int) -> Iterator[Text]:
@@ -95,7 +111,9 @@ def _slot(tally: Tally, running: Running | None, middle: int) -> Text:
     phase = str(running.phase or "start").replace("_", " ")
     seconds = _watch(tally.clock() - running.since)
     return Text.assemble(
-        (f"{what:<{middle}}  ", "default"), (f"{phase:>{PHASE_WIDTH}}", "cyan"), f"  {seconds:>{TIME_WIDTH}}"
+        (f"{what:<{middle}}  ", "default"),
+        (f"{phase:>{PHASE_WIDTH}}", "cyan"),
+        f"  {seconds:>{TIME_WIDTH}}",
     )
 
 

@@ -1,4 +1,6 @@
-"""Where a running sweep stands, from the executor's events: what is done, what runs, what failed, what is left."""
+"""Where a running sweep stands, from the executor's events: what is done, what runs, what failed,
+what is left.
+"""
 
 from __future__ import annotations
 
@@ -37,10 +39,11 @@ class Tally:
     """Counts, running attempts, last failures and the time left.
 
     Attributes:
-        total: rounds of trials to be run; at most, where `bounded`: which ones, a search or a frontier finds out.
+        total: rounds of trials to be run; at most, where `bounded`: which ones, a search or a
+            frontier finds out.
         done: the record of each round that ended for good, by trial and round.
-        again: the record of each round that has a result and is to be tried again: measured while something disturbed
-            it, or lost.
+        again: the record of each round that has a result and is to be tried again: measured while
+            something disturbed it, or lost.
         attempts: how many attempts ended in this run; more than rounds where some were repeated.
         repeated: why attempts were repeated: a flag or an outcome, and how often.
         recent: the last few attempts that ended, newest first.
@@ -68,13 +71,17 @@ class Tally:
         self._tried: set[RoundKey] = set()
 
     def start(self, meta: SweepMeta, records: Sequence[TrialRecord] = ()) -> None:
-        """The sweep begins, or goes on from what its journal holds: their durations are measured ones, too."""
+        """The sweep begins, or goes on from what its journal holds: their durations are measured
+        ones, too.
+        """
         self.began = self.clock()
         workload = known_workload(meta)
         self._columns = tuple(column_headings(meta))
         self._estimator = Estimator(useful_flops(workload) if workload is not None else one_each)
         rounds = range(1, meta.spec.measure.repeats + 1)
-        self._left = {(trial.trial_id, number): trial for trial in meta.planned for number in rounds}
+        self._left = {
+            (trial.trial_id, number): trial for trial in meta.planned for number in rounds
+        }
         self.bounded = meta.at_most is not None
         self.total = len(self._left) if meta.at_most is None else meta.at_most * len(rounds)
         planned = dict(self._left)
@@ -127,12 +134,15 @@ class Tally:
         return Counter(map(cause_of_repeat, self.again.values()))
 
     def summary(self) -> str:
-        """`30 of 30 rows: 28 ok, 2 failed, in 5 min 15 s; 46 attempts, 16 of them repeats (contended)`.
+        """`30 of 30 rows: 28 ok, 2 failed, in 5 min 15 s; 46 attempts, 16 of them repeats
+        (contended)`.
 
         A round whose repeat was given up counts as what its last attempt was.
         """
         ended = self.outcomes + Counter(str(record.outcome) for record in self.again.values())
-        outcomes = ", ".join(f"{count} {name}" for name, count in ended.items()) or "nothing finished"
+        outcomes = (
+            ", ".join(f"{count} {name}" for name, count in ended.items()) or "nothing finished"
+        )
         text = f"{self.measured} of {counted(self.total, 'row')}: {outcomes}, in {duration(self.elapsed_s)}"
         repeats = self.attempts - len(self._tried)
         if repeats <= 0:
@@ -150,10 +160,14 @@ class Tally:
         if self.bounded or not self._estimator.ready:
             return None
         rests = [self._rest(found) for found in self.slots.values() if found is not None]
-        return max(max(rests, default=0.0), (sum(rests) + self._estimator.ahead()) / max(1, len(self.slots)))
+        return max(
+            max(rests, default=0.0),
+            (sum(rests) + self._estimator.ahead()) / max(1, len(self.slots)),
+        )
 
     def describe(self, attempt: Attempt, briefly: bool = False) -> str:
-        """`improved batch=1 seq_len=1024 heads=8`, the round and the attempt where they are not the first.
+        """`improved batch=1 seq_len=1024 heads=8`, the round and the attempt where they are not the
+        first.
 
         Briefly: `improved (1, 1024, 8)`, in the order of the table's columns.
         """
@@ -164,7 +178,11 @@ class Tally:
     def describe_trial(self, trial: Trial, briefly: bool = False) -> str:
         """`improved batch=1 seq_len=1024 heads=8`; briefly: `improved (1, 1024, 8)`."""
         values = {name: shown(trial.value(name)) for name in self._columns}
-        point = f"({', '.join(values.values())})" if briefly else " ".join("=".join(pair) for pair in values.items())
+        point = (
+            f"({', '.join(values.values())})"
+            if briefly
+            else " ".join("=".join(pair) for pair in values.items())
+        )
         return f"{printable(trial.implementation)} {point if values else ''}".rstrip()
 
     def _started(self, attempt: Attempt, slot: int) -> None:
@@ -201,13 +219,17 @@ class Tally:
             self._estimator.expect(trial, -1)
 
     def _rest(self, running: Running) -> float:
-        return max(0.0, self._estimator.predict(running.attempt.trial) - (self.clock() - running.since))
+        return max(
+            0.0, self._estimator.predict(running.attempt.trial) - (self.clock() - running.since)
+        )
 
 
 def duration_s(record: TrialRecord) -> float:
     """Seconds from an attempt's start to its end; 0 where the times are not known."""
     try:
-        ended, started = (datetime.fromisoformat(moment) for moment in (record.finished_at, record.started_at))
+        ended, started = (
+            datetime.fromisoformat(moment) for moment in (record.finished_at, record.started_at)
+        )
     except ValueError:
         return 0.0
     return (ended - started).total_seconds()

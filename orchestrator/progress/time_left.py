@@ -1,7 +1,9 @@
-"""How long a sweep still takes: from the durations measured so far and the work that is left, not from counts.
+"""How long a sweep still takes: from the durations measured so far and the work that is left, not
+from counts.
 
-An attempt costs something fixed (a process, warm-up, the least time of the protocol) and something in proportion to
-its useful work. Both are fitted to the attempts that ended, per implementation where there are enough of them.
+An attempt costs something fixed (a process, warm-up, the least time of the protocol) and something
+in proportion to its useful work. Both are fitted to the attempts that ended, per implementation
+where there are enough of them.
 """
 
 from __future__ import annotations
@@ -79,7 +81,9 @@ class Line:
 
 
 class Estimator:
-    """Learns what attempts cost and foretells what others will: per implementation, or by all where those are few."""
+    """Learns what attempts cost and foretells what others will: per implementation, or by all where
+    those are few.
+    """
 
     def __init__(self, work: Work = one_each) -> None:
         self._work = work
@@ -111,7 +115,9 @@ class Estimator:
 
     def ahead(self) -> float:
         """Seconds that all expected attempts take, one after another."""
-        return sum(self._line(name).over(count, work) for name, (count, work) in self._waiting.items())
+        return sum(
+            self._line(name).over(count, work) for name, (count, work) in self._waiting.items()
+        )
 
     def _line(self, implementation: str) -> Line:
         own = self._own.get(implementation)

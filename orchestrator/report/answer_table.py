@@ -61,7 +61,9 @@ def as_objects(layout: Layout) -> list[dict[str, Any]]:
             "value": answer.value,
             "trial_id": None if answer.best is None else answer.best.trial_id,
             "options": None if answer.best is None else dict(answer.best.trial.options),
-            "peak_memory_mib": None if answer.best is None else answer.best.metrics.get("peak_memory_mib"),
+            "peak_memory_mib": None
+            if answer.best is None
+            else answer.best.metrics.get("peak_memory_mib"),
             "beyond": _beyond_object(layout, answer),
             "trials": len(answer.rows),
             "settled": answer.settled,
@@ -163,9 +165,13 @@ def _trials(answer: Answer, search: SearchSpec) -> str:
         "not run": sum(row.outcome is None for row in rows),
         f"without {printable(name)}": sum(row.ok and row.metrics.get(name) is None for row in rows),
     }
-    total = f"{len(rows)} of at most {search.samples}" if len(rows) < search.samples else str(len(rows))
+    total = (
+        f"{len(rows)} of at most {search.samples}" if len(rows) < search.samples else str(len(rows))
+    )
     return ", ".join([total, *(f"{count} {what}" for what, count in counts.items() if count)])
 
 
 def _heading(layout: Layout, axis: str) -> str:
-    return layout.columns.get(axis, printable(axis.removeprefix("options.").replace("_", " ").title()))
+    return layout.columns.get(
+        axis, printable(axis.removeprefix("options.").replace("_", " ").title())
+    )

@@ -43,7 +43,8 @@ def footer(comparison: Comparison) -> list[str]:
     if comparison.geometric_mean is not None:
         timed = sum(pair.ratio is not None for pair in comparison.rows)
         lines.insert(
-            0, f"Geometric mean of {counted(timed, 'ratio')}: {comparison.geometric_mean:.3f} (above 1: slower)"
+            0,
+            f"Geometric mean of {counted(timed, 'ratio')}: {comparison.geometric_mean:.3f} (above 1: slower)",
         )
     if comparison.duel is not None:
         lines.append(
@@ -52,7 +53,9 @@ def footer(comparison: Comparison) -> list[str]:
     lines += [*_code(comparison), *_thresholds(comparison), *_machine(comparison)]
     lines += _disturbed(comparison)
     if comparison.unmatched:
-        lines.append(f"Not compared: {counted(len(comparison.unmatched), 'row')} found or run in one sweep only.")
+        lines.append(
+            f"Not compared: {counted(len(comparison.unmatched), 'row')} found or run in one sweep only."
+        )
     if comparison.environment_differences:
         facts = "; ".join(map(printable, comparison.environment_differences))
         lines.append(f"Forced: the environments differ, and so may the figures ({facts}).")
@@ -62,7 +65,9 @@ def footer(comparison: Comparison) -> list[str]:
 def _code(comparison: Comparison) -> list[str]:
     """Whether there is anything that could differ, and what."""
     if comparison.same_code:
-        return ["Both sweeps measured the same code: a difference is the machine's, or there is none to find."]
+        return [
+            "Both sweeps measured the same code: a difference is the machine's, or there is none to find."
+        ]
     if comparison.code_differences:
         return [f"The code differs in {printable('; '.join(comparison.code_differences))}."]
     return []
@@ -73,7 +78,9 @@ def _thresholds(comparison: Comparison) -> list[str]:
     unmeasured = [pair for pair in timed if not pair.measured]
     lines = []
     if measured := [pair.threshold for pair in timed if pair.measured]:
-        lines.append(f"A change counts from {_percent(measured)} on, by the spread between fresh processes.")
+        lines.append(
+            f"A change counts from {_percent(measured)} on, by the spread between fresh processes."
+        )
     if unmeasured:
         least = _percent([pair.threshold for pair in unmeasured])
         rows = counted(len(unmeasured), "row")
@@ -90,9 +97,13 @@ def _machine(comparison: Comparison) -> list[str]:
     if comparison.duel is not None or not any(pair.ratio for pair in comparison.rows):
         return []
     if comparison.again:
-        return ["Both were measured for this comparison, round by round in turns; ratios are those within rounds."]
+        return [
+            "Both were measured for this comparison, round by round in turns; ratios are those within rounds."
+        ]
     if comparison.machine is None:
-        return ["How fast the machine was is not known: one of the sweeps has no controls (measure.sentinels)."]
+        return [
+            "How fast the machine was is not known: one of the sweeps has no controls (measure.sentinels)."
+        ]
     hidden = sum(MACHINE_DIFFERED in pair.note for pair in comparison.rows)
     if not hidden and not _moved(comparison.machine):
         return []

@@ -36,9 +36,14 @@ def flat(layout: Layout, row: Row) -> dict[str, Any]:
     A param named like a column of ours becomes `params.<name>`; metrics that a row lacks are left
     out.
     """
-    ours = {"outcome": NOT_RUN if row.outcome is None else str(row.outcome), "flags": " ".join(row.flags)}
+    ours = {
+        "outcome": NOT_RUN if row.outcome is None else str(row.outcome),
+        "flags": " ".join(row.flags),
+    }
     tail = _tail(layout, row)
-    params = {name: row.params[name] for name in [*layout.columns, *row.params] if name in row.params}
+    params = {
+        name: row.params[name] for name in [*layout.columns, *row.params] if name in row.params
+    }
     options = {f"options.{name}": value for name, value in row.trial.options.items()}
     taken = {*ours, *tail, *LEADING, *row.metrics, "implementation"}
     named = distinct(params, taken, "params")

@@ -59,7 +59,13 @@ def figures(layout: Layout, ranking: Ranking) -> dict[str, Figure]:
         Figure("noise", "Noise (%)", _text("noise_pct", 1), _metric("noise_pct")),
         Figure("speedup", "Speed", speed_text, speed, largest_first=True),
         Figure("memory", "MiB", _text("peak_memory_mib"), _metric("peak_memory_mib")),
-        Figure("tflops", "TFLOP/s", _text("tflops_per_s", 3), _metric("tflops_per_s"), largest_first=True),
+        Figure(
+            "tflops",
+            "TFLOP/s",
+            _text("tflops_per_s", 3),
+            _metric("tflops_per_s"),
+            largest_first=True,
+        ),
         Figure("gbps", "GB/s", _text("gb_per_s", 1), _metric("gb_per_s"), largest_first=True),
         Figure("peak", "% of peak", _share, _metric("ceiling_share"), largest_first=True),
         Figure(
@@ -70,7 +76,13 @@ def figures(layout: Layout, ranking: Ranking) -> dict[str, Figure]:
             largest_first=True,
         ),
         Figure("error", "Error", _error, _metric("relative_error")),
-        Figure("repetitions", "Reps", _repetitions, lambda row: sum(map(len, row.rounds)) or None, largest_first=True),
+        Figure(
+            "repetitions",
+            "Reps",
+            _repetitions,
+            lambda row: sum(map(len, row.rounds)) or None,
+            largest_first=True,
+        ),
     ]
     others = [Figure(name, METRICS[name].heading, _text(name), _metric(name)) for name in OTHERS]
     return {figure.name: figure for figure in (*known, *others)}
@@ -86,7 +98,9 @@ def check_names(columns: str | None, order: str | None) -> None:
         _names(columns)
     if order is not None and order not in (*ORDERS, *NAMES, *OTHERS):
         names = [*ORDERS, *NAMES]
-        raise RequestError(f"--sort: no order {order!r}{suggestion(order, names)}; use {', '.join(names)}")
+        raise RequestError(
+            f"--sort: no order {order!r}{suggestion(order, names)}; use {', '.join(names)}"
+        )
 
 
 def chosen(columns: str, known: Mapping[str, Figure]) -> list[Figure]:
@@ -139,7 +153,10 @@ def _names(columns: str) -> list[str]:
 def speedups(layout: Layout, ranking: Ranking) -> dict[str, float]:
     """trial_id -> the baseline's median latency over the row's own, of rows that have both."""
     baseline = {standing.implementation: standing.baseline for standing in ranking.standings}
-    times = {(row.implementation, layout.point(row)): row.metrics.get("latency_ms") for row in layout.rows}
+    times = {
+        (row.implementation, layout.point(row)): row.metrics.get("latency_ms")
+        for row in layout.rows
+    }
     found = {}
     for row in layout.rows:
         own = row.metrics.get("latency_ms")
@@ -152,11 +169,16 @@ def speedups(layout: Layout, ranking: Ranking) -> dict[str, float]:
 def disturbed_pairs(layout: Layout, ranking: Ranking) -> set[str]:
     """trial_id of rows that were contended or throttled, or whose baseline was."""
     baseline = {standing.implementation: standing.baseline for standing in ranking.standings}
-    disturbed = {(row.implementation, layout.point(row)) for row in layout.rows if is_disturbed(row)}
+    disturbed = {
+        (row.implementation, layout.point(row)) for row in layout.rows if is_disturbed(row)
+    }
     found = set()
     for row in layout.rows:
         point = layout.point(row)
-        if (row.implementation, point) in disturbed or (baseline[row.implementation], point) in disturbed:
+        if (row.implementation, point) in disturbed or (
+            baseline[row.implementation],
+            point,
+        ) in disturbed:
             found.add(row.trial_id)
     return found
 

@@ -11,12 +11,20 @@ MARKS = {"✓": r"$\checkmark$", "✗": r"$\times$"}
 
 
 def tabular(layout: Layout) -> str:
-    r"""The table, captioned by the heading of the sweep; beyond ONE_PAGE rows one that breaks over pages.
+    r"""The table, captioned by the heading of the sweep; beyond ONE_PAGE rows one that breaks over
+    pages.
 
     It needs \usepackage{booktabs,amssymb}, the long one longtable, too; its first line says so.
     """
     columns = list(layout.columns.values())
-    headings = ["Implementation", *columns, "Time (ms) [95 % interval]", "Memory (MiB)", "Throughput (tok/s)", "Status"]
+    headings = [
+        "Implementation",
+        *columns,
+        "Time (ms) [95 % interval]",
+        "Memory (MiB)",
+        "Throughput (tok/s)",
+        "Status",
+    ]
     head = [r"\toprule", " & ".join(map(latex, headings)) + r" \\", r"\midrule"]
     caption = rf"\caption{{{latex('. '.join([layout.title, *layout.lines]))}}}"
     set_as = f"{{l{'r' * len(columns)}rrrl}}"
@@ -33,7 +41,11 @@ def _short(caption: str, set_as: str, head: list[str], body: list[str]) -> list[
 
 
 def _long(caption: str, set_as: str, head: list[str], body: list[str]) -> list[str]:
-    opening = [r"% needs \usepackage{booktabs,amssymb,longtable}", rf"\begin{{longtable}}{set_as}", caption + r" \\"]
+    opening = [
+        r"% needs \usepackage{booktabs,amssymb,longtable}",
+        rf"\begin{{longtable}}{set_as}",
+        caption + r" \\",
+    ]
     heads = [*head, r"\endfirsthead", *head, r"\endhead", r"\bottomrule", r"\endlastfoot"]
     return [*opening, *heads, *body, r"\end{longtable}"]
 

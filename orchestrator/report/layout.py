@@ -42,7 +42,9 @@ class Layout:
         """The layout of a sweep's results; imports no torch, and no file that they name."""
         found = results.rows
         lines = (_device_line(results, found), *(printable(line) for line in _header(results)))
-        return cls(results, _title(results.meta.sweep_id), lines, column_headings(results.meta), found)
+        return cls(
+            results, _title(results.meta.sweep_id), lines, column_headings(results.meta), found
+        )
 
     @property
     def sweep_id(self) -> str:
@@ -53,9 +55,13 @@ class Layout:
     def outcomes(self) -> dict[str, int]:
         """How many rows ended how: ok first, the rest by count, `not run` last."""
         counts = Counter(str(row.outcome) for row in self.rows if row.outcome is not None)
-        ordered = sorted(counts, key=lambda outcome: (outcome != Outcome.OK, -counts[outcome], outcome))
+        ordered = sorted(
+            counts, key=lambda outcome: (outcome != Outcome.OK, -counts[outcome], outcome)
+        )
         missing = sum(row.outcome is None for row in self.rows)
-        return {outcome: counts[outcome] for outcome in ordered} | ({NOT_RUN: missing} if missing else {})
+        return {outcome: counts[outcome] for outcome in ordered} | (
+            {NOT_RUN: missing} if missing else {}
+        )
 
     @property
     def flags(self) -> dict[str, int]:
@@ -69,7 +75,11 @@ class Layout:
     def not_allowed(self) -> list[Row]:
         """Rows that ran, are not ok, and whose outcome the sweep does not allow."""
         spec = self.results.meta.spec
-        allowed = {Outcome.OK, *spec.allow_outcomes, *(LIMITS if spec.frontier.axis is not None else ())}
+        allowed = {
+            Outcome.OK,
+            *spec.allow_outcomes,
+            *(LIMITS if spec.frontier.axis is not None else ()),
+        }
         return [row for row in self.rows if row.outcome is not None and row.outcome not in allowed]
 
     def point(self, row: Row) -> tuple[str, ...]:
@@ -78,13 +88,16 @@ class Layout:
 
     def point_text(self, row: Row) -> str:
         """`batch=1 seq_len=1024 heads=8`."""
-        return " ".join(f"{name}={value}" for name, value in zip(self.columns, self.point(row), strict=True))
+        return " ".join(
+            f"{name}={value}" for name, value in zip(self.columns, self.point(row), strict=True)
+        )
 
     def busy_s(self) -> float | None:
         """Seconds in which something ran, without pauses before a resume; None: not known."""
         try:
             spans = sorted(
-                (_seconds(record.started_at), _seconds(record.finished_at)) for record in self.results.records
+                (_seconds(record.started_at), _seconds(record.finished_at))
+                for record in self.results.records
             )
         except ValueError:
             return None
@@ -110,7 +123,10 @@ def status(row: Row) -> str:
 
 def devices(results: Results) -> list[str]:
     """The names of the devices that the records were made on, in order of appearance."""
-    names = [_device_name(results, record.fingerprint.environment) or record.device for record in results.records]
+    names = [
+        _device_name(results, record.fingerprint.environment) or record.device
+        for record in results.records
+    ]
     return [name for name in dict.fromkeys(names) if name and name != results.meta.device]
 
 
@@ -125,8 +141,12 @@ def _title(sweep_id: str) -> str:
 
 def _device_line(results: Results, found: Sequence[Row]) -> str:
     names = devices(results)
-    device = f"Device: {results.meta.device}" + (f" ({printable(', '.join(names))})" if names else "")
-    dtypes = dict.fromkeys(f"torch.{shown(row.params['dtype'])}" for row in found if "dtype" in row.params)
+    device = f"Device: {results.meta.device}" + (
+        f" ({printable(', '.join(names))})" if names else ""
+    )
+    dtypes = dict.fromkeys(
+        f"torch.{shown(row.params['dtype'])}" for row in found if "dtype" in row.params
+    )
     return f"{device}, Dtype: {', '.join(dtypes)}" if dtypes else device
 
 
@@ -141,4 +161,6 @@ def _header(results: Results) -> Sequence[str]:
 def cells(layout: Layout, row: Row) -> list[Any]:
     """The row's values of the columns: numbers as they are, the rest as text."""
     values = (row.value(name) for name in layout.columns)
-    return [value if is_number(value) and isinstance(value, int) else shown(value) for value in values]
+    return [
+        value if is_number(value) and isinstance(value, int) else shown(value) for value in values
+    ]

@@ -67,7 +67,9 @@ def _standing(standing: Standing, named: bool) -> list[str]:
         speed = "baseline"
     elif standing.speedup is not None:
         mean, least, most = map(ratio, standing.speedup)
-        speed = f"{mean} ({least} to {most})" + (f" over {markdown(standing.baseline)}" if named else "")
+        speed = f"{mean} ({least} to {most})" + (
+            f" over {markdown(standing.baseline)}" if named else ""
+        )
     error = "N/A" if standing.relative_error is None else f"{standing.relative_error:.1e}"
     shared = f" (+{standing.shared} close)" if standing.shared else ""
     return [
@@ -87,7 +89,10 @@ def _all_rows(layout: Layout) -> Iterator[str]:
         yield from (f"<details><summary>All {len(layout.rows)} rows</summary>", "")
     yield from rows_table(layout, MAX_ROWS)
     if len(layout.rows) > MAX_ROWS:
-        yield from ("", f"The first {MAX_ROWS} of {len(layout.rows)} rows; results.csv has them all.")
+        yield from (
+            "",
+            f"The first {MAX_ROWS} of {len(layout.rows)} rows; results.csv has them all.",
+        )
     if folded:
         yield from ("", "</details>")
 
@@ -97,7 +102,9 @@ def rows_table(layout: Layout, limit: int | None = None) -> Iterator[str]:
     columns = [markdown(heading) for heading in layout.columns.values()]
     figures = ["Time (ms) [95 % interval]", "Memory (MiB)", "Throughput (tok/s)", "TFLOP/s"]
     yield from _head(
-        ["Implementation", *columns, *figures, "Status"], numbers=len(columns) + len(figures), last_text=True
+        ["Implementation", *columns, *figures, "Status"],
+        numbers=len(columns) + len(figures),
+        last_text=True,
     )
     for row in layout.rows[:limit]:
         metrics = row.metrics

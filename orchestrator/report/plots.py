@@ -87,7 +87,9 @@ def write_plots(results: Results, directory: Path | str) -> list[Path]:
         for form in ("png", "svg"):
             stream = io.BytesIO()
             with mpl.rc_context(STYLE):
-                figure.savefig(stream, format=form, dpi=200, bbox_inches="tight", metadata=METADATA[form])
+                figure.savefig(
+                    stream, format=form, dpi=200, bbox_inches="tight", metadata=METADATA[form]
+                )
             path = Path(directory) / f"{name}.{form}"
             write_bytes_atomically(path, stream.getvalue())
             written.append(path)
@@ -119,14 +121,20 @@ class _Plot:
         spec = layout.results.meta.spec
         searched = spec.searched if spec.search.active else ()
         x = None if searched else _along(layout)
-        others = [name for name in layout.columns if name not in (x, *searched) and _varies(layout, name)]
+        others = [
+            name for name in layout.columns if name not in (x, *searched) and _varies(layout, name)
+        ]
         panels: dict[str, list[Row]] = {}
         for row in layout.rows:
-            title = " · ".join(f"{layout.columns[name]} {shown(row.value(name))}" for name in others)
+            title = " · ".join(
+                f"{layout.columns[name]} {shown(row.value(name))}" for name in others
+            )
             panels.setdefault(title, []).append(row)
         trials = _numbered(panels.values()) if searched else {}
         first = baselines(kinds(layout), spec.baseline)
-        return cls(layout, x, trials, dict(list(panels.items())[:MAX_PANELS]), names, first, by_point)
+        return cls(
+            layout, x, trials, dict(list(panels.items())[:MAX_PANELS]), names, first, by_point
+        )
 
     def has(self, metric: str) -> bool:
         """Whether there is anything to draw."""
@@ -140,7 +148,10 @@ class _Plot:
         if metric != "speedup":
             return row.metrics.get(metric)
         base = self.by_point.get((self.baselines[row.implementation], self.layout.point(row)))
-        ours, theirs = row.metrics.get("latency_ms"), base.metrics.get("latency_ms") if base else None
+        ours, theirs = (
+            row.metrics.get("latency_ms"),
+            base.metrics.get("latency_ms") if base else None,
+        )
         return theirs / ours if ours and theirs else None
 
     def reach(self, row: Row, metric: str) -> tuple[float, float]:
@@ -176,7 +187,9 @@ class _Plot:
         figure = Figure(figsize=(5.2, 3.6), layout="constrained")
         place = figure.subplots()
         found = [row for row in self.layout.rows if intensity(row)]
-        reach = [intensity(row) or 1.0 for row in found] + [peaks.ridge(name) for name in peaks.matmul]
+        reach = [intensity(row) or 1.0 for row in found] + [
+            peaks.ridge(name) for name in peaks.matmul
+        ]
         left, right = min(reach) / 2, max(reach) * 2
         for precision, rate in peaks.matmul.items():
             edge = [left, peaks.ridge(precision), right]
@@ -192,12 +205,19 @@ class _Plot:
             own = [row for row in found if row.implementation == name]
             if own:
                 self._points(
-                    place, position, own, intensity, lambda row: row.metrics.get("tflops_per_s"), printable(name)
+                    place,
+                    position,
+                    own,
+                    intensity,
+                    lambda row: row.metrics.get("tflops_per_s"),
+                    printable(name),
                 )
         place.set(xscale="log", yscale="log")
         _logarithmic(place.xaxis)
         _logarithmic(place.yaxis)
-        place.set_xlabel(f"Useful FLOP per byte of minimum traffic (slope: copy at {peaks.copy:.4g} GB/s)")
+        place.set_xlabel(
+            f"Useful FLOP per byte of minimum traffic (slope: copy at {peaks.copy:.4g} GB/s)"
+        )
         place.set_ylabel("Useful work (TFLOP/s)")
         self._legend(figure, False)
         return figure
@@ -209,20 +229,37 @@ class _Plot:
         found = _entries(figure)
         if names_baseline:
             first = {printable(name) for name in self.baselines.values()}
-            found = {f"{label} (baseline)" if label in first else label: line for label, line in found.items()}
+            found = {
+                f"{label} (baseline)" if label in first else label: line
+                for label, line in found.items()
+            }
         if any(row.flags for row in self.layout.rows if row.ok):
             found["hollow: flagged"] = Line2D(
-                [], [], color="0.4", marker="o", markersize=4, markerfacecolor="white", linestyle="none"
+                [],
+                [],
+                color="0.4",
+                marker="o",
+                markersize=4,
+                markerfacecolor="white",
+                linestyle="none",
             )
         figure.legend(
-            list(found.values()), list(found), loc="outside upper center", ncols=min(4, len(found)), frameon=False
+            list(found.values()),
+            list(found),
+            loc="outside upper center",
+            ncols=min(4, len(found)),
+            frameon=False,
         )
 
     def _panel(self, place: Axes, title: str, rows: Sequence[Row], metric: str) -> None:
         from matplotlib.ticker import FuncFormatter, MaxNLocator
 
         for position, name in enumerate(self.names):
-            own = [row for row in rows if row.implementation == name and self.value(row, metric) is not None]
+            own = [
+                row
+                for row in rows
+                if row.implementation == name and self.value(row, metric) is not None
+            ]
             if own:
                 self._line(place, position, own, metric)
         low, high = self._range(rows, metric)
@@ -233,7 +270,9 @@ class _Plot:
         else:
             place.set_ylim(0, high * 1.08)
             place.yaxis.set_major_formatter(FuncFormatter(_plain))
-        place.set_title(textwrap.fill(title, TITLE_WIDTH), fontsize=8, fontweight="bold", loc="left")
+        place.set_title(
+            textwrap.fill(title, TITLE_WIDTH), fontsize=8, fontweight="bold", loc="left"
+        )
         if self.x is not None:
             self._ticks(place, [row.value(self.x) for row in rows])
         elif self.trials:
@@ -244,11 +283,16 @@ class _Plot:
 
     def _range(self, rows: Sequence[Row], metric: str) -> tuple[float, float]:
         """Range of values, intervals up to twice beyond: a noisy row must not flatten others."""
-        known = [(value, *self.reach(row, metric)) for row in rows if (value := self.value(row, metric))]
+        known = [
+            (value, *self.reach(row, metric)) for row in rows if (value := self.value(row, metric))
+        ]
         if not known:
             return 0.5, 1.0
         low, high = min(value for value, *_ in known), max(value for value, *_ in known)
-        least, most = min(value - below for value, below, _ in known), max(value + above for value, _, above in known)
+        least, most = (
+            min(value - below for value, below, _ in known),
+            max(value + above for value, _, above in known),
+        )
         return max(low / 2, least), min(high * 2, most)
 
     def _spans(self, metric: str) -> float:

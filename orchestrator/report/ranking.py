@@ -104,7 +104,9 @@ class Ranking:
         for row in layout.rows:
             by_name.setdefault(row.implementation, []).append(row)
             by_point.setdefault((layout.point(row), of_kind[row.implementation]), []).append(row)
-        winners = tuple(found for (point, _), here in by_point.items() if (found := _winner(point, here)))
+        winners = tuple(
+            found for (point, _), here in by_point.items() if (found := _winner(point, here))
+        )
         first = baselines(of_kind, layout.results.meta.spec.baseline)
         standings = (
             _standing(layout, name, found, (first[name], by_name[first[name]]), winners)
@@ -121,7 +123,10 @@ class Ranking:
 
     def _unranked(self) -> list[str]:
         """A warning, before all else, if most rows were contended or throttled."""
-        timed, disturbed = sum(s.ok for s in self.standings), sum(s.disturbed for s in self.standings)
+        timed, disturbed = (
+            sum(s.ok for s in self.standings),
+            sum(s.disturbed for s in self.standings),
+        )
         if not timed or 2 * disturbed <= timed:
             return []
         return [
@@ -159,7 +164,11 @@ class Ranking:
 
     def _apart(self) -> list[str]:
         groups = [", ".join(map(printable, names)) for names in members(self.kinds)]
-        return [f"Not ranked together (they do different work): {'; '.join(groups)}."] if len(groups) > 1 else []
+        return (
+            [f"Not ranked together (they do different work): {'; '.join(groups)}."]
+            if len(groups) > 1
+            else []
+        )
 
     def _doubts(self) -> list[str]:
         flagged, timed = sum(s.flagged for s in self.standings), sum(s.ok for s in self.standings)
@@ -169,40 +178,66 @@ class Ranking:
         for standing in self.standings:
             flags.update(standing.flags)
         named = ", ".join(f"{count} {printable(flag)}" for flag, count in flags.most_common())
-        advice = "; run it again when the machine is quiet before you rely on a ranking" if 2 * flagged > timed else ""
+        advice = (
+            "; run it again when the machine is quiet before you rely on a ranking"
+            if 2 * flagged > timed
+            else ""
+        )
         if self._unranked():
             advice = ""
         return [f"Doubtful: {_of(flagged, timed, 'timed row')} ({named}){advice}."]
 
     def _fastest(self) -> list[str]:
-        leaders = sorted((standing for standing in self.standings if standing.wins), key=lambda found: -found.wins)
-        lines = [self._leads(standing) for standing in sorted(leaders, key=lambda s: self.kinds[s.implementation])]
+        leaders = sorted(
+            (standing for standing in self.standings if standing.wins),
+            key=lambda found: -found.wins,
+        )
+        lines = [
+            self._leads(standing)
+            for standing in sorted(leaders, key=lambda s: self.kinds[s.implementation])
+        ]
         contested = [winner for winner in self.winners if winner.rival is not None]
         doubtful = sum(winner.doubtful for winner in contested)
         close = sum(not winner.clear and not winner.doubtful for winner in contested)
         if close:
-            lines.append(f"Too close to call: {_of(close, len(contested), 'shape')} (the 95 % intervals overlap).")
+            lines.append(
+                f"Too close to call: {_of(close, len(contested), 'shape')} (the 95 % intervals overlap)."
+            )
         if doubtful:
             lines.append(
                 f"Not ranked: {_of(doubtful, len(contested), 'shape')} "
                 "(the fastest or the next was contended or throttled)."
             )
         if not contested and not self.proposes and any(standing.ok for standing in self.standings):
-            lines.append("Fastest: nothing to compare, no shape has two timed rows that do the same work.")
+            lines.append(
+                "Fastest: nothing to compare, no shape has two timed rows that do the same work."
+            )
         return lines
 
     def _leads(self, standing: Standing) -> str:
-        own = [w for w in self.winners if w.clear and w.row.implementation == standing.implementation]
+        own = [
+            w for w in self.winners if w.clear and w.row.implementation == standing.implementation
+        ]
         leads = sorted(winner.lead for winner in own if winner.lead is not None)
         kind = self.kinds[standing.implementation]
-        contested = sum(w.rival is not None and self.kinds[w.row.implementation] == kind for w in self.winners)
+        contested = sum(
+            w.rival is not None and self.kinds[w.row.implementation] == kind for w in self.winners
+        )
         span = spread(leads[0], leads[-1])
         where = _of(len(own), contested, "shape")
-        return f"Fastest: {printable(standing.implementation)} in {where}, {span} ahead of the next."
+        return (
+            f"Fastest: {printable(standing.implementation)} in {where}, {span} ahead of the next."
+        )
 
     def _having(self, outcome: str) -> str:
-        found = {s.implementation: (s.outcomes[outcome], s.total) for s in self.standings if s.outcomes.get(outcome)}
-        return ", ".join(f"{printable(name)} in {count} of {total}" for name, (count, total) in found.items())
+        found = {
+            s.implementation: (s.outcomes[outcome], s.total)
+            for s in self.standings
+            if s.outcomes.get(outcome)
+        }
+        return ", ".join(
+            f"{printable(name)} in {count} of {total}" for name, (count, total) in found.items()
+        )
 
     def _total(self) -> int:
         return sum(standing.total for standing in self.standings)
@@ -227,7 +262,11 @@ def speed_heading(ranking: Ranking, escape: Callable[[str], str] = printable) ->
 
 
 def _of(count: int, total: int, noun: str) -> str:
-    return f"all {counted(total, noun)}" if count == total > 1 else f"{count} of {counted(total, noun)}"
+    return (
+        f"all {counted(total, noun)}"
+        if count == total > 1
+        else f"{count} of {counted(total, noun)}"
+    )
 
 
 def _winner(point: tuple[str, ...], here: Sequence[Row]) -> Winner | None:
@@ -269,9 +308,17 @@ def _standing(
     flags: Counter[str] = Counter()
     for row in found:
         flags.update(_doubts(row))
-    own = [winner for winner in winners if winner.row.implementation == name and winner.rival is not None]
+    own = [
+        winner
+        for winner in winners
+        if winner.row.implementation == name and winner.rival is not None
+    ]
     pairs = ((reference.get(layout.point(row)), row) for row in found)
-    ratios = [_latency(base) / _latency(row) for base, row in pairs if base is not None and _is_ranked(base, row)]
+    ratios = [
+        _latency(base) / _latency(row)
+        for base, row in pairs
+        if base is not None and _is_ranked(base, row)
+    ]
     return Standing(
         implementation=name,
         outcomes=Counter(NOT_RUN if row.outcome is None else str(row.outcome) for row in found),
@@ -291,7 +338,9 @@ def _standing(
 
 
 def _largest(found: Sequence[Row], name: str) -> float | None:
-    return max((value for row in found if (value := row.metrics.get(name)) is not None), default=None)
+    return max(
+        (value for row in found if (value := row.metrics.get(name)) is not None), default=None
+    )
 
 
 def _doubts(row: Row) -> list[str]:

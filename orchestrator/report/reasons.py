@@ -46,7 +46,9 @@ def grouped(layout: Layout) -> list[Reason]:
     return [Reason(name, outcome, tuple(rows)) for (name, outcome, _), rows in found.items()]
 
 
-def message(error: ErrorInfo | None, outcome: Outcome | None = Outcome.FAILED, width: int = WIDEST) -> str:
+def message(
+    error: ErrorInfo | None, outcome: Outcome | None = Outcome.FAILED, width: int = WIDEST
+) -> str:
     """How an attempt ended, in one line: `RuntimeError: no kernel for you (mine.py:3 in build)`.
 
     Only an exception that made the row `failed` is named: every other outcome says by itself what
@@ -91,7 +93,9 @@ def in_full(layout: Layout) -> str:
         said = "" if error is None else error.message.strip()
         whole = [] if one_line(said, WIDEST) == said else said.splitlines()
         body = [f"    {printable(line)}" for line in whole]
-        rows = [f"  {layout.point_text(row)}  {' · '.join(_places(layout, row))}" for row in reason.rows]
+        rows = [
+            f"  {layout.point_text(row)}  {' · '.join(_places(layout, row))}" for row in reason.rows
+        ]
         parts.append("\n".join([head, *body, *rows]))
     return "\n\n".join(parts) if parts else "no row failed"
 
@@ -99,7 +103,11 @@ def in_full(layout: Layout) -> str:
 def name_of(layout: Layout) -> str:
     """The sweep's name for a command: its id, else its directory; quoted for a shell."""
     directory = layout.results.directory
-    return layout.sweep_id if directory is None else shlex.quote(found_by(layout.results.meta.name, directory))
+    return (
+        layout.sweep_id
+        if directory is None
+        else shlex.quote(found_by(layout.results.meta.name, directory))
+    )
 
 
 def shown_path(path: Path) -> str:
@@ -110,7 +118,11 @@ def shown_path(path: Path) -> str:
 
 def _rows(layout: Layout, reason: Reason) -> str:
     first = f"{printable(reason.implementation)} {layout.point_text(reason.first)}".rstrip()
-    return first if len(reason.rows) == 1 else f"{first} and {counted(len(reason.rows) - 1, 'more row')}"
+    return (
+        first
+        if len(reason.rows) == 1
+        else f"{first} and {counted(len(reason.rows) - 1, 'more row')}"
+    )
 
 
 def _places(layout: Layout, row: Row) -> Sequence[str]:

@@ -34,7 +34,9 @@ def kinds(layout: Layout) -> dict[str, int]:
 
 def baselines(of_kind: Mapping[str, int], stated: str | None = None) -> dict[str, str]:
     """Implementation -> its baseline: `stated` if its work is the same, else the first alike."""
-    first: dict[int, str] = {} if stated is None or stated not in of_kind else {of_kind[stated]: stated}
+    first: dict[int, str] = (
+        {} if stated is None or stated not in of_kind else {of_kind[stated]: stated}
+    )
     return {name: first.setdefault(kind, name) for name, kind in of_kind.items()}
 
 

@@ -26,13 +26,27 @@ def _answers(layout: Layout) -> list[str]:
     table = AnswerTable.of(layout)
     if table is None:
         return []
-    return [table.title, str(tabulate(table.lines, table.headings, tablefmt="grid", disable_numparse=True)), ""]
+    return [
+        table.title,
+        str(tabulate(table.lines, table.headings, tablefmt="grid", disable_numparse=True)),
+        "",
+    ]
 
 
 def grid(layout: Layout) -> str:
     """The grid alone: one row per planned trial."""
-    headers = ["Implementation", *layout.columns.values(), "Time (ms)", "Memory (MB)", "Throughput (tok/s)", "Status"]
-    body = [[printable(row.implementation), *cells(layout, row), *_figures(row), status(row)] for row in layout.rows]
+    headers = [
+        "Implementation",
+        *layout.columns.values(),
+        "Time (ms)",
+        "Memory (MB)",
+        "Throughput (tok/s)",
+        "Status",
+    ]
+    body = [
+        [printable(row.implementation), *cells(layout, row), *_figures(row), status(row)]
+        for row in layout.rows
+    ]
     texts = [index for index in range(len(headers)) if not 1 <= index <= len(layout.columns)]
     return str(tabulate(body, headers, tablefmt="grid", disable_numparse=texts if body else True))
 
@@ -50,7 +64,8 @@ def counts(layout: Layout) -> str:
         return "0 trials: no point that may be run was proposed; widen the ranges, or loosen exclude and --only"
     allowed = layout.results.meta.spec.allow_outcomes
     outcomes = [
-        f"{count} {outcome}{' (allowed)' if outcome in allowed else ''}" for outcome, count in layout.outcomes.items()
+        f"{count} {outcome}{' (allowed)' if outcome in allowed else ''}"
+        for outcome, count in layout.outcomes.items()
     ]
     flags = [f"{count} {printable(flag)}" for flag, count in layout.flags.items()]
     elapsed = layout.busy_s()
@@ -74,7 +89,11 @@ def places(layout: Layout) -> list[str]:
         return []
     tracked = layout.results.tracked
     runs = [] if tracked is None else [f"Runs: {tracked.address}"]
-    return [f"Logs: {shown_path(directory / 'logs')}", f"Page: {shown_path(directory / 'report.html')}", *runs]
+    return [
+        f"Logs: {shown_path(directory / 'logs')}",
+        f"Page: {shown_path(directory / 'report.html')}",
+        *runs,
+    ]
 
 
 def next_lines(layout: Layout, follows: bool = False) -> list[str]:
@@ -86,18 +105,26 @@ def next_lines(layout: Layout, follows: bool = False) -> list[str]:
     if NOT_RUN in layout.outcomes:
         commands[f"orchestrator resume {name}"] = "go on where it stopped"
     elif layout.not_allowed:
-        commands[f"orchestrator resume {name} --rerun failed"] = "run these again, also after a repair"
+        commands[f"orchestrator resume {name} --rerun failed"] = (
+            "run these again, also after a repair"
+        )
     if tracked is None:
         commands["orchestrator ui"] = "open the runs in the MLflow UI"
     elif tracked.command is not None:
         commands[tracked.command] = "open the runs in the MLflow UI"
-    if not commands.keys() & {f"orchestrator resume {name}", f"orchestrator resume {name} --rerun failed"}:
+    if not commands.keys() & {
+        f"orchestrator resume {name}",
+        f"orchestrator resume {name} --rerun failed",
+    }:
         if follows:
             commands[f"orchestrator compare {name}"] = "compare with the one before"
         else:
             commands[f"orchestrator compare {name} last"] = "compare a later sweep with this one"
     width = max(map(len, commands))
-    return ["Next:", *(f"  {command:<{width}}  # {purpose}" for command, purpose in commands.items())]
+    return [
+        "Next:",
+        *(f"  {command:<{width}}  # {purpose}" for command, purpose in commands.items()),
+    ]
 
 
 def _figures(row: Row) -> list[str]:

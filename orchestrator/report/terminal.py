@@ -16,7 +16,14 @@ from orchestrator.report import reasons
 from orchestrator.report.answer_table import AnswerTable
 from orchestrator.report.figures import DEFAULT, Figure, chosen, figures, ordered
 from orchestrator.report.layout import Layout, status
-from orchestrator.report.ranking import Ranking, Standing, is_disturbed, ratio, speed_heading, spread
+from orchestrator.report.ranking import (
+    Ranking,
+    Standing,
+    is_disturbed,
+    ratio,
+    speed_heading,
+    spread,
+)
 from orchestrator.report.table import MAX_REASONS, counts, drift_lines, next_lines, places
 from orchestrator.results import lookup
 from orchestrator.results.results import Results
@@ -48,7 +55,9 @@ class Form:
     letters: bool = False
 
 
-def show(results: Results, console: Console, columns: str | None = None, sort: str | None = None) -> None:
+def show(
+    results: Results, console: Console, columns: str | None = None, sort: str | None = None
+) -> None:
     """Print a sweep's answer.
 
     Args:
@@ -84,12 +93,21 @@ def show(results: Results, console: Console, columns: str | None = None, sort: s
             _print_where_the_rows_are(layout, console)
     about = len(head) + len(rows) + 2 * len(ranking.standings) + BELOW
     if console.is_terminal and about > console.height:  # the heading has scrolled away
-        console.print(Text(f"{layout.title.removeprefix('Benchmark Results - ')}: {layout.lines[0]}\n", "bold"))
+        console.print(
+            Text(
+                f"{layout.title.removeprefix('Benchmark Results - ')}: {layout.lines[0]}\n", "bold"
+            )
+        )
 
     _print_answers(layout, console)
     for sentence in ranking.sentences():
         topic, colon, rest = sentence.partition(":")
-        style = {"No ranking": "bold red", "Wrong": "bold red", "Doubtful": "yellow", "Fastest": "bold green"}
+        style = {
+            "No ranking": "bold red",
+            "Wrong": "bold red",
+            "Doubtful": "yellow",
+            "Fastest": "bold green",
+        }
         text = Text.assemble((topic + colon, style.get(topic, "bold")), rest)
         _print_wrapped(console, text)
     console.print()
@@ -102,7 +120,9 @@ def show(results: Results, console: Console, columns: str | None = None, sort: s
 def _constants(layout: Layout) -> Iterator[str]:
     """The columns that are the same in every row: said once, above the table."""
     same = [
-        (heading, layout.rows[0].value(name)) for name, heading in layout.columns.items() if _is_constant(layout, name)
+        (heading, layout.rows[0].value(name))
+        for name, heading in layout.columns.items()
+        if _is_constant(layout, name)
     ]
     if same:
         yield "In every row: " + ", ".join(f"{heading} {shown(value)}" for heading, value in same)
@@ -124,7 +144,12 @@ def _forms(full: Sequence[Figure], fixed: bool) -> Iterator[Form]:
 
 
 def _print_rows(
-    layout: Layout, ranking: Ranking, rows: Sequence[Row], forms: Sequence[Form], console: Console, order: str
+    layout: Layout,
+    ranking: Ranking,
+    rows: Sequence[Row],
+    forms: Sequence[Form],
+    console: Console,
+    order: str,
 ) -> None:
     """The table in the first form that fits, with rules between implementations or shapes."""
     if not rows:
@@ -145,7 +170,9 @@ def _print_rows(
     before: object = None
     for number_of_line, (row, cells) in enumerate(zip(rows, body, strict=True)):
         if number_of_line == 0 or (section is not None and section(row) != before):
-            console.print(Text("─" * (sum(widths) + GAP * (len(widths) - 1)), "dim"), soft_wrap=True)
+            console.print(
+                Text("─" * (sum(widths) + GAP * (len(widths) - 1)), "dim"), soft_wrap=True
+            )
         before = None if section is None else section(row)
         _print_line(console, cells, widths, _styles(row, cells, row.trial_id in winners))
     for legend in _legend(rows, form, bool(winners & {row.trial_id for row in rows})):
@@ -154,8 +181,17 @@ def _print_rows(
 
 
 def _headings(axes: Sequence[str], layout: Layout, form: Form) -> list[str]:
-    figures_named = ["±%" if figure.name == "ci" and form.brief_interval else figure.heading for figure in form.figures]
-    return ["Implementation", *(layout.columns[name] for name in axes), "", *figures_named, "Status"]
+    figures_named = [
+        "±%" if figure.name == "ci" and form.brief_interval else figure.heading
+        for figure in form.figures
+    ]
+    return [
+        "Implementation",
+        *(layout.columns[name] for name in axes),
+        "",
+        *figures_named,
+        "Status",
+    ]
 
 
 def _cells(row: Row, axes: Sequence[str], form: Form, winners: Container[str]) -> list[str]:
@@ -226,12 +262,20 @@ def _print_line(
 def _styles(row: Row, cells: Sequence[str], wins: bool) -> list[str]:
     plain = "bold green" if wins else "dim" if row.outcome is None else ""
     tone = "red" if row.outcome is not None and not row.ok else "yellow" if row.flags else "green"
-    return ["bold" if wins else plain, *([plain] * (len(cells) - 2)), "dim" if row.outcome is None else tone]
+    return [
+        "bold" if wins else plain,
+        *([plain] * (len(cells) - 2)),
+        "dim" if row.outcome is None else tone,
+    ]
 
 
 def _print_where_the_rows_are(layout: Layout, console: Console) -> None:
     directory = layout.results.directory
-    files = "" if directory is None else f" in {reasons.shown_path(directory / 'results.csv')} and report.html;"
+    files = (
+        ""
+        if directory is None
+        else f" in {reasons.shown_path(directory / 'results.csv')} and report.html;"
+    )
     name = reasons.name_of(layout)
     console.print(
         Text(
@@ -249,7 +293,9 @@ def _print_answers(layout: Layout, console: Console) -> None:
     if table is None:
         return
     console.print(Text(table.title, "bold"))
-    widths = [max(map(cell_len, column)) for column in zip(table.headings, *table.lines, strict=True)]
+    widths = [
+        max(map(cell_len, column)) for column in zip(table.headings, *table.lines, strict=True)
+    ]
     _print_line(console, table.headings, widths, ["bold"] * len(widths))
     for cells in table.lines:
         _print_line(console, cells, widths, [""] * len(widths))
@@ -259,7 +305,15 @@ def _print_answers(layout: Layout, console: Console) -> None:
 def _print_standings(ranking: Ranking, console: Console) -> None:
     """One line an implementation; the last columns are left out where the terminal is narrow."""
     several = len({standing.baseline for standing in ranking.standings}) > 1
-    headings = ["Implementation", "Ok", "Fastest in", speed_heading(ranking), "Flagged", "Peak (MiB)", "Largest error"]
+    headings = [
+        "Implementation",
+        "Ok",
+        "Fastest in",
+        speed_heading(ranking),
+        "Flagged",
+        "Peak (MiB)",
+        "Largest error",
+    ]
     body = [_standing(standing, several) for standing in ranking.standings]
     widths = [max(map(cell_len, column)) for column in zip(headings, *body, strict=True)]
     while sum(widths) + GAP * (len(widths) - 1) > min(WIDTH, console.width) and len(widths) > 4:
@@ -334,4 +388,6 @@ def _print_wrapped(console: Console, text: Text, indent: int = GAP) -> None:
     """Broken between words, further lines indented."""
     for number_of_line, line in enumerate(text.wrap(console, min(WIDTH, console.width) - indent)):
         line.rstrip()
-        console.print(line if number_of_line == 0 else Text(" " * indent).append_text(line), soft_wrap=True)
+        console.print(
+            line if number_of_line == 0 else Text(" " * indent).append_text(line), soft_wrap=True
+        )

@@ -36,7 +36,9 @@ class AxisValues:
 
     def point(self, trial: Trial) -> dict[str, Any]:
         """Axis -> value of the axes that are not searched, as the file states it if it does."""
-        return {axis: self._listed(trial, axis) for axis in self.spec.axes if axis not in self.asked}
+        return {
+            axis: self._listed(trial, axis) for axis in self.spec.axes if axis not in self.asked
+        }
 
     @property
     def asked(self) -> frozenset[str]:
@@ -72,7 +74,9 @@ class AxisValues:
             fixed |= entry.params
         derived: dict[str, Any] = {}
         for stated in (fixed, self.point(trial)):
-            names = [name for name, text in stated.items() if _is_derived_here(text, trial.value(name))]
+            names = [
+                name for name, text in stated.items() if _is_derived_here(text, trial.value(name))
+            ]
             derived |= {name: stated[name] for name in names}
         try:
             return derive({**_named(trial), **derived, axis: value}, frozenset(derived))

@@ -32,7 +32,9 @@ def shown_by(workload: Workload, constants: Mapping[str, Any]) -> ShownMeta:
     header: tuple[str, ...] = ()
     with suppress(Exception):  # a user's function: a failing header must not fail the sweep
         header = tuple(str(line) for line in workload.header(constants))
-    return ShownMeta(columns={name: str(text) for name, text in workload.columns.items()}, header=header)
+    return ShownMeta(
+        columns={name: str(text) for name, text in workload.columns.items()}, header=header
+    )
 
 
 def shown_of(meta: SweepMeta) -> ShownMeta | None:

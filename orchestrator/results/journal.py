@@ -70,7 +70,10 @@ class Journal:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -106,7 +109,9 @@ def parse(line: bytes, place: str) -> TrialRecord:
     try:
         version = json.loads(line).get("schema_version")
     except (ValueError, AttributeError):
-        raise JournalError(f"{place}: is no record: the file was changed by something else") from None
+        raise JournalError(
+            f"{place}: is no record: the file was changed by something else"
+        ) from None
     if type(version) is not int or not 1 <= version <= SCHEMA_VERSION:
         raise JournalError(
             f"{place}: schema_version {version} is not known to this version, which reads up to {SCHEMA_VERSION}"

@@ -21,7 +21,9 @@ _TRIAL_ID = re.compile(rf"[0-9a-f]{{{SHORTEST_ID},16}}")
 def directories(name: str | None = None) -> list[Path]:
     """The directories of the sweeps under SWEEPS, oldest first; with `name` those of that name."""
     folder = "*" if name is None else name
-    return sorted((path.parent for path in SWEEPS.glob(f"{folder}/*/{META_FILE}")), key=lambda path: path.name)
+    return sorted(
+        (path.parent for path in SWEEPS.glob(f"{folder}/*/{META_FILE}")), key=lambda path: path.name
+    )
 
 
 def find(name: str) -> Path:
@@ -92,9 +94,15 @@ def trial(trial_id: str, sweep: str | None = None) -> tuple[Results, Trial]:
             if sweep is not None:
                 raise
             continue  # a sweep that cannot be read must not hide the others
-        found = {known.trial_id: known for known in results.meta.planned if known.trial_id.startswith(trial_id)}
+        found = {
+            known.trial_id: known
+            for known in results.meta.planned
+            if known.trial_id.startswith(trial_id)
+        }
         if len(found) > 1:
-            raise RequestError(f"{trial_id} stands for {len(found)} trials of {place.name}: give more digits")
+            raise RequestError(
+                f"{trial_id} stands for {len(found)} trials of {place.name}: give more digits"
+            )
         if found:
             return results, next(iter(found.values()))
     where = f"any of the {len(places)} sweeps under {Path.cwd() / SWEEPS}"

@@ -131,7 +131,15 @@ def row_of(trial: Trial, records: Sequence[TrialRecord], wanted: float | None = 
     bad = next((record for record in last if record.outcome is not Outcome.OK), None)
     if bad is not None:
         predicted = tuple(flag for flag in bad.flags if flag == Flag.PREDICTED)
-        return Row(trial, bad.outcome, predicted, notes=bad.notes, attempts=len(records), error=bad.error, records=last)
+        return Row(
+            trial,
+            bad.outcome,
+            predicted,
+            notes=bad.notes,
+            attempts=len(records),
+            error=bad.error,
+            records=last,
+        )
     metrics = _pooled(last)
     flags: dict[str, None] = {}  # a set that keeps the order
     for record in last:
@@ -204,14 +212,20 @@ def _pooled(records: Sequence[TrialRecord]) -> dict[str, float | None]:
         from orchestrator.stats.summary import pool
 
         whole = pool(rounds)
-        pooled |= {"latency_ms": whole.median, "latency_ci_low_ms": whole.ci_low, "latency_ci_high_ms": whole.ci_high}
+        pooled |= {
+            "latency_ms": whole.median,
+            "latency_ci_low_ms": whole.ci_low,
+            "latency_ci_high_ms": whole.ci_high,
+        }
         pooled |= {"noise_pct": whole.noise_pct, "round_spread": whole.round_spread}
         pooled["repetitions"] = float(whole.count)
         pooled |= _rates(figures, whole.median)
     return pooled
 
 
-def _rates(figures: Sequence[Mapping[str, float | None]], latency_ms: float) -> dict[str, float | None]:
+def _rates(
+    figures: Sequence[Mapping[str, float | None]], latency_ms: float
+) -> dict[str, float | None]:
     """Rates by the pooled latency: the work of one call is the same in every round."""
     first, before = figures[0], figures[0].get("latency_ms")
     if not before:

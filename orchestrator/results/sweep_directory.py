@@ -23,7 +23,12 @@ from orchestrator.results.meta import SweepMeta
 from orchestrator.results.results import Results
 
 SWEEPS = Path("mlruns") / "sweeps"
-SWEEP_FILE, META_FILE, ENVIRONMENT_FILE, LOGS = "sweep.yaml", "sweep.resolved.json", "environment.json", "logs"
+SWEEP_FILE, META_FILE, ENVIRONMENT_FILE, LOGS = (
+    "sweep.yaml",
+    "sweep.resolved.json",
+    "environment.json",
+    "logs",
+)
 MACHINE_FILE = "machine.jsonl"
 MAX_LOG_BYTES = 16 * MIB
 
@@ -45,7 +50,9 @@ def create(directory: Path, meta: SweepMeta, text: str) -> None:
         write_atomically(directory / SWEEP_FILE, without_credentials(text, meta.spec.tracking.uri))
         save_meta(directory, meta)
     except OSError as error:
-        raise RequestError(f"{directory} cannot be written ({error.strerror}): name another --output") from None
+        raise RequestError(
+            f"{directory} cannot be written ({error.strerror}): name another --output"
+        ) from None
 
 
 def refuse_taken(directory: Path) -> None:
@@ -55,7 +62,9 @@ def refuse_taken(directory: Path) -> None:
         RequestError: it does.
     """
     if (directory / META_FILE).exists():
-        raise RequestError(f"{directory} holds a sweep already: go on with --resume, or name another --output")
+        raise RequestError(
+            f"{directory} holds a sweep already: go on with --resume, or name another --output"
+        )
 
 
 def save_meta(directory: Path, meta: SweepMeta) -> None:
@@ -73,7 +82,8 @@ def save_plan(directory: Path, meta: SweepMeta, text: str) -> None:
 def save_environments(directory: Path, environments: Mapping[str, Any]) -> None:
     """Write environment.json: fingerprint hash -> what must match and what to know."""
     write_atomically(
-        directory / ENVIRONMENT_FILE, json.dumps(environments, indent=1, sort_keys=True, default=str) + "\n"
+        directory / ENVIRONMENT_FILE,
+        json.dumps(environments, indent=1, sort_keys=True, default=str) + "\n",
     )
 
 
@@ -104,7 +114,9 @@ def find(name: str) -> Path:
             return given.parent
         if (given / META_FILE).is_file():
             return given
-    known = sorted((path.parent for path in SWEEPS.glob(f"*/*/{META_FILE}")), key=lambda path: path.name)
+    known = sorted(
+        (path.parent for path in SWEEPS.glob(f"*/*/{META_FILE}")), key=lambda path: path.name
+    )
     if name == "last" and known:
         return known[-1]
     matches = [path for path in known if path.name == name]
@@ -115,7 +127,9 @@ def find(name: str) -> Path:
             f"{name} is a sweep file, and what is wanted is a sweep that was run: run it, then give its id, or `last`"
         )
     newest = f"; the newest here are {', '.join(path.name for path in known[-3:])}" if known else ""
-    raise SweepNotFoundError(f"no sweep {name!r}: give an id under {SWEEPS}, `last`, or a sweep's directory{newest}")
+    raise SweepNotFoundError(
+        f"no sweep {name!r}: give an id under {SWEEPS}, `last`, or a sweep's directory{newest}"
+    )
 
 
 def found_by(name: str, directory: Path) -> str:
@@ -141,7 +155,9 @@ def load(directory: Path) -> Results:
     except FileNotFoundError:
         raise SweepNotFoundError(f"{directory} holds no sweep ({META_FILE} is missing)") from None
     except OSError as error:
-        raise SweepNotFoundError(f"{directory / META_FILE} cannot be read ({error.strerror})") from None
+        raise SweepNotFoundError(
+            f"{directory / META_FILE} cannot be read ({error.strerror})"
+        ) from None
     except ValidationError as error:
         first = error.errors()[0]
         raise SweepNotFoundError(
@@ -150,7 +166,13 @@ def load(directory: Path) -> Results:
     if meta.spec.proposes:
         meta = proposals.asked(meta, proposals.current(directory))
     records = tuple(journal.read(directory)) if (directory / journal.FILE_NAME).exists() else ()
-    return Results(meta, records, _environments(directory / ENVIRONMENT_FILE), directory, _observations(directory))
+    return Results(
+        meta,
+        records,
+        _environments(directory / ENVIRONMENT_FILE),
+        directory,
+        _observations(directory),
+    )
 
 
 def _observations(directory: Path) -> tuple[Observation, ...]:
@@ -171,7 +193,9 @@ def _environments(path: Path) -> dict[str, Any]:
     except ValueError:
         environments = None
     if not isinstance(environments, dict):
-        raise JournalError(f"{path}: is not what a sweep writes: the file was changed by something else")
+        raise JournalError(
+            f"{path}: is not what a sweep writes: the file was changed by something else"
+        )
     return environments
 
 

@@ -54,7 +54,11 @@ class Cells:
     ahead = 1  # a proposal made late rests on more results
 
     def __init__(
-        self, askers: Mapping[str, Asker], *, times: bool, points: Mapping[str, dict[str, Any]] | None = None
+        self,
+        askers: Mapping[str, Asker],
+        *,
+        times: bool,
+        points: Mapping[str, dict[str, Any]] | None = None,
     ) -> None:
         self.times = times
         self._askers = askers

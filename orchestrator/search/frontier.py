@@ -72,8 +72,12 @@ class Frontier:
         for outcome in self._known.values():
             if outcome is not Outcome.OK and outcome not in LIMITS:
                 return None
-        fits = max((index for index, outcome in self._known.items() if outcome is Outcome.OK), default=-1)
-        above = [index for index, outcome in self._known.items() if outcome in LIMITS and index > fits]
+        fits = max(
+            (index for index, outcome in self._known.items() if outcome is Outcome.OK), default=-1
+        )
+        above = [
+            index for index, outcome in self._known.items() if outcome in LIMITS and index > fits
+        ]
         first_failure = min(above, default=len(self._values))
         if first_failure - fits <= 1:
             return None

@@ -34,7 +34,9 @@ class Search:
         make: values of the searched axes -> the trial there; None: no trial is valid there.
     """
 
-    def __init__(self, cell: Cell, spec: SearchSpec, space: Space, sampler: Sampler, make: Make) -> None:
+    def __init__(
+        self, cell: Cell, spec: SearchSpec, space: Space, sampler: Sampler, make: Make
+    ) -> None:
         self._cell = cell
         self._spec = spec
         self._space = space
@@ -61,7 +63,9 @@ class Search:
     def ended_early(self) -> str:
         """Why there are fewer trials than samples; "": it is complete."""
         made, wanted = len(self._rows.keys() | self._tokens.keys()), self._spec.samples
-        if made >= wanted or (self._space.size is not None and len(self._proposed) >= self._space.size):
+        if made >= wanted or (
+            self._space.size is not None and len(self._proposed) >= self._space.size
+        ):
             return ""
         head = f"{self._cell.entry.label}: {made} of {wanted} samples"
         if self._asks >= self._most_asks():
@@ -106,7 +110,10 @@ class Search:
 
     def _place(self, proposal: Proposal) -> Coordinates | None:
         """The coordinates of an earlier run's proposal; None: it lies outside today's space."""
-        values = {dimension.name: proposal.trial.value(dimension.name) for dimension in self._space.dimensions}
+        values = {
+            dimension.name: proposal.trial.value(dimension.name)
+            for dimension in self._space.dimensions
+        }
         for coordinates in (self._space.coordinates(values), proposal.coordinates):
             if coordinates is None or not self._space.has(coordinates):
                 continue
@@ -163,7 +170,9 @@ class Search:
                 return self._proposal(trial, coordinates, token)
         return None
 
-    def _proposal(self, trial: Trial, coordinates: Coordinates | None, token: str | None = None) -> Proposal:
+    def _proposal(
+        self, trial: Trial, coordinates: Coordinates | None, token: str | None = None
+    ) -> Proposal:
         tokens = self._tokens.setdefault(trial.trial_id, [])
         if token is not None:
             tokens.append(token)

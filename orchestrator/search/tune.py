@@ -36,8 +36,12 @@ class TuneSampler:
         self._dimensions = {f"d{number}": dimension for number, dimension in enumerate(space.free)}
         try:
             self._searcher = _searcher(spec, seed)
-            domains = {key: _domain(dimension, self._real) for key, dimension in self._dimensions.items()}
-            self._searcher.set_search_properties(spec.metric, "min" if spec.least else "max", domains)
+            domains = {
+                key: _domain(dimension, self._real) for key, dimension in self._dimensions.items()
+            }
+            self._searcher.set_search_properties(
+                spec.metric, "min" if spec.least else "max", domains
+            )
         except Exception as error:
             raise RequestError(
                 f"search.strategy: {spec.strategy} cannot be used here ({type(error).__name__}: {error}): "
@@ -49,7 +53,10 @@ class TuneSampler:
         found = self._searcher.suggest(token)
         if not isinstance(found, Mapping):
             return None
-        return {dimension.name: self._coordinate(dimension, found[key]) for key, dimension in self._dimensions.items()}
+        return {
+            dimension.name: self._coordinate(dimension, found[key])
+            for key, dimension in self._dimensions.items()
+        }
 
     def tell(self, token: str, value: float) -> None:
         """Report the value of a suggestion."""
@@ -60,7 +67,9 @@ class TuneSampler:
         names = {dimension.name: key for key, dimension in self._dimensions.items()}
         if not self._real:
             with suppress(NotImplementedError, AttributeError):
-                self._searcher.add_evaluated_point({names[name]: at for name, at in coordinates.items()}, value)
+                self._searcher.add_evaluated_point(
+                    {names[name]: at for name, at in coordinates.items()}, value
+                )
 
     def withdraw(self, token: str) -> None:
         """Report the suggestion as a failed trial."""
@@ -81,7 +90,11 @@ def _searcher(spec: SearchSpec, seed: int) -> Any:
     kinds: Any = search.SEARCH_ALG_IMPORT
     kind = kinds[spec.strategy]()
     most = 10 * spec.samples  # a searcher's budget counts every suggestion, repetitions included
-    wanted: dict[str, Any] = {"metric": spec.metric, "mode": "min" if spec.least else "max", "budget": most}
+    wanted: dict[str, Any] = {
+        "metric": spec.metric,
+        "mode": "min" if spec.least else "max",
+        "budget": most,
+    }
     if known.seed is not None:
         wanted[known.seed] = seed
     else:
@@ -91,7 +104,10 @@ def _searcher(spec: SearchSpec, seed: int) -> Any:
         np.random.seed(seed)  # searchers without a seed draw from these
     if spec.strategy == "nevergrad":
         nevergrad: Any = import_module("nevergrad")
-        wanted |= {"optimizer": nevergrad.optimizers.NGOpt, "optimizer_kwargs": {"budget": spec.samples}}
+        wanted |= {
+            "optimizer": nevergrad.optimizers.NGOpt,
+            "optimizer_kwargs": {"budget": spec.samples},
+        }
     if spec.strategy == "optuna":
         import optuna
 
@@ -123,7 +139,9 @@ def _domain(dimension: Dimension, real: bool) -> Any:
 
 
 def _is_whole(dimension: Dimension) -> bool:
-    return isinstance(dimension.axis, Range) and dimension.axis.whole and dimension.axis.step is None
+    return (
+        isinstance(dimension.axis, Range) and dimension.axis.whole and dimension.axis.step is None
+    )
 
 
 def _from_share(dimension: Dimension, share: float) -> Coordinate:

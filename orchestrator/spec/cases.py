@@ -1,7 +1,8 @@
-"""Cases: named points that set several params at once, as rows of a CSV, JSON, JSONL, YAML or Parquet file.
+"""Cases: named points that set several params at once, as rows of a CSV, JSON, JSONL, YAML or
+Parquet file.
 
-A cell of a CSV file is a number, true, false or a list where it reads as one in JSON, else a string; an empty one is a
-param that this row does not state.
+A cell of a CSV file is a number, true, false or a list where it reads as one in JSON, else a
+string; an empty one is a param that this row does not state.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ def read(path: Path, shown: str) -> list[Row]:
         shown: its name in messages.
 
     Raises:
-        SweepFileError: it cannot be read, does not parse, or holds no rows; with its name and the line.
+        SweepFileError: it cannot be read, does not parse, or holds no rows; with its name and the
+            line.
     """
     reader = READERS.get(path.suffix.lower())
     if reader is None:
@@ -57,7 +59,9 @@ def read(path: Path, shown: str) -> list[Row]:
     return rows
 
 
-def picked(rows: Sequence[Row], shown: str, columns: Sequence[str] | Mapping[str, str]) -> list[Row]:
+def picked(
+    rows: Sequence[Row], shown: str, columns: Sequence[str] | Mapping[str, str]
+) -> list[Row]:
     """The rows with these columns alone; a mapping gives each param the column that states it.
 
     Raises:
@@ -67,10 +71,14 @@ def picked(rows: Sequence[Row], shown: str, columns: Sequence[str] | Mapping[str
     there = dict.fromkeys(column for row in rows for column in row.values)
     for column in wanted.values():
         if column not in there:
-            raise SweepFileError(shown, [Problem(column, f"is no column of this file{suggestion(column, there)}")])
+            raise SweepFileError(
+                shown, [Problem(column, f"is no column of this file{suggestion(column, there)}")]
+            )
     kept = []
     for row in rows:
-        values = {name: row.values[column] for name, column in wanted.items() if column in row.values}
+        values = {
+            name: row.values[column] for name, column in wanted.items() if column in row.values
+        }
         kept.append(Row(values, row.line))
     return kept
 
@@ -106,7 +114,9 @@ def check(rows: Sequence[Row], shown: str, known: Sequence[str]) -> None:
         raise SweepFileError(shown, problems[:10])
 
 
-def chosen(rows: Sequence[Row], shown: str, every: int, where: str | None, defaults: Mapping[str, Any]) -> list[Row]:
+def chosen(
+    rows: Sequence[Row], shown: str, every: int, where: str | None, defaults: Mapping[str, Any]
+) -> list[Row]:
     """Every so many-th of the rows for which `where` holds.
 
     Raises:
@@ -143,12 +153,18 @@ def _csv(path: Path, shown: str) -> list[Row]:
             header = [cell.strip() for cell in cells]
             twice = {name for name in header if header.count(name) > 1}
             if twice or "" in header:
-                rule = f"the column {min(twice)!r} stands twice" if twice else "a column has no name"
+                rule = (
+                    f"the column {min(twice)!r} stands twice" if twice else "a column has no name"
+                )
                 raise _refused(shown, rule, start)
             continue
         if len(cells) != len(header):
             raise _refused(shown, f"has {len(cells)} cells, and the header {len(header)}", start)
-        values = {name: _cell(name, cell.strip()) for name, cell in zip(header, cells, strict=True) if cell.strip()}
+        values = {
+            name: _cell(name, cell.strip())
+            for name, cell in zip(header, cells, strict=True)
+            if cell.strip()
+        }
         rows.append(Row(values, start))
     return rows
 
@@ -171,11 +187,16 @@ def _json(path: Path, shown: str) -> list[Row]:
     try:
         data = json.loads(text)
     except ValueError as error:
-        raise _refused(shown, f"does not parse as JSON: {error}", getattr(error, "lineno", None)) from None
+        raise _refused(
+            shown, f"does not parse as JSON: {error}", getattr(error, "lineno", None)
+        ) from None
     if not isinstance(data, list):
         raise _refused(shown, "must be a list of cases, each a mapping from params to values")
     lines = list(_lines_of_items(text))
-    return [_row(item, shown, lines[index] if index < len(lines) else 1) for index, item in enumerate(data)]
+    return [
+        _row(item, shown, lines[index] if index < len(lines) else 1)
+        for index, item in enumerate(data)
+    ]
 
 
 def _lines_of_items(text: str) -> Iterator[int]:
@@ -214,11 +235,15 @@ def _parquet(path: Path, shown: str) -> list[Row]:
     try:
         from pyarrow import parquet
     except ImportError:
-        raise _refused(shown, "is a Parquet file, which needs the package pyarrow: install it, or write CSV") from None
+        raise _refused(
+            shown, "is a Parquet file, which needs the package pyarrow: install it, or write CSV"
+        ) from None
     data = parquet.read_table(path).to_pylist()
     rows = []
     for number, item in enumerate(data, start=1):
-        rows.append(_row({name: value for name, value in item.items() if value is not None}, shown, number))
+        rows.append(
+            _row({name: value for name, value in item.items() if value is not None}, shown, number)
+        )
     return rows
 
 

@@ -1,4 +1,6 @@
-"""Values worked out from others: where a number is wanted, a string is arithmetic over the other params. Pure."""
+"""Values worked out from others: where a number is wanted, a string is arithmetic over the other
+params. Pure.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,8 @@ def numeric_fields(model: type[BaseModel]) -> frozenset[str]:
 
 
 class Derivation:
-    """Works out the same params at many points, each only once for all points that agree on what they need.
+    """Works out the same params at many points, each only once for all points that agree on what
+    they need.
 
     Args:
         names: the params that may be stated as arithmetic.
@@ -61,9 +64,12 @@ class Derivation:
 
 
 def derive(
-    stated: Mapping[str, Any], numeric: frozenset[str], defaults: Mapping[str, Any] = types.MappingProxyType({})
+    stated: Mapping[str, Any],
+    numeric: frozenset[str],
+    defaults: Mapping[str, Any] = types.MappingProxyType({}),
 ) -> dict[str, Any]:
-    """`stated` with every string that stands where a number is wanted worked out, in the order they need each other.
+    """`stated` with every string that stands where a number is wanted worked out, in the order they
+    need each other.
 
     Raises:
         UnderivableError: an expression that fails, or expressions that need each other in a circle.
@@ -96,7 +102,9 @@ def _worked_out(name: str, value: Any, known: Mapping[str, Any]) -> Any:
 
 def is_derived(value: Any) -> bool:
     """Whether a value, or an item of it, is a string."""
-    return isinstance(value, str) or (isinstance(value, list) and any(isinstance(item, str) for item in value))
+    return isinstance(value, str) or (
+        isinstance(value, list) and any(isinstance(item, str) for item in value)
+    )
 
 
 def _items(value: Any) -> list[Any]:
@@ -104,7 +112,9 @@ def _items(value: Any) -> list[Any]:
 
 
 def _needs(value: Any) -> set[str]:
-    return {name for item in _items(value) if isinstance(item, str) for name in expression(item).names}
+    return {
+        name for item in _items(value) if isinstance(item, str) for name in expression(item).names
+    }
 
 
 def _leaves(annotation: Any) -> Iterator[type]:

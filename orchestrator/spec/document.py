@@ -1,7 +1,7 @@
 """A sweep file as plain data in which every value knows its line.
 
-YAML is read event by event and no object is made of it. Depth and size are checked while reading, so that neither
-nesting nor aliases can make a small file large.
+YAML is read event by event and no object is made of it. Depth and size are checked while reading,
+so that neither nesting nor aliases can make a small file large.
 """
 
 from __future__ import annotations
@@ -72,7 +72,14 @@ class Document:
         if any(path[: len(done)] == done for done in self.overridden):
             hint = f"{hint}; set by -S" if hint else "set by -S"
             return Problem(dotted(path), rule, shown, None, hint)
-        line = next((self.lines[path[:size]] for size in range(len(path), 0, -1) if path[:size] in self.lines), None)
+        line = next(
+            (
+                self.lines[path[:size]]
+                for size in range(len(path), 0, -1)
+                if path[:size] in self.lines
+            ),
+            None,
+        )
         return Problem(dotted(path), rule, shown, line, hint)
 
     def refusal(self, path: Path_, rule: str, found: Any = ...) -> SweepFileError:
@@ -84,19 +91,23 @@ def load(text: str, name: str) -> Document:
     """The document in a YAML text; `name` stands for the file in messages.
 
     Raises:
-        SweepFileError: it does not parse, is no mapping, states a key twice, or uses what a sweep file may not hold.
+        SweepFileError: it does not parse, is no mapping, states a key twice, or uses what a sweep
+            file may not hold.
     """
     reader = _Reader(text, name)
     data = reader.read()
     if not isinstance(data, dict):
         rule = "must be a mapping of fields such as name, workload, implementations, axes"
-        raise SweepFileError(name, [Problem("file", rule, "nothing" if data is None else kind_of(data))])
+        raise SweepFileError(
+            name, [Problem("file", rule, "nothing" if data is None else kind_of(data))]
+        )
     reader.document.data = data
     return reader.document
 
 
 def list_of(text: str, name: str) -> tuple[list[Any], list[int]]:
-    """The list that a YAML text is, and the line of each item; `name` stands for the file in messages.
+    """The list that a YAML text is, and the line of each item; `name` stands for the file in
+    messages.
 
     Raises:
         SweepFileError: as `load`, or it is no list.
@@ -131,7 +142,13 @@ def shorten(value: Any) -> str:
 
 def kind_of(value: Any) -> str:
     """What YAML calls a value of this type."""
-    kinds = {dict: "a mapping", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
+    kinds = {
+        dict: "a mapping",
+        list: "a list",
+        str: "a string",
+        bool: "a boolean",
+        type(None): "null",
+    }
     return kinds.get(type(value), "a number")
 
 
@@ -154,21 +171,29 @@ class _Reader:
             assert isinstance(next(self._events), DocumentEndEvent)
             after = next(self._events)
         except MarkedYAMLError as error:
-            raise self._unparsed(" ".join(str(error.problem or error.context).split()), error.problem_mark) from None
+            raise self._unparsed(
+                " ".join(str(error.problem or error.context).split()), error.problem_mark
+            ) from None
         except (YAMLError, ValueError) as error:
             raise self._unparsed(" ".join(str(error).split()), None) from None
         if not isinstance(after, StreamEndEvent):
-            raise self._unparsed("a second document begins: a file holds one sweep", after.start_mark)
+            raise self._unparsed(
+                "a second document begins: a file holds one sweep", after.start_mark
+            )
         return value
 
     def _unparsed(self, why: str, mark: Any) -> SweepFileError:
         line = None if mark is None else mark.line + 1
-        return SweepFileError(self.document.name, [Problem("file", f"does not parse as YAML: {why}", line=line)])
+        return SweepFileError(
+            self.document.name, [Problem("file", f"does not parse as YAML: {why}", line=line)]
+        )
 
     def _value(self, event: Any, path: Path_) -> Any:
         self._left -= 1
         if self._left < 0 or len(path) > MAX_DEPTH:
-            raise SweepFileError(self.document.name, [Problem("file", _TOO_MUCH, line=event.start_mark.line + 1)])
+            raise SweepFileError(
+                self.document.name, [Problem("file", _TOO_MUCH, line=event.start_mark.line + 1)]
+            )
         if isinstance(event, AliasEvent):
             return self._alias(event, path)
         before = self._left
@@ -180,19 +205,27 @@ class _Reader:
     def _alias(self, event: AliasEvent, path: Path_) -> Any:
         """A copy of what the anchor names; it counts in full each time, so that none can explode."""
         if event.anchor not in self._anchors:
-            raise self.document.refusal(path, f"there is no anchor {event.anchor!r} above (*{event.anchor})")
+            raise self.document.refusal(
+                path, f"there is no anchor {event.anchor!r} above (*{event.anchor})"
+            )
         value, size = self._anchors[event.anchor]
         self._left -= size
         if self._left < 0:
-            raise SweepFileError(self.document.name, [Problem("file", _TOO_MUCH, line=event.start_mark.line + 1)])
+            raise SweepFileError(
+                self.document.name, [Problem("file", _TOO_MUCH, line=event.start_mark.line + 1)]
+            )
         return copy.deepcopy(value)
 
     def _fresh(self, event: Any, path: Path_) -> Any:
         tag = None if event.tag is None else str(event.tag)
         if isinstance(event, ScalarEvent):
-            resolved = tag or str(self._yaml.resolver.resolve(ScalarNode, event.value, event.implicit))
+            resolved = tag or str(
+                self._yaml.resolver.resolve(ScalarNode, event.value, event.implicit)
+            )
             if resolved not in _SCALARS and resolved != _MERGE:
-                raise self.document.refusal(path, "YAML tags are not allowed", resolved.replace(_CORE, "!!"))
+                raise self.document.refusal(
+                    path, "YAML tags are not allowed", resolved.replace(_CORE, "!!")
+                )
             return self._scalar(event, _SCALARS.get(resolved, "str"), path)
         is_map = isinstance(event, MappingStartEvent)
         assert is_map or isinstance(event, SequenceStartEvent)
@@ -215,7 +248,9 @@ class _Reader:
             key = self._key(event, path)
             at = path if key is None else (*path, key)
             if key in stated:
-                raise SweepFileError(self.document.name, [self._twice(at, event.start_mark.line + 1)])
+                raise SweepFileError(
+                    self.document.name, [self._twice(at, event.start_mark.line + 1)]
+                )
             if key is None:
                 merged = {**self._merge(self._value(next(self._events), at), path), **merged}
             else:
@@ -224,25 +259,37 @@ class _Reader:
         return {**merged, **stated}
 
     def _twice(self, at: Path_, line: int) -> Problem:
-        return Problem(dotted(at), f"stands twice, first on line {self.document.lines[at]}: keep one", line=line)
+        return Problem(
+            dotted(at),
+            f"stands twice, first on line {self.document.lines[at]}: keep one",
+            line=line,
+        )
 
     def _key(self, event: Any, path: Path_) -> str | None:
         """The key that an event states; None: the merge key `<<`."""
         line = event.start_mark.line + 1
         if not isinstance(event, ScalarEvent):
-            raise SweepFileError(self.document.name, [Problem(dotted(path), "a key must be a string", line=line)])
-        resolved = str(event.tag or self._yaml.resolver.resolve(ScalarNode, event.value, event.implicit))
+            raise SweepFileError(
+                self.document.name, [Problem(dotted(path), "a key must be a string", line=line)]
+            )
+        resolved = str(
+            event.tag or self._yaml.resolver.resolve(ScalarNode, event.value, event.implicit)
+        )
         if resolved == _MERGE:
             return None
         if resolved != f"{_CORE}str":
             rule = "a key must be a string: put it in quotes"
-            raise SweepFileError(self.document.name, [Problem(dotted(path), rule, event.value or "nothing", line)])
+            raise SweepFileError(
+                self.document.name, [Problem(dotted(path), rule, event.value or "nothing", line)]
+            )
         return self._text(event.value, path)
 
     def _merge(self, value: Any, path: Path_) -> dict[str, Any]:
         parts = value if isinstance(value, list) else [value]
         if not all(isinstance(part, dict) for part in parts):
-            raise self.document.refusal(path, "<< must be given a mapping, or a list of them", value)
+            raise self.document.refusal(
+                path, "<< must be given a mapping, or a list of them", value
+            )
         return {key: item for part in reversed(parts) for key, item in part.items()}
 
     def _scalar(self, event: ScalarEvent, kind: str, path: Path_) -> Any:
@@ -255,9 +302,15 @@ class _Reader:
         node = ScalarNode(f"{_CORE}{kind}", event.value)
         constructor = self._yaml.constructor
         try:
-            value = constructor.construct_yaml_int(node) if kind == "int" else constructor.construct_yaml_float(node)
+            value = (
+                constructor.construct_yaml_int(node)
+                if kind == "int"
+                else constructor.construct_yaml_float(node)
+            )
         except (ValueError, IndexError):
-            raise self.document.refusal(path, "is no number that can be read", event.value) from None
+            raise self.document.refusal(
+                path, "is no number that can be read", event.value
+            ) from None
         if isinstance(value, int) and abs(value) > MAX_INTEGER:
             raise self.document.refusal(path, "must be an integer of at most 64 bits", event.value)
         if isinstance(value, float) and not math.isfinite(value):
@@ -269,7 +322,9 @@ class _Reader:
         try:
             joined = value.encode("utf-16", "surrogatepass").decode("utf-16")
         except UnicodeDecodeError:
-            raise self.document.refusal(path, "holds half a character (a lone surrogate)", ascii(value)) from None
+            raise self.document.refusal(
+                path, "holds half a character (a lone surrogate)", ascii(value)
+            ) from None
         if any(character < " " and character not in "\n\t" for character in joined):
             raise self.document.refusal(path, "holds a control character", ascii(joined))
         return joined

@@ -1,6 +1,7 @@
 """Arithmetic and comparisons over params, evaluated by simpleeval and never by eval.
 
-What is allowed is named (see ALLOWED and FUNCTIONS); numbers stay small enough that no expression can take long.
+What is allowed is named (see ALLOWED and FUNCTIONS); numbers stay small enough that no expression
+can take long.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ ALLOWED = (
 
 
 def _rounded(value: float, digits: int = 0) -> int | float:
-    """As round, the digits bounded: round(7, -10**9) would build a number of a thousand million digits."""
+    """As round, the digits bounded: round(7, -10**9) would build a number of a thousand million
+    digits.
+    """
     return round(value, max(-400, min(400, digits))) if digits else round(value)
 
 
@@ -57,7 +60,11 @@ def _bounded(apply: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
 
 
 def _power(base: float, exponent: float) -> Any:
-    if isinstance(base, int) and isinstance(exponent, int) and base.bit_length() * exponent > 2 * MAX_BITS:
+    if (
+        isinstance(base, int)
+        and isinstance(exponent, int)
+        and base.bit_length() * exponent > 2 * MAX_BITS
+    ):
         raise ValueError("the number grows too large")
     return base**exponent
 
@@ -77,10 +84,12 @@ OPERATORS = {**DEFAULT_OPERATORS, **{kind: _bounded(apply) for kind, apply in _A
 
 
 class Expression:
-    """A parsed expression: `names` are the params it reads, `compared` the strings that each is compared with.
+    """A parsed expression: `names` are the params it reads, `compared` the strings that each is
+    compared with.
 
     Raises:
-        ExpressionError: it does not parse, is too long, or uses what is not arithmetic or comparison.
+        ExpressionError: it does not parse, is too long, or uses what is not arithmetic or
+            comparison.
     """
 
     def __init__(self, text: str) -> None:
@@ -93,7 +102,9 @@ class Expression:
         )
         self.compared = _compared(self._tree)
         self._order = sorted(self.names)
-        self._evaluator = EvalWithCompoundTypes(operators=OPERATORS, functions=dict(FUNCTIONS), names={})
+        self._evaluator = EvalWithCompoundTypes(
+            operators=OPERATORS, functions=dict(FUNCTIONS), names={}
+        )
         self._remembered: dict[str, Any] = {}
 
     def evaluate(self, values: Mapping[str, Any]) -> Any:
@@ -106,7 +117,9 @@ class Expression:
             read = {name: values[name] for name in self._order}
         except KeyError as error:
             name = str(error.args[0])
-            raise ExpressionError(f"{self.text!r}: no param {name!r} here{suggestion(name, values)}") from None
+            raise ExpressionError(
+                f"{self.text!r}: no param {name!r} here{suggestion(name, values)}"
+            ) from None
         key = repr(read)  # tells 1 from True and from 1.0, and knows lists
         if key not in self._remembered:
             if len(self._remembered) >= MAX_REMEMBERED:
@@ -129,7 +142,8 @@ def expression(text: str) -> Expression:
 
 
 def number(text: str, values: Mapping[str, Any]) -> int | float:
-    """The number that `text` works out to; a whole float becomes an int, so that "seq_len / 4" serves where "//" does.
+    """The number that `text` works out to; a whole float becomes an int, so that "seq_len / 4"
+    serves where "//" does.
 
     Raises:
         ExpressionError: as evaluate, or the result is no finite number.
@@ -152,7 +166,9 @@ def condition(text: str, values: Mapping[str, Any]) -> bool:
     return result
 
 
-def check(text: str, known: Iterable[str], values: Mapping[str, Collection[str]] | None = None) -> Expression:
+def check(
+    text: str, known: Iterable[str], values: Mapping[str, Collection[str]] | None = None
+) -> Expression:
     """The parsed expression, its names checked against `known`.
 
     Args:
@@ -169,13 +185,18 @@ def check(text: str, known: Iterable[str], values: Mapping[str, Collection[str]]
         name = min(unknown)
         for quoted, strings in (values or {}).items():
             if name in strings:
-                raise ExpressionError(f"{text!r} reads a name {name!r}: quote it, {quoted} == {name!r}")
-        raise ExpressionError(f"{text!r} reads {name!r}, which is not known here{suggestion(name, known)}")
+                raise ExpressionError(
+                    f"{text!r} reads a name {name!r}: quote it, {quoted} == {name!r}"
+                )
+        raise ExpressionError(
+            f"{text!r} reads {name!r}, which is not known here{suggestion(name, known)}"
+        )
     return parsed
 
 
 def strange_values(text: str, values: Mapping[str, Collection[str]]) -> str:
-    """What the expression compares one of the names with and it never is, with the nearest it can be; or nothing.
+    """What the expression compares one of the names with and it never is, with the nearest it can
+    be; or nothing.
 
     Args:
         text: a valid expression.
@@ -190,14 +211,19 @@ def strange_values(text: str, values: Mapping[str, Collection[str]]) -> str:
 
 def _parse(text: str) -> ast.Expression:
     if len(text) > MAX_LENGTH:
-        raise ExpressionError(f"an expression is at most {MAX_LENGTH} characters, this one has {len(text)}")
+        raise ExpressionError(
+            f"an expression is at most {MAX_LENGTH} characters, this one has {len(text)}"
+        )
     try:
-        with warnings.catch_warnings():  # "1 is 2" and the like warn; the check below refuses them by name
+        # "1 is 2" and the like warn; the check below refuses them by name
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore", SyntaxWarning)
             tree = ast.parse(text.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         hint = " (= assigns; compare with ==)" if ASSIGNS.search(text) else ""
-        raise ExpressionError(f"{text!r} is not a valid expression: {getattr(error, 'msg', error)}{hint}") from None
+        raise ExpressionError(
+            f"{text!r} is not a valid expression: {getattr(error, 'msg', error)}{hint}"
+        ) from None
     _refuse_deep(tree, text)
     for node in ast.walk(tree):
         _refuse_unsafe(node, text)
@@ -225,7 +251,9 @@ def _refuse_unsafe(node: ast.AST, text: str) -> None:
         if not isinstance(node.value, bool | int | float | str | None):
             raise ExpressionError(f"{text!r}: {node.value!r} is neither a number nor a string")
     elif not isinstance(node, ALLOWED) or isinstance(node, ast.MatMult):
-        raise ExpressionError(f"{text!r}: {type(node).__name__} is neither arithmetic nor comparison")
+        raise ExpressionError(
+            f"{text!r}: {type(node).__name__} is neither arithmetic nor comparison"
+        )
 
 
 class _DottedNames(ast.NodeTransformer):
@@ -246,7 +274,12 @@ def _compared(tree: ast.AST) -> dict[str, frozenset[str]]:
         if not isinstance(node, ast.Compare):
             continue
         operands = [node.left, *node.comparators]
-        inside = [item for operand in operands if isinstance(operand, ast.List | ast.Tuple) for item in operand.elts]
+        inside = [
+            item
+            for operand in operands
+            if isinstance(operand, ast.List | ast.Tuple)
+            for item in operand.elts
+        ]
         constants = (item.value for item in [*operands, *inside] if isinstance(item, ast.Constant))
         strings = {value for value in constants if isinstance(value, str)}
         for operand in operands:
@@ -256,7 +289,11 @@ def _compared(tree: ast.AST) -> dict[str, frozenset[str]]:
 
 
 def _called(tree: ast.AST) -> set[str]:
-    return {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+    return {
+        node.func.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    }
 
 
 def _finite(value: int | float) -> bool:

@@ -1,4 +1,6 @@
-"""Whether what an entry of `implementations` names can be one, as far as the text of its file tells."""
+"""Whether what an entry of `implementations` names can be one, as far as the text of its file
+tells.
+"""
 
 from __future__ import annotations
 
@@ -73,20 +75,25 @@ def _calls(entry: ImplementationSpec) -> str:
 
 
 def _is_installed(target: Target) -> bool:
-    """Whether the module belongs to an installed package, whose attributes may be made in C or at run time."""
+    """Whether the module belongs to an installed package, whose attributes may be made in C or at
+    run time.
+    """
     file = source.module_file(str(target.module))
     return file is None or "site-packages" in file.parts
 
 
 @lru_cache(maxsize=256)
 def asked(module: str, attribute: str) -> str:
-    """Why an attribute of an installed package cannot be called, as a Python beside says that imports it.
+    """Why an attribute of an installed package cannot be called, as a Python beside says that
+    imports it.
 
     Raises:
         UnknownNameError: there is no such module, or it cannot be imported.
     """
     if not source.may_be_elsewhere(module) and source.module_file(module) is None:
-        raise UnknownNameError(f"there is no module {module!r}: install it, or name a file path/to/file.py")
+        raise UnknownNameError(
+            f"there is no module {module!r}: install it, or name a file path/to/file.py"
+        )
     kept = file_facts.cache_folder() / "callables" / f"{module}-{attribute}-{_version(module)}.json"
     with suppress(OSError, ValueError):
         return str(json.loads(kept.read_text(encoding="utf-8")))
@@ -97,7 +104,9 @@ def asked(module: str, attribute: str) -> str:
         return ""  # the trial that imports it will say what is wrong
     if done.returncode:
         said = done.stderr.strip().splitlines()
-        raise UnknownNameError(f"{module} cannot be imported: {said[-1] if said else f'exit {done.returncode}'}")
+        raise UnknownNameError(
+            f"{module} cannot be imported: {said[-1] if said else f'exit {done.returncode}'}"
+        )
     answer = done.stdout.strip().splitlines()[-1]
     with suppress(OSError):
         kept.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,6 @@
-"""Reads a sweep file once, at the edge: YAML with line numbers, overrides, and every broken rule named."""
+"""Reads a sweep file once, at the edge: YAML with line numbers, overrides, and every broken rule
+named.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,8 @@ def read(path: str | Path, overrides: Sequence[str] = ()) -> tuple[SweepSpec, Do
     """The validated sweep file at `path`, with `-S path=value` overrides applied.
 
     Raises:
-        SweepFileError: the file is missing, does not parse, or breaks rules; each is named with its line.
+        SweepFileError: the file is missing, does not parse, or breaks rules; each is named with its
+            line.
         RequestError: an override that is not path=value.
     """
     name = str(path)
@@ -48,14 +51,19 @@ def read(path: str | Path, overrides: Sequence[str] = ()) -> tuple[SweepSpec, Do
             raw = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
-        raise _refused(name, f"cannot be read ({why}): name an existing sweep file{_near_file(Path(path))}") from None
+        raise _refused(
+            name, f"cannot be read ({why}): name an existing sweep file{_near_file(Path(path))}"
+        ) from None
     if len(raw) > MAX_BYTES:
-        raise _refused(name, f"is larger than {MAX_BYTES} bytes: a sweep file is a page or two of YAML")
+        raise _refused(
+            name, f"is larger than {MAX_BYTES} bytes: a sweep file is a page or two of YAML"
+        )
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise _refused(
-            name, f"is not valid UTF-8: byte 0x{raw[error.start]:02x} at offset {error.start} is part of no character"
+            name,
+            f"is not valid UTF-8: byte 0x{raw[error.start]:02x} at offset {error.start} is part of no character",
         ) from None
     return parse(text, name, overrides)
 
@@ -80,14 +88,18 @@ def near_literal(item: Mapping[str, Any]) -> str | None:
 
 
 def worded(message: str) -> str:
-    """A message of Pydantic's as a rule of ours: "Input should be a valid integer" -> "must be an integer"."""
+    """A message of Pydantic's as a rule of ours: "Input should be a valid integer" -> "must be an
+    integer".
+    """
     for pattern, words in _WORDS:
         message = re.sub(pattern, words, message)
     return message[:1].lower() + message[1:]
 
 
 def _near_file(path: Path) -> str:
-    """The file that is meant by a slip of the finger, or by the other ending: ' (did you mean ...?)', or nothing."""
+    """The file that is meant by a slip of the finger, or by the other ending: ' (did you mean
+    ...?)', or nothing.
+    """
     with suppress(OSError, ValueError):
         names = [entry.name for entry in path.parent.iterdir() if entry.suffix in (".yaml", ".yml")]
         near = nearest(path.name, names)
@@ -115,7 +127,9 @@ def _has_inner(path: Path_, problems: Mapping[Path_, Problem]) -> bool:
 
 
 def _either(one: Problem, other: Problem) -> Problem:
-    """The branches of a union that all refused a value: "must be a boolean, an integer or a string"."""
+    """The branches of a union that all refused a value: "must be a boolean, an integer or a
+    string".
+    """
     if one.rule == other.rule:
         return one
     before = one.rule.replace(" or ", ", ")
@@ -130,9 +144,13 @@ def _explain(document: Document, item: Mapping[str, Any]) -> tuple[Path_, Proble
         siblings = _fields_of(path[:-1])
         return path, document.problem(path, f"unknown key{suggestion(str(path[-1]), siblings)}")
     if kind == "missing":
-        return path, document.problem(path, "required, and not given", hint=f"add a line `{path[-1]}:`")
+        return path, document.problem(
+            path, "required, and not given", hint=f"add a line `{path[-1]}:`"
+        )
     if kind == "value_error":
-        return path, document.problem(path, str(item["ctx"]["error"]), ... if isinstance(found, dict) else found)
+        return path, document.problem(
+            path, str(item["ctx"]["error"]), ... if isinstance(found, dict) else found
+        )
     if kind == "string_pattern_mismatch":
         rule = "must be a slug: 1 to 64 letters, digits, dots, dashes and underscores, a letter or digit first"
         return path, document.problem(path, rule, found)
@@ -140,10 +158,16 @@ def _explain(document: Document, item: Mapping[str, Any]) -> tuple[Path_, Proble
 
 
 def _field_path(loc: Path_, data: Any, missing: bool) -> Path_:
-    """The steps of a Pydantic location that are fields of the file; the others name branches of unions."""
+    """The steps of a Pydantic location that are fields of the file; the others name branches of
+    unions.
+    """
     path: list[str | int] = []
     for part in loc:
-        inside = part in data if isinstance(data, dict) else isinstance(data, list) and part in range(len(data))
+        inside = (
+            part in data
+            if isinstance(data, dict)
+            else isinstance(data, list) and part in range(len(data))
+        )
         if inside:
             data = data[part]
             path.append(part)

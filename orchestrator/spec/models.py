@@ -36,10 +36,11 @@ Count = Annotated[int, Field(ge=1)]
 class MeasureSpec(FrozenModel):
     """Knobs of the measuring protocol. None: the device's default (see `Protocol`).
 
-    Times in seconds; target_ci is a fraction of the median (0.005: the 95 % interval within +-0.5 %). remeasure: how
-    often at most a round flagged throttled or contended is measured again. sentinels: time a fixed matmul and copy now
-    and then, to see whether the machine itself changes. ceilings: measure what the device can do in each precision
-    once, which bounds what is plausible. energy: run on for a second where the device counts energy.
+    Times in seconds; target_ci is a fraction of the median (0.005: the 95 % interval within +-0.5
+    %). remeasure: how often at most a round flagged throttled or contended is measured again.
+    sentinels: time a fixed matmul and copy now and then, to see whether the machine itself changes.
+    ceilings: measure what the device can do in each precision once, which bounds what is plausible.
+    energy: run on for a second where the device counts energy.
     profile: make one more call of each ok row, untimed, under torch's profiler.
     """
 
@@ -68,18 +69,24 @@ class MeasureSpec(FrozenModel):
         return self
 
     def for_device(self, device: str) -> MeasureProtocol:
-        """The protocol in force on "cpu" or "cuda": what the file states, else the device's defaults."""
+        """The protocol in force on "cpu" or "cuda": what the file states, else the device's
+        defaults.
+        """
         defaults = PROTOCOL_DEFAULTS[device]
         stated = {name: value for name in defaults if (value := getattr(self, name)) is not None}
         if "max_time_s" in stated and "min_time_s" not in stated:
             stated["min_time_s"] = min(defaults["min_time_s"], stated["max_time_s"])
         if "min_time_s" in stated and "max_time_s" not in stated:
             stated["max_time_s"] = max(defaults["max_time_s"], stated["min_time_s"])
-        return MeasureProtocol(**{**defaults, **stated}, cold_cache=self.cold_cache, remeasure=self.remeasure)
+        return MeasureProtocol(
+            **{**defaults, **stated}, cold_cache=self.cold_cache, remeasure=self.remeasure
+        )
 
 
 class MeasureProtocol(FrozenModel):
-    """How one trial is measured on one device; its hash is part of a record's fingerprint. Times in seconds."""
+    """How one trial is measured on one device; its hash is part of a record's fingerprint. Times in
+    seconds.
+    """
 
     warmup_s: float
     min_time_s: float
@@ -91,8 +98,20 @@ class MeasureProtocol(FrozenModel):
 
 
 PROTOCOL_DEFAULTS: dict[str, dict[str, Any]] = {
-    "cuda": {"warmup_s": 0.3, "min_time_s": 0.1, "max_time_s": 10.0, "min_repetitions": 20, "target_ci": 0.005},
-    "cpu": {"warmup_s": 0.05, "min_time_s": 0.1, "max_time_s": 3.0, "min_repetitions": 5, "target_ci": 0.03},
+    "cuda": {
+        "warmup_s": 0.3,
+        "min_time_s": 0.1,
+        "max_time_s": 10.0,
+        "min_repetitions": 20,
+        "target_ci": 0.005,
+    },
+    "cpu": {
+        "warmup_s": 0.05,
+        "min_time_s": 0.1,
+        "max_time_s": 3.0,
+        "min_repetitions": 5,
+        "target_ci": 0.03,
+    },
 }
 
 
@@ -100,9 +119,11 @@ class VerifySpec(FrozenModel):
     """How the output is compared with the reference. There is no switch that turns it off.
 
     Attributes:
-        tolerance: largest relative Frobenius error of a block. None: the floor of the trial's precision, or twice the
-            error of a straightforward implementation in it, whichever is larger.
-        max_reference_flops: above this many operations the reference answers for sampled rows. None: by device.
+        tolerance: largest relative Frobenius error of a block. None: the floor of the trial's
+            precision, or twice the error of a straightforward implementation in it, whichever is
+            larger.
+        max_reference_flops: above this many operations the reference answers for sampled rows.
+            None: by device.
     """
 
     tolerance: Annotated[float, Field(gt=0, lt=1)] | None = None
@@ -110,11 +131,12 @@ class VerifySpec(FrozenModel):
 
 
 class ResourceSpec(FrozenModel):
-    """What one trial needs. gpu_memory_gib caps the trial's share of a card, host_memory_gib its process tree.
+    """What one trial needs. gpu_memory_gib caps the trial's share of a card, host_memory_gib its
+    process tree.
 
     Attributes:
-        placement: of a trial over ranks: packed on as few nodes as have room for it, or spread, a node for each rank
-            as far as there are nodes.
+        placement: of a trial over ranks: packed on as few nodes as have room for it, or spread, a
+            node for each rank as far as there are nodes.
         exclusive_node: no other trial runs on a trial's node.
         accelerator: the model of the nodes' GPUs, as Ray names it; None: any.
         wait_s: how long to wait for a cluster that has no room at first.
@@ -167,13 +189,14 @@ class CompileSpec(FrozenModel):
 
 
 class ImplementationSpec(FrozenModel):
-    """An entry of `implementations`: a name, or a mapping with a label, params and options of its own.
+    """An entry of `implementations`: a name, or a mapping with a label, params and options of its
+    own.
 
     Attributes:
         call: keyword arguments of every call.
         compile: whether it is called under torch.compile, and with what.
-        files: what the code reads besides its own modules: paths, folders or patterns, from the sweep file's folder.
-            They are part of its source hash and travel to a cluster.
+        files: what the code reads besides its own modules: paths, folders or patterns, from the
+            sweep file's folder. They are part of its source hash and travel to a cluster.
     """
 
     use: Reference
@@ -198,7 +221,9 @@ class ImplementationSpec(FrozenModel):
         if isinstance(value, str):
             value = {"use": value}
         if not isinstance(value, dict | ImplementationSpec):
-            raise ValueError("must be a name, or a mapping with use, label, params, options, call, compile and files")
+            raise ValueError(
+                "must be a name, or a mapping with use, label, params, options, call, compile and files"
+            )
         if isinstance(value, dict) and isinstance(value.get("use"), str) and not value.get("label"):
             compiled = "-compiled" if value.get("compile") else ""
             label = default_label(value["use"])
@@ -231,13 +256,21 @@ class Range(FrozenModel):
         if not max(abs(self.low), abs(self.high)) < MOST:
             raise ValueError(f"low and high must lie between -{MOST:g} and {MOST:g}")
         if self.low >= self.high:
-            raise ValueError(f"low must be less than high: low is {self.low:g}, high is {self.high:g}")
+            raise ValueError(
+                f"low must be less than high: low is {self.low:g}, high is {self.high:g}"
+            )
         if self.log and self.low <= 0:
             raise ValueError(f"log needs low > 0: low is {self.low:g}")
         if self.step is not None and self.step > self.high - self.low:
-            raise ValueError(f"step must not exceed high - low: step is {self.step:g}, which leaves {self.low:g} alone")
-        if (self.step is not None or self.whole) and (self.high - self.low) / (self.step or 1) > MOST_STEPS:
-            raise ValueError(f"more than {MOST_STEPS:g} values: give a larger step, or a narrower range")
+            raise ValueError(
+                f"step must not exceed high - low: step is {self.step:g}, which leaves {self.low:g} alone"
+            )
+        if (self.step is not None or self.whole) and (self.high - self.low) / (
+            self.step or 1
+        ) > MOST_STEPS:
+            raise ValueError(
+                f"more than {MOST_STEPS:g} values: give a larger step, or a narrower range"
+            )
         return self
 
     @property
@@ -267,7 +300,9 @@ class Range(FrozenModel):
         if self.step is None:
             raise ValueError("a range is a list of values only where it has a step")
         if (count := self.count or 0) > MAX_VALUES:
-            raise ValueError(f"a range of {count} values, more than {MAX_VALUES}: give a larger step")
+            raise ValueError(
+                f"a range of {count} values, more than {MAX_VALUES}: give a larger step"
+            )
         return [self.value(index) for index in range(count)]
 
 
@@ -280,7 +315,9 @@ def _axis_kind(value: Any) -> str:
 
 
 Values = Annotated[list[Value], Field(min_length=1)]
-Axis = Annotated[Annotated[Values, Tag("list")] | Annotated[Range, Tag("range")], Discriminator(_axis_kind)]
+Axis = Annotated[
+    Annotated[Values, Tag("list")] | Annotated[Range, Tag("range")], Discriminator(_axis_kind)
+]
 
 
 class SearchSpec(FrozenModel):
@@ -288,12 +325,14 @@ class SearchSpec(FrozenModel):
 
     Attributes:
         strategy: grid, random, or the name of a searcher of Ray Tune.
-        samples: how many trials each search runs at most; a search is one implementation at one point of the axes that
-            are not searched.
+        samples: how many trials each search runs at most; a search is one implementation at one
+            point of the axes that are not searched.
         seed: of the proposals. None: the sweep's.
         metric: what is to be best. mode None: max for rates and shares, min for the rest.
-        over: the axes that are searched. None: ranges and options, or every axis where there are none of these.
-        first: points to begin with, each a mapping from searched axes to values; an option that is left out is not set.
+        over: the axes that are searched. None: ranges and options, or every axis where there are
+            none of these.
+        first: points to begin with, each a mapping from searched axes to values; an option that is
+            left out is not set.
     """
 
     strategy: str = "grid"
@@ -327,11 +366,13 @@ class CasesSpec(FrozenModel):
     """Named points that set several params at once.
 
     Attributes:
-        file: a CSV, JSON, JSONL, YAML or Parquet file with a row for each; relative to the sweep file.
+        file: a CSV, JSON, JSONL, YAML or Parquet file with a row for each; relative to the sweep
+            file.
         rows: the same, in the sweep file itself.
         every: every so many-th of them.
         where: an expression; cases for which it does not hold are left out, before `every` counts.
-        columns: those that count, where a file has more; or param -> column, where it calls them otherwise.
+        columns: those that count, where a file has more; or param -> column, where it calls them
+            otherwise.
     """
 
     file: str | None = None
@@ -361,7 +402,9 @@ class CasesSpec(FrozenModel):
 
 
 def default_label(use: str) -> str:
-    """The label of an entry that states none: `improved` -> improved, `./my_attention.py:build` -> my_attention."""
+    """The label of an entry that states none: `improved` -> improved, `./my_attention.py:build` ->
+    my_attention.
+    """
     source, _, attribute = use.rpartition(":")
     if not source:
         return use[:MAX_LABEL]
@@ -417,11 +460,17 @@ class SweepSpec(FrozenModel):
             return ()
         if self.search.over is not None:
             return tuple(name for name in self.axes if name in self.search.over)
-        free = [name for name, axis in self.axes.items() if isinstance(axis, Range) or name.startswith("options.")]
+        free = [
+            name
+            for name, axis in self.axes.items()
+            if isinstance(axis, Range) or name.startswith("options.")
+        ]
         return tuple(free or self.axes)
 
     def listed(self, axis: str) -> list[Value]:
-        """The values of an axis that is not searched; none where it is a range without a step (refused elsewhere)."""
+        """The values of an axis that is not searched; none where it is a range without a step
+        (refused elsewhere).
+        """
         values = self.axes[axis]
         if isinstance(values, Range):
             return list(values.values()) if values.step is not None and not values.log else []

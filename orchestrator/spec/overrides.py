@@ -13,14 +13,17 @@ from orchestrator.spec.document import Document, Path_, dotted
 _NAME = r"[^.\[\]\s]+"
 _PATH = re.compile(rf"{_NAME}(?:\.{_NAME}|\[\d{{1,6}}\])*")
 _STEP = re.compile(rf"\[(\d+)\]|({_NAME})")
-_FREE = re.compile(r"(axes|constants|implementations\[\d{1,6}\]\.(?:params|options))\.([^\[\]]+)((?:\[\d{1,6}\])*)")
+_FREE = re.compile(
+    r"(axes|constants|implementations\[\d{1,6}\]\.(?:params|options))\.([^\[\]]+)((?:\[\d{1,6}\])*)"
+)
 
 
 def apply(target: Document, override: str) -> None:
-    """Set one field: `axes.heads=[8]`, `measure.repeats=3`, `implementations[0].options.block_m=64`.
+    """Set one field: `axes.heads=[8]`, `measure.repeats=3`,
+    `implementations[0].options.block_m=64`.
 
-    Under axes, constants, and an entry's params and options all that follows is one name (axes.options.block_m). An
-    entry that is a mere name becomes a mapping with that `use`.
+    Under axes, constants, and an entry's params and options all that follows is one name
+    (axes.options.block_m). An entry that is a mere name becomes a mapping with that `use`.
 
     Raises:
         RequestError: the override is not path=value, or there is no such place in the file.
@@ -28,7 +31,9 @@ def apply(target: Document, override: str) -> None:
     name, equals, text = override.partition("=")
     path = _path(name.strip())
     if not equals or not path:
-        raise RequestError(f"-S {override}: an override is path=value, for example -S axes.heads=[8]")
+        raise RequestError(
+            f"-S {override}: an override is path=value, for example -S axes.heads=[8]"
+        )
     try:
         value = document.value_of(text)
     except SweepFileError as error:
@@ -61,7 +66,9 @@ def _set(data: dict[str, Any], path: Path_, value: Any) -> bool:
 
 def _has_place(at: Any, part: str | int) -> bool:
     """Whether `part` can be set in `at`: any key of a mapping, an element of a list that is there."""
-    return isinstance(part, str) if isinstance(at, dict) else isinstance(part, int) and part < len(at)
+    return (
+        isinstance(part, str) if isinstance(at, dict) else isinstance(part, int) and part < len(at)
+    )
 
 
 def _path(name: str) -> Path_:

@@ -10,7 +10,9 @@ from orchestrator.spec.models import SweepSpec
 
 
 def product_size(spec: SweepSpec) -> int:
-    """How many trials the product has before anything is excluded; zipped axes count once, searched ones not."""
+    """How many trials the product has before anything is excluded; zipped axes count once, searched
+    ones not.
+    """
     return len(spec.implementations) * math.prod(len(values) for _, values in axis_groups(spec))
 
 

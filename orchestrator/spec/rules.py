@@ -1,4 +1,6 @@
-"""Rules that span fields of a sweep file: names that must exist, axes that must agree, expressions that must parse."""
+"""Rules that span fields of a sweep file: names that must exist, axes that must agree, expressions
+that must parse.
+"""
 
 from __future__ import annotations
 
@@ -50,9 +52,13 @@ def _names(spec: SweepSpec, document: Document, workload: Workload) -> Iterator[
     for path, name in stated:
         in_entry = path[0] == "implementations"
         if name == "device":
-            yield document.problem(path, "the device is no param: give it with --device cpu|cuda|auto")
+            yield document.problem(
+                path, "the device is no param: give it with --device cpu|cuda|auto"
+            )
         elif in_entry and name.startswith("options."):
-            yield document.problem(path, f"an option of one entry stands under its options: {name[8:]}")
+            yield document.problem(
+                path, f"an option of one entry stands under its options: {name[8:]}"
+            )
         elif name.startswith("options."):
             if not name.removeprefix("options.").isidentifier():
                 yield document.problem(path, IDENTIFIER)
@@ -68,7 +74,9 @@ def _names(spec: SweepSpec, document: Document, workload: Workload) -> Iterator[
             yield document.problem(path, f"{name} is both an axis and a constant: keep one")
 
 
-def _implementations(spec: SweepSpec, document: Document, workload: Workload, base_dir: str) -> Iterator[Problem]:
+def _implementations(
+    spec: SweepSpec, document: Document, workload: Workload, base_dir: str
+) -> Iterator[Problem]:
     registered = registry.implementations()
     whole = {*spec.axes, *spec.constants}
     for index, entry in enumerate(spec.implementations):
@@ -82,17 +90,23 @@ def _implementations(spec: SweepSpec, document: Document, workload: Workload, ba
             yield document.problem(use, rule)
         solves = registered[entry.use].workload if entry.use in registered else workload.name
         if solves and solves != workload.name:
-            yield document.problem(use, f"{entry.use} solves {solves}, this sweep's workload is {workload.name}")
+            yield document.problem(
+                use, f"{entry.use} solves {solves}, this sweep's workload is {workload.name}"
+            )
         for name in entry.options:
             at = (*path, "options", name)
             if not name.isidentifier():
                 yield document.problem(at, IDENTIFIER)
             elif f"options.{name}" in whole:
-                yield document.problem(at, f"options.{name} is given here and for the whole sweep: keep one")
+                yield document.problem(
+                    at, f"options.{name} is given here and for the whole sweep: keep one"
+                )
         for number, pattern in enumerate(entry.files):
             count = len(list(islice(expanded(pattern, Path(base_dir)), MOST_FILES + 1)))
             if count == 0:
-                yield document.problem((*path, "files", number), f"there is no such file below {base_dir}", pattern)
+                yield document.problem(
+                    (*path, "files", number), f"there is no such file below {base_dir}", pattern
+                )
             elif count > MOST_FILES:
                 rule = f"means more than {MOST_FILES} files: name those that the code reads"
                 yield document.problem((*path, "files", number), rule, pattern)
@@ -129,9 +143,13 @@ def _zips(spec: SweepSpec, document: Document) -> Iterator[Problem]:
         path: Path_ = ("zip", index)
         for name in dict.fromkeys(group):
             if name not in spec.axes:
-                yield document.problem(path, f"there is no axis {name!r}{suggestion(name, spec.axes)}")
+                yield document.problem(
+                    path, f"there is no axis {name!r}{suggestion(name, spec.axes)}"
+                )
             elif uses[name] > 1:
-                rule = f"an axis moves with one group only, and {name!r} stands in {uses[name]} places"
+                rule = (
+                    f"an axis moves with one group only, and {name!r} stands in {uses[name]} places"
+                )
                 yield document.problem(path, rule, list(group))
         sizes = {name: len(spec.listed(name)) for name in group if name in spec.axes}
         if len(set(sizes.values())) > 1:
@@ -140,16 +158,25 @@ def _zips(spec: SweepSpec, document: Document) -> Iterator[Problem]:
             yield from _same_points(spec, document, path, group)
 
 
-def _same_points(spec: SweepSpec, document: Document, path: Path_, group: tuple[str, ...]) -> Iterator[Problem]:
+def _same_points(
+    spec: SweepSpec, document: Document, path: Path_, group: tuple[str, ...]
+) -> Iterator[Problem]:
     """Values of zipped axes may repeat, points may not."""
-    points = Counter(json.dumps(point) for point in zip(*(spec.listed(name) for name in group), strict=True))
+    points = Counter(
+        json.dumps(point) for point in zip(*(spec.listed(name) for name in group), strict=True)
+    )
     for text, count in points.items():
         if count > 1:
-            yield document.problem(path, f"the points of zipped axes must differ, and {text} stands {count} times")
+            yield document.problem(
+                path, f"the points of zipped axes must differ, and {text} stands {count} times"
+            )
 
 
 def _size(spec: SweepSpec, document: Document) -> Iterator[Problem]:
-    if any(len({len(spec.listed(name)) if name in spec.axes else 0 for name in group}) > 1 for group in spec.zip):
+    if any(
+        len({len(spec.listed(name)) if name in spec.axes else 0 for name in group}) > 1
+        for group in spec.zip
+    ):
         return  # said already; the product has no size
     count = product_size(spec)
     if count > spec.max_trials:
@@ -163,7 +190,9 @@ def _expressions(spec: SweepSpec, document: Document, workload: Workload) -> Ite
     options = {name for name in (*spec.axes, *spec.constants) if name.startswith("options.")}
     own = {f"options.{name}" for entry in spec.implementations for name in entry.options}
     for index, text in enumerate(spec.exclude):
-        yield from _checked(text, [*params, *options, *own, "implementation"], document, ("exclude", index))
+        yield from _checked(
+            text, [*params, *options, *own, "implementation"], document, ("exclude", index)
+        )
     for name, text in workload.metrics.items():
         for problem in _checked(text, [*params, *WORK_NAMES], document, ("workload",)):
             yield replace(problem, rule=f"its metric {name}: {problem.rule}")
@@ -181,7 +210,10 @@ def _stated_values(spec: SweepSpec) -> Iterator[tuple[Path_, str, Any]]:
         yield from ((("axes", name, index), name, value) for index, value in enumerate(listed))
     yield from ((("constants", name), name, value) for name, value in spec.constants.items())
     for index, entry in enumerate(spec.implementations):
-        yield from ((("implementations", index, "params", name), name, value) for name, value in entry.params.items())
+        yield from (
+            (("implementations", index, "params", name), name, value)
+            for name, value in entry.params.items()
+        )
 
 
 def _checked(text: str, known: Iterable[str], document: Document, path: Path_) -> Iterator[Problem]:

@@ -1,4 +1,6 @@
-"""Rules of a sweep file that asks for more than a grid: what may be searched, followed to its end, or predicted."""
+"""Rules of a sweep file that asks for more than a grid: what may be searched, followed to its end,
+or predicted.
+"""
 
 from __future__ import annotations
 
@@ -21,16 +23,26 @@ def find(spec: SweepSpec, document: Document) -> Iterator[Problem]:
     yield from _frontier(spec, document)
     asked = [name for name, on in _questions(spec).items() if on]
     if len(asked) > 1:
-        yield document.problem((asked[-1],), f"{' and '.join(asked)} ask different questions: keep one of them")
+        yield document.problem(
+            (asked[-1],), f"{' and '.join(asked)} ask different questions: keep one of them"
+        )
 
 
 def _questions(spec: SweepSpec) -> dict[str, bool]:
-    return {"search": spec.search.active, "frontier": spec.frontier.axis is not None, "predict": spec.predict}
+    return {
+        "search": spec.search.active,
+        "frontier": spec.frontier.axis is not None,
+        "predict": spec.predict,
+    }
 
 
 def _ranges(spec: SweepSpec, document: Document) -> Iterator[Problem]:
     for name, axis in spec.axes.items():
-        if isinstance(axis, Range) and name not in spec.searched and (axis.step is None or axis.log):
+        if (
+            isinstance(axis, Range)
+            and name not in spec.searched
+            and (axis.step is None or axis.log)
+        ):
             rule = "a range that is not searched needs a step, and no log: give a step, a list, or a search.strategy"
             yield document.problem(("axes", name), rule, axis.model_dump(exclude_defaults=True))
 
@@ -59,7 +71,9 @@ def _search(spec: SweepSpec, document: Document) -> Iterator[Problem]:
 def _searched(spec: SweepSpec, document: Document) -> Iterator[Problem]:
     if not Space.of(spec).free:
         rule = "nothing to search: give an axis more than one value, or a range"
-        yield document.problem(("axes",), rule, hint=f"searched: {', '.join(spec.searched) or 'none'}")
+        yield document.problem(
+            ("axes",), rule, hint=f"searched: {', '.join(spec.searched) or 'none'}"
+        )
     for index, group in enumerate(spec.zip):
         if moved := [name for name in group if name in spec.searched]:
             rule = f"{moved[0]} is searched, so that it cannot move with another axis"
@@ -75,13 +89,17 @@ def _searched(spec: SweepSpec, document: Document) -> Iterator[Problem]:
     for index, point in enumerate(spec.search.first):
         for name in spec.searched:
             if name not in point and not name.startswith("options."):
-                yield document.problem(("search", "first", index), f"{name} is searched: give it a value here")
+                yield document.problem(
+                    ("search", "first", index), f"{name} is searched: give it a value here"
+                )
         for name in point:
             if name not in spec.searched:
                 rule = f"{name} is no axis of this search{suggestion(name, spec.searched)}"
                 yield document.problem(("search", "first", index, name), rule)
             elif isinstance(spec.axes[name], Range) and not _is_number(point[name]):
-                yield document.problem(("search", "first", index, name), "must be a number: the axis is a range")
+                yield document.problem(
+                    ("search", "first", index, name), "must be a number: the axis is a range"
+                )
 
 
 def _is_number(value: object) -> TypeIs[int | float]:

@@ -1,4 +1,6 @@
-"""What a search may propose: its axes as dimensions with coordinates that every searcher understands. Pure."""
+"""What a search may propose: its axes as dimensions with coordinates that every searcher
+understands. Pure.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,9 @@ Coordinates = Mapping[str, Coordinate]
 class Dimension:
     """One axis of a search.
 
-    A coordinate is an index where the values can be counted and lie evenly, else a number between `low` and `high`, so
-    that no searcher has to know of steps on a logarithmic scale, or of values that are lists.
+    A coordinate is an index where the values can be counted and lie evenly, else a number between
+    `low` and `high`, so that no searcher has to know of steps on a logarithmic scale, or of values
+    that are lists.
 
     Attributes:
         name: of the axis.
@@ -37,14 +40,20 @@ class Dimension:
     @property
     def by_index(self) -> bool:
         """Whether a coordinate is an index."""
-        return not isinstance(self.axis, Range) or (self.axis.step is not None and not self.axis.log)
+        return not isinstance(self.axis, Range) or (
+            self.axis.step is not None and not self.axis.log
+        )
 
     @property
     def ordered(self) -> bool:
         """Whether neighbouring coordinates have neighbouring values."""
         if isinstance(self.axis, Range):
             return True
-        numbers = [value for value in self.axis if isinstance(value, int | float) and not isinstance(value, bool)]
+        numbers = [
+            value
+            for value in self.axis
+            if isinstance(value, int | float) and not isinstance(value, bool)
+        ]
         return len(numbers) == len(self.axis) and numbers == sorted(numbers)
 
     def value(self, coordinate: Coordinate) -> Any:
@@ -61,7 +70,11 @@ class Dimension:
     def coordinate(self, value: Any) -> Coordinate | None:
         """Where a value lies; None: it is none of this dimension."""
         if not isinstance(self.axis, Range):
-            found = (at for at, known in enumerate(self.axis) if known == value and type(known) is type(value))
+            found = (
+                at
+                for at, known in enumerate(self.axis)
+                if known == value and type(known) is type(value)
+            )
             return next(found, None)
         if (
             isinstance(value, bool)
@@ -81,7 +94,9 @@ class Dimension:
         return isinstance(self.axis, Range) and self.axis.low <= coordinate <= self.axis.high
 
     def spread(self, most: int) -> list[Any]:
-        """Values from one end to the other, at most so many (two at least); all, where there are no more."""
+        """Values from one end to the other, at most so many (two at least); all, where there are no
+        more.
+        """
         count = min(most, self.count or most)
         shares = [number / max(1, count - 1) for number in range(count)]
         if not isinstance(self.axis, Range):
@@ -135,18 +150,27 @@ class Space:
 
     def values(self, coordinates: Coordinates) -> dict[str, Any]:
         """Axis -> value at these coordinates."""
-        return {dimension.name: dimension.value(coordinates.get(dimension.name, 0)) for dimension in self.dimensions}
+        return {
+            dimension.name: dimension.value(coordinates.get(dimension.name, 0))
+            for dimension in self.dimensions
+        }
 
     def coordinates(self, values: Mapping[str, Any]) -> dict[str, Coordinate] | None:
         """Where these values lie; None: nowhere in this space."""
-        found = {free.name: free.coordinate(values.get(free.name)) for free in self.free if free.name in values}
+        found = {
+            free.name: free.coordinate(values.get(free.name))
+            for free in self.free
+            if free.name in values
+        }
         known = {name: at for name, at in found.items() if at is not None}
         return known if len(known) == len(self.free) else None
 
     def has(self, coordinates: Coordinates) -> bool:
         """Whether these are coordinates of a point of this space, and not of another's."""
         names = {free.name for free in self.free}
-        return names == coordinates.keys() and all(free.has(coordinates[free.name]) for free in self.free)
+        return names == coordinates.keys() and all(
+            free.has(coordinates[free.name]) for free in self.free
+        )
 
     def __str__(self) -> str:
         return ", ".join(map(str, self.dimensions))

@@ -19,7 +19,8 @@ class Strategy:
         packages: what to give to pip.
         seed: the name of its constructor's argument for a seed; None: it takes none.
         real: whether it knows real numbers only.
-        below: the first version of its package that Ray's searcher does not work with; (): all of them work.
+        below: the first version of its package that Ray's searcher does not work with; (): all of
+            them work.
     """
 
     module: str
@@ -35,7 +36,9 @@ class Strategy:
 
     @property
     def too_new(self) -> str:
-        """The installed package and its version, where Ray's searcher does not work with it; else ""."""
+        """The installed package and its version, where Ray's searcher does not work with it; else
+        "".
+        """
         name = re.split("[=<>]", self.packages)[0]
         try:
             version = metadata.version(name)
@@ -49,7 +52,9 @@ class Strategy:
 SEARCHERS = {
     "optuna": Strategy("optuna", "optuna", seed="seed"),
     "hyperopt": Strategy("hyperopt", "hyperopt", seed="random_state_seed"),
-    "bayesopt": Strategy("bayes_opt", "bayesian-optimization==1.5.1", seed="random_state", real=True, below=(2,)),
+    "bayesopt": Strategy(
+        "bayes_opt", "bayesian-optimization==1.5.1", seed="random_state", real=True, below=(2,)
+    ),
     "ax": Strategy("ax", "ax-platform==1.2.4", below=(1, 3)),
     "nevergrad": Strategy("nevergrad", "nevergrad"),
     "zoopt": Strategy("zoopt", "zoopt", real=True),
@@ -69,7 +74,9 @@ def refusal(name: str) -> str | None:
         return None
     known = SEARCHERS[name]
     if not known.installed:
-        return f"strategy {name} needs a package that is not installed: pip install '{known.packages}'"
+        return (
+            f"strategy {name} needs a package that is not installed: pip install '{known.packages}'"
+        )
     if known.too_new:
         return f"strategy {name} does not work with {known.too_new}: pip install '{known.packages}'"
     return None

@@ -22,17 +22,25 @@ TARGETS = (0.005, 0.03)  # a GPU's and a CPU's: a target beyond them does not mo
 FEWEST_FOR_MODES = 40  # shorter skewed series fall into two clusters by chance
 
 
-def noise_reasons(values: Sequence[float], summary: Summary, protocol: MeasureProtocol) -> tuple[str, ...]:
+def noise_reasons(
+    values: Sequence[float], summary: Summary, protocol: MeasureProtocol
+) -> tuple[str, ...]:
     """The reasons for the flag `noisy`, one sentence each; empty for a steady series."""
     series = np.asarray(values, dtype=np.float64)
     most_iqr, most_drift = IQR_PER_TARGET * _aim(protocol), max_drift(protocol)
     found = []
     if summary.half_width > protocol.target_ci:
-        found.append(f"interval +-{_percent(summary.half_width)} wide, target_ci is {_percent(protocol.target_ci)}")
+        found.append(
+            f"interval +-{_percent(summary.half_width)} wide, target_ci is {_percent(protocol.target_ci)}"
+        )
     if summary.noise_pct > 100 * most_iqr:
-        found.append(f"interquartile range {summary.noise_pct:.1f} % of the median, more than {_percent(most_iqr)}")
+        found.append(
+            f"interquartile range {summary.noise_pct:.1f} % of the median, more than {_percent(most_iqr)}"
+        )
     if abs(shift := drift(series)) > most_drift:
-        found.append(f"drift of {_percent(shift)} from the first third to the last, more than {_percent(most_drift)}")
+        found.append(
+            f"drift of {_percent(shift)} from the first third to the last, more than {_percent(most_drift)}"
+        )
     if (modes := two_modes(series, most_drift)) is not None:
         found.append(f"two modes, at {modes[0]:.4g} and {modes[1]:.4g}")
     return tuple(found)

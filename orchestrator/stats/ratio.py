@@ -25,7 +25,9 @@ class Ratio:
     p_value: float
 
 
-def ratio(base: Sequence[Sequence[float]], candidate: Sequence[Sequence[float]], seed: int = 0) -> Ratio:
+def ratio(
+    base: Sequence[Sequence[float]], candidate: Sequence[Sequence[float]], seed: int = 0
+) -> Ratio:
     """Ratio of two rows, each a sequence of rounds: above 1 the candidate is slower.
 
     It is the ratio of the geometric means of the rounds' medians, by Welch's test on their
@@ -77,7 +79,9 @@ def paired_ratio(
     return _from_log(level.log, math.sqrt(level.variance), level.degrees), spread
 
 
-def ratio_by_rounds(base: Sequence[Sequence[float]], candidate: Sequence[Sequence[float]]) -> tuple[Ratio, float]:
+def ratio_by_rounds(
+    base: Sequence[Sequence[float]], candidate: Sequence[Sequence[float]]
+) -> tuple[Ratio, float]:
     """Ratio of two rows whose rounds were measured alternately, and its spread between rounds.
 
     It compares the medians within each pair of rounds, so that what changes more slowly than a

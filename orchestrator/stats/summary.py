@@ -141,7 +141,10 @@ def correlation_time(series: Array, caution: float = 0.5) -> float:
     count = len(series)
     if count < FEWEST_FOR_CORRELATION or series.min() == series.max():
         return 1.0
-    return min(max(_sign_correlation_time(series), _autoregressive_time(series, caution), 1.0), float(count))
+    return min(
+        max(_sign_correlation_time(series), _autoregressive_time(series, caution), 1.0),
+        float(count),
+    )
 
 
 def _sign_correlation_time(series: Array) -> float:

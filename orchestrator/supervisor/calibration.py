@@ -98,7 +98,9 @@ def _calibrating(attempt: Attempt, wanted: Sequence[Kind], precisions: Sequence[
     """The attempt that calibrates the device of another. It has no memory cap: it is no trial."""
     params = {"kinds": list(wanted), "precisions": list(precisions)}
     trial = Trial.of(implementation="calibration", use=TARGET, params=params, options={})
-    resources = Resources(gpus=attempt.resources.gpus, cpus=attempt.resources.cpus, timeout_s=TIMEOUT_S)
+    resources = Resources(
+        gpus=attempt.resources.gpus, cpus=attempt.resources.cpus, timeout_s=TIMEOUT_S
+    )
     own = {"trial": trial, "resources": resources, "rival": None, "ceilings": None}
     return attempt.model_copy(update=own)
 
@@ -116,4 +118,6 @@ def calibrate(attempt: Attempt, on_phase: Callable[[Phase], None]) -> TrialRecor
         else:
             seen[kind] = measure_ceilings(attempt.device, params["precisions"]).model_dump()
     nothing = Fingerprint(source="", environment="", protocol="")
-    return record_of(attempt, Outcome.OK, Phase.DONE, started_at, {}, fingerprint=nothing, environment=seen)
+    return record_of(
+        attempt, Outcome.OK, Phase.DONE, started_at, {}, fingerprint=nothing, environment=seen
+    )

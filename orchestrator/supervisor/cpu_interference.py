@@ -64,7 +64,9 @@ def judge(samples: Sequence[Sample], cores: int) -> Findings:
     if len(quotas) > 1:
         held_back = (quotas[-1][1] - quotas[0][1]) / (quotas[-1][0] - quotas[0][0])
         if held_back > MOST_HELD_BACK:
-            found.append((Flag.CONTENDED, f"a quota of CPU time stopped it {held_back:.0%} of the time"))
+            found.append(
+                (Flag.CONTENDED, f"a quota of CPU time stopped it {held_back:.0%} of the time")
+            )
     waited = _grown(first.waited_s, last.waited_s) / seconds
     own = _grown(first.own_s, last.own_s)
     others = max(0.0, last.busy_s - first.busy_s - own) / (seconds * cores)
@@ -147,7 +149,9 @@ def _clock_hz(cores: Iterable[int]) -> float | None:
     found = []
     for core in cores:
         with suppress(OSError, ValueError):
-            found.append(1000 * float((_CLOCKS / f"cpu{core}" / "cpufreq/scaling_cur_freq").read_text()))
+            found.append(
+                1000 * float((_CLOCKS / f"cpu{core}" / "cpufreq/scaling_cur_freq").read_text())
+            )
     return max(found, default=None)
 
 

@@ -27,7 +27,11 @@ _MAY_BE = frozenset({Outcome.FAILED, Outcome.CRASHED})
 
 def is_device_fault(record: TrialRecord) -> bool:
     """Whether the attempt ended with an error that leaves a CUDA context unusable."""
-    if record.error is None or record.outcome not in _MAY_BE or not record.device.startswith("cuda"):
+    if (
+        record.error is None
+        or record.outcome not in _MAY_BE
+        or not record.device.startswith("cuda")
+    ):
         return False
     return _TEXT.search(f"{record.error.kind}: {record.error.message}") is not None
 

@@ -91,9 +91,13 @@ class DeviceHealth:
 
 
 def _probe(attempt: Attempt) -> Attempt:
-    resources = Resources(gpus=attempt.resources.gpus, cpus=attempt.resources.cpus, timeout_s=PROBE_TIMEOUT_S)
+    resources = Resources(
+        gpus=attempt.resources.gpus, cpus=attempt.resources.cpus, timeout_s=PROBE_TIMEOUT_S
+    )
     trial = Trial.of(implementation="probe", use=PROBE, params={}, options={})
-    return attempt.model_copy(update={"trial": trial, "resources": resources, "rival": None, "pause_s": 0.0})
+    return attempt.model_copy(
+        update={"trial": trial, "resources": resources, "rival": None, "pause_s": 0.0}
+    )
 
 
 def _gpus(attempt: Attempt) -> range:

@@ -12,7 +12,9 @@ SIZE = 512
 PATTERN_BYTES = 2**26
 
 
-def run_attempt(attempt: Attempt, on_phase: Callable[[Phase], None] = lambda _phase: None) -> TrialRecord:
+def run_attempt(
+    attempt: Attempt, on_phase: Callable[[Phase], None] = lambda _phase: None
+) -> TrialRecord:
     """Probe each GPU of the attempt: `ok`, or `mismatch` and what is wrong. CUDA's errors raise."""
     started_at = utc_now()
     on_phase(Phase.VERIFY)
@@ -49,4 +51,6 @@ def fault_of(device: str) -> str | None:
 def _devices(attempt: Attempt) -> list[str]:
     """The names that torch has for the attempt's devices."""
     kind, _, first = attempt.device.partition(":")
-    return [f"{kind}:{int(first or 0) + offset}" for offset in range(max(1, attempt.resources.gpus))]
+    return [
+        f"{kind}:{int(first or 0) + offset}" for offset in range(max(1, attempt.resources.gpus))
+    ]

@@ -80,7 +80,9 @@ class Supervisor:
             slots=slots,
             cores=self._cores(slots, ordinal),
         )
-        self._health = DeviceHealth(lambda attempt, target: self._isolator.run(attempt, target=target))
+        self._health = DeviceHealth(
+            lambda attempt, target: self._isolator.run(attempt, target=target)
+        )
         self._calibration = Calibration(self._isolator)
 
     def describe(self, gpu_memory_gib: float | None) -> dict[str, Any]:
@@ -97,7 +99,9 @@ class Supervisor:
         """End the running attempt."""
         self._isolator.kill()
 
-    def run(self, attempt_json: str, span: RankSpan | None = None) -> tuple[str, bytes, list[str], str]:
+    def run(
+        self, attempt_json: str, span: RankSpan | None = None
+    ) -> tuple[str, bytes, list[str], str]:
         """Run one attempt. A new round gets a new fork server; calibration comes first if due.
 
         Args:
@@ -118,7 +122,9 @@ class Supervisor:
         calibrate_s = round(time.monotonic() - began_s, 4)
         sampler = self._sampler(attempt)
         if isinstance(sampler, GpuSampler):
-            attempt = attempt.model_copy(update={"energy": attempt.energy and sampler.counts_energy()})
+            attempt = attempt.model_copy(
+                update={"energy": attempt.energy and sampler.counts_energy()}
+            )
         interference = InterferenceMonitor(sampler)
         self._phase = str(Phase.BUILD)
         self._health.before(attempt)
@@ -136,7 +142,11 @@ class Supervisor:
         if calibrate_s >= LEAST_CALIBRATE_S:
             phase_s = {"calibrate": calibrate_s, **phase_s}
         record = record.model_copy(
-            update={"phase_s": phase_s, "node": self._node or record.node, "cards": self._cards(attempt)}
+            update={
+                "phase_s": phase_s,
+                "node": self._node or record.node,
+                "cards": self._cards(attempt),
+            }
         )
         return record.model_dump_json(), done.log, self._seen(), unclean
 
@@ -167,8 +177,12 @@ class Supervisor:
         """What samples the machine while the attempt is timed."""
         if self._nvml is None:
             return CpuSampler(self._isolator.family)
-        handles = [nvml.handle(self._nvml, ordinal) for ordinal in range(max(1, attempt.resources.gpus))]
-        return GpuSampler(self._nvml, [gpu for gpu in handles if gpu is not None], self._isolator.family)
+        handles = [
+            nvml.handle(self._nvml, ordinal) for ordinal in range(max(1, attempt.resources.gpus))
+        ]
+        return GpuSampler(
+            self._nvml, [gpu for gpu in handles if gpu is not None], self._isolator.family
+        )
 
     def _cores(self, slots: int, ordinal: int) -> tuple[int, ...]:
         near = nvml.local_cores(self._nvml) if self._nvml is not None else frozenset[int]()
@@ -178,7 +192,9 @@ class Supervisor:
         """The GPUs of the attempt, by UUID and PCI address."""
         if self._nvml is None:
             return ()
-        found = [nvml.card(self._nvml, ordinal) for ordinal in range(max(1, attempt.resources.gpus))]
+        found = [
+            nvml.card(self._nvml, ordinal) for ordinal in range(max(1, attempt.resources.gpus))
+        ]
         return tuple(card for card in found if card is not None)
 
     def _here(self, attempt: Attempt, span: RankSpan | None) -> Attempt:

@@ -45,9 +45,7 @@ def database_of(uri: str) -> Path | None:
 def view_url(uri: str, experiment_id: str, sweep_id: str) -> str:
     """The UI's address of one sweep's trials; of a store without a server, by `orchestrator ui`."""
     base = redacted(uri).rstrip("/") if uri.startswith("http") else UI
-    return (
-        f"{base}/#/experiments/{experiment_id}/runs?viewStateShareKey={quote(sweep_id)}&workflowType=machine_learning"
-    )
+    return f"{base}/#/experiments/{experiment_id}/runs?viewStateShareKey={quote(sweep_id)}&workflowType=machine_learning"
 
 
 def ui_command(uri: str) -> str | None:

@@ -102,7 +102,10 @@ class BackgroundTracker:
             return self._changed.wait_for(lambda: self._idle or self._failures > 0, timeout_s)
 
     def flush(
-        self, timeout_s: float, hurried_s: float | None = None, is_hurried: Callable[[], bool] = lambda: False
+        self,
+        timeout_s: float,
+        hurried_s: float | None = None,
+        is_hurried: Callable[[], bool] = lambda: False,
     ) -> bool:
         """Wait until everything queued was taken; give up early where that is hopeless.
 
@@ -137,7 +140,9 @@ class BackgroundTracker:
 
     def _is_hopeless(self, deadline: float) -> bool:
         now = time.monotonic()
-        if self._failures >= FLUSH_TRIES or (self._called_at is not None and now - self._called_at > STALLED_S):
+        if self._failures >= FLUSH_TRIES or (
+            self._called_at is not None and now - self._called_at > STALLED_S
+        ):
             return True
         waiting = len(self._rows) + (self._end is not None)
         return self._call_s is not None and now + self._call_s * waiting > deadline
@@ -146,7 +151,9 @@ class BackgroundTracker:
     def tracked(self) -> Tracked | None:
         """Where a person looks at this sweep's runs; None: nowhere, or not yet."""
         with self._changed:
-            return None if self._tracker is None or self._meta is not None else self._tracker.tracked
+            return (
+                None if self._tracker is None or self._meta is not None else self._tracker.tracked
+            )
 
     def close(self) -> None:
         """End the thread. A call that hangs in it is left behind and ends with the process."""
@@ -260,7 +267,9 @@ class BackgroundTracker:
         with self._changed:
             told, self._noted = self._noted, True
         if not told:
-            self._note(f"{what}. The sweep goes on; what is missing is added by: orchestrator sync {self._target}")
+            self._note(
+                f"{what}. The sweep goes on; what is missing is added by: orchestrator sync {self._target}"
+            )
 
 
 def _reason(error: Exception) -> str:

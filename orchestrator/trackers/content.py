@@ -65,12 +65,18 @@ class Frame:
     def of(cls, meta: SweepMeta) -> Frame:
         """The frame of a sweep; imports its workload."""
         width = len(str(len(meta.planned)))
-        places = {trial.trial_id: f"{place:0{width}}" for place, trial in enumerate(meta.planned, start=1)}
+        places = {
+            trial.trial_id: f"{place:0{width}}" for place, trial in enumerate(meta.planned, start=1)
+        }
         labels = dict.fromkeys(entry.label for entry in meta.spec.implementations)
-        return cls(meta, _columns(meta), places, dict(zip(labels, itertools.cycle(COLOURS), strict=False)))
+        return cls(
+            meta, _columns(meta), places, dict(zip(labels, itertools.cycle(COLOURS), strict=False))
+        )
 
 
-def child(frame: Frame, row: Row, environments: Environments, speedup: float | None = None) -> RunContent:
+def child(
+    frame: Frame, row: Row, environments: Environments, speedup: float | None = None
+) -> RunContent:
     """The run of one trial that has ended at least once: all its rounds, pooled.
 
     Its duration is that of its rounds' last attempts together, without the wait for a repeat.
@@ -83,7 +89,9 @@ def child(frame: Frame, row: Row, environments: Environments, speedup: float | N
     counts_as_ok = {Outcome.OK, *meta.spec.allow_outcomes}
     params = {"implementation": row.implementation, **row.params}
     params |= {f"options.{name}": value for name, value in row.trial.options.items()}
-    spans = [milliseconds(record.finished_at) - milliseconds(record.started_at) for record in row.records]
+    spans = [
+        milliseconds(record.finished_at) - milliseconds(record.started_at) for record in row.records
+    ]
     end_ms = milliseconds(last.finished_at)
     return RunContent(
         name=run_name(list(frame.axes), row),
@@ -92,14 +100,24 @@ def child(frame: Frame, row: Row, environments: Environments, speedup: float | N
         end_ms=end_ms,
         params={legal(name): within(text(value), MAX_PARAM) for name, value in params.items()},
         metrics=finite({**row.metrics, SPEEDUP: speedup}),
-        tags=_limited({**_child_tags(frame, row), **environment_tags(last.device, environment), "host": last.host}),
+        tags=_limited(
+            {
+                **_child_tags(frame, row),
+                **environment_tags(last.device, environment),
+                "host": last.host,
+            }
+        ),
     )
 
 
 def _child_tags(frame: Frame, row: Row) -> dict[str, str]:
     error = row.error
     reason = "" if error is None else " ".join(f"{error.kind}: {error.message}".split())
-    note = "" if error is None else f"**{row.outcome}**: {error.kind}\n\n```\n{error.message}\n```\nLog: `{row.log}`"
+    note = (
+        ""
+        if error is None
+        else f"**{row.outcome}**: {error.kind}\n\n```\n{error.message}\n```\nLog: `{row.log}`"
+    )
     return {
         "kind": TRIAL,
         "sweep_id": frame.meta.sweep_id,
@@ -134,7 +152,9 @@ def speedups(frame: Frame, found: Sequence[Row]) -> dict[str, float]:
     for rows in by_point.values():
         for row in rows:
             base = next(other for other in rows if _does_the_same(row, other))
-            ratios[row.trial_id] = (base.metrics["latency_ms"] or 0.0) / (row.metrics["latency_ms"] or 1.0)
+            ratios[row.trial_id] = (base.metrics["latency_ms"] or 0.0) / (
+                row.metrics["latency_ms"] or 1.0
+            )
     return ratios
 
 
@@ -186,17 +206,25 @@ def summary(status: str, results: Results, frame: Frame, found: Sequence[Row]) -
     """
     begun = parent(results.meta)
     environment = next(iter(results.environments.values()), {})
-    tags = {**environment_tags(results.meta.device, environment), NOTE: description(frame.meta, frame.axes, found)}
+    tags = {
+        **environment_tags(results.meta.device, environment),
+        NOTE: description(frame.meta, frame.axes, found),
+    }
     outcomes = Counter(row.outcome for row in found)
     totals = {f"trials_{outcome}": float(outcomes[outcome]) for outcome in Outcome}
     totals |= {"trials": float(len(found)), "trials_not_run": float(outcomes[None])}
-    totals |= {"trials_flagged": float(sum(bool(row.flags) for row in found)), "attempts": float(len(results.records))}
+    totals |= {
+        "trials_flagged": float(sum(bool(row.flags) for row in found)),
+        "attempts": float(len(results.records)),
+    }
     starts = [milliseconds(record.started_at) for record in results.records]
     ends = [milliseconds(record.finished_at) for record in results.records]
     end_ms = max(ends, default=begun.start_ms)
     totals |= _answers(frame, found)
     totals["elapsed_s"] = (end_ms - min(starts, default=end_ms)) / 1000
-    return replace(begun, status=status, end_ms=end_ms, metrics=totals, tags={**begun.tags, **_limited(tags)})
+    return replace(
+        begun, status=status, end_ms=end_ms, metrics=totals, tags={**begun.tags, **_limited(tags)}
+    )
 
 
 def _answers(frame: Frame, found: Sequence[Row]) -> dict[str, float]:
@@ -210,7 +238,9 @@ def _answers(frame: Frame, found: Sequence[Row]) -> dict[str, float]:
     named = {}
     for answer in answers(frame.meta, found):
         if answer.value is not None:
-            place = [f"{axis}:{shown(answer.point[axis])}" for axis in varying if axis in answer.point]
+            place = [
+                f"{axis}:{shown(answer.point[axis])}" for axis in varying if axis in answer.point
+            ]
             named[legal(" ".join([name, answer.implementation, *place]))] = answer.value
     return named
 
@@ -219,7 +249,11 @@ def experiment_tags(meta: SweepMeta) -> dict[str, str]:
     """Tags of a sweep's experiment; by them the UI opens on its runs and its main metric."""
     spec = meta.spec
     primary = metric(spec) if spec.frontier.axis is not None else spec.search.metric
-    return {NOTE: spec.description, "mlflow.experimentKind": "custom_model_development", PRIMARY: primary}
+    return {
+        NOTE: spec.description,
+        "mlflow.experimentKind": "custom_model_development",
+        PRIMARY: primary,
+    }
 
 
 def run_name(axes: Sequence[str], row: Row) -> str:
@@ -229,7 +263,10 @@ def run_name(axes: Sequence[str], row: Row) -> str:
         words = re.split(r"[._]", name.removeprefix("options."))
         short[name] = "".join(word[:1] for word in words)
     unique = len({*short.values()}) == len(short)
-    return within(" ".join([row.implementation, *(_part(name, short, unique, row) for name in axes)]), MAX_NAME)
+    return within(
+        " ".join([row.implementation, *(_part(name, short, unique, row) for name in axes)]),
+        MAX_NAME,
+    )
 
 
 def milliseconds(moment: str) -> int:

@@ -24,11 +24,18 @@ def description(meta: SweepMeta, axes: Mapping[str, str], found: Sequence[Row]) 
     for row in found:
         measured.update(name for name, value in row.metrics.items() if value is not None)
     figures = [name for name in FIGURES if name in measured]
-    headings = ["Implementation", *axes.values(), *(known(name).heading for name in figures), "Status"]
+    headings = [
+        "Implementation",
+        *axes.values(),
+        *(known(name).heading for name in figures),
+        "Status",
+    ]
     lines = [_line(headings), _line(["---"] * len(headings))]
     for row in found:
         values = [row.implementation, *(shown(row.value(name)) for name in axes)]
-        lines.append(_line([*values, *(shown(row.metrics.get(name)) for name in figures), _status(row)]))
+        lines.append(
+            _line([*values, *(shown(row.metrics.get(name)) for name in figures), _status(row)])
+        )
     return _fitting([heading(meta), "", *_answers(meta, axes, found)], lines)
 
 
@@ -43,16 +50,28 @@ def _answers(meta: SweepMeta, axes: Mapping[str, str], found: Sequence[Row]) -> 
         if len(values_there) > 1:
             varying.append(axis)
     asked = [] if meta.spec.frontier.axis is not None else list(meta.spec.searched)
-    end = ["Just beyond"] if meta.spec.frontier.axis is not None else [axes.get(axis, axis) for axis in asked]
+    end = (
+        ["Just beyond"]
+        if meta.spec.frontier.axis is not None
+        else [axes.get(axis, axis) for axis in asked]
+    )
     headings = ["Implementation", *(axes[axis] for axis in varying), metric(meta.spec), *end]
     lines = [_line(headings), _line(["---"] * len(headings))]
     for answer in given:
-        values = [answer.implementation, *(shown(answer.point[axis]) for axis in varying), shown(answer.value)]
+        values = [
+            answer.implementation,
+            *(shown(answer.point[axis]) for axis in varying),
+            shown(answer.value),
+        ]
         if asked:
-            values += [shown(None if answer.best is None else answer.best.value(axis)) for axis in asked]
+            values += [
+                shown(None if answer.best is None else answer.best.value(axis)) for axis in asked
+            ]
         else:
             beyond, axis = answer.beyond, str(meta.spec.frontier.axis)
-            values.append("N/A" if beyond is None else f"{shown(beyond.value(axis))}: {beyond.outcome}")
+            values.append(
+                "N/A" if beyond is None else f"{shown(beyond.value(axis))}: {beyond.outcome}"
+            )
         lines.append(_line(values))
     return [*lines, ""]
 
@@ -89,7 +108,9 @@ def _fitting(head: Sequence[str], lines: Sequence[str]) -> str:
     for index, line in enumerate(lines):
         room -= len(line) + 1
         if room < 0:
-            return "\n".join([*kept, "", f"and {len(lines) - index} more rows, in summary.txt of the artifacts"])
+            return "\n".join(
+                [*kept, "", f"and {len(lines) - index} more rows, in summary.txt of the artifacts"]
+            )
         kept.append(line)
     return "\n".join(kept)
 

@@ -95,7 +95,9 @@ class MlflowTracker:
             parent = self._known[PARENT]
             if parent.content.status != "RUNNING":
                 self._client.update_run(parent.run_id, status="RUNNING")
-                self._known[PARENT] = replace(parent, content=replace(parent.content, status="RUNNING"))
+                self._known[PARENT] = replace(
+                    parent, content=replace(parent.content, status="RUNNING")
+                )
             self._end_zombies()
 
     def log(self, row: Row) -> None:
@@ -120,7 +122,9 @@ class MlflowTracker:
         """The UI's table of this sweep's trials, and what serves it where there is no server."""
         if not self.experiment_id:
             return None
-        return Tracked(view_url(self.uri, self.experiment_id, self._frame.meta.sweep_id), ui_command(self.uri))
+        return Tracked(
+            view_url(self.uri, self.experiment_id, self._frame.meta.sweep_id), ui_command(self.uri)
+        )
 
     def close(self) -> None:
         """Let go of connections."""
@@ -194,7 +198,9 @@ class MlflowTracker:
 
     def _put(self, wanted: RunContent, key: str) -> None:
         """Make the run of the trial `key` what it should be, with as few calls as that takes."""
-        wanted = replace(wanted, tags={**wanted.tags, "mlflow.parentRunId": self._known[PARENT].run_id})
+        wanted = replace(
+            wanted, tags={**wanted.tags, "mlflow.parentRunId": self._known[PARENT].run_id}
+        )
         known = self._known.get(key) if key not in self._doubtful else self._find(key)
         if known is not None and known.is_like(wanted):
             self.changes["unchanged"] += 1
@@ -226,13 +232,19 @@ class MlflowTracker:
             raise
 
     def _create(self, wanted: RunContent) -> Known:
-        run = self._client.create_run(self.experiment_id, wanted.start_ms, dict(wanted.tags), wanted.name)
-        return Known(run.info.run_id, replace(wanted, status="RUNNING", end_ms=0, params={}, metrics={}))
+        run = self._client.create_run(
+            self.experiment_id, wanted.start_ms, dict(wanted.tags), wanted.name
+        )
+        return Known(
+            run.info.run_id, replace(wanted, status="RUNNING", end_ms=0, params={}, metrics={})
+        )
 
     def _write(self, wanted: RunContent, known: Known) -> Known:
         held = known.content
         at_ms = round(time.time() * 1000) if held.metrics else wanted.end_ms  # the later counts
-        metrics = [Metric(name, value, at_ms, 0) for name, value in _new(wanted.metrics, held.metrics)]
+        metrics = [
+            Metric(name, value, at_ms, 0) for name, value in _new(wanted.metrics, held.metrics)
+        ]
         params = [Param(name, value) for name, value in _new(wanted.params, held.params)]
         tags = [RunTag(name, value) for name, value in _new(wanted.tags, held.tags)]
         for start in range(0, max(len(metrics), len(params), len(tags)), BATCH):
@@ -245,7 +257,11 @@ class MlflowTracker:
     def _finish_parent(self, status: Status, results: Results, found: Sequence[Row]) -> None:
         known = self._known[PARENT]
         wanted = content.summary(status, results, self._frame, found)
-        files = [path for name in FILES if results.directory and (path := results.directory / name).is_file()]
+        files = [
+            path
+            for name in FILES
+            if results.directory and (path := results.directory / name).is_file()
+        ]
         digest = _digest(files)
         same_files = known.content.tags.get("files", "") == digest
         if known.is_like(wanted) and same_files:
@@ -282,7 +298,11 @@ class MlflowTracker:
         page: str | None = None
         while True:
             answer = self._client.search_runs(
-                [self.experiment_id], query, max_results=PAGE, order_by=["attributes.start_time ASC"], page_token=page
+                [self.experiment_id],
+                query,
+                max_results=PAGE,
+                order_by=["attributes.start_time ASC"],
+                page_token=page,
             )
             found += [_known(run) for run in answer]
             page = answer.token
@@ -352,7 +372,9 @@ def _make(database: Path) -> None:
 
 def _let_go(client: MlflowClient) -> None:
     """Close its connections; the last one takes the write-ahead log into the database."""
-    engine = getattr(getattr(getattr(client, "_tracking_client", None), "store", None), "engine", None)
+    engine = getattr(
+        getattr(getattr(client, "_tracking_client", None), "store", None), "engine", None
+    )
     if engine is not None:
         engine.dispose()
 
@@ -373,7 +395,9 @@ def _experiment(client: MlflowClient, uri: str, meta: SweepMeta) -> str:
             client.create_experiment(meta.name, place, content.experiment_tags(meta))
         found = client.get_experiment_by_name(meta.name)
     if found is None:
-        raise TrackingError(f"{redacted(uri)} has no experiment {meta.name!r} and makes none: make it there")
+        raise TrackingError(
+            f"{redacted(uri)} has no experiment {meta.name!r} and makes none: make it there"
+        )
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
     return str(found.experiment_id)
@@ -405,7 +429,8 @@ def _known(run: Run) -> Known:
     info, data = run.info, run.data
     times = (info.start_time or 0, info.end_time or 0)
     return Known(
-        info.run_id, RunContent(info.run_name or "", info.status, *times, data.params, data.metrics, data.tags)
+        info.run_id,
+        RunContent(info.run_name or "", info.status, *times, data.params, data.metrics, data.tags),
     )
 
 

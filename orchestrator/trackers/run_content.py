@@ -41,20 +41,27 @@ class Known:
     def can_become(self, wanted: RunContent) -> bool:
         """Whether additions suffice: start and params are written once, no metric is removed."""
         held = self.content
-        kept = held.metrics.keys() <= wanted.metrics.keys() and held.params.items() <= wanted.params.items()
+        kept = (
+            held.metrics.keys() <= wanted.metrics.keys()
+            and held.params.items() <= wanted.params.items()
+        )
         return kept and held.start_ms == wanted.start_ms
 
     def is_like(self, wanted: RunContent) -> bool:
         """Whether nothing is left to write; tags that others set are theirs."""
         held = self.content
-        same = dict(held.params) == dict(wanted.params) and dict(held.metrics) == dict(wanted.metrics)
+        same = dict(held.params) == dict(wanted.params) and dict(held.metrics) == dict(
+            wanted.metrics
+        )
         ended = (held.status, held.end_ms) == (wanted.status, wanted.end_ms)
         return same and ended and wanted.tags.items() <= held.tags.items()
 
 
 def finite(metrics: Mapping[str, float | None]) -> dict[str, float]:
     """The figures that a server takes, under legal names, rounded to DIGITS."""
-    rounded = {name: float(f"{value:.{DIGITS}g}") for name, value in metrics.items() if value is not None}
+    rounded = {
+        name: float(f"{value:.{DIGITS}g}") for name, value in metrics.items() if value is not None
+    }
     return {legal(name): value for name, value in rounded.items() if math.isfinite(value)}
 
 

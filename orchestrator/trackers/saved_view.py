@@ -17,7 +17,13 @@ from orchestrator.trackers.content import milliseconds
 
 PREFIX = "mlflow.sharedViewState."
 KEPT = 20
-FIRST = ("metrics.`latency_ms`", "tags.`outcome`", "tags.`flags`", "metrics.`peak_memory_mib`", "metrics.`speedup`")
+FIRST = (
+    "metrics.`latency_ms`",
+    "tags.`outcome`",
+    "tags.`flags`",
+    "metrics.`peak_memory_mib`",
+    "metrics.`speedup`",
+)
 FIGURES = ("throughput_tokens_per_s", "tflops_per_s", "noise_pct", "relative_error")
 WIDTHS = {
     "tags.`outcome`": 95,
@@ -47,7 +53,11 @@ def outdated(tags: Iterable[str], sweep_id: str) -> list[str]:
     """
     marks = sweep_id.translate(str.maketrans("0123456789abcdef", "x" * 16))
     ours = [tag for tag in tags if tag.startswith(PREFIX) and tag.removeprefix(PREFIX) != sweep_id]
-    like = [tag for tag in ours if len(tag) == len(PREFIX) + len(marks) and tag.removeprefix(PREFIX)[:8].isdigit()]
+    like = [
+        tag
+        for tag in ours
+        if len(tag) == len(PREFIX) + len(marks) and tag.removeprefix(PREFIX)[:8].isdigit()
+    ]
     return sorted(like)[: max(0, len(like) - KEPT + 1)]
 
 
@@ -97,14 +107,21 @@ def _scatter(along: tuple[str, str], figure: str) -> Mapping[str, Any]:
 
 
 def _chart(kind: str, uuid: str, more: Mapping[str, Any]) -> Mapping[str, Any]:
-    shared = {"metricSectionId": MAIN, "runsCountToCompare": 100, "deleted": False, "isGenerated": False}
+    shared = {
+        "metricSectionId": MAIN,
+        "runsCountToCompare": 100,
+        "deleted": False,
+        "isGenerated": False,
+    }
     return {"type": kind, "uuid": uuid, **shared, **more}
 
 
 def _widest(meta: SweepMeta, axes: Sequence[str]) -> list[str]:
     """The axis that reaches the largest numbers, to draw figures along; empty without numbers."""
     values = {name: meta.spec.axes.get(name, []) for name in axes}
-    reach = {name: max(_numbers(points)) for name, points in values.items() if len(_numbers(points)) > 1}
+    reach = {
+        name: max(_numbers(points)) for name, points in values.items() if len(_numbers(points)) > 1
+    }
     return sorted(reach, key=lambda name: -reach[name])[:1]
 
 

@@ -22,7 +22,9 @@ class SyncReport:
     unchanged: int = 0
 
 
-def sync(results: Results, uri: str | None, note: Callable[[str], None] = lambda _: None) -> SyncReport:
+def sync(
+    results: Results, uri: str | None, note: Callable[[str], None] = lambda _: None
+) -> SyncReport:
     """Bring a sweep's runs on any server to the state of its journal, as a live run leaves them.
 
     A second sync changes nothing. uri None: sqlite under mlruns/ of the current directory; `note`
@@ -36,7 +38,9 @@ def sync(results: Results, uri: str | None, note: Callable[[str], None] = lambda
     tracker = MlflowTracker(uri)
     try:
         tracker.open(results.meta)
-        note(f"{len(results.meta.planned)} trials of sweep {results.meta.sweep_id} to {redacted(tracker.uri)}")
+        note(
+            f"{len(results.meta.planned)} trials of sweep {results.meta.sweep_id} to {redacted(tracker.uri)}"
+        )
         tracker.finish(_status_of(results, tracker.status), results)
     finally:
         tracker.close()
@@ -54,7 +58,9 @@ def url(meta: SweepMeta, uri: str | None) -> str:
     uri = with_login(uri)
     found = experiment_id(uri, meta.name)
     if found is None:
-        raise TrackingError(f"{redacted(uri)} has no experiment {meta.name!r}: sync {meta.sweep_id} writes it")
+        raise TrackingError(
+            f"{redacted(uri)} has no experiment {meta.name!r}: sync {meta.sweep_id} writes it"
+        )
     return view_url(uri, found, meta.sweep_id)
 
 

@@ -41,7 +41,9 @@ def command(uri: str, host: str = HOST, port: int = PORT) -> list[str]:
         may have a password.
     """
     database = database_of(uri)
-    artifacts = [] if database is None else ["--artifacts-destination", str(database.parent / "artifacts")]
+    artifacts = (
+        [] if database is None else ["--artifacts-destination", str(database.parent / "artifacts")]
+    )
     server = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port)]
     return [*server, "--workers", "1", "--uvicorn-opts", "--log-level error", *artifacts]
 
@@ -77,7 +79,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         finally:
             _end(server)
         output.seek(0)
-        sys.stderr.write(f"error: the MLflow UI ended by itself:\n{output.read().decode(errors='replace')}\n")
+        sys.stderr.write(
+            f"error: the MLflow UI ended by itself:\n{output.read().decode(errors='replace')}\n"
+        )
         return 1
     return 0
 
@@ -95,10 +99,21 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="orchestrator ui", description="Open the runs of all sweeps in the MLflow UI."
     )
-    parser.add_argument("uri", nargs="?", help="the store (default: sqlite under mlruns/ of the current directory)")
-    parser.add_argument("--host", default=HOST, help="the interface to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=PORT, help="the port to listen on (default: %(default)s)")
-    parser.add_argument("--no-browser", dest="browser", action="store_false", help="print the addresses, open nothing")
+    parser.add_argument(
+        "uri", nargs="?", help="the store (default: sqlite under mlruns/ of the current directory)"
+    )
+    parser.add_argument(
+        "--host", default=HOST, help="the interface to listen on (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--port", type=int, default=PORT, help="the port to listen on (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--no-browser",
+        dest="browser",
+        action="store_false",
+        help="print the addresses, open nothing",
+    )
     return parser.parse_args(arguments)
 
 
@@ -116,7 +131,10 @@ def _answers(host: str, port: int, server: subprocess.Popen[bytes]) -> bool:
     """Wait until the server answers; False: it ended, or START_S passed."""
     deadline = time.monotonic() + START_S
     while server.poll() is None and time.monotonic() < deadline:
-        with suppress(OSError, HTTPException), closing(HTTPConnection(host, port, timeout=2)) as connection:
+        with (
+            suppress(OSError, HTTPException),
+            closing(HTTPConnection(host, port, timeout=2)) as connection,
+        ):
             connection.request("GET", "/health")
             return connection.getresponse().status == 200
         time.sleep(0.2)

@@ -1,7 +1,9 @@
-"""What an implementation may be: `build(config)`, which returns the callable, or the callable itself.
+"""What an implementation may be: `build(config)`, which returns the callable, or the callable
+itself.
 
-A factory is a function or a class whose one parameter is called `config`, or whatever is called `build`. Everything
-else that can be called is called with the inputs; an nn.Module class is made first, of the params that it asks for.
+A factory is a function or a class whose one parameter is called `config`, or whatever is called
+`build`. Everything else that can be called is called with the inputs; an nn.Module class is made
+first, of the params that it asks for.
 """
 
 from __future__ import annotations
@@ -45,17 +47,21 @@ class Shape:
         return (*self.required, *self.optional, *self.keywords)
 
     def __str__(self) -> str:
-        return ", ".join([*self.required, *(f"{name}=..." for name in self.optional), *(["*args"] * self.star)])
+        return ", ".join(
+            [*self.required, *(f"{name}=..." for name in self.optional), *(["*args"] * self.star)]
+        )
 
 
 def is_factory(name: str, shape: Shape, inputs: Sequence[str] | None, *, old_form: bool) -> bool:
-    """Whether a function of this name and these parameters is called with the config, and not with the inputs.
+    """Whether a function of this name and these parameters is called with the config, and not with
+    the inputs.
 
     Args:
         name: of the function.
         shape: its parameters.
         inputs: the names of the workload's inputs, where they are known.
-        old_form: the workload is a `Workload` of its own making: whatever takes one argument builds, as it ever did.
+        old_form: the workload is a `Workload` of its own making: whatever takes one argument
+            builds, as it ever did.
     """
     if name == FACTORY or shape.required == (CONFIG,):
         return True
@@ -64,7 +70,11 @@ def is_factory(name: str, shape: Shape, inputs: Sequence[str] | None, *, old_for
 
 
 def complaint(
-    name: str, shape: Shape, inputs: Sequence[str], call: Mapping[str, Any], options: Mapping[str, Any]
+    name: str,
+    shape: Shape,
+    inputs: Sequence[str],
+    call: Mapping[str, Any],
+    options: Mapping[str, Any],
 ) -> str:
     """Why a function cannot be called with these inputs and keywords; empty where it can."""
     if options:
@@ -83,7 +93,9 @@ def complaint(
     if missing:
         return f"{name} needs {', '.join(missing)} by keyword: give it with call:"
     counted = len(inputs)
-    if any(one.startswith("*") for one in inputs) or (len(least) <= counted and (shape.star or counted <= len(most))):
+    if any(one.startswith("*") for one in inputs) or (
+        len(least) <= counted and (shape.star or counted <= len(most))
+    ):
         return ""
     return (
         f"{name}({shape}) takes {_arguments(len(least), len(most))}, and the workload has "
@@ -117,12 +129,16 @@ def shape_in_text(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> 
 
 
 def shape_of(function: Any) -> Shape | None:
-    """The parameters of something callable; None where Python cannot tell, as of much that is written in C."""
+    """The parameters of something callable; None where Python cannot tell, as of much that is
+    written in C.
+    """
     try:
         stated = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
         return None
-    positional = [one for one in stated if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
+    positional = [
+        one for one in stated if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)
+    ]
     keyword = [one for one in stated if one.kind is one.KEYWORD_ONLY]
     return Shape(
         tuple(one.name for one in positional if one.default is one.empty),
@@ -143,7 +159,8 @@ def complaint_in_text(
     *,
     old_form: bool,
 ) -> str:
-    """Why what a file calls `name` can be no implementation, as far as its text tells; empty where it may be one.
+    """Why what a file calls `name` can be no implementation, as far as its text tells; empty where
+    it may be one.
 
     Args:
         tree: the parsed file.
@@ -158,7 +175,9 @@ def complaint_in_text(
         node = signatures.values(tree).get(name)
     if isinstance(node, ast.Constant | ast.List | ast.Tuple | ast.Dict | ast.Set | ast.JoinedStr):
         found = ast.unparse(node)
-        return f"{name} is {found if len(found) <= 40 else f'{found[:37]}...'}, which cannot be called"
+        return (
+            f"{name} is {found if len(found) <= 40 else f'{found[:37]}...'}, which cannot be called"
+        )
     if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
         return ""  # a class, something imported, or made by a call
     if isinstance(node, ast.AsyncFunctionDef):
@@ -219,8 +238,12 @@ def make(
     return value
 
 
-def _constructor_arguments(shape: Shape | None, config: Config, params: Mapping[str, Any]) -> dict[str, Any]:
-    """What a class is made of: params and options of the trial by the names that its constructor has."""
+def _constructor_arguments(
+    shape: Shape | None, config: Config, params: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What a class is made of: params and options of the trial by the names that its constructor
+    has.
+    """
     if shape is None:
         return {}
     known = {**params, **config.options, "config": config, "device": config.device}

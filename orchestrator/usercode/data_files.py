@@ -7,9 +7,39 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-C_LIKE = frozenset({".c", ".cc", ".cpp", ".cxx", ".cu", ".cuh", ".h", ".hh", ".hpp", ".inl", ".hip", ".metal", ".cl"})
+C_LIKE = frozenset(
+    {
+        ".c",
+        ".cc",
+        ".cpp",
+        ".cxx",
+        ".cu",
+        ".cuh",
+        ".h",
+        ".hh",
+        ".hpp",
+        ".inl",
+        ".hip",
+        ".metal",
+        ".cl",
+    }
+)
 BUILT = frozenset({".ptx", ".cubin", ".fatbin", ".hsaco", ".so", ".asm", ".s", ".ll", ".mlir"})
-READ = frozenset({".json", ".yaml", ".yml", ".toml", ".csv", ".npy", ".npz", ".pt", ".pth", ".safetensors", ".bin"})
+READ = frozenset(
+    {
+        ".json",
+        ".yaml",
+        ".yml",
+        ".toml",
+        ".csv",
+        ".npy",
+        ".npz",
+        ".pt",
+        ".pth",
+        ".safetensors",
+        ".bin",
+    }
+)
 SUFFIXES = C_LIKE | BUILT | READ
 MOST_FILES = 1000
 MAX_READ_BYTES = 2**26  # of a larger file size and time of change stand for the content
@@ -19,7 +49,8 @@ _PATH_LIKE = re.compile(r"[\w.+*?\[\]-][\w./+*?\[\] -]*")
 
 
 def named_files(file: Path, texts: Iterable[str]) -> frozenset[Path]:
-    """The data files that the texts in a Python file name: `k.cu`, `csrc/k.cu`, or `csrc` and `*.cu`.
+    """The data files that the texts in a Python file name: `k.cu`, `csrc/k.cu`, or `csrc` and
+    `*.cu`.
 
     Looked for in the file's folder, and in folders below it that the texts name as well.
     """
@@ -47,15 +78,24 @@ def included_files(start: Path) -> frozenset[Path]:
             continue
         seen.add(file)
         if file.suffix in C_LIKE and file.stat().st_size <= MAX_READ_BYTES:
-            beside = [file.parent / match.decode(errors="replace") for match in _INCLUDE.findall(file.read_bytes())]
+            beside = [
+                file.parent / match.decode(errors="replace")
+                for match in _INCLUDE.findall(file.read_bytes())
+            ]
             queue += [place.resolve() for place in beside if place.is_file()]
     return frozenset(seen)
 
 
 def expanded(pattern: str, base_dir: Path) -> Iterator[Path]:
-    """The files that an entry of `files:` means: a file, every file below a folder, or those that match a pattern."""
+    """The files that an entry of `files:` means: a file, every file below a folder, or those that
+    match a pattern.
+    """
     place = base_dir / pattern
-    found = sorted(base_dir.glob(pattern)) if _is_pattern(pattern) and not Path(pattern).is_absolute() else [place]
+    found = (
+        sorted(base_dir.glob(pattern))
+        if _is_pattern(pattern) and not Path(pattern).is_absolute()
+        else [place]
+    )
     for one in found:
         inside = sorted(one.rglob("*")) if one.is_dir() else [one]
         for file in inside:
@@ -66,7 +106,9 @@ def expanded(pattern: str, base_dir: Path) -> Iterator[Path]:
 
 
 def content_hash_of(file: Path) -> str:
-    """12 hexadecimal digits over the content of a file; of a large one, over its size and time of change."""
+    """12 hexadecimal digits over the content of a file; of a large one, over its size and time of
+    change.
+    """
     status = file.stat()
     if status.st_size > MAX_READ_BYTES:
         return hashlib.sha256(f"{status.st_size} {status.st_mtime_ns}".encode()).hexdigest()[:12]

@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 
     from orchestrator.workload import Config, Workload
 
-_LIBRARIES = tuple({str(Path(traceback.__file__).parent), *(path for path in sys.path if path.endswith("-packages"))})
+_LIBRARIES = tuple(
+    {
+        str(Path(traceback.__file__).parent),
+        *(path for path in sys.path if path.endswith("-packages")),
+    }
+)
 _HARNESS = str(PACKAGE)
 
 
@@ -42,7 +47,8 @@ def user_code(*, building: bool = False) -> Iterator[None]:
     """Run the implementation's own code; what it raises becomes its outcome.
 
     Raises:
-        AttemptEndedError: oom; unsupported, for a NotImplementedError while `building`; else failed,
+        AttemptEndedError: oom; unsupported, for a NotImplementedError while `building`; else
+            failed,
         SystemExit included.
     """
     try:
@@ -63,7 +69,11 @@ def in_brief(error: BaseException) -> str:
     except Exception:  # noqa: BLE001 - a user's exception may have a broken __str__
         text = "(its text cannot be had: its __str__ raises)"
     frames = traceback.extract_tb(error.__traceback__)
-    theirs = [frame for frame in frames if not frame.filename.startswith((_HARNESS, *_LIBRARIES, "<frozen"))]
+    theirs = [
+        frame
+        for frame in frames
+        if not frame.filename.startswith((_HARNESS, *_LIBRARIES, "<frozen"))
+    ]
     if not theirs:
         return text or type(error).__name__
     place = f"({Path(theirs[-1].filename).name}:{theirs[-1].lineno} in {theirs[-1].name})"
@@ -75,7 +85,8 @@ class Implementation:
     """An implementation that was built, and how the workload wants it called.
 
     Attributes:
-        function: what is called: what `build` returned, or the implementation itself; compiled, where that is asked.
+        function: what is called: what `build` returned, or the implementation itself; compiled,
+            where that is asked.
         backward: whether gradients of its inputs and parameters belong to a call.
         input_names: for messages and gradients, one per input.
         keywords: of every call.
@@ -108,7 +119,9 @@ class Implementation:
         with user_code(), torch.set_grad_enabled(self.backward):
             out = self.function(*arguments, **self.keywords)
         if (left := _modes_left_on()) is not None:
-            raise _failed(f"left a {left} on, which may put off what it computes until someone looks at it")
+            raise _failed(
+                f"left a {left} on, which may put off what it computes until someone looks at it"
+            )
         return out
 
     def prepare(self, inputs: tuple[torch.Tensor, ...]) -> None:
@@ -129,12 +142,19 @@ class Implementation:
 
     def names(self, count: int) -> tuple[str, ...]:
         """The names of so many inputs; a number where the workload states none."""
-        return (*self.input_names[:count], *(str(number) for number in range(len(self.input_names), count)))
+        return (
+            *self.input_names[:count],
+            *(str(number) for number in range(len(self.input_names), count)),
+        )
 
     def gradients(
-        self, outputs: Sequence[torch.Tensor], inputs: tuple[torch.Tensor, ...], upstream: Sequence[torch.Tensor]
+        self,
+        outputs: Sequence[torch.Tensor],
+        inputs: tuple[torch.Tensor, ...],
+        upstream: Sequence[torch.Tensor],
     ) -> dict[str, torch.Tensor]:
-        """The gradients of inputs and parameters by name ("grad_q"); 0 for what the outputs do not depend on.
+        """The gradients of inputs and parameters by name ("grad_q"); 0 for what the outputs do not
+        depend on.
 
         Raises:
             AttemptEndedError: the backward pass raised.
@@ -143,28 +163,46 @@ class Implementation:
 
         leaves = self.leaves(inputs)
         with user_code():
-            found = torch.autograd.grad(outputs, tuple(leaves.values()), upstream, allow_unused=True)
+            found = torch.autograd.grad(
+                outputs, tuple(leaves.values()), upstream, allow_unused=True
+            )
         pairs = zip(leaves.items(), found, strict=True)
-        return {f"grad_{name}": torch.zeros_like(leaf) if grad is None else grad for (name, leaf), grad in pairs}
+        return {
+            f"grad_{name}": torch.zeros_like(leaf) if grad is None else grad
+            for (name, leaf), grad in pairs
+        }
 
     def parameters(self) -> dict[str, torch.Tensor]:
         """Its trainable parameters by name; none, unless it is an nn.Module."""
         if self.module is None:
             return {}
-        return {name: value for name, value in self.module.named_parameters() if value.requires_grad}
+        return {
+            name: value for name, value in self.module.named_parameters() if value.requires_grad
+        }
 
-    def timed(self, inputs: tuple[torch.Tensor, ...], upstream: Sequence[torch.Tensor] = ()) -> Callable[[], object]:
-        """A call without checks, for a clock: forward, and backward into fresh gradients where `upstream` is given.
+    def timed(
+        self, inputs: tuple[torch.Tensor, ...], upstream: Sequence[torch.Tensor] = ()
+    ) -> Callable[[], object]:
+        """A call without checks, for a clock: forward, and backward into fresh gradients where
+        `upstream` is given.
 
-        It returns what the implementation returns; with gradients, a pair of that and of them. They are not
-        accumulated, so that there is nothing to clear between calls.
+        It returns what the implementation returns; with gradients, a pair of that and of them. They
+        are not accumulated, so that there is nothing to clear between calls.
         """
         import torch
 
         function, arguments, keywords = self.function, self.arguments(inputs), self.keywords
         if not upstream:
-            return (lambda: function(*arguments, **keywords)) if keywords else (lambda: function(*arguments))
-        leaves, grad, given = tuple(self.leaves(inputs).values()), torch.autograd.grad, tuple(upstream)
+            return (
+                (lambda: function(*arguments, **keywords))
+                if keywords
+                else (lambda: function(*arguments))
+            )
+        leaves, grad, given = (
+            tuple(self.leaves(inputs).values()),
+            torch.autograd.grad,
+            tuple(upstream),
+        )
 
         def call() -> object:
             out = function(*arguments, **keywords)
@@ -178,7 +216,9 @@ def differentiable(returned: Any) -> tuple[torch.Tensor, ...]:
     """The tensors among what a call returned that have a gradient, in order."""
     import torch
 
-    return tuple(one for _, one in leaves(returned) if isinstance(one, torch.Tensor) and one.requires_grad)
+    return tuple(
+        one for _, one in leaves(returned) if isinstance(one, torch.Tensor) and one.requires_grad
+    )
 
 
 def build(
@@ -195,7 +235,9 @@ def build(
     """
     form = found.form or workload.forms[0]
     if form not in workload.forms:
-        raise _failed(f"states the form {form!r}, but {workload.name} has {', '.join(workload.forms)}")
+        raise _failed(
+            f"states the form {form!r}, but {workload.name} has {', '.join(workload.forms)}"
+        )
     names: Sequence[str] = workload.input_names.get(form, ())
     bind = None
     if isinstance(workload, FileWorkload):
@@ -205,7 +247,12 @@ def build(
     given = {name: getattr(params, name) for name in type(params).model_fields}
     with user_code(building=True):
         function = callables.make(
-            found.value, found.name, config, given, names or None, old_form=not isinstance(workload, FileWorkload)
+            found.value,
+            found.name,
+            config,
+            given,
+            names or None,
+            old_form=not isinstance(workload, FileWorkload),
         )
     if not callable(function):
         raise _failed(f"build returned {_named(function)}, expected a callable")
@@ -218,7 +265,9 @@ def build(
         names, bind = _bound(workload, config, form, seed)
     with user_code(building=True):
         function = callables.compiled(function, found.compile)
-    return Implementation(function, config, form, workload.backward(params), tuple(names), keywords, bind, module)
+    return Implementation(
+        function, config, form, workload.backward(params), tuple(names), keywords, bind, module
+    )
 
 
 def _bound(
@@ -226,7 +275,9 @@ def _bound(
 ) -> tuple[tuple[str, ...], Callable[[tuple[torch.Tensor, ...]], tuple[Any, ...]]]:
     """The names of the tensors among the inputs, and what puts the rest around them."""
     workload.inputs(config, form, seed)  # its structure is known once it was drawn
-    return workload.calls.input_names(config), lambda tensors: workload.calls.arguments(config, tensors)
+    return workload.calls.input_names(config), lambda tensors: workload.calls.arguments(
+        config, tensors
+    )
 
 
 def _module_of(function: Any) -> torch.nn.Module | None:
@@ -237,7 +288,9 @@ def _module_of(function: Any) -> torch.nn.Module | None:
     return inner if isinstance(inner, torch.nn.Module) else None
 
 
-def _load(function: Any, module: torch.nn.Module | None, state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+def _load(
+    function: Any, module: torch.nn.Module | None, state: Mapping[str, torch.Tensor]
+) -> dict[str, Any]:
     """Load the state into a module; for a function that takes `state`, the keyword of its calls."""
     if module is None:
         shape = callables.shape_of(function)
@@ -253,7 +306,9 @@ def _load(function: Any, module: torch.nn.Module | None, state: Mapping[str, tor
 
 
 def _modes_left_on() -> str | None:
-    """The name of a mode of torch that outlives the call; the one of `torch.set_default_device` computes nothing."""
+    """The name of a mode of torch that outlives the call; the one of `torch.set_default_device`
+    computes nothing.
+    """
     from torch.overrides import _get_current_function_mode_stack
     from torch.utils._device import DeviceContext
     from torch.utils._python_dispatch import _get_current_dispatch_mode_stack

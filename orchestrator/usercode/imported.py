@@ -1,4 +1,6 @@
-"""What a trial's process really imported of the user's code and of installed packages, however it came to."""
+"""What a trial's process really imported of the user's code and of installed packages, however it
+came to.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +23,13 @@ HARNESS = ("orchestrator", REGISTRY)
 def imported_since(before: Collection[str], base_dir: str) -> dict[str, Any]:
     """The code that was imported after the modules `before`, as JSON values.
 
-    Reading a file shows what it says that it imports; this adds what was found out by running it: `importlib`, changed
-    paths, what packages import in their turn. The standard library, the harness and what the environment states are
-    left out.
+    Reading a file shows what it says that it imports; this adds what was found out by running it:
+    `importlib`, changed paths, what packages import in their turn. The standard library, the
+    harness and what the environment states are left out.
 
     Returns:
-        {"base_dir": the folder that relative paths start from, "files": {path: hash}, "packages": {name: version}}
+        {"base_dir": the folder that relative paths start from, "files": {path: hash}, "packages":
+        {name: version}}
     """
     files: dict[str, str] = {}
     packages: dict[str, str] = {}
@@ -47,7 +50,9 @@ def imported_since(before: Collection[str], base_dir: str) -> dict[str, Any]:
 
 
 def changed_since(imported: dict[str, Any], base_dir: str) -> list[str]:
-    """What of `imported_since` is another today, in words; nothing where it was said of another machine's folders."""
+    """What of `imported_since` is another today, in words; nothing where it was said of another
+    machine's folders.
+    """
     if imported.get("base_dir") != base_dir:
         return []
     found = []

@@ -1,7 +1,8 @@
 """Imports a user's file, and gives the modules beside it names of their own.
 
-Python keeps one module per name and process, so two files from two folders that both say `import helper` would share
-the first one's. Here each folder is a package with a private name: a file is compiled so that `import helper` means
+Python keeps one module per name and process, so two files from two folders that both say `import
+helper` would share the first one's. Here each folder is a package with a private name: a file is
+compiled so that `import helper` means
 `from <that package> import helper` wherever the folder holds a helper. Only import statements are changed, so line
 numbers, `__file__`, tracebacks and `inspect.getsource` are those of the file as it was written.
 """
@@ -30,7 +31,8 @@ from types import CodeType, ModuleType
 from typing import Any
 
 PREFIX = "_sweep_"
-OURS = frozenset({"orchestrator", "__future__"})  # a workload must be made of the class that the harness knows
+# a workload must be made of the class that the harness knows
+OURS = frozenset({"orchestrator", "__future__"})
 BODIES = ("body", "orelse", "finalbody", "handlers", "cases")
 
 
@@ -51,7 +53,8 @@ class Folder:
         self.operators: frozenset[str] = frozenset()
 
     def owns(self, name: str, importer: str = "") -> bool:
-        """Whether top-level `name` means a module of this folder to its files, as it does for a script that lies here.
+        """Whether top-level `name` means a module of this folder to its files, as it does for a
+        script that lies here.
 
         A file called like a package that it imports (`importer`) means the package.
         """
@@ -63,13 +66,17 @@ class Folder:
         elsewhere = _plain_spec(name)
         if elsewhere is None:
             return True
-        if found.loader is None or name == importer:  # a folder without __init__.py yields to any real module
+        # a folder without __init__.py yields to any real module
+        if found.loader is None or name == importer:
             return False
         return not _same_file(found, elsewhere)
 
     def spec(self, fullname: str, path: Sequence[str]) -> ModuleSpec | None:
         """The spec of a module in one of the folders of `path`, loaded by this package's rules."""
-        hooks: list[Any] = [(ExtensionFileLoader, EXTENSION_SUFFIXES), (self._loader, SOURCE_SUFFIXES)]
+        hooks: list[Any] = [
+            (ExtensionFileLoader, EXTENSION_SUFFIXES),
+            (self._loader, SOURCE_SUFFIXES),
+        ]
         for entry in path:
             found = FileFinder(entry, *hooks).find_spec(fullname)
             if found is not None:
@@ -81,7 +88,9 @@ class Folder:
         name = f"{self.package}.{file.stem.replace('.', '_')}"
         if name in sys.modules:
             return sys.modules[name]
-        spec = importlib.util.spec_from_file_location(name, file, loader=self._loader(name, str(file)))
+        spec = importlib.util.spec_from_file_location(
+            name, file, loader=self._loader(name, str(file))
+        )
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
@@ -98,7 +107,9 @@ class Folder:
 
 
 class _FileLoader(SourceFileLoader):
-    """Compiles a file of a folder. No bytecode is kept: an ordinary import of the same file must not find it."""
+    """Compiles a file of a folder. No bytecode is kept: an ordinary import of the same file must
+    not find it.
+    """
 
     def __init__(self, folder: Folder, fullname: str, path: str) -> None:
         super().__init__(fullname, path)
@@ -167,9 +178,13 @@ def _import_from(folder: Folder, name: str, bound: str) -> ast.ImportFrom:
 
 
 class _PrivateFinder:
-    """Finds the modules of the folders' packages, first of all finders: no other one knows these names."""
+    """Finds the modules of the folders' packages, first of all finders: no other one knows these
+    names.
+    """
 
-    def find_spec(self, fullname: str, path: Sequence[str] | None, _target: Any = None) -> ModuleSpec | None:
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, _target: Any = None
+    ) -> ModuleSpec | None:
         folder = _FOLDERS.get(fullname.partition(".")[0])
         if folder is not None and path is not None:
             return folder.spec(fullname, list(path))
@@ -181,16 +196,23 @@ class _PrivateFinder:
 
 
 class _ByName:
-    """Finds, last of all finders, a neighbour that code asks for by a plain name: `importlib.import_module("helper")`.
+    """Finds, last of all finders, a neighbour that code asks for by a plain name:
+    `importlib.import_module("helper")`.
 
     Raises:
         ImportError: several folders have one, so that a plain name cannot tell which is meant.
     """
 
-    def find_spec(self, fullname: str, path: Sequence[str] | None, _target: Any = None) -> ModuleSpec | None:
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, _target: Any = None
+    ) -> ModuleSpec | None:
         if path is not None or fullname in OURS:
             return None
-        having = [folder for folder in _FOLDERS.values() if folder.spec(fullname, [str(folder.path)]) is not None]
+        having = [
+            folder
+            for folder in _FOLDERS.values()
+            if folder.spec(fullname, [str(folder.path)]) is not None
+        ]
         if len(having) > 1:
             places = " and ".join(str(folder.path) for folder in having)
             raise ImportError(
@@ -219,7 +241,8 @@ def import_file(path: Path) -> ModuleType:
     """The module of a user's file, imported once per process; what its import raises comes through.
 
     Raises:
-        ImportError: the file means modules or operators that another folder's file has put in their place.
+        ImportError: the file means modules or operators that another folder's file has put in their
+            place.
     """
     folder = _opened(path.parent)
     loaded, places, operators = set(sys.modules), set(sys.path), _operators()
@@ -256,11 +279,17 @@ def _opened(path: Path) -> Folder:
 
 
 def _forget_plain_names(folder: Folder) -> None:
-    """Let go of plain names that _ByName gave to another folder's modules and that are ambiguous from now on."""
+    """Let go of plain names that _ByName gave to another folder's modules and that are ambiguous
+    from now on.
+    """
     for name, module in list(sys.modules.items()):
         head = name.partition(".")[0]
         renamed = getattr(module, "__name__", "") != name and not name.startswith(PREFIX)
-        if renamed and module.__name__.startswith(PREFIX) and folder.spec(head, [str(folder.path)]) is not None:
+        if (
+            renamed
+            and module.__name__.startswith(PREFIX)
+            and folder.spec(head, [str(folder.path)]) is not None
+        ):
             del sys.modules[name]
 
 
@@ -282,11 +311,18 @@ def _same_file(one: ModuleSpec, other: ModuleSpec) -> bool:
 
 
 def _refuse_foreign(folder: Folder, added: Sequence[str], loaded: set[str]) -> None:
-    """Refuse a module of another folder where this one's file has put a place of its own on `sys.path` for it."""
+    """Refuse a module of another folder where this one's file has put a place of its own on
+    `sys.path` for it.
+    """
     for name in sorted(folder.outside & loaded - OURS):
         meant = PathFinder.find_spec(name, list(added))
         had = getattr(sys.modules.get(name), "__spec__", None)
-        if meant is not None and meant.loader is not None and had is not None and not _same_file(meant, had):
+        if (
+            meant is not None
+            and meant.loader is not None
+            and had is not None
+            and not _same_file(meant, had)
+        ):
             raise ImportError(
                 f"{folder.path} means {name} of {meant.origin}, but {had.origin} was imported under that name before: "
                 "put it beside the file instead of changing sys.path, or measure each in a sweep of its own"
@@ -294,13 +330,17 @@ def _refuse_foreign(folder: Folder, added: Sequence[str], loaded: set[str]) -> N
 
 
 def _operators() -> dict[str, int]:
-    """Qualified name -> identity of every custom operator that torch knows; none before it is imported."""
+    """Qualified name -> identity of every custom operator that torch knows; none before it is
+    imported.
+    """
     known = getattr(sys.modules.get("torch._library.custom_ops"), "OPDEFS", {})
     return {name: id(operator) for name, operator in list(known.items())}
 
 
 def _refuse_replaced(folder: Folder, before: dict[str, int]) -> None:
-    """Refuse an operator of torch by a name that another folder's file gave to its own: torch keeps the last one."""
+    """Refuse an operator of torch by a name that another folder's file gave to its own: torch keeps
+    the last one.
+    """
     made = frozenset(name for name, known in _operators().items() if before.get(name) != known)
     folder.operators |= made
     for other in _FOLDERS.values():

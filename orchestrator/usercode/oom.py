@@ -1,14 +1,17 @@
-"""Is this exception an out-of-memory, in whichever words its library says so? Torch need not be imported."""
+"""Is this exception an out-of-memory, in whichever words its library says so? Torch need not be
+imported.
+"""
 
 from __future__ import annotations
 
 import errno
 import re
 
-# An allocator's refusal is a RuntimeError (or an OSError) in most libraries, so only its text tells. Texts: c10's CUDA
-# and CPU allocators, the CUDA runtime and driver, cuBLAS, cuDNN 8 and 9, cuSOLVER, cuSPARSE, cuFFT, cuRAND, NCCL, the
-# C++ runtime, and the kernel. Not among them: a kernel that asks for more shared memory or registers than the device
-# has (Triton's OutOfResources), which no smaller neighbour would mend.
+# An allocator's refusal is a RuntimeError (or an OSError) in most libraries, so only its text
+# tells. Texts: c10's CUDA and CPU allocators, the CUDA runtime and driver, cuBLAS, cuDNN 8 and 9,
+# cuSOLVER, cuSPARSE, cuFFT, cuRAND, NCCL, the C++ runtime, and the kernel. Not among them: a kernel
+# that asks for more shared memory or registers than the device has (Triton's OutOfResources), which
+# no smaller neighbour would mend.
 _TEXT = re.compile(
     r"""
       \bout\ of\ memory\b | out_of_memory\b | cudaErrorMemoryAllocation
@@ -26,10 +29,12 @@ _MAX_CHAIN = 20
 
 
 def is_out_of_memory(exc: BaseException) -> bool:
-    """Whether `exc`, or what it was explicitly raised from, says that host or device memory was exhausted.
+    """Whether `exc`, or what it was explicitly raised from, says that host or device memory was
+    exhausted.
 
-    Goes by the names of the type's bases, by errno, and by the text of RuntimeError and OSError alone: a ValueError
-    that talks of memory is its author's remark. A group of exceptions is one when any of its members is.
+    Goes by the names of the type's bases, by errno, and by the text of RuntimeError and OSError
+    alone: a ValueError that talks of memory is its author's remark. A group of exceptions is one
+    when any of its members is.
     """
     link: BaseException | None = exc
     for _ in range(_MAX_CHAIN):

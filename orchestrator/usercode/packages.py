@@ -1,4 +1,6 @@
-"""Which installed distribution a package belongs to, and which build of it is there; nothing is imported."""
+"""Which installed distribution a package belongs to, and which build of it is there; nothing is
+imported.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,8 @@ from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
-STATED = frozenset({"torch", "triton", "pydantic"})  # in the environment of a record, or no matter of its figures
+# in the environment of a record, or no matter of its figures
+STATED = frozenset({"torch", "triton", "pydantic"})
 
 
 @dataclass(frozen=True)
@@ -17,7 +20,8 @@ class Build:
     """An installed distribution.
 
     Attributes:
-        contents: digest of what its RECORD says of its files, which tells two builds of one version apart.
+        contents: digest of what its RECORD says of its files, which tells two builds of one version
+            apart.
     """
 
     name: str
@@ -34,7 +38,8 @@ def site_of(folder: Path) -> Path | None:
 
 
 def build_of(head: str, site: Path) -> Build | None:
-    """The distribution in `site` that installed the top-level package `head`; None: it was put there by hand.
+    """The distribution in `site` that installed the top-level package `head`; None: it was put
+    there by hand.
 
     One that was installed to be edited has no files there, and is none either.
     """
@@ -46,7 +51,9 @@ def build_of(head: str, site: Path) -> Build | None:
 def _build_of(head: str, site: Path, _changed_ns: int) -> Build | None:
     here = re.compile(rf"^{re.escape(head)}(/|\.py,|\.[\w.-]*so,)", re.MULTILINE)
     likely = _normal(head)
-    for folder in sorted(_information(site), key=lambda path: _normal(path.name.partition("-")[0]) != likely):
+    for folder in sorted(
+        _information(site), key=lambda path: _normal(path.name.partition("-")[0]) != likely
+    ):
         record = folder / "RECORD"
         text = record.read_text(errors="replace") if record.is_file() else ""
         if here.search(text):
@@ -56,8 +63,12 @@ def _build_of(head: str, site: Path, _changed_ns: int) -> Build | None:
 
 
 def _contents(record: str) -> str:
-    """A digest of the installed files' own hashes: not of scripts, nor of what an installer notes beside them."""
-    lines = [line for line in record.splitlines() if "sha256=" in line and not line.startswith("..")]
+    """A digest of the installed files' own hashes: not of scripts, nor of what an installer notes
+    beside them.
+    """
+    lines = [
+        line for line in record.splitlines() if "sha256=" in line and not line.startswith("..")
+    ]
     kept = sorted(line for line in lines if ".dist-info/" not in line)
     return hashlib.sha256("\n".join(kept).encode()).hexdigest()[:8]
 

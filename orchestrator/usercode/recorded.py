@@ -1,8 +1,9 @@
-"""Recorded tensors as inputs: `recorded("dumps/*.safetensors")`, read by name and mapped into memory.
+"""Recorded tensors as inputs: `recorded("dumps/*.safetensors")`, read by name and mapped into
+memory.
 
-The files are part of what defines the workload, since its text names them: another content makes rows stale. The
-format is that of the safetensors documentation: eight bytes of length, a JSON header of dtype, shape and offsets, the
-data.
+The files are part of what defines the workload, since its text names them: another content makes
+rows stale. The format is that of the safetensors documentation: eight bytes of length, a JSON
+header of dtype, shape and offsets, the data.
 """
 
 from __future__ import annotations
@@ -59,7 +60,9 @@ class Recording(Mapping[str, "torch.Tensor"]):
         import torch
 
         if name not in self._places:
-            raise RecordingError(f"{self._shown} holds no tensor {name!r}{suggestion(name, self._places)}")
+            raise RecordingError(
+                f"{self._shown} holds no tensor {name!r}{suggestion(name, self._places)}"
+            )
         place = self._places[name]
         dtype = getattr(torch, place.dtype)
         if math.prod(place.shape) == 0:
@@ -77,15 +80,19 @@ class Recording(Mapping[str, "torch.Tensor"]):
         return len(self._places)
 
 
-def recorded(pattern: str, expected: Mapping[str, tuple[Sequence[int | None], torch.dtype]] | None = None) -> Recording:
+def recorded(
+    pattern: str, expected: Mapping[str, tuple[Sequence[int | None], torch.dtype]] | None = None
+) -> Recording:
     """The tensors in safetensors files.
 
     Args:
-        pattern: of the files, from the folder of the file that calls this; `*` and `?` as a shell has them.
+        pattern: of the files, from the folder of the file that calls this; `*` and `?` as a shell
+            has them.
         expected: name -> (shape, dtype) that it must have; None in a shape is any size.
 
     Raises:
-        RecordingError: no file matches, one is damaged, a name stands in two, or a tensor is not as expected.
+        RecordingError: no file matches, one is damaged, a name stands in two, or a tensor is not as
+            expected.
     """
     caller = inspect.stack()[1].filename
     folder = Path(caller).resolve().parent
@@ -96,14 +103,18 @@ def recorded(pattern: str, expected: Mapping[str, tuple[Sequence[int | None], to
     for file in files:
         for name, place in _header(file):
             if name in places:
-                raise RecordingError(f"the tensor {name!r} stands in {places[name].file.name} and in {file.name}")
+                raise RecordingError(
+                    f"the tensor {name!r} stands in {places[name].file.name} and in {file.name}"
+                )
             places[name] = place
     for name, (shape, dtype) in (expected or {}).items():
         _check(name, places, tuple(shape), str(dtype).removeprefix("torch."), pattern)
     return Recording(places, pattern)
 
 
-def _check(name: str, places: Mapping[str, Place], shape: tuple[int | None, ...], dtype: str, shown: str) -> None:
+def _check(
+    name: str, places: Mapping[str, Place], shape: tuple[int | None, ...], dtype: str, shown: str
+) -> None:
     if name not in places:
         raise RecordingError(f"{shown} holds no tensor {name!r}{suggestion(name, places)}")
     found = places[name]
@@ -122,7 +133,9 @@ def _header(file: Path) -> list[tuple[str, Place]]:
     with file.open("rb") as opened:
         length = int.from_bytes(opened.read(8), "little")
         if length > min(size - 8, MOST_HEADER):
-            raise RecordingError(f"{file.name} is no safetensors file: its header would take {length} bytes of {size}")
+            raise RecordingError(
+                f"{file.name} is no safetensors file: its header would take {length} bytes of {size}"
+            )
         try:
             header: dict[str, Any] = json.loads(opened.read(length))
         except ValueError as error:
@@ -132,9 +145,13 @@ def _header(file: Path) -> list[tuple[str, Place]]:
         if name == "__metadata__":
             continue
         if described["dtype"] not in DTYPES:
-            raise RecordingError(f"{file.name}: {name} is of dtype {described['dtype']}, which is not known here")
+            raise RecordingError(
+                f"{file.name}: {name} is of dtype {described['dtype']}, which is not known here"
+            )
         start, end = (8 + length + offset for offset in described["data_offsets"])
         if not 0 <= start <= end <= size:
             raise RecordingError(f"{file.name}: {name} ends beyond the end of the file")
-        found.append((name, Place(file, DTYPES[described["dtype"]], tuple(described["shape"]), start)))
+        found.append(
+            (name, Place(file, DTYPES[described["dtype"]], tuple(described["shape"]), start))
+        )
     return found

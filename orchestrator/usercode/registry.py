@@ -1,9 +1,11 @@
-"""Finds workloads and implementations: registered names, `package.module:attribute`, `path/to/file.py:attribute`.
+"""Finds workloads and implementations: registered names, `package.module:attribute`,
+`path/to/file.py:attribute`.
 
 A registry is a module with two mappings: WORKLOADS (name -> "module:attribute") and IMPLEMENTATIONS
-(name -> Registered). Ours is `implementations`, in a wheel `orchestrator_implementations`; looking a name up there
-imports neither torch nor any implementation. Other packages add theirs by an entry point of the group GROUP that names
-the module: `[project.entry-points."orchestrator.registries"]`, `mine = "my_package.kernels"`.
+(name -> Registered). Ours is `implementations`, in a wheel `orchestrator_implementations`; looking
+a name up there imports neither torch nor any implementation. Other packages add theirs by an entry
+point of the group GROUP that names the module: `[project.entry-points."orchestrator.registries"]`,
+`mine = "my_package.kernels"`.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ from orchestrator.errors import UnknownNameError, suggestion
 from orchestrator.usercode.neighbours import import_file
 from orchestrator.workload import Registered, Workload
 
-INSTALLED = "orchestrator_implementations"  # what setup.py calls it, so that a user's folder cannot hide it
+# what setup.py calls it, so that a user's folder cannot hide it
+INSTALLED = "orchestrator_implementations"
 REGISTRY = INSTALLED if importlib.util.find_spec(INSTALLED) else "implementations"
 GROUP = "orchestrator.registries"
 
@@ -96,7 +99,9 @@ def implementation_target(use: str, base_dir: str | Path) -> Target:
 
 
 def build_function(use: str, base_dir: str | Path) -> tuple[Callable[[Any], Any], str | None]:
-    """The build function that `use` names, imported, and the form it states (None: the workload's default)."""
+    """The build function that `use` names, imported, and the form it states (None: the workload's
+    default).
+    """
     known = implementations()
     build = implementation_target(use, base_dir).load()
     form = known[use].form if use in known else getattr(build, "form", None)
@@ -111,12 +116,19 @@ def locate(ref: str, base_dir: str | Path, known: Iterable[str], kind: str) -> T
     """Where `ref` points; only the existence of a file is checked, nothing is imported.
 
     Raises:
-        UnknownNameError: `ref` is neither a known name nor of one of the two forms, or names a file that is not there.
+        UnknownNameError: `ref` is neither a known name nor of one of the two forms, or names a file
+            that is not there.
     """
     source, colon, attribute = ref.rpartition(":")
     if not colon or not attribute.isidentifier() or not _is_source(source):
-        hint = f"{ref}:build" if ref.endswith(".py") else "package.module:attribute or path/to/file.py:attribute"
-        raise UnknownNameError(f"there is no {kind} {ref!r}{suggestion(ref, known)}: use a registered name, or {hint}")
+        hint = (
+            f"{ref}:build"
+            if ref.endswith(".py")
+            else "package.module:attribute or path/to/file.py:attribute"
+        )
+        raise UnknownNameError(
+            f"there is no {kind} {ref!r}{suggestion(ref, known)}: use a registered name, or {hint}"
+        )
     if not source.endswith(".py"):
         return Target(attribute, module=source)
     try:

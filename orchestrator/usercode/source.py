@@ -1,6 +1,8 @@
-"""The source code that defines an implementation: what its file imports and names. Read, never imported.
+"""The source code that defines an implementation: what its file imports and names. Read, never
+imported.
 
-So a file that does not parse is refused, and one that changed is noticed, without torch and without running anything.
+So a file that does not parse is refused, and one that changed is noticed, without torch and without
+running anything.
 """
 
 from __future__ import annotations
@@ -32,11 +34,12 @@ class Source:
     """What defines an implementation, as far as reading its files showed.
 
     Attributes:
-        hash: 16 hexadecimal digits over the files' names and contents, and the packages; not over where they lie.
+        hash: 16 hexadecimal digits over the files' names and contents, and the packages; not over
+            where they lie.
         files: file -> hash of its content.
         roots: of files that are imported by name from a folder of `sys.path`, that folder.
-        packages: installed distributions that the files import, with their versions; those that the environment
-            states already are left out.
+        packages: installed distributions that the files import, with their versions; those that the
+            environment states already are left out.
     """
 
     hash: str
@@ -45,8 +48,12 @@ class Source:
     packages: Mapping[str, str]
 
     def described(self, base_dir: str | Path) -> dict[str, dict[str, str]]:
-        """JSON values that tell two sources apart: {"files": {path from base_dir: hash}, "packages": {...}}."""
-        files = {os.path.relpath(file, base_dir): content for file, content in sorted(self.files.items())}
+        """JSON values that tell two sources apart: {"files": {path from base_dir: hash},
+        "packages": {...}}.
+        """
+        files = {
+            os.path.relpath(file, base_dir): content for file, content in sorted(self.files.items())
+        }
         return {"files": files, "packages": dict(self.packages)}
 
 
@@ -54,12 +61,15 @@ def check(target: Target) -> None:
     """Refuse what reading alone shows to be wrong with the code that `target` names.
 
     Raises:
-        UnknownNameError: there is no such module, the file does not parse, or nothing in it bears the name.
+        UnknownNameError: there is no such module, the file does not parse, or nothing in it bears
+            the name.
     """
     file = target.file or module_file(str(target.module))
     if file is None:
         if not may_be_elsewhere(str(target.module)):
-            raise UnknownNameError(f"there is no module {target.module!r}: install it, or name a file path/to/file.py")
+            raise UnknownNameError(
+                f"there is no module {target.module!r}: install it, or name a file path/to/file.py"
+            )
         return
     try:
         text = file.read_bytes()
@@ -76,8 +86,9 @@ def check(target: Target) -> None:
 def source_of(*targets: Target, files: Iterable[Path] = ()) -> Source:
     """The files of `targets` and everything that these import or name, with `files` besides.
 
-    Followed are imports of files beside a user's file, of the project, and of packages that are on `sys.path` without
-    being installed (or installed to be edited); of an installed package the version is taken.
+    Followed are imports of files beside a user's file, of the project, and of packages that are on
+    `sys.path` without being installed (or installed to be edited); of an installed package the
+    version is taken.
     """
     walk = _Walk()
     for target in targets:
@@ -105,7 +116,9 @@ def source_hash(*targets: Target, files: Iterable[Path] = ()) -> str:
 
 
 def module_file(name: str) -> Path | None:
-    """The file of a module, found without importing it (its parent packages are looked up on sys.path)."""
+    """The file of a module, found without importing it (its parent packages are looked up on
+    sys.path).
+    """
     parts = name.split(".")
     for entry in sys.path:
         found = _resolve(parts, Path(entry or "."))
@@ -122,14 +135,18 @@ class _Walk:
         self.packages: dict[str, str] = {}
 
     def start(self, file: Path, module: str | None) -> None:
-        """Follow a target: a user's file, whose folder is where its imports begin, or a module by name."""
+        """Follow a target: a user's file, whose folder is where its imports begin, or a module by
+        name.
+        """
         if module is None:
             self._follow(file, file.parent, by_name=False)
             return
         root = file.parents[module.count(".") + (file.name == "__init__.py")]
         head = module.partition(".")[0]
         site = site_of(root)
-        if head in STATED or (head not in HARNESS and site is not None and self._is_installed(head, site)):
+        if head in STATED or (
+            head not in HARNESS and site is not None and self._is_installed(head, site)
+        ):
             self.files[file] = None  # of what is installed the one file that is named
             return
         for init in _inits(module.split("."), root):
@@ -149,7 +166,9 @@ class _Walk:
                 self.files.update(dict.fromkeys(included_files(data)))
 
     def _imported(self, file: Path, root: Path, facts: _Facts) -> Iterator[Path]:
-        """The files that `file` imports from below `root`; what it imports from elsewhere is followed at once."""
+        """The files that `file` imports from below `root`; what it imports from elsewhere is
+        followed at once.
+        """
         for parts, level in facts.imports:
             if level > len(file.parents):
                 continue
@@ -160,7 +179,8 @@ class _Walk:
                 yield found
             elif level == 0 and _resolve(parts[:1], root) is None:
                 self._elsewhere(parts)
-            if level == 0 and parts[0] == file.stem:  # a file that is called like the package that it wraps
+            # a file that is called like the package that it wraps
+            if level == 0 and parts[0] == file.stem:
                 self._elsewhere(parts)
 
     def _elsewhere(self, parts: list[str]) -> None:
@@ -190,7 +210,9 @@ class _Walk:
 
 @dataclass(frozen=True)
 class _Facts:
-    """What a file imports, as (dotted parts, number of leading dots), and the short texts that stand in it."""
+    """What a file imports, as (dotted parts, number of leading dots), and the short texts that
+    stand in it.
+    """
 
     imports: tuple[tuple[list[str], int], ...] = ()
     texts: frozenset[str] = frozenset()
@@ -213,13 +235,17 @@ def _facts(file: Path, _changed_ns: int) -> _Facts:
             if parts:
                 imports.append((parts, node.level))
             imports += [([*parts, alias.name], node.level) for alias in node.names]
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and len(node.value) < 200:
+        elif (
+            isinstance(node, ast.Constant) and isinstance(node.value, str) and len(node.value) < 200
+        ):
             texts.add(node.value)
     return _Facts(tuple(imports), frozenset(texts))
 
 
 def _is_followed(head: str, base: Path) -> bool:
-    """Whether imports of `head` below `base` lead on: in a folder of installed packages, those of the project alone."""
+    """Whether imports of `head` below `base` lead on: in a folder of installed packages, those of
+    the project alone.
+    """
     return head in HARNESS or site_of(base) is None
 
 
@@ -242,7 +268,9 @@ def _inits(parts: list[str], base: Path) -> Iterator[Path]:
 
 
 def _place_of(head: str) -> Path | None:
-    """The folder that an ordinary import finds a top-level module in; None: nowhere, or not in a folder."""
+    """The folder that an ordinary import finds a top-level module in; None: nowhere, or not in a
+    folder.
+    """
     try:
         spec: ModuleSpec | None = PathFinder.find_spec(head) or importlib.util.find_spec(head)
     except (ImportError, ValueError):
@@ -255,7 +283,9 @@ def _place_of(head: str) -> Path | None:
 
 
 def may_be_elsewhere(module: str) -> bool:
-    """Whether a module without a file of its own may exist: built in, compiled, in an archive, or made at run time."""
+    """Whether a module without a file of its own may exist: built in, compiled, in an archive, or
+    made at run time.
+    """
     head = module.partition(".")[0]
     try:
         return head in sys.modules or importlib.util.find_spec(head) is not None
@@ -270,4 +300,8 @@ def _imports_all(tree: ast.Module) -> bool:
 
 def _top_names(tree: ast.Module) -> list[str]:
     defined = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-    return [node.name for node in tree.body if isinstance(node, defined) and not node.name.startswith("_")]
+    return [
+        node.name
+        for node in tree.body
+        if isinstance(node, defined) and not node.name.startswith("_")
+    ]

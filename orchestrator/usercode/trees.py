@@ -1,7 +1,7 @@
 """Trees of values: tuples, lists, dicts, NamedTuples and dataclasses, and a name for each leaf.
 
-A name reads as Python would: `values`, `[1]`, `cache.key`, `layers[0].weight`. What is none of these containers is a
-leaf: a tensor, a number, a string, None.
+A name reads as Python would: `values`, `[1]`, `cache.key`, `layers[0].weight`. What is none of
+these containers is a leaf: a tensor, a number, a string, None.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ def _parts(tree: Any) -> list[tuple[str | int, Any]] | None:
     """The parts of a container by field, key or index; None: a leaf."""
     if isinstance(tree, tuple) and hasattr(tree, "_fields"):
         return list(zip(tree._fields, tree, strict=True))
-    if isinstance(tree, tuple) and hasattr(tree, "n_sequence_fields"):  # torch.topk and its like return these
+    # torch.topk and its like return these
+    if isinstance(tree, tuple) and hasattr(tree, "n_sequence_fields"):
         return list(zip(getattr(type(tree), "__match_args__"), tree, strict=True))  # noqa: B009 - not every tuple has them
     if isinstance(tree, Mapping):
         return [(str(key), value) for key, value in tree.items()]
@@ -69,7 +70,9 @@ def _parts(tree: Any) -> list[tuple[str | int, Any]] | None:
 
 
 def _with_fields(value: Any, fields: Mapping[str, Any]) -> Any:
-    """A dataclass like `value` with other fields; its `__init__` and `__post_init__` are not run again."""
+    """A dataclass like `value` with other fields; its `__init__` and `__post_init__` are not run
+    again.
+    """
     made = object.__new__(type(value))
     for name, field in fields.items():
         object.__setattr__(made, name, field)

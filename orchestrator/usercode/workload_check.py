@@ -1,6 +1,8 @@
-"""Checks a workload as itself: `python -m orchestrator.usercode.workload_check`, in a process of its own.
+"""Checks a workload as itself: `python -m orchestrator.usercode.workload_check`, in a process of
+its own.
 
-What is wrong with its inputs or its reference would else be said of every implementation. Reads one JSON object of
+What is wrong with its inputs or its reference would else be said of every implementation. Reads one
+JSON object of
 `workload`, `base_dir`, `params`, `device` from stdin, and prints a JSON list of what is wrong.
 """
 
@@ -24,7 +26,8 @@ from orchestrator.workload import Config, Expected, Problem, Workload
 
 SEED, OTHER_SEED = 1, 2
 MAX_FLOPS = 1e9
-HOPELESS = 0.5  # relative error of the reference in the trial's own dtype beyond which nothing can be verified
+# relative error of the reference in the trial's own dtype beyond which nothing can be verified
+HOPELESS = 0.5
 NARROW = ("float32", "float16", "bfloat16")
 
 
@@ -71,7 +74,9 @@ def _input_names(workload: Workload, config: Config, form: str, count: int) -> t
     return (*stated, *(str(number) for number in range(len(stated), count)))
 
 
-def _of_inputs(inputs: Sequence[torch.Tensor], names: Sequence[str], config: Config) -> Iterator[str]:
+def _of_inputs(
+    inputs: Sequence[torch.Tensor], names: Sequence[str], config: Config
+) -> Iterator[str]:
     for name, tensor in zip(names, inputs, strict=False):
         if tensor.layout is not torch.strided:
             yield f"the input {name} is of layout {tensor.layout}: give its parts as dense tensors"
@@ -79,11 +84,18 @@ def _of_inputs(inputs: Sequence[torch.Tensor], names: Sequence[str], config: Con
             yield f"the input {name} is on {tensor.device}, and the trial runs on {config.device}"
     asked = config.__dict__.get("dtype")
     floating = sorted({str(tensor.dtype) for tensor in inputs if tensor.is_floating_point()})
-    if isinstance(asked, torch.dtype) and asked.is_floating_point and floating and str(asked) not in floating:
+    if (
+        isinstance(asked, torch.dtype)
+        and asked.is_floating_point
+        and floating
+        and str(asked) not in floating
+    ):
         yield f"the trial asks for {asked}, and the inputs are {', '.join(floating)}"
 
 
-def _of_seeds(inputs: Sequence[torch.Tensor], again: Sequence[torch.Tensor], names: Sequence[str]) -> Iterator[str]:
+def _of_seeds(
+    inputs: Sequence[torch.Tensor], again: Sequence[torch.Tensor], names: Sequence[str]
+) -> Iterator[str]:
     for name, one, other in zip(names, inputs, again, strict=False):
         if one.shape != other.shape or one.dtype != other.dtype:
             yield f"the input {name} has another shape or dtype when it is drawn again with the same seed"
@@ -92,7 +104,9 @@ def _of_seeds(inputs: Sequence[torch.Tensor], again: Sequence[torch.Tensor], nam
 
 
 def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
-    bits = [tensor.detach().cpu().contiguous().flatten().view(torch.uint8) for tensor in (one, other)]
+    bits = [
+        tensor.detach().cpu().contiguous().flatten().view(torch.uint8) for tensor in (one, other)
+    ]
     return torch.equal(*bits)
 
 
@@ -104,7 +118,9 @@ def _of_reference(workload: Workload, problem: Problem) -> Iterator[str]:
     for name, leaf in found.items():
         if not isinstance(leaf, torch.Tensor | Expected | bool | int | float | complex):
             yield f"reference returns {type(leaf).__name__} for {name}, and must return tensors or numbers"
-    values = {name: leaf.values if isinstance(leaf, Expected) else leaf for name, leaf in found.items()}
+    values = {
+        name: leaf.values if isinstance(leaf, Expected) else leaf for name, leaf in found.items()
+    }
     for name, value in values.items():
         if is_tensor(value) and str(value.dtype).removeprefix("torch.") in NARROW:
             yield (
@@ -128,7 +144,11 @@ def _conditioned(workload: Workload, problem: Problem, exact: Mapping[str, Any])
     """Whether the reference in the trial's own dtype says about the same as in float64."""
     asked = problem.config.__dict__.get("dtype")
     floating = [tensor.dtype for tensor in problem.inputs if tensor.is_floating_point()]
-    dtype = asked if isinstance(asked, torch.dtype) and asked.is_floating_point else next(iter(floating), None)
+    dtype = (
+        asked
+        if isinstance(asked, torch.dtype) and asked.is_floating_point
+        else next(iter(floating), None)
+    )
     if dtype is None or dtype is torch.float64 or dtype.itemsize < 2:
         return
     try:
@@ -138,7 +158,12 @@ def _conditioned(workload: Workload, problem: Problem, exact: Mapping[str, Any])
     for name, leaf in _answers(plain):
         true: Any = exact.get(name)
         value = leaf.values if isinstance(leaf, Expected) else leaf
-        if not is_tensor(value) or not is_tensor(true) or not value.is_floating_point() or value.shape != true.shape:
+        if (
+            not is_tensor(value)
+            or not is_tensor(true)
+            or not value.is_floating_point()
+            or value.shape != true.shape
+        ):
             continue
         error = float((value.double() - true.double()).norm() / true.double().norm())
         if error > HOPELESS:
@@ -158,15 +183,31 @@ def _call(name: str, function: Callable[[], Any]) -> Any:
         return function()
     except Exception as error:
         frames = traceback.extract_tb(error.__traceback__)
-        theirs = [frame for frame in frames if not frame.filename.startswith((str(PACKAGE), *_libraries()))]
-        place = f" ({Path(theirs[-1].filename).name}:{theirs[-1].lineno} in {theirs[-1].name})" if theirs else ""
+        theirs = [
+            frame
+            for frame in frames
+            if not frame.filename.startswith((str(PACKAGE), *_libraries()))
+        ]
+        place = (
+            f" ({Path(theirs[-1].filename).name}:{theirs[-1].lineno} in {theirs[-1].name})"
+            if theirs
+            else ""
+        )
         text = str(error)
-        said = text if type(error).__module__.startswith("orchestrator.") else f"{type(error).__name__}: {text}"
+        said = (
+            text
+            if type(error).__module__.startswith("orchestrator.")
+            else f"{type(error).__name__}: {text}"
+        )
         raise FoundWrong(f"{name} fails with {said}{place}") from error
 
 
 def _libraries() -> tuple[str, ...]:
-    return (str(Path(traceback.__file__).parent), *(path for path in sys.path if path.endswith("-packages")), "<frozen")
+    return (
+        str(Path(traceback.__file__).parent),
+        *(path for path in sys.path if path.endswith("-packages")),
+        "<frozen",
+    )
 
 
 def _kinds(values: Sequence[Any]) -> str:

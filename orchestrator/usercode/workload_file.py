@@ -1,8 +1,10 @@
-"""A file as a workload: `inputs(...)`, whose parameters are the params of a trial, and `reference(...)`.
+"""A file as a workload: `inputs(...)`, whose parameters are the params of a trial, and
+`reference(...)`.
 
-The file is read for its params and imported when one of its functions is first called, so that a sweep is planned and
-reported without torch. What `inputs` returns may be any tree of values; the tensors in it are what the rest of the
-orchestrator sees as the inputs, in the order of the tree, and the rest is put around them again for each call.
+The file is read for its params and imported when one of its functions is first called, so that a
+sweep is planned and reported without torch. What `inputs` returns may be any tree of values; the
+tensors in it are what the rest of the orchestrator sees as the inputs, in the order of the tree,
+and the rest is put around them again for each call.
 """
 
 from __future__ import annotations
@@ -48,7 +50,9 @@ class FileWorkload(Workload):
     """
 
     facts: FileFacts = field(default_factory=lambda: FileFacts((), ()))
-    calls: Functions = field(default_factory=lambda: Functions(FileFacts((), ()), _nothing), repr=False)
+    calls: Functions = field(
+        default_factory=lambda: Functions(FileFacts((), ()), _nothing), repr=False
+    )
     cases: tuple[Mapping[str, Any], ...] | Path = ()
 
     @property
@@ -91,7 +95,8 @@ def workload_of(
         get: (name, config) -> the function of that name, for a trial of that config.
         path: the file whose text states `work`; None: nothing does.
         cases: points that are run where the sweep file states none.
-        finds_writes: whether the inputs that `reference` changes are those that a call may change; else what is stated.
+        finds_writes: whether the inputs that `reference` changes are those that a call may change;
+            else what is stated.
 
     Raises:
         ValueError, TypeError: a parameter has no type, or a default breaks its own bounds.
@@ -134,7 +139,11 @@ def _nothing(name: str, _config: Config | None) -> Any:
 
 def _writes(facts: FileFacts) -> tuple[str, ...] | Mapping[str, str]:
     stated = facts.values.get("writes") or ()
-    return stated if isinstance(stated, Mapping) else tuple([stated] if isinstance(stated, str) else stated)
+    return (
+        stated
+        if isinstance(stated, Mapping)
+        else tuple([stated] if isinstance(stated, str) else stated)
+    )
 
 
 def _precision(facts: FileFacts, params: Any) -> str:
@@ -148,7 +157,8 @@ class Functions:
 
     Args:
         facts: what it states.
-        get: (name, config) -> the function of that name, for a trial of that config; None: whatever the trial.
+        get: (name, config) -> the function of that name, for a trial of that config; None: whatever
+            the trial.
         path: the file whose text states `work`; None: nothing does.
     """
 
@@ -217,7 +227,9 @@ class Functions:
                 f"the structure of what inputs returns follows the seed: {', '.join(before)}, then {', '.join(now)}"
             )
         for name, leaf in now.items():
-            if (leaf is TENSOR) != (before[name] is TENSOR) or (leaf is not TENSOR and not _same(leaf, before[name])):
+            if (leaf is TENSOR) != (before[name] is TENSOR) or (
+                leaf is not TENSOR and not _same(leaf, before[name])
+            ):
                 raise WorkloadError(
                     f"the input {self._spelled(name)} follows the seed: {before[name]!r}, then {leaf!r}; "
                     "what is no tensor must be the same for every seed: take it from the params"
@@ -240,14 +252,16 @@ class Functions:
         """What a function is called with: the tree that `inputs` made, with these tensors in it."""
         tree = self._trees[repr(self.values(config))]
         waiting = iter(tensors)
-        arguments: tuple[Any, ...] = mapped(tree, lambda leaf: next(waiting) if leaf is TENSOR else leaf)
+        arguments: tuple[Any, ...] = mapped(
+            tree, lambda leaf: next(waiting) if leaf is TENSOR else leaf
+        )
         return arguments
 
     def reference(self, problem: Problem) -> Any:
         """What `reference` returns for the problem's inputs in the problem's dtype.
 
-        Gradients are followed where an input or a parameter asks for its own. Where inputs are written: a mapping
-        with what it leaves in them, by their names, beside the outputs.
+        Gradients are followed where an input or a parameter asks for its own. Where inputs are
+        written: a mapping with what it leaves in them, by their names, beside the outputs.
         """
         import torch
 
@@ -259,14 +273,22 @@ class Functions:
                 tensors[number] = tensors[number].clone()
         keywords = {}
         if self._facts.takes_state:
-            keywords["state"] = {name: in_precision(tensor, problem.dtype) for name, tensor in problem.state.items()}
-        tracked = any(tensor.requires_grad for tensor in (*tensors, *keywords.get("state", {}).values()))
+            keywords["state"] = {
+                name: in_precision(tensor, problem.dtype) for name, tensor in problem.state.items()
+            }
+        tracked = any(
+            tensor.requires_grad for tensor in (*tensors, *keywords.get("state", {}).values())
+        )
         device = problem.inputs[0].device if problem.inputs else problem.config.device
         with on_device(device), torch.set_grad_enabled(tracked):
-            answer = self.get("reference", problem.config)(*self.arguments(problem.config, tuple(tensors)), **keywords)
+            answer = self.get("reference", problem.config)(
+                *self.arguments(problem.config, tuple(tensors)), **keywords
+            )
         if not writes:
             return answer
-        written = {name: tensor for name, tensor in zip(names, tensors, strict=True) if name in writes}
+        written = {
+            name: tensor for name, tensor in zip(names, tensors, strict=True) if name in writes
+        }
         if answer is None:
             return written
         if is_tensor(answer):
@@ -274,12 +296,17 @@ class Functions:
         return {**dict(leaves(answer)), **written}
 
     def judge(
-        self, inputs: Sequence[torch.Tensor], outputs: Mapping[str, Any], expected: Mapping[str, Any]
+        self,
+        inputs: Sequence[torch.Tensor],
+        outputs: Mapping[str, Any],
+        expected: Mapping[str, Any],
     ) -> Mapping[str, tuple[float, float]]:
         """What `judge` says; it is given the inputs as `reference` is."""
         waiting = iter(inputs)
         arguments = mapped(self._latest, lambda leaf: next(waiting) if leaf is TENSOR else leaf)
-        found: Mapping[str, tuple[float, float]] = self.get("judge", None)(arguments, outputs, expected)
+        found: Mapping[str, tuple[float, float]] = self.get("judge", None)(
+            arguments, outputs, expected
+        )
         return found
 
     def changed(self) -> tuple[str, ...]:
@@ -322,7 +349,9 @@ class Functions:
         if self._facts.takes_state:
             keywords["state"] = self.state(config, "", 0)
         function = self.get("reference", config)
-        return counted_work(self.arguments(config, tensors), lambda *given: function(*given, **keywords))
+        return counted_work(
+            self.arguments(config, tensors), lambda *given: function(*given, **keywords)
+        )
 
 
 class Changed(Sequence[str]):
@@ -352,7 +381,9 @@ class Changed(Sequence[str]):
 
 
 def in_precision(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """The tensor as a reference takes it: in float64, where that is asked, or as it is; complex in complex128."""
+    """The tensor as a reference takes it: in float64, where that is asked, or as it is; complex in
+    complex128.
+    """
     import torch
 
     if dtype is not torch.float64:
@@ -380,7 +411,9 @@ def on_device(device: Any) -> Iterator[None]:
 
 @contextmanager
 def seeded(seed: int, device: Any) -> Iterator[None]:
-    """Python's, NumPy's and torch's generators start from `seed`, and go on afterwards as if nothing had been drawn."""
+    """Python's, NumPy's and torch's generators start from `seed`, and go on afterwards as if
+    nothing had been drawn.
+    """
     import numpy as np
     import torch
 

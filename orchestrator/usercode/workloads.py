@@ -1,4 +1,5 @@
-"""Finds the workload that a sweep file names: a registered one, a Workload in a module or file, a file, or an adapter.
+"""Finds the workload that a sweep file names: a registered one, a Workload in a module or file, a
+file, or an adapter.
 
 `workload: ./softmax.py` is a file as a workload; `workload: kernelbench:./problems` is what the adapter of that name
 makes of a folder. Packages bring workloads, implementations and adapters by entry points.
@@ -34,7 +35,8 @@ class Adapter(Protocol):
         """The workload in the file or folder; nothing in it is imported.
 
         Raises:
-            UnknownNameError: it is none of this format, or has what this adapter does not know; naming it.
+            UnknownNameError: it is none of this format, or has what this adapter does not know;
+                naming it.
         """
         ...
 
@@ -51,7 +53,9 @@ class Adapter(Protocol):
         ...
 
     def adopted(self, path: Path) -> dict[str, Any] | None:
-        """A sweep over what is at `path`, as the content of its file; None: it is none of this format."""
+        """A sweep over what is at `path`, as the content of its file; None: it is none of this
+        format.
+        """
         ...
 
 
@@ -165,4 +169,6 @@ def loaded(
             "class, or a factory, whose one parameter is called config"
         )
     form = getattr(value, "form", None)
-    return LoadedEntry(value, target.attribute, form if isinstance(form, str) else None, call, compile_)
+    return LoadedEntry(
+        value, target.attribute, form if isinstance(form, str) else None, call, compile_
+    )

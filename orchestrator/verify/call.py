@@ -1,4 +1,6 @@
-"""One call of an implementation, as the verifier makes it: its outputs by name, checked for what they must be."""
+"""One call of an implementation, as the verifier makes it: its outputs by name, checked for what
+they must be.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,11 @@ from orchestrator.usercode.implementation import AttemptEndedError, Implementati
 from orchestrator.verify.expected import named
 from orchestrator.workload import Expected
 
-COMPLEX = {torch.float16: torch.complex32, torch.float32: torch.complex64, torch.float64: torch.complex128}
+COMPLEX = {
+    torch.float16: torch.complex32,
+    torch.float32: torch.complex64,
+    torch.float64: torch.complex128,
+}
 
 
 @dataclass(frozen=True)
@@ -50,12 +56,19 @@ def tensors_of(returned: Any, implementation: Implementation) -> dict[str, torch
             continue
         if not isinstance(leaf, torch.Tensor):
             raise _failed(f"{what} {_kind(leaf)}, expected a tensor")
-        if type(leaf) not in (torch.Tensor, torch.nn.Parameter):  # its values may be computed once someone looks
-            raise _failed(f"{what} {_kind(leaf)}, expected a plain torch.Tensor and no class made of it")
+        # its values may be computed once someone looks
+        if type(leaf) not in (torch.Tensor, torch.nn.Parameter):
+            raise _failed(
+                f"{what} {_kind(leaf)}, expected a plain torch.Tensor and no class made of it"
+            )
         if leaf.layout is not torch.strided:
-            raise _failed(f"{what} a tensor of layout {leaf.layout}, expected a dense one: return its parts")
+            raise _failed(
+                f"{what} a tensor of layout {leaf.layout}, expected a dense one: return its parts"
+            )
         if leaf.device.type != implementation.config.device.type:
-            raise _failed(f"{what} a tensor on {leaf.device}, expected {implementation.config.device}")
+            raise _failed(
+                f"{what} a tensor on {leaf.device}, expected {implementation.config.device}"
+            )
         found[name] = leaf
     return found
 
@@ -67,7 +80,8 @@ def matched(
     implementation: Implementation,
     inputs: Sequence[torch.Tensor],
 ) -> dict[str, torch.Tensor]:
-    """The tensors that a call returned, by the reference's names; dtypes are those that the trial asks for.
+    """The tensors that a call returned, by the reference's names; dtypes are those that the trial
+    asks for.
 
     `found` are these tensors, or copies of them, by the names that they have in what was returned.
 
@@ -78,7 +92,11 @@ def matched(
     """
     found, wanted = dict(found), list(expected)
     if set(found) != set(wanted):
-        in_order = isinstance(returned, tuple | list) and len(found) == len(wanted) and wanted != ["output"]
+        in_order = (
+            isinstance(returned, tuple | list)
+            and len(found) == len(wanted)
+            and wanted != ["output"]
+        )
         alone = isinstance(returned, torch.Tensor) and len(wanted) == 1
         if not in_order and not alone:
             what = _kind(returned) if wanted == ["output"] else _listed(found)
@@ -90,7 +108,9 @@ def matched(
         first = first and not expected[name].values.is_floating_point()
         if allowed and found[name].dtype not in allowed:
             what = "returned" if name == "output" else f"returned for {name}"
-            raise _failed(f"{what} a tensor of {found[name].dtype}, expected {' or '.join(map(str, allowed))}")
+            raise _failed(
+                f"{what} a tensor of {found[name].dtype}, expected {' or '.join(map(str, allowed))}"
+            )
     return found
 
 
@@ -104,8 +124,9 @@ def _dtypes(
 ) -> tuple[torch.dtype, ...]:
     """What dtypes an output may have; empty: any.
 
-    Integers, bools and floats of eight bits have the reference's own. The first floating output has what the trial
-    asks for by `out_dtype` or `dtype`, else that of the first floating input; others may be kept in float32, too.
+    Integers, bools and floats of eight bits have the reference's own. The first floating output has
+    what the trial asks for by `out_dtype` or `dtype`, else that of the first floating input; others
+    may be kept in float32, too.
     """
     config = implementation.config.__dict__
     stated = config.get("out_dtype")

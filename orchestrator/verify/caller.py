@@ -1,4 +1,6 @@
-"""Calls an implementation as the verifier does: on fresh inputs, which it must leave alone, beside spoilt memory."""
+"""Calls an implementation as the verifier does: on fresh inputs, which it must leave alone, beside
+spoilt memory.
+"""
 
 from __future__ import annotations
 
@@ -63,11 +65,23 @@ class Caller:
         state: Mapping[str, torch.Tensor] = {}
         if self.workload.state is not None:
             with own_settings():
-                state = self.workload.state(implementation.config, implementation.form, self.state_seed)
+                state = self.workload.state(
+                    implementation.config, implementation.form, self.state_seed
+                )
         seed = derived_seed(self.seed, *purpose, "rows")
-        return Problem(implementation.config, implementation.form, inputs, state, torch.float64, max_flops, seed)
+        return Problem(
+            implementation.config,
+            implementation.form,
+            inputs,
+            state,
+            torch.float64,
+            max_flops,
+            seed,
+        )
 
-    def called(self, inputs: Tensors, problem: Problem, upstream: Mapping[str, torch.Tensor] | None = None) -> Called:
+    def called(
+        self, inputs: Tensors, problem: Problem, upstream: Mapping[str, torch.Tensor] | None = None
+    ) -> Called:
         """What one call gives; blocks of memory that its outputs may get hold NaN."""
         from orchestrator.verify.call import Called, tensors_of
 
@@ -91,17 +105,22 @@ class Caller:
         if upstream is None:
             with own_settings():
                 upstream = self._upstream(problem, roots)
-        grads = self.implementation.gradients(tuple(roots.values()), inputs, tuple(upstream.values()))
+        grads = self.implementation.gradients(
+            tuple(roots.values()), inputs, tuple(upstream.values())
+        )
         grads = {name: grad.detach().clone() for name, grad in grads.items()}
         self._unchanged(inputs, problem.inputs)
         return Called(out, copies, grads, dict(upstream), own)
 
     def _spoil_free_memory(self) -> None:
-        """Fill blocks of the outputs' sizes with NaN and free them: what a call leaves unwritten is then NaN."""
+        """Fill blocks of the outputs' sizes with NaN and free them: what a call leaves unwritten is
+        then NaN.
+        """
         import torch
 
         blocks = [
-            torch.empty(shape, dtype=dtype, device=self.implementation.config.device) for shape, dtype in self.layout
+            torch.empty(shape, dtype=dtype, device=self.implementation.config.device)
+            for shape, dtype in self.layout
         ]
         for block in blocks:
             if block.is_floating_point() or block.is_complex():
@@ -109,7 +128,9 @@ class Caller:
             elif block.dtype is not torch.bool:
                 block.fill_(0x5A)
 
-    def _upstream(self, problem: Problem, roots: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def _upstream(
+        self, problem: Problem, roots: Mapping[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
         """The gradient of each output that has one: the workload's own, or normal random."""
         if self.workload.upstream is not None and len(roots) == 1:
             ((name, one),) = roots.items()

@@ -1,4 +1,6 @@
-"""What a workload's reference answers for, by the name of each output, gradients and written inputs included."""
+"""What a workload's reference answers for, by the name of each output, gradients and written inputs
+included.
+"""
 
 from __future__ import annotations
 
@@ -50,16 +52,25 @@ def _is_tree(answer: Any) -> bool:
     return len(found := list(leaves(answer))) != 1 or found[0][1] is not answer
 
 
-def compute(workload: Workload, problem: Problem, gradients: Gradients | None) -> dict[str, Expected]:
+def compute(
+    workload: Workload, problem: Problem, gradients: Gradients | None
+) -> dict[str, Expected]:
     """What the reference says, row by row; gradients that it does not name by autograd.
 
     Raises:
-        IncompleteReferenceError: it answers for nothing, or lacks a gradient that cannot be worked out.
+        IncompleteReferenceError: it answers for nothing, or lacks a gradient that cannot be worked
+            out.
     """
-    answers = _with_gradients(workload, problem, gradients) if gradients else named(workload.reference(problem))
+    answers = (
+        _with_gradients(workload, problem, gradients)
+        if gradients
+        else named(workload.reference(problem))
+    )
     expected = {name: _as_expected(answer) for name, answer in answers.items()}
     if not any(one.values.numel() for one in expected.values()) and not _is_empty(answers):
-        raise IncompleteReferenceError("the reference answers for no element of any output: nothing is compared")
+        raise IncompleteReferenceError(
+            "the reference answers for no element of any output: nothing is compared"
+        )
     return expected
 
 
@@ -73,12 +84,18 @@ def _as_expected(answer: Any) -> Expected:
         return replace(answer, values=answer.values.detach())
     if isinstance(answer, torch.Tensor):
         return whole_answer(answer.detach())
-    return whole_answer(torch.as_tensor(answer, dtype=torch.float64 if isinstance(answer, float) else None))
+    return whole_answer(
+        torch.as_tensor(answer, dtype=torch.float64 if isinstance(answer, float) else None)
+    )
 
 
 def _with_gradients(workload: Workload, problem: Problem, asked: Gradients) -> dict[str, Any]:
-    """The reference's own answer, and what it does not name of the gradients by autograd in its own dtype."""
-    wanted = {name for name, one in zip(asked.inputs, problem.inputs, strict=True) if has_gradient(one)}
+    """The reference's own answer, and what it does not name of the gradients by autograd in its own
+    dtype.
+    """
+    wanted = {
+        name for name, one in zip(asked.inputs, problem.inputs, strict=True) if has_gradient(one)
+    }
     wanted |= set(asked.parameters)
     if asked.answered is not False:
         answers = named(workload.reference(problem))
@@ -97,13 +114,19 @@ def _with_gradients(workload: Workload, problem: Problem, asked: Gradients) -> d
     }
     tracked = replace(
         problem,
-        inputs=tuple(leaves_of.get(name, one) for name, one in zip(asked.inputs, problem.inputs, strict=True)),
+        inputs=tuple(
+            leaves_of.get(name, one) for name, one in zip(asked.inputs, problem.inputs, strict=True)
+        ),
         state={name: leaves_of.get(name, one) for name, one in problem.state.items()},
     )
     with torch.enable_grad():
         answers = named(workload.reference(tracked))
     lacking = sorted(name for name in wanted if GRAD + name not in answers)
-    roots = {name: one for name, one in answers.items() if isinstance(one, torch.Tensor) and one.requires_grad}
+    roots = {
+        name: one
+        for name, one in answers.items()
+        if isinstance(one, torch.Tensor) and one.requires_grad
+    }
     roots = {name: one for name, one in roots.items() if name in asked.upstream}
     if not roots or any(name not in leaves_of for name in lacking):
         names = ", ".join(GRAD + name for name in lacking)

@@ -36,7 +36,8 @@ def with_fallback(
         share: of that limit.
 
     Raises:
-        AttemptEndedError: there is not enough memory anywhere; whatever else `compute` raises is passed on.
+        AttemptEndedError: there is not enough memory anywhere; whatever else `compute` raises is
+            passed on.
     """
     shortage = None
     for on_host, flops in _places(device.type, max_flops, share):
@@ -68,7 +69,9 @@ def is_shortage(error: Exception) -> bool:
 
 
 def as_shortage(error: Exception) -> AttemptEndedError:
-    """What to say if no other way is left; the tensors that its frames hold are freed for the next way to use."""
+    """What to say if no other way is left; the tensors that its frames hold are freed for the next
+    way to use.
+    """
     for link in (error, error.__cause__, error.__context__):
         if link is not None:
             traceback.clear_frames(link.__traceback__)

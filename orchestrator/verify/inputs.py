@@ -1,4 +1,6 @@
-"""Inputs in memory: rewritten behind the back of whatever remembers them, and compared by their bytes."""
+"""Inputs in memory: rewritten behind the back of whatever remembers them, and compared by their
+bytes.
+"""
 
 from __future__ import annotations
 

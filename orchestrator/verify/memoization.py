@@ -1,9 +1,11 @@
-"""Detects memoization: an implementation that keeps outputs by input values is faster on values that it has met.
+"""Detects memoization: an implementation that keeps outputs by input values is faster on values
+that it has met.
 
-Many sets of values are written into the same tensors in turns, each called once, then all once more, and, where calls
-are short, some times more. A processor's branch predictor has forgotten the first set when it comes again; a table of
-outputs has not. Sets that are too large to be learnt are called twice in a row, too: that finds a table of one.
-Integer inputs stay as they are where there are others, so that a plan kept by lengths is no memory of outputs.
+Many sets of values are written into the same tensors in turns, each called once, then all once
+more, and, where calls are short, some times more. A processor's branch predictor has forgotten the
+first set when it comes again; a table of outputs has not. Sets that are too large to be learnt are
+called twice in a row, too: that finds a table of one. Integer inputs stay as they are where there
+are others, so that a plan kept by lengths is no memory of outputs.
 """
 
 from __future__ import annotations
@@ -28,11 +30,14 @@ if TYPE_CHECKING:
 
     Tensors = tuple[torch.Tensor, ...]
 
-REMEMBERS = 1.2  # how many times as long even the shortest call on new values must take as the median on met ones
-SUSPICIOUS = 1.3  # of the medians; honest ones are below 1.06 on a quiet machine, a table of a third above 1.4
+# how many times as long even the shortest call on new values must take as the median on met ones
+REMEMBERS = 1.2
+# of the medians; honest ones are below 1.06 on a quiet machine, a table of a third above 1.4
+SUSPICIOUS = 1.3
 LEAST_ELEMENTS, LEAST_SETS, FEWEST_SETS = 40_000, 16, 4
 MOST_BYTES = 2**28
-BUDGET_S = 0.1  # of all passes together; long calls are on inputs so large that few sets of them are enough
+# of all passes together; long calls are on inputs so large that few sets of them are enough
+BUDGET_S = 0.1
 CONFIRMING_SETS = 8
 LEARNT_ELEMENTS = 2**17  # of one set, that no predictor learns from one call
 PRACTICE_S = 0.5  # in passes after the second, for outputs that are kept late
@@ -55,7 +60,8 @@ class Suspicion:
 
 
 def memoization(caller: Caller, used: Tensors) -> Suspicion:
-    """Whether an implementation keeps outputs by the values of its inputs; new values are written into `used`.
+    """Whether an implementation keeps outputs by the values of its inputs; new values are written
+    into `used`.
 
     Raises:
         AttemptEndedError: a call raised.
@@ -114,9 +120,19 @@ def by_turns(
     """
     seconds = _timed(call, used, device)
     count = _sets(used, seconds)
-    ways = [(_ratio, f"calls on {count} sets of new values take {{:.2f}} times as long as on the same sets once more")]
+    ways = [
+        (
+            _ratio,
+            f"calls on {count} sets of new values take {{:.2f}} times as long as on the same sets once more",
+        )
+    ]
     if sum(tensor.numel() for tensor in used) >= LEARNT_ELEMENTS:
-        ways.append((_ratio_at_once, "calls on new values take {:.2f} times as long as a second call on the same"))
+        ways.append(
+            (
+                _ratio_at_once,
+                "calls on new values take {:.2f} times as long as a second call on the same",
+            )
+        )
     worst = Suspicion(1.0, proven=False)
     for ratio_of, text in ways:
         ratio, least = ratio_of(call, draw, used, device, range(count))
@@ -145,7 +161,9 @@ def _ratio(
     device: torch.device,
     numbers: range,
 ) -> tuple[float, float]:
-    """(Median, minimum) of the first pass over the median of a later one; 1 where the inputs do not fit the tensors."""
+    """(Median, minimum) of the first pass over the median of a later one; 1 where the inputs do not
+    fit the tensors.
+    """
     drawn = [_floating_only(draw(number), used) for number in numbers]
     passes: list[list[float]] = []
     while len(passes) < 2 or (len(passes) < PASSES and sum(map(sum, passes)) < PRACTICE_S):
@@ -166,7 +184,8 @@ def _ratio_at_once(
     device: torch.device,
     numbers: range,
 ) -> tuple[float, float]:
-    """(Median, minimum) of calls on new values over the median of calls on the same values directly afterwards.
+    """(Median, minimum) of calls on new values over the median of calls on the same values directly
+    afterwards.
 
     The same is done just before either: the values are written into the tensors.
     """
@@ -182,14 +201,18 @@ def _ratio_at_once(
 
 
 def _compared(new: list[float], met: float) -> tuple[float, float]:
-    """(Median, minimum) over what a call on met values takes; whatever disturbs makes no call faster."""
+    """(Median, minimum) over what a call on met values takes; whatever disturbs makes no call
+    faster.
+    """
     if met <= 0:
         return 1.0, 1.0
     return statistics.median(new) / met, min(new) / met
 
 
 def _floating_only(fresh: Tensors, used: Tensors) -> Tensors:
-    """Fresh values of the floating-point inputs; the integers are those of `used`, unless there is nothing else."""
+    """Fresh values of the floating-point inputs; the integers are those of `used`, unless there is
+    nothing else.
+    """
     if not any(tensor.is_floating_point() or tensor.is_complex() for tensor in fresh):
         return fresh
     pairs = zip(fresh, used, strict=True)

@@ -31,7 +31,10 @@ def judged(judge: Judge, reference: Reference, outputs: Mapping[str, torch.Tenso
         share=worse.share,
         place=worse.place,
         complaints=(*own.complaints, *ruled.complaints),
-        notes=(*ruled.notes, *(f"{name}: {error:.3g} of {allowed:.3g}" for name, (error, allowed) in lines.items())),
+        notes=(
+            *ruled.notes,
+            *(f"{name}: {error:.3g} of {allowed:.3g}" for name, (error, allowed) in lines.items()),
+        ),
     )
 
 
@@ -43,7 +46,11 @@ def _verdict(name: str, error: float, allowed: float) -> Verdict:
         share = error / allowed if allowed > 0 else 0.0
     elif math.isfinite(error) and allowed > 0:
         share = error / allowed
-    return Verdict(0.0, 0.0, Fault(share, f"{name}: {error:.3g}, allowed {allowed:.3g} by the workload's own judge"))
+    return Verdict(
+        0.0,
+        0.0,
+        Fault(share, f"{name}: {error:.3g}, allowed {allowed:.3g} by the workload's own judge"),
+    )
 
 
 def _shaped(expected: Expected, actual: torch.Tensor) -> torch.Tensor:

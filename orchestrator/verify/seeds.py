@@ -16,7 +16,9 @@ def derived_seed(seed: int, *purpose: object) -> int:
 
 
 def salted(seed: int, salt: str) -> int:
-    """The seed of an attempt's inputs: with a salt, they cannot be drawn again from what a sweep file states."""
+    """The seed of an attempt's inputs: with a salt, they cannot be drawn again from what a sweep
+    file states.
+    """
     return derived_seed(seed, salt) if salt else seed
 
 

@@ -1,4 +1,6 @@
-"""Torch's process-wide settings while the harness computes, so that no implementation's choice bends the yardstick."""
+"""Torch's process-wide settings while the harness computes, so that no implementation's choice
+bends the yardstick.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +10,20 @@ from contextlib import contextmanager, suppress
 
 @contextmanager
 def own_settings(precision: str = "ieee") -> Iterator[None]:
-    """Torch's global settings as the harness needs them, whatever an implementation left behind; its own come back."""
+    """Torch's global settings as the harness needs them, whatever an implementation left behind;
+    its own come back.
+    """
     import torch
 
     dtype, matmul = torch.get_default_dtype(), _matmul_precision()
     torch.set_default_dtype(torch.float32)
     _set_matmul_precision("high" if precision == "tf32" else "highest")
     try:
-        with torch.enable_grad(), torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+        with (
+            torch.enable_grad(),
+            torch.autocast("cpu", enabled=False),
+            torch.autocast("cuda", enabled=False),
+        ):
             yield
     finally:
         torch.set_default_dtype(dtype)

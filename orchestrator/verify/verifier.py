@@ -1,4 +1,6 @@
-"""Verifies an implementation on inputs it has not seen: right by the float64 reference, and its inputs left alone."""
+"""Verifies an implementation on inputs it has not seen: right by the float64 reference, and its
+inputs left alone.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ AGAIN = 2  # further calls that are judged, on inputs that the implementation ha
 FEW_ROWS = 1 / 32  # of the reference's FLOPs: for draws, each of which costs several references
 STRUCTURES_S = 10.0  # of inputs with structure, after which no further kind is tried
 SHARED = "a call writes its output where that of the call before lies: keep a copy of it, which is not timed"
-SHAPES_FOLLOW = "the shapes of the inputs follow the seed: they are given anew, not rewritten in place"
+SHAPES_FOLLOW = (
+    "the shapes of the inputs follow the seed: they are given anew, not rewritten in place"
+)
 
 
 @dataclass
@@ -42,7 +46,8 @@ class Verifier:
     Attributes:
         caller: of the implementation.
         tolerance: relative error of a block that replaces the rule; None: the rule.
-        max_flops: above this many operations the reference answers for sampled rows; None: by device.
+        max_flops: above this many operations the reference answers for sampled rows; None: by
+            device.
         tried: the kinds of inputs with structure that were tried.
     """
 
@@ -57,8 +62,8 @@ class Verifier:
     def verify(self, purpose: str, *, structures: bool = False, share: float = 1.0) -> Judgement:
         """Call the implementation on inputs drawn for `purpose`, and judge its outputs.
 
-        Draws of the reference, and inputs with structure, are computed for few of the rows. Where there are more,
-        these are compared, too, by the noise that the few have.
+        Draws of the reference, and inputs with structure, are computed for few of the rows. Where
+        there are more, these are compared, too, by the noise that the few have.
 
         Args:
             purpose: names the inputs; each purpose has its own.
@@ -66,8 +71,9 @@ class Verifier:
             share: of the reference's limit of operations; beyond it rows are sampled.
 
         Raises:
-            AttemptEndedError: the implementation raised, returned something of the wrong kind, or changed its inputs;
-                or the harness itself ran out of memory, on the device, on the host, and for a sample of rows too.
+            AttemptEndedError: the implementation raised, returned something of the wrong kind, or
+                changed its inputs; or the harness itself ran out of memory, on the device, on the
+                host, and for a sample of rows too.
         """
 
         def verified(host: bool, flops: float) -> Judgement:
@@ -76,11 +82,18 @@ class Verifier:
             if verdict.ok and reference.is_sampled:
                 verdict = self._on_more_rows((purpose,), host, flops, verdict, reference)
             elif verdict.ok:
-                verdict = replace(verdict, notes=(*verdict.notes, *_sampled(called, reference.expected)))
+                verdict = replace(
+                    verdict, notes=(*verdict.notes, *_sampled(called, reference.expected))
+                )
             if self._left_out:
                 text = f"gradients that the reference leaves out, not compared: {', '.join(self._left_out)}"
                 verdict = replace(verdict, notes=(*verdict.notes, text))
-            if verdict.ok and structures and self.tolerance is None and self.caller.workload.judge is None:
+            if (
+                verdict.ok
+                and structures
+                and self.tolerance is None
+                and self.caller.workload.judge is None
+            ):
                 return self._with_structures(reference, called.upstream, host, verdict)
             return verdict
 
@@ -89,8 +102,8 @@ class Verifier:
     def verify_rewritten(self, purpose: str, into: Tensors, share: float) -> Judgement:
         """The same on inputs written into used tensors, and again on the same values.
 
-        They are written behind the back of anything that remembers outputs by the identity, the address or the version
-        of a tensor.
+        They are written behind the back of anything that remembers outputs by the identity, the
+        address or the version of a tensor.
 
         Raises:
             AttemptEndedError: as by `verify`.
@@ -99,23 +112,33 @@ class Verifier:
         def verified(host: bool, flops: float) -> Judgement:
             problem = self.caller.problem((purpose,), flops)
             used = rewrite(into, problem.inputs)
-            verdict, reference, called = self._on(problem, used or self.caller.copied(problem), host)
+            verdict, reference, called = self._on(
+                problem, used or self.caller.copied(problem), host
+            )
             if not verdict.ok:
                 return verdict
             if used is None:
                 verdict = replace(verdict, notes=(*verdict.notes, SHAPES_FOLLOW))
             try:
-                return self._again(used or self.caller.copied(problem), problem, called, reference, verdict)
+                return self._again(
+                    used or self.caller.copied(problem), problem, called, reference, verdict
+                )
             except Exception as error:
                 if not is_shortage(error):
                     raise
-                as_shortage(error)  # no room beside what the harness holds: not the implementation's fault
+                # no room beside what the harness holds: not the implementation's fault
+                as_shortage(error)
                 return verdict
 
         return self._anywhere(share, verified)
 
     def judge_timed(
-        self, returned: Any, inputs: Tensors, before: Tensors, purpose: tuple[object, ...], share: float
+        self,
+        returned: Any,
+        inputs: Tensors,
+        before: Tensors,
+        purpose: tuple[object, ...],
+        share: float,
     ) -> Judgement:
         """The verdict on what a call returned while calls were timed.
 
@@ -132,20 +155,28 @@ class Verifier:
         from orchestrator.verify.call import matched, tensors_of
 
         def judged(host: bool, flops: float) -> Judgement:
-            problem = replace(self.caller.problem(purpose, flops), inputs=tuple(one.detach() for one in before))
+            problem = replace(
+                self.caller.problem(purpose, flops), inputs=tuple(one.detach() for one in before)
+            )
             reference = self._reference(problem, host, None)
             found = tensors_of(returned, self.caller.implementation)
-            outputs = matched(returned, found, self._returned(reference), self.caller.implementation, inputs)
+            outputs = matched(
+                returned, found, self._returned(reference), self.caller.implementation, inputs
+            )
             outputs |= self._written(inputs, reference)
             with own_settings():
-                return self._judge_later(reference, {name: one.detach() for name, one in outputs.items()})
+                return self._judge_later(
+                    reference, {name: one.detach() for name, one in outputs.items()}
+                )
 
         return self._anywhere(share, judged)
 
     def _anywhere(self, share: float, verify: Callable[[bool, float], Judgement]) -> Judgement:
-        """What a verification says, tried on the device, then on the host, then for a sample of rows there.
+        """What a verification says, tried on the device, then on the host, then for a sample of
+        rows there.
 
-        Python's collector is off, as it is while calls are timed: an implementation cannot tell the two apart by it.
+        Python's collector is off, as it is while calls are timed: an implementation cannot tell the
+        two apart by it.
         """
         from orchestrator.verify.expected import IncompleteReferenceError
         from orchestrator.verify.rule.output_rows import ShapeError
@@ -156,7 +187,9 @@ class Verifier:
                 return verify(host, flops)
 
         try:
-            return with_fallback(quietly, self.caller.implementation.config.device, self.max_flops, share)
+            return with_fallback(
+                quietly, self.caller.implementation.config.device, self.max_flops, share
+            )
         except (ShapeError, UnknownDtypeError) as error:
             raise AttemptEndedError(Outcome.FAILED, "InvalidResult", str(error)) from None
         except IncompleteReferenceError as error:
@@ -168,7 +201,9 @@ class Verifier:
         problem = self.caller.problem(purpose, flops)
         return self._on(problem, self.caller.copied(problem), host)
 
-    def _on(self, problem: Problem, used: Tensors, host: bool) -> tuple[Judgement, Reference, Called]:
+    def _on(
+        self, problem: Problem, used: Tensors, host: bool
+    ) -> tuple[Judgement, Reference, Called]:
         """One call on inputs that hold the problem's values, judged by its reference."""
         called = self.caller.called(used, problem)
         reference = self._reference(problem, host, called.upstream)
@@ -179,9 +214,16 @@ class Verifier:
         return verdict, reference, called
 
     def _on_more_rows(
-        self, purpose: tuple[object, ...], host: bool, flops: float, verdict: Judgement, few: Reference
+        self,
+        purpose: tuple[object, ...],
+        host: bool,
+        flops: float,
+        verdict: Judgement,
+        few: Reference,
     ) -> Judgement:
-        """The verdict on another call, by all the rows that the reference's limit allows and the noise of the few."""
+        """The verdict on another call, by all the rows that the reference's limit allows and the
+        noise of the few.
+        """
         problem = self.caller.problem(purpose, flops)
         used = self.caller.copied(problem)
         called = self.caller.called(used, problem)
@@ -195,7 +237,12 @@ class Verifier:
         return replace(found, share=max(found.share, verdict.share), notes=notes)
 
     def _again(
-        self, used: Tensors, problem: Problem, first: Called, reference: Reference, verdict: Judgement
+        self,
+        used: Tensors,
+        problem: Problem,
+        first: Called,
+        reference: Reference,
+        verdict: Judgement,
     ) -> Judgement:
         """The verdict on further calls on the same inputs."""
         shared = False
@@ -203,11 +250,15 @@ class Verifier:
             spin(self.caller.implementation.config.device)
             self.caller.put_back(used, problem.inputs)
             called = self.caller.called(used, problem, first.upstream)
-            shared = shared or any(_share_memory(one, other) for one in first.own for other in called.own)
+            shared = shared or any(
+                _share_memory(one, other) for one in first.own for other in called.own
+            )
             with own_settings():
                 later = self._judge_later(reference, self._outputs(called, used, reference))
             if not later.ok:
-                why = tuple(f"right once, and wrong when called again: {text}" for text in later.complaints)
+                why = tuple(
+                    f"right once, and wrong when called again: {text}" for text in later.complaints
+                )
                 return replace(later, complaints=why)
             del called
         return replace(verdict, notes=(*verdict.notes, *((SHARED,) if shared else ())))
@@ -215,7 +266,9 @@ class Verifier:
     def _with_structures(
         self, own: Reference, upstream: Mapping[str, torch.Tensor], host: bool, verdict: Judgement
     ) -> Judgement:
-        """The verdict on inputs with structure that the reference allows; `verdict` where all are right."""
+        """The verdict on inputs with structure that the reference allows; `verdict` where all are
+        right.
+        """
         from orchestrator.verify.rule.structured import STRUCTURES
 
         started = now()
@@ -235,8 +288,16 @@ class Verifier:
     def _on_structure(
         self, kind: str, own: Reference, upstream: Mapping[str, torch.Tensor], host: bool
     ) -> Judgement | None:
-        """The verdict on one kind of inputs with structure; None where the reference does not allow it."""
-        from orchestrator.verify.rule.structured import FINITE_ONLY, LARGE, is_comparable, larger, structured
+        """The verdict on one kind of inputs with structure; None where the reference does not allow
+        it.
+        """
+        from orchestrator.verify.rule.structured import (
+            FINITE_ONLY,
+            LARGE,
+            is_comparable,
+            larger,
+            structured,
+        )
 
         inputs = structured(kind, own.problem.inputs)
         if inputs is None:
@@ -249,29 +310,44 @@ class Verifier:
         called = self.caller.called(used, problem, upstream)
         try:
             reference = self._reference(problem, host, upstream, own_inputs=False)
-        except (RuntimeError, ValueError, ArithmeticError) as error:  # outside of the problem's domain
+        except (
+            RuntimeError,
+            ValueError,
+            ArithmeticError,
+        ) as error:  # outside of the problem's domain
             if is_shortage(error):
                 raise
             return None
         outputs = self._outputs(called, used, reference)
         for name, answer in reference.expected.items():
-            if not is_comparable(kind, answer.values, own.expected[name].values, outputs[name].dtype):
+            if not is_comparable(
+                kind, answer.values, own.expected[name].values, outputs[name].dtype
+            ):
                 return None
         self.tried.append(kind)
         with own_settings():
             return reference.judge_structured(outputs, finite_only=kind in FINITE_ONLY)
 
     def _judge_later(self, reference: Reference, outputs: Mapping[str, torch.Tensor]) -> Judgement:
-        """By the noise that was drawn for the first verification; draws of its own only before anything is refused."""
+        """By the noise that was drawn for the first verification; draws of its own only before
+        anything is refused.
+        """
         first = self._first
-        if self.tolerance is None and self.caller.workload.judge is None and first is not None and first.draws:
+        if (
+            self.tolerance is None
+            and self.caller.workload.judge is None
+            and first is not None
+            and first.draws
+        ):
             found = first.judge_by_this_noise(reference, outputs)
             if found.ok:
                 return found
         return self._judge(reference, outputs)
 
     def _judge(self, reference: Reference, outputs: Mapping[str, torch.Tensor]) -> Judgement:
-        """By the workload's own judge where it has one, by a stated tolerance where there is one, else by the rule."""
+        """By the workload's own judge where it has one, by a stated tolerance where there is one,
+        else by the rule.
+        """
         if self.tolerance is not None:
             return reference.judge_by_tolerance(outputs, self.tolerance)
         if self.caller.workload.judge is not None:
@@ -281,7 +357,12 @@ class Verifier:
         return reference.judge(outputs)
 
     def _reference(
-        self, problem: Problem, host: bool, upstream: Mapping[str, torch.Tensor] | None, *, own_inputs: bool = True
+        self,
+        problem: Problem,
+        host: bool,
+        upstream: Mapping[str, torch.Tensor] | None,
+        *,
+        own_inputs: bool = True,
     ) -> Reference:
         from orchestrator.verify.expected import Gradients, compute
         from orchestrator.verify.rule.judgement import Reference, working_precision
@@ -292,36 +373,60 @@ class Verifier:
         gradients = None
         if self.caller.implementation.backward and upstream is not None:
             if len(upstream) == 1:
-                problem = replace(problem, upstream=next(iter(upstream.values())).to(problem.inputs[0].device))
+                problem = replace(
+                    problem, upstream=next(iter(upstream.values())).to(problem.inputs[0].device)
+                )
             names = self.caller.implementation.names(len(problem.inputs))
             gradients = Gradients(
-                names, tuple(self.caller.implementation.parameters()), upstream, self._gradients_answered
+                names,
+                tuple(self.caller.implementation.parameters()),
+                upstream,
+                self._gradients_answered,
             )
 
         def answers(asked: Problem) -> Mapping[str, Expected]:
             return compute(self.caller.workload, asked, gradients)
 
-        dtypes = (*(one.dtype for one in problem.inputs), *(dtype for _, dtype in self.caller.layout))
+        dtypes = (
+            *(one.dtype for one in problem.inputs),
+            *(dtype for _, dtype in self.caller.layout),
+        )
         precision = working_precision(self.caller.workload.precision(self.caller.params), dtypes)
         with own_settings():
             reference = Reference(
-                answers, problem, precision, derived_seed(self.caller.seed, "draws"), own_inputs=own_inputs
+                answers,
+                problem,
+                precision,
+                derived_seed(self.caller.seed, "draws"),
+                own_inputs=own_inputs,
             )
         if gradients is not None:
             self._gradients_answered = gradients.answered
             self._left_out = gradients.left_out
         return reference
 
-    def _outputs(self, called: Called, inputs: Tensors, reference: Reference) -> dict[str, torch.Tensor]:
-        """All that the reference answers for: what the call returned, gradients, and inputs that it wrote."""
+    def _outputs(
+        self, called: Called, inputs: Tensors, reference: Reference
+    ) -> dict[str, torch.Tensor]:
+        """All that the reference answers for: what the call returned, gradients, and inputs that it
+        wrote.
+        """
         from orchestrator.verify.call import matched
 
-        found = matched(called.returned, called.copies, self._returned(reference), self.caller.implementation, inputs)
+        found = matched(
+            called.returned,
+            called.copies,
+            self._returned(reference),
+            self.caller.implementation,
+            inputs,
+        )
         found |= called.gradients
         found |= {name: one.clone() for name, one in self._written(inputs, reference).items()}
         missing = sorted(set(reference.expected) - set(found))
         if missing:
-            raise ValueError(f"the reference answers for {', '.join(missing)}; there is only {', '.join(found)}")
+            raise ValueError(
+                f"the reference answers for {', '.join(missing)}; there is only {', '.join(found)}"
+            )
         return found
 
     def _returned(self, reference: Reference) -> dict[str, Expected]:

@@ -1,8 +1,10 @@
-"""Judges what is timed as it is timed: outputs out of blocks of the real length, on the real rotation of inputs.
+"""Judges what is timed as it is timed: outputs out of blocks of the real length, on the real
+rotation of inputs.
 
-Nothing about a judged call can be told from a timed one: it is called by the same clock in a block of as many calls,
-and its output is kept by the list that the block is made of. Into one set of inputs fresh values are written inside
-the block, so that an output that was prepared, or kept from an earlier call on it, is wrong.
+Nothing about a judged call can be told from a timed one: it is called by the same clock in a block
+of as many calls, and its output is kept by the list that the block is made of. Into one set of
+inputs fresh values are written inside the block, so that an output that was prepared, or kept from
+an earlier call on it, is wrong.
 """
 
 from __future__ import annotations
@@ -27,8 +29,10 @@ if TYPE_CHECKING:
     Tensors = tuple[torch.Tensor, ...]
 
 SHARE = 1 / 16  # of the reference's limit: what is skipped in a block shows in a sample of rows
-GROSS = 2.0**-4  # relative difference of two calls on the same values from which the reference is asked
-LEAST_AFTER_WRITE = 8  # calls between the write and the judged call, for what skips work once calls come fast
+# relative difference of two calls on the same values from which the reference is asked
+GROSS = 2.0**-4
+# calls between the write and the judged call, for what skips work once calls come fast
+LEAST_AFTER_WRITE = 8
 
 
 @dataclass
@@ -37,9 +41,11 @@ class Kept:
 
     Attributes:
         number: of the set of inputs that it was called with.
-        returned: by the call, copied at once: a later call may write over it; None until it was made.
+        returned: by the call, copied at once: a later call may write over it; None until it was
+            made.
         before: the values of the inputs at the call, where the call may change them; else empty.
-        after: what the call left of them, where it may change them: a later call goes on from there; else empty.
+        after: what the call left of them, where it may change them: a later call goes on from
+            there; else empty.
     """
 
     number: int
@@ -72,7 +78,8 @@ class TimedBlocks:
     _turn: list[int] = field(default_factory=lambda: [0])
 
     def with_fresh_values(self, fresh: Callable[[int], Tensors]) -> list[Kept]:
-        """Outputs of a block in which the values of one set were replaced: of that set, and the last of the next.
+        """Outputs of a block in which the values of one set were replaced: of that set, and the
+        last of the next.
 
         `fresh` gives new values for the set of a number.
         """
@@ -84,7 +91,8 @@ class TimedBlocks:
         target = (first + judged_at) % len(self.sets)
         values = fresh(target)
         kept = [self._keep(block, judged_at, first)]
-        call = block[written_at]  # which may be kept itself: what it is called with is what was written
+        # which may be kept itself: what it is called with is what was written
+        call = block[written_at]
 
         def writing() -> object:
             rewrite(self.sets[target], values)
@@ -98,7 +106,9 @@ class TimedBlocks:
         return kept
 
     def of_set(self, number: int) -> Kept:
-        """An output of this set of inputs, out of a block of its own: the later in it, the less like a single call."""
+        """An output of this set of inputs, out of a block of its own: the later in it, the less
+        like a single call.
+        """
         first, count = self._turn[0], len(self.sets)
         if not any((first + place) % count == number for place in range(self.length)):
             self._turn[0] = first = number  # blocks are shorter than the rotation
@@ -141,8 +151,9 @@ class TimedBlocks:
 def judged_as_timed(blocks: TimedBlocks, verifier: Verifier) -> Iterator[Judgement]:
     """The verdicts on outputs out of timed blocks.
 
-    Two are judged by the reference: one on values written inside the block, and the last of the block. Of every set of
-    inputs an output is held against that of a call by itself; where they differ the reference decides.
+    Two are judged by the reference: one on values written inside the block, and the last of the
+    block. Of every set of inputs an output is held against that of a call by itself; where they
+    differ the reference decides.
 
     Raises:
         AttemptEndedError: a call raised, or returned something of the wrong kind.

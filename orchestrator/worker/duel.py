@@ -1,4 +1,6 @@
-"""The stages of a duel's attempt: both sides built and verified in one process, timed in turns, verified again."""
+"""The stages of a duel's attempt: both sides built and verified in one process, timed in turns,
+verified again.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ End = Fields | AttemptEndedError
 class Side:
     """One of the two: its stages, the phase it is in, and how it ended, once it has.
 
-    A duel is about time: what memory either takes is not told, for the other's is in the same process.
+    A duel is about time: what memory either takes is not told, for the other's is in the same
+    process.
     """
 
     def __init__(self, attempt: Attempt, enter: Callable[[Phase], None]) -> None:
@@ -34,7 +37,9 @@ class Side:
         self.stages = Stages(attempt.model_copy(update={"energy": False}), self._entered)
 
     def take(self, stage: Callable[[], Any]) -> Any:
-        """What `stage` returns; None once this side has ended, which it does with whatever the stage raises."""
+        """What `stage` returns; None once this side has ended, which it does with whatever the
+        stage raises.
+        """
         if self.end is not None:
             return None
         try:
@@ -90,8 +95,12 @@ def duel(attempt: Attempt, enter: Callable[[Phase], None]) -> tuple[Side, Side]:
     return first, second
 
 
-def _timed_in_turns(attempt: Attempt, first: Side, second: Side, enter: Callable[[Phase], None]) -> None:
-    """Both measured, or one ended. Rotated inputs may take the memory that a call needs: then without them."""
+def _timed_in_turns(
+    attempt: Attempt, first: Side, second: Side, enter: Callable[[Phase], None]
+) -> None:
+    """Both measured, or one ended. Rotated inputs may take the memory that a call needs: then
+    without them.
+    """
     sides = (first, second)
     enter(Phase.MEASURE)
     for side in sides:

@@ -1,8 +1,9 @@
-"""Locks that a killed trial left in the folder where torch builds C++ and CUDA extensions are taken away.
+"""Locks that a killed trial left in the folder where torch builds C++ and CUDA extensions are taken
+away.
 
-torch waits for such a lock without a limit, so that one trial that ended while it compiled would stop every later one.
-The folder is ours alone; each process of a trial holds a shared lock on it that ends with the process, and who finds
-that nobody else does may clear up.
+torch waits for such a lock without a limit, so that one trial that ended while it compiled would
+stop every later one. The folder is ours alone; each process of a trial holds a shared lock on it
+that ends with the process, and who finds that nobody else does may clear up.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ def build_extensions_apart() -> None:
         return
     with suppress(OSError):  # no home to write to: torch will say what it thinks of that
         folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder / ".in_use", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)  # until the process ends
+        # until the process ends
+        handle = os.open(folder / ".in_use", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
         _in_use[folder] = handle
         with suppress(BlockingIOError):
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -20,7 +20,14 @@ _TENSOR = (
     "nan_to_num_", "sub_", "addcmul_", "__sub__", "__mul__", "__truediv__", "__gt__", "__le__", "__eq__", "__ne__",
     "__bool__", "__float__",
 )  # fmt: skip
-_CUDA = ("synchronize", "Event", "_sleep", "current_stream", "get_device_properties", "memory_stats")
+_CUDA = (
+    "synchronize",
+    "Event",
+    "_sleep",
+    "current_stream",
+    "get_device_properties",
+    "memory_stats",
+)
 _EVENT = ("record", "synchronize", "elapsed_time", "query")
 
 
@@ -36,7 +43,11 @@ def bound_functions() -> dict[str, Any]:
         ("torch.cuda", torch.cuda, _CUDA),
         ("torch.cuda.Event", torch.cuda.Event, _EVENT),
     )
-    return {f"{holder}.{name}": getattr(value, name, None) for holder, value, names in holders for name in names}
+    return {
+        f"{holder}.{name}": getattr(value, name, None)
+        for holder, value, names in holders
+        for name in names
+    }
 
 
 def check_unchanged(bound: Mapping[str, Any]) -> None:

@@ -35,7 +35,8 @@ def profiled(call: Callable[[], object], device: torch.device) -> tuple[KernelSh
     total = sum(time for _, time in known)
     known.sort(key=lambda pair: pair[1], reverse=True)
     return tuple(
-        KernelShare(name=event.key[:NAME], count=int(event.count), share=time / total) for event, time in known[:MOST]
+        KernelShare(name=event.key[:NAME], count=int(event.count), share=time / total)
+        for event, time in known[:MOST]
     )
 
 

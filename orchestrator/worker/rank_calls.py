@@ -1,4 +1,6 @@
-"""An implementation over ranks: one share of it in every process, and at rank 0 the whole that the harness examines."""
+"""An implementation over ranks: one share of it in every process, and at rank 0 the whole that the
+harness examines.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
 
 SCRATCH = -1  # the set of inputs that every call which is not timed has its values written into
 MIB = 2**20
-# Relative difference up to which copies of one value on several ranks are the same: they may add in other orders.
+# Relative difference up to which copies of one value on several ranks are the same: they may add in
+# other orders.
 SAME = {"float64": 1e-10, "float32": 1e-4, "float16": 2e-2, "bfloat16": 2e-2}
 
 
@@ -34,7 +37,8 @@ class Share:
         sets: this rank's inputs by number.
         calls: calls to be timed, by number.
         kept: the latest output of those calls that keep it.
-        known: at rank 0, which whole inputs are those of which timed set; a call on them is a call on that set.
+        known: at rank 0, which whole inputs are those of which timed set; a call on them is a call
+            on that set.
         parts: at rank 0, the shape and dtype of every rank's latest output.
         memory: figures of the first call, and `first_call_s` how long it took.
     """
@@ -64,14 +68,17 @@ class Share:
         made = []
         for value in values:
             own = value.detach().clone(memory_format=torch.contiguous_format)
-            made.append(own.requires_grad_() if self.built.backward and own.is_floating_point() else own)
+            made.append(
+                own.requires_grad_() if self.built.backward and own.is_floating_point() else own
+            )
         self.sets[number] = tuple(made)
 
     def call(self, number: int) -> torch.Tensor:
         """This rank's output for a set of inputs; the call must leave them as they were.
 
         Raises:
-            AttemptEndedError: it raised, returned something else than a tensor of the right kind, or changed inputs.
+            AttemptEndedError: it raised, returned something else than a tensor of the right kind,
+                or changed inputs.
         """
         import torch
 
@@ -85,7 +92,9 @@ class Share:
         start = perf_counter()
         out = self.built.call(inputs)
         if not isinstance(out, torch.Tensor):
-            raise AttemptEndedError(Outcome.FAILED, "InvalidResult", f"returned a {type(out).__name__}, not one tensor")
+            raise AttemptEndedError(
+                Outcome.FAILED, "InvalidResult", f"returned a {type(out).__name__}, not one tensor"
+            )
         if host is not None:
             self._synchronize()
             self.first_call_s = perf_counter() - start
@@ -100,7 +109,9 @@ class Share:
         return [f"grad_{name}" for name in self.built.input_names]
 
     def gradients(self, number: int, upstream: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Of the latest output of `call`, with respect to the inputs of that set and the parameters."""
+        """Of the latest output of `call`, with respect to the inputs of that set and the
+        parameters.
+        """
         assert self._out is not None
         out, self._out = self._out, None
         return self.built.gradients((out,), self.sets[number], (upstream,))
@@ -114,7 +125,8 @@ class Share:
         kept = self.kept[number] = []
 
         def keeping() -> object:
-            kept.clear()  # before the next one is made: a call that is kept needs no more room than another
+            # before the next one is made: a call that is kept needs no more room than another
+            kept.clear()
             out: Any = call()
             kept.append(out if upstream is None else out[0])
             return out
@@ -145,25 +157,37 @@ class Share:
             torch.cuda.synchronize()
 
     def _note_memory(self, host: HostPeak, inputs: Tensors) -> None:
-        """Inputs and what the first call took beyond them: rank 0 also holds what the harness examines."""
+        """Inputs and what the first call took beyond them: rank 0 also holds what the harness
+        examines.
+        """
         workspace = host.figures()["workspace_mib"] if self.team.device.type == "cpu" else None
         if workspace is not None:
             held = sum(tensor.numel() * tensor.element_size() for tensor in inputs) / MIB
-            self.memory = {**NOTHING_KNOWN, "peak_memory_mib": held + workspace, "workspace_mib": workspace}
+            self.memory = {
+                **NOTHING_KNOWN,
+                "peak_memory_mib": held + workspace,
+                "workspace_mib": workspace,
+            }
 
-    def _refuse_changed(self, used: Sequence[torch.Tensor], pristine: Sequence[torch.Tensor]) -> None:
+    def _refuse_changed(
+        self, used: Sequence[torch.Tensor], pristine: Sequence[torch.Tensor]
+    ) -> None:
         for number, (given, drawn) in enumerate(zip(used, pristine, strict=True)):
             if not _same_bytes(given, drawn):
                 names = self.built.input_names
                 name = names[number] if number < len(names) else str(number)
-                raise AttemptEndedError(Outcome.MISMATCH, "InputsChanged", f"the call changed its input {name}")
+                raise AttemptEndedError(
+                    Outcome.MISMATCH, "InputsChanged", f"the call changed its input {name}"
+                )
 
 
 @dataclass(frozen=True)
 class Leading(Implementation):
-    """The whole of an implementation over ranks, as rank 0 has it examined: whole inputs in, whole outputs out.
+    """The whole of an implementation over ranks, as rank 0 has it examined: whole inputs in, whole
+    outputs out.
 
-    Each call gives every rank its share of the inputs, has all ranks call, and puts their outputs together.
+    Each call gives every rank its share of the inputs, has all ranks call, and puts their outputs
+    together.
     `function` is this rank's own.
     """
 
@@ -199,10 +223,12 @@ class Leading(Implementation):
         inputs: Tensors,
         upstream: Sequence[torch.Tensor],
     ) -> dict[str, torch.Tensor]:
-        """The whole gradients of the inputs, put together from all ranks', and rank 0's of the parameters.
+        """The whole gradients of the inputs, put together from all ranks', and rank 0's of the
+        parameters.
 
         Raises:
-            AttemptEndedError: also where an input that several ranks have whole has other gradients on some.
+            AttemptEndedError: also where an input that several ranks have whole has other gradients
+                on some.
         """
         number = self._number(inputs)
         shares = self._upstream(upstream[0])
@@ -218,9 +244,14 @@ class Leading(Implementation):
         return {**found, **wholes}
 
     def timed(
-        self, inputs: Tensors, upstream: Sequence[torch.Tensor] = (), kept: list[torch.Tensor] | None = None
+        self,
+        inputs: Tensors,
+        upstream: Sequence[torch.Tensor] = (),
+        kept: list[torch.Tensor] | None = None,
     ) -> RankedCall:
-        """A call of all ranks; on the set of inputs that these whole ones were given to the ranks as."""
+        """A call of all ranks; on the set of inputs that these whole ones were given to the ranks
+        as.
+        """
         number, of = len(self.share.calls), self._timed_set(inputs)
         shares = [[one] for one in self._upstream(upstream[0])] if upstream else None
         self._hand_out(("prepare", number, of, kept is not None), shares)
@@ -284,15 +315,21 @@ class Leading(Implementation):
         world_size = self.share.team.world_size
         with user_code(), torch.no_grad():
             whole = tuple(tensor.detach() for tensor in inputs)
-            return [list(self.workload.shard(whole, rank, world_size)) for rank in range(world_size)]
+            return [
+                list(self.workload.shard(whole, rank, world_size)) for rank in range(world_size)
+            ]
 
     def _upstream(self, upstream: torch.Tensor) -> list[torch.Tensor]:
-        """Each rank's share of the gradient of the whole output: how `gather` passes a gradient back."""
+        """Each rank's share of the gradient of the whole output: how `gather` passes a gradient
+        back.
+        """
         import torch
 
         assert self.workload.gather is not None
         parts = [
-            torch.zeros(shape, dtype=getattr(torch, dtype), device=upstream.device, requires_grad=True)
+            torch.zeros(
+                shape, dtype=getattr(torch, dtype), device=upstream.device, requires_grad=True
+            )
             for shape, dtype in self.share.parts
         ]
         with user_code(), torch.enable_grad():
@@ -311,7 +348,9 @@ class Leading(Implementation):
 
 @dataclass(frozen=True)
 class RankedCall:
-    """A call of all ranks, made as rank 0 makes it; a clock of ranks makes many of them with one order."""
+    """A call of all ranks, made as rank 0 makes it; a clock of ranks makes many of them with one
+    order.
+    """
 
     leading: Leading
     number: int
@@ -335,7 +374,9 @@ def _labels(tensor: torch.Tensor) -> torch.Tensor:
     return torch.arange(tensor.numel(), device=tensor.device).view(tensor.shape)
 
 
-def _assembled(name: str, whole: torch.Tensor, parts: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
+def _assembled(
+    name: str, whole: torch.Tensor, parts: Sequence[tuple[torch.Tensor, torch.Tensor]]
+) -> torch.Tensor:
     """The gradient of a whole input from (labels, gradient) of every rank's share of it.
 
     Raises:

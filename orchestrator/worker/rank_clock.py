@@ -1,8 +1,9 @@
 """Clocks of ranks: all start a block together, and it lasts as long as it does on the slowest.
 
-Each rank times its own block from its own start, after all have been aligned: on CUDA on the device, by a collective of
-one element ahead of the first call. A rank that comes late to a block therefore lengthens no other's; one that works
-longer does, where the others wait for it, and where they do not it is the slowest itself.
+Each rank times its own block from its own start, after all have been aligned: on CUDA on the
+device, by a collective of one element ahead of the first call. A rank that comes late to a block
+therefore lengthens no other's; one that works longer does, where the others wait for it, and where
+they do not it is the slowest itself.
 """
 
 from __future__ import annotations
@@ -66,7 +67,9 @@ class _AlignedCuda(CudaClock):
         self._one = self._torch.zeros(1, device=device)
 
     def aligned(self, calls: Sequence[Call], ahead_s: float) -> Timed:
-        """The device waits `ahead_s` seconds, then for the other ranks' devices, then runs the calls."""
+        """The device waits `ahead_s` seconds, then for the other ranks' devices, then runs the
+        calls.
+        """
         import torch.distributed as dist
 
         torch = self._torch
@@ -114,14 +117,18 @@ class RankedClock(Clock):
         else:
             seconds = self._ahead.time(block, self._block)
             if self._ahead.lost:
-                self._note("the host could not keep ahead of the device: latency_ms includes its gaps")
+                self._note(
+                    "the host could not keep ahead of the device: latency_ms includes its gaps"
+                )
         for call in {call.number: call for call in _ranked(block)}.values():
             if call.kept is not None:
                 call.leading.put_together(call.kept, call.number)
         return seconds
 
     @override
-    def extras(self, calls: Sequence[Call], before: Call | None, budget_s: float) -> dict[str, float]:
+    def extras(
+        self, calls: Sequence[Call], before: Call | None, budget_s: float
+    ) -> dict[str, float]:
         """Of the blocks timed so far; the first half of them, warm-up among it, does not count."""
         spans = self._spans_ms[len(self._spans_ms) // 2 :]
         found = {
@@ -149,7 +156,9 @@ class RankedClock(Clock):
         start = self.now()
         count = 8
         while len(values) < 2 or (len(values) < HOST_BLOCKS and self.now() - start < budget_s):
-            numbers = [call.number for call in _ranked([calls[turn % len(calls)] for turn in range(count)])]
+            numbers = [
+                call.number for call in _ranked([calls[turn % len(calls)] for turn in range(count)])
+            ]
             self._team.tell(("host", numbers))
             values.append(1000 * max(self._team.collect(self._timer.host(numbers))) / count)
         return statistics.median(values)

@@ -1,7 +1,9 @@
-"""A trial over ranks, in each rank's process: rank 0 goes through the stages, the others do as it says.
+"""A trial over ranks, in each rank's process: rank 0 goes through the stages, the others do as it
+says.
 
-Every decision is rank 0's (how many calls, whether an output is right, when to stop), so that no two ranks ever wait
-for different things. A rank that raises ends with its own record; the supervisor then ends the others.
+Every decision is rank 0's (how many calls, whether an output is right, when to stop), so that no
+two ranks ever wait for different things. A rank that raises ends with its own record; the
+supervisor then ends the others.
 """
 
 from __future__ import annotations
@@ -32,12 +34,14 @@ if TYPE_CHECKING:
     import torch
 
 ONCE_MORE = 3  # calls of a block whose last output is looked at, at least
-SETS, REMEMBERS = 6, 2.0  # of values, each called as new and as met; and how many times as long new ones take
+# of values, each called as new and as met; and how many times as long new ones take
+SETS, REMEMBERS = 6, 2.0
 LAST_WORD_S = 1.0  # that rank 0 waits for the others to hear that it is over
 
 
 def run(attempt: Attempt, enter: Callable[[Phase], None]) -> dict[str, Any]:
-    """The fields of this rank's record: of rank 0 those of the attempt, of another that it ended well.
+    """The fields of this rank's record: of rank 0 those of the attempt, of another that it ended
+    well.
 
     Raises:
         AttemptEndedError: every other outcome.
@@ -69,16 +73,24 @@ class RankStages(Stages):
         self._resolve()
         if self.workload.shard is None or self.workload.gather is None:
             raise AttemptEndedError(
-                Outcome.FAILED, "InvalidWorkload", f"workload {self.workload.name} states shard or gather, not both"
+                Outcome.FAILED,
+                "InvalidWorkload",
+                f"workload {self.workload.name} states shard or gather, not both",
             )
         device = self._device()
         self.team = Team.join(device, self.attempt.resources.timeout_s)
-        named = {name: value for name, value in self.config.__dict__.items() if name not in ("device", "options")}
+        named = {
+            name: value
+            for name, value in self.config.__dict__.items()
+            if name not in ("device", "options")
+        }
         ranked = {**named, "rank": self.team.rank, "world_size": self.team.world_size}
         self.config = Config(ranked, str(device), self.config.options)
 
     def dismiss(self) -> None:
-        """Tell the others that it is over; of one that does not listen, the supervisor makes an end."""
+        """Tell the others that it is over; of one that does not listen, the supervisor makes an
+        end.
+        """
         telling = threading.Thread(target=self._tell, args=(("stop",),), daemon=True)
         telling.start()
         telling.join(LAST_WORD_S)
@@ -124,7 +136,9 @@ class RankStages(Stages):
 
     @override
     def input_sets(self) -> int:
-        return input_sets((self._bytes_in + self._bytes_out) // self.team.world_size, self.config.device)
+        return input_sets(
+            (self._bytes_in + self._bytes_out) // self.team.world_size, self.config.device
+        )
 
     @override
     def clock(self) -> Clock:
@@ -140,22 +154,28 @@ class RankStages(Stages):
 
     @override
     def _judged_as_timed(self, length: int) -> None:
-        """The last output of a block: all ranks make a block by one order, so that no call of it is another's."""
+        """The last output of a block: all ranks make a block by one order, so that no call of it is
+        another's.
+        """
         leading, inputs = self.subject, self._sets[0]
         assert isinstance(leading, Leading)
         kept: list[torch.Tensor] = []
         call = leading.timed(inputs, self._upstream(inputs), kept)
         with collector_off(collect=False):
             self.clock().time([call] * max(length, ONCE_MORE))
-        verdict = self.verifier.judge_timed(kept[-1].detach(), inputs, inputs, ("timed", 0), AFTER_SHARE)
+        verdict = self.verifier.judge_timed(
+            kept[-1].detach(), inputs, inputs, ("timed", 0), AFTER_SHARE
+        )
         agreed(verdict, "as it is timed: ")
 
     @override
     def _look_for_memory(self, used: tuple[torch.Tensor, ...]) -> None:
-        """Whether calls on values that were met take less than half the time of calls on new ones, on every rank.
+        """Whether calls on values that were met take less than half the time of calls on new ones,
+        on every rank.
 
-        By the clock of ranks, as what moves inputs and outputs between them is not the implementation's. Of one that
-        remembers each new set takes longer than met ones do; what disturbs the machine does not fall on all of them.
+        By the clock of ranks, as what moves inputs and outputs between them is not the
+        implementation's. Of one that remembers each new set takes longer than met ones do; what
+        disturbs the machine does not fall on all of them.
         """
         leading, clock = self.subject, self.clock()
         assert isinstance(leading, Leading)

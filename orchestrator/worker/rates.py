@@ -46,14 +46,17 @@ def rates(
         measure_again: the ceilings of this moment, asked for before a verdict.
 
     Raises:
-        AttemptEndedError: implausible: more than the ceilings allow, or half of all calls took no time at all.
+        AttemptEndedError: implausible: more than the ceilings allow, or half of all calls took no
+            time at all.
     """
     if seconds <= 0:
         raise _implausible("half of all calls took no time at all")
     share: float | None = None
     notes: tuple[str, ...] = ()
     if ceilings is not None:
-        share, notes = _share(work, seconds, Ceilings.model_validate(ceilings), precision, gpus, measure_again)
+        share, notes = _share(
+            work, seconds, Ceilings.model_validate(ceilings), precision, gpus, measure_again
+        )
     figures = {
         "throughput_tokens_per_s": None if work.tokens is None else work.tokens / seconds,
         "tflops_per_s": work.flops / seconds / 1e12,
@@ -79,7 +82,13 @@ def own_metrics(
     from orchestrator.errors import ExpressionError
     from orchestrator.spec.expression import number  # which few trials need
 
-    known = {**params, "flops": work.flops, "bytes": work.bytes, "tokens": work.tokens, "seconds": seconds}
+    known = {
+        **params,
+        "flops": work.flops,
+        "bytes": work.bytes,
+        "tokens": work.tokens,
+        "seconds": seconds,
+    }
     figures: Figures = {}
     notes: list[str] = []
     for name, formula in formulas.items():
@@ -107,7 +116,9 @@ def _share(
     share = ceilings.share(work, seconds, precision, gpus)
     if share is not None:
         return share, ()
-    return None, (f"plausibility was judged by bytes alone: this device has no ceiling for {precision}",)
+    return None, (
+        f"plausibility was judged by bytes alone: this device has no ceiling for {precision}",
+    )
 
 
 def bounds_again(device: str, precision: str) -> Callable[[], Ceilings]:

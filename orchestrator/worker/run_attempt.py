@@ -22,11 +22,12 @@ OnPhase = Callable[[Phase], None]
 
 
 def run_attempt(attempt: Attempt, on_phase: OnPhase = lambda _phase: None) -> TrialRecord:
-    """Run one attempt in this process and say how it ended; `on_phase` hears of each phase as it begins.
+    """Run one attempt in this process and say how it ended; `on_phase` hears of each phase as it
+    begins.
 
-    Whatever the implementation raises, SystemExit and KeyboardInterrupt included, is an outcome, and its traceback goes
-    to stderr, which is the trial's log. Only the end of the process itself leaves no record. The record's environment
-    says what code was imported for it.
+    Whatever the implementation raises, SystemExit and KeyboardInterrupt included, is an outcome,
+    and its traceback goes to stderr, which is the trial's log. Only the end of the process itself
+    leaves no record. The record's environment says what code was imported for it.
     """
     before = frozenset(sys.modules)
     record = _run(attempt, on_phase)
@@ -43,7 +44,9 @@ def _run(attempt: Attempt, on_phase: OnPhase) -> TrialRecord:
         on_phase(phase)
 
     started_at = utc_now()
-    facts = environment.describe(attempt.device, attempt.resources.gpu_memory_gib, attempt.resources.cpus)
+    facts = environment.describe(
+        attempt.device, attempt.resources.gpu_memory_gib, attempt.resources.cpus
+    )
     try:
         enter(Phase.BUILD)
         if attempt.rival is not None:
@@ -59,11 +62,16 @@ def _run(attempt: Attempt, on_phase: OnPhase) -> TrialRecord:
         fields = _ended(ended)
     except BaseException as error:  # noqa: BLE001 - a trial that fails is a row with a reason, whatever the reason
         _log(error)
-        fields = {"outcome": Outcome.FAILED, "error": ErrorInfo.of(type(error).__name__, in_brief(error))}
+        fields = {
+            "outcome": Outcome.FAILED,
+            "error": ErrorInfo.of(type(error).__name__, in_brief(error)),
+        }
     return _record(attempt, reached[-1], started_at, facts, fields)
 
 
-def _of_duel(attempt: Attempt, enter: OnPhase, started_at: str, facts: Mapping[str, Any]) -> TrialRecord:
+def _of_duel(
+    attempt: Attempt, enter: OnPhase, started_at: str, facts: Mapping[str, Any]
+) -> TrialRecord:
     """The records of both sides, joined."""
     records = []
     for own, side in zip(attempts(attempt), duel(attempt, enter), strict=True):
@@ -80,10 +88,19 @@ def _ended(ended: AttemptEndedError) -> dict[str, Any]:
 
 
 def _record(
-    attempt: Attempt, phase: Phase, started_at: str, facts: Mapping[str, Any], fields: Mapping[str, Any]
+    attempt: Attempt,
+    phase: Phase,
+    started_at: str,
+    facts: Mapping[str, Any],
+    fields: Mapping[str, Any],
 ) -> TrialRecord:
-    known = {"environment": {**facts, **fields.get("environment", {})}, "card": facts["know"].get("gpu_uuid")}
-    return record_of(attempt, phase=phase, started_at=started_at, match=facts["match"], **{**fields, **known})
+    known = {
+        "environment": {**facts, **fields.get("environment", {})},
+        "card": facts["know"].get("gpu_uuid"),
+    }
+    return record_of(
+        attempt, phase=phase, started_at=started_at, match=facts["match"], **{**fields, **known}
+    )
 
 
 def _log(error: BaseException) -> None:
@@ -92,4 +109,6 @@ def _log(error: BaseException) -> None:
         if isinstance(error, AttemptEndedError) and error.__cause__ is None:
             sys.stderr.write(f"{error}\n")
         else:
-            traceback.print_exception(error.__cause__ if isinstance(error, AttemptEndedError) else error)
+            traceback.print_exception(
+                error.__cause__ if isinstance(error, AttemptEndedError) else error
+            )

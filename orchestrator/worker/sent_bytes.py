@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-# What a rank sends for one byte that it hands over, by a ring: (of world_size), as the NCCL tests count bus bandwidth.
+# What a rank sends for one byte that it hands over, by a ring: (of world_size), as the NCCL tests
+# count bus bandwidth.
 _FACTORS: dict[str, Callable[[int], float]] = {
     "allreduce": lambda w: 2 * (w - 1) / w,
     "allgather": lambda w: w - 1,
@@ -32,7 +33,9 @@ def sent_bytes(call: Callable[[], object], world_size: int) -> float:
     total = 0.0
 
     class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        def __torch_dispatch__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
             nonlocal total
             if func.namespace == "c10d":
                 total += _handed_over(str(func), args, world_size)
@@ -44,7 +47,14 @@ def sent_bytes(call: Callable[[], object], world_size: int) -> float:
 
 
 def _handed_over(name: str, args: Any, world_size: int) -> float:
-    kind = next((kind for kind in sorted(_FACTORS, key=len, reverse=True) if kind in name.replace("_base", "")), None)
+    kind = next(
+        (
+            kind
+            for kind in sorted(_FACTORS, key=len, reverse=True)
+            if kind in name.replace("_base", "")
+        ),
+        None,
+    )
     if kind is None:
         return 0.0
     given = args[1] if kind in _SECOND else args[0]

@@ -1,4 +1,6 @@
-"""The stages of one attempt: build, first call, verify, measure, verify again, memory; its fields of a record."""
+"""The stages of one attempt: build, first call, verify, measure, verify again, memory; its fields
+of a record.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,8 @@ COUNTED = (
 )
 AFTER_SHARE = 1 / 16  # verification after timing looks for staleness, which a sample of rows shows
 LEARNT = "the inputs are so small that a processor may have learnt them, though {} sets take turns"
-MOST_FOR_TWO = 2**29  # bytes of a set of inputs up to which there are at least two, so that outputs cannot be repeated
+# bytes of a set of inputs up to which there are at least two, so that outputs cannot be repeated
+MOST_FOR_TWO = 2**29
 NOTED_SHARE = 0.5  # of a limit, from which a row says how near it came
 
 
@@ -114,7 +117,8 @@ class Stages:
         self.before = agreed(self.verifier.verify("before", structures=True))
 
     def measured_alone(self) -> dict[str, Any]:
-        """Time what is ready, verify it again, see what memory it takes: the fields of an ok record.
+        """Time what is ready, verify it again, see what memory it takes: the fields of an ok
+        record.
 
         Raises:
             AttemptEndedError: mismatch, implausible, or what a call raised.
@@ -151,7 +155,8 @@ class Stages:
 
         ceilings = self.attempt.ceilings
         counted: tuple[str, ...] = ()
-        if self._counted is not None:  # of a cache all is counted, and the reference may do more than is needed
+        # of a cache all is counted, and the reference may do more than is needed
+        if self._counted is not None:
             ceilings, counted = None, (COUNTED,)
         found = rates(work, seconds, ceilings, precision, gpus, ceilings_again)
         own, missing = own_metrics(self.workload.metrics, work, seconds, self.attempt.trial.params)
@@ -187,18 +192,26 @@ class Stages:
         return tuple(dict.fromkeys(notes))
 
     def _resolve(self) -> None:
-        """Import the workload and the build function, which may be a user's files, and check the params."""
+        """Import the workload and the build function, which may be a user's files, and check the
+        params.
+        """
         attempt, trial = self.attempt, self.attempt.trial
         build_extensions_apart()
         with user_code():
             self.workload = workloads.find(attempt.workload, attempt.base_dir)
-            self.entry = workloads.loaded(trial.use, attempt.base_dir, self.workload, trial.call, trial.compile)
+            self.entry = workloads.loaded(
+                trial.use, attempt.base_dir, self.workload, trial.call, trial.compile
+            )
         self.form = self.entry.form
         given = json.loads(trial.params_of(self.workload.params))
         if "device" in self.workload.params.model_fields:
             given["device"] = attempt.device
         self.params = self.workload.params.model_validate_json(json.dumps(given))
-        named = {name: getattr(self.params, name) for name in self.workload.params.model_fields if name != "device"}
+        named = {
+            name: getattr(self.params, name)
+            for name in self.workload.params.model_fields
+            if name != "device"
+        }
         self.config = Config(named, attempt.device, trial.options)
 
     def _device(self) -> torch.device:
@@ -211,7 +224,9 @@ class Stages:
         return device
 
     def _capped(self, on: bool) -> None:
-        """The cap is the implementation's; the harness's reference and rotated inputs do not count against it."""
+        """The cap is the implementation's; the harness's reference and rotated inputs do not count
+        against it.
+        """
         if self.config.device.type == "cuda":
             from orchestrator.verify.rule.noise import forget_pools
 
@@ -227,7 +242,9 @@ class Stages:
 
     @property
     def seed(self) -> int:
-        """Of all that is drawn for this attempt: inputs cannot be drawn again from what a sweep file states."""
+        """Of all that is drawn for this attempt: inputs cannot be drawn again from what a sweep
+        file states.
+        """
         return salted(self.attempt.seed, self.attempt.salt)
 
     def _first_call(self, host: HostPeak) -> float:
@@ -275,7 +292,9 @@ class Stages:
         release(self.config.device)
 
     def input_sets(self) -> int:
-        """How many sets of inputs take turns: at least two, so that the output of the call before is wrong."""
+        """How many sets of inputs take turns: at least two, so that the output of the call before
+        is wrong.
+        """
         bytes_per_set = self._bytes_in + self._bytes_out
         wanted = input_sets(bytes_per_set, self.config.device)
         return max(wanted, 2 if bytes_per_set <= MOST_FOR_TWO else 1)
@@ -327,10 +346,15 @@ class Stages:
     def clock(self) -> Clock:
         """A clock of the trial's device."""
         device = self.config.device
-        return CudaClock(device, cold=self.attempt.protocol.cold_cache) if device.type == "cuda" else CpuClock()
+        return (
+            CudaClock(device, cold=self.attempt.protocol.cold_cache)
+            if device.type == "cuda"
+            else CpuClock()
+        )
 
     def verify_again(self, measurement: Measurement) -> None:
-        """That what is timed is right, the inputs it had are what they were, and fresh values get fresh outputs.
+        """That what is timed is right, the inputs it had are what they were, and fresh values get
+        fresh outputs.
 
         Raises:
             AttemptEndedError: mismatch.
@@ -342,7 +366,10 @@ class Stages:
         sets, self._sets, self._calls = self._sets, [], []
         first = sets[0]
         del sets
-        after = agreed(self.verifier.verify_rewritten("after", first, AFTER_SHARE), "on fresh inputs after timing: ")
+        after = agreed(
+            self.verifier.verify_rewritten("after", first, AFTER_SHARE),
+            "on fresh inputs after timing: ",
+        )
         self.notes = (*self.notes, *after.notes)
         self._look_for_memory(first)
         check_unchanged(self._bound)
@@ -355,22 +382,31 @@ class Stages:
             agreed(verdict, "as it is timed: ")
 
     def _look_for_memory(self, used: Tensors) -> None:
-        """Whether calls on met values are faster than on new ones: proven it is a mismatch, suspected a flag.
+        """Whether calls on met values are faster than on new ones: proven it is a mismatch,
+        suspected a flag.
 
         Raises:
             AttemptEndedError: mismatch.
         """
         if not used or self.workload.writes:
-            self.notes = (*self.notes, "memory of answers was not looked for: a call changes its inputs, or has none")
+            self.notes = (
+                *self.notes,
+                "memory of answers was not looked for: a call changes its inputs, or has none",
+            )
             return
         found = memoization(self.caller, used)
         if found.proven:
             raise AttemptEndedError(
-                Outcome.MISMATCH, "Mismatch", f"it remembers answers by the values of its inputs: {found.text}"
+                Outcome.MISMATCH,
+                "Mismatch",
+                f"it remembers answers by the values of its inputs: {found.text}",
             )
         if found.text:
             self.flags = (*self.flags, Flag.UNPROVEN.value)
-            self.notes = (*self.notes, f"it may remember answers by the values of its inputs: {found.text}")
+            self.notes = (
+                *self.notes,
+                f"it may remember answers by the values of its inputs: {found.text}",
+            )
 
     def _upstream(self, inputs: Tensors) -> tuple[torch.Tensor, ...]:
         """The gradients that timed calls propagate from; none where there is no backward pass."""
@@ -413,8 +449,14 @@ class Stages:
             return card.figures(call)
 
     def _work(self) -> Work:
-        if self._counted is None and isinstance(self.workload, FileWorkload) and self.workload.counts_work:
-            self._counted = self.workload.calls.counted_work(self.config, self.caller.inputs("work"))
+        if (
+            self._counted is None
+            and isinstance(self.workload, FileWorkload)
+            and self.workload.counts_work
+        ):
+            self._counted = self.workload.calls.counted_work(
+                self.config, self.caller.inputs("work")
+            )
         return self._counted or self.workload.work(self.params, self.form or self.workload.forms[0])
 
 

@@ -1,7 +1,8 @@
-"""The processes of a trial over ranks: how they meet, and how tensors and orders go between rank 0 and the others.
+"""The processes of a trial over ranks: how they meet, and how tensors and orders go between rank 0
+and the others.
 
-All of it goes through a group of the harness's own, by gloo and host memory, so that nothing of it is on a card or in
-the implementation's process group while calls are timed.
+All of it goes through a group of the harness's own, by gloo and host memory, so that nothing of it
+is on a card or in the implementation's process group while calls are timed.
 """
 
 from __future__ import annotations
@@ -44,14 +45,18 @@ class Team:
 
     @classmethod
     def join(cls, device: torch.device, timeout_s: float) -> Team:
-        """Meet the other ranks; afterwards the default process group is there, with NCCL on CUDA, else gloo."""
+        """Meet the other ranks; afterwards the default process group is there, with NCCL on CUDA,
+        else gloo.
+        """
         import torch.distributed as dist
 
         rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
         rendezvous = os.environ[RENDEZVOUS]
         timeout = timedelta(seconds=timeout_s + MARGIN_S)
         backend = "nccl" if device.type == "cuda" else "gloo"
-        dist.init_process_group(backend, init_method=rendezvous, rank=rank, world_size=world_size, timeout=timeout)
+        dist.init_process_group(
+            backend, init_method=rendezvous, rank=rank, world_size=world_size, timeout=timeout
+        )
         control = dist.new_group(backend="gloo", timeout=timeout)
         return cls(rank, world_size, device, rendezvous.startswith("file"), control)
 
@@ -77,9 +82,11 @@ class Team:
         return held
 
     def align(self) -> None:
-        """Return at every rank at the same time, as nearly as hosts can: an order to start that waits for nobody.
+        """Return at every rank at the same time, as nearly as hosts can: an order to start that
+        waits for nobody.
 
-        Ranks of one machine agree on a moment of its clock; over nodes they leave a barrier together.
+        Ranks of one machine agree on a moment of its clock; over nodes they leave a barrier
+        together.
         """
         import torch.distributed as dist
 

@@ -1,4 +1,5 @@
-"""The guides as programs: their blocks, and a folder in which they are carried out one after the other.
+"""The guides as programs: their blocks, and a folder in which they are carried out one after the
+other.
 
 What follows the language in a block's opening line says what the block is::
 
@@ -28,7 +29,9 @@ FLAGS = re.compile(r"✓( (noisy|throttled|contended|allocation_retries),?)+")
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: its language, what its opening line says beside it, its text, its line in the guide."""
+    """A fenced block: its language, what its opening line says beside it, its text, its line in the
+    guide.
+    """
 
     language: str
     words: tuple[str, ...]
@@ -37,7 +40,9 @@ class Block:
 
     def option(self, name, default=None):
         """The value of `name=value` in the opening line."""
-        return next((word.partition("=")[2] for word in self.words if word.startswith(f"{name}=")), default)
+        return next(
+            (word.partition("=")[2] for word in self.words if word.startswith(f"{name}=")), default
+        )
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,14 @@ class Guide:
         found = []
         for match in FENCE.finditer(self.text):
             language, *words = match["info"].split() or [""]
-            found.append(Block(language, tuple(words), match["body"], self.text.count("\n", 0, match.start()) + 1))
+            found.append(
+                Block(
+                    language,
+                    tuple(words),
+                    match["body"],
+                    self.text.count("\n", 0, match.start()) + 1,
+                )
+            )
         return found
 
     @property
@@ -75,7 +87,9 @@ class Reader:
     def follow(self, guide):
         """Carry the guide out, and before it the one that it goes on from; the folder it leaves."""
         if guide.path in self._done:
-            assert self._done[guide.path] is not None, f"{guide.path.name} failed, and this guide goes on from it"
+            assert self._done[guide.path] is not None, (
+                f"{guide.path.name} failed, and this guide goes on from it"
+            )
             return self._done[guide.path]
         self._done[guide.path] = None
         folder = self.home / guide.path.stem
@@ -101,12 +115,16 @@ class Reader:
             return printed
         done = carry_out(block, folder)
         wanted = int(block.option("exit", "0"))
-        assert done.returncode == wanted, f"{place}: exit {done.returncode}, not {wanted}\n{done.stdout}{done.stderr}"
+        assert done.returncode == wanted, (
+            f"{place}: exit {done.returncode}, not {wanted}\n{done.stdout}{done.stderr}"
+        )
         return done.stdout + done.stderr
 
 
 def carry_out(block, folder):
-    """Run a bash or Python block in `folder`, as a reader would whose virtual environment is active."""
+    """Run a bash or Python block in `folder`, as a reader would whose virtual environment is
+    active.
+    """
     binaries = str(Path(sys.executable).parent)
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("RAY")},
@@ -115,12 +133,20 @@ def carry_out(block, folder):
         "OMP_NUM_THREADS": "1",
         "COLUMNS": "120",
     }
-    line = ["bash", "-eu", "-c", block.body] if block.language == "bash" else [sys.executable, "-c", block.body]
-    return subprocess.run(line, cwd=folder, env=environment, capture_output=True, text=True, timeout=280)
+    line = (
+        ["bash", "-eu", "-c", block.body]
+        if block.language == "bash"
+        else [sys.executable, "-c", block.body]
+    )
+    return subprocess.run(
+        line, cwd=folder, env=environment, capture_output=True, text=True, timeout=280
+    )
 
 
 def check_output(expected, printed, place):
-    """Each line of `expected` must have been printed, in this order; numbers, flags and column widths may differ."""
+    """Each line of `expected` must have been printed, in this order; numbers, flags and column
+    widths may differ.
+    """
     lines = iter([alike(line) for line in printed.splitlines()])
     for line in filter(str.strip, expected.splitlines()):
         pattern = ".*".join(map(re.escape, re.split(r" ?\.\.\. ?", alike(line))))

@@ -1,4 +1,6 @@
-"""The guides say what is true: their blocks are carried out, their commands exist, their links lead somewhere."""
+"""The guides say what is true: their blocks are carried out, their commands exist, their links lead
+somewhere.
+"""
 
 import argparse
 import contextlib
@@ -89,5 +91,7 @@ def test_a_guide_is_about_a_page(path):
 def test_the_index_names_every_guide():
     """Nobody finds what it leaves out."""
     index = (DOCS / "README.md").read_text()
-    missing = [path.name for path in GUIDES if path.name != "README.md" and f"({path.name})" not in index]
+    missing = [
+        path.name for path in GUIDES if path.name != "README.md" and f"({path.name})" not in index
+    ]
     assert not missing

@@ -31,7 +31,9 @@ def test_every_cell_was_run_in_its_order(cells):
     """Once each, from a fresh kernel, without an error or a warning."""
     assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
     assert {output["output_type"] for output in outputs(cells)} == {"stream", "execute_result"}
-    assert {output["name"] for output in outputs(cells) if output["output_type"] == "stream"} == {"stdout"}
+    assert {output["name"] for output in outputs(cells) if output["output_type"] == "stream"} == {
+        "stdout"
+    }
 
 
 def test_it_shows_the_table_and_the_figures(cells):
@@ -47,7 +49,9 @@ def test_it_shows_the_table_and_the_figures(cells):
 def test_it_names_no_folder_of_the_machine_it_was_run_on():
     """Paths in it are relative."""
     text = re.sub(r'"image/png": "[^"]*"', "", NOTEBOOK.read_text(encoding="utf-8"))
-    assert not re.findall(r'(?<![\w.:/<])/(?:home|root|tmp|work|usr|Users|opt|mnt|var)\b[^"\s]*', text)
+    assert not re.findall(
+        r'(?<![\w.:/<])/(?:home|root|tmp|work|usr|Users|opt|mnt|var)\b[^"\s]*', text
+    )
 
 
 @pytest.mark.slow
@@ -56,11 +60,15 @@ def test_it_still_runs(cells, tmp_path):
     code = "\n".join("".join(cell["source"]) for cell in cells)
     assert LENGTHS in code
     assert LONGEST in code
-    program = code.replace("%matplotlib inline\n", "").replace("tempfile.mkdtemp()", repr(str(tmp_path)))
+    program = code.replace("%matplotlib inline\n", "").replace(
+        "tempfile.mkdtemp()", repr(str(tmp_path))
+    )
     program = program.replace(LENGTHS, FEWER).replace(LONGEST, SHORTER)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY")}
     environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     line = [sys.executable, "-c", program]
-    done = subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=280)
+    done = subprocess.run(
+        line, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=280
+    )
     assert done.returncode == 0, done.stderr
     assert "6 rows with a time" in done.stdout

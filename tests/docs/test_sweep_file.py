@@ -11,13 +11,18 @@ from tests.docs.guide import DOCS
 
 
 def fields(model, prefix=""):
-    """(dotted name, default as YAML, or `required`) of every field; of a field that is a model, its own fields."""
+    """(dotted name, default as YAML, or `required`) of every field; of a field that is a model, its
+    own fields.
+    """
     for name, info in model.model_fields.items():
         kind = info.annotation
         if isinstance(kind, type) and issubclass(kind, FrozenModel):
             yield from fields(kind, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}", "required" if info.is_required() else as_yaml(info.get_default())
+            yield (
+                f"{prefix}{name}",
+                "required" if info.is_required() else as_yaml(info.get_default()),
+            )
 
 
 def as_yaml(value):

@@ -1,9 +1,10 @@
-"""Drivers that kill themselves at a chosen moment; run as a program: a warm process that forks one per order.
+"""Drivers that kill themselves at a chosen moment; run as a program: a warm process that forks one
+per order.
 
-An order is a line of JSON: {"folder", "point", "count"}: run (or go on with) the sweep in the folder, and end by
-SIGKILL the `count`th time that `point` is reached; no point: to the end. The answer is its exit status, the first
-line says that all is warm. Journal, logs, reports and MLflow store are the real ones; trials run in real processes, by
-a worker without torch.
+An order is a line of JSON: {"folder", "point", "count"}: run (or go on with) the sweep in the
+folder, and end by SIGKILL the `count`th time that `point` is reached; no point: to the end. The
+answer is its exit status, the first line says that all is warm. Journal, logs, reports and MLflow
+store are the real ones; trials run in real processes, by a worker without torch.
 """
 
 from __future__ import annotations
@@ -114,7 +115,11 @@ def attach(doom: Doom) -> None:
     doom.after(mlflow.MlflowTracker, "_create", "run created")
     doom.after(mlflow.MlflowClient, "log_batch", "run filled")
     doom.after(mlflow.MlflowTracker, "_write_new", "run ended")
-    doom.after(mlflow.MlflowTracker, "_write", "sweep's run ended" if doom.point == "sweep's run ended" else "written")
+    doom.after(
+        mlflow.MlflowTracker,
+        "_write",
+        "sweep's run ended" if doom.point == "sweep's run ended" else "written",
+    )
     doom.after(mlflow.MlflowClient, "log_artifact", "file handed over")
     doom.after(InlineExecutor, "conclude", "concluded")
     doom.after(report, "write_atomically", "report written")
@@ -161,7 +166,9 @@ def drive(folder: Path, point: str, count: int) -> None:
 
 
 def main() -> None:
-    """Obey orders until there are no more; the first argument is an MLflow store to make, so that all is warm."""
+    """Obey orders until there are no more; the first argument is an MLflow store to make, so that
+    all is warm.
+    """
     mlflow.MlflowTracker(sys.argv[1]).close()
     registry.workload(f"{TOYS}/matmul.py:WORKLOAD", HERE)
     print("warm", flush=True)

@@ -1,4 +1,6 @@
-"""An executor for whole sweeps without Ray and torch: real processes, real logs, a worker that only calls."""
+"""An executor for whole sweeps without Ray and torch: real processes, real logs, a worker that only
+calls.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +31,8 @@ class Executed(InlineExecutor):
     def poll(self, timeout_s: float) -> list[Event]:
         events = super().poll(timeout_s)
         return [
-            replace(event, log=self._logs[event.record.trial_id]) if isinstance(event, Finished) else event
+            replace(event, log=self._logs[event.record.trial_id])
+            if isinstance(event, Finished)
+            else event
             for event in events
         ]

@@ -1,4 +1,6 @@
-"""Implementations that do what must be survived: each is a `build`, and does its worst when it is called."""
+"""Implementations that do what must be survived: each is a `build`, and does its worst when it is
+called.
+"""
 
 from __future__ import annotations
 
@@ -127,10 +129,14 @@ def hangs(config: Any) -> None:
 
 @when_called
 def hangs_with_a_family(config: Any) -> None:
-    """A child, a grandchild in its own session, and one that was orphaned on purpose with an empty environment."""
+    """A child, a grandchild in its own session, and one that was orphaned on purpose with an empty
+    environment.
+    """
     subprocess.Popen(["sleep", config.options["nap"]])
     subprocess.Popen(["sleep", config.options["nap"]], start_new_session=True)
-    subprocess.run(["sh", "-c", "setsid sleep $0 & exit", config.options["nap"]], env={}, check=False)
+    subprocess.run(
+        ["sh", "-c", "setsid sleep $0 & exit", config.options["nap"]], env={}, check=False
+    )
     if os.fork() == 0:
         os.setsid()
         if os.fork() == 0:

@@ -36,7 +36,12 @@ def eats_device_memory_by_the_driver(config: Any) -> None:
     """Past torch's allocator and its cap: 12 GiB of the driver itself."""
     pointer = ctypes.c_uint64()
     torch.empty(1, device=config.device)
-    assert ctypes.CDLL("libcuda.so.1").cuMemAlloc_v2(ctypes.byref(pointer), ctypes.c_size_t(12 * 2**30)) == 0
+    assert (
+        ctypes.CDLL("libcuda.so.1").cuMemAlloc_v2(
+            ctypes.byref(pointer), ctypes.c_size_t(12 * 2**30)
+        )
+        == 0
+    )
     time.sleep(600)
 
 

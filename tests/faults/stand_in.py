@@ -1,4 +1,5 @@
-"""A worker without torch: builds what `use` names, calls it once, and returns what it returned as a metric.
+"""A worker without torch: builds what `use` names, calls it once, and returns what it returned as a
+metric.
 
 What it lets through, the child's own last line of defence must catch.
 """
@@ -32,7 +33,9 @@ def run_attempt(attempt: Attempt, on_phase: Callable[[Phase], None]) -> TrialRec
     """Build, call, answer."""
     started_at = datetime.now(UTC).isoformat()
     on_phase(Phase.BUILD)
-    call = load(attempt.trial.use)(SimpleNamespace(**attempt.trial.params, options=attempt.trial.options))
+    call = load(attempt.trial.use)(
+        SimpleNamespace(**attempt.trial.params, options=attempt.trial.options)
+    )
     on_phase(Phase.FIRST_CALL)
     value = call()
     on_phase(Phase.MEASURE)

@@ -1,4 +1,6 @@
-"""A random mix of faults, kills and restarts under a fixed seed: every attempt ends once, rightly, and alone."""
+"""A random mix of faults, kills and restarts under a fixed seed: every attempt ends once, rightly,
+and alone.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +23,14 @@ KILLS_EVERY = 8
 
 
 @pytest.mark.parametrize(
-    ("seed", "count"), [(20261122, 40), pytest.param(7, 200, marks=pytest.mark.slow)], ids=["short", "long"]
+    ("seed", "count"),
+    [(20261122, 40), pytest.param(7, 200, marks=pytest.mark.slow)],
+    ids=["short", "long"],
 )
 def test_a_random_mix_of_faults_and_kills(seed: int, count: int) -> None:
-    """One record for each attempt, its outcome the fault's own or, where someone killed it, lost; nobody is left."""
+    """One record for each attempt, its outcome the fault's own or, where someone killed it, lost;
+    nobody is left.
+    """
     draw = random.Random(seed)
     before = set(of_our_isolators())
     with light_isolator() as isolator:
@@ -36,7 +42,9 @@ def test_a_random_mix_of_faults_and_kills(seed: int, count: int) -> None:
 
 def _one(draw: random.Random, isolator: Isolator) -> None:
     fault, disturbed = draw.choice(QUICK), draw.randrange(KILLS_EVERY) == 0
-    attempt = attempt_of(fault.build, min(fault.timeout_s, 0.3 if fault.outcome == "timeout" else 60.0))
+    attempt = attempt_of(
+        fault.build, min(fault.timeout_s, 0.3 if fault.outcome == "timeout" else 60.0)
+    )
     timer = threading.Timer(draw.random() * 0.2, draw.choice(DISTURBANCES), [isolator])
     if disturbed:
         timer.start()

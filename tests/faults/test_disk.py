@@ -1,4 +1,6 @@
-"""A disk that fills up: what was finished stays, the sweep says what to do, and goes on once there is room."""
+"""A disk that fills up: what was finished stays, the sweep says what to do, and goes on once there
+is room.
+"""
 
 from __future__ import annotations
 
@@ -55,10 +57,14 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def run(disk: Path, tmp_path: Path, isolator: Isolator) -> Run:
-    """Runs a sweep, the third trial of which fills the disk, or goes on with it; each trial prints what is given."""
+    """Runs a sweep, the third trial of which fills the disk, or goes on with it; each trial prints
+    what is given.
+    """
     (tmp_path / "fills.py").write_text(FILLS)
 
-    def run(output: Path, tracker: Callable[[], Tracker], resume: bool = False, prints: str = "") -> Results:
+    def run(
+        output: Path, tracker: Callable[[], Tracker], resume: bool = False, prints: str = ""
+    ) -> Results:
         text = (
             f"name: doomed\nworkload: {TOYS}/matmul.py:WORKLOAD\naxes: {{n: {TRIALS}}}\n"
             f"implementations: [{{use: '{tmp_path}/fills.py:build', label: mine, "
@@ -79,7 +85,9 @@ def make_room(disk: Path) -> None:
 
 @pytest.mark.parametrize("prints", ["", "something"], ids=["the journal", "a log"])
 def test_a_disk_that_fills_up_costs_the_trial_in_flight(prints: str, disk: Path, run: Run) -> None:
-    """Whichever write fails: aborted with the way on; the journal is whole, going on makes what is missing, once."""
+    """Whichever write fails: aborted with the way on; the journal is whole, going on makes what is
+    missing, once.
+    """
     with pytest.raises(AbortedError, match=r"No space left on device.*make room.*resume") as caught:
         run(disk / "out", MemoryTracker, prints=prints)
     assert caught.value.exit_code == 3
@@ -91,12 +99,18 @@ def test_a_disk_that_fills_up_costs_the_trial_in_flight(prints: str, disk: Path,
     results = run(disk / "out", MemoryTracker, resume=True, prints=prints)
 
     assert (disk / "out" / "results.jsonl").read_bytes().startswith(kept)
-    assert [(record.params["n"], record.attempt) for record in results.records] == [(n, 1) for n in TRIALS]
+    assert [(record.params["n"], record.attempt) for record in results.records] == [
+        (n, 1) for n in TRIALS
+    ]
     assert all(record.outcome is Outcome.OK for record in results.records)
 
 
-def test_a_tracking_store_on_a_full_disk_stops_nothing(disk: Path, run: Run, tmp_path: Path) -> None:
-    """The table is whole; `sync` brings the runs once there is room, and a second one changes nothing."""
+def test_a_tracking_store_on_a_full_disk_stops_nothing(
+    disk: Path, run: Run, tmp_path: Path
+) -> None:
+    """The table is whole; `sync` brings the runs once there is room, and a second one changes
+    nothing.
+    """
     from orchestrator.trackers.mlflow import MlflowTracker
     from orchestrator.trackers.sync import SyncReport, sync
 

@@ -1,4 +1,6 @@
-"""A driver killed with SIGKILL at every step of a trial's life, and what follows when the sweep goes on."""
+"""A driver killed with SIGKILL at every step of a trial's life, and what follows when the sweep
+goes on.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,14 @@ from tests.faults.trials import HERE, NAP, gone, napping
 
 ROOT = Path(__file__).parents[2]
 MARK = "TEST_OF_DRIVERS"
-SLOW = {"answers_hugely", "eats_memory", "eats_memory_by_proxy", "prints_a_lot", "raises_at_length", "kills_its_parent"}
+SLOW = {
+    "answers_hugely",
+    "eats_memory",
+    "eats_memory_by_proxy",
+    "prints_a_lot",
+    "raises_at_length",
+    "kills_its_parent",
+}
 CHAOTIC = [fault for fault in FAULTS if fault.build not in SLOW and fault.outcome != "timeout"]
 
 ANY_TRIAL = [  # steps that every trial comes by
@@ -74,7 +83,9 @@ def folder(drive: Drive, tmp_path_factory: pytest.TempPathFactory, tmp_path: Pat
 def test_what_was_finished_stays_and_what_was_in_flight_runs_once_more(
     point: str, count: int, drive: Drive, folder: Path
 ) -> None:
-    """No record is lost or made twice, no trial with a record runs again, and the runs are those of one sweep."""
+    """No record is lost or made twice, no trial with a record runs again, and the runs are those of
+    one sweep.
+    """
     if point == STORE_HALF_MADE:
         shutil.rmtree(folder / "mlruns")
     assert drive(folder, point, count) == -signal.SIGKILL
@@ -86,13 +97,17 @@ def test_what_was_finished_stays_and_what_was_in_flight_runs_once_more(
     lines = _whole_lines(folder)
     assert lines[: len(kept)] == kept
     records = [json.loads(line) for line in lines]
-    assert [(record["params"]["n"], record["attempt"]) for record in records] == [(n, 1) for n in TRIALS]
+    assert [(record["params"]["n"], record["attempt"]) for record in records] == [
+        (n, 1) for n in TRIALS
+    ]
     assert [record["outcome"] for record in records] == ["ok", "ok", "failed", "ok"]
     finished = {json.loads(line)["params"]["n"] for line in kept}
     again = Counter(_ledger(folder)) - Counter(TRIALS)
     assert set(again) <= set(ran) - finished
     assert sum(again.values()) <= 1
-    assert all((folder / "out" / "logs" / f"{record['trial_id']}.log").exists() for record in records)
+    assert all(
+        (folder / "out" / "logs" / f"{record['trial_id']}.log").exists() for record in records
+    )
     _check_runs(folder, records)
     assert gone(lambda: _of(folder))
 
@@ -104,9 +119,13 @@ def test_what_was_finished_stays_and_what_was_in_flight_runs_once_more(
 def test_a_sweep_of_faults_whose_driver_is_killed_at_random(
     seed: int, points: int, kills: int, drive: Drive, folder: Path
 ) -> None:
-    """Every fault at every point, the driver killed again and again: one record a trial, the fault's own outcome."""
+    """Every fault at every point, the driver killed again and again: one record a trial, the
+    fault's own outcome.
+    """
     draw = random.Random(seed)
-    entries = [f"{{use: '{HERE}/faulty.py:{fault.build}', label: {fault.build}}}" for fault in CHAOTIC]
+    entries = [
+        f"{{use: '{HERE}/faulty.py:{fault.build}', label: {fault.build}}}" for fault in CHAOTIC
+    ]
     (folder / "sweep.yaml").write_text(
         f"name: doomed\nworkload: {TOYS}/matmul.py:WORKLOAD\nimplementations: [{', '.join(entries)}]\n"
         f"axes: {{n: {list(range(points))}, options.nap: ['{NAP}']}}\nresources: {{timeout_s: 20}}\n"
@@ -133,8 +152,12 @@ def _runs(folder: Path) -> tuple[set[str], list[str]]:
     from orchestrator.trackers.mlflow import MlflowClient
 
     client = MlflowClient(f"sqlite:///{folder}/mlruns/mlflow.db")
-    runs = client.search_runs([client.get_experiment_by_name("doomed").experiment_id], max_results=5000)
-    return {run.info.status for run in runs}, [run.data.tags["trial_id"] for run in runs if "trial_id" in run.data.tags]
+    runs = client.search_runs(
+        [client.get_experiment_by_name("doomed").experiment_id], max_results=5000
+    )
+    return {run.info.status for run in runs}, [
+        run.data.tags["trial_id"] for run in runs if "trial_id" in run.data.tags
+    ]
 
 
 def _whole_lines(folder: Path) -> list[bytes]:
@@ -157,7 +180,9 @@ def _check_runs(folder: Path, records: list[dict[str, str]]) -> None:
     experiment = client.get_experiment_by_name("doomed")
     runs = client.search_runs([experiment.experiment_id], f"tags.sweep_id = '{meta['sweep_id']}'")
     children = [run for run in runs if run.data.tags["kind"] == "trial"]
-    assert sorted(run.data.tags["trial_id"] for run in children) == sorted(record["trial_id"] for record in records)
+    assert sorted(run.data.tags["trial_id"] for run in children) == sorted(
+        record["trial_id"] for record in records
+    )
     assert Counter(run.info.status for run in children) == {"FINISHED": 3, "FAILED": 1}
     (parent,) = [run for run in runs if run.data.tags["kind"] == "sweep"]
     assert parent.info.status == "FINISHED"
@@ -167,7 +192,9 @@ def _check_runs(folder: Path, records: list[dict[str, str]]) -> None:
 
 
 def _of(folder: Path) -> list[int]:
-    """The processes of the drivers' attempts that live on: each has its sweep's folder as current directory."""
+    """The processes of the drivers' attempts that live on: each has its sweep's folder as current
+    directory.
+    """
     found = []
     for pid in proc.every_pid():
         try:

@@ -1,4 +1,6 @@
-"""Every fault of the table ends as one row that says what happened, and leaves nothing and nobody behind."""
+"""Every fault of the table ends as one row that says what happened, and leaves nothing and nobody
+behind.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,12 @@ def untouched_world() -> bytes:
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.build)
-def test_a_fault_is_its_trial_s_business(fault: Fault, isolator: Isolator, untouched_world: bytes) -> None:
-    """The row has the outcome and says why, nothing lives on, and the next trial finds the world untouched."""
+def test_a_fault_is_its_trial_s_business(
+    fault: Fault, isolator: Isolator, untouched_world: bytes
+) -> None:
+    """The row has the outcome and says why, nothing lives on, and the next trial finds the world
+    untouched.
+    """
     attempt = attempt_of(fault.build, fault.timeout_s, fault.memory_gib)
 
     done = isolator.run(attempt)

@@ -1,4 +1,6 @@
-"""The same faults under the real worker: what happens inside an implementation is told apart by whoever sees it."""
+"""The same faults under the real worker: what happens inside an implementation is told apart by
+whoever sees it.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ def real(build: str, timeout_s: float = 60.0, memory_gib: float | None = None) -
     return attempt_of(build, timeout_s, memory_gib, workload=WORKLOAD, number=1)
 
 
-@pytest.mark.parametrize("fault", [fault for fault in FAULTS if not fault.processes_only], ids=lambda f: f.build)
+@pytest.mark.parametrize(
+    "fault", [fault for fault in FAULTS if not fault.processes_only], ids=lambda f: f.build
+)
 def test_a_fault_inside_a_real_trial_is_its_row_s(fault: Fault, warm: Isolator) -> None:
     """The worker says what it caught, the supervisor what the worker could not."""
     done = warm.run(real(fault.build, fault.timeout_s, fault.memory_gib))
@@ -54,7 +58,9 @@ def test_the_right_answer_after_a_fault(warm: Isolator) -> None:
     """The next trial on the same slot is measured and verified as ever."""
     warm.run(real("segfaults"))
     attempt = real("sound")
-    doubles = attempt.trial.model_copy(update={"use": f"{ROOT / 'benchmarks/trivial.py'}:build", "options": {}})
+    doubles = attempt.trial.model_copy(
+        update={"use": f"{ROOT / 'benchmarks/trivial.py'}:build", "options": {}}
+    )
     record = warm.run(attempt.model_copy(update={"trial": doubles})).record
     assert record.outcome is Outcome.OK, record.error
     assert record.metrics is not None
@@ -62,7 +68,9 @@ def test_the_right_answer_after_a_fault(warm: Isolator) -> None:
 
 
 def test_the_server_forks_soundly(warm: Isolator) -> None:
-    """One thread, torch and all: a fork copies one thread, and a lock held by another would stay locked."""
+    """One thread, torch and all: a fork copies one thread, and a lock held by another would stay
+    locked.
+    """
     warm.run(real("sound"))
     _, server = warm.processes()
     assert len(list((Path("/proc") / str(server) / "task").iterdir())) == 1

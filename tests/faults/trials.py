@@ -14,12 +14,17 @@ from orchestrator.spec.models import MeasureSpec, VerifySpec
 from orchestrator.trial import Attempt, Resources, Trial
 
 HERE = Path(__file__).parent
-# How long the processes sleep that faults leave behind: an argument by which they are found, whatever else they shed.
+# How long the processes sleep that faults leave behind: an argument by which they are found,
+# whatever else they shed.
 NAP = f"600.{uuid.uuid4().int % 10**12}"
 
 
 def attempt_of(
-    build: str, timeout_s: float = 60.0, memory_gib: float | None = None, workload: str = "none", **params: object
+    build: str,
+    timeout_s: float = 60.0,
+    memory_gib: float | None = None,
+    workload: str = "none",
+    **params: object,
 ) -> Attempt:
     """An attempt of a build function in faulty.py."""
     use = f"{HERE / 'faulty.py'}:{build}"

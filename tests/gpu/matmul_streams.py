@@ -1,4 +1,6 @@
-"""Matrix products that leave their work on a stream nobody waits for, and ones that take memory on the card."""
+"""Matrix products that leave their work on a stream nobody waits for, and ones that take memory on
+the card.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Every cheat on a GPU, where calls return before their work is done: none is ok, and none holds up the sweep."""
+"""Every cheat on a GPU, where calls return before their work is done: none is ok, and none holds up
+the sweep.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +16,18 @@ from tests.unit.worker.test_cheats import CHEATS, LONG, NAMES
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(nvml.count() == 0, reason="needs a CUDA device")]
 
-PROTOCOL = MeasureProtocol(warmup_s=0.05, min_time_s=0.05, max_time_s=0.5, min_repetitions=10, target_ci=0.05)
+PROTOCOL = MeasureProtocol(
+    warmup_s=0.05, min_time_s=0.05, max_time_s=0.5, min_repetitions=10, target_ci=0.05
+)
 
 
 def tried(name: str, **params: object) -> TrialRecord:
     """The record of a cheat on the first GPU."""
     given = attention_attempt(name, **{"heads": 4, "head_dim": 16, "causal": True, **params})
     trial = given.trial.model_copy(update={"use": f"{CHEATS}:{name}"})
-    return run_attempt(given.model_copy(update={"trial": trial, "device": "cuda", "protocol": PROTOCOL}))
+    return run_attempt(
+        given.model_copy(update={"trial": trial, "device": "cuda", "protocol": PROTOCOL})
+    )
 
 
 @pytest.mark.timeout(60)

@@ -1,4 +1,6 @@
-"""The five implementations on a real GPU: right in every dtype, forward and backward, in little memory."""
+"""The five implementations on a real GPU: right in every dtype, forward and backward, in little
+memory.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +33,20 @@ PATTERNS = {
         "segment_lengths": [128, 256, 512],
         "dilation_rates": [1, 2, 4],
     },
-    "uneven": {"seq_len": 384, "heads": 5, "head_dim": 20, "segment_lengths": [48, 384], "dilation_rates": [5, 7]},
-    "wide": {"seq_len": 256, "heads": 4, "head_dim": 128, "segment_lengths": [256, 64], "dilation_rates": [3, 1]},
+    "uneven": {
+        "seq_len": 384,
+        "heads": 5,
+        "head_dim": 20,
+        "segment_lengths": [48, 384],
+        "dilation_rates": [5, 7],
+    },
+    "wide": {
+        "seq_len": 256,
+        "heads": 4,
+        "head_dim": 128,
+        "segment_lengths": [256, 64],
+        "dilation_rates": [3, 1],
+    },
 }
 
 
@@ -55,14 +69,23 @@ def check(name: str, of: DilatedAttentionParams) -> None:
         implementation.load_state_dict(state, strict=True)
     given = tuple(t.requires_grad_() for t in WORKLOAD.inputs(settings, form, 0))
     out = implementation(*given)
-    problem = Problem(settings, form, tuple(t.detach() for t in given), state, torch.float64, 1e30, 0)
+    problem = Problem(
+        settings, form, tuple(t.detach() for t in given), state, torch.float64, 1e30, 0
+    )
     problem = replace(problem, upstream=WORKLOAD.upstream(problem, tuple(out.shape)))
     parameters = dict(implementation.named_parameters()) if state else {}
     leaves = {**dict(zip(WORKLOAD.input_names[form], given, strict=True)), **parameters}
     grads = torch.autograd.grad(out, list(leaves.values()), problem.upstream)
-    actual = {"output": out.detach(), **{f"grad_{key}": grad for key, grad in zip(leaves, grads, strict=True)}}
-    gradients = Gradients(WORKLOAD.input_names[form], tuple(parameters), {"output": problem.upstream})
-    truth = Reference(lambda one: compute(WORKLOAD, one, gradients), problem, WORKLOAD.precision(of), seed=0)
+    actual = {
+        "output": out.detach(),
+        **{f"grad_{key}": grad for key, grad in zip(leaves, grads, strict=True)},
+    }
+    gradients = Gradients(
+        WORKLOAD.input_names[form], tuple(parameters), {"output": problem.upstream}
+    )
+    truth = Reference(
+        lambda one: compute(WORKLOAD, one, gradients), problem, WORKLOAD.precision(of), seed=0
+    )
     verdict = truth.judge(actual)
     assert verdict.ok, str(verdict)
 
@@ -74,14 +97,19 @@ def check(name: str, of: DilatedAttentionParams) -> None:
 @pytest.mark.parametrize("name", IMPLEMENTATIONS)
 def test_forward_and_backward_are_right(name, dtype, pattern, mixing, causal):
     """On the kernels that CUDA chooses for each dtype, head_dim and stride."""
-    check(name, params(pattern, dtype=dtype, mixing=mixing, causal=causal, direction="forward_backward"))
+    check(
+        name,
+        params(pattern, dtype=dtype, mixing=mixing, causal=causal, direction="forward_backward"),
+    )
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_projections_where_a_branch_reads_them(dtype):
     """At a size from which on multihead_improved projects less and runs its branches side by side."""
     long = {"batch": 1, "seq_len": 8192, "heads": 16, "segment_lengths": [2048, 4096, 8192]}
-    check("multihead_improved", params("longnet", **long, dtype=dtype, direction="forward_backward"))
+    check(
+        "multihead_improved", params("longnet", **long, dtype=dtype, direction="forward_backward")
+    )
 
 
 @pytest.mark.parametrize("name", IMPLEMENTATIONS)
@@ -93,9 +121,13 @@ def test_tf32_stays_within_the_trial_that_asked(name):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("name", [name for name, entry in IMPLEMENTATIONS.items() if entry.form == "qkv"])
+@pytest.mark.parametrize(
+    "name", [name for name, entry in IMPLEMENTATIONS.items() if entry.form == "qkv"]
+)
 def test_no_scores_are_materialised(name, dtype):
-    """At 32,768 positions one head's scores would be gigabytes; the op takes less than its inputs and output again."""
+    """At 32,768 positions one head's scores would be gigabytes; the op takes less than its inputs
+    and output again.
+    """
     n = 32768
     of = DilatedAttentionParams(
         batch=1,
@@ -121,7 +153,12 @@ def test_no_scores_are_materialised(name, dtype):
 PLANS = ("fused", "views")
 PLANNED = ("improved", "ring_v2")
 LAYOUTS = ("heads first", "packed", "every other feature")
-SMALL = {"seq_len": 512, "heads": 5, "segment_lengths": [128, 256, 512], "dilation_rates": [1, 2, 4]}
+SMALL = {
+    "seq_len": 512,
+    "heads": 5,
+    "segment_lengths": [128, 256, 512],
+    "dilation_rates": [1, 2, 4],
+}
 
 
 def laid_out(t: torch.Tensor, layout: str) -> torch.Tensor:
@@ -136,13 +173,17 @@ def laid_out(t: torch.Tensor, layout: str) -> torch.Tensor:
 def both(attention: Any, given: Any, upstream: torch.Tensor) -> list[torch.Tensor]:
     """Output and gradients."""
     out = attention(*given)
-    return [out.detach(), *torch.autograd.grad(out, [t for t in given if t.requires_grad], upstream)]
+    return [
+        out.detach(),
+        *torch.autograd.grad(out, [t for t in given if t.requires_grad], upstream),
+    ]
 
 
 def agree(actual: Any, right: Any, bound: float) -> bool:
     """Relative errors below the bound."""
     return all(
-        float((a.double() - b.double()).norm() / b.double().norm()) < bound for a, b in zip(actual, right, strict=True)
+        float((a.double() - b.double()).norm() / b.double().norm()) < bound
+        for a, b in zip(actual, right, strict=True)
     )
 
 
@@ -158,12 +199,18 @@ def drawn(of: DilatedAttentionParams) -> tuple[list[torch.Tensor], torch.Tensor]
 @pytest.mark.parametrize("plan", PLANS)
 @pytest.mark.parametrize("name", PLANNED)
 def test_each_plan_is_right(name, plan, dtype, head_dim, causal):
-    """Whatever it would have chosen: output and gradients against float64; blocks lie across segments."""
+    """Whatever it would have chosen: output and gradients against float64; blocks lie across
+    segments.
+    """
     of = params("longnet", **SMALL, head_dim=head_dim, dtype=dtype, causal=causal)
     given, upstream = drawn(of)
     found = both(load(name).build(of, {"plan": plan}), given, upstream)
     wide = of.model_copy(update={"dtype": "float32"})
-    exact = both(load("standard").build(wide), [t.detach().float().requires_grad_() for t in given], upstream.float())
+    exact = both(
+        load("standard").build(wide),
+        [t.detach().float().requires_grad_() for t in given],
+        upstream.float(),
+    )
     assert agree(found, exact, {"float32": 5e-6, "float16": 2e-3, "bfloat16": 1.5e-2}[dtype])
 
 
@@ -176,7 +223,11 @@ def test_inputs_need_not_be_contiguous(name, plan, layout):
     given, upstream = drawn(of)
     attention = load(name).build(of, {"plan": plan})
     plain = both(attention, given, upstream)
-    strided = both(lambda *qkv: attention(*(laid_out(t, layout) for t in qkv)), given, laid_out(upstream, layout))
+    strided = both(
+        lambda *qkv: attention(*(laid_out(t, layout) for t in qkv)),
+        given,
+        laid_out(upstream, layout),
+    )
     assert agree(strided, plain, 2e-3)
 
 
@@ -191,7 +242,10 @@ def test_any_subset_of_inputs_may_want_gradients(name, plan, wanted):
         for letter, t in zip("qkv", WORKLOAD.inputs(config(of), "qkv", 0), strict=True)
     ]
     load(name).build(of, {"plan": plan})(*given).float().square().sum().backward()
-    assert "".join(letter for letter, t in zip("qkv", given, strict=True) if t.grad is not None) == wanted
+    assert (
+        "".join(letter for letter, t in zip("qkv", given, strict=True) if t.grad is not None)
+        == wanted
+    )
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script")  # of torch's own compiler
@@ -212,7 +266,9 @@ def test_one_graph_under_compile(name, plan, mixing):
 
 @pytest.mark.parametrize("name", IMPLEMENTATIONS)
 def test_autocast(name):
-    """Float32 inputs and parameters under bfloat16 autocast: right to that precision, forward and backward."""
+    """Float32 inputs and parameters under bfloat16 autocast: right to that precision, forward and
+    backward.
+    """
     of = params("longnet", **SMALL)
     form = IMPLEMENTATIONS[name].form
     layer: Any = load(name).build(of)
@@ -261,7 +317,11 @@ def test_a_fused_call_is_one_launch_for_each_block_of_keys(name, launches, dtype
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
         attention(*given)
         torch.cuda.synchronize()
-    kernels = [event.name for event in profile.events() if event.device_type == torch.autograd.DeviceType.CUDA]
+    kernels = [
+        event.name
+        for event in profile.events()
+        if event.device_type == torch.autograd.DeviceType.CUDA
+    ]
     assert len(kernels) == launches, kernels
 
 
@@ -277,7 +337,9 @@ RINGS = {
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("plan", PLANS)
 def test_ring_holds_little_beside_inputs_and_output(plan, dtype, pattern, mixing):
-    """The op's peak is at most 1.2 times their size, and the answer that of one block without a bound."""
+    """The op's peak is at most 1.2 times their size, and the answer that of one block without a
+    bound.
+    """
     if plan == "fused" and mixing == "lse":
         pytest.skip("the fused plan knows head_groups only")
     of = params(pattern="longnet", **({"batch": 1, "seq_len": 32768, "ring_size": 4} | RINGS[pattern]),
@@ -299,22 +361,39 @@ def test_ring_holds_little_beside_inputs_and_output(plan, dtype, pattern, mixing
 @pytest.mark.parametrize("plan", PLANS)
 @pytest.mark.parametrize("causal", [False, True])
 def test_ring_in_windows_has_right_gradients(plan, causal):
-    """Of rows in float16, one head whose every row crosses blocks: cut by the forward pass, whole in the backward."""
+    """Of rows in float16, one head whose every row crosses blocks: cut by the forward pass, whole
+    in the backward.
+    """
     of = params("longnet", seq_len=2048, heads=1, segment_lengths=[2048], dilation_rates=[1], dtype="float16",
                 causal=causal, ring_size=4)  # fmt: skip
     given, upstream = drawn(of)
     wide = of.model_copy(update={"dtype": "float32"})
-    exact = both(load("standard").build(wide), [t.detach().float().requires_grad_() for t in given], upstream.float())
+    exact = both(
+        load("standard").build(wide),
+        [t.detach().float().requires_grad_() for t in given],
+        upstream.float(),
+    )
     assert agree(both(load("ring_v2").build(of, {"plan": plan}), given, upstream), exact, 2e-3)
 
 
 def test_plans_of_cudnn_do_not_mix_up_layouts():
-    """Torch keeps cuDNN's backward plans by the strides of q, k and v alone: results laid out otherwise are misread."""
-    of = params("longnet", **(SMALL | {"seq_len": 1024, "segment_lengths": [256, 512, 1024]}), dtype="bfloat16")
+    """Torch keeps cuDNN's backward plans by the strides of q, k and v alone: results laid out
+    otherwise are misread.
+    """
+    of = params(
+        "longnet",
+        **(SMALL | {"seq_len": 1024, "segment_lengths": [256, 512, 1024]}),
+        dtype="bfloat16",
+    )
     given, upstream = drawn(of)
     attention = load("improved").build(of, {"plan": "views"})
     compiled = torch.ops.dilated_attention.forward
     spec = spec_of(Config(of.model_dump(exclude={"device"}), "cuda", {"plan": "views"})).text()
     right = both(load("improved").build(of, {"plan": "fused"}), given, upstream)
-    for function in (attention, lambda q, k, v: compiled(q, k, v, spec)[0], attention, load("standard").build(of)):
+    for function in (
+        attention,
+        lambda q, k, v: compiled(q, k, v, spec)[0],
+        attention,
+        load("standard").build(of),
+    ):
         assert agree(both(function, given, upstream), right, 1e-2)

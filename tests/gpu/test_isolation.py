@@ -1,4 +1,6 @@
-"""What a trial does to a GPU ends with its process: the next one on the same GPU is right, and its memory is back."""
+"""What a trial does to a GPU ends with its process: the next one on the same GPU is right, and its
+memory is back.
+"""
 
 from __future__ import annotations
 
@@ -81,9 +83,14 @@ def test_a_sibling_on_the_same_gpu_notices_nothing(warm: Isolator) -> None:
     """Another slot's trial runs and ends well while a neighbour breaks its context."""
     with Isolator(sys_path=[str(ROOT), *sys.path]) as neighbour, ThreadPoolExecutor(1) as pool:
         neighbour.run(on_gpu(f"{TRIVIAL}:build"))
-        sibling = pool.submit(neighbour.run, on_gpu(f"{ROOT / 'tests/faults/faulty_gpu.py'}:works_for_a_while"))
+        sibling = pool.submit(
+            neighbour.run, on_gpu(f"{ROOT / 'tests/faults/faulty_gpu.py'}:works_for_a_while")
+        )
         time.sleep(1.0)
-        assert warm.run(on_gpu(f"{ROOT / 'tests/faults/faulty_gpu.py'}:writes_astray")).record.outcome == "failed"
+        assert (
+            warm.run(on_gpu(f"{ROOT / 'tests/faults/faulty_gpu.py'}:writes_astray")).record.outcome
+            == "failed"
+        )
         log = sibling.result(60).log
     assert b"right for" in log
 
@@ -100,7 +107,11 @@ def test_a_warm_server_holds_nothing_of_the_device(warm: Isolator) -> None:
 def _back_to(before: int | None, within_s: float = 5.0) -> bool:
     """Whether the device's memory in use is what it was, now or within some seconds."""
     deadline = time.monotonic() + within_s
-    while (used := nvml.memory_used_bytes()) is not None and before is not None and used > before + SLACK_BYTES:
+    while (
+        (used := nvml.memory_used_bytes()) is not None
+        and before is not None
+        and used > before + SLACK_BYTES
+    ):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.1)

@@ -14,12 +14,17 @@ from orchestrator.outcome import Outcome
 from orchestrator.spec.models import MeasureProtocol, VerifySpec
 from orchestrator.trial import Attempt, Resources, Trial
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(nvml.count() < 2, reason="needs two CUDA devices")]
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(nvml.count() < 2, reason="needs two CUDA devices"),
+]
 
 ROOT = Path(__file__).parents[2]
 TOYS = ROOT / "tests" / "integration" / "toys" / "ranks.py"
 EXAMPLE = ROOT / "docs" / "examples" / "row_parallel.py"
-PROTOCOL = MeasureProtocol(warmup_s=0.05, min_time_s=0.05, max_time_s=1.0, min_repetitions=5, target_ci=0.1)
+PROTOCOL = MeasureProtocol(
+    warmup_s=0.05, min_time_s=0.05, max_time_s=1.0, min_repetitions=5, target_ci=0.1
+)
 ATTENTION = {
     "batch": 1, "seq_len": 4096, "heads": 6, "head_dim": 64, "segment_lengths": [1024, 2048, 4096],
     "dilation_rates": [1, 2, 4], "dtype": "bfloat16", "world_size": 2,
@@ -94,7 +99,9 @@ def test_ring_v2_over_two_cards_is_right(isolator, causal, mixing, direction):
         ("hangs", Outcome.TIMEOUT, 40.0),
     ],
 )
-def test_a_rank_that_ends_badly_ends_the_other_and_frees_both_cards(isolator, name, outcome, limit_s):
+def test_a_rank_that_ends_badly_ends_the_other_and_frees_both_cards(
+    isolator, name, outcome, limit_s
+):
     """With its reason; the next attempt over both cards is right."""
     done = isolator.run(toy(name, timeout_s=limit_s))
     assert done.record.outcome is outcome, said(done)

@@ -1,4 +1,6 @@
-"""The worker on a GPU: figures of memory and time, side streams, and the cap on a trial's share of the card."""
+"""The worker on a GPU: figures of memory and time, side streams, and the cap on a trial's share of
+the card.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ from tests.support.attempts import attempt, attention_attempt
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(nvml.count() == 0, reason="needs a CUDA device")]
 
 HERE = Path(__file__).parent
-PROTOCOL = MeasureProtocol(warmup_s=0.05, min_time_s=0.05, max_time_s=0.5, min_repetitions=10, target_ci=0.05)
+PROTOCOL = MeasureProtocol(
+    warmup_s=0.05, min_time_s=0.05, max_time_s=0.5, min_repetitions=10, target_ci=0.05
+)
 LARGE = {"batch": 2, "rows": 4096, "inner": 2048, "width": 2048}
 OUTPUT_MIB = 2 * 4096 * 2048 * 4 / 2**20
 INPUTS_MIB = (2 * 4096 * 2048 + 2 * 2048 * 2048) * 4 / 2**20
@@ -33,14 +37,21 @@ def on_gpu(name: str, **fields: Any) -> Any:
 
 
 def test_memory_and_time_come_under_their_names() -> None:
-    """Peak is inputs and output, workspace the output, each with cuBLAS's own; the device counts more than torch."""
+    """Peak is inputs and output, workspace the output, each with cuBLAS's own; the device counts
+    more than torch.
+    """
     given = attempt("honest", device="cuda", protocol=PROTOCOL, **LARGE)
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as alone:  # what others left is theirs
+    # what others left is theirs
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as alone:
         record = alone.submit(run_attempt, given).result()
     assert record.outcome is Outcome.OK, record.error
     figures = {name: value or 0.0 for name, value in (record.metrics or {}).items()}
     assert OUTPUT_MIB <= figures["workspace_mib"] <= OUTPUT_MIB + CUBLAS_MIB
-    assert INPUTS_MIB + OUTPUT_MIB <= figures["peak_memory_mib"] <= INPUTS_MIB + OUTPUT_MIB + CUBLAS_MIB
+    assert (
+        INPUTS_MIB + OUTPUT_MIB
+        <= figures["peak_memory_mib"]
+        <= INPUTS_MIB + OUTPUT_MIB + CUBLAS_MIB
+    )
     assert figures["reserved_mib"] >= figures["peak_memory_mib"]
     assert figures["device_memory_mib"] >= figures["reserved_mib"]
     assert 0 < figures["latency_ms"] <= 1.2 * figures["host_latency_ms"]
@@ -50,7 +61,9 @@ def test_memory_and_time_come_under_their_names() -> None:
 
 @pytest.mark.parametrize("name", ["starts_too_early", "returns_too_early"])
 def test_work_on_a_side_stream_that_is_not_joined_is_a_mismatch(name: str) -> None:
-    """Inputs are written behind a spinning kernel, and the answer is read as soon as the call returns."""
+    """Inputs are written behind a spinning kernel, and the answer is read as soon as the call
+    returns.
+    """
     record = run_attempt(on_gpu(name))
     assert record.outcome is Outcome.MISMATCH, record.metrics
 
@@ -71,8 +84,12 @@ def test_a_call_that_waits_for_the_device_is_measured_and_says_so() -> None:
 
 @pytest.mark.parametrize(("cap_gib", "outcome"), [(0.9, Outcome.OOM), (1.5, Outcome.OK)])
 def test_the_cap_is_the_implementation_s_alone(cap_gib: float, outcome: Outcome) -> None:
-    """A workspace of a GiB does not fit in 0.9, and fits in 1.5 although the harness takes several times that."""
-    record = run_attempt(on_gpu("needs_a_gibibyte", resources=Resources(gpus=1, cpus=1, gpu_memory_gib=cap_gib)))
+    """A workspace of a GiB does not fit in 0.9, and fits in 1.5 although the harness takes several
+    times that.
+    """
+    record = run_attempt(
+        on_gpu("needs_a_gibibyte", resources=Resources(gpus=1, cpus=1, gpu_memory_gib=cap_gib))
+    )
     assert record.outcome is outcome, record.error
     assert record.environment["match"]["memory_cap_gib"] == cap_gib
 

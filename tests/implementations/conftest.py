@@ -10,7 +10,9 @@ import torch
 
 @pytest.fixture(autouse=True)
 def steady() -> Iterator[None]:
-    """One thread, quickest for small tensors and kind to other processes; the same random numbers every time."""
+    """One thread, quickest for small tensors and kind to other processes; the same random numbers
+    every time.
+    """
     torch.manual_seed(0)
     before = torch.get_num_threads()
     torch.set_num_threads(1)

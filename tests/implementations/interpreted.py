@@ -1,4 +1,6 @@
-"""The Triton kernels in Triton's interpreter; `test_triton` runs this file in a process with TRITON_INTERPRET=1."""
+"""The Triton kernels in Triton's interpreter; `test_triton` runs this file in a process with
+TRITON_INTERPRET=1.
+"""
 
 from __future__ import annotations
 
@@ -34,9 +36,18 @@ CASES = {
     "causal": {"causal": True},
     "causal, keys wider than rows": {"causal": True, "blocks": Blocks(16, 32, 1, 1)},
     "causal, rows wider than keys": {"causal": True, "blocks": Blocks(32, 16, 1, 1)},
-    "three branches in any order": {"heads": 7, "segment_lengths": [48, 12, 24], "dilation_rates": [7, 5, 1]},
+    "three branches in any order": {
+        "heads": 7,
+        "segment_lengths": [48, 12, 24],
+        "dilation_rates": [7, 5, 1],
+    },
     "rate of a whole segment": {"heads": 2, "segment_lengths": [6, 16], "dilation_rates": [6, 16]},
-    "whole blocks": {"heads": 2, "seq_len": 64, "segment_lengths": [16, 64], "dilation_rates": [1, 2]},
+    "whole blocks": {
+        "heads": 2,
+        "seq_len": 64,
+        "segment_lengths": [16, 64],
+        "dilation_rates": [1, 2],
+    },
     "whole blocks, causal": {
         "heads": 2,
         "seq_len": 64,
@@ -67,14 +78,20 @@ def test_the_fused_plan(case):
     check_against_masks(of, attention, layout, 5e-6 if of.dtype == "float32" else 3e-3)
 
 
-@pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered")  # in rows that are nobody's and not stored
+# in rows that are nobody's and not stored
+@pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered")
 @pytest.mark.parametrize("plan", ["fused", "views"])
-@pytest.mark.parametrize("case", ["uneven groups, rates that divide nothing", "rate of a whole segment", "causal"])
+@pytest.mark.parametrize(
+    "case", ["uneven groups, rates that divide nothing", "rate of a whole segment", "causal"]
+)
 def test_scores_that_are_all_very_negative(case, plan):
-    """What is not there weighs nothing, although e to the power of 0 - (-130) is no number of float32."""
+    """What is not there weighs nothing, although e to the power of 0 - (-130) is no number of
+    float32.
+    """
     of = params(**CASES[case])
     attention = load("improved").build(of, {"plan": plan})
-    check_against_masks(of, attention, "contiguous", 1e-4, apart=8.0)  # scores of 130 are rounded to 1e-5
+    # scores of 130 are rounded to 1e-5
+    check_against_masks(of, attention, "contiguous", 1e-4, apart=8.0)
 
 
 @pytest.mark.parametrize("changes", [{}, {"causal": True, "matmul_precision": "tf32"}])
@@ -90,13 +107,16 @@ def test_projections_where_a_branch_reads_them(changes):
     limit = 5e-6 if of.matmul_precision == "ieee" else 2e-3
     assert relative(out, truth["output"]) < 4 * limit
     names = ["x", *(name for name, _ in layer.named_parameters())]
-    for name, grad in zip(names, torch.autograd.grad(out, [x, *layer.parameters()], upstream), strict=True):
+    for name, grad in zip(
+        names, torch.autograd.grad(out, [x, *layer.parameters()], upstream), strict=True
+    ):
         if name != "k_proj.bias":  # 0 but for rounding
             assert relative(grad, truth[f"grad_{name}"]) < 20 * limit, name
 
 
 def check_against_masks(of, attention, layout, limit, apart=0.0):
-    """Output, zeros and gradients; the output also where no gradient is wanted, for which less is kept.
+    """Output, zeros and gradients; the output also where no gradient is wanted, for which less is
+    kept.
 
     `apart`: how far q lies above 0 and k below it in every feature.
     """
@@ -119,7 +139,12 @@ RINGS = {
     "causal": {"causal": True},
     "causal, keys wider than rows": {"causal": True, "blocks": Blocks(16, 32, 1, 1)},
     "causal, rows wider than keys": {"causal": True, "blocks": Blocks(32, 16, 1, 1)},
-    "segments across borders": {"seq_len": 96, "segment_lengths": [48, 32], "dilation_rates": [1, 3], "ring_size": 5},
+    "segments across borders": {
+        "seq_len": 96,
+        "segment_lengths": [48, 32],
+        "dilation_rates": [1, 3],
+        "ring_size": 5,
+    },
     "segments across borders, causal": {
         "seq_len": 96,
         "segment_lengths": [48, 32],
@@ -127,8 +152,19 @@ RINGS = {
         "ring_size": 5,
         "causal": True,
     },
-    "many blocks": {"seq_len": 60, "segment_lengths": [60, 20], "dilation_rates": [1, 9], "ring_size": 9},
-    "whole blocks": {"heads": 2, "seq_len": 64, "segment_lengths": [16, 64], "dilation_rates": [1, 2], "ring_size": 2},
+    "many blocks": {
+        "seq_len": 60,
+        "segment_lengths": [60, 20],
+        "dilation_rates": [1, 9],
+        "ring_size": 9,
+    },
+    "whole blocks": {
+        "heads": 2,
+        "seq_len": 64,
+        "segment_lengths": [16, 64],
+        "dilation_rates": [1, 2],
+        "ring_size": 2,
+    },
     "whole blocks, causal": {
         "heads": 2,
         "seq_len": 128,
@@ -140,8 +176,18 @@ RINGS = {
     "all within blocks": {"segment_lengths": [6, 12], "dilation_rates": [1, 5], "ring_size": 4},
     "rate of a whole segment": {"heads": 2, "segment_lengths": [6, 16], "dilation_rates": [6, 16]},
     "float16": {"dtype": "float16", "head_dim": 16, "seq_len": 96, "segment_lengths": [24, 96]},
-    "float16, causal, an odd head_dim": {"dtype": "float16", "head_dim": 20, "causal": True, "dilation_rates": [1, 1]},
-    "float16, within blocks": {"dtype": "float16", "head_dim": 16, "segment_lengths": [12, 24], "ring_size": 2},
+    "float16, causal, an odd head_dim": {
+        "dtype": "float16",
+        "head_dim": 20,
+        "causal": True,
+        "dilation_rates": [1, 1],
+    },
+    "float16, within blocks": {
+        "dtype": "float16",
+        "head_dim": 16,
+        "segment_lengths": [12, 24],
+        "ring_size": 2,
+    },
     "float16, heads first": {"dtype": "float16", "layout": "heads first", "dilation_rates": [2, 1]},
     "packed": {"layout": "packed", "dilation_rates": [2, 1]},
     "every other feature": {"layout": "every other feature", "batch": 1, "ring_size": 2},
@@ -150,10 +196,13 @@ RINGS = {
 
 @pytest.mark.parametrize(
     ("case", "share"),
-    [(case, bound.SHARE) for case in RINGS] + [(case, 0.03) for case in RINGS if case.startswith("float16")],
+    [(case, bound.SHARE) for case in RINGS]
+    + [(case, 0.03) for case in RINGS if case.startswith("float16")],
 )
 def test_the_ring_by_launches(monkeypatch, case, share):
-    """Output, zeros and gradients against explicit masks; with little room in several windows of rows too."""
+    """Output, zeros and gradients against explicit masks; with little room in several windows of
+    rows too.
+    """
     monkeypatch.setattr(bound, "SHARE", share)
     monkeypatch.setattr(schedule, "UNIT", 1)
     changes = {"ring_size": 3} | RINGS[case]
@@ -188,7 +237,10 @@ def check_ring(of, blocks, layout):
 def test_the_ring_as_an_operator():
     """Which a compiled graph calls: the answer and the gradients of the eager call."""
     of = params(ring_size=3, causal=True)
-    spec = replace(ring.spec_of(Config(of.model_dump(exclude={"device"}), "cpu", {"plan": "fused"})), forward=SMALL)
+    spec = replace(
+        ring.spec_of(Config(of.model_dump(exclude={"device"}), "cpu", {"plan": "fused"})),
+        forward=SMALL,
+    )
     given_inputs = [t.requires_grad_() for t in inputs(of)]
     eager = attention_of(spec)(*given_inputs)
     out = torch.ops.dilated_attention.forward(*given_inputs, spec.text())[0]
@@ -233,7 +285,8 @@ def test_offsets_of_64_bits(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"seq_len": 24, "segment_lengths": [24]}, {"heads": 3}, {"head_dim": 8}, {"dtype": "float16"}]
+    "changes",
+    [{"seq_len": 24, "segment_lengths": [24]}, {"heads": 3}, {"head_dim": 8}, {"dtype": "float16"}],
 )
 def test_other_inputs_than_it_was_built_for_are_refused(changes):
     """Before anything is read from where nothing is."""
@@ -257,7 +310,13 @@ def test_other_inputs_than_it_was_built_for_are_refused(changes):
         {"ring_size": 2, "dtype": "float16"},
         {"mixing": "lse", "batch": 1},
         {"dtype": "bfloat16", "causal": True},
-        {"seq_len": 96, "segment_lengths": [32, 48], "dilation_rates": [1, 3], "ring_size": 5, "causal": True},
+        {
+            "seq_len": 96,
+            "segment_lengths": [32, 48],
+            "dilation_rates": [1, 3],
+            "ring_size": 5,
+            "causal": True,
+        },
     ],
 )
 def test_placing_and_merging(monkeypatch, name, changes, share):
@@ -267,5 +326,8 @@ def test_placing_and_merging(monkeypatch, name, changes, share):
     op._plan.cache_clear()
     of = params(**({"ring_size": 3} | changes))
     check_against_masks(
-        of, load(name).build(of, {"plan": "views"}), "contiguous", 5e-6 if of.dtype == "float32" else 2e-2
+        of,
+        load(name).build(of, {"plan": "views"}),
+        "contiguous",
+        5e-6 if of.dtype == "float32" else 2e-2,
     )

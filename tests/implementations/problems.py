@@ -28,7 +28,11 @@ class Sizes(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         made = func(*args, **(kwargs or {}))
         for t in made if isinstance(made, tuple | list) else (made,):
-            if isinstance(t, torch.Tensor) and not t._is_view() and not any(t is given for given in args):
+            if (
+                isinstance(t, torch.Tensor)
+                and not t._is_view()
+                and not any(t is given for given in args)
+            ):
                 self.bytes.append(t.numel() * t.element_size())
         return made
 
@@ -72,7 +76,9 @@ def config(of: DilatedAttentionParams) -> Config:
     return Config(of.model_dump(exclude={"device"}), "cpu")
 
 
-def inputs(of: DilatedAttentionParams, form: str = "qkv", seed: int = 0) -> tuple[torch.Tensor, ...]:
+def inputs(
+    of: DilatedAttentionParams, form: str = "qkv", seed: int = 0
+) -> tuple[torch.Tensor, ...]:
     return WORKLOAD.inputs(config(of), form, seed)
 
 
@@ -112,7 +118,9 @@ def laid_out(t: torch.Tensor, layout: str) -> torch.Tensor:
 def relative(actual: torch.Tensor, right: torch.Tensor) -> float:
     """Relative Frobenius error; absolute where the right answer is nothing."""
     norm = float(right.double().norm())
-    return float((actual.detach().double() - right.double()).norm()) / (norm if norm > 1e-6 else 1.0)
+    return float((actual.detach().double() - right.double()).norm()) / (
+        norm if norm > 1e-6 else 1.0
+    )
 
 
 def expected_error(answer: Any, truth: torch.Tensor) -> float:

@@ -1,7 +1,8 @@
-"""A program that forks ranks with gloo and holds ring_v2 against the oracle: `python -m ... WORLD_SIZE STORE CASES`.
+"""A program that forks ranks with gloo and holds ring_v2 against the oracle: `python -m ...
+WORLD_SIZE STORE CASES`.
 
-CASES is JSON, a list of changes to `problems.params`. Prints one JSON line: for each case the largest relative errors
-by name ("output", "grad_q", ...), over all ranks.
+CASES is JSON, a list of changes to `problems.params`. Prints one JSON line: for each case the
+largest relative errors by name ("output", "grad_q", ...), over all ranks.
 """
 
 from __future__ import annotations
@@ -49,7 +50,10 @@ def _be(rank: int, world_size: int, store: str, cases: list[dict[str, Any]]) -> 
     every: list[Any] = [None] * world_size
     dist.all_gather_object(every, found)
     if rank == 0:
-        merged = [{name: max(errors[name] for errors in same) for name in same[0]} for same in zip(*every, strict=True)]
+        merged = [
+            {name: max(errors[name] for errors in same) for name in same[0]}
+            for same in zip(*every, strict=True)
+        ]
         print(json.dumps(merged))
 
 
@@ -57,7 +61,9 @@ def _errors(rank: int, world_size: int, case: dict[str, Any]) -> dict[str, float
     of = params(**case, world_size=world_size)
     config = Config({**of.model_dump(exclude={"device"}), "rank": rank}, "cpu")
     whole = inputs(of)
-    upstream = torch.randn(whole[0].shape, generator=torch.Generator().manual_seed(7)).to(whole[0].dtype)
+    upstream = torch.randn(whole[0].shape, generator=torch.Generator().manual_seed(7)).to(
+        whole[0].dtype
+    )
     right = oracle_gradients(of, "qkv", whole, upstream)
     held = of.seq_len // world_size
     mine = slice(rank * held, (rank + 1) * held)

@@ -1,4 +1,6 @@
-"""The five implementations agree with explicit masks: any shape, dtype, layout; forward and backward."""
+"""The five implementations agree with explicit masks: any shape, dtype, layout; forward and
+backward.
+"""
 
 from __future__ import annotations
 
@@ -83,11 +85,14 @@ def test_multihead_agrees_with_gradients_of_all_parameters(name, of):
     out = layer(x)
     upstream = torch.randn(out.shape)
     truth = oracle_gradients(of, "multihead", (x,), upstream)
-    if of.head_dim * of.heads < 4:  # a row of few features may be almost constant: LayerNorm divides by next to nothing
+    # a row of few features may be almost constant: LayerNorm divides by next to nothing
+    if of.head_dim * of.heads < 4:
         return
     assert relative(out, truth["output"]) < 20 * TOLERANCE["float32"]
     found = torch.autograd.grad(out, [x, *layer.parameters()], upstream)
-    for key, grad in zip(["x", *(name for name, _ in layer.named_parameters())], found, strict=True):
+    for key, grad in zip(
+        ["x", *(name for name, _ in layer.named_parameters())], found, strict=True
+    ):
         slack = max(1.0, float(found[0].norm()))
         assert relative(grad, truth[f"grad_{key}"]) < 1e-3 * slack, key
 
@@ -125,9 +130,14 @@ def test_multihead_state_is_the_same_in_both():
 def test_any_subset_of_inputs_may_want_gradients(name, wanted):
     """The others get none."""
     of = params(ring_size=3)
-    given_inputs = [t.requires_grad_(letter in wanted) for t, letter in zip(inputs(of), "qkv", strict=True)]
+    given_inputs = [
+        t.requires_grad_(letter in wanted) for t, letter in zip(inputs(of), "qkv", strict=True)
+    ]
     built(name, of)(*given_inputs).square().sum().backward()
-    assert "".join(letter for t, letter in zip(given_inputs, "qkv", strict=True) if t.grad is not None) == wanted
+    assert (
+        "".join(letter for t, letter in zip(given_inputs, "qkv", strict=True) if t.grad is not None)
+        == wanted
+    )
 
 
 @pytest.mark.parametrize("name", QKV)
@@ -163,7 +173,10 @@ def test_ring_holds_little_beside_its_output(ring_size, heads, lengths):
     whole, *others = sorted(sizes.bytes, reverse=True)
     assert whole == out.nbytes
     assert others[0] <= 0.15 * 4 * out.nbytes
-    assert relative(out, oracle.attention(of, *(t.double() for t in given_inputs))) < TOLERANCE["float32"]
+    assert (
+        relative(out, oracle.attention(of, *(t.double() for t in given_inputs)))
+        < TOLERANCE["float32"]
+    )
 
 
 @given(of=any_params(), layout=st.sampled_from(LAYOUTS))

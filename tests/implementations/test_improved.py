@@ -1,4 +1,6 @@
-"""What is improved's own: its options, its choice, and its operators under compile, autocast and export."""
+"""What is improved's own: its options, its choice, and its operators under compile, autocast and
+export.
+"""
 
 from __future__ import annotations
 
@@ -102,7 +104,9 @@ def test_one_graph_under_compile(mixing, head_dim, name):
     upstream = torch.randn(eager.shape)
     assert relative(compiled, eager.detach()) < 1e-6
     for ours, right in zip(
-        torch.autograd.grad(compiled, given, upstream), torch.autograd.grad(eager, given, upstream), strict=True
+        torch.autograd.grad(compiled, given, upstream),
+        torch.autograd.grad(eager, given, upstream),
+        strict=True,
     ):
         assert relative(ours, right) < 1e-5
 
@@ -135,13 +139,17 @@ def test_autocast(name):
 
 
 def test_tiles_cover_every_row_once():
-    """Each piece's tiles hold its rows and the positions cut off at the end; long segments come first."""
+    """Each piece's tiles hold its rows and the positions cut off at the end; long segments come
+    first.
+    """
     of = params(batch=3)
     pattern = spec_of(config(of)).pattern
     tiles = Tiles.of(pattern, of.batch, 4, 4)
     fields = [tiles.table[i : i + 10] for i in range(0, len(tiles.table), 10)]
     ends = [first for first, *_ in fields[1:]] + [tiles.count]
-    for (first, length, rate, _, selected, _, heads, per_segment, segments, _), end in zip(fields, ends, strict=True):
+    for (first, length, rate, _, selected, _, heads, per_segment, segments, _), end in zip(
+        fields, ends, strict=True
+    ):
         assert end - first == per_segment * segments * heads * of.batch
         assert 4 * per_segment >= -(-length // rate) >= selected
     assert [field[4] for field in fields] == sorted((field[4] for field in fields), reverse=True)

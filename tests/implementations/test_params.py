@@ -12,11 +12,20 @@ from tests.implementations.problems import params
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"segment_lengths": [12, 36]}, "segment_lengths must each divide seq_len: 36 does not divide 48"),
-        ({"segment_lengths": [96, 48]}, "segment_lengths must each divide seq_len: 96 does not divide 48"),
+        (
+            {"segment_lengths": [12, 36]},
+            "segment_lengths must each divide seq_len: 36 does not divide 48",
+        ),
+        (
+            {"segment_lengths": [96, 48]},
+            "segment_lengths must each divide seq_len: 96 does not divide 48",
+        ),
         ({"dilation_rates": [13, 1]}, "rate 13 with segment length 12"),
         ({"dilation_rates": [1]}, "one rate per segment length: 1 rates"),
-        ({"heads": 1}, "heads must be at least the number of segment_lengths with mixing head_groups: 1 heads for 2"),
+        (
+            {"heads": 1},
+            "heads must be at least the number of segment_lengths with mixing head_groups: 1 heads for 2",
+        ),
         ({"segment_lengths": []}, "segment_lengths"),
         ({"heads": True}, "heads"),
         ({"segment_lengths": [True, 48]}, "segment_lengths"),
@@ -48,9 +57,13 @@ def test_huge_lengths_are_refused_quickly():
 
 def test_only_five_params_have_no_default():
     """The others default as documented."""
-    required = [name for name, field in DilatedAttentionParams.model_fields.items() if field.is_required()]
+    required = [
+        name for name, field in DilatedAttentionParams.model_fields.items() if field.is_required()
+    ]
     assert required == ["batch", "seq_len", "heads", "segment_lengths", "dilation_rates"]
-    least = DilatedAttentionParams(batch=1, seq_len=4, heads=1, segment_lengths=[4], dilation_rates=[1])
+    least = DilatedAttentionParams(
+        batch=1, seq_len=4, heads=1, segment_lengths=[4], dilation_rates=[1]
+    )
     assert least.model_dump(mode="json") == {
         "batch": 1,
         "seq_len": 4,

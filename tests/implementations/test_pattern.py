@@ -35,7 +35,9 @@ def test_pieces_cover_each_head_as_the_definition_says(problem):
                 segments = range(problem.seq_len // piece.segment_length)
                 start, step = piece.offset, piece.rate
                 positions = [
-                    j * piece.segment_length + start + step * i for j in segments for i in range(piece.selected)
+                    j * piece.segment_length + start + step * i
+                    for j in segments
+                    for i in range(piece.selected)
                 ]
                 assert positions == selected
 
@@ -47,14 +49,20 @@ def test_work_counts_pairs_and_rows(problem):
     masks = oracle.head_masks(problem)
     pairs = sum(int(mask.sum()) for head in masks for mask in head)
     assert attention_flops(problem) == 4 * problem.batch * problem.head_dim * pairs
-    rows = sum(int(sum(mask.diagonal().int() for mask in head).clamp(max=1).sum()) for head in masks)
+    rows = sum(
+        int(sum(mask.diagonal().int() for mask in head).clamp(max=1).sum()) for head in masks
+    )
     assert covered_rows(problem) == problem.batch * rows
 
 
 def test_backward_and_projections_count_as_stated():
-    """Attention 2.5 times more backward, projections twice; unread projections are useful but not needed."""
+    """Attention 2.5 times more backward, projections twice; unread projections are useful but not
+    needed.
+    """
     forward, both = params(), params(direction="forward_backward")
-    assert WORKLOAD.work(both, "qkv").flops == pytest.approx(3.5 * WORKLOAD.work(forward, "qkv").flops)
+    assert WORKLOAD.work(both, "qkv").flops == pytest.approx(
+        3.5 * WORKLOAD.work(forward, "qkv").flops
+    )
     embed, tokens = 5 * 4, 2 * 48
     projections = WORKLOAD.work(forward, "multihead").flops - WORKLOAD.work(forward, "qkv").flops
     assert projections == 8 * tokens * embed**2
@@ -73,11 +81,15 @@ def test_bytes_of_the_forward():
 @given(of=any_params(), heads=st.integers(1, 3), positions=st.integers(1, 60))
 @brief
 def test_windows_hold_every_pair_once(of, heads, positions):
-    """In blocks and windows of any size the parts make up exactly the pairs of the masks, each by one call."""
+    """In blocks and windows of any size the parts make up exactly the pairs of the masks, each by
+    one call.
+    """
     block = -(-of.seq_len // of.ring_size)
     pattern = Pattern.of(of)
     found = [[mask.int() * 0 for mask in head] for head in oracle.head_masks(of)]
-    for window in windows(pattern, block, of.causal, [Extent(heads, positions)] * len(pattern.head_runs)):
+    for window in windows(
+        pattern, block, of.causal, [Extent(heads, positions)] * len(pattern.head_runs)
+    ):
         for group in window.groups:
             met: set[tuple[int, int]] = set()
             for part in group:
@@ -94,7 +106,10 @@ def test_windows_hold_every_pair_once(of, heads, positions):
 
 def _count(part, window, found, mixing):
     """Add the pairs of a part; its rows lie in the window."""
-    rows, keys = ([part.piece.offset + part.piece.rate * i for i in range(*span)] for span in (part.rows, part.keys))
+    rows, keys = (
+        [part.piece.offset + part.piece.rate * i for i in range(*span)]
+        for span in (part.rows, part.keys)
+    )
     for segment in range(*part.segments):
         start = segment * part.piece.segment_length
         assert window.first <= start + rows[0]
@@ -132,7 +147,10 @@ def test_windows_stay_within_the_bound(lengths, heads, mixing, item):
 def _held(window, item):
     """Bytes per feature that the window's calls hold: one result, and what it is merged with."""
     if window.mixed:
-        results = max((part.rows[1] - part.rows[0]) * (part.segments[1] - part.segments[0]) for part in window.parts)
+        results = max(
+            (part.rows[1] - part.rows[0]) * (part.segments[1] - part.segments[0])
+            for part in window.parts
+        )
         return window.heads * (results * item + (window.last - window.first) * 4 * (item < 4))
     found = []
     for group in window.groups:
@@ -143,7 +161,9 @@ def _held(window, item):
 
 
 def test_lanes_hold_no_more_than_allowed():
-    """The largest task of each lane, summed; where there is room for no further lane, the least busy one."""
+    """The largest task of each lane, summed; where there is room for no further lane, the least
+    busy one.
+    """
     assert bound.assigned([3, 3, 1], [5, 4, 4], allowed=5, most=4) == (0, 0, 1)
     assert bound.assigned([3, 3, 1], [5, 4, 4], allowed=7, most=4) == (0, 1, 2)
     assert bound.assigned([3, 3, 1], [5, 4, 4], allowed=7, most=1) == (0, 0, 0)

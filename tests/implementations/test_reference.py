@@ -24,11 +24,15 @@ brief = settings(max_examples=15, deadline=None)
 
 
 def answers(of, form, **changes):
-    """The reference with an upstream gradient as the harness draws it, and the oracle's whole truth."""
+    """The reference with an upstream gradient as the harness draws it, and the oracle's whole
+    truth.
+    """
     asked = problem(of, form, **changes)
     assert WORKLOAD.upstream is not None
     upstream = WORKLOAD.upstream(asked, tuple(asked.inputs[0].shape))
-    return WORKLOAD.reference(replace(asked, upstream=upstream)), oracle_gradients(of, form, asked.inputs, upstream)
+    return WORKLOAD.reference(replace(asked, upstream=upstream)), oracle_gradients(
+        of, form, asked.inputs, upstream
+    )
 
 
 @given(any_params(direction="forward_backward"))
@@ -47,7 +51,13 @@ def test_multihead_gradients_reach_every_parameter(of):
     """Projections, norm and output projection included; the bias of k_proj has no slope."""
     found, truth = answers(of, "multihead")
     assert "grad_k_proj.bias" not in found
-    assert {"output", "grad_x", "grad_v_proj.weight", "grad_norm.weight", "grad_out_proj.bias"} <= set(found)
+    assert {
+        "output",
+        "grad_x",
+        "grad_v_proj.weight",
+        "grad_norm.weight",
+        "grad_out_proj.bias",
+    } <= set(found)
     for name, answer in found.items():
         assert expected_error(answer, truth[name]) < 1e-9, name
 
@@ -55,8 +65,16 @@ def test_multihead_gradients_reach_every_parameter(of):
 @pytest.mark.parametrize("form", ["qkv", "multihead"])
 @pytest.mark.parametrize("mixing", ["head_groups", "lse"])
 def test_sampled_rows_are_the_rows_of_the_whole(form, mixing):
-    """Beyond max_flops only some rows are answered for, with the same answer, and gradients of those rows alone."""
-    of = params(seq_len=1920, segment_lengths=[96, 1920], mixing=mixing, direction="forward_backward", batch=1)
+    """Beyond max_flops only some rows are answered for, with the same answer, and gradients of
+    those rows alone.
+    """
+    of = params(
+        seq_len=1920,
+        segment_lengths=[96, 1920],
+        mixing=mixing,
+        direction="forward_backward",
+        batch=1,
+    )
     found, truth = answers(of, form, max_flops=0)
     for name, answer in found.items():
         assert expected_error(answer, truth[name]) < 1e-9, name
@@ -96,15 +114,21 @@ def test_blocks_separate_batch_entries_heads_and_segments():
 def test_the_yardstick_errs_as_its_dtype_does():
     """In bfloat16 by a rounding's worth; never by nothing, never by much."""
     of = params(dtype="bfloat16", seq_len=192, segment_lengths=[48, 192])
-    right, plain = (WORKLOAD.reference(problem(of, dtype=dtype)) for dtype in (torch.float64, torch.bfloat16))
+    right, plain = (
+        WORKLOAD.reference(problem(of, dtype=dtype)) for dtype in (torch.float64, torch.bfloat16)
+    )
     error = (plain.values.double() - right.values).norm() / right.values.norm()
     assert 1e-4 < float(error) < 1e-2
 
 
 def test_no_tensor_grows_with_the_square_of_the_sequence(monkeypatch):
-    """One dense segment of 4096 positions: its scores would be 134 MB, the reference holds a tile of them."""
+    """One dense segment of 4096 positions: its scores would be 134 MB, the reference holds a tile
+    of them.
+    """
     monkeypatch.setattr(softmax, "TILE", 2**18)
-    of = params(batch=1, seq_len=4096, heads=1, head_dim=2, segment_lengths=[4096], dilation_rates=[1])
+    of = params(
+        batch=1, seq_len=4096, heads=1, head_dim=2, segment_lengths=[4096], dilation_rates=[1]
+    )
     with Sizes() as sizes:
         WORKLOAD.reference(problem(of))
     assert max(sizes.bytes) <= 2**18 * 8

@@ -29,7 +29,13 @@ def test_names_and_workload_are_known_without_torch():
 def test_the_use_from_python():
     """The README's example, and the multihead form of it."""
     problem = DilatedAttentionParams(
-        batch=1, seq_len=64, heads=6, head_dim=8, segment_lengths=[16, 64], dilation_rates=[1, 2], device="cpu"
+        batch=1,
+        seq_len=64,
+        heads=6,
+        head_dim=8,
+        segment_lengths=[16, 64],
+        dilation_rates=[1, 2],
+        device="cpu",
     )
     q, k, v = torch.randn(3, 1, 64, 6, 8).unbind()
     assert load("improved").build(problem)(q, k, v).shape == (1, 64, 6, 8)

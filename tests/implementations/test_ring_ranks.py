@@ -1,4 +1,6 @@
-"""ring_v2 over ranks: several processes with gloo against the oracle by masks, and how ranks share the work."""
+"""ring_v2 over ranks: several processes with gloo against the oracle by masks, and how ranks share
+the work.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +14,40 @@ from implementations.dilated_attention.pattern import Pattern
 from implementations.kernels.ring_shares import Shares, groups_of, is_local
 from tests.implementations.problems import TOLERANCE, params
 
-# Segments within a rank, shared by some and by all; rates that divide nothing; more ranks than selected rows.
+# Segments within a rank, shared by some and by all; rates that divide nothing; more ranks than
+# selected rows.
 CASES = [
     {"seq_len": 48, "segment_lengths": [12, 48], "dilation_rates": [5, 7]},
     {"seq_len": 48, "segment_lengths": [12, 48], "dilation_rates": [5, 7], "causal": True},
     {"seq_len": 48, "segment_lengths": [12, 48], "dilation_rates": [5, 7], "mixing": "lse"},
-    {"seq_len": 48, "segment_lengths": [12, 24, 48], "dilation_rates": [1, 2, 4], "mixing": "lse", "causal": True},
-    {"seq_len": 48, "segment_lengths": [12, 24, 48], "dilation_rates": [1, 2, 4], "causal": True, "head_dim": 8},
-    {"seq_len": 48, "segment_lengths": [16, 48], "dilation_rates": [3, 47], "causal": True, "batch": 1},
-    {"seq_len": 48, "segment_lengths": [16, 48], "dilation_rates": [3, 47], "mixing": "lse", "batch": 1},
+    {
+        "seq_len": 48,
+        "segment_lengths": [12, 24, 48],
+        "dilation_rates": [1, 2, 4],
+        "mixing": "lse",
+        "causal": True,
+    },
+    {
+        "seq_len": 48,
+        "segment_lengths": [12, 24, 48],
+        "dilation_rates": [1, 2, 4],
+        "causal": True,
+        "head_dim": 8,
+    },
+    {
+        "seq_len": 48,
+        "segment_lengths": [16, 48],
+        "dilation_rates": [3, 47],
+        "causal": True,
+        "batch": 1,
+    },
+    {
+        "seq_len": 48,
+        "segment_lengths": [16, 48],
+        "dilation_rates": [3, 47],
+        "mixing": "lse",
+        "batch": 1,
+    },
 ]
 HALF = [{**CASES[4], "dtype": "bfloat16"}, {**CASES[3], "dtype": "float16"}]
 
@@ -49,7 +76,9 @@ def test_each_rank_has_its_share_of_the_right_answer(world_size, tmp_path):
 
 @pytest.mark.parametrize("ranks", [2, 4, 8])
 def test_causal_work_is_the_same_on_every_rank(ranks):
-    """Zigzag: the pairs of rows and keys that ranks compute differ by no more than rounding of their chunks."""
+    """Zigzag: the pairs of rows and keys that ranks compute differ by no more than rounding of
+    their chunks.
+    """
     n = 128 * ranks
     piece = Pattern(n, 1, (n,), (2,)).pieces[0]
     shares = Shares(piece, n // ranks, range(ranks), causal=True)
@@ -61,7 +90,9 @@ def test_causal_work_is_the_same_on_every_rank(ranks):
 
 
 @pytest.mark.parametrize("causal", [False, True])
-@pytest.mark.parametrize(("length", "rate", "ranks"), [(24, 5, 3), (12, 7, 3), (48, 47, 4), (16, 3, 4), (48, 1, 2)])
+@pytest.mark.parametrize(
+    ("length", "rate", "ranks"), [(24, 5, 3), (12, 7, 3), (48, 47, 4), (16, 3, 4), (48, 1, 2)]
+)
 def test_every_selected_row_is_computed_once(causal, length, rate, ranks):
     """Rows computed by all ranks are the selected ones, none twice; so are those that are sent."""
     piece = Pattern(48, 1, (length,), (rate,)).pieces[0]
@@ -77,7 +108,9 @@ def test_every_selected_row_is_computed_once(causal, length, rate, ranks):
 
 
 def test_segments_within_a_rank_are_shared_with_nobody_and_others_with_as_few_as_hold_them():
-    """Four ranks of 16 positions: segments of 8 and 16 are local, those of 32 are shared by pairs, of 64 by all."""
+    """Four ranks of 16 positions: segments of 8 and 16 are local, those of 32 are shared by pairs,
+    of 64 by all.
+    """
     pieces = Pattern(64, 4, (8, 16, 32, 64), (1, 1, 1, 1)).pieces
     assert [is_local(piece, 16) for piece in pieces] == [True, True, False, False]
     assert groups_of(pieces[2], 16, 4) == [range(2), range(2, 4)]

@@ -48,7 +48,12 @@ class Tile:
     def written(self) -> list[int]:
         """Positions of the output that it writes, zeros included, if it ends."""
         stop = min(self.length, self.end * self.rate)
-        return [self.start + p for row in self.rows for p in range(row * self.rate, (row + 1) * self.rate) if p < stop]
+        return [
+            self.start + p
+            for row in self.rows
+            for p in range(row * self.rate, (row + 1) * self.rate)
+            if p < stop
+        ]
 
 
 def decoded(table: tuple[int, ...], tile: int, batches: int, size: int) -> Tile:
@@ -68,10 +73,14 @@ def decoded(table: tuple[int, ...], tile: int, batches: int, size: int) -> Tile:
     )  # fmt: skip
 
 
-@given(of=any_params(mixing="head_groups"), tile=st.sampled_from([1, 4, 16]), size=st.integers(1, 70))
+@given(
+    of=any_params(mixing="head_groups"), tile=st.sampled_from([1, 4, 16]), size=st.integers(1, 70)
+)
 @brief
 def test_each_row_meets_its_keys_once_and_each_byte_is_written_once(of, tile, size):
-    """Begun before it is continued, ended last, in a state of its own meanwhile; whatever the window."""
+    """Begun before it is continued, ended last, in a state of its own meanwhile; whatever the
+    window.
+    """
     block = -(-of.seq_len // of.ring_size)
     steps = Steps.of(Pattern.of(of), of.batch, block, of.causal, tile, 1, size)
     pairs, written = Counter(), Counter()
@@ -95,7 +104,9 @@ def test_each_row_meets_its_keys_once_and_each_byte_is_written_once(of, tile, si
                 if not t.ends:
                     open_rows[place] = state
                     assert 0 <= state < steps.carried
-                pairs.update((*place, t.position(key)) for key in t.keys if not of.causal or key <= row)
+                pairs.update(
+                    (*place, t.position(key)) for key in t.keys if not of.causal or key <= row
+                )
     assert not open_rows
     masks = oracle.head_masks(of)
     right = {(h, *pair) for h, (mask,) in enumerate(masks) for pair in mask.nonzero().tolist()}

@@ -14,7 +14,13 @@ triton = pytest.importorskip(
 )
 
 HALF, FLOAT = "*bf16", "*fp32"
-STATED = {"scale": "fp32", "score_scale": "fp32", "mixture": "fp32", "factor": "fp32", "table": "*i32"}
+STATED = {
+    "scale": "fp32",
+    "score_scale": "fp32",
+    "mixture": "fp32",
+    "factor": "fp32",
+    "table": "*i32",
+}
 
 
 @pytest.mark.slow
@@ -23,7 +29,17 @@ def test_they_are_right_in_the_interpreter():
     """A process of its own: Triton decides when a kernel is defined whether it will be interpreted."""
     file = Path(__file__).with_name("interpreted.py")
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", str(file)],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "no:xdist",
+            str(file),
+        ],
         env={**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"},
         cwd=file.parents[2],
         capture_output=True,
@@ -35,23 +51,36 @@ def test_they_are_right_in_the_interpreter():
 
 
 def compiled(kernel, types, constants, warps):
-    """The kernel's machine code for an H100, every integer 32 bits and a multiple of 16, as aligned inputs have it."""
+    """The kernel's machine code for an H100, every integer 32 bits and a multiple of 16, as aligned
+    inputs have it.
+    """
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
     names = kernel.arg_names
-    signature = {name: "constexpr" if name in constants else (types | STATED).get(name, "i32") for name in names}
-    aligned = [i for i, name in enumerate(names) if signature[name] == "i32" or signature[name].startswith("*")]
+    signature = {
+        name: "constexpr" if name in constants else (types | STATED).get(name, "i32")
+        for name in names
+    }
+    aligned = [
+        i
+        for i, name in enumerate(names)
+        if signature[name] == "i32" or signature[name].startswith("*")
+    ]
     source = ASTSource(
         fn=kernel,
         signature=signature,
         constexprs={(names.index(name),): value for name, value in constants.items()},
         attrs={(i,): [["tt.divisibility", 16]] for i in aligned},
     )
-    return triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": warps, "num_stages": 2})
+    return triton.compile(
+        source, target=GPUTarget("cuda", 90, 32), options={"num_warps": warps, "num_stages": 2}
+    )
 
 
-@pytest.mark.parametrize("kind", ["forward", "causal", "tf32", "backward", "ring", "merge", "place"])
+@pytest.mark.parametrize(
+    "kind", ["forward", "causal", "tf32", "backward", "ring", "merge", "place"]
+)
 def test_they_compile_for_hopper(kind):
     """On its matrix units where there are products."""
     from implementations.kernels.triton_backward import backward_kernel
@@ -72,7 +101,9 @@ def test_they_compile_for_hopper(kind):
         made = compiled(backward_kernel, tensors, size | how | {"CAUSAL": True}, 4)
     elif kind == "ring":
         own = {"ENTRIES": 7, "BLOCK_N": 64, "WIDE": False, "PRECISION": "tf32", "IN_PLACE": False}
-        made = compiled(ring_kernel, tensors, size | own | {"CAUSAL": True, "EVEN": False, "KEEP": True}, 4)
+        made = compiled(
+            ring_kernel, tensors, size | own | {"CAUSAL": True, "EVEN": False, "KEEP": True}, 4
+        )
     elif kind == "merge":
         made = compiled(merge_kernel, tensors | {"into": FLOAT, "total": FLOAT}, size, 4)
     elif kind == "place":
@@ -80,5 +111,10 @@ def test_they_compile_for_hopper(kind):
         made = compiled(place_kernel, places, size | {"COUNT": 3}, 4)
     else:
         causal = kind == "causal"
-        made = compiled(forward_kernel, tensors, size | how | {"CAUSAL": causal, "EVEN": not causal, "KEEP": causal}, 4)
+        made = compiled(
+            forward_kernel,
+            tensors,
+            size | how | {"CAUSAL": causal, "EVEN": not causal, "KEEP": causal},
+            4,
+        )
     assert ("wgmma.mma_async" in made.asm["ptx"]) == (kind not in ("merge", "place"))

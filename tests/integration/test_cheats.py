@@ -1,4 +1,6 @@
-"""Every cheat we know, as a user's file in a sweep: a mismatch each, and no figure of how fast it was."""
+"""Every cheat we know, as a user's file in a sweep: a mismatch each, and no figure of how fast it
+was.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,17 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     entries.append(f"{{use: './cheats.py:honest', label: honest-again, {LONG}}}")
     (folder / "sweep.yaml").write_text(SWEEP.replace("ENTRIES", ",\n  ".join(entries)))
     done = subprocess.run(
-        [sys.executable, "-m", "orchestrator", "sweep.yaml", "--device", "cpu", "--output", "out", "--json"],
+        [
+            sys.executable,
+            "-m",
+            "orchestrator",
+            "sweep.yaml",
+            "--device",
+            "cpu",
+            "--output",
+            "out",
+            "--json",
+        ],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,

@@ -1,4 +1,6 @@
-"""The same sweep on an existing Ray cluster: three nodes on this machine, none with the checkout on its path."""
+"""The same sweep on an existing Ray cluster: three nodes on this machine, none with the checkout on
+its path.
+"""
 
 from __future__ import annotations
 
@@ -31,11 +33,16 @@ def free_port() -> int:
 
 
 def node_environment(number: int, token: str, folder: Path) -> dict[str, str]:
-    """A node's environment: nothing of the checkout on its path, so that only what travels there can be imported."""
-    (folder / "sitecustomize.py").write_text(  # `make setup` puts the checkout on this interpreter's path
+    """A node's environment: nothing of the checkout on its path, so that only what travels there
+    can be imported.
+    """
+    # `make setup` puts the checkout on this interpreter's path
+    (folder / "sitecustomize.py").write_text(
         f"import sys\nsys.path[:] = [path for path in sys.path if path != {str(ROOT)!r}]\n"
     )
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "RAY"))}
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "RAY"))
+    }
     auth = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token, "RAY_USAGE_STATS_ENABLED": "0"}
     return {**kept, **auth, "PYTHONPATH": str(folder), "SWEEP_TEST_NODE": str(number)}
 
@@ -48,7 +55,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str
     processes = []
     for number in range(NODES):
         folder = tmp_path_factory.mktemp(f"node{number}")
-        role = ["--head", f"--port={port}", "--include-dashboard=false"] if number == 0 else [f"--address={address}"]
+        role = (
+            ["--head", f"--port={port}", "--include-dashboard=false"]
+            if number == 0
+            else [f"--address={address}"]
+        )
         arguments = [
             str(RAY), "start", *role, "--block", f"--node-ip-address=127.0.0.{number + 2}", "--num-cpus=1",
             "--num-gpus=0", "--object-store-memory=100000000",
@@ -56,7 +67,13 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str
         ]  # fmt: skip
         log = (folder / "ray.log").open("w")
         processes.append(
-            subprocess.Popen(arguments, cwd=folder, env=node_environment(number, token, folder), stdout=log, stderr=log)
+            subprocess.Popen(
+                arguments,
+                cwd=folder,
+                env=node_environment(number, token, folder),
+                stdout=log,
+                stderr=log,
+            )
         )
         log.close()
         wait_until_started(folder / "ray.log")
@@ -75,11 +92,15 @@ def wait_until_started(log: Path) -> None:
 
 
 def test_a_sweep_travels_to_a_cluster_and_its_records_come_home(cluster, tmp_path):
-    """Supervisors on every node, the project and the user's file by runtime_env, records and logs at the driver."""
+    """Supervisors on every node, the project and the user's file by runtime_env, records and logs
+    at the driver.
+    """
     address, token = cluster
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "helper.py").write_text((TOYS / "matmul.py").read_text())
-    (tmp_path / "mine" / "entry.py").write_text("from helper import WORKLOAD, tells_where_it_runs as build\n")
+    (tmp_path / "mine" / "entry.py").write_text(
+        "from helper import WORKLOAD, tells_where_it_runs as build\n"
+    )
     (tmp_path / "sweep.yaml").write_text(
         "name: travels\nworkload: mine/entry.py:WORKLOAD\nimplementations: [./mine/entry.py:build]\n"
         f"axes: {{n: {list(range(16, 46))}}}\nmeasure: {FAST}\n"
@@ -108,7 +129,9 @@ def test_a_cluster_that_refuses_the_token_is_an_abort(cluster, tmp_path):
 
 
 def test_a_search_over_a_cluster(cluster, tmp_path):
-    """A searcher at the driver proposes, nodes run several at once, and the best is found all the same."""
+    """A searcher at the driver proposes, nodes run several at once, and the best is found all the
+    same.
+    """
     address, token = cluster
     (tmp_path / "toy.py").write_text((TOYS / "matmul.py").read_text())
     (tmp_path / "sweep.yaml").write_text(
@@ -116,13 +139,17 @@ def test_a_search_over_a_cluster(cluster, tmp_path):
         f"axes: {{n: {{low: 16, high: 128, log: true}}}}\nsearch: {{strategy: optuna, samples: 9}}\nmeasure: {FAST}\n"
     )
     auth = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
-    done = run(tmp_path, "sweep.yaml", "--output", "out", "--quiet", "--json", "--address", address, **auth)
+    done = run(
+        tmp_path, "sweep.yaml", "--output", "out", "--quiet", "--json", "--address", address, **auth
+    )
     assert done.returncode == 0, done.stderr
     (answer,) = json.loads(done.stdout)["answers"]
     results = sweep_directory.load(tmp_path / "out")
     latencies = [row.metrics["latency_ms"] for row in results.rows]
     assert (answer["trials"], answer["value"]) == (9, min(latencies))
-    proposed = [json.loads(line) for line in (tmp_path / "out" / "proposals.jsonl").read_text().splitlines()]
+    proposed = [
+        json.loads(line) for line in (tmp_path / "out" / "proposals.jsonl").read_text().splitlines()
+    ]
     assert [proposal["after"] for proposal in proposed][:3] == [0, 0, 0]
 
 
@@ -137,9 +164,13 @@ def sharded(folder: Path, more: str = "", names: str = "tells_its_rank") -> None
 
 
 def test_ranks_of_one_trial_on_different_nodes(cluster, tmp_path):
-    """Spread by a placement group, verified as a whole, logs home; one that fails ends those elsewhere."""
+    """Spread by a placement group, verified as a whole, logs home; one that fails ends those
+    elsewhere.
+    """
     address, token = cluster
-    sharded(tmp_path, "resources: {placement: spread, timeout_s: 60}\n", "tells_its_rank raises dies")
+    sharded(
+        tmp_path, "resources: {placement: spread, timeout_s: 60}\n", "tells_its_rank raises dies"
+    )
     auth = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
     done = run(tmp_path, "sweep.yaml", "--output", "out", "--quiet", "--address", address, **auth)
     results = sweep_directory.load(tmp_path / "out")
@@ -150,17 +181,23 @@ def test_ranks_of_one_trial_on_different_nodes(cluster, tmp_path):
     assert "I am 1 of 2" in log
     assert len({line for line in log.splitlines() if line.startswith("node ")}) == 2
     assert rows["raises"].error.message.startswith("rank 1 of 2: boom"), done.stderr
-    assert (rows["dies"].outcome, rows["dies"].error.kind) == (Outcome.CRASHED, "SIGSEGV"), done.stderr
+    assert (rows["dies"].outcome, rows["dies"].error.kind) == (Outcome.CRASHED, "SIGSEGV"), (
+        done.stderr
+    )
 
 
 def test_both_sides_of_a_paired_comparison_travel_to_a_cluster(cluster, tmp_path):
-    """Two folders whose files bear the same names: each side is built from its own, with a kernel that it reads."""
+    """Two folders whose files bear the same names: each side is built from its own, with a kernel
+    that it reads.
+    """
     address, token = cluster
     (tmp_path / "toy.py").write_text((TOYS / "matmul.py").read_text())
     for side in ("old", "new"):
         (tmp_path / side / "kern").mkdir(parents=True)
         (tmp_path / side / "kern" / "__init__.py").write_text(f"SIDE = '{side}'\n")
-        (tmp_path / side / "kern" / "fast.py").write_text("from . import SIDE\ndef go(a, b): return a @ b\n")
+        (tmp_path / side / "kern" / "fast.py").write_text(
+            "from . import SIDE\ndef go(a, b): return a @ b\n"
+        )
         (tmp_path / side / "k.cu").write_text(f"// {side}\n")
         (tmp_path / side / "mine.py").write_text(
             "from pathlib import Path\nfrom kern.fast import SIDE, go\ndef build(config):\n"
@@ -199,7 +236,9 @@ time.sleep(600)
 
 
 def test_a_busy_cluster_is_waited_for_with_a_word_and_given_up_in_time(cluster, tmp_path):
-    """Who holds it is named; after resources.wait_s the sweep ends with exit code 3 and can go on later."""
+    """Who holds it is named; after resources.wait_s the sweep ends with exit code 3 and can go on
+    later.
+    """
     address, token = cluster
     auth = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
     holder = subprocess.Popen(
@@ -213,12 +252,16 @@ def test_a_busy_cluster_is_waited_for_with_a_word_and_given_up_in_time(cluster, 
             f"name: waits\nworkload: {TOYS}/matmul.py:WORKLOAD\nimplementations: ['{TOYS}/matmul.py:right']\n"
             "axes: {n: [16]}\nresources: {wait_s: 12}\n"
         )
-        done = run(tmp_path, "sweep.yaml", "--output", "out", "--quiet", "--address", address, **auth)
+        done = run(
+            tmp_path, "sweep.yaml", "--output", "out", "--quiet", "--address", address, **auth
+        )
     finally:
         holder.kill()
         holder.communicate()
     assert done.returncode == 3, done.stderr
-    held = f"a slot takes 1 CPUs, 0 CPUs of 3 CPUs are free, held by 3 Trainer of driver {holder.pid}"
+    held = (
+        f"a slot takes 1 CPUs, 0 CPUs of 3 CPUs are free, held by 3 Trainer of driver {holder.pid}"
+    )
     assert held in done.stderr
     assert "given up after resources.wait_s = 12" in done.stderr
     assert "Traceback" not in done.stderr
@@ -262,7 +305,11 @@ def test_a_node_that_joins_during_a_sweep_is_used(cluster, tmp_path, tmp_path_fa
     )  # fmt: skip
     log.close()
     try:
-        while "9" not in nodes_at_work(tmp_path / "out") and sweep.poll() is None and time.monotonic() < until:
+        while (
+            "9" not in nodes_at_work(tmp_path / "out")
+            and sweep.poll() is None
+            and time.monotonic() < until
+        ):
             time.sleep(0.1)
         assert "9" in nodes_at_work(tmp_path / "out")
     finally:
@@ -273,7 +320,9 @@ def test_a_node_that_joins_during_a_sweep_is_used(cluster, tmp_path, tmp_path_fa
 
 
 def test_a_node_that_dies_costs_an_attempt_and_no_row(cluster, tmp_path):
-    """All its processes are killed at once, as when the power fails: its trial is lost, and made again elsewhere."""
+    """All its processes are killed at once, as when the power fails: its trial is lost, and made
+    again elsewhere.
+    """
     address, token = cluster
     (tmp_path / "toy.py").write_text((TOYS / "matmul.py").read_text())
     (tmp_path / "sweep.yaml").write_text(
@@ -288,13 +337,19 @@ def test_a_node_that_dies_costs_an_attempt_and_no_row(cluster, tmp_path):
     until = time.monotonic() + 120
     while "2" not in nodes_at_work(tmp_path / "out") and time.monotonic() < until:
         time.sleep(0.05)
-    proc.end(lambda: set(proc.marked(token, "RAY_AUTH_TOKEN")) & set(proc.marked("2", "SWEEP_TEST_NODE")))
+    proc.end(
+        lambda: set(proc.marked(token, "RAY_AUTH_TOKEN")) & set(proc.marked("2", "SWEEP_TEST_NODE"))
+    )
     _, said = sweep.communicate(timeout=200)
     assert sweep.returncode == 0, said
     results = sweep_directory.load(tmp_path / "out")
     (lost,) = [record for record in results.records if record.outcome is Outcome.LOST]
     assert (lost.attempt, lost.error.kind) == (1, "SupervisorDied")
-    (again,) = [record for record in results.records if record.trial_id == lost.trial_id and record.attempt == 2]
+    (again,) = [
+        record
+        for record in results.records
+        if record.trial_id == lost.trial_id and record.attempt == 2
+    ]
     assert again.outcome is Outcome.OK
     assert len(results.records) == 16
     assert f"lost  toy n={lost.params['n']}: the supervisor on 127.0.0.4 died" in said
@@ -312,8 +367,14 @@ def test_doctor_asks_every_node(cluster, tmp_path):
     auth = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
     done = run(tmp_path, "doctor", "--address", address, "--json", **auth)
     found = json.loads(done.stdout)["findings"]
-    nodes = [finding for finding in found if finding["check"].startswith("node ") and finding["state"] == "ok"]
-    assert len(nodes) >= 2, [one for one in found if one["check"].startswith(("ray", "cluster", "node"))]
+    nodes = [
+        finding
+        for finding in found
+        if finding["check"].startswith("node ") and finding["state"] == "ok"
+    ]
+    assert len(nodes) >= 2, [
+        one for one in found if one["check"].startswith(("ray", "cluster", "node"))
+    ]
     assert all(f"torch {torch_version()}" in finding["message"] for finding in nodes)
 
 

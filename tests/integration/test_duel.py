@@ -18,9 +18,7 @@ from orchestrator.trial import Attempt, Resources, Trial
 
 ROOT = Path(__file__).parents[2]
 TOYS = Path(__file__).parent / "toys"
-FAST = (
-    "{min_time_s: 0.01, max_time_s: 0.1, warmup_s: 0.0, min_repetitions: 4, target_ci: 0.5, repeats: 2, remeasure: 0}"
-)
+FAST = "{min_time_s: 0.01, max_time_s: 0.1, warmup_s: 0.0, min_repetitions: 4, target_ci: 0.5, repeats: 2, remeasure: 0}"
 
 
 def orchestrator(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -50,9 +48,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_two_of_one_kind_are_compared_and_kept(folder: Path) -> None:
-    """One JSON object; the directory of a sweep, with the verdicts beside it; resume shows them and runs nothing."""
-    done = orchestrator(folder, "compare", "--duel", "a", "b", "sweep.yaml", "--output", "out", "--json")
-    assert done.returncode in (0, 1), done.stderr  # a busy machine may well be slower in one of two processes
+    """One JSON object; the directory of a sweep, with the verdicts beside it; resume shows them and
+    runs nothing.
+    """
+    done = orchestrator(
+        folder, "compare", "--duel", "a", "b", "sweep.yaml", "--output", "out", "--json"
+    )
+    # a busy machine may well be slower in one of two processes
+    assert done.returncode in (0, 1), done.stderr
     found = json.loads(done.stdout)
     assert (found["base"], found["candidate"]) == ("a", "b")
     assert [row["params"]["n"] for row in found["rows"]] == [16, 32]
@@ -67,7 +70,9 @@ def test_two_of_one_kind_are_compared_and_kept(folder: Path) -> None:
 
 def test_a_side_that_is_wrong_has_no_ratio(folder: Path) -> None:
     """It is said which, and the exit code is 1."""
-    wrong = orchestrator(folder, "compare", "--duel", "a", "wrong", "sweep.yaml", "--only", "n == 16")
+    wrong = orchestrator(
+        folder, "compare", "--duel", "a", "wrong", "sweep.yaml", "--only", "n == 16"
+    )
     assert wrong.returncode == 1
     assert "newly_failing" in wrong.stdout
     assert "wrong: mismatch" in wrong.stdout
@@ -76,7 +81,9 @@ def test_a_side_that_is_wrong_has_no_ratio(folder: Path) -> None:
 def test_the_death_of_the_process_is_the_end_of_both() -> None:
     """Nobody is left to say whose fault it was; the rows say so alike, each naming its own log."""
     trials = {
-        name: Trial.of(implementation=name, use=f"{TOYS}/matmul.py:{name}", params={"n": 16}, options={})
+        name: Trial.of(
+            implementation=name, use=f"{TOYS}/matmul.py:{name}", params={"n": 16}, options={}
+        )
         for name in ("right", "dies")
     }
     attempt = Attempt(
@@ -112,7 +119,9 @@ def test_the_death_of_the_process_is_the_end_of_both() -> None:
         (("a", "b", "--fail-slower", "1000%"), "give more than 0% and less than 1000%"),
     ],
 )
-def test_a_request_that_makes_no_sense_is_refused(folder: Path, arguments: tuple[str, ...], said: str) -> None:
+def test_a_request_that_makes_no_sense_is_refused(
+    folder: Path, arguments: tuple[str, ...], said: str
+) -> None:
     """Exit 2, before anything runs."""
     done = orchestrator(folder, "compare", *arguments)
     assert done.returncode == 2

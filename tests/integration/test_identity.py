@@ -1,4 +1,6 @@
-"""Every row says what it was: what changed is named, what is secret stays so, and looking at results runs nothing."""
+"""Every row says what it was: what changed is named, what is secret stays so, and looking at
+results runs nothing.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +78,9 @@ def _forgotten() -> Iterator[None]:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A sweep over one small file, which imports one neighbour plainly and one by a name that no reading shows."""
+    """A sweep over one small file, which imports one neighbour plainly and one by a name that no
+    reading shows.
+    """
     folder = tmp_path / "project"
     folder.mkdir()
     for name, text in {
@@ -95,7 +99,9 @@ def project(tmp_path: Path) -> Path:
 def run(project: Path, tmp_path: Path) -> Callable[..., Results]:
     """Runs the sweep in this process, or goes on with it."""
 
-    def made(output: str = "out", rerun: str | None = None, resume: bool = False, tracker: str = "") -> Results:
+    def made(
+        output: str = "out", rerun: str | None = None, resume: bool = False, tracker: str = ""
+    ) -> Results:
         return api.run(
             Sweep.load(project / "sweep.yaml", [f"tracking.uri={tracker}"] if tracker else []),
             output=tmp_path / output,
@@ -115,7 +121,11 @@ def run(project: Path, tmp_path: Path) -> Callable[..., Results]:
         ("table.dat", "2", "table.dat changed"),
         ("late.py", "X = 2\n", "late.py changed"),
         ("sweep.yaml", f"{SWEEP}verify: {{tolerance: 0.1}}\n", "verify.tolerance: None, 0.1"),
-        ("sweep.yaml", SWEEP.replace("max_time_s: 0.02", "max_time_s: 0.03"), "measure.max_time_s: 0.02, 0.03"),
+        (
+            "sweep.yaml",
+            SWEEP.replace("max_time_s: 0.02", "max_time_s: 0.03"),
+            "measure.max_time_s: 0.02, 0.03",
+        ),
     ],
 )
 def test_resume_names_what_changed_and_runs_it_again_when_asked(
@@ -172,9 +182,17 @@ def test_compare_names_the_files_that_differ(project: Path, run: Callable[..., R
 )
 @pytest.mark.parametrize("stated", [True, False])
 def test_no_file_of_a_sweep_holds_the_password_of_its_tracking_address(
-    project: Path, tmp_path: Path, run: Callable[..., Results], uri: str, secret: str, *, stated: bool
+    project: Path,
+    tmp_path: Path,
+    run: Callable[..., Results],
+    uri: str,
+    secret: str,
+    *,
+    stated: bool,
 ) -> None:
-    """In the sweep file or by -S: the folder is handed to others, and to the tracking server itself."""
+    """In the sweep file or by -S: the folder is handed to others, and to the tracking server
+    itself.
+    """
     if stated:
         (project / "sweep.yaml").write_text(f"{SWEEP}tracking: {{uri: '{uri}'}}\n")
     results = run(tracker="" if stated else uri)

@@ -76,13 +76,17 @@ def test_the_environment_comes_home_with_the_record(isolator: Isolator) -> None:
     assert isolator.run(attempt_of("sound")).record.environment == {"match": {"device": "cpu"}}
 
 
-def test_a_user_s_file_that_does_not_import_is_a_failed_row(isolator: Isolator, tmp_path: Path) -> None:
+def test_a_user_s_file_that_does_not_import_is_a_failed_row(
+    isolator: Isolator, tmp_path: Path
+) -> None:
     """Its faults are its own: raised, and fatal ones."""
     (tmp_path / "broken.py").write_text("import no_such_module_anywhere")
     (tmp_path / "deadly.py").write_text("import os; os.abort()")
     attempt = attempt_of("sound")
     broken, deadly = (
-        attempt.model_copy(update={"trial": attempt.trial.model_copy(update={"use": f"{tmp_path / name}:build"})})
+        attempt.model_copy(
+            update={"trial": attempt.trial.model_copy(update={"use": f"{tmp_path / name}:build"})}
+        )
         for name in ("broken.py", "deadly.py")
     )
     assert isolator.run(broken).record.outcome is Outcome.FAILED
@@ -94,7 +98,10 @@ def test_an_attempt_may_be_run_from_any_thread_and_outlives_none(isolator: Isola
     """The thread that ran the first attempts has ended; the server and the next attempts have not."""
     for _ in range(2):
         with ThreadPoolExecutor(1) as pool:
-            assert pool.submit(isolator.run, attempt_of("sound")).result(30).record.outcome is Outcome.OK
+            assert (
+                pool.submit(isolator.run, attempt_of("sound")).result(30).record.outcome
+                is Outcome.OK
+            )
 
 
 def test_variables_directory_and_path_are_as_given(tmp_path: Path) -> None:
@@ -111,7 +118,10 @@ def test_variables_directory_and_path_are_as_given(tmp_path: Path) -> None:
     )
     path = [str(ROOT / "tests/faults"), str(ROOT), "/no/such/place"]
     with Isolator(
-        target="stand_in:run_attempt", env={"CUDA_VISIBLE_DEVICES": "5"}, sys_path=path, cwd=str(tmp_path)
+        target="stand_in:run_attempt",
+        env={"CUDA_VISIBLE_DEVICES": "5"},
+        sys_path=path,
+        cwd=str(tmp_path),
     ) as isolator:
         done = isolator.run(asks)
     assert done.log.decode().split() == [str(tmp_path), "5", os.environ["HOME"], "True"]
@@ -168,7 +178,9 @@ def test_a_preloaded_module_that_fails_spoils_nothing_else(tmp_path: Path) -> No
     """It will fail in the attempts that use it, and in no other."""
     (tmp_path / "raises_when_imported.py").write_text("raise SystemExit(3)")
     path = [str(tmp_path), str(ROOT / "tests/faults"), *sys.path]
-    with Isolator(target="stand_in:run_attempt", preload=["raises_when_imported"], sys_path=path) as isolator:
+    with Isolator(
+        target="stand_in:run_attempt", preload=["raises_when_imported"], sys_path=path
+    ) as isolator:
         assert isolator.run(attempt_of("sound")).record.outcome is Outcome.OK
 
 
@@ -188,20 +200,28 @@ def build(config):
 
 
 def test_an_attempt_imports_nothing_large(tmp_path: Path) -> None:
-    """Not even at its first gradient, for which torch imports five hundred modules: the server has, once for all."""
+    """Not even at its first gradient, for which torch imports five hundred modules: the server has,
+    once for all.
+    """
     (tmp_path / "tells.py").write_text(TELLS)
     attempt = attention_attempt("honest", direction="forward_backward")
     trial = attempt.trial.model_copy(update={"use": f"{tmp_path}/tells.py:build"})
     with Isolator() as isolator:
         done = isolator.run(attempt.model_copy(update={"trial": trial}))
     assert done.record.outcome is Outcome.OK, done.record.error
-    calls = [line.split() for line in done.log.decode().splitlines() if line.startswith("imported since:")]
+    calls = [
+        line.split()
+        for line in done.log.decode().splitlines()
+        if line.startswith("imported since:")
+    ]
     assert max(map(len, calls)) < 20, max(calls, key=len)
 
 
 def test_a_server_that_cannot_start_is_a_lost_attempt_with_its_last_words(tmp_path: Path) -> None:
     """Tried twice, then told; no exception reaches the supervisor."""
-    (tmp_path / "deadly.py").write_text("import os, sys; print('no luck', file=sys.stderr, flush=True); os._exit(3)")
+    (tmp_path / "deadly.py").write_text(
+        "import os, sys; print('no luck', file=sys.stderr, flush=True); os._exit(3)"
+    )
     path = [str(tmp_path), str(ROOT / "tests/faults"), *sys.path]
     with Isolator(target="stand_in:run_attempt", preload=["deadly"], sys_path=path) as isolator:
         record = isolator.run(attempt_of("sound")).record
@@ -272,8 +292,12 @@ def test_a_killed_supervisor_leaves_nobody(supervisor: subprocess.Popen[str]) ->
     assert gone(lambda: [pid for pid in family if proc.is_alive(pid)])
 
 
-def test_what_a_killed_node_left_is_ended_by_the_next_isolator(supervisor: subprocess.Popen[str]) -> None:
-    """Supervisor, keeper and server die at once: nobody is left to clean up, until someone works there again."""
+def test_what_a_killed_node_left_is_ended_by_the_next_isolator(
+    supervisor: subprocess.Popen[str],
+) -> None:
+    """Supervisor, keeper and server die at once: nobody is left to clean up, until someone works
+    there again.
+    """
     keeper = next(pid for pid in proc.descendants(supervisor.pid) if _is_keeper(pid))
     server = proc.descendants(keeper)[0]
     for pid in (supervisor.pid, server, keeper):
@@ -284,12 +308,19 @@ def test_what_a_killed_node_left_is_ended_by_the_next_isolator(supervisor: subpr
     left = napping()
     assert left
     with light_isolator():
-        # One shed its environment and so its mark; the supervisor's own family is found by mark alone.
-        assert gone(lambda: [pid for pid in left if any(proc.MARK.encode() in entry for entry in _environ(pid))])
+        # One shed its environment and so its mark; the supervisor's own family is found by mark
+        # alone.
+        assert gone(
+            lambda: [
+                pid for pid in left if any(proc.MARK.encode() in entry for entry in _environ(pid))
+            ]
+        )
 
 
 def _is_keeper(pid: int) -> bool:
-    return b"orchestrator.isolation.fork_server" in (Path("/proc") / str(pid) / "cmdline").read_bytes()
+    return (
+        b"orchestrator.isolation.fork_server" in (Path("/proc") / str(pid) / "cmdline").read_bytes()
+    )
 
 
 def _environ(pid: int) -> list[bytes]:
@@ -311,7 +342,10 @@ def test_attempts_leave_no_open_files_in_supervisor_or_server(alone: Isolator) -
     """A slot runs thousands of attempts, many of which end badly."""
 
     def open_files() -> list[int]:
-        return [len(list((Path("/proc") / str(pid) / "fd").iterdir())) for pid in (os.getpid(), alone.processes()[1])]
+        return [
+            len(list((Path("/proc") / str(pid) / "fd").iterdir()))
+            for pid in (os.getpid(), alone.processes()[1])
+        ]
 
     def some_attempts() -> None:
         for build in ("sound", "raises", "aborts", "leaves_a_family", "closes_files"):

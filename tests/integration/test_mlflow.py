@@ -31,7 +31,12 @@ from tests.support import made
 
 pytestmark = pytest.mark.slow
 
-FILES = {"sweep.yaml": "name: full\n", "summary.txt": "the table\n", "results.csv": "a,b\n", "report.html": "<p>page"}
+FILES = {
+    "sweep.yaml": "name: full\n",
+    "summary.txt": "the table\n",
+    "results.csv": "a,b\n",
+    "report.html": "<p>page",
+}
 START_S = 180
 
 
@@ -55,7 +60,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }
     log = (folder / "server.log").open("wb")
-    process = subprocess.Popen(line, env=environment, cwd=folder, stdout=log, stderr=log, start_new_session=True)
+    process = subprocess.Popen(
+        line, env=environment, cwd=folder, stdout=log, stderr=log, start_new_session=True
+    )
     address = f"http://127.0.0.1:{port}"
     try:
         wait_for(lambda: answers(address), START_S)
@@ -158,23 +165,41 @@ class Made:
         """Two implementations at every point."""
         return made.trials(["standard", "improved"], self.axes, dtype="float32", **constants)
 
-    def results(self, records: list[TrialRecord], planned: list[made.Trial] | None = None, **spec: Any) -> Results:
+    def results(
+        self, records: list[TrialRecord], planned: list[made.Trial] | None = None, **spec: Any
+    ) -> Results:
         """As a runner has them: each record with the environment it was made in."""
         for name, text in FILES.items():
             (self.folder / name).write_text(text)
         found = made.results(
-            planned or self.trials(), records, axes=self.axes, directory=self.folder, **{"name": self.name, **spec}
+            planned or self.trials(),
+            records,
+            axes=self.axes,
+            directory=self.folder,
+            **{"name": self.name, **spec},
         )
-        meta = found.meta.model_copy(update={"sweep_id": f"20261122_093000_{self.name}", "name": self.name})
-        told = [record.model_copy(update={"environment": made.ENVIRONMENT}) for record in found.records]
+        meta = found.meta.model_copy(
+            update={"sweep_id": f"20261122_093000_{self.name}", "name": self.name}
+        )
+        told = [
+            record.model_copy(update={"environment": made.ENVIRONMENT}) for record in found.records
+        ]
         return Results(meta, tuple(told), found.environments, found.directory)
 
     def whole(self) -> Results:
         """Eight trials; one out of memory, one of two rounds and noisy."""
         planned = self.trials()
         records = [made.ok(trial) for trial in planned]
-        records[5] = made.bad(planned[5], Outcome.OOM, "OutOfMemoryError", "tried to allocate 4.4 GiB")
-        again = made.ok(planned[2], round=2, scale=1.02, flags=("noisy",), finished_at="2026-11-22T09:50:00+00:00")
+        records[5] = made.bad(
+            planned[5], Outcome.OOM, "OutOfMemoryError", "tried to allocate 4.4 GiB"
+        )
+        again = made.ok(
+            planned[2],
+            round=2,
+            scale=1.02,
+            flags=("noisy",),
+            finished_at="2026-11-22T09:50:00+00:00",
+        )
         return self.results([*records, again])
 
 
@@ -216,10 +241,20 @@ def contents(uri: str, results: Results) -> list[Any]:
     parent, children = runs(uri, results)
     found = []
     for run in [parent, *children]:
-        tags = {name: value for name, value in run.data.tags.items() if name != "mlflow.parentRunId"}
+        tags = {
+            name: value for name, value in run.data.tags.items() if name != "mlflow.parentRunId"
+        }
         info = run.info
         found.append(
-            (info.run_name, info.status, info.start_time, info.end_time, run.data.params, run.data.metrics, tags)
+            (
+                info.run_name,
+                info.status,
+                info.start_time,
+                info.end_time,
+                run.data.params,
+                run.data.metrics,
+                tags,
+            )
         )
     assert all(child.data.tags["mlflow.parentRunId"] == parent.info.run_id for child in children)
     return found
@@ -241,7 +276,9 @@ def test_a_sweep_is_one_parent_run_and_a_child_run_per_trial(store: str, sweep: 
     assert "|improved|1|1024|8|0.4|" in parent.data.tags["mlflow.note.content"]
 
 
-def test_the_files_of_a_sweep_are_artifacts_of_its_run(store: str, server: str, sweep: Made) -> None:
+def test_the_files_of_a_sweep_are_artifacts_of_its_run(
+    store: str, server: str, sweep: Made
+) -> None:
     """Beside the sqlite file, and through a server that proxies them."""
     results = sweep.whole()
     for uri in (store, server):
@@ -260,7 +297,10 @@ def test_finished_trials_show_up_while_the_sweep_runs(server: str, sweep: Made) 
     tracker.start(results.meta)
     tracker.log(rows(results.meta, results.records)[0])
     parent, children = runs(server, results)
-    assert (parent.info.status, [child.info.status for child in children]) == ("RUNNING", ["FINISHED"])
+    assert (parent.info.status, [child.info.status for child in children]) == (
+        "RUNNING",
+        ["FINISHED"],
+    )
     assert children[0].data.metrics["latency_ms"] == 1.0
     tracker.finish("KILLED", results)
     assert runs(server, results)[0].info.status == "KILLED"
@@ -269,7 +309,9 @@ def test_finished_trials_show_up_while_the_sweep_runs(server: str, sweep: Made) 
 def test_sync_leaves_any_server_as_a_live_run_would_have(
     store: str, server: str, sweep: Made, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Live on sqlite, synced to a server: the same runs, to the last tag, in silence; a second sync does nothing."""
+    """Live on sqlite, synced to a server: the same runs, to the last tag, in silence; a second sync
+    does nothing.
+    """
     results = sweep.whole()
     live(store, results)
     assert sync(results, server) == SyncReport(created=9)
@@ -294,9 +336,13 @@ def test_a_killed_driver_leaves_no_zombie_and_no_duplicate(store: str, sweep: Ma
     resumed = MlflowTracker(store)
     resumed.start(results.meta)
     parent, children = runs(store, results)
-    assert (parent.info.status, {child.info.status for child in children}) == ("RUNNING", {"FINISHED", "KILLED"})
+    assert (parent.info.status, {child.info.status for child in children}) == (
+        "RUNNING",
+        {"FINISHED", "KILLED"},
+    )
 
-    report = sync(results, store)  # updated: the sweep's run, half of a trial's, and speed-up of the one logged live
+    # updated: the sweep's run, half of a trial's, and speed-up of the one logged live
+    report = sync(results, store)
     assert report == SyncReport(created=6, updated=3)
     assert sync(results, store) == SyncReport(unchanged=9)
     parent, children = runs(store, results)
@@ -311,7 +357,11 @@ def test_sync_of_a_sweep_that_was_stopped_says_killed(store: str, sweep: Made) -
     results = sweep.results([made.ok(planned[0])])
     sync(results, store)
     parent, children = runs(store, results)
-    assert (parent.info.status, len(children), parent.data.metrics["trials_not_run"]) == ("KILLED", 1, 7)
+    assert (parent.info.status, len(children), parent.data.metrics["trials_not_run"]) == (
+        "KILLED",
+        1,
+        7,
+    )
 
 
 def test_duplicates_that_others_left_are_removed(store: str, sweep: Made) -> None:
@@ -320,7 +370,9 @@ def test_duplicates_that_others_left_are_removed(store: str, sweep: Made) -> Non
     live(store, results)
     api, (_, children) = client(store), runs(store, results)
     twin = children[3].data.tags
-    api.create_run(children[3].info.experiment_id, tags=twin, start_time=children[3].info.start_time + 5)
+    api.create_run(
+        children[3].info.experiment_id, tags=twin, start_time=children[3].info.start_time + 5
+    )
     assert sync(results, store) == SyncReport(unchanged=9)
     assert len(runs(store, results)[1]) == 8
 
@@ -336,8 +388,14 @@ def test_a_retry_updates_the_run_and_a_worse_rerun_replaces_it(store: str, sweep
         results = sweep.results(records, [trial])
         sync(results, store)
         (run,) = runs(store, results)[1]
-        seen.append((run.info.run_id, run.info.status, run.data.tags["attempts"], bool(run.data.metrics)))
-    assert [entry[1:] for entry in seen] == [("FAILED", "1", False), ("FINISHED", "2", True), ("FAILED", "3", False)]
+        seen.append(
+            (run.info.run_id, run.info.status, run.data.tags["attempts"], bool(run.data.metrics))
+        )
+    assert [entry[1:] for entry in seen] == [
+        ("FAILED", "1", False),
+        ("FINISHED", "2", True),
+        ("FAILED", "3", False),
+    ]
     assert seen[0][0] == seen[1][0]
 
 
@@ -362,7 +420,9 @@ def test_an_experiment_that_someone_deleted_comes_back(store: str, sweep: Made) 
     """MLflow keeps deleted names reserved."""
     results = sweep.whole()
     live(store, results)
-    client(store).delete_experiment(client(store).get_experiment_by_name(results.meta.name).experiment_id)
+    client(store).delete_experiment(
+        client(store).get_experiment_by_name(results.meta.name).experiment_id
+    )
     sync(results, store)
     assert len(runs(store, results)[1]) == 8
 
@@ -370,7 +430,9 @@ def test_an_experiment_that_someone_deleted_comes_back(store: str, sweep: Made) 
 def test_a_trial_that_the_server_refuses_does_not_hold_up_the_rest(
     store: str, sweep: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A store refuses more than ours does: the others are written, the sweep's run ends, and it is said."""
+    """A store refuses more than ours does: the others are written, the sweep's run ends, and it is
+    said.
+    """
     from orchestrator.trackers import content
     from orchestrator.trackers.mlflow import MlflowTracker
 
@@ -393,13 +455,19 @@ def test_a_trial_that_the_server_refuses_does_not_hold_up_the_rest(
     assert (parent.info.status, len(children)) == ("FINISHED", 7)
 
 
-def test_params_and_metrics_that_servers_refuse_are_sent_as_they_may_be(server: str, sweep: Made) -> None:
-    """NaN is left out, long params are cut, odd names are changed, more than 100 params are sent in parts."""
+def test_params_and_metrics_that_servers_refuse_are_sent_as_they_may_be(
+    server: str, sweep: Made
+) -> None:
+    """NaN is left out, long params are cut, odd names are changed, more than 100 params are sent in
+    parts.
+    """
     many = {f"p{number}": number for number in range(150)}
     trial = sweep.trials(**many, huge="x" * 7000, none=None, **{"odd (name) %": 1})[0]
     record = made.ok(trial)
     odd = {**(record.metrics or {}), "share (%)": 1.0, "nothing": None}
-    results = sweep.results([record.model_copy(update={"metrics": {**odd, "nan": float("nan")}})], [trial])
+    results = sweep.results(
+        [record.model_copy(update={"metrics": {**odd, "nan": float("nan")}})], [trial]
+    )
     sync(results, server)
     (run,) = runs(server, results)[1]
     assert run.data.metrics["share ___"] == 1.0
@@ -409,12 +477,16 @@ def test_params_and_metrics_that_servers_refuse_are_sent_as_they_may_be(server: 
     assert (run.data.params["p149"], run.data.params["odd _name_ _"]) == ("149", "1")
 
 
-def test_a_server_that_is_down_slows_nothing_and_gets_all_when_it_is_back(door: Door, server: str, sweep: Made) -> None:
+def test_a_server_that_is_down_slows_nothing_and_gets_all_when_it_is_back(
+    door: Door, server: str, sweep: Made
+) -> None:
     """Down when the sweep starts, back before it ends; it is said once."""
     from orchestrator.trackers.mlflow import MlflowTracker
 
     results, notes = sweep.whole(), []
-    mirror = BackgroundTracker(lambda: MlflowTracker(door.address), notes.append, first_wait_s=0.2, longest_wait_s=0.5)
+    mirror = BackgroundTracker(
+        lambda: MlflowTracker(door.address), notes.append, first_wait_s=0.2, longest_wait_s=0.5
+    )
     begun = time.monotonic()
     mirror.start(results.meta)
     for row in rows(results.meta, results.records):
@@ -431,12 +503,16 @@ def test_a_server_that_is_down_slows_nothing_and_gets_all_when_it_is_back(door: 
 
 
 def test_answers_that_are_lost_make_no_duplicates(door: Door, server: str, sweep: Made) -> None:
-    """The server made the run and the answer did not arrive: the mirror asks before it makes another."""
+    """The server made the run and the answer did not arrive: the mirror asks before it makes
+    another.
+    """
     from orchestrator.trackers.mlflow import MlflowTracker
 
     results, notes = sweep.whole(), []
     door.open()
-    mirror = BackgroundTracker(lambda: MlflowTracker(door.address), notes.append, first_wait_s=0.1, longest_wait_s=0.2)
+    mirror = BackgroundTracker(
+        lambda: MlflowTracker(door.address), notes.append, first_wait_s=0.1, longest_wait_s=0.2
+    )
     mirror.start(results.meta)
     assert mirror.ready(60)
     for row in rows(results.meta, results.records):
@@ -450,7 +526,9 @@ def test_answers_that_are_lost_make_no_duplicates(door: Door, server: str, sweep
     assert sync(results, server) == SyncReport(unchanged=9)
 
 
-def test_a_slow_server_does_not_hold_up_the_end_and_sync_completes_it(door: Door, server: str, sweep: Made) -> None:
+def test_a_slow_server_does_not_hold_up_the_end_and_sync_completes_it(
+    door: Door, server: str, sweep: Made
+) -> None:
     """Five seconds an answer: the end is bounded, and what is missing is added later."""
     from orchestrator.trackers.mlflow import MlflowTracker
 
@@ -479,7 +557,9 @@ def test_a_server_that_does_not_answer_is_an_error_without_a_traceback(sweep: Ma
         sync(sweep.whole(), f"http://name:secret@127.0.0.1:{free_port()}")
 
 
-def test_a_store_that_mlflow_gave_up_is_refused_with_its_own_words(tmp_path: Path, sweep: Made) -> None:
+def test_a_store_that_mlflow_gave_up_is_refused_with_its_own_words(
+    tmp_path: Path, sweep: Made
+) -> None:
     """File stores raise since MLflow 3."""
     with pytest.raises((TrackingError, RejectedError), match="mlruns"):
         sync(sweep.whole(), (tmp_path / "mlruns").as_uri())
@@ -490,16 +570,30 @@ def test_the_address_shown_opens_the_sweeps_view(store: str, sweep: Made) -> Non
     results = sweep.whole()
     sync(results, store)
     experiment = client(store).get_experiment_by_name(results.meta.name)
-    assert url(results.meta, store) == view_url(store, experiment.experiment_id, results.meta.sweep_id)
+    assert url(results.meta, store) == view_url(
+        store, experiment.experiment_id, results.meta.sweep_id
+    )
     assert f"mlflow.sharedViewState.{results.meta.sweep_id}" in experiment.tags
 
 
-def test_the_ui_names_the_sweeps_view_and_ends_quietly_on_interrupt(store: str, sweep: Made, tmp_path: Path) -> None:
-    """Its output is ours alone: which store, which views, how to end it; no log of a server, no traceback."""
+def test_the_ui_names_the_sweeps_view_and_ends_quietly_on_interrupt(
+    store: str, sweep: Made, tmp_path: Path
+) -> None:
+    """Its output is ours alone: which store, which views, how to end it; no log of a server, no
+    traceback.
+    """
     results = sweep.whole()
     sync(results, store)
     port = free_port()
-    line = [sys.executable, "-m", "orchestrator.trackers.ui", store, "--port", str(port), "--no-browser"]
+    line = [
+        sys.executable,
+        "-m",
+        "orchestrator.trackers.ui",
+        store,
+        "--port",
+        str(port),
+        "--no-browser",
+    ]
     log = tmp_path / "ui.log"
     with log.open("wb") as output:
         process = subprocess.Popen(line, stdout=output, stderr=output, start_new_session=True)
@@ -512,13 +606,19 @@ def test_the_ui_names_the_sweeps_view_and_ends_quietly_on_interrupt(store: str, 
                 os.killpg(process.pid, signal.SIGKILL)
     first, *views, last = log.read_text().splitlines()
     assert first.startswith("starting the MLflow UI of sqlite:///")
-    assert any(results.meta.sweep_id in view and f"http://127.0.0.1:{port}/#/" in view for view in views)
+    assert any(
+        results.meta.sweep_id in view and f"http://127.0.0.1:{port}/#/" in view for view in views
+    )
     assert last == f"http://127.0.0.1:{port} is up; Ctrl-C ends it"
     assert not answers(f"http://127.0.0.1:{port}")
 
 
-def test_a_hundred_trials_are_written_in_little_time(store: str, sweep: Made, record_property: Any) -> None:
-    """Some 40 ms of CPU a run is what the store itself takes; the bound leaves room for a busy machine."""
+def test_a_hundred_trials_are_written_in_little_time(
+    store: str, sweep: Made, record_property: Any
+) -> None:
+    """Some 40 ms of CPU a run is what the store itself takes; the bound leaves room for a busy
+    machine.
+    """
     axes = {"batch": list(range(1, 61)), "seq_len": [1024], "heads": [8]}
     sweep.axes = axes
     results = sweep.results([made.ok(trial) for trial in sweep.trials()])
@@ -548,7 +648,9 @@ def test_two_processes_make_one_fresh_store_and_print_nothing(tmp_path: Path) ->
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         line = [sys.executable, "-c", script, name, str(tmp_path / name)]
-        processes.append(subprocess.Popen(line, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT))
+        processes.append(
+            subprocess.Popen(line, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        )
     said = [process.communicate(timeout=200)[0].decode() for process in processes]
     assert said == ["", ""]
     uri = f"sqlite:///{tmp_path / 'mlruns' / 'mlflow.db'}"

@@ -1,4 +1,6 @@
-"""report.html in a real headless Chromium: it draws, sorts, filters, opens, prints, and asks nothing of any network."""
+"""report.html in a real headless Chromium: it draws, sorts, filters, opens, prints, and asks
+nothing of any network.
+"""
 
 from __future__ import annotations
 
@@ -25,13 +27,18 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
+CHROMIUM = (
+    shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
+)
 DRIVER = shutil.which("chromedriver")
 
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no Chromium with its chromedriver on this machine"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning:selenium"),  # its sockets close when they are collected
+    pytest.mark.skipif(
+        not (CHROMIUM and DRIVER), reason="no Chromium with its chromedriver on this machine"
+    ),
+    # its sockets close when they are collected
+    pytest.mark.filterwarnings("ignore::ResourceWarning:selenium"),
 ]
 
 EVIL = "<img src=x onerror=alert(1)>"
@@ -51,12 +58,19 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def sweep(axes: dict[str, list[Any]]) -> Results:
-    """Five implementations; the third runs out of memory at the largest shapes, the fourth is noisy there."""
+    """Five implementations; the third runs out of memory at the largest shapes, the fourth is noisy
+    there.
+    """
     planned = made.trials(["standard", "improved", "c", "d", "e"], axes, dtype="float32")
     names = dict(zip(["standard", "improved", "c", "d", "e"], NAMES, strict=True))
-    planned = [trial.model_copy(update={"implementation": names[trial.implementation]}) for trial in planned]
+    planned = [
+        trial.model_copy(update={"implementation": names[trial.implementation]})
+        for trial in planned
+    ]
     records = [_record(trial) for trial in planned]
-    return made.results(planned, records, axes=axes, implementations=("standard", "improved", "c", "d", "e"))
+    return made.results(
+        planned, records, axes=axes, implementations=("standard", "improved", "c", "d", "e")
+    )
 
 
 def _record(trial: made.Trial) -> made.TrialRecord:
@@ -81,7 +95,9 @@ def browser() -> Iterator[webdriver.Chrome]:
         driver.quit()
 
 
-def opened(browser: webdriver.Chrome, path: Path, width: int = 1280, scheme: str = "light") -> webdriver.Chrome:
+def opened(
+    browser: webdriver.Chrome, path: Path, width: int = 1280, scheme: str = "light"
+) -> webdriver.Chrome:
     """The page, drawn."""
     features = [{"name": "prefers-color-scheme", "value": scheme}]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "screen", "features": features})
@@ -90,7 +106,13 @@ def opened(browser: webdriver.Chrome, path: Path, width: int = 1280, scheme: str
     browser.get_log("browser")
     browser.get_log("performance")
     browser.get(path.as_uri())
-    until(browser, lambda: browser.execute_script("return document.getElementById('charts').dataset.drawn") == "yes")
+    until(
+        browser,
+        lambda: (
+            browser.execute_script("return document.getElementById('charts').dataset.drawn")
+            == "yes"
+        ),
+    )
     return browser
 
 
@@ -120,12 +142,18 @@ def test_it_loads_without_an_error_or_a_request(browser: webdriver.Chrome, page:
     opened(browser, page)
     assert browser.get_log("browser") == []
     messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    asked = [
+        m["params"]["request"]["url"]
+        for m in messages
+        if m["method"] == "Network.requestWillBeSent"
+    ]
     assert asked == [page.as_uri()]
 
 
 def test_a_hundred_rows_take_less_than_a_second(browser: webdriver.Chrome, page: Path) -> None:
-    """Until the last curve is drawn, in processor time of the page, so that a busy machine does not decide."""
+    """Until the last curve is drawn, in processor time of the page, so that a busy machine does not
+    decide.
+    """
     browser.execute_cdp_cmd("Performance.enable", {"timeDomain": "threadTicks"})
     before = task_seconds(browser)
     opened(browser, page)
@@ -143,12 +171,16 @@ def test_curves_are_drawn_for_every_combination(browser: webdriver.Chrome, page:
     opened(browser, page)
     panels = browser.find_elements(By.CSS_SELECTOR, "#charts figure")
     assert len(panels) == 6
-    lines = [len(panel.find_elements(By.CSS_SELECTOR, "[aria-label=line] path")) for panel in panels]
+    lines = [
+        len(panel.find_elements(By.CSS_SELECTOR, "[aria-label=line] path")) for panel in panels
+    ]
     assert lines == [5] * 6
     assert all("NaN" not in panel.get_attribute("innerHTML") for panel in panels)
 
 
-@pytest.mark.parametrize("metric", ["throughput_tokens_per_s", "peak_memory_mib", "speedup", "tflops_per_s"])
+@pytest.mark.parametrize(
+    "metric", ["throughput_tokens_per_s", "peak_memory_mib", "speedup", "tflops_per_s"]
+)
 def test_other_figures_are_a_key_away(browser: webdriver.Chrome, page: Path, metric: str) -> None:
     """Choosing one redraws the curves under its name."""
     opened(browser, page)
@@ -156,13 +188,21 @@ def test_other_figures_are_a_key_away(browser: webdriver.Chrome, page: Path, met
     radio = browser.find_element(By.CSS_SELECTOR, f"input[value={metric}]")
     browser.execute_script("arguments[0].focus()", radio)
     radio.send_keys(Keys.SPACE)
-    until(browser, lambda: browser.execute_script("return document.getElementById('charts').dataset.drawn") == "yes")
+    until(
+        browser,
+        lambda: (
+            browser.execute_script("return document.getElementById('charts').dataset.drawn")
+            == "yes"
+        ),
+    )
     assert browser.find_element(By.CSS_SELECTOR, "#charts h3").text != before
     assert len(browser.find_elements(By.CSS_SELECTOR, "#charts figure svg")) == 6
 
 
 def test_a_heading_sorts_and_sorts_back(browser: webdriver.Chrome, page: Path) -> None:
-    """Ascending, then descending; rows without the figure stay at the end, and the heading says which way."""
+    """Ascending, then descending; rows without the figure stay at the end, and the heading says
+    which way.
+    """
     opened(browser, page)
     press(browser, "#table button[data-key=latency_ms]")
     up = column(browser, "Time (ms)")
@@ -179,7 +219,9 @@ def test_a_heading_sorts_and_sorts_back(browser: webdriver.Chrome, page: Path) -
 def test_filters_narrow_rows_curves_and_map_together(browser: webdriver.Chrome, page: Path) -> None:
     """By outcome, by an axis, by an implementation's button and by text; reset brings all back."""
     opened(browser, page)
-    selects = [Select(found) for found in browser.find_elements(By.CSS_SELECTOR, "#filter-row select")]
+    selects = [
+        Select(found) for found in browser.find_elements(By.CSS_SELECTOR, "#filter-row select")
+    ]
     selects[0].select_by_value("oom")
     assert set(column(browser, "Status")) == {"✗ oom"}
     selects[0].select_by_value("")
@@ -195,12 +237,17 @@ def test_filters_narrow_rows_curves_and_map_together(browser: webdriver.Chrome, 
     assert browser.find_element(By.ID, "shown").text == "90 rows"
 
 
-def test_a_row_opens_by_key_and_shows_its_repetitions(browser: webdriver.Chrome, page: Path) -> None:
+def test_a_row_opens_by_key_and_shows_its_repetitions(
+    browser: webdriver.Chrome, page: Path
+) -> None:
     """Nine repetitions are nine dots, with a link to the log; the focus stays on the row."""
     opened(browser, page)
     press(browser, "#table button.toggle")
     detail = browser.find_element(By.CSS_SELECTOR, "tr.detail")
-    assert len(detail.find_elements(By.CSS_SELECTOR, "[aria-label=dot] circle, [aria-label=dot] path")) == 9
+    assert (
+        len(detail.find_elements(By.CSS_SELECTOR, "[aria-label=dot] circle, [aria-label=dot] path"))
+        == 9
+    )
     assert detail.find_element(By.CSS_SELECTOR, "a").get_attribute("href").endswith(".log")
     assert browser.switch_to.active_element.get_attribute("aria-expanded") == "true"
 
@@ -230,12 +277,19 @@ def test_the_map_names_the_fastest_of_each_shape(browser: webdriver.Chrome, page
     assert all(line.find_elements(By.CSS_SELECTOR, "td")[4].text.startswith("★") for line in lines)
 
 
-def test_a_contended_row_is_never_called_the_fastest(browser: webdriver.Chrome, tmp_path: Path) -> None:
-    """However far ahead it lies: one process's interval knows nothing of a neighbour who comes and goes."""
+def test_a_contended_row_is_never_called_the_fastest(
+    browser: webdriver.Chrome, tmp_path: Path
+) -> None:
+    """However far ahead it lies: one process's interval knows nothing of a neighbour who comes and
+    goes.
+    """
     axes = {"batch": [1], "seq_len": [1024, 2048], "heads": [8]}
     planned = made.trials(["standard", "improved"], axes)
-    disturbed = [planned[1], planned[2]]  # the second shape's next one, and the first shape's fastest
-    records = [made.ok(trial, flags=("contended",) if trial in disturbed else ()) for trial in planned]
+    # the second shape's next one, and the first shape's fastest
+    disturbed = [planned[1], planned[2]]
+    records = [
+        made.ok(trial, flags=("contended",) if trial in disturbed else ()) for trial in planned
+    ]
     path = tmp_path / "report.html"
     path.write_text(render(made.results(planned, records, axes=axes), "html"), encoding="utf-8")
     opened(browser, path)
@@ -243,7 +297,9 @@ def test_a_contended_row_is_never_called_the_fastest(browser: webdriver.Chrome, 
     assert (text.count("★"), text.count("☆")) == (0, 2)
 
 
-def test_more_than_eight_implementations_turn_the_map(browser: webdriver.Chrome, tmp_path: Path) -> None:
+def test_more_than_eight_implementations_turn_the_map(
+    browser: webdriver.Chrome, tmp_path: Path
+) -> None:
     """One line each, the shapes as columns: eighteen names do not fit side by side."""
     names = [f"kernel_{number}" for number in range(12)]
     axes = {"batch": [1, 2], "seq_len": [1024, 2048], "heads": [8]}
@@ -265,25 +321,35 @@ def test_a_phone_shows_status_and_time_of_each_row(browser: webdriver.Chrome, pa
         ".map((cell) => cell.getBoundingClientRect().right)"
     )
     assert max(right) <= 390
-    assert browser.find_element(By.CSS_SELECTOR, "#table .shape-line").text == "Batch 1, Seq Len 1024, Heads 8"
+    assert (
+        browser.find_element(By.CSS_SELECTOR, "#table .shape-line").text
+        == "Batch 1, Seq Len 1024, Heads 8"
+    )
     assert browser.find_element(By.CSS_SELECTOR, "#table td.axis").is_displayed() is False
 
 
 def test_an_opened_row_is_not_cut(browser: webdriver.Chrome, page: Path) -> None:
-    """The frame of the rows grows with it: nothing of the detail has to be scrolled to within a box."""
+    """The frame of the rows grows with it: nothing of the detail has to be scrolled to within a
+    box.
+    """
     opened(browser, page)
     press(browser, "#table tr:nth-child(20) button.toggle")
     bottom = "return document.querySelector(arguments[0]).getBoundingClientRect().bottom"
-    assert browser.execute_script(bottom, "tr.detail") <= browser.execute_script(bottom, ".scroll.tall")
+    assert browser.execute_script(bottom, "tr.detail") <= browser.execute_script(
+        bottom, ".scroll.tall"
+    )
 
 
-def test_the_roofline_is_drawn_where_peaks_are_known(browser: webdriver.Chrome, page: Path, tmp_path: Path) -> None:
+def test_the_roofline_is_drawn_where_peaks_are_known(
+    browser: webdriver.Chrome, page: Path, tmp_path: Path
+) -> None:
     """A mark per row that has an intensity, below one roof; without peaks there is no such section."""
     opened(browser, page)
     assert not browser.find_element(By.ID, "roofline-section").is_displayed()
     results = sweep({"batch": [1, 2], "seq_len": [1024], "heads": [8]})
     records = [
-        record.model_copy(update={"metrics": {**record.metrics, "gb_per_s": 100.0}}) for record in results.records
+        record.model_copy(update={"metrics": {**record.metrics, "gb_per_s": 100.0}})
+        for record in results.records
     ]
     path = tmp_path / "report.html"
     known = replace(results, records=tuple(records), observations=(made.peaks(float32=52e12),))
@@ -291,12 +357,16 @@ def test_the_roofline_is_drawn_where_peaks_are_known(browser: webdriver.Chrome, 
     opened(browser, path)
     drawn = browser.find_element(By.ID, "roofline")
     assert len(drawn.find_elements(By.CSS_SELECTOR, "[aria-label=line] path")) == 1
-    assert len(drawn.find_elements(By.CSS_SELECTOR, "[aria-label=dot] circle, [aria-label=dot] path")) == len(records)
+    assert len(
+        drawn.find_elements(By.CSS_SELECTOR, "[aria-label=dot] circle, [aria-label=dot] path")
+    ) == len(records)
     assert "float32 matmul: 52 TFLOP/s" in drawn.text
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_stands_out_in_both_schemes(browser: webdriver.Chrome, page: Path, scheme: str) -> None:
+def test_text_stands_out_in_both_schemes(
+    browser: webdriver.Chrome, page: Path, scheme: str
+) -> None:
     """WCAG AA: 4.5 to 1, large text 3 to 1, with a row open and a filter pressed."""
     opened(browser, page, scheme=scheme)
     press(browser, "#table button.toggle")
@@ -304,7 +374,9 @@ def test_text_stands_out_in_both_schemes(browser: webdriver.Chrome, page: Path, 
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_marks_stand_out_in_both_schemes(browser: webdriver.Chrome, page: Path, scheme: str) -> None:
+def test_marks_stand_out_in_both_schemes(
+    browser: webdriver.Chrome, page: Path, scheme: str
+) -> None:
     """Every implementation's colour is 3 to 1 against the page (WCAG 1.4.11)."""
     opened(browser, page, scheme=scheme)
     script = CONTRAST.split("const walker")[0] + (
@@ -315,25 +387,38 @@ def test_marks_stand_out_in_both_schemes(browser: webdriver.Chrome, page: Path, 
 
 
 @pytest.mark.parametrize("width", [360, 1280])
-def test_the_page_itself_never_scrolls_sideways(browser: webdriver.Chrome, page: Path, width: int) -> None:
+def test_the_page_itself_never_scrolls_sideways(
+    browser: webdriver.Chrome, page: Path, width: int
+) -> None:
     """Wide tables scroll in their own frame, on a phone as on a desk."""
     opened(browser, page, width=width)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
 
 
 def test_paper_gets_every_figure_and_every_row(browser: webdriver.Chrome, page: Path) -> None:
-    """What is printed has curves of time, throughput, memory and speed-up, and the screen is as before."""
+    """What is printed has curves of time, throughput, memory and speed-up, and the screen is as
+    before.
+    """
     opened(browser, page)
     browser.execute_script("dispatchEvent(new Event('beforeprint'))")
     headings = [heading.text for heading in browser.find_elements(By.CSS_SELECTOR, "#charts h3")]
     browser.execute_script("dispatchEvent(new Event('afterprint'))")
-    assert headings[:4] == ["Time (ms)", "Peak memory (MiB)", "Throughput (tokens/s)", "Speed over standard (times)"]
+    assert headings[:4] == [
+        "Time (ms)",
+        "Peak memory (MiB)",
+        "Throughput (tokens/s)",
+        "Speed over standard (times)",
+    ]
     assert len(browser.find_elements(By.CSS_SELECTOR, "#charts h3")) == 1
 
 
 def test_ten_thousand_rows_still_open(browser: webdriver.Chrome, tmp_path: Path) -> None:
     """Two hundred of them at first, the rest on request; sorting looks at all."""
-    axes = {"batch": [2**n for n in range(8)], "seq_len": [2**n for n in range(8, 18)], "heads": list(range(1, 26))}
+    axes = {
+        "batch": [2**n for n in range(8)],
+        "seq_len": [2**n for n in range(8, 18)],
+        "heads": list(range(1, 26)),
+    }
     path = tmp_path / "report.html"
     path.write_text(render(sweep(axes), "html"), encoding="utf-8")
     begun = time.monotonic()
@@ -348,26 +433,47 @@ def test_ten_thousand_rows_still_open(browser: webdriver.Chrome, tmp_path: Path)
 
 
 def test_a_search_is_drawn_trial_by_trial(browser: webdriver.Chrome, tmp_path: Path) -> None:
-    """One panel for each search, a line along the best so far; nothing that compares rows of one shape."""
+    """One panel for each search, a line along the best so far; nothing that compares rows of one
+    shape.
+    """
     path = tmp_path / "report.html"
     path.write_text(render(search().results(), "html"), encoding="utf-8")
     opened(browser, path)
-    captions = [found.text for found in browser.find_elements(By.CSS_SELECTOR, "#charts figcaption")]
+    captions = [
+        found.text for found in browser.find_elements(By.CSS_SELECTOR, "#charts figcaption")
+    ]
     assert captions == ["Seq Len 64", "Seq Len 128"]
     assert len(browser.find_elements(By.CSS_SELECTOR, "#charts [aria-label=line] path")) == 2
     assert "line: the best so far" in browser.find_element(By.ID, "charts").text
     assert not browser.find_elements(By.ID, "map")
     assert "Speed-up" not in browser.find_element(By.ID, "table").text
     browser.find_element(By.CSS_SELECTOR, "#chart-controls option[value='']").click()
-    until(browser, lambda: browser.execute_script("return document.getElementById('charts').dataset.drawn") == "yes")
+    until(
+        browser,
+        lambda: (
+            browser.execute_script("return document.getElementById('charts').dataset.drawn")
+            == "yes"
+        ),
+    )
     assert "line: the best so far" not in browser.find_element(By.ID, "charts").text
     assert browser.get_log("browser") == []
 
 
-def test_a_sweep_without_a_numeric_axis_is_drawn_too(browser: webdriver.Chrome, tmp_path: Path) -> None:
+def test_a_sweep_without_a_numeric_axis_is_drawn_too(
+    browser: webdriver.Chrome, tmp_path: Path
+) -> None:
     """One shape: a dot with its interval for each implementation."""
     path = tmp_path / "report.html"
-    path.write_text(render(sweep({"batch": [1], "seq_len": [1024], "heads": [8]}), "html"), encoding="utf-8")
+    path.write_text(
+        render(sweep({"batch": [1], "seq_len": [1024], "heads": [8]}), "html"), encoding="utf-8"
+    )
     opened(browser, path)
-    assert len(browser.find_elements(By.CSS_SELECTOR, "#charts figure [aria-label=dot] path, #charts circle")) == 5
+    assert (
+        len(
+            browser.find_elements(
+                By.CSS_SELECTOR, "#charts figure [aria-label=dot] path, #charts circle"
+            )
+        )
+        == 5
+    )
     assert browser.get_log("browser") == []

@@ -1,4 +1,6 @@
-"""A frontier and a search on the real Ray: driver killed, gone on with, over two slots, shown in MLflow."""
+"""A frontier and a search on the real Ray: driver killed, gone on with, over two slots, shown in
+MLflow.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,12 @@ FRONTIER = (
 
 
 @pytest.fixture(scope="module")
-def killed_and_gone_on_with(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int, dict[str, object]]:
-    """(its folder, how many probes had ended when the driver was killed, what `resume --json` printed)."""
+def killed_and_gone_on_with(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Path, int, dict[str, object]]:
+    """(its folder, how many probes had ended when the driver was killed, what `resume --json`
+    printed).
+    """
     folder = tmp_path_factory.mktemp("frontier")
     (folder / "sweep.yaml").write_text(FRONTIER)
     process = subprocess.Popen(
@@ -33,7 +39,10 @@ def killed_and_gone_on_with(tmp_path_factory: pytest.TempPathFactory) -> tuple[P
     )  # fmt: skip
     journal = folder / "out" / "results.jsonl"
     until = time.monotonic() + 60
-    while not (journal.exists() and journal.read_bytes().count(b"\n") >= 3) and time.monotonic() < until:
+    while (
+        not (journal.exists() and journal.read_bytes().count(b"\n") >= 3)
+        and time.monotonic() < until
+    ):
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait(timeout=30)
@@ -47,13 +56,21 @@ def test_a_frontier_is_found_although_its_driver_was_killed(killed_and_gone_on_w
     """By few probes, none of them made twice, two at a time; twice over it is half as far."""
     folder, finished, printed = killed_and_gone_on_with
     once, twice = printed["answers"]
-    assert (once["metric"], once["point"], twice["point"]) == ("max_mib", {"times": 1}, {"times": 2})
+    assert (once["metric"], once["point"], twice["point"]) == (
+        "max_mib",
+        {"times": 1},
+        {"times": 2},
+    )
     assert 512 <= once["value"] <= 1152
     assert abs(twice["value"] - once["value"] / 2) <= 128
     assert once["beyond"] == {"value": once["value"] + 128, "outcome": "oom"}
     records = records_of(folder / "out")
     assert 3 <= finished < len(records) <= 16
-    assert len({record["trial_id"] for record in records}) == len(records) == len(proposals.read(folder / "out"))
+    assert (
+        len({record["trial_id"] for record in records})
+        == len(records)
+        == len(proposals.read(folder / "out"))
+    )
 
 
 def test_its_answers_are_a_table_a_metric_and_part_of_the_page(killed_and_gone_on_with) -> None:
@@ -79,7 +96,10 @@ def test_its_answers_are_metrics_in_mlflow(killed_and_gone_on_with) -> None:
     marked = {found.data.tags.get("trial_id"): found.data.metrics.get("max_mib") for found in runs}
     assert {trial_id: value for trial_id, value in marked.items() if value is not None} == values
     (parent,) = [found for found in runs if "mlflow.parentRunId" not in found.data.tags]
-    named = {name: value for name, value in parent.data.metrics.items() if name.startswith("max_mib")}
+    named = {
+        name: value for name, value in parent.data.metrics.items() if name.startswith("max_mib")
+    }
     assert named == {
-        f"max_mib hungry times:{times}": value for times, value in zip((1, 2), values.values(), strict=True)
+        f"max_mib hungry times:{times}": value
+        for times, value in zip((1, 2), values.values(), strict=True)
     }

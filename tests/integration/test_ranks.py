@@ -150,14 +150,18 @@ def test_each_rank_knows_who_it_is(isolator):
 
 
 def test_a_rank_that_enters_late_lengthens_nobodys_figure(isolator):
-    """It is waited for before the block: the others' time within a collective does not count its delay."""
+    """It is waited for before the block: the others' time within a collective does not count its
+    delay.
+    """
     done = isolator.run(toy("enters_late"))
     assert done.record.outcome is Outcome.OK, said(done)
     assert done.record.metrics["latency_ms"] < LATE_MS
 
 
 def test_a_rank_that_works_longer_lengthens_the_figure(isolator):
-    """Where the others wait for it all take as long; where they do not, the slowest is the figure and skew tells."""
+    """Where the others wait for it all take as long; where they do not, the slowest is the figure
+    and skew tells.
+    """
     together = isolator.run(toy("works_longer")).record.metrics
     alone = isolator.run(toy("works_longer_alone")).record.metrics
     assert together["latency_ms"] >= LATE_MS

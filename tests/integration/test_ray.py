@@ -31,14 +31,20 @@ def sweep_text(implementations: str, n: str = "[16]", more: str = "") -> str:
 
 
 def toy(*names: str) -> str:
-    return "[" + ", ".join(f"{{use: '{TOYS}/matmul.py:{name}', label: {name}}}" for name in names) + "]"
+    return (
+        "["
+        + ", ".join(f"{{use: '{TOYS}/matmul.py:{name}', label: {name}}}" for name in names)
+        + "]"
+    )
 
 
 def command(*arguments: str | Path) -> list[str]:
     return [sys.executable, "-m", "orchestrator", *map(str, arguments)]
 
 
-def run(folder: Path, *arguments: str | Path, timeout: float = 120, **env: str) -> subprocess.CompletedProcess[str]:
+def run(
+    folder: Path, *arguments: str | Path, timeout: float = 120, **env: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command(*arguments),
         cwd=folder,
@@ -64,8 +70,12 @@ def left_of(folder: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def faulty_sweep(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """One sweep of everything that can go wrong in the skeleton, between two implementations that are right."""
+def faulty_sweep(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """One sweep of everything that can go wrong in the skeleton, between two implementations that
+    are right.
+    """
     folder = tmp_path_factory.mktemp("faulty")
     names = ("forgets_a_transpose", "raises", "dies", "hangs", "eats_memory", "right")
     limits = "resources: {timeout_s: 8, host_memory_gib: 1.5}\n"
@@ -149,9 +159,17 @@ def test_runs_are_in_mlflow(faulty_sweep):
 def test_a_killed_supervisor_is_made_good(tmp_path):
     """Its attempt is `lost` and made again; both attempts are in the journal."""
     (tmp_path / "sweep.yaml").write_text(sweep_text(toy("kills_its_supervisor", "right")))
-    done = run(tmp_path, "sweep.yaml", "--output", "out", "--quiet", SUPERVISOR_KILLED=str(tmp_path / "killed"))
+    done = run(
+        tmp_path,
+        "sweep.yaml",
+        "--output",
+        "out",
+        "--quiet",
+        SUPERVISOR_KILLED=str(tmp_path / "killed"),
+    )
     outcomes = [
-        (record["implementation"], record["attempt"], record["outcome"]) for record in records_of(tmp_path / "out")
+        (record["implementation"], record["attempt"], record["outcome"])
+        for record in records_of(tmp_path / "out")
     ]
     assert sorted(outcomes) == [
         ("kills_its_supervisor", 1, "lost"),
@@ -171,7 +189,10 @@ def test_a_signal_stops_a_sweep_that_can_be_resumed(tmp_path, number, code):
     )  # fmt: skip
     journal = tmp_path / "out" / "results.jsonl"
     until = time.monotonic() + 60
-    while not (journal.exists() and journal.read_bytes().count(b"\n") >= 2) and time.monotonic() < until:
+    while (
+        not (journal.exists() and journal.read_bytes().count(b"\n") >= 2)
+        and time.monotonic() < until
+    ):
         time.sleep(0.05)
     process.send_signal(number)
     _, stderr = process.communicate(timeout=30)
@@ -180,7 +201,10 @@ def test_a_signal_stops_a_sweep_that_can_be_resumed(tmp_path, number, code):
     assert "orchestrator resume out" in stderr.splitlines()[-1]
     assert 2 <= finished < 60
     assert run(tmp_path, "resume", "out", "--quiet").returncode == 0
-    assert len({(record["trial_id"], record["round"]) for record in records_of(tmp_path / "out")}) == 60
+    assert (
+        len({(record["trial_id"], record["round"]) for record in records_of(tmp_path / "out")})
+        == 60
+    )
     assert len(records_of(tmp_path / "out")) == 60
 
 
@@ -195,7 +219,10 @@ def test_a_killed_driver_leaves_nobody_and_is_gone_on_with_at_once(tmp_path):
         stdout=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(ROOT), "PWD_OF_TEST": str(tmp_path)},
     )  # fmt: skip
     until = time.monotonic() + 90
-    while not (journal.exists() and journal.read_bytes().count(b"\n") >= 3) and time.monotonic() < until:
+    while (
+        not (journal.exists() and journal.read_bytes().count(b"\n") >= 3)
+        and time.monotonic() < until
+    ):
         time.sleep(0.02)
     driver.kill()
     driver.wait()
@@ -203,7 +230,9 @@ def test_a_killed_driver_leaves_nobody_and_is_gone_on_with_at_once(tmp_path):
     assert run(tmp_path, "resume", "out", "--quiet", PWD_OF_TEST=str(tmp_path)).returncode == 0
     records = records_of(tmp_path / "out")
     assert journal.read_bytes().startswith(kept)
-    assert [(record["params"]["n"], record["attempt"]) for record in records] == [(n, 1) for n in range(16, 28)]
+    assert [(record["params"]["n"], record["attempt"]) for record in records] == [
+        (n, 1) for n in range(16, 28)
+    ]
     client = MlflowClient(f"sqlite:///{tmp_path}/mlruns/mlflow.db")
     runs = client.search_runs([client.get_experiment_by_name("toy").experiment_id])
     assert sorted(found.data.tags.get("trial_id", "") for found in runs) == sorted(
@@ -219,14 +248,21 @@ def test_a_killed_driver_leaves_nobody_and_is_gone_on_with_at_once(tmp_path):
 def test_rounds_are_fresh_processes_in_shuffled_orders(tmp_path):
     """Every trial runs once per round, and the orders differ."""
     (tmp_path / "sweep.yaml").write_text(
-        sweep_text(toy("right"), n=str(list(range(16, 24)))).replace("measure: {", "measure: {repeats: 2, ")
+        sweep_text(toy("right"), n=str(list(range(16, 24)))).replace(
+            "measure: {", "measure: {repeats: 2, "
+        )
     )
     assert run(tmp_path, "sweep.yaml", "--output", "out", "--quiet").returncode == 0
     records = records_of(tmp_path / "out")
-    orders = [[record["params"]["n"] for record in records if record["round"] == number] for number in (1, 2)]
+    orders = [
+        [record["params"]["n"] for record in records if record["round"] == number]
+        for number in (1, 2)
+    ]
     assert sorted(orders[0]) == sorted(orders[1]) == list(range(16, 24))
     assert orders[0] != orders[1]
-    assert all(row.ok and len(row.rounds) == 2 for row in sweep_directory.load(tmp_path / "out").rows)
+    assert all(
+        row.ok and len(row.rounds) == 2 for row in sweep_directory.load(tmp_path / "out").rows
+    )
 
 
 def test_several_slots_work_at_once(tmp_path):
@@ -245,7 +281,9 @@ def test_a_checkout_that_is_not_installed_runs_from_its_own_folder(tmp_path: Pat
     """`python -m orchestrator` finds it there, and so do Ray's workers and the trials."""
     copy = tmp_path / "checkout"
     for package in ("orchestrator", "implementations"):
-        shutil.copytree(ROOT / package, copy / package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            ROOT / package, copy / package, ignore=shutil.ignore_patterns("__pycache__")
+        )
     sweep = tmp_path / "sweep.yaml"
     sweep.write_text(sweep_text(toy("tells_where_it_runs")))
     done = run(copy, "run", sweep, "--device", "cpu", "--output", tmp_path / "out", PYTHONPATH="")

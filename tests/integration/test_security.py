@@ -19,10 +19,12 @@ import pytest
 from orchestrator.isolation import proc
 
 ROOT = Path(__file__).parents[2]
-UNAUTHENTICATED, UNIMPLEMENTED = 16, 12  # of gRPC: the second says that the port belongs to another of Ray's servers
+# of gRPC: the second says that the port belongs to another of Ray's servers
+UNAUTHENTICATED, UNIMPLEMENTED = 16, 12
 UNREACHABLE = -1
 REFUSED = 7  # of curl: nobody listens there
-# What could run code, read or stop something, of each server of Ray; a port serves those of one or two of them.
+# What could run code, read or stop something, of each server of Ray; a port serves those of one or
+# two of them.
 METHODS = [
     "CoreWorkerService/PushTask",
     "CoreWorkerService/KillActor",
@@ -111,21 +113,47 @@ class Neighbour:
     gateway: str
 
     def call(self, port: int, method: str, token: str | None = None) -> int | None:
-        """The gRPC status that a port of this machine answers an empty message with; None: no gRPC there."""
-        if self._post(port, method, token, "") == UNIMPLEMENTED:  # with a message, this answer may be overtaken
+        """The gRPC status that a port of this machine answers an empty message with; None: no gRPC
+        there.
+        """
+        # with a message, this answer may be overtaken
+        if self._post(port, method, token, "") == UNIMPLEMENTED:
             return UNIMPLEMENTED
         return self._post(port, method, token, "\0" * 5)
 
     def _post(self, port: int, method: str, token: str | None, body: str) -> int | None:
-        line = ["ip", "netns", "exec", self.namespace, "curl", "-s", "-m", "10", "--http2-prior-knowledge"]
-        line += ["-H", "content-type: application/grpc", "-H", "te: trailers", "-D", "-", "-o", os.devnull]
+        line = [
+            "ip",
+            "netns",
+            "exec",
+            self.namespace,
+            "curl",
+            "-s",
+            "-m",
+            "10",
+            "--http2-prior-knowledge",
+        ]
+        line += [
+            "-H",
+            "content-type: application/grpc",
+            "-H",
+            "te: trailers",
+            "-D",
+            "-",
+            "-o",
+            os.devnull,
+        ]
         line += [] if token is None else ["-H", f"authorization: Bearer {token}"]
         line += ["--data-binary", "@-"] if body else ["-X", "POST"]
         url = f"http://{self.gateway}:{port}/ray.rpc.{method}"
         done = subprocess.run([*line, url], input=body, capture_output=True, text=True, timeout=30)
         if done.returncode == REFUSED:
             return UNREACHABLE
-        statuses = [line.split(":")[1] for line in done.stdout.splitlines() if line.startswith("grpc-status:")]
+        statuses = [
+            line.split(":")[1]
+            for line in done.stdout.splitlines()
+            if line.startswith("grpc-status:")
+        ]
         return int(statuses[0]) if statuses else None
 
 
@@ -155,19 +183,27 @@ def neighbour() -> Iterator[Neighbour]:
 
 
 def test_every_port_refuses_whoever_lacks_the_token(own_ray: OwnRay, neighbour: Neighbour) -> None:
-    """From another address; driver, control store, node manager, object manager, each worker: none is forgotten."""
+    """From another address; driver, control store, node manager, object manager, each worker: none
+    is forgotten.
+    """
     asked = 0
     for port, whose in own_ray.ports().items():
         answers = {method: neighbour.call(port, method) for method in METHODS}
-        if set(answers.values()) == {UNREACHABLE}:  # of a worker that has ended, or open to this machine alone
+        # of a worker that has ended, or open to this machine alone
+        if set(answers.values()) == {UNREACHABLE}:
             continue
-        assert set(answers.values()) <= {UNAUTHENTICATED, UNIMPLEMENTED}, (whose, json.dumps(answers))
+        assert set(answers.values()) <= {UNAUTHENTICATED, UNIMPLEMENTED}, (
+            whose,
+            json.dumps(answers),
+        )
         assert UNAUTHENTICATED in answers.values(), f"none of the methods is known to port {port}"
         asked += 1
     assert asked >= 4
 
 
-def test_a_wrong_token_is_as_good_as_none_and_the_right_one_is_not(own_ray: OwnRay, neighbour: Neighbour) -> None:
+def test_a_wrong_token_is_as_good_as_none_and_the_right_one_is_not(
+    own_ray: OwnRay, neighbour: Neighbour
+) -> None:
     """Else the refusals would prove nothing."""
     method = "NodeInfoGcsService/GetAllNodeInfo"
     (port,) = [port for port in own_ray.ports() if neighbour.call(port, method) == UNAUTHENTICATED]

@@ -42,18 +42,28 @@ def job() -> dict[str, Any]:
     return dict(yaml.safe_load(WORKFLOW.read_text())["jobs"]["compare"])
 
 
-def carry_out(name: str, workspace: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+def carry_out(
+    name: str, workspace: Path, environment: dict[str, str]
+) -> subprocess.CompletedProcess[str]:
     """One step, by its name, as a runner carries it out."""
     step = next(step for step in job()["steps"] if step.get("name") == name)
     line = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]]
     return subprocess.run(
-        line, cwd=workspace, env=environment, capture_output=True, text=True, timeout=RUN_S, check=False
+        line,
+        cwd=workspace,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=RUN_S,
+        check=False,
     )
 
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Path:
-    """Two checkouts that differ in the file of an implementation alone; `.venv` stands for what `Set up` made."""
+    """Two checkouts that differ in the file of an implementation alone; `.venv` stands for what
+    `Set up` made.
+    """
     toys = ROOT / "tests" / "integration" / "toys"
     for side in ("base", "candidate"):
         (tmp_path / side / "sweeps").mkdir(parents=True)
@@ -70,7 +80,9 @@ def workspace(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(("kernel", "code", "said"), [(SLOW, 1, "slower"), (FAST, 0, "measured the same code")])
+@pytest.mark.parametrize(
+    ("kernel", "code", "said"), [(SLOW, 1, "slower"), (FAST, 0, "measured the same code")]
+)
 def test_a_slower_file_is_found_and_a_side_beside_itself_is_called_the_same_code(
     workspace: Path, kernel: str, code: int, said: str
 ) -> None:

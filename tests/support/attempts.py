@@ -1,4 +1,6 @@
-"""Attempts on the tiny workload in matmul.py and on attention, for the tests of what happens in a trial's process."""
+"""Attempts on the tiny workload in matmul.py and on attention, for the tests of what happens in a
+trial's process.
+"""
 
 from __future__ import annotations
 
@@ -24,14 +26,33 @@ def attempt(
 ) -> Attempt:
     """An attempt of the implementation `name`; `fields` are fields of the attempt, or else params."""
     own = {key: fields.pop(key) for key in list(fields) if key in Attempt.model_fields}
-    params = {"batch": 2, "rows": 16, "inner": 8, "width": 8, "dtype": "float32", "direction": "forward", **fields}
-    trial = Trial.of(implementation=name, use=use or f"matmul.py:{name}", params=params, options=options or {})
+    params = {
+        "batch": 2,
+        "rows": 16,
+        "inner": 8,
+        "width": 8,
+        "dtype": "float32",
+        "direction": "forward",
+        **fields,
+    }
+    trial = Trial.of(
+        implementation=name, use=use or f"matmul.py:{name}", params=params, options=options or {}
+    )
     return _attempt(trial, workload=workload, base_dir=str(base_dir), **own)
 
 
 def attention_attempt(name: str, **params: Any) -> Attempt:
-    """An attempt of attention_cheats.`name` at one small shape: 3 heads, one segment of 64 positions at rate 1."""
-    shape = {"batch": 2, "seq_len": 64, "heads": 3, "head_dim": 16, "segment_lengths": [64], "dilation_rates": [1]}
+    """An attempt of attention_cheats.`name` at one small shape: 3 heads, one segment of 64
+    positions at rate 1.
+    """
+    shape = {
+        "batch": 2,
+        "seq_len": 64,
+        "heads": 3,
+        "head_dim": 16,
+        "segment_lengths": [64],
+        "dilation_rates": [1],
+    }
     use = f"attention_cheats.py:{name}"
     trial = Trial.of(implementation=name, use=use, params={**shape, **params}, options={})
     return _attempt(trial, workload="dilated_attention")
@@ -55,4 +76,7 @@ def _attempt(trial: Trial, **own: Any) -> Attempt:
 
 def attempts_of(sweep: Sweep) -> list[Attempt]:
     """The first attempt of each trial of a sweep, timed as shortly as can be."""
-    return [_attempt(trial, workload=sweep.spec.workload, base_dir=sweep.base_dir) for trial in sweep.trials]
+    return [
+        _attempt(trial, workload=sweep.spec.workload, base_dir=sweep.base_dir)
+        for trial in sweep.trials
+    ]

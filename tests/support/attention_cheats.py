@@ -22,7 +22,9 @@ def honest(config: Config) -> Attention:
 
 def sees_the_future(config: Config) -> Attention:
     def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-        return scaled_dot_product_attention(*(tensor.transpose(1, 2) for tensor in (q, k, v))).transpose(1, 2)
+        return scaled_dot_product_attention(
+            *(tensor.transpose(1, 2) for tensor in (q, k, v))
+        ).transpose(1, 2)
 
     return attention
 
@@ -65,7 +67,9 @@ def remembers_its_gradients(config: Config) -> Attention:
 
         @staticmethod
         def backward(ctx, grad):
-            key = tuple(t.flatten()[at].item() for t in (*ctx.saved_tensors, grad) for at in (0, -1))
+            key = tuple(
+                t.flatten()[at].item() for t in (*ctx.saved_tensors, grad) for at in (0, -1)
+            )
             if key not in found:
                 for _ in range(20):
                     leaves = [t.detach().requires_grad_() for t in ctx.saved_tensors]

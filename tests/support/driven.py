@@ -1,4 +1,6 @@
-"""A sweep driven without processes: attempts end as a function of their trial says, over some slots, in any order."""
+"""A sweep driven without processes: attempts end as a function of their trial says, over some
+slots, in any order.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ Ends = Callable[[Trial], End]
 
 @dataclass
 class Driven:
-    """What a driver keeps: the journal, and what was proposed; `made` are the attempts that were really made."""
+    """What a driver keeps: the journal, and what was proposed; `made` are the attempts that were
+    really made.
+    """
 
     sweep: Sweep
     records: list[TrialRecord] = field(default_factory=list)
@@ -32,17 +36,29 @@ class Driven:
     said: list[str] = field(default_factory=list)
 
     def drive(
-        self, ends: Ends, *, slots: int = 1, seed: int = 0, stop_after: int = 10**9, rerun: str | None = None
+        self,
+        ends: Ends,
+        *,
+        slots: int = 1,
+        seed: int = 0,
+        stop_after: int = 10**9,
+        rerun: str | None = None,
     ) -> Driven:
-        """Go on from what is kept until nothing is left, or until so many records are there: then as if killed."""
+        """Go on from what is kept until nothing is left, or until so many records are there: then
+        as if killed.
+        """
         chance = random.Random(seed)
-        agenda = AttemptQueue(self.sweep, "20261122_093000_abcd", "cpu", tuple(self.records), self.proposals)
+        agenda = AttemptQueue(
+            self.sweep, "20261122_093000_abcd", "cpu", tuple(self.records), self.proposals
+        )
         self.asked = list(agenda.kept)
         if rerun is not None:
             agenda.rerun(rerun, [HERE])
         running: list[Attempt] = []
         while True:
-            while len(running) < agenda.ahead * slots and (attempt := self._next(agenda)) is not None:
+            while (
+                len(running) < agenda.ahead * slots and (attempt := self._next(agenda)) is not None
+            ):
                 if (predicted := agenda.predicted(attempt)) is not None:
                     self._keep(agenda, predicted)
                 else:
@@ -75,12 +91,16 @@ class Driven:
         agenda.finished(record)
 
 
-def values(found: Iterable[Attempt | TrialRecord | Proposal], *names: str) -> list[tuple[object, ...]]:
+def values(
+    found: Iterable[Attempt | TrialRecord | Proposal], *names: str
+) -> list[tuple[object, ...]]:
     """Params, or options by `options.<name>`, of each."""
     trials = [each if isinstance(each, TrialRecord) else each.trial for each in found]
     return [
         tuple(
-            trial.options.get(name.removeprefix("options.")) if name.startswith("options.") else trial.params[name]
+            trial.options.get(name.removeprefix("options."))
+            if name.startswith("options.")
+            else trial.params[name]
             for name in names
         )
         for trial in trials

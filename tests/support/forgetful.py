@@ -16,7 +16,9 @@ def users_files_forgotten() -> Iterator[None]:
     before = set(sys.modules)
     yield
     for name in set(sys.modules) - before:
-        if getattr(sys.modules[name], "__name__", name).startswith(neighbours.PREFIX) or name.startswith("zzz"):
+        if getattr(sys.modules[name], "__name__", name).startswith(
+            neighbours.PREFIX
+        ) or name.startswith("zzz"):
             del sys.modules[name]
     sys.path[:], sys.meta_path[:] = path, meta
     neighbours._FOLDERS.clear()

@@ -1,4 +1,6 @@
-"""Comparison with a file under tests/golden; REGENERATE_GOLDEN=1 rewrites it, to be read before it is committed."""
+"""Comparison with a file under tests/golden; REGENERATE_GOLDEN=1 rewrites it, to be read before it
+is committed.
+"""
 
 from __future__ import annotations
 
@@ -13,4 +15,6 @@ def same_as_golden(name: str, text: str) -> None:
     path = GOLDEN / name
     if os.environ.get("REGENERATE_GOLDEN"):
         path.write_text(text, encoding="utf-8", newline="")
-    assert text == path.read_bytes().decode(), f"{name} changed: REGENERATE_GOLDEN=1 pytest rewrites it; read the diff"
+    assert text == path.read_bytes().decode(), (
+        f"{name} changed: REGENERATE_GOLDEN=1 pytest rewrites it; read the diff"
+    )

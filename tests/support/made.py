@@ -27,19 +27,27 @@ AXES: dict[str, list[Any]] = {"batch": [1, 2], "seq_len": [1024, 2048], "heads":
 SPEED = {"standard": 1.0, "improved": 2.5}
 
 
-def trials(implementations: Sequence[str], axes: Mapping[str, Sequence[Any]], **constants: Any) -> list[Trial]:
+def trials(
+    implementations: Sequence[str], axes: Mapping[str, Sequence[Any]], **constants: Any
+) -> list[Trial]:
     """The product, implementation outermost."""
     points = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
     return [_trial(name, {**point, **constants}) for name in implementations for point in points]
 
 
 def _trial(name: str, values: Mapping[str, Any]) -> Trial:
-    options = {key.removeprefix("options."): value for key, value in values.items() if key.startswith("options.")}
+    options = {
+        key.removeprefix("options."): value
+        for key, value in values.items()
+        if key.startswith("options.")
+    }
     params = {key: value for key, value in values.items() if not key.startswith("options.")}
     return Trial.of(implementation=name, use=name, params=params, options=options)
 
 
-def ok(trial: Trial, *, flags: tuple[str, ...] = (), scale: float = 1.0, **more: Any) -> TrialRecord:
+def ok(
+    trial: Trial, *, flags: tuple[str, ...] = (), scale: float = 1.0, **more: Any
+) -> TrialRecord:
     """A record that is ok: latency from the shape, 1 % of interval, nine repetitions."""
     params = trial.params
     tokens = params["batch"] * params["seq_len"]
@@ -55,10 +63,14 @@ def ok(trial: Trial, *, flags: tuple[str, ...] = (), scale: float = 1.0, **more:
         "relative_error": 3.2e-7,
     }
     values = tuple(latency * (0.98 + 0.005 * step) for step in range(9))
-    return record(trial, Outcome.OK, phase=Phase.DONE, flags=flags, metrics=metrics, values_ms=values, **more)
+    return record(
+        trial, Outcome.OK, phase=Phase.DONE, flags=flags, metrics=metrics, values_ms=values, **more
+    )
 
 
-def bad(trial: Trial, outcome: Outcome, kind: str = "RuntimeError", message: str = "", **more: Any) -> TrialRecord:
+def bad(
+    trial: Trial, outcome: Outcome, kind: str = "RuntimeError", message: str = "", **more: Any
+) -> TrialRecord:
     """A record that is not ok."""
     error = ErrorInfo.of(kind, message or f"it ended as {outcome}", f"logs/{trial.trial_id}.log")
     return record(trial, outcome, phase=Phase.FIRST_CALL, error=error, **more)
@@ -84,8 +96,15 @@ def record(trial: Trial, outcome: Outcome, **more: Any) -> TrialRecord:
 
 def peaks(copy: float = 3e12, **matmul: float) -> Observation:
     """What a device was seen to do: FLOP/s by precision, and bytes copied per second."""
-    values = {"device": "cuda", "matmul_flops_per_s": matmul, "copy_bytes_per_s": copy, "cache_bytes": 50 * 2**20}
-    return Observation(kind="ceilings", at="2026-11-22T09:30:00+00:00", host="node-1", values=values)
+    values = {
+        "device": "cuda",
+        "matmul_flops_per_s": matmul,
+        "copy_bytes_per_s": copy,
+        "cache_bytes": 50 * 2**20,
+    }
+    return Observation(
+        kind="ceilings", at="2026-11-22T09:30:00+00:00", host="node-1", values=values
+    )
 
 
 def results(
@@ -102,7 +121,10 @@ def results(
         "workload": "toy_workload.py:toy",
         "implementations": tuple(dict.fromkeys(trial.implementation for trial in planned)),
         "axes": {name: list(values) for name, values in axes.items()},
-        "constants": {"dtype": "float32", "segment_lengths": ["seq_len // 4", "seq_len // 2", "seq_len"]},
+        "constants": {
+            "dtype": "float32",
+            "segment_lengths": ["seq_len // 4", "seq_len // 2", "seq_len"],
+        },
         **spec,
     }
     meta = SweepMeta(

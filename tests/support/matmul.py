@@ -39,7 +39,11 @@ def _random(config: Config, seed: int, *shape: int) -> torch.Tensor:
 
 def _inputs(config: Config, form: str, seed: int) -> tuple[torch.Tensor, ...]:
     a = _random(config, seed, config.batch, config.rows, config.inner)
-    return (a,) if form == "layer" else (a, _random(config, seed + 1, config.batch, config.inner, config.width))
+    return (
+        (a,)
+        if form == "layer"
+        else (a, _random(config, seed + 1, config.batch, config.inner, config.width))
+    )
 
 
 def _state(config: Config, form: str, seed: int) -> Mapping[str, torch.Tensor]:
@@ -49,13 +53,20 @@ def _state(config: Config, form: str, seed: int) -> Mapping[str, torch.Tensor]:
 def _reference(problem: Problem) -> Any:
     leaves = {name: tensor.to(problem.dtype) for name, tensor in problem.state.items()}
     names = ("x",) if problem.form == "layer" else ("a", "b")
-    leaves |= {name: tensor.to(problem.dtype) for name, tensor in zip(names, problem.inputs, strict=True)}
+    leaves |= {
+        name: tensor.to(problem.dtype) for name, tensor in zip(names, problem.inputs, strict=True)
+    }
     for leaf in leaves.values():
         leaf.requires_grad_(problem.upstream is not None)
-    out = leaves["x"] @ leaves["weight"].mT if problem.form == "layer" else leaves["a"] @ leaves["b"]
+    out = (
+        leaves["x"] @ leaves["weight"].mT if problem.form == "layer" else leaves["a"] @ leaves["b"]
+    )
     if problem.upstream is not None:
         grads = torch.autograd.grad(out, tuple(leaves.values()), problem.upstream.to(problem.dtype))
-        return {"output": out.detach(), **{f"grad_{n}": g for n, g in zip(leaves, grads, strict=True)}}
+        return {
+            "output": out.detach(),
+            **{f"grad_{n}": g for n, g in zip(leaves, grads, strict=True)},
+        }
     config = problem.config
     if 2 * out.numel() * config.inner <= problem.max_flops:
         return out
@@ -91,7 +102,9 @@ class Layer(torch.nn.Module):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        self.weight = torch.nn.Parameter(torch.zeros(config.width, config.inner, dtype=config.dtype))
+        self.weight = torch.nn.Parameter(
+            torch.zeros(config.width, config.inner, dtype=config.dtype)
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(batch, rows, inner) -> (batch, rows, width)."""
@@ -222,7 +235,9 @@ def writes_over_its_last_answer(config: Config) -> Implementation:
     box: dict[str, torch.Tensor] = {}
 
     def matmul(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        return torch.matmul(a, b, out=box.setdefault("out", torch.empty(*a.shape[:-1], b.shape[-1], dtype=a.dtype)))
+        return torch.matmul(
+            a, b, out=box.setdefault("out", torch.empty(*a.shape[:-1], b.shape[-1], dtype=a.dtype))
+        )
 
     return matmul
 
@@ -299,7 +314,9 @@ class Lazy(torch.Tensor):
         return promise
 
     @classmethod
-    def __torch_dispatch__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        cls, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         """Every use of it is a look."""
         looked = [one.make() if isinstance(one, Lazy) else one for one in args]
         return function(*looked, **(kwargs or {}))
@@ -341,7 +358,10 @@ def changes_global_state(config: Config) -> Implementation:
     torch.set_float32_matmul_precision("medium")
 
     def matmul(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        if torch.get_default_dtype() is not torch.float16 or torch.get_float32_matmul_precision() != "medium":
+        if (
+            torch.get_default_dtype() is not torch.float16
+            or torch.get_float32_matmul_precision() != "medium"
+        ):
             raise RuntimeError("called under other settings than those it was timed with")
         return a @ b
 

@@ -37,7 +37,10 @@ def attention_sweeps(draw: st.DrawFn) -> dict[str, Any]:
         "axes": {name: axes[name] for name in order},
         "constants": {"segment_lengths": ["seq_len // 2", "seq_len"], "dilation_rates": [1, 2]},
         "exclude": draw(
-            st.lists(st.sampled_from(["heads > 8", "batch == 1", "seq_len < 64 and heads < 4"]), max_size=2)
+            st.lists(
+                st.sampled_from(["heads > 8", "batch == 1", "seq_len < 64 and heads < 4"]),
+                max_size=2,
+            )
         ),
         "seed": draw(st.integers(0, 2**63 - 1)),
     }
@@ -50,9 +53,9 @@ def arithmetic(draw: st.DrawFn) -> str:
     return draw(
         st.recursive(
             leaves,
-            lambda inner: st.tuples(inner, st.sampled_from(["+", "-", "*", "//", "%", "/"]), inner).map(
-                lambda parts: f"({' '.join(parts)})"
-            ),
+            lambda inner: st.tuples(
+                inner, st.sampled_from(["+", "-", "*", "//", "%", "/"]), inner
+            ).map(lambda parts: f"({' '.join(parts)})"),
             max_leaves=8,
         )
     )
@@ -78,7 +81,9 @@ def records(draw: st.DrawFn) -> TrialRecord:
         error=error,
         metrics=draw(st.dictionaries(slugs, finite | st.none(), max_size=4)) if is_ok else None,
         values_ms=tuple(draw(st.lists(finite, max_size=5))) if is_ok else None,
-        fingerprint=Fingerprint(source=draw(hashes), environment=draw(hashes), protocol=draw(hashes)),
+        fingerprint=Fingerprint(
+            source=draw(hashes), environment=draw(hashes), protocol=draw(hashes)
+        ),
         started_at="2026-11-22T09:30:00.000+00:00",
         finished_at="2026-11-22T09:30:01.000+00:00",
         environment=draw(st.dictionaries(slugs, values, max_size=2)),
@@ -90,5 +95,6 @@ def clusters(draw: st.DrawFn) -> list[Node]:
     """Up to five nodes, some without GPUs, some (a head node) without cores for us."""
     sizes = draw(st.lists(st.tuples(st.integers(0, 64), st.integers(0, 8)), max_size=5))
     return [
-        Node(f"n{at}", f"10.0.0.{at}", cpus, gpus) for (cpus, gpus), at in zip(sizes, itertools.count(), strict=False)
+        Node(f"n{at}", f"10.0.0.{at}", cpus, gpus)
+        for (cpus, gpus), at in zip(sizes, itertools.count(), strict=False)
     ]

@@ -36,7 +36,13 @@ def toy(*names: str, n: str = "[16]", **fields: str) -> str:
     """A sweep of the toy matmul, by the named implementations of it."""
     entries = ", ".join(f"{{use: '{TOYS}/matmul.py:{name}', label: {name}}}" for name in names)
     workload = f"{TOYS}/matmul.py:WORKLOAD"
-    return text(workload=workload, implementations=f"[{entries}]", axes=f"{{n: {n}}}", constants=None, **fields)
+    return text(
+        workload=workload,
+        implementations=f"[{entries}]",
+        axes=f"{{n: {n}}}",
+        constants=None,
+        **fields,
+    )
 
 
 def problems(source: str) -> list[Problem]:

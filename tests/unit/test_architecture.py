@@ -12,7 +12,9 @@ MOST_MODULES = 16
 @pytest.fixture(scope="module")
 def graph():
     """Who imports whom, those inside functions included."""
-    return grimp.build_graph("orchestrator", "implementations", exclude_type_checking_imports=True, cache_dir=None)
+    return grimp.build_graph(
+        "orchestrator", "implementations", exclude_type_checking_imports=True, cache_dir=None
+    )
 
 
 def test_no_file_imports_itself_by_way_of_others(graph):

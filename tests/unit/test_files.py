@@ -18,7 +18,9 @@ def test_text_arrives_as_it_was_given(tmp_path: Path) -> None:
     assert path.read_bytes() == "✓\r\n\n".encode()
 
 
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A disk that fills up in fsync costs the new text, never the old."""
     path = tmp_path / "summary.txt"
     write_atomically(path, "old")

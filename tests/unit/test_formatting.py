@@ -19,7 +19,8 @@ from orchestrator.formatting import (
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(1.1649, "1.16"), (0.02345, "0.0234"), (1234.5, "1234.50"), (0.0, "0.00"), (None, "N/A")]
+    ("value", "text"),
+    [(1.1649, "1.16"), (0.02345, "0.0234"), (1234.5, "1234.50"), (0.0, "0.00"), (None, "N/A")],
 )
 def test_numbers_have_two_decimals_or_three_digits(value: float | None, text: str) -> None:
     """The seed's two decimals, more where they would show nothing."""
@@ -40,11 +41,15 @@ def test_numbers_have_two_decimals_or_three_digits(value: float | None, text: st
     ],
 )
 def test_an_interval_decides_its_own_decimals(bounds: tuple[float | None, ...], text: str) -> None:
-    """Two significant digits of the half-width, of the median at least two, no bound that reads as 0."""
+    """Two significant digits of the half-width, of the median at least two, no bound that reads as
+    0.
+    """
     assert interval(*bounds) == text
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(45.2, "45 s"), (185, "3 min 5 s"), (3600, "1 h"), (7800, "2 h 10 min")])
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(45.2, "45 s"), (185, "3 min 5 s"), (3600, "1 h"), (7800, "2 h 10 min")]
+)
 def test_durations_read_as_spoken(seconds: float, text: str) -> None:
     """Two units at most."""
     assert duration(seconds) == text
@@ -53,7 +58,9 @@ def test_durations_read_as_spoken(seconds: float, text: str) -> None:
 def test_the_reason_is_the_first_line_but_the_last_of_a_traceback() -> None:
     """Both are cut to the width, saying so."""
     assert one_line("CUDA error\nfor debugging ...") == "CUDA error"
-    assert one_line("Traceback (most recent call last):\n  File\nValueError: no") == "ValueError: no"
+    assert (
+        one_line("Traceback (most recent call last):\n  File\nValueError: no") == "ValueError: no"
+    )
     assert one_line("x" * 200, 10) == "xxxxxxxxx…"
     assert one_line("") == ""
 

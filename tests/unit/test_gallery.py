@@ -44,14 +44,18 @@ def one_thread():
 
 def wrong(path: Path) -> set[str]:
     """The implementations of a file that say of themselves that they are wrong."""
-    functions = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)]
+    functions = [
+        node for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)
+    ]
     return {node.name for node in functions if (ast.get_docstring(node) or "").startswith("Wrong")}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
 def test_a_workload_of_the_gallery_catches_what_is_wrong_alone(path):
-    """At a small shape, each implementation in turn; and the workload itself has nothing wrong with it."""
+    """At a small shape, each implementation in turn; and the workload itself has nothing wrong with
+    it.
+    """
     sweep = Sweep.load(path, SMALL[path.stem])
     expected = wrong(path.parent / sweep.spec.workload)
     assert len(expected) == 1
@@ -60,7 +64,9 @@ def test_a_workload_of_the_gallery_catches_what_is_wrong_alone(path):
     assert len(records) >= 3
     found = {name for name, record in records.items() if record.outcome is Outcome.MISMATCH}
     assert found == expected, {name: record.error for name, record in records.items()}
-    assert {record.outcome for name, record in records.items() if name not in expected} == {Outcome.OK}
+    assert {record.outcome for name, record in records.items() if name not in expected} == {
+        Outcome.OK
+    }
 
 
 @pytest.mark.slow

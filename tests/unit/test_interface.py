@@ -22,7 +22,9 @@ def test_a_name_that_is_not_there_is_an_attribute_error():
 
 
 def test_importing_the_package_imports_nothing_heavy():
-    """A workload's file imports orchestrator.workload in every trial's process: it must not pay for the rest."""
+    """A workload's file imports orchestrator.workload in every trial's process: it must not pay for
+    the rest.
+    """
     code = "import orchestrator.workload, sys; print({'torch', 'ray', 'mlflow', 'orchestrator.api'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

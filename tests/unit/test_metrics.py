@@ -1,4 +1,6 @@
-"""Every metric stands in one table: what the worker reports, what the guide explains, what can be searched."""
+"""Every metric stands in one table: what the worker reports, what the guide explains, what can be
+searched.
+"""
 
 import ast
 import re
@@ -29,7 +31,11 @@ def test_every_name_with_a_unit_in_the_code_that_measures_is_in_the_table():
     for package in ("worker", "measure", "supervisor", "verify"):
         for file in (ROOT / "orchestrator" / package).glob("*.py"):
             for node in ast.walk(ast.parse(file.read_text())):
-                if isinstance(node, ast.Constant) and isinstance(node.value, str) and UNITS.fullmatch(node.value):
+                if (
+                    isinstance(node, ast.Constant)
+                    and isinstance(node.value, str)
+                    and UNITS.fullmatch(node.value)
+                ):
                     found.add(node.value)
     assert found - NO_METRICS <= set(METRICS)
     assert {"joules_per_call", "cold_latency_ms", "reserved_mib"} <= found

@@ -1,4 +1,6 @@
-"""A record is a line of JSON, capped and whole; its fingerprint names what must be the same in one table."""
+"""A record is a line of JSON, capped and whole; its fingerprint names what must be the same in one
+table.
+"""
 
 from __future__ import annotations
 
@@ -27,10 +29,14 @@ def test_a_record_survives_its_line(record: TrialRecord) -> None:
 @pytest.mark.parametrize("field", ["metrics", "values_ms"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @given(strategies.records())
-def test_no_nan_or_infinity_gets_into_a_record(field: str, value: float, record: TrialRecord) -> None:
+def test_no_nan_or_infinity_gets_into_a_record(
+    field: str, value: float, record: TrialRecord
+) -> None:
     """JSON has none, and neither have means."""
     with pytest.raises(ValidationError, match="finite"):
-        TrialRecord.model_validate({**record.model_dump(), field: {"x": value} if field == "metrics" else (value,)})
+        TrialRecord.model_validate(
+            {**record.model_dump(), field: {"x": value} if field == "metrics" else (value,)}
+        )
 
 
 @given(st.text(st.characters(), max_size=300), st.integers(100, 200))
@@ -41,7 +47,10 @@ def test_a_capped_text_says_that_it_is(text: str, limit: int) -> None:
     if size <= limit:
         assert found == text.encode("utf-8", "backslashreplace").decode()
     else:
-        assert f"[... {size} bytes, the last {limit // 2} and the first {limit // 4} shown ...]" in found
+        assert (
+            f"[... {size} bytes, the last {limit // 2} and the first {limit // 4} shown ...]"
+            in found
+        )
         assert len(found.encode()) < limit + 100
 
 
@@ -61,7 +70,8 @@ def test_a_fingerprint_changes_with_source_environment_and_protocol_each_in_its_
         "source": fingerprint(attempt("honest", source="other"), {"torch": "2.13"}),
         "environment": fingerprint(attempt("honest"), {"torch": "2.14"}),
         "protocol": fingerprint(
-            attempt("honest", protocol=BRIEF.model_copy(update={"target_ci": 0.5})), {"torch": "2.13"}
+            attempt("honest", protocol=BRIEF.model_copy(update={"target_ci": 0.5})),
+            {"torch": "2.13"},
         ),
     }
     for name, found in changed.items():

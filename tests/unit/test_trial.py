@@ -1,4 +1,6 @@
-"""A trial's id is the hash of what its entry says and its params: nothing else changes it, and each of these does."""
+"""A trial's id is the hash of what its entry says and its params: nothing else changes it, and each
+of these does.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,13 @@ def ids(**fields: str) -> list[str]:
 
 def test_ids_are_the_same_everywhere_and_for_ever() -> None:
     """Journals of earlier versions are resumed by them."""
-    found = sweep(implementations="[standard, {use: improved, label: tf32, options: {block_m: 64, list: [1, null]}}]")
-    shown = [{"trial_id": trial.trial_id, "label": trial.implementation, **trial.params} for trial in found.trials]
+    found = sweep(
+        implementations="[standard, {use: improved, label: tf32, options: {block_m: 64, list: [1, null]}}]"
+    )
+    shown = [
+        {"trial_id": trial.trial_id, "label": trial.implementation, **trial.params}
+        for trial in found.trials
+    ]
     same_as_golden("trial_ids.json", json.dumps(shown, indent=1) + "\n")
 
 
@@ -47,7 +54,10 @@ def test_how_a_value_is_written_is_no_part_of_the_id() -> None:
     pattern = "segment_lengths: ['seq_len / 4', seq_len], dilation_rates: [1, 2]"
     assert ids(constants=f"{{{pattern}}}") == plain
     assert ids(constants=f"{{{pattern}, head_dim: 64, causal: false}}") == plain
-    assert ids(constants=f"{{{pattern}, heads: 4}}", axes="{batch: [1, 2], seq_len: [64, 128]}") == plain
+    assert (
+        ids(constants=f"{{{pattern}, heads: 4}}", axes="{batch: [1, 2], seq_len: [64, 128]}")
+        == plain
+    )
     assert ids(seed="7", name="other", measure="{repeats: 3}", description="more") == plain
 
 
@@ -62,10 +72,18 @@ def test_an_option_of_the_whole_sweep_is_an_option_of_each_trial() -> None:
 def test_the_order_of_keys_is_no_part_of_a_hash(content: dict[str, object]) -> None:
     """Nor is a copy another thing."""
     turned = dict(reversed(content.items()))
-    assert content_hash(content) == content_hash(turned) == content_hash(json.loads(json.dumps(content)))
+    assert (
+        content_hash(content)
+        == content_hash(turned)
+        == content_hash(json.loads(json.dumps(content)))
+    )
 
 
-@given(st.lists(st.dictionaries(strategies.slugs, strategies.values, max_size=3), min_size=2, max_size=2))
+@given(
+    st.lists(
+        st.dictionaries(strategies.slugs, strategies.values, max_size=3), min_size=2, max_size=2
+    )
+)
 def test_what_differs_has_another_hash(contents: list[dict[str, object]]) -> None:
     """1, 1.0, true and "1" differ."""
     one, other = contents

@@ -1,4 +1,6 @@
-"""A step of AdamW, in place: parameters and both moments are what the call leaves, also from one call to the next."""
+"""A step of AdamW, in place: parameters and both moments are what the call leaves, also from one
+call to the next.
+"""
 
 import torch
 

@@ -1,4 +1,6 @@
-"""Cross entropy with integer targets, some of them ignored: the loss and the gradient of the logits."""
+"""Cross entropy with integer targets, some of them ignored: the loss and the gradient of the
+logits.
+"""
 
 import torch
 
@@ -35,4 +37,6 @@ def by_hand(logits, targets):
 
 def over_all_rows(logits, targets):
     """Wrong: the mean is over all rows, the ignored ones too."""
-    return torch.nn.functional.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="sum") / len(targets)
+    return torch.nn.functional.cross_entropy(
+        logits, targets, ignore_index=IGNORED, reduction="sum"
+    ) / len(targets)

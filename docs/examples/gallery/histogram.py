@@ -23,7 +23,9 @@ def scatter_add(data):
 
 
 def lost_updates(data):
-    """Wrong: of equal bytes in one half only one is counted, as by threads that add without an atomic."""
+    """Wrong: of equal bytes in one half only one is counted, as by threads that add without an
+    atomic.
+    """
     counts = torch.zeros(256, dtype=torch.int64, device=data.device)
     for half in data.long().chunk(2):
         counts[half] += 1

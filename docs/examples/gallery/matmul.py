@@ -1,4 +1,6 @@
-"""Matrix product, float32 or bfloat16: by torch, in slices of k, and one that leaves the end of k out."""
+"""Matrix product, float32 or bfloat16: by torch, in slices of k, and one that leaves the end of k
+out.
+"""
 
 from typing import Annotated
 

@@ -1,11 +1,19 @@
-"""Mixture of experts: each token goes to two of the experts, whose groups are uneven and may be empty."""
+"""Mixture of experts: each token goes to two of the experts, whose groups are uneven and may be
+empty.
+"""
 
 import torch
 
 columns = {"tokens": "Tokens", "experts": "Experts"}
 
 
-def inputs(tokens: int, experts: int = 8, width: int = 64, hidden: int = 128, dtype: torch.dtype = torch.float32):
+def inputs(
+    tokens: int,
+    experts: int = 8,
+    width: int = 64,
+    hidden: int = 128,
+    dtype: torch.dtype = torch.float32,
+):
     x = torch.randn(tokens, width, dtype=dtype)
     weight = torch.randn(experts, width, hidden, dtype=dtype) / width**0.5
     gates = torch.softmax(torch.randn(tokens, 2), dim=-1).to(dtype)
@@ -46,7 +54,9 @@ def _grouped(x, weight, gates, chosen, shift):
         rows[start:end] = x[token[start:end]] @ weight[expert]
         start = max(start, end)
     rows *= gates.flatten()[order, None]
-    return torch.zeros(len(x), weight.shape[2], dtype=x.dtype, device=x.device).index_add_(0, token, rows)
+    return torch.zeros(len(x), weight.shape[2], dtype=x.dtype, device=x.device).index_add_(
+        0, token, rows
+    )
 
 
 def grouped(x, weight, gates, chosen):

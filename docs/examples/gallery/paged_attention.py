@@ -1,4 +1,6 @@
-"""Decode attention over a paged cache: one query a sequence, keys and values by a table of blocks, grouped heads."""
+"""Decode attention over a paged cache: one query a sequence, keys and values by a table of blocks,
+grouped heads.
+"""
 
 import torch
 

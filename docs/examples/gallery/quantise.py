@@ -15,7 +15,10 @@ def reference(x, to):
     largest = 127 if to == "int8" else 448
     scale = x.abs().amax(dim=1, keepdim=True) / largest
     scaled = x / scale
-    return {"values": (scaled.round() if to == "int8" else scaled).to(getattr(torch, to)), "scale": scale}
+    return {
+        "values": (scaled.round() if to == "int8" else scaled).to(getattr(torch, to)),
+        "scale": scale,
+    }
 
 
 def work(rows, width):
@@ -31,7 +34,10 @@ def by_amax(x, to):
     largest = 127 if to == "int8" else 448
     scale = torch.maximum(x.amax(dim=1, keepdim=True), -x.amin(dim=1, keepdim=True)) / largest
     scaled = x / scale
-    return {"values": (scaled.round() if to == "int8" else scaled).to(getattr(torch, to)), "scale": scale}
+    return {
+        "values": (scaled.round() if to == "int8" else scaled).to(getattr(torch, to)),
+        "scale": scale,
+    }
 
 
 def one_scale(x, to):
@@ -39,4 +45,7 @@ def one_scale(x, to):
     largest = 127 if to == "int8" else 448
     scale = (x.abs().amax() / largest).expand(len(x), 1).contiguous()
     scaled = x / scale
-    return {"values": (scaled.round() if to == "int8" else scaled).to(getattr(torch, to)), "scale": scale}
+    return {
+        "values": (scaled.round() if to == "int8" else scaled).to(getattr(torch, to)),
+        "scale": scale,
+    }

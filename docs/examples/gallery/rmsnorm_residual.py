@@ -1,4 +1,6 @@
-"""Residual sum and RMSNorm in one call: two outputs, the normed rows and the sum that the next layer adds to."""
+"""Residual sum and RMSNorm in one call: two outputs, the normed rows and the sum that the next
+layer adds to.
+"""
 
 import torch
 
@@ -21,7 +23,10 @@ def reference(x, residual, weight):
 
 def library(x, residual, weight):
     total = x + residual
-    return {"normed": torch.nn.functional.rms_norm(total, weight.shape, weight, EPSILON), "residual": total}
+    return {
+        "normed": torch.nn.functional.rms_norm(total, weight.shape, weight, EPSILON),
+        "residual": total,
+    }
 
 
 def by_hand(x, residual, weight):
@@ -31,6 +36,8 @@ def by_hand(x, residual, weight):
 
 
 def stale_residual(x, residual, weight):
-    """Wrong: the second output is the residual that came in, so that every later layer lacks this one."""
+    """Wrong: the second output is the residual that came in, so that every later layer lacks this
+    one.
+    """
     normed = library(x, residual, weight)["normed"]
     return {"normed": normed, "residual": residual.clone()}

@@ -1,9 +1,13 @@
-"""Rotary position embedding of queries and keys, in place: nothing is returned, q and k are changed."""
+"""Rotary position embedding of queries and keys, in place: nothing is returned, q and k are
+changed.
+"""
 
 import torch
 
 writes = ("q", "k")
-restore = True  # turned again and again, the numbers would stay finite; but then each call would time another problem
+# turned again and again, the numbers would stay finite; but then each call would time another
+# problem
+restore = True
 columns = {"tokens": "Tokens", "heads": "Heads"}
 
 
@@ -17,7 +21,10 @@ def inputs(tokens: int, heads: int = 8, head_dim: int = 64, dtype: torch.dtype =
 def reference(q, k, cos, sin):
     for x in (q, k):
         first, second = x.chunk(2, dim=-1)
-        turned = first * cos[:, None] - second * sin[:, None], second * cos[:, None] + first * sin[:, None]
+        turned = (
+            first * cos[:, None] - second * sin[:, None],
+            second * cos[:, None] + first * sin[:, None],
+        )
         x.copy_(torch.cat(turned, dim=-1))
 
 
@@ -35,7 +42,9 @@ def complex_product(q, k, cos, sin):
 
 
 def neighbours(q, k, cos, sin):
-    """Wrong for this layout: it pairs each value with its neighbour, not with the one half a head away."""
+    """Wrong for this layout: it pairs each value with its neighbour, not with the one half a head
+    away.
+    """
     for x in (q, k):
         first, second = x[..., ::2].clone(), x[..., 1::2].clone()
         x[..., ::2] = first * cos[:, None] - second * sin[:, None]

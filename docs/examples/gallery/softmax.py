@@ -1,4 +1,6 @@
-"""Softmax along the last dimension: by torch, in one pass over blocks, and without the maximum taken off."""
+"""Softmax along the last dimension: by torch, in one pass over blocks, and without the maximum
+taken off.
+"""
 
 from typing import Literal
 
@@ -29,12 +31,16 @@ def reference(x):
 
 
 def online(x):
-    """Maximum and sum in one pass over blocks, rescaled as the maximum grows; then one pass that writes."""
+    """Maximum and sum in one pass over blocks, rescaled as the maximum grows; then one pass that
+    writes.
+    """
     most = torch.full_like(x[:, :1], -torch.inf, dtype=torch.float32)
     total = torch.zeros_like(most)
     for block in x.float().split(BLOCK, dim=-1):
         larger = torch.maximum(most, block.max(dim=-1, keepdim=True).values)
-        total = total * torch.exp(most - larger) + torch.exp(block - larger).sum(dim=-1, keepdim=True)
+        total = total * torch.exp(most - larger) + torch.exp(block - larger).sum(
+            dim=-1, keepdim=True
+        )
         most = larger
     return (torch.exp(x.float() - most) / total).to(x.dtype)
 

@@ -1,4 +1,6 @@
-"""The k largest of each row, with many ties: any index of a tie is right, as a judge of its own says."""
+"""The k largest of each row, with many ties: any index of a tie is right, as a judge of its own
+says.
+"""
 
 import torch
 
@@ -14,7 +16,9 @@ def reference(x, k):
 
 
 def judge(inputs, outputs, expected):
-    """Each pair is (error, allowed): the values in order, bit by bit; x at each index is its value; none twice."""
+    """Each pair is (error, allowed): the values in order, bit by bit; x at each index is its value;
+    none twice.
+    """
     x, _ = inputs
     values, indices = outputs["values"], outputs["indices"]
     outside = ((indices < 0) | (indices >= x.shape[1])).sum()

@@ -1,4 +1,5 @@
-"""A workload of one's own: what is computed, on which inputs, and who computes it. Change it into yours.
+"""A workload of one's own: what is computed, on which inputs, and who computes it. Change it into
+yours.
 
 orchestrator softmax.yaml
 """
@@ -7,9 +8,11 @@ import torch
 
 
 def inputs(rows: int, width: int = 1024, dtype: torch.dtype = torch.float32):
-    """What an implementation is called with: a tensor, or a tuple of tensors, numbers, lists, dicts.
+    """What an implementation is called with: a tensor, or a tuple of tensors, numbers, lists,
+    dicts.
 
-    The parameters are the params of a trial; random numbers are seeded, and tensors made on the trial's device.
+    The parameters are the params of a trial; random numbers are seeded, and tensors made on the
+    trial's device.
     """
     return torch.randn(rows, width, dtype=dtype)
 

@@ -1,6 +1,8 @@
-"""Completion for bash and zsh: subcommands, options, sweep files and sweep ids, for `python -m orchestrator` too.
+"""Completion for bash and zsh: subcommands, options, sweep files and sweep ids, for `python -m
+orchestrator` too.
 
-shtab turns the parser into shell functions; bash.sh and zsh.sh beside this file hold what it cannot know.
+shtab turns the parser into shell functions; bash.sh and zsh.sh beside this file hold what it cannot
+know.
 """
 
 from __future__ import annotations
@@ -18,11 +20,14 @@ LOOKUPS = {  # metavar of an argument -> the function that knows its values
     "CANDIDATE": "_orchestrator_sweep_ids",
     "DIR": "_orchestrator_folders",
 }
-REGISTERING = {"bash": "complete ", "zsh": "typeset -A opt_args"}  # where shtab's own registration begins
+# where shtab's own registration begins
+REGISTERING = {"bash": "complete ", "zsh": "typeset -A opt_args"}
 
 
 def script(parser: argparse.ArgumentParser, shell: str) -> str:
-    """The completion script, to be sourced, of the command line that `parser` reads, for "bash" or "zsh"."""
+    """The completion script, to be sourced, of the command line that `parser` reads, for "bash" or
+    "zsh".
+    """
     import shtab
 
     parser.prog = NAME
@@ -42,7 +47,9 @@ def _commands(parser: argparse.ArgumentParser) -> list[str]:
     return [name for action in _subparsers(parser) for name in action.choices]
 
 
-def _subparsers(parser: argparse.ArgumentParser) -> list[argparse._SubParsersAction[argparse.ArgumentParser]]:
+def _subparsers(
+    parser: argparse.ArgumentParser,
+) -> list[argparse._SubParsersAction[argparse.ArgumentParser]]:
     return [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
 
 

@@ -33,7 +33,9 @@ def comparison_page(comparison: Comparison) -> str:
         candidate=printable(comparison.candidate),
         verdict=_words(comparison.verdict),
         tone=TONES[comparison.verdict],
-        tiles=[(count, _words(verdict), TONES[verdict]) for verdict, count in comparison.counts.items()],
+        tiles=[
+            (count, _words(verdict), TONES[verdict]) for verdict, count in comparison.counts.items()
+        ],
         sentences=footer(comparison),
         columns=list(comparison.columns.values()),
         rows=[_row(pair, list(comparison.columns), scale) for pair in comparison.rows],
@@ -50,7 +52,9 @@ class _Scale:
     @classmethod
     def of(cls, pairs: Sequence[Pair]) -> _Scale:
         """The scale that holds every ratio."""
-        values = [pair.ratio.value for pair in pairs if pair.ratio is not None and pair.ratio.value > 0]
+        values = [
+            pair.ratio.value for pair in pairs if pair.ratio is not None and pair.ratio.value > 0
+        ]
         ends: list[float] = []
         for pair in pairs:
             if pair.ratio is not None:
@@ -70,7 +74,11 @@ def _row(pair: Pair, axes: Sequence[str], scale: _Scale) -> dict[str, Any]:
     found = pair.ratio
     drawn = None
     if found is not None:
-        drawn = {"low": scale.place(found.ci_low), "high": scale.place(found.ci_high), "at": scale.place(found.value)}
+        drawn = {
+            "low": scale.place(found.ci_low),
+            "high": scale.place(found.ci_high),
+            "at": scale.place(found.value),
+        }
     return {
         "implementation": printable(pair.base.implementation),
         "values": [shown(pair.base.value(name)) for name in axes],

@@ -43,7 +43,9 @@ def page_data(layout: Layout, ranking: Ranking) -> dict[str, Any]:
         "baselines": [index[baseline[name]] for name in names],
         "axes": [{"name": name, "heading": heading} for name, heading in layout.columns.items()],
         "search": _search(layout),
-        "metrics": [_described(name) for name in dict.fromkeys([*METRICS, *metrics]) if name in metrics],
+        "metrics": [
+            _described(name) for name in dict.fromkeys([*METRICS, *metrics]) if name in metrics
+        ],
         "implementation": [index[row.implementation] for row in rows],
         "values": axis_values,
         "outcome": [NOT_RUN if row.outcome is None else str(row.outcome) for row in rows],
@@ -97,7 +99,9 @@ def _five_digits(value: float | None) -> float | None:
 
 def _details(layout: Layout, row: Row) -> dict[str, Any]:
     """What an opened row says beyond its columns."""
-    beyond = {name: shown(value) for name, value in row.params.items() if name not in layout.columns}
+    beyond = {
+        name: shown(value) for name, value in row.params.items() if name not in layout.columns
+    }
     options = {f"options.{name}": shown(value) for name, value in row.trial.options.items()}
     details: dict[str, Any] = {"params": beyond | options, "notes": list(map(printable, row.notes))}
     values = sorted(itertools.chain.from_iterable(row.rounds))
@@ -107,7 +111,11 @@ def _details(layout: Layout, row: Row) -> dict[str, Any]:
         details["phases"] = {phase.name: _five_digits(phase.seconds) for phase in phases}
     if row.error is not None:
         message = row.error.message
-        cut = f"{message[:MAX_MESSAGE]}\n[... the log has it all]" if len(message) > MAX_MESSAGE else message
+        cut = (
+            f"{message[:MAX_MESSAGE]}\n[... the log has it all]"
+            if len(message) > MAX_MESSAGE
+            else message
+        )
         lines = "\n".join(printable(line) for line in cut.splitlines())
         details["error"] = {"kind": printable(row.error.kind), "message": lines}
     if row.attempts != len(row.records):

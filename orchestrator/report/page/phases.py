@@ -39,7 +39,9 @@ class PhaseShare:
 def harness_line(records: Iterable[TrialRecord]) -> str | None:
     """One sentence if the harness took more than half of the attempts' time; else None."""
     shares = phase_shares(records)
-    own = sorted((phase for phase in shares if phase.name in HARNESS), key=lambda phase: -phase.share)
+    own = sorted(
+        (phase for phase in shares if phase.name in HARNESS), key=lambda phase: -phase.share
+    )
     total = sum(phase.share for phase in own)
     if total <= 0.5:
         return None
@@ -61,4 +63,6 @@ def phase_shares(records: Iterable[TrialRecord]) -> list[PhaseShare]:
     total = sum(seconds.values())
     if total <= 0:
         return []
-    return [PhaseShare(name.replace("_", " "), value, value / total) for name, value in seconds.items()]
+    return [
+        PhaseShare(name.replace("_", " "), value, value / total) for name, value in seconds.items()
+    ]

@@ -49,7 +49,9 @@ def html_page(layout: Layout) -> str:
 def _tiles(layout: Layout) -> list[tuple[str, str, str]]:
     """(value, label, tone) of each outcome and flag, then the time."""
     tones = {str(Outcome.OK): "good", "not run": "quiet"}
-    outcomes = [(str(count), name, tones.get(name, "bad")) for name, count in layout.outcomes.items()]
+    outcomes = [
+        (str(count), name, tones.get(name, "bad")) for name, count in layout.outcomes.items()
+    ]
     flags = [(str(count), printable(name), "warn") for name, count in layout.flags.items()]
     busy = layout.busy_s()
     return [*outcomes, *flags, *([] if busy is None else [(duration(busy), "measuring", "quiet")])]
@@ -76,7 +78,9 @@ def _phases_text(phases: list[PhaseShare]) -> str:
 
 
 def _standing(position: int, found: Standing) -> dict[str, Any]:
-    bad = {name: count for name, count in found.outcomes.items() if name not in (Outcome.OK, NOT_RUN)}
+    bad = {
+        name: count for name, count in found.outcomes.items() if name not in (Outcome.OK, NOT_RUN)
+    }
     return {
         "found": found,
         "name": printable(found.implementation),
@@ -103,7 +107,11 @@ def _facts(environment: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str,
 
 
 def _fact(value: Any) -> str:
-    return one_line(json.dumps(value, default=str), 400) if isinstance(value, Mapping) else shown(value)
+    return (
+        one_line(json.dumps(value, default=str), 400)
+        if isinstance(value, Mapping)
+        else shown(value)
+    )
 
 
 def _sweep_file(layout: Layout) -> str:

@@ -17,7 +17,9 @@ def rendered(template: str, scripts: Sequence[str], **values: Any) -> str:
     """A template with `scripts` and the style inside it: one file that loads nothing else."""
     from jinja2 import Environment, StrictUndefined  # not needed for any other report
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters |= {"ratio": ratio, "number": number}
     texts = [asset(name) for name in scripts]
     page = environment.from_string(asset(template))
@@ -27,11 +29,17 @@ def rendered(template: str, scripts: Sequence[str], **values: Any) -> str:
 @cache
 def asset(name: str) -> str:
     """The text of a file in `assets`."""
-    return resources.files("orchestrator.report.page").joinpath("assets", name).read_text(encoding="utf-8")
+    return (
+        resources.files("orchestrator.report.page")
+        .joinpath("assets", name)
+        .read_text(encoding="utf-8")
+    )
 
 
 def policy(scripts: Sequence[str]) -> str:
     """Only our own scripts run, and nothing is fetched: what a label smuggles in stays text."""
-    digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    digests = [
+        base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts
+    ]
     sources = " ".join(f"'sha256-{digest}'" for digest in digests) or "'none'"
     return f"default-src 'none'; script-src {sources}; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"

@@ -1,6 +1,8 @@
-"""Imports a workload file and prints what it states as one line of JSON: `python -m ...text.ask_python FILE`.
+"""Imports a workload file and prints what it states as one line of JSON: `python -m
+...text.ask_python FILE`.
 
-For what the text of the file alone does not tell: a type made at run time, a decorator, functions imported from beside.
+For what the text of the file alone does not tell: a type made at run time, a decorator, functions
+imported from beside.
 """
 
 from __future__ import annotations
@@ -16,7 +18,15 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from orchestrator.usercode.registry import Target
 from orchestrator.usercode.text.file_facts import FUNCTIONS, VALUES, FileFacts
-from orchestrator.usercode.text.signatures import BOUNDS, SCALARS, Kind, Parameter, bounded, kind_of_value, union
+from orchestrator.usercode.text.signatures import (
+    BOUNDS,
+    SCALARS,
+    Kind,
+    Parameter,
+    bounded,
+    kind_of_value,
+    union,
+)
 
 
 def facts(path: Path) -> FileFacts:
@@ -42,7 +52,10 @@ def facts(path: Path) -> FileFacts:
     for name, parameter in reference.parameters.items():
         if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
             arguments.append(f"*{name}")
-        elif parameter.kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD):
+        elif parameter.kind in (
+            inspect.Parameter.POSITIONAL_ONLY,
+            inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        ):
             arguments.append(name)
     return FileFacts(
         parameters(inputs),
@@ -59,7 +72,9 @@ def parameters(function: Any) -> tuple[Parameter, ...]:
     found = []
     for name, stated in inspect.signature(function).parameters.items():
         if stated.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
-            raise TypeError(f"inputs has *{name}: each param of a workload is a parameter of its own")
+            raise TypeError(
+                f"inputs has *{name}: each param of a workload is a parameter of its own"
+            )
         required = stated.default is inspect.Parameter.empty
         default = None if required else _plain(name, stated.default)
         kind = None
@@ -77,7 +92,13 @@ def _kind(name: str, hint: Any) -> Kind:
         bounds: dict[str, Any] = {}
         for item in inside[1:]:
             for part in getattr(item, "metadata", None) or [item]:
-                bounds.update({bound: value for bound in BOUNDS if (value := getattr(part, bound, None)) is not None})
+                bounds.update(
+                    {
+                        bound: value
+                        for bound in BOUNDS
+                        if (value := getattr(part, bound, None)) is not None
+                    }
+                )
         return bounded(_kind(name, inside[0]), bounds)
     if origin is Literal:
         return Kind("literal", values=tuple(inside))

@@ -1,6 +1,8 @@
-"""What a workload file states, without importing it; what its text alone does not tell is asked of a Python beside.
+"""What a workload file states, without importing it; what its text alone does not tell is asked of
+a Python beside.
 
-The answer of that Python is kept by the content of the file and of all that it imports from beside it.
+The answer of that Python is kept by the content of the file and of all that it imports from beside
+it.
 """
 
 from __future__ import annotations
@@ -36,7 +38,8 @@ class FileFacts:
 
     Attributes:
         parameters: of `inputs`, which are the params of the workload.
-        arguments: the names of what `reference` is called with, but for `state`; a star among them: any number.
+        arguments: the names of what `reference` is called with, but for `state`; a star among them:
+            any number.
         takes_state: whether `reference` has a parameter `state`.
         values: what names of VALUES are assigned.
         functions: the names of FUNCTIONS that it defines.
@@ -75,7 +78,8 @@ def read(path: Path) -> FileFacts:
     """What the workload file at `path` states.
 
     Raises:
-        UnknownNameError: it does not parse, or lacks `inputs` or `reference`, or a parameter has no type.
+        UnknownNameError: it does not parse, or lacks `inputs` or `reference`, or a parameter has no
+            type.
     """
     tree = parsed(path)
     try:
@@ -132,7 +136,11 @@ def from_text(path: Path, tree: ast.Module) -> FileFacts:
 
 def _no_workload(path: Path, tree: ast.Module, missing: list[str]) -> str:
     for name, node in signatures.values(tree).items():
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Workload":
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name)
+            and node.func.id == "Workload"
+        ):
             return f"{path.name} defines no {' and no '.join(missing)}; to use its Workload, write {path.name}:{name}"
     return (
         f"{path.name} defines no {' and no '.join(missing)}: a workload file has inputs(...), whose parameters are the "
@@ -157,7 +165,9 @@ def asked(path: Path) -> FileFacts:
     answer = done.stdout.strip().splitlines()
     if done.returncode or not answer:
         said = done.stderr.strip().splitlines()
-        raise UnknownNameError(f"{path.name} cannot be imported: {said[-1] if said else f'exit {done.returncode}'}")
+        raise UnknownNameError(
+            f"{path.name} cannot be imported: {said[-1] if said else f'exit {done.returncode}'}"
+        )
     data = json.loads(answer[-1])
     if "refused" in data:
         raise UnknownNameError(f"{path.name}: {data['refused']}")
@@ -176,4 +186,8 @@ def cache_folder() -> Path:
 def _kept(path: Path) -> Path:
     """Where the answer for the file, as it stands, is kept."""
     version = ".".join(map(str, sys.version_info[:3]))
-    return cache_folder() / "workload-files" / f"{source_hash(Target('inputs', file=path))}-{version}.json"
+    return (
+        cache_folder()
+        / "workload-files"
+        / f"{source_hash(Target('inputs', file=path))}-{version}.json"
+    )

@@ -19,7 +19,13 @@ DTYPES = (
     "complex32", "complex64", "complex128",
     "bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "short", "int", "long",
 )  # fmt: skip
-_ALIASES = {"double": "float64", "float": "float32", "half": "float16", "short": "int16", "int": "int32"}
+_ALIASES = {
+    "double": "float64",
+    "float": "float32",
+    "half": "float16",
+    "short": "int16",
+    "int": "int32",
+}
 _ALIASES["long"] = "int64"
 
 
@@ -45,7 +51,8 @@ def params_model(name: str, parameters: Iterable[Parameter]) -> type[BaseModel]:
     """A frozen model with one field for each parameter.
 
     Raises:
-        ValueError: a parameter has neither a type nor a default, or its default breaks its own bounds.
+        ValueError: a parameter has neither a type nor a default, or its default breaks its own
+            bounds.
     """
     fields: dict[str, Any] = {}
     for parameter in parameters:
@@ -56,7 +63,10 @@ def params_model(name: str, parameters: Iterable[Parameter]) -> type[BaseModel]:
         default = parameter.default
         if "dtype" in _names(parameter.kind) and isinstance(default, str):
             default = dtype_name(default)
-        fields[parameter.name] = (annotation(parameter.kind), ... if parameter.required else default)
+        fields[parameter.name] = (
+            annotation(parameter.kind),
+            ... if parameter.required else default,
+        )
     return create_model(name, __base__=Params, **fields)
 
 
@@ -82,7 +92,9 @@ def _plain(kind: Kind) -> Any:
 
 def dtype_params(parameters: Iterable[Parameter]) -> frozenset[str]:
     """The parameters that take a dtype."""
-    return frozenset(one.name for one in parameters if one.kind is not None and "dtype" in _names(one.kind))
+    return frozenset(
+        one.name for one in parameters if one.kind is not None and "dtype" in _names(one.kind)
+    )
 
 
 def _names(kind: Kind) -> set[str]:

@@ -1,6 +1,8 @@
-"""What a file says of its functions, read from its text: nothing is imported, so that neither torch is needed nor run.
+"""What a file says of its functions, read from its text: nothing is imported, so that neither torch
+is needed nor run.
 
-A parameter's type is one of int, float, bool, str, torch.dtype, a Literal, a list of these, or None beside one of them;
+A parameter's type is one of int, float, bool, str, torch.dtype, a Literal, a list of these, or None
+beside one of them;
 `Annotated` gives bounds. What cannot be told from the text alone raises `NotInTextError`, and is asked of Python.
 """
 
@@ -14,7 +16,14 @@ from typing import Any
 SCALARS = ("int", "float", "bool", "str")
 BOUNDS = ("gt", "ge", "lt", "le", "multiple_of", "min_length", "max_length", "pattern")
 # Names of annotated_types and of pydantic that stand for one bound, or for several
-_SHORT = {"Gt": "gt", "Ge": "ge", "Lt": "lt", "Le": "le", "MultipleOf": "multiple_of", "MinLen": "min_length"}
+_SHORT = {
+    "Gt": "gt",
+    "Ge": "ge",
+    "Lt": "lt",
+    "Le": "le",
+    "MultipleOf": "multiple_of",
+    "MinLen": "min_length",
+}
 _READY = {
     "PositiveInt": ("int", {"gt": 0}),
     "NonNegativeInt": ("int", {"ge": 0}),
@@ -91,8 +100,14 @@ def values(tree: ast.Module) -> dict[str, ast.expr]:
     found: dict[str, ast.expr] = {}
     for node in tree.body:
         if isinstance(node, ast.Assign):
-            found.update((target.id, node.value) for target in node.targets if isinstance(target, ast.Name))
-        elif isinstance(node, ast.AnnAssign) and node.value is not None and isinstance(node.target, ast.Name):
+            found.update(
+                (target.id, node.value) for target in node.targets if isinstance(target, ast.Name)
+            )
+        elif (
+            isinstance(node, ast.AnnAssign)
+            and node.value is not None
+            and isinstance(node.target, ast.Name)
+        ):
             found[node.target.id] = node.value
     return found
 
@@ -135,8 +150,8 @@ class Reader:
         """The parameters of a function with their types and defaults.
 
         Raises:
-            NotInTextError: a decorator may have changed them, there are *args or **kwargs, or a type or a default is
-                made of what only Python can work out.
+            NotInTextError: a decorator may have changed them, there are *args or **kwargs, or a
+                type or a default is made of what only Python can work out.
         """
         stated = function.args
         if function.decorator_list or stated.vararg or stated.kwarg:
@@ -162,7 +177,11 @@ class Reader:
         """The value of an expression: a literal, a dtype by its name, or a constant of the file."""
         if self._is_dtype(node):
             assert isinstance(node, ast.Attribute | ast.Name)
-            return node.attr if isinstance(node, ast.Attribute) else self._members[node.id].rpartition(".")[2]
+            return (
+                node.attr
+                if isinstance(node, ast.Attribute)
+                else self._members[node.id].rpartition(".")[2]
+            )
         if isinstance(node, ast.Name) and node.id in self._values:
             return self.value(self._values[node.id])
         if isinstance(node, ast.List | ast.Tuple):
@@ -248,7 +267,9 @@ class Reader:
         return self._dotted(node).startswith("torch.") and self._dotted(node).count(".") == 1
 
     def _dotted(self, node: ast.expr) -> str:
-        """An expression of names and dots by what was imported: `th.float32` -> torch.float32; else ""."""
+        """An expression of names and dots by what was imported: `th.float32` -> torch.float32; else
+        "".
+        """
         if isinstance(node, ast.Name):
             return self._modules.get(node.id) or self._members.get(node.id) or node.id
         if isinstance(node, ast.Attribute):
@@ -274,7 +295,10 @@ def bounded(kind: Kind, bounds: Mapping[str, Any]) -> Kind:
     if not bounds:
         return kind
     if kind.name == "union":
-        return Kind("union", of=tuple(one if one.name == "null" else bounded(one, bounds) for one in kind.of))
+        return Kind(
+            "union",
+            of=tuple(one if one.name == "null" else bounded(one, bounds) for one in kind.of),
+        )
     return Kind(kind.name, kind.of, kind.values, {**kind.bounds, **bounds})
 
 

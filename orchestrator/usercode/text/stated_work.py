@@ -52,28 +52,38 @@ def stated_work(path: Path, params: Any, dtypes: frozenset[str]) -> Work:
             given = {name: value for name, value in given.items() if name in takes}
         found = alone(**given)
     except (NameError, AttributeError, ImportError):  # it needs its file, or a real dtype
-        found = Target("work", file=path).load()(**{name: _real(value) for name, value in given.items()})
+        found = Target("work", file=path).load()(
+            **{name: _real(value) for name, value in given.items()}
+        )
     return as_work(found)
 
 
 def as_work(found: Any) -> Work:
-    """A mapping with flops and bytes, tokens and needed_flops where there are any; or a Work as it is.
+    """A mapping with flops and bytes, tokens and needed_flops where there are any; or a Work as it
+    is.
 
     Raises:
         ValueError: it is neither.
     """
     if isinstance(found, Work):
         return found
-    if not isinstance(found, Mapping) or not {"flops", "bytes"} <= set(found) or not set(found) <= set(NAMES):
-        raise ValueError(f"work must return a mapping of flops and bytes (and tokens, needed_flops), not {found!r}")
+    if (
+        not isinstance(found, Mapping)
+        or not {"flops", "bytes"} <= set(found)
+        or not set(found) <= set(NAMES)
+    ):
+        raise ValueError(
+            f"work must return a mapping of flops and bytes (and tokens, needed_flops), not {found!r}"
+        )
     return Work(**found)
 
 
 def counted_work(arguments: tuple[Any, ...], call: Callable[..., Any]) -> Work:
-    """Bytes of the inputs read and of the outputs written; FLOPs as torch counts those of the reference.
+    """Bytes of the inputs read and of the outputs written; FLOPs as torch counts those of the
+    reference.
 
-    torch counts matrix products, convolutions and attention; on the meta device, where nothing is computed, unless
-    the reference asks for values.
+    torch counts matrix products, convolutions and attention; on the meta device, where nothing is
+    computed, unless the reference asks for values.
 
     Args:
         arguments: what the reference is called with, at the trial's dtype.
@@ -112,7 +122,9 @@ def _counted(arguments: tuple[Any, ...], call: Callable[..., Any]) -> tuple[int,
 
 
 def _function(path: Path, changed_ns: int) -> tuple[Callable[..., Any], set[str] | None]:
-    """`work` by itself, with the constants of its file and `math`; and the params that it takes, None: any."""
+    """`work` by itself, with the constants of its file and `math`; and the params that it takes,
+    None: any.
+    """
     code, constants, takes = _compiled(path, changed_ns)
     space: dict[str, Any] = {"math": math, **constants}
     exec(code, space)  # noqa: S102 - the user's own function, as importing its file would run it
@@ -137,7 +149,10 @@ def _compiled(path: Path, changed_ns: int) -> tuple[CodeType, dict[str, Any], se
                 continue
         takes = None
         if function.args.kwarg is None:
-            takes = {*signatures.parameter_names(function), *(one.arg for one in function.args.kwonlyargs)}
+            takes = {
+                *signatures.parameter_names(function),
+                *(one.arg for one in function.args.kwonlyargs),
+            }
         future = ast.parse("from __future__ import annotations").body
         module = ast.Module([*future, function], type_ignores=[])
         _known[key] = compile(module, str(path), "exec"), constants, takes

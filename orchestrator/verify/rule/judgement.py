@@ -1,8 +1,9 @@
 """Whether outputs are right: the reference once, then draws of it for as long as they may decide.
 
-In the order of their cost: what rounding the right values to the output's dtype explains is right without a draw;
-after four draws whatever is below half of every limit is right, and whatever is beyond four times one is wrong; else
-four more draws decide. An integer that is not the reference's may still be right where the draws differ themselves.
+In the order of their cost: what rounding the right values to the output's dtype explains is right
+without a draw; after four draws whatever is below half of every limit is right, and whatever is
+beyond four times one is wrong; else four more draws decide. An integer that is not the reference's
+may still be right where the draws differ themselves.
 """
 
 from __future__ import annotations
@@ -16,7 +17,14 @@ import torch
 from orchestrator.verify.rule.limits import gain_floor
 from orchestrator.verify.rule.noise import Noise
 from orchestrator.verify.rule.output_rows import check_shape
-from orchestrator.verify.rule.outputs import EXACT, ExactOutput, Fault, FloatOutput, check_dtype, described
+from orchestrator.verify.rule.outputs import (
+    EXACT,
+    ExactOutput,
+    Fault,
+    FloatOutput,
+    check_dtype,
+    described,
+)
 from orchestrator.verify.rule.precisions import UNITS
 from orchestrator.workload import Expected, Problem
 
@@ -36,7 +44,8 @@ class Judgement:
     Attributes:
         error: relative error of the worst block; decides nothing.
         explained: the relative error of the whole that rounding explains.
-        share: largest share of a limit that any output takes; 0 where half an ulp explains everything.
+        share: largest share of a limit that any output takes; 0 where half an ulp explains
+            everything.
         place: group and place of that share.
         complaints: what is wrong.
         notes: what is worth knowing of how it was found.
@@ -56,7 +65,8 @@ class Judgement:
 
     def __str__(self) -> str:
         return (
-            "; ".join(self.complaints) or f"{self.share:.2g} of what rounding explains ({self.place or 'half an ulp'})"
+            "; ".join(self.complaints)
+            or f"{self.share:.2g} of what rounding explains ({self.place or 'half an ulp'})"
         )
 
 
@@ -93,7 +103,9 @@ class Reference:
         """Whether it answers for some of the rows only."""
         return any(one.index is not None for one in self.expected.values())
 
-    def judge(self, actual: Mapping[str, torch.Tensor], only: Sequence[str] | None = None) -> Judgement:
+    def judge(
+        self, actual: Mapping[str, torch.Tensor], only: Sequence[str] | None = None
+    ) -> Judgement:
         """The verdict on the outputs of one call on this problem; `only` on those of these names.
 
         Raises:
@@ -105,11 +117,14 @@ class Reference:
         names = self.expected if only is None else only
         return joined([self._verdict(name, actual[name]) for name in names], self._notes())
 
-    def judge_structured(self, actual: Mapping[str, torch.Tensor], *, finite_only: bool) -> Judgement:
+    def judge_structured(
+        self, actual: Mapping[str, torch.Tensor], *, finite_only: bool
+    ) -> Judgement:
         """The verdict on inputs with structure, where right implementations may lose digits.
 
-        Not finite is wrong where the reference is finite. Unless that is all that is asked, so is a relative error of
-        the whole beyond four times that of the draws, and at least 2^-6. Integers are judged as ever.
+        Not finite is wrong where the reference is finite. Unless that is all that is asked, so is a
+        relative error of the whole beyond four times that of the draws, and at least 2^-6. Integers
+        are judged as ever.
 
         Raises:
             ShapeError, UnknownDtypeError: as by `judge`.
@@ -125,7 +140,8 @@ class Reference:
         return joined(found, self._notes())
 
     def judge_by_tolerance(self, actual: Mapping[str, torch.Tensor], tolerance: float) -> Judgement:
-        """The verdict where one relative error, stated by the user, stands in the place of the rule.
+        """The verdict where one relative error, stated by the user, stands in the place of the
+        rule.
 
         Raises:
             ShapeError, UnknownDtypeError: as by `judge`.
@@ -144,13 +160,22 @@ class Reference:
             error = comparison.block_error
             text = f"{name}: relative error {error:.1e}, allowed {tolerance:.0e}"
             found.append(Verdict(error, tolerance, Fault(error / tolerance, text)))
-        return joined(found, (f"verify.tolerance: a relative error of {tolerance:g} stands in the place of the rule",))
+        return joined(
+            found,
+            (
+                f"verify.tolerance: a relative error of {tolerance:g} stands in the place of the rule",
+            ),
+        )
 
-    def judge_by_this_noise(self, other: Reference, actual: Mapping[str, torch.Tensor]) -> Judgement:
-        """The verdict on more rows of the same problem, by `other`'s values and the noise that was drawn here.
+    def judge_by_this_noise(
+        self, other: Reference, actual: Mapping[str, torch.Tensor]
+    ) -> Judgement:
+        """The verdict on more rows of the same problem, by `other`'s values and the noise that was
+        drawn here.
 
-        The noisiest row's share of the typical value is taken for that of all rows, so that a row or an element that
-        is plainly wrong is found; what is as small as the noise, the rows here have shown.
+        The noisiest row's share of the typical value is taken for that of all rows, so that a row
+        or an element that is plainly wrong is found; what is as small as the noise, the rows here
+        have shown.
         """
         found = []
         for name in other.expected:
@@ -172,7 +197,11 @@ class Reference:
             comparison = output.compare(actual[name], None, UNSEEN if self.unseen else 1.0)
             output.spread = own  # draws of its own may follow
             found.append(
-                Verdict(comparison.block_error, comparison.explained, described(output, comparison, comparison.worst))
+                Verdict(
+                    comparison.block_error,
+                    comparison.explained,
+                    described(output, comparison, comparison.worst),
+                )
             )
         return joined(found, self._notes())
 
@@ -196,7 +225,9 @@ class Reference:
             return Verdict(error, 2 * grid, Fault(0.0, ""))
         for draws in (FEW_DRAWS, ALL_DRAWS):
             self._draw(draws)
-            comparison = output.compare(actual, self._gain_floor(output), UNSEEN if self.unseen else 1.0)
+            comparison = output.compare(
+                actual, self._gain_floor(output), UNSEEN if self.unseen else 1.0
+            )
             worst = comparison.worst
             if not CLEAR < worst.share <= HOPELESS:
                 break
@@ -204,7 +235,9 @@ class Reference:
             fault = output.moved_values_differ(actual, self.problem.inputs)
             if fault is not None:
                 return Verdict(comparison.block_error, 0.0, fault)
-        return Verdict(comparison.block_error, comparison.explained, described(output, comparison, worst))
+        return Verdict(
+            comparison.block_error, comparison.explained, described(output, comparison, worst)
+        )
 
     def _exact(self, output: ExactOutput, actual: torch.Tensor) -> Verdict:
         steps = (0, ALL_DRAWS, DRAWS_FOR_TIES) if self._has_floating_inputs() else (0,)
@@ -241,7 +274,9 @@ class Reference:
             self.draws += 1
 
     def _drawn(self, noise: Noise) -> Mapping[str, Expected]:
-        """One draw; inputs err, too, unless the reference turns out to need them in their own dtype."""
+        """One draw; inputs err, too, unless the reference turns out to need them in their own
+        dtype.
+        """
         if self._in_float64:
             drawn: Mapping[str, Expected] | None
             try:
@@ -294,8 +329,8 @@ def working_precision(stated: str, dtypes: Sequence[torch.dtype]) -> str:
     """The precision whose unit roundoff operations err by.
 
     Args:
-        stated: by the workload; where it is no floating-point precision that is computed in (8-bit floats, integers),
-            that of the first dtype that is decides.
+        stated: by the workload; where it is no floating-point precision that is computed in (8-bit
+            floats, integers), that of the first dtype that is decides.
         dtypes: of the inputs, then of the outputs.
     """
     if stated in UNITS:
@@ -310,7 +345,9 @@ def working_precision(stated: str, dtypes: Sequence[torch.dtype]) -> str:
 
 def joined(verdicts: Sequence[Verdict], notes: tuple[str, ...] = ()) -> Judgement:
     """The judgement that the verdicts on all outputs of a call come to."""
-    worst = max((one.worst for one in verdicts), key=lambda fault: fault.share, default=Fault(0.0, ""))
+    worst = max(
+        (one.worst for one in verdicts), key=lambda fault: fault.share, default=Fault(0.0, "")
+    )
     return Judgement(
         error=max((one.error for one in verdicts), default=0.0),
         explained=max((one.explained for one in verdicts), default=0.0),

@@ -1,9 +1,9 @@
 """The limits of an output's errors, in units of what rounding explains of each element.
 
-An error that is small beside the whole may be large beside its element, its row or its column, so that errors are
-looked at one by one, by tile, by slice and in all: the more numbers are added up, the tighter the limit. What is
-systematic (a factor of 1.002) is no noise however small it is: the gain of the error along the output is held against
-that of the draws.
+An error that is small beside the whole may be large beside its element, its row or its column, so
+that errors are looked at one by one, by tile, by slice and in all: the more numbers are added up,
+the tighter the limit. What is systematic (a factor of 1.002) is no noise however small it is: the
+gain of the error along the output is held against that of the draws.
 
     group     quantity                                      limit
     element   |e| / n                                       14; 8 in outputs of up to 1000 elements
@@ -12,8 +12,9 @@ that of the draws.
     whole     the same two                                  1.3 + 6.7 / sqrt(m)
     gain      |sum e y| / sum y^2                           4, of slices 5.5, times sqrt(G^2 + (b/16)^2)
 
-A slice is an index of a dimension, a row (all that share every index but the last), or a block that the reference
-names. The constants were fitted to a corpus of right and wrong implementations: docs/design/verifying.md.
+A slice is an index of a dimension, a row (all that share every index but the last), or a block that
+the reference names. The constants were fitted to a corpus of right and wrong implementations:
+docs/design/verifying.md.
 """
 
 from __future__ import annotations
@@ -25,7 +26,16 @@ from dataclasses import dataclass, field
 import torch
 
 from orchestrator.verify.rule.noise import GRIDS, ulp
-from orchestrator.verify.rule.sums import TILE, Sums, by_group, ratio, relative, relative_of, tile_means, tile_sums
+from orchestrator.verify.rule.sums import (
+    TILE,
+    Sums,
+    by_group,
+    ratio,
+    relative,
+    relative_of,
+    tile_means,
+    tile_sums,
+)
 
 SMALL_OUTPUT = 1000
 ELEMENT, ELEMENT_OF_FEW, TILE_LIMIT = 14.0, 8.0, 8.0
@@ -33,7 +43,8 @@ SLICE, WHOLE = (5.0, 3.0), (1.3, 6.7)  # a + b / sqrt(m)
 GAIN, GAIN_OF_SLICE = 4.0, 5.5
 LEAST_FOR_GAIN = 16  # elements
 CHUNK = 2**22  # elements looked at at a time: bounds the memory of a comparison
-FLUSHED = {torch.float32, torch.bfloat16, torch.float64}  # dtypes whose subnormals may be flushed to 0
+# dtypes whose subnormals may be flushed to 0
+FLUSHED = {torch.float32, torch.bfloat16, torch.float64}
 HALF_ULP = 0.5 + 2.0**-6  # of the output's dtype: an error that rounding itself makes
 
 
@@ -42,7 +53,8 @@ class Rows:
     """The reference's values for some rows of one output.
 
     Attributes:
-        values: (R, W) float64, finite; a complex output's real and imaginary parts alternate along W.
+        values: (R, W) float64, finite; a complex output's real and imaginary parts alternate along
+            W.
         dtype: of the output (of its real part).
         index: one (R,) int64 tensor per leading dimension.
         sizes: of the leading dimensions.
@@ -69,7 +81,9 @@ class Rows:
         return (slice(start, min(rows, start + step)) for start in range(0, rows, step))
 
     def groups(self) -> Iterator[tuple[str, torch.Tensor, int, bool]]:
-        """(kind, (R,) group of each row, number of groups, whether a gain is asked of it), rows by themselves apart."""
+        """(kind, (R,) group of each row, number of groups, whether a gain is asked of it), rows by
+        themselves apart.
+        """
         several = len([size for size in self.sizes if size > 1]) > 1
         for dim, (index, size) in enumerate(zip(self.index, self.sizes, strict=True)):
             if several and size > 1:
@@ -80,7 +94,8 @@ class Rows:
 
 @dataclass
 class Spread:
-    """How far draws of the reference lie from it: the noise of each element, and of each group's gain.
+    """How far draws of the reference lie from it: the noise of each element, and of each group's
+    gain.
 
     Attributes:
         draws: how many were added.
@@ -115,7 +130,9 @@ class Spread:
             self.gains[kind] = self.gains.get(kind, 0) + sums.square()
 
     def like_the_noisiest(self, rows: Rows) -> Spread:
-        """For other rows of the same problem: each as noisy, beside its own size, as the noisiest row here."""
+        """For other rows of the same problem: each as noisy, beside its own size, as the noisiest
+        row here.
+        """
         found = Spread.__new__(Spread)
         found.rows, found.draws, found.gains = rows, 1, {}
         noise = self.squares.mean(1) / max(1, self.draws)
@@ -126,7 +143,9 @@ class Spread:
         return found
 
     def noise(self, part: slice, whole: float, scale: float) -> torch.Tensor:
-        """(r, W): n^2 of some rows; `whole` is S^2, the mean of s^2 over all; `scale` multiplies the noise."""
+        """(r, W): n^2 of some rows; `whole` is S^2, the mean of s^2 over all; `scale` multiplies
+        the noise.
+        """
         spread = self.squares[part] / max(1, self.draws)
         spread = (spread + tile_means(spread)).mul_(0.5).clamp_(min=whole / 4)
         spread.mul_(scale * scale)
@@ -193,8 +212,12 @@ class Comparison:
 
     @property
     def worst(self) -> Finding:
-        """The finding with the largest share of its limit; a gain only where it is all that is wrong."""
-        local = max((one for one in self.findings if "gain" not in one.group), key=lambda one: one.share)
+        """The finding with the largest share of its limit; a gain only where it is all that is
+        wrong.
+        """
+        local = max(
+            (one for one in self.findings if "gain" not in one.group), key=lambda one: one.share
+        )
         return local if local.share > 1 else max(self.findings, key=lambda one: one.share)
 
 
@@ -208,7 +231,9 @@ class Examination:
     """Adds up the errors of one output, chunk by chunk, and compares them with their limits."""
 
     def __init__(self, spread: Spread, *, gain_floor: float | None, scale: float = 1.0) -> None:
-        """`gain_floor` is b; None: no gain is asked. `scale` multiplies the noise, where less of it could be drawn."""
+        """`gain_floor` is b; None: no gain is asked. `scale` multiplies the noise, where less of it
+        could be drawn.
+        """
         self._spread = spread
         self._rows = spread.rows
         self._gain_floor = gain_floor
@@ -243,7 +268,9 @@ class Examination:
         self._by_row[4, part] = norms.sum(1)
         self._by_column[4] += norms.sum(0)
 
-    def _look_at_elements(self, part: slice, squares: torch.Tensor, units: torch.Tensor, values: torch.Tensor) -> None:
+    def _look_at_elements(
+        self, part: slice, squares: torch.Tensor, units: torch.Tensor, values: torch.Tensor
+    ) -> None:
         if not units.numel():
             return
         limit = self._element.limit
@@ -260,9 +287,13 @@ class Examination:
         if found > self._element.units:
             row, column = divmod(worst, units.shape[1])
             off = relative(float(squares[row, column]), float(values[row, column].square()))
-            self._element = Finding("element", found / limit, found, limit, (part.start + row, column), off)
+            self._element = Finding(
+                "element", found / limit, found, limit, (part.start + row, column), off
+            )
 
-    def _look_at_tiles(self, part: slice, squares: torch.Tensor, noise: torch.Tensor, values: torch.Tensor) -> None:
+    def _look_at_tiles(
+        self, part: slice, squares: torch.Tensor, noise: torch.Tensor, values: torch.Tensor
+    ) -> None:
         if squares.shape[1] < 2:
             return
         tiles = ratio(tile_sums(squares), tile_sums(noise))
@@ -273,8 +304,12 @@ class Examination:
         if found > self._tile.units:
             row, tile = divmod(worst, tiles.shape[1])
             columns = slice(tile * TILE, (tile + 1) * TILE)
-            off = relative(float(squares[row, columns].sum()), float(values[row, columns].square().sum()))
-            self._tile = Finding("tile", found / TILE_LIMIT, found, TILE_LIMIT, (part.start + row, tile), off)
+            off = relative(
+                float(squares[row, columns].sum()), float(values[row, columns].square().sum())
+            )
+            self._tile = Finding(
+                "tile", found / TILE_LIMIT, found, TILE_LIMIT, (part.start + row, tile), off
+            )
 
     def result(self) -> Comparison:
         """What all that was added comes to."""
@@ -299,7 +334,10 @@ class Examination:
                 findings += self._gains(kind, sums, GAIN_OF_SLICE)
             if kind == "block":
                 block_error = float(relative_of(sums).max())
-        explained = math.sqrt(float(ratio(whole.values[1], whole.values[4])[0])) * _limit(WHOLE, whole.counts)[0]
+        explained = (
+            math.sqrt(float(ratio(whole.values[1], whole.values[4])[0]))
+            * _limit(WHOLE, whole.counts)[0]
+        )
         wrong_rows = self._wrong_by_row.nonzero()[:, 0]
         squares, norms = (float(by_row.values[term, wrong_rows].sum()) for term in (0, 4))
         return Comparison(
@@ -314,13 +352,17 @@ class Examination:
         )
 
     def _gains(self, kind: str, sums: Sums, factor: float) -> list[Finding]:
-        """The largest gain of one kind of group beside that of the draws; half of it its own, half its kind's mean."""
+        """The largest gain of one kind of group beside that of the draws; half of it its own, half
+        its kind's mean.
+        """
         if self._gain_floor is None or kind not in self._spread.gains:
             return []
         asked = sums.counts >= LEAST_FOR_GAIN
         if not bool(asked.any()):
             return []
-        drawn = ratio(self._spread.gains[kind], sums.values[4].square()) / max(1, self._spread.draws)
+        drawn = ratio(self._spread.gains[kind], sums.values[4].square()) / max(
+            1, self._spread.draws
+        )
         if len(drawn) > 1:
             drawn = (drawn + drawn[asked].mean()) / 2
         limits = factor * (drawn * self._scale**2 + (self._gain_floor / 16) ** 2).sqrt()
@@ -343,8 +385,8 @@ def gain_floor(dtype: torch.dtype, unit: float, precision: str) -> float:
     """b: what rounding may do alike to all elements.
 
     A constant's own rounding (1/0.9, twiddle factors) is the same for all. In float32 so are the
-    accumulators of tensor cores, which cut instead of rounding: torch's own attention on an H200, as
-    three tf32 products, is off by 4.4e-7 for all values alike at 4096 keys.
+    accumulators of tensor cores, which cut instead of rounding: torch's own attention on an H200,
+    as three tf32 products, is off by 4.4e-7 for all values alike at 4096 keys.
     """
     if precision == "tf32":
         return 2.0**-8  # truncated operands shrink a product by up to 2^-10
@@ -362,7 +404,12 @@ def _worst(kind: str, sums: Sums, limit: tuple[float, float] = SLICE) -> Finding
     shares = quantities / limits
     at = int(shares.argmax())
     return Finding(
-        kind, float(shares[at]), float(quantities[at]), float(limits[at]), (at,), float(relative_of(sums)[at])
+        kind,
+        float(shares[at]),
+        float(quantities[at]),
+        float(limits[at]),
+        (at,),
+        float(relative_of(sums)[at]),
     )
 
 

@@ -1,10 +1,12 @@
 """Draws of a reference: the same float64 computation, each of whose operations errs at random.
 
-How far the draws lie apart is what rounding explains of an output of this problem, at its own conditioning: the unit
-in which `limits` counts errors. The reference runs under a dispatch mode of torch, which sees every operation,
-autograd's included, and multiplies what it computes by 1 + size * xi, xi uniform in [-1, 1].
+How far the draws lie apart is what rounding explains of an output of this problem, at its own
+conditioning: the unit in which `limits` counts errors. The reference runs under a dispatch mode of
+torch, which sees every operation, autograd's included, and multiplies what it computes by 1 + size
+* xi, xi uniform in [-1, 1].
 
-Stochastic arithmetic of this kind is known from CESTAC (Vignes 1993) and Monte Carlo arithmetic (Parker 1997).
+Stochastic arithmetic of this kind is known from CESTAC (Vignes 1993) and Monte Carlo arithmetic
+(Parker 1997).
 """
 
 from __future__ import annotations
@@ -40,7 +42,8 @@ Result = TypeVar("Result")
 TF32_OPERANDS = 2.0**-11  # what the tensor cores keep of a float32 operand
 ACCUMULATOR = 2.0**-24  # sums are kept in float32 or better; in float64 for float64
 APPROXIMATION = 4.0  # units of the accumulator that exp, erf and their like may be off by
-POOL = 2**18 + 7  # a stretch of one pool costs a fourteenth of fresh random numbers; odd, so that it shifts
+# a stretch of one pool costs a fourteenth of fresh random numbers; odd, so that it shifts
+POOL = 2**18 + 7
 HALF = 2.0**-11  # unit roundoff from which on many values round alike
 SMALL = 2**15  # tensors up to this size do not pay for a pool of ready factors ...
 KEPT_POOLS = 8  # ... of which the latest are kept, 4 MiB each
@@ -51,8 +54,9 @@ class Noise(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     Attributes:
         unit: unit roundoff of the working dtype.
-        seen: how many floating-point operations were perturbed. None: the reference computes where torch does not
-            see it (NumPy, a kernel of its own), and only its inputs and its outputs are noisy.
+        seen: how many floating-point operations were perturbed. None: the reference computes where
+            torch does not see it (NumPy, a kernel of its own), and only its inputs and its outputs
+            are noisy.
     """
 
     def __init__(self, precision: str, seed: int) -> None:
@@ -65,12 +69,20 @@ class Noise(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        return False  # else torch would import its compiler at the first operation: a second or more of every process
+        # else torch would import its compiler at the first operation: a second or more of every
+        # process
+        return False
 
     def __torch_dispatch__(
-        self, func: OpOverload, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        self,
+        func: OpOverload,
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """One operation: its operands jittered where it sums many terms, its results where it computes."""
+        """One operation: its operands jittered where it sums many terms, its results where it
+        computes.
+        """
         kwargs = kwargs or {}
         name = name_of(func)
         if name in DECOMPOSED:
@@ -83,7 +95,10 @@ class Noise(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if name in CONTRACTIONS:
             written = 1 if func._schema.is_mutable else 0
             jitter = math.sqrt(3) * max(summed, self._operands)  # root mean square
-            args = (*args[:written], *(self._jittered_operand(arg, jitter) for arg in args[written:]))
+            args = (
+                *args[:written],
+                *(self._jittered_operand(arg, jitter) for arg in args[written:]),
+            )
         size = self.unit * (2 if name in COMPOSED else 1)
         if name in APPROXIMATED:
             size += APPROXIMATION * self._accumulator
@@ -96,7 +111,9 @@ class Noise(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
     def jittered(self, values: torch.Tensor) -> torch.Tensor:
-        """A copy in float64 (complex128) whose values err by one unit roundoff; other kinds as they are."""
+        """A copy in float64 (complex128) whose values err by one unit roundoff; other kinds as they
+        are.
+        """
         if values.is_complex():
             return self._perturb(values.detach().to(torch.complex128, copy=True), self.unit)
         if not values.dtype.is_floating_point:
@@ -106,7 +123,8 @@ class Noise(TorchDispatchMode):  # type: ignore[no-untyped-call]
     @contextmanager
     def _drawn(self) -> Iterator[None]:
         """The mode, with fused attention taken apart into operations that it can see."""
-        backends = torch.backends.cuda  # of a CPU's attention, too; torch.nn.attention would take a second to import
+        # of a CPU's attention, too; torch.nn.attention would take a second to import
+        backends = torch.backends.cuda
         switches = (
             (backends.flash_sdp_enabled, backends.enable_flash_sdp),
             (backends.mem_efficient_sdp_enabled, backends.enable_mem_efficient_sdp),
@@ -122,7 +140,9 @@ class Noise(TorchDispatchMode):  # type: ignore[no-untyped-call]
             for (_, enable), was in zip(switches, before, strict=True):
                 enable(was)
 
-    def draw(self, compute: Callable[[Problem], Result], problem: Problem, *, in_float64: bool = True) -> Result:
+    def draw(
+        self, compute: Callable[[Problem], Result], problem: Problem, *, in_float64: bool = True
+    ) -> Result:
         """What `compute` gives for the problem when its inputs and each of its operations err.
 
         `in_float64=False` leaves the inputs as they are, for a reference that looks at their dtype or their bits.
@@ -138,12 +158,16 @@ class Noise(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return compute(problem)
 
     def at_random(self, values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-        """Float64 values on the grid of `dtype`, each rounded up or down at random, in the mean to itself."""
+        """Float64 values on the grid of `dtype`, each rounded up or down at random, in the mean to
+        itself.
+        """
         if dtype not in GRIDS:
             return values
         spacing = ulp(values, dtype)
         shift = self._cut(_pool(values.device), values.numel()).view(values.shape).add(1).mul_(0.5)
-        return torch.where(values.isfinite(), (values / spacing).add_(shift).floor_().mul_(spacing), values)
+        return torch.where(
+            values.isfinite(), (values / spacing).add_(shift).floor_().mul_(spacing), values
+        )
 
     def _jittered_operand(self, arg: Any, size: float) -> Any:
         if isinstance(arg, torch.Tensor) and (arg.dtype.is_floating_point or arg.is_complex()):
@@ -167,10 +191,12 @@ class Noise(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return tensor
 
     def _sawtooth(self, values: torch.Tensor) -> torch.Tensor:
-        """In [-1, 1], the same for values that round alike, as the variances of many rows do, which are all near 1.
+        """In [-1, 1], the same for values that round alike, as the variances of many rows do, which
+        are all near 1.
 
-        Rounding to a grid whose place is drawn for each operation: values further apart than its step err
-        independently of one another. Where they all err alike, a whole output is off by a common factor.
+        Rounding to a grid whose place is drawn for each operation: values further apart than its
+        step err independently of one another. Where they all err alike, a whole output is off by a
+        common factor.
         """
         steps = values.abs().log_().mul_(0.5 / self.unit).add_(self._places.random())
         return steps.frac_().abs_().mul_(2).sub_(1).nan_to_num_(0.0, 0.0, 0.0)
@@ -194,7 +220,9 @@ _FACTORS: dict[tuple[torch.device, float], torch.Tensor] = {}
 
 @functools.cache
 def _pool(device: torch.device) -> torch.Tensor:
-    """Uniform in [-1, 1], the same in every process; twice over, so that a stretch may start anywhere."""
+    """Uniform in [-1, 1], the same in every process; twice over, so that a stretch may start
+    anywhere.
+    """
     values = torch.rand(POOL, generator=torch.Generator().manual_seed(POOL), dtype=torch.float64)
     return values.mul_(2).sub_(1).repeat(2).to(device)
 
@@ -211,28 +239,40 @@ def _factors_of(device: torch.device, size: float) -> torch.Tensor:
 
 
 def forget_pools() -> None:
-    """Free the random numbers kept on every device: they are the harness's, not the implementation's."""
+    """Free the random numbers kept on every device: they are the harness's, not the
+    implementation's.
+    """
     _FACTORS.clear()
     _pool.cache_clear()
 
 
 def _in_memory_order(tensor: torch.Tensor) -> torch.Tensor | None:
-    """All values of a dense tensor as one dimension, whatever its strides; None where it has gaps or repeats."""
+    """All values of a dense tensor as one dimension, whatever its strides; None where it has gaps
+    or repeats.
+    """
     if not tensor.is_contiguous():
         order = sorted(range(tensor.ndim), key=lambda dim: tensor.stride()[dim], reverse=True)
         tensor = tensor.permute(order)
     return tensor.view(-1) if tensor.is_contiguous() else None
 
 
-def _results(func: OpOverload, args: Sequence[Any], kwargs: dict[str, Any], result: Any) -> Iterator[torch.Tensor]:
+def _results(
+    func: OpOverload, args: Sequence[Any], kwargs: dict[str, Any], result: Any
+) -> Iterator[torch.Tensor]:
     """The floating-point tensors that an operation computed: returned, or written in place."""
     if func._schema.is_mutable:
         named = zip(func._schema.arguments, args, strict=False)
         found = [value for argument, value in named if _is_written(argument)]
-        found += [kwargs[argument.name] for argument in func._schema.arguments if _is_given(argument, kwargs)]
+        found += [
+            kwargs[argument.name]
+            for argument in func._schema.arguments
+            if _is_given(argument, kwargs)
+        ]
         result = found
     for value in _flat(result):
-        if isinstance(value, torch.Tensor) and (value.dtype.is_floating_point or value.is_complex()):
+        if isinstance(value, torch.Tensor) and (
+            value.dtype.is_floating_point or value.is_complex()
+        ):
             yield value
 
 
@@ -266,7 +306,9 @@ GRIDS: dict[torch.dtype, tuple[int, int]] = {
 
 
 def ulp(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """The distance of neighbouring numbers of `dtype` at each float64 value; float64's own for other dtypes."""
+    """The distance of neighbouring numbers of `dtype` at each float64 value; float64's own for
+    other dtypes.
+    """
     bits, least = GRIDS.get(dtype, (52, -1022))
     powers = (values.contiguous().view(torch.int64) & EXPONENT_BITS).view(torch.float64)
     return powers.clamp_(min=2.0**least).mul_(2.0**-bits)

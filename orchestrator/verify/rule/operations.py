@@ -1,7 +1,8 @@
-"""What torch's operations do to rounding errors: which compute, which only move values, and how many terms they sum.
+"""What torch's operations do to rounding errors: which compute, which only move values, and how
+many terms they sum.
 
-Names are those of the dispatcher, without the underscore of the in-place form. A name that is not listed counts as one
-that computes: a new operation of torch makes the noise larger, never silent.
+Names are those of the dispatcher, without the underscore of the in-place form. A name that is not
+listed counts as one that computes: a new operation of torch makes the noise larger, never silent.
 """
 
 from __future__ import annotations
@@ -69,12 +70,23 @@ _REDUCTIONS = _names("""
     """)
 _SCANS = _names("cumsum cumprod _cumsum logcumsumexp _logcumsumexp")
 _NORMS = _names("native_layer_norm native_group_norm native_batch_norm native_layer_norm_backward")
-_SOFTMAX = _names("_softmax _log_softmax logsumexp _softmax_backward_data _log_softmax_backward_data")
+_SOFTMAX = _names(
+    "_softmax _log_softmax logsumexp _softmax_backward_data _log_softmax_backward_data"
+)
 _TRANSFORMS = _names("_fft_c2c _fft_r2c _fft_c2r")
 _SCATTERS = _names(
     "scatter_add index_add scatter_reduce index_put index_reduce embedding_dense_backward segment_reduce"
 )
-_LINEAR_ALGEBRA = ("linalg_", "_linalg_", "cholesky", "lu_", "triangular_solve", "ormqr", "geqrf", "lstsq")
+_LINEAR_ALGEBRA = (
+    "linalg_",
+    "_linalg_",
+    "cholesky",
+    "lu_",
+    "triangular_solve",
+    "ormqr",
+    "geqrf",
+    "lstsq",
+)
 
 _SOLVERS = _names(
     """
@@ -84,9 +96,17 @@ _SOLVERS = _names(
     """
 )
 
-# Whose operands are jittered, too: what a sequential accumulator loses is relative to the terms, not to their sum.
+# Whose operands are jittered, too: what a sequential accumulator loses is relative to the terms,
+# not to their sum.
 CONTRACTIONS = (
-    _PRODUCTS | _CONVOLUTIONS | _REDUCTIONS | _SCANS | _NORMS | _TRANSFORMS | _SOLVERS | {"convolution_backward"}
+    _PRODUCTS
+    | _CONVOLUTIONS
+    | _REDUCTIONS
+    | _SCANS
+    | _NORMS
+    | _TRANSFORMS
+    | _SOLVERS
+    | {"convolution_backward"}
 )
 
 
@@ -117,7 +137,9 @@ def _group_norm(
     groups: int,
     eps: float,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    out, mean, rstd = _layer_norm(values.reshape(n, groups, -1), [values.numel() // (n * groups)], None, None, eps)
+    out, mean, rstd = _layer_norm(
+        values.reshape(n, groups, -1), [values.numel() // (n * groups)], None, None, eps
+    )
     per_channel = (1, channels, *[1] * (values.ndim - 2))
     out = out.view(values.shape)
     if weight is not None:
@@ -127,8 +149,12 @@ def _group_norm(
     return out, mean.view(n, groups), rstd.view(n, groups)
 
 
-# Fused operations taken apart, so that what many rows share (a variance near 1) errs as it would by itself.
-DECOMPOSED: dict[str, Callable[..., Any]] = {"native_layer_norm": _layer_norm, "native_group_norm": _group_norm}
+# Fused operations taken apart, so that what many rows share (a variance near 1) errs as it would by
+# itself.
+DECOMPOSED: dict[str, Callable[..., Any]] = {
+    "native_layer_norm": _layer_norm,
+    "native_group_norm": _group_norm,
+}
 
 
 def name_of(func: OpOverload) -> str:

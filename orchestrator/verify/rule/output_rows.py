@@ -1,6 +1,7 @@
 """The rows of an output, and where they lie: a row is a vector along the last dimension.
 
-Outputs may have any strides; nothing here copies one whole, and everything goes through them in chunks.
+Outputs may have any strides; nothing here copies one whole, and everything goes through them in
+chunks.
 """
 
 from __future__ import annotations
@@ -57,10 +58,14 @@ def check_shape(name: str, actual: torch.Tensor, expected: Expected) -> None:
         fits = math.prod(leading) == rows
     else:
         fits = len(expected.index) == len(leading) and all(
-            int(index.max()) < size for index, size in zip(expected.index, leading, strict=True) if index.numel()
+            int(index.max()) < size
+            for index, size in zip(expected.index, leading, strict=True)
+            if index.numel()
         )
     if not fits:
-        raise ShapeError(f"{name}: returned shape {shape}, which does not hold the {rows} rows of the reference")
+        raise ShapeError(
+            f"{name}: returned shape {shape}, which does not hold the {rows} rows of the reference"
+        )
 
 
 def fault_anywhere(name: str, actual: torch.Tensor, expected: Expected, *, finite: bool) -> str:
@@ -94,7 +99,9 @@ def _first_place(name: str, actual: torch.Tensor, start: int, wrong: torch.Tenso
 
 
 def unravelled(rows: torch.Tensor, sizes: Sequence[int]) -> tuple[torch.Tensor, ...]:
-    """Row numbers as one index per dimension. torch's own would import sympy: a second, in every process."""
+    """Row numbers as one index per dimension. torch's own would import sympy: a second, in every
+    process.
+    """
     found: list[torch.Tensor] = []
     for size in reversed(sizes):
         found.insert(0, rows % size)

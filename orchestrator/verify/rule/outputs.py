@@ -1,6 +1,7 @@
 """One output beside its reference: floating-point by the limits, integers and bools by equality.
 
-Both kinds answer the same questions: is it settled without a draw, what does a draw add, and what is wrong.
+Both kinds answer the same questions: is it settled without a draw, what does a draw add, and what
+is wrong.
 """
 
 from __future__ import annotations
@@ -34,7 +35,11 @@ EXACT = {
     torch.uint16, torch.uint32, torch.uint64,
 }  # fmt: skip
 ORDER_ONE = 0.3  # relative error of what is not rounding but another answer
-PARTS = {torch.complex32: torch.float16, torch.complex64: torch.float32, torch.complex128: torch.float64}
+PARTS = {
+    torch.complex32: torch.float16,
+    torch.complex64: torch.float32,
+    torch.complex128: torch.float64,
+}
 
 
 class UnknownDtypeError(Exception):
@@ -61,7 +66,9 @@ def check_dtype(name: str, dtype: torch.dtype) -> None:
         UnknownDtypeError: they cannot.
     """
     if dtype not in FLOATS and dtype not in EXACT:
-        raise UnknownDtypeError(f"{name} is of {dtype}, which no rule is known for: return a dtype that is")
+        raise UnknownDtypeError(
+            f"{name} is of {dtype}, which no rule is known for: return a dtype that is"
+        )
 
 
 @dataclass
@@ -70,7 +77,8 @@ class FloatOutput:
 
     Attributes:
         expected: the reference's rows, float64 or complex128.
-        special: (R, W) where the reference is not finite, or beyond the dtype's largest number; None: nowhere.
+        special: (R, W) where the reference is not finite, or beyond the dtype's largest number;
+            None: nowhere.
         spread: what the draws gave so far.
     """
 
@@ -92,7 +100,9 @@ class FloatOutput:
             self.special = beyond
             values = values.masked_fill(beyond, 0.0)
         parts = 2 if self.dtype in PARTS else 1
-        self.rows = Rows(values, real, *_index(self.expected, self.shape), _blocks(self.expected), parts)
+        self.rows = Rows(
+            values, real, *_index(self.expected, self.shape), _blocks(self.expected), parts
+        )
         self.spread = Spread(self.rows)
 
     def add(self, drawn: Expected, noise: Noise) -> None:
@@ -112,7 +122,9 @@ class FloatOutput:
         return _root(away, norm)
 
     def fault(self, actual: torch.Tensor) -> Fault | None:
-        """What is wrong whatever the noise: not finite, not the infinity that is due, not 0 where 0 is due."""
+        """What is wrong whatever the noise: not finite, not the infinity that is due, not 0 where 0
+        is due.
+        """
         fetch = self._fetch(actual)
         for part in self.rows.chunks():
             values = fetch(part)
@@ -128,13 +140,18 @@ class FloatOutput:
             if self.special is not None and bool(self.special[part.start + row, column]):
                 right = f"{float(due[row, column]):g}"
             text = f"{place} is {float(values[row, column]):g}, expected {right}"
-            return Fault(math.inf, f"{text}; {int(wrong.sum())} of {wrong.numel()} values are wrong in this way")
+            return Fault(
+                math.inf,
+                f"{text}; {int(wrong.sum())} of {wrong.numel()} values are wrong in this way",
+            )
         sampled = self.expected.index is not None and self.special is None
         text = fault_anywhere(self.name, actual, self.expected, finite=sampled)
         return Fault(math.inf, text) if text else None
 
     def _is_due(self, values: torch.Tensor, due: torch.Tensor) -> torch.Tensor:
-        """Whether each value is what a reference that is not finite, or too large for the dtype, asks for."""
+        """Whether each value is what a reference that is not finite, or too large for the dtype,
+        asks for.
+        """
         largest = torch.finfo(self.rows.dtype).max
         same = (values == due) | (values.isnan() & due.isnan())
         overflown = values.isnan() | (values == torch.where(due > 0, math.inf, -math.inf))
@@ -145,7 +162,10 @@ class FloatOutput:
     def is_rounding(self, actual: torch.Tensor) -> bool:
         """Whether rounding the right values to the output's dtype explains all of it."""
         fetch = self._fetch(actual)
-        return all(within_half_ulp(self.rows, part, self._masked(fetch(part), part)) for part in self.rows.chunks())
+        return all(
+            within_half_ulp(self.rows, part, self._masked(fetch(part), part))
+            for part in self.rows.chunks()
+        )
 
     def compare(self, actual: torch.Tensor, gain_floor: float | None, scale: float) -> Comparison:
         """All errors beside their limits."""
@@ -155,19 +175,26 @@ class FloatOutput:
             examination.add(part, self._masked(fetch(part), part))
         return examination.result()
 
-    def moved_values_differ(self, actual: torch.Tensor, inputs: Sequence[torch.Tensor]) -> Fault | None:
-        """What is wrong if all values are the inputs' own (or 0, or of the other sign): they have no rounding.
+    def moved_values_differ(
+        self, actual: torch.Tensor, inputs: Sequence[torch.Tensor]
+    ) -> Fault | None:
+        """What is wrong if all values are the inputs' own (or 0, or of the other sign): they have
+        no rounding.
 
         None where they are not, or where nothing is wrong.
         """
-        known = torch.cat([tensor.detach().reshape(-1) for tensor in inputs if tensor.is_floating_point()])
+        known = torch.cat(
+            [tensor.detach().reshape(-1) for tensor in inputs if tensor.is_floating_point()]
+        )
         known = torch.cat([known.to(self.rows.values).abs(), self.rows.values.new_zeros(1)])
         fetch = self._fetch(actual)
         for part in self.rows.chunks():
             values = self.rows.values[part]
             if not bool(torch.isin(values.abs(), known).all()):
                 return None
-            wrong = (self._masked(fetch(part), part) - values).abs() > HALF_ULP * ulp(values, self.rows.dtype)
+            wrong = (self._masked(fetch(part), part) - values).abs() > HALF_ULP * ulp(
+                values, self.rows.dtype
+            )
             if bool(wrong.any()):
                 row, column = _first(wrong)
                 place = self.place("element", (part.start + row, column))
@@ -187,7 +214,9 @@ class FloatOutput:
 
     def drawn_error(self) -> float:
         """The relative error of the whole that the draws have."""
-        return _root(self.spread.typical() * self.rows.count, float(self.rows.values.square().sum()))
+        return _root(
+            self.spread.typical() * self.rows.count, float(self.rows.values.square().sum())
+        )
 
     def place(self, group: str, at: tuple[int, ...]) -> str:
         """A group of elements by its index in the output, as one would write it in Python."""
@@ -265,7 +294,9 @@ class ExactOutput:
 
     def fault(self, actual: torch.Tensor) -> Fault | None:
         """The elements that are neither the reference's nor, where the draws differ, among theirs."""
-        found = as_integers(fetcher(actual, self.expected)(0, len(self.values))).to(self.values.device)
+        found = as_integers(fetcher(actual, self.expected)(0, len(self.values))).to(
+            self.values.device
+        )
         wrong = found != self.values
         if self.low is not None and self.high is not None:
             low, high = torch.minimum(self.low, self.values), torch.maximum(self.high, self.values)
@@ -290,7 +321,9 @@ class ExactOutput:
 
 
 def described(output: FloatOutput, comparison: Comparison, finding: Finding) -> Fault:
-    """What is wrong in words: where, how far in units of noise, how many elements, and what this size looks like."""
+    """What is wrong in words: where, how far in units of noise, how many elements, and what this
+    size looks like.
+    """
     place, relative = output.place(finding.group, finding.at), finding.relative
     if finding.group.startswith("gain"):
         text = (
@@ -307,7 +340,9 @@ def described(output: FloatOutput, comparison: Comparison, finding: Finding) -> 
     if comparison.wrong:
         text += f"; {comparison.wrong} of {comparison.count} elements are wrong"
     widespread = finding.group == "whole" or 4 * comparison.wrong > comparison.count
-    return Fault(finding.share, text + (_hint(relative) if widespread or relative >= ORDER_ONE else ""))
+    return Fault(
+        finding.share, text + (_hint(relative) if widespread or relative >= ORDER_ONE else "")
+    )
 
 
 def near_largest(dtype: torch.dtype) -> float:
@@ -340,7 +375,9 @@ def as_integers(values: torch.Tensor) -> torch.Tensor:
     return values.view(torch.int64) if values.dtype is torch.uint64 else values.to(torch.int64)
 
 
-def _index(expected: Expected, shape: tuple[int, ...]) -> tuple[tuple[torch.Tensor, ...], tuple[int, ...]]:
+def _index(
+    expected: Expected, shape: tuple[int, ...]
+) -> tuple[tuple[torch.Tensor, ...], tuple[int, ...]]:
     """The place of each row in the leading dimensions, and their sizes."""
     leading, device = shape[:-1], expected.values.device
     if expected.index is not None:

@@ -1,7 +1,8 @@
 """Inputs with structure, made from the workload's own: what unit normal numbers never show.
 
-They are the workload's inputs times exact powers of two, so that values stay on their dtype's grid, and positive,
-triangular and positive definite inputs stay what they are. Integers, bools and 8-bit floats are left alone.
+They are the workload's inputs times exact powers of two, so that values stay on their dtype's grid,
+and positive, triangular and positive definite inputs stay what they are. Integers, bools and 8-bit
+floats are left alone.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ if TYPE_CHECKING:
 
 EDGES, LARGE, SMALL, ZEROS, EQUAL = "edges", "large", "small", "zeros", "equal"
 STRUCTURES = (EDGES, LARGE, SMALL, ZEROS, EQUAL)
-FINITE_ONLY = (LARGE, ZEROS)  # honest implementations lose digits there: asked for finite values alone
+# honest implementations lose digits there: asked for finite values alone
+FINITE_ONLY = (LARGE, ZEROS)
 MOST_OF_HALF = 65504 / 4  # beyond this unfused float16 code overflows
-MOST_ON_THE_WAY = 2.0**10  # of a reference's intermediate values, up to which float16 inputs may grow by more than 4
+# of a reference's intermediate values, up to which float16 inputs may grow by more than 4
+MOST_ON_THE_WAY = 2.0**10
 LARGER_HALF = (16, 8)
 
 Tensors = tuple[torch.Tensor, ...]
@@ -29,20 +32,26 @@ Tensors = tuple[torch.Tensor, ...]
 def structured(kind: str, inputs: Tensors) -> Tensors | None:
     """Copies of the inputs with this structure; None where none of them can have it.
 
-    edges: the first and last index of every dimension of n entries times 2^min(10, log2(n) / 2), so that a tail that
-    is left out is of order one. large: times 64. small: times 2^-10. zeros: 0. equal: along the first dimension all
-    entries are the first. In float16 factors are at most 4; `larger` may find that inputs can be larger by more.
+    edges: the first and last index of every dimension of n entries times 2^min(10, log2(n) / 2), so
+        that a tail that
+    is left out is of order one. large: times 64. small: times 2^-10. zeros: 0. equal: along the
+    first dimension all entries are the first. In float16 factors are at most 4; `larger` may find
+    that inputs can be larger by more.
     """
     change = _CHANGES[kind]
     if not any(_is_scaled(tensor) for tensor in inputs):
         return None
-    return tuple(change(tensor.detach().clone()) if _is_scaled(tensor) else tensor for tensor in inputs)
+    return tuple(
+        change(tensor.detach().clone()) if _is_scaled(tensor) else tensor for tensor in inputs
+    )
 
 
 def larger(inputs: Tensors, compute: Callable[[Tensors], object]) -> Tensors | None:
-    """Float16 inputs times 16 or 8, where no value on the reference's way is too large; None: there are none such.
+    """Float16 inputs times 16 or 8, where no value on the reference's way is too large; None: there
+    are none such.
 
-    Unfused float16 code squares and sums in its own dtype, so that not only the output must stay far from overflow.
+    Unfused float16 code squares and sums in its own dtype, so that not only the output must stay
+    far from overflow.
     """
     if not any(tensor.dtype is torch.float16 for tensor in inputs):
         return None
@@ -64,21 +73,35 @@ class _LargestValue(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        return False  # else torch would import its compiler at the first operation: a second or more of every process
+        # else torch would import its compiler at the first operation: a second or more of every
+        # process
+        return False
 
     def __torch_dispatch__(
-        self, func: OpOverload, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        self,
+        func: OpOverload,
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """One operation, and a look at what it gave."""
         result = func(*args, **(kwargs or {}))
-        if isinstance(result, torch.Tensor) and result.is_floating_point() and result.numel() and not func.is_view:
+        if (
+            isinstance(result, torch.Tensor)
+            and result.is_floating_point()
+            and result.numel()
+            and not func.is_view
+        ):
             found = float(result.nan_to_num(0.0, 0.0, 0.0).abs().max())
             self.largest = max(self.largest, found)
         return result
 
 
-def is_comparable(kind: str, expected: torch.Tensor, ordinary: torch.Tensor, dtype: torch.dtype) -> bool:
-    """Whether a reference's values on such inputs are within what an honest implementation can compute.
+def is_comparable(
+    kind: str, expected: torch.Tensor, ordinary: torch.Tensor, dtype: torch.dtype
+) -> bool:
+    """Whether a reference's values on such inputs are within what an honest implementation can
+    compute.
 
     Args:
         kind: of structure.
@@ -121,7 +144,11 @@ def _diminished(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _equal(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.copy_(tensor[:1].clone().expand_as(tensor)) if tensor.ndim > 1 and len(tensor) else tensor
+    return (
+        tensor.copy_(tensor[:1].clone().expand_as(tensor))
+        if tensor.ndim > 1 and len(tensor)
+        else tensor
+    )
 
 
 _CHANGES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {

@@ -12,7 +12,9 @@ TILE = 64  # neighbours along the last dimension
 
 @dataclass(frozen=True)
 class Sums:
-    """What is added up over the elements of each group: e^2, n^2, (e/n)^2, e y, y^2; (5, groups) float64."""
+    """What is added up over the elements of each group: e^2, n^2, (e/n)^2, e y, y^2; (5, groups)
+    float64.
+    """
 
     values: torch.Tensor
     counts: torch.Tensor

@@ -1,4 +1,6 @@
-"""Attention within segments, as a user would write it, and every way we know to look right or fast without being it."""
+"""Attention within segments, as a user would write it, and every way we know to look right or fast
+without being it.
+"""
 
 import gc
 import threading
@@ -15,7 +17,11 @@ def honest(config):
     def attention(q, k, v):
         shape = q.shape
         q, k, v = (tensor.reshape(-1, length, *shape[2:]).transpose(1, 2) for tensor in (q, k, v))
-        return scaled_dot_product_attention(q, k, v, is_causal=config.causal).transpose(1, 2).reshape(shape)
+        return (
+            scaled_dot_product_attention(q, k, v, is_causal=config.causal)
+            .transpose(1, 2)
+            .reshape(shape)
+        )
 
     return attention
 

@@ -1,4 +1,6 @@
-"""A small workload, and implementations of it that are right, wrong, and worse: a user's file as the tests see it."""
+"""A small workload, and implementations of it that are right, wrong, and worse: a user's file as
+the tests see it.
+"""
 
 import ctypes
 import os
@@ -72,7 +74,9 @@ def eats_memory(_config):
 
 
 def kills_its_supervisor(_config):
-    """Ends the process that holds the slot, once: the file named by the environment says that it happened."""
+    """Ends the process that holds the slot, once: the file named by the environment says that it
+    happened.
+    """
 
     def matmul(a, b):
         mark = os.environ["SUPERVISOR_KILLED"]

@@ -1,4 +1,6 @@
-"""A product over ranks, y = x W with the columns of W sharded, and implementations that end in many ways."""
+"""A product over ranks, y = x W with the columns of W sharded, and implementations that end in many
+ways.
+"""
 
 import ctypes
 import os
@@ -10,7 +12,9 @@ from orchestrator.workload import Work, Workload
 
 
 class Params(BaseModel):
-    """y (8, 16) = x (8, 16) W (16, 16); every rank has x whole and its columns of W, and gives its columns of y."""
+    """y (8, 16) = x (8, 16) W (16, 16); every rank has x whole and its columns of W, and gives its
+    columns of y.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     world_size: int = 2
@@ -22,7 +26,9 @@ def inputs(config, _form, seed):
     import torch
 
     generator = torch.Generator().manual_seed(seed)
-    return tuple(torch.randn(shape, generator=generator).to(config.device) for shape in ((8, 16), (16, 16)))
+    return tuple(
+        torch.randn(shape, generator=generator).to(config.device) for shape in ((8, 16), (16, 16))
+    )
 
 
 def shard(inputs, rank, world_size):
@@ -182,6 +188,8 @@ def unsupported(_config):
 
 
 def tells_its_rank(config):
-    print(f"I am {config.rank} of {config.world_size}, {os.environ['RANK']} of {os.environ['WORLD_SIZE']}")
+    print(
+        f"I am {config.rank} of {config.world_size}, {os.environ['RANK']} of {os.environ['WORLD_SIZE']}"
+    )
     print("node", os.environ.get("SWEEP_TEST_NODE"))
     return lambda x, w: x @ w

@@ -1,4 +1,6 @@
-"""Problems in the formats of other benchmarks: right answers are right, wrong ones are caught, gaps are named."""
+"""Problems in the formats of other benchmarks: right answers are right, wrong ones are caught, gaps
+are named.
+"""
 
 import json
 from collections.abc import Iterator
@@ -42,7 +44,10 @@ DEFINITION = {
         "b": {"shape": ["K", "K"], "dtype": "float32"},
         "scale": {"shape": None, "dtype": "float32"},
     },
-    "outputs": {"c": {"shape": ["M", "K"], "dtype": "float32"}, "largest": {"shape": ["M"], "dtype": "float32"}},
+    "outputs": {
+        "c": {"shape": ["M", "K"], "dtype": "float32"},
+        "largest": {"shape": ["M"], "dtype": "float32"},
+    },
     "reference": "import torch\ndef run(a, b, scale):\n    c = a @ b * scale\n    return c, c.amax(dim=1)",
 }
 TASK = """
@@ -99,7 +104,9 @@ def kernelbench(tmp_path: Path) -> Path:
     answers = tmp_path / "answers"
     answers.mkdir()
     new = LINEAR.replace("class Model(", "class ModelNew(").partition("def get_inputs")[0]
-    (answers / "1_Linear.py").write_text(new.replace("torch.relu(self.linear(x))", "self.linear(x).clamp(min=0)"))
+    (answers / "1_Linear.py").write_text(
+        new.replace("torch.relu(self.linear(x))", "self.linear(x).clamp(min=0)")
+    )
     wrong = SOFTMAX.replace("class Model(", "class ModelNew(").replace("dim=1", "dim=0")
     (answers / "2_Softmax.py").write_text(wrong.partition("def get_inputs")[0])
     return tmp_path
@@ -122,11 +129,21 @@ def test_a_kernelbench_folder_is_adopted_and_a_wrong_answer_caught(kernelbench: 
 @pytest.mark.parametrize(
     ("file", "text", "said"),
     [
-        ("1_Linear.py", "class Model: ...", "1_Linear.py defines no get_init_inputs and no get_inputs"),
-        ("answers/1_Linear.py", "def f(): ...", "answers has a file with ModelNew for none of the problems"),
+        (
+            "1_Linear.py",
+            "class Model: ...",
+            "1_Linear.py defines no get_init_inputs and no get_inputs",
+        ),
+        (
+            "answers/1_Linear.py",
+            "def f(): ...",
+            "answers has a file with ModelNew for none of the problems",
+        ),
     ],
 )
-def test_what_a_kernelbench_folder_lacks_is_named(kernelbench: Path, file: str, text: str, said: str) -> None:
+def test_what_a_kernelbench_folder_lacks_is_named(
+    kernelbench: Path, file: str, text: str, said: str
+) -> None:
     """Before anything runs."""
     (kernelbench / "answers" / "2_Softmax.py").unlink()
     (kernelbench / file).write_text(text)
@@ -164,36 +181,54 @@ def dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         }
         for rows in (4, 9)
     ]
-    text = "\n".join(json.dumps({"definition": "scaled_gemm_k16", "workload": line}) for line in lines)
+    text = "\n".join(
+        json.dumps({"definition": "scaled_gemm_k16", "workload": line}) for line in lines
+    )
     (tmp_path / "workloads/gemm/scaled_gemm_k16.jsonl").write_text(text)
     (tmp_path / "solutions/mine/right.json").write_text(
         solution("right", "c = (a * scale) @ b; return {'c': c, 'largest': c.max(dim=1).values}")
     )
     (tmp_path / "solutions/mine/into.json").write_text(
-        solution("into", "torch.matmul(a * scale, b, out=c); largest.copy_(c.amax(1))", destination_passing_style=True)
+        solution(
+            "into",
+            "torch.matmul(a * scale, b, out=c); largest.copy_(c.amax(1))",
+            destination_passing_style=True,
+        )
     )
-    (tmp_path / "solutions/mine/wrong.json").write_text(solution("wrong", "c = a @ b * scale; return c, c.amin(dim=1)"))
+    (tmp_path / "solutions/mine/wrong.json").write_text(
+        solution("wrong", "c = a @ b * scale; return c, c.amin(dim=1)")
+    )
     return tmp_path
 
 
 def test_a_definition_is_adopted_with_its_workloads_and_solutions(dataset: Path) -> None:
-    """Solutions that return, that write into what they are given, and one whose second output is wrong."""
+    """Solutions that return, that write into what they are given, and one whose second output is
+    wrong.
+    """
     file, said = adopt(dataset)
     assert said.endswith("implementations: reference, into, right, wrong")
     found = outcomes(Sweep.load(file))
-    assert {key for key, outcome in found.items() if outcome is not Outcome.OK} == {("wrong", "w4"), ("wrong", "w9")}
+    assert {key for key, outcome in found.items() if outcome is not Outcome.OK} == {
+        ("wrong", "w4"),
+        ("wrong", "w9"),
+    }
     assert len(found) == 8
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"inputs": {"a": {"shape": ["N"], "dtype": "float32"}}}, "has the axis 'N', which axes does not name"),
+        (
+            {"inputs": {"a": {"shape": ["N"], "dtype": "float32"}}},
+            "has the axis 'N', which axes does not name",
+        ),
         ({"axes": {"M": {"type": "expr"}}}, "axes.M is of type 'expr'; known are const and var"),
         ({"outputs": None}, "is no definition: it lacks outputs"),
     ],
 )
-def test_what_a_definition_has_beyond_the_adapter_is_named(dataset: Path, change: dict, said: str) -> None:
+def test_what_a_definition_has_beyond_the_adapter_is_named(
+    dataset: Path, change: dict, said: str
+) -> None:
     """Rather than read past."""
     content = {name: value for name, value in {**DEFINITION, **change}.items() if value is not None}
     file = dataset / "definitions/gemm/scaled_gemm_k16.json"
@@ -206,7 +241,9 @@ def test_what_a_definition_has_beyond_the_adapter_is_named(dataset: Path, change
 
 def test_a_solution_that_has_to_be_built_is_refused(dataset: Path) -> None:
     """By its language."""
-    (dataset / "solutions/mine/right.json").write_text(solution("right", "return a", language="cuda"))
+    (dataset / "solutions/mine/right.json").write_text(
+        solution("right", "return a", language="cuda")
+    )
     with pytest.raises(SweepFileError, match=r"right\.json is in cuda, which has to be built"):
         Sweep.load(adopt(dataset)[0])
 
@@ -219,9 +256,7 @@ def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "task.yml").write_text(TASK)
     (folder / "task.py").write_text("Data = tuple\n")
     (folder / "reference.py").write_text(REFERENCE)
-    kernel = (
-        "from task import Data\ndef custom_kernel(data: Data):\n    a, b, out = data\n    out[:] = {}\n    return out\n"
-    )
+    kernel = "from task import Data\ndef custom_kernel(data: Data):\n    a, b, out = data\n    out[:] = {}\n    return out\n"
     (folder / "submissions" / "right.py").write_text(kernel.format("b + a"))
     (folder / "submissions" / "wrong.py").write_text(kernel.format("a - b"))
     return folder
@@ -252,5 +287,7 @@ def test_adopt_overwrites_nothing_and_says_what_it_knows(task: Path, tmp_path: P
         adopt(task)
     file, _ = adopt(task, tmp_path / "elsewhere.yaml")
     assert len(Sweep.load(file).trials) == 6
-    with pytest.raises(RequestError, match=r"no problems of a format that is known here: .*kernelbench"):
+    with pytest.raises(
+        RequestError, match=r"no problems of a format that is known here: .*kernelbench"
+    ):
         adopt(task / "submissions")

@@ -16,14 +16,21 @@ def test_every_trick_has_a_build_function_and_every_function_is_a_trick() -> Non
     public = {
         name
         for name, value in vars(tricks).items()
-        if getattr(value, "__module__", "") == tricks.__name__ and not name.startswith("_") and name != "Norm"
+        if getattr(value, "__module__", "") == tricks.__name__
+        and not name.startswith("_")
+        and name != "Norm"
     }
     assert listed == public - {"honest", "by_hand"}
 
 
 @pytest.mark.parametrize(
     ("outcome", "gains", "result"),
-    [("mismatch", True, CAUGHT), ("failed", True, CAUGHT), ("ok", True, MISSED), ("ok", False, HARMLESS)],
+    [
+        ("mismatch", True, CAUGHT),
+        ("failed", True, CAUGHT),
+        ("ok", True, MISSED),
+        ("ok", False, HARMLESS),
+    ],
 )
 def test_a_trick_is_caught_if_its_row_is_not_ok(
     outcome: str, gains: bool, result: str, monkeypatch: pytest.MonkeyPatch

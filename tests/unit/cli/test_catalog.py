@@ -35,7 +35,10 @@ def test_every_param_is_listed_with_its_type_and_default() -> None:
 def test_the_text_names_them_all_and_the_other_ways() -> None:
     """A sweep may name files and modules, too."""
     found = catalog.as_text()
-    assert all(name in found for name in (*IMPLEMENTATIONS, *(DilatedAttentionParams.model_fields.keys() - {"device"})))
+    assert all(
+        name in found
+        for name in (*IMPLEMENTATIONS, *(DilatedAttentionParams.model_fields.keys() - {"device"}))
+    )
     assert "./path/to/file.py:attribute" in found
 
 
@@ -69,7 +72,9 @@ def test_needs_are_held_against_the_machine(needs, gpus, missing):
 
 @pytest.fixture
 def one_that_needs_four_gpus(monkeypatch):
-    entry = Registered("somewhere:build", "dilated_attention", "qkv", "spread over four", needs="4 GPUs")
+    entry = Registered(
+        "somewhere:build", "dilated_attention", "qkv", "spread over four", needs="4 GPUs"
+    )
     ours = registry.implementations()
     monkeypatch.setattr(registry, "implementations", lambda: {**ours, "spread": entry})
     monkeypatch.setattr(nvml, "count", lambda: 1)

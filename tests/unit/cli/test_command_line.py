@@ -34,7 +34,9 @@ HERE = {"device": "cpu"}
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a sweep file and a copy of the implementations that it names, which a test may change."""
+    """A folder with a sweep file and a copy of the implementations that it names, which a test may
+    change.
+    """
     (tmp_path / "matmul.py").write_text((TOYS / "matmul.py").read_text())
     (tmp_path / "toy.yaml").write_text(TEXT)
     monkeypatch.chdir(tmp_path)
@@ -51,11 +53,23 @@ def finished(attempt: Attempt, _on_phase: object) -> TrialRecord:
 
 def ok(attempt: Attempt, _on_phase: object = None) -> TrialRecord:
     """A record that is ok."""
-    metrics = {"latency_ms": 1.0, "latency_ci_low_ms": 0.99, "latency_ci_high_ms": 1.01, "peak_memory_mib": 1.0}
+    metrics = {
+        "latency_ms": 1.0,
+        "latency_ci_low_ms": 0.99,
+        "latency_ci_high_ms": 1.01,
+        "peak_memory_mib": 1.0,
+    }
     values = (0.99, 1.0, 1.01)
     environment = {"match": HERE, "know": {}}
     return record_of(
-        attempt, Outcome.OK, Phase.DONE, "", HERE, metrics=metrics, values_ms=values, environment=environment
+        attempt,
+        Outcome.OK,
+        Phase.DONE,
+        "",
+        HERE,
+        metrics=metrics,
+        values_ms=values,
+        environment=environment,
     )
 
 
@@ -120,7 +134,10 @@ def test_errors_are_printed_whole(cli: Cli) -> None:
         (["run", "toy.yml"], "did you mean 'toy.yaml'"),
         (["run", "toy.yaml", "--device", "gpu"], "did you mean 'cuda'"),
         (["run", "toy.yaml", "--only", "n = 16"], "compare with =="),
-        (["run", "toy.yaml", "--only", "implementation == 'matmul:rihgt'"], "did you mean 'matmul:right'"),
+        (
+            ["run", "toy.yaml", "--only", "implementation == 'matmul:rihgt'"],
+            "did you mean 'matmul:right'",
+        ),
         (["run", "toy.yaml", "--rerun", "faild"], "did you mean 'failed'"),
         (["report", "last"], "no sweeps under ./mlruns/sweeps"),
         (["compare", "--duel", "a"], "compare takes BASE and CANDIDATE"),
@@ -128,7 +145,9 @@ def test_errors_are_printed_whole(cli: Cli) -> None:
         (["repro", "0123456789"], "no trial 0123456789"),
     ],
 )
-def test_a_slip_is_refused_at_once_with_what_was_meant(cli: Cli, typed: list[str], said: str) -> None:
+def test_a_slip_is_refused_at_once_with_what_was_meant(
+    cli: Cli, typed: list[str], said: str
+) -> None:
     """Exit code 2, before Ray starts."""
     answer = cli(*typed)
     assert answer.code == 2
@@ -136,7 +155,9 @@ def test_a_slip_is_refused_at_once_with_what_was_meant(cli: Cli, typed: list[str
 
 
 @pytest.mark.usefixtures("folder")
-def test_compare_of_one_sweep_is_with_the_one_before_of_its_name(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compare_of_one_sweep_is_with_the_one_before_of_its_name(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The one before against this one; the first of its name has none."""
     ids = iter(["20261101_000000_aaaa", "20261102_000000_bbbb"])
     monkeypatch.setattr(api.sweep_directory, "new_sweep_id", lambda _now: next(ids))
@@ -177,21 +198,29 @@ def test_what_is_complete_is_not_started_again(monkeypatch: pytest.MonkeyPatch) 
     assert notes.said == [f"{found.meta.sweep_id} is complete: nothing is left to run"]
 
 
-def test_a_changed_file_is_named_before_anything_starts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_changed_file_is_named_before_anything_starts(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By shape, with the command that goes on."""
     swept()
     monkeypatch.setattr(api, "ray_executor", lambda *_: pytest.fail("Ray was started"))
     with (folder / "matmul.py").open("a") as file:
         file.write("\n\nmended = True\n")
-    with pytest.raises(RequestError, match=r"matmul:right n=16: source changed[\s\S]*orchestrator resume .* stale"):
+    with pytest.raises(
+        RequestError, match=r"matmul:right n=16: source changed[\s\S]*orchestrator resume .* stale"
+    ):
         api.resume("last")
 
 
 def test_the_printed_repair_repairs(folder: Path) -> None:
-    """A row failed, its file was mended: `--rerun failed` runs it and what the change made stale, in one command."""
+    """A row failed, its file was mended: `--rerun failed` runs it and what the change made stale,
+    in one command.
+    """
     swept()
     text = (folder / "matmul.py").read_text()
-    (folder / "matmul.py").write_text(text.replace('raise RuntimeError("the tiles do not fit")', "return a @ b"))
+    (folder / "matmul.py").write_text(
+        text.replace('raise RuntimeError("the tiles do not fit")', "return a @ b")
+    )
     (folder / "toy.yaml").write_text(TEXT.replace("./matmul.py:right, ", ""))
     notes = Notes()
     mended = swept(ok, resume=True, rerun="failed", progress=notes)
@@ -218,7 +247,9 @@ def test_a_directory_that_cannot_be_made_is_refused_at_once(tmp_path: Path) -> N
 @pytest.mark.usefixtures("folder")
 def test_a_busy_machine_is_named_before_it_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     """Before Ray starts, whose processes would be the busiest."""
-    monkeypatch.setattr(busy, "notices", lambda _device: ["this machine is busy: python (pid 1) 99 %"])
+    monkeypatch.setattr(
+        busy, "notices", lambda _device: ["this machine is busy: python (pid 1) 99 %"]
+    )
     notes = Notes()
 
     def start(*_: object) -> InlineExecutor:

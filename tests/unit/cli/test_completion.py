@@ -11,7 +11,9 @@ from orchestrator.cli.parser import build_parser
 
 @pytest.fixture(scope="module")
 def bash(tmp_path_factory):
-    """Words typed, the last one unfinished -> what bash offers, in a folder with a sweep file and a finished sweep."""
+    """Words typed, the last one unfinished -> what bash offers, in a folder with a sweep file and a
+    finished sweep.
+    """
     folder = tmp_path_factory.mktemp("here")
     (folder / "shapes.yaml").write_text("name: shapes\n")
     (folder / "notes.txt").write_text("no sweep\n")
@@ -66,7 +68,9 @@ def test_choices_of_an_option_are_offered(bash):
     assert {"latex"} == bash("orchestrator", "report", "last", "--format", "la")
 
 
-@pytest.mark.parametrize("command", [("resume",), ("report",), ("sync",), ("compare",), ("compare", "last")])
+@pytest.mark.parametrize(
+    "command", [("resume",), ("report",), ("sync",), ("compare",), ("compare", "last")]
+)
 def test_sweeps_are_offered_by_id(bash, command):
     """Finished sweeps under mlruns/, and the word for the newest of them."""
     assert {"20261122_093000_ab12", "last"} <= bash("orchestrator", *command, "")
@@ -83,5 +87,7 @@ def test_zsh_reads_its_script(tmp_path):
     """Sourced in a bare shell, it defines the functions and registers them."""
     (tmp_path / "completion.zsh").write_text(script(build_parser()[0], "zsh"))
     asked = "source ./completion.zsh && print $_comps[python] $_comps[orchestrator] $+functions[_shtab_orchestrator]"
-    done = subprocess.run(["zsh", "-f", "-c", asked], cwd=tmp_path, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["zsh", "-f", "-c", asked], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
     assert done.stdout.split() == ["_orchestrator_python", "_orchestrator", "1"]

@@ -102,7 +102,9 @@ def test_the_cost_of_each_implementation_adds_up_the_longest_first() -> None:
 def test_more_slots_take_less_time_and_more_rounds_take_more() -> None:
     """As many slots as GPUs, or as max_concurrent asks."""
     once = estimate.of(sweep(), "cpu").seconds
-    assert estimate.of(sweep(measure="{repeats: 2}"), "cpu").seconds > 1.5 * (once - estimate.STARTUP_S)
+    assert estimate.of(sweep(measure="{repeats: 2}"), "cpu").seconds > 1.5 * (
+        once - estimate.STARTUP_S
+    )
     assert estimate.of(sweep(max_concurrent="2"), "cpu").seconds < once
 
 
@@ -110,7 +112,9 @@ def test_the_device_is_the_one_asked_for_or_what_is_here(monkeypatch: pytest.Mon
     """auto: CUDA where NVML counts a GPU."""
     assert estimate.of(sweep()).device == "cpu"
     monkeypatch.setattr(nvml, "count", lambda: 4)
-    found = estimate.of(sweep(constants="{segment_lengths: [64], dilation_rates: [1], world_size: 2}"))
+    found = estimate.of(
+        sweep(constants="{segment_lengths: [64], dilation_rates: [1], world_size: 2}")
+    )
     assert (found.device, found.slots) == ("cuda", 2)
     assert {resources.gpus for resources in found.resources.values()} == {2}
 
@@ -122,9 +126,14 @@ def test_a_users_formula_that_fails_is_a_bad_request(tmp_path: Path, formula: st
         "from dataclasses import replace\nfrom tests.support.toy_workload import toy\n"
         f"WORKLOAD = replace(toy, {formula}=lambda *_: 1 // 0)\n"
     )
-    source = text(workload="./work.py:WORKLOAD", implementations="['./work.py:WORKLOAD']", constants="{}")
+    source = text(
+        workload="./work.py:WORKLOAD", implementations="['./work.py:WORKLOAD']", constants="{}"
+    )
     found = Sweep.parse(source, base_dir=tmp_path)
-    with pytest.raises(RequestError, match=rf"workload toy: {formula}\(\) fails with ZeroDivisionError: .*'batch': 1"):
+    with pytest.raises(
+        RequestError,
+        match=rf"workload toy: {formula}\(\) fails with ZeroDivisionError: .*'batch': 1",
+    ):
         estimate.of(found, "cuda")
 
 
@@ -133,10 +142,16 @@ def test_the_plan_of_a_frontier_says_how_many_probes() -> None:
     axes = "{batch: [1], heads: [4, 8], seq_len: {low: 64, high: 4096, step: 64}}"
     found = estimate.of(sweep(axes=axes, frontier="{axis: seq_len}", constants=ONE_SEGMENT), "cpu")
     assert "4 to 48 trials of dilated_attention on cpu" in found.to_text()
-    assert "frontier of seq_len in 4 cells, by doubling and bisection: at least 4 and at most 48" in found.to_text()
+    assert (
+        "frontier of seq_len in 4 cells, by doubling and bisection: at least 4 and at most 48"
+        in found.to_text()
+    )
     described = found.to_json()
     assert (described["count"], described["at_least"], described["at_most"]) == (48, 4, 48)
-    assert described["estimate_s"] < estimate.of(sweep(axes=axes, constants=ONE_SEGMENT), "cpu").seconds
+    assert (
+        described["estimate_s"]
+        < estimate.of(sweep(axes=axes, constants=ONE_SEGMENT), "cpu").seconds
+    )
 
 
 def test_the_plan_of_a_search_says_how_many_samples() -> None:
@@ -148,10 +163,14 @@ def test_the_plan_of_a_search_says_how_many_samples() -> None:
     assert "optuna over options.block (16 to 256): at most 7 of 241 points each" in found
 
 
-def test_searches_and_frontiers_are_planned_without_the_heavy_libraries(tmp_path: Path, bare_python) -> None:
+def test_searches_and_frontiers_are_planned_without_the_heavy_libraries(
+    tmp_path: Path, bare_python
+) -> None:
     """`plan` works where torch, ray and mlflow cannot be imported."""
     axes = "{batch: [1], heads: [4], seq_len: [64, 128], options.block: [16, 32]}"
-    for number, asked in enumerate(({"search": "{strategy: optuna}"}, {"frontier": "{axis: seq_len}"})):
+    for number, asked in enumerate(
+        ({"search": "{strategy: optuna}"}, {"frontier": "{axis: seq_len}"})
+    ):
         (tmp_path / f"{number}.yaml").write_text(text(axes=axes, **asked))
         answer = bare_python("plan", tmp_path / f"{number}.yaml", "--device", "cpu")
         assert answer.code == 0, answer.err

@@ -10,7 +10,9 @@ from orchestrator.usercode.workload_check import problems
 
 
 def test_the_starter_sweep_is_valid_where_it_was_written(tmp_path):
-    """It plans to its own implementation beside registered ones; every path in it is relative to it."""
+    """It plans to its own implementation beside registered ones; every path in it is relative to
+    it.
+    """
     sweep_file, implementation = init(tmp_path / "new" / "folder")
     assert implementation.name == "my_attention.py"
     sweep = Sweep.load(sweep_file)
@@ -44,7 +46,9 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
 
 
 def test_a_starter_of_a_workload_is_sound_and_is_what_its_comments_say(tmp_path):
-    """It plans, its workload has nothing wrong with it, and of its implementations the last is wrong."""
+    """It plans, its workload has nothing wrong with it, and of its implementations the last is
+    wrong.
+    """
     sweep_file, module = init(tmp_path, "my_op")
     assert [path.name for path in (sweep_file, module)] == ["my_op.yaml", "my_op.py"]
     sweep = Sweep.load(sweep_file)

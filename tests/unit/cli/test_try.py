@@ -1,4 +1,6 @@
-"""`try` says right or wrong within seconds in this process; `repro` writes a script of exactly one row's inputs."""
+"""`try` says right or wrong within seconds in this process; `repro` writes a script of exactly one
+row's inputs.
+"""
 
 from __future__ import annotations
 
@@ -58,10 +60,16 @@ def test_a_right_implementation_is_right_and_has_one_time() -> None:
 
 
 def test_what_a_sweep_file_says_of_an_implementation_holds_here(folder: Path) -> None:
-    """Its params, options and keywords; a file beside it that lists it comes before one that does not."""
-    (folder / "a.yaml").write_text(SWEEP.replace("n: [16, 32]", "n: [48]").replace("./matmul.py:right, ", ""))
+    """Its params, options and keywords; a file beside it that lists it comes before one that does
+    not.
+    """
+    (folder / "a.yaml").write_text(
+        SWEEP.replace("n: [16, 32]", "n: [48]").replace("./matmul.py:right, ", "")
+    )
     (folder / "z.yaml").write_text(
-        SWEEP.replace("[./matmul.py:right", '[{use: "./matmul.py:right", options: {tile: 8}}').replace("16, 32", "24")
+        SWEEP.replace(
+            "[./matmul.py:right", '[{use: "./matmul.py:right", options: {tile: 8}}'
+        ).replace("16, 32", "24")
     )
     (folder / "toy.yaml").unlink()
     (attempt,), _, note = try_target.attempts("./matmul.py:right")
@@ -71,7 +79,9 @@ def test_what_a_sweep_file_says_of_an_implementation_holds_here(folder: Path) ->
 
 def test_a_file_that_is_a_workload_needs_no_sweep_file(folder: Path) -> None:
     """Its own inputs have defaults; a plain function of them is tried, right or wrong."""
-    shutil.copy(ROOT / "implementations" / "starter" / "workload" / "softmax.py", folder / "softmax.py")
+    shutil.copy(
+        ROOT / "implementations" / "starter" / "workload" / "softmax.py", folder / "softmax.py"
+    )
     assert tried("./softmax.py:two_passes", "rows=8", "width=64").outcome is Outcome.OK
     wrong = tried("./softmax.py:half_sums", "rows=8", "width=64")
     assert wrong.outcome is Outcome.MISMATCH
@@ -93,7 +103,11 @@ def test_a_wrong_one_shows_the_first_wrong_elements_beside_the_right_ones() -> N
     text = "\n".join(found.lines)
     assert found.outcome is Outcome.MISMATCH
     assert "of 256 elements are wrong" in text
-    heading = next(line.split() for line in found.lines if "element" in line and "right" in line and "got" in line)
+    heading = next(
+        line.split()
+        for line in found.lines
+        if "element" in line and "right" in line and "got" in line
+    )
     assert heading == ["element", "got", "right"]
     assert "output[0, 0]" in text or "output[0, 1]" in text
 
@@ -123,7 +137,9 @@ def test_params_are_those_of_a_sweep_file_derived_ones_included() -> None:
 @pytest.mark.usefixtures("folder")
 def test_a_sweep_file_is_tried_by_the_rows_that_only_selects() -> None:
     """The same trials, with the same inputs, as the sweep would have."""
-    found, left, _ = try_target.attempts("toy.yaml", only="n == 32 and implementation == 'matmul:right'")
+    found, left, _ = try_target.attempts(
+        "toy.yaml", only="n == 32 and implementation == 'matmul:right'"
+    )
     sweep = Sweep.load("toy.yaml")
     assert ([one.trial for one in found], left) == ([sweep.trials[1]], 0)
     assert found[0].seed == input_seed(sweep.spec.seed, sweep.trials[1], 1)
@@ -140,7 +156,9 @@ def test_a_sweep_file_is_tried_by_the_rows_that_only_selects() -> None:
         ("nothing", [], "no sweeps under"),
     ],
 )
-def test_what_cannot_be_tried_is_refused_in_a_sentence(target: str, values: list[str], said: str) -> None:
+def test_what_cannot_be_tried_is_refused_in_a_sentence(
+    target: str, values: list[str], said: str
+) -> None:
     """Field, value, what to do."""
     with pytest.raises(RequestError, match=said):
         try_target.attempts(target, values)
@@ -158,7 +176,9 @@ def run_before(folder: Path) -> tuple[Trial, ...]:
     sweep = Sweep.load(folder / "toy.yaml")
     directory = sweep_directory.SWEEPS / "toy" / made.SWEEP_ID
     meta = made.results(sweep.trials, [], axes={"n": [16, 32]}).meta
-    meta = meta.model_copy(update={"spec": sweep.spec, "base_dir": str(folder), "device": "cpu", "name": "toy"})
+    meta = meta.model_copy(
+        update={"spec": sweep.spec, "base_dir": str(folder), "device": "cpu", "name": "toy"}
+    )
     sweep_directory.create(directory, meta, SWEEP)
     with Journal(directory) as journal:
         journal.append(made.bad(sweep.trials[2], Outcome.MISMATCH, round=2))
@@ -184,7 +204,11 @@ def test_repro_writes_a_script_that_runs_by_itself(folder: Path) -> None:
     assert path.name == f"repro_{trial.trial_id}.py"
     assert "in round 2" in text
     done = subprocess.run(
-        [sys.executable, path.name, "--calls", "2"], capture_output=True, text=True, check=True, cwd=folder
+        [sys.executable, path.name, "--calls", "2"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=folder,
     )
     assert "of 256 elements are off by more than" in done.stdout
     assert "median of 2 calls" in done.stdout

@@ -98,7 +98,9 @@ def test_a_sweep_that_was_run_is_measured_by_the_file_it_was_run_from(
 
 
 def test_twenty_percent_are_found_on_a_machine_that_changes() -> None:
-    """Its speed wanders by 15 % between rounds: found in 95 of 100, and a false verdict in one at most."""
+    """Its speed wanders by 15 % between rounds: found in 95 of 100, and a false verdict in one at
+    most.
+    """
     rng = np.random.default_rng(23)
     found = false = 0
     for number in range(100):

@@ -35,7 +35,9 @@ def sweep(
     ends: Mapping[int, Outcome] | None = None,
     environment: Mapping[str, Any] | None = None,
 ) -> Results:
-    """A sweep whose rows last 1, 2, 3, ... ms times `slow`; `ends` gives rows (by number) that are not ok."""
+    """A sweep whose rows last 1, 2, 3, ... ms times `slow`; `ends` gives rows (by number) that are
+    not ok.
+    """
     rng = np.random.default_rng(seed)
     records = []
     for number, trial in enumerate(planned):
@@ -58,7 +60,9 @@ def sweep(
 def measured(trial: Trial, values: tuple[float, ...], this_round: int) -> TrialRecord:
     """An ok record with these repetitions."""
     metrics = {"latency_ms": float(np.median(values))}
-    return made.record(trial, Outcome.OK, phase=Phase.DONE, metrics=metrics, values_ms=values, round=this_round)
+    return made.record(
+        trial, Outcome.OK, phase=Phase.DONE, metrics=metrics, values_ms=values, round=this_round
+    )
 
 
 def verdicts(comparison: Comparison) -> list[Verdict]:
@@ -79,7 +83,9 @@ def test_the_same_code_measured_twice_is_the_same() -> None:
 def test_a_hundred_rows_measured_twice_give_no_false_alarm(rounds: int) -> None:
     """A/A: of 100 rows compared with themselves none is faster or slower."""
     planned = made.trials(["standard"], {**AXES, "seq_len": list(range(1, 101))}, dtype="float32")
-    found = compare(sweep(3, planned=planned, rounds=rounds), sweep(4, planned=planned, rounds=rounds))
+    found = compare(
+        sweep(3, planned=planned, rounds=rounds), sweep(4, planned=planned, rounds=rounds)
+    )
     assert set(verdicts(found)) <= {Verdict.SAME, Verdict.UNCLEAR}
     assert len(found.rows) == 100
 
@@ -113,8 +119,12 @@ def test_no_threshold_can_be_set_below_the_noise() -> None:
     assert Verdict.SLOWER not in verdicts(found)
 
 
-@pytest.mark.parametrize(("device", "unclear", "clear"), [("cuda", 1.025, 1.05), ("cpu", 1.12, 1.25)])
-def test_without_repeats_small_changes_are_unclear_and_it_says_so(device: str, unclear: float, clear: float) -> None:
+@pytest.mark.parametrize(
+    ("device", "unclear", "clear"), [("cuda", 1.025, 1.05), ("cpu", 1.12, 1.25)]
+)
+def test_without_repeats_small_changes_are_unclear_and_it_says_so(
+    device: str, unclear: float, clear: float
+) -> None:
     """One process a row leaves the spread between processes unknown: 3 % on a GPU, 15 % on a CPU."""
     base = sweep(1, rounds=1, device=device, between=0.001)
     small = compare(base, sweep(2, rounds=1, device=device, between=0.001, slow=unclear))
@@ -130,7 +140,11 @@ def test_a_row_that_newly_fails_is_a_regression_and_one_that_newly_works_is_not(
     candidate = sweep(2, ends={2: Outcome.MISMATCH, 3: Outcome.TIMEOUT})
     found = compare(base, candidate)
     assert verdicts(found)[1:] == [Verdict.NEWLY_OK, Verdict.NEWLY_FAILING, Verdict.SAME]
-    assert [pair.note for pair in found.rows[1:]] == ["oom, now ok", "ok, now mismatch", "timeout in both"]
+    assert [pair.note for pair in found.rows[1:]] == [
+        "oom, now ok",
+        "ok, now mismatch",
+        "timeout in both",
+    ]
     assert (found.verdict, found.exit_code) == (Verdict.NEWLY_FAILING, 1)
 
 
@@ -184,7 +198,9 @@ def test_a_row_without_times_has_no_ratio(values: tuple[float, ...] | None) -> N
     """Whatever befell its line of the journal, the others are compared."""
     candidate = sweep(2)
     records = tuple(
-        record.model_copy(update={"values_ms": values}) if record.trial_id == PLANNED[0].trial_id else record
+        record.model_copy(update={"values_ms": values})
+        if record.trial_id == PLANNED[0].trial_id
+        else record
         for record in candidate.records
     )
     found = compare(sweep(1), Results(candidate.meta, records, candidate.environments))
@@ -198,7 +214,9 @@ def test_a_single_repetition_is_no_regression() -> None:
     both = []
     for factor in (1.0, 1.3):
         results = sweep(1, rounds=1)
-        records = tuple(record.model_copy(update={"values_ms": (factor,)}) for record in results.records)
+        records = tuple(
+            record.model_copy(update={"values_ms": (factor,)}) for record in results.records
+        )
         both.append(Results(results.meta, records, results.environments))
     found = compare(*both)
     assert set(verdicts(found)) == {Verdict.UNCLEAR}
@@ -206,13 +224,19 @@ def test_a_single_repetition_is_no_regression() -> None:
 
 
 def test_rows_of_one_sweep_only_are_listed() -> None:
-    """A row that the other sweep does not have is not forgotten; one that it has, and did not get to, is a failure."""
+    """A row that the other sweep does not have is not forgotten; one that it has, and did not get
+    to, is a failure.
+    """
     unfinished = sweep(2)
     last = PLANNED[-1].trial_id
     records = tuple(record for record in unfinished.records if record.trial_id != last)
-    found = compare(sweep(1, planned=PLANNED[1:]), Results(unfinished.meta, records, unfinished.environments))
+    found = compare(
+        sweep(1, planned=PLANNED[1:]), Results(unfinished.meta, records, unfinished.environments)
+    )
     assert [row["only_in"] for row in found.unmatched] == ["candidate"]
-    assert [pair.note for pair in found.rows if pair.verdict is Verdict.NEWLY_FAILING] == ["ok, now not run"]
+    assert [pair.note for pair in found.rows if pair.verdict is Verdict.NEWLY_FAILING] == [
+        "ok, now not run"
+    ]
     assert (len(found.rows), found.exit_code) == (3, 1)
 
 
@@ -224,7 +248,11 @@ def searched(scale: float, seed: int, metric: str = "latency_ms") -> Results:
     def ends(trial: Trial) -> End:
         return Outcome.OK, scale * (1 + trial.options["block"] / 1000)
 
-    return Driven(small_sweep(axes=axes, implementations="[improved]", search=how)).drive(ends).results()
+    return (
+        Driven(small_sweep(axes=axes, implementations="[improved]", search=how))
+        .drive(ends)
+        .results()
+    )
 
 
 def test_two_searches_are_compared_by_what_they_found() -> None:
@@ -256,7 +284,8 @@ def test_rows_that_differ_in_options_alone_are_told_apart_by_them() -> None:
 def test_an_option_of_the_entry_that_changed_is_what_is_compared() -> None:
     """Rows match by label and params: the same label with another option is the candidate."""
     small, large = (
-        made.trials(["standard"], {**AXES, "options.block_m": [block]}, dtype="float32") for block in (64, 128)
+        made.trials(["standard"], {**AXES, "options.block_m": [block]}, dtype="float32")
+        for block in (64, 128)
     )
     assert len(compare(sweep(1, planned=small), sweep(2, planned=large)).rows) == 4
 
@@ -268,12 +297,18 @@ def test_the_json_has_what_the_contract_names() -> None:
     wanted = {"implementation", "params", "verdict", "ratio", "ratio_ci_low", "ratio_ci_high"}
     assert all(wanted <= set(row) for row in found["rows"])
     assert found["rows"][0]["ratio"] is None
-    assert found["rows"][1]["ratio_ci_low"] < found["rows"][1]["ratio"] < found["rows"][1]["ratio_ci_high"]
+    assert (
+        found["rows"][1]["ratio_ci_low"]
+        < found["rows"][1]["ratio"]
+        < found["rows"][1]["ratio_ci_high"]
+    )
     json.dumps(found, allow_nan=False)
 
 
 @pytest.mark.parametrize("render", [table, markdown_page])
-def test_the_renderings_show_what_varies_and_how_it_ended(render: Callable[[Comparison], str]) -> None:
+def test_the_renderings_show_what_varies_and_how_it_ended(
+    render: Callable[[Comparison], str],
+) -> None:
     """Sequence length varies and has a column, batch does not; the mean and the counts stand below."""
     shown = render(compare(sweep(1), sweep(2, slow=1.05)))
     assert "Seq Len" in shown
@@ -284,7 +319,9 @@ def test_the_renderings_show_what_varies_and_how_it_ended(render: Callable[[Comp
 
 
 def test_noise_is_no_proof_of_sameness() -> None:
-    """Where processes differ by 40 %, an interval of +-60 % lies within the threshold and says nothing all the same."""
+    """Where processes differ by 40 %, an interval of +-60 % lies within the threshold and says
+    nothing all the same.
+    """
     found = compare(sweep(1, between=0.3), sweep(2, between=0.3))
     assert all(pair.threshold > 0.2 for pair in found.rows)
     assert Verdict.SAME not in verdicts(found)
@@ -295,14 +332,18 @@ def test_noise_is_no_proof_of_sameness() -> None:
 def test_a_doubtful_row_says_so_beside_its_verdict() -> None:
     """Flags of either sweep stand in the note."""
     candidate = sweep(2)
-    records = tuple(record.model_copy(update={"flags": ("throttled",)}) for record in candidate.records)
+    records = tuple(
+        record.model_copy(update={"flags": ("throttled",)}) for record in candidate.records
+    )
     found = compare(sweep(1), Results(candidate.meta, records, candidate.environments))
     assert {pair.note for pair in found.rows} <= {"throttled", "noisy, throttled"}
 
 
 @pytest.mark.parametrize(("flag", "said"), [("throttled", 4), ("contended", 4), ("noisy", 0)])
 def test_changes_between_disturbed_rows_are_called_doubtful(flag: str, said: int) -> None:
-    """What slowed a machine down is no regression: the footer says how many verdicts may be nothing else."""
+    """What slowed a machine down is no regression: the footer says how many verdicts may be nothing
+    else.
+    """
     candidate = sweep(2, slow=1.5)
     records = tuple(record.model_copy(update={"flags": (flag,)}) for record in candidate.records)
     found = compare(sweep(1), Results(candidate.meta, records, candidate.environments))

@@ -55,7 +55,8 @@ def run(
     wrong: str = "",
     rerun: str | None = None,
 ) -> Results:
-    """The duel run by a process that is not there: the second side lasts `second(attempt)` times the first.
+    """The duel run by a process that is not there: the second side lasts `second(attempt)` times
+    the first.
 
     `wrong` labels a side that disagrees with its reference. Both sides share the level of their process.
     """
@@ -67,12 +68,19 @@ def run(
         sides = []
         for one, factor in zip(attempts(attempt), (1.0, second(attempt)), strict=True):
             noise = 1 + 0.002 * rng.standard_normal(40)
-            sides.append(_record(one, list(level * factor * noise), one.trial.implementation == wrong))
+            sides.append(
+                _record(one, list(level * factor * noise), one.trial.implementation == wrong)
+            )
         return joined(*sides)
 
     executor = Ready(pretend, FACTS)
     return api.run(
-        found, output=directory, resume=resume, rerun=rerun, executor=lambda _: executor, tracker=MemoryTracker
+        found,
+        output=directory,
+        resume=resume,
+        rerun=rerun,
+        executor=lambda _: executor,
+        tracker=MemoryTracker,
     )
 
 
@@ -96,7 +104,9 @@ def verdicts(comparison: Comparison) -> list[Verdict]:
 
 
 def test_a_duel_is_of_two_labels_at_every_point_they_share() -> None:
-    """The first side's trials, then the second's, in the order of the table; five rounds; nothing of the third."""
+    """The first side's trials, then the second's, in the order of the table; five rounds; nothing
+    of the third.
+    """
     found = prepared(implementations="[standard, ring_v2, improved]")
     assert [trial.implementation for trial in found.trials] == ["standard"] * 4 + ["improved"] * 4
     assert found.duel == ("standard", "improved")
@@ -118,7 +128,9 @@ def test_a_side_may_have_params_of_its_own_and_miss_points() -> None:
     assert {trial.params["batch"] for trial in found.trials} == {1}
 
 
-@pytest.mark.parametrize(("stated", "rounds"), [("{repeats: 1}", 1), ("{repeats: 3}", 3), ("{}", 5)])
+@pytest.mark.parametrize(
+    ("stated", "rounds"), [("{repeats: 1}", 1), ("{repeats: 3}", 3), ("{}", 5)]
+)
 def test_the_file_s_repeats_hold_where_it_states_them(stated: str, rounds: int) -> None:
     """One round, too, if that is what is asked for."""
     assert prepared(measure=stated).spec.measure.repeats == rounds
@@ -127,9 +139,19 @@ def test_the_file_s_repeats_hold_where_it_states_them(stated: str, rounds: int) 
 @pytest.mark.parametrize(
     ("base", "candidate", "fields", "said"),
     [
-        ("standart", "improved", {}, "no implementation labelled 'standart' (did you mean 'standard'?)"),
+        (
+            "standart",
+            "improved",
+            {},
+            "no implementation labelled 'standart' (did you mean 'standard'?)",
+        ),
         ("standard", "standard", {}, "standard against itself: give it a second entry"),
-        ("standard", "improved", {"exclude": "['implementation == \"improved\"']"}, "no point of the axes in common"),
+        (
+            "standard",
+            "improved",
+            {"exclude": "['implementation == \"improved\"']"},
+            "no point of the axes in common",
+        ),
     ],
 )
 def test_what_cannot_be_a_duel_is_refused_with_what_to_do(
@@ -167,9 +189,15 @@ def test_a_slow_down_of_two_percent_is_found_where_processes_differ_by_ten(tmp_p
 
 
 def test_no_difference_is_the_same(tmp_path: Path) -> None:
-    """By the spread of the ratio, not of the latencies; and less than one percent is not called slower."""
-    assert set(verdicts(duel.judge(run(prepared(), tmp_path / "a", lambda _: 1.0)))) == {Verdict.SAME}
-    assert Verdict.SLOWER not in verdicts(duel.judge(run(prepared(), tmp_path / "b", lambda _: 1.005)))
+    """By the spread of the ratio, not of the latencies; and less than one percent is not called
+    slower.
+    """
+    assert set(verdicts(duel.judge(run(prepared(), tmp_path / "a", lambda _: 1.0)))) == {
+        Verdict.SAME
+    }
+    assert Verdict.SLOWER not in verdicts(
+        duel.judge(run(prepared(), tmp_path / "b", lambda _: 1.005))
+    )
 
 
 def test_one_round_leaves_small_differences_unclear(tmp_path: Path) -> None:
@@ -198,7 +226,9 @@ def test_a_mismatch_of_either_side_is_said_and_has_no_ratio(
 def test_every_row_of_a_duel_is_in_its_journal_and_its_table(tmp_path: Path) -> None:
     """Two records an attempt, each under its own trial; meta says what it was."""
     results = run(prepared(**ONE_POINT), tmp_path / "out", lambda _: 1.0)
-    lines = [json.loads(line) for line in (tmp_path / "out" / "results.jsonl").read_text().splitlines()]
+    lines = [
+        json.loads(line) for line in (tmp_path / "out" / "results.jsonl").read_text().splitlines()
+    ]
     assert [line["implementation"] for line in lines] == ["improved", "standard"] * 5
     assert [(row.implementation, row.outcome) for row in results.rows] == [
         ("standard", Outcome.OK),
@@ -223,7 +253,9 @@ def test_either_side_is_worth_another_attempt(wrong: str, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("kept", [0, 1, 2, 3, 7, 10])
 def test_a_duel_goes_on_where_its_journal_ends(kept: int, tmp_path: Path) -> None:
-    """Also between the two lines of one attempt: that attempt is made again, and only pairs of one process count."""
+    """Also between the two lines of one attempt: that attempt is made again, and only pairs of one
+    process count.
+    """
     found, whole = prepared(**ONE_POINT), tmp_path / "out"
     run(found, whole, lambda _: 1.02)
     journal = whole / "results.jsonl"
@@ -241,7 +273,9 @@ def test_a_duel_goes_on_where_its_journal_ends(kept: int, tmp_path: Path) -> Non
 def test_a_directory_is_a_duel_s_or_a_sweep_s(tmp_path: Path) -> None:
     """One journal never holds both: the refusal names what is there."""
     run(prepared(**ONE_POINT), tmp_path / "out", lambda _: 1.0)
-    with pytest.raises(RequestError, match="a duel of standard and improved, not each trial by itself"):
+    with pytest.raises(
+        RequestError, match="a duel of standard and improved, not each trial by itself"
+    ):
         api.run(
             sweep(**ONE_POINT),
             output=tmp_path / "out",
@@ -251,12 +285,18 @@ def test_a_directory_is_a_duel_s_or_a_sweep_s(tmp_path: Path) -> None:
         )
 
 
-def test_the_newest_sweep_of_a_name_is_one_of_the_same_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_newest_sweep_of_a_name_is_one_of_the_same_kind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`run --resume` passes by a duel of the same file, and a duel passes by sweeps."""
     monkeypatch.chdir(tmp_path)
     found = prepared(**ONE_POINT)
-    results = run(found, tmp_path / "mlruns" / "sweeps" / "tiny" / "20261122_093000_abcd", lambda _: 1.0)
-    again = api.run(found, resume=True, executor=lambda _: Ready(environment=FACTS), tracker=MemoryTracker)
+    results = run(
+        found, tmp_path / "mlruns" / "sweeps" / "tiny" / "20261122_093000_abcd", lambda _: 1.0
+    )
+    again = api.run(
+        found, resume=True, executor=lambda _: Ready(environment=FACTS), tracker=MemoryTracker
+    )
     assert again.directory is not None
     assert again.directory.resolve() == results.directory
     with pytest.raises(RequestError, match="no sweep named 'tiny' to resume"):
@@ -275,7 +315,9 @@ def test_environment_json_holds_the_protocol_that_is_in_force(tmp_path: Path) ->
 
 
 def test_the_renderings_say_that_it_was_a_duel(tmp_path: Path) -> None:
-    """Title by labels, the sweep's id in the footer and in the JSON; both are kept beside the results."""
+    """Title by labels, the sweep's id in the footer and in the JSON; both are kept beside the
+    results.
+    """
     results = run(prepared(**ONE_POINT), tmp_path / "out", lambda _: 1.1)
     found = duel.judge(results, fail_slower=0.5)
     assert verdicts(found) == [Verdict.SAME]
@@ -283,7 +325,11 @@ def test_the_renderings_say_that_it_was_a_duel(tmp_path: Path) -> None:
     assert f"(sweep {results.meta.sweep_id})" in render(found, "md")
     write(found, tmp_path / "out")
     kept: dict[str, Any] = json.loads((tmp_path / "out" / "comparison.json").read_text())
-    assert (kept["base"], kept["candidate"], kept["duel"]) == ("standard", "improved", results.meta.sweep_id)
+    assert (kept["base"], kept["candidate"], kept["duel"]) == (
+        "standard",
+        "improved",
+        results.meta.sweep_id,
+    )
     assert kept["rows"][0]["ratio"] == pytest.approx(1.1, abs=0.01)
     assert (tmp_path / "out" / "comparison.md").read_text() == render(found, "md")
 
@@ -297,7 +343,9 @@ def test_a_duel_of_one_round_is_not_told_of_another_sweep(tmp_path: Path) -> Non
 
 
 def test_the_paired_interval_keeps_its_word() -> None:
-    """Of 200 duels whose processes differ in their ratio by 0.4 %, it holds the truth in about 95 of 100."""
+    """Of 200 duels whose processes differ in their ratio by 0.4 %, it holds the truth in about 95
+    of 100.
+    """
     rng = np.random.default_rng(0)
     hits = false = 0
     for _ in range(200):
@@ -306,7 +354,10 @@ def test_the_paired_interval_keeps_its_word() -> None:
             drift = 1 + 0.05 * np.arange(40) / 40
             ratio = 1.0 * np.exp(0.004 * rng.standard_normal())
             rounds.append(
-                (drift * (1 + 0.01 * rng.standard_normal(40)), ratio * drift * (1 + 0.01 * rng.standard_normal(40)))
+                (
+                    drift * (1 + 0.01 * rng.standard_normal(40)),
+                    ratio * drift * (1 + 0.01 * rng.standard_normal(40)),
+                )
             )
         found, spread = paired_ratio(rounds)
         assert spread is not None

@@ -20,8 +20,15 @@ def controls(*speeds: float, loop: bool = True) -> tuple[Observation, ...]:
     """The controls of a sweep whose machine took so many times as long at each of them."""
     found = []
     for number, speed in enumerate(speeds):
-        control = Control(at=str(number), matmul_ms=3 * speed, copy_ms=5 * speed, loop_ms=2 * speed if loop else None)
-        found.append(Observation(kind="sentinel", at=str(number), host="vm", values=control.model_dump()))
+        control = Control(
+            at=str(number),
+            matmul_ms=3 * speed,
+            copy_ms=5 * speed,
+            loop_ms=2 * speed if loop else None,
+        )
+        found.append(
+            Observation(kind="sentinel", at=str(number), host="vm", values=control.model_dump())
+        )
     return tuple(found)
 
 
@@ -118,6 +125,8 @@ def test_a_change_says_what_took_how_long() -> None:
         (1.16, 1.152, 1.171, "1.1600 [1.1520, 1.1710]"),
     ],
 )
-def test_a_ratio_is_never_rounded_away_by_its_interval(value: float, low: float, high: float, text: str) -> None:
+def test_a_ratio_is_never_rounded_away_by_its_interval(
+    value: float, low: float, high: float, text: str
+) -> None:
     """Two digits always, and a bound that says nothing is not shown."""
     assert ratio_text(Ratio(value, low, high, 0.5)) == text

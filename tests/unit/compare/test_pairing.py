@@ -33,7 +33,9 @@ def sweep(
         for number in range(1, 6):
             figures = {"latency_ms": 1.0, **metrics}
             values = (1.0 + 0.001 * number, 1.0, 0.999)
-            record = made.record(trial, Outcome.OK, phase=Phase.DONE, metrics=figures, values_ms=values, round=number)
+            record = made.record(
+                trial, Outcome.OK, phase=Phase.DONE, metrics=figures, values_ms=values, round=number
+            )
             records.append(record.model_copy(update={"fingerprint": prints, "card": card}))
     found = made.results(PLANNED, records)
     spec = found.meta.spec.model_copy(
@@ -85,6 +87,8 @@ def test_what_of_the_code_differs_is_named(tmp_path: Path) -> None:
         ({}, {"card": "GPU-1"}, ""),
     ],
 )
-def test_error_memory_and_card_are_told_beside_the_ratio(was: dict[str, Any], now: dict[str, Any], note: str) -> None:
+def test_error_memory_and_card_are_told_beside_the_ratio(
+    was: dict[str, Any], now: dict[str, Any], note: str
+) -> None:
     """Time is not all that a candidate may have paid with."""
     assert {pair.note for pair in compare(sweep(**was), sweep(**now)).rows} == {note}

@@ -26,11 +26,16 @@ def test_a_quiet_machine_is_not_mentioned(monkeypatch: pytest.MonkeyPatch) -> No
     assert busy.notices("cpu", cores=2) == []
 
 
-def test_who_keeps_the_cores_busy_is_named_with_what_it_does_and_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_keeps_the_cores_busy_is_named_with_what_it_does_and_what_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The process by name and pid, the flag that rows will have, and the command that shows more."""
     look(monkeypatch, 1.4, TRAINING)
     first, *rest = busy.notices("cpu", cores=2)
-    assert first == "this machine is busy: 1.4 of 2 cores are in use by others: python train.py (pid 1234) 76 %"
+    assert (
+        first
+        == "this machine is busy: 1.4 of 2 cores are in use by others: python train.py (pid 1234) 76 %"
+    )
     assert "flagged contended" in rest[-1]
     assert "`orchestrator doctor`" in rest[-1]
 

@@ -99,7 +99,8 @@ def test_a_busy_stranger_on_the_gpu_makes_it_unfit_and_is_named() -> None:
     """An idle one that holds memory is a doubt."""
     own = SimpleNamespace(pid=os.getpid())
     busy = states(
-        nvmlDeviceGetComputeRunningProcesses=[own], nvmlDeviceGetUtilizationRates=SimpleNamespace(gpu=97, memory=40)
+        nvmlDeviceGetComputeRunningProcesses=[own],
+        nvmlDeviceGetUtilizationRates=SimpleNamespace(gpu=97, memory=40),
     )["gpu 0 alone"]
     idle = states(nvmlDeviceGetComputeRunningProcesses=[own])["gpu 0 alone"]
     assert (busy.state, idle.state) == ("bad", "warn")
@@ -109,7 +110,9 @@ def test_a_busy_stranger_on_the_gpu_makes_it_unfit_and_is_named() -> None:
 
 def test_use_by_processes_that_a_container_hides_is_seen_all_the_same() -> None:
     """NVML lists no process of another namespace."""
-    found = states(nvmlDeviceGetMemoryInfo=SimpleNamespace(total=80 * GIB, used=30 * GIB))["gpu 0 alone"]
+    found = states(nvmlDeviceGetMemoryInfo=SimpleNamespace(total=80 * GIB, used=30 * GIB))[
+        "gpu 0 alone"
+    ]
     assert (found.state, "cannot be seen" in found.message) == ("warn", True)
 
 
@@ -130,15 +133,23 @@ def answered(text: str, code: int = 0, error: str = "") -> Any:
 
 def test_torch_that_computes_on_the_gpu_is_fine() -> None:
     """With its version and CUDA's."""
-    found = gpu.torch_uses_gpu(FakeNvml(), answered('{"count": 1, "torch": "2.11.0+cu130", "cuda": "13.0"}\n'))
-    assert (found.state, found.message) == ("ok", "torch 2.11.0+cu130, CUDA 13.0, right on 1 of its GPUs")
+    found = gpu.torch_uses_gpu(
+        FakeNvml(), answered('{"count": 1, "torch": "2.11.0+cu130", "cuda": "13.0"}\n')
+    )
+    assert (found.state, found.message) == (
+        "ok",
+        "torch 2.11.0+cu130, CUDA 13.0, right on 1 of its GPUs",
+    )
 
 
 @pytest.mark.parametrize(
     ("probe", "message"),
     [
         (answered('{"count": 0, "torch": "2.13.0+cpu", "cuda": null}'), "sees no GPU"),
-        (answered("", 1, "Traceback ...\nRuntimeError: no kernel image is available"), "no kernel image is available"),
+        (
+            answered("", 1, "Traceback ...\nRuntimeError: no kernel image is available"),
+            "no kernel image is available",
+        ),
     ],
 )
 def test_a_gpu_that_torch_cannot_use_is_bad(probe: Any, message: str) -> None:
@@ -174,7 +185,9 @@ def test_whoever_keeps_the_cores_busy_is_named() -> None:
         spinning.kill()
         spinning.wait()
     assert used > 0.2
-    assert any(busy.name.startswith("python") and f"(pid {busy.pid})" in str(busy) for busy in busiest)
+    assert any(
+        busy.name.startswith("python") and f"(pid {busy.pid})" in str(busy) for busy in busiest
+    )
 
 
 def test_clocks_that_follow_the_load_are_a_doubt() -> None:
@@ -193,7 +206,10 @@ def test_a_temporary_folder_too_deep_for_sockets_is_told_with_its_limit() -> Non
     """A batch system's often is."""
     assert host.temporary(Path("/tmp"), 43).state == "ok"
     found = host.temporary(Path("/tmp/slurm.1234567.step.batch/user"), 43)
-    assert (found.state, found.advice) == ("warn", "set TMPDIR to a folder of at most 28 characters")
+    assert (found.state, found.advice) == (
+        "warn",
+        "set TMPDIR to a folder of at most 28 characters",
+    )
 
 
 def test_another_system_than_linux_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,10 +257,14 @@ def test_a_server_that_never_answers_costs_seconds(monkeypatch: pytest.MonkeyPat
     assert (found.state, time.monotonic() - begun < 2) == ("warn", True)
 
 
-def test_a_store_is_a_file_that_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_is_a_file_that_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The default is under mlruns/ of the current directory."""
     monkeypatch.chdir(tmp_path)
-    assert services.tracking(None) == Finding("tracking", "ok", f"{tmp_path}/mlruns/mlflow.db, made by the first sweep")
+    assert services.tracking(None) == Finding(
+        "tracking", "ok", f"{tmp_path}/mlruns/mlflow.db, made by the first sweep"
+    )
 
 
 def test_a_ray_cluster_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -294,7 +314,9 @@ def test_a_check_that_fails_is_a_finding() -> None:
 
 
 def test_this_machine_is_examined_without_heavy_imports() -> None:
-    """In a fresh interpreter: every check answers, and torch, ray and mlflow stay out of this process."""
+    """In a fresh interpreter: every check answers, and torch, ray and mlflow stay out of this
+    process.
+    """
     code = (
         "import json, sys\n"
         "from orchestrator.doctor import checkup\n"

@@ -24,7 +24,10 @@ WHOLE = {"CPU": 8.0, "GPU": 1.0}
 
 def findings(node: dict[str, Any], free: dict[str, float] = WHOLE) -> list[tuple[str, str, str]]:
     answer = {"nodes": [{**ALIKE, **node}], "free": free, "all": WHOLE}
-    return [(found.check, found.state, found.message) for found in cluster.judged("10.0.0.1:6379", answer)]
+    return [
+        (found.check, found.state, found.message)
+        for found in cluster.judged("10.0.0.1:6379", answer)
+    ]
 
 
 def test_a_cluster_that_is_as_it_should_be() -> None:
@@ -46,13 +49,16 @@ def test_a_cluster_that_is_as_it_should_be() -> None:
 def test_what_is_wrong_with_a_node_is_said(node: dict[str, Any], state: str, text: str) -> None:
     """By its address."""
     assert any(
-        (check, found) == ("node 10.0.0.1", state) and text in message for check, found, message in findings(node)
+        (check, found) == ("node 10.0.0.1", state) and text in message
+        for check, found, message in findings(node)
     )
 
 
 def test_what_others_hold_is_said() -> None:
     """A sweep would wait for it."""
-    assert ("cluster load", "warn", "6 of 8 CPUs are held by others") in findings({}, {"CPU": 2.0, "GPU": 1.0})
+    assert ("cluster load", "warn", "6 of 8 CPUs are held by others") in findings(
+        {}, {"CPU": 2.0, "GPU": 1.0}
+    )
 
 
 def test_a_cluster_that_refuses_is_bad() -> None:

@@ -1,4 +1,6 @@
-"""What a sweep still has to do: rounds in order, retries, what a journal holds, what is stale, what to rerun."""
+"""What a sweep still has to do: rounds in order, retries, what a journal holds, what is stale, what
+to rerun.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ HERE = {"device": "cpu", "torch": "2.13"}
 SMALL = {"axes": "{batch: [1, 2, 3], seq_len: [64], heads: [4]}", "implementations": "[standard]"}
 
 
-def ended(attempt: Attempt, outcome: Outcome = Outcome.OK, environment: dict[str, str] = HERE) -> TrialRecord:
+def ended(
+    attempt: Attempt, outcome: Outcome = Outcome.OK, environment: dict[str, str] = HERE
+) -> TrialRecord:
     """A record of this attempt."""
     error = None if outcome is Outcome.OK else ErrorInfo(kind="Error", message="it did")
     return record_of(attempt, outcome, Phase.DONE, "", environment, error=error)
@@ -38,7 +42,9 @@ def drained(agenda: AttemptQueue, outcome: Outcome = Outcome.OK) -> list[TrialRe
     return made
 
 
-def agenda_of(found: Sweep, records: list[TrialRecord] | tuple[TrialRecord, ...] = ()) -> AttemptQueue:
+def agenda_of(
+    found: Sweep, records: list[TrialRecord] | tuple[TrialRecord, ...] = ()
+) -> AttemptQueue:
     return AttemptQueue(found, "20261122_093000_abcd", "cpu", records)
 
 
@@ -69,19 +75,33 @@ def test_rounds_come_one_after_another_each_in_its_own_order() -> None:
 
 def test_an_attempt_carries_all_that_a_worker_must_know() -> None:
     """Protocol, resources, source, and inputs that every implementation at one point shares."""
-    found = sweep(measure="{max_time_s: 2}", resources="{timeout_s: 9, host_memory_gib: 2, gpu_memory_gib: 8}")
+    found = sweep(
+        measure="{max_time_s: 2}", resources="{timeout_s: 9, host_memory_gib: 2, gpu_memory_gib: 8}"
+    )
     agenda = agenda_of(found)
     attempts = [agenda.next() for _ in range(len(agenda))]
     first = attempts[0]
-    assert (first.device, first.workload, first.base_dir) == ("cpu", "dilated_attention", found.base_dir)
+    assert (first.device, first.workload, first.base_dir) == (
+        "cpu",
+        "dilated_attention",
+        found.base_dir,
+    )
     assert (first.protocol.max_time_s, first.protocol.target_ci) == (2, 0.03)
     assert first.resources.model_dump() == {
         "gpus": 0, "cpus": None, "gpu_memory_gib": None, "host_memory_gib": 2, "timeout_s": 9, "ranks": 1,
     }  # fmt: skip
     assert first.source == sources(found)["standard"].hash != sources(found)["improved"].hash
-    seeds = {(attempt.trial.params["batch"], attempt.trial.params["seq_len"], attempt.seed) for attempt in attempts}
+    seeds = {
+        (attempt.trial.params["batch"], attempt.trial.params["seq_len"], attempt.seed)
+        for attempt in attempts
+    }
     assert len(seeds) == 4
-    assert input_seed(1, first.trial, 1) != input_seed(0, first.trial, 1) == first.seed != input_seed(0, first.trial, 2)
+    assert (
+        input_seed(1, first.trial, 1)
+        != input_seed(0, first.trial, 1)
+        == first.seed
+        != input_seed(0, first.trial, 2)
+    )
 
 
 @pytest.mark.parametrize(
@@ -101,7 +121,9 @@ def test_an_attempt_is_made_again_as_often_as_retries_says_for_its_outcome(
     retries: str, ends: list[str], attempts: int
 ) -> None:
     """Each outcome has its own count; the attempts are numbered through."""
-    agenda = agenda_of(sweep(**{**SMALL, "axes": "{batch: [1], seq_len: [64], heads: [4]}"}, retries=retries))
+    agenda = agenda_of(
+        sweep(**{**SMALL, "axes": "{batch: [1], seq_len: [64], heads: [4]}"}, retries=retries)
+    )
     made = []
     for end in ends:
         made.append(agenda.next().attempt)
@@ -128,20 +150,29 @@ def test_a_retry_waits_until_the_others_had_their_turn() -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 3), st.data())
-def test_a_sweep_that_was_stopped_anywhere_makes_what_is_left_once(repeats: int, data: st.DataObject) -> None:
+def test_a_sweep_that_was_stopped_anywhere_makes_what_is_left_once(
+    repeats: int, data: st.DataObject
+) -> None:
     """Nothing finished is made again, nothing is forgotten; retries that were owed are made."""
     found = sweep(**SMALL, measure=f"{{repeats: {repeats}}}", retries="{crashed: 1}")
     agenda = agenda_of(found)
     before: list[TrialRecord] = []
     for _ in range(data.draw(st.integers(0, 3 * repeats))):
         if agenda:
-            before.append(ended(agenda.next(), data.draw(st.sampled_from([Outcome.OK, Outcome.CRASHED, Outcome.OOM]))))
+            before.append(
+                ended(
+                    agenda.next(),
+                    data.draw(st.sampled_from([Outcome.OK, Outcome.CRASHED, Outcome.OOM])),
+                )
+            )
             agenda.finished(before[-1])
     made = [*before, *drained(agenda_of(found, before))]
     assert len({record.key for record in made}) == len(made)
     last = {(record.trial_id, record.round): record for record in made}
     assert len(last) == 3 * repeats
-    crashes = Counter((record.trial_id, record.round) for record in made if record.outcome is Outcome.CRASHED)
+    crashes = Counter(
+        (record.trial_id, record.round) for record in made if record.outcome is Outcome.CRASHED
+    )
     for key, record in last.items():
         attempts = [each for each in made if (each.trial_id, each.round) == key]
         assert len(attempts) == 1 + min(1, crashes[key])
@@ -151,7 +182,10 @@ def test_a_sweep_that_was_stopped_anywhere_makes_what_is_left_once(repeats: int,
 def test_a_changed_sweep_keeps_what_still_exists_and_makes_what_is_new() -> None:
     """By content: an axis that grew, an implementation that went."""
     done = drained(agenda_of(sweep(implementations="[standard, improved]")))
-    grown = sweep(implementations="[standard, ring_v2]", axes="{batch: [1, 2, 3], seq_len: [64, 128], heads: [4]}")
+    grown = sweep(
+        implementations="[standard, ring_v2]",
+        axes="{batch: [1, 2, 3], seq_len: [64, 128], heads: [4]}",
+    )
     left = drained(agenda_of(grown, done))
     assert Counter(record.implementation for record in left) == {"standard": 2, "ring_v2": 6}
     assert {record.params["batch"] for record in left if record.implementation == "standard"} == {3}
@@ -176,14 +210,18 @@ def test_what_no_longer_holds_is_stale_and_says_why(
     found = agenda_of(sweep(**SMALL, **fields), done).stale([environment])
     assert [stale.changed for stale in found] == ([] if changed is None else [changed] * 3)
     if changed:
-        assert str(found[0]) == f"standard batch=1 seq_len=64 heads=4: {' and '.join(changed)} changed"
+        assert (
+            str(found[0]) == f"standard batch=1 seq_len=64 heads=4: {' and '.join(changed)} changed"
+        )
 
 
 def test_a_changed_file_makes_its_rows_stale_and_no_others(tmp_path: Path) -> None:
     """The user edited one implementation of two."""
     for name in ("one", "two"):
         (tmp_path / f"{name}.py").write_text("def build(config): ...\n")
-    found = Sweep.parse(text(implementations="['./one.py:build', './two.py:build']"), base_dir=tmp_path)
+    found = Sweep.parse(
+        text(implementations="['./one.py:build', './two.py:build']"), base_dir=tmp_path
+    )
     done = drained(agenda_of(found))
     (tmp_path / "two.py").write_text("def build(config): ...  # faster\n")
     stale = agenda_of(found, done).stale([HERE])
@@ -205,7 +243,10 @@ def test_lost_rows_are_never_stale() -> None:
 
 def test_stale_rows_are_named_and_refused_with_the_way_on() -> None:
     """One table never mixes two; the first ten are named, the rest counted."""
-    many = sweep(implementations="[standard]", axes="{batch: [1,2,3,4,5,6,7,8,9,10,11,12], seq_len: [64], heads: [4]}")
+    many = sweep(
+        implementations="[standard]",
+        axes="{batch: [1,2,3,4,5,6,7,8,9,10,11,12], seq_len: [64], heads: [4]}",
+    )
     stale = agenda_of(many, drained(agenda_of(many))).stale([{}])
     with pytest.raises(RequestError) as caught:
         refuse_stale(stale, "orchestrator resume last")
@@ -233,7 +274,10 @@ def test_finished_rows_are_made_again_as_asked(rule: str, chosen: list[int]) -> 
     """As the next attempt of their round, in the order of the sweep."""
     outcomes = {1: Outcome.OK, 2: Outcome.OOM, 3: Outcome.MISMATCH}
     agenda = agenda_of(sweep(**SMALL))
-    done = [ended(attempt, outcomes[attempt.trial.params["batch"]]) for attempt in (agenda.next() for _ in range(3))]
+    done = [
+        ended(attempt, outcomes[attempt.trial.params["batch"]])
+        for attempt in (agenda.next() for _ in range(3))
+    ]
     again = agenda_of(sweep(**SMALL), done)
     again.rerun(rule, [HERE])
     assert keys(drained(again)) == [(batch, 1, 2) for batch in chosen]
@@ -252,19 +296,28 @@ def test_stale_rows_are_made_again_on_request_and_then_hold() -> None:
 
 
 def test_failed_rows_that_are_made_again_need_not_hold() -> None:
-    """The usual case: the user mended the code that failed; rows that were ok and hold no more are still named."""
+    """The usual case: the user mended the code that failed; rows that were ok and hold no more are
+    still named.
+    """
     agenda = agenda_of(sweep(**SMALL))
-    done = [ended(agenda.next(), outcome) for outcome in (Outcome.FAILED, Outcome.FAILED, Outcome.OK)]
+    done = [
+        ended(agenda.next(), outcome) for outcome in (Outcome.FAILED, Outcome.FAILED, Outcome.OK)
+    ]
     changed = agenda_of(sweep(**SMALL, seed="5"), done)
     changed.rerun("failed", [HERE])
     assert [stale.record.outcome for stale in changed.stale([HERE])] == [Outcome.OK]
 
 
 def test_what_failed_is_repeated_with_what_its_mended_file_made_stale() -> None:
-    """Nobody repeats a failed row without having changed the file: one command repairs the sweep, and says so."""
+    """Nobody repeats a failed row without having changed the file: one command repairs the sweep,
+    and says so.
+    """
     two = {**SMALL, "implementations": "[standard, improved]"}
     agenda = agenda_of(sweep(**two))
-    done = [ended(agenda.next(), outcome) for outcome in (Outcome.FAILED, *(Outcome.OK for _ in range(5)))]
+    done = [
+        ended(agenda.next(), outcome)
+        for outcome in (Outcome.FAILED, *(Outcome.OK for _ in range(5)))
+    ]
     known = KnownSources(sweep(**two))
     known.now["standard"] = "mended"
     again = AttemptQueue(sweep(**two), "20261122_093000_abcd", "cpu", done, known=known)
@@ -290,7 +343,9 @@ def test_stale_rows_are_named_by_their_shape() -> None:
 
 def test_who_asks_again_is_given_every_retry_again() -> None:
     """A rerun is not the end of an old count."""
-    found = sweep(**{**SMALL, "axes": "{batch: [1], seq_len: [64], heads: [4]}"}, retries="{crashed: 1}")
+    found = sweep(
+        **{**SMALL, "axes": "{batch: [1], seq_len: [64], heads: [4]}"}, retries="{crashed: 1}"
+    )
     done = drained(agenda_of(found), Outcome.CRASHED)
     assert keys(done) == [(1, 1, 1), (1, 1, 2)]
     agenda = agenda_of(found, done)
@@ -320,7 +375,9 @@ def disturbed(attempt: Attempt, flags: tuple[str, ...] = ("contended",)) -> Tria
 
 
 def test_what_was_disturbed_is_measured_again_after_a_pause_and_at_most_so_often() -> None:
-    """Up to `remeasure` times more, as long as some of the repeats come out undisturbed; a noisy row is not."""
+    """Up to `remeasure` times more, as long as some of the repeats come out undisturbed; a noisy
+    row is not.
+    """
     agenda = agenda_of(sweep(**SMALL, measure="{remeasure: 2}"))
     first, second, third = (agenda.next() for _ in range(3))
     assert first is not None
@@ -341,8 +398,13 @@ def test_what_was_disturbed_is_measured_again_after_a_pause_and_at_most_so_often
 
 
 def test_repeats_end_where_they_do_not_help() -> None:
-    """On a machine that is never still, three repeats in vain are enough: not three for each of the rows."""
-    many = sweep(axes="{batch: [1, 2, 3, 4, 5, 6, 7, 8], seq_len: [64], heads: [4]}", implementations="[standard]")
+    """On a machine that is never still, three repeats in vain are enough: not three for each of the
+    rows.
+    """
+    many = sweep(
+        axes="{batch: [1, 2, 3, 4, 5, 6, 7, 8], seq_len: [64], heads: [4]}",
+        implementations="[standard]",
+    )
     agenda, records = agenda_of(many), list[TrialRecord]()
     while (attempt := agenda.next()) is not None:
         records.append(disturbed(attempt) if records else ended(attempt))
@@ -359,7 +421,10 @@ def test_repeats_end_where_they_do_not_help() -> None:
 
 def test_nothing_is_repeated_where_the_first_three_were_disturbed() -> None:
     """A machine that is busy from the start is busy for good: the first row waits for no pause."""
-    many = sweep(axes="{batch: [1, 2, 3, 4, 5, 6, 7, 8], seq_len: [64], heads: [4]}", implementations="[standard]")
+    many = sweep(
+        axes="{batch: [1, 2, 3, 4, 5, 6, 7, 8], seq_len: [64], heads: [4]}",
+        implementations="[standard]",
+    )
     agenda, records = agenda_of(many), list[TrialRecord]()
     while (attempt := agenda.next()) is not None:
         records.append(disturbed(attempt))

@@ -19,7 +19,10 @@ LABELS = ["my_attention", "standard"]
         ("mismtach", "did you mean 'mismatch'"),
         ("standard", "that is an implementation: write \"implementation == 'standard'\""),
         ("nonsense", "use failed, stale, all, an outcome, or an expression"),
-        ("implementation == 'my_atention'", "no implementation is 'my_atention' (did you mean 'my_attention'?)"),
+        (
+            "implementation == 'my_atention'",
+            "no implementation is 'my_atention' (did you mean 'my_attention'?)",
+        ),
         ("outcome == 'faild'", "no outcome is 'faild' (did you mean 'failed'?)"),
         ("outcome == failed", "quote it, outcome == 'failed'"),
         ("heads = 8", "= assigns; compare with =="),
@@ -45,7 +48,9 @@ def test_a_slip_is_refused_with_what_was_meant(text: str, said: str) -> None:
     ],
 )
 def test_what_a_rule_chooses(text: str, chosen: set[Outcome]) -> None:
-    """`failed` is everything that is not ok; an outcome is itself alone; stale is not decided by outcomes."""
+    """`failed` is everything that is not ok; an outcome is itself alone; stale is not decided by
+    outcomes.
+    """
     rule = RerunRule.of(text, NAMES, LABELS)
     outcomes = (Outcome.OK, Outcome.FAILED, Outcome.MISMATCH, Outcome.OOM)
     values = {"batch": 1, "heads": 8, "implementation": "standard"}

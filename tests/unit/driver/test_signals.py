@@ -17,14 +17,18 @@ from orchestrator.errors import InterruptedSweepError
 def heard() -> Iterator[list[int]]:
     """Handlers of our own stand for whatever was there before; restored at the end."""
     heard: list[int] = []
-    before = {number: signal.signal(number, lambda signum, _: heard.append(signum)) for number in HANDLED}
+    before = {
+        number: signal.signal(number, lambda signum, _: heard.append(signum)) for number in HANDLED
+    }
     yield heard
     for number, handler in before.items():
         signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("number", HANDLED)
-def test_the_first_is_noted_and_the_second_has_its_old_effect(number: int, heard: list[int]) -> None:
+def test_the_first_is_noted_and_the_second_has_its_old_effect(
+    number: int, heard: list[int]
+) -> None:
     """Whoever is impatient need not wait for a clean end."""
     with Signals() as signals:
         os.kill(os.getpid(), number)
@@ -72,4 +76,7 @@ def test_the_way_on_is_the_last_word_and_a_shell_takes_it() -> None:
     error = InterruptedSweepError(signal.SIGTERM, "my results")
     assert error.exit_code == 143
     assert str(error).endswith("orchestrator resume 'my results'")
-    assert str(InterruptedSweepError(signal.SIGINT, None)) == "interrupted by SIGINT; start the sweep again"
+    assert (
+        str(InterruptedSweepError(signal.SIGINT, None))
+        == "interrupted by SIGINT; start the sweep again"
+    )

@@ -1,4 +1,6 @@
-"""What a driver's Ray leaves is ended when the driver is gone, however it went; nobody else's is touched."""
+"""What a driver's Ray leaves is ended when the driver is gone, however it went; nobody else's is
+touched.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +20,7 @@ from orchestrator.executors.cleanup import CleanupProcess, clear
 from orchestrator.isolation import proc
 
 ROOT = Path(__file__).parents[3]
-STUBBORN = (
-    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('up', flush=True)\ntime.sleep(600)"
-)
+STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('up', flush=True)\ntime.sleep(600)"
 # A driver that has started what is marked as its own, and is killed without a chance to clean up.
 DRIVER = """
 import os, subprocess, sys, time
@@ -43,7 +43,10 @@ def start() -> Iterator[Start]:
 
     def begin(**marks: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-c", STUBBORN], env={**os.environ, **marks}, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", STUBBORN],
+            env={**os.environ, **marks},
+            stdout=subprocess.PIPE,
+            text=True,
         )
         started.append(process)
         assert process.stdout is not None
@@ -80,7 +83,9 @@ def test_the_end_of_the_sentinel_is_the_end_of_all_that_is_marked(start: Start) 
 
 def test_a_driver_that_is_killed_leaves_nothing() -> None:
     """Neither processes nor a folder."""
-    driver = subprocess.Popen([sys.executable, "-c", DRIVER], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    driver = subprocess.Popen(
+        [sys.executable, "-c", DRIVER], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
     assert driver.stdout is not None
     pid, folder = driver.stdout.readline().split()
     driver.kill()
@@ -88,8 +93,12 @@ def test_a_driver_that_is_killed_leaves_nothing() -> None:
     assert _within(5, lambda: not proc.is_alive(int(pid)) and not Path(folder).exists())
 
 
-def test_what_an_isolator_started_is_left_to_its_keeper_at_first(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A keeper ends what is below it by descent; killed together with it, an orphan without a mark would live on."""
+def test_what_an_isolator_started_is_left_to_its_keeper_at_first(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A keeper ends what is below it by descent; killed together with it, an orphan without a mark
+    would live on.
+    """
     monkeypatch.setattr(cleanup, "KEEPERS_S", 0.3)
     supervisor = start(**{proc.DRIVER_MARK: "a/b/c"})
     keeper = start(**{proc.DRIVER_MARK: "a/b/c", proc.MARK: "a/b/c/d"})
@@ -105,7 +114,9 @@ def test_what_an_isolator_started_is_left_to_its_keeper_at_first(start: Start, m
     assert ends["keeper"] - ends["supervisor"] > 0.2
 
 
-def test_the_next_sweep_clears_up_after_a_driver_and_its_sentinel(start: Start, scratch: Path) -> None:
+def test_the_next_sweep_clears_up_after_a_driver_and_its_sentinel(
+    start: Start, scratch: Path
+) -> None:
     """Both killed at once; what belongs to a driver that lives is not touched."""
     namespace, pid, ticks = proc.mark().split("/")
     dead = f"{namespace}/{pid}/{int(ticks) + 1}"
@@ -121,7 +132,9 @@ def test_the_next_sweep_clears_up_after_a_driver_and_its_sentinel(start: Start, 
 
 
 def test_nothing_that_lies_in_the_temporary_folder_stops_a_sweep(scratch: Path) -> None:
-    """Whoever has an account on the machine may put anything there: a pipe that is never written, a link, a folder."""
+    """Whoever has an account on the machine may put anything there: a pipe that is never written, a
+    link, a folder.
+    """
     namespace, pid, ticks = proc.mark().split("/")
     dead = f"{namespace}/{pid}/{int(ticks) + 1}"
     for name in ("pipe", "folder", "link", "mine"):
@@ -133,10 +146,17 @@ def test_nothing_that_lies_in_the_temporary_folder_stops_a_sweep(scratch: Path) 
     (scratch / "sweep-file").write_text(dead)
     (scratch / "sweep-mine" / "driver").write_text(dead)
     cleanup.clear_up_after_others()
-    assert {path.name for path in scratch.glob("sweep-*")} == {"sweep-pipe", "sweep-folder", "sweep-link", "sweep-file"}
+    assert {path.name for path in scratch.glob("sweep-*")} == {
+        "sweep-pipe",
+        "sweep-folder",
+        "sweep-link",
+        "sweep-file",
+    }
 
 
-def test_folders_of_another_user_are_left_alone(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folders_of_another_user_are_left_alone(
+    scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whatever they say of their driver."""
     namespace, pid, ticks = proc.mark().split("/")
     (scratch / "sweep-theirs").mkdir()

@@ -1,4 +1,6 @@
-"""The inline executor, the fake that other tests rely on: in order, one at a time, with every event."""
+"""The inline executor, the fake that other tests rely on: in order, one at a time, with every
+event.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ def drained(executor: Executor) -> list[Event]:
 
 
 def test_attempts_run_in_order_and_tell_their_story() -> None:
-    """The slot is announced once, with its environment; then each attempt starts, moves and finishes."""
+    """The slot is announced once, with its environment; then each attempt starts, moves and
+    finishes.
+    """
     executor = InlineExecutor(pretend, environment={"match": {"model": "pretend"}})
     one, two = attempt("honest"), attempt("raises")
     executor.submit(one)
@@ -50,7 +54,9 @@ def test_attempts_run_in_order_and_tell_their_story() -> None:
 
 
 def test_the_slot_is_told_of_before_anything_is_queued() -> None:
-    """Who goes on with a sweep asks for its environment first; a poll of an idle executor returns at once."""
+    """Who goes on with a sweep asks for its environment first; a poll of an idle executor returns
+    at once.
+    """
     executor = InlineExecutor(pretend, environment={"match": {}})
     assert executor.poll(60.0) == [SlotReady(0, {"match": {}})]
     assert executor.poll(60.0) == []

@@ -11,17 +11,27 @@ from hypothesis import strategies as st
 from orchestrator.executors.placement import Node, place
 from tests.support import strategies
 
-HEAD, SMALL, LARGE = Node("h", "10.0.0.1", 0, 0), Node("s", "10.0.0.2", 4, 0), Node("l", "10.0.0.3", 32, 8)
+HEAD, SMALL, LARGE = (
+    Node("h", "10.0.0.1", 0, 0),
+    Node("s", "10.0.0.2", 4, 0),
+    Node("l", "10.0.0.3", 32, 8),
+)
 
 
-def shares(nodes: list[Node], device: str = "cpu", gpus: int = 1, **asked: int | None) -> list[tuple[str, int, int]]:
+def shares(
+    nodes: list[Node], device: str = "cpu", gpus: int = 1, **asked: int | None
+) -> list[tuple[str, int, int]]:
     """(node, cores, GPUs) of each slot."""
-    plans = place(nodes, device=device, gpus=gpus, **{"cpus": None, "max_concurrent": None, **asked})
+    plans = place(
+        nodes, device=device, gpus=gpus, **{"cpus": None, "max_concurrent": None, **asked}
+    )
     return [(plan.node.node_id, plan.cpus, plan.gpus) for plan in plans]
 
 
 def test_a_cpu_sweep_takes_each_node_whole_unless_told_otherwise() -> None:
-    """One trial at a time with all cores, so that timings are undisturbed; a head node without cores is left out."""
+    """One trial at a time with all cores, so that timings are undisturbed; a head node without
+    cores is left out.
+    """
     assert shares([HEAD, SMALL, LARGE]) == [("s", 4, 0), ("l", 32, 0)]
 
 
@@ -41,7 +51,9 @@ def test_several_cpu_trials_at_once_share_the_cores(
     asked: dict[str, int], expected: dict[tuple[str, int], int]
 ) -> None:
     """Never more slots than max_concurrent, and never more than there are cores for."""
-    assert Counter((node, cpus) for node, cpus, _ in shares([HEAD, SMALL, LARGE], **asked)) == expected
+    assert (
+        Counter((node, cpus) for node, cpus, _ in shares([HEAD, SMALL, LARGE], **asked)) == expected
+    )
 
 
 @pytest.mark.parametrize(
@@ -70,14 +82,18 @@ def test_a_gpu_sweep_takes_one_slot_for_as_many_gpus_as_a_trial_needs(
 def test_no_node_is_given_more_than_it_has(
     nodes: list[Node], device: str, gpus: int, cpus: int | None, max_concurrent: int | None
 ) -> None:
-    """Neither GPUs nor cores, but that one slot may ask for more cores than a node has; and max_concurrent holds."""
+    """Neither GPUs nor cores, but that one slot may ask for more cores than a node has; and
+    max_concurrent holds.
+    """
     plans = place(nodes, device=device, gpus=gpus, cpus=cpus, max_concurrent=max_concurrent)
     assert max_concurrent is None or len(plans) <= max_concurrent
     for node in nodes:
         here = [plan for plan in plans if plan.node == node]
         assert sum(plan.gpus for plan in here) <= node.gpus
         assert sum(min(plan.cpus, node.cpus) for plan in here) <= node.cpus
-        assert all(plan.gpus == (gpus if device == "cuda" else 0) and plan.cpus >= 1 for plan in here)
+        assert all(
+            plan.gpus == (gpus if device == "cuda" else 0) and plan.cpus >= 1 for plan in here
+        )
 
 
 @given(strategies.clusters())

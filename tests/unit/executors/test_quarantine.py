@@ -1,4 +1,6 @@
-"""When a slot is no longer trusted: three faults in a row of different trials, or one that is final."""
+"""When a slot is no longer trusted: three faults in a row of different trials, or one that is
+final.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,10 @@ HERE = "slot 0 on 127.0.0.2"
 def test_three_faults_in_a_row_are_one_too_many() -> None:
     """The third closes the slot, and the reason says so."""
     quarantine = Quarantine()
-    outs = [quarantine.fault(0, HERE, "the supervisor died", f"trial{number}") for number in range(STRIKES)]
+    outs = [
+        quarantine.fault(0, HERE, "the supervisor died", f"trial{number}")
+        for number in range(STRIKES)
+    ]
     assert outs == [False] * (STRIKES - 1) + [True]
     assert quarantine.reasons == {0: f"{HERE}: 3 faults in a row, the last: the supervisor died"}
 
@@ -33,7 +38,11 @@ def test_one_trial_costs_nobody_a_slot() -> None:
 def test_faults_of_no_trial_all_count() -> None:
     """A supervisor that dies before it was given anything is the slot's own fault."""
     quarantine = Quarantine()
-    assert [quarantine.fault(0, HERE, "no driver", None) for _ in range(STRIKES)] == [False, False, True]
+    assert [quarantine.fault(0, HERE, "no driver", None) for _ in range(STRIKES)] == [
+        False,
+        False,
+        True,
+    ]
 
 
 def test_slots_are_counted_apart_and_a_final_fault_is_enough() -> None:
@@ -43,4 +52,7 @@ def test_slots_are_counted_apart_and_a_final_fault_is_enough() -> None:
     quarantine.fault(1, "slot 1", "lost", "two")
     assert quarantine.fault(0, HERE, "cuda:0 holds 900 MiB more than before", "three", final=True)
     assert list(quarantine.reasons) == [0]
-    assert quarantine.refusal() == f"no slot is left to run on:\n  {HERE}: cuda:0 holds 900 MiB more than before"
+    assert (
+        quarantine.refusal()
+        == f"no slot is left to run on:\n  {HERE}: cuda:0 holds 900 MiB more than before"
+    )

@@ -1,4 +1,6 @@
-"""A driver's connection to Ray: one at a time, to what was asked for, behind a token that nobody else is left with."""
+"""A driver's connection to Ray: one at a time, to what was asked for, behind a token that nobody
+else is left with.
+"""
 
 from __future__ import annotations
 
@@ -104,7 +106,9 @@ def test_a_second_sweep_of_the_process_is_refused_while_the_first_runs() -> None
 
 
 @pytest.mark.parametrize("address", [None, HERE, "auto"])
-def test_a_ray_that_is_up_already_is_used_where_it_is_what_was_asked_for(address: str | None) -> None:
+def test_a_ray_that_is_up_already_is_used_where_it_is_what_was_asked_for(
+    address: str | None,
+) -> None:
     """And stays up."""
     ray = FakeRay(up=True)
     opened(ray, address).close()
@@ -115,7 +119,9 @@ def test_a_ray_that_is_up_already_is_used_where_it_is_what_was_asked_for(address
 def test_a_ray_that_is_up_already_is_not_taken_for_another() -> None:
     """Both addresses are named, and the next sweep is free to start."""
     ray = FakeRay(up=True)
-    with pytest.raises(UnfitMachineError, match=rf"the Ray at {HERE} already: .* sweep on 10\.0\.0\.1:6379"):
+    with pytest.raises(
+        UnfitMachineError, match=rf"the Ray at {HERE} already: .* sweep on 10\.0\.0\.1:6379"
+    ):
         opened(ray, "10.0.0.1:6379")
     opened(ray).close()
 
@@ -126,7 +132,9 @@ def test_nodes_that_can_be_sent_no_files_any_more_are_refused() -> None:
         opened(FakeRay(up=True, hosts=(socket.gethostname(), "elsewhere")))
 
 
-def test_trials_are_given_neither_token_nor_tracking_log_in(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trials_are_given_neither_token_nor_tracking_log_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Whoever holds them commands the sweep, or its runs; what else is in the environment stays."""
     monkeypatch.setenv("RAY_AUTH_TOKEN", "secret")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://bob:secret@db/runs")

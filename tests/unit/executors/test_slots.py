@@ -1,4 +1,6 @@
-"""Slots over one node and over several, which slot has which point, and what a busy cluster is waited for."""
+"""Slots over one node and over several, which slot has which point, and what a busy cluster is
+waited for.
+"""
 
 from __future__ import annotations
 
@@ -38,13 +40,19 @@ def parts(nodes: list[Node], **asked: Any) -> list[list[tuple[str, int, int]]]:
         ({"gpus": 1, "exclusive": True}, [[("a", 2, 0)], [("b", 2, 0)]]),
     ],
 )
-def test_ranks_are_packed_on_one_node_or_take_several(asked: dict[str, Any], expected: list[Any]) -> None:
-    """Several where one has too few cards, or where they are to be spread; a process that sees all its cards never."""
+def test_ranks_are_packed_on_one_node_or_take_several(
+    asked: dict[str, Any], expected: list[Any]
+) -> None:
+    """Several where one has too few cards, or where they are to be spread; a process that sees all
+    its cards never.
+    """
     assert parts(PAIR, **asked) == expected
 
 
 @pytest.mark.parametrize(("ranks", "spans"), [(1, [(0, 1)]), (2, [(0, 2)]), (3, [(0, 2), (2, 1)])])
-def test_a_trial_of_fewer_ranks_takes_as_few_parts_of_a_slot(ranks: int, spans: list[tuple[int, int]]) -> None:
+def test_a_trial_of_fewer_ranks_takes_as_few_parts_of_a_slot(
+    ranks: int, spans: list[tuple[int, int]]
+) -> None:
     """The first node's ranks first."""
     plan = SlotPlan(PAIR[0], 8, 2, 2, rest=(SlotPlan(PAIR[1], 8, 2, 2),))
     assert plan.spans(ranks) == spans
@@ -119,8 +127,12 @@ def held() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     return actors, [{"JobID": "01", "DriverPid": 4711, "DriverIPAddress": "10.0.0.9"}]
 
 
-def test_who_holds_a_busy_cluster_is_said_once_in_a_while_and_then_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a slot takes, what is free, whose actors hold the rest; and no word in the first seconds."""
+def test_who_holds_a_busy_cluster_is_said_once_in_a_while_and_then_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What a slot takes, what is free, whose actors hold the rest; and no word in the first
+    seconds.
+    """
     now = [0.0]
     monkeypatch.setattr(waiting.time, "monotonic", lambda: now[0])
     patient = Waiting(FullCluster(), held, 100.0, _begun=0.0)

@@ -1,4 +1,6 @@
-"""What must travel to a cluster is gathered, and found there by the paths that the attempts are given."""
+"""What must travel to a cluster is gathered, and found there by the paths that the attempts are
+given.
+"""
 
 from __future__ import annotations
 
@@ -28,17 +30,23 @@ def project(tmp_path: Path) -> Path:
     return tmp_path / "project"
 
 
-def staged(tmp_path: Path, project: Path, *references: str, files: tuple[Path, ...] = ()) -> Staging:
+def staged(
+    tmp_path: Path, project: Path, *references: str, files: tuple[Path, ...] = ()
+) -> Staging:
     folder = tmp_path / "staged"
     folder.mkdir()
     return Staging(folder, str(project), set(references), files)
 
 
-def test_both_sides_of_a_paired_comparison_are_given_their_own_path(tmp_path: Path, project: Path) -> None:
+def test_both_sides_of_a_paired_comparison_are_given_their_own_path(
+    tmp_path: Path, project: Path
+) -> None:
     """Each names a file that is there, its own."""
     found = staged(tmp_path, project, "./old/attn.py:build", "./new/attn.py:build")
     first = attempt("old", use="./old/attn.py:build")
-    pair = first.model_copy(update={"rival": first.trial.model_copy(update={"use": "./new/attn.py:build"})})
+    pair = first.model_copy(
+        update={"rival": first.trial.model_copy(update={"use": "./new/attn.py:build"})}
+    )
     sent = found.translate(pair)
     assert sent.rival is not None
     for trial, folder in ((sent.trial, "old"), (sent.rival, "new")):
@@ -49,7 +57,9 @@ def test_both_sides_of_a_paired_comparison_are_given_their_own_path(tmp_path: Pa
     assert sent.trial.trial_id == pair.trial.trial_id
 
 
-def test_files_that_an_entry_names_travel_to_the_same_place_beside_the_code(tmp_path: Path, project: Path) -> None:
+def test_files_that_an_entry_names_travel_to_the_same_place_beside_the_code(
+    tmp_path: Path, project: Path
+) -> None:
     """The code finds them by its own path."""
     found = staged(tmp_path, project, "./old/attn.py:build", files=(project / "old" / "table.dat",))
     place = found.folder / STAGED_FILES / found.paths["./old/attn.py:build"].partition(":")[0]
@@ -60,7 +70,9 @@ def test_files_that_an_entry_names_travel_to_the_same_place_beside_the_code(tmp_
 def test_a_package_that_is_only_on_the_path_travels_by_its_name(
     tmp_path: Path, project: Path, monkeypatch: pytest.MonkeyPatch, reference: str
 ) -> None:
-    """The folder that is sent is on the path over there; named by the sweep, or imported by a file of it."""
+    """The folder that is sent is on the path over there; named by the sweep, or imported by a file
+    of it.
+    """
     package = tmp_path / "loose" / "zzztravels"
     package.mkdir(parents=True)
     (package / "__init__.py").touch()

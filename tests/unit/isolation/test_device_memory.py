@@ -1,4 +1,6 @@
-"""Device memory beyond the cap is found, whichever library took it, and only where the cap is meant."""
+"""Device memory beyond the cap is found, whichever library took it, and only where the cap is
+meant.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ class Card:
         (-3, Phase.BUILD, False),
     ],
 )
-def test_growth_over_the_cap_is_told_in_the_phases_that_are_capped(grown_gib: float, phase: Phase, over: bool) -> None:
+def test_growth_over_the_cap_is_told_in_the_phases_that_are_capped(
+    grown_gib: float, phase: Phase, over: bool
+) -> None:
     """A cap of 8 GiB and the context; the harness's own tensors are not meant."""
     card = Card()
     watch = DeviceWatch(8.0, [0, 1], card)

@@ -15,7 +15,9 @@ from orchestrator.isolation.host_memory import MemoryWatch, limit_bytes
 from orchestrator.outcome import Phase
 from orchestrator.quantities import GIB
 
-HOLDS_64_MIB = "import os, sys, time; x = os.urandom(2**26); print('ready', flush=True); time.sleep(600)"
+HOLDS_64_MIB = (
+    "import os, sys, time; x = os.urandom(2**26); print('ready', flush=True); time.sleep(600)"
+)
 
 
 @pytest.fixture
@@ -44,7 +46,9 @@ def test_a_full_machine_still_lets_small_trials_run(monkeypatch: pytest.MonkeyPa
     assert limit_bytes(None) >= GIB // 4
 
 
-def test_a_control_group_s_limit_counts_before_the_machine_s(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_control_group_s_limit_counts_before_the_machine_s(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Version 2, as a container sees it; the page cache that can be dropped is free."""
     monkeypatch.setattr(host_memory, "_CGROUPS", tmp_path)
     for name, text in {
@@ -79,14 +83,20 @@ def test_a_family_over_the_limit_is_found_and_one_below_it_is_not() -> None:
 
 
 def test_from_verification_on_the_harness_may_hold_what_the_machine_can_spare() -> None:
-    """Its reference and its inputs are no fault of the implementation's; whose limit was passed is said."""
+    """Its reference and its inputs are no fault of the implementation's; whose limit was passed is
+    said.
+    """
     own = proc.resident_bytes(os.getpid())
-    watch = MemoryWatch(own // 2, lambda: [os.getpid()], "resources.host_memory_gib", later=own + GIB)
+    watch = MemoryWatch(
+        own // 2, lambda: [os.getpid()], "resources.host_memory_gib", later=own + GIB
+    )
     for phase in (Phase.BUILD, Phase.FIRST_CALL):
         assert "(resources.host_memory_gib)" in str(watch.look(phase))
     for phase in (Phase.VERIFY, Phase.MEASURE, Phase.MEMORY):
         assert watch.look(phase) is None
-    short = MemoryWatch(own // 4, lambda: [os.getpid()], "resources.host_memory_gib", later=own // 2)
+    short = MemoryWatch(
+        own // 4, lambda: [os.getpid()], "resources.host_memory_gib", later=own // 2
+    )
     assert "(what this machine can spare)" in str(short.look(Phase.VERIFY))
 
 
@@ -94,7 +104,9 @@ def test_pages_shared_since_a_fork_count_once() -> None:
     """Four copies of a process that holds 64 MiB do not hold 320."""
     code = f"import os\nx = os.urandom(2**26)\n[os.fork() for _ in range(2)]\n{HOLDS_64_MIB.partition('x = os')[0]}\n"
     code += "print('ready', flush=True); time.sleep(600)"
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True) as first:
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True
+    ) as first:
         assert first.stdout is not None
         for _ in range(4):
             first.stdout.readline()
@@ -106,9 +118,14 @@ def test_pages_shared_since_a_fork_count_once() -> None:
 
 
 def test_it_looks_the_more_closely_the_nearer_the_limit_is() -> None:
-    """Soon enough for the fastest growth, seldom where there is room: a look disturbs what is timed."""
+    """Soon enough for the fastest growth, seldom where there is room: a look disturbs what is
+    timed.
+    """
     own = proc.resident_bytes(os.getpid())
-    near, far = MemoryWatch(own + 2**20, lambda: [os.getpid()]), MemoryWatch(own + 64 * GIB, lambda: [os.getpid()])
+    near, far = (
+        MemoryWatch(own + 2**20, lambda: [os.getpid()]),
+        MemoryWatch(own + 64 * GIB, lambda: [os.getpid()]),
+    )
     near.look(Phase.BUILD)
     far.look(Phase.BUILD)
     assert near.next_look - time.monotonic() < 0.05

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from orchestrator.isolation import messages
 
-values = st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner, max_size=4))
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner, max_size=4)
+)
 
 
 @pytest.fixture
@@ -26,13 +28,17 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 @given(st.dictionaries(st.text(), values, max_size=5))
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_message_arrives_as_it_was_sent(pair: tuple[socket.socket, socket.socket], message: messages.Message) -> None:
+def test_a_message_arrives_as_it_was_sent(
+    pair: tuple[socket.socket, socket.socket], message: messages.Message
+) -> None:
     """Any JSON object."""
     messages.send(pair[0], message)
     assert messages.receive(pair[1]) == (message, [])
 
 
-def test_messages_larger_than_any_buffer_arrive_whole(pair: tuple[socket.socket, socket.socket]) -> None:
+def test_messages_larger_than_any_buffer_arrive_whole(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
     """An attempt's options may be long."""
     message = {"run": "x" * 5_000_000}
     sender = threading.Thread(target=messages.send, args=(pair[0], message))
@@ -53,7 +59,9 @@ def test_files_travel_with_their_message(pair: tuple[socket.socket, socket.socke
     os.close(copy)
 
 
-def test_a_closed_connection_is_told_from_a_message(pair: tuple[socket.socket, socket.socket]) -> None:
+def test_a_closed_connection_is_told_from_a_message(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
     """Between messages and in the midst of one."""
     pair[0].sendall(b"\0\0\0\0\0\0\0\x09{")
     pair[0].close()

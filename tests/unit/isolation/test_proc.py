@@ -34,7 +34,9 @@ print(before, left, proc.descendants(os.getpid()))
 @pytest.fixture
 def family() -> Iterator[tuple[int, int]]:
     """(A process, its grandchild in a session of its own)."""
-    with subprocess.Popen([sys.executable, "-c", FAMILY], stdout=subprocess.PIPE, env=_marked("a/b/c")) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", FAMILY], stdout=subprocess.PIPE, env=_marked("a/b/c")
+    ) as process:
         assert process.stdout is not None
         grandchild = int(process.stdout.readline())
         yield process.pid, grandchild
@@ -74,7 +76,9 @@ def test_ending_a_family_leaves_no_one(family: tuple[int, int]) -> None:
 
 def test_a_reaper_ends_orphans_too_and_proves_it() -> None:
     """One left behind in a session of its own is adopted, killed, and reaped."""
-    out = subprocess.run([sys.executable, "-c", REAPS], capture_output=True, text=True, check=True, timeout=30)
+    out = subprocess.run(
+        [sys.executable, "-c", REAPS], capture_output=True, text=True, check=True, timeout=30
+    )
     assert out.stdout.split(maxsplit=1) == ["2", "[] []\n"]
 
 
@@ -93,13 +97,19 @@ def test_only_what_lost_its_owner_is_abandoned() -> None:
         "no such pid": f"{namespace}/{2**22 + 5}/1/x",
         "elsewhere": f"pid:[1]/{pid}/{int(start) + 1}/x",
     }
-    sleepers = {name: subprocess.Popen(["sleep", "600"], env=_marked(owner)) for name, owner in owners.items()}
+    sleepers = {
+        name: subprocess.Popen(["sleep", "600"], env=_marked(owner))
+        for name, owner in owners.items()
+    }
     time.sleep(0.2)
     abandoned = set(proc.abandoned())
     for sleeper in sleepers.values():
         sleeper.kill()
         sleeper.wait()
-    assert {name for name, sleeper in sleepers.items() if sleeper.pid in abandoned} == {"reused pid", "no such pid"}
+    assert {name for name, sleeper in sleepers.items() if sleeper.pid in abandoned} == {
+        "reused pid",
+        "no such pid",
+    }
 
 
 def test_processes_that_are_gone_are_no_error() -> None:

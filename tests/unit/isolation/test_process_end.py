@@ -71,23 +71,60 @@ def answer(attempt: Attempt, changes: dict[str, object] | None = None) -> bytes:
 @pytest.mark.parametrize(
     ("ending", "outcome", "kind", "says"),
     [
-        (ProcessEnd(Phase.BUILD, status=signal.SIGSEGV), "crashed", "SIGSEGV", "Segmentation fault"),
+        (
+            ProcessEnd(Phase.BUILD, status=signal.SIGSEGV),
+            "crashed",
+            "SIGSEGV",
+            "Segmentation fault",
+        ),
         (ProcessEnd(Phase.BUILD, status=signal.SIGABRT | 0x80), "crashed", "SIGABRT", "Aborted"),
         (ProcessEnd(Phase.BUILD, status=signal.SIGKILL), "crashed", "SIGKILL", "Killed"),
         (ProcessEnd(Phase.BUILD, status=40), "crashed", "signal 40", "40"),
-        (ProcessEnd(Phase.BUILD, status=exited(0)), "crashed", "exit code 0", "before it gave a result"),
+        (
+            ProcessEnd(Phase.BUILD, status=exited(0)),
+            "crashed",
+            "exit code 0",
+            "before it gave a result",
+        ),
         (ProcessEnd(Phase.BUILD, status=exited(9)), "crashed", "exit code 9", "code 9"),
-        (ProcessEnd(Phase.BUILD, status=exited(EXIT_NO_PIPE)), "failed", "ResultPipeClosed", "closed the pipe"),
+        (
+            ProcessEnd(Phase.BUILD, status=exited(EXIT_NO_PIPE)),
+            "failed",
+            "ResultPipeClosed",
+            "closed the pipe",
+        ),
         (ProcessEnd(Phase.BUILD, status=exited(0), stray=b"oh"), "failed", "UnusableResult", "oh"),
-        (ProcessEnd(Phase.BUILD, status=exited(9), stray=b"oh"), "crashed", "exit code 9", "code 9"),
-        (ProcessEnd(Phase.BUILD, status=signal.SIGKILL, out_of_memory=True), "oom", "SIGKILL", "host memory"),
-        (ProcessEnd(Phase.BUILD, status=signal.SIGSEGV, out_of_memory=True), "crashed", "SIGSEGV", "fault"),
-        (ProcessEnd(Phase.BUILD, status=signal.SIGKILL, cause=TIMEOUT), "timeout", "Timeout", "too long"),
+        (
+            ProcessEnd(Phase.BUILD, status=exited(9), stray=b"oh"),
+            "crashed",
+            "exit code 9",
+            "code 9",
+        ),
+        (
+            ProcessEnd(Phase.BUILD, status=signal.SIGKILL, out_of_memory=True),
+            "oom",
+            "SIGKILL",
+            "host memory",
+        ),
+        (
+            ProcessEnd(Phase.BUILD, status=signal.SIGSEGV, out_of_memory=True),
+            "crashed",
+            "SIGSEGV",
+            "fault",
+        ),
+        (
+            ProcessEnd(Phase.BUILD, status=signal.SIGKILL, cause=TIMEOUT),
+            "timeout",
+            "Timeout",
+            "too long",
+        ),
         (ProcessEnd(Phase.BUILD, died="it fell"), "lost", "ForkServerDied", "it fell"),
         (ProcessEnd(Phase.BUILD, died="it fell", cause=TIMEOUT), "timeout", "Timeout", "too long"),
     ],
 )
-def test_an_ending_without_an_answer(attempt: Attempt, ending: ProcessEnd, outcome: str, kind: str, says: str) -> None:
+def test_an_ending_without_an_answer(
+    attempt: Attempt, ending: ProcessEnd, outcome: str, kind: str, says: str
+) -> None:
     """Outcome, kind and words; the phase and the log named; the attempt's identity and fingerprint."""
     record = verdict(attempt, ending)
     assert record.error is not None
@@ -102,7 +139,9 @@ def test_an_ending_without_an_answer(attempt: Attempt, ending: ProcessEnd, outco
 
 @pytest.mark.parametrize("cause", [None, TIMEOUT])
 @pytest.mark.parametrize("status", [exited(0), signal.SIGSEGV, None])
-def test_an_answer_that_arrived_whole_counts(attempt: Attempt, cause: Cause | None, status: int | None) -> None:
+def test_an_answer_that_arrived_whole_counts(
+    attempt: Attempt, cause: Cause | None, status: int | None
+) -> None:
     """Whatever came after it: the measurement was over."""
     record = verdict(attempt, ProcessEnd(Phase.DONE, answer(attempt), cause, status))
     assert record.outcome is Outcome.MISMATCH
@@ -123,7 +162,9 @@ def test_an_answer_that_arrived_whole_counts(attempt: Attempt, cause: Cause | No
         {"values_ms": None, "phase": 3},
     ],
 )
-def test_an_answer_that_is_no_record_of_this_attempt_is_refused(attempt: Attempt, changes: dict[str, object]) -> None:
+def test_an_answer_that_is_no_record_of_this_attempt_is_refused(
+    attempt: Attempt, changes: dict[str, object]
+) -> None:
     """Another trial's, a field too many, a NaN: a failed row that says so."""
     record = verdict(attempt, ProcessEnd(Phase.DONE, answer(attempt, changes), None, exited(0)))
     assert record.outcome is Outcome.FAILED
@@ -134,7 +175,10 @@ def test_an_answer_that_is_no_record_of_this_attempt_is_refused(attempt: Attempt
 def test_what_a_worker_let_through_is_told_apart_by_memory(attempt: Attempt) -> None:
     """An exception is `failed`, one that means out-of-memory is `oom`."""
     for out_of_memory, outcome in ((False, Outcome.FAILED), (True, Outcome.OOM)):
-        raised = {"raised": {"kind": "RuntimeError", "message": "x"}, "out_of_memory": out_of_memory}
+        raised = {
+            "raised": {"kind": "RuntimeError", "message": "x"},
+            "out_of_memory": out_of_memory,
+        }
         line = json.dumps(raised).encode()
         assert verdict(attempt, ProcessEnd(Phase.BUILD, line, None, exited(0))).outcome is outcome
 

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.isolation.ranks import RankEnd, RankSpan, environments, joined, logs_joined, on_one_node
+from orchestrator.isolation.ranks import (
+    RankEnd,
+    RankSpan,
+    environments,
+    joined,
+    logs_joined,
+    on_one_node,
+)
 from orchestrator.outcome import Outcome, Phase
 from orchestrator.record import ErrorInfo, record_of, utc_now
 from tests.support.attempts import attempt
@@ -17,7 +24,9 @@ IN_A_COLLECTIVE = STACK % b"/lib/torch/distributed/distributed_c10d.py"
 IN_A_LOOP = STACK % b"/home/me/loop.py"
 
 
-def end(outcome: Outcome, message: str = "", at: float = 0.0, *, answered=True, killed=False, log=b"") -> RankEnd:
+def end(
+    outcome: Outcome, message: str = "", at: float = 0.0, *, answered=True, killed=False, log=b""
+) -> RankEnd:
     error = ErrorInfo.of("RuntimeError", message) if outcome is not Outcome.OK else None
     record = record_of(attempt("right"), outcome, Phase.MEASURE, utc_now(), {}, error=error)
     return RankEnd(record, at, answered, killed, log)
@@ -48,7 +57,8 @@ def test_all_ranks_ok_is_the_first_ones_record():
             "rank 1 of 2: boom",
             "failed",
         ),
-        # An out-of-memory is the cause of an exception beside it; who was ended for the sake of another is not.
+        # An out-of-memory is the cause of an exception beside it; who was ended for the sake of
+        # another is not.
         ([end(Outcome.FAILED, "a", 1.0), end(Outcome.OOM, "b", 2.0)], "rank 1 of 2: b", "oom"),
         (
             [end(Outcome.CRASHED, "died by SIGKILL", 0.5, answered=False, killed=True), end(Outcome.MISMATCH, "off")],
@@ -65,12 +75,17 @@ def test_the_rank_that_ended_the_attempt_is_named(ends, named, outcome):
 
 def test_of_a_hang_the_rank_that_waited_for_nobody_is_named():
     """Stacks tell: the others stand in a collective."""
-    hung = [end(Outcome.TIMEOUT, "too long", answered=False, log=log) for log in (IN_A_COLLECTIVE, IN_A_LOOP)]
+    hung = [
+        end(Outcome.TIMEOUT, "too long", answered=False, log=log)
+        for log in (IN_A_COLLECTIVE, IN_A_LOOP)
+    ]
     assert joined(0, 2, hung).error.message == "rank 1 of 2: too long"
 
 
 def test_a_hang_in_which_all_wait_names_nobody():
-    """One that never entered a collective cannot be told from those that did, where all stand in one."""
+    """One that never entered a collective cannot be told from those that did, where all stand in
+    one.
+    """
     hung = [end(Outcome.TIMEOUT, "too long", answered=False, log=IN_A_COLLECTIVE) for _ in range(2)]
     assert joined(0, 2, hung).error.message == "too long"
 
@@ -79,16 +94,25 @@ def test_each_rank_is_told_who_it_is_and_sees_its_own_card():
     """As by torchrun; on one node nothing listens beyond the loopback interface."""
     span = RankSpan(2, 2, 4, "file:///tmp/store")
     first, second = environments(span, {"CUDA_VISIBLE_DEVICES": "GPU-a,GPU-b"})
-    assert (first["RANK"], second["RANK"], first["WORLD_SIZE"], second["LOCAL_RANK"]) == ("2", "3", "4", "1")
+    assert (first["RANK"], second["RANK"], first["WORLD_SIZE"], second["LOCAL_RANK"]) == (
+        "2",
+        "3",
+        "4",
+        "1",
+    )
     assert (first["CUDA_VISIBLE_DEVICES"], second["CUDA_VISIBLE_DEVICES"]) == ("GPU-a", "GPU-b")
     assert first["GLOO_SOCKET_IFNAME"] == first["NCCL_SOCKET_IFNAME"] == "lo"
-    assert "GLOO_SOCKET_IFNAME" not in environments(RankSpan(0, 1, 2, "tcp://10.0.0.1:29500"), {})[0]
+    assert (
+        "GLOO_SOCKET_IFNAME" not in environments(RankSpan(0, 1, 2, "tcp://10.0.0.1:29500"), {})[0]
+    )
 
 
 @pytest.mark.parametrize(("user", "nvls"), [({}, "0"), ({"NCCL_NVLS_ENABLE": "1"}, "1")])
 def test_nvlink_multicast_is_off_unless_the_user_turned_it_on(user, nvls):
     """Where the fabric is not set up for it the first collective would fail."""
-    told = environments(RankSpan(0, 1, 2, "file:///tmp/store"), {"CUDA_VISIBLE_DEVICES": "0", **user})
+    told = environments(
+        RankSpan(0, 1, 2, "file:///tmp/store"), {"CUDA_VISIBLE_DEVICES": "0", **user}
+    )
     assert told[0]["NCCL_NVLS_ENABLE"] == nvls
 
 

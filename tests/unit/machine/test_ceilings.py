@@ -133,12 +133,20 @@ def test_the_controls_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _quick() -> MeasureProtocol:
-    return MeasureProtocol(warmup_s=0.0, min_time_s=0.0, max_time_s=0.01, min_repetitions=1, target_ci=0.5)
+    return MeasureProtocol(
+        warmup_s=0.0, min_time_s=0.0, max_time_s=0.01, min_repetitions=1, target_ci=0.5
+    )
 
 
-def test_bounds_are_no_lower_than_the_cores_could_do_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine so disturbed that its large product crawls condemns nothing that a core by itself makes possible."""
-    crawling = Ceilings(device="cpu", matmul_flops_per_s={"float32": 1.0}, copy_bytes_per_s=1.0, cache_bytes=2**20)
+def test_bounds_are_no_lower_than_the_cores_could_do_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A machine so disturbed that its large product crawls condemns nothing that a core by itself
+    makes possible.
+    """
+    crawling = Ceilings(
+        device="cpu", matmul_flops_per_s={"float32": 1.0}, copy_bytes_per_s=1.0, cache_bytes=2**20
+    )
     monkeypatch.setattr(module, "measure_ceilings", lambda device, precisions: crawling)
     monkeypatch.setattr(module, "SHORT_BENCHMARK_S", 0.01)
     threads = torch.get_num_threads()

@@ -32,7 +32,10 @@ def machine(top: Path, groups: str, mounts: str, **files: str) -> Path:
         ({"cpu.max": "50000 100000\n"}, 0.5),  # a container: its own group is the root that it sees
         ({"a.slice__b.scope__cpu.max": "150000 100000\n"}, 1.5),
         ({"a.slice__cpu.max": "400000 100000\n", "a.slice__b.scope__cpu.max": "max 100000\n"}, 4.0),
-        ({"a.slice__cpu.max": "200000 100000\n", "a.slice__b.scope__cpu.max": "300000 100000\n"}, 2.0),
+        (
+            {"a.slice__cpu.max": "200000 100000\n", "a.slice__b.scope__cpu.max": "300000 100000\n"},
+            2.0,
+        ),
         ({"other.slice__cpu.max": "50000 100000\n"}, None),
         ({}, None),
     ],
@@ -63,7 +66,11 @@ def test_a_path_outside_of_the_namespace_means_the_mounted_group(tmp_path: Path)
 
 @pytest.mark.parametrize(
     ("stat", "expected"),
-    [("usage_usec 5\nthrottled_usec 2500000\n", 2.5), ("throttled_time 1500000000\n", 1.5), ("usage_usec 5\n", None)],
+    [
+        ("usage_usec 5\nthrottled_usec 2500000\n", 2.5),
+        ("throttled_time 1500000000\n", 1.5),
+        ("usage_usec 5\n", None),
+    ],
 )
 def test_time_held_back_is_in_seconds(tmp_path: Path, stat: str, expected: float | None) -> None:
     """Version 2 counts microseconds, version 1 nanoseconds."""

@@ -1,4 +1,6 @@
-"""What is said of a machine: what must match, what is worth knowing, and that asking touches nothing."""
+"""What is said of a machine: what must match, what is worth knowing, and that asking touches
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,12 @@ from orchestrator.machine.environment import code_state, describe, differences, 
 @pytest.fixture
 def forgotten() -> Iterator[None]:
     """A process looks at its machine once; these tests change the machine."""
-    looked_up = (environment._gpu_match, environment._know, environment._software, environment._limits)
+    looked_up = (
+        environment._gpu_match,
+        environment._know,
+        environment._software,
+        environment._limits,
+    )
     for cached in looked_up:
         cached.cache_clear()
     yield
@@ -76,7 +83,9 @@ def test_a_cpu_is_its_model_cores_threads_and_software() -> None:
     assert {"host", "os", "git_commit", "git_dirty", "described_at"} <= set(found["know"])
 
 
-def test_a_quota_bounds_the_cores_and_must_match(monkeypatch: pytest.MonkeyPatch, forgotten: None) -> None:
+def test_a_quota_bounds_the_cores_and_must_match(
+    monkeypatch: pytest.MonkeyPatch, forgotten: None
+) -> None:
     """A container's `--cpus`: as many threads as it has time for, and at least one."""
     cores = environment.usable_cores()
     free = describe("cpu")["match"]
@@ -89,12 +98,16 @@ def test_a_quota_bounds_the_cores_and_must_match(monkeypatch: pytest.MonkeyPatch
     assert environment.usable_cores() == cores
 
 
-def test_variables_that_change_results_must_match(monkeypatch: pytest.MonkeyPatch, forgotten: None) -> None:
+def test_variables_that_change_results_must_match(
+    monkeypatch: pytest.MonkeyPatch, forgotten: None
+) -> None:
     """Each by its name, with both values."""
     monkeypatch.setattr(environment, "decisive", lambda: {"NCCL_ALGO": "Ring"})
     ring = describe("cpu")["match"]
     environment._limits.cache_clear()
-    monkeypatch.setattr(environment, "decisive", lambda: {"NCCL_ALGO": "Tree", "TRITON_INTERPRET": "1"})
+    monkeypatch.setattr(
+        environment, "decisive", lambda: {"NCCL_ALGO": "Tree", "TRITON_INTERPRET": "1"}
+    )
     found = differences(ring, describe("cpu")["match"])
     assert found == ["variables.NCCL_ALGO: Ring, Tree", "variables.TRITON_INTERPRET: None, 1"]
 
@@ -110,7 +123,9 @@ def test_a_machine_without_quota_and_variables_is_described_as_it_always_was(
 
 def test_threads_and_cap_must_match_and_host_need_not() -> None:
     """A trial on other threads is another measurement; a sibling machine of the same make is not."""
-    assert "threads: 1, 2" in differences(describe("cpu", threads=1)["match"], describe("cpu", threads=2)["match"])
+    assert "threads: 1, 2" in differences(
+        describe("cpu", threads=1)["match"], describe("cpu", threads=2)["match"]
+    )
     capped, free = describe("cuda", gpu_memory_gib=8.0)["match"], describe("cuda")["match"]
     assert differences(free, capped) == ["memory_cap_gib: None, 8.0"]
     assert describe("cpu", gpu_memory_gib=8.0)["match"]["memory_cap_gib"] is None
@@ -121,10 +136,18 @@ def test_threads_and_cap_must_match_and_host_need_not() -> None:
 def test_a_gpu_is_described_by_its_driver() -> None:
     """Model, driver, clocks policy and power limit must match; what the GPU does not know is null."""
     match, know = describe("cuda").values()
-    assert (match["model"], match["driver"], match["power_limit_w"]) == ("GPU model 0", "580.1", 700)
+    assert (match["model"], match["driver"], match["power_limit_w"]) == (
+        "GPU model 0",
+        "580.1",
+        700,
+    )
     assert match["clocks"] == "default, at most 1980 MHz"
     assert match["cores"] is None
-    assert (know["gpu_uuid"], know["gpu_memory_mib"], know["gpu_pci"]) == ("GPU-aaaa-1", 80 * 1024, "0000:00")
+    assert (know["gpu_uuid"], know["gpu_memory_mib"], know["gpu_pci"]) == (
+        "GPU-aaaa-1",
+        80 * 1024,
+        "0000:00",
+    )
     assert describe("cuda:1")["match"]["clocks"] == "application clock 1400 MHz"
 
 

@@ -1,4 +1,6 @@
-"""Variables that change results or speed are part of where a result came from; places and secrets are not."""
+"""Variables that change results or speed are part of where a result came from; places and secrets
+are not.
+"""
 
 from __future__ import annotations
 
@@ -39,6 +41,11 @@ def test_what_each_process_is_given_and_where_things_lie_do_not_count() -> None:
 
 def test_no_secret_is_written_down() -> None:
     """Whatever prefix it has; a long value is cut."""
-    secret = {"TORCH_HUB_TOKEN": "x", "NCCL_PASSWORD": "x", "CUDA_API_KEY": "x", "TRITON_SECRET_THING": "x"}
+    secret = {
+        "TORCH_HUB_TOKEN": "x",
+        "NCCL_PASSWORD": "x",
+        "CUDA_API_KEY": "x",
+        "TRITON_SECRET_THING": "x",
+    }
     assert not decisive(secret)
     assert decisive({"TORCH_LOGS": "x" * 5000}) == {"TORCH_LOGS": "x" * MAX_VALUE}

@@ -1,4 +1,6 @@
-"""The CPU's clock and the fake one, and what CUDA's makes of its figures; its timing is tested in tests/gpu."""
+"""The CPU's clock and the fake one, and what CUDA's makes of its figures; its timing is tested in
+tests/gpu.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ def test_what_runs_before_a_call_is_not_timed() -> None:
     assert seconds < 0.01
 
 
-def test_the_cpu_clock_is_not_what_an_implementation_makes_of_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cpu_clock_is_not_what_an_implementation_makes_of_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A library that freezes time, or slows it down, for its own ends."""
     monkeypatch.setattr(time, "perf_counter", lambda: 5.0)
     clock = CpuClock()
@@ -54,9 +58,13 @@ def test_the_fake_clock_moves_by_what_its_calls_last() -> None:
 
 @pytest.fixture
 def host_latency(monkeypatch: pytest.MonkeyPatch) -> HostLatency:
-    """CUDA's host-side figure and notes by a device that takes no time, where the host's n-th call lasts as given."""
+    """CUDA's host-side figure and notes by a device that takes no time, where the host's n-th call
+    lasts as given.
+    """
     now = [0.0]
-    event = SimpleNamespace(record=lambda: None, synchronize=lambda: None, elapsed_time=lambda _: 1.0)
+    event = SimpleNamespace(
+        record=lambda: None, synchronize=lambda: None, elapsed_time=lambda _: 1.0
+    )
     cuda = SimpleNamespace(Event=lambda **_: event, _sleep=lambda _: None, synchronize=lambda: None)
     monkeypatch.setitem(sys.modules, "torch", cast("Any", SimpleNamespace(cuda=cuda)))
     monkeypatch.setattr(clocks, "perf_counter", lambda: now[0])

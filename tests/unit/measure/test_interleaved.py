@@ -19,9 +19,13 @@ GPU = MeasureSpec(min_time_s=1.0).for_device("cuda")
 class Machine:
     """Two sides on one clock: a call lasts what its side and the machine's state at that call say."""
 
-    def __init__(self, first_s: float, second_s: float, state: Callable[[int], float] = lambda _: 1.0) -> None:
+    def __init__(
+        self, first_s: float, second_s: float, state: Callable[[int], float] = lambda _: 1.0
+    ) -> None:
         self.sides: list[int] = []
-        self.clock = FakeClock(lambda number: (first_s, second_s)[self.sides[-1]] * state(number), 0.002)
+        self.clock = FakeClock(
+            lambda number: (first_s, second_s)[self.sides[-1]] * state(number), 0.002
+        )
 
     def duel(self, protocol: MeasureProtocol = GPU, seed: int = 0) -> Pair:
         calls = [[lambda side=side: self.sides.append(side)] for side in (0, 1)]
@@ -39,7 +43,9 @@ def test_two_steady_sides_have_their_own_times_and_ratio() -> None:
 
 
 def test_the_order_of_blocks_is_drawn_and_reproducible() -> None:
-    """Both orders occur, each side twice a block; the same seed gives the same order, another another."""
+    """Both orders occur, each side twice a block; the same seed gives the same order, another
+    another.
+    """
     machine = Machine(0.010, 0.010)
     machine.duel()
     timed = machine.sides[-160:]
@@ -64,12 +70,16 @@ def test_a_drift_that_no_single_measurement_survives_leaves_the_ratio_alone() ->
 
 def test_noise_asks_for_more_blocks_and_the_longest_time_wins() -> None:
     """The rule looks at the ratio's interval; twice max_time_s is the end."""
-    quiet, loud = (1 + spread * np.random.default_rng(0).standard_normal(20_000) for spread in (0.001, 0.02))
+    quiet, loud = (
+        1 + spread * np.random.default_rng(0).standard_normal(20_000) for spread in (0.001, 0.02)
+    )
     few = Machine(0.010, 0.010, lambda n: quiet[n % 20_000]).duel()[0]
     many = Machine(0.010, 0.010, lambda n: loud[n % 20_000]).duel()[0]
     assert len(few.values_ms) < len(many.values_ms)
     wild = 1 + 0.5 * np.random.default_rng(0).random(20_000)
-    given_up = Machine(0.010, 0.010, lambda n: wild[n % 20_000]).duel(GPU.model_copy(update={"max_time_s": 1.5}))
+    given_up = Machine(0.010, 0.010, lambda n: wild[n % 20_000]).duel(
+        GPU.model_copy(update={"max_time_s": 1.5})
+    )
     assert sum(sum(side.values_ms) for side in given_up) == pytest.approx(3000, rel=0.05)
 
 

@@ -14,9 +14,11 @@ Attempt = Callable[[Sequence[int], float], Timed]
 
 @dataclass
 class Device:
-    """Runs a call in `run_s` behind the head start; the host launches one in `launch_s(number of the attempt)`.
+    """Runs a call in `run_s` behind the head start; the host launches one in `launch_s(number of
+    the attempt)`.
 
-    Where calls `wait` for the device, the host is never ahead of it, and its gaps are in the figures.
+    Where calls `wait` for the device, the host is never ahead of it, and its gaps are in the
+    figures.
     """
 
     run_s: float
@@ -70,7 +72,9 @@ def test_calls_that_wait_for_the_device_are_timed_with_their_gaps_and_soon() -> 
 
 @pytest.mark.parametrize("hiccup_s", [1e-3, 0.3])
 def test_a_hiccup_of_the_host_is_not_taken_for_that(hiccup_s: float) -> None:
-    """One call that launches late, such as one that compiles: timed again; later blocks do not wait long for it."""
+    """One call that launches late, such as one that compiles: timed again; later blocks do not wait
+    long for it.
+    """
     device = Device(20e-6, lambda attempt: hiccup_s if attempt == 3 else 10e-6)
     start = LaunchAhead(200)
     found = [start.time(range(50), device.attempt) for _ in range(40)]

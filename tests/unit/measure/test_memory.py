@@ -39,7 +39,9 @@ def test_a_temporary_counts_after_it_is_gone(peak: HostPeak) -> None:
 
 
 def test_a_later_call_counts_where_it_takes_plainly_more(peak: HostPeak) -> None:
-    """The time is that of later calls: so is their memory. A little more is the heap's own coming and going."""
+    """The time is that of later calls: so is their memory. A little more is the heap's own coming
+    and going.
+    """
     first = written(16)
     known = peak.figures()
     later = peak.with_later(known, lambda: written(96))
@@ -62,7 +64,9 @@ def test_memory_used_before_does_not_count(peak: HostPeak) -> None:
 
 
 def test_what_was_built_counts_and_the_workspace_is_what_the_call_adds() -> None:
-    """Parameters from build, inputs and the call make the peak; the workspace is the call's part alone."""
+    """Parameters from build, inputs and the call make the peak; the workspace is the call's part
+    alone.
+    """
     peak = HostPeak()
     peak.start()
     parameters = written(24)
@@ -80,7 +84,9 @@ def test_what_was_built_counts_and_the_workspace_is_what_the_call_adds() -> None
 
 @pytest.fixture
 def library(tmp_path: Path) -> Path:
-    """A large file. Made before anything is marked: depending on malloc's mood its bytes are resident for a moment."""
+    """A large file. Made before anything is marked: depending on malloc's mood its bytes are
+    resident for a moment.
+    """
     path = tmp_path / "library"
     path.write_bytes(bytes(48 * MIB))
     return path

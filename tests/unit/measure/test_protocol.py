@@ -21,7 +21,9 @@ def nothing() -> None:
     """A call that does no work: the fake clock says how long it took."""
 
 
-def timed(duration: Callable[[int], float], protocol: MeasureProtocol = GPU, min_block_s: float = 0.002) -> Measurement:
+def timed(
+    duration: Callable[[int], float], protocol: MeasureProtocol = GPU, min_block_s: float = 0.002
+) -> Measurement:
     """One measurement of calls that last what `duration` says, in seconds by call number."""
     return measure([nothing], protocol, FakeClock(duration, min_block_s))
 
@@ -92,7 +94,9 @@ def test_more_noise_asks_for_more_repetitions() -> None:
 
 
 def test_a_call_that_is_plainly_slower_is_cut_flagged_and_not_doubted() -> None:
-    """As soon as its interval lies above the limit; a wide interval is then no reason to call it noisy."""
+    """As soon as its interval lies above the limit; a wide interval is then no reason to call it
+    noisy.
+    """
     found = timed_against(30.0, noise(0, 0.050, 0.1))
     assert found.flags == ("cut",)
     assert len(found.values_ms) == 6
@@ -126,7 +130,11 @@ def test_a_single_repetition_is_allowed_and_doubted() -> None:
     [(GPU, 0.010, 0.01, 0.92), (GPU, 0.010, 0.03, 0.92), (CPU, 0.050, 0.05, 0.88)],
 )
 def test_the_interval_keeps_its_word_under_the_stopping_rule(
-    protocol: MeasureProtocol, level: float, spread: float, least: float, monkeypatch: pytest.MonkeyPatch
+    protocol: MeasureProtocol,
+    level: float,
+    spread: float,
+    least: float,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Stopping as soon as the interval looks tight does not make it a lie."""
     monkeypatch.setattr(

@@ -20,11 +20,18 @@ def sweep(tmp_path: Path, cases: str, more: str = "") -> Sweep:
 
 
 def points(found: Sweep) -> list[tuple[object, ...]]:
-    return [(trial.params.get("name"), trial.params["heads"], trial.params["width"]) for trial in found.trials]
+    return [
+        (trial.params.get("name"), trial.params["heads"], trial.params["width"])
+        for trial in found.trials
+    ]
 
 
 EXPECTED = [("small", 8, 64), ("wide", 16, 128), ("same-heads", 16, 64)]
-ROWS = [{"name": "small", "heads": 8}, {"name": "wide", "heads": 16, "width": 128}, {"name": "same-heads", "heads": 16}]
+ROWS = [
+    {"name": "small", "heads": 8},
+    {"name": "wide", "heads": 16, "width": 128},
+    {"name": "same-heads", "heads": 16},
+]
 
 
 @pytest.mark.parametrize(
@@ -47,7 +54,9 @@ def test_every_kind_of_file_gives_the_same_points(tmp_path: Path, file: str, con
 
 def test_cases_stand_in_the_sweep_file_too(tmp_path: Path) -> None:
     """And are multiplied by the axes."""
-    found = sweep(tmp_path, "[{name: a, heads: 1}, {name: b, heads: 2}]", "axes: {causal: [true, false]}")
+    found = sweep(
+        tmp_path, "[{name: a, heads: 1}, {name: b, heads: 2}]", "axes: {causal: [true, false]}"
+    )
     assert len(found.trials) == 4
     assert found.plan.explain() == ["1 implementation x 2 name with heads x 2 causal = 4 trials"]
 
@@ -56,7 +65,9 @@ def test_the_name_chooses(tmp_path: Path) -> None:
     """`--only` knows it, as every param."""
     (tmp_path / "shapes.csv").write_text(SHAPES)
     (tmp_path / "w.py").write_text(WORKLOAD)
-    (tmp_path / "s.yaml").write_text("name: s\nworkload: ./w.py\nimplementations: ['./w.py:f']\ncases: shapes.csv\n")
+    (tmp_path / "s.yaml").write_text(
+        "name: s\nworkload: ./w.py\nimplementations: ['./w.py:f']\ncases: shapes.csv\n"
+    )
     assert points(Sweep.load(tmp_path / "s.yaml", only="name == 'wide'")) == EXPECTED[1:2]
 
 
@@ -64,17 +75,28 @@ def test_every_and_where_choose(tmp_path: Path) -> None:
     """`where` first, then every so many-th."""
     (tmp_path / "shapes.csv").write_text(SHAPES)
     assert points(sweep(tmp_path, "{file: shapes.csv, every: 2}")) == EXPECTED[::2]
-    assert points(sweep(tmp_path, "{file: shapes.csv, where: 'heads == 16 and width == 64'}")) == EXPECTED[2:]
+    assert (
+        points(sweep(tmp_path, "{file: shapes.csv, where: 'heads == 16 and width == 64'}"))
+        == EXPECTED[2:]
+    )
 
 
 def test_columns_are_picked_and_renamed(tmp_path: Path) -> None:
     """A file of a model's sizes serves workloads that know a few of them, by their own names."""
-    (tmp_path / "shapes.csv").write_text("name, heads, hidden_size, layers\na, 8, 64, 2\nb, 16, 128, 3\n")
-    found = sweep(tmp_path, "{file: shapes.csv, columns: {name: name, heads: heads, width: hidden_size}}")
+    (tmp_path / "shapes.csv").write_text(
+        "name, heads, hidden_size, layers\na, 8, 64, 2\nb, 16, 128, 3\n"
+    )
+    found = sweep(
+        tmp_path, "{file: shapes.csv, columns: {name: name, heads: heads, width: hidden_size}}"
+    )
     assert points(found) == [("a", 8, 64), ("b", 16, 128)]
-    assert points(sweep(tmp_path, "{file: shapes.csv, columns: [name, heads]}")) == [("a", 8, 64), ("b", 16, 64)]
+    assert points(sweep(tmp_path, "{file: shapes.csv, columns: [name, heads]}")) == [
+        ("a", 8, 64),
+        ("b", 16, 64),
+    ]
     with pytest.raises(
-        SweepFileError, match=r"shapes.csv: hidden: is no column of this file \(did you mean 'hidden_size'"
+        SweepFileError,
+        match=r"shapes.csv: hidden: is no column of this file \(did you mean 'hidden_size'",
     ):
         sweep(tmp_path, "{file: shapes.csv, columns: {heads: heads, width: hidden}}")
 
@@ -92,7 +114,10 @@ def test_what_was_read_is_kept(tmp_path: Path) -> None:
     ("content", "said"),
     [
         ("name, heads\na, 1\na, 2\n", "shapes.csv:3: name: stands twice, first on line 2"),
-        ("name, haeds\na, 1\n", "shapes.csv:2: haeds: is no param of the workload (did you mean 'heads'?)"),
+        (
+            "name, haeds\na, 1\n",
+            "shapes.csv:2: haeds: is no param of the workload (did you mean 'heads'?)",
+        ),
         ("name, heads\na, x + 1\n", "cases.heads: 'x + 1' reads 'x'"),
         ("name, heads\na, 3\nb, 4.5\n", "in shapes.csv:3"),
         ("name, heads\na\n", "shapes.csv:2: file: has 1 cells, and the header 2"),
@@ -101,7 +126,9 @@ def test_what_was_read_is_kept(tmp_path: Path) -> None:
         ("name, heads\n,3\nb, 4\n", "shapes.csv:2: name: this row does not state it"),
     ],
 )
-def test_rows_that_do_not_fit_are_refused_with_file_and_line(tmp_path: Path, content: str, said: str) -> None:
+def test_rows_that_do_not_fit_are_refused_with_file_and_line(
+    tmp_path: Path, content: str, said: str
+) -> None:
     """A list of hundreds of shapes is mended line by line."""
     (tmp_path / "shapes.csv").write_text(content)
     with pytest.raises(SweepFileError) as refused:
@@ -125,10 +152,14 @@ def test_a_baseline_is_one_of_the_labels(tmp_path: Path) -> None:
         sweep(tmp_path, "[{heads: 1}]", "baseline: fast")
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "docs/examples/shapes").iterdir()), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "docs/examples/shapes").iterdir()), ids=lambda path: path.name
+)
 def test_the_shapes_of_published_models_can_be_read(tmp_path: Path, file: Path) -> None:
     """Every head divides by the heads of keys and values, as the models' own code demands."""
-    found = sweep(tmp_path, f"{{file: '{file}', columns: {{name: name, heads: heads, width: kv_heads}}}}")
+    found = sweep(
+        tmp_path, f"{{file: '{file}', columns: {{name: name, heads: heads, width: kv_heads}}}}"
+    )
     assert len(found.trials) >= 4
     assert all(trial.params["heads"] % trial.params["width"] == 0 for trial in found.trials)
 

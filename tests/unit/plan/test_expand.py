@@ -1,4 +1,6 @@
-"""The trials of a sweep: the same file gives the same ones, in the same order, and says why there are that many."""
+"""The trials of a sweep: the same file gives the same ones, in the same order, and says why there
+are that many.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ def test_the_order_is_implementation_outermost_then_the_first_axis_slowest() -> 
 
 def test_values_are_worked_out_from_other_params_and_from_defaults() -> None:
     """In whatever order they need each other, over lists, and with a plain slash."""
-    pattern = "segment_lengths: ['seq_len / 4', 'max(heads, 16) * world_size'], dilation_rates: [1, 2]"
+    pattern = (
+        "segment_lengths: ['seq_len / 4', 'max(heads, 16) * world_size'], dilation_rates: [1, 2]"
+    )
     found = sweep(
         axes="{batch: [1], seq_len: [64], heads: ['head_dim // 8']}",
         constants=f"{{head_dim: 'ring_size * 16', ring_size: 2, {pattern}}}",
@@ -52,7 +56,11 @@ def test_an_entrys_own_params_take_part_in_the_arithmetic() -> None:
 @pytest.mark.parametrize(
     ("constants", "where", "rule"),
     [
-        ("{head_dim: ring_size, ring_size: head_dim}", "constants.head_dim", "need each other in a circle"),
+        (
+            "{head_dim: ring_size, ring_size: head_dim}",
+            "constants.head_dim",
+            "need each other in a circle",
+        ),
         ("{head_dim: 'head_dim + 1'}", "constants.head_dim", "head_dim needs itself"),
         ("{head_dim: 'seq_len // 0'}", "constants.head_dim", "integer division or modulo by zero"),
         ("{head_dim: 'seq_len / 3'}", "constants.head_dim", "must be an integer"),
@@ -63,7 +71,9 @@ def test_an_entrys_own_params_take_part_in_the_arithmetic() -> None:
         ("{segment_lengths: [48]}", "constants.segment_lengths", "48 does not divide 64"),
     ],
 )
-def test_a_value_that_cannot_be_is_refused_with_its_place(constants: str, where: str, rule: str) -> None:
+def test_a_value_that_cannot_be_is_refused_with_its_place(
+    constants: str, where: str, rule: str
+) -> None:
     """Impossible shapes are found by reading, with the point at which they are impossible."""
     source = text(
         axes="{batch: [1, 2], seq_len: [64], heads: [4]}",
@@ -98,12 +108,20 @@ def test_a_param_that_is_required_is_named() -> None:
     """With both places where it could stand."""
     found = problem(text(axes="{batch: [1], seq_len: [64]}"))
     assert (found.field, found.line) == ("axes.heads", LINE["axes"])
-    assert "required by workload dilated_attention, and given neither in axes nor in constants" in found.rule
+    assert (
+        "required by workload dilated_attention, and given neither in axes nor in constants"
+        in found.rule
+    )
 
 
 def test_excluded_trials_are_counted_by_the_first_rule_that_holds() -> None:
     """A rule that removes nothing says so, too; rules see defaults, options and the implementation."""
-    rules = ["seq_len == 128 and batch == 2", "seq_len == 128", "head_dim == 32", "options.fast == true and batch == 1"]
+    rules = [
+        "seq_len == 128 and batch == 2",
+        "seq_len == 128",
+        "head_dim == 32",
+        "options.fast == true and batch == 1",
+    ]
     entries = "[standard, {use: improved, options: {fast: true}}]"
     found = sweep(implementations=entries, exclude=json.dumps(rules))
     assert found.plan.explain() == [
@@ -125,9 +143,18 @@ def test_an_exclude_that_fails_at_a_point_is_refused() -> None:
 
 def test_zipped_axes_move_together_where_the_first_of_them_stands() -> None:
     """Their product is their common length."""
-    found = sweep(axes="{batch: [1, 2], heads: [4, 8], seq_len: [64, 128]}", zip="[[seq_len, batch]]")
-    assert found.plan.explain()[0] == "2 implementations x 2 seq_len with batch x 2 heads = 8 trials"
-    assert params(found, "batch", "heads", "seq_len")[:4] == [(1, 4, 64), (1, 8, 64), (2, 4, 128), (2, 8, 128)]
+    found = sweep(
+        axes="{batch: [1, 2], heads: [4, 8], seq_len: [64, 128]}", zip="[[seq_len, batch]]"
+    )
+    assert (
+        found.plan.explain()[0] == "2 implementations x 2 seq_len with batch x 2 heads = 8 trials"
+    )
+    assert params(found, "batch", "heads", "seq_len")[:4] == [
+        (1, 4, 64),
+        (1, 8, 64),
+        (2, 4, 128),
+        (2, 8, 128),
+    ]
 
 
 def test_points_that_come_out_the_same_are_one_trial_and_are_accounted_for() -> None:
@@ -141,25 +168,32 @@ def test_only_selects_and_says_how_many_it_left_out() -> None:
     """By params, implementation and options; an option that a trial has not is null."""
     source = text(implementations="[standard, {use: improved, options: {block_m: 64}}]")
     plan = Sweep.parse(source).plan
-    assert {trial.implementation for trial in select(plan, "options.block_m == 64").trials} == {"improved"}
+    assert {trial.implementation for trial in select(plan, "options.block_m == 64").trials} == {
+        "improved"
+    }
     chosen = select(plan, "implementation == 'standard' and batch == 1")
     assert len(chosen.trials) == 2
-    assert chosen.steps[-1].text == "- 6 not selected by --only \"implementation == 'standard' and batch == 1\""
+    assert (
+        chosen.steps[-1].text
+        == "- 6 not selected by --only \"implementation == 'standard' and batch == 1\""
+    )
     with pytest.raises(ExpressionError):
         select(plan, "batch")
 
 
 def test_nothing_selected_is_a_bad_request_that_explains_itself() -> None:
     """It shows where the trials went."""
-    with pytest.raises(RequestError, match=r"nothing to run: .* = 8 trials; - 8 excluded by 'batch > 0' = 0 trials"):
+    with pytest.raises(
+        RequestError, match=r"nothing to run: .* = 8 trials; - 8 excluded by 'batch > 0' = 0 trials"
+    ):
         sweep(exclude="['batch > 0']")
 
 
 def _adds_up(plan: Plan) -> bool:
     pairs = itertools.pairwise(plan.steps)
-    return all(before.left - after.removed == after.left for before, after in pairs) and plan.steps[-1].left == len(
-        plan.trials
-    )
+    return all(before.left - after.removed == after.left for before, after in pairs) and plan.steps[
+        -1
+    ].left == len(plan.trials)
 
 
 @settings(deadline=None)
@@ -172,7 +206,9 @@ def test_any_plan_adds_up_and_is_deterministic(data: dict[str, object]) -> None:
     except RequestError:  # everything excluded
         return
     axes = found.spec.axes
-    assert product_size(found.spec) == len(found.spec.implementations) * math.prod(len(axis) for axis in axes.values())
+    assert product_size(found.spec) == len(found.spec.implementations) * math.prod(
+        len(axis) for axis in axes.values()
+    )
     assert _adds_up(found.plan)
     assert Sweep.parse(source).trials == found.trials
     assert len({trial.trial_id for trial in found.trials}) == len(found.trials)
@@ -196,8 +232,14 @@ def test_the_order_of_axes_and_keys_orders_rows_and_changes_no_id(data: dict[str
 
 @pytest.mark.slow
 def test_a_hundred_thousand_trials_are_planned_in_seconds() -> None:
-    """About 5 s of CPU on an idle core; the bound allows for a busy machine and leaves no room for another order."""
-    axes = {"batch": list(range(1, 26)), "seq_len": [1024, 2048, 4096, 8192], "causal": [True, False]}
+    """About 5 s of CPU on an idle core; the bound allows for a busy machine and leaves no room for
+    another order.
+    """
+    axes = {
+        "batch": list(range(1, 26)),
+        "seq_len": [1024, 2048, 4096, 8192],
+        "causal": [True, False],
+    }
     axes |= {"heads": list(range(2, 27)), "head_dim": list(range(8, 18))}
     source = text(axes=json.dumps(axes), exclude="['batch == 99']")
     began = time.process_time()

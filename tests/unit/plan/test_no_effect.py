@@ -17,7 +17,10 @@ SEARCH = "{strategy: random, samples: 2, over: [batch]}"
     [
         ({"resources": "{gpu_memory_gib: 8}"}, "resources.gpu_memory_gib has no effect on a CPU"),
         ({"resources": "{cpus: 64}"}, "resources.cpus: 64 is more than the 2"),
-        ({"max_concurrent": "8"}, "max_concurrent: 8 is more than there is room for, so 2 run at a time"),
+        (
+            {"max_concurrent": "8"},
+            "max_concurrent: 8 is more than there is room for, so 2 run at a time",
+        ),
         ({"search": "{samples: 5}"}, "search.samples has no effect without search.strategy"),
         (
             {"search": SEARCH.replace("}", ", metric: energy_mj_per_token}")},

@@ -26,5 +26,7 @@ def test_fewer_gpus_than_ranks_are_refused() -> None:
     sweep = Sweep.parse(SWEEP + "resources: {gpus: 1}\n")
     first, second = sweep.trials
     assert sweep.gpus(first) == 1
-    with pytest.raises(RequestError, match=r"resources.gpus: 1 where a trial of dilated_attention has 2 ranks"):
+    with pytest.raises(
+        RequestError, match=r"resources.gpus: 1 where a trial of dilated_attention has 2 ranks"
+    ):
         sweep.gpus(second)

@@ -1,4 +1,6 @@
-"""Progress counts what happened, foretells from what was measured, and leaves the terminal as it was."""
+"""Progress counts what happened, foretells from what was measured, and leaves the terminal as it
+was.
+"""
 
 from __future__ import annotations
 
@@ -50,16 +52,33 @@ def attempt(trial: Trial, number: int = 1) -> Attempt:
     )  # fmt: skip
 
 
-def run(tally: Any, clock: Clock, trial: Trial, seconds: float, outcome: Outcome = Outcome.OK, number: int = 1) -> None:
+def run(
+    tally: Any,
+    clock: Clock,
+    trial: Trial,
+    seconds: float,
+    outcome: Outcome = Outcome.OK,
+    number: int = 1,
+) -> None:
     """One attempt on slot 0."""
-    made_record = made.ok(trial, attempt=number) if outcome is Outcome.OK else made.bad(trial, outcome, attempt=number)
+    made_record = (
+        made.ok(trial, attempt=number)
+        if outcome is Outcome.OK
+        else made.bad(trial, outcome, attempt=number)
+    )
     tally.event(Started(attempt(trial, number), 0))
     clock.now += seconds
     tally.event(Finished(attempt(trial, number), made_record))
 
 
-@given(st.floats(0.1, 5), st.floats(0, 2), st.lists(st.integers(1, 100), min_size=3, max_size=10, unique=True))
-def test_an_estimate_recovers_a_fixed_cost_and_a_cost_per_work(fixed: float, slope: float, works: list[int]) -> None:
+@given(
+    st.floats(0.1, 5),
+    st.floats(0, 2),
+    st.lists(st.integers(1, 100), min_size=3, max_size=10, unique=True),
+)
+def test_an_estimate_recovers_a_fixed_cost_and_a_cost_per_work(
+    fixed: float, slope: float, works: list[int]
+) -> None:
     """Attempts on a line are predicted on that line, in sum as one by one."""
     trials = made.trials(["standard"], {"batch": works})
     estimator = Estimator(lambda trial: float(trial.params["batch"]))
@@ -73,7 +92,9 @@ def test_an_estimate_recovers_a_fixed_cost_and_a_cost_per_work(fixed: float, slo
 
 
 def test_time_left_weighs_work_and_not_counts() -> None:
-    """Three small shapes took a second each per unit of work; the large one left counts by its size."""
+    """Three small shapes took a second each per unit of work; the large one left counts by its
+    size.
+    """
     clock, tally = Clock(), Tally()
     tally = Tally(clock)
     sweep = meta(("standard",))
@@ -141,7 +162,9 @@ def disturbed(count: int = 4, again: bool = True) -> tuple[Tally, Clock]:
     for trial in sweep.planned[:count]:
         tally.event(Started(attempt(trial), 0))
         clock.now += 10
-        tally.event(Finished(attempt(trial), made.ok(trial, flags=("noisy", "contended")), again=again))
+        tally.event(
+            Finished(attempt(trial), made.ok(trial, flags=("noisy", "contended")), again=again)
+        )
     return tally, clock
 
 
@@ -156,13 +179,17 @@ def test_the_display_says_why_rows_are_measured_again_and_counts_them() -> None:
 
 
 def test_rows_attempts_and_time_agree_at_the_end() -> None:
-    """`2 of 30 attempts` above a table of 30 rows. A repeat that is given up leaves the row that there was."""
+    """`2 of 30 attempts` above a table of 30 rows. A repeat that is given up leaves the row that
+    there was.
+    """
     tally, clock = disturbed()
     trial = meta(("standard",)).planned[0]
     tally.event(Started(attempt(trial, 2), 0))
     clock.now += 10
     tally.event(Finished(attempt(trial, 2), made.ok(trial, attempt=2)))
-    assert tally.summary() == "4 of 4 rows: 4 ok, in 50 s; 5 attempts, 1 of them repeats (contended)"
+    assert (
+        tally.summary() == "4 of 4 rows: 4 ok, in 50 s; 5 attempts, 1 of them repeats (contended)"
+    )
 
 
 def test_a_line_of_the_log_says_why_a_row_is_measured_again() -> None:
@@ -171,7 +198,11 @@ def test_a_line_of_the_log_says_why_a_row_is_measured_again() -> None:
     progress = PlainProgress(stream, tally=Tally(clock))
     sweep = meta(("standard",))
     progress.start(sweep, ())
-    progress.event(Finished(attempt(sweep.planned[0]), made.ok(sweep.planned[0], flags=("contended",)), again=True))
+    progress.event(
+        Finished(
+            attempt(sweep.planned[0]), made.ok(sweep.planned[0], flags=("contended",)), again=True
+        )
+    )
     line = stream.getvalue().splitlines()[-1]
     assert "[1/4] ✓ contended" in line
     assert "other processes took its time: measured again at the end" in line
@@ -249,7 +280,9 @@ def test_a_pipe_gets_plain_lines(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("width", [40, 80, 200])
 def test_a_frame_fits_its_terminal(width: int) -> None:
-    """Slots, phases, failures and counts in lines no wider than the terminal, and not more than fit."""
+    """Slots, phases, failures and counts in lines no wider than the terminal, and not more than
+    fit.
+    """
     clock = Clock()
     tally = Tally(clock)
     sweep = meta()
@@ -259,7 +292,9 @@ def test_a_frame_fits_its_terminal(width: int) -> None:
     run(tally, clock, sweep.planned[0], 3.0, Outcome.OOM)
     tally.event(Started(attempt(sweep.planned[1]), 1))
     tally.event(PhaseChanged(attempt(sweep.planned[1]), Phase.MEASURE, 1))
-    console = Console(width=width, height=24, file=io.StringIO(), force_terminal=True, color_system=None)
+    console = Console(
+        width=width, height=24, file=io.StringIO(), force_terminal=True, color_system=None
+    )
     with console.capture() as capture:
         console.print(panel("full", tally, {}, width, 24))
     lines = capture.get().splitlines()
@@ -282,14 +317,19 @@ def test_eighty_columns_name_the_whole_trial_beside_its_gpu() -> None:
     tally.event(PhaseChanged(attempt(sweep.planned[0]), Phase.FIRST_CALL, 0))
     clock.now += 3599
     lines = {width: drawn(tally, width)[-1].rstrip() for width in (80, 200)}
-    assert " ".join(lines[80].split()) == "slot 0 multihead_standard (4, 4096, 16) first call 59:59 71.3 GiB 65 °C"
+    assert (
+        " ".join(lines[80].split())
+        == "slot 0 multihead_standard (4, 4096, 16) first call 59:59 71.3 GiB 65 °C"
+    )
     assert lines[200].split()[2:6] == ["multihead_standard", "batch=4", "seq_len=4096", "heads=16"]
 
 
 def drawn(tally: Tally, width: int) -> list[str]:
     """The lines of a frame with one GPU."""
     stream = io.StringIO()
-    Console(file=stream, width=width, height=24).print(panel("full", tally, {0: Gpu(71.3, 65)}, width, 24))
+    Console(file=stream, width=width, height=24).print(
+        panel("full", tally, {0: Gpu(71.3, 65)}, width, 24)
+    )
     return stream.getvalue().splitlines()
 
 

@@ -23,9 +23,18 @@ def all_ok() -> Results:
 @pytest.fixture
 def mixed() -> Results:
     """Three implementations; flags, an OOM, a mismatch, and a last trial that was not run."""
-    planned = made.trials(["standard", "improved", "multihead_standard"], made.AXES, dtype="float32")
+    planned = made.trials(
+        ["standard", "improved", "multihead_standard"], made.AXES, dtype="float32"
+    )
     records = [made.ok(trial) for trial in planned[:-1]]
     records[1] = made.ok(planned[1], flags=("noisy", "throttled"))
-    records[8] = made.bad(planned[8], Outcome.OOM, "OutOfMemoryError", "CUDA out of memory. Tried to allocate 4.40 GiB")
-    records[9] = made.bad(planned[9], Outcome.MISMATCH, "Mismatch", "relative error 0.97 in batch 0, head 3\nmore")
+    records[8] = made.bad(
+        planned[8],
+        Outcome.OOM,
+        "OutOfMemoryError",
+        "CUDA out of memory. Tried to allocate 4.40 GiB",
+    )
+    records[9] = made.bad(
+        planned[9], Outcome.MISMATCH, "Mismatch", "relative error 0.97 in batch 0, head 3\nmore"
+    )
     return made.results(planned, records, directory=DIRECTORY)

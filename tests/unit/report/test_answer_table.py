@@ -21,11 +21,16 @@ def frontier(end: Outcome = Outcome.OOM, stop_after: int = 10**9) -> Driven:
 
     def ends(trial: Trial) -> End:
         size = trial.params["seq_len"] * trial.params["heads"]
-        return (Outcome.OK if size <= 8192 or trial.implementation == "improved" else end, size / 1024)
+        return (
+            Outcome.OK if size <= 8192 or trial.implementation == "improved" else end,
+            size / 1024,
+        )
 
     axes = "{batch: [1], heads: [4, 16], seq_len: {low: 256, high: 4096, step: 256}}"
     constants = "{segment_lengths: [256], dilation_rates: [1]}"
-    return Driven(sweep(axes=axes, constants=constants, frontier="{axis: seq_len}")).drive(ends, stop_after=stop_after)
+    return Driven(sweep(axes=axes, constants=constants, frontier="{axis: seq_len}")).drive(
+        ends, stop_after=stop_after
+    )
 
 
 def search(how: str = "strategy: random, samples: 5, seed: 3, first: [{}]") -> Driven:
@@ -43,7 +48,9 @@ def test_the_table_stands_in_the_summary(made) -> None:
     """After the rows, before the counts."""
     text = render(made().results(), "txt")
     start = text.index("Largest" if made is frontier else "Best")
-    same_as_golden(f"answers_of_a_{made.__name__}.txt", text[start : text.index("\n\n", start)] + "\n")
+    same_as_golden(
+        f"answers_of_a_{made.__name__}.txt", text[start : text.index("\n\n", start)] + "\n"
+    )
 
 
 @pytest.mark.parametrize("made", [frontier, search])
@@ -54,7 +61,9 @@ def test_every_answer_is_in_markdown_and_on_the_page(made) -> None:
         text = render(results, form)
         for answer in as_object(results)["answers"]:
             assert answer["implementation"] in text
-        assert ("Largest Seq Len that fits" if made is frontier else "Best latency") in text.replace("\\", "")
+        assert (
+            "Largest Seq Len that fits" if made is frontier else "Best latency"
+        ) in text.replace("\\", "")
 
 
 def test_a_grid_has_no_answers() -> None:
@@ -109,11 +118,16 @@ def test_a_metric_that_no_row_has_is_said_to_be_missing() -> None:
 
 
 def test_what_is_worked_out_from_the_axis_heads_its_cell_as_it_is_stated() -> None:
-    """A cell of a pattern in shares of the sequence is named by the shares, not by what they come to at one length."""
+    """A cell of a pattern in shares of the sequence is named by the shares, not by what they come
+    to at one length.
+    """
     axes = '{batch: [1], heads: [4], segment_lengths: [["seq_len // 4"], ["seq_len"]], seq_len: [64, 128, 256]}'
     asked = sweep(axes=axes, constants="{dilation_rates: [1]}", implementations="[standard]",
                   frontier="{axis: seq_len}")  # fmt: skip
     results = Driven(asked).drive(lambda _: (Outcome.OK, 1.0)).results()
     found = as_object(results)["answers"]
-    assert [answer["point"]["segment_lengths"] for answer in found] == [["seq_len // 4"], ["seq_len"]]
+    assert [answer["point"]["segment_lengths"] for answer in found] == [
+        ["seq_len // 4"],
+        ["seq_len"],
+    ]
     assert "| seq_len // 4 " in render(results, "txt")

@@ -14,7 +14,9 @@ AXES = {"batch": [1], "seq_len": [1024, 2048], "heads": [8]}
 def sweep():
     """Two rows; the segments follow from seq_len, as in a sweep whose constants are expressions."""
     planned = [
-        trial.model_copy(update={"params": {**trial.params, "segment_lengths": [trial.params["seq_len"] // 2]}})
+        trial.model_copy(
+            update={"params": {**trial.params, "segment_lengths": [trial.params["seq_len"] // 2]}}
+        )
         for trial in made.trials(["standard"], AXES, dtype="float32")
     ]
     return made.results(planned, [made.ok(trial) for trial in planned], axes=AXES)
@@ -29,24 +31,43 @@ def header(text, rule):
 def test_only_axes_that_vary_get_a_column():
     """Batch and heads say nothing here, and a derived constant repeats what its axis says."""
     found = compare(sweep(), sweep())
-    expected = ["Implementation", "Seq Len", "Base (ms)", "Candidate (ms)", "Ratio [95 % interval]", "Verdict", "Note"]
+    expected = [
+        "Implementation",
+        "Seq Len",
+        "Base (ms)",
+        "Candidate (ms)",
+        "Ratio [95 % interval]",
+        "Verdict",
+        "Note",
+    ]
     assert header(table(found), "| Impl") == expected
     assert header(markdown_page(found), "| Impl") == expected
 
 
 def test_a_row_says_where_it_stands():
     """The value of each such axis, in the order of the table."""
-    rows = [line for line in table(compare(sweep(), sweep())).splitlines() if line.startswith("| standard")]
+    rows = [
+        line
+        for line in table(compare(sweep(), sweep())).splitlines()
+        if line.startswith("| standard")
+    ]
     assert [row.split("|")[2].strip() for row in rows] == ["1024", "2048"]
 
 
 def test_the_page_draws_each_interval_and_keeps_labels_as_text(tmp_path):
-    """One drawing per row with a ratio, 1 where the scale has it; a label that is markup opens no element."""
+    """One drawing per row with a ratio, 1 where the scale has it; a label that is markup opens no
+    element.
+    """
     evil = "<img src=x>"
-    planned = [trial.model_copy(update={"implementation": evil}) for trial in made.trials(["a"], AXES)]
+    planned = [
+        trial.model_copy(update={"implementation": evil}) for trial in made.trials(["a"], AXES)
+    ]
     base = [made.ok(trial) for trial in planned]
     candidate = [made.ok(planned[0], scale=1.3), made.bad(planned[1], Outcome.OOM)]
-    both = [made.results(planned, records, axes=AXES, implementations=("a",)) for records in (base, candidate)]
+    both = [
+        made.results(planned, records, axes=AXES, implementations=("a",))
+        for records in (base, candidate)
+    ]
     write(compare(*both), tmp_path)
     page = (tmp_path / "comparison.html").read_text()
     assert page.count("<svg") == 1

@@ -28,7 +28,9 @@ def cell(message: str) -> str:
     return rows[0]["error_message"]
 
 
-@pytest.mark.parametrize("text", ['=HYPERLINK("http://x")', "+1+cmd|'/C calc'!A0", "-2+3", "@SUM(A1)", "\t=1"])
+@pytest.mark.parametrize(
+    "text", ['=HYPERLINK("http://x")', "+1+cmd|'/C calc'!A0", "-2+3", "@SUM(A1)", "\t=1"]
+)
 def test_a_message_that_a_spreadsheet_takes_for_a_formula_is_text(text: str) -> None:
     """By an apostrophe before it."""
     assert cell(text) == f"'{text}"

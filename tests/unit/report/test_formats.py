@@ -43,7 +43,11 @@ def test_csv_keeps_params_apart_from_columns_of_the_same_name() -> None:
     """A param named `outcome` or `log` does not hide ours; lists are JSON."""
     axes = {**ONE, "outcome": ["sunny"]}
     planned = made.trials(["standard"], axes, pattern=[1, 2])
-    line = next(csv.DictReader(io.StringIO(render(made.results(planned, [made.ok(planned[0])], axes=axes), "csv"))))
+    line = next(
+        csv.DictReader(
+            io.StringIO(render(made.results(planned, [made.ok(planned[0])], axes=axes), "csv"))
+        )
+    )
     assert (line["outcome"], line["params.outcome"]) == ("ok", "sunny")
     assert json.loads(line["pattern"]) == [1, 2]
 
@@ -51,7 +55,9 @@ def test_csv_keeps_params_apart_from_columns_of_the_same_name() -> None:
 def test_a_label_with_a_pipe_stays_in_its_cell() -> None:
     """Markdown and LaTeX show the characters that would end a cell or start a command."""
     trial = made.trials(["standard"], ONE)[0].model_copy(update={"implementation": "a|b_c<i>&"})
-    results = made.results([trial], [made.bad(trial, Outcome.FAILED)], axes=ONE, implementations=("standard",))
+    results = made.results(
+        [trial], [made.bad(trial, Outcome.FAILED)], axes=ONE, implementations=("standard",)
+    )
     assert r"| a\|b_c\<i\>& |" in render(results, "md")
     assert r"a\textbar{}b\_c\textless{}i\textgreater{}\& & 1" in render(results, "latex")
 
@@ -93,7 +99,9 @@ def test_reports_need_neither_torch_nor_ray_nor_mlflow() -> None:
     )
     root = Path(__file__).parents[3]
     environment = {**os.environ, "PYTHONPATH": str(root)}
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=root, env=environment)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=root, env=environment
+    )
     assert done.stdout.strip() == "[True, True, True, True, True]", done.stderr
 
 
@@ -103,5 +111,9 @@ def test_a_long_table_breaks_over_the_pages_of_a_paper() -> None:
     planned = made.trials(["standard"], axes)
     text = render(made.results(planned, [made.ok(trial) for trial in planned], axes=axes), "latex")
     assert text.startswith(r"% needs \usepackage{booktabs,amssymb,longtable}")
-    assert (text.count("Implementation &"), text.count(r"\caption"), text.count("standard &")) == (2, 1, 50)
+    assert (text.count("Implementation &"), text.count(r"\caption"), text.count("standard &")) == (
+        2,
+        1,
+        50,
+    )
     assert text.rstrip().endswith(r"\end{longtable}")

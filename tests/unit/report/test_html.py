@@ -1,4 +1,6 @@
-"""The page is one file, asks nothing of a network, and shows every label as text; tests/integration opens it."""
+"""The page is one file, asks nothing of a network, and shows every label as text; tests/integration
+opens it.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
 
 def data_of(page: str) -> dict:
     """What the page's script will read."""
-    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)[1])
+    return json.loads(
+        re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)[1]
+    )
 
 
 def test_the_verdict_needs_no_script(mixed: Results) -> None:
@@ -43,7 +47,9 @@ def test_only_the_pages_own_scripts_may_run(mixed: Results) -> None:
     page = render(mixed, "html")
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)[1].replace("&#39;", "'")
     scripts = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
-    digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    digests = [
+        base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts
+    ]
     assert policy.startswith("default-src 'none'; ")
     assert re.findall(r"'sha256-([^']+)'", policy) == digests
     assert len(digests) == 6
@@ -59,16 +65,27 @@ def test_nothing_is_fetched_from_anywhere(mixed: Results) -> None:
 
 def test_hostile_labels_and_errors_stay_text() -> None:
     """Markup in a label, a param, an error or the sweep's description opens no element."""
-    trial = made.trials(["standard"], ONE, pattern=EVIL)[0].model_copy(update={"implementation": EVIL})
+    trial = made.trials(["standard"], ONE, pattern=EVIL)[0].model_copy(
+        update={"implementation": EVIL}
+    )
     records = [made.bad(trial, Outcome.FAILED, "ValueError", EVIL)]
-    page = render(made.results([trial], records, axes=ONE, implementations=("standard",), description=EVIL), "html")
+    page = render(
+        made.results([trial], records, axes=ONE, implementations=("standard",), description=EVIL),
+        "html",
+    )
     assert EVIL not in page
     assert "<img" not in page
     assert page.count("<script") == 7
     assert data_of(page)["implementations"] == [EVIL]
 
 
-@given(st.recursive(st.text() | st.none() | st.integers(), lambda inner: st.lists(inner, max_size=3), max_leaves=5))
+@given(
+    st.recursive(
+        st.text() | st.none() | st.integers(),
+        lambda inner: st.lists(inner, max_size=3),
+        max_leaves=5,
+    )
+)
 def test_embedded_data_reads_back_and_cannot_end_its_element(value: object) -> None:
     """Whatever the text, there is no angle bracket in it, and JSON gives it back."""
     text = embedded(value)
@@ -88,9 +105,18 @@ def test_repetitions_are_thinned_and_say_so() -> None:
 
 
 def test_the_answer_comes_first_and_the_rows_last(mixed: Results) -> None:
-    """Verdict, map, implementations, curves, roofline, rows: in the order in which they are asked for."""
+    """Verdict, map, implementations, curves, roofline, rows: in the order in which they are asked
+    for.
+    """
     page = render(mixed, "html")
-    names = ["verdict-title", "map-title", "standings-title", "charts-title", "roofline-title", "rows-title"]
+    names = [
+        "verdict-title",
+        "map-title",
+        "standings-title",
+        "charts-title",
+        "roofline-title",
+        "rows-title",
+    ]
     assert re.findall(r'<h2 id="([a-z]+-title)"', page)[: len(names)] == names
 
 
@@ -118,7 +144,9 @@ def test_the_peaks_are_the_highest_that_were_measured() -> None:
     trial = made.trials(["standard"], ONE)[0]
     plain = made.results([trial], [made.ok(trial)], axes=ONE)
     assert data_of(render(plain, "html"))["peaks"] is None
-    seen = tuple(made.peaks(float32=flops, copy=copy) for flops, copy in ((50e12, 3e12), (52e12, 2.9e12)))
+    seen = tuple(
+        made.peaks(float32=flops, copy=copy) for flops, copy in ((50e12, 3e12), (52e12, 2.9e12))
+    )
     data = data_of(render(replace(plain, observations=seen), "html"))
     assert data["peaks"] == {"matmul": {"float32": 52.0}, "copy": 3000.0}
 
@@ -129,7 +157,10 @@ def test_where_the_time_went_is_a_bar_of_all_attempts() -> None:
     records = [made.ok(trial, attempt=1), made.ok(trial, attempt=2)]
     assert "phases-title" not in render(made.results([trial], records, axes=ONE), "html")
     assert phase_shares(records) == []
-    timed = [SimpleNamespace(phase_s={"build": 1.0, "measure": 3.0}), SimpleNamespace(phase_s={"measure": 4.0})]
+    timed = [
+        SimpleNamespace(phase_s={"build": 1.0, "measure": 3.0}),
+        SimpleNamespace(phase_s={"measure": 4.0}),
+    ]
     assert [(found.name, found.seconds, found.percent) for found in phase_shares(timed)] == [
         ("build", 1.0, "12 %"),
         ("measure", 7.0, "88 %"),
@@ -139,7 +170,9 @@ def test_where_the_time_went_is_a_bar_of_all_attempts() -> None:
 def test_a_harness_that_took_most_of_the_time_is_said() -> None:
     """Above one half, with the largest part first; below it nothing is said."""
     trial = made.trials(["standard"], ONE)[0]
-    slow = made.ok(trial).model_copy(update={"phase_s": {"start": 1.0, "measure": 2.0, "verify": 3.0}})
+    slow = made.ok(trial).model_copy(
+        update={"phase_s": {"start": 1.0, "measure": 2.0, "verify": 3.0}}
+    )
     said = harness_line([slow])
     assert said is not None
     assert said.startswith("the harness took 67 % of the attempts' time (verify 50 %, start 17 %)")

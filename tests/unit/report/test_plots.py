@@ -13,10 +13,13 @@ from orchestrator.results.results import Results
 from tests.support import made
 from tests.unit.report.test_answer_table import search
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:matplotlib")  # its parser of font patterns
+# its parser of font patterns
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:matplotlib")
 
 
-def test_each_figure_has_a_panel_per_combination_and_a_line_per_implementation(all_ok: Results) -> None:
+def test_each_figure_has_a_panel_per_combination_and_a_line_per_implementation(
+    all_ok: Results,
+) -> None:
     """Two values of batch: two panels along seq_len, standard and improved in each."""
     found = figures(all_ok)
     assert list(found) == ["latency", "throughput", "memory", "speedup", "tflops"]
@@ -29,7 +32,9 @@ def test_each_figure_has_a_panel_per_combination_and_a_line_per_implementation(a
 
 def test_a_row_without_a_time_is_a_gap(mixed: Results) -> None:
     """Of multihead_standard only one point was timed; nothing is drawn at zero for the others."""
-    lines = [container for panel in figures(mixed)["latency"].axes for container in panel.containers]
+    lines = [
+        container for panel in figures(mixed)["latency"].axes for container in panel.containers
+    ]
     points = {line.get_label(): 0 for line in lines}
     for line in lines:
         points[line.get_label()] += len(line.lines[0].get_xdata())
@@ -40,7 +45,9 @@ def test_one_shape_is_drawn_without_an_axis() -> None:
     """No numeric axis varies: one panel, a mark per implementation."""
     axes = {"batch": [1], "seq_len": [1024], "heads": [8]}
     planned = made.trials(["standard", "improved"], axes)
-    panels = figures(made.results(planned, [made.ok(trial) for trial in planned], axes=axes))["latency"].axes
+    panels = figures(made.results(planned, [made.ok(trial) for trial in planned], axes=axes))[
+        "latency"
+    ].axes
     assert len(panels) == 1
     assert len(panels[0].containers) == 2
 
@@ -48,7 +55,12 @@ def test_one_shape_is_drawn_without_an_axis() -> None:
 def test_a_flagged_row_is_hollow_and_the_legend_says_so(mixed: Results, all_ok: Results) -> None:
     """In the PNG as on the page: a doubtful point does not look like any other."""
     figure = figures(mixed)["latency"]
-    faces = [line.get_markerfacecolor() for panel in figure.axes for line in panel.lines if line.get_zorder() == 5]
+    faces = [
+        line.get_markerfacecolor()
+        for panel in figure.axes
+        for line in panel.lines
+        if line.get_zorder() == 5
+    ]
     assert faces == ["white"]
     assert "hollow: flagged" in legend(figure)
     assert "hollow: flagged" not in legend(figures(all_ok)["latency"])
@@ -63,7 +75,8 @@ def test_the_roofline_has_every_row_below_the_peaks(all_ok: Results) -> None:
     """Drawn where both peaks and intensities are known."""
     assert "roofline" not in figures(all_ok)
     records = [
-        record.model_copy(update={"metrics": {**record.metrics, "gb_per_s": 100.0}}) for record in all_ok.records
+        record.model_copy(update={"metrics": {**record.metrics, "gb_per_s": 100.0}})
+        for record in all_ok.records
     ]
     known = replace(all_ok, records=tuple(records), observations=(made.peaks(float32=52e12),))
     (place,) = figures(known)["roofline"].axes
@@ -82,7 +95,9 @@ def test_a_long_title_is_broken_into_lines() -> None:
         "options.accumulate_in_higher_precision": [False, True],
     }
     planned = made.trials(["standard"], axes)
-    panels = figures(made.results(planned, [made.ok(trial) for trial in planned], axes=axes))["latency"].axes
+    panels = figures(made.results(planned, [made.ok(trial) for trial in planned], axes=axes))[
+        "latency"
+    ].axes
     lines = [line for panel in panels for line in panel.get_title(loc="left").splitlines()]
     assert len(lines) > len(panels)
     assert max(map(len, lines)) <= TITLE_WIDTH
@@ -93,7 +108,9 @@ def legend(figure: Figure) -> list[str]:
 
 
 def test_a_search_is_drawn_trial_by_trial() -> None:
-    """One panel for each search, its trials as points in the order proposed; no speed-up, for no two share a point."""
+    """One panel for each search, its trials as points in the order proposed; no speed-up, for no
+    two share a point.
+    """
     found = figures(search().results())
     assert "speedup" not in found
     panels = found["latency"].axes

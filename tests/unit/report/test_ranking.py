@@ -16,7 +16,9 @@ ONE = {"batch": [1], "seq_len": [1024], "heads": [8]}
 def verdict_of(*scales: tuple[str, float]) -> Ranking:
     """The verdict on one point where each implementation takes `scale` times what it would."""
     planned = made.trials([name for name, _ in scales], ONE)
-    records = [made.ok(trial, scale=scale) for trial, (_, scale) in zip(planned, scales, strict=True)]
+    records = [
+        made.ok(trial, scale=scale) for trial, (_, scale) in zip(planned, scales, strict=True)
+    ]
     return Ranking.of(Layout.of(made.results(planned, records, axes=ONE)))
 
 
@@ -68,7 +70,9 @@ def test_an_implementation_that_never_works_has_no_speed() -> None:
     assert (standing.speedup, standing.ok, standing.total) == (None, 0, 1)
 
 
-@pytest.mark.parametrize(("value", "text"), [(0.0042, "0.0042x"), (1.066, "1.07x"), (12.34, "12.3x"), (140.2, "140x")])
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.0042, "0.0042x"), (1.066, "1.07x"), (12.34, "12.3x"), (140.2, "140x")]
+)
 def test_ratios_keep_three_digits(value: float, text: str) -> None:
     """No more digits than mean something."""
     assert ratio(value) == text
@@ -89,10 +93,21 @@ def test_only_those_that_do_the_same_work_are_ranked_together() -> None:
     """The slower pair does more per call: it has a winner and a baseline of its own."""
     verdict = apart()
     assert list(verdict.kinds.values()) == [0, 0, 1, 1]
-    assert [standing.baseline for standing in verdict.standings] == ["standard", "standard", "multihead", "multihead"]
-    assert [winner.row.implementation for winner in verdict.winners] == ["improved", "multihead_fast"]
+    assert [standing.baseline for standing in verdict.standings] == [
+        "standard",
+        "standard",
+        "multihead",
+        "multihead",
+    ]
+    assert [winner.row.implementation for winner in verdict.winners] == [
+        "improved",
+        "multihead_fast",
+    ]
     said = verdict.sentences()
-    assert "Not ranked together (they do different work): standard, improved; multihead, multihead_fast." in said
+    assert (
+        "Not ranked together (they do different work): standard, improved; multihead, multihead_fast."
+        in said
+    )
     assert "Fastest: multihead_fast in 1 of 1 shape, 1.11x ahead of the next." in said
 
 

@@ -24,10 +24,22 @@ from tests.unit.report.conftest import DIRECTORY
             "RuntimeError: no kernel for you (mine.py:3 in build)",
         ),
         ("KeyError", "'x'", "KeyError: 'x'"),
-        ("SystemExit", "3 (impls.py:47 in exits_build)", "called sys.exit(3) (impls.py:47 in exits_build)"),
+        (
+            "SystemExit",
+            "3 (impls.py:47 in exits_build)",
+            "called sys.exit(3) (impls.py:47 in exits_build)",
+        ),
         ("SystemExit", "bye", "called sys.exit(bye)"),
-        ("EOFError", "EOF when reading a line", "EOFError: EOF when reading a line: it asked for input"),
-        ("InvalidResult", "returned None, expected one tensor", "returned None, expected one tensor"),
+        (
+            "EOFError",
+            "EOF when reading a line",
+            "EOFError: EOF when reading a line: it asked for input",
+        ),
+        (
+            "InvalidResult",
+            "returned None, expected one tensor",
+            "returned None, expected one tensor",
+        ),
         ("StopIteration", "", "StopIteration"),
     ],
 )
@@ -43,14 +55,20 @@ def test_other_outcomes_say_what_they_are_by_themselves() -> None:
 
 
 def failing(directory: Path, count: int = 6) -> Results:
-    """One implementation fails at every shape, with a message that names it; another is wrong at one."""
+    """One implementation fails at every shape, with a message that names it; another is wrong at
+    one.
+    """
     axes = {"batch": list(range(1, count + 1)), "seq_len": [128], "heads": [8]}
     planned = made.trials(["raises", "standard"], axes)
     records = [
         made.bad(trial, Outcome.FAILED, "ValueError", f"bad alignment at {64 * place}")
         for place, trial in enumerate(planned[:count])
     ]
-    records += [made.bad(planned[count], Outcome.MISMATCH, "Mismatch", "relative error 5.1e+00, allowed 1e-05")]
+    records += [
+        made.bad(
+            planned[count], Outcome.MISMATCH, "Mismatch", "relative error 5.1e+00, allowed 1e-05"
+        )
+    ]
     records += [made.ok(trial) for trial in planned[count + 1 :]]
     return made.results(planned, records, axes=axes, directory=directory)
 
@@ -59,7 +77,10 @@ def test_rows_that_failed_alike_are_one_reason(tmp_path: Path) -> None:
     """Six shapes whose messages differ in a number are told in two lines."""
     lines = list(reasons.lines(Layout.of(failing(tmp_path))))
     assert len(lines) == 4
-    assert "raises batch=1 seq_len=128 heads=8 and 5 more rows: ValueError: bad alignment at 0" in lines[0]
+    assert (
+        "raises batch=1 seq_len=128 heads=8 and 5 more rows: ValueError: bad alignment at 0"
+        in lines[0]
+    )
 
 
 def test_each_reason_ends_with_a_path_that_can_be_clicked_and_a_command(
@@ -71,7 +92,10 @@ def test_each_reason_ends_with_a_path_that_can_be_clicked_and_a_command(
     results = failing(inside)
     trial = results.meta.planned[0].trial_id
     lines = list(reasons.lines(Layout.of(results)))
-    assert lines[1].strip() == f"mlruns/sweeps/full/{made.SWEEP_ID}/logs/{trial}.log · orchestrator try {trial}"
+    assert (
+        lines[1].strip()
+        == f"mlruns/sweeps/full/{made.SWEEP_ID}/logs/{trial}.log · orchestrator try {trial}"
+    )
     elsewhere = list(reasons.lines(Layout.of(failing(Path("/elsewhere/out put")))))
     assert elsewhere[1].strip().startswith(f"/elsewhere/out put/logs/{trial}.log")
     assert elsewhere[1].endswith(f"orchestrator try {trial} --sweep '/elsewhere/out put'")
@@ -83,7 +107,10 @@ def test_reasons_beyond_the_limit_are_counted_with_the_command_that_shows_them()
     names = [f"impl_{chr(97 + place)}" for place in range(14)]
     planned = made.trials(names, axes)
     results = made.results(
-        planned, [made.bad(trial, Outcome.FAILED) for trial in planned], axes=axes, directory=DIRECTORY
+        planned,
+        [made.bad(trial, Outcome.FAILED) for trial in planned],
+        axes=axes,
+        directory=DIRECTORY,
     )
     lines = list(reasons.lines(Layout.of(results), 10))
     assert len(lines) == 21
@@ -93,8 +120,12 @@ def test_reasons_beyond_the_limit_are_counted_with_the_command_that_shows_them()
 def test_in_full_every_row_and_the_whole_message_is_there(tmp_path: Path) -> None:
     """`report --errors` leaves nothing out, and keeps control characters from the terminal."""
     results = failing(tmp_path)
-    record = made.bad(results.meta.planned[6], Outcome.MISMATCH, "Mismatch", "first line\nsecond\x1b[31m line")
-    results = Results(results.meta, (*results.records[:6], record, *results.records[7:]), {}, tmp_path)
+    record = made.bad(
+        results.meta.planned[6], Outcome.MISMATCH, "Mismatch", "first line\nsecond\x1b[31m line"
+    )
+    results = Results(
+        results.meta, (*results.records[:6], record, *results.records[7:]), {}, tmp_path
+    )
     text = reasons.in_full(Layout.of(results))
     assert text.count("raises") == 1
     assert all(f"batch={batch} " in text for batch in range(1, 7))

@@ -55,7 +55,11 @@ def test_an_allowed_outcome_is_no_reason_to_run_again() -> None:
     planned = made.trials(["standard"], ONE, dtype="float32")
     records = [made.bad(planned[0], Outcome.UNSUPPORTED)]
     results = made.results(
-        planned, records, axes=ONE, allow_outcomes=("unsupported",), directory=made.HERE / made.SWEEP_ID
+        planned,
+        records,
+        axes=ONE,
+        allow_outcomes=("unsupported",),
+        directory=made.HERE / made.SWEEP_ID,
     )
     lines = "\n".join(footer(Layout.of(results)))
     assert "1 unsupported (allowed)" in lines
@@ -65,7 +69,9 @@ def test_an_allowed_outcome_is_no_reason_to_run_again() -> None:
 def test_many_failures_are_counted_and_ten_are_told() -> None:
     """The footer stays short."""
     planned = made.trials([f"impl_{letter}" for letter in "abcdefghijklmn"], ONE)
-    results = made.results(planned, [made.bad(trial, Outcome.FAILED) for trial in planned], axes=ONE)
+    results = made.results(
+        planned, [made.bad(trial, Outcome.FAILED) for trial in planned], axes=ONE
+    )
     lines = footer(Layout.of(results))
     assert lines[0].endswith("14 failed")
     assert f"  ... and 4 more rows: orchestrator report {made.SWEEP_ID} --errors" in lines

@@ -19,7 +19,9 @@ from orchestrator.results.results import Results
 from tests.support import made
 
 
-def printed(results: Results, width: int = 100, height: int = 200, *, colour: bool = False, **asked: Any) -> str:
+def printed(
+    results: Results, width: int = 100, height: int = 200, *, colour: bool = False, **asked: Any
+) -> str:
     """What stands on a terminal of so many columns and lines."""
     stream = io.StringIO()
     options: dict[str, Any] = {"force_terminal": True, "color_system": "standard"} if colour else {}
@@ -48,7 +50,9 @@ def swept(
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 200])
-def test_the_table_is_no_wider_than_the_terminal_and_never_than_100_columns(mixed: Results, width: int) -> None:
+def test_the_table_is_no_wider_than_the_terminal_and_never_than_100_columns(
+    mixed: Results, width: int
+) -> None:
     """At 60 columns figures are left out, at 200 the table stays where the eye follows it."""
     lines = table_of(printed(mixed, width))
     assert max(map(cell_len, lines)) <= min(width, 100)
@@ -64,7 +68,11 @@ def test_rules_stand_between_implementations_only(mixed: Results) -> None:
 
 def test_the_fastest_of_a_shape_is_marked_and_speed_is_over_the_first() -> None:
     """Improved takes 1/2.5 of standard's time at both shapes."""
-    rows = [line.split() for line in table_of(printed(swept({}))) if line.startswith(("standard", "improved"))]
+    rows = [
+        line.split()
+        for line in table_of(printed(swept({})))
+        if line.startswith(("standard", "improved"))
+    ]
     assert [("*" in row, "2.50x" in row, "1.00x" in row) for row in rows] == [
         (False, False, True), (False, False, True), (True, True, False), (True, True, False),
     ]  # fmt: skip
@@ -78,7 +86,9 @@ def test_a_baseline_that_the_sweep_names_takes_the_place_of_the_first() -> None:
 
 
 def test_the_answer_stands_below_the_table(mixed: Results) -> None:
-    """Who is wrong, who does not fit, who is fastest and by how much; then a line for each implementation."""
+    """Who is wrong, who does not fit, who is fastest and by how much; then a line for each
+    implementation.
+    """
     text = printed(mixed)
     after = text[text.index("fastest of its shape") :]
     for said in (
@@ -103,8 +113,12 @@ def test_a_busy_machine_opens_the_verdict() -> None:
     """Where most rows are contended, that is the first sentence, and no implementation leads."""
     results = swept({"improved": ("noisy", "contended"), "standard": ("contended",)})
     text = printed(results)
-    verdict = text[text.index("N noisy") if "N noisy" in text else text.index("no ranking\n") :].split("\n\n")[1]
-    assert verdict.startswith("No ranking: the machine was busy (all 4 timed rows contended or throttled)")
+    verdict = text[
+        text.index("N noisy") if "N noisy" in text else text.index("no ranking\n") :
+    ].split("\n\n")[1]
+    assert verdict.startswith(
+        "No ranking: the machine was busy (all 4 timed rows contended or throttled)"
+    )
     assert "ahead of the next" not in text
 
 
@@ -118,7 +132,12 @@ def test_an_interval_that_reaches_zero_is_not_shown() -> None:
     axes = {"batch": [1], "seq_len": [1024], "heads": [8]}
     planned = made.trials(["standard"], axes)
     record = made.ok(planned[0])
-    wide = {**(record.metrics or {}), "latency_ms": 68.0, "latency_ci_low_ms": 0.0, "latency_ci_high_ms": 174.0}
+    wide = {
+        **(record.metrics or {}),
+        "latency_ms": 68.0,
+        "latency_ci_low_ms": 0.0,
+        "latency_ci_high_ms": 174.0,
+    }
     text = printed(made.results(planned, [record.model_copy(update={"metrics": wide})], axes=axes))
     assert "68.00" in text
     assert "174" not in text
@@ -131,7 +150,9 @@ def test_words_are_not_broken_and_commands_and_paths_stay_whole(mixed: Results, 
     for line in text.splitlines():
         whole = line.lstrip().startswith(("mlruns", "Logs:", "Page:", "orchestrator"))
         assert whole or cell_len(line) <= width
-    assert f"/logs/{mixed.rows[8].trial_id}.log · orchestrator try {mixed.rows[8].trial_id}\n" in text
+    assert (
+        f"/logs/{mixed.rows[8].trial_id}.log · orchestrator try {mixed.rows[8].trial_id}\n" in text
+    )
 
 
 def test_columns_of_choice(mixed: Results) -> None:
@@ -183,7 +204,11 @@ def test_sorted_by_time_the_fastest_come_first_and_rows_without_a_time_last(mixe
 def test_sorted_by_shape_implementations_stand_beside_each_other(mixed: Results) -> None:
     """A rule between shapes."""
     lines = table_of(printed(mixed, sort="shape"))
-    assert [line.split()[0] for line in lines[2:5]] == ["standard", "improved", "multihead_standard"]
+    assert [line.split()[0] for line in lines[2:5]] == [
+        "standard",
+        "improved",
+        "multihead_standard",
+    ]
     assert sum(set(line) == {"─"} for line in lines) == 4
 
 
@@ -191,7 +216,9 @@ def test_ten_thousand_rows_print_the_answer_and_where_the_rest_is(tmp_path: Path
     """Less than a screen; the command that prints them is named."""
     axes = {"batch": list(range(1, 2501)), "seq_len": [128, 256], "heads": [8]}
     planned = made.trials(["standard", "improved"], axes)
-    results = made.results(planned, [made.ok(trial) for trial in planned], axes=axes, directory=tmp_path)
+    results = made.results(
+        planned, [made.ok(trial) for trial in planned], axes=axes, directory=tmp_path
+    )
     text = printed(results)
     assert len(text.splitlines()) < 30
     assert "All 10,000 rows are in" in text
@@ -203,13 +230,17 @@ def test_the_first_rows_of_very_many_can_be_asked_for(tmp_path: Path) -> None:
     """--sort time prints the fastest 200."""
     axes = {"batch": list(range(1, 251)), "seq_len": [128], "heads": [8]}
     planned = made.trials(["standard"], axes)
-    results = made.results(planned, [made.ok(trial) for trial in planned], axes=axes, directory=tmp_path)
+    results = made.results(
+        planned, [made.ok(trial) for trial in planned], axes=axes, directory=tmp_path
+    )
     text = printed(results, sort="time")
     assert "the first 200 of 250 rows" in text
 
 
 def test_the_device_is_said_again_where_the_heading_has_scrolled_away(mixed: Results) -> None:
-    """On a terminal of 24 lines it stands above the verdict, too; on one of 200 lines, or in a file, once."""
+    """On a terminal of 24 lines it stands above the verdict, too; on one of 200 lines, or in a
+    file, once.
+    """
     assert printed(mixed, height=24, colour=True).count("NVIDIA H100") == 2
     assert printed(mixed, height=200, colour=True).count("NVIDIA H100") == 1
     assert printed(mixed, height=24).count("NVIDIA H100") == 1

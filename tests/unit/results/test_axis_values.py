@@ -22,4 +22,7 @@ def test_every_trial_of_a_file_lies_where_it_was_stated() -> None:
         whole = trial.params["segment_lengths"] == [trial.params["seq_len"]]
         point = statement.point(trial)
         assert point["segment_lengths"] == (["seq_len"] if whole else ["seq_len // 4"])
-        assert (point["batch"], point["seq_len"]) == (trial.params["batch"], trial.params["seq_len"])
+        assert (point["batch"], point["seq_len"]) == (
+            trial.params["batch"],
+            trial.params["seq_len"],
+        )

@@ -1,4 +1,6 @@
-"""The journal keeps what finished: torn lines, full disks, second drivers and later versions included."""
+"""The journal keeps what finished: torn lines, full disks, second drivers and later versions
+included.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ def test_what_is_appended_is_on_disk_at_once(tmp_path: Path) -> None:
     assert (tmp_path / FILE_NAME).read_bytes().count(b"\n") == len(RECORDS)
 
 
-def test_each_record_is_synced_before_append_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_record_is_synced_before_append_returns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A power cut after it loses nothing."""
     synced: list[bytes] = []
 
@@ -57,18 +61,26 @@ def test_each_record_is_synced_before_append_returns(tmp_path: Path, monkeypatch
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
 @given(st.lists(strategies.records(), min_size=1, max_size=4), st.data())
-def test_a_torn_last_line_costs_that_line_only(tmp_path: Path, records: list[TrialRecord], data: st.DataObject) -> None:
-    """Wherever the driver was killed: at any byte of the file what came before is whole, and writing goes on."""
+def test_a_torn_last_line_costs_that_line_only(
+    tmp_path: Path, records: list[TrialRecord], data: st.DataObject
+) -> None:
+    """Wherever the driver was killed: at any byte of the file what came before is whole, and
+    writing goes on.
+    """
     lines = [(record.to_line() + "\n").encode() for record in records]
     whole = b"".join(lines)
     cut = data.draw(st.integers(0, len(whole)))
     (tmp_path / FILE_NAME).write_bytes(whole[:cut])
     finished = [line for at, line in enumerate(lines) if sum(map(len, lines[: at + 1])) <= cut]
-    assert [record.to_line() for record in kept(tmp_path)] == [line.decode().rstrip("\n") for line in finished]
+    assert [record.to_line() for record in kept(tmp_path)] == [
+        line.decode().rstrip("\n") for line in finished
+    ]
     with Journal(tmp_path) as open_journal:
         assert len(open_journal.records) == len(finished)
         open_journal.append(RECORDS[0])
-    assert (tmp_path / FILE_NAME).read_bytes() == b"".join(finished) + (RECORDS[0].to_line() + "\n").encode()
+    assert (tmp_path / FILE_NAME).read_bytes() == b"".join(finished) + (
+        RECORDS[0].to_line() + "\n"
+    ).encode()
 
 
 @contextmanager
@@ -95,7 +107,9 @@ def test_a_disk_that_fills_up_within_a_line_takes_the_line_back(tmp_path: Path) 
     assert kept(tmp_path) == [RECORDS[0], RECORDS[2]]
 
 
-@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()]
+)
 @pytest.mark.parametrize("call", ["write", "fsync"])
 def test_whatever_interrupts_an_append_leaves_no_half(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, error: BaseException
@@ -124,7 +138,9 @@ def test_a_second_driver_is_told_who_holds_the_sweep(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         holder.stdout.readline()
-        with pytest.raises(SweepBusyError, match=rf"another driver \(pid {holder.pid}\) is working on the sweep"):
+        with pytest.raises(
+            SweepBusyError, match=rf"another driver \(pid {holder.pid}\) is working on the sweep"
+        ):
             Journal(tmp_path)
         assert (tmp_path / LOCK_NAME).read_text() == str(holder.pid)
         holder.kill()
@@ -145,7 +161,10 @@ def test_a_journal_that_cannot_be_read_is_left_unlocked(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema_version": 2}, "schema_version 2 is not known to this version, which reads up to 1"),
+        (
+            {"schema_version": 2},
+            "schema_version 2 is not known to this version, which reads up to 1",
+        ),
         ({"schema_version": 0}, "schema_version 0 is not known"),
         ({"schema_version": None}, "schema_version None is not known"),
         ({"schema_version": True}, "schema_version True is not known"),
@@ -154,7 +173,9 @@ def test_a_journal_that_cannot_be_read_is_left_unlocked(tmp_path: Path) -> None:
         ({"round": "1"}, "field round"),
     ],
 )
-def test_a_line_that_this_version_cannot_read_is_named(tmp_path: Path, change: dict[str, object], message: str) -> None:
+def test_a_line_that_this_version_cannot_read_is_named(
+    tmp_path: Path, change: dict[str, object], message: str
+) -> None:
     """By file, line and field; nothing is guessed and nothing is dropped."""
     lines = [RECORDS[0].to_line(), json.dumps({**json.loads(RECORDS[1].to_line()), **change})]
     (tmp_path / FILE_NAME).write_text("".join(f"{line}\n" for line in lines))
@@ -167,7 +188,9 @@ def test_a_line_that_this_version_cannot_read_is_named(tmp_path: Path, change: d
 def test_a_line_that_is_no_record_is_named(tmp_path: Path, line: bytes) -> None:
     """Damage before the last line is not ours to mend."""
     (tmp_path / FILE_NAME).write_bytes(line + b"\n" + RECORDS[0].to_line().encode() + b"\n")
-    with pytest.raises(JournalError, match=r":1: is no record: the file was changed by something else"):
+    with pytest.raises(
+        JournalError, match=r":1: is no record: the file was changed by something else"
+    ):
         kept(tmp_path)
 
 

@@ -32,7 +32,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def swept(name: str, sweep_id: str) -> Path:
     """A sweep of two rows, one of them wrong, on the disk."""
     planned = made.trials(["standard"], AXES, dtype="float32")
-    meta = made.results(planned, [], axes=AXES).meta.model_copy(update={"name": name, "sweep_id": sweep_id})
+    meta = made.results(planned, [], axes=AXES).meta.model_copy(
+        update={"name": name, "sweep_id": sweep_id}
+    )
     directory = sweep_directory.SWEEPS / name / sweep_id
     sweep_directory.create(directory, meta, "name: x\n")
     with Journal(directory) as journal:
@@ -81,10 +83,14 @@ def test_a_sweep_that_is_not_there_is_named_with_what_is_near(name: str, said: s
         lookup.find(name)
 
 
-def test_in_a_folder_without_sweeps_last_says_where_it_looked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_a_folder_without_sweeps_last_says_where_it_looked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Not "no sweep 'last': give ... `last`"."""
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SweepNotFoundError, match=r"no sweeps under \./mlruns/sweeps: results are kept where"):
+    with pytest.raises(
+        SweepNotFoundError, match=r"no sweeps under \./mlruns/sweeps: results are kept where"
+    ):
         lookup.find("last")
 
 
@@ -108,7 +114,9 @@ def test_a_trial_is_found_by_the_first_digits_of_its_id_in_the_newest_sweep() ->
 
 
 @pytest.mark.usefixtures("place")
-def test_a_trial_id_that_stands_for_several_trials_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trial_id_that_stands_for_several_trials_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A guess could run another row."""
     monkeypatch.setattr(lookup, "SHORTEST_ID", 0)
     with pytest.raises(RequestError, match="stands for 2 trials"):
@@ -137,7 +145,9 @@ def test_sweeps_lists_id_name_rows_device_and_commit_the_newest_last() -> None:
     assert "(2 older: --all)" in sweeps.as_text(limit=1)
 
 
-def test_sweeps_in_an_empty_folder_says_where_it_looked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sweeps_in_an_empty_folder_says_where_it_looked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No traceback and no empty table."""
     monkeypatch.chdir(tmp_path)
     assert sweeps.as_text().startswith("no sweeps under ./mlruns/sweeps")

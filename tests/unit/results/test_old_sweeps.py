@@ -21,7 +21,9 @@ def old(request, tmp_path):
 
 def grid(text):
     """Heading and rows of a table, without the footer, which says where things lie and what to run."""
-    return [line for line in text.splitlines() if line.startswith(("|", "+", "Bench", "Device", "Segm"))]
+    return [
+        line for line in text.splitlines() if line.startswith(("|", "+", "Bench", "Device", "Segm"))
+    ]
 
 
 def test_the_table_is_what_it_was(old):
@@ -50,7 +52,10 @@ def test_an_old_sweep_compares_with_itself(tmp_path):
     directory = Path(shutil.copytree(OLD / "sweep", tmp_path / "sweep"))
     found = compare(load(directory), load(directory))
     assert len(found.rows) == 6 + 2
-    assert {pair.verdict.value for pair in found.rows if pair.ratio is not None} <= {"same", "unclear"}
+    assert {pair.verdict.value for pair in found.rows if pair.ratio is not None} <= {
+        "same",
+        "unclear",
+    }
 
 
 def test_an_old_paired_comparison_has_its_ratios(tmp_path):

@@ -22,7 +22,10 @@ def trial(block: int = 16, batch: int = 1, seq_len: int = 64, name: str = "stand
 
 def test_what_was_proposed_is_read_back(tmp_path: Path) -> None:
     """In its order, appended by one driver after another."""
-    made = [Proposal(trial=trial(block), cell="c", after=at, coordinates={"x": 1}) for at, block in enumerate((16, 32))]
+    made = [
+        Proposal(trial=trial(block), cell="c", after=at, coordinates={"x": 1})
+        for at, block in enumerate((16, 32))
+    ]
     assert proposals.read(tmp_path) == []
     for each in made:
         proposals.append(tmp_path, [each])
@@ -44,7 +47,10 @@ def test_the_table_is_by_implementation_and_axes_and_within_a_search_as_proposed
     """Whatever the order in which several slots were served."""
     spec = sweep(axes=AXES, search=SEARCH).spec
     made = [
-        trial(block, batch, name=name) for name in ("standard", "improved") for batch in (1, 2) for block in (64, 16)
+        trial(block, batch, name=name)
+        for name in ("standard", "improved")
+        for batch in (1, 2)
+        for block in (64, 16)
     ]
     mixed = random.Random(0).sample([trial.trial_id for trial in made], len(made))
     found = proposals.arranged(spec, sorted(made, key=lambda each: mixed.index(each.trial_id)))
@@ -61,7 +67,9 @@ def test_the_rows_of_a_frontier_go_up_its_axis() -> None:
     assert [each.params["seq_len"] for each in found] == [64, 128, 256]
 
 
-def test_what_still_counts_is_what_the_last_such_line_says_and_what_came_after(tmp_path: Path) -> None:
+def test_what_still_counts_is_what_the_last_such_line_says_and_what_came_after(
+    tmp_path: Path,
+) -> None:
     """A file that was changed, and changed back: every proposal is remembered."""
     first, second, third = (Proposal(trial=trial(block), cell="c") for block in (16, 32, 64))
     proposals.append(tmp_path, [first, second])

@@ -35,7 +35,9 @@ def test_a_trial_without_a_record_was_not_run() -> None:
 def test_the_last_attempt_of_a_round_counts() -> None:
     """A retry that went well replaces the crash before it, and both are counted."""
     trial, _ = planned()
-    row = made.results([trial], [made.bad(trial, Outcome.CRASHED), made.ok(trial, attempt=2)], axes=AXES).rows[0]
+    row = made.results(
+        [trial], [made.bad(trial, Outcome.CRASHED), made.ok(trial, attempt=2)], axes=AXES
+    ).rows[0]
     assert row.ok
     assert row.attempts == 2
     assert row.error is None
@@ -70,7 +72,10 @@ def test_an_attempt_that_was_asked_for_anew_counts_however_it_ends() -> None:
     assert row_of(trial, records).outcome is Outcome.OOM
     changed = made.bad(trial, Outcome.OOM, attempt=2)
     other = changed.fingerprint.model_copy(update={"source": "another"})
-    records = [made.ok(trial, flags=("contended",)), changed.model_copy(update={"fingerprint": other})]
+    records = [
+        made.ok(trial, flags=("contended",)),
+        changed.model_copy(update={"fingerprint": other}),
+    ]
     assert row_of(trial, records).outcome is Outcome.OOM
 
 
@@ -104,7 +109,10 @@ def test_a_note_says_of_which_rounds_it_is() -> None:
     """Unless it is of all of them."""
     trial, _ = planned()
     notes = [("power_capped", "drift of 2 %"), ("power_capped",), ("power_capped", "drift of 2 %")]
-    records = [made.ok(trial).model_copy(update={"round": at, "notes": own}) for at, own in enumerate(notes, start=1)]
+    records = [
+        made.ok(trial).model_copy(update={"round": at, "notes": own})
+        for at, own in enumerate(notes, start=1)
+    ]
     assert row_of(trial, records).notes == ("power_capped", "rounds 1, 3: drift of 2 %")
     assert row_of(trial, records[:1]).notes == ("power_capped", "drift of 2 %")
 
@@ -112,7 +120,10 @@ def test_a_note_says_of_which_rounds_it_is() -> None:
 def test_rounds_that_differ_are_noisy_however_tight_each_is() -> None:
     """The interval over all of them is what is stated; by itself each round was fine."""
     trial, _ = planned()
-    far = [made.ok(trial, scale=scale, round=number) for number, scale in enumerate((1.0, 2.0, 4.0), start=1)]
+    far = [
+        made.ok(trial, scale=scale, round=number)
+        for number, scale in enumerate((1.0, 2.0, 4.0), start=1)
+    ]
     row = made.results([trial], far, axes=AXES).rows[0]
     assert row.flags == ("noisy",)
     (note,) = (note for note in row.notes if "over all rounds" in note)
@@ -131,6 +142,8 @@ def test_an_option_that_is_an_axis_is_a_value_of_the_row() -> None:
 def test_one_record_is_kept_for_each_round_that_ran(keys: list[tuple[int, int]]) -> None:
     """Whatever the order of the journal, each round is there once, with its highest attempt."""
     trial, _ = planned()
-    found = last_attempts([made.ok(trial, round=number, attempt=attempt) for number, attempt in keys])
+    found = last_attempts(
+        [made.ok(trial, round=number, attempt=attempt) for number, attempt in keys]
+    )
     assert [record.round for record in found] == sorted({number for number, _ in keys})
     assert all(record.attempt == max(a for n, a in keys if n == record.round) for record in found)

@@ -19,13 +19,17 @@ META = made.results(made.trials(["standard"], made.AXES), []).meta
 
 
 def create(directory: Path, sweep_id: str = made.SWEEP_ID) -> Path:
-    sweep_directory.create(directory, META.model_copy(update={"sweep_id": sweep_id}), "name: full\n")
+    sweep_directory.create(
+        directory, META.model_copy(update={"sweep_id": sweep_id}), "name: full\n"
+    )
     return directory
 
 
 def test_a_sweeps_id_sorts_by_time_and_is_its_own() -> None:
     """Two sweeps of one second differ."""
-    one, other = (sweep_directory.new_sweep_id(datetime(2026, 11, 22, 9, 30, second)) for second in (0, 1))
+    one, other = (
+        sweep_directory.new_sweep_id(datetime(2026, 11, 22, 9, 30, second)) for second in (0, 1)
+    )
     assert one.startswith("20261122_093000_")
     assert one[:15] < other[:15]
     assert len({sweep_directory.new_sweep_id(datetime(2026, 11, 22)) for _ in range(20)}) > 15
@@ -47,7 +51,9 @@ def test_what_was_written_is_read_back(tmp_path: Path) -> None:
 def test_a_directory_that_holds_a_sweep_is_not_taken_again(tmp_path: Path) -> None:
     """The user says --resume, or another place; a place that cannot be is refused as well."""
     create(tmp_path)
-    with pytest.raises(RequestError, match="holds a sweep already: go on with --resume, or name another --output"):
+    with pytest.raises(
+        RequestError, match="holds a sweep already: go on with --resume, or name another --output"
+    ):
         create(tmp_path)
     (tmp_path / "file").touch()
     with pytest.raises(RequestError, match=r"file cannot be written \(.*\): name another --output"):
@@ -56,8 +62,12 @@ def test_a_directory_that_holds_a_sweep_is_not_taken_again(tmp_path: Path) -> No
         create(tmp_path / "file" / "below")
 
 
-def test_a_sweep_is_found_by_id_by_last_and_by_its_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A directory or its results.jsonl serve wherever an id does; `last` is the newest of all names."""
+def test_a_sweep_is_found_by_id_by_last_and_by_its_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A directory or its results.jsonl serve wherever an id does; `last` is the newest of all
+    names.
+    """
     monkeypatch.chdir(tmp_path)
     older = create(Path("mlruns/sweeps/zeta/20261121_000000_aaaa"))
     newer = create(Path("mlruns/sweeps/alpha/20261122_000000_bbbb"))
@@ -65,14 +75,24 @@ def test_a_sweep_is_found_by_id_by_last_and_by_its_directory(tmp_path: Path, mon
     (elsewhere / "results.jsonl").touch()
     assert sweep_directory.find("20261121_000000_aaaa") == older
     assert sweep_directory.find("last") == newer
-    assert sweep_directory.find(str(elsewhere)) == sweep_directory.find(str(elsewhere / "results.jsonl")) == elsewhere
+    assert (
+        sweep_directory.find(str(elsewhere))
+        == sweep_directory.find(str(elsewhere / "results.jsonl"))
+        == elsewhere
+    )
 
 
-@pytest.mark.parametrize("name", ["", "20990101_000000_aaaa", "last", "/", "x" * 5000, "../..", "a\0b"])
-def test_a_sweep_that_is_not_there_is_named(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "name", ["", "20990101_000000_aaaa", "last", "/", "x" * 5000, "../..", "a\0b"]
+)
+def test_a_sweep_that_is_not_there_is_named(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With what would serve, and the newest that exist."""
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SweepNotFoundError, match=r"give an id under mlruns/sweeps, `last`, or a sweep's directory$"):
+    with pytest.raises(
+        SweepNotFoundError, match=r"give an id under mlruns/sweeps, `last`, or a sweep's directory$"
+    ):
         sweep_directory.find(name)
     create(Path("mlruns/sweeps/full/20261122_000000_bbbb"))
     if name != "last":
@@ -82,7 +102,9 @@ def test_a_sweep_that_is_not_there_is_named(name: str, tmp_path: Path, monkeypat
 
 def test_a_sweep_file_is_not_a_sweep_that_was_run() -> None:
     """What `compare sweeps/quick.yaml last` means to say."""
-    with pytest.raises(SweepNotFoundError, match=r"sweeps/quick.yaml is a sweep file.*: run it, then give its id"):
+    with pytest.raises(
+        SweepNotFoundError, match=r"sweeps/quick.yaml is a sweep file.*: run it, then give its id"
+    ):
         sweep_directory.find("sweeps/quick.yaml")
 
 
@@ -96,7 +118,9 @@ def test_a_sweep_file_is_not_a_sweep_that_was_run() -> None:
         ("results.jsonl", "x\n", "results.jsonl:1: is no record"),
     ],
 )
-def test_a_file_that_something_else_changed_is_named(tmp_path: Path, name: str, content: str, message: str) -> None:
+def test_a_file_that_something_else_changed_is_named(
+    tmp_path: Path, name: str, content: str, message: str
+) -> None:
     """Exit code 2 and no traceback."""
     create(tmp_path)
     (tmp_path / name).write_text(content)
@@ -106,7 +130,9 @@ def test_a_file_that_something_else_changed_is_named(tmp_path: Path, name: str, 
 
 def test_a_directory_without_a_sweep_says_so(tmp_path: Path) -> None:
     """Which file is missing."""
-    with pytest.raises(SweepNotFoundError, match=r"holds no sweep \(sweep.resolved.json is missing\)"):
+    with pytest.raises(
+        SweepNotFoundError, match=r"holds no sweep \(sweep.resolved.json is missing\)"
+    ):
         sweep_directory.load(tmp_path)
     (tmp_path / "sweep.resolved.json").mkdir()
     with pytest.raises(SweepNotFoundError, match=r"cannot be read \(Is a directory\)"):

@@ -1,4 +1,6 @@
-"""A frontier: the largest value that is ok, in few probes, whatever ends them, and however often it is interrupted."""
+"""A frontier: the largest value that is ok, in few probes, whatever ends them, and however often it
+is interrupted.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ from tests.support.sweeps import sweep, text
 PATTERN = "{segment_lengths: [16], dilation_rates: [1]}"
 
 
-def frontier(axis: str = "{low: 16, high: 512, step: 16}", heads: str = "[4]", **fields: str) -> Sweep:
+def frontier(
+    axis: str = "{low: 16, high: 512, step: 16}", heads: str = "[4]", **fields: str
+) -> Sweep:
     fields = {"implementations": "[standard]", **fields}
     axes = f"{{batch: [1], heads: {heads}, seq_len: {axis}}}"
     return sweep(**{"axes": axes, "constants": PATTERN, "frontier": "{axis: seq_len}", **fields})
@@ -57,7 +61,9 @@ def test_a_list_is_doubled_by_its_values() -> None:
 
 
 @given(st.lists(st.integers(1, 10**6), min_size=1, max_size=60, unique=True).map(sorted), st.data())
-def test_every_answer_is_found_within_the_probes_that_plan_foretells(axis: list[int], data: st.DataObject) -> None:
+def test_every_answer_is_found_within_the_probes_that_plan_foretells(
+    axis: list[int], data: st.DataObject
+) -> None:
     """From nothing fits to all of it does."""
     count = data.draw(st.integers(0, len(axis)))
     least, most = probes(axis)
@@ -98,11 +104,17 @@ def test_out_of_memory_and_timeouts_bound_it_and_count_as_good() -> None:
     for limit in (Outcome.OOM, Outcome.TIMEOUT):
         driven = Driven(frontier()).drive(fits(100, limit))
         (answer,) = answers(driven.results().meta, driven.results().rows)
-        assert (answer.value, answer.beyond and answer.beyond.outcome, answer.settled) == (96, limit, True)
+        assert (answer.value, answer.beyond and answer.beyond.outcome, answer.settled) == (
+            96,
+            limit,
+            True,
+        )
         assert driven.results().all_ok
 
 
-@pytest.mark.parametrize("end", [Outcome.MISMATCH, Outcome.FAILED, Outcome.CRASHED, Outcome.UNSUPPORTED])
+@pytest.mark.parametrize(
+    "end", [Outcome.MISMATCH, Outcome.FAILED, Outcome.CRASHED, Outcome.UNSUPPORTED]
+)
 def test_any_other_end_ends_the_cell(end: Outcome) -> None:
     """It says nothing of what fits: the largest so far is shown, and how the next one ended."""
     driven = Driven(frontier()).drive(fits(100, end))
@@ -116,7 +128,15 @@ def test_cells_are_probed_beside_each_other_where_there_are_slots() -> None:
     """Implementation by implementation, shape by shape, each on its own."""
     found = frontier(heads="[4, 8]", implementations="[standard, improved]")
     driven = Driven(found).drive(lambda trial: fits(1600 // trial.params["heads"])(trial), slots=4)
-    assert len({(attempt.trial.implementation, attempt.trial.params["heads"]) for attempt in driven.made[:4]}) >= 2
+    assert (
+        len(
+            {
+                (attempt.trial.implementation, attempt.trial.params["heads"])
+                for attempt in driven.made[:4]
+            }
+        )
+        >= 2
+    )
     assert largest(driven) == [400, 192, 400, 192]
     assert driven.results().all_ok
 
@@ -124,19 +144,31 @@ def test_cells_are_probed_beside_each_other_where_there_are_slots() -> None:
 def test_the_answer_is_a_metric_of_the_row_that_gives_it() -> None:
     """In every report, and in MLflow."""
     rows = Driven(frontier()).drive(fits(200)).results().rows
-    marked = {row.params["seq_len"]: row.metrics["max_seq_len"] for row in rows if "max_seq_len" in row.metrics}
+    marked = {
+        row.params["seq_len"]: row.metrics["max_seq_len"]
+        for row in rows
+        if "max_seq_len" in row.metrics
+    }
     assert marked == {192: 192.0}
     assert [row.params["seq_len"] for row in rows] == sorted(row.params["seq_len"] for row in rows)
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 40), st.integers(0, 20), st.integers(1, 4), st.integers(0, 99))
-def test_a_frontier_goes_on_as_if_it_had_never_stopped(most: int, stop: int, slots: int, seed: int) -> None:
-    """Killed after any record, with probes under way: nothing finished is run again, and the answer is the same."""
+def test_a_frontier_goes_on_as_if_it_had_never_stopped(
+    most: int, stop: int, slots: int, seed: int
+) -> None:
+    """Killed after any record, with probes under way: nothing finished is run again, and the answer
+    is the same.
+    """
     found = frontier(heads="[4, 8]")
     ends = fits(16 * most)
     whole = Driven(found).drive(ends, slots=slots, seed=seed)
-    driven = Driven(found).drive(ends, slots=slots, seed=seed, stop_after=stop).drive(ends, slots=slots, seed=seed + 1)
+    driven = (
+        Driven(found)
+        .drive(ends, slots=slots, seed=seed, stop_after=stop)
+        .drive(ends, slots=slots, seed=seed + 1)
+    )
     assert largest(driven) == largest(whole)
     keys = [record.key for record in driven.records]
     assert len(set(keys)) == len(keys)
@@ -156,7 +188,9 @@ def test_every_round_of_a_probe_must_fit() -> None:
 
     def once(trial: Trial) -> End:
         ends[trial.trial_id] = ends.get(trial.trial_id, 0) + 1
-        fitting = trial.params["seq_len"] <= 100 or (trial.params["seq_len"] <= 200 and ends[trial.trial_id] == 1)
+        fitting = trial.params["seq_len"] <= 100 or (
+            trial.params["seq_len"] <= 200 and ends[trial.trial_id] == 1
+        )
         return (Outcome.OK if fitting else Outcome.OOM, 1.0)
 
     assert largest(Driven(frontier(measure="{repeats: 2}")).drive(once)) == [96]
@@ -217,14 +251,18 @@ def test_a_frontier_that_only_narrows_ends_where_it_says(tmp_path) -> None:
         implementations="[standard]", frontier="{axis: seq_len}",
     )  # fmt: skip
     (tmp_path / "sweep.yaml").write_text(source)
-    driven = Driven(Sweep.load(tmp_path / "sweep.yaml", only="seq_len <= 128 and seq_len != 112")).drive(fits(10**9))
+    driven = Driven(
+        Sweep.load(tmp_path / "sweep.yaml", only="seq_len <= 128 and seq_len != 112")
+    ).drive(fits(10**9))
     assert largest(driven) == [128]
     assert driven.results().all_ok
 
 
 @pytest.mark.parametrize("rule", ["seq_len == 128", "segment_lengths[0] > 320", "seq_len < 0"])
 def test_an_interrupted_frontier_is_settled_only_if_no_probe_is_left(rule: str) -> None:
-    """What exclude takes away, also by what is worked out from the axis, need not be probed; all else must."""
+    """What exclude takes away, also by what is worked out from the axis, need not be probed; all
+    else must.
+    """
     found = frontier(
         "{low: 64, high: 512, step: 64}", exclude=f"['{rule}']",
         constants='{segment_lengths: ["seq_len"], dilation_rates: [1]}',
@@ -240,8 +278,14 @@ def test_an_interrupted_frontier_is_settled_only_if_no_probe_is_left(rule: str) 
 
 
 def test_a_frontier_goes_on_along_another_axis() -> None:
-    """The file was changed before it went on: what it no longer asks for is neither run, nor shown, nor an answer."""
-    for axis in ("{low: 16, high: 128, step: 16}", "[48, 80, 208]", "{low: 16, high: 1024, step: 32}"):
+    """The file was changed before it went on: what it no longer asks for is neither run, nor shown,
+    nor an answer.
+    """
+    for axis in (
+        "{low: 16, high: 128, step: 16}",
+        "[48, 80, 208]",
+        "{low: 16, high: 1024, step: 32}",
+    ):
         driven = Driven(frontier()).drive(fits(200), stop_after=5)
         other = Driven(frontier(axis), driven.records, driven.proposals, []).drive(fits(200))
         values_ = frontier(axis).spec.listed("seq_len")
@@ -252,8 +296,12 @@ def test_a_frontier_goes_on_along_another_axis() -> None:
 
 
 def test_a_frontier_goes_on_with_other_implementations_and_constants() -> None:
-    """A label that is gone, and a constant that is another: their rows are no answers of the changed file."""
-    driven = Driven(frontier(implementations="[standard, improved]")).drive(fits(200), stop_after=12)
+    """A label that is gone, and a constant that is another: their rows are no answers of the
+    changed file.
+    """
+    driven = Driven(frontier(implementations="[standard, improved]")).drive(
+        fits(200), stop_after=12
+    )
     other = Driven(frontier(implementations="[improved]", constants="{segment_lengths: [8], dilation_rates: [1]}"),
                    driven.records, driven.proposals, [])  # fmt: skip
     other.drive(fits(100), rerun="stale")
@@ -262,8 +310,13 @@ def test_a_frontier_goes_on_with_other_implementations_and_constants() -> None:
 
 
 def test_a_probe_that_was_disturbed_is_not_made_again() -> None:
-    """Whether a length fits does not depend on how busy the machine was; a search, which asks for times, repeats it."""
-    asked = {"frontier": frontier(), "search": frontier(frontier="{}", search="{strategy: random, samples: 4}")}
+    """Whether a length fits does not depend on how busy the machine was; a search, which asks for
+    times, repeats it.
+    """
+    asked = {
+        "frontier": frontier(),
+        "search": frontier(frontier="{}", search="{strategy: random, samples: 4}"),
+    }
     made = {name: list[int]() for name in asked}
     for name, found in asked.items():
         agenda = AttemptQueue(found, "20261122_093000_abcd", "cpu")

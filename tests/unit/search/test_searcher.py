@@ -28,9 +28,13 @@ WIDE = "options.block: {low: 1, high: 1000000}"  # too wide to come upon a point
 WARPS = "options.warps: [1, 2, 4, 8]"
 
 
-def search(axes: str = f"{BLOCKS}, {WARPS}", how: str = "strategy: random, samples: 12", **fields: str) -> Sweep:
+def search(
+    axes: str = f"{BLOCKS}, {WARPS}", how: str = "strategy: random, samples: 12", **fields: str
+) -> Sweep:
     fields = {"implementations": "[improved]", **fields}
-    return sweep(axes=f"{{batch: [1], seq_len: [64], heads: [4], {axes}}}", search=f"{{{how}}}", **fields)
+    return sweep(
+        axes=f"{{batch: [1], seq_len: [64], heads: [4], {axes}}}", search=f"{{{how}}}", **fields
+    )
 
 
 def bowl(trial: Trial) -> End:
@@ -61,10 +65,15 @@ def test_a_seed_gives_its_proposals_and_gives_them_again(strategy: str) -> None:
 
 
 def test_what_is_learnt_leads_to_what_is_better() -> None:
-    """Of 50 points of 3,840 the last 25 are, in the middle, much nearer to the best than the 10 drawn by chance."""
+    """Of 50 points of 3,840 the last 25 are, in the middle, much nearer to the best than the 10
+    drawn by chance.
+    """
     axes = "options.block: {low: 1, high: 960}, options.warps: [1, 2, 4, 8]"
     made = Driven(search(axes, "strategy: optuna, samples: 50")).drive(
-        lambda trial: (Outcome.OK, 1 + abs(trial.options["block"] - 96) / 96 + abs(trial.options["warps"] - 4))
+        lambda trial: (
+            Outcome.OK,
+            1 + abs(trial.options["block"] - 96) / 96 + abs(trial.options["warps"] - 4),
+        )
     )
     excess = [(record.metrics or {})["latency_ms"] - 1 for record in made.records]
     assert statistics.median(excess[25:]) < 0.7 * statistics.median(excess[:10])
@@ -75,9 +84,15 @@ def test_what_is_learnt_leads_to_what_is_better() -> None:
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.sampled_from(["random", "optuna"]), st.integers(0, 12), st.integers(1, 3), st.integers(0, 99))
-def test_a_search_goes_on_as_if_it_had_never_stopped(strategy: str, stop: int, slots: int, seed: int) -> None:
-    """Killed after any record with others under way: the proposals of before stand, and nothing is run twice."""
+@given(
+    st.sampled_from(["random", "optuna"]), st.integers(0, 12), st.integers(1, 3), st.integers(0, 99)
+)
+def test_a_search_goes_on_as_if_it_had_never_stopped(
+    strategy: str, stop: int, slots: int, seed: int
+) -> None:
+    """Killed after any record with others under way: the proposals of before stand, and nothing is
+    run twice.
+    """
     found = search(how=f"strategy: {strategy}, samples: 12")
     driven = Driven(found).drive(bowl, slots=slots, seed=seed, stop_after=stop)
     before = [proposal.trial.trial_id for proposal in driven.proposals]
@@ -121,11 +136,17 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float]]:
     return Listening.heard
 
 
-def test_a_trial_that_is_not_ok_is_told_as_bad_never_as_missing(heard: list[tuple[str, float]]) -> None:
+def test_a_trial_that_is_not_ok_is_told_as_bad_never_as_missing(
+    heard: list[tuple[str, float]],
+) -> None:
     """Twice as bad as the worst so far; as long as there is no scale, very bad."""
-    outcomes = iter([Outcome.OOM, Outcome.OK, Outcome.FAILED, Outcome.MISMATCH, Outcome.OK, Outcome.TIMEOUT])
+    outcomes = iter(
+        [Outcome.OOM, Outcome.OK, Outcome.FAILED, Outcome.MISMATCH, Outcome.OK, Outcome.TIMEOUT]
+    )
     latencies = iter([1.0, 3.0, 1.0, 1.0, 5.0, 1.0])
-    Driven(search(WIDE, "strategy: optuna, samples: 6")).drive(lambda _: (next(outcomes), next(latencies)))
+    Driven(search(WIDE, "strategy: optuna, samples: 6")).drive(
+        lambda _: (next(outcomes), next(latencies))
+    )
     assert [value for _, value in heard] == [NO_SCALE, 3.0, 6.0, 6.0, 5.0, 10.0]
 
 
@@ -140,7 +161,9 @@ def test_worse_is_less_where_the_most_is_wanted(heard: list[tuple[str, float]]) 
 
 
 def test_a_point_that_cannot_be_is_told_as_bad_and_not_run(heard: list[tuple[str, float]]) -> None:
-    """Refused by the workload's model, or excluded: it costs no trial, and there is an end to asking."""
+    """Refused by the workload's model, or excluded: it costs no trial, and there is an end to
+    asking.
+    """
     axes = "ring_size: [1, 2, 3], options.block: {low: 1, high: 64}"
     found = search(axes, "strategy: optuna, samples: 10, over: [ring_size, options.block]",
                    exclude="['seq_len % options.block != 0']", implementations="[ring_v2]")  # fmt: skip
@@ -170,11 +193,16 @@ def test_a_small_space_is_searched_whole_and_no_more() -> None:
 def test_each_shape_and_each_implementation_is_a_search_of_its_own() -> None:
     """What is best for one tells nothing of another."""
     found = sweep(
-        axes=f"{{batch: [1, 2], seq_len: [64], heads: [4], {WARPS}}}", search="{strategy: random, samples: 3}"
+        axes=f"{{batch: [1, 2], seq_len: [64], heads: [4], {WARPS}}}",
+        search="{strategy: random, samples: 3}",
     )
     driven = Driven(found).drive(bowl)
-    made = [(attempt.trial.implementation, attempt.trial.params["batch"]) for attempt in driven.made]
-    assert made == [(name, batch) for name in ("standard", "improved") for batch in (1, 2) for _ in range(3)]
+    made = [
+        (attempt.trial.implementation, attempt.trial.params["batch"]) for attempt in driven.made
+    ]
+    assert made == [
+        (name, batch) for name in ("standard", "improved") for batch in (1, 2) for _ in range(3)
+    ]
     assert found.plan.explain() == [
         "2 implementations x 2 batch x 1 seq_len x 1 heads = 4 searches",
         "random over options.warps (4): at most 3 of 4 points each",
@@ -186,7 +214,9 @@ def test_each_shape_and_each_implementation_is_a_search_of_its_own() -> None:
 
 def test_the_first_points_are_those_that_are_given() -> None:
     """`{}` is the implementation as it is shipped: no option is set. The best is compared with it."""
-    found = search(how="strategy: optuna, samples: 6, first: [{}, {options.block: 96, options.warps: 4}]")
+    found = search(
+        how="strategy: optuna, samples: 6, first: [{}, {options.block: 96, options.warps: 4}]"
+    )
     driven = Driven(found).drive(bowl)
     assert points(driven)[:2] == [(None, None), (96, 4)]
     assert len(driven.made) == 6
@@ -199,7 +229,9 @@ def test_the_first_points_are_those_that_are_given() -> None:
 def test_a_point_that_was_run_before_is_not_run_again() -> None:
     """Trials keep their ids: what an earlier run of the sweep measured is known."""
     driven = Driven(search(how="strategy: random, samples: 6")).drive(bowl)
-    more = Driven(search(how="strategy: random, samples: 9"), driven.records, driven.proposals, []).drive(bowl)
+    more = Driven(
+        search(how="strategy: random, samples: 9"), driven.records, driven.proposals, []
+    ).drive(bowl)
     assert len(more.made) == 3
     assert len(more.records) == 9
 
@@ -235,7 +267,9 @@ def test_what_a_searcher_no_longer_proposes_is_kept() -> None:
     """Another version of its library: what was run is learnt, and the search goes on from there."""
     found = search(how="strategy: optuna, samples: 8")
     driven = Driven(found).drive(bowl, stop_after=4)
-    other = Driven(search(how="strategy: optuna, samples: 8, seed: 7"), driven.records, driven.proposals, [])
+    other = Driven(
+        search(how="strategy: optuna, samples: 8, seed: 7"), driven.records, driven.proposals, []
+    )
     other.drive(bowl)
     assert len(other.records) == 8
     assert len({record.trial_id for record in other.records}) == 8
@@ -255,7 +289,9 @@ def test_what_a_searcher_no_longer_proposes_is_kept() -> None:
     ],
 )  # fmt: skip
 def test_a_search_goes_on_in_another_space(strategy: str, axes: str) -> None:
-    """The file was changed before it went on: points that still lie there are known, others are none of it."""
+    """The file was changed before it went on: points that still lie there are known, others are
+    none of it.
+    """
     how = f"strategy: {strategy}, samples: 12"
     driven = Driven(search(how=how)).drive(bowl, stop_after=10)
     found = search(axes, how)
@@ -274,7 +310,9 @@ def test_a_search_goes_on_in_another_space(strategy: str, axes: str) -> None:
 
 
 def test_what_is_searched_beside_a_pattern_in_shares_of_it_is_one_search() -> None:
-    """The segments that follow from a searched sequence are those of its cell, and not a cell of their own."""
+    """The segments that follow from a searched sequence are those of its cell, and not a cell of
+    their own.
+    """
     patterns = '[["seq_len // 4"], ["seq_len"]]'
     axes = f"{{batch: [1], heads: [4], segment_lengths: {patterns}, seq_len: {{low: 64, high: 512, step: 64}}}}"
     found = sweep(axes=axes, constants="{dilation_rates: [1]}", implementations="[improved]",
@@ -296,7 +334,8 @@ def test_a_point_that_two_searches_share_is_run_once_and_known_to_both() -> None
         driven = Driven(found).drive(lambda trial: (Outcome.OK, 1.0), slots=slots)
         assert len(driven.made) == len({attempt.trial.trial_id for attempt in driven.made}) == 5
         assert {(64, 128), (128, 128)} <= {
-            (attempt.trial.params["segment_lengths"][0], attempt.trial.params["seq_len"]) for attempt in driven.made
+            (attempt.trial.params["segment_lengths"][0], attempt.trial.params["seq_len"])
+            for attempt in driven.made
         }
 
 
@@ -309,12 +348,19 @@ def test_proposals_lie_where_their_coordinates_say(strategy: str) -> None:
     for proposal in Driven(found).drive(bowl).proposals:
         again = factory.Proposal.model_validate_json(proposal.model_dump_json())
         assert again.coordinates is not None
-        told = {name.removeprefix("options."): value for name, value in space.values(again.coordinates).items()}
-        assert json.dumps(told, sort_keys=True) == json.dumps(proposal.trial.options, sort_keys=True)
+        told = {
+            name.removeprefix("options."): value
+            for name, value in space.values(again.coordinates).items()
+        }
+        assert json.dumps(told, sort_keys=True) == json.dumps(
+            proposal.trial.options, sort_keys=True
+        )
 
 
 def test_the_few_points_that_can_be_are_found() -> None:
-    """One of 960 is left: there is a search, and it runs that one; of 99 out of 9,999 it runs as many as it may."""
+    """One of 960 is left: there is a search, and it runs that one; of 99 out of 9,999 it runs as
+    many as it may.
+    """
     axes = "options.block: {low: 1, high: 240}, options.warps: [1, 2, 4, 8]"
     rule = "['not (options.block == 77 and options.warps == 2)']"
     assert points(Driven(search(axes, exclude=rule)).drive(bowl)) == [(77, 2)]
@@ -324,12 +370,20 @@ def test_the_few_points_that_can_be_are_found() -> None:
 
 
 @pytest.mark.parametrize(
-    ("exclude", "gpus"), [("[]", 4), ("['world_size == 4']", 2), ("['world_size > 1 and options.block < 32']", 4)]
+    ("exclude", "gpus"),
+    [("[]", 4), ("['world_size == 4']", 2), ("['world_size > 1 and options.block < 32']", 4)],
 )
 def test_slots_have_room_for_the_hungriest_that_may_be_proposed(exclude: str, gpus: int) -> None:
-    """How many GPUs a trial takes may depend on what is searched: that of one point says nothing of another."""
+    """How many GPUs a trial takes may depend on what is searched: that of one point says nothing of
+    another.
+    """
     how = "strategy: random, samples: 4, over: [world_size, options.block]"
-    found = search("world_size: [1, 4, 2], options.block: [16, 32]", how, implementations="[ring_v2]", exclude=exclude)
+    found = search(
+        "world_size: [1, 4, 2], options.block: [16, 32]",
+        how,
+        implementations="[ring_v2]",
+        exclude=exclude,
+    )
     assert [found.gpus(trial) for trial in found.trials] == [gpus]
 
 
@@ -342,8 +396,12 @@ def test_a_space_in_which_nothing_can_be_is_refused_once_per_field() -> None:
 
 
 def test_what_is_to_be_run_again_cuts_nothing() -> None:
-    """A slower implementation is not held against what the faster one gave; what was cut by it is run in full."""
-    driven = Driven(search(how="strategy: random, samples: 6, seed: 1")).drive(lambda trial: (Outcome.OK, block(trial)))
+    """A slower implementation is not held against what the faster one gave; what was cut by it is
+    run in full.
+    """
+    driven = Driven(search(how="strategy: random, samples: 6, seed: 1")).drive(
+        lambda trial: (Outcome.OK, block(trial))
+    )
     assert any("cut" in record.flags for record in driven.records)
     made = len(driven.made)
     driven.drive(lambda trial: (Outcome.OK, 3 * block(trial)), rerun="all")
@@ -355,7 +413,11 @@ def test_what_is_to_be_run_again_cuts_nothing() -> None:
 def test_a_trial_is_run_in_full_when_what_it_was_cut_for_is_gone() -> None:
     """The file no longer asks for the best: of the rest none stays cut short that is the best now."""
     axes = "{batch: [1], seq_len: [64], heads: [4], options.block: [1, 30, 40, 50]}"
-    fields = {"axes": axes, "implementations": "[improved]", "search": "{strategy: random, samples: 4}"}
+    fields = {
+        "axes": axes,
+        "implementations": "[improved]",
+        "search": "{strategy: random, samples: 4}",
+    }
     driven = Driven(sweep(**fields)).drive(lambda trial: (Outcome.OK, block(trial)))
     driven.sweep = sweep(**fields, exclude="['options.block == 1']")
     (answer,) = driven.drive(lambda trial: (Outcome.OK, block(trial))).results().answers
@@ -403,7 +465,9 @@ def test_a_search_that_found_nothing_is_not_good() -> None:
 )
 def test_whatever_was_proposed_is_in_the_table(axes: str, fields: dict[str, str]) -> None:
     """Also where a value is worked out, and looks like none of those that the file states."""
-    found = sweep(axes=axes, implementations="[standard]", search="{strategy: random, samples: 3}", **fields)
+    found = sweep(
+        axes=axes, implementations="[standard]", search="{strategy: random, samples: 3}", **fields
+    )
     driven = Driven(found).drive(lambda _: (Outcome.OK, 1.0))
     rows = driven.results().rows
     assert {row.trial_id for row in rows} == {attempt.trial.trial_id for attempt in driven.made}
@@ -411,7 +475,9 @@ def test_whatever_was_proposed_is_in_the_table(axes: str, fields: dict[str, str]
 
 
 def test_a_question_of_a_changed_file_has_its_own_trials_alone() -> None:
-    """An axis is taken out, so that its default holds: trials at its other values are no answer any more."""
+    """An axis is taken out, so that its default holds: trials at its other values are no answer any
+    more.
+    """
     axes = "{batch: [1], seq_len: [64], heads: [4], options.block: {low: 1, high: 64}, causal: [true, false]}"
     constants = "{segment_lengths: [64], dilation_rates: [1]}"
     search = "{strategy: random, samples: 4}"
@@ -430,13 +496,19 @@ def test_a_question_of_a_changed_file_has_its_own_trials_alone() -> None:
 
 
 def test_a_search_that_ends_early_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its searcher proposes nothing more, or nothing that can be run; one that has its samples says nothing."""
+    """Its searcher proposes nothing more, or nothing that can be run; one that has its samples says
+    nothing.
+    """
     assert Driven(search(how="strategy: random, samples: 3")).drive(bowl).said == []
     assert Driven(search(WARPS, "strategy: random, samples: 30")).drive(bowl).said == []
     drawn = RandomSampler.ask
     counted = iter(range(1000))
     with monkeypatch.context() as patched:
-        patched.setattr(RandomSampler, "ask", lambda own, token: drawn(own, token) if next(counted) < 4 else None)
+        patched.setattr(
+            RandomSampler,
+            "ask",
+            lambda own, token: drawn(own, token) if next(counted) < 4 else None,
+        )
         said = Driven(search(how="strategy: random, samples: 12")).drive(bowl).said
     assert said == ["improved: 4 of 12 samples, since random proposes nothing more"]
     fixed = drawn(RandomSampler(Space.of(search().spec), "seed"), "0")

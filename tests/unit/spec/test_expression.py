@@ -1,4 +1,6 @@
-"""Expressions are arithmetic and comparisons, quickly worked out, and nothing that could run anything."""
+"""Expressions are arithmetic and comparisons, quickly worked out, and nothing that could run
+anything.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +14,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import ExpressionError
-from orchestrator.spec.expression import CONSTANTS, FUNCTIONS, check, condition, expression, number, strange_values
+from orchestrator.spec.expression import (
+    CONSTANTS,
+    FUNCTIONS,
+    check,
+    condition,
+    expression,
+    number,
+    strange_values,
+)
 from tests.support import strategies
 
-VALUES = {"seq_len": 1024, "heads": 8, "dtype": "float32", "segment_lengths": [256, 512], "options.block_m": 64}
+VALUES = {
+    "seq_len": 1024,
+    "heads": 8,
+    "dtype": "float32",
+    "segment_lengths": [256, 512],
+    "options.block_m": 64,
+}
 
 
 @pytest.mark.parametrize(
@@ -87,7 +103,9 @@ def test_a_condition_that_fails_says_why(text: str, why: str) -> None:
     assert repr(text) in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["dtype", "heads == 8", "segment_lengths", "1e308 * 10", "null", "(-8) ** 0.5"])
+@pytest.mark.parametrize(
+    "text", ["dtype", "heads == 8", "segment_lengths", "1e308 * 10", "null", "(-8) ** 0.5"]
+)
 def test_what_is_no_finite_number_is_refused_where_a_number_is_wanted(text: str) -> None:
     """A bool is no number, nor is infinity, nor a complex root."""
     with pytest.raises(ExpressionError, match="which is no number"):
@@ -126,8 +144,12 @@ def test_what_is_no_finite_number_is_refused_where_a_number_is_wanted(text: str)
         "\0",
     ],
 )
-def test_what_is_neither_arithmetic_nor_comparison_is_refused_before_it_is_evaluated(text: str) -> None:
-    """Attributes, calls of anything not listed, comprehensions, assignments, and whatever else Python has."""
+def test_what_is_neither_arithmetic_nor_comparison_is_refused_before_it_is_evaluated(
+    text: str,
+) -> None:
+    """Attributes, calls of anything not listed, comprehensions, assignments, and whatever else
+    Python has.
+    """
     with pytest.raises(ExpressionError):
         expression(text)
 
@@ -161,7 +183,19 @@ def test_nothing_can_take_long_or_grow_large(text: str) -> None:
 
 def test_no_function_reaches_beyond_numbers() -> None:
     """What may be called is listed, and none of it is a way to anything else."""
-    assert set(FUNCTIONS) == {"abs", "ceil", "floor", "int", "len", "log2", "max", "min", "round", "sqrt", "sum"}
+    assert set(FUNCTIONS) == {
+        "abs",
+        "ceil",
+        "floor",
+        "int",
+        "len",
+        "log2",
+        "max",
+        "min",
+        "round",
+        "sqrt",
+        "sum",
+    }
     assert not set(FUNCTIONS) & set(CONSTANTS)
 
 
@@ -180,12 +214,16 @@ def test_names_are_checked_without_values() -> None:
         "options.x",
         "batch",
     }
-    with pytest.raises(ExpressionError, match=r"reads 'haeds', which is not known here \(did you mean 'heads'\?\)"):
+    with pytest.raises(
+        ExpressionError, match=r"reads 'haeds', which is not known here \(did you mean 'heads'\?\)"
+    ):
         check("haeds == 1", ["heads", "batch"])
 
 
 def test_a_label_without_quotes_is_named_with_its_quotes() -> None:
-    """`--only standard` and `--only 'implementation == standard'` come from who would not quote in a shell."""
+    """`--only standard` and `--only 'implementation == standard'` come from who would not quote in
+    a shell.
+    """
     labels = {"implementation": ["standard", "improved"]}
     for text in ("standard", "implementation == standard"):
         with pytest.raises(ExpressionError, match="quote it, implementation == 'standard'"):
@@ -195,8 +233,14 @@ def test_a_label_without_quotes_is_named_with_its_quotes() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("implementation == 'standrad'", "no implementation is 'standrad' (did you mean 'standard'?)"),
-        ("implementation in ['standard', 'improvd']", "no implementation is 'improvd' (did you mean 'improved'?)"),
+        (
+            "implementation == 'standrad'",
+            "no implementation is 'standrad' (did you mean 'standard'?)",
+        ),
+        (
+            "implementation in ['standard', 'improvd']",
+            "no implementation is 'improvd' (did you mean 'improved'?)",
+        ),
         ("'standard' == implementation and heads == 8", ""),
         ("dtype == 'float8'", ""),
     ],
@@ -212,7 +256,11 @@ def test_a_remembered_value_is_told_apart_by_type() -> None:
     assert [same.evaluate({"value": value}) for value in (1, "1", 2, [1], 1.0, True)] == [
         True, False, False, False, True, True,
     ]  # fmt: skip
-    assert [expression("int(value)").evaluate({"value": value}) for value in ("1", 1.5, True)] == [1, 1, 1]
+    assert [expression("int(value)").evaluate({"value": value}) for value in ("1", 1.5, True)] == [
+        1,
+        1,
+        1,
+    ]
     assert number("x * 1", {"x": 1}) == 1
     assert number("x * 0.5", {"x": 1}) == 0.5
 

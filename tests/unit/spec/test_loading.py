@@ -1,4 +1,6 @@
-"""The sweep file is refused for every rule it breaks, with file, line, field, rule, value and the nearest name."""
+"""The sweep file is refused for every rule it breaks, with file, line, field, rule, value and the
+nearest name.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ from tests.support.sweeps import LINE, NEXT_LINE, problem, problems, sweep, text
         ("implementations", "[{use: standard, lable: a}]", "implementations[0].lable", "label"),
     ],
 )
-def test_an_unknown_key_is_named_with_the_nearest_valid_one(field: str, value: str, where: str, near: str) -> None:
+def test_an_unknown_key_is_named_with_the_nearest_valid_one(
+    field: str, value: str, where: str, near: str
+) -> None:
     """At every level of the file."""
     found = problem(text(**{field: value}))
     assert (found.field, found.line) == (where, LINE.get(field, NEXT_LINE))
@@ -88,12 +92,23 @@ def test_a_wrong_type_or_value_is_named(
 def test_every_problem_of_the_file_is_named_at_once() -> None:
     """The user mends the file in one go, from the top down."""
     found = problems(text(name="a/b", measure="{repeats: 0, warmup: 1}", max_trials="0"))
-    assert [problem.field for problem in found] == ["name", "measure.repeats", "measure.warmup", "max_trials"]
+    assert [problem.field for problem in found] == [
+        "name",
+        "measure.repeats",
+        "measure.warmup",
+        "max_trials",
+    ]
 
 
 @pytest.mark.parametrize(
     "measure",
-    ["{min_repetitions: 1}", "{target_ci: 0.005}", "{min_time_s: 0}", "{min_time_s: 20}", "{max_time_s: 0.1}"],
+    [
+        "{min_repetitions: 1}",
+        "{target_ci: 0.005}",
+        "{min_time_s: 0}",
+        "{min_time_s: 20}",
+        "{max_time_s: 0.1}",
+    ],
 )
 def test_sound_knobs_are_accepted(measure: str) -> None:
     """One repetition and a fraction are legal, and one bound alone moves the other's default along."""
@@ -142,7 +157,9 @@ def test_min_time_must_not_exceed_max_time() -> None:
         ("implementations: [{use: standard, options: {x: .nan}}]\n", "must be a finite number", 1),
     ],
 )
-def test_yaml_that_is_no_sweep_is_refused_with_its_line(content: str, rule: str, line: int | None) -> None:
+def test_yaml_that_is_no_sweep_is_refused_with_its_line(
+    content: str, rule: str, line: int | None
+) -> None:
     """Nothing is constructed, nothing is guessed, and there is no traceback."""
     found = problem(content)
     assert rule in str(found)
@@ -157,7 +174,8 @@ def test_a_key_that_stands_twice_is_named_with_both_lines() -> None:
 
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
-    f"{name}: &{name} [{', '.join(['*' + before] * 9)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+    f"{name}: &{name} [{', '.join(['*' + before] * 9)}]\n"
+    for before, name in zip("abcdefgh", "bcdefghi", strict=True)
 )
 
 BLOCKS = "".join(f"{' ' * depth}a:\n" for depth in range(300))
@@ -169,7 +187,9 @@ BLOCKS = "".join(f"{' ' * depth}a:\n" for depth in range(300))
     ids=["aliases", "lists", "mappings", "blocks", "one long word"],
 )  # fmt: skip
 def test_a_bomb_is_refused_quickly(content: str) -> None:
-    """Neither aliases nor nesting make a small file large: a fraction of a second, whatever they would expand to."""
+    """Neither aliases nor nesting make a small file large: a fraction of a second, whatever they
+    would expand to.
+    """
     began = time.process_time()
     problems(content)
     assert time.process_time() - began < 5
@@ -179,7 +199,9 @@ def test_a_huge_product_is_refused_by_name_and_number_quickly() -> None:
     """The product is multiplied out, never built."""
     axis = json.dumps(list(range(1, 301)))
     began = time.process_time()
-    found = problem(text(axes=f"{{batch: {axis}, seq_len: {axis}, heads: {axis}, head_dim: {axis}}}"))
+    found = problem(
+        text(axes=f"{{batch: {axis}, seq_len: {axis}, heads: {axis}, head_dim: {axis}}}")
+    )
     assert time.process_time() - began < 5
     assert (found.field, found.line) == ("axes", LINE["axes"])
     assert f"expand to {2 * 300**4} trials, more than max_trials (100000)" in found.rule
@@ -210,7 +232,9 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
         (tmp_path / ("x" * 400), "name too long"),
         ("a\0b", "null byte"),
     ]:
-        with pytest.raises(SweepFileError, match=f"cannot be read .*{why}.*name an existing sweep file"):
+        with pytest.raises(
+            SweepFileError, match=f"cannot be read .*{why}.*name an existing sweep file"
+        ):
             loading.read(path)
 
 
@@ -223,7 +247,9 @@ def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path) -> None:
 
 def test_an_anchor_may_be_used_again_and_merged() -> None:
     """Aliases are copies; a merged key gives way to one that is stated."""
-    found = sweep(implementations="[&base {use: standard, label: a, options: {x: 1, y: [2]}}, {<<: *base, label: b}]")
+    found = sweep(
+        implementations="[&base {use: standard, label: a, options: {x: 1, y: [2]}}, {<<: *base, label: b}]"
+    )
     first, second = found.spec.implementations
     assert (second.label, second.options) == ("b", {"x": 1, "y": [2]})
     assert first.options == second.options
@@ -249,15 +275,25 @@ def test_what_yaml_reads_otherwise_keeps_its_meaning() -> None:
         ("retries={lost: 1}", ("retries", "lost"), 1),
         ("implementations=[ring_v2]", ("implementations", 0, "label"), "ring_v2"),
         ("implementations[1]=ring_v2", ("implementations", 1, "label"), "ring_v2"),
-        ("implementations[0].options.block_m=64", ("implementations", 0, "options"), {"block_m": 64}),
-        ("implementations[0].params.ring_size=2", ("implementations", 0, "params"), {"ring_size": 2}),
+        (
+            "implementations[0].options.block_m=64",
+            ("implementations", 0, "options"),
+            {"block_m": 64},
+        ),
+        (
+            "implementations[0].params.ring_size=2",
+            ("implementations", 0, "params"),
+            {"ring_size": 2},
+        ),
         ("implementations[0].label=mine", ("implementations", 0, "label"), "mine"),
         ("exclude=['batch == 1']", ("exclude",), ["batch == 1"]),
         ("max_failures=null", ("max_failures",), None),
         ("description=a = b, # no comment", ("description",), "a = b,"),
     ],
 )
-def test_an_override_sets_any_field(override: str, path: tuple[str | int, ...], value: object) -> None:
+def test_an_override_sets_any_field(
+    override: str, path: tuple[str | int, ...], value: object
+) -> None:
     """-S path=value, with the value in YAML; an entry that is a mere name becomes a mapping."""
     found = loading.parse(text(), "sweep.yaml", [override])[0].model_dump(mode="json")
     for part in path:
@@ -293,7 +329,9 @@ def test_an_override_that_fits_nowhere_is_refused(override: str, message: str) -
 
 def test_a_problem_that_an_override_made_says_so() -> None:
     """There is no line to point at."""
-    with pytest.raises(SweepFileError, match=r"measure.repeats: must be greater .* found 0 \(set by -S\)") as caught:
+    with pytest.raises(
+        SweepFileError, match=r"measure.repeats: must be greater .* found 0 \(set by -S\)"
+    ) as caught:
         loading.parse(text(), "sweep.yaml", ["measure.repeats=0"])
     assert caught.value.problems[0].line is None
 
@@ -319,7 +357,9 @@ def test_a_resolved_spec_gives_the_same_trials() -> None:
 
 
 @pytest.mark.parametrize("slip", ["quik.yaml", "quick.yml", "Quick.yaml"])
-def test_a_sweep_file_that_is_not_there_is_named_with_the_one_that_is_meant(slip: str, tmp_path: Path) -> None:
+def test_a_sweep_file_that_is_not_there_is_named_with_the_one_that_is_meant(
+    slip: str, tmp_path: Path
+) -> None:
     """A slip of the finger, or the other ending."""
     (tmp_path / "quick.yaml").write_text("name: quick")
     (tmp_path / "unrelated.yaml").write_text("name: x")
@@ -327,8 +367,12 @@ def test_a_sweep_file_that_is_not_there_is_named_with_the_one_that_is_meant(slip
         loading.read(tmp_path / slip)
 
 
-@pytest.mark.parametrize(("half", "whole"), [("half", "float16"), ("fp16", "float16"), ("bf16", "bfloat16")])
-def test_a_dtype_by_another_name_is_refused_with_the_name_it_has_here(half: str, whole: str) -> None:
+@pytest.mark.parametrize(
+    ("half", "whole"), [("half", "float16"), ("fp16", "float16"), ("bf16", "bfloat16")]
+)
+def test_a_dtype_by_another_name_is_refused_with_the_name_it_has_here(
+    half: str, whole: str
+) -> None:
     """What other libraries and papers call it."""
     with pytest.raises(SweepFileError, match=f"did you mean '{whole}'"):
         Sweep.parse(text(axes=f"{{batch: [1], seq_len: [64], heads: [8], dtype: [{half}]}}"))

@@ -22,7 +22,16 @@ from orchestrator.spec.models import (
 @pytest.mark.parametrize(
     ("device", "protocol"),
     [
-        ("cuda", {"warmup_s": 0.3, "min_time_s": 0.1, "max_time_s": 10.0, "min_repetitions": 20, "target_ci": 0.005}),
+        (
+            "cuda",
+            {
+                "warmup_s": 0.3,
+                "min_time_s": 0.1,
+                "max_time_s": 10.0,
+                "min_repetitions": 20,
+                "target_ci": 0.005,
+            },
+        ),
         ("cpu", {"min_time_s": 0.1, "max_time_s": 3.0, "min_repetitions": 5, "target_ci": 0.03}),
     ],
 )
@@ -39,7 +48,9 @@ def test_the_defaults_are_those_of_the_protocol(device: str, protocol: dict[str,
 def test_the_longest_time_is_never_below_the_shortest(
     shortest: float | None, longest: float | None, device: str
 ) -> None:
-    """What is stated holds; what is not moves out of its way; both stated the wrong way round are refused."""
+    """What is stated holds; what is not moves out of its way; both stated the wrong way round are
+    refused.
+    """
     if shortest is not None and longest is not None and shortest > longest:
         with pytest.raises(ValidationError, match="must not exceed"):
             MeasureSpec(min_time_s=shortest, max_time_s=longest)
@@ -79,7 +90,10 @@ def test_a_label_is_printable_and_short(label: str) -> None:
 
 def test_every_outcome_but_ok_and_unsupported_may_be_retried() -> None:
     """Trying again is no use where an implementation says that it cannot."""
-    assert set(RetrySpec.model_fields) == {str(outcome) for outcome in Outcome} - {"ok", "unsupported"}
+    assert set(RetrySpec.model_fields) == {str(outcome) for outcome in Outcome} - {
+        "ok",
+        "unsupported",
+    }
     assert RetrySpec() == RetrySpec(lost=3, crashed=0)
 
 

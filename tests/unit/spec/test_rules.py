@@ -1,4 +1,6 @@
-"""Names that must exist, axes that must agree, code that must parse: all refused before anything runs."""
+"""Names that must exist, axes that must agree, code that must parse: all refused before anything
+runs.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,18 @@ from tests.support.sweeps import LINE, NEXT_LINE, problem, problems, sweep, text
 @pytest.mark.parametrize(
     ("field", "value", "where", "rule"),
     [
-        ("axes", "{bacth: [1]}", "axes.bacth", "dilated_attention has no param 'bacth' (did you mean 'batch'?)"),
-        ("constants", "{head_dimm: 1}", "constants.head_dimm", "no param 'head_dimm' (did you mean 'head_dim'?)"),
+        (
+            "axes",
+            "{bacth: [1]}",
+            "axes.bacth",
+            "dilated_attention has no param 'bacth' (did you mean 'batch'?)",
+        ),
+        (
+            "constants",
+            "{head_dimm: 1}",
+            "constants.head_dimm",
+            "no param 'head_dimm' (did you mean 'head_dim'?)",
+        ),
         (
             "implementations",
             "[{use: standard, params: {ringsize: 1}}]",
@@ -28,16 +40,36 @@ from tests.support.sweeps import LINE, NEXT_LINE, problem, problems, sweep, text
             "implementations[0]",
             "no implementation 'standrd' (did you mean 'standard'?)",
         ),
-        ("implementations", "[{use: improvd}]", "implementations[0].use", "(did you mean 'improved'?)"),
+        (
+            "implementations",
+            "[{use: improvd}]",
+            "implementations[0].use",
+            "(did you mean 'improved'?)",
+        ),
         (
             "workload",
             "dilated_atention",
             "workload",
             "no workload 'dilated_atention' (did you mean 'dilated_attention'?)",
         ),
-        ("zip", "[[batch, sequence]]", "zip[0]", "there is no axis 'sequence' (did you mean 'seq_len'?)"),
-        ("exclude", "['haeds == 1']", "exclude[0]", "'haeds', which is not known here (did you mean 'heads'?)"),
-        ("allow_outcomes", "[oomm]", "allow_outcomes[0]", "there is no outcome 'oomm' (did you mean 'oom'?)"),
+        (
+            "zip",
+            "[[batch, sequence]]",
+            "zip[0]",
+            "there is no axis 'sequence' (did you mean 'seq_len'?)",
+        ),
+        (
+            "exclude",
+            "['haeds == 1']",
+            "exclude[0]",
+            "'haeds', which is not known here (did you mean 'heads'?)",
+        ),
+        (
+            "allow_outcomes",
+            "[oomm]",
+            "allow_outcomes[0]",
+            "there is no outcome 'oomm' (did you mean 'oom'?)",
+        ),
     ],
 )
 def test_a_name_that_does_not_exist_is_named_with_the_nearest_that_does(
@@ -59,13 +91,33 @@ def test_a_name_that_does_not_exist_is_named_with_the_nearest_that_does(
             "batch is an axis of this sweep",
         ),
         ({"constants": "{device: cpu}"}, "constants.device", "give it with --device"),
-        ({"axes": "{batch: [1, 2, 1]}"}, "axes.batch", "the values of an axis must differ, and 1 stands 2 times"),
-        ({"implementations": "[standard, standard]"}, "implementations[1]", "labels must be unique"),
-        ({"implementations": "[standard, {use: improved, label: standard}]"}, "implementations[1]", "must be unique"),
+        (
+            {"axes": "{batch: [1, 2, 1]}"},
+            "axes.batch",
+            "the values of an axis must differ, and 1 stands 2 times",
+        ),
+        (
+            {"implementations": "[standard, standard]"},
+            "implementations[1]",
+            "labels must be unique",
+        ),
+        (
+            {"implementations": "[standard, {use: improved, label: standard}]"},
+            "implementations[1]",
+            "must be unique",
+        ),
         ({"zip": "[[batch, heads]]"}, "zip[0]", "zipped axes must have equally many values"),
-        ({"zip": "[[batch, seq_len], [seq_len, heads]]"}, "zip[0]", "one group only, and 'seq_len' stands in 2 places"),
+        (
+            {"zip": "[[batch, seq_len], [seq_len, heads]]"},
+            "zip[0]",
+            "one group only, and 'seq_len' stands in 2 places",
+        ),
         ({"zip": "[[batch, batch]]"}, "zip[0]", "one group only, and 'batch' stands in 2 places"),
-        ({"axes": "{options.a b: [1]}"}, "axes.options.a b", "the name of an option must be an identifier"),
+        (
+            {"axes": "{options.a b: [1]}"},
+            "axes.options.a b",
+            "the name of an option must be an identifier",
+        ),
         (
             {"implementations": "[{use: standard, options: {a.b: 1}}]"},
             "implementations[0].options.a.b",
@@ -111,7 +163,9 @@ def user_file(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("use", ["./mine.py:build", "mine.py:build", "../{folder}/mine.py:build"])
-def test_a_users_file_is_found_from_the_sweep_file(tmp_path: Path, user_file: Path, use: str) -> None:
+def test_a_users_file_is_found_from_the_sweep_file(
+    tmp_path: Path, user_file: Path, use: str
+) -> None:
     """Whatever the current directory is; its label is the file's stem."""
     source = text(implementations=f"['{use.format(folder=tmp_path.name)}']")
     assert Sweep.parse(source, base_dir=tmp_path).spec.implementations[0].label == "mine"
@@ -121,8 +175,16 @@ def test_a_users_file_is_found_from_the_sweep_file(tmp_path: Path, user_file: Pa
     ("content", "use", "rule"),
     [
         (None, "./none.py:build", "names a file that does not exist"),
-        ("def build(config:\n", "./bad.py:build", "does not parse as Python on line 1: '(' was never closed"),
-        ("\0", "./bad.py:build", "does not parse as Python: source code string cannot contain null bytes"),
+        (
+            "def build(config:\n",
+            "./bad.py:build",
+            "does not parse as Python on line 1: '(' was never closed",
+        ),
+        (
+            "\0",
+            "./bad.py:build",
+            "does not parse as Python: source code string cannot contain null bytes",
+        ),
         ("x = " + "(" * 999, "./bad.py:build", "does not parse as Python"),
         ("def build(config): ...\n", "./bad.py:biuld", "has no 'biuld' (did you mean 'build'?)"),
         ("def build(config): ...\n", "./bad.py", "or ./bad.py:build"),
@@ -151,7 +213,9 @@ def test_code_that_is_missing_or_does_not_parse_is_refused(
 def test_a_circle_of_links_is_refused(tmp_path: Path) -> None:
     """It names no file."""
     (tmp_path / "loop.py").symlink_to(tmp_path / "loop.py")
-    with pytest.raises(SweepFileError, match=r"names (no file: Symlink loop|a file that does not exist)"):
+    with pytest.raises(
+        SweepFileError, match=r"names (no file: Symlink loop|a file that does not exist)"
+    ):
         Sweep.parse(text(implementations="['./loop.py:build']"), base_dir=tmp_path)
 
 
@@ -197,7 +261,10 @@ def test_a_workload_that_cannot_be_had_is_refused(tmp_path: Path, content: str, 
 def test_an_implementation_of_another_workload_is_refused(tmp_path: Path) -> None:
     """A registered one solves the workload that it says."""
     (tmp_path / "work.py").write_text("from tests.support.toy_workload import toy as WORKLOAD\n")
-    with pytest.raises(SweepFileError, match="standard solves dilated_attention, this sweep's workload is toy"):
+    with pytest.raises(
+        SweepFileError, match="standard solves dilated_attention, this sweep's workload is toy"
+    ):
         Sweep.parse(
-            text(workload="./work.py:WORKLOAD", implementations="[standard]", constants="{}"), base_dir=tmp_path
+            text(workload="./work.py:WORKLOAD", implementations="[standard]", constants="{}"),
+            base_dir=tmp_path,
         )

@@ -1,4 +1,6 @@
-"""What may be searched, followed to its end or predicted, and what is refused, with its place and the remedy."""
+"""What may be searched, followed to its end or predicted, and what is refused, with its place and
+the remedy.
+"""
 
 from __future__ import annotations
 
@@ -40,27 +42,57 @@ def test_a_range_with_a_step_is_the_list_of_its_values() -> None:
     found = sweep(axes="{batch: {low: 1, high: 4, step: 2}, seq_len: [64], heads: [4]}")
     assert found.spec.axes["batch"] == [1, 3]
     assert found.plan.explain() == ["2 implementations x 2 batch x 1 seq_len x 1 heads = 4 trials"]
-    found = sweep(axes="{batch: [1], seq_len: [64], heads: [4], options.x: {low: 0.1, high: 0.5, step: 0.1}}")
+    found = sweep(
+        axes="{batch: [1], seq_len: [64], heads: [4], options.x: {low: 0.1, high: 0.5, step: 0.1}}"
+    )
     assert found.spec.axes["options.x"] == [0.1, 0.2, 0.3, 0.4, 0.5]
 
 
 @pytest.mark.parametrize(
     ("search", "where", "rule"),
     [
-        ("{strategy: optna}", "search.strategy", "there is no strategy 'optna' (did you mean 'optuna'?)"),
-        ("{strategy: bohb}", "search.strategy", "bohb pauses trials and goes on with them, and a trial here runs once"),
+        (
+            "{strategy: optna}",
+            "search.strategy",
+            "there is no strategy 'optna' (did you mean 'optuna'?)",
+        ),
+        (
+            "{strategy: bohb}",
+            "search.strategy",
+            "bohb pauses trials and goes on with them, and a trial here runs once",
+        ),
         ("{strategy: random, samples: 0}", "search.samples", "must be greater than or equal to 1"),
         ("{strategy: random, mode: least}", "search.mode", "must be 'min' or 'max'"),
-        ("{strategy: random, metric: latency}", "search.metric", "there is no metric 'latency' (did you mean"),
-        ("{strategy: random, over: [block]}", "search.over[0]", "there is no axis 'block' (known: batch, heads"),
-        ("{strategy: random, first: [{options.blok: 1}]}", "search.first[0].options.blok", "no axis of this search"),
-        ("{strategy: random, over: [heads]}", "axes", "nothing to search: give an axis more than one value"),
+        (
+            "{strategy: random, metric: latency}",
+            "search.metric",
+            "there is no metric 'latency' (did you mean",
+        ),
+        (
+            "{strategy: random, over: [block]}",
+            "search.over[0]",
+            "there is no axis 'block' (known: batch, heads",
+        ),
+        (
+            "{strategy: random, first: [{options.blok: 1}]}",
+            "search.first[0].options.blok",
+            "no axis of this search",
+        ),
+        (
+            "{strategy: random, over: [heads]}",
+            "axes",
+            "nothing to search: give an axis more than one value",
+        ),
         (
             "{strategy: random, samples: 1, first: [{}, {options.block: 16}]}",
             "search.first",
             "2 points to begin with are more than samples, which is 1",
         ),
-        ("{strategy: random, over: [batch, heads, batch]}", "search.over[2]", "batch stands here twice"),
+        (
+            "{strategy: random, over: [batch, heads, batch]}",
+            "search.over[2]",
+            "batch stands here twice",
+        ),
         (
             "{strategy: random, over: [batch], first: [{}]}",
             "search.first[0]",
@@ -87,12 +119,17 @@ def test_a_first_point_may_lie_beside_the_space_and_must_fit_a_range() -> None:
     )
 
 
-def test_a_searcher_whose_package_is_missing_is_refused_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_searcher_whose_package_is_missing_is_refused_with_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """By plan and by run alike."""
     monkeypatch.setattr(searchers, "find_spec", lambda name: None)
     found = problem(text(axes=AXES, search="{strategy: hyperopt}"))
     assert (found.field, found.line) == ("search.strategy", NEXT_LINE)
-    assert found.rule == "strategy hyperopt needs a package that is not installed: pip install 'hyperopt'"
+    assert (
+        found.rule
+        == "strategy hyperopt needs a package that is not installed: pip install 'hyperopt'"
+    )
 
 
 @pytest.mark.parametrize(
@@ -102,11 +139,23 @@ def test_a_searcher_whose_package_is_missing_is_refused_with_what_to_install(mon
         ("options.kind", {}, "axes.options.kind", "must be numbers, least first"),
         ("options.down", {}, "axes.options.down", "must be numbers, least first"),
         ("seq_len", {"zip": "[[batch, seq_len]]"}, "zip[0]", "it cannot move with another axis"),
-        ("seq_len", {"predict": "true"}, "predict", "frontier and predict ask different questions: keep one"),
-        ("seq_len", {"search": "{strategy: random}"}, "frontier", "search and frontier ask different questions"),
+        (
+            "seq_len",
+            {"predict": "true"},
+            "predict",
+            "frontier and predict ask different questions: keep one",
+        ),
+        (
+            "seq_len",
+            {"search": "{strategy: random}"},
+            "frontier",
+            "search and frontier ask different questions",
+        ),
     ],
 )
-def test_a_frontier_that_cannot_be_is_refused(axis: str, fields: dict[str, str], where: str, rule: str) -> None:
+def test_a_frontier_that_cannot_be_is_refused(
+    axis: str, fields: dict[str, str], where: str, rule: str
+) -> None:
     """With the axis that is meant."""
     axes = "{batch: [1, 2], seq_len: [64, 128], heads: [4], options.kind: [a, b], options.down: [2, 1]}"
     found = problem(text(axes=axes, frontier=f"{{axis: {axis}}}", **fields))
@@ -118,7 +167,14 @@ def test_a_search_refuses_what_no_point_of_it_can_be() -> None:
     """As a grid does, with the point at which it is impossible."""
     axes = "{batch: [1], seq_len: [64], heads: [4], options.block: [16, 32]}"
     constants = "{segment_lengths: [48], dilation_rates: [1]}"
-    found = problem(text(axes=axes, search="{strategy: random}", constants=constants, implementations="[improved]"))
+    found = problem(
+        text(
+            axes=axes,
+            search="{strategy: random}",
+            constants=constants,
+            implementations="[improved]",
+        )
+    )
     assert found.field == "constants.segment_lengths"
     assert "48 does not divide 64" in found.rule
 
@@ -131,7 +187,9 @@ def test_a_search_refuses_what_no_point_of_it_can_be() -> None:
         ("{strategy: random, over: [seq_len, batch]}", ("batch", "seq_len")),
     ],
 )
-def test_options_and_ranges_are_what_is_searched_unless_it_says_otherwise(search: str, searched: tuple[str]) -> None:
+def test_options_and_ranges_are_what_is_searched_unless_it_says_otherwise(
+    search: str, searched: tuple[str]
+) -> None:
     """The other axes are a grid of searches."""
     assert sweep(axes=AXES, search=search).spec.searched == searched
 

@@ -17,10 +17,14 @@ from orchestrator.spec.search_space import Dimension, Space
 @st.composite
 def ranges(draw: st.DrawFn) -> Range:
     log = draw(st.booleans())
-    numbers = st.integers(1 if log else -1000, 1000) | st.floats(0.01 if log else -100, 100).map(lambda x: round(x, 3))
+    numbers = st.integers(1 if log else -1000, 1000) | st.floats(0.01 if log else -100, 100).map(
+        lambda x: round(x, 3)
+    )
     low, high = sorted(draw(st.lists(numbers, min_size=2, max_size=2, unique=True)))
     step = draw(st.none() | st.integers(1, 50) | st.just(0.25))
-    return Range(low=low, high=high, log=log, step=step if step is not None and step <= high - low else None)
+    return Range(
+        low=low, high=high, log=log, step=step if step is not None and step <= high - low else None
+    )
 
 
 @given(ranges(), st.integers(0, 10**6))
@@ -54,13 +58,25 @@ def test_a_value_lies_where_it_was_found(axis: Range, seed: int) -> None:
 def test_a_value_of_no_dimension_lies_nowhere() -> None:
     """Beside the steps, beyond the ends, of another type."""
     stepped, listed = Dimension("x", Range(low=0, high=10, step=5)), Dimension("y", [1, "a", True])
-    assert [stepped.coordinate(value) for value in (5, 4, 11, True, None)] == [1, None, None, None, None]
+    assert [stepped.coordinate(value) for value in (5, 4, 11, True, None)] == [
+        1,
+        None,
+        None,
+        None,
+        None,
+    ]
     assert [listed.coordinate(value) for value in (1, "a", True, 2)] == [0, 1, 2, None]
 
 
 def test_even_chance_takes_each_point_once() -> None:
     """Where they can be counted."""
-    space = Space((Dimension("x", [1, 2, 3]), Dimension("y", Range(low=0, high=1, step=0.5)), Dimension("z", [7])))
+    space = Space(
+        (
+            Dimension("x", [1, 2, 3]),
+            Dimension("y", Range(low=0, high=1, step=0.5)),
+            Dimension("z", [7]),
+        )
+    )
     chance = RandomSampler(space, "seed")
     found = [space.values(point) for _ in range(9) if (point := chance.ask("")) is not None]
     assert len({tuple(point.items()) for point in found}) == 9 == space.size
@@ -79,6 +95,8 @@ def test_a_logarithmic_range_is_drawn_by_ratio() -> None:
 
 def test_a_space_says_what_it_is() -> None:
     """For `plan`."""
-    space = Space((Dimension("x", Range(low=16, high=256, log=True, step=16)), Dimension("y", ["a", "b"])))
+    space = Space(
+        (Dimension("x", Range(low=16, high=256, log=True, step=16)), Dimension("y", ["a", "b"]))
+    )
     assert (str(space), space.size) == ("x (16 to 256 by 16, log), y (2)", 32)
     assert Space((Dimension("x", Range(low=0.0, high=1.0)),)).size is None

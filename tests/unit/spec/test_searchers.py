@@ -13,9 +13,17 @@ from orchestrator.spec.searchers import SEARCHERS, Strategy, refusal
 @pytest.mark.parametrize(
     ("name", "version", "said"),
     [
-        ("ax", "1.3.1", "strategy ax does not work with ax-platform 1.3.1: pip install 'ax-platform==1.2.4'"),
+        (
+            "ax",
+            "1.3.1",
+            "strategy ax does not work with ax-platform 1.3.1: pip install 'ax-platform==1.2.4'",
+        ),
         ("ax", "1.2.4", None),
-        ("bayesopt", "3.4.0", "strategy bayesopt does not work with bayesian-optimization 3.4.0: pip install"),
+        (
+            "bayesopt",
+            "3.4.0",
+            "strategy bayesopt does not work with bayesian-optimization 3.4.0: pip install",
+        ),
         ("bayesopt", "1.4.3", None),
         ("hyperopt", "99.0", None),
     ],

@@ -83,7 +83,9 @@ def test_modes_closer_than_a_percent_do_not_matter() -> None:
     [(0.01, "cuda", False), (0.02, "cuda", True), (0.05, "cpu", False), (0.12, "cpu", True)],
 )
 def test_the_limits_follow_the_device_s_target(spread: float, device: str, noisy: bool) -> None:
-    """Quartiles 2.7 % apart are noise on a GPU, and what a quiet CPU looks like; 16 % are noise there too."""
+    """Quartiles 2.7 % apart are noise on a GPU, and what a quiet CPU looks like; 16 % are noise
+    there too.
+    """
     series = 1 + spread * np.random.default_rng(3).standard_normal(4000)
     assert ("interquartile range" in reasons(series, MeasureSpec().for_device(device))) is noisy
 
@@ -102,7 +104,9 @@ def test_a_cpu_s_drift_and_modes_are_measured_by_its_own_target() -> None:
 
 @pytest.mark.parametrize("target", [0.0001, 0.9])
 def test_a_target_of_one_s_own_moves_no_limit_beyond_reason(target: float) -> None:
-    """Whoever wants a narrower interval may repeat more; whoever accepts any still hears of quartiles 27 % apart."""
+    """Whoever wants a narrower interval may repeat more; whoever accepts any still hears of
+    quartiles 27 % apart.
+    """
     protocol = PROTOCOL.model_copy(update={"target_ci": target})
     rng = np.random.default_rng(5)
     assert "interquartile" not in reasons(1 + 0.01 * rng.standard_normal(4000), protocol)

@@ -13,14 +13,18 @@ from orchestrator.stats.summary import Array
 probabilities = st.lists(st.floats(min_value=0, max_value=1), min_size=1, max_size=30)
 
 
-def row(rng: np.random.Generator, level: float, rounds: int = 5, between: float = 0.005) -> list[list[float]]:
+def row(
+    rng: np.random.Generator, level: float, rounds: int = 5, between: float = 0.005
+) -> list[list[float]]:
     """Rounds of one row: 40 repetitions at 0.5 % around a process level."""
     levels = level * (1 + between * rng.standard_normal(rounds))
     return [list(here * (1 + 0.005 * rng.standard_normal(40))) for here in levels]
 
 
 def test_equal_rows_seldom_differ() -> None:
-    """Of 400 pairs of one and the same row, about 5 in 100 have a p-value under 0.05, and not far fewer."""
+    """Of 400 pairs of one and the same row, about 5 in 100 have a p-value under 0.05, and not far
+    fewer.
+    """
     rng = np.random.default_rng(0)
     share = sum(ratio(row(rng, 1.0), row(rng, 1.0)).p_value < 0.05 for _ in range(400)) / 400
     assert 0.02 <= share <= 0.08
@@ -28,14 +32,22 @@ def test_equal_rows_seldom_differ() -> None:
 
 @pytest.mark.parametrize("count", [2, 3, 5, 8, 12, 40])
 def test_few_repetitions_of_one_process_cry_wolf_no_more_often(count: int) -> None:
-    """Slow calls have three or four within max_time_s; equal ones differ 5 times in 100, alone and in turns."""
+    """Slow calls have three or four within max_time_s; equal ones differ 5 times in 100, alone and
+    in turns.
+    """
     rng = np.random.default_rng(3)
 
     def series(length: int) -> list[float]:
         return list(np.exp(0.02 * rng.standard_normal(length)))
 
     alone = sum(ratio([series(count)], [series(count)]).p_value < 0.05 for _ in range(400)) / 400
-    turns = sum(paired_ratio([(series(2 * count), series(2 * count))])[0].p_value < 0.05 for _ in range(400)) / 400
+    turns = (
+        sum(
+            paired_ratio([(series(2 * count), series(2 * count))])[0].p_value < 0.05
+            for _ in range(400)
+        )
+        / 400
+    )
     assert alone <= 0.08
     assert turns <= 0.08
 
@@ -56,7 +68,9 @@ def in_turns(rng: np.random.Generator, between: float, within: float) -> tuple[A
 
 @pytest.mark.parametrize(("between", "within"), [(0.0, 0.002), (0.002, 0.01), (0.01, 0.05)])
 @pytest.mark.parametrize("rounds", [3, 5, 10])
-def test_the_paired_interval_covers_as_often_as_it_says(rounds: int, between: float, within: float) -> None:
+def test_the_paired_interval_covers_as_often_as_it_says(
+    rounds: int, between: float, within: float
+) -> None:
     """It holds the true ratio 93 to 97 times in 100, of 1,200 paired comparisons."""
     rng = np.random.default_rng(13)
     hits = 0

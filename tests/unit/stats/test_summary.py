@@ -51,20 +51,28 @@ def test_the_interval_covers_the_true_median_as_often_as_it_says(kind: str, coun
 
 
 def test_the_interval_narrows_with_the_root_of_the_count() -> None:
-    """A hundred times the repetitions give an interval about a tenth as wide: it is not merely wide enough."""
+    """A hundred times the repetitions give an interval about a tenth as wide: it is not merely wide
+    enough.
+    """
     rng = np.random.default_rng(3)
-    few, many = (summarize(list(1 + 0.01 * rng.standard_normal(count))).half_width for count in (40, 4000))
+    few, many = (
+        summarize(list(1 + 0.01 * rng.standard_normal(count))).half_width for count in (40, 4000)
+    )
     assert 5 < few / many < 20
 
 
 def test_drift_widens_the_interval() -> None:
     """A series that moves from 1.00 to 1.02 has no interval narrower than a part of that way."""
-    drifting = 1 + 0.02 * np.arange(200) / 200 + 0.0005 * np.random.default_rng(0).standard_normal(200)
+    drifting = (
+        1 + 0.02 * np.arange(200) / 200 + 0.0005 * np.random.default_rng(0).standard_normal(200)
+    )
     assert summarize(list(drifting)).half_width > 0.003
 
 
 def test_correlated_series_count_for_less() -> None:
-    """The correlation time of an autoregression is near the theory's; that of white noise is near 1."""
+    """The correlation time of an autoregression is near the theory's; that of white noise is near
+    1.
+    """
     rng = np.random.default_rng(5)
     theory = 1 + 2 * sum(math.asin(0.8**lag) * 2 / math.pi for lag in range(1, 200))
     measured = np.median([correlation_time(autoregressive(rng, 2000, 0.8)) for _ in range(20)])

@@ -35,7 +35,9 @@ class Isolated:
         assert attempt.resources.gpu_memory_gib is None
         self.asked.append("+".join(kinds))
         seen = {kind: SEEN[kind] for kind in kinds}
-        return Completed(made.record(attempt.trial, self._outcome, phase=Phase.DONE, environment=seen))
+        return Completed(
+            made.record(attempt.trial, self._outcome, phase=Phase.DONE, environment=seen)
+        )
 
 
 class Watch:
@@ -48,7 +50,9 @@ class Watch:
 
     def at(self, seconds: float, **fields: Any) -> Attempt:
         self.now = seconds
-        given = attempt("honest").model_copy(update={"precision": "float32", "sentinels": True, **fields})
+        given = attempt("honest").model_copy(
+            update={"precision": "float32", "sentinels": True, **fields}
+        )
         return self.lookout.prepare(given)
 
 

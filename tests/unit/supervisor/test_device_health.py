@@ -43,7 +43,9 @@ def ended(outcome: Outcome, message: str = "it said so", device: str = "cuda") -
 class Gpu:
     """What a driver would say of a GPU, and the probes that were run on it."""
 
-    def __init__(self, *used: int, answer: Outcome = Outcome.OK, strangers: frozenset[int] = frozenset()) -> None:
+    def __init__(
+        self, *used: int, answer: Outcome = Outcome.OK, strangers: frozenset[int] = frozenset()
+    ) -> None:
         self._used = list(used)
         self._strangers = [frozenset(), strangers]
         self._answer = answer
@@ -77,7 +79,9 @@ def test_an_attempt_that_ends_well_costs_no_proof() -> None:
     assert gpu.probed == []
 
 
-@pytest.mark.parametrize("outcome", [Outcome.CRASHED, Outcome.TIMEOUT, Outcome.OOM, Outcome.FAILED, Outcome.MISMATCH])
+@pytest.mark.parametrize(
+    "outcome", [Outcome.CRASHED, Outcome.TIMEOUT, Outcome.OOM, Outcome.FAILED, Outcome.MISMATCH]
+)
 def test_any_other_end_is_followed_by_a_probe(outcome: Outcome) -> None:
     """An attempt like any other, by another target."""
     gpu = Gpu(GIB)
@@ -99,7 +103,9 @@ def test_memory_that_stays_away_is_a_reason_and_needs_no_probe() -> None:
 
 
 def test_a_stranger_s_memory_is_not_ours() -> None:
-    """Somebody else who came to the GPU meanwhile is a doubt about figures, not a fault of the device."""
+    """Somebody else who came to the GPU meanwhile is a doubt about figures, not a fault of the
+    device.
+    """
     assert Gpu(GIB, 3 * GIB, strangers=frozenset({4711})).fault_after(Outcome.CRASHED) == ""
 
 
@@ -155,7 +161,9 @@ def test_the_probe_finds_nothing_wrong_with_what_is_right() -> None:
 
 
 @pytest.mark.parametrize("wrong", [lambda x: x + 1, lambda x: torch.zeros_like(x)])
-def test_the_probe_finds_a_device_that_errs(monkeypatch: pytest.MonkeyPatch, wrong: Callable[[Any], Any]) -> None:
+def test_the_probe_finds_a_device_that_errs(
+    monkeypatch: pytest.MonkeyPatch, wrong: Callable[[Any], Any]
+) -> None:
     """A product that is off anywhere is found."""
     product = torch.Tensor.__matmul__
     calls: list[int] = []

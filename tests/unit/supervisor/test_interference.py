@@ -24,7 +24,9 @@ NOBODY: frozenset[int] = frozenset()
 class Told:
     """A source that says what it was told to, and counts its samples."""
 
-    def __init__(self, findings: interference.Findings = NOTHING, joules: float | None = None) -> None:
+    def __init__(
+        self, findings: interference.Findings = NOTHING, joules: float | None = None
+    ) -> None:
         self.at: list[float] = []
         self.readings = 0
         self._testimony = findings
@@ -71,7 +73,9 @@ def test_the_energy_counter_is_read_often_while_a_gpu_warms_up_and_not_after() -
 
 def test_what_was_seen_is_added_and_nothing_taken_away() -> None:
     """Flags once each, notes after the trial's own."""
-    seen = interference.Findings((Flag.CONTENDED.value, Flag.NOISY.value), ("contended: by a neighbour",))
+    seen = interference.Findings(
+        (Flag.CONTENDED.value, Flag.NOISY.value), ("contended: by a neighbour",)
+    )
     record = InterferenceMonitor(Told(seen)).applied(ok_record())
     assert record.flags == ("noisy", "contended")
     assert record.notes[-1] == "contended: by a neighbour"
@@ -84,18 +88,26 @@ def test_a_row_without_a_time_has_no_doubts_about_it() -> None:
     assert (record.flags, record.notes) == ((), ())
 
 
-@pytest.mark.parametrize(("joules", "per_call", "per_token"), [(50.0, 0.5, 500 / 64), (None, None, None)])
-def test_energy_is_per_call_and_token(joules: float | None, per_call: float | None, per_token: float | None) -> None:
+@pytest.mark.parametrize(
+    ("joules", "per_call", "per_token"), [(50.0, 0.5, 500 / 64), (None, None, None)]
+)
+def test_energy_is_per_call_and_token(
+    joules: float | None, per_call: float | None, per_token: float | None
+) -> None:
     """Of the window that the worker named; where the device does not count, null."""
     window = {"start_s": 0.0, "end_s": 1.0, "calls": 100, "tokens": 64}
-    record = InterferenceMonitor(Told(joules=joules)).applied(ok_record(match={}, **{ENERGY: window}))
+    record = InterferenceMonitor(Told(joules=joules)).applied(
+        ok_record(match={}, **{ENERGY: window})
+    )
     assert record.metrics is not None
     assert record.metrics["joules_per_call"] == per_call
     assert record.metrics["energy_mj_per_token"] == per_token
     assert record.environment == {"match": {}}
 
 
-def cpu(at_s: float, waited: float = 0.0, own: float = 0.0, busy: float = 0.0, stolen: float = 0.0) -> Any:
+def cpu(
+    at_s: float, waited: float = 0.0, own: float = 0.0, busy: float = 0.0, stolen: float = 0.0
+) -> Any:
     return cpu_interference.Sample(at_s, {1: waited}, {1: own}, busy, stolen)
 
 
@@ -103,14 +115,17 @@ def cpu(at_s: float, waited: float = 0.0, own: float = 0.0, busy: float = 0.0, s
     ("last", "contended"),
     [
         (cpu(1.0, waited=0.0, own=2.0, busy=2.0), False),  # alone on two cores
-        (cpu(1.0, waited=0.3, own=1.5, busy=2.0), True),  # others took a quarter, and it stood in line
+        # others took a quarter, and it stood in line
+        (cpu(1.0, waited=0.3, own=1.5, busy=2.0), True),
         (cpu(1.0, waited=0.3, own=2.0, busy=2.0), False),  # more threads than cores: its own doing
         (cpu(1.0, waited=0.0, own=1.0, busy=1.5), False),  # others ran where it did not want to
         (cpu(1.0, own=1.8, busy=1.8, stolen=0.2), True),  # a hypervisor took a tenth
         (cpu(0.09, waited=0.1, own=0.1, busy=0.2), False),  # too short to say
     ],
 )
-def test_a_cpu_trial_is_contended_only_where_others_kept_it_waiting(last: Any, contended: bool) -> None:
+def test_a_cpu_trial_is_contended_only_where_others_kept_it_waiting(
+    last: Any, contended: bool
+) -> None:
     """By two counts that must both hold, or by stolen time."""
     found = cpu_interference.judge([cpu(0.0), last], cores=2)
     assert (found.flags == (Flag.CONTENDED.value,)) is contended
@@ -136,7 +151,9 @@ def test_a_quota_that_stops_a_trial_contends_with_it() -> None:
         ((None, None, None, None), ()),
     ],
 )
-def test_a_clock_that_fell_meanwhile_is_a_doubt(clocks: tuple[float | None, ...], flags: tuple[str, ...]) -> None:
+def test_a_clock_that_fell_meanwhile_is_a_doubt(
+    clocks: tuple[float | None, ...], flags: tuple[str, ...]
+) -> None:
     """Where the kernel says what the clock is."""
     samples = [replace(cpu(0.1 * at), clock_hz=clock) for at, clock in enumerate(clocks)]
     assert cpu_interference.judge(samples, cores=2).flags == flags
@@ -214,7 +231,10 @@ def test_strangers_are_told_from_the_trial_also_in_a_container(
     """Where NVML's numbers are the host's, only as many as are too many are strangers."""
     seen = None if pids is None else frozenset(pids)
     assert (
-        other_processes(gpu_interference.Sample(0.0, pids=seen, family=frozenset(family)), frozenset(before)) == count
+        other_processes(
+            gpu_interference.Sample(0.0, pids=seen, family=frozenset(family)), frozenset(before)
+        )
+        == count
     )
 
 

@@ -12,13 +12,27 @@ SECRET = [
     ("postgresql://bob:hun/ter2@db/runs", "postgresql://***@db/runs", "hun/ter2"),
     ("postgresql://bob:hun?ter2@db/runs", "postgresql://***@db/runs", "hun?ter2"),
     ("postgresql://bob:hun%40ter2@db/runs", "postgresql://***@db/runs", "hun@ter2"),
-    ("postgresql://db/runs?user=bob&password=hunter2", "postgresql://db/runs?user=bob&password=***", "hunter2"),
-    ("mysql+pymysql://bob:hunter2@db/r?ssl_key=k.pem", "mysql+pymysql://***@db/r?ssl_key=***", "hunter2"),
+    (
+        "postgresql://db/runs?user=bob&password=hunter2",
+        "postgresql://db/runs?user=bob&password=***",
+        "hunter2",
+    ),
+    (
+        "mysql+pymysql://bob:hunter2@db/r?ssl_key=k.pem",
+        "mysql+pymysql://***@db/r?ssl_key=***",
+        "hunter2",
+    ),
     ("https://bob:hunter2@host:5000/at@sign", "https://***@host:5000/at@sign", "hunter2"),
     ("https://tok3n@host/", "https://***@host/", "tok3n"),
     ("https://host/?access_token=hunter2&x=1", "https://host/?access_token=***&x=1", "hunter2"),
 ]
-PLAIN = ["sqlite:////home/me@work/mlflow.db", "http://127.0.0.1:5000", "databricks://profile", "./mlruns", ""]
+PLAIN = [
+    "sqlite:////home/me@work/mlflow.db",
+    "http://127.0.0.1:5000",
+    "databricks://profile",
+    "./mlruns",
+    "",
+]
 
 
 @pytest.mark.parametrize(("uri", "expected", "secret"), SECRET)

@@ -34,19 +34,30 @@ ALLOWED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456
 
 def sweep(**spec: object) -> Results:
     """Eight trials, one of them out of memory, one noisy."""
-    planned = made.trials(["standard", "improved"], made.AXES, dtype="float32", segment_lengths=[256, 1024])
-    records = [made.ok(trial, flags=("noisy",) if place == 3 else ()) for place, trial in enumerate(planned)]
-    records[5] = made.bad(planned[5], Outcome.OOM, "OutOfMemoryError", "tried to allocate 4.4 GiB\nof 8 GiB")
+    planned = made.trials(
+        ["standard", "improved"], made.AXES, dtype="float32", segment_lengths=[256, 1024]
+    )
+    records = [
+        made.ok(trial, flags=("noisy",) if place == 3 else ())
+        for place, trial in enumerate(planned)
+    ]
+    records[5] = made.bad(
+        planned[5], Outcome.OOM, "OutOfMemoryError", "tried to allocate 4.4 GiB\nof 8 GiB"
+    )
     return made.results(planned, records, **spec)
 
 
 def child(place: int, **spec: object) -> RunContent:
     results = sweep(**spec)
-    return content.child(Frame.of(results.meta), rows(results.meta, results.records)[place], results.environments)
+    return content.child(
+        Frame.of(results.meta), rows(results.meta, results.records)[place], results.environments
+    )
 
 
 def described(results: Results) -> str:
-    return description(results.meta, Frame.of(results.meta).axes, rows(results.meta, results.records))
+    return description(
+        results.meta, Frame.of(results.meta).axes, rows(results.meta, results.records)
+    )
 
 
 # --- what a run contains
@@ -70,14 +81,22 @@ def test_params_are_the_trials_params_and_its_implementation() -> None:
     """Texts as they are, the rest as JSON, so that the UI can compare runs by them."""
     params = child(0).params
     assert params["implementation"] == "standard"
-    assert (params["batch"], params["dtype"], params["segment_lengths"]) == ("1", "float32", "[256, 1024]")
+    assert (params["batch"], params["dtype"], params["segment_lengths"]) == (
+        "1",
+        "float32",
+        "[256, 1024]",
+    )
 
 
 def test_a_param_too_long_for_a_server_is_cut_and_says_so() -> None:
     """Servers cut at 6,000 characters in silence."""
-    planned = made.trials(["standard"], {"batch": [1], "seq_len": [1024], "heads": [8]}, lengths=list(range(5000)))
+    planned = made.trials(
+        ["standard"], {"batch": [1], "seq_len": [1024], "heads": [8]}, lengths=list(range(5000))
+    )
     results = made.results(planned, [made.ok(planned[0])])
-    text = content.child(Frame.of(results.meta), rows(results.meta, results.records)[0], {}).params["lengths"]
+    text = content.child(Frame.of(results.meta), rows(results.meta, results.records)[0], {}).params[
+        "lengths"
+    ]
     assert len(text) == MAX_PARAM
     assert text.endswith("[28890 characters; whole in the sweep's files]")
 
@@ -85,9 +104,17 @@ def test_a_param_too_long_for_a_server_is_cut_and_says_so() -> None:
 def test_tags_say_how_the_trial_ended_and_where_it_ran() -> None:
     """Those that the UI's search is used with."""
     tags = child(3).tags
-    assert (tags["kind"], tags["sweep_id"], tags["implementation"]) == ("trial", made.SWEEP_ID, "standard")
+    assert (tags["kind"], tags["sweep_id"], tags["implementation"]) == (
+        "trial",
+        made.SWEEP_ID,
+        "standard",
+    )
     assert (tags["outcome"], tags["flags"], tags["row"]) == ("ok", "noisy", "4")
-    assert (tags["device"], tags["device_model"], tags["torch"]) == ("cuda:0", "NVIDIA H100 80GB HBM3", "2.11.0")
+    assert (tags["device"], tags["device_model"], tags["torch"]) == (
+        "cuda:0",
+        "NVIDIA H100 80GB HBM3",
+        "2.11.0",
+    )
     assert child(3).status == "FINISHED"
 
 
@@ -107,8 +134,15 @@ def test_an_outcome_that_the_sweep_allows_is_no_failed_run() -> None:
 def test_a_run_lasts_as_long_as_its_rounds_without_what_lies_between() -> None:
     """Two rounds of a minute, nine minutes apart: the trial took two."""
     trial = made.trials(["standard"], {"batch": [1], "seq_len": [1024], "heads": [8]})[0]
-    first = made.ok(trial, started_at="2026-11-22T09:30:00+00:00", finished_at="2026-11-22T09:31:00+00:00")
-    second = made.ok(trial, round=2, started_at="2026-11-22T09:40:00+00:00", finished_at="2026-11-22T09:41:00+00:00")
+    first = made.ok(
+        trial, started_at="2026-11-22T09:30:00+00:00", finished_at="2026-11-22T09:31:00+00:00"
+    )
+    second = made.ok(
+        trial,
+        round=2,
+        started_at="2026-11-22T09:40:00+00:00",
+        finished_at="2026-11-22T09:41:00+00:00",
+    )
     results = made.results([trial], [first, second])
     run = content.child(Frame.of(results.meta), rows(results.meta, results.records)[0], {})
     assert run.end_ms - run.start_ms == 2 * 60 * 1000
@@ -124,7 +158,9 @@ def test_a_repeat_is_another_run_for_a_start_is_written_once() -> None:
 
 def test_metrics_have_five_digits() -> None:
     """More fill the UI's cells; the journal has them all."""
-    assert finite({"latency_ms": 26.534672612, "relative_error": 0.00079034012, "tokens": 1234567.0}) == {
+    assert finite(
+        {"latency_ms": 26.534672612, "relative_error": 0.00079034012, "tokens": 1234567.0}
+    ) == {
         "latency_ms": 26.535,
         "relative_error": 0.00079034,
         "tokens": 1234600.0,
@@ -132,10 +168,14 @@ def test_metrics_have_five_digits() -> None:
 
 
 def test_speed_ups_are_over_the_first_that_does_the_same_work() -> None:
-    """At the same point; who does other work is compared with its own kind, and a row without a time has none."""
+    """At the same point; who does other work is compared with its own kind, and a row without a
+    time has none.
+    """
     axes = {"batch": [1], "seq_len": [1024], "heads": [8]}
     planned = made.trials(["standard", "improved", "projecting", "projecting_fast", "broken"], axes)
-    more = [{"tflops_per_s": 10.0 / scale * work} for scale, work in ((1, 1), (0.5, 1), (2, 3), (1, 3))]
+    more = [
+        {"tflops_per_s": 10.0 / scale * work} for scale, work in ((1, 1), (0.5, 1), (2, 3), (1, 3))
+    ]
     records = []
     for trial, scale, rate in zip(planned, (1.0, 0.5, 2.0, 1.0), more, strict=False):
         metrics = {"latency_ms": scale, **rate}
@@ -146,7 +186,9 @@ def test_speed_ups_are_over_the_first_that_does_the_same_work() -> None:
 
 
 @given(st.dictionaries(st.text(max_size=20), st.none() | st.floats()))
-def test_no_server_is_sent_a_value_or_name_that_it_refuses(metrics: dict[str, float | None]) -> None:
+def test_no_server_is_sent_a_value_or_name_that_it_refuses(
+    metrics: dict[str, float | None],
+) -> None:
     """Neither NaN nor infinity, and names of the characters that are allowed."""
     sent = finite(metrics)
     assert all(math.isfinite(value) for value in sent.values())
@@ -156,7 +198,9 @@ def test_no_server_is_sent_a_value_or_name_that_it_refuses(metrics: dict[str, fl
 def test_the_sweeps_run_counts_every_outcome_and_shows_the_table() -> None:
     """Zeros too: a metric once written stays."""
     results = sweep()
-    run = content.summary("FINISHED", results, Frame.of(results.meta), rows(results.meta, results.records))
+    run = content.summary(
+        "FINISHED", results, Frame.of(results.meta), rows(results.meta, results.records)
+    )
     assert (run.metrics["trials"], run.metrics["trials_ok"], run.metrics["trials_oom"]) == (8, 7, 1)
     assert (run.metrics["trials_lost"], run.metrics["trials_flagged"]) == (0, 1)
     assert "|improved|2|1024|8|0.8|32|2560000|✓|" in run.tags[content.NOTE]
@@ -168,10 +212,18 @@ def test_the_sweeps_run_counts_every_outcome_and_shows_the_table() -> None:
     [
         (
             frontier,
-            ["|Implementation|Heads|max_seq_len|Just beyond|", "|standard|4|2048|2304: oom|", "|improved|4|4096|N/A|"],
+            [
+                "|Implementation|Heads|max_seq_len|Just beyond|",
+                "|standard|4|2048|2304: oom|",
+                "|improved|4|4096|N/A|",
+            ],
             "max_seq_len",
         ),
-        (search, ["|Implementation|Seq Len|best_latency_ms|options.block|", "|improved|128|1|64|"], "latency_ms"),
+        (
+            search,
+            ["|Implementation|Seq Len|best_latency_ms|options.block|", "|improved|128|1|64|"],
+            "latency_ms",
+        ),
     ],
 )
 def test_what_a_question_found_stands_above_the_table(
@@ -182,7 +234,9 @@ def test_what_a_question_found_stands_above_the_table(
     text = described(results).splitlines()
     for line in lines:
         assert line in text, text
-    assert text.index(lines[0]) < next(at for at, line in enumerate(text) if line.endswith("|Status|"))
+    assert text.index(lines[0]) < next(
+        at for at, line in enumerate(text) if line.endswith("|Status|")
+    )
     assert content.experiment_tags(results.meta)[content.PRIMARY] == primary
 
 
@@ -210,10 +264,20 @@ def test_the_saved_view_shows_the_sweeps_trials_in_the_order_of_the_table() -> N
     state = json.loads(json.loads(value)["state"])
     assert key == f"mlflow.sharedViewState.{made.SWEEP_ID}"
     assert state["searchFilter"] == f"tags.sweep_id = '{made.SWEEP_ID}' and tags.kind = 'trial'"
-    first = ["metrics.`latency_ms`", "tags.`outcome`", "tags.`flags`", "metrics.`peak_memory_mib`", "metrics.`speedup`"]
-    assert [name for name in state["columnOrder"] if name in state["selectedColumns"]][: len(first)] == first
+    first = [
+        "metrics.`latency_ms`",
+        "tags.`outcome`",
+        "tags.`flags`",
+        "metrics.`peak_memory_mib`",
+        "metrics.`speedup`",
+    ]
+    assert [name for name in state["columnOrder"] if name in state["selectedColumns"]][
+        : len(first)
+    ] == first
     assert "params.`heads`" not in state["selectedColumns"]  # 8 in every trial
-    assert {"key": "seq_len", "type": "PARAM"} in [chart.get("xaxis") for chart in state["compareRunCharts"]]
+    assert {"key": "seq_len", "type": "PARAM"} in [
+        chart.get("xaxis") for chart in state["compareRunCharts"]
+    ]
 
 
 def test_only_the_oldest_of_our_own_views_are_dropped() -> None:
@@ -242,10 +306,15 @@ def test_no_password_is_shown() -> None:
     assert "secret" not in address.view_url("https://me:secret@host/mlflow", "1", "x")
 
 
-def test_an_address_that_was_kept_without_its_log_in_must_be_given_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_that_was_kept_without_its_log_in_must_be_given_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """By the variable that MLflow knows; an address without a secret is kept as it is."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    with pytest.raises(TrackingError, match=r"postgresql://\*\*\*@db/runs was kept without its log-in: give it whole"):
+    with pytest.raises(
+        TrackingError,
+        match=r"postgresql://\*\*\*@db/runs was kept without its log-in: give it whole",
+    ):
         address.with_login("postgresql://***@db/runs")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:secret@db/runs")
     assert address.with_login("postgresql://***@db/runs") == "postgresql://me:secret@db/runs"
@@ -256,7 +325,9 @@ def test_an_address_that_was_kept_without_its_log_in_must_be_given_whole(monkeyp
 def test_the_ui_listens_on_the_loopback_unless_told_otherwise() -> None:
     """A server that we start."""
     line = command("sqlite:////tmp/mlruns/mlflow.db")
-    assert not any("sqlite" in word for word in line), "an address may have a password, and anyone reads a command line"
+    assert not any("sqlite" in word for word in line), (
+        "an address may have a password, and anyone reads a command line"
+    )
     assert line[line.index("--host") + 1] == "127.0.0.1"
     assert line[line.index("--artifacts-destination") + 1] == "/tmp/mlruns/artifacts"
 
@@ -276,7 +347,9 @@ def mirrored(notes: list[str]) -> Iterator[Callable[[Tracker], BackgroundTracker
     mirrors: list[BackgroundTracker] = []
 
     def make(tracker: Tracker) -> BackgroundTracker:
-        mirrors.append(BackgroundTracker(lambda: tracker, notes.append, first_wait_s=0.01, longest_wait_s=0.05))
+        mirrors.append(
+            BackgroundTracker(lambda: tracker, notes.append, first_wait_s=0.01, longest_wait_s=0.05)
+        )
         return mirrors[-1]
 
     yield make
@@ -294,17 +367,26 @@ def run(mirror: BackgroundTracker, results: Results, status: Status = "FINISHED"
     return found
 
 
-def test_a_mirror_passes_everything_on(mirrored: Callable[[Tracker], BackgroundTracker], notes: list[str]) -> None:
+def test_a_mirror_passes_everything_on(
+    mirrored: Callable[[Tracker], BackgroundTracker], notes: list[str]
+) -> None:
     """The plain case: complete, and nothing said."""
     tracker = MemoryTracker()
     mirror = mirrored(tracker)
     found = run(mirror, sweep())
     assert mirror.flush(10)
     assert list(tracker.rows.values()) == found
-    assert (tracker.status, tracker.calls[0], tracker.calls[-1], notes) == ("FINISHED", "start", "finish", [])
+    assert (tracker.status, tracker.calls[0], tracker.calls[-1], notes) == (
+        "FINISHED",
+        "start",
+        "finish",
+        [],
+    )
 
 
-def test_a_slow_tracker_takes_no_time_of_the_sweep(mirrored: Callable[[Tracker], BackgroundTracker]) -> None:
+def test_a_slow_tracker_takes_no_time_of_the_sweep(
+    mirrored: Callable[[Tracker], BackgroundTracker],
+) -> None:
     """Each call takes 5 s; the whole sweep is told in a moment, and the end is bounded."""
     release = threading.Event()
     mirror = mirrored(MemoryTracker(lambda _: release.wait(5) and None))
@@ -349,7 +431,9 @@ def test_a_call_that_does_not_return_is_given_up_on(
     release.set()
 
 
-def test_whoever_interrupts_waits_for_less(mirrored: Callable[[Tracker], BackgroundTracker]) -> None:
+def test_whoever_interrupts_waits_for_less(
+    mirrored: Callable[[Tracker], BackgroundTracker],
+) -> None:
     """From the moment that somebody waits for the end, the shorter limit counts."""
     release = threading.Event()
     mirror = mirrored(MemoryTracker(lambda _: release.wait(30) and None))
@@ -378,7 +462,9 @@ def test_a_tracker_that_is_down_is_said_once_with_what_mends_it(
     assert f"orchestrator sync {made.SWEEP_ID}" in notes[0]
 
 
-def test_a_tracker_that_comes_back_gets_all(mirrored: Callable[[Tracker], BackgroundTracker], notes: list[str]) -> None:
+def test_a_tracker_that_comes_back_gets_all(
+    mirrored: Callable[[Tracker], BackgroundTracker], notes: list[str]
+) -> None:
     """Down at the start and again in the middle; no row is lost, none comes twice."""
     calls = 0
 
@@ -397,7 +483,9 @@ def test_a_tracker_that_comes_back_gets_all(mirrored: Callable[[Tracker], Backgr
     assert len(notes) == 1
 
 
-def test_a_mirror_behind_keeps_the_latest_row_of_a_trial(mirrored: Callable[[Tracker], BackgroundTracker]) -> None:
+def test_a_mirror_behind_keeps_the_latest_row_of_a_trial(
+    mirrored: Callable[[Tracker], BackgroundTracker],
+) -> None:
     """Three rounds of one trial while the tracker is starting are one call."""
     trial = made.trials(["standard"], {"batch": [1], "seq_len": [1024], "heads": [8]})[0]
     records = [made.ok(trial, round=number) for number in (1, 2, 3)]
@@ -463,7 +551,9 @@ def test_a_mirror_that_was_never_started_has_nothing_to_wait_for(notes: list[str
     assert notes == []
 
 
-def test_a_mirror_has_no_part_in_the_cpu_time_while_it_waits(mirrored: Callable[[Tracker], BackgroundTracker]) -> None:
+def test_a_mirror_has_no_part_in_the_cpu_time_while_it_waits(
+    mirrored: Callable[[Tracker], BackgroundTracker],
+) -> None:
     """What is measured runs on the same cores."""
     mirror = mirrored(MemoryTracker())
     mirror.start(sweep().meta)

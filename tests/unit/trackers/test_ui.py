@@ -10,7 +10,9 @@ from orchestrator.trackers import ui
 
 
 def test_a_taken_port_is_named_before_anything_starts(capsys: pytest.CaptureFixture[str]) -> None:
-    """With the address to look at, and the option that chooses another port; no line of a server's log."""
+    """With the address to look at, and the option that chooses another port; no line of a server's
+    log.
+    """
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         assert ui.main(["--port", str(port), "--no-browser"]) == 2

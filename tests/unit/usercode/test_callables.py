@@ -1,4 +1,6 @@
-"""What an implementation may be: a factory, a callable, a class; and what is refused, with what was found."""
+"""What an implementation may be: a factory, a callable, a class; and what is refused, with what was
+found.
+"""
 
 import functools
 from pathlib import Path
@@ -11,9 +13,7 @@ from orchestrator.plan.sweep import Sweep
 from orchestrator.usercode.callables import make, shape_of
 from orchestrator.workload import Config
 
-WORKLOAD = (
-    "import torch\ndef inputs(n: int): return torch.randn(n), torch.randn(n)\ndef reference(a, b): return a + b\n"
-)
+WORKLOAD = "import torch\ndef inputs(n: int): return torch.randn(n), torch.randn(n)\ndef reference(a, b): return a + b\n"
 
 
 def refusal(tmp_path: Path, code: str, entry: str) -> str:
@@ -37,10 +37,22 @@ def refusal(tmp_path: Path, code: str, entry: str) -> str:
         ("f = lambda a, b: a", "'./mine.py:f'", ""),
         ("class F: ...", "'./mine.py:F'", ""),
         ("def f(*args): ...", "'./mine.py:f'", ""),
-        ("def f(a): ...", "'./mine.py:f'", "f(a) takes 1 argument, and the workload has 2 inputs (a, b)"),
+        (
+            "def f(a): ...",
+            "'./mine.py:f'",
+            "f(a) takes 1 argument, and the workload has 2 inputs (a, b)",
+        ),
         ("def f(a, b, c): ...", "'./mine.py:f'", "f(a, b, c) takes 3 arguments"),
-        ("def f(a, b): ...", "{use: './mine.py:f', call: {dim: 1}}", "f(a, b) takes no dim, which call: gives"),
-        ("def f(a, b): ...", "{use: './mine.py:f', options: {x: 1}}", "options reach build(config) alone"),
+        (
+            "def f(a, b): ...",
+            "{use: './mine.py:f', call: {dim: 1}}",
+            "f(a, b) takes no dim, which call: gives",
+        ),
+        (
+            "def f(a, b): ...",
+            "{use: './mine.py:f', options: {x: 1}}",
+            "options reach build(config) alone",
+        ),
         ("def f(a, b, *, k): ...", "'./mine.py:f'", "f needs k by keyword"),
         ("f = 3", "'./mine.py:f'", "f is 3, which cannot be called"),
         ("async def f(a, b): ...", "'./mine.py:f'", "async function"),
@@ -70,7 +82,14 @@ class Scaled(torch.nn.Module):
 
 def test_a_class_is_made_of_the_params_it_asks_for() -> None:
     """An nn.Module needs no factory around it."""
-    made = make(Scaled, "Scaled", Config({"n": 3}, "cpu"), {"n": 3, "dtype": "float32"}, ("a", "b"), old_form=False)
+    made = make(
+        Scaled,
+        "Scaled",
+        Config({"n": 3}, "cpu"),
+        {"n": 3, "dtype": "float32"},
+        ("a", "b"),
+        old_form=False,
+    )
     assert made.n == 3
 
 

@@ -30,7 +30,9 @@ def _forgotten() -> Iterator[None]:
 
 @pytest.fixture
 def two(tmp_path: Path) -> Two:
-    """Two folders with the same files, in which WHO is replaced by the folder's name; their `mine.py`, imported."""
+    """Two folders with the same files, in which WHO is replaced by the folder's name; their
+    `mine.py`, imported.
+    """
 
     def make(**files: str) -> tuple[ModuleType, ModuleType]:
         for folder in ("old", "new"):
@@ -115,7 +117,10 @@ def test_the_harness_is_never_a_neighbour(tmp_path: Path) -> None:
     (tmp_path / "orchestrator").mkdir()
     (tmp_path / "orchestrator" / "__init__.py").write_text("raise SystemExit\n")
     (tmp_path / "mine.py").write_text("from orchestrator.workload import Workload\n")
-    assert import_file(tmp_path / "mine.py").Workload is importlib.import_module("orchestrator.workload").Workload
+    assert (
+        import_file(tmp_path / "mine.py").Workload
+        is importlib.import_module("orchestrator.workload").Workload
+    )
 
 
 def test_what_an_ordinary_import_finds_at_the_same_place_is_one_module(
@@ -152,13 +157,18 @@ def test_source_lines_and_tracebacks_are_those_of_the_file(tmp_path: Path) -> No
 def test_values_of_a_neighbours_class_can_be_pickled(two: Two) -> None:
     """Each comes back as its own folder's class."""
     old, new = two(mine="from zzzkinds import Kind", zzzkinds="class Kind:\n    who = 'WHO'")
-    assert [type(pickle.loads(pickle.dumps(one.Kind()))) for one in (old, new)] == [old.Kind, new.Kind]
+    assert [type(pickle.loads(pickle.dumps(one.Kind()))) for one in (old, new)] == [
+        old.Kind,
+        new.Kind,
+    ]
 
 
 def test_a_plain_name_asked_for_while_running_is_the_neighbour_too(tmp_path: Path) -> None:
     """`importlib.import_module` in a user's file finds one module, the one that `import` finds."""
     (tmp_path / "zzzlate.py").write_text("X = object()\n")
-    (tmp_path / "mine.py").write_text("import importlib, zzzlate\nX = importlib.import_module('zzzlate').X\n")
+    (tmp_path / "mine.py").write_text(
+        "import importlib, zzzlate\nX = importlib.import_module('zzzlate').X\n"
+    )
     module = import_file(tmp_path / "mine.py")
     assert module.X is module.zzzlate.X
 
@@ -172,10 +182,15 @@ def test_a_plain_name_of_two_folders_is_refused_rather_than_guessed(two: Two) ->
             module.say()
 
 
-def test_a_path_of_its_own_for_modules_that_are_already_another_folders_is_refused(two: Two) -> None:
+def test_a_path_of_its_own_for_modules_that_are_already_another_folders_is_refused(
+    two: Two,
+) -> None:
     """`sys.path.insert` in both files: the second would run the first one's code."""
     code = "import sys, pathlib\nsys.path.insert(0, str(pathlib.Path(__file__).parent / 'src'))\nimport zzzlib\n"
-    with pytest.raises(ImportError, match=r"means zzzlib of .*new/src/zzzlib.py, but .*old/src/zzzlib.py was imported"):
+    with pytest.raises(
+        ImportError,
+        match=r"means zzzlib of .*new/src/zzzlib.py, but .*old/src/zzzlib.py was imported",
+    ):
         two(mine=code, src__in__zzzlib="X = 'WHO'")
 
 
@@ -200,7 +215,9 @@ def test_a_file_that_does_not_parse_says_where(tmp_path: Path) -> None:
 
 def test_a_long_chain_of_branches_and_terms_compiles(tmp_path: Path) -> None:
     """Generated code may be deep: statements are walked without recursion, expressions not at all."""
-    branches = "if x == 0: y = 0\n" + "".join(f"elif x == {number}: y = {number}\n" for number in range(1, 400))
+    branches = "if x == 0: y = 0\n" + "".join(
+        f"elif x == {number}: y = {number}\n" for number in range(1, 400)
+    )
     (tmp_path / "mine.py").write_text(f"x = 399\n{branches}z = {' + '.join(['1'] * 900)}\n")
     module = import_file(tmp_path / "mine.py")
     assert (module.y, module.z) == (399, 900)

@@ -22,7 +22,11 @@ def save(path: Path, **tensors: torch.Tensor) -> None:
     for name, tensor in tensors.items():
         content = bytes(tensor.contiguous().flatten().view(torch.uint8).tolist())
         offsets = [len(data), len(data) + len(content)]
-        header[name] = {"dtype": NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": offsets}
+        header[name] = {
+            "dtype": NAMES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": offsets,
+        }
         data += content
     text = json.dumps({"__metadata__": {"of": "a test"}, **header}).encode()
     path.write_bytes(len(text).to_bytes(8, "little") + text + data)
@@ -51,10 +55,14 @@ def dump(tmp_path: Path) -> dict[str, torch.Tensor]:
 
 
 def test_what_was_recorded_is_what_is_drawn(dump: dict[str, torch.Tensor], tmp_path: Path) -> None:
-    """Of every dtype, from several files, bit by bit; and a call that writes leaves the files alone."""
+    """Of every dtype, from several files, bit by bit; and a call that writes leaves the files
+    alone.
+    """
     workload = workload_file.load(tmp_path / "w.py")
     drawn = workload.inputs(Config({"scale": 1.0}, "cpu"), "", 1)
-    assert all(torch.equal(one, other) for one, other in zip(drawn, dump_in_order(dump), strict=True))
+    assert all(
+        torch.equal(one, other) for one, other in zip(drawn, dump_in_order(dump), strict=True)
+    )
     drawn[0].zero_()
     assert torch.equal(workload.inputs(Config({"scale": 1.0}, "cpu"), "", 1)[0], dump["q"])
 
@@ -63,7 +71,9 @@ def dump_in_order(dump: dict[str, torch.Tensor]) -> list[torch.Tensor]:
     return [dump[name] for name in ("q", "k", "none", "lengths", "mask")]
 
 
-def test_another_recording_is_another_workload(dump: dict[str, torch.Tensor], tmp_path: Path) -> None:
+def test_another_recording_is_another_workload(
+    dump: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
     """A resumed sweep does not mix rows of two of them."""
     before = source_hash(*targets("./w.py", tmp_path))
     save(tmp_path / "dumps" / "b.safetensors", lengths=dump["lengths"] + 1, mask=dump["mask"])
@@ -73,7 +83,10 @@ def test_another_recording_is_another_workload(dump: dict[str, torch.Tensor], tm
 @pytest.mark.parametrize(
     ("expected", "said"),
     [
-        ({"q": ((2, 4), torch.float32)}, "q is float32 of shape (2, 3), expected float32 of shape (2, 4)"),
+        (
+            {"q": ((2, 4), torch.float32)},
+            "q is float32 of shape (2, 3), expected float32 of shape (2, 4)",
+        ),
         ({"q": ((2, 3), torch.float16)}, "expected float16 of shape (2, 3)"),
         ({"lenghts": ((2, 1), torch.int64)}, "holds no tensor 'lenghts' (did you mean 'lengths'?)"),
     ],

@@ -1,4 +1,6 @@
-"""Names of workloads and implementations: registered ones, modules and files, found without importing torch."""
+"""Names of workloads and implementations: registered ones, modules and files, found without
+importing torch.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,11 @@ def test_the_five_are_registered_for_dilated_attention() -> None:
         "multihead_improved": "multihead",
         "ring_v2": "qkv",
     }
-    assert {entry.workload for entry in found.values()} == set(registry.workloads()) == {"dilated_attention"}
+    assert (
+        {entry.workload for entry in found.values()}
+        == set(registry.workloads())
+        == {"dilated_attention"}
+    )
 
 
 def test_a_reference_is_a_registered_name_a_module_or_a_file(tmp_path: Path) -> None:
@@ -30,11 +36,27 @@ def test_a_reference_is_a_registered_name_a_module_or_a_file(tmp_path: Path) -> 
     (tmp_path / "mine.py").touch()
     assert registry.implementation_target("standard", tmp_path).module == "implementations.standard"
     assert locate("a.b:c", tmp_path, (), "implementation") == Target("c", module="a.b")
-    assert locate("./mine.py:c", tmp_path, (), "implementation") == Target("c", file=tmp_path / "mine.py")
+    assert locate("./mine.py:c", tmp_path, (), "implementation") == Target(
+        "c", file=tmp_path / "mine.py"
+    )
 
 
 @pytest.mark.parametrize(
-    "ref", ["", ":", "a", "a:", ":b", "a:b c", "a..b:c", "a/b:c", "1a:b", "mine.py", "none.py:b", "\0.py:b"]
+    "ref",
+    [
+        "",
+        ":",
+        "a",
+        "a:",
+        ":b",
+        "a:b c",
+        "a..b:c",
+        "a/b:c",
+        "1a:b",
+        "mine.py",
+        "none.py:b",
+        "\0.py:b",
+    ],
 )
 def test_anything_else_is_refused(tmp_path: Path, ref: str) -> None:
     """With what it could be."""
@@ -75,7 +97,9 @@ def test_files_of_one_name_in_two_folders_are_two_modules(tmp_path: Path) -> Non
     for value in (1, 2):
         (tmp_path / str(value)).mkdir()
         (tmp_path / str(value) / "same.py").write_text(f"def build(c): return {value}\n")
-    assert [registry.build_function(f"{value}/same.py:build", tmp_path)[0](None) for value in (1, 2)] == [1, 2]
+    assert [
+        registry.build_function(f"{value}/same.py:build", tmp_path)[0](None) for value in (1, 2)
+    ] == [1, 2]
 
 
 def test_a_file_that_fails_to_import_fails_again_the_next_time(tmp_path: Path) -> None:

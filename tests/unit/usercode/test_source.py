@@ -20,8 +20,12 @@ KERNEL = '#include "common.cuh"\n#include <stdio.h>\n__global__ void kernel() {}
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A user's folder: build imports a helper, which imports a package; something else lies beside them."""
-    (tmp_path / "mine.py").write_text("import helper\nraise SystemExit('never imported')\ndef build(c): ...\n")
+    """A user's folder: build imports a helper, which imports a package; something else lies beside
+    them.
+    """
+    (tmp_path / "mine.py").write_text(
+        "import helper\nraise SystemExit('never imported')\ndef build(c): ...\n"
+    )
     (tmp_path / "helper.py").write_text("from pack import part\nimport torch, nowhere\n")
     (tmp_path / "pack").mkdir()
     (tmp_path / "pack" / "__init__.py").write_text("")
@@ -48,8 +52,12 @@ def install(folder: Path, version: str, code: str) -> None:
     (package / "__init__.py").write_text("from zzzkernels.core import X\n")
     (package / "core.py").write_text(code)
     digest = hashlib.sha256(code.encode()).hexdigest()
-    (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: zzz-kernels\nVersion: {version}\n")
-    (information / "RECORD").write_text(f"zzzkernels/core.py,sha256={digest},7\n{information.name}/METADATA,,\n")
+    (information / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: zzz-kernels\nVersion: {version}\n"
+    )
+    (information / "RECORD").write_text(
+        f"zzzkernels/core.py,sha256={digest},7\n{information.name}/METADATA,,\n"
+    )
     os.utime(folder)
 
 
@@ -61,7 +69,9 @@ def names(found: Source) -> set[str]:
     return {file.name for file in found.files}
 
 
-def test_the_files_of_an_implementation_are_those_that_it_imports_from_beside_it(project: Path) -> None:
+def test_the_files_of_an_implementation_are_those_that_it_imports_from_beside_it(
+    project: Path,
+) -> None:
     """Directly or not, absolute or relative; not torch, and not what merely lies there."""
     found = source_of(target(project))
     assert names(found) == {"mine.py", "helper.py", "__init__.py", "part.py", "sister.py"}
@@ -87,7 +97,13 @@ def test_every_init_on_the_way_to_a_module_belongs_to_it(project: Path, code: st
     for name in ("pack/__init__.py", "pack/deep/__init__.py", "pack/deep/part.py"):
         (project / name).write_text("X = 1\n")
     below = {str(file.relative_to(project)) for file in source_of(target(project)).files}
-    assert below == {"mine.py", "helper.py", "pack/__init__.py", "pack/deep/__init__.py", "pack/deep/part.py"}
+    assert below == {
+        "mine.py",
+        "helper.py",
+        "pack/__init__.py",
+        "pack/deep/__init__.py",
+        "pack/deep/part.py",
+    }
 
 
 @pytest.mark.parametrize(
@@ -99,7 +115,9 @@ def test_every_init_on_the_way_to_a_module_belongs_to_it(project: Path, code: st
     ],
 )
 @pytest.mark.parametrize("name", ["kernel.cu", "common.cuh"])
-def test_kernels_that_the_code_names_belong_to_it_with_what_they_include(project: Path, code: str, name: str) -> None:
+def test_kernels_that_the_code_names_belong_to_it_with_what_they_include(
+    project: Path, code: str, name: str
+) -> None:
     """Built at run time, they are the implementation."""
     (project / "csrc").mkdir()
     (project / "csrc" / "kernel.cu").write_text(KERNEL)
@@ -126,7 +144,9 @@ def test_files_that_the_entry_names_belong_to_it(project: Path) -> None:
     for name in ("a.txt", "data/b.bin", "data/.cache/c.bin", "weights/w1.dat", "weights/w2.dat"):
         (project / name).parent.mkdir(parents=True, exist_ok=True)
         (project / name).write_text(name)
-    found = [file.name for text in ("a.txt", "data", "weights/*.dat") for file in expanded(text, project)]
+    found = [
+        file.name for text in ("a.txt", "data", "weights/*.dat") for file in expanded(text, project)
+    ]
     assert found == ["a.txt", "b.bin", "w1.dat", "w2.dat"]
     before = source_hash(target(project), files=[project / "a.txt"])
     assert before != source_hash(target(project))
@@ -174,7 +194,9 @@ def test_a_package_that_is_only_on_the_path_is_known_by_its_content(
     assert source_hash(wanted) != before.hash
 
 
-def test_a_file_called_like_the_package_that_it_wraps_has_the_packages_version(project: Path, site: Path) -> None:
+def test_a_file_called_like_the_package_that_it_wraps_has_the_packages_version(
+    project: Path, site: Path
+) -> None:
     """It imports the package, see neighbours."""
     (project / "zzzkernels.py").write_text("from zzzkernels import X\n")
     found = source_of(Target("build", file=project / "zzzkernels.py"))
@@ -232,18 +254,25 @@ def test_a_module_is_found_without_being_imported() -> None:
     assert module_file("orchestrator.errors") == Path("orchestrator/errors.py").resolve()
     assert module_file("implementations") == Path("implementations/__init__.py").resolve()
     assert module_file("nowhere.at.all") is None
-    assert "implementations.ring" not in sys.modules or module_file("implementations.ring") is not None
+    assert (
+        "implementations.ring" not in sys.modules or module_file("implementations.ring") is not None
+    )
 
 
 def test_registered_implementations_share_no_hash_with_their_siblings() -> None:
     """Standard and ring do not import each other, so a change to one leaves the other's rows alone."""
-    found = {name: names(source_of(Target("build", module=f"implementations.{name}"))) for name in ("standard", "ring")}
+    found = {
+        name: names(source_of(Target("build", module=f"implementations.{name}")))
+        for name in ("standard", "ring")
+    }
     assert "ring.py" not in found["standard"]
     assert "standard.py" not in found["ring"]
 
 
 def test_the_hash_of_what_imports_torch_alone_is_that_of_its_files() -> None:
-    """As it always was: sweeps of earlier versions go on. The project's `__init__` files define no implementation."""
+    """As it always was: sweeps of earlier versions go on. The project's `__init__` files define no
+    implementation.
+    """
     for name in registry.implementations():
         found = source_of(registry.implementation_target(name, "."))
         assert found.packages == {}

@@ -33,17 +33,49 @@ def test_a_sound_workload_has_nothing_wrong(tmp_path: Path) -> None:
     ("old", "new", "said"),
     [
         ("x * 2", "{}['x']", "reference fails with KeyError: 'x' (w.py:7 in reference)"),
-        ("x * 2", "x.float()", "reference returns torch.float32 for out where it is asked for torch.float64"),
+        (
+            "x * 2",
+            "x.float()",
+            "reference returns torch.float32 for out where it is asked for torch.float64",
+        ),
         ("x * 2", "None", "reference returns nothing"),
         ("x * 2", "'two'", "reference returns str for out"),
-        ("return torch.randn(n, dtype=dtype)", "raise ValueError(n)", "inputs fails with ValueError: 5 (w.py:5"),
-        ("torch.randn(n, dtype=dtype)", "torch.tensor(list(os.urandom(n))) / 1.0", "seed what draws it"),
-        ("torch.randn(n, dtype=dtype)", "torch.randn(n, dtype=torch.float64)", "the trial asks for torch.float32, and"),
-        ("torch.randn(n, dtype=dtype)", "torch.eye(n, dtype=dtype).to_sparse()", "the input x is of layout"),
-        ("torch.randn(n, dtype=dtype)", "(torch.randn(n), 1)", "inputs returns 2 values, and reference takes 1 (x)"),
+        (
+            "return torch.randn(n, dtype=dtype)",
+            "raise ValueError(n)",
+            "inputs fails with ValueError: 5 (w.py:5",
+        ),
+        (
+            "torch.randn(n, dtype=dtype)",
+            "torch.tensor(list(os.urandom(n))) / 1.0",
+            "seed what draws it",
+        ),
+        (
+            "torch.randn(n, dtype=dtype)",
+            "torch.randn(n, dtype=torch.float64)",
+            "the trial asks for torch.float32, and",
+        ),
+        (
+            "torch.randn(n, dtype=dtype)",
+            "torch.eye(n, dtype=dtype).to_sparse()",
+            "the input x is of layout",
+        ),
+        (
+            "torch.randn(n, dtype=dtype)",
+            "(torch.randn(n), 1)",
+            "inputs returns 2 values, and reference takes 1 (x)",
+        ),
         ("columns = {}", "writes = ('y',)", "writes names y, which no input is called (known: x)"),
-        ("x * 2", "(x * 1e9 + 1e9 - 1e9) - x * 1e9", "no implementation can be verified in this dtype"),
-        ("columns = {}", "def work(n): return n", "work fails with ValueError: work must return a mapping"),
+        (
+            "x * 2",
+            "(x * 1e9 + 1e9 - 1e9) - x * 1e9",
+            "no implementation can be verified in this dtype",
+        ),
+        (
+            "columns = {}",
+            "def work(n): return n",
+            "work fails with ValueError: work must return a mapping",
+        ),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, old: str, new: str, said: str) -> None:

@@ -1,4 +1,6 @@
-"""A file is a workload: its params are read from its text, and what it draws and computes is what its functions say."""
+"""A file is a workload: its params are read from its text, and what it draws and computes is what
+its functions say.
+"""
 
 from pathlib import Path
 
@@ -104,10 +106,15 @@ def test_params_that_do_not_fit_are_refused(scale: Path, params: str, said: str)
         ("def inputs(n): ...\ndef reference(x): ...", "inputs: n has neither a type nor a default"),
         ("def inputs(n: int:", "does not parse as Python on line 1"),
         ("def inputs(*n): ...\ndef reference(x): ...", "inputs has *n: each param"),
-        ("def inputs(n: bytes): ...\ndef reference(x): ...", "parameter n of inputs is <class 'bytes'>"),
+        (
+            "def inputs(n: bytes): ...\ndef reference(x): ...",
+            "parameter n of inputs is <class 'bytes'>",
+        ),
     ],
 )
-def test_what_is_no_workload_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, said: str) -> None:
+def test_what_is_no_workload_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, said: str
+) -> None:
     """And what to do about it."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     (tmp_path / "w.py").write_text(text)
@@ -154,7 +161,9 @@ def test_what_follows_the_seed_is_the_workloads_fault(tmp_path: Path) -> None:
 
 
 def test_unstated_work_is_counted(tmp_path: Path) -> None:
-    """Bytes of inputs and outputs, FLOPs of matrix products; a reference that asks for values is carried out."""
+    """Bytes of inputs and outputs, FLOPs of matrix products; a reference that asks for values is
+    carried out.
+    """
     path = tmp_path / "product.py"
     path.write_text(
         "import torch\n"

@@ -1,4 +1,6 @@
-"""The verifier on workloads of many kinds: trees of outputs, written inputs, own judges, gradients, odd inputs."""
+"""The verifier on workloads of many kinds: trees of outputs, written inputs, own judges, gradients,
+odd inputs.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ def wide(function: Function) -> Function:
     """A reference: the function of the inputs in the problem's dtype."""
 
     def reference(problem: Any) -> Any:
-        return function(*(one.to(problem.dtype) if one.is_floating_point() else one for one in problem.inputs))
+        return function(
+            *(one.to(problem.dtype) if one.is_floating_point() else one for one in problem.inputs)
+        )
 
     return reference
 
@@ -66,7 +70,9 @@ def verified(
     )
     config = Config({"dtype": "float32"}, "cpu")
     built = Implementation(function, config, "default", backward, names)
-    return Verifier(Caller(workload, Params(), built, 1, 2), tolerance, None).verify("before", structures=True)
+    return Verifier(Caller(workload, Params(), built, 1, 2), tolerance, None).verify(
+        "before", structures=True
+    )
 
 
 def ended(*args: Any, **kwargs: Any) -> AttemptEndedError:
@@ -94,7 +100,9 @@ def norm(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 def test_a_tree_of_outputs_is_judged_leaf_by_leaf() -> None:
     """Values by the limits, indices by equality; a wrong leaf is named."""
     assert verified(top, wide(top)).ok
-    wrong = verified(lambda x: Pair(x.topk(4, -1).values, x.topk(4, -1).indices.roll(1, -1)), wide(top))
+    wrong = verified(
+        lambda x: Pair(x.topk(4, -1).values, x.topk(4, -1).indices.roll(1, -1)), wide(top)
+    )
     assert str(wrong).startswith("64 of 64 elements differ, the first is indices[0, 0]")
 
 
@@ -107,7 +115,10 @@ def test_a_tuple_answers_for_named_outputs_in_their_order() -> None:
 
     assert verified(norm, reference).ok
     assert "mean" in str(verified(lambda x: (norm(x)[0], 2 * norm(x)[1]), reference))
-    assert "returned [0], [1], [2], expected output, mean" in ended(lambda x: (*norm(x), x), reference).message
+    assert (
+        "returned [0], [1], [2], expected output, mean"
+        in ended(lambda x: (*norm(x), x), reference).message
+    )
 
 
 def test_written_inputs_are_judged_and_others_must_be_left_alone() -> None:
@@ -123,7 +134,9 @@ def test_written_inputs_are_judged_and_others_must_be_left_alone() -> None:
     inputs, names = draw((16, 64), (16, 64)), ("cache", "new")
     fields: dict[str, Any] = {"writes": ("cache",), "input_names": {"default": names}}
     assert verified(append, reference, inputs, names=names, **fields).ok
-    assert "cache[" in str(verified(lambda cache, new: None, reference, inputs, names=names, **fields))
+    assert "cache[" in str(
+        verified(lambda cache, new: None, reference, inputs, names=names, **fields)
+    )
 
     def careless(cache: torch.Tensor, new: torch.Tensor) -> None:
         append(cache, new)
@@ -151,9 +164,13 @@ def test_a_judge_of_its_own_replaces_the_comparison_of_what_it_names() -> None:
 
     reference = wide(lambda a: tuple(torch.linalg.eigh(a)))
     assert verified(flipped, reference, symmetric, judge=judge).ok
-    wrong = verified(lambda a: (flipped(a)[0], flipped(a)[1].roll(1, 1)), reference, symmetric, judge=judge)
+    wrong = verified(
+        lambda a: (flipped(a)[0], flipped(a)[1].roll(1, 1)), reference, symmetric, judge=judge
+    )
     assert "by the workload's own judge" in str(wrong)
-    assert not verified(lambda a: (2 * flipped(a)[0], flipped(a)[1]), reference, symmetric, judge=judge).ok
+    assert not verified(
+        lambda a: (2 * flipped(a)[0], flipped(a)[1]), reference, symmetric, judge=judge
+    ).ok
 
 
 def test_gradients_that_a_reference_does_not_name_are_worked_out() -> None:

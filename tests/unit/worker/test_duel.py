@@ -16,7 +16,9 @@ from orchestrator.worker.run_attempt import run_attempt
 from tests.support.attempts import attempt
 from tests.unit.supervisor.test_interference import Told
 
-PROTOCOL = MeasureProtocol(warmup_s=0, min_time_s=0, max_time_s=0.2, min_repetitions=4, target_ci=0.9)
+PROTOCOL = MeasureProtocol(
+    warmup_s=0, min_time_s=0, max_time_s=0.2, min_repetitions=4, target_ci=0.9
+)
 
 
 def duel_of(first: str, second: str, **fields: object) -> Attempt:
@@ -105,11 +107,16 @@ def test_a_side_that_raises_while_it_is_timed_ends_for_itself(tmp_path: Path) ->
 
 
 def test_what_befell_the_machine_befell_both() -> None:
-    """A supervisor adds what it saw to the record that travelled: both rows carry it, nothing else is shared."""
+    """A supervisor adds what it saw to the record that travelled: both rows carry it, nothing else
+    is shared.
+    """
     own = duel_of("honest", "layer")
     travelled = run_attempt(own)
     seen = travelled.model_copy(
-        update={"flags": (*travelled.flags, "contended"), "notes": (*travelled.notes, "contended: by a neighbour")}
+        update={
+            "flags": (*travelled.flags, "contended"),
+            "notes": (*travelled.notes, "contended: by a neighbour"),
+        }
     )
     for before, after in zip(parted(own, travelled), parted(own, seen), strict=True):
         assert after.flags == (*before.flags, Flag.CONTENDED.value)
@@ -129,12 +136,17 @@ def test_a_survivor_has_its_doubts_whichever_side_it_is() -> None:
 
 
 def test_a_process_that_died_ended_both() -> None:
-    """Without an answer the supervisor makes one record; it stands for either side, under its own name and log."""
+    """Without an answer the supervisor makes one record; it stands for either side, under its own
+    name and log.
+    """
     own = duel_of("honest", "layer")
     assert own.rival is not None
     first = run_attempt(own.model_copy(update={"trial": attempt("raises").trial, "rival": None}))
     died = first.model_copy(
-        update={"error": first.error and first.error.model_copy(update={"log": f"logs/{first.trial_id}.log"})}
+        update={
+            "error": first.error
+            and first.error.model_copy(update={"log": f"logs/{first.trial_id}.log"})
+        }
     )
     one, other = parted(own, died)
     assert (one.outcome, other.outcome) == (Outcome.FAILED, Outcome.FAILED)

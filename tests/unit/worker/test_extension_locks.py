@@ -55,7 +55,9 @@ def test_a_lock_is_left_while_another_trial_may_hold_it(folder: Path) -> None:
     close()
 
 
-def test_a_folder_of_the_users_own_is_left_alone(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_of_the_users_own_is_left_alone(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Others may build there."""
     lock = left_lock(tmp_path / "theirs")
     monkeypatch.setenv(extension_locks.VARIABLE, str(tmp_path / "theirs"))

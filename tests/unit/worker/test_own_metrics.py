@@ -6,7 +6,11 @@ from orchestrator.workload import Work
 
 def test_a_formula_gives_a_figure_and_what_gives_none_is_noted() -> None:
     """Keys in a second follow from a param; what needs tokens has none where the work has none."""
-    formulas = {"keys_per_s": "size / seconds", "gb": "bytes / 1e9", "tokens_per_ms": "tokens / seconds / 1000"}
+    formulas = {
+        "keys_per_s": "size / seconds",
+        "gb": "bytes / 1e9",
+        "tokens_per_ms": "tokens / seconds / 1000",
+    }
     figures, notes = own_metrics(formulas, Work(flops=1.0, bytes=2e9), 0.5, {"size": 100})
     assert figures == {"keys_per_s": 200.0, "gb": 2.0, "tokens_per_ms": None}
     assert len(notes) == 1

@@ -1,4 +1,6 @@
-"""What a worker makes of implementations, honest and otherwise: the outcome, the reason, the figures."""
+"""What a worker makes of implementations, honest and otherwise: the outcome, the reason, the
+figures.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ PHASES = [Phase.BUILD, Phase.FIRST_CALL, Phase.VERIFY, Phase.MEASURE, Phase.MEMO
 
 @pytest.fixture(autouse=True, scope="module")
 def cheap_collector() -> Iterator[None]:
-    """A worker collects garbage; what the tests themselves imported need not be looked through each time."""
+    """A worker collects garbage; what the tests themselves imported need not be looked through each
+    time.
+    """
     gc.collect()
     gc.freeze()
     yield
@@ -54,7 +58,12 @@ def reason(record: TrialRecord) -> str:
 def test_remembered_gradients_are_a_mismatch() -> None:
     """A forward call that takes as long as ever hides nothing: gradients are part of a call."""
     record = run_attempt(
-        attention_attempt("remembers_its_gradients", direction="forward_backward", seq_len=512, segment_lengths=[512])
+        attention_attempt(
+            "remembers_its_gradients",
+            direction="forward_backward",
+            seq_len=512,
+            segment_lengths=[512],
+        )
     )
     assert record.outcome is Outcome.MISMATCH, record
     assert record.error is not None
@@ -62,7 +71,9 @@ def test_remembered_gradients_are_a_mismatch() -> None:
 
 
 def test_a_mode_of_torch_that_is_left_on_is_refused() -> None:
-    """It could compute when someone looks, and nothing while it is timed; whatever it is, it is named."""
+    """It could compute when someone looks, and nothing while it is timed; whatever it is, it is
+    named.
+    """
     depth = torch._C._len_torch_function_stack()
     try:
         record = run_attempt(attention_attempt("puts_off_its_work"))
@@ -96,7 +107,9 @@ def test_rows_that_were_not_compared_are_counted_in_a_note() -> None:
 
 def test_calls_that_take_no_time_are_implausible(monkeypatch: pytest.MonkeyPatch) -> None:
     """A median of 0 is no rate, and no traceback."""
-    monkeypatch.setattr(CpuClock, "time", lambda _, block, *__: 0.0 * len([call() for call in block]))
+    monkeypatch.setattr(
+        CpuClock, "time", lambda _, block, *__: 0.0 * len([call() for call in block])
+    )
     record = run_attempt(attempt("honest"))
     assert record.outcome is Outcome.IMPLAUSIBLE
     assert record.error is not None
@@ -104,18 +117,39 @@ def test_calls_that_take_no_time_are_implausible(monkeypatch: pytest.MonkeyPatch
 
 
 def test_an_honest_implementation_is_ok_and_every_figure_is_there() -> None:
-    """The record carries the required figures, all finite or null, the raw values and where it was measured."""
+    """The record carries the required figures, all finite or null, the raw values and where it was
+    measured.
+    """
     phases: list[Phase] = []
     record = run_attempt(attempt("honest"), phases.append)
-    assert (record.outcome, record.phase, record.error, phases) == (Outcome.OK, Phase.DONE, None, PHASES)
+    assert (record.outcome, record.phase, record.error, phases) == (
+        Outcome.OK,
+        Phase.DONE,
+        None,
+        PHASES,
+    )
     assert record.metrics is not None
     assert record.values_ms is not None
-    required = {"latency_ms", "latency_ci_low_ms", "latency_ci_high_ms", "noise_pct", "peak_memory_mib"}
-    required |= {"throughput_tokens_per_s", "tflops_per_s", "gb_per_s", "relative_error", "error_budget"}
+    required = {
+        "latency_ms",
+        "latency_ci_low_ms",
+        "latency_ci_high_ms",
+        "noise_pct",
+        "peak_memory_mib",
+    }
+    required |= {
+        "throughput_tokens_per_s",
+        "tflops_per_s",
+        "gb_per_s",
+        "relative_error",
+        "error_budget",
+    }
     required |= {"first_call_ms", "workspace_mib"}
     assert required <= set(record.metrics)
     assert all(value is None or math.isfinite(value) for value in record.metrics.values())
-    assert record.metrics["throughput_tokens_per_s"] == pytest.approx(32 / record.metrics["latency_ms"] * 1000)
+    assert record.metrics["throughput_tokens_per_s"] == pytest.approx(
+        32 / record.metrics["latency_ms"] * 1000
+    )
     assert record.metrics["relative_error"] < record.metrics["error_budget"] < 1e-5
     assert 0 < record.metrics["limit_share"] < 0.5
     assert len(record.values_ms) == record.metrics["repetitions"] >= 1
@@ -143,7 +177,11 @@ def test_gradients_are_part_of_a_call_that_goes_backward(name: str, dtype: str) 
         ("never_computes_the_last", {}, "output[1, "),
         ("off_by_two_thousandths", {}, "relative error 2.0e-03"),
         ("one_wrong_row", TALL, "output[0, "),
-        ("wrong_gradient", {"direction": "forward_backward"}, "grad_b[0..1, 0..7, 0..7]: relative error 1.0e+00"),
+        (
+            "wrong_gradient",
+            {"direction": "forward_backward"},
+            "grad_b[0..1, 0..7, 0..7]: relative error 1.0e+00",
+        ),
         ("detached", {"direction": "forward_backward"}, "without a gradient"),
     ],
 )
@@ -162,7 +200,12 @@ def test_a_cheat_is_caught_and_has_no_time(name: str, params: dict[str, object],
         ("interrupts", Outcome.FAILED, Phase.FIRST_CALL, "KeyboardInterrupt"),
         ("unprintable", Outcome.FAILED, Phase.FIRST_CALL, "its __str__ raises"),
         ("not_for_this", Outcome.UNSUPPORTED, Phase.BUILD, "NotImplementedError: needs CUDA"),
-        ("not_implemented_when_called", Outcome.FAILED, Phase.FIRST_CALL, "NotImplementedError: later"),
+        (
+            "not_implemented_when_called",
+            Outcome.FAILED,
+            Phase.FIRST_CALL,
+            "NotImplementedError: later",
+        ),
         ("asks_for_too_much", Outcome.OOM, Phase.FIRST_CALL, "can't allocate memory"),
         ("builds_too_much", Outcome.OOM, Phase.BUILD, "can't allocate memory"),
         ("builds_nothing", Outcome.FAILED, Phase.BUILD, "build returned None, expected a callable"),
@@ -174,14 +217,36 @@ def test_a_cheat_is_caught_and_has_no_time(name: str, params: dict[str, object],
         ),
         ("wrong_dtype", Outcome.FAILED, Phase.VERIFY, "torch.float64, expected torch.float32"),
         ("no_tensor", Outcome.FAILED, Phase.VERIFY, "returned a tuple, expected one tensor"),
-        ("computes_when_looked_at", Outcome.FAILED, Phase.FIRST_CALL, "returned a Lazy, expected a plain torch.Tensor"),
-        ("layer_by_another_name", Outcome.FAILED, Phase.BUILD, 'Missing key(s) in state_dict: "kernel"'),
-        ("layer_without_state", Outcome.FAILED, Phase.BUILD, "expected an nn.Module to load parameters into"),
-        ("of_unknown_form", Outcome.FAILED, Phase.BUILD, "the form 'triangle', but matmul has product, layer"),
+        (
+            "computes_when_looked_at",
+            Outcome.FAILED,
+            Phase.FIRST_CALL,
+            "returned a Lazy, expected a plain torch.Tensor",
+        ),
+        (
+            "layer_by_another_name",
+            Outcome.FAILED,
+            Phase.BUILD,
+            'Missing key(s) in state_dict: "kernel"',
+        ),
+        (
+            "layer_without_state",
+            Outcome.FAILED,
+            Phase.BUILD,
+            "expected an nn.Module to load parameters into",
+        ),
+        (
+            "of_unknown_form",
+            Outcome.FAILED,
+            Phase.BUILD,
+            "the form 'triangle', but matmul has product, layer",
+        ),
         ("no_such_name", Outcome.FAILED, Phase.BUILD, "has no attribute 'no_such_name'"),
     ],
 )
-def test_every_other_end_is_an_outcome_with_its_reason(name: str, outcome: Outcome, phase: Phase, said: str) -> None:
+def test_every_other_end_is_an_outcome_with_its_reason(
+    name: str, outcome: Outcome, phase: Phase, said: str
+) -> None:
     """Nothing that an implementation does short of killing the process gets out of the worker."""
     record = run_attempt(attempt(name))
     assert (record.outcome, record.phase) == (outcome, phase)
@@ -197,7 +262,9 @@ def test_a_file_that_does_not_import_is_a_failed_row(tmp_path: Path) -> None:
     assert "(broken.py:2 in <module>)" in reason(record)
 
 
-def test_the_log_has_the_traceback_and_the_record_only_the_gist(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_log_has_the_traceback_and_the_record_only_the_gist(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """Whoever wants more than the reason opens the log."""
     record = run_attempt(attempt("raises"))
     printed = capsys.readouterr().err
@@ -207,7 +274,9 @@ def test_the_log_has_the_traceback_and_the_record_only_the_gist(capsys: pytest.C
 
 
 def test_a_global_setting_left_behind_does_not_bend_the_harness() -> None:
-    """The reference is computed as ever; the implementation is called as it was timed, under the settings it made."""
+    """The reference is computed as ever; the implementation is called as it was timed, under the
+    settings it made.
+    """
     record = run_attempt(attempt("changes_global_state"))
     assert record.outcome is Outcome.OK, record.error
     assert torch.get_default_dtype() is torch.float16
@@ -224,7 +293,9 @@ def test_a_global_setting_left_behind_does_not_bend_the_harness() -> None:
         ("averages_the_values", Outcome.MISMATCH, "output["),
     ],
 )
-def test_attention_done_wrong_is_a_mismatch(name: str, outcome: Outcome, said: str, dtype: str) -> None:
+def test_attention_done_wrong_is_a_mismatch(
+    name: str, outcome: Outcome, said: str, dtype: str
+) -> None:
     """Causal attention, in every dtype, against the real workload's reference."""
     record = run_attempt(attention_attempt(name, dtype=dtype, causal=True))
     assert record.outcome is outcome, record.error
@@ -235,7 +306,9 @@ def test_gradients_of_attention_are_compared_by_name() -> None:
     """A gradient that is right for q and v and missing for k fails by that name."""
     honest = run_attempt(attention_attempt("honest", direction="forward_backward"))
     assert honest.outcome is Outcome.OK, honest.error
-    record = run_attempt(attention_attempt("gradient_cut_off_at_the_keys", direction="forward_backward"))
+    record = run_attempt(
+        attention_attempt("gradient_cut_off_at_the_keys", direction="forward_backward")
+    )
     assert record.outcome is Outcome.MISMATCH
     assert reason(record).startswith("Mismatch: grad_k[")
 
@@ -248,7 +321,9 @@ def test_a_stated_tolerance_is_the_budget() -> None:
 
 
 def test_a_sampled_reference_still_finds_what_is_wrong() -> None:
-    """Beyond max_reference_flops rows are sampled; the message names rows of the output all the same."""
+    """Beyond max_reference_flops rows are sampled; the message names rows of the output all the
+    same.
+    """
     few = VerifySpec(max_reference_flops=1.0)
     assert run_attempt(attempt("honest", verify=few)).outcome is Outcome.OK
     record = run_attempt(attempt("swaps_batch_entries", verify=few))
@@ -257,7 +332,9 @@ def test_a_sampled_reference_still_finds_what_is_wrong() -> None:
 
 
 def test_a_harness_out_of_memory_is_not_the_implementation_s() -> None:
-    """The reference falls back to a sample of rows; if even that does not fit, the row says whose fault it was."""
+    """The reference falls back to a sample of rows; if even that does not fit, the row says whose
+    fault it was.
+    """
     whole = "starved.py:NEEDS_TOO_MUCH_FOR_ALL_ROWS"
     assert run_attempt(attempt("honest", workload=whole)).outcome is Outcome.OK
     record = run_attempt(attempt("honest", workload="starved.py:NEEDS_TOO_MUCH"))
@@ -266,8 +343,12 @@ def test_a_harness_out_of_memory_is_not_the_implementation_s() -> None:
 
 
 def test_faster_than_the_device_can_be_is_implausible(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the ceilings an attempt brings, and again by those measured anew; ceilings known too low are forgiven."""
-    low = Ceilings(device="cpu", matmul_flops_per_s={"float32": 1.0}, copy_bytes_per_s=1.0, cache_bytes=2**20)
+    """By the ceilings an attempt brings, and again by those measured anew; ceilings known too low
+    are forgiven.
+    """
+    low = Ceilings(
+        device="cpu", matmul_flops_per_s={"float32": 1.0}, copy_bytes_per_s=1.0, cache_bytes=2**20
+    )
     high = low.model_copy(update={"matmul_flops_per_s": {"float32": 1e18}})
     monkeypatch.setattr("orchestrator.worker.rates.measure_bounds", lambda device, precisions: low)
     record = run_attempt(attempt("honest", ceilings=low.model_dump()))
@@ -281,15 +362,21 @@ def test_faster_than_the_device_can_be_is_implausible(monkeypatch: pytest.Monkey
 
 
 def test_an_output_that_the_next_call_writes_over_is_noted() -> None:
-    """It is right when it is returned; whoever wants to keep it needs a copy, which others make within their time."""
+    """It is right when it is returned; whoever wants to keep it needs a copy, which others make
+    within their time.
+    """
     record = run_attempt(attempt("writes_over_its_last_answer"))
     assert record.outcome is Outcome.OK, record.error
     assert "where that of the call before lies" in record.notes[-1]
     assert not any("where that" in note for note in run_attempt(attempt("honest")).notes)
 
 
-def test_a_clock_put_in_the_place_of_the_harness_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What an implementation is timed and judged by is bound before its code is imported, and compared afterwards."""
+def test_a_clock_put_in_the_place_of_the_harness_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What an implementation is timed and judged by is bound before its code is imported, and
+    compared afterwards.
+    """
     monkeypatch.setattr("time.perf_counter", time.perf_counter)  # put back when this ends
     record = run_attempt(attempt("stops_the_clock"))
     assert record.outcome is Outcome.FAILED
@@ -306,7 +393,9 @@ def test_options_and_dtype_reach_build() -> None:
 
 def test_the_same_attempt_has_the_same_inputs_and_error() -> None:
     """Inputs follow from the trial's seed alone."""
-    errors = [run_attempt(attempt("honest", seed=seed)).metrics["relative_error"] for seed in (1, 1, 2)]  # type: ignore[index]
+    errors = [
+        run_attempt(attempt("honest", seed=seed)).metrics["relative_error"] for seed in (1, 1, 2)
+    ]  # type: ignore[index]
     assert errors[0] == errors[1] != errors[2]
 
 

@@ -1,4 +1,6 @@
-"""Whether outputs are right: float by the limits, integers by equality, infinities where they belong."""
+"""Whether outputs are right: float by the limits, integers by equality, infinities where they
+belong.
+"""
 
 from __future__ import annotations
 
@@ -22,15 +24,21 @@ def as_expected(answer: Any) -> dict[str, Expected]:
 
 
 def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+    return torch.randn(
+        shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    ).to(dtype)
 
 
-def reference(compute: Compute, *inputs: torch.Tensor, precision: str = "float32", own: bool = True) -> Reference:
+def reference(
+    compute: Compute, *inputs: torch.Tensor, precision: str = "float32", own: bool = True
+) -> Reference:
     """Of a function of the inputs, floats among them in float64."""
 
     def of(problem: Problem) -> Any:
         wide = (
-            one.to(torch.float64) if one.dtype in (torch.float32, torch.float16, torch.bfloat16) else one
+            one.to(torch.float64)
+            if one.dtype in (torch.float32, torch.float16, torch.bfloat16)
+            else one
             for one in problem.inputs
         )
         return as_expected(compute(*wide))
@@ -39,7 +47,9 @@ def reference(compute: Compute, *inputs: torch.Tensor, precision: str = "float32
     return Reference(of, problem, precision, seed=0, own_inputs=own)
 
 
-def judged(compute: Compute, actual: Any, *inputs: torch.Tensor, precision: str = "float32") -> Judgement:
+def judged(
+    compute: Compute, actual: Any, *inputs: torch.Tensor, precision: str = "float32"
+) -> Judgement:
     outputs = actual if isinstance(actual, dict) else {"output": actual}
     return reference(compute, *inputs, precision=precision).judge(outputs)
 
@@ -84,7 +94,9 @@ def test_integers_are_equal_or_wrong(count: int) -> None:
     wrong = right.clone()
     wrong[-count:] += 1
     text = str(judged(lambda x: x.cumsum(0), wrong, x))
-    assert text.startswith(f"{count} of 65536 elements differ, the first is output[{65536 - count}]")
+    assert text.startswith(
+        f"{count} of 65536 elements differ, the first is output[{65536 - count}]"
+    )
 
 
 def test_integers_beyond_two_to_the_53rd_are_compared_in_their_own_dtype() -> None:
@@ -108,7 +120,10 @@ def test_complex_outputs_are_judged_by_both_parts() -> None:
     compute = lambda x: torch.fft.fft(x.to(torch.complex128))  # noqa: E731
     right = torch.fft.fft(x)
     assert judged(compute, right, x).ok
-    for wrong in (right.conj().resolve_conj(), torch.complex(right.real, torch.zeros_like(right.real))):
+    for wrong in (
+        right.conj().resolve_conj(),
+        torch.complex(right.real, torch.zeros_like(right.real)),
+    ):
         assert not judged(compute, wrong, x).ok
     one = right.clone()
     one[3, 7] += 0.5j
@@ -148,7 +163,9 @@ def test_eight_bit_floats_are_widened_first(dtype: torch.dtype) -> None:
     x = random(16, 64, dtype=torch.bfloat16)
     assert judged(lambda x: x * 1.0, x.to(dtype), x, precision="bfloat16").ok
     assert not judged(lambda x: x * 1.0, (2 * x).to(dtype), x, precision="bfloat16").ok
-    assert not judged(lambda x: x * 1.0, torch.cat([x[:-1], 0 * x[-1:]]).to(dtype), x, precision="bfloat16").ok
+    assert not judged(
+        lambda x: x * 1.0, torch.cat([x[:-1], 0 * x[-1:]]).to(dtype), x, precision="bfloat16"
+    ).ok
 
 
 def test_moved_values_have_no_rounding() -> None:
@@ -203,7 +220,9 @@ def test_an_unknown_dtype_is_refused_by_name() -> None:
 def test_a_wrong_shape_names_a_transpose_that_is_missing() -> None:
     """Where the shape is a permutation of the expected one."""
     x = random(4, 6)
-    with pytest.raises(ShapeError, match=r"returned shape \(6, 4\), expected \(4, 6\): a transpose is missing\?"):
+    with pytest.raises(
+        ShapeError, match=r"returned shape \(6, 4\), expected \(4, 6\): a transpose is missing\?"
+    ):
         judged(affine, affine(x).T.contiguous(), x)
 
 
@@ -245,12 +264,16 @@ def test_a_message_says_where_how_far_and_what_it_looks_like() -> None:
 
 
 def test_inputs_with_structure_look_for_faults_of_order_one() -> None:
-    """A percent is let pass, half is not, nor is an infinity; large inputs are asked for finite values only."""
+    """A percent is let pass, half is not, nor is an infinity; large inputs are asked for finite
+    values only.
+    """
     x = random(64, 64)
     truth = reference(affine, x, own=False)
     for factor, ok in ((1.01, True), (1.5, False), (math.inf, False)):
         assert truth.judge_structured({"output": affine(x) * factor}, finite_only=False).ok is ok
-        assert truth.judge_structured({"output": affine(x) * factor}, finite_only=True).ok is (factor < 2)
+        assert truth.judge_structured({"output": affine(x) * factor}, finite_only=True).ok is (
+            factor < 2
+        )
 
 
 def test_more_rows_are_judged_by_the_noise_of_few_and_then_by_their_own() -> None:

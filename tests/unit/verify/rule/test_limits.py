@@ -6,7 +6,14 @@ import pytest
 import torch
 
 from orchestrator.verify.rule import limits
-from orchestrator.verify.rule.limits import CHUNK, Examination, Rows, Spread, gain_floor, within_half_ulp
+from orchestrator.verify.rule.limits import (
+    CHUNK,
+    Examination,
+    Rows,
+    Spread,
+    gain_floor,
+    within_half_ulp,
+)
 
 GAIN = 2.0**-8
 
@@ -18,7 +25,9 @@ def random(*shape: int, seed: int = 0) -> torch.Tensor:
 def rows_of(values: torch.Tensor, dtype: torch.dtype = torch.bfloat16) -> Rows:
     """All rows of an output."""
     leading = values.shape[:-1]
-    index = torch.meshgrid(*(torch.arange(size) for size in leading), indexing="ij") if leading else ()
+    index = (
+        torch.meshgrid(*(torch.arange(size) for size in leading), indexing="ij") if leading else ()
+    )
     flat = values.reshape(-1, values.shape[-1])
     return Rows(flat, dtype, tuple(one.reshape(-1) for one in index), tuple(leading))
 
@@ -57,7 +66,9 @@ def test_noise_of_its_own_size_passes() -> None:
     ],
 )
 def test_an_error_is_found_in_its_group(where, group: str, at: tuple[int, ...]) -> None:
-    """One element off by 20 units, a tile by 10, a slice by 7, the whole by 2: each is found where it is."""
+    """One element off by 20 units, a tile by 10, a slice by 7, the whole by 2: each is found where
+    it is.
+    """
     rows = rows_of(random(40, 96))
     units = {"element": 20, "tile": 10, "row": 7, "column": 7, "whole": 2}[group]
     actual = rows.values.clone()
@@ -125,7 +136,9 @@ def test_half_an_ulp_needs_no_draw() -> None:
 
 
 def test_the_gain_floor_follows_dtype_and_precision() -> None:
-    """A constant's own rounding: of the coarser of output and working dtype; truncated operands in tf32."""
+    """A constant's own rounding: of the coarser of output and working dtype; truncated operands in
+    tf32.
+    """
     assert gain_floor(torch.bfloat16, 2.0**-8, "bfloat16") == 2.0**-8
     assert gain_floor(torch.float32, 2.0**-24, "float32") == 2.0**-17  # accumulators that cut
     assert gain_floor(torch.float32, 2.0**-8, "bfloat16") == 2.0**-8
@@ -138,4 +151,6 @@ def test_a_single_number_and_no_rows_at_all_are_judged() -> None:
     assert worst(one.values + 0.5, one, spread_of(one)).worst.share > 1
     assert worst(one.values + 0.02, one, spread_of(one)).worst.share < 1
     line = rows_of(random(5000).reshape(1, -1), torch.float32)
-    assert worst(line.values + 0.02 * random(1, 5000, seed=9), line, spread_of(line)).worst.share > 1
+    assert (
+        worst(line.values + 0.02 * random(1, 5000, seed=9), line, spread_of(line)).worst.share > 1
+    )

@@ -57,11 +57,15 @@ COMPUTES = {
     "matmul out": lambda x: torch.mm(x, x.T, out=torch.empty(3, 3, dtype=x.dtype)),
     "softmax": lambda x: x.softmax(-1),
     "layer norm": lambda x: torch.nn.functional.layer_norm(x, (5,)),
-    "attention": lambda x: torch.nn.functional.scaled_dot_product_attention(x[None], x[None], x[None]),
+    "attention": lambda x: torch.nn.functional.scaled_dot_product_attention(
+        x[None], x[None], x[None]
+    ),
     "FFT": lambda x: torch.fft.fft(x),
     "cumsum": lambda x: x.cumsum(-1),
     "index_add": lambda x: torch.zeros_like(x).index_add(0, torch.tensor([0, 0, 1]), x),
-    "index_put that accumulates": lambda x: x.clone().index_put_((torch.tensor([0, 0]),), x[1], accumulate=True),
+    "index_put that accumulates": lambda x: x.clone().index_put_(
+        (torch.tensor([0, 0]),), x[1], accumulate=True
+    ),
     "solve": lambda x: torch.linalg.solve(x[:, :3] + 9 * torch.eye(3, dtype=x.dtype), x),
     "convolution": lambda x: torch.nn.functional.conv1d(x[None], x[None, :, :2]),
 }
@@ -118,7 +122,9 @@ def test_infinities_and_nan_stay_what_they_are() -> None:
 
 
 def test_a_sum_of_many_terms_errs_as_a_sequential_accumulator() -> None:
-    """Results of K positive terms spread by about sqrt(K / 3) units of float32, whatever the working dtype above it."""
+    """Results of K positive terms spread by about sqrt(K / 3) units of float32, whatever the
+    working dtype above it.
+    """
     x = torch.ones(64, 4096, dtype=torch.float64)
     found, _ = drawn(lambda: x.sum(-1))
     spread = float((found / 4096 - 1).square().mean().sqrt()) / 2.0**-24
@@ -147,9 +153,13 @@ def test_values_that_round_alike_err_alike_in_half_precision() -> None:
 
 
 def test_inputs_err_and_integers_do_not() -> None:
-    """Inputs, parameters and upstream gradients are given in float64, each value off by at most a unit roundoff."""
+    """Inputs, parameters and upstream gradients are given in float64, each value off by at most a
+    unit roundoff.
+    """
     floats, whole = random(50).bfloat16(), torch.arange(5)
-    problem = Problem(Config({}, "cpu"), "default", (floats, whole), {"w": floats}, torch.float64, 1.0, 0)
+    problem = Problem(
+        Config({}, "cpu"), "default", (floats, whole), {"w": floats}, torch.float64, 1.0, 0
+    )
     inputs, state = Noise("bfloat16", 0).draw(lambda one: (one.inputs, one.state), problem)
     assert inputs[1] is whole
     for found in (inputs[0], state["w"]):
@@ -161,7 +171,9 @@ def test_inputs_err_and_integers_do_not() -> None:
 def test_ulp_is_the_distance_of_neighbours(dtype: torch.dtype) -> None:
     """For normal and subnormal numbers of either sign, and at 0."""
     bits, least = GRIDS[dtype]
-    values = torch.tensor([1.0, -1.5, 1.99, 2.0, 2.0**least, 2.0 ** (least - 1), 0.0], dtype=torch.float64)
+    values = torch.tensor(
+        [1.0, -1.5, 1.99, 2.0, 2.0**least, 2.0 ** (least - 1), 0.0], dtype=torch.float64
+    )
     expected = [2.0**-bits, 2.0**-bits, 2.0**-bits, 2.0 ** (1 - bits), *[2.0 ** (least - bits)] * 3]
     assert ulp(values, dtype).tolist() == expected
 

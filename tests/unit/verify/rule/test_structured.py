@@ -1,4 +1,6 @@
-"""Inputs with structure: exact, of the same kind as the workload's own, and asked for where a reference allows them."""
+"""Inputs with structure: exact, of the same kind as the workload's own, and asked for where a
+reference allows them.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +22,18 @@ from orchestrator.verify.rule.structured import (
 
 
 def random(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(dtype)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(
+        dtype
+    )
 
 
 @pytest.mark.parametrize("kind", STRUCTURES)
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.complex64])
-def test_values_stay_on_their_grid_and_the_own_inputs_as_they_were(kind: str, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize(
+    "dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.complex64]
+)
+def test_values_stay_on_their_grid_and_the_own_inputs_as_they_were(
+    kind: str, dtype: torch.dtype
+) -> None:
     """They are the workload's own times exact powers of two, in copies."""
     own = random(16, 64, dtype=dtype)
     before = own.clone()
@@ -39,7 +47,11 @@ def test_values_stay_on_their_grid_and_the_own_inputs_as_they_were(kind: str, dt
 
 def test_integers_and_masks_are_left_alone() -> None:
     """And where there is nothing else, there is no structure to be had."""
-    ids, mask, fp8 = torch.arange(5), torch.ones(5, dtype=torch.bool), random(5).to(torch.float8_e4m3fn)
+    ids, mask, fp8 = (
+        torch.arange(5),
+        torch.ones(5, dtype=torch.bool),
+        random(5).to(torch.float8_e4m3fn),
+    )
     assert structured(LARGE, (ids, mask, fp8)) is None
     found = structured(LARGE, (ids, random(5)))
     assert found is not None
@@ -75,7 +87,9 @@ def test_float16_inputs_grow_further_where_nothing_on_the_way_is_large() -> None
 
 
 def test_a_reference_that_is_not_finite_leaves_a_structure_out() -> None:
-    """Unless it was so on the workload's own inputs; or passes a quarter of float16's largest number."""
+    """Unless it was so on the workload's own inputs; or passes a quarter of float16's largest
+    number.
+    """
     ordinary = torch.tensor([1.0, -math.inf])
     assert is_comparable(LARGE, torch.tensor([2.0, -math.inf]), ordinary, torch.float32)
     assert not is_comparable(LARGE, torch.tensor([math.inf, -math.inf]), ordinary, torch.float32)
