@@ -13,8 +13,10 @@ help:  ## this list
 sweep: setup  ## run sweeps/quick.yaml on what is here (a GPU, else the CPU) and print the table
 	@$(BIN)/python -m orchestrator sweeps/quick.yaml
 
+# Unit tests side by side, a process a core; the others start clusters and measure, one after the other.
 test: setup  ## run the tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/unit tests/implementations
+	@$(BIN)/python -m pytest tests/docs tests/faults tests/integration tests/gpu
 
 setup: $(READY)  ## install everything into .venv, pinned by constraints.txt; nothing to do the second time
 
@@ -30,7 +32,7 @@ $(READY): pyproject.toml setup.py constraints.txt
 ui: setup  ## open the MLflow UI on 127.0.0.1 (PORT=5000)
 	@$(BIN)/python -m orchestrator.trackers.ui --port $(PORT)
 
-check: lint types imports test versions  ## what CI runs: lint, types, import rules, tests
+check: lint types imports versions test  ## what CI runs: lint, types, import rules, tests
 
 # What differs between versions of Python is imports, paths and pickling: none of it needs torch, Ray or MLflow.
 LIGHT := pydantic ruamel.yaml numpy pandas tabulate simpleeval psutil rich shtab jinja2 scipy matplotlib nvidia-ml-py \

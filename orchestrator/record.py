@@ -108,7 +108,11 @@ class TrialRecord(FrozenModel):
         """The line of the journal, without its end: JSON without the environment, which is kept
         once a sweep.
         """
-        empty = {name for name in ("phase_s", "card", "cards", "salt") if not getattr(self, name)}
+        empty = {
+            name
+            for name in ("phase_s", "card", "cards", "kernels", "salt")
+            if not getattr(self, name)
+        }
         if self.slot is None:
             empty.add("slot")
         return self.model_dump_json(exclude={"environment", *empty})
