@@ -205,14 +205,14 @@ def leaves_work_on_a_stream(config: Config) -> Norm:
     return norm
 
 
-class _Lazy(torch.Tensor):
-    pass
-
-
 def returns_a_lazy_tensor(config: Config) -> Norm:
     """A class made of Tensor, which may compute once someone looks."""
     right = honest(config)
-    return lambda x: right(x).as_subclass(_Lazy)
+
+    class Lazy(torch.Tensor):
+        pass
+
+    return lambda x: right(x).as_subclass(Lazy)
 
 
 def leaves_a_mode_on(config: Config) -> Norm:
