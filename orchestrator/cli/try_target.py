@@ -9,8 +9,9 @@ from __future__ import annotations
 import ast
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from orchestrator.driver.attempts import input_seed
 from orchestrator.errors import RequestError
@@ -30,7 +31,8 @@ BRIEF: dict[str, Any] = {
 SEED = 0
 
 
-class Selection(NamedTuple):
+@dataclass(frozen=True)
+class Selection:
     """What to try, how many further trials were selected and are left out, and what a person should
     know of it.
     """

@@ -43,7 +43,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def tried(target: str, *values: str, check: bool = True) -> try_one.Tried:
     """One attempt at one implementation."""
-    (attempt,), left, _ = try_target.attempts(target, values)
+    selection = try_target.attempts(target, values)
+    (attempt,) = selection.attempts
+    left = selection.left_out
     assert left == 0
     return try_one.run(attempt, check=check)
 
@@ -72,7 +74,9 @@ def test_what_a_sweep_file_says_of_an_implementation_holds_here(folder: Path) ->
         ).replace("16, 32", "24")
     )
     (folder / "toy.yaml").unlink()
-    (attempt,), _, note = try_target.attempts("./matmul.py:right")
+    selection = try_target.attempts("./matmul.py:right")
+    (attempt,) = selection.attempts
+    note = selection.note
     assert (attempt.trial.params["n"], attempt.trial.options) == (24, {"tile": 8})
     assert note == "params that were not given are as in z.yaml"
 
@@ -126,7 +130,9 @@ def test_one_that_raises_shows_its_whole_traceback() -> None:
 @pytest.mark.usefixtures("folder")
 def test_params_are_those_of_a_sweep_file_derived_ones_included() -> None:
     """As a file would state them; a name that is not there is refused with the nearest."""
-    (attempt,), _, note = try_target.attempts("improved", ["seq_len=64", "batch=2", "heads=6"])
+    selection = try_target.attempts("improved", ["seq_len=64", "batch=2", "heads=6"])
+    (attempt,) = selection.attempts
+    note = selection.note
     assert note.endswith("sweeps/quick.yaml")
     assert {**attempt.trial.params, "batch": 2, "seq_len": 64, "heads": 6} == attempt.trial.params
     assert attempt.trial.params["segment_lengths"] == [16, 32, 64]
@@ -137,9 +143,9 @@ def test_params_are_those_of_a_sweep_file_derived_ones_included() -> None:
 @pytest.mark.usefixtures("folder")
 def test_a_sweep_file_is_tried_by_the_rows_that_only_selects() -> None:
     """The same trials, with the same inputs, as the sweep would have."""
-    found, left, _ = try_target.attempts(
-        "toy.yaml", only="n == 32 and implementation == 'matmul:right'"
-    )
+    selection = try_target.attempts("toy.yaml", only="n == 32 and implementation == 'matmul:right'")
+    found = selection.attempts
+    left = selection.left_out
     sweep = Sweep.load("toy.yaml")
     assert ([one.trial for one in found], left) == ([sweep.trials[1]], 0)
     assert found[0].seed == input_seed(sweep.spec.seed, sweep.trials[1], 1)
@@ -167,7 +173,9 @@ def test_what_cannot_be_tried_is_refused_in_a_sentence(
 def test_more_trials_than_one_look_takes_are_counted(folder: Path) -> None:
     """The first few are tried."""
     (folder / "many.yaml").write_text(SWEEP.replace("[16, 32]", "[4, 5, 6, 7, 8]"))
-    found, left, _ = try_target.attempts("many.yaml")
+    selection = try_target.attempts("many.yaml")
+    found = selection.attempts
+    left = selection.left_out
     assert (len(found), left) == (try_target.MOST, 15 - try_target.MOST)
 
 
@@ -188,7 +196,8 @@ def run_before(folder: Path) -> tuple[Trial, ...]:
 def test_a_row_is_tried_by_its_id_on_the_inputs_it_had(folder: Path) -> None:
     """What the reason of a failed row ends with."""
     trials = run_before(folder)
-    (attempt,), _, _ = try_target.attempts(trials[2].trial_id[:8])
+    selection = try_target.attempts(trials[2].trial_id[:8])
+    (attempt,) = selection.attempts
     assert attempt.trial == trials[2]
     assert try_one.run(attempt, check=True).outcome is Outcome.MISMATCH
     with pytest.raises(SweepNotFoundError, match="no trial 0123456789abcdef"):
