@@ -106,7 +106,8 @@ class RayExecutor:
             events += self._waiting.note(self._slots[0].plan)
         self._ask_phases()
         self._look_for_nodes()
-        self._stop_parts()
+        for slot in self._slots:
+            slot.stop_unfinished()
         if self._calls.waiting:
             wait_s = 0.0 if events else timeout_s
             refs = list(self._calls.waiting)
@@ -293,15 +294,6 @@ class RayExecutor:
         sent, meeting = self._sent(slot.attempt), f"tcp://{slot.plan.node.address}:{port}"
         for number, (first, count) in enumerate(spans):
             self._ask("run", slot, sent, RankSpan(first, count, ranks, meeting), part=number)
-
-    def _stop_parts(self) -> None:
-        """End an attempt on all nodes, a moment after it has ended badly on one."""
-        for slot in self._slots:
-            if time.monotonic() > slot.stop_at:
-                slot.stop_at = float("inf")
-                for number, actor in enumerate(slot.actors):
-                    if number not in slot.answers:
-                        actor.stop.remote()
 
     def _ask_phases(self) -> None:
         now = time.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -56,6 +57,15 @@ class Slot:
     def free(self) -> bool:
         """Whether an attempt can start now."""
         return self.ready and self.attempt is None
+
+    def stop_unfinished(self) -> None:
+        """End the attempt on every node, a moment after it has ended badly on one."""
+        if time.monotonic() <= self.stop_at:
+            return
+        self.stop_at = float("inf")
+        for number, actor in enumerate(self.actors):
+            if number not in self.answers:
+                actor.stop.remote()
 
     def __str__(self) -> str:
         where = (
