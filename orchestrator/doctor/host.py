@@ -17,13 +17,13 @@ from orchestrator.doctor.finding import Finding, State
 from orchestrator.formatting import printable
 from orchestrator.machine.cgroup import cpu_quota
 from orchestrator.machine.environment import cpu_model, usable_cores
+from orchestrator.quantities import GIB
 
 LOOK_S = 0.5
 LOADED = 0.25
 BUSY_PCT = 20.0
 NAMED = 3
 LONGEST_COMMAND = 60
-GIB = 2**30
 GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 
 

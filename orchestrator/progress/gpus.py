@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.machine import nvml
-
-GIB = 2**30
+from orchestrator.quantities import GIB
 
 
 @dataclass(frozen=True)
