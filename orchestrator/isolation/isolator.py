@@ -37,6 +37,13 @@ WARM = (
     WORKER.partition(":")[0],
     "orchestrator.measure.protocol",
     "orchestrator.measure.clocks",
+    "orchestrator.verify.verifier",
+    "orchestrator.verify.call",
+    "orchestrator.verify.expected",
+    "orchestrator.verify.rule.judgement",
+    "orchestrator.verify.rule.structured",
+    "scipy.special",  # of the intervals
+    "orchestrator.worker.as_timed",
     "orchestrator.usercode.registry:workloads",
     "orchestrator.isolation.child:know_this_machine",
     "orchestrator.isolation.child:know_gradients",

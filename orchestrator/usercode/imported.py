@@ -33,7 +33,7 @@ def imported_since(before: Collection[str], base_dir: str) -> dict[str, Any]:
     """
     files: dict[str, str] = {}
     packages: dict[str, str] = {}
-    for name, module in list(sys.modules.items()):
+    for name, module in sys.modules.copy().items():
         head = name.partition(".")[0]
         if name in before or head in sys.stdlib_module_names or head in (*HARNESS, *STATED):
             continue

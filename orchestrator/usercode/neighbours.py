@@ -255,7 +255,7 @@ def import_file(path: Path) -> ModuleType:
 def loaded_from(folder: Path) -> dict[str, Path]:
     """Name -> file of every module that was imported from below `folder`."""
     found = {}
-    for name, module in list(sys.modules.items()):
+    for name, module in sys.modules.copy().items():
         file = getattr(module, "__file__", None)
         if file and Path(file).is_relative_to(folder):
             found[name] = Path(file)
@@ -282,7 +282,7 @@ def _forget_plain_names(folder: Folder) -> None:
     """Let go of plain names that _ByName gave to another folder's modules and that are ambiguous
     from now on.
     """
-    for name, module in list(sys.modules.items()):
+    for name, module in sys.modules.copy().items():
         head = name.partition(".")[0]
         renamed = getattr(module, "__name__", "") != name and not name.startswith(PREFIX)
         if (

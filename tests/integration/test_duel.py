@@ -113,7 +113,7 @@ def test_the_death_of_the_process_is_the_end_of_both() -> None:
         (("--duel", "a", "b"), "with --duel the sweep file with both labels as third"),
         (("a", "b", "sweep.yaml"), "with --duel the sweep file with both labels as third"),
         (("--duel", "a", "bb", "sweep.yaml"), "no implementation labelled 'bb'"),
-        (("a", "b", "--output", "there"), "options of run go with --duel alone"),
+        (("a", "b", "--output", "there"), "options of run go with --duel or --again"),
         (("--duel", "a", "b", "sweep.yaml", "--force"), "nothing to --force"),
         (("a", "b", "--fail-slower", "5"), "give 5%, or 0.05 for 5%"),
         (("a", "b", "--fail-slower", "1000%"), "give more than 0% and less than 1000%"),
