@@ -50,6 +50,7 @@ COUNTED = (
     "the work is counted, not stated: bytes of all inputs and outputs, FLOPs of the reference's products; "
     "plausibility was not judged"
 )
+ROTATION_S = 0.1  # of calls on all sets of inputs on a CPU, about
 AFTER_SHARE = 1 / 16  # verification after timing looks for staleness, which a sample of rows shows
 LEARNT = "the inputs are so small that a processor may have learnt them, though {} sets take turns"
 # bytes of a set of inputs up to which there are at least two, so that outputs cannot be repeated
@@ -297,6 +298,11 @@ class Stages:
         """
         bytes_per_set = self._bytes_in + self._bytes_out
         wanted = input_sets(bytes_per_set, self.config.device)
+        if self.config.device.type == "cpu":
+            # Each set is called by itself and judged, too: of slow calls few are enough, for what a
+            # processor could learn of their branches is a small part of them.
+            first_call_s = (self.figures["first_call_ms"] or 0.0) / 1000
+            wanted = min(wanted, int(ROTATION_S / max(first_call_s, 1e-9)))
         return max(wanted, 2 if bytes_per_set <= MOST_FOR_TWO else 1)
 
     def _clocked(self, count: int) -> Measurement:
