@@ -159,8 +159,8 @@ def alike(line):
     """The line without what differs from one machine, or one day, to the next."""
     line = FLAGS.sub("✓", line)
     line = re.sub(
-        r"~(?=\d)|\[[\d., ]*\]", "", line
-    )  # the mark of a disturbed row, and an interval that not every row has
+        r"~(?=\d)|(?<=\d) ?\*|\* ?(?=\d)|\[[\d., ]*\]", "", line
+    )  # marks of a disturbed row and of the fastest, and an interval that not every row has
     line = re.sub(r"\b\d{8}_\d{6}(_[0-9a-f]{4})?\b", "ID", line)
     line = re.sub(r"\b[0-9a-f]{16}\b", "HASH", line)
     line = re.sub(r"\d+(\.\d+)?(e[+-]?\d+)?", "0", line)
