@@ -6,10 +6,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from typing_extensions import TypeIs
-
 from orchestrator.errors import Problem, suggestion
 from orchestrator.metrics import SEARCHABLE
+from orchestrator.quantities import is_number
 from orchestrator.spec import searchers
 from orchestrator.spec.loading import Document
 from orchestrator.spec.models import Range, SweepSpec
@@ -96,14 +95,10 @@ def _searched(spec: SweepSpec, document: Document) -> Iterator[Problem]:
             if name not in spec.searched:
                 rule = f"{name} is no axis of this search{suggestion(name, spec.searched)}"
                 yield document.problem(("search", "first", index, name), rule)
-            elif isinstance(spec.axes[name], Range) and not _is_number(point[name]):
+            elif isinstance(spec.axes[name], Range) and not is_number(point[name]):
                 yield document.problem(
                     ("search", "first", index, name), "must be a number: the axis is a range"
                 )
-
-
-def _is_number(value: object) -> TypeIs[int | float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _frontier(spec: SweepSpec, document: Document) -> Iterator[Problem]:
@@ -115,7 +110,7 @@ def _frontier(spec: SweepSpec, document: Document) -> Iterator[Problem]:
         yield document.problem(("frontier", "axis"), rule)
         return
     values = spec.listed(axis)
-    numbers = [value for value in values if _is_number(value)]
+    numbers = [value for value in values if is_number(value)]
     if len(numbers) != len(values) or numbers != sorted(numbers):
         rule = "the axis of a frontier must be numbers, least first, or a range with a step"
         yield document.problem(("axes", axis), rule, values)
