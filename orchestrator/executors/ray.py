@@ -25,12 +25,12 @@ from orchestrator.executors.base import (
 from orchestrator.executors.placement import Node, SlotPlan, device_of, no_room, place
 from orchestrator.executors.quarantine import Quarantine
 from orchestrator.executors.session import RayOptions, Session
-from orchestrator.executors.slots import Answer, Calls, Points, Slot, lost, observed
+from orchestrator.executors.slots import Calls, Points, Slot, lost, observed
 from orchestrator.executors.waiting import Waiting
 from orchestrator.isolation.ranks import SETTLE_S, RankSpan, joined_over_nodes, logs_of_nodes
 from orchestrator.outcome import Outcome, Phase
 from orchestrator.record import TrialRecord, utc_now
-from orchestrator.supervisor.supervisor import Supervisor
+from orchestrator.supervisor.supervisor import Supervisor, SupervisorReport
 from orchestrator.trial import Attempt
 
 PHASE_EVERY_S = 0.5
@@ -273,7 +273,7 @@ class RayExecutor:
             if taken is None:
                 continue
             self._queue.remove(taken)
-            slot.attempt, slot.answers = taken, {}
+            slot.attempt, slot.reports = taken, {}
             slot.started_at, slot.phase = utc_now(), ""
             if len(slot.plan.spans(taken.resources.ranks)) > 1:
                 self._ask("meet", slot)
@@ -329,30 +329,30 @@ class RayExecutor:
         slot.phase = phase
         return [PhaseChanged(slot.attempt, Phase(phase), slot.index)]
 
-    def _part_ended(self, slot: Slot, part: int, answer: Answer) -> list[Event]:
+    def _part_ended(self, slot: Slot, part: int, report: SupervisorReport) -> list[Event]:
         """The attempt ended on one node; once it has on all, it has."""
-        slot.answers[part] = answer
-        if len(slot.answers) == slot.expected:
-            return self._finished(slot, [slot.answers[number] for number in range(slot.expected)])
-        if TrialRecord.model_validate_json(answer[0]).outcome is not Outcome.OK:
+        slot.reports[part] = report
+        if len(slot.reports) == slot.expected:
+            return self._finished(slot, [slot.reports[number] for number in range(slot.expected)])
+        if TrialRecord.model_validate_json(report.record).outcome is not Outcome.OK:
             slot.stop_at = min(slot.stop_at, time.monotonic() + SETTLE_S)
         return []
 
-    def _finished(self, slot: Slot, answers: list[Answer]) -> list[Event]:
+    def _finished(self, slot: Slot, reports: list[SupervisorReport]) -> list[Event]:
         """An attempt ended and left its devices clean, or not: then nothing else may run there."""
         attempt, slot.attempt = slot.attempt, None
         slot.stop_at = float("inf")
         assert attempt is not None
         record = joined_over_nodes(
-            [TrialRecord.model_validate_json(text) for text, _, _, _ in answers]
+            [TrialRecord.model_validate_json(report.record) for report in reports]
         )
         record = record.model_copy(update={"slot": slot.index})
-        log = logs_of_nodes([log for _, log, _, _ in answers])
+        log = logs_of_nodes([report.log for report in reports])
         seen: list[str] = []
         unclean = ""
-        for _, _, observations, reason in answers:
-            seen.extend(observations)
-            unclean = unclean or reason
+        for report in reports:
+            seen.extend(report.observations)
+            unclean = unclean or report.unclean
         events: list[Event] = [*observed(slot, seen), Finished(attempt, record, log)]
         if unclean:
             return events + self._fault(slot, attempt, unclean, final=self.device == "cuda")

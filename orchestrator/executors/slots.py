@@ -13,9 +13,8 @@ from orchestrator.executors.placement import SlotPlan
 from orchestrator.machine.observation import Observation
 from orchestrator.outcome import Outcome, Phase
 from orchestrator.record import ErrorInfo, TrialRecord, log_of, record_of
+from orchestrator.supervisor.supervisor import SupervisorReport
 from orchestrator.trial import Attempt, content_hash
-
-Answer = tuple[str, bytes, list[str], str]  # what Supervisor.run returns
 
 
 @dataclass
@@ -30,7 +29,7 @@ class Slot:
         described: how many supervisors have said what they are; the slot is ready when all have.
         environment: what the first of them said.
         attempt: what runs.
-        answers: by part, of an attempt over several nodes.
+        reports: of the parts that have ended, by part; an attempt over several nodes has several.
         expected: how many parts take part in the attempt.
         stop_at: when the other parts are to be stopped, once one has ended badly.
     """
@@ -44,7 +43,7 @@ class Slot:
     attempt: Attempt | None = None
     started_at: str = ""
     phase: str = ""
-    answers: dict[int, Answer] = field(default_factory=dict)
+    reports: dict[int, SupervisorReport] = field(default_factory=dict)
     expected: int = 0
     stop_at: float = float("inf")
 
@@ -64,7 +63,7 @@ class Slot:
             return
         self.stop_at = float("inf")
         for number, actor in enumerate(self.actors):
-            if number not in self.answers:
+            if number not in self.reports:
                 actor.stop.remote()
 
     def __str__(self) -> str:

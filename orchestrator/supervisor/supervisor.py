@@ -13,7 +13,7 @@ import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from orchestrator.isolation.isolator import Isolator
 from orchestrator.isolation.ranks import RankSpan
@@ -32,6 +32,22 @@ from orchestrator.trial import Attempt
 
 STAGED_FILES = "files"
 LEAST_CALIBRATE_S = 0.01  # less was no calibration
+
+
+class SupervisorReport(NamedTuple):
+    """What a supervisor returns of one attempt.
+
+    Attributes:
+        record: a TrialRecord as JSON.
+        log: what the attempt printed.
+        observations: what calibrations before it found, each an Observation as JSON.
+        unclean: why no other attempt may run on this device; "": it may.
+    """
+
+    record: str
+    log: bytes
+    observations: list[str]
+    unclean: str
 
 
 class Supervisor:
@@ -99,18 +115,12 @@ class Supervisor:
         """End the running attempt."""
         self._isolator.kill()
 
-    def run(
-        self, attempt_json: str, span: RankSpan | None = None
-    ) -> tuple[str, bytes, list[str], str]:
+    def run(self, attempt_json: str, span: RankSpan | None = None) -> SupervisorReport:
         """Run one attempt. A new round gets a new fork server; calibration comes first if due.
 
         Args:
             attempt_json: the attempt.
             span: which of its ranks run here; None: all.
-
-        Returns:
-            The record as JSON; what it printed; observations of the machine, each as JSON; why no
-            other attempt may run on this device ("": it may).
         """
         attempt = self._here(Attempt.model_validate_json(attempt_json), span)
         if attempt.round != self._round:
@@ -148,7 +158,7 @@ class Supervisor:
                 "cards": self._cards(attempt),
             }
         )
-        return record.model_dump_json(), done.log, self._seen(), unclean
+        return SupervisorReport(record.model_dump_json(), done.log, self._seen(), unclean)
 
     def conclude(self) -> list[str]:
         """Calibrate a last time, after the sweep's last attempt; the observations as JSON."""
