@@ -1,4 +1,4 @@
-"""Runs one attempt in a fresh fork of the server: sets the process up, answers once, and exits."""
+"""Runs one request in a fresh fork of the server: sets the process up, answers once, and exits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import resource
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -30,16 +30,15 @@ MAX_RECORD_BYTES = 16 * MIB
 EXIT_NO_PIPE = 113
 EXIT_ORPHANED = 114
 
-RunAttempt = Callable[[Attempt, Callable[[Phase], None]], TrialRecord]
-
 
 def become(
     request: dict[str, Any], environment: Mapping[str, str], server: int, *, log: int, result: int
 ) -> NoReturn:
-    """Run the attempt that `request` describes in this fresh fork of `server`, and exit with it.
+    """Do what `request` asks in this fresh fork of `server`, and exit.
 
     Args:
-        request: {"attempt": JSON text of an Attempt, "target": "module:function", "cwd": path}.
+        request: {"target": "module:function", "cwd": path, "cpus": how many or null}, and either
+            "attempt", the JSON text of an Attempt, or "argument", that of what a function takes.
         environment: variables of this process besides the server's: its rank, if there are several.
         server: pid of the fork server; when it ends, so does this process.
         log: open file for what the attempt prints.
@@ -143,19 +142,25 @@ def _prefer_for_oom_kill() -> None:
 
 
 def _answer(request: dict[str, Any], pipe: ResultPipe) -> dict[str, Any]:
-    """Run the attempt: {"record": ...}, or {"raised": ..., "out_of_memory": bool}."""
+    """Do what is asked: {"record": ...} of an attempt, {"value": ...} of a called function, or
+    {"raised": ..., "out_of_memory": bool}.
+    """
     try:
-        attempt = Attempt.model_validate_json(request["attempt"])
         os.chdir(request["cwd"])
-        _set_threads(attempt.resources.cpus)
-        module, _, function = request["target"].partition(":")
-        run: RunAttempt = getattr(import_module(module), function)
-        record = run(attempt, pipe.phase)
+        _set_threads(request["cpus"])
+        module, _, name = request["target"].partition(":")
+        function: Any = getattr(import_module(module), name)
+        if "attempt" in request:
+            answer = function(Attempt.model_validate_json(request["attempt"]), pipe.phase)
+        else:
+            answer = function(request["argument"])
     except BaseException as exc:  # noqa: BLE001 - any exception is an answer, never a silent death
         traceback.print_exc()
         return {"raised": _described(exc), "out_of_memory": is_out_of_memory(exc)}
     try:
-        return {"record": _as_json(record)}
+        if "attempt" in request:
+            return {"record": _as_json(answer)}
+        return {"value": answer.model_dump(mode="json")}
     except BaseException as exc:  # noqa: BLE001 - serialising runs code of a user's object
         text = f"its result cannot be written as JSON: {type(exc).__name__}: {exc}"
         return {"raised": {"kind": "UnusableResult", "message": text}, "out_of_memory": False}

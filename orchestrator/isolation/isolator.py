@@ -14,8 +14,14 @@ from typing import Self
 
 from orchestrator.isolation import proc
 from orchestrator.isolation.fork_client import ForkClient, ServerDiedError
-from orchestrator.isolation.monitor import AttemptMonitor, OnPhase, Watch
-from orchestrator.isolation.process_end import Environment, ProcessEnd, record_of_end
+from orchestrator.isolation.monitor import AttemptMonitor, OnPhase, ProcessOutput, Watch
+from orchestrator.isolation.process_end import (
+    Cause,
+    Environment,
+    ProcessEnd,
+    record_of_end,
+    value_of_end,
+)
 from orchestrator.isolation.ranks import (
     RankEnd,
     RankSpan,
@@ -24,6 +30,7 @@ from orchestrator.isolation.ranks import (
     logs_joined,
     on_one_node,
 )
+from orchestrator.isolation.request import Call, ProcessRequest, Returned
 from orchestrator.machine.environment import describe
 from orchestrator.outcome import Phase
 from orchestrator.record import TrialRecord, utc_now
@@ -67,6 +74,15 @@ class Completed:
     record: TrialRecord
     log: bytes = b""
     left_alive: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A request that is over: how each process ended, its output, and who is left of them."""
+
+    ends: list[ProcessEnd]
+    processes: list[ProcessOutput]
+    left_alive: list[int]
 
 
 class Isolator:
@@ -137,25 +153,18 @@ class Isolator:
             watches: called while it runs, in this thread.
             span: which of its ranks run here; None: all.
         """
-        with self._busy:
-            self._forget_stop()
+        with self._busy, contextlib.ExitStack() as stack:
             started_at = utc_now()
-            death = "the isolator is closed"
-            for _ in range(_TRIES):
-                if self._closing:
-                    break
-                try:
-                    return self._run(
-                        attempt, on_phase, started_at, target or self._target, watches, span
-                    )
-                except ServerDiedError as exc:  # before it started anything
-                    death = str(exc)
-                    self._server.close()
-                except BaseException:  # an interrupt, or on_phase raised: nobody watches any more
-                    self._server.close()
-                    raise
-            ending = ProcessEnd(Phase.BUILD, died=death)
-            return Completed(record_of_end(attempt, ending, started_at, self._environment(attempt)))
+            if span is None and attempt.resources.ranks > 1:
+                span = stack.enter_context(on_one_node(attempt.resources.ranks))
+            request = ProcessRequest.of_attempt(attempt, target or self._target)
+            run = self._run(request, span, on_phase, watches)
+            return self._completed(attempt, run, span, started_at)
+
+    def call(self, call: Call[Returned]) -> Returned | Cause:
+        """Call a function in a fresh process; what it returned, or why it returned nothing."""
+        with self._busy:
+            return value_of_end(call, self._run(ProcessRequest.of_call(call)).ends[0])
 
     def processes(self) -> list[int]:
         """Every living process of this isolator: keeper, server and the running attempt's."""
@@ -205,32 +214,49 @@ class Isolator:
 
     def _run(
         self,
-        attempt: Attempt,
-        on_phase: OnPhase | None,
-        started_at: str,
-        target: str,
-        watches: Sequence[Watch],
-        span: RankSpan | None,
-    ) -> Completed:
-        if self._server.closed:
-            self._server = self._new_server()
-        self._server.ready()
-        with contextlib.ExitStack() as stack:
-            if span is None and attempt.resources.ranks > 1:
-                span = stack.enter_context(on_one_node(attempt.resources.ranks))
-            own = environments(span, {**os.environ, **self._env}, self._cores)
+        request: ProcessRequest,
+        span: RankSpan | None = None,
+        on_phase: OnPhase | None = None,
+        watches: Sequence[Watch] = (),
+    ) -> _Run:
+        """Run a request to its end. A server that dies before it started anything is replaced once."""
+        self._forget_stop()
+        own = environments(span, {**os.environ, **self._env}, self._cores)
+        death = "the isolator is closed"
+        for _ in range(_TRIES):
+            if self._closing:
+                break
+            if self._server.closed:
+                self._server = self._new_server()
+            stop = self._stopped.fileno()
             monitor = AttemptMonitor(
-                self._server, attempt, self._slots, self._stopped.fileno(), on_phase, watches, own
+                self._server, request, self._slots, stop, on_phase, watches, own
             )
-            endings = monitor.run(target, self._cwd)
+            try:
+                self._server.ready()
+                return _Run(monitor.run(self._cwd), monitor.processes, monitor.left_alive)
+            except ServerDiedError as exc:  # before it started anything
+                death = str(exc)
+                self._server.close()
+            except BaseException:  # an interrupt, or on_phase raised: nobody watches any more
+                self._server.close()
+                raise
+        return _Run([ProcessEnd(Phase.BUILD, died=death)], [], [])
+
+    def _completed(
+        self, attempt: Attempt, run: _Run, span: RankSpan | None, started_at: str
+    ) -> Completed:
+        """An attempt whose processes have ended so."""
         environment = self._environment(attempt)
-        records = [record_of_end(attempt, ending, started_at, environment) for ending in endings]
-        logs = [process.printed.value() for process in monitor.processes]
-        left_alive = tuple(monitor.left_alive)
+        records = [record_of_end(attempt, end, started_at, environment) for end in run.ends]
+        if not run.processes:
+            return Completed(records[0])
+        logs = [process.printed.value() for process in run.processes]
+        left_alive = tuple(run.left_alive)
         if span is None:
             return Completed(records[0], logs[0], left_alive)
         ends = []
-        for record, process, log in zip(records, monitor.processes, logs, strict=True):
+        for record, process, log in zip(records, run.processes, logs, strict=True):
             answered = process.answer is not None
             ends.append(RankEnd(record, process.ended_at, answered, process.killed, log))
         record = joined(span.first, span.world_size, ends)

@@ -1,4 +1,4 @@
-"""Monitors one running attempt from its supervisor: phases, output, memory, time, end."""
+"""Monitors the processes of one request from their supervisor: phases, output, memory, time, end."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from orchestrator.isolation.fork_server import END_TIMEOUT_S
 from orchestrator.isolation.output import MAX_LOG_BYTES, BoundedOutput
 from orchestrator.isolation.process_end import Cause, ProcessEnd, answers_well, read_line
 from orchestrator.isolation.ranks import SETTLE_S, STOPPED
+from orchestrator.isolation.request import ProcessRequest
 from orchestrator.machine import nvml
 from orchestrator.outcome import Outcome, Phase
 from orchestrator.quantities import GIB
-from orchestrator.trial import Attempt
 
 OnPhase = Callable[[Phase], None]
 
@@ -130,7 +130,7 @@ class AttemptMonitor:
 
     Args:
         server: the fork server.
-        attempt: what they run.
+        request: what they run, and within which limits.
         slots: how many attempts share this machine's memory.
         stop: a file that becomes readable when the attempt is to be ended from outside.
         on_phase: called with each phase that the first process reaches.
@@ -145,7 +145,7 @@ class AttemptMonitor:
     def __init__(
         self,
         server: ForkClient,
-        attempt: Attempt,
+        request: ProcessRequest,
         slots: int,
         stop: int,
         on_phase: OnPhase | None,
@@ -155,8 +155,8 @@ class AttemptMonitor:
         self.processes: list[ProcessOutput] = []
         self.left_alive: list[int] = []
         self._server = server
-        self._attempt = attempt
-        self._watches = [*_watches(server, attempt, slots), *watches]
+        self._request = request
+        self._watches = [*_watches(server, request, slots), *watches]
         self._stop = stop
         self._on_phase = on_phase or (lambda _: None)
         self._environments = environments
@@ -167,8 +167,8 @@ class AttemptMonitor:
         self._timeout = float("inf")
         self._settled = float("inf")
 
-    def run(self, target: str, cwd: str) -> list[ProcessEnd]:
-        """Run the attempt, and return only when its processes are gone (or are `left_alive`).
+    def run(self, cwd: str) -> list[ProcessEnd]:
+        """Run the request, and return only when its processes are gone (or are `left_alive`).
 
         Returns:
             How each process ended, in the order of `environments`.
@@ -190,13 +190,9 @@ class AttemptMonitor:
                     printed = BoundedOutput(MAX_LOG_BYTES // len(self._environments))
                     self.processes.append(ProcessOutput(log, result, printed))
                     files += [log_end, result_end]
-                request = {
-                    "attempt": self._attempt.model_dump_json(),
-                    "target": target,
-                    "cwd": cwd,
-                    "environments": [dict(one) for one in self._environments],
-                }
-                self._server.start(request, files)
+                own = [dict(one) for one in self._environments]
+                message = {**self._request.message, "cwd": cwd, "environments": own}
+                self._server.start(message, files)
             self._watch()
         out_of_memory = host_memory.kernel_kills() > kills
         return [
@@ -214,7 +210,7 @@ class AttemptMonitor:
 
     def _watch(self) -> None:
         """Wait for output, messages, time limits and watches until the attempt is over."""
-        self._timeout = time.monotonic() + self._attempt.resources.timeout_s
+        self._timeout = time.monotonic() + self._request.resources.timeout_s
         actions: dict[int, Callable[[], bool]] = {
             self._server.fileno(): self._hear_server,
             self._stop: self._stop_at_once,
@@ -287,7 +283,7 @@ class AttemptMonitor:
             self._over = True
             self.left_alive = self._server.close()
         elif now > self._timeout:
-            limit_s = self._attempt.resources.timeout_s
+            limit_s = self._request.resources.timeout_s
             text = f"it took longer than resources.timeout_s = {limit_s:g} s and was killed with all it had started"
             self._end(Cause(Outcome.TIMEOUT, "Timeout", text), dump=True)
         elif now > self._settled and not self._over:
@@ -329,8 +325,8 @@ def _pipe(ours: ExitStack, theirs: ExitStack) -> tuple[int, int]:
     return read, write
 
 
-def _watches(server: ForkClient, attempt: Attempt, slots: int) -> list[Watch]:
-    resources = attempt.resources
+def _watches(server: ForkClient, request: ProcessRequest, slots: int) -> list[Watch]:
+    resources = request.resources
     stated = resources.host_memory_gib
     limit = host_memory.limit_bytes(stated, slots)
     whose = "what this machine can spare"
@@ -338,8 +334,8 @@ def _watches(server: ForkClient, attempt: Attempt, slots: int) -> list[Watch]:
         whose = "resources.host_memory_gib"
     later = host_memory.limit_bytes(None, slots)
     watches: list[Watch] = [host_memory.MemoryWatch(limit, server.family, whose, later)]
-    if resources.gpu_memory_gib is not None and attempt.device.startswith("cuda"):
-        first = nvml.ordinal_of(attempt.device)
+    if resources.gpu_memory_gib is not None and request.device.startswith("cuda"):
+        first = nvml.ordinal_of(request.device)
         watches.append(
             DeviceWatch(resources.gpu_memory_gib, range(first, first + max(1, resources.gpus)))
         )

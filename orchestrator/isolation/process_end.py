@@ -1,4 +1,4 @@
-"""Builds the record of an attempt whose process ended without returning one."""
+"""Reads how a process ended: its answer, or the record of an attempt that gave none."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from orchestrator.isolation.child import EXIT_NO_PIPE
+from orchestrator.isolation.request import Call, Returned
 from orchestrator.outcome import Outcome, Phase
 from orchestrator.record import ErrorInfo, TrialRecord, log_of, record_of
 from orchestrator.trial import Attempt
@@ -21,7 +22,7 @@ Environment = Callable[[], Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Cause:
-    """Why an attempt ended without a record of its own."""
+    """Why a process ended without an answer that can be used."""
 
     outcome: Outcome
     kind: str
@@ -75,6 +76,19 @@ def record_of_end(
     return record_of(attempt, cause.outcome, ending.phase, started_at, environment(), error=error)
 
 
+def value_of_end(call: Call[Returned], ending: ProcessEnd) -> Returned | Cause:
+    """What a call returned, or why it returned nothing."""
+    if ending.answer is None:
+        return ending.cause or _own_end(ending)
+    answer = json.loads(ending.answer)
+    if "value" not in answer:
+        return _raised(answer)
+    try:
+        return call.returns.model_validate_json(json.dumps(answer["value"], allow_nan=False))
+    except ValueError as exc:
+        return _unusable(f"its result is no {call.returns.__name__}: {exc}")
+
+
 def read_line(line: bytes) -> tuple[Literal["phase", "answer", "stray"], dict[str, Any]]:
     """What a line of the result pipe is. A trial may write stray output into any open file."""
     try:
@@ -85,13 +99,15 @@ def read_line(line: bytes) -> tuple[Literal["phase", "answer", "stray"], dict[st
         return "stray", {}
     if message.get("phase") in list(Phase):
         return "phase", message
-    if "record" in message or "raised" in message:
+    if not {"record", "value", "raised"}.isdisjoint(message):
         return "answer", message
     return "stray", message
 
 
 def answers_well(message: Mapping[str, Any]) -> bool:
-    """Whether an answer is the record of an attempt that ended ok."""
+    """Whether an answer is what a call returned, or the record of an attempt that ended ok."""
+    if "value" in message:
+        return True
     record = message.get("record")
     return isinstance(record, dict) and record.get("outcome") == Outcome.OK
 
@@ -101,19 +117,23 @@ def _read(attempt: Attempt, line: bytes) -> TrialRecord | Cause:
     try:
         answer = json.loads(line)
         if "record" not in answer:
-            raised = answer["raised"]
-            outcome = Outcome.OOM if answer["out_of_memory"] else Outcome.FAILED
-            return Cause(outcome, raised["kind"], raised["message"])
+            return _raised(answer)
         record = TrialRecord.model_validate_json(json.dumps(answer["record"], allow_nan=False))
     except (ValidationError, ValueError, TypeError, KeyError) as exc:
-        return Cause(Outcome.FAILED, "UnusableResult", f"its result is not a record: {exc}")
+        return _unusable(f"its result is not a record: {exc}")
     if (record.sweep_id, *record.key) != (attempt.sweep_id, *attempt.key):
-        return Cause(
-            Outcome.FAILED,
-            "UnusableResult",
-            f"its result is of {record.key}, it was asked for {attempt.key}",
-        )
+        return _unusable(f"its result is of {record.key}, it was asked for {attempt.key}")
     return record
+
+
+def _raised(answer: Mapping[str, Any]) -> Cause:
+    raised = answer["raised"]
+    outcome = Outcome.OOM if answer["out_of_memory"] else Outcome.FAILED
+    return Cause(outcome, raised["kind"], raised["message"])
+
+
+def _unusable(message: str) -> Cause:
+    return Cause(Outcome.FAILED, "UnusableResult", message)
 
 
 def _own_end(ending: ProcessEnd) -> Cause:
@@ -130,7 +150,7 @@ def _own_end(ending: ProcessEnd) -> Cause:
         text = (
             f"its result was lost among what the trial wrote into the same pipe, {ending.stray!r}"
         )
-        return Cause(Outcome.FAILED, "UnusableResult", text)
+        return _unusable(text)
     if code == EXIT_NO_PIPE:
         text = "it closed the pipe that its result goes through (os.closerange or the like); close only your own files"
         return Cause(Outcome.FAILED, "ResultPipeClosed", text)

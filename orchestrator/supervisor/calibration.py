@@ -8,33 +8,81 @@ attempt: two short sweeps can be compared only if each records how fast its mach
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Protocol
 
-from orchestrator.isolation.isolator import Isolator
+from orchestrator.isolation.process_end import Cause
+from orchestrator.isolation.request import Call, Returned
 from orchestrator.machine.ceilings import Ceilings
 from orchestrator.machine.microbenchmarks import MATMUL_SIZES, measure_ceilings, measure_controls
-from orchestrator.machine.observation import Kind, Observation
-from orchestrator.outcome import Outcome, Phase
-from orchestrator.record import Fingerprint, TrialRecord, record_of, utc_now
-from orchestrator.trial import Attempt, Resources, Trial
+from orchestrator.machine.observation import Control, Kind, Observation
+from orchestrator.model import FrozenModel
+from orchestrator.record import utc_now
+from orchestrator.trial import Attempt, Resources
 
 TARGET = "orchestrator.supervisor.calibration:calibrate"
-KINDS: tuple[Kind, ...] = ("sentinel", "ceilings")  # ceilings last: they heat a card
 EVERY_S = 60.0
 TIMEOUT_S = 60.0
+
+
+class CalibrationRequest(FrozenModel):
+    """What to measure of a device.
+
+    Attributes:
+        controls: whether to time the control benchmarks.
+        precisions: of which the peak rates are wanted; empty: none.
+    """
+
+    device: str
+    controls: bool
+    precisions: tuple[str, ...]
+
+
+class CalibrationResult(FrozenModel):
+    """What was measured of a device.
+
+    Attributes:
+        at: when it was over, as records state it.
+        controls, ceilings: None: not asked for.
+    """
+
+    at: str
+    host: str
+    controls: Control | None = None
+    ceilings: Ceilings | None = None
+
+    def observations(self) -> list[Observation]:
+        """One for each kind of measurement."""
+        found: list[Observation] = []
+        if self.controls is not None:
+            found.append(self._observation("sentinel", self.controls))
+        if self.ceilings is not None:
+            found.append(self._observation("ceilings", self.ceilings))
+        return found
+
+    def _observation(self, kind: Kind, measured: Control | Ceilings) -> Observation:
+        return Observation(kind=kind, at=self.at, host=self.host, values=measured.model_dump())
+
+
+class CallsFunctions(Protocol):
+    """What calls a function in a process of its own: an Isolator."""
+
+    def call(self, call: Call[Returned], /) -> Returned | Cause:
+        """What it returned, or why it returned nothing."""
+        ...
 
 
 class Calibration:
     """Calibrates one slot's device when that is due.
 
     Args:
-        isolator: runs each calibration in a process of its own.
+        isolator: makes each calibration in a process of its own.
         now: seconds of a monotonic clock.
     """
 
-    def __init__(self, isolator: Isolator, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, isolator: CallsFunctions, now: Callable[[], float] = time.monotonic) -> None:
         self._isolator = isolator
         self._now = now
         self._due_s = now()
@@ -50,15 +98,14 @@ class Calibration:
         Controls that are due are timed in the same process. If calibration fails, the attempt is
         returned unchanged: its trial is not the cause.
         """
-        wanted: list[Kind] = []
-        if attempt.sentinels and (self._now() >= self._due_s or attempt.round != self._round):
-            wanted.append("sentinel")
+        controls = attempt.sentinels and (
+            self._now() >= self._due_s or attempt.round != self._round
+        )
         precision = attempt.precision
         known = precision in MATMUL_SIZES[attempt.device.partition(":")[0]]
-        if known and precision not in self._asked:
-            wanted.append("ceilings")
-        if wanted:
-            self._calibrate(attempt, wanted)
+        precisions = [precision] if known and precision not in self._asked else []
+        if controls or precisions:
+            self._calibrate(attempt, controls=controls, precisions=precisions)
         if self._ceilings is None or not precision:
             return attempt
         return attempt.model_copy(update={"ceilings": self._ceilings.model_dump()})
@@ -66,58 +113,55 @@ class Calibration:
     def conclude(self) -> None:
         """Time the last controls, if there were earlier ones to compare them with."""
         if self._last is not None:
-            self._calibrate(self._last, ["sentinel"])
+            self._calibrate(self._last, controls=True)
 
     def take(self) -> list[Observation]:
         """The observations since the last call."""
         seen, self._seen = self._seen, []
         return seen
 
-    def _calibrate(self, attempt: Attempt, wanted: Sequence[Kind]) -> None:
+    def _calibrate(
+        self, attempt: Attempt, *, controls: bool, precisions: Sequence[str] = ()
+    ) -> None:
         """Measure what is wanted in one process, and keep the observations."""
-        precisions = [attempt.precision] if "ceilings" in wanted else []
         self._asked.update(precisions)
-        if "sentinel" in wanted:
+        if controls:
             self._last, self._round = attempt, attempt.round
-        record = self._isolator.run(_calibrating(attempt, wanted, precisions), target=TARGET).record
-        if "sentinel" in wanted:
+        found = self._isolator.call(_calibration_of(attempt, controls, precisions))
+        if controls:
             self._due_s = self._now() + EVERY_S
-        if record.outcome is not Outcome.OK:
+        if isinstance(found, Cause):
             return
-        for kind in wanted:
-            values: dict[str, Any] = record.environment[kind]
-            seen = Observation(kind=kind, at=record.finished_at, host=record.host, values=values)
-            self._seen.append(seen)
-            if kind == "ceilings":
-                found = Ceilings.model_validate(values)
-                held = self._ceilings
-                self._ceilings = found if held is None else held.merged(found)
+        self._seen += found.observations()
+        if found.ceilings is not None:
+            held = self._ceilings
+            self._ceilings = found.ceilings if held is None else held.merged(found.ceilings)
 
 
-def _calibrating(attempt: Attempt, wanted: Sequence[Kind], precisions: Sequence[str]) -> Attempt:
-    """The attempt that calibrates the device of another. It has no memory cap: it is no trial."""
-    params = {"kinds": list(wanted), "precisions": list(precisions)}
-    trial = Trial.of(implementation="calibration", use=TARGET, params=params, options={})
-    resources = Resources(
-        gpus=attempt.resources.gpus, cpus=attempt.resources.cpus, timeout_s=TIMEOUT_S
+def _calibration_of(
+    attempt: Attempt, controls: bool, precisions: Sequence[str]
+) -> Call[CalibrationResult]:
+    """The call that calibrates the device of an attempt; without the attempt's memory cap."""
+    resources = attempt.resources
+    return Call(
+        TARGET,
+        CalibrationRequest(device=attempt.device, controls=controls, precisions=tuple(precisions)),
+        CalibrationResult,
+        attempt.device,
+        Resources(gpus=resources.gpus, cpus=resources.cpus, timeout_s=TIMEOUT_S),
     )
-    own = {"trial": trial, "resources": resources, "rival": None, "ceilings": None}
-    return attempt.model_copy(update=own)
 
 
-def calibrate(attempt: Attempt, on_phase: Callable[[Phase], None]) -> TrialRecord:
-    """Measure the device, as an attempt; the record's environment holds the values, by kind."""
-    started_at, params = utc_now(), attempt.trial.params
-    on_phase(Phase.MEASURE)
-    seen: dict[str, Any] = {}
-    for kind in KINDS:
-        if kind not in params["kinds"]:
-            continue
-        if kind == "sentinel":
-            seen[kind] = measure_controls(attempt.device, started_at).model_dump()
-        else:
-            seen[kind] = measure_ceilings(attempt.device, params["precisions"]).model_dump()
-    nothing = Fingerprint(source="", environment="", protocol="")
-    return record_of(
-        attempt, Outcome.OK, Phase.DONE, started_at, {}, fingerprint=nothing, environment=seen
+def calibrate(request_json: str) -> CalibrationResult:
+    """Measure the device as a CalibrationRequest asks, given as JSON text.
+
+    Ceilings are measured last: they heat a card.
+    """
+    request = CalibrationRequest.model_validate_json(request_json)
+    controls = measure_controls(request.device, utc_now()) if request.controls else None
+    ceilings = None
+    if request.precisions:
+        ceilings = measure_ceilings(request.device, list(request.precisions))
+    return CalibrationResult(
+        at=utc_now(), host=socket.gethostname(), controls=controls, ceilings=ceilings
     )

@@ -9,19 +9,22 @@ import time
 from collections.abc import Callable, Mapping
 
 from orchestrator.isolation.isolator import Completed
+from orchestrator.isolation.process_end import Cause
+from orchestrator.isolation.request import Call
 from orchestrator.machine import nvml
 from orchestrator.outcome import Outcome
 from orchestrator.quantities import MIB
-from orchestrator.trial import Attempt, Resources, Trial
+from orchestrator.supervisor.device_probe import ProbeRequest, ProbeResult
+from orchestrator.trial import Attempt, Resources
 
-PROBE = "orchestrator.supervisor.device_probe:run_attempt"
+PROBE = "orchestrator.supervisor.device_probe:probe"
 WELL = frozenset({Outcome.OK, Outcome.UNSUPPORTED})
 SLACK_BYTES = 64 * MIB
 BACK_WITHIN_S = 10.0
 PROBE_TIMEOUT_S = 120.0
 _EVERY_S = 0.1
 
-RunProbe = Callable[[Attempt, str], Completed]
+CallProbe = Callable[[Call[ProbeResult]], ProbeResult | Cause]
 Used = Callable[[int], int | None]
 Processes = Callable[[int], frozenset[int]]
 
@@ -30,7 +33,7 @@ class DeviceHealth:
     """Checks a device around each attempt: call `before`, then `fault_after`.
 
     Args:
-        run: runs an attempt by a target ("module:function") in a process of its own.
+        call: calls the probe in a process of its own.
         used: ordinal -> bytes in use on that GPU; None: not known.
         processes: ordinal -> the processes that compute on it, by the driver's numbers.
         back_within_s: how long the driver may take to release memory.
@@ -38,12 +41,12 @@ class DeviceHealth:
 
     def __init__(
         self,
-        run: RunProbe,
+        call: CallProbe,
         used: Used = nvml.memory_used_bytes,
         processes: Processes = nvml.compute_pids,
         back_within_s: float = BACK_WITHIN_S,
     ) -> None:
-        self._run = run
+        self._call = call
         self._used = used
         self._processes = processes
         self._back_within_s = back_within_s
@@ -81,22 +84,21 @@ class DeviceHealth:
 
     def _probe_failure(self, attempt: Attempt) -> str:
         """How a probe of the device failed; "": it did not."""
-        record = self._run(_probe(attempt), PROBE).record
-        if record.outcome is Outcome.OK:
-            return ""
-        error = "no reason given"
-        if record.error is not None:
-            error = f"{record.error.kind}: {record.error.message}"
-        return f"a probe of the device after {_name(attempt)} ended as {record.outcome}: {error}"
+        found = self._call(_probe_of(attempt))
+        where = f"a probe of the device after {_name(attempt)}"
+        if isinstance(found, Cause):
+            return f"{where} ended as {found.outcome}: {found.kind}: {found.message}"
+        return f"{where} found {'; '.join(found.faults)}" if found.faults else ""
 
 
-def _probe(attempt: Attempt) -> Attempt:
-    resources = Resources(
-        gpus=attempt.resources.gpus, cpus=attempt.resources.cpus, timeout_s=PROBE_TIMEOUT_S
-    )
-    trial = Trial.of(implementation="probe", use=PROBE, params={}, options={})
-    return attempt.model_copy(
-        update={"trial": trial, "resources": resources, "rival": None, "pause_s": 0.0}
+def _probe_of(attempt: Attempt) -> Call[ProbeResult]:
+    resources = attempt.resources
+    return Call(
+        PROBE,
+        ProbeRequest(device=attempt.device, gpus=resources.gpus),
+        ProbeResult,
+        attempt.device,
+        Resources(gpus=resources.gpus, cpus=resources.cpus, timeout_s=PROBE_TIMEOUT_S),
     )
 
 

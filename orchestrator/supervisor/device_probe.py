@@ -1,32 +1,34 @@
-"""Probes a GPU's memory and arithmetic, as an attempt in a process of its own."""
+"""Probes a GPU's memory and arithmetic, in a process of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from orchestrator.outcome import Outcome, Phase
-from orchestrator.record import ErrorInfo, TrialRecord, record_of, utc_now
-from orchestrator.trial import Attempt
+from orchestrator.model import FrozenModel
 
 SIZE = 512
 PATTERN_BYTES = 2**26
 
 
-def run_attempt(
-    attempt: Attempt, on_phase: Callable[[Phase], None] = lambda _phase: None
-) -> TrialRecord:
-    """Probe each GPU of the attempt: `ok`, or `mismatch` and what is wrong. CUDA's errors raise."""
-    started_at = utc_now()
-    on_phase(Phase.VERIFY)
+class ProbeRequest(FrozenModel):
+    """Which GPUs to probe: `gpus` of them, from `device` on ("cuda", "cuda:1")."""
+
+    device: str
+    gpus: int
+
+
+class ProbeResult(FrozenModel):
+    """What is wrong with which GPU, one sentence each."""
+
+    faults: tuple[str, ...]
+
+
+def probe(request_json: str) -> ProbeResult:
+    """Probe the GPUs that a ProbeRequest names, given as JSON text. CUDA's errors raise."""
     wrong = []
-    for name in _devices(attempt):
+    for name in _devices(ProbeRequest.model_validate_json(request_json)):
         fault = fault_of(name)
         if fault is not None:
             wrong.append(f"{name}: {fault}")
-    if not wrong:
-        return record_of(attempt, Outcome.OK, Phase.DONE, started_at, {})
-    error = ErrorInfo.of("WrongAnswer", "; ".join(wrong))
-    return record_of(attempt, Outcome.MISMATCH, Phase.DONE, started_at, {}, error=error)
+    return ProbeResult(faults=tuple(wrong))
 
 
 def fault_of(device: str) -> str | None:
@@ -48,9 +50,7 @@ def fault_of(device: str) -> str | None:
     return None
 
 
-def _devices(attempt: Attempt) -> list[str]:
-    """The names that torch has for the attempt's devices."""
-    kind, _, first = attempt.device.partition(":")
-    return [
-        f"{kind}:{int(first or 0) + offset}" for offset in range(max(1, attempt.resources.gpus))
-    ]
+def _devices(request: ProbeRequest) -> list[str]:
+    """The names that torch has for the devices."""
+    kind, _, first = request.device.partition(":")
+    return [f"{kind}:{int(first or 0) + offset}" for offset in range(max(1, request.gpus))]

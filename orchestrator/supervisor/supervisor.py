@@ -96,9 +96,7 @@ class Supervisor:
             slots=slots,
             cores=self._cores(slots, ordinal),
         )
-        self._health = DeviceHealth(
-            lambda attempt, target: self._isolator.run(attempt, target=target)
-        )
+        self._health = DeviceHealth(self._isolator.call)
         self._calibration = Calibration(self._isolator)
 
     def describe(self, gpu_memory_gib: float | None) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from orchestrator.outcome import Outcome, Phase
 from orchestrator.record import TrialRecord, fingerprint
-from orchestrator.trial import Attempt
+from orchestrator.trial import Attempt, Resources
 
 
 def load(use: str) -> Any:
@@ -65,3 +65,11 @@ def run_attempt(attempt: Attempt, on_phase: Callable[[Phase], None]) -> TrialRec
         device=attempt.device,
         environment={"match": {"device": "cpu"}},
     )
+
+
+def doubled(resources_json: str) -> Resources:
+    """Twice the GPUs that it is given; none of 0 GPUs."""
+    given = Resources.model_validate_json(resources_json)
+    if not given.gpus:
+        raise ValueError("nothing to double")
+    return Resources(gpus=2 * given.gpus)

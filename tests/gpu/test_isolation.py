@@ -62,7 +62,7 @@ def on_gpu(use: str, timeout_s: float = 120.0) -> Attempt:
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.build)
 def test_a_fault_on_the_device_is_its_trial_s_business(fault: Fault, warm: Isolator) -> None:
     """The row says what happened; the device is proven clean; a sound trial on the same GPU is ok."""
-    proof = DeviceHealth(lambda attempt, target: warm.run(attempt, target=target))
+    proof = DeviceHealth(warm.call)
     attempt = on_gpu(f"{ROOT / 'tests/faults/faulty_gpu.py'}:{fault.build}", fault.timeout_s)
     before = nvml.memory_used_bytes()
     proof.before(attempt)

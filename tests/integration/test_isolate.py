@@ -16,8 +16,10 @@ import pytest
 
 from orchestrator.isolation import proc
 from orchestrator.isolation.isolator import Completed, Isolator
+from orchestrator.isolation.process_end import Cause
+from orchestrator.isolation.request import Call
 from orchestrator.outcome import Outcome, Phase
-from orchestrator.trial import Attempt
+from orchestrator.trial import Attempt, Resources
 from tests.faults.trials import attempt_of, gone, light_isolator, napping, of_our_isolators
 from tests.support.attempts import attention_attempt
 
@@ -74,6 +76,18 @@ def test_phases_arrive_as_they_are_reached(isolator: Isolator) -> None:
 def test_the_environment_comes_home_with_the_record(isolator: Isolator) -> None:
     """The journal's form of a record leaves it out; the way from the trial's process must not."""
     assert isolator.run(attempt_of("sound")).record.environment == {"match": {"device": "cpu"}}
+
+
+def test_a_call_of_a_function_is_answered_by_its_own_type(isolator: Isolator) -> None:
+    """In a process of its own; one that raises is a cause, and the next attempt is unharmed."""
+
+    def call(gpus: int) -> Resources | Cause:
+        argument = Resources(gpus=gpus)
+        return isolator.call(Call("stand_in:doubled", argument, Resources, "cpu", Resources()))
+
+    assert call(2) == Resources(gpus=4)
+    assert call(0) == Cause(Outcome.FAILED, "ValueError", "nothing to double")
+    assert isolator.run(attempt_of("sound")).record.outcome is Outcome.OK
 
 
 def test_a_user_s_file_that_does_not_import_is_a_failed_row(

@@ -8,7 +8,14 @@ import signal
 import pytest
 
 from orchestrator.isolation.child import EXIT_NO_PIPE
-from orchestrator.isolation.process_end import Cause, ProcessEnd, read_line, record_of_end
+from orchestrator.isolation.process_end import (
+    Cause,
+    ProcessEnd,
+    read_line,
+    record_of_end,
+    value_of_end,
+)
+from orchestrator.isolation.request import Call
 from orchestrator.outcome import Outcome, Phase
 from orchestrator.record import TrialRecord, fingerprint, utc_now
 from orchestrator.spec.models import MeasureSpec, VerifySpec
@@ -189,6 +196,7 @@ def test_what_a_worker_let_through_is_told_apart_by_memory(attempt: Attempt) -> 
         (b'{"phase": "verify"}', "phase"),
         (b'{"record": {}}', "answer"),
         (b'{"raised": {}}', "answer"),
+        (b'{"value": {}}', "answer"),
         (b'{"phase": "lunch"}', "stray"),
         (b'{"phase": ["verify"]}', "stray"),
         (b"{}", "stray"),
@@ -200,3 +208,38 @@ def test_what_a_worker_let_through_is_told_apart_by_memory(attempt: Attempt) -> 
 def test_lines_from_the_result_pipe_are_told_apart(line: bytes, kind: str) -> None:
     """A trial may write into any file that is open."""
     assert read_line(line)[0] == kind
+
+
+CALL = Call("module:function", Resources(), Resources, "cpu", Resources())
+
+
+@pytest.mark.parametrize(
+    ("ending", "outcome", "says"),
+    [
+        (ProcessEnd(Phase.BUILD, status=signal.SIGSEGV), "crashed", "SIGSEGV"),
+        (ProcessEnd(Phase.BUILD, status=signal.SIGKILL, cause=TIMEOUT), "timeout", "too long"),
+        (ProcessEnd(Phase.BUILD, b'{"value": {"gpus": "many"}}'), "failed", "no Resources"),
+        (
+            ProcessEnd(
+                Phase.BUILD,
+                b'{"raised": {"kind": "E", "message": "full"}, "out_of_memory": true}',
+            ),
+            "oom",
+            "full",
+        ),
+    ],
+)
+def test_a_call_that_returned_nothing_has_a_cause(
+    ending: ProcessEnd, outcome: str, says: str
+) -> None:
+    """As an attempt's record would say it."""
+    found = value_of_end(CALL, ending)
+    assert isinstance(found, Cause)
+    assert found.outcome == outcome
+    assert says in found.message
+
+
+def test_what_a_call_returned_has_its_own_type() -> None:
+    """Whatever came after it."""
+    ending = ProcessEnd(Phase.BUILD, b'{"value": {"gpus": 2}}', TIMEOUT, signal.SIGKILL)
+    assert value_of_end(CALL, ending) == Resources(gpus=2)

@@ -9,15 +9,19 @@ import pytest
 import torch
 
 from orchestrator.isolation.isolator import Completed
+from orchestrator.isolation.process_end import Cause
+from orchestrator.isolation.request import Call
 from orchestrator.outcome import DEVICE_FAULT, Outcome, Phase
 from orchestrator.record import ErrorInfo, Fingerprint, TrialRecord
 from orchestrator.supervisor import device_probe
 from orchestrator.supervisor.device_fault import is_device_fault, noted
-from orchestrator.supervisor.device_health import PROBE, SLACK_BYTES, DeviceHealth
+from orchestrator.supervisor.device_health import SLACK_BYTES, DeviceHealth
+from orchestrator.supervisor.device_probe import ProbeRequest, ProbeResult
 from orchestrator.trial import Attempt, Resources
 from tests.support.attempts import attempt
 
 GIB = 2**30
+CLEAN = ProbeResult(faults=())
 
 
 def on_gpu(gpus: int = 1) -> Attempt:
@@ -44,12 +48,15 @@ class Gpu:
     """What a driver would say of a GPU, and the probes that were run on it."""
 
     def __init__(
-        self, *used: int, answer: Outcome = Outcome.OK, strangers: frozenset[int] = frozenset()
+        self,
+        *used: int,
+        answer: ProbeResult | Cause = CLEAN,
+        strangers: frozenset[int] = frozenset(),
     ) -> None:
         self._used = list(used)
         self._strangers = [frozenset(), strangers]
         self._answer = answer
-        self.probed: list[tuple[str, int]] = []
+        self.probed: list[ProbeRequest] = []
 
     def used(self, _ordinal: int) -> int:
         """The next figure; the last one stays."""
@@ -59,14 +66,15 @@ class Gpu:
         """Alone at first."""
         return self._strangers.pop(0) if len(self._strangers) > 1 else self._strangers[0]
 
-    def run(self, given: Attempt, target: str) -> Completed:
+    def call(self, call: Call[ProbeResult]) -> ProbeResult | Cause:
         """Keep what was asked for, and answer."""
-        self.probed.append((target, given.resources.gpus))
-        return Completed(ended(self._answer))
+        assert isinstance(call.argument, ProbeRequest)
+        self.probed.append(call.argument)
+        return self._answer
 
     def fault_after(self, outcome: Outcome, left_alive: tuple[int, ...] = ()) -> str:
         """What the proof says of an attempt on this GPU that ended so."""
-        proof = DeviceHealth(self.run, self.used, self.company, back_within_s=0.2)
+        proof = DeviceHealth(self.call, self.used, self.company, back_within_s=0.2)
         given = on_gpu()
         proof.before(given)
         return proof.fault_after(given, Completed(ended(outcome), left_alive=left_alive))
@@ -83,10 +91,10 @@ def test_an_attempt_that_ends_well_costs_no_proof() -> None:
     "outcome", [Outcome.CRASHED, Outcome.TIMEOUT, Outcome.OOM, Outcome.FAILED, Outcome.MISMATCH]
 )
 def test_any_other_end_is_followed_by_a_probe(outcome: Outcome) -> None:
-    """An attempt like any other, by another target."""
+    """A request of its own: the same device, as many GPUs."""
     gpu = Gpu(GIB)
     assert gpu.fault_after(outcome) == ""
-    assert gpu.probed == [(PROBE, 1)]
+    assert gpu.probed == [ProbeRequest(device="cuda", gpus=1)]
 
 
 def test_memory_may_take_a_moment_to_come_back() -> None:
@@ -110,10 +118,14 @@ def test_a_stranger_s_memory_is_not_ours() -> None:
 
 
 def test_a_wrong_probe_is_a_reason() -> None:
-    """Whatever way the probe ends but `ok`."""
-    said = Gpu(GIB, answer=Outcome.TIMEOUT).fault_after(Outcome.OOM)
+    """A fault that it found, or an end without an answer."""
+    timeout = Cause(Outcome.TIMEOUT, "Timeout", "it took too long")
+    said = Gpu(GIB, answer=timeout).fault_after(Outcome.OOM)
     assert "a probe of the device after honest (" in said
-    assert "ended as timeout: AcceleratorError: it said so" in said
+    assert "ended as timeout: Timeout: it took too long" in said
+    wrong = ProbeResult(faults=("cuda:0: a product of integers is wrong",))
+    said = Gpu(GIB, answer=wrong).fault_after(Outcome.OOM)
+    assert said.endswith("found cuda:0: a product of integers is wrong")
 
 
 def test_a_process_that_cannot_be_killed_is_a_reason_even_after_an_answer() -> None:
@@ -176,7 +188,15 @@ def test_the_probe_finds_a_device_that_errs(
     assert device_probe.fault_of("cpu") == "a product of integers is wrong"
 
 
-def test_a_probe_asks_every_gpu_of_the_attempt() -> None:
-    """Two GPUs, two probes; without CUDA the record says what torch said."""
-    names = device_probe._devices(on_gpu(gpus=2))
-    assert names == ["cuda:0", "cuda:1"]
+def test_a_probe_asks_every_gpu_of_the_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two GPUs, two probes; what is wrong with either is said of it."""
+    asked: list[str] = []
+
+    def fault_of(device: str) -> str | None:
+        asked.append(device)
+        return "it is ill" if device == "cuda:2" else None
+
+    monkeypatch.setattr(device_probe, "fault_of", fault_of)
+    found = device_probe.probe(ProbeRequest(device="cuda:1", gpus=2).model_dump_json())
+    assert asked == ["cuda:1", "cuda:2"]
+    assert found == ProbeResult(faults=("cuda:2: it is ill",))
