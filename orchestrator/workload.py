@@ -212,8 +212,8 @@ class Workload:
             params.
 
     What `build` returns may have a method `prepare(*inputs)`. It is called untimed whenever the
-    values of the inputs change, before a call: for plans that are kept by lengths or masks. Its
-    outputs are not kept.
+    lengths or masks among the inputs change (integers and bools), before a call: for plans that are
+    kept by them. Floating-point values change without it. How long it takes is `prepare_ms`.
     """
 
     name: str

@@ -53,7 +53,10 @@ def flat(layout: Layout, row: Row) -> dict[str, Any]:
 
 def _tail(layout: Layout, row: Row) -> dict[str, Any]:
     error = row.error
+    kernels = [f"{one.name} {one.share:.1%} ({one.count} x)" for one in row.kernels]
+    profiled = {"kernels": "; ".join(kernels)} if kernels else {}
     return {
+        **profiled,
         "notes": "; ".join(row.notes),
         "rounds": len(row.records),
         "repetitions": sum(map(len, row.rounds)),

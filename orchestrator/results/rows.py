@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.metrics import Pooling, known
 from orchestrator.outcome import DISTURBED, Flag, Outcome
-from orchestrator.record import ErrorInfo, TrialRecord, log_of
+from orchestrator.record import ErrorInfo, KernelShare, TrialRecord, log_of
 from orchestrator.results.meta import SweepMeta
+from orchestrator.stats.percentiles import SHARES, percentile
 from orchestrator.trial import Trial
 
 ENDED_BY_THE_MACHINE = (Outcome.OOM, Outcome.TIMEOUT, Outcome.LOST)
@@ -72,6 +74,12 @@ class Row:
         if self.error is not None and self.error.log:
             return self.error.log
         return log_of(self.trial_id)
+
+    @property
+    def kernels(self) -> tuple[KernelShare, ...]:
+        """What one call ran, in the last round that was profiled; empty: none was."""
+        profiled = [record.kernels for record in self.records if record.kernels]
+        return profiled[-1] if profiled else ()
 
     def value(self, name: str) -> Any:
         """The value of an axis."""
@@ -140,7 +148,8 @@ def row_of(trial: Trial, records: Sequence[TrialRecord], wanted: float | None = 
             error=bad.error,
             records=last,
         )
-    metrics = _pooled(last)
+    rounds = tuple(record.values_ms or () for record in last)
+    metrics = {**_pooled(last), **_percentiles(rounds)}
     flags: dict[str, None] = {}  # a set that keeps the order
     for record in last:
         flags |= dict.fromkeys(record.flags)
@@ -154,7 +163,7 @@ def row_of(trial: Trial, records: Sequence[TrialRecord], wanted: float | None = 
         flags=tuple(flags),
         notes=tuple(notes),
         metrics=metrics,
-        rounds=tuple(record.values_ms or () for record in last),
+        rounds=rounds,
         attempts=len(records),
         records=last,
     )
@@ -221,6 +230,14 @@ def _pooled(records: Sequence[TrialRecord]) -> dict[str, float | None]:
         pooled["repetitions"] = float(whole.count)
         pooled |= _rates(figures, whole.median)
     return pooled
+
+
+def _percentiles(rounds: Iterable[Sequence[float]]) -> dict[str, float]:
+    """Of the repetitions of all rounds together, in milliseconds, under their metrics' names."""
+    ordered = sorted(itertools.chain.from_iterable(rounds))
+    if not ordered:
+        return {}
+    return {f"latency_{name}_ms": percentile(ordered, share) for name, share in SHARES.items()}
 
 
 def _rates(

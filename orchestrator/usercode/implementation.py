@@ -124,16 +124,20 @@ class Implementation:
             )
         return out
 
+    @property
+    def prepares(self) -> bool:
+        """Whether it has a method `prepare`."""
+        return callable(getattr(self.function, "prepare", None))
+
     def prepare(self, inputs: tuple[torch.Tensor, ...]) -> None:
-        """Let it plan for these values, where it has a method for that; never timed.
+        """Let it plan for these values, where it has a method for that; no part of a timed call.
 
         Raises:
             AttemptEndedError: the method raised.
         """
-        plan = getattr(self.function, "prepare", None)
-        if callable(plan):
+        if self.prepares:
             with user_code():
-                plan(*self.arguments(inputs))
+                self.function.prepare(*self.arguments(inputs))  # type: ignore[attr-defined]
 
     def leaves(self, inputs: tuple[torch.Tensor, ...]) -> dict[str, torch.Tensor]:
         """What has a gradient, by name: the floating-point inputs and the parameters."""

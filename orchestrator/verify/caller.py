@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     Tensors = tuple[torch.Tensor, ...]
 
 
+TIMED = ("timed", "written")  # purposes of inputs that are called without `prepare` in between
+
+
 @dataclass
 class Caller:
     """Draws inputs and calls the implementation on them.
@@ -41,13 +44,37 @@ class Caller:
     seed: int
     state_seed: int
     layout: list[tuple[torch.Size, torch.dtype]] = field(default_factory=list)
+    _plans: list[Tensors] = field(default_factory=list)
 
     def inputs(self, *purpose: object) -> Tensors:
-        """Inputs for one purpose: the same every time, other than those for any other purpose."""
+        """Inputs for one purpose: the same every time, other than those for any other purpose.
+
+        Those that are timed in turns have the lengths and masks of the first set where the
+        implementation prepares for them, since it may keep one plan only.
+        """
+        drawn = self._drawn(purpose)
+        if purpose[0] in TIMED and self.implementation.prepares:
+            drawn = _with_plan_of(self._first_timed(), drawn) or drawn
+        return self._tracked(drawn)
+
+    def one_plan_is_enough(self) -> bool:
+        """Whether one plan is valid for every set of inputs that is timed: their shapes agree."""
+        if not self.implementation.prepares:
+            return True
+        return _with_plan_of(self._first_timed(), self._drawn(("timed", 1))) is not None
+
+    def _drawn(self, purpose: tuple[object, ...]) -> Tensors:
         config, form = self.implementation.config, self.implementation.form
         with own_settings():
-            drawn = self.workload.inputs(config, form, derived_seed(self.seed, *purpose))
-        return self._tracked(drawn)
+            return tuple(self.workload.inputs(config, form, derived_seed(self.seed, *purpose)))
+
+    def _first_timed(self) -> Tensors:
+        """The first set that is timed; what is floating-point of it is kept on no device."""
+        if not self._plans:
+            first = self._drawn(("timed", 0))
+            held = [one.to("meta") if _is_floating(one) else one.clone() for one in first]
+            self._plans.append(tuple(held))
+        return self._plans[0]
 
     def _tracked(self, drawn: Sequence[torch.Tensor]) -> Tensors:
         """The inputs, with gradients for those that have one where gradients belong to a call."""
@@ -168,3 +195,17 @@ class Caller:
                     "InputsChanged",
                     f"the call changed its input {name}; a workload names inputs that are written in `writes`",
                 )
+
+
+def _with_plan_of(first: Tensors, drawn: Tensors) -> Tensors | None:
+    """The drawn floating-point values beside the first set's others; None: they do not fit."""
+    pairs = list(zip(first, drawn, strict=True))
+    if any(one.shape != other.shape for one, other in pairs):
+        return None
+    if not any(_is_floating(other) for _, other in pairs):
+        return drawn
+    return tuple(other if _is_floating(other) else one.clone() for one, other in pairs)
+
+
+def _is_floating(tensor: torch.Tensor) -> bool:
+    return tensor.is_floating_point() or tensor.is_complex()

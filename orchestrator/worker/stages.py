@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -296,6 +297,8 @@ class Stages:
         """How many sets of inputs take turns: at least two, so that the output of the call before
         is wrong.
         """
+        if not self.caller.one_plan_is_enough():
+            return 1
         bytes_per_set = self._bytes_in + self._bytes_out
         wanted = input_sets(bytes_per_set, self.config.device)
         if self.config.device.type == "cpu":
@@ -333,11 +336,22 @@ class Stages:
     def calls(self, count: int) -> list[Callable[[], object]]:
         """One call on each of `count` sets of inputs, which are kept until `verify_again`."""
         self._sets = [self.caller.inputs("timed", number) for number in range(count)]
-        for inputs in self._sets:
-            self.subject.prepare(inputs)
+        if self.subject.prepares:
+            self.figures["prepare_ms"] = self._prepared(self._sets)
         upstream = self._upstream(self._sets[0])
         self._calls = [self.subject.timed(inputs, upstream) for inputs in self._sets]
         return self._calls
+
+    def _prepared(self, sets: Sequence[Tensors]) -> float:
+        """Prepare for each set of inputs; the median of the milliseconds that it takes."""
+        device, values_ms = self.config.device, []
+        for inputs in sets:
+            _synchronize(device)
+            start = perf_counter()
+            self.subject.prepare(inputs)
+            _synchronize(device)
+            values_ms.append(1000 * (perf_counter() - start))
+        return statistics.median(values_ms)
 
     def _restorer(self) -> Callable[[], object]:
         """Puts written inputs of all sets back, ahead of each call, untimed."""
@@ -400,6 +414,7 @@ class Stages:
                 "memory of answers was not looked for: a call changes its inputs, or has none",
             )
             return
+        self.subject.prepare(used)  # its plan may be that of the verification before
         found = memoization(self.caller, used)
         if found.proven:
             raise AttemptEndedError(

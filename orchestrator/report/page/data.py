@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 from collections.abc import Sequence
@@ -15,11 +14,12 @@ from orchestrator.report.page.phases import phase_shares
 from orchestrator.report.ranking import Ranking
 from orchestrator.report.roofline import Peaks
 from orchestrator.results.rows import Row
+from orchestrator.stats.percentiles import SHARES
 
 MAX_VALUES = 200_000  # repetitions in one page; beyond, each row shows every n-th
 MAX_VALUES_PER_ROW = 1_000
 MAX_MESSAGE = 2_000
-PERCENTILES = (0.05, 0.5, 0.95)
+PERCENTILES = tuple(f"latency_{name}_ms" for name in SHARES)
 
 
 def page_data(layout: Layout, ranking: Ranking) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def page_data(layout: Layout, ranking: Ranking) -> dict[str, Any]:
     baseline = {standing.implementation: standing.baseline for standing in ranking.standings}
     metrics: dict[str, None] = {}  # a set that keeps the order
     for row in rows:
-        metrics |= dict.fromkeys(row.metrics)
+        metrics |= dict.fromkeys(name for name in row.metrics if name not in PERCENTILES)
     axis_values = {}
     for name in layout.columns:
         axis_values[name] = [_axis_value(row.value(name)) for row in rows]
@@ -104,11 +104,14 @@ def _details(layout: Layout, row: Row) -> dict[str, Any]:
     }
     options = {f"options.{name}": shown(value) for name, value in row.trial.options.items()}
     details: dict[str, Any] = {"params": beyond | options, "notes": list(map(printable, row.notes))}
-    values = sorted(itertools.chain.from_iterable(row.rounds))
-    if values:
-        details["percentiles"] = [_five_digits(_percentile(values, share)) for share in PERCENTILES]
+    if row.rounds:
+        details["percentiles"] = [_five_digits(row.metrics.get(name)) for name in PERCENTILES]
     if phases := phase_shares(row.records):
         details["phases"] = {phase.name: _five_digits(phase.seconds) for phase in phases}
+    if row.kernels:
+        details["kernels"] = [
+            [printable(one.name), one.count, _five_digits(one.share)] for one in row.kernels
+        ]
     if row.error is not None:
         message = row.error.message
         cut = (
@@ -121,14 +124,6 @@ def _details(layout: Layout, row: Row) -> dict[str, Any]:
     if row.attempts != len(row.records):
         details["attempts"] = row.attempts
     return details
-
-
-def _percentile(ordered: Sequence[float], share: float) -> float:
-    """By linear interpolation between the two values around it, as NumPy does by default."""
-    place = share * (len(ordered) - 1)
-    below = int(place)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
 
 
 def _repetitions(rows: Sequence[Row]) -> list[dict[str, Any] | None]:

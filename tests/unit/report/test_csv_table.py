@@ -8,7 +8,7 @@ import io
 import pytest
 
 from orchestrator.outcome import Outcome
-from orchestrator.record import ErrorInfo
+from orchestrator.record import ErrorInfo, KernelShare
 from orchestrator.report.csv_table import csv_text
 from orchestrator.report.layout import Layout
 from tests.support import made
@@ -45,3 +45,17 @@ def test_numbers_and_ordinary_text_stay_as_they_are(text: str) -> None:
 def test_a_carriage_return_makes_no_further_row() -> None:
     """Compilers and progress bars print them."""
     assert cell("10 %\r20 %\r\nfailed") == "10 %\n20 %\nfailed"
+
+
+def test_what_was_profiled_and_percentiles_have_columns() -> None:
+    """Kernels with share and count, where a row has any; percentiles of every repetition."""
+    record = made.ok(PLANNED[0])
+    assert "kernels" not in csv_text(Layout.of(made.results(PLANNED, [record]))).splitlines()[0]
+    kernels = (KernelShare(name="aten::mm", count=2, share=0.75),)
+    values = tuple(map(float, range(1, 102)))
+    record = record.model_copy(update={"kernels": kernels, "values_ms": values})
+    text = csv_text(Layout.of(made.results(PLANNED, [record])))
+    (row,) = csv.DictReader(io.StringIO(text, newline=""))
+    assert row["kernels"] == "aten::mm 75.0% (2 x)"
+    found = [float(row[f"latency_{name}_ms"]) for name in ("min", "p5", "p50", "p95")]
+    assert found == [1.0, 6.0, 51.0, 96.0]

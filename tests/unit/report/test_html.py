@@ -136,7 +136,7 @@ def test_a_row_has_its_percentiles_from_every_repetition() -> None:
         for number, values in enumerate(rounds, start=1)
     ]
     details = data_of(render(made.results([trial], records, axes=ONE), "html"))["details"]
-    assert details[0]["percentiles"] == [6.0, 51.0, 96.0]
+    assert details[0]["percentiles"] == [1.0, 6.0, 51.0, 96.0]
 
 
 def test_the_peaks_are_the_highest_that_were_measured() -> None:

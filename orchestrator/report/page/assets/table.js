@@ -84,6 +84,7 @@ const tables = (() => {
     const body = element("div", { className: "detail-body" });
     if (row.details.error) body.append(element("div", {}, element("h3", { className: "bad" }, row.details.error.kind), element("pre", { tabIndex: 0 }, row.details.error.message)));
     if (row.repetitions) body.append(repetitions(row));
+    if (row.details.kernels) body.append(kernels(row.details.kernels));
     if (row.details.notes.length) body.append(element("div", {}, element("h3", {}, "Notes"), ...row.details.notes.map((note) => element("p", {}, note))));
     const found = data.metrics.filter(({ name }) => row.figure[name] != null && !name.startsWith("latency_ci_"))
       .map(({ name, label, unit }) => [unit ? `${label} (${unit})` : label, report.short(row.figure[name])]);
@@ -93,7 +94,12 @@ const tables = (() => {
     return body;
   };
 
-  const percentiles = (row) => (row.details.percentiles ?? []).map((ms, index) => [`${["5th percentile", "Median (50th)", "95th percentile"][index]} (ms)`, report.short(ms)]);
+  // One bar a kernel, as long as its share of one call's time.
+  const kernels = (shares) => element("div", {}, element("h3", {}, "Kernels of one call"), element("table", { className: "kernels" },
+    ...shares.map(([name, count, share]) => element("tr", {}, element("th", { scope: "row", title: name }, name), element("td", { className: "number" }, `${count} x`),
+      element("td", { className: "number" }, `${(100 * share).toFixed(1)} %`), element("td", {}, element("meter", { min: 0, max: 1, value: share }))))));
+
+  const percentiles = (row) => (row.details.percentiles ?? []).map((ms, index) => [`${["Least", "5th percentile", "Median (50th)", "95th percentile"][index]} (ms)`, report.short(ms)]);
 
   // Every repetition in its order, beside how often each time occurred.
   const repetitions = (row) => {
