@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 LENT = ("sweeps", "docs")  # what a reader has in the checkout where they type
 FENCE = re.compile(r"^```(?P<info>[^\n`]*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
-FLAGS = re.compile(r"✓( (noisy|throttled|contended|allocation_retries),?)+")
+FLAGS = re.compile(r"✓( (noisy|throttled|contended|unproven|allocation_retries),?)+")
 
 
 @dataclass(frozen=True)
@@ -158,9 +158,9 @@ def check_output(expected, printed, place):
 def alike(line):
     """The line without what differs from one machine, or one day, to the next."""
     line = FLAGS.sub("✓", line)
-    line = re.sub(
-        r"~(?=\d)|(?<=\d) ?\*|\* ?(?=\d)|\[[\d., ]*\]", "", line
-    )  # marks of a disturbed row and of the fastest, and an interval that not every row has
+    line = re.sub(r"~(?=\d)", "", line)  # mark of a speed of disturbed rows
+    line = re.sub(r"\[[\d., ]*\]", "", line)  # an interval, that not every row has
+    line = re.sub(r"(^|\s)\*(?=\s)|(?<=\d)\*", " ", line)  # mark of the fastest
     line = re.sub(r"\b\d{8}_\d{6}(_[0-9a-f]{4})?\b", "ID", line)
     line = re.sub(r"\b[0-9a-f]{16}\b", "HASH", line)
     line = re.sub(r"\d+(\.\d+)?(e[+-]?\d+)?", "0", line)

@@ -1,0 +1,98 @@
+"""Whether an implementation keeps outputs by the values of its inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from orchestrator.verify.memoization import TOO_LARGE_TO_LEARN, Suspicion, by_turns
+
+SMALL, LARGE = (64, 96), (1024, 1024 + TOO_LARGE_TO_LEARN // 1024)
+CPU = torch.device("cpu")
+
+Call = Callable[[tuple[torch.Tensor, ...]], torch.Tensor]
+
+
+def suspicion(call: Call, *shapes: tuple[int, ...]) -> Suspicion:
+    """What `by_turns` says of a call on normal inputs."""
+
+    def draw(number: int) -> tuple[torch.Tensor, ...]:
+        generator = torch.Generator().manual_seed(number)
+        return tuple(torch.randn(shape, generator=generator) for shape in shapes)
+
+    return by_turns(call, draw, draw(10**6), CPU)
+
+
+def work(inputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    """Some honest work that takes many times as long as to look an answer up."""
+    out = inputs[0]
+    for _ in range(4):
+        out = torch.softmax(out, -1) + torch.tanh(inputs[0])
+    return out
+
+
+def key(inputs: tuple[torch.Tensor, ...]) -> bytes:
+    """What a table knows a set of values by."""
+    return bytes(inputs[0].view(-1)[:64].view(torch.uint8).tolist())
+
+
+class Table:
+    """Keeps outputs by the values of the inputs, once they were asked for `late` times."""
+
+    def __init__(self, late: int = 1, entries: int = 10**6) -> None:
+        self.late, self.entries = late, entries
+        self.asked: dict[bytes, int] = {}
+        self.outputs: dict[bytes, torch.Tensor] = {}
+
+    def __call__(self, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        """The kept output, or a new one."""
+        name = key(inputs)
+        if name in self.outputs:
+            return self.outputs[name]
+        self.asked[name] = self.asked.get(name, 0) + 1
+        out = work(inputs)
+        if self.asked[name] >= self.late:
+            if len(self.outputs) >= self.entries:
+                self.outputs.clear()
+            self.outputs[name] = out
+        return out
+
+
+@pytest.mark.parametrize(
+    ("table", "shape"),
+    [(Table(), SMALL), (Table(late=2), SMALL), (Table(), LARGE), (Table(entries=1), LARGE)],
+    ids=["small", "small, kept late", "large", "a table of one"],
+)
+def test_a_table_of_outputs_is_found(table: Table, shape: tuple[int, ...]) -> None:
+    """Wherever the answers are kept for the values that were met."""
+    found = suspicion(table, shape)
+    assert found.proven
+    assert f"{found.ratio:.2f} times as long" in found.text
+
+
+@pytest.mark.parametrize(
+    ("call", "shapes"),
+    [
+        (work, [SMALL]),
+        (work, [LARGE]),
+        (lambda inputs: inputs[0].sort()[0], [(1000,)]),
+        (lambda inputs: inputs[0].sort()[0], [(4000,)]),
+        (lambda inputs: inputs[0] @ inputs[1] @ inputs[2], [(16, 1024), (1024, 512), (512, 1024)]),
+        (lambda inputs: inputs[0].topk(8)[0], [(64, 4096)]),
+    ],
+    ids=["small", "large", "sort of 1000", "sort of 4000", "few rows and large weights", "topk"],
+)
+def test_honest_work_is_not_convicted(call: Call, shapes: list[tuple[int, ...]]) -> None:
+    """Neither what a processor learns nor what lies in a cache is a kept output."""
+    assert not suspicion(call, *shapes).proven
+
+
+def test_shapes_that_follow_the_seed_are_not_compared() -> None:
+    """Inputs that do not fit the tensors that were timed say nothing."""
+
+    def draw(number: int) -> tuple[torch.Tensor, ...]:
+        return (torch.zeros(number % 7 + 1),)
+
+    assert by_turns(work, draw, (torch.zeros(3),), CPU) == Suspicion(1.0, proven=False)
