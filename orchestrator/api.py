@@ -132,7 +132,8 @@ def run(
         if not (address or os.environ.get("RAY_ADDRESS")):
             _look_at_machine(device, shown)
     uri = tracking_uri or sweep.spec.tracking.uri
-    threading.Thread(target=_import_mlflow, name="import-mlflow", daemon=True).start()
+    beside = _import_mlflow if executor is not None else _import_ray_then_mlflow
+    threading.Thread(target=beside, name="import-mlflow", daemon=True).start()
     with Signals() as signals, ExitStack() as stack:
         stack.callback(shown.stop)
         checked = workload_check.begin(sweep, device) if not resuming else None
@@ -303,8 +304,20 @@ def mlflow_tracker(uri: str | None) -> Tracker:
     return MlflowTracker(uri)
 
 
+def _import_ray_then_mlflow() -> None:
+    """Import MLflow beside Ray's start, which the sweep waits for, and not beside Ray's import.
+
+    Two imports at once in one process take turns, so that both end late.
+    """
+    from orchestrator.executors.ray import load_ray
+
+    with suppress(Exception):  # the executor says what is wrong with it
+        load_ray()
+    _import_mlflow()
+
+
 def _import_mlflow() -> None:
-    """Import MLflow beside Ray's start: both take seconds, and neither needs the other."""
+    """Import MLflow before it is needed."""
     with suppress(Exception):  # the tracker says what is wrong with it
         import orchestrator.trackers.mlflow  # noqa: F401
 

@@ -64,7 +64,7 @@ class RayExecutor:
         self._slots: list[Slot] = []
         self._asked_phases = self._looked_for_nodes = 0.0
         self._stopped = stopped
-        self._session = Session(_load_ray, options, stopped)
+        self._session = Session(load_ray, options, stopped)
         self._ray, self._staging = self._session.ray, self._session.staging
         try:
             nodes = self._nodes()
@@ -405,7 +405,8 @@ class RayExecutor:
         return [SlotLost(slot.index, self._quarantine.reasons[slot.index])]
 
 
-def _load_ray() -> Any:
+def load_ray() -> Any:
+    """Import Ray."""
     import ray
 
     return ray

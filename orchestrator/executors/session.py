@@ -9,7 +9,7 @@ import shutil
 import socket
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 from orchestrator.errors import UnfitMachineError
 from orchestrator.executors.base import StartStoppedError
 from orchestrator.executors.cleanup import CleanupProcess, clear_up_after_others, temporary_folder
+from orchestrator.executors.lean_start import lean_start
 from orchestrator.executors.staging import Staging
 from orchestrator.files import PACKAGE
 from orchestrator.isolation import proc
@@ -171,12 +172,13 @@ class Session:
         arguments = self._local_arguments() if local else self._cluster_arguments()
         self._owned = True
         try:
-            self.ray.init(
-                log_to_driver=False,
-                logging_level=logging.CRITICAL,
-                configure_logging=False,
-                **arguments,
-            )
+            with lean_start(self.ray) if local else nullcontext():
+                self.ray.init(
+                    log_to_driver=False,
+                    logging_level=logging.CRITICAL,
+                    configure_logging=False,
+                    **arguments,
+                )
         finally:
             os.environ.pop(proc.DRIVER_MARK, None)
             self._token.hide()

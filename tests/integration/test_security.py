@@ -46,10 +46,10 @@ METHODS = [
 ]
 DRIVER = """
 import os, sys, time
-from orchestrator.executors.ray import _load_ray
+from orchestrator.executors.ray import load_ray
 from orchestrator.executors.session import RayOptions, Session
 from orchestrator.isolation import proc
-session = Session(_load_ray, RayOptions(), lambda: False)
+session = Session(load_ray, RayOptions(), lambda: False)
 
 @session.ray.remote
 class Actor:
@@ -199,6 +199,14 @@ def test_every_port_refuses_whoever_lacks_the_token(own_ray: OwnRay, neighbour: 
         assert UNAUTHENTICATED in answers.values(), f"none of the methods is known to port {port}"
         asked += 1
     assert asked >= 4
+
+
+def test_nothing_starts_that_a_sweep_does_not_use(own_ray: OwnRay) -> None:
+    """Of Ray's processes there are its GCS, its raylet, two idle agents and workers."""
+    lines = [" ".join(process.cmdline()) for process in own_ray.processes()]
+    assert len([line for line in lines if line == "cat"]) == 2
+    for unused in ("monitor.py", "dashboard", "runtime_env/agent"):
+        assert [line for line in lines if f"{unused}" in line.split(" --")[0]] == []
 
 
 def test_a_wrong_token_is_as_good_as_none_and_the_right_one_is_not(
