@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator import report
 from orchestrator.compare import duel
 from orchestrator.doctor import busy
-from orchestrator.driver import preflight, workload_check
+from orchestrator.driver import known_sweep, preflight, reuse, sweep_meta, workload_check
 from orchestrator.driver.runner import SweepRun
 from orchestrator.driver.signals import Signals
 from orchestrator.driver.stale import entry_files
@@ -34,13 +34,9 @@ from orchestrator.plan.no_effect import keys_without_effect
 from orchestrator.plan.sweep import Sweep
 from orchestrator.progress.live import Progress, SilentProgress
 from orchestrator.results import columns, journal, results, sweep_directory
-from orchestrator.results.columns import shown_by
-from orchestrator.results.meta import SweepMeta
 from orchestrator.results.rows import Row
-from orchestrator.search.factory import bounds
 from orchestrator.trackers.background import BackgroundTracker
 from orchestrator.trackers.base import Tracker
-from orchestrator.trial import Trial
 from orchestrator.usercode import registry
 
 if TYPE_CHECKING:
@@ -88,6 +84,7 @@ def run(
     progress: Progress | None = None,
     executor: Callable[[Sweep], Executor] | None = None,
     tracker: Callable[[], Tracker] | None = None,
+    on_results: Callable[[Results], None] | None = None,
 ) -> Results:
     """Run a sweep to its end.
 
@@ -104,6 +101,8 @@ def run(
         progress: is told what happens; None: nobody.
         executor: makes another executor than Ray's.
         tracker: makes another tracker than MLflow's.
+        on_results: is told the results of a sweep that is wholly known from earlier ones
+            (`reuse`), before its MLflow runs are written.
 
     Returns:
         The results; `.records`, `.rows`, `.table()` and `.to_pandas()` read them.
@@ -121,6 +120,7 @@ def run(
         raise RequestError(f"device: must be one of {', '.join(DEVICES)}, found {device!r}")
     resuming = resume or rerun is not None
     preflight.check_rerun(sweep, rerun)
+    reuse.refuse_in_turns(sweep)
     directory = _claimed(sweep, output, resuming)
     shown = progress or SilentProgress()
     if executor is None:
@@ -130,6 +130,12 @@ def run(
             report.write_reports(done)
             return Results.of(done)
         if not (address or os.environ.get("RAY_ADDRESS")):
+            preflight.refuse_missing_gpu(device)
+            known = None
+            if sweep.spec.reuse and not resuming:
+                known = known_sweep.look_up(sweep, device, directory)
+            if known is not None:
+                return _told(sweep, directory, known, shown, tracker, tracking_uri, on_results)
             _look_at_machine(device, shown)
     uri = tracking_uri or sweep.spec.tracking.uri
     beside = _import_mlflow if executor is not None else _import_ray_then_mlflow
@@ -150,7 +156,7 @@ def run(
         cores = 0 if address or os.environ.get("RAY_ADDRESS") else usable_cores()
         for line in keys_without_effect(sweep, running.device, cores, running.slots):
             shown.note(line)
-        meta = _meta(sweep, directory, running.device, resuming)
+        meta = sweep_meta.of(sweep, directory, running.device, resuming)
         mirror = BackgroundTracker(
             tracker or (lambda: mlflow_tracker(uri)),
             shown.note,
@@ -168,11 +174,28 @@ def run(
     return Results.of(found)
 
 
+def _told(
+    sweep: Sweep,
+    directory: Path,
+    known: known_sweep.KnownSweep,
+    shown: Progress,
+    tracker: Callable[[], Tracker] | None,
+    tracking_uri: str | None,
+    on_results: Callable[[Results], None] | None,
+) -> Results:
+    """The results of a sweep that is wholly known."""
+    make = tracker or (lambda: mlflow_tracker(tracking_uri or sweep.spec.tracking.uri))
+    meta = sweep_meta.of(sweep, directory, known.executor.device, resuming=False)
+
+    def tell(found: results.Results) -> None:
+        if on_results is not None:
+            on_results(Results.of(found))
+
+    return Results.of(known_sweep.run(sweep, meta, directory, known, shown, make, tell))
+
+
 def _look_at_machine(device: str, shown: Progress) -> None:
-    """Refuse a device that is not here, and name whoever else uses this machine, before Ray's own
-    start uses it.
-    """
-    preflight.refuse_missing_gpu(device)
+    """Name whoever else uses this machine, before Ray's own start uses it."""
     for notice in busy.notices("cuda" if device != "cpu" and nvml.count() else "cpu"):
         shown.note(notice)
 
@@ -357,59 +380,3 @@ def _check_disk(directory: Path) -> None:
         raise UnfitMachineError(
             f"{directory}: {free / 2**20:.0f} MiB free on its disk, a sweep needs {MIN_FREE_BYTES / 2**20:.0f}"
         )
-
-
-def _meta(sweep: Sweep, directory: Path, device: str, resuming: bool) -> SweepMeta:
-    """The meta data of a new sweep, or of the one that goes on, with what is planned now."""
-    if resuming and (directory / sweep_directory.META_FILE).exists():
-        held = sweep_directory.load(directory).meta
-        if held.device != device:
-            raise RequestError(
-                f"{directory} was measured on {held.device}, this run is on {device}: one table never mixes two"
-            )
-        if held.duel != sweep.duel:
-            raise RequestError(
-                f"{directory} holds another kind of sweep: {_kind(held.duel)}, not {_kind(sweep.duel)}"
-            )
-        planned = {
-            "spec": sweep.spec,
-            "planned": _planned(sweep, held),
-            "at_most": _at_most(sweep),
-            "only": sweep.only,
-            "base_dir": sweep.base_dir,
-            "shown": shown_by(sweep.workload, sweep.spec.constants),
-        }
-        # written once the journal is ours and no stale row stands in the way
-        return held.model_copy(update=planned)
-    inside = directory.parent == sweep_directory.SWEEPS / sweep.spec.name
-    now = datetime.now().astimezone()
-    meta = SweepMeta(
-        sweep_id=directory.name if inside else sweep_directory.new_sweep_id(now),
-        name=sweep.spec.name,
-        created_at=now.isoformat(timespec="seconds"),
-        base_dir=sweep.base_dir,
-        device=device,
-        spec=sweep.spec,
-        planned=_planned(sweep, None),
-        at_most=_at_most(sweep),
-        only=sweep.only,
-        duel=sweep.duel,
-        shown=shown_by(sweep.workload, sweep.spec.constants),
-    )
-    sweep_directory.create(directory, meta, sweep.document.text)
-    return meta
-
-
-def _kind(labels: tuple[str, str] | None) -> str:
-    return "each trial by itself" if labels is None else f"a duel of {labels[0]} and {labels[1]}"
-
-
-def _planned(sweep: Sweep, held: SweepMeta | None) -> tuple[Trial, ...]:
-    """The trials that are known; of a sweep that proposes them, those that it has proposed."""
-    if not sweep.spec.proposes:
-        return sweep.trials
-    return held.planned if held is not None else ()
-
-
-def _at_most(sweep: Sweep) -> int | None:
-    return bounds(sweep)[1] if sweep.spec.proposes else None

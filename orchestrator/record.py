@@ -13,6 +13,7 @@ from typing import Any
 
 from orchestrator.model import FrozenModel
 from orchestrator.outcome import Outcome, Phase
+from orchestrator.spec.models import MeasureProtocol, VerifySpec
 from orchestrator.trial import Attempt, content_hash
 
 SCHEMA_VERSION = 1
@@ -66,6 +67,8 @@ class TrialRecord(FrozenModel):
         cards: UUID and PCI address of each GPU that it had, "GPU-... 00000000:1B:00.0".
         kernels: what one more call ran, where it was profiled.
         salt: what the inputs of the attempt were drawn with, beside the seed.
+        reused_from: id of the sweep that measured it, if another than its own; times, host and card
+            are those of the measurement.
         environment: what must match and what to know; kept once, in environment.json, not in the
             journal.
     """
@@ -97,6 +100,7 @@ class TrialRecord(FrozenModel):
     cards: tuple[str, ...] = ()
     kernels: tuple[KernelShare, ...] = ()
     salt: str = ""
+    reused_from: str = ""
     environment: dict[str, Any] = {}
 
     @property
@@ -110,7 +114,7 @@ class TrialRecord(FrozenModel):
         """
         empty = {
             name
-            for name in ("phase_s", "card", "cards", "kernels", "salt")
+            for name in ("phase_s", "card", "cards", "kernels", "salt", "reused_from")
             if not getattr(self, name)
         }
         if self.slot is None:
@@ -164,15 +168,17 @@ def utc_now() -> str:
 
 def fingerprint(attempt: Attempt, environment: Mapping[str, Any]) -> Fingerprint:
     """The fingerprint of an attempt made in an environment (the fields of it that must match)."""
-    protocol = {
-        "protocol": attempt.protocol.model_dump(),
-        "verify": attempt.verify.model_dump(),
-        "seed": attempt.seed,
-    }
     return Fingerprint(
         source=attempt.source,
         environment=content_hash(dict(environment)),
-        protocol=content_hash(protocol),
+        protocol=protocol_hash(attempt.protocol, attempt.verify, attempt.seed),
+    )
+
+
+def protocol_hash(protocol: MeasureProtocol, verify: VerifySpec, seed: int) -> str:
+    """The part of a fingerprint that says how it was measured and judged, on which inputs."""
+    return content_hash(
+        {"protocol": protocol.model_dump(), "verify": verify.model_dump(), "seed": seed}
     )
 
 

@@ -48,11 +48,17 @@ def run(options: argparse.Namespace) -> int:
     overrides = [
         *options.overrides,
         *(["measure.profile=true"] if getattr(options, "profile", False) else []),
+        *(["reuse=true"] if getattr(options, "reuse", False) else []),
     ]
+    if getattr(options, "reuse", False) and options.rerun is not None:
+        raise RequestError("--rerun measures rows again, and --reuse measures none twice: give one")
     sweep = Sweep.load(options.sweep, overrides, options.only)
-    return _show(
-        api.run(sweep, output=options.output, resume=options.resume, **_place(options)), options
-    )
+    shown: list[int] = []
+    results = api.run(
+        sweep, output=options.output, resume=options.resume, **_place(options),
+        on_results=lambda found: shown.append(_show(found, options)),
+    )  # fmt: skip
+    return shown[0] if shown else _show(results, options)
 
 
 def demo(options: argparse.Namespace) -> int:
@@ -181,10 +187,18 @@ def plan(options: argparse.Namespace) -> int:
         checked = workload_check.begin(sweep, options.device, always=True)
         if checked is not None:
             checked.refuse()
+    known = None
+    if options.reuse or options.why or sweep.spec.reuse:
+        from orchestrator.cli import known_rows
+
+        known = known_rows.of(sweep, options.device, why=options.why)
     if options.json:
-        print(json.dumps(planned.to_json(), indent=1))
-    else:
-        print(planned.to_text() + (f"\n{planned.costs()}" if options.cost else ""))
+        more = {} if known is None else {"reuse": known.to_json()}
+        print(json.dumps({**planned.to_json(), **more}, indent=1))
+        return 0
+    print(planned.to_text() + (f"\n{planned.costs()}" if options.cost else ""))
+    if known is not None:
+        print(known.to_text())
     return 0
 
 

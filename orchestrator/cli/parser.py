@@ -264,6 +264,11 @@ def _add_run(subparsers: Any) -> None:
         action="store_true",
         help="see which kernels each row runs, in a call of its own",
     )
+    parser.add_argument(
+        "--reuse",
+        action="store_true",
+        help="take rows that an earlier sweep here measured alike; measure the others",
+    )
 
 
 def _add_plan(subparsers: Any) -> None:
@@ -275,6 +280,12 @@ def _add_plan(subparsers: Any) -> None:
     _add_device(parser, "plan for this device")
     parser.add_argument(
         "--cost", action="store_true", help="how long each implementation takes, the longest first"
+    )
+    parser.add_argument(
+        "--reuse", action="store_true", help="which rows an earlier sweep here measured alike"
+    )
+    parser.add_argument(
+        "--why", action="store_true", help="of each row that none did, in what the nearest differs"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(

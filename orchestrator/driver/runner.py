@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.driver.queue import AttemptQueue
+from orchestrator.driver.reuse import Reuse
 from orchestrator.driver.signals import Signals
 from orchestrator.driver.stale import KnownSources, explain, refuse_stale
 from orchestrator.duel_record import attempts, parted
@@ -30,6 +31,7 @@ from orchestrator.executors.base import (
     SlotLost,
     SlotReady,
 )
+from orchestrator.formatting import counted
 from orchestrator.machine.observation import Observation
 from orchestrator.outcome import DEVICE_FAULT, Outcome
 from orchestrator.plan.sweep import Sweep
@@ -43,6 +45,7 @@ from orchestrator.results.proposals import Proposal
 from orchestrator.results.results import Results
 from orchestrator.results.rows import row_of, target_ci
 from orchestrator.trackers.base import Status, Tracker
+from orchestrator.trial import Attempt
 
 POLL_S = 0.2
 ALL_SLOTS_S = 30.0  # a slot of a busy cluster may take for ever
@@ -55,6 +58,8 @@ class SweepRun:
 
     Args:
         rerun: `failed`, `stale`, `all` or an expression: finished attempts to make again.
+        reuse: what is known from other sweeps; None: looked up if the sweep file says `reuse`, on
+            the slots that there are.
     """
 
     sweep: Sweep
@@ -65,6 +70,7 @@ class SweepRun:
     progress: Progress
     signals: Signals = field(default_factory=Signals)
     rerun: str | None = None
+    reuse: Reuse | None = None
     _environments: dict[str, Any] = field(default_factory=dict)
     _observations: list[Observation] = field(default_factory=list)
     _slots: dict[int, Mapping[str, Any]] = field(default_factory=dict)
@@ -145,6 +151,8 @@ class SweepRun:
                 # beside the executor's end, which takes a second or two
                 self.tracker.finish(status, results)
                 self.executor.close()
+                if self.reuse is not None:
+                    self.reuse.close()
         return results
 
     def _save_plan(self, held: SweepMeta) -> None:
@@ -160,6 +168,7 @@ class SweepRun:
             sources.write(self.directory, self._sources.all())
 
     def _loop(self, agenda: AttemptQueue, journal: Journal) -> None:
+        self._look_up(agenda, journal)
         while True:
             self._submit(agenda, journal)
             if not self._in_flight:
@@ -179,10 +188,36 @@ class SweepRun:
             if attempt is None:
                 return
             self._in_flight += 1
-            if (record := agenda.predicted(attempt)) is None:
+            record = agenda.predicted(attempt) or self._reused(attempt)
+            if record is None:
                 self.executor.submit(attempt)
             else:
                 self._handle(Finished(attempt, record), agenda, journal)
+
+    def _look_up(self, agenda: AttemptQueue, journal: Journal) -> None:
+        """Find out which rows are known from other sweeps, where that is asked for."""
+        if not self.sweep.spec.reuse or self.rerun is not None:
+            self.reuse = None
+            return
+        if self.reuse is None:
+            environments = self._environments_of_slots(agenda, journal)
+            self.reuse = Reuse(
+                self.sweep, self.executor.device, environments, self._sources, self.directory
+            )
+        if self.sweep.spec.proposes:
+            return
+        known = sum(self.reuse.hit(trial) is not None for trial in self.sweep.trials)
+        rows = counted(len(self.sweep.trials), "row")
+        self.progress.note(f"reuse: {known} of {rows} known from earlier sweeps")
+
+    def _reused(self, attempt: Attempt) -> TrialRecord | None:
+        """The record of another sweep that stands for an attempt; none where this one began it."""
+        if self.reuse is None:
+            return None
+        begun = self._by_trial.get(attempt.trial.trial_id, [])
+        if any(not record.reused_from for record in begun):
+            return None
+        return self.reuse.record(attempt)
 
     def _keep_proposals(self, agenda: AttemptQueue) -> None:
         new, agenda.proposals = agenda.proposals, []
@@ -290,13 +325,8 @@ class SweepRun:
         """Judge what is finished by the environments of all slots: which answers first must not
         decide it.
         """
-        deadline = time.monotonic() + ALL_SLOTS_S
-        while not self._slots or (
-            len(self._slots) < self.executor.slots and time.monotonic() < deadline
-        ):
-            self._poll(agenda, journal)
         matches: list[Mapping[str, Any]] = []
-        for environment in self._slots.values():
+        for environment in self._environments_of_slots(agenda, journal):
             match = environment.get("match", {})
             if match not in matches:
                 matches.append(match)
@@ -308,6 +338,17 @@ class SweepRun:
             why = explain(stale, held, self._sources, matches)
             refuse_stale(stale, f"orchestrator resume {self.name}", why)
         self._sources.forget_outdated()
+
+    def _environments_of_slots(
+        self, agenda: AttemptQueue, journal: Journal
+    ) -> list[Mapping[str, Any]]:
+        """What each slot says of itself, once all have, or enough time has passed."""
+        deadline = time.monotonic() + ALL_SLOTS_S
+        while not self._slots or (
+            len(self._slots) < self.executor.slots and time.monotonic() < deadline
+        ):
+            self._poll(agenda, journal)
+        return list(self._slots.values())
 
     def _results(self, journal: Journal) -> Results:
         seen = tuple(self._observations)

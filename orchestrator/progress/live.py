@@ -106,7 +106,7 @@ class PlainProgress:
     def event(self, event: Event) -> None:
         """A line if it ended an attempt."""
         self._tally.event(event)
-        if not isinstance(event, Finished):
+        if not isinstance(event, Finished) or event.record.reused_from:
             return
         if not self._quiet or event.record.outcome is not Outcome.OK:
             self.note(self._line(event))

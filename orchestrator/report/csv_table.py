@@ -10,6 +10,7 @@ from typing import Any
 
 from orchestrator.metrics import LEADING
 from orchestrator.report.layout import NOT_RUN, Layout
+from orchestrator.results import reused
 from orchestrator.results.columns import distinct
 from orchestrator.results.rows import Row
 
@@ -18,7 +19,8 @@ FORMULA = ("=", "+", "-", "@", "\t")
 
 def csv_text(layout: Layout) -> str:
     """CSV with a header: one row per trial, numbers unrounded, lists as JSON, empty if missing."""
-    records = [flat(layout, row) for row in layout.rows]
+    origins = reused.columns(layout.rows)
+    records = [{**flat(layout, row), **origins.get(row.trial_id, {})} for row in layout.rows]
     names: dict[str, None] = {}  # a set that keeps the order
     for record in records:
         names |= dict.fromkeys(record)

@@ -37,6 +37,7 @@ def _row(row: Row) -> dict[str, Any]:
         "error": row.error.model_dump() if row.error else None,
         "attempts": row.attempts,
         "log": row.log,
+        "reused_from": row.reused_from or None,
     }
 
 

@@ -97,7 +97,7 @@ class Layout:
         try:
             spans = sorted(
                 (_seconds(record.started_at), _seconds(record.finished_at))
-                for record in self.results.records
+                for record in self.results.made
             )
         except ValueError:
             return None

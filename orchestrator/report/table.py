@@ -11,6 +11,7 @@ from orchestrator.report.answer_table import AnswerTable
 from orchestrator.report.layout import NOT_RUN, Layout, cells, status
 from orchestrator.report.page.phases import harness_line
 from orchestrator.report.reasons import name_of, shown_path
+from orchestrator.results import reused
 from orchestrator.results.rows import Row
 
 MAX_REASONS = 10
@@ -54,7 +55,8 @@ def grid(layout: Layout) -> str:
 def footer(layout: Layout) -> list[str]:
     """Counts of outcomes and flags, reasons, drift of the machine, files, next steps."""
     return [
-        counts(layout), *reasons.lines(layout, MAX_REASONS), *drift_lines(layout), *places(layout), *next_lines(layout)
+        counts(layout), *reused.lines(layout.results), *reasons.lines(layout, MAX_REASONS), *drift_lines(layout),
+        *places(layout), *next_lines(layout),
     ]  # fmt: skip
 
 
@@ -78,7 +80,7 @@ def drift_lines(layout: Layout) -> list[str]:
     """How the machine itself changed meanwhile, and whether the harness took most of the time."""
     results = layout.results
     lines = [f"  ! {printable(text)}" for text in drifts(results.observations, results.meta.device)]
-    slow = harness_line(results.records)
+    slow = harness_line(results.made)
     return lines if slow is None else [*lines, f"  {slow}"]
 
 

@@ -25,7 +25,7 @@ from orchestrator.report.ranking import (
     spread,
 )
 from orchestrator.report.table import MAX_REASONS, counts, drift_lines, next_lines, places
-from orchestrator.results import lookup
+from orchestrator.results import lookup, reused
 from orchestrator.results.results import Results
 from orchestrator.results.rows import Row
 from orchestrator.results.sweep_directory import found_by
@@ -350,6 +350,8 @@ def _speed(standing: Standing, several: bool) -> str:
 def _print_footer(layout: Layout, console: Console) -> None:
     """Counts, reasons, drift, files and next steps; paths and commands stay whole for pasting."""
     _print_wrapped(console, Text(counts(layout), "bold"))
+    for line in reused.lines(layout.results):
+        _print_wrapped(console, Text(line))
     for line in reasons.lines(layout, MAX_REASONS):
         if line.lstrip().startswith("✗"):
             _print_wrapped(console, Text(line, "red"), indent=4)

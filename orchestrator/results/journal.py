@@ -46,6 +46,8 @@ class Journal:
     def append(self, record: TrialRecord) -> None:
         """Write one record and wait until it is on disk; remove a line that fails midway.
 
+        It does not wait for a record that another sweep's journal holds already.
+
         Raises:
             OSError: the disk is full or gone; nothing of the record stays in the file.
         """
@@ -55,7 +57,8 @@ class Journal:
             view = memoryview(line)
             while view:
                 view = view[os.write(self._file, view) :]
-            os.fsync(self._file)
+            if not record.reused_from:
+                os.fsync(self._file)
         except BaseException:  # a signal's, too: half a line would spoil the next one
             os.ftruncate(self._file, size)
             raise

@@ -40,6 +40,11 @@ class Results:
         """One row per planned trial, in table order; a best row has its cell's result as metric."""
         return annotated(self.meta, rows(self.meta, self.records))
 
+    @property
+    def made(self) -> list[TrialRecord]:
+        """The records that this sweep measured itself."""
+        return [record for record in self.records if not record.reused_from]
+
     @cached_property
     def answers(self) -> list[Answer]:
         """The results of a search or a frontier, one per cell; none for a grid."""

@@ -67,6 +67,11 @@ class Row:
         return self.ok and not DISTURBED.isdisjoint(self.flags)
 
     @property
+    def reused_from(self) -> str:
+        """The id of the sweep that measured it; empty: its own, or it was not run."""
+        return self.records[0].reused_from if self.records else ""
+
+    @property
     def log(self) -> str | None:
         """The log of this trial, relative to the sweep's directory; None: not run."""
         if self.outcome is None:

@@ -436,6 +436,7 @@ class SweepSpec(FrozenModel):
     baseline: str | None = None
     max_trials: Count = 100_000
     max_failures: Count | None = None
+    reuse: bool = False
     tracking: TrackingSpec = TrackingSpec()
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
 

@@ -33,7 +33,7 @@ from orchestrator.trackers.run_content import (
 MAX_ERROR = 300
 SPEEDUP = "speedup"
 SAME_WORK = 1e-6  # relative: the work of a row is its rate times its time
-SWEEP, TRIAL = "sweep", "trial"
+SWEEP, TRIAL, LINK = "sweep", "trial", "link"
 
 Environments = Mapping[str, Mapping[str, Any]]
 
@@ -108,6 +108,28 @@ def child(
             }
         ),
     )
+
+
+def link(frame: Frame, row: Row, address: str | None) -> RunContent:
+    """The run of a trial that another sweep measured: tags that lead there, and no figures.
+
+    A copy would count the same measurement twice in every chart over sweeps.
+
+    Args:
+        frame: of the sweep that asks.
+        row: with the records of the other.
+        address: of the run that has the figures, from the server's own; None: the store has none.
+    """
+    measured = child(frame, row, {})
+    where = f"[its run]({address})" if address else "which has no run here"
+    tags = {
+        **measured.tags,
+        "kind": LINK,
+        "reused_from": row.reused_from,
+        "reused_at": row.records[0].finished_at,
+        NOTE: f"Measured by sweep {row.reused_from}: {where}",
+    }
+    return replace(measured, metrics={}, tags=_limited(tags))
 
 
 def _child_tags(frame: Frame, row: Row) -> dict[str, str]:
@@ -215,10 +237,10 @@ def summary(status: str, results: Results, frame: Frame, found: Sequence[Row]) -
     totals |= {"trials": float(len(found)), "trials_not_run": float(outcomes[None])}
     totals |= {
         "trials_flagged": float(sum(bool(row.flags) for row in found)),
-        "attempts": float(len(results.records)),
+        "attempts": float(len(results.made)),
     }
-    starts = [milliseconds(record.started_at) for record in results.records]
-    ends = [milliseconds(record.finished_at) for record in results.records]
+    starts = [milliseconds(record.started_at) for record in results.made]
+    ends = [milliseconds(record.finished_at) for record in results.made]
     end_ms = max(ends, default=begun.start_ms)
     totals |= _answers(frame, found)
     totals["elapsed_s"] = (end_ms - min(starts, default=end_ms)) / 1000

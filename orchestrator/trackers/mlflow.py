@@ -87,6 +87,7 @@ class MlflowTracker:
         self._logged: dict[str, Row] = {}
         self._doubtful: set[str] = set()
         self._is_new = False
+        self._origins: dict[str, dict[str, str]] = {}  # sweep_id -> trial_id -> run
 
     def start(self, meta: SweepMeta) -> None:
         """Open the sweep's run as running; mark as KILLED what a killed driver left running."""
@@ -103,7 +104,7 @@ class MlflowTracker:
     def log(self, row: Row) -> None:
         """Write one trial's run."""
         with _explained(self.uri):
-            self._put(content.child(self._frame, row, {}), row.trial_id)
+            self._put(self._content(row, {}, None), row.trial_id)
         self._logged[row.trial_id] = row
 
     def finish(self, status: Status, results: Results) -> None:
@@ -188,13 +189,26 @@ class MlflowTracker:
         for row in found:
             try:
                 if row.outcome is not None:
-                    wanted = content.child(self._frame, row, environments, ratios.get(row.trial_id))
+                    wanted = self._content(row, environments, ratios.get(row.trial_id))
                     self._put(wanted, row.trial_id)
             except MlflowException as error:
                 if error.error_code not in REFUSALS:
                     raise
                 refused = error
         return refused
+
+    def _content(self, row: Row, environments: Environments, speedup: float | None) -> RunContent:
+        """What a row's run is to be: its figures, or a link to the run that has them."""
+        if not row.reused_from:
+            return content.child(self._frame, row, environments, speedup)
+        if row.reused_from not in self._origins:
+            query = f"tags.sweep_id = '{row.reused_from}'"
+            self._origins[row.reused_from] = {
+                run.content.tags.get("trial_id", PARENT): run.run_id for run in self._runs(query)
+            }
+        run_id = self._origins[row.reused_from].get(row.trial_id)
+        address = None if run_id is None else f"#/experiments/{self.experiment_id}/runs/{run_id}"
+        return content.link(self._frame, row, address)
 
     def _put(self, wanted: RunContent, key: str) -> None:
         """Make the run of the trial `key` what it should be, with as few calls as that takes."""
@@ -293,7 +307,10 @@ class MlflowTracker:
 
     def _search(self, more: str = "") -> list[Known]:
         """The sweep's runs that are not deleted, oldest first."""
-        query = f"tags.sweep_id = '{self._frame.meta.sweep_id}'{more}"
+        return self._runs(f"tags.sweep_id = '{self._frame.meta.sweep_id}'{more}")
+
+    def _runs(self, query: str) -> list[Known]:
+        """The runs of the experiment that a query finds and that are not deleted, oldest first."""
         found: list[Known] = []
         page: str | None = None
         while True:

@@ -70,7 +70,7 @@ def _state(meta: SweepMeta, axes: Sequence[str]) -> Mapping[str, Any]:
     params = [f"params.`{name}`" for name in ("implementation", *varying)]
     columns = [*FIRST, *params, *(f"metrics.`{name}`" for name in FIGURES)]
     return {
-        "searchFilter": f"tags.sweep_id = '{meta.sweep_id}' and tags.kind = 'trial'",
+        "searchFilter": f"tags.sweep_id = '{meta.sweep_id}' and tags.kind != 'sweep'",
         "orderByKey": "tags.`row`",  # by start the UI would fold all trials under the sweep
         "orderByAsc": True,
         "startTime": "ALL",

@@ -121,6 +121,8 @@ def _details(layout: Layout, row: Row) -> dict[str, Any]:
         )
         lines = "\n".join(printable(line) for line in cut.splitlines())
         details["error"] = {"kind": printable(row.error.kind), "message": lines}
+    if row.reused_from:
+        details["notes"].append(f"measured by {printable(row.reused_from)}")
     if row.attempts != len(row.records):
         details["attempts"] = row.attempts
     return details

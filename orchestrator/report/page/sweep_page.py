@@ -14,6 +14,7 @@ from orchestrator.report.page.data import embedded, page_data
 from orchestrator.report.page.phases import PhaseShare, phase_shares
 from orchestrator.report.page.template import rendered
 from orchestrator.report.ranking import Ranking, Standing, speed_heading
+from orchestrator.results import reused
 
 SCRIPTS = ("vendor/d3.min.js", "vendor/plot.min.js", "model.js", "charts.js", "table.js", "page.js")
 COLOURS = 8
@@ -23,14 +24,14 @@ OVER_PEAK = 1.005  # a share of the peak that rounds to more than 100 %
 def html_page(layout: Layout) -> str:
     """The page as HTML. Verdict, environment and sweep file need no script; charts and rows do."""
     verdict = Ranking.of(layout)
-    phases = phase_shares(layout.results.records)
+    phases = phase_shares(layout.results.made)
     return rendered(
         "sweep.html.j2",
         SCRIPTS,
         layout=layout,
         data=embedded(page_data(layout, verdict)),
         tiles=_tiles(layout),
-        sentences=_sentences(verdict),
+        sentences=[*_sentences(verdict), *_reused(layout)],
         standings=[_standing(position, found) for position, found in enumerate(verdict.standings)],
         answers=AnswerTable.of(layout),
         several_kinds=len(set(verdict.kinds.values())) > 1,
@@ -61,6 +62,11 @@ def _sentences(verdict: Ranking) -> list[tuple[str, str]]:
     """(what it is about, the rest) of each sentence of the verdict."""
     parts = (sentence.partition(":") for sentence in verdict.sentences())
     return [(head + colon, rest.strip()) if colon else ("", head) for head, colon, rest in parts]
+
+
+def _reused(layout: Layout) -> list[tuple[str, str]]:
+    """The same of where rows come from that this sweep did not measure."""
+    return [("Reused:", line.removeprefix("Reused: ")) for line in reused.lines(layout.results)]
 
 
 def _fixed(layout: Layout) -> list[str]:

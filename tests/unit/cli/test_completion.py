@@ -58,8 +58,9 @@ def test_options_are_those_of_the_subcommand(bash):
 
 
 def test_a_sweep_file_alone_has_the_options_of_run(bash):
-    """`python -m orchestrator shapes.yaml --re` goes on to --resume and --rerun."""
-    assert bash("python", "-m", "orchestrator", "shapes.yaml", "--re") == {"--resume", "--rerun"}
+    """`python -m orchestrator shapes.yaml --re` goes on to --resume, --rerun and --reuse."""
+    offered = bash("python", "-m", "orchestrator", "shapes.yaml", "--re")
+    assert offered == {"--resume", "--rerun", "--reuse"}
 
 
 def test_choices_of_an_option_are_offered(bash):

@@ -263,7 +263,7 @@ def test_the_saved_view_shows_the_sweeps_trials_in_the_order_of_the_table() -> N
     key, value = saved_view.saved_view(sweep().meta, ["batch", "seq_len", "heads"])
     state = json.loads(json.loads(value)["state"])
     assert key == f"mlflow.sharedViewState.{made.SWEEP_ID}"
-    assert state["searchFilter"] == f"tags.sweep_id = '{made.SWEEP_ID}' and tags.kind = 'trial'"
+    assert state["searchFilter"] == f"tags.sweep_id = '{made.SWEEP_ID}' and tags.kind != 'sweep'"
     first = [
         "metrics.`latency_ms`",
         "tags.`outcome`",

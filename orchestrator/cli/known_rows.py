@@ -1,0 +1,88 @@
+"""Which rows of a sweep are known from earlier ones: the answer of `plan --reuse` and `--why`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.driver.reuse import Reuse, device_here, environments_here
+from orchestrator.driver.stale import KnownSources
+from orchestrator.formatting import counted, printable, shown
+from orchestrator.history.known import Hit, Miss
+from orchestrator.plan.sweep import Sweep
+from orchestrator.results.reused import origin
+from orchestrator.trial import Trial
+
+
+@dataclass(frozen=True)
+class KnownRows:
+    """Per trial what is known of it.
+
+    Attributes:
+        hits: trials whose row is known.
+        misses: trials whose row is not; the reason where it was asked for.
+    """
+
+    sweep: Sweep
+    hits: list[tuple[Trial, Hit]]
+    misses: list[tuple[Trial, Miss | None]]
+
+    def to_json(self) -> dict[str, Any]:
+        """Hits (trial_id, sweep_id, measured_at, card) and misses (trial_id, why)."""
+        hits = [
+            {
+                "trial_id": trial.trial_id,
+                "sweep_id": hit.sweep_id,
+                "measured_at": hit.measured_at,
+                "model": hit.model or None,
+                "card": hit.card or None,
+            }
+            for trial, hit in self.hits
+        ]
+        misses = [
+            {"trial_id": trial.trial_id, "why": None if miss is None else miss.why}
+            for trial, miss in self.misses
+        ]
+        return {"hits": hits, "misses": misses}
+
+    def to_text(self) -> str:
+        """How many are known from where, and each that is not, with the reason if asked for."""
+        total = len(self.hits) + len(self.misses)
+        lines = [
+            f"Reuse: {len(self.hits)} of {counted(total, 'row')} known, "
+            f"{len(self.misses)} to be measured"
+        ]
+        places = Counter(origin(hit.sweep_id, hit.measured_at, hit.model, hit.card)
+                         for _, hit in self.hits)  # fmt: skip
+        lines += [f"  {count} from {place}" for place, count in places.items()]
+        for trial, miss in self.misses:
+            if miss is not None:
+                lines.append(f"  {self._point(trial)}: {printable(miss.why)}")
+        return "\n".join(lines)
+
+    def _point(self, trial: Trial) -> str:
+        values = [f"{name}={shown(trial.value(name))}" for name in self.sweep.spec.axes]
+        return " ".join([printable(trial.implementation), *values])
+
+
+def of(sweep: Sweep, device: str, *, why: bool) -> KnownRows:
+    """What is known of a sweep on "auto", "cpu" or "cuda" of this machine.
+
+    Args:
+        sweep: what would be run.
+        device: where.
+        why: whether each row that is not known gets a reason.
+    """
+    kind = device_here(device)
+    found = Reuse(sweep, kind, environments_here(sweep, kind), KnownSources(sweep))
+    hits: list[tuple[Trial, Hit]] = []
+    misses: list[tuple[Trial, Miss | None]] = []
+    for trial in sweep.trials:
+        hit = found.hit(trial)
+        if hit is not None:
+            hits.append((trial, hit))
+        else:
+            misses.append((trial, found.why_not(trial) if why else None))
+    found.close()
+    return KnownRows(sweep, hits, misses)

@@ -1,0 +1,158 @@
+"""Rows that an earlier sweep has measured already, as records of the sweep that asks for them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from orchestrator.driver.attempts import input_seed
+from orchestrator.driver.stale import KnownSources
+from orchestrator.errors import RequestError
+from orchestrator.executors.placement import Node, place
+from orchestrator.history.identity import asked
+from orchestrator.history.index import Index
+from orchestrator.history.known import Hit, Known, Machine, Miss, Wanted
+from orchestrator.machine import nvml
+from orchestrator.machine.environment import describe, usable_cores
+from orchestrator.machine.variables import decisive
+from orchestrator.plan.sweep import Sweep
+from orchestrator.record import TrialRecord, protocol_hash
+from orchestrator.trial import Attempt, Trial
+
+# What a supervisor sets for its trials where the user has not.
+SET_ON_CUDA = {"NCCL_NVLS_ENABLE": "0"}
+
+
+class Reuse:
+    """What of a sweep is known from other sweeps under the results folder.
+
+    Args:
+        sweep: what is asked for.
+        device: "cpu" or "cuda".
+        environments: of the slots that would measure it, as `environment.describe` gives them.
+        sources: the source hashes, and what they stand for.
+        directory: of the sweep that asks, which is not looked at.
+    """
+
+    def __init__(
+        self,
+        sweep: Sweep,
+        device: str,
+        environments: Sequence[Mapping[str, Any]],
+        sources: KnownSources,
+        directory: Path | None = None,
+    ) -> None:
+        self._sweep = sweep
+        self._sources = sources
+        self._protocol = sweep.spec.measure.for_device(device)
+        machines = [_machine(environment) for environment in environments]
+        self._index = Index()
+        self._known = Known(
+            self._index,
+            machines,
+            asked(sweep.spec, device),
+            sweep.base_dir,
+            sources.all(),
+            directory,
+        )
+        self._hits: dict[str, Hit | None] = {}
+        self._records: dict[str, list[TrialRecord]] = {}
+
+    def close(self) -> None:
+        """Close the index."""
+        self._index.close()
+
+    def hit(self, trial: Trial) -> Hit | None:
+        """Where the trial's row is known from; None: it is not."""
+        if trial.trial_id not in self._hits:
+            wanted = self._wanted(trial)
+            found = self._known.find(wanted)
+            records = None if found is None else found.records(wanted)
+            if records is not None:
+                self._records[trial.trial_id] = records
+            self._hits[trial.trial_id] = None if records is None else found
+        return self._hits[trial.trial_id]
+
+    def why_not(self, trial: Trial) -> Miss:
+        """What differs from the nearest row, of a trial that is not known."""
+        return self._known.why_not(self._wanted(trial))
+
+    def record(self, attempt: Attempt) -> TrialRecord | None:
+        """The record that stands for an attempt, as one of its sweep; None: it is to be made."""
+        hit = self.hit(attempt.trial)
+        if hit is None:
+            return None
+        held = self._records[attempt.trial.trial_id][attempt.round - 1]
+        return held.model_copy(
+            update={
+                "sweep_id": attempt.sweep_id,
+                "attempt": attempt.attempt,
+                "reused_from": hit.sweep_id,
+                "environment": dict(hit.environment),
+            }
+        )
+
+    def _wanted(self, trial: Trial) -> Wanted:
+        spec = self._sweep.spec
+        rounds = range(1, spec.measure.repeats + 1)
+        protocols = tuple(
+            protocol_hash(self._protocol, spec.verify, input_seed(spec.seed, trial, number))
+            for number in rounds
+        )
+        return Wanted(trial, self._sources.now[trial.implementation], protocols)
+
+
+def device_here(device: str) -> str:
+    """What a device means on this machine: "auto" is CUDA where there is a GPU."""
+    if device != "auto":
+        return device
+    return "cuda" if nvml.count() else "cpu"
+
+
+def environments_here(sweep: Sweep, device: str) -> list[dict[str, Any]]:
+    """The environments of the slots that a sweep would have on this machine alone.
+
+    They are those that supervisors describe; neither Ray nor torch is needed to tell.
+    """
+    spec = sweep.spec.resources
+    node = Node("", "", usable_cores(), nvml.count())
+    slots = place(
+        [node],
+        device=device,
+        gpus=max(1, max(sweep.gpus(trial) for trial in sweep.trials)),
+        cpus=None if spec.cpus == "auto" else spec.cpus,
+        max_concurrent=sweep.spec.max_concurrent,
+        ranks=max(sweep.ranks(trial) for trial in sweep.trials),
+        spread=spec.placement == "spread",
+        exclusive=spec.exclusive_node,
+    )
+    cap = spec.gpu_memory_gib if device == "cuda" else None
+    found = []
+    for number, slot in enumerate(slots):
+        name = f"cuda:{number * max(1, slot.gpus)}" if device == "cuda" else device
+        facts = describe(name, cap, slot.cpus)
+        if device == "cuda":
+            variables = decisive({**SET_ON_CUDA, **os.environ})
+            facts = {**facts, "match": {**facts["match"], "variables": variables}}
+        if facts not in found:
+            found.append(facts)
+    return found
+
+
+def refuse_in_turns(sweep: Sweep) -> None:
+    """Refuse to take a side of a comparison in turns from elsewhere.
+
+    Raises:
+        RequestError: the sweep is one.
+    """
+    if sweep.spec.reuse and sweep.duel is not None:
+        raise RequestError(
+            "compare --duel measures both in turns, so that nothing can be reused: leave `reuse` out"
+        )
+
+
+def _machine(environment: Mapping[str, Any]) -> Machine:
+    card = environment.get("know", {}).get("gpu_uuid")
+    return Machine(environment.get("match", {}), str(card or ""))

@@ -1,0 +1,70 @@
+"""The meta data of a sweep that begins, or goes on with what is planned now."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+from orchestrator.errors import RequestError
+from orchestrator.plan.sweep import Sweep
+from orchestrator.results import sweep_directory
+from orchestrator.results.columns import shown_by
+from orchestrator.results.meta import SweepMeta
+from orchestrator.search.factory import bounds
+from orchestrator.trial import Trial
+
+
+def of(sweep: Sweep, directory: Path, device: str, resuming: bool) -> SweepMeta:
+    """The meta data of a new sweep, or of the one that goes on, with what is planned now."""
+    if resuming and (directory / sweep_directory.META_FILE).exists():
+        held = sweep_directory.load(directory).meta
+        if held.device != device:
+            raise RequestError(
+                f"{directory} was measured on {held.device}, this run is on {device}: one table never mixes two"
+            )
+        if held.duel != sweep.duel:
+            raise RequestError(
+                f"{directory} holds another kind of sweep: {_kind(held.duel)}, not {_kind(sweep.duel)}"
+            )
+        planned = {
+            "spec": sweep.spec,
+            "planned": _planned(sweep, held),
+            "at_most": _at_most(sweep),
+            "only": sweep.only,
+            "base_dir": sweep.base_dir,
+            "shown": shown_by(sweep.workload, sweep.spec.constants),
+        }
+        # written once the journal is ours and no stale row stands in the way
+        return held.model_copy(update=planned)
+    inside = directory.parent == sweep_directory.SWEEPS / sweep.spec.name
+    now = datetime.now().astimezone()
+    meta = SweepMeta(
+        sweep_id=directory.name if inside else sweep_directory.new_sweep_id(now),
+        name=sweep.spec.name,
+        created_at=now.isoformat(timespec="seconds"),
+        base_dir=sweep.base_dir,
+        device=device,
+        spec=sweep.spec,
+        planned=_planned(sweep, None),
+        at_most=_at_most(sweep),
+        only=sweep.only,
+        duel=sweep.duel,
+        shown=shown_by(sweep.workload, sweep.spec.constants),
+    )
+    sweep_directory.create(directory, meta, sweep.document.text)
+    return meta
+
+
+def _kind(labels: tuple[str, str] | None) -> str:
+    return "each trial by itself" if labels is None else f"a duel of {labels[0]} and {labels[1]}"
+
+
+def _planned(sweep: Sweep, held: SweepMeta | None) -> tuple[Trial, ...]:
+    """The trials that are known; of a sweep that proposes them, those that it has proposed."""
+    if not sweep.spec.proposes:
+        return sweep.trials
+    return held.planned if held is not None else ()
+
+
+def _at_most(sweep: Sweep) -> int | None:
+    return bounds(sweep)[1] if sweep.spec.proposes else None

@@ -1,0 +1,54 @@
+"""What must be the same for a row of one sweep to stand for a row of another. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.spec.models import SweepSpec
+
+ASKED = ("ceilings", "energy", "profile", "sentinels")
+# What a trial may take; the rest of `resources` says where it runs, or is part of its environment.
+TAKEN = ("gpus", "host_memory_gib", "placement", "exclusive_node")
+ABSENT = "none"
+
+
+def asked(spec: SweepSpec, device: str) -> dict[str, Any]:
+    """How a sweep file asks for its rows to be measured, judged and given room, by field name.
+
+    The trial itself, its source code and the machine are not in it, and neither is
+    `measure.repeats`: how many rounds a row has is seen from its records.
+
+    Args:
+        spec: the sweep file.
+        device: "cpu" or "cuda".
+    """
+    facts: dict[str, Any] = {"workload": spec.workload, "seed": spec.seed}
+    protocol = spec.measure.for_device(device).model_dump()
+    facts |= {f"measure.{name}": value for name, value in protocol.items()}
+    facts |= {f"measure.{name}": getattr(spec.measure, name) for name in ASKED}
+    facts |= {f"verify.{name}": value for name, value in spec.verify.model_dump().items()}
+    facts |= {f"resources.{name}": getattr(spec.resources, name) for name in TAKEN}
+    facts["max_concurrent"] = spec.max_concurrent
+    return facts
+
+
+def changes(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """`torch: 2.12.0, now 2.13.0` for each fact that differs, one level of nesting opened."""
+    was, now = _flat(was), _flat(now)
+    differing = [name for name in sorted({*was, *now}) if was.get(name) != now.get(name)]
+    return [f"{name}: {_text(was.get(name))}, now {_text(now.get(name))}" for name in differing]
+
+
+def _flat(facts: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in facts.items():
+        if isinstance(value, Mapping):
+            found |= {f"{name}.{inner}": part for inner, part in value.items()}
+        else:
+            found[name] = value
+    return found
+
+
+def _text(value: Any) -> str:
+    return ABSENT if value is None else str(value)

@@ -1,0 +1,293 @@
+"""index.sqlite beside the sweeps' folders: where each row is, and its figures.
+
+It is made of the journals and never instead of them: a file that is missing, damaged or of another
+version is made anew, and a sweep whose journal has changed is read again. Whoever takes a record
+reads it from its journal.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.history.reading import IndexedRow, IndexedSweep, read_sweep
+from orchestrator.results import journal
+from orchestrator.results.sweep_directory import META_FILE, SWEEPS
+
+FILE_NAME = "index.sqlite"
+LOCK_NAME = ".index.lock"
+VERSION = 1
+WAIT_S = 60.0
+SWEEPS_A_COMMIT = 20
+
+SCHEMA = """
+CREATE TABLE sweep (
+    number INTEGER PRIMARY KEY, path TEXT UNIQUE, stamp TEXT, sweep_id TEXT, name TEXT,
+    created_at TEXT, device TEXT, imported INTEGER, asked TEXT, error TEXT
+);
+CREATE TABLE word (number INTEGER PRIMARY KEY, text TEXT UNIQUE);
+CREATE TABLE trial (
+    number INTEGER PRIMARY KEY, trial_id TEXT UNIQUE, implementation TEXT, params TEXT, options TEXT
+);
+CREATE TABLE environment (sweep INTEGER, hash TEXT, match TEXT, know TEXT, PRIMARY KEY (sweep, hash));
+CREATE TABLE row (
+    trial INTEGER, sweep INTEGER, outcome INTEGER, flags INTEGER, source INTEGER,
+    environment INTEGER, protocol INTEGER, card INTEGER, host INTEGER, reused_from INTEGER,
+    reusable INTEGER, finished REAL, low REAL, high REAL, names INTEGER, figures TEXT, places TEXT,
+    PRIMARY KEY (trial, sweep)
+) WITHOUT ROWID;
+CREATE INDEX row_of_sweep ON row (sweep);
+"""
+INSERT_ROW = "INSERT OR REPLACE INTO row VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A sweep that the index has.
+
+    Attributes:
+        directory: of the sweep.
+        asked: see `identity.asked`.
+        imported: whether it came by `import`, from another machine perhaps.
+    """
+
+    number: int
+    directory: Path
+    sweep_id: str
+    name: str
+    created_at: str
+    device: str
+    imported: bool
+    asked: dict[str, Any]
+
+
+class Index:
+    """The index of one results folder, brought up to date when it is opened.
+
+    Where the folder cannot be written, the index is made in memory.
+
+    Args:
+        folder: which has a folder for each sweep's name.
+    """
+
+    def __init__(self, folder: Path = SWEEPS) -> None:
+        self.folder = folder
+        self._words: dict[str, int] = {}
+        self._connection = self._opened()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def __enter__(self) -> Index:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def select(self, query: str, values: Iterable[Any] = ()) -> list[Any]:
+        """The lines that a query finds."""
+        return self._connection.execute(query, tuple(values)).fetchall()
+
+    def word(self, text: str) -> int | None:
+        """The number that stands for a text; None: no row has it."""
+        found = self._connection.execute("SELECT number FROM word WHERE text = ?", (text,))
+        line = found.fetchone()
+        return None if line is None else int(line[0])
+
+    def words(self) -> dict[int, str]:
+        """Every text by its number."""
+        return dict(self.select("SELECT number, text FROM word"))
+
+    def sweeps(self) -> dict[int, Entry]:
+        """The sweeps that could be read, by number."""
+        found = {}
+        for line in self.select(
+            "SELECT number, path, sweep_id, name, created_at, device, imported, asked "
+            "FROM sweep WHERE error IS NULL"
+        ):
+            number, path, sweep_id, name, created_at, device, imported, asked = line
+            directory = self.folder / path
+            found[number] = Entry(
+                number, directory, sweep_id, name, created_at, device, bool(imported),
+                json.loads(asked),
+            )  # fmt: skip
+        return found
+
+    def unreadable(self) -> list[tuple[str, str]]:
+        """(path, reason) of the sweeps that could not be read."""
+        return self.select("SELECT path, error FROM sweep WHERE error IS NOT NULL ORDER BY path")
+
+    def environment(self, sweep: int, hash_: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What must match and what to know of an environment of a sweep; empty: not known."""
+        lines = self.select(
+            "SELECT match, know FROM environment WHERE sweep = ? AND hash = ?", (sweep, hash_)
+        )
+        return (json.loads(lines[0][0]), json.loads(lines[0][1])) if lines else ({}, {})
+
+    def _opened(self) -> sqlite3.Connection:
+        """A connection to an index that is up to date; damaged or old ones are made anew."""
+        stamps = _stamps(self.folder)
+        try:
+            with suppress(sqlite3.Error):
+                connection = _connected(self.folder / FILE_NAME)
+                if _is_current(connection, stamps):
+                    return connection
+                connection.close()
+            with _locked(self.folder / LOCK_NAME):
+                return self._made(self.folder / FILE_NAME, stamps)
+        except OSError:  # there is no such folder, or it is not ours to write
+            return self._filled(sqlite3.connect(":memory:"), stamps)
+        except sqlite3.Error:
+            return self._filled(sqlite3.connect(":memory:"), stamps)
+
+    def _made(self, path: Path, stamps: dict[str, str]) -> sqlite3.Connection:
+        try:
+            return self._filled(_connected(path), stamps)
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
+                raise
+        for name in (path.name, f"{path.name}-journal"):
+            path.with_name(name).unlink(missing_ok=True)
+        return self._filled(_connected(path), stamps)
+
+    def _filled(self, connection: sqlite3.Connection, stamps: dict[str, str]) -> sqlite3.Connection:
+        """The same, with every sweep as it is now."""
+        try:
+            _check_version(connection)
+            known = dict(connection.execute("SELECT path, stamp FROM sweep"))
+            gone = known.keys() - stamps.keys()
+            changed = [path for path, stamp in stamps.items() if known.get(path) != stamp]
+            self._words = dict(connection.execute("SELECT text, number FROM word"))
+            for path in gone:
+                _remove(connection, path)
+            for count, path in enumerate(changed, start=1):
+                _remove(connection, path)
+                self._add(connection, path, stamps[path])
+                if count % SWEEPS_A_COMMIT == 0:
+                    connection.commit()
+            connection.commit()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _add(self, connection: sqlite3.Connection, path: str, stamp: str) -> None:
+        found = read_sweep(self.folder / path)
+        number = _add_sweep(connection, path, stamp, found)
+        for hash_, (match, know) in found.environments.items():
+            facts = (number, hash_, json.dumps(match), json.dumps(know))
+            connection.execute("INSERT OR REPLACE INTO environment VALUES (?, ?, ?, ?)", facts)
+        lines = [self._line(connection, number, row) for row in found.rows]
+        connection.executemany(INSERT_ROW, lines)
+
+    def _line(self, connection: sqlite3.Connection, sweep: int, row: IndexedRow) -> tuple[Any, ...]:
+        trial = row.trial
+        known = connection.execute(
+            "SELECT number FROM trial WHERE trial_id = ?", (trial.trial_id,)
+        ).fetchone()
+        if known is None:
+            cursor = connection.execute(
+                "INSERT INTO trial VALUES (NULL, ?, ?, ?, ?)",
+                (trial.trial_id, trial.implementation, json.dumps(trial.params),
+                 json.dumps(trial.options)),
+            )  # fmt: skip
+            known = (cursor.lastrowid,)
+        texts = (row.outcome, row.flags, row.source, row.environment, row.protocol, row.card,
+                 row.host, row.reused_from)  # fmt: skip
+        numbers = [self._number(connection, text) for text in texts]
+        names = self._number(connection, json.dumps(row.names))
+        return (
+            known[0], sweep, *numbers, row.reusable, row.finished, row.low, row.high, names,
+            row.figures, row.places,
+        )  # fmt: skip
+
+    def _number(self, connection: sqlite3.Connection, text: str) -> int:
+        number = self._words.get(text)
+        if number is None:
+            cursor = connection.execute("INSERT INTO word VALUES (NULL, ?)", (text,))
+            number = self._words[text] = int(cursor.lastrowid or 0)
+        return number
+
+
+def _add_sweep(connection: sqlite3.Connection, path: str, stamp: str, found: IndexedSweep) -> int:
+    cursor = connection.execute(
+        "INSERT INTO sweep VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (path, stamp, found.sweep_id, found.name, found.created_at, found.device, found.imported,
+         json.dumps(found.asked), found.error),
+    )  # fmt: skip
+    return int(cursor.lastrowid or 0)
+
+
+def _stamps(folder: Path) -> dict[str, str]:
+    """Path of each sweep below the folder -> sizes and times of change of what is read of it."""
+    found = {}
+    for name in _folders(folder):
+        for sweep in _folders(Path(name)):
+            parts = []
+            for file in (META_FILE, journal.FILE_NAME):
+                with suppress(OSError):
+                    seen = Path(sweep, file).stat()
+                    parts.append(f"{file} {seen.st_size} {seen.st_mtime_ns}")
+            if parts and parts[0].startswith(META_FILE):
+                found[os.path.relpath(sweep, folder)] = "; ".join(parts)
+    return found
+
+
+def _folders(folder: Path) -> Iterator[str]:
+    with suppress(OSError), os.scandir(folder) as entries:
+        yield from sorted(entry.path for entry in entries if entry.is_dir())
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=WAIT_S)
+    connection.execute("PRAGMA synchronous = OFF")  # a torn index is made anew
+    return connection
+
+
+def _is_current(connection: sqlite3.Connection, stamps: dict[str, str]) -> bool:
+    with closing(connection.execute("PRAGMA user_version")) as found:
+        if found.fetchone()[0] != VERSION:
+            return False
+    return dict(connection.execute("SELECT path, stamp FROM sweep")) == stamps
+
+
+def _check_version(connection: sqlite3.Connection) -> None:
+    """Make the tables of an empty file.
+
+    Raises:
+        sqlite3.DatabaseError: it is a file of another version.
+    """
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version == VERSION:
+        return
+    if version or connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        raise sqlite3.DatabaseError(f"an index of version {version}")
+    connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
+
+
+def _remove(connection: sqlite3.Connection, path: str) -> None:
+    held = connection.execute("SELECT number FROM sweep WHERE path = ?", (path,)).fetchone()
+    if held is not None:
+        connection.execute("DELETE FROM row WHERE sweep = ?", held)
+        connection.execute("DELETE FROM environment WHERE sweep = ?", held)
+        connection.execute("DELETE FROM sweep WHERE number = ?", held)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One process at a time makes or mends the index.
+
+    Raises:
+        OSError: the folder is not there, or cannot be written.
+    """
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

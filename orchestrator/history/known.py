@@ -1,0 +1,295 @@
+"""Whether a row is known from an earlier sweep; if not, what differs from the nearest that is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import OrchestratorError
+from orchestrator.history.identity import changes
+from orchestrator.history.index import Entry, Index
+from orchestrator.history.reading import record_at
+from orchestrator.outcome import Outcome
+from orchestrator.record import TrialRecord
+from orchestrator.results import sources
+from orchestrator.trial import Trial, content_hash
+from orchestrator.usercode.imported import changed_since
+
+NEAREST = 20  # rows of one trial that are looked at to say what differs
+TOLD = 3  # differences that a line names
+
+ROW = (
+    "SELECT sweep, outcome, flags, source, environment, protocol, card, reused_from, reusable, "
+    "finished, places FROM row "
+)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a row may have been measured on to count as known.
+
+    Attributes:
+        match: the facts that must match.
+        card: UUID of its GPU; empty: none, or not known.
+    """
+
+    match: Mapping[str, Any]
+    card: str = ""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A row that is asked for.
+
+    Attributes:
+        source: hash of its source code.
+        protocols: how each round is measured and judged; see `record.protocol_hash`.
+    """
+
+    trial: Trial
+    source: str
+    protocols: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A row that is known.
+
+    Attributes:
+        sweep_id: of the sweep that measured it.
+        measured_at: ISO 8601.
+        model, card: what it was measured on; empty: not known.
+        directory: of the sweep that has the records.
+        places: of the records in its journal, by round.
+    """
+
+    sweep_id: str
+    measured_at: str
+    model: str
+    card: str
+    directory: Path
+    places: tuple[tuple[int, int], ...]
+    environment: Mapping[str, Any] = field(default_factory=dict)
+
+    def records(self, wanted: Wanted) -> list[TrialRecord] | None:
+        """Its records as the journal has them; None: it has others by now."""
+        try:
+            found = [record_at(self.directory, place) for place in self.places]
+        except (OrchestratorError, OSError):
+            return None
+        for number, record in enumerate(found, start=1):
+            made = record.fingerprint
+            same = (record.trial_id, record.round) == (wanted.trial.trial_id, number)
+            same &= (made.source, made.protocol) == (wanted.source, wanted.protocols[number - 1])
+            if not same or record.outcome is not Outcome.OK or record.flags:
+                return None
+        return found
+
+
+@dataclass(frozen=True)
+class Miss:
+    """A row that is not known: in what it differs from the nearest that is."""
+
+    why: str
+
+
+class Known:
+    """Looks rows up in an index.
+
+    Args:
+        index: of the results folder.
+        machines: those that the rows may have been measured on.
+        asked: see `identity.asked`.
+        base_dir: the folder that relative paths of the sweep file start from.
+        sources: source hash -> files and packages of what is asked for; see `results.sources`.
+        besides: a sweep's directory that is not looked at: the one that asks.
+    """
+
+    def __init__(
+        self,
+        index: Index,
+        machines: Sequence[Machine],
+        asked: Mapping[str, Any],
+        base_dir: str,
+        sources: Mapping[str, Mapping[str, Any]],
+        besides: Path | None = None,
+    ) -> None:
+        self._index = index
+        self._machines = machines
+        self._hashes = [content_hash(dict(machine.match)) for machine in machines]
+        self._asked = dict(asked)
+        self._base_dir = base_dir
+        self._sources = sources
+        self._besides = None if besides is None else besides.resolve()
+        self._words = index.words()
+        self._numbers = {text: number for number, text in self._words.items()}
+        self._sweeps = index.sweeps()
+        self._imported: dict[tuple[int, str], list[str]] = {}
+        self._held: dict[int, dict[str, Any]] = {}
+
+    def find(self, wanted: Wanted) -> Hit | None:
+        """The newest row that is the same in all that counts; None: there is none."""
+        trial = self._trial(wanted.trial)
+        source, protocol = self._number(wanted.source), self._number(wanted.protocols[0])
+        lines = self._index.select(
+            f"{ROW} WHERE trial = ? AND source = ? AND protocol = ? AND reusable = 1 "
+            "ORDER BY finished DESC",
+            (trial, source, protocol),
+        )
+        for line in lines:
+            candidate = self._candidate(line)
+            if candidate is not None and not self._differences(candidate, wanted):
+                return self._hit(candidate, wanted)
+        return None
+
+    def why_not(self, wanted: Wanted) -> Miss:
+        """What differs between a row that `find` does not find and the nearest that there is."""
+        trial = self._trial(wanted.trial)
+        lines = self._index.select(
+            f"{ROW} WHERE trial = ? ORDER BY finished DESC LIMIT ?", (trial, NEAREST)
+        )
+        nearest: tuple[int, str, list[str]] | None = None
+        for line in lines:
+            candidate = self._candidate(line)
+            if candidate is None:
+                continue
+            found = self._differences(candidate, wanted)
+            if found and (nearest is None or len(found) < nearest[0]):
+                nearest = (len(found), candidate.entry.sweep_id, found)
+        if nearest is None:
+            return Miss(self._never(wanted.trial))
+        return Miss(f"{_brief(nearest[2])} ({nearest[1]})")
+
+    def _candidate(self, line: Sequence[Any]) -> _Candidate | None:
+        entry = self._sweeps.get(line[0])
+        if entry is None or (
+            self._besides is not None and entry.directory.resolve() == self._besides
+        ):
+            return None
+        texts = [self._words.get(number, "") for number in line[1:8]]
+        outcome, flags, source, environment, protocol, card, reused_from = texts
+        places = tuple((int(offset), int(length)) for offset, length in json.loads(line[10]))
+        return _Candidate(
+            entry, outcome, flags, source, environment, protocol, card, reused_from,
+            bool(line[8]), line[9], places,
+        )  # fmt: skip
+
+    def _differences(self, found: _Candidate, wanted: Wanted) -> list[str]:
+        """`field: old, now new` for all that keeps a row from standing for the one wanted."""
+        told = self._source_changes(found, wanted)
+        told += changes(found.entry.asked, self._asked)
+        told += self._machine_changes(found)
+        if found.outcome != Outcome.OK:
+            told.append(f"outcome: {found.outcome}, now to be ok")
+        elif found.flags:
+            told.append(f"flags: {found.flags}, now to be none")
+        elif len(found.places) < len(wanted.protocols):
+            told.append(f"measure.repeats: {len(found.places)}, now {len(wanted.protocols)}")
+        elif found.entry.imported:
+            told.append("machine: measured elsewhere and imported, now to be measured here")
+        elif not told and found.protocol != wanted.protocols[0]:
+            told.append("protocol: of another version of the orchestrator, now of this one")
+        elif not told and not found.reusable:
+            told.append("rounds: unlike or in turns with another, now alike and alone")
+        return told
+
+    def _source_changes(self, found: _Candidate, wanted: Wanted) -> list[str]:
+        held = self._described(found.entry)
+        was = held.get(found.source, {})
+        if found.source != wanted.source:
+            named = sources.differences(was, dict(self._sources.get(wanted.source, {})))
+            return [f"source: {text}" for text in named] or [
+                f"source: {found.source}, now {wanted.source}"
+            ]
+        key = (found.entry.number, found.source)
+        if key not in self._imported:
+            imported = {**was.get("imported", {}), "base_dir": self._base_dir}
+            self._imported[key] = changed_since(imported, self._base_dir)
+        return [f"source: {text}" for text in self._imported[key]]
+
+    def _described(self, entry: Entry) -> dict[str, Any]:
+        if entry.number not in self._held:
+            self._held[entry.number] = sources.read(entry.directory)
+        return self._held[entry.number]
+
+    def _machine_changes(self, found: _Candidate) -> list[str]:
+        """What the machine that is nearest to a row's differs in; nothing where one is the same."""
+        alike = [
+            machine
+            for machine, hash_ in zip(self._machines, self._hashes, strict=True)
+            if hash_ == found.environment
+        ]
+        if not alike:
+            was, _ = self._index.environment(found.entry.number, found.environment)
+            told = [changes(was, machine.match) for machine in self._machines]
+            return min(told, key=len, default=["environment: of another machine"]) or [
+                "environment: not known, now known"
+            ]
+        cards = [machine.card for machine in alike]
+        if not found.card or "" in cards or found.card in cards:
+            return []
+        return [f"card: {found.card}, now {' or '.join(cards)}"]
+
+    def _hit(self, found: _Candidate, wanted: Wanted) -> Hit:
+        match, know = self._index.environment(found.entry.number, found.environment)
+        described = self._described(found.entry).get(found.source, {})
+        facts = {"match": match, "know": know}
+        if "imported" in described:
+            facts["imported"] = described["imported"]
+        return Hit(
+            found.reused_from or found.entry.sweep_id,
+            datetime.fromtimestamp(found.finished, UTC).isoformat(timespec="seconds"),
+            str(match.get("model") or ""),
+            found.card,
+            found.entry.directory,
+            found.places[: len(wanted.protocols)],
+            facts,
+        )
+
+    def _never(self, trial: Trial) -> str:
+        """In which param or option the nearest trial of the same implementation differs."""
+        lines = self._index.select(
+            "SELECT params, options FROM trial WHERE implementation = ?", (trial.implementation,)
+        )
+        if not lines:
+            return f"implementation: no sweep here has {trial.implementation}"
+        now = _point(trial.params, trial.options)
+        told = [changes(_point(json.loads(one), json.loads(two)), now) for one, two in lines]
+        nearest = min(told, key=len)
+        return _brief(nearest) if nearest else "use, call or compile: another, now as in the file"
+
+    def _trial(self, trial: Trial) -> int | None:
+        lines = self._index.select("SELECT number FROM trial WHERE trial_id = ?", (trial.trial_id,))
+        return lines[0][0] if lines else None
+
+    def _number(self, text: str) -> int | None:
+        return self._numbers.get(text)
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    entry: Entry
+    outcome: str
+    flags: str
+    source: str
+    environment: str
+    protocol: str
+    card: str
+    reused_from: str
+    reusable: bool
+    finished: float
+    places: tuple[tuple[int, int], ...]
+
+
+def _point(params: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    return {**params, **{f"options.{name}": value for name, value in options.items()}}
+
+
+def _brief(told: Iterable[str]) -> str:
+    told = list(told)
+    more = f"; and {len(told) - TOLD} more" if len(told) > TOLD else ""
+    return "; ".join(told[:TOLD]) + more

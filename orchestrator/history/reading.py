@@ -1,0 +1,191 @@
+"""One sweep's directory as the index keeps it: its rows, where their records are, their figures."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import OrchestratorError
+from orchestrator.history.identity import asked
+from orchestrator.record import TrialRecord
+from orchestrator.results import journal, sweep_directory
+from orchestrator.results.results import Results
+from orchestrator.results.rows import Row
+from orchestrator.trial import Trial
+
+IMPORTED_FILE = "imported.json"
+Place = tuple[int, int]  # offset and length of a line in bytes
+
+
+@dataclass(frozen=True)
+class IndexedRow:
+    """A row that ran.
+
+    Attributes:
+        flags: by spaces.
+        source, environment, protocol: of the first round that counts.
+        card: UUID of the GPU; empty: none, or not known.
+        reused_from: id of the sweep that measured it; empty: this one.
+        reusable: whether it may stand for a row of another sweep: ok, not flagged, every round by
+            the same code on the same machine.
+        finished: seconds since 1970.
+        low, high: ends of the latency's interval in ms; None: none.
+        names, figures: the metrics' names, and as JSON their values in that order, to six digits.
+        places: as JSON, offset and length in the journal of each round's record, from round 1 on.
+    """
+
+    trial: Trial
+    outcome: str
+    flags: str
+    source: str
+    environment: str
+    protocol: str
+    card: str
+    host: str
+    reused_from: str
+    reusable: bool
+    finished: float
+    low: float | None
+    high: float | None
+    names: list[str]
+    figures: str
+    places: str
+
+
+@dataclass(frozen=True)
+class IndexedSweep:
+    """A sweep; `error`: why it cannot be read, if it cannot."""
+
+    sweep_id: str
+    name: str = ""
+    created_at: str = ""
+    device: str = ""
+    imported: bool = False
+    asked: Mapping[str, Any] = field(default_factory=dict)
+    environments: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
+    rows: Sequence[IndexedRow] = ()
+    error: str | None = None
+
+
+def read_sweep(directory: Path) -> IndexedSweep:
+    """The sweep in a directory; runs no code that it names."""
+    try:
+        places = _places(directory / journal.FILE_NAME)
+        results = sweep_directory.load(directory)
+        found = results.rows
+    except (OrchestratorError, OSError) as error:
+        return IndexedSweep(directory.name, error=str(error))
+    meta = results.meta
+    known = _Places(results.records, places)
+    imported = is_imported(directory)
+    may_be_reused = meta.duel is None and not imported
+    ran = [row for row in found if row.outcome is not None]
+    return IndexedSweep(
+        meta.sweep_id,
+        meta.name,
+        meta.created_at,
+        meta.device,
+        imported,
+        asked(meta.spec, meta.device),
+        _environments(results),
+        [_indexed(row, known, may_be_reused) for row in ran],
+    )
+
+
+def is_imported(directory: Path) -> bool:
+    """Whether a sweep came by `import`."""
+    return (directory / IMPORTED_FILE).exists()
+
+
+def record_at(directory: Path, place: Place) -> TrialRecord:
+    """The record at a place of a sweep's journal.
+
+    Raises:
+        JournalError: there is none.
+        OSError: the journal cannot be read.
+    """
+    path = directory / journal.FILE_NAME
+    with path.open("rb") as file:
+        file.seek(place[0])
+        return journal.parse(file.read(place[1]), f"{path} at byte {place[0]}")
+
+
+class _Places:
+    """Where each record is: the first of each attempt counts, as it does for its row."""
+
+    def __init__(self, records: Sequence[TrialRecord], places: Sequence[Place]) -> None:
+        self._of: dict[tuple[str, int, int], Place] = {}
+        for record, place in zip(records, places, strict=False):
+            self._of.setdefault(record.key, place)
+
+    def of(self, record: TrialRecord) -> Place:
+        return self._of.get(record.key, (0, 0))
+
+
+def _places(path: Path) -> list[Place]:
+    """Offset and length of every whole line."""
+    if not path.exists():
+        return []
+    data = path.read_bytes()
+    found, offset = [], 0
+    while (end := data.find(b"\n", offset)) >= 0:
+        found.append((offset, end - offset))
+        offset = end + 1
+    return found
+
+
+def _environments(results: Results) -> dict[str, tuple[Any, Any]]:
+    return {
+        hash_: (facts.get("match", {}), facts.get("know", {}))
+        for hash_, facts in results.environments.items()
+    }
+
+
+def _indexed(row: Row, places: _Places, may_be_reused: bool) -> IndexedRow:
+    first, last = row.records[0], row.records[-1]
+    figures = {
+        name: float(f"{value:.6g}")
+        for name, value in row.metrics.items()
+        if value is not None and math.isfinite(value)
+    }
+    low, high = (figures.pop(f"latency_ci_{end}_ms", None) for end in ("low", "high"))
+    return IndexedRow(
+        row.trial,
+        str(row.outcome),
+        " ".join(row.flags),
+        first.fingerprint.source,
+        first.fingerprint.environment,
+        first.fingerprint.protocol,
+        first.card or "",
+        first.host,
+        row.reused_from,
+        may_be_reused and row.ok and not row.flags and _is_whole(row.records),
+        _seconds(last.finished_at),
+        low,
+        high,
+        list(figures),
+        json.dumps(list(figures.values()), separators=(",", ":")),
+        json.dumps([places.of(record) for record in row.records], separators=(",", ":")),
+    )
+
+
+def _is_whole(records: Sequence[TrialRecord]) -> bool:
+    """Whether these are rounds 1, 2, ... by one code on one machine, measured by one sweep."""
+    same = {
+        (one.fingerprint.source, one.fingerprint.environment, one.card, one.reused_from)
+        for one in records
+    }
+    rounds = [record.round for record in records]
+    return len(same) == 1 and rounds == list(range(1, len(records) + 1))
+
+
+def _seconds(moment: str) -> float:
+    try:
+        return datetime.fromisoformat(moment).timestamp()
+    except ValueError:
+        return 0.0
