@@ -33,6 +33,7 @@ from orchestrator.machine import environment
 from orchestrator.outcome import Outcome, Phase
 from orchestrator.plan.sweep import Sweep
 from orchestrator.record import record_of, utc_now
+from orchestrator.supervisor.supervisor import SupervisorReport
 from orchestrator.trackers.in_memory import MemoryTracker
 from orchestrator.trial import Attempt
 
@@ -51,7 +52,7 @@ class NothingDone(RaySupervisor):
         self.device, self._cpus = arguments[0], arguments[1]
         self._facts = environment.describe(self.device, None, self._cpus)
 
-    def run(self, attempt_json: str, _span: object = None) -> tuple[str, bytes, list[str], str]:
+    def run(self, attempt_json: str, _span: object = None) -> SupervisorReport:
         """An ok record, at once."""
         attempt = Attempt.model_validate_json(attempt_json)
         latency = 1.0 + int(attempt.trial.trial_id[:4], 16) / 65536
@@ -65,7 +66,7 @@ class NothingDone(RaySupervisor):
             values_ms=(latency,) * VALUES,
             environment=self._facts,
         )
-        return record.model_dump_json(), b"", [], ""
+        return SupervisorReport(record.model_dump_json(), b"", [], "")
 
     def conclude(self) -> list[str]:
         """Nothing was looked at."""
@@ -86,10 +87,10 @@ class NothingExecutor(RayExecutor):
 def sweep_of(trials: int, slots: int) -> Sweep:
     """A sweep of so many trials: ten implementations, so that tables have columns to compare."""
     entries = ", ".join(
-        f"{{use: '{HERE}/trivial.py:build', label: i{number}}}" for number in range(10)
+        f"{{use: '{HERE}/no_op.py:nothing', label: i{number}}}" for number in range(10)
     )
     text = (
-        f"name: scale\nworkload: '{HERE}/trivial.py:workload'\nimplementations: [{entries}]\n"
+        f"name: scale\nworkload: '{HERE}/no_op.py'\nimplementations: [{entries}]\n"
         f"axes: {{number: {list(range(trials // 10))}}}\nmax_concurrent: {slots}\n"
     )
     return Sweep.parse(text, HERE)

@@ -138,8 +138,9 @@ def run(
                 return _told(sweep, directory, known, shown, tracker, tracking_uri, on_results)
             _look_at_machine(device, shown)
     uri = tracking_uri or sweep.spec.tracking.uri
-    beside = _import_mlflow if executor is not None else _import_ray_then_mlflow
-    threading.Thread(target=beside, name="import-mlflow", daemon=True).start()
+    if tracker is None:
+        beside = _import_mlflow if executor is not None else _import_ray_then_mlflow
+        threading.Thread(target=beside, name="import-mlflow", daemon=True).start()
     with Signals() as signals, ExitStack() as stack:
         stack.callback(shown.stop)
         checked = workload_check.begin(sweep, device) if not resuming else None
@@ -213,7 +214,7 @@ def resume(
     `run`.
     """
     directory = sweep_directory.find(name)
-    meta = sweep_directory.load(directory).meta
+    meta = sweep_directory.load_meta(directory)
     sweep = Sweep.resolved(
         meta.spec, meta.base_dir, meta.only, str(directory / sweep_directory.META_FILE)
     )

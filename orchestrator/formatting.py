@@ -18,6 +18,8 @@ LATEX = str.maketrans(
 
 def printable(text: str) -> str:
     """`text` on one line: control, bidirectional and other unprintable characters as escapes."""
+    if text.isprintable():
+        return text
     return "".join(
         character if character.isprintable() else _escape(character) for character in text
     )

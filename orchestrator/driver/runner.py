@@ -95,7 +95,7 @@ class SweepRun:
         """
         with self.signals, Journal(self.directory) as journal:
             self.signals.install()
-            held = sweep_directory.load(self.directory)
+            held = sweep_directory.load(self.directory, journal.records)
             self._environments, self._observations = (
                 dict(held.environments),
                 list(held.observations),

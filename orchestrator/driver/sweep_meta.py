@@ -17,7 +17,7 @@ from orchestrator.trial import Trial
 def of(sweep: Sweep, directory: Path, device: str, resuming: bool) -> SweepMeta:
     """The meta data of a new sweep, or of the one that goes on, with what is planned now."""
     if resuming and (directory / sweep_directory.META_FILE).exists():
-        held = sweep_directory.load(directory).meta
+        held = sweep_directory.load_meta(directory)
         if held.device != device:
             raise RequestError(
                 f"{directory} was measured on {held.device}, this run is on {device}: one table never mixes two"

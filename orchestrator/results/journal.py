@@ -110,21 +110,33 @@ def parse(line: bytes, place: str) -> TrialRecord:
         JournalError: it is no record of a schema this version knows.
     """
     try:
+        record = TrialRecord.model_validate_json(line)
+    except ValidationError as error:
+        _check_version(line, place)
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise JournalError(f"{place}: field {field}: {first['msg']}") from None
+    if "schema_version" not in record.model_fields_set or not _is_known(record.schema_version):
+        _check_version(line, place)
+    return record
+
+
+def _check_version(line: bytes, place: str) -> None:
+    """Raise JournalError if a line is no JSON object, or of a schema that is not known."""
+    try:
         version = json.loads(line).get("schema_version")
     except (ValueError, AttributeError):
         raise JournalError(
             f"{place}: is no record: the file was changed by something else"
         ) from None
-    if type(version) is not int or not 1 <= version <= SCHEMA_VERSION:
+    if not _is_known(version):
         raise JournalError(
             f"{place}: schema_version {version} is not known to this version, which reads up to {SCHEMA_VERSION}"
         )
-    try:
-        return TrialRecord.model_validate_json(line)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise JournalError(f"{place}: field {field}: {first['msg']}") from None
+
+
+def _is_known(version: object) -> bool:
+    return type(version) is int and 1 <= version <= SCHEMA_VERSION
 
 
 def _whole_length(data: bytes) -> int:

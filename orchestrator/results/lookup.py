@@ -10,7 +10,7 @@ from pathlib import Path
 from orchestrator.errors import OrchestratorError, RequestError, SweepNotFoundError
 from orchestrator.results import journal
 from orchestrator.results.results import Results
-from orchestrator.results.sweep_directory import META_FILE, SWEEPS, load
+from orchestrator.results.sweep_directory import META_FILE, SWEEPS, load, load_meta
 from orchestrator.trial import Trial
 
 SHORTEST_ID = 6  # digits of a trial id that may stand for the whole
@@ -89,22 +89,20 @@ def trial(trial_id: str, sweep: str | None = None) -> tuple[Results, Trial]:
     places = [find(sweep)] if sweep is not None else directories()[::-1]
     for place in places:
         try:
-            results = load(place)
+            meta = load_meta(place)
         except OrchestratorError:
             if sweep is not None:
                 raise
             continue  # a sweep that cannot be read must not hide the others
         found = {
-            known.trial_id: known
-            for known in results.meta.planned
-            if known.trial_id.startswith(trial_id)
+            known.trial_id: known for known in meta.planned if known.trial_id.startswith(trial_id)
         }
         if len(found) > 1:
             raise RequestError(
                 f"{trial_id} stands for {len(found)} trials of {place.name}: give more digits"
             )
         if found:
-            return results, next(iter(found.values()))
+            return load(place), next(iter(found.values()))
     where = f"any of the {len(places)} sweeps under {Path.cwd() / SWEEPS}"
     if sweep is not None:
         where = f"the sweep {sweep}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from orchestrator.errors import JournalError, RequestError, SweepNotFoundError
 from orchestrator.files import write_atomically
 from orchestrator.machine.observation import Observation
 from orchestrator.quantities import MIB
+from orchestrator.record import TrialRecord
 from orchestrator.results import journal, proposals
 from orchestrator.results.meta import SweepMeta
 from orchestrator.results.results import Results
@@ -143,12 +144,35 @@ def found_by(name: str, directory: Path) -> str:
     return str(directory)
 
 
-def load(directory: Path) -> Results:
+def load(directory: Path, records: Sequence[TrialRecord] | None = None) -> Results:
     """Everything that the sweep in `directory` left behind.
+
+    Args:
+        directory: of the sweep.
+        records: of its journal, where it has been read already; None: read it.
 
     Raises:
         SweepNotFoundError: it holds no sweep.
         JournalError: its journal cannot be read.
+    """
+    meta = load_meta(directory)
+    if records is None:
+        exists = (directory / journal.FILE_NAME).exists()
+        records = tuple(journal.read(directory)) if exists else ()
+    return Results(
+        meta,
+        tuple(records),
+        _environments(directory / ENVIRONMENT_FILE),
+        directory,
+        _observations(directory),
+    )
+
+
+def load_meta(directory: Path) -> SweepMeta:
+    """What the sweep in `directory` was asked; its journal is not read.
+
+    Raises:
+        SweepNotFoundError: it holds no sweep.
     """
     try:
         meta = SweepMeta.model_validate_json((directory / META_FILE).read_bytes())
@@ -165,14 +189,7 @@ def load(directory: Path) -> Results:
         ) from None
     if meta.spec.proposes:
         meta = proposals.asked(meta, proposals.current(directory))
-    records = tuple(journal.read(directory)) if (directory / journal.FILE_NAME).exists() else ()
-    return Results(
-        meta,
-        records,
-        _environments(directory / ENVIRONMENT_FILE),
-        directory,
-        _observations(directory),
-    )
+    return meta
 
 
 def _observations(directory: Path) -> tuple[Observation, ...]:
