@@ -44,11 +44,17 @@ class Fingerprint(FrozenModel):
 
 
 class KernelShare(FrozenModel):
-    """A kernel that one call ran: how often, and its share of the time of all of them."""
+    """A kernel that one call ran: how often, and its share of the time of all of them.
+
+    Attributes:
+        counters: of the hardware, where a profiler that reads them ran: name -> value, the unit in
+            the name.
+    """
 
     name: str
     count: int
     share: float
+    counters: dict[str, float] = {}
 
 
 class TrialRecord(FrozenModel):

@@ -134,6 +134,7 @@ class Attempt(FrozenModel):
         energy: whether to run on for a second while the supervisor reads the device's energy
             counter.
         profile: whether one more call is made under torch's profiler.
+        trace: the file for a trace of that call; "": none.
         rival: a second trial to be measured in the same process, in turns with this one (a duel);
             None: just this one.
         salt: drawn for each attempt and kept in its record: with it the seed gives the same inputs
@@ -160,6 +161,7 @@ class Attempt(FrozenModel):
     pause_s: float = 0.0
     energy: bool = False
     profile: bool = False
+    trace: str = ""
     rival: Trial | None = None
     cut_above_ms: float | None = None
     salt: str = ""

@@ -93,6 +93,19 @@ def repro(options: argparse.Namespace) -> int:
     return 0
 
 
+def profile(options: argparse.Namespace) -> int:
+    """Profile rows of a sweep that was run; write its reports again."""
+    from orchestrator import report
+    from orchestrator.cli import profile as profiling
+    from orchestrator.results import lookup, sweep_directory
+
+    directory = lookup.find(options.name)
+    found = list(profiling.profile(sweep_directory.load(directory), options.only))
+    report.write_reports(sweep_directory.load(directory))
+    print(f"{profiling.TRACE_HINT}; `orchestrator sync` puts them into MLflow", file=sys.stderr)
+    return 0 if all(one.kernels for one in found) else 1
+
+
 def sweeps(options: argparse.Namespace) -> int:
     """List the sweeps that were run here."""
     from orchestrator.cli import sweeps

@@ -42,7 +42,7 @@ def build_parser() -> tuple[argparse.ArgumentParser, frozenset[str]]:
     subparsers = parser.add_subparsers(metavar="COMMAND", title="commands")
     for add in (
         _add_demo, _add_init, _add_adopt, _add_try, _add_run, _add_plan, _add_resume, _add_report, _add_sweeps,
-        _add_compare, _add_repro, _add_ui, _add_sync, _add_list, _add_doctor, _add_cheats, _add_completion,
+        _add_compare, _add_repro, _add_profile, _add_ui, _add_sync, _add_list, _add_doctor, _add_cheats, _add_completion,
     ):  # fmt: skip
         add(subparsers)
     subparsers.choices["completion"].set_defaults(parser=parser)  # what it completes
@@ -189,6 +189,16 @@ def _add_repro(subparsers: Any) -> None:
         "--sweep", metavar=SWEEP, help="the sweep that has it (default: the newest that does)"
     )
     parser.add_argument("--output", metavar="FILE", help="default: repro_TRIAL_ID.py here")
+
+
+def _add_profile(subparsers: Any) -> None:
+    parser = _command(
+        subparsers, "profile", commands.profile,
+        "see which kernels the rows of a finished sweep run, with a trace of each",
+        "profile last --only \"implementation == 'mine' and seq_len == 512\"",
+    )  # fmt: skip
+    parser.add_argument("name", metavar=SWEEP, help="which sweep")
+    parser.add_argument("--only", metavar="EXPR", help="the rows for which the expression holds")
 
 
 def _add_sweeps(subparsers: Any) -> None:

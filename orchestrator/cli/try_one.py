@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from orchestrator.cli.try_target import Selection
     from orchestrator.worker.stages import Stages
 
-SHOWN = 8  # elements that are wrong
-
 
 @dataclass(frozen=True)
 class Tried:
@@ -76,75 +74,35 @@ def run(attempt: Attempt, *, check: bool = False, debug: bool = False) -> Tried:
         elif cause is not None:
             lines = [*"".join(traceback.format_exception(cause)).rstrip().splitlines(), *lines]
         elif ended.outcome is Outcome.MISMATCH and hasattr(stages, "verifier"):
-            lines += wrong_elements(stages)
+            lines += first_wrong(stages)
         return Tried(ended.outcome, tuple(lines))
 
 
-def wrong_elements(stages: Stages) -> list[str]:
-    """The first elements of the output that are wrong, beside the right ones: on the inputs of the
-    first verification.
-
-    An element is wrong if it is off by more than ten times what is allowed of a block, of its own
-    size or of the output's root mean square, whichever is larger.
-    """
+def first_wrong(stages: Stages) -> list[str]:
+    """The first wrong elements beside the right ones, on the inputs of the first verification."""
     import torch
 
-    from orchestrator.verify.expected import named
-    from orchestrator.verify.rule.output_rows import chunks, fetcher, whole_answer
-    from orchestrator.verify.rule.outputs import FloatOutput
+    from orchestrator.cli.wrong_elements import outputs_of, wrong_elements
+    from orchestrator.verify.inputs import copied
     from orchestrator.verify.rule.precisions import usual_error
     from orchestrator.verify.torch_settings import own_settings
-    from orchestrator.workload import Expected, Problem
+    from orchestrator.workload import Problem
 
     attempt, workload, config = stages.attempt, stages.workload, stages.config
-    form = stages.subject.form
+    subject = stages.subject
     inputs = stages.caller.inputs("before")
-    output = stages.subject.call(inputs)
+    pristine = tuple(one.detach() for one in copied(inputs))
+    subject.prepare(inputs)
+    outputs = outputs_of(subject.call(inputs), subject, workload, inputs)
     state: Mapping[str, torch.Tensor] = {}
     with own_settings(), torch.no_grad():
         if workload.state is not None:
-            state = workload.state(config, form, stages.caller.state_seed)
-        detached = tuple(tensor.detach() for tensor in inputs)
+            state = workload.state(config, subject.form, stages.caller.state_seed)
         limit = attempt.verify.max_reference_flops or 1e12
-        problem = Problem(config, form, detached, state, torch.float64, limit, attempt.seed)
-        answer = named(workload.reference(problem)).get("output")
-    if not isinstance(output, torch.Tensor) or not isinstance(answer, torch.Tensor | Expected):
-        return ["  the first wrong elements are shown of calls that return one tensor"]
-    output = output.detach()
-    expected = answer if isinstance(answer, Expected) else whole_answer(answer)
-    if not output.is_floating_point():
-        return ["  the first wrong elements are shown of floating-point outputs"]
-
-    rows, width = expected.values.shape
-    fetch, places = (
-        fetcher(output, expected),
-        FloatOutput("output", expected, tuple(output.shape), output.dtype),
-    )
-    scale = float(expected.values.square().mean().sqrt())
-    allowed = 10 * (attempt.verify.tolerance or usual_error(workload.precision(stages.params)))
-    count, found = 0, list[tuple[str, str, str]]()
-    for start, stop in chunks(rows, width):
-        right = expected.values[start:stop].double()
-        got = fetch(start, stop).to(right)
-        wrong = ~((got - right).abs() <= allowed * right.abs().clamp(min=scale))
-        count += int(wrong.sum())
-        for row, column in wrong.nonzero()[: SHOWN - len(found)].tolist():
-            place = places.place("element", (start + row, column))
-            found.append(
-                (place, f"{float(got[row, column]):.6g}", f"{float(right[row, column]):.6g}")
-            )
-    if not found:
-        return ["  every element is within ten times the budget: the error is spread thinly"]
-    share = 100 * count / (rows * width)
-    lines = [
-        f"  {count:,} of {rows * width:,} elements are wrong ({number(share, 1)} %), the first of them:"
-    ]
-    widths = [
-        max(map(len, column)) for column in zip(("element", "got", "right"), *found, strict=True)
-    ]
-    for cells in [("element", "got", "right"), *found]:
-        lines += [f"    {cells[0]:>{widths[0]}}  {cells[1]:>{widths[1]}}  {cells[2]:>{widths[2]}}"]
-    return lines
+        problem = Problem(config, subject.form, pristine, state, torch.float64, limit, attempt.seed)
+        answer = workload.reference(problem)
+    allowed = attempt.verify.tolerance or usual_error(workload.precision(stages.params))
+    return wrong_elements(outputs, answer, allowed)
 
 
 def describe(attempt: Attempt) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 
 from orchestrator.driver.stale import source_of_pair
 from orchestrator.plan.sweep import Sweep
+from orchestrator.results import profiles
 from orchestrator.trial import Attempt, Resources, RoundKey, Trial, content_hash
 
 PAUSE_S = 2.0  # before an attempt that was disturbed is made again
@@ -86,6 +88,16 @@ class AttemptFactory:
         with suppress(Exception):
             return str(self._sweep.workload.precision(self._sweep.params(trial)))
         return ""
+
+
+def traced(attempt: Attempt, directory: Path) -> Attempt:
+    """The attempt, told where in its sweep's directory the trace of its profile belongs."""
+    if not attempt.profile:
+        return attempt
+    with suppress(OSError):  # the journal says when the disk is full
+        (directory / profiles.FOLDER).mkdir(exist_ok=True)
+    file = (directory / profiles.trace_of(attempt.trial.trial_id)).absolute()
+    return attempt.model_copy(update={"trace": str(file)})
 
 
 def input_seed(seed: int, trial: Trial, number: int) -> int:

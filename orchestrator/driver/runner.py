@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from orchestrator.driver.attempts import traced
 from orchestrator.driver.queue import AttemptQueue
 from orchestrator.driver.reuse import Reuse
 from orchestrator.driver.signals import Signals
@@ -190,7 +191,7 @@ class SweepRun:
             self._in_flight += 1
             record = agenda.predicted(attempt) or self._reused(attempt)
             if record is None:
-                self.executor.submit(attempt)
+                self.executor.submit(traced(attempt, self.directory))
             else:
                 self._handle(Finished(attempt, record), agenda, journal)
 

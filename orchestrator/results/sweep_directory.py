@@ -19,7 +19,7 @@ from orchestrator.files import write_atomically
 from orchestrator.machine.observation import Observation
 from orchestrator.quantities import MIB
 from orchestrator.record import TrialRecord
-from orchestrator.results import journal, proposals
+from orchestrator.results import journal, profiles, proposals
 from orchestrator.results.meta import SweepMeta
 from orchestrator.results.results import Results
 
@@ -161,7 +161,7 @@ def load(directory: Path, records: Sequence[TrialRecord] | None = None) -> Resul
         records = tuple(journal.read(directory)) if exists else ()
     return Results(
         meta,
-        tuple(records),
+        tuple(profiles.with_profiles(records, directory)),
         _environments(directory / ENVIRONMENT_FILE),
         directory,
         _observations(directory),

@@ -39,6 +39,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from orchestrator.credentials import redacted, without_credentials
+from orchestrator.results import profiles
 from orchestrator.results.answers import annotated
 from orchestrator.results.meta import SweepMeta, Tracked
 from orchestrator.results.results import Results
@@ -276,7 +277,8 @@ class MlflowTracker:
             for name in FILES
             if results.directory and (path := results.directory / name).is_file()
         ]
-        digest = _digest(files)
+        traces = [] if results.directory is None else profiles.traces(results.directory)
+        digest = _digest([*files, *traces])
         same_files = known.content.tags.get("files", "") == digest
         if known.is_like(wanted) and same_files:
             self.changes["unchanged"] += 1
@@ -287,6 +289,8 @@ class MlflowTracker:
         if not same_files:
             for path in files:
                 self._client.log_artifact(known.run_id, str(path))
+            for path in traces:
+                self._client.log_artifact(known.run_id, str(path), profiles.FOLDER)
             self._client.set_tag(known.run_id, "files", digest)
             self._known[PARENT] = replace(
                 known, content=replace(known.content, tags={**known.content.tags, "files": digest})

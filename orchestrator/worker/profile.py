@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.record import KernelShare
@@ -15,21 +17,30 @@ SHOWN = 3  # of them in the row's note
 NAME = 160  # characters of a kernel's name that are kept
 
 
-def profiled(call: Callable[[], object], device: torch.device) -> tuple[KernelShare, ...]:
+def profiled(
+    call: Callable[[], object], device: torch.device, trace: Path | None = None
+) -> tuple[KernelShare, ...]:
     """The kernels of one call by their share of its time, the largest first.
 
     On a GPU what ran on it; on a CPU torch's own operations, by the time that each takes itself.
+
+    Args:
+        call: what is called, three times in all.
+        device: that it runs on.
+        trace: the file for a trace of one call, host and device, that Perfetto and chrome://tracing
+            open; None: none. One that cannot be written, on another node say, is left out.
     """
-    import torch
-    from torch.profiler import ProfilerActivity, profile
+    from torch.profiler import ProfilerActivity
 
     on_gpu = device.type == "cuda"
-    activities = [ProfilerActivity.CUDA] if on_gpu else [ProfilerActivity.CPU]
     call()  # what is made once, plans and buffers, is there
-    with profile(activities=activities) as found:
-        call()
-        if on_gpu:
-            torch.cuda.synchronize(device)
+    found = _under_profiler(
+        call, device, [ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU]
+    )
+    if trace is not None and trace.parent.is_dir():
+        both = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
+        with suppress(OSError, RuntimeError):
+            _under_profiler(call, device, both).export_chrome_trace(str(trace))
     times = [(event, _microseconds(event, on_gpu)) for event in found.key_averages()]
     known = [(event, time) for event, time in times if time > 0]
     total = sum(time for _, time in known)
@@ -38,6 +49,17 @@ def profiled(call: Callable[[], object], device: torch.device) -> tuple[KernelSh
         KernelShare(name=event.key[:NAME], count=int(event.count), share=time / total)
         for event, time in known[:MOST]
     )
+
+
+def _under_profiler(call: Callable[[], object], device: torch.device, activities: Any) -> Any:
+    """The profile of one call, waited for."""
+    import torch
+
+    with torch.profiler.profile(activities=activities) as found:
+        call()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+    return found
 
 
 def _microseconds(event: Any, on_gpu: bool) -> float:

@@ -10,6 +10,7 @@ import random
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,7 @@ from orchestrator.verify.memoization import memoization
 from orchestrator.verify.seeds import derived_seed, random_like, salted, state_seed
 from orchestrator.verify.verifier import Verifier
 from orchestrator.worker.as_timed import TimedBlocks, judged_as_timed
+from orchestrator.worker.chosen import chosen_configurations
 from orchestrator.worker.extension_locks import build_extensions_apart
 from orchestrator.worker.integrity import bound_functions, check_unchanged
 from orchestrator.worker.rates import bounds_again, own_metrics, rates
@@ -129,7 +131,9 @@ class Stages:
         self.verify_again(measurement)
         self.rate(measurement)
         self.enter(Phase.MEMORY)
-        self._profile()
+        self.notes = (*self.notes, *chosen_configurations())
+        if self.attempt.profile:
+            self.profile()
         retries = 0
         if self.card is not None:
             self._capped(True)
@@ -438,9 +442,9 @@ class Stages:
     def _host_memory(self) -> Figures:
         known = {name: self.figures[name] for name in NOTHING_KNOWN}
         with user_code():
-            return self._host.with_later(known, self._one_more_call())
+            return self._host.with_later(known, self.one_more_call())
 
-    def _one_more_call(self) -> Callable[[], object]:
+    def one_more_call(self) -> Callable[[], object]:
         """As it is timed, on inputs of its own."""
         import torch
 
@@ -454,18 +458,22 @@ class Stages:
 
         return made
 
-    def _profile(self) -> None:
-        """See which kernels a call runs, where that is asked."""
-        if self.attempt.profile:
-            from orchestrator.worker.profile import in_words, profiled
+    def profile(self) -> None:
+        """See which kernels a call runs.
 
-            call = self._one_more_call()
-            with user_code():
-                self.kernels = profiled(call, self.config.device)
-            self.notes = (*self.notes, in_words(self.kernels))
+        Raises:
+            AttemptEndedError: the call raised.
+        """
+        from orchestrator.worker.profile import in_words, profiled
+
+        trace = Path(self.attempt.trace) if self.attempt.trace else None
+        call = self.one_more_call()
+        with user_code():
+            self.kernels = profiled(call, self.config.device, trace)
+        self.notes = (*self.notes, in_words(self.kernels))
 
     def _card_memory(self, card: CudaPeak) -> Figures:
-        call = self._one_more_call()
+        call = self.one_more_call()
         with user_code():
             return card.figures(call)
 

@@ -219,7 +219,7 @@ def test_repro_writes_a_script_that_runs_by_itself(folder: Path) -> None:
         check=True,
         cwd=folder,
     )
-    assert "of 256 elements are off by more than" in done.stdout
+    assert "of 256 elements are wrong" in done.stdout
     assert "median of 2 calls" in done.stdout
     with pytest.raises(RequestError, match="already exists"):
         repro.write(trial.trial_id)

@@ -1,0 +1,72 @@
+"""What rows of a finished sweep were seen to run: a line of profiles.jsonl for each profile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from orchestrator.model import FrozenModel
+from orchestrator.record import KernelShare, TrialRecord
+
+FILE_NAME = "profiles.jsonl"
+FOLDER = "profiles"  # of the traces, one a trial
+
+
+class Profile(FrozenModel):
+    """One call of a trial under a profiler.
+
+    Attributes:
+        trace: the file that Perfetto opens, from the sweep's directory; "": none.
+        notes: what was not measured, and why.
+    """
+
+    trial_id: str
+    kernels: tuple[KernelShare, ...] = ()
+    trace: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def trace_of(trial_id: str) -> str:
+    """Where the trace of a trial is, from the sweep's directory."""
+    return f"{FOLDER}/{trial_id}.json.gz"
+
+
+def traces(directory: Path) -> list[Path]:
+    """The traces that a sweep has."""
+    return sorted((directory / FOLDER).glob("*.json.gz"))
+
+
+def append(directory: Path, profile: Profile) -> None:
+    """Keep a profile; of one trial the latest counts."""
+    with (directory / FILE_NAME).open("a", encoding="utf-8") as file:
+        file.write(f"{profile.model_dump_json()}\n")
+
+
+def read(directory: Path) -> dict[str, Profile]:
+    """trial_id -> its latest profile, without lines that cannot be read."""
+    path = directory / FILE_NAME
+    if not path.is_file():
+        return {}
+    found = {}
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        with suppress(ValidationError):
+            profile = Profile.model_validate_json(line)
+            found[profile.trial_id] = profile
+    return found
+
+
+def with_profiles(records: Sequence[TrialRecord], directory: Path) -> Iterable[TrialRecord]:
+    """The records; those of a trial that was profiled later have its kernels."""
+    known = read(directory)
+    if not known:
+        return records
+    return [_with(record, known.get(record.trial_id)) for record in records]
+
+
+def _with(record: TrialRecord, profile: Profile | None) -> TrialRecord:
+    if profile is None:
+        return record
+    return record.model_copy(update={"kernels": profile.kernels})

@@ -1,0 +1,88 @@
+"""The first wrong elements of every kind of output, in `try` and in the script of `repro`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from orchestrator.cli import repro, try_one, try_target
+from orchestrator.cli.wrong_elements import wrong_elements
+from orchestrator.outcome import Outcome
+from orchestrator.plan.sweep import Sweep
+from orchestrator.results import sweep_directory
+from tests.conftest import ROOT
+from tests.support import made
+
+GALLERY = ROOT / "sweeps" / "gallery"
+
+
+def lines_of(sweep: str, label: str) -> list[str]:
+    """What `try` prints of one implementation of the gallery."""
+    file = str(GALLERY / f"{sweep}.yaml")
+    selection = try_target.attempts(file, only=f"implementation == '{label}'")
+    found = try_one.run(selection.attempts[0], check=True)
+    assert found.outcome is Outcome.MISMATCH
+    return list(found.lines)
+
+
+@pytest.mark.parametrize(
+    ("sweep", "label", "element"),
+    [
+        ("rope", "neighbours", "q[1, 0, 0]"),  # written in place
+        ("quantise", "one_scale", "scale[0, 0]"),  # the second of two outputs
+        ("histogram", "lost_updates", "output[0]"),  # integers
+        ("softmax", "unshifted", "output["),  # NaN
+    ],
+)
+def test_each_kind_of_output_shows_its_own(sweep: str, label: str, element: str) -> None:
+    """By the name of the output, where there are several."""
+    lines = lines_of(sweep, label)
+    assert any("elements are wrong" in line for line in lines)
+    assert any(element in line for line in lines)
+
+
+def test_outputs_without_names_are_taken_in_the_reference_s_order() -> None:
+    """A tuple answers for outputs that the reference names; one that is missing is named."""
+    right = {"values": torch.tensor([3.0, 2.0]), "indices": torch.tensor([1, 0])}
+    given = {"[0]": torch.tensor([3.0, 2.0]), "[1]": torch.tensor([1, 1])}
+    lines = wrong_elements(given, right, 1e-6)
+    assert lines[0].startswith("  every element of values is within")
+    assert "indices[1]    1      0" in lines[-1]
+    assert "values is missing" in wrong_elements({}, right, 1e-6)[0]
+
+
+def test_infinities_and_shapes_are_compared_as_they_are() -> None:
+    """The same infinity is right; another shape is said, with what was expected."""
+    right = torch.tensor([[float("inf"), float("nan"), 1.0]])
+    assert "within" in wrong_elements({"output": right.clone()}, right, 1e-6)[0]
+    lines = wrong_elements({"output": torch.zeros(3, 1)}, right, 1e-6)
+    assert "returned shape (3, 1), expected (1, 3): a transpose" in lines[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("sweep", "label", "said"),
+    [("rope", "neighbours", "q[1, 0, 0]"), ("cross_entropy", "over_all_rows", "1 of 1 elements")],
+)
+def test_the_script_of_a_row_shows_them_too(
+    tmp_path: Path, sweep: str, label: str, said: str
+) -> None:
+    """With inputs written in place, and with integers beside inputs that have gradients."""
+    loaded = Sweep.load(GALLERY / f"{sweep}.yaml", [], f"implementation == '{label}'")
+    meta = made.results(loaded.trials, []).meta.model_copy(
+        update={"spec": loaded.spec, "base_dir": loaded.base_dir, "device": "cpu"}
+    )
+    directory = tmp_path / "results"
+    sweep_directory.create(directory, meta, (GALLERY / f"{sweep}.yaml").read_text())
+    trial_id = loaded.trials[0].trial_id
+    path = repro.write(trial_id, str(directory), str(tmp_path / "repro.py"))
+    done = subprocess.run(
+        [sys.executable, str(path), "--calls", "2"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert said in done.stdout
+    assert "median of 2 calls" in done.stdout
