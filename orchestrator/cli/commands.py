@@ -96,7 +96,7 @@ def repro(options: argparse.Namespace) -> int:
 def profile(options: argparse.Namespace) -> int:
     """Profile rows of a sweep that was run; write its reports again."""
     from orchestrator import report
-    from orchestrator.cli import profile as profiling
+    from orchestrator.cli.profiling import sweep as profiling
     from orchestrator.results import lookup, sweep_directory
 
     directory = lookup.find(options.name)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cli import counters, profile
+from orchestrator.cli.profiling import counters
+from orchestrator.cli.profiling import sweep as profile
 from orchestrator.errors import RequestError
 from orchestrator.outcome import Outcome, Phase
 from orchestrator.plan.sweep import Sweep

@@ -1,7 +1,7 @@
 """One row under a profiler, in a process of its own: what `orchestrator profile` starts.
 
-    python -m orchestrator.cli.profile_row trace < attempt.json      # torch's profiler
-    ncu ... python -m orchestrator.cli.profile_row call < attempt.json
+    python -m orchestrator.cli.profiling.row trace < attempt.json      # torch's profiler
+    ncu ... python -m orchestrator.cli.profiling.row call < attempt.json
 
 The last line of stdout is JSON: {"kernels": [...]}, or {"error": "..."}.
 """

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from orchestrator.cli import counters
+from orchestrator.cli.profiling import counters
 from orchestrator.cli.try_target import attempt_of
 from orchestrator.errors import RequestError
 from orchestrator.formatting import printable
@@ -26,7 +26,7 @@ from orchestrator.results.profiles import Profile
 from orchestrator.results.results import Results
 from orchestrator.trial import Attempt, Trial
 
-ROW = "orchestrator.cli.profile_row"
+ROW = "orchestrator.cli.profiling.row"
 RANGE = "profiled"
 SHOWN = 8  # kernels of a row that are printed
 TRACE_HINT = "open a trace in https://ui.perfetto.dev or chrome://tracing"

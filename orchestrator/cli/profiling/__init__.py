@@ -1,0 +1,1 @@
+"""Finished sweeps under a profiler: rows, one row in a process of its own, counters."""
