@@ -214,6 +214,10 @@ def resume(
     `run`.
     """
     directory = sweep_directory.find(name)
+    if sweep_directory.is_imported(directory):
+        raise RequestError(
+            f"{directory} was run elsewhere and imported: resume goes on where it was run"
+        )
     meta = sweep_directory.load_meta(directory)
     sweep = Sweep.resolved(
         meta.spec, meta.base_dir, meta.only, str(directory / sweep_directory.META_FILE)

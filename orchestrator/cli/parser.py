@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from orchestrator import __version__
-from orchestrator.cli import commands
+from orchestrator.cli import commands, past
 from orchestrator.errors import suggestion
 
 EXAMPLES = """\
@@ -42,7 +42,8 @@ def build_parser() -> tuple[argparse.ArgumentParser, frozenset[str]]:
     subparsers = parser.add_subparsers(metavar="COMMAND", title="commands")
     for add in (
         _add_demo, _add_init, _add_adopt, _add_try, _add_run, _add_plan, _add_resume, _add_report, _add_sweeps,
-        _add_compare, _add_repro, _add_profile, _add_ui, _add_sync, _add_list, _add_doctor, _add_cheats, _add_completion,
+        _add_history, _add_import, _add_compare, _add_repro, _add_profile, _add_ui, _add_sync, _add_list, _add_doctor,
+        _add_cheats, _add_completion,
     ):  # fmt: skip
         add(subparsers)
     subparsers.choices["completion"].set_defaults(parser=parser)  # what it completes
@@ -208,6 +209,52 @@ def _add_sweeps(subparsers: Any) -> None:
     parser.add_argument("name", metavar="NAME", nargs="?", help="only those of this name")
     parser.add_argument("--all", action="store_true", help="not only the newest")
     parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_history(subparsers: Any) -> None:
+    parser = _command(
+        subparsers,
+        "history",
+        past.history,
+        "rows over time: what became slower, by how much, since which commit",
+        "history --implementation improved --where 'seq_len == 4096'",
+    )
+    parser.add_argument("--implementation", metavar="LABEL", help="only its rows")
+    parser.add_argument(
+        "--where", metavar="EXPR", help="only the rows for which the expression holds"
+    )
+    parser.add_argument(
+        "--metric", metavar="NAME", default="latency_ms", help="which figure (default: latency_ms)"
+    )
+    parser.add_argument(
+        "--format", choices=("table", "json", "csv", "html"), default="table", help="output format"
+    )
+    parser.add_argument(
+        "--json", dest="format", action="store_const", const="json", help="= --format json"
+    )
+    parser.add_argument(
+        "--page", metavar="FILE", nargs="?", const=past.PAGE,
+        help=f"write a page, too (default: {past.PAGE} here)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--fail", action="store_true", help="exit code 1 if anything regressed and still is worse"
+    )
+
+
+def _add_import(subparsers: Any) -> None:
+    parser = _command(
+        subparsers,
+        "import",
+        past.import_,
+        "take in sweeps that were run on another machine; runs nothing of them",
+        "import sweeps.zip",
+    )
+    parser.add_argument(
+        "paths",
+        metavar="PATH",
+        nargs="+",
+        help="a sweep's directory, a folder with some in it, or a zip or tar file of one",
+    )
 
 
 def _add_ui(subparsers: Any) -> None:

@@ -11,7 +11,7 @@ from tabulate import tabulate
 from orchestrator.errors import OrchestratorError
 from orchestrator.formatting import printable
 from orchestrator.report.layout import devices
-from orchestrator.results.lookup import directories
+from orchestrator.results.lookup import directories, run_here
 from orchestrator.results.results import Results
 from orchestrator.results.sweep_directory import SWEEPS, load
 
@@ -40,7 +40,8 @@ def as_text(name: str | None = None, limit: int | None = NEWEST) -> str:
         named = f" named {name!r}" if name else ""
         return f"no sweeps{named} under ./{SWEEPS}: results are kept where a sweep was started"
     body = []
-    for place, item in enumerate(as_objects(name, limit)):
+    own = [path.name for path in run_here()[::-1]]
+    for item in as_objects(name, limit):
         if "error" in item:
             body.append([item["sweep_id"], "", "", "", "", "", "", item["error"]])
             continue
@@ -48,7 +49,7 @@ def as_text(name: str | None = None, limit: int | None = NEWEST) -> str:
         bad = f"✗ {item['not_ok']}" if item["not_ok"] else ""
         left = f"- {item['not_run']}" if item["not_run"] else ""
         commit = (item["git_commit"] or "")[:7]
-        called = ("last" if place == 0 else f"last~{place}") if name is None else ""
+        called = _called(item["sweep_id"], own) if name is None else ""
         body.append(
             [item["sweep_id"], printable(item["name"]), when, f"✓ {item['ok']}", f"{bad} {left}".strip(),
              printable(item["device"]), commit, called]
@@ -57,6 +58,14 @@ def as_text(name: str | None = None, limit: int | None = NEWEST) -> str:
     table = str(tabulate(body[::-1], headings, tablefmt="simple", disable_numparse=True))
     more = total - len(body)
     return f"{table}\n({more} older: --all)" if more > 0 else table
+
+
+def _called(sweep_id: str, own: list[str]) -> str:
+    """`last`, `last~1`: what `lookup.find` takes besides the id; none for an imported sweep."""
+    if sweep_id not in own:
+        return "imported"
+    place = own.index(sweep_id)
+    return "last" if place == 0 else f"last~{place}"
 
 
 def _described(path: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ TAKEN = ("gpus", "host_memory_gib", "placement", "exclusive_node")
 ABSENT = "none"
 
 
-def asked(spec: SweepSpec, device: str) -> dict[str, Any]:
+def asked(spec: SweepSpec, device: str, *, in_turns: bool = False) -> dict[str, Any]:
     """How a sweep file asks for its rows to be measured, judged and given room, by field name.
 
     The trial itself, its source code and the machine are not in it, and neither is
@@ -22,8 +22,10 @@ def asked(spec: SweepSpec, device: str) -> dict[str, Any]:
     Args:
         spec: the sweep file.
         device: "cpu" or "cuda".
+        in_turns: whether two implementations are measured in turns, in one process.
     """
     facts: dict[str, Any] = {"workload": spec.workload, "seed": spec.seed}
+    facts["measured"] = "in turns" if in_turns else "alone"
     protocol = spec.measure.for_device(device).model_dump()
     facts |= {f"measure.{name}": value for name, value in protocol.items()}
     facts |= {f"measure.{name}": getattr(spec.measure, name) for name in ASKED}

@@ -23,14 +23,15 @@ from orchestrator.results.sweep_directory import META_FILE, SWEEPS
 
 FILE_NAME = "index.sqlite"
 LOCK_NAME = ".index.lock"
-VERSION = 1
+VERSION = 2
 WAIT_S = 60.0
 SWEEPS_A_COMMIT = 20
 
 SCHEMA = """
 CREATE TABLE sweep (
     number INTEGER PRIMARY KEY, path TEXT UNIQUE, stamp TEXT, sweep_id TEXT, name TEXT,
-    created_at TEXT, device TEXT, imported INTEGER, asked TEXT, error TEXT
+    created_at TEXT, device TEXT, imported INTEGER, asked TEXT, controls TEXT,
+    error TEXT
 );
 CREATE TABLE word (number INTEGER PRIMARY KEY, text TEXT UNIQUE);
 CREATE TABLE trial (
@@ -40,12 +41,14 @@ CREATE TABLE environment (sweep INTEGER, hash TEXT, match TEXT, know TEXT, PRIMA
 CREATE TABLE row (
     trial INTEGER, sweep INTEGER, outcome INTEGER, flags INTEGER, source INTEGER,
     environment INTEGER, protocol INTEGER, card INTEGER, host INTEGER, reused_from INTEGER,
-    reusable INTEGER, finished REAL, low REAL, high REAL, names INTEGER, figures TEXT, places TEXT,
+    reusable INTEGER, finished REAL, latency REAL, low REAL, high REAL, names INTEGER, figures TEXT, places TEXT,
     PRIMARY KEY (trial, sweep)
 ) WITHOUT ROWID;
 CREATE INDEX row_of_sweep ON row (sweep);
 """
-INSERT_ROW = "INSERT OR REPLACE INTO row VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+INSERT_ROW = (
+    "INSERT OR REPLACE INTO row VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ class Entry:
     Attributes:
         directory: of the sweep.
         asked: see `identity.asked`.
+        controls: of each control (`machine.observation`) the least and the most it took, in ms.
         imported: whether it came by `import`, from another machine perhaps.
     """
 
@@ -66,6 +70,7 @@ class Entry:
     device: str
     imported: bool
     asked: dict[str, Any]
+    controls: dict[str, tuple[float, float]]
 
 
 class Index:
@@ -110,14 +115,14 @@ class Index:
         """The sweeps that could be read, by number."""
         found = {}
         for line in self.select(
-            "SELECT number, path, sweep_id, name, created_at, device, imported, asked "
+            "SELECT number, path, sweep_id, name, created_at, device, imported, asked, controls "
             "FROM sweep WHERE error IS NULL"
         ):
-            number, path, sweep_id, name, created_at, device, imported, asked = line
+            number, path, sweep_id, name, created_at, device, imported, asked, controls = line
             directory = self.folder / path
             found[number] = Entry(
                 number, directory, sweep_id, name, created_at, device, bool(imported),
-                json.loads(asked),
+                json.loads(asked), json.loads(controls),
             )  # fmt: skip
         return found
 
@@ -205,8 +210,8 @@ class Index:
         numbers = [self._number(connection, text) for text in texts]
         names = self._number(connection, json.dumps(row.names))
         return (
-            known[0], sweep, *numbers, row.reusable, row.finished, row.low, row.high, names,
-            row.figures, row.places,
+            known[0], sweep, *numbers, row.reusable, row.finished, row.latency, row.low,
+            row.high, names, row.figures, row.places,
         )  # fmt: skip
 
     def _number(self, connection: sqlite3.Connection, text: str) -> int:
@@ -219,9 +224,9 @@ class Index:
 
 def _add_sweep(connection: sqlite3.Connection, path: str, stamp: str, found: IndexedSweep) -> int:
     cursor = connection.execute(
-        "INSERT INTO sweep VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO sweep VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (path, stamp, found.sweep_id, found.name, found.created_at, found.device, found.imported,
-         json.dumps(found.asked), found.error),
+         json.dumps(found.asked), json.dumps(found.controls), found.error),
     )  # fmt: skip
     return int(cursor.lastrowid or 0)
 
@@ -243,7 +248,9 @@ def _stamps(folder: Path) -> dict[str, str]:
 
 def _folders(folder: Path) -> Iterator[str]:
     with suppress(OSError), os.scandir(folder) as entries:
-        yield from sorted(entry.path for entry in entries if entry.is_dir())
+        yield from sorted(
+            entry.path for entry in entries if entry.is_dir() and not entry.name.startswith(".")
+        )
 
 
 def _connected(path: Path) -> sqlite3.Connection:

@@ -12,13 +12,13 @@ from typing import Any
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.history.identity import asked
+from orchestrator.machine.observation import WORDS, controls, values_of
 from orchestrator.record import TrialRecord
 from orchestrator.results import journal, sweep_directory
 from orchestrator.results.results import Results
 from orchestrator.results.rows import Row
 from orchestrator.trial import Trial
 
-IMPORTED_FILE = "imported.json"
 Place = tuple[int, int]  # offset and length of a line in bytes
 
 
@@ -34,7 +34,7 @@ class IndexedRow:
         reusable: whether it may stand for a row of another sweep: ok, not flagged, every round by
             the same code on the same machine.
         finished: seconds since 1970.
-        low, high: ends of the latency's interval in ms; None: none.
+        latency, low, high: the latency in ms and the ends of its interval; None: none.
         names, figures: the metrics' names, and as JSON their values in that order, to six digits.
         places: as JSON, offset and length in the journal of each round's record, from round 1 on.
     """
@@ -50,6 +50,7 @@ class IndexedRow:
     reused_from: str
     reusable: bool
     finished: float
+    latency: float | None
     low: float | None
     high: float | None
     names: list[str]
@@ -59,7 +60,12 @@ class IndexedRow:
 
 @dataclass(frozen=True)
 class IndexedSweep:
-    """A sweep; `error`: why it cannot be read, if it cannot."""
+    """A sweep.
+
+    Attributes:
+        controls: of each control the least and the most it took, in ms.
+        error: why the sweep cannot be read, if it cannot.
+    """
 
     sweep_id: str
     name: str = ""
@@ -67,6 +73,7 @@ class IndexedSweep:
     device: str = ""
     imported: bool = False
     asked: Mapping[str, Any] = field(default_factory=dict)
+    controls: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     environments: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
     rows: Sequence[IndexedRow] = ()
     error: str | None = None
@@ -82,7 +89,7 @@ def read_sweep(directory: Path) -> IndexedSweep:
         return IndexedSweep(directory.name, error=str(error))
     meta = results.meta
     known = _Places(results.records, places)
-    imported = is_imported(directory)
+    imported = sweep_directory.is_imported(directory)
     may_be_reused = meta.duel is None and not imported
     ran = [row for row in found if row.outcome is not None]
     return IndexedSweep(
@@ -91,15 +98,11 @@ def read_sweep(directory: Path) -> IndexedSweep:
         meta.created_at,
         meta.device,
         imported,
-        asked(meta.spec, meta.device),
+        asked(meta.spec, meta.device, in_turns=meta.duel is not None),
+        _controls(results),
         _environments(results),
         [_indexed(row, known, may_be_reused) for row in ran],
     )
-
-
-def is_imported(directory: Path) -> bool:
-    """Whether a sweep came by `import`."""
-    return (directory / IMPORTED_FILE).exists()
 
 
 def record_at(directory: Path, place: Place) -> TrialRecord:
@@ -139,6 +142,15 @@ def _places(path: Path) -> list[Place]:
     return found
 
 
+def _controls(results: Results) -> dict[str, tuple[float, float]]:
+    series = controls(results.observations)
+    found = {}
+    for name in WORDS:
+        if values := values_of(series, name):
+            found[name] = (min(values), max(values))
+    return found
+
+
 def _environments(results: Results) -> dict[str, tuple[Any, Any]]:
     return {
         hash_: (facts.get("match", {}), facts.get("know", {}))
@@ -153,7 +165,9 @@ def _indexed(row: Row, places: _Places, may_be_reused: bool) -> IndexedRow:
         for name, value in row.metrics.items()
         if value is not None and math.isfinite(value)
     }
-    low, high = (figures.pop(f"latency_ci_{end}_ms", None) for end in ("low", "high"))
+    latency, low, high = (
+        figures.pop(f"latency_{name}", None) for name in ("ms", "ci_low_ms", "ci_high_ms")
+    )
     return IndexedRow(
         row.trial,
         str(row.outcome),
@@ -166,6 +180,7 @@ def _indexed(row: Row, places: _Places, may_be_reused: bool) -> IndexedRow:
         row.reused_from,
         may_be_reused and row.ok and not row.flags and _is_whole(row.records),
         _seconds(last.finished_at),
+        latency,
         low,
         high,
         list(figures),

@@ -28,7 +28,7 @@ def csv_text(layout: Layout) -> str:
     writer = csv.DictWriter(stream, names, restval="", lineterminator="\n")
     writer.writeheader()
     for record in records:
-        writer.writerow({name: _text(value) for name, value in record.items()})
+        writer.writerow({name: inert(value) for name, value in record.items()})
     return stream.getvalue()
 
 
@@ -72,7 +72,8 @@ def _tail(layout: Layout, row: Row) -> dict[str, Any]:
     }
 
 
-def _text(value: Any) -> Any:
+def inert(value: Any) -> Any:
+    """A value as a cell: lists as JSON, text that no spreadsheet takes for a formula."""
     if isinstance(value, list | tuple | Mapping):
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, str):

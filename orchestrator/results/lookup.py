@@ -10,7 +10,13 @@ from pathlib import Path
 from orchestrator.errors import OrchestratorError, RequestError, SweepNotFoundError
 from orchestrator.results import journal
 from orchestrator.results.results import Results
-from orchestrator.results.sweep_directory import META_FILE, SWEEPS, load, load_meta
+from orchestrator.results.sweep_directory import (
+    META_FILE,
+    SWEEPS,
+    is_imported,
+    load,
+    load_meta,
+)
 from orchestrator.trial import Trial
 
 SHORTEST_ID = 6  # digits of a trial id that may stand for the whole
@@ -24,6 +30,11 @@ def directories(name: str | None = None) -> list[Path]:
     return sorted(
         (path.parent for path in SWEEPS.glob(f"{folder}/*/{META_FILE}")), key=lambda path: path.name
     )
+
+
+def run_here() -> list[Path]:
+    """The same without those that came by `import`."""
+    return [path for path in directories() if not is_imported(path)]
 
 
 def find(name: str) -> Path:
@@ -48,9 +59,10 @@ def find(name: str) -> Path:
     known = directories()
     if (last := _LAST.fullmatch(name)) and known:
         back = int(last[1] or 0)
-        if back < len(known):
-            return known[-1 - back]
-        raise SweepNotFoundError(f"{name}: there are only {len(known)} sweeps under {SWEEPS}")
+        own = run_here()
+        if back < len(own):
+            return own[-1 - back]
+        raise SweepNotFoundError(f"{name}: there are only {len(own)} sweeps under {SWEEPS}")
     by_id = [path for path in known if path.name == name]
     by_name = [path for path in known if path.parent.name == name]
     if by_id or by_name:
@@ -86,7 +98,7 @@ def trial(trial_id: str, sweep: str | None = None) -> tuple[Results, Trial]:
         SweepNotFoundError: no sweep has such a trial.
         RequestError: the digits stand for several trials of one sweep.
     """
-    places = [find(sweep)] if sweep is not None else directories()[::-1]
+    places = [find(sweep)] if sweep is not None else run_here()[::-1]
     for place in places:
         try:
             meta = load_meta(place)

@@ -31,6 +31,7 @@ SWEEP_FILE, META_FILE, ENVIRONMENT_FILE, LOGS = (
     "logs",
 )
 MACHINE_FILE = "machine.jsonl"
+IMPORTED_FILE = "imported.json"  # of a sweep that was run elsewhere: where it came from, and when
 MAX_LOG_BYTES = 16 * MIB
 
 
@@ -118,8 +119,9 @@ def find(name: str) -> Path:
     known = sorted(
         (path.parent for path in SWEEPS.glob(f"*/*/{META_FILE}")), key=lambda path: path.name
     )
-    if name == "last" and known:
-        return known[-1]
+    own = [path for path in known if not is_imported(path)]
+    if name == "last" and own:
+        return own[-1]
     matches = [path for path in known if path.name == name]
     if matches:
         return matches[0]
@@ -214,6 +216,11 @@ def _environments(path: Path) -> dict[str, Any]:
             f"{path}: is not what a sweep writes: the file was changed by something else"
         )
     return environments
+
+
+def is_imported(directory: Path) -> bool:
+    """Whether a sweep was run elsewhere and came by `import`."""
+    return (directory / IMPORTED_FILE).exists()
 
 
 def free_bytes(directory: Path) -> int:

@@ -1,0 +1,184 @@
+"""Takes in sweeps that were run elsewhere: by their files alone, of which none is carried out."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+from orchestrator.errors import OrchestratorError, RequestError
+from orchestrator.files import write_atomically
+from orchestrator.formatting import counted, printable
+from orchestrator.quantities import MIB
+from orchestrator.results import journal, proposals, sources, sweep_directory
+from orchestrator.results.sweep_directory import (
+    ENVIRONMENT_FILE,
+    IMPORTED_FILE,
+    MACHINE_FILE,
+    META_FILE,
+    SWEEP_FILE,
+    SWEEPS,
+)
+
+FILES = (
+    META_FILE, journal.FILE_NAME, ENVIRONMENT_FILE, SWEEP_FILE, MACHINE_FILE, sources.FILE_NAME,
+    proposals.FILE_NAME,
+)  # fmt: skip
+MAX_FILE_BYTES = 1024 * MIB
+MAX_FILES = 100_000
+
+
+@dataclass
+class Imported:
+    """What was found.
+
+    Attributes:
+        new: directories of the sweeps that were taken in.
+        held: ids of those that are here already.
+        refused: (where, why) of those that cannot be read.
+    """
+
+    new: list[Path] = field(default_factory=list)
+    held: list[str] = field(default_factory=list)
+    refused: list[tuple[str, str]] = field(default_factory=list)
+
+    def lines(self) -> list[str]:
+        """For a person."""
+        found = [f"imported {directory}" for directory in self.new]
+        found += [f"{printable(sweep_id)} is here already" for sweep_id in self.held]
+        found += [
+            f"not imported: {printable(path)}: {printable(why)}" for path, why in self.refused
+        ]
+        return [*found, f"{counted(len(self.new), 'sweep')} imported"]
+
+
+def import_sweeps(paths: Sequence[Path], folder: Path = SWEEPS) -> Imported:
+    """Copy every sweep at these paths into the results folder.
+
+    Only the files that a sweep is read from are taken, each by its name; a sweep that cannot be
+    read, and one whose id is here already, is not.
+
+    Args:
+        paths: sweeps' directories, folders with some in them, or zip and tar files of one.
+        folder: of the results.
+
+    Raises:
+        RequestError: there is no such path, nothing at it is a sweep, or none of it can be read.
+    """
+    found = Imported()
+    for path in paths:
+        with _unpacked(path) as place:
+            directories = sorted({file.parent for file in place.rglob(META_FILE)})
+            if not directories:
+                raise RequestError(f"{path} holds no sweep: no {META_FILE} is in it")
+            for directory in directories:
+                _take(directory, path, folder, found)
+    if found.refused and not found.new and not found.held:
+        raise RequestError("; ".join(f"{path}: {why}" for path, why in found.refused))
+    return found
+
+
+def _take(directory: Path, given: Path, folder: Path, found: Imported) -> None:
+    try:
+        results = sweep_directory.load(directory)
+    except (OrchestratorError, OSError) as error:
+        found.refused.append((directory.name, str(error)))
+        return
+    sweep_id, name = results.meta.sweep_id, results.meta.name
+    if PurePosixPath(sweep_id).name != sweep_id or sweep_id.startswith("."):
+        found.refused.append((directory.name, f"{sweep_id!r} is no sweep's id"))
+        return
+    target = folder / name / sweep_id
+    if any(folder.glob(f"*/{sweep_id}/{META_FILE}")) or target.exists():
+        found.held.append(sweep_id)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # Renamed when it is whole: nobody sees a part of it.
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".import-") as place:
+        made = Path(place) / sweep_id
+        made.mkdir()
+        for file in FILES:
+            if (directory / file).is_file():
+                shutil.copyfile(directory / file, made / file)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        facts = {"from": given.name, "at": now}
+        write_atomically(made / IMPORTED_FILE, json.dumps(facts) + "\n")
+        made.rename(target)
+    found.new.append(target)
+
+
+@contextmanager
+def _unpacked(path: Path) -> Iterator[Path]:
+    """The folder at a path, or one with what an archive holds of sweeps.
+
+    Raises:
+        RequestError: there is nothing, or it is neither.
+    """
+    if path.is_dir():
+        yield path
+        return
+    if not path.is_file():
+        raise RequestError(f"there is no {path}")
+    with tempfile.TemporaryDirectory(prefix="orchestrator-import-") as place:
+        try:
+            if zipfile.is_zipfile(path):
+                with zipfile.ZipFile(path) as archive:
+                    _unzip(archive, Path(place))
+            else:
+                with tarfile.open(path) as archive:
+                    _untar(archive, Path(place))
+        except (tarfile.TarError, zipfile.BadZipFile, OSError, EOFError, RuntimeError) as error:
+            raise RequestError(
+                f"{path} is neither a folder nor a zip or tar file: {error}"
+            ) from None
+        yield Path(place)
+
+
+def _unzip(archive: zipfile.ZipFile, place: Path) -> None:
+    for info in _few(archive.infolist()):
+        if not info.is_dir() and (target := _target(info.filename, place)) is not None:
+            with archive.open(info) as source:
+                _write(source, target)
+
+
+def _untar(archive: tarfile.TarFile, place: Path) -> None:
+    for member in _few(archive):
+        if member.isfile() and (target := _target(member.name, place)) is not None:
+            source = archive.extractfile(member)
+            if source is not None:
+                _write(source, target)
+
+
+def _few(members: Iterable[Any]) -> Iterator[Any]:
+    for count, member in enumerate(members):
+        if count >= MAX_FILES:
+            raise RequestError(f"the archive has more than {MAX_FILES} files")
+        yield member
+
+
+def _target(name: str, place: Path) -> Path | None:
+    """Where a member is unpacked: below the folder whatever it is called; None: not wanted."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    if path.name not in FILES:
+        return None
+    safe = [part for part in path.parts if part not in ("/", "..", ".")]
+    return place.joinpath(*safe)
+
+
+def _write(source: IO[bytes], target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    left = MAX_FILE_BYTES
+    with target.open("wb") as file:
+        while block := source.read(min(MIB, left + 1)):
+            left -= len(block)
+            if left < 0:
+                raise RequestError(f"{target.name} in the archive is larger than 1 GiB")
+            file.write(block)

@@ -1,0 +1,213 @@
+"""What happened to each row: steps of its level, changes of its environment; and what regressed."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.history.identity import changes as facts_changed
+from orchestrator.history.index import Index
+from orchestrator.history.series import LATENCY, Point, Series, axes, read
+from orchestrator.machine.observation import WORDS
+from orchestrator.stats.changes import changes, significance, threshold
+
+LEAST_EFFECT = 0.01  # a smaller step is none
+BETTER_WHEN_LARGER = ("_per_s", "_share")
+
+
+@dataclass(frozen=True)
+class Step:
+    """A change of level between two sweeps on one machine.
+
+    Attributes:
+        before, after: the last point on the old level and the first on the new.
+        was, now: the levels.
+        cause: `machine` if fixed pieces of work changed with the row, else `code` if the source
+            changed there, else `unknown`.
+        worse: whether the new level is the worse one.
+        stands: whether no later step follows on that machine.
+    """
+
+    before: Point
+    after: Point
+    was: float
+    now: float
+    p_value: float
+    cause: str
+    worse: bool
+    stands: bool
+
+    @property
+    def ratio(self) -> float:
+        """The new level over the old."""
+        return self.now / self.was
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether the code made the row worse, and it has stayed so."""
+        return self.worse and self.stands and self.cause == "code"
+
+
+@dataclass(frozen=True)
+class EnvironmentChange:
+    """Where a row's environment is another than at the point before: `driver: 1, now 2`."""
+
+    before: Point
+    after: Point
+    facts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """One row over time, judged."""
+
+    series: Series
+    steps: tuple[Step, ...]
+    environments: tuple[EnvironmentChange, ...]
+    newly_failing: bool
+
+
+@dataclass(frozen=True)
+class History:
+    """Every row that was asked for.
+
+    Attributes:
+        metric: the figure.
+        axes: params whose values tell the rows apart.
+        sweeps: how many sweeps have any of the rows.
+        alpha: up to which p-value a change was believed; 0: none was.
+        unreadable: path and reason of sweeps that could not be read.
+    """
+
+    metric: str
+    axes: tuple[str, ...]
+    rows: tuple[Timeline, ...]
+    sweeps: int
+    alpha: float
+    unreadable: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def regressions(self) -> list[tuple[Timeline, Step]]:
+        """The steps that the code made to the worse and that stand, the largest first."""
+        found = [(row, step) for row in self.rows for step in row.steps if step.is_regression]
+        return sorted(found, key=lambda pair: -abs(pair[1].ratio - 1))
+
+    @property
+    def others(self) -> list[tuple[Timeline, Step]]:
+        """The other steps that stand: better ones, and those that the code did not make."""
+        found = [(row, step) for row in self.rows for step in row.steps if step.stands]
+        return [(row, step) for row, step in found if not step.is_regression]
+
+
+def history(
+    index: Index,
+    metric: str = LATENCY,
+    implementation: str | None = None,
+    where: str | None = None,
+) -> History:
+    """The rows that are asked for, with their steps; arguments and errors as of `series.read`.
+
+    Rows that were contended or throttled are points of no level. Steps are looked for among points
+    of one machine and one way to measure; of all that are believed one in a hundred is false.
+    """
+    series = read(index, metric, implementation, where)
+    groups = [(one, group) for one in series for group in _groups(one)]
+    p_values = [significance(_values(group), len(groups)) for _, group in groups]
+    alpha = threshold(p_values)
+    steps: dict[str, list[Step]] = {}
+    for (one, group), p_value in zip(groups, p_values, strict=True):
+        if p_value <= alpha:
+            steps.setdefault(one.trial_id, []).extend(_steps(group, alpha, metric))
+    rows = [
+        Timeline(
+            one,
+            tuple(sorted(steps.get(one.trial_id, []), key=lambda step: step.after.at)),
+            tuple(_environment_changes(index, one.points)),
+            _newly_failing(one.points),
+        )
+        for one in series
+    ]
+    seen = {point.sweep.number for one in series for point in one.points}
+    return History(
+        metric, tuple(axes(series)), tuple(rows), len(seen), alpha, tuple(index.unreadable())
+    )
+
+
+def _groups(series: Series) -> Iterable[list[Point]]:
+    """Points that may be held against each other, in the order of time."""
+    groups: dict[str, list[Point]] = {}
+    for point in series.points:
+        if point.value is not None and point.value > 0 and not point.disturbed:
+            groups.setdefault(point.group, []).append(point)
+    return groups.values()
+
+
+def _values(points: Sequence[Point]) -> list[float]:
+    return [point.value for point in points if point.value is not None]
+
+
+def _steps(group: Sequence[Point], alpha: float, metric: str) -> list[Step]:
+    found = changes(_values(group), alpha)
+    large = [change for change in found if abs(change.ratio - 1) >= LEAST_EFFECT]
+    ends = [0, *(change.at for change in found), len(group)]
+    larger_is_better = metric.endswith(BETTER_WHEN_LARGER)
+    steps = []
+    for number, change in enumerate(found, start=1):
+        if change not in large:
+            continue
+        old, new = group[ends[number - 1] : change.at], group[change.at : ends[number + 1]]
+        worse = (change.ratio < 1) if larger_is_better else (change.ratio > 1)
+        steps.append(
+            Step(
+                old[-1], new[0], change.before, change.after, change.p_value,
+                _cause(old, new, change.ratio), worse, stands=change is large[-1],
+            )
+        )  # fmt: skip
+    return steps
+
+
+def _cause(old: Sequence[Point], new: Sequence[Point], ratio: float) -> str:
+    """`machine` where fixed pieces of work changed by half as much or more, the same way."""
+    for name in WORDS:
+        was, now = _middles(old, name), _middles(new, name)
+        if was and now:
+            moved = math.log(statistics.median(now) / statistics.median(was))
+            if moved * math.log(ratio) > 0 and abs(moved) >= abs(math.log(ratio)) / 2:
+                return "machine"
+    return "unknown" if old[-1].source == new[0].source else "code"
+
+
+def _middles(points: Sequence[Point], control: str) -> list[float]:
+    """The middle of what a control took in each sweep, in ms."""
+    ends = [point.sweep.controls[control] for point in points if control in point.sweep.controls]
+    return [math.sqrt(low * high) for low, high in ends]
+
+
+def _environment_changes(index: Index, points: Sequence[Point]) -> Iterable[EnvironmentChange]:
+    """Where the environment or the way to measure changes from a point to the next on a machine."""
+    last: dict[str, Point] = {}
+    for point in points:
+        before = last.get(point.machine)
+        last[point.machine] = point
+        if before is not None and before.group != point.group:
+            was, _ = index.environment(before.sweep.number, before.environment)
+            now, _ = index.environment(point.sweep.number, point.environment)
+            facts = facts_changed(was, now) + facts_changed(before.sweep.asked, point.sweep.asked)
+            yield EnvironmentChange(before, point, tuple(facts) or ("environment: changed",))
+
+
+def _newly_failing(points: Sequence[Point]) -> bool:
+    """Whether the newest row is not ok, and one before it was."""
+    return (
+        bool(points)
+        and points[-1].value is None
+        and any(point.value is not None for point in points)
+    )
+
+
+def named(series: Series, names: Iterable[str]) -> dict[str, Any]:
+    """The values of a row's axes."""
+    return {name: series.params.get(name) for name in names}

@@ -1,0 +1,1 @@
+"""Reports over several sweeps: a row over time, and sweeps side by side."""

@@ -1,0 +1,233 @@
+"""history.html: one self-contained page whose first view says whether anything regressed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.formatting import counted, number, printable
+from orchestrator.history.series import Point
+from orchestrator.history.timeline import History, Step, Timeline
+from orchestrator.report.across.history_text import (
+    CAUSES,
+    commit,
+    day,
+    figure,
+    name_of,
+    notes,
+    since,
+    title,
+)
+from orchestrator.report.page.template import rendered
+
+WIDTH, HEIGHT, LEFT, MARGIN = 900, 120, 64, 10
+MOST_ROWS, MOST_POINTS = 100, 400
+COLOURS = 8
+
+
+def history_page(history: History) -> str:
+    """The page as HTML; it needs no script."""
+    ordered = sorted(history.rows, key=_rank)
+    machines: dict[str, str] = {}
+    for row in ordered:
+        for point in row.series.points:
+            machines.setdefault(point.machine, f"i{len(machines) % COLOURS}")
+    drawn = ordered[:MOST_ROWS]
+    return rendered(
+        "history.html.j2",
+        (),
+        title=title(history),
+        answer=_answer(history),
+        tiles=_tiles(history),
+        steps=[*_failing(history), *_steps(history)],
+        notes=notes(history),
+        left_out=_left_out(history, drawn),
+        machines=[
+            (printable(name or "unknown machine"), colour) for name, colour in machines.items()
+        ],
+        rows=[_row(history, row, machines) for row in drawn],
+        width=WIDTH,
+        height=HEIGHT,
+    )
+
+
+def _rank(row: Timeline) -> tuple[int, float]:
+    """Regressions first, the largest first; then rows with other steps."""
+    worst = max((abs(step.ratio - 1) for step in row.steps if step.is_regression), default=0.0)
+    if row.newly_failing or worst:
+        return (0, -worst)
+    return (1 if row.steps else 2, 0.0)
+
+
+def _answer(history: History) -> str:
+    worse = {row.series.trial_id for row, _ in history.regressions}
+    failing = sum(row.newly_failing for row in history.rows)
+    parts = []
+    if worse:
+        parts.append(f"{counted(len(worse), 'row')} regressed")
+    if failing:
+        parts.append(f"{counted(failing, 'row')} newly {'fails' if failing == 1 else 'fail'}")
+    return ", ".join(parts) or "Nothing regressed"
+
+
+def _tiles(history: History) -> list[tuple[int, str, str]]:
+    worse = len({row.series.trial_id for row, _ in history.regressions})
+    failing = sum(row.newly_failing for row in history.rows)
+    better = sum(not step.worse for _, step in history.others)
+    moved = sum(step.worse for _, step in history.others)
+    tiles = [
+        (worse, "regressed", "bad" if worse else "good"),
+        (failing, "newly failing", "bad" if failing else "good"),
+        (better, "better", "good" if better else "quiet"),
+        (moved, "worse, not by the code", "warn" if moved else "quiet"),
+    ]
+    return [*tiles, (len(history.rows), "rows", "quiet"), (history.sweeps, "sweeps", "quiet")]
+
+
+def _steps(history: History) -> list[dict[str, str]]:
+    lines = []
+    for row, step in [*history.regressions, *history.others]:
+        lines.append(
+            {
+                "name": name_of(history, row),
+                "what": _what(step),
+                "tone": _tone(step),
+                "by": f"{100 * (step.ratio - 1):+.3g} %",
+                "was": number(step.was),
+                "now": number(step.now),
+                "since": since(step),
+                "cause": CAUSES[step.cause],
+            }
+        )
+    return lines
+
+
+def _failing(history: History) -> list[dict[str, str]]:
+    lines = []
+    for row in history.rows:
+        if row.newly_failing:
+            last = row.series.points[-1]
+            lines.append(
+                {
+                    "name": name_of(history, row), "what": last.outcome, "tone": "bad", "by": "",
+                    "was": "ok", "now": last.outcome, "cause": "",
+                    "since": f"{day(last.at)}, sweep {printable(last.sweep.sweep_id)}",
+                }
+            )  # fmt: skip
+    return lines
+
+
+def _what(step: Step) -> str:
+    if step.is_regression:
+        return "regressed"
+    return "worse" if step.worse else "better"
+
+
+def _tone(step: Step) -> str:
+    if step.is_regression:
+        return "bad"
+    return "warn" if step.worse else "good"
+
+
+def _left_out(history: History, drawn: Sequence[Timeline]) -> str:
+    parts = []
+    if len(drawn) < len(history.rows):
+        parts.append(f"Drawn: {len(drawn)} of {len(history.rows)} rows.")
+    if any(len(row.series.points) > MOST_POINTS for row in drawn):
+        parts.append(f"Of each row the newest {MOST_POINTS} points.")
+    return " ".join(parts)
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """From a figure to a height, logarithmic; from a place in the order to a distance."""
+
+    low: float
+    high: float
+    count: int
+
+    @classmethod
+    def of(cls, points: Sequence[Point]) -> _Scale:
+        values = [point.value for point in points if point.value is not None and point.value > 0]
+        low, high = min(values, default=1.0), max(values, default=1.0)
+        # Less than 10 % from end to end is drawn as little as it is.
+        widen = max(1.0, math.sqrt(1.1 * low / high))
+        return cls(low / widen / 1.01, high * widen * 1.01, len(points))
+
+    def x(self, place: float) -> float:
+        step = (WIDTH - LEFT - MARGIN) / max(1, self.count - 1)
+        return round(LEFT + place * step, 1)
+
+    def y(self, value: float) -> float:
+        held = min(self.high, max(self.low, value))
+        share = math.log(held / self.low) / math.log(self.high / self.low)
+        return round(HEIGHT - MARGIN - share * (HEIGHT - 2 * MARGIN), 1)
+
+
+def _row(history: History, row: Timeline, machines: dict[str, str]) -> dict[str, Any]:
+    points = row.series.points[-MOST_POINTS:]
+    scale = _Scale.of(points)
+    places = {id(point): place for place, point in enumerate(points)}
+    steps = [f"{100 * (step.ratio - 1):+.3g} % on {day(step.after.at)}" for step in row.steps]
+    tone = "bad" if any(step.is_regression for step in row.steps) else "quiet"
+    last = figure(history, points[-1])
+    return {
+        "name": name_of(history, row),
+        "last": last,
+        "steps": ", ".join(steps),
+        "tone": tone,
+        "spoken": f"{counted(len(points), 'sweep')}, last {last}. {', '.join(steps) or 'no step'}",
+        "low": number(scale.low),
+        "high": number(scale.high),
+        "points": [_point(history, point, place, scale, machines)
+                   for place, point in enumerate(points)],
+        "environments": [
+            {"x": scale.x(places[id(change.after)] - 0.5), "facts": "; ".join(change.facts)}
+            for change in row.environments
+            if id(change.after) in places
+        ],
+        "cuts": [
+            {"x": scale.x(places[id(step.after)] - 0.5), "tone": _tone(step), "text": since(step)}
+            for step in row.steps
+            if id(step.after) in places
+        ],
+        "levels": _levels(row, scale, places),
+    }  # fmt: skip
+
+
+def _levels(row: Timeline, scale: _Scale, places: dict[int, int]) -> list[dict[str, Any]]:
+    """The level before each step and after it, as far as the steps around it."""
+    found: list[dict[str, Any]] = []
+    for number_, step in enumerate(row.steps):
+        cut = places.get(id(step.after), 0) - 0.5
+        before = row.steps[number_ - 1] if number_ else None
+        start = 0.0 if before is None else places.get(id(before.after), 0) - 0.5
+        after = row.steps[number_ + 1] if number_ + 1 < len(row.steps) else None
+        end = scale.count - 1.0 if after is None else places.get(id(after.after), 0) - 0.5
+        lines = [(cut, end, step.now, _tone(step))]
+        if before is None:
+            lines.append((start, cut, step.was, ""))
+        for left, right, level, tone in lines:
+            found.append(
+                {"start": scale.x(left), "end": scale.x(right), "y": scale.y(level), "tone": tone}
+            )
+    return found
+
+
+def _point(
+    history: History, point: Point, place: int, scale: _Scale, machines: dict[str, str]
+) -> dict[str, Any]:
+    kind = "failed" if point.value is None else ("disturbed" if point.disturbed else "counts")
+    has_interval = point.value is not None and point.low is not None and point.high is not None
+    where = ", ".join(filter(None, [day(point.at), commit(point), point.machine, point.flags]))
+    return {
+        "x": scale.x(place),
+        "y": HEIGHT - MARGIN if point.value is None else scale.y(point.value),
+        "low": scale.y(point.low or 0.0) if has_interval else None,
+        "high": scale.y(point.high or 0.0) if has_interval else None,
+        "kind": kind,
+        "colour": machines[point.machine],
+        "text": f"{figure(history, point)}: {where}, sweep {point.sweep.sweep_id}",
+    }

@@ -1,0 +1,259 @@
+"""The history of rows as text, CSV and JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from tabulate import tabulate
+
+from orchestrator.formatting import counted, interval, number, printable, shown
+from orchestrator.history.series import LATENCY, Point
+from orchestrator.history.timeline import History, Step, Timeline
+from orchestrator.metrics import known
+from orchestrator.report.csv_table import inert
+
+BARS = "▁▂▃▄▅▆▇█"
+WIDEST = 24  # marks of a row's curve
+MOST = 10  # sentences of one kind
+CAUSES = {
+    "machine": "the machine changed with it",
+    "unknown": "the source is the same",
+    "code": "the source changed",
+}
+FIELDS = (
+    "implementation", "trial_id", "sweep_id", "sweep", "at", "commit", "machine", "outcome",
+    "flags", "low", "high", "source", "environment",
+)  # fmt: skip
+
+
+def text(history: History) -> str:
+    """The answer, then a line for each row."""
+    lines = [title(history), *sentences(history), ""]
+    headings = ["Implementation", *history.axes, "Sweeps", "First", "Last", "Over time", "Steps"]
+    body = [_line(history, row) for row in history.rows]
+    lines.append(str(tabulate(body, headings, tablefmt="simple", disable_numparse=True)))
+    return "\n".join([*lines, *notes(history)])
+
+
+def title(history: History) -> str:
+    """`Time (ms) of 4 rows in 12 sweeps, 2026-11-01 to 2026-11-30`."""
+    moments = [point.at for row in history.rows for point in row.series.points]
+    days = f"{day(min(moments))} to {day(max(moments))}"
+    what = known(history.metric).heading
+    rows, sweeps = counted(len(history.rows), "row"), counted(history.sweeps, "sweep")
+    return f"{what} of {rows} in {sweeps}, {days}"
+
+
+def sentences(history: History) -> list[str]:
+    """Did anything regress, where, by how much, since which commit; then what else changed."""
+    worse = [f"Worse: {_sentence(history, row, step)}" for row, step in history.regressions]
+    failing = [
+        f"Failing: {name_of(history, row)}: {row.series.points[-1].outcome} since sweep "
+        f"{printable(row.series.points[-1].sweep.sweep_id)}"
+        for row in history.rows
+        if row.newly_failing
+    ]
+    if not worse and not failing:
+        worse = ["No regression: no row is worse by its code, and none fails that was ok."]
+    others = []
+    for row, step in history.others:
+        what = "Changed" if step.worse else "Better"
+        others.append(f"{what}: {_sentence(history, row, step)}")
+    return [*_first(worse), *_first(failing), *_first(others)]
+
+
+def notes(history: History) -> list[str]:
+    """What the steps rest on, and what could not be read."""
+    found = [
+        "A step: CUSUM with permutations, binary segmentation, 1 % false discoveries; three sweeps "
+        "or more on either side.",
+    ]
+    few = sum(_measured(row) < 2 * 3 for row in history.rows)
+    if few:
+        found.append(
+            f"{counted(few, 'row')} with fewer than six undisturbed sweeps: too few for a step; "
+            "`compare` holds two sweeps against each other."
+        )
+    changed = {fact for row in history.rows for one in row.environments for fact in one.facts}
+    if changed:
+        shown_facts = "; ".join(map(printable, sorted(changed)[:MOST]))
+        found.append(f"Environments that changed (no step is taken across them): {shown_facts}.")
+    for path, reason in history.unreadable:
+        found.append(f"Not read: {printable(path)}: {printable(reason)}")
+    return found
+
+
+def as_object(history: History) -> dict[str, Any]:
+    """The same as JSON values: every row with its points and steps."""
+    return {
+        "metric": history.metric,
+        "sweeps": history.sweeps,
+        "answer": sentences(history),
+        "regressions": [_step(row, step) for row, step in history.regressions],
+        "rows": [
+            {
+                "trial_id": row.series.trial_id,
+                "implementation": row.series.implementation,
+                "params": dict(row.series.params),
+                "newly_failing": row.newly_failing,
+                "points": [_point(point) for point in row.series.points],
+                "steps": [_step(row, step) for step in row.steps],
+                "environment_changes": [
+                    {"sweep_id": change.after.sweep.sweep_id, "facts": list(change.facts)}
+                    for change in row.environments
+                ],
+            }
+            for row in history.rows
+        ],
+        "unreadable": [{"path": path, "reason": reason} for path, reason in history.unreadable],
+    }
+
+
+def csv_text(history: History) -> str:
+    """CSV with a header: a line for each row of each sweep, numbers unrounded."""
+    names = [f"params.{name}" for name in _params(history)]
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, [*FIELDS[:1], *names, history.metric, *FIELDS[1:]],
+                            restval="", lineterminator="\n")  # fmt: skip
+    writer.writeheader()
+    for row in history.rows:
+        params = {f"params.{name}": shown(value) for name, value in row.series.params.items()}
+        for point in row.series.points:
+            line = {**_point(point), **params, history.metric: point.value}
+            line |= {
+                "implementation": row.series.implementation,
+                "trial_id": row.series.trial_id,
+            }
+            line.pop("value")
+            line.pop("disturbed")
+            writer.writerow({name: inert(value) for name, value in line.items()})
+    return stream.getvalue()
+
+
+def name_of(history: History, row: Timeline) -> str:
+    """`improved seq_len=4096 heads=8`."""
+    values = [f"{name}={shown(row.series.params.get(name))}" for name in history.axes]
+    return " ".join([printable(row.series.implementation), *values])
+
+
+def figure(history: History, point: Point) -> str:
+    """`1.160 [1.152, 1.171]`, or how the row ended."""
+    if point.value is None:
+        return f"✗ {point.outcome}"
+    if history.metric == LATENCY:
+        return interval(point.value, point.low, point.high)
+    return number(point.value)
+
+
+def since(step: Step) -> str:
+    """`commit 3f2a1bc (2026-11-20, sweep 20261120_093000_ab12)`: the first on the new level."""
+    at = f"{day(step.after.at)}, sweep {printable(step.after.sweep.sweep_id)}"
+    was, now = commit(step.before), commit(step.after)
+    if not now:
+        return at
+    if was == now:
+        return f"{at}, both at commit {now}"
+    return f"commit {now} ({at}; before it {was or 'an unknown one'})"
+
+
+def commit(point: Point) -> str:
+    """The first digits of a commit, and `+` where files were changed since; empty: not known."""
+    return f"{point.commit[:7]}{'+' if point.commit.endswith('+') else ''}"
+
+
+def day(moment: float) -> str:
+    """`2026-11-22`, UTC."""
+    return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d}"
+
+
+def _sentence(history: History, row: Timeline, step: Step) -> str:
+    percent = abs(100 * (step.ratio - 1))
+    more = "more" if step.ratio > 1 else "less"
+    return (
+        f"{name_of(history, row)}: {percent:.3g} % {more} since {since(step)}; "
+        f"{number(step.was)}, now {number(step.now)}; {CAUSES[step.cause]}"
+    )
+
+
+def _first(lines: Sequence[str]) -> list[str]:
+    if len(lines) <= MOST:
+        return list(lines)
+    return [*lines[:MOST], f"  and {len(lines) - MOST} more of the kind"]
+
+
+def _line(history: History, row: Timeline) -> list[str]:
+    points = row.series.points
+    values = [shown(row.series.params.get(name)) for name in history.axes]
+    steps = [f"{day(step.after.at)} {100 * (step.ratio - 1):+.3g} %" for step in row.steps]
+    return [
+        printable(row.series.implementation), *values, str(len(points)),
+        figure(history, points[0]), figure(history, points[-1]), _curve(points),
+        ", ".join(steps),
+    ]  # fmt: skip
+
+
+def _curve(points: Sequence[Point]) -> str:
+    """A mark for each of the newest points: `▁▁▂▇`; a blank where there is no figure."""
+    newest = points[-WIDEST:]
+    values = [point.value for point in newest if point.value is not None]
+    if not values:
+        return ""
+    low, high = min(values), max(values)
+    marks = []
+    for point in newest:
+        if point.value is None:
+            marks.append(" ")
+        else:
+            height = 0.0 if high <= low else (point.value - low) / (high - low)
+            marks.append(BARS[round(height * (len(BARS) - 1))])
+    return "".join(marks)
+
+
+def _measured(row: Timeline) -> int:
+    return sum(point.value is not None and not point.disturbed for point in row.series.points)
+
+
+def _params(history: History) -> list[str]:
+    names: dict[str, None] = {}
+    for row in history.rows:
+        names |= dict.fromkeys(row.series.params)
+    return list(names)
+
+
+def _point(point: Point) -> dict[str, Any]:
+    return {
+        "sweep_id": point.sweep.sweep_id,
+        "sweep": point.sweep.name,
+        "at": datetime.fromtimestamp(point.at, UTC).isoformat(timespec="seconds"),
+        "value": point.value,
+        "low": point.low,
+        "high": point.high,
+        "outcome": point.outcome,
+        "flags": point.flags,
+        "disturbed": point.disturbed,
+        "machine": point.machine,
+        "commit": point.commit or None,
+        "source": point.source,
+        "environment": point.environment,
+    }
+
+
+def _step(row: Timeline, step: Step) -> dict[str, Any]:
+    return {
+        "trial_id": row.series.trial_id,
+        "implementation": row.series.implementation,
+        "params": dict(row.series.params),
+        "ratio": step.ratio,
+        "was": step.was,
+        "now": step.now,
+        "p_value": step.p_value,
+        "cause": step.cause,
+        "worse": step.worse,
+        "stands": step.stands,
+        "before": _point(step.before),
+        "after": _point(step.after),
+    }

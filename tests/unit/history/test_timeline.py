@@ -1,0 +1,184 @@
+"""What regressed, by how much and since when; and what only looks like it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.errors import ExpressionError, RequestError
+from orchestrator.history.index import Index
+from orchestrator.history.timeline import History, history
+from orchestrator.report.across.history_page import history_page
+from orchestrator.report.across.history_text import as_object, csv_text, text
+from orchestrator.trial import Attempt
+from tests.support.swept import Store
+
+Cli = Callable[..., Any]
+EVIL = "</title><script>alert(1)</script>"
+
+
+def seen(**asked: Any) -> History:
+    """The history of the current folder."""
+    with Index() as index:
+        return history(index, **asked)
+
+
+def changed_source() -> None:
+    """From here on the code is another."""
+    Path("matmul.py").write_text(Path("matmul.py").read_text() + "\n# changed\n")
+
+
+def around(level: float) -> Callable[[Attempt], float]:
+    """A latency within a per cent of so many times n; n 32 is left as it is."""
+    draw = random.Random(str(level))
+
+    def latency(attempt: Attempt) -> float:
+        n = attempt.trial.params["n"]
+        return n * (level if n == 16 else 1.0) * draw.gauss(1, 0.002)
+
+    return latency
+
+
+@pytest.fixture
+def stepped(store: Store) -> Store:
+    """Ten sweeps, then six in which n 16 takes 20 % longer, by other code."""
+    before, after = around(1.0), around(1.2)
+    for _ in range(10):
+        store.sweep(latency=before)
+    changed_source()
+    for _ in range(6):
+        store.sweep(latency=after)
+    return store
+
+
+def test_a_regression_is_found_with_its_size_and_the_first_sweep_that_has_it(
+    stepped: Store,
+) -> None:
+    """And the row beside it, which did not change, has none."""
+    ((row, step),) = seen().regressions
+    assert row.series.params["n"] == 16
+    assert step.ratio == pytest.approx(1.2, rel=0.01)
+    assert step.before.sweep.sweep_id == "20261110_093000_000a"
+    assert step.after.sweep.sweep_id == "20261111_093000_000b"
+    assert step.cause == "code"
+
+
+def test_the_answer_stands_first_in_every_format(stepped: Store, cli: Cli) -> None:
+    """Text, JSON and the page's heading; CSV has a line for each point."""
+    found = seen()
+    assert "Worse: matmul:right n=16: 20" in text(found).splitlines()[1]
+    assert "since " in text(found).splitlines()[1]
+    assert as_object(found)["regressions"][0]["params"]["n"] == 16
+    assert "<h1>1 row regressed</h1>" in history_page(found)
+    lines = list(csv.DictReader(io.StringIO(csv_text(found))))
+    assert len(lines) == 32
+    assert {line["params.n"] for line in lines} == {"16", "32"}
+    assert cli("history", "--fail").code == 1
+    assert cli("history", "--where", "n == 32", "--fail").code == 0
+    assert json.loads(cli("history", "--json").out)["sweeps"] == 16
+
+
+def test_a_step_without_other_code_is_no_regression(store: Store) -> None:
+    """It is named, with what is known of its cause."""
+    for level in (*[1.0] * 10, *[1.2] * 6):
+        store.sweep(latency=around(level))
+    found = seen()
+    assert found.regressions == []
+    ((_, step),) = found.others
+    assert step.cause == "unknown"
+    assert "the source is the same" in text(found)
+
+
+def test_another_environment_is_a_line_and_no_regression(store: Store) -> None:
+    """A new driver, from which on everything takes longer."""
+    for _ in range(8):
+        store.sweep(latency=around(1.0), device={"driver": "550"})
+    changed_source()
+    for _ in range(8):
+        store.sweep(latency=around(1.3), device={"driver": "560"})
+    found = seen()
+    assert (found.regressions, found.others) == ([], [])
+    assert [change.facts for change in found.rows[0].environments] == [("driver: 550, now 560",)]
+    assert "driver: 550, now 560" in history_page(found)
+
+
+def test_a_disturbed_row_is_a_point_of_no_level(store: Store) -> None:
+    """Six contended sweeps in which it takes twice as long are no step."""
+    for _ in range(10):
+        store.sweep(latency=around(1.0))
+    for _ in range(6):
+        store.sweep(latency=around(2.0), flags=("contended",))
+    assert [row.steps for row in seen().rows] == [(), ()]
+
+
+def test_a_row_that_fails_from_now_on_is_said(store: Store, cli: Cli) -> None:
+    """It has no figure that could be worse; one that never was ok is no news."""
+    store.sweep("axes.n=[16]")
+    store.sweep(latency=lambda _: None)
+    found = seen()
+    assert [row.newly_failing for row in found.rows] == [True, False]
+    assert "Failing: matmul:right n=16: failed since sweep 20261102_093000_0002" in text(found)
+    assert "<h1>1 row newly fails</h1>" in history_page(found)
+    assert cli("history", "--fail").code == 1
+
+
+def test_a_row_that_was_reused_counts_once(store: Store) -> None:
+    """Where it was measured."""
+    store.sweep()
+    store.sweep("reuse=true")
+    assert [len(row.series.points) for row in seen().rows] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"implementation": "matmul:rihgt"}, "did you mean 'matmul:right'"),
+        ({"metric": "latency"}, "did you mean 'latency_ms'"),
+        ({"where": "m == 3"}, "'m'"),
+        ({"where": "n == 3"}, "no row of 2 is so"),
+    ],
+)
+def test_what_is_not_there_is_refused(store: Store, asked: dict[str, str], said: str) -> None:
+    """With what was meant."""
+    store.sweep()
+    with pytest.raises((RequestError, ExpressionError), match=said):
+        seen(**asked)
+
+
+def test_an_empty_folder_says_where_it_looked(store: Store, cli: Cli) -> None:
+    """Exit code 2, no traceback."""
+    said = cli("history")
+    assert said.code == 2
+    assert "no sweeps under mlruns/sweeps" in said.err
+    assert store.made == []
+
+
+def test_another_metric_has_its_own_steps(store: Store) -> None:
+    """Memory did not change."""
+    store.sweep()
+    found = seen(metric="peak_memory_mib")
+    assert [point.value for row in found.rows for point in row.series.points] == [1.0, 1.0]
+
+
+def test_names_that_others_chose_stay_text(store: Store) -> None:
+    """A label cannot leave its place in the page."""
+    store.sweep(f'implementations=[{{use: "./matmul.py:right", label: "{EVIL}"}}]')
+    page = history_page(seen())
+    assert EVIL not in page
+    assert "&lt;/title&gt;" in page
+    assert "<script" not in page
+
+
+def test_history_starts_without_the_heavy_libraries(store: Store, bare_python: Cli) -> None:
+    """It works where torch, ray and mlflow cannot be imported."""
+    store.sweep()
+    said = bare_python("history")
+    assert said.code == 0, said.err
+    assert "Time (ms) of 2 rows in 1 sweep" in said.out
