@@ -32,7 +32,6 @@ from pathlib import Path
 
 from orchestrator.compare import duel
 from orchestrator.compare.comparison import Pair, Verdict, paired
-from orchestrator.duel_record import parted
 from orchestrator.isolation.isolator import Isolator
 from orchestrator.machine import environment, nvml
 from orchestrator.outcome import Outcome
@@ -240,7 +239,7 @@ def slowdown(options: argparse.Namespace, bench: Bench) -> list[str]:
         this_round = (number - 1) % options.repeats + 1
         if by_duel:
             attempt = bench.attempt(plain, this_round, rival=slow)
-            both = parted(attempt, isolator.run(attempt).record)
+            both = isolator.run(attempt).result.records
         else:
             both = tuple(
                 isolator.run(bench.attempt(trial, this_round)).record for trial in (plain, slow)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict
 
+from orchestrator.attempt_result import AttemptResult
 from orchestrator.outcome import Outcome, Phase
 from orchestrator.record import TrialRecord
 from orchestrator.trial import Attempt
@@ -119,17 +120,20 @@ def _device_seconds(call: Callable[[], object], count: int) -> float:
     return float(start.elapsed_time(end)) / 1000 / count
 
 
-def seed_then_ours(attempt: Attempt, on_phase: Callable[[Phase], None]) -> TrialRecord:
-    """The attempt's record, with what the seed's protocol says of the same code in the same
+def seed_then_ours(attempt: Attempt, on_phase: Callable[[Phase], None]) -> AttemptResult:
+    """The attempt's result, with what the seed's protocol says of the same code in the same
     process, measured first.
     """
     mean_ms = _by_the_seed(attempt)
-    record = run_attempt(attempt, on_phase)
-    if record.outcome is not Outcome.OK:
-        return record
-    return record.model_copy(
-        update={"metrics": {**(record.metrics or {}), "seed_mean_ms": mean_ms}}
-    )
+    result = run_attempt(attempt, on_phase)
+    if result.record.outcome is not Outcome.OK:
+        return result
+
+    def with_mean(record: TrialRecord) -> TrialRecord:
+        metrics = {**(record.metrics or {}), "seed_mean_ms": mean_ms}
+        return record.model_copy(update={"metrics": metrics})
+
+    return result.changed(with_mean)
 
 
 def _by_the_seed(attempt: Attempt) -> float:

@@ -170,3 +170,10 @@ class Attempt(FrozenModel):
     def key(self) -> tuple[str, int, int]:
         """What tells this attempt from every other of its sweep."""
         return self.trial.trial_id, self.round, self.attempt
+
+    def of_each_trial(self) -> tuple[Attempt, ...]:
+        """The attempt of each trial of a paired comparison, as if alone; else the attempt itself."""
+        if self.rival is None:
+            return (self,)
+        alone = self.model_copy(update={"rival": None})
+        return alone, alone.model_copy(update={"trial": self.rival})

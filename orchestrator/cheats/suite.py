@@ -146,7 +146,7 @@ def _work(name: str, device: str, sender: Any) -> None:
     from orchestrator.worker.run_attempt import run_attempt
 
     with redirect_stderr(io.StringIO()):  # tracebacks of what is meant to fail
-        record = run_attempt(_attempt(name, device))
+        record = run_attempt(_attempt(name, device)).record
     reason = record.error.message if record.error else ", ".join(record.flags)
     sender.send((str(record.outcome), reason.splitlines()[0] if reason else ""))
     sender.close()

@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orchestrator.formatting import counted, interval, number, printable
 from orchestrator.outcome import Outcome, Phase
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from orchestrator.cli.try_target import Selection
     from orchestrator.worker.stages import Stages
+    from orchestrator.worker.trial_end import TrialEnd
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,8 @@ def run(attempt: Attempt, *, check: bool = False, debug: bool = False) -> Tried:
                 Outcome.OK,
                 (right, *_first_call(stages), f"  in {perf_counter() - began:.1f} s, not timed"),
             )
-        fields = stages.measured_alone()
-        return Tried(Outcome.OK, (right, *_timed(fields, stages)))
+        end = stages.measured_alone()
+        return Tried(Outcome.OK, (right, *_timed(end, stages)))
     except AttemptEndedError as ended:
         cause = ended.__cause__
         said = message(ErrorInfo.of(ended.kind, ended.message), ended.outcome)
@@ -134,10 +135,11 @@ def main(selection: Selection, *, check: bool, debug: bool) -> int:
     return 1 if bad else 0
 
 
-def _timed(fields: Mapping[str, Any], stages: Stages) -> list[str]:
-    metrics = fields["metrics"]
-    median = interval(*(metrics.get(f"latency{end}_ms") for end in ("", "_ci_low", "_ci_high")))
-    flags = f" ({', '.join(fields['flags'])})" if fields["flags"] else ""
+def _timed(end: TrialEnd, stages: Stages) -> list[str]:
+    metrics = end.metrics or {}
+    low, high = metrics.get("latency_ci_low_ms"), metrics.get("latency_ci_high_ms")
+    median = interval(metrics.get("latency_ms"), low, high)
+    flags = f" ({', '.join(end.flags)})" if end.flags else ""
     rates = [
         f"{number(metrics.get('tflops_per_s'), 3)} TFLOP/s",
         f"{number(metrics.get('gb_per_s'), 1)} GB/s",
@@ -148,7 +150,7 @@ def _timed(fields: Mapping[str, Any], stages: Stages) -> list[str]:
     return [
         f"  {median} ms{flags}, {', '.join(rates)}",
         *_first_call(stages),
-        *(f"  note: {printable(note)}" for note in fields["notes"]),
+        *(f"  note: {printable(note)}" for note in end.notes),
     ]
 
 

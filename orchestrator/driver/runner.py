@@ -11,12 +11,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from orchestrator.attempt_result import AttemptResult
 from orchestrator.driver.attempts import traced
 from orchestrator.driver.queue import AttemptQueue
 from orchestrator.driver.reuse import Reuse
 from orchestrator.driver.signals import Signals
 from orchestrator.driver.stale import KnownSources, explain, refuse_stale
-from orchestrator.duel_record import attempts, parted
 from orchestrator.errors import (
     AbortedError,
     CircuitBrokenError,
@@ -193,7 +193,8 @@ class SweepRun:
             if record is None:
                 self.executor.submit(traced(attempt, self.directory))
             else:
-                self._handle(Finished(attempt, record), agenda, journal)
+                result = AttemptResult.of_end(attempt, record)
+                self._handle(Finished.of(attempt, result), agenda, journal)
 
     def _look_up(self, agenda: AttemptQueue, journal: Journal) -> None:
         """Find out which rows are known from other sweeps, where that is asked for."""
@@ -257,8 +258,9 @@ class SweepRun:
             self._note_machine(event.observation)
         if isinstance(event, Finished):
             self._in_flight -= 1
-            first, *others = _of_each_side(event)
-            # Once the first side's is there, nothing is missing.
+            self._learn_imported(event)
+            first, *others = event.of_each_trial()
+            # Once the first trial's is there, nothing is missing.
             *others, first = [self._keep(end, journal) for end in (*others, first)]
             again = [agenda.finished(end.record) for end in (*others, first)][-1]
             self._count_faults(first.record)
@@ -290,17 +292,16 @@ class SweepRun:
             self._how_to_go_on(f"results cannot be written ({error.strerror}): make room")
         )
 
+    def _learn_imported(self, event: Finished) -> None:
+        source = event.record.fingerprint.source
+        if event.imported is not None and self._sources.learn(source, event.imported):
+            self._save_sources()
+
     def _keep_environment(self, record: TrialRecord) -> None:
         key = record.fingerprint.environment
-        imported = record.environment.get("imported")
-        if imported is not None and self._sources.learn(record.fingerprint.source, imported):
-            self._save_sources()
         protocol = self.sweep.spec.measure.for_device(self.executor.device).model_dump()
         if record.environment and self._environments.get(key, {}).get("protocol") != protocol:
-            facts = {
-                name: value for name, value in record.environment.items() if name != "imported"
-            }
-            self._environments[key] = {**facts, "protocol": protocol}
+            self._environments[key] = {**record.environment, "protocol": protocol}
             sweep_directory.save_environments(self.directory, self._environments)
 
     def _note_machine(self, observation: Observation) -> None:
@@ -372,12 +373,3 @@ class SweepRun:
     def name(self) -> str:
         """What `resume` finds this sweep by."""
         return sweep_directory.found_by(self.meta.name, self.directory)
-
-
-def _of_each_side(event: Finished) -> list[Finished]:
-    """The end of an attempt; of a duel's, one of either side."""
-    records = parted(event.attempt, event.record)
-    return [
-        replace(event, attempt=own, record=one)
-        for own, one in zip(attempts(event.attempt), records, strict=True)
-    ]

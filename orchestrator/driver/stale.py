@@ -19,7 +19,7 @@ from orchestrator.spec.models import ImplementationSpec
 from orchestrator.trial import content_hash
 from orchestrator.usercode import workloads
 from orchestrator.usercode.data_files import expanded
-from orchestrator.usercode.imported import changed_since
+from orchestrator.usercode.imported import ImportedCode, changed_since
 from orchestrator.usercode.source import Source, source_of
 
 MOST_NAMED = 10
@@ -104,15 +104,15 @@ class KnownSources:
             found[name] = {**found.get(name, {}), **described}
         return found
 
-    def learn(self, source: str, imported: Mapping[str, Any]) -> bool:
+    def learn(self, source: str, imported: ImportedCode) -> bool:
         """Note what a trial of this source imported; True where that was not known yet."""
         known = self.all().get(source, {})
         held: dict[str, Any] = known.get("imported", {})
         files, packages = held.get("files", {}), held.get("packages", {})
         merged: dict[str, Any] = {
-            "base_dir": imported.get("base_dir", ""),
-            "files": {**files, **imported.get("files", {})},
-            "packages": {**packages, **imported.get("packages", {})},
+            "base_dir": imported.base_dir,
+            "files": {**files, **imported.files},
+            "packages": {**packages, **imported.packages},
         }
         self.held[source] = {**known, "imported": merged}
         return merged != held

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from orchestrator.attempt_result import AttemptResult
 from orchestrator.errors import AbortedError
 from orchestrator.machine.observation import Observation
 from orchestrator.outcome import Phase
 from orchestrator.record import TrialRecord
 from orchestrator.trial import Attempt
+from orchestrator.usercode.imported import ImportedCode
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,34 @@ class PhaseChanged:
 
 @dataclass(frozen=True)
 class Finished:
-    """An attempt ended, in whatever way; `log`: its bounded output. again: another will follow."""
+    """An attempt ended, in whatever way.
+
+    Attributes:
+        log: its bounded output.
+        again: whether another will follow.
+        second: the record of the second trial of a paired comparison.
+        imported: the code that its process imported; None: not known.
+    """
 
     attempt: Attempt
     record: TrialRecord
     log: bytes = b""
     again: bool = False
+    second: TrialRecord | None = None
+    imported: ImportedCode | None = None
+
+    @classmethod
+    def of(cls, attempt: Attempt, result: AttemptResult, log: bytes = b"") -> Finished:
+        """The end of an attempt with this result."""
+        return cls(attempt, result.record, log, second=result.second, imported=result.imported)
+
+    def of_each_trial(self) -> list[Finished]:
+        """The end of each trial of the attempt, its own record with each."""
+        ends = []
+        second = () if self.second is None else (self.second,)
+        for own, record in zip(self.attempt.of_each_trial(), (self.record, *second), strict=True):
+            ends.append(replace(self, attempt=own, record=record, second=None))
+        return ends
 
 
 @dataclass(frozen=True)

@@ -6,21 +6,22 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from orchestrator.attempt_result import AttemptResult
 from orchestrator.executors.base import Event, Finished, PhaseChanged, SlotReady, Started
 from orchestrator.outcome import Phase
 from orchestrator.record import TrialRecord
 from orchestrator.trial import Attempt, Resources
 
 OnPhase = Callable[[Phase], None]
-RunAttempt = Callable[[Attempt, OnPhase], TrialRecord]
+RunAttempt = Callable[[Attempt, OnPhase], AttemptResult | TrialRecord]
 
 
 class InlineExecutor:
     """One slot, first in, first out; `poll` runs the next attempt to its end.
 
     Args:
-        run: what runs an attempt; default `worker.run_attempt`. A trial that kills its process
-            kills this one.
+        run: what runs an attempt; default `worker.run_attempt`. It may return a record alone: of a
+            paired comparison, both trials ended so. A trial that kills its process kills this one.
         environment: the slot's description; default `environment.describe` of the device.
     """
 
@@ -56,8 +57,10 @@ class InlineExecutor:
             return events
         attempt = self._queue.popleft()
         events.append(Started(attempt, 0))
-        record = self._run(attempt, lambda phase: events.append(PhaseChanged(attempt, phase, 0)))
-        events.append(Finished(attempt, record))
+        result = self._run(attempt, lambda phase: events.append(PhaseChanged(attempt, phase, 0)))
+        if isinstance(result, TrialRecord):
+            result = AttemptResult.of_end(attempt, result)
+        events.append(Finished.of(attempt, result))
         return events
 
     def cancel_queued(self) -> list[Attempt]:
@@ -90,7 +93,7 @@ class InlineExecutor:
         return describe(self.device, resources.gpu_memory_gib, resources.cpus)
 
 
-def _worker(attempt: Attempt, on_phase: OnPhase) -> TrialRecord:
+def _worker(attempt: Attempt, on_phase: OnPhase) -> AttemptResult:
     from orchestrator.worker.run_attempt import run_attempt
 
     return run_attempt(attempt, on_phase)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
+from orchestrator.attempt_result import AttemptResult
 from orchestrator.errors import UnfitMachineError
 from orchestrator.executors.base import (
     Event,
@@ -29,7 +30,7 @@ from orchestrator.executors.slots import Calls, Points, Slot, lost, observed
 from orchestrator.executors.waiting import Waiting
 from orchestrator.isolation.ranks import SETTLE_S, RankSpan, joined_over_nodes, logs_of_nodes
 from orchestrator.outcome import Outcome, Phase
-from orchestrator.record import TrialRecord, utc_now
+from orchestrator.record import utc_now
 from orchestrator.supervisor.supervisor import Supervisor, SupervisorReport
 from orchestrator.trial import Attempt
 
@@ -334,7 +335,8 @@ class RayExecutor:
         slot.reports[part] = report
         if len(slot.reports) == slot.expected:
             return self._finished(slot, [slot.reports[number] for number in range(slot.expected)])
-        if TrialRecord.model_validate_json(report.record).outcome is not Outcome.OK:
+        record = AttemptResult.model_validate_json(report.result).record
+        if record.outcome is not Outcome.OK:
             slot.stop_at = min(slot.stop_at, time.monotonic() + SETTLE_S)
         return []
 
@@ -343,23 +345,23 @@ class RayExecutor:
         attempt, slot.attempt = slot.attempt, None
         slot.stop_at = float("inf")
         assert attempt is not None
-        record = joined_over_nodes(
-            [TrialRecord.model_validate_json(report.record) for report in reports]
-        )
-        record = record.model_copy(update={"slot": slot.index})
+        results = [AttemptResult.model_validate_json(report.result) for report in reports]
+        joined = joined_over_nodes([result.record for result in results])
+        result = results[0].model_copy(update={"record": joined})
+        result = result.changed(lambda record: record.model_copy(update={"slot": slot.index}))
         log = logs_of_nodes([report.log for report in reports])
         seen: list[str] = []
         unclean = ""
         for report in reports:
             seen.extend(report.observations)
             unclean = unclean or report.unclean
-        events: list[Event] = [*observed(slot, seen), Finished(attempt, record, log)]
+        events: list[Event] = [*observed(slot, seen), Finished.of(attempt, result, log)]
         if unclean:
             return events + self._fault(slot, attempt, unclean, final=self.device == "cuda")
-        if record.outcome is Outcome.LOST:
-            return events + self._fault(
-                slot, attempt, record.error.message if record.error else "an attempt was lost"
-            )
+        if joined.outcome is Outcome.LOST:
+            error = joined.error
+            reason = "an attempt was lost" if error is None else error.message
+            return events + self._fault(slot, attempt, reason)
         self._quarantine.well(slot.index)
         return events
 
@@ -370,9 +372,10 @@ class RayExecutor:
         self._calls.forget(slot)
         self._kill(slot)
         reason = " ".join(str(error).split()) or type(error).__name__
-        events: list[Event] = (
-            [] if attempt is None else [Finished(attempt, lost(slot, attempt, reason, self.device))]
-        )
+        events: list[Event] = []
+        if attempt is not None:
+            record = lost(slot, attempt, reason, self.device)
+            events.append(Finished.of(attempt, AttemptResult.of_end(attempt, record)))
         alive = {node.node_id for node in self._nodes()}
         gone = not alive.issuperset(part.node.node_id for part in slot.plan.parts)
         events += self._fault(slot, attempt, f"the supervisor died: {reason}", final=gone)

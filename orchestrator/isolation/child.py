@@ -17,16 +17,17 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
+from orchestrator.attempt_result import AttemptResult
 from orchestrator.isolation import proc
 from orchestrator.isolation.ranks import CORES
 from orchestrator.machine.environment import usable_cores
 from orchestrator.outcome import Phase
 from orchestrator.quantities import MIB
-from orchestrator.record import ErrorInfo, TrialRecord
+from orchestrator.record import ErrorInfo
 from orchestrator.trial import Attempt
 from orchestrator.usercode.oom import is_out_of_memory
 
-MAX_RECORD_BYTES = 16 * MIB
+MAX_RESULT_BYTES = 16 * MIB
 EXIT_NO_PIPE = 113
 EXIT_ORPHANED = 114
 
@@ -142,7 +143,7 @@ def _prefer_for_oom_kill() -> None:
 
 
 def _answer(request: dict[str, Any], pipe: ResultPipe) -> dict[str, Any]:
-    """Do what is asked: {"record": ...} of an attempt, {"value": ...} of a called function, or
+    """Do what is asked: {"result": ...} of an attempt, {"value": ...} of a called function, or
     {"raised": ..., "out_of_memory": bool}.
     """
     try:
@@ -159,7 +160,7 @@ def _answer(request: dict[str, Any], pipe: ResultPipe) -> dict[str, Any]:
         return {"raised": _described(exc), "out_of_memory": is_out_of_memory(exc)}
     try:
         if "attempt" in request:
-            return {"record": _as_json(answer)}
+            return {"result": _as_json(answer)}
         return {"value": answer.model_dump(mode="json")}
     except BaseException as exc:  # noqa: BLE001 - serialising runs code of a user's object
         text = f"its result cannot be written as JSON: {type(exc).__name__}: {exc}"
@@ -182,20 +183,20 @@ def _described(exc: BaseException) -> dict[str, str]:
     return ErrorInfo.of(type(exc).__name__, message).model_dump()
 
 
-def _as_json(record: Any) -> dict[str, Any]:
-    """The record as JSON values, with the environment that the journal's form leaves out.
+def _as_json(result: Any) -> dict[str, Any]:
+    """The result of an attempt as JSON values.
 
     Raises:
-        TypeError, ValueError: it is no record, is too large, or holds NaN, infinity or an object.
+        TypeError, ValueError: it is none, is too large, or holds NaN, infinity or an object.
     """
-    if not isinstance(record, TrialRecord):
+    if not isinstance(result, AttemptResult):
         raise TypeError(
-            f"a worker returns a TrialRecord, this one returned {type(record).__name__}"
+            f"a worker returns an AttemptResult, this one returned {type(result).__name__}"
         )
-    values = {**record.model_dump(mode="json", warnings="error"), "environment": record.environment}
+    values = result.model_dump(mode="json", warnings="error")
     size = len(json.dumps(values, allow_nan=False))
-    if size > MAX_RECORD_BYTES:
-        raise ValueError(f"{size} bytes, at most {MAX_RECORD_BYTES} are taken")
+    if size > MAX_RESULT_BYTES:
+        raise ValueError(f"{size} bytes, at most {MAX_RESULT_BYTES} are taken")
     return values
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from orchestrator.attempt_result import AttemptResult
 from orchestrator.isolation import proc
 from orchestrator.isolation.fork_client import ForkClient, ServerDiedError
 from orchestrator.isolation.monitor import AttemptMonitor, OnPhase, ProcessOutput, Watch
@@ -19,7 +20,7 @@ from orchestrator.isolation.process_end import (
     Cause,
     Environment,
     ProcessEnd,
-    record_of_end,
+    result_of_end,
     value_of_end,
 )
 from orchestrator.isolation.ranks import (
@@ -65,15 +66,20 @@ class Completed:
     """An attempt that is over.
 
     Attributes:
-        record: how it ended and what it measured.
+        result: how it ended and what it measured.
         log: what it printed, at most 16 MiB.
         left_alive: its processes that could not be killed (stuck in the kernel, say): its device is
             not clean then.
     """
 
-    record: TrialRecord
+    result: AttemptResult
     log: bytes = b""
     left_alive: tuple[int, ...] = ()
+
+    @property
+    def record(self) -> TrialRecord:
+        """Of the attempt's trial; of a paired comparison, of its first."""
+        return self.result.record
 
 
 @dataclass(frozen=True)
@@ -100,7 +106,7 @@ class Isolator:
         cwd: the attempts' current directory at the start; None: this process's.
         cores: cores to pin attempts to; empty: all. Ranks get equal shares.
         slots: how many isolators share this machine, and so its memory, if no limit is stated.
-        target: "module:function" that runs an attempt: (Attempt, on_phase) -> TrialRecord.
+        target: "module:function" that runs an attempt: (Attempt, on_phase) -> AttemptResult.
     """
 
     def __init__(
@@ -248,19 +254,21 @@ class Isolator:
     ) -> Completed:
         """An attempt whose processes have ended so."""
         environment = self._environment(attempt)
-        records = [record_of_end(attempt, end, started_at, environment) for end in run.ends]
+        results = [result_of_end(attempt, end, started_at, environment) for end in run.ends]
         if not run.processes:
-            return Completed(records[0])
+            return Completed(results[0])
         logs = [process.printed.value() for process in run.processes]
         left_alive = tuple(run.left_alive)
         if span is None:
-            return Completed(records[0], logs[0], left_alive)
+            return Completed(results[0], logs[0], left_alive)
         ends = []
-        for record, process, log in zip(records, run.processes, logs, strict=True):
+        for result, process, log in zip(results, run.processes, logs, strict=True):
             answered = process.answer is not None
-            ends.append(RankEnd(record, process.ended_at, answered, process.killed, log))
+            end = RankEnd(result.record, process.ended_at, answered, process.killed, log)
+            ends.append(end)
         record = joined(span.first, span.world_size, ends)
-        return Completed(record, logs_joined(span.first, span.world_size, logs), left_alive)
+        result = results[0].model_copy(update={"record": record})
+        return Completed(result, logs_joined(span.first, span.world_size, logs), left_alive)
 
     def _new_server(self) -> ForkClient:
         return ForkClient(self._preload, self._env, self._sys_path, self._cwd)

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Protocol
 
 from orchestrator.isolation import host_memory
-from orchestrator.isolation.child import MAX_RECORD_BYTES
+from orchestrator.isolation.child import MAX_RESULT_BYTES
 from orchestrator.isolation.device_memory import DeviceWatch
 from orchestrator.isolation.fork_client import ForkClient, ServerDiedError
 from orchestrator.isolation.fork_server import END_TIMEOUT_S
@@ -34,7 +34,7 @@ _LONGEST_WAIT_S = 1.0
 _CHUNK = 1 << 18
 _PIPE_BYTES = 1 << 20
 _STRAY_BYTES = 200  # of stray output, for the message
-_MAX_LINE = MAX_RECORD_BYTES + 4096
+_MAX_LINE = MAX_RESULT_BYTES + 4096
 
 
 class Watch(Protocol):

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from orchestrator.attempt_result import AttemptResult
 from orchestrator.isolation.child import EXIT_NO_PIPE
 from orchestrator.isolation.request import Call, Returned
 from orchestrator.outcome import Outcome, Phase
@@ -52,10 +53,10 @@ class ProcessEnd:
     stray: bytes = b""
 
 
-def record_of_end(
+def result_of_end(
     attempt: Attempt, ending: ProcessEnd, started_at: str, environment: Environment
-) -> TrialRecord:
-    """The record of an attempt. An answer that arrived whole counts, whatever came after it.
+) -> AttemptResult:
+    """The result of an attempt. An answer that arrived whole counts, whatever came after it.
 
     Args:
         attempt: what was run.
@@ -66,14 +67,15 @@ def record_of_end(
     cause = ending.cause
     if ending.answer is not None:
         answer = _read(attempt, ending.answer)
-        if isinstance(answer, TrialRecord):
-            return _with_log(answer)
+        if isinstance(answer, AttemptResult):
+            return answer.changed(_with_log)
         cause = answer
     if cause is None:
         cause = _own_end(ending)
     message = f"{cause.message}, in phase {ending.phase}"
     error = ErrorInfo.of(cause.kind, message, log_of(attempt.trial.trial_id))
-    return record_of(attempt, cause.outcome, ending.phase, started_at, environment(), error=error)
+    record = record_of(attempt, cause.outcome, ending.phase, started_at, environment(), error=error)
+    return AttemptResult.of_end(attempt, record)
 
 
 def value_of_end(call: Call[Returned], ending: ProcessEnd) -> Returned | Cause:
@@ -99,31 +101,34 @@ def read_line(line: bytes) -> tuple[Literal["phase", "answer", "stray"], dict[st
         return "stray", {}
     if message.get("phase") in list(Phase):
         return "phase", message
-    if not {"record", "value", "raised"}.isdisjoint(message):
+    if not {"result", "value", "raised"}.isdisjoint(message):
         return "answer", message
     return "stray", message
 
 
 def answers_well(message: Mapping[str, Any]) -> bool:
-    """Whether an answer is what a call returned, or the record of an attempt that ended ok."""
+    """Whether an answer is what a call returned, or the result of an attempt that ended ok."""
     if "value" in message:
         return True
-    record = message.get("record")
+    result = message.get("result")
+    record = result.get("record") if isinstance(result, dict) else None
     return isinstance(record, dict) and record.get("outcome") == Outcome.OK
 
 
-def _read(attempt: Attempt, line: bytes) -> TrialRecord | Cause:
-    """The record in an answer, or why it holds none of this attempt."""
+def _read(attempt: Attempt, line: bytes) -> AttemptResult | Cause:
+    """The result in an answer, or why it holds none of this attempt."""
     try:
         answer = json.loads(line)
-        if "record" not in answer:
+        if "result" not in answer:
             return _raised(answer)
-        record = TrialRecord.model_validate_json(json.dumps(answer["record"], allow_nan=False))
+        result = AttemptResult.model_validate_json(json.dumps(answer["result"], allow_nan=False))
     except (ValidationError, ValueError, TypeError, KeyError) as exc:
         return _unusable(f"its result is not a record: {exc}")
-    if (record.sweep_id, *record.key) != (attempt.sweep_id, *attempt.key):
-        return _unusable(f"its result is of {record.key}, it was asked for {attempt.key}")
-    return record
+    asked = [(own.sweep_id, *own.key) for own in attempt.of_each_trial()]
+    found = [(record.sweep_id, *record.key) for record in result.records]
+    if found != asked:
+        return _unusable(f"its result is of {found}, it was asked for {asked}")
+    return result
 
 
 def _raised(answer: Mapping[str, Any]) -> Cause:

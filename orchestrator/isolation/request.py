@@ -46,7 +46,7 @@ class ProcessRequest:
 
     @classmethod
     def of_attempt(cls, attempt: Attempt, target: str) -> ProcessRequest:
-        """Run an attempt by `target`, "module:function": (Attempt, on_phase) -> TrialRecord."""
+        """Run an attempt by `target`, "module:function": (Attempt, on_phase) -> AttemptResult."""
         told = {"attempt": attempt.model_dump_json()}
         return cls._of(told, target, attempt.device, attempt.resources)
 

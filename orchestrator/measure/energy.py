@@ -12,26 +12,37 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-ENERGY = "energy"  # where a record's environment says between which moments energy was to be read
+from orchestrator.model import FrozenModel
+
 RAMP_S = 0.06  # a card's power settles, and where it must its clock falls to the power limit
 WINDOW_S = 0.33  # the counter is renewed every tenth of a second: three renewals at least
 BATCH_S = 0.01
 SLOW_S = 0.1  # a call that lasts longer warms the card up by itself
 
 
-def run_warm(calls: Sequence[Callable[[], object]], tokens: float | None) -> dict[str, Any]:
-    """Make calls back to back for RAMP_S seconds, then for WINDOW_S in which energy is to be read.
+class EnergyWindow(FrozenModel):
+    """Calls made back to back, so that the energy of the device in this time is theirs.
 
-    Returns:
-        start_s and end_s of the window (time.monotonic(), which a supervisor on this machine
-        shares), calls made in it, tokens (of one call).
+    Attributes:
+        start_s, end_s: by time.monotonic(), which a supervisor on this machine shares.
+        calls: how many were made.
+        tokens: of one call; None: the workload has none.
     """
+
+    start_s: float
+    end_s: float
+    calls: int
+    tokens: float | None
+
+
+def run_warm(calls: Sequence[Callable[[], object]], tokens: float | None) -> EnergyWindow:
+    """Make calls back to back for RAMP_S seconds, then for WINDOW_S in which energy is to be read."""
     seconds = min(_one_call_s(calls[0]), _one_call_s(calls[-1]))
     if seconds < SLOW_S:
         _run_for(calls, RAMP_S, seconds)
     start_s = time.monotonic()
     made = _run_for(calls, WINDOW_S, seconds)
-    return {"start_s": start_s, "end_s": time.monotonic(), "calls": made, "tokens": tokens}
+    return EnergyWindow(start_s=start_s, end_s=time.monotonic(), calls=made, tokens=tokens)
 
 
 def _one_call_s(call: Callable[[], object]) -> float:

@@ -8,12 +8,12 @@ does not report raises no flag.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
-from orchestrator.duel_record import survivor
-from orchestrator.measure.energy import ENERGY
+from orchestrator.attempt_result import AttemptResult
+from orchestrator.measure.energy import EnergyWindow
 from orchestrator.outcome import Outcome, Phase
 from orchestrator.record import TrialRecord
 
@@ -79,31 +79,31 @@ class InterferenceMonitor:
     def close(self) -> None:
         """Does nothing: the sampler stays open for `applied`."""
 
-    def applied(self, record: TrialRecord) -> TrialRecord:
-        """The record with flags, notes and energy per call, if it is ok; else without them."""
-        facts = dict(record.environment)
-        window = facts.pop(ENERGY, None)
-        if record.outcome is not Outcome.OK and not survivor(record):
-            return record.model_copy(update={"environment": facts})
+    def applied(self, result: AttemptResult) -> AttemptResult:
+        """The result with flags and notes on each record that is ok, and with energy per call."""
+        if all(record.outcome is not Outcome.OK for record in result.records):
+            return result
         found = self._sampler.findings()
-        metrics = dict(record.metrics or {})
-        if window:
-            metrics |= self._energy(window)
-        return record.model_copy(
-            update={
-                "environment": facts,
-                "metrics": metrics,
-                "flags": tuple(dict.fromkeys((*record.flags, *found.flags))),
-                "notes": (*record.notes, *found.notes),
-            }
-        )
 
-    def _energy(self, window: Mapping[str, Any]) -> dict[str, float | None]:
+        def with_findings(record: TrialRecord) -> TrialRecord:
+            if record.outcome is not Outcome.OK:
+                return record
+            flags = tuple(dict.fromkeys((*record.flags, *found.flags)))
+            notes = (*record.notes, *found.notes)
+            return record.model_copy(update={"flags": flags, "notes": notes})
+
+        result = result.changed(with_findings)
+        if result.energy is None:
+            return result
+        metrics = {**(result.record.metrics or {}), **self._energy(result.energy)}
+        record = result.record.model_copy(update={"metrics": metrics})
+        return result.model_copy(update={"record": record})
+
+    def _energy(self, window: EnergyWindow) -> dict[str, float | None]:
         """Joules per call of the whole device, idle share included; millijoules per token."""
-        joules = self._sampler.joules(window["start_s"], window["end_s"])
+        joules = self._sampler.joules(window.start_s, window.end_s)
         if joules is None:
             return {"joules_per_call": None, "energy_mj_per_token": None}
-        per_call = joules / window["calls"]
-        tokens = window.get("tokens")
-        per_token = 1000 * per_call / tokens if tokens else None
+        per_call = joules / window.calls
+        per_token = 1000 * per_call / window.tokens if window.tokens else None
         return {"joules_per_call": per_call, "energy_mj_per_token": per_token}

@@ -38,13 +38,13 @@ class SupervisorReport(NamedTuple):
     """What a supervisor returns of one attempt.
 
     Attributes:
-        record: a TrialRecord as JSON.
+        result: an AttemptResult as JSON.
         log: what the attempt printed.
         observations: what calibrations before it found, each an Observation as JSON.
         unclean: why no other attempt may run on this device; "": it may.
     """
 
-    record: str
+    result: str
     log: bytes
     observations: list[str]
     unclean: str
@@ -146,17 +146,18 @@ class Supervisor:
         phase_s = times.seconds()
         self._phase = ""
         unclean = self._health.fault_after(attempt, done)
-        record = _with_code(noted(interference.applied(done.record), unclean), attempt.base_dir)
         if calibrate_s >= LEAST_CALIBRATE_S:
             phase_s = {"calibrate": calibrate_s, **phase_s}
-        record = record.model_copy(
-            update={
-                "phase_s": phase_s,
-                "node": self._node or record.node,
-                "cards": self._cards(attempt),
-            }
-        )
-        return SupervisorReport(record.model_dump_json(), done.log, self._seen(), unclean)
+        cards = self._cards(attempt)
+
+        def completed(record: TrialRecord) -> TrialRecord:
+            """The record with what is known here alone."""
+            record = _with_code(noted(record, unclean), attempt.base_dir)
+            node = self._node or record.node
+            return record.model_copy(update={"phase_s": phase_s, "node": node, "cards": cards})
+
+        result = interference.applied(done.result).changed(completed)
+        return SupervisorReport(result.model_dump_json(), done.log, self._seen(), unclean)
 
     def conclude(self) -> list[str]:
         """Calibrate a last time, after the sweep's last attempt; the observations as JSON."""

@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from orchestrator.files import PACKAGE
+from orchestrator.model import FrozenModel
 from orchestrator.usercode.data_files import content_hash_of
 from orchestrator.usercode.packages import STATED, site_of
 from orchestrator.usercode.registry import REGISTRY
@@ -20,16 +21,26 @@ from orchestrator.usercode.registry import REGISTRY
 HARNESS = ("orchestrator", REGISTRY)
 
 
-def imported_since(before: Collection[str], base_dir: str) -> dict[str, Any]:
-    """The code that was imported after the modules `before`, as JSON values.
+class ImportedCode(FrozenModel):
+    """Code that a trial's process imported.
+
+    Attributes:
+        base_dir: the folder that relative paths start from.
+        files: path -> hash of its content.
+        packages: name of an installed package -> version.
+    """
+
+    base_dir: str
+    files: dict[str, str]
+    packages: dict[str, str]
+
+
+def imported_since(before: Collection[str], base_dir: str) -> ImportedCode:
+    """The code that was imported after the modules `before`.
 
     Reading a file shows what it says that it imports; this adds what was found out by running it:
     `importlib`, changed paths, what packages import in their turn. The standard library, the
     harness and what the environment states are left out.
-
-    Returns:
-        {"base_dir": the folder that relative paths start from, "files": {path: hash}, "packages":
-        {name: version}}
     """
     files: dict[str, str] = {}
     packages: dict[str, str] = {}
@@ -46,12 +57,12 @@ def imported_since(before: Collection[str], base_dir: str) -> dict[str, Any]:
             packages.setdefault(head, _version(head))
         else:
             files[os.path.relpath(file, base_dir)] = content_hash_of(file)
-    return {"base_dir": base_dir, "files": files, "packages": packages}
+    return ImportedCode(base_dir=base_dir, files=files, packages=packages)
 
 
 def changed_since(imported: dict[str, Any], base_dir: str) -> list[str]:
-    """What of `imported_since` is another today, in words; nothing where it was said of another
-    machine's folders.
+    """What of an ImportedCode, as JSON values, is another today, in words; nothing where it was
+    said of another machine's folders.
     """
     if imported.get("base_dir") != base_dir:
         return []

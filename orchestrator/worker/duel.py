@@ -4,23 +4,19 @@ verified again.
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from orchestrator.duel_record import attempts
 from orchestrator.measure.interleaved import Pair, SideError, measure_interleaved
 from orchestrator.measure.memory import NOTHING_KNOWN, release
 from orchestrator.measure.protocol import Measurement
 from orchestrator.outcome import Outcome, Phase
 from orchestrator.trial import Attempt
-from orchestrator.usercode.implementation import AttemptEndedError, in_brief, user_code
+from orchestrator.usercode.implementation import AttemptEndedError, user_code
 from orchestrator.verify.seeds import derived_seed
 from orchestrator.worker.stages import Stages
-
-Fields = dict[str, Any]
-End = Fields | AttemptEndedError
+from orchestrator.worker.trial_end import TrialEnd
 
 
 class Side:
@@ -32,7 +28,7 @@ class Side:
 
     def __init__(self, attempt: Attempt, enter: Callable[[Phase], None]) -> None:
         self.phase = Phase.BUILD
-        self.end: End | None = None
+        self.end: TrialEnd | None = None
         self._enter = enter
         self.stages = Stages(attempt.model_copy(update={"energy": False}), self._entered)
 
@@ -44,35 +40,34 @@ class Side:
             return None
         try:
             return stage()
-        except AttemptEndedError as ended:
-            self.end = ended
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is this side's end and not the other's
-            traceback.print_exception(error)
-            self.end = AttemptEndedError(Outcome.FAILED, type(error).__name__, in_brief(error))
+            self.end = TrialEnd.of_error(error)
         return None
 
     def measured(self, measurement: Measurement) -> None:
         """It was timed: verify it again, and this is how it ended."""
 
-        def check() -> Fields:
+        def check() -> TrialEnd:
             self.stages.verify_again(measurement)
             self.stages.rate(measurement)
             self.stages.figures |= NOTHING_KNOWN
             self.phase = Phase.DONE
-            return self.stages.fields(measurement)
+            return self.stages.end(measurement)
 
-        fields = self.take(check)
-        self.end = self.end or fields
+        end = self.take(check)
+        self.end = self.end or end
 
     def alone(self, other: Side) -> None:
         """Measure it without the other, which has ended."""
-        fields = self.take(self.stages.measured_alone)
-        if self.end is None and fields is not None:
-            self.phase = Phase.DONE
-            how = other.end.outcome if isinstance(other.end, AttemptEndedError) else "ended"
-            note = f"measured alone: {other.stages.attempt.trial.implementation} ended as {how}"
-            fields["metrics"] |= NOTHING_KNOWN
-            self.end = {**fields, "notes": (*fields["notes"], note)}
+        end = self.take(self.stages.measured_alone)
+        if end is None:
+            return
+        assert other.end is not None
+        self.phase = Phase.DONE
+        name = other.stages.attempt.trial.implementation
+        note = f"measured alone: {name} ended as {other.end.outcome}"
+        metrics = {**(end.metrics or {}), **NOTHING_KNOWN}
+        self.end = replace(end, metrics=metrics, notes=(*end.notes, note))
 
     def _entered(self, phase: Phase) -> None:
         self.phase = phase
@@ -84,7 +79,7 @@ def duel(attempt: Attempt, enter: Callable[[Phase], None]) -> tuple[Side, Side]:
 
     One that ends before both are timed leaves the other to be measured alone: no ratio comes of it.
     """
-    first, second = (Side(one, enter) for one in attempts(attempt))
+    first, second = (Side(one, enter) for one in attempt.of_each_trial())
     for side in (first, second):
         side.take(side.stages.ready)
     if first.end is None and second.end is None:
@@ -113,7 +108,7 @@ def _timed_in_turns(
             side.stages.forget_inputs()
         found = _turns(attempt, sides, [1, 1])
     if isinstance(found, _Ended):
-        found.side.end = found.how
+        found.side.end = TrialEnd.of_error(found.how)
         release(first.stages.config.device)
         return
     for side, measurement in zip(sides, found, strict=True):

@@ -28,6 +28,7 @@ from orchestrator.worker.rank_clock import RankedClock, RankTimer
 from orchestrator.worker.sent_bytes import sent_bytes
 from orchestrator.worker.stages import AFTER_SHARE, Stages, agreed
 from orchestrator.worker.team import Team
+from orchestrator.worker.trial_end import TrialEnd
 from orchestrator.workload import Config
 
 if TYPE_CHECKING:
@@ -39,9 +40,8 @@ SETS, REMEMBERS = 6, 2.0
 LAST_WORD_S = 1.0  # that rank 0 waits for the others to hear that it is over
 
 
-def run(attempt: Attempt, enter: Callable[[Phase], None]) -> dict[str, Any]:
-    """The fields of this rank's record: of rank 0 those of the attempt, of another that it ended
-    well.
+def run(attempt: Attempt, enter: Callable[[Phase], None]) -> TrialEnd:
+    """This rank's end: of rank 0 that of the attempt, of another that it ended well.
 
     Raises:
         AttemptEndedError: every other outcome.
@@ -53,7 +53,7 @@ def run(attempt: Attempt, enter: Callable[[Phase], None]) -> dict[str, Any]:
     stages.join()
     if not stages.team.leads:
         stages.follow()
-        return {"outcome": Outcome.OK}
+        return TrialEnd(Outcome.OK)
     try:
         return stages.to_end()
     finally:

@@ -1,114 +1,101 @@
-"""Inside a trial's own process: build, call, verify, measure, verify again -> record. Never raises."""
+"""Inside a trial's own process: build, call, verify, measure, verify again. Never raises."""
 
 from __future__ import annotations
 
 import sys
-import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from orchestrator.duel_record import attempts, joined
+from orchestrator.attempt_result import AttemptResult
 from orchestrator.machine import environment
-from orchestrator.outcome import Outcome, Phase
-from orchestrator.record import ErrorInfo, TrialRecord, record_of, utc_now
+from orchestrator.outcome import Phase
+from orchestrator.record import TrialRecord, record_of, utc_now
 from orchestrator.trial import Attempt
-from orchestrator.usercode.implementation import AttemptEndedError, in_brief
 from orchestrator.usercode.imported import imported_since
 from orchestrator.worker.duel import duel
 from orchestrator.worker.stages import Stages
+from orchestrator.worker.trial_end import TrialEnd
 
 OnPhase = Callable[[Phase], None]
 
 
-def run_attempt(attempt: Attempt, on_phase: OnPhase = lambda _phase: None) -> TrialRecord:
+def run_attempt(attempt: Attempt, on_phase: OnPhase = lambda _phase: None) -> AttemptResult:
     """Run one attempt in this process and say how it ended; `on_phase` hears of each phase as it
     begins.
 
     Whatever the implementation raises, SystemExit and KeyboardInterrupt included, is an outcome,
     and its traceback goes to stderr, which is the trial's log. Only the end of the process itself
-    leaves no record. The record's environment says what code was imported for it.
+    leaves no result.
     """
     before = frozenset(sys.modules)
-    record = _run(attempt, on_phase)
+    started_at = utc_now()
+    facts = environment.describe(
+        attempt.device, attempt.resources.gpu_memory_gib, attempt.resources.cpus
+    )
+    if attempt.rival is None:
+        phase, end = _of_trial(attempt, on_phase)
+        record = _record(attempt, phase, started_at, facts, end)
+        result = AttemptResult(record=record, energy=end.energy)
+    else:
+        result = _of_pair(attempt, on_phase, started_at, facts)
     with suppress(Exception):  # modules are what users put into sys.modules
-        record.environment["imported"] = imported_since(before, attempt.base_dir)
-    return record
+        imported = imported_since(before, attempt.base_dir)
+        result = result.model_copy(update={"imported": imported})
+    return result
 
 
-def _run(attempt: Attempt, on_phase: OnPhase) -> TrialRecord:
-    reached: list[Phase] = []
+def _of_trial(attempt: Attempt, on_phase: OnPhase) -> tuple[Phase, TrialEnd]:
+    """The phase that the trial reached, and its end."""
+    reached = [Phase.BUILD]
 
     def enter(phase: Phase) -> None:
         reached.append(phase)
         on_phase(phase)
 
-    started_at = utc_now()
-    facts = environment.describe(
-        attempt.device, attempt.resources.gpu_memory_gib, attempt.resources.cpus
-    )
     try:
         enter(Phase.BUILD)
-        if attempt.rival is not None:
-            return _of_duel(attempt, enter, started_at, facts)
         if attempt.resources.ranks > 1:
             from orchestrator.worker import ranks
 
-            fields = ranks.run(attempt, enter)
+            end = ranks.run(attempt, enter)
         else:
-            fields = Stages(attempt, enter).to_end()
+            end = Stages(attempt, enter).to_end()
         enter(Phase.DONE)
-    except AttemptEndedError as ended:
-        fields = _ended(ended)
     except BaseException as error:  # noqa: BLE001 - a trial that fails is a row with a reason, whatever the reason
-        _log(error)
-        fields = {
-            "outcome": Outcome.FAILED,
-            "error": ErrorInfo.of(type(error).__name__, in_brief(error)),
-        }
-    return _record(attempt, reached[-1], started_at, facts, fields)
+        end = TrialEnd.of_error(error)
+    return reached[-1], end
 
 
-def _of_duel(
-    attempt: Attempt, enter: OnPhase, started_at: str, facts: Mapping[str, Any]
-) -> TrialRecord:
-    """The records of both sides, joined."""
+def _of_pair(
+    attempt: Attempt, on_phase: OnPhase, started_at: str, facts: Mapping[str, Any]
+) -> AttemptResult:
+    """The result of a paired comparison: the record of either trial."""
+    on_phase(Phase.BUILD)
     records = []
-    for own, side in zip(attempts(attempt), duel(attempt, enter), strict=True):
+    for own, side in zip(attempt.of_each_trial(), duel(attempt, on_phase), strict=True):
         assert side.end is not None
-        fields = _ended(side.end) if isinstance(side.end, AttemptEndedError) else side.end
-        records.append(_record(own, side.phase, started_at, facts, fields))
-    enter(Phase.DONE)
-    return joined(*records)
-
-
-def _ended(ended: AttemptEndedError) -> dict[str, Any]:
-    _log(ended)
-    return {"outcome": ended.outcome, "error": ErrorInfo.of(ended.kind, ended.message)}
+        records.append(_record(own, side.phase, started_at, facts, side.end))
+    on_phase(Phase.DONE)
+    first, second = records
+    return AttemptResult(record=first, second=second)
 
 
 def _record(
-    attempt: Attempt,
-    phase: Phase,
-    started_at: str,
-    facts: Mapping[str, Any],
-    fields: Mapping[str, Any],
+    attempt: Attempt, phase: Phase, started_at: str, facts: Mapping[str, Any], end: TrialEnd
 ) -> TrialRecord:
-    known = {
-        "environment": {**facts, **fields.get("environment", {})},
-        "card": facts["know"].get("gpu_uuid"),
-    }
     return record_of(
-        attempt, phase=phase, started_at=started_at, match=facts["match"], **{**fields, **known}
+        attempt,
+        end.outcome,
+        phase,
+        started_at,
+        facts["match"],
+        error=end.error,
+        flags=end.flags,
+        notes=end.notes,
+        metrics=end.metrics,
+        values_ms=end.values_ms,
+        kernels=end.kernels,
+        card=facts["know"].get("gpu_uuid"),
+        environment=dict(facts),
     )
-
-
-def _log(error: BaseException) -> None:
-    """The traceback, where the implementation raised; a verdict of ours says where by itself."""
-    with suppress(Exception):  # stderr may be closed, the exception may not print
-        if isinstance(error, AttemptEndedError) and error.__cause__ is None:
-            sys.stderr.write(f"{error}\n")
-        else:
-            traceback.print_exception(
-                error.__cause__ if isinstance(error, AttemptEndedError) else error
-            )

@@ -1,6 +1,4 @@
-"""The stages of one attempt: build, first call, verify, measure, verify again, memory; its fields
-of a record.
-"""
+"""The stages of one attempt: build, first call, verify, measure, verify again, memory."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.measure.clocks import Clock, CpuClock, CudaClock, input_sets, learnable
-from orchestrator.measure.energy import ENERGY, WINDOW_S, run_warm
+from orchestrator.measure.energy import WINDOW_S, EnergyWindow, run_warm
 from orchestrator.measure.memory import NOTHING_KNOWN, CudaPeak, Figures, HostPeak, cap, release
 from orchestrator.measure.protocol import Measurement, measure
 from orchestrator.outcome import Flag, Outcome, Phase
@@ -40,6 +38,7 @@ from orchestrator.worker.chosen import chosen_configurations
 from orchestrator.worker.extension_locks import build_extensions_apart
 from orchestrator.worker.integrity import bound_functions, check_unchanged
 from orchestrator.worker.rates import bounds_again, own_metrics, rates
+from orchestrator.worker.trial_end import TrialEnd
 from orchestrator.workload import Config, Work
 
 if TYPE_CHECKING:
@@ -66,7 +65,7 @@ class Stages:
     """One attempt on its way through the phases.
 
     Attributes:
-        energy: between which moments its energy was to be read, if it was.
+        energy: when its calls were made for their energy to be read, if they were.
         figures: by name, as they become known.
         notes: what verification found that is no fault.
         flags: what it could not settle.
@@ -75,7 +74,7 @@ class Stages:
 
     attempt: Attempt
     enter: Callable[[Phase], None]
-    energy: dict[str, Any] | None = None
+    energy: EnergyWindow | None = None
     figures: Figures = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
@@ -84,8 +83,8 @@ class Stages:
     _counted: Work | None = None
     kernels: tuple[KernelShare, ...] = ()
 
-    def to_end(self) -> dict[str, Any]:
-        """The fields of an ok record.
+    def to_end(self) -> TrialEnd:
+        """The end of a trial that is ok.
 
         Raises:
             AttemptEndedError: every other outcome.
@@ -120,9 +119,9 @@ class Stages:
         self.verifier = Verifier(self.caller, tolerance, verify.max_reference_flops)
         self.before = agreed(self.verifier.verify("before", structures=True))
 
-    def measured_alone(self) -> dict[str, Any]:
-        """Time what is ready, verify it again, see what memory it takes: the fields of an ok
-        record.
+    def measured_alone(self) -> TrialEnd:
+        """Time what is ready, verify it again, see what memory it takes: the end of a trial that
+        is ok.
 
         Raises:
             AttemptEndedError: mismatch, implausible, or what a call raised.
@@ -142,7 +141,7 @@ class Stages:
             retries += self.card.allocation_retries()
         else:
             self.figures |= self._host_memory()
-        return self.fields(measurement, retries)
+        return self.end(measurement, retries)
 
     def rate(self, measurement: Measurement) -> None:
         """Work out the rates of a measurement.
@@ -169,8 +168,8 @@ class Stages:
         self.figures |= own | found.figures
         self.notes = (*self.notes, *counted, *found.notes, *missing)
 
-    def fields(self, measurement: Measurement, retries: int = 0) -> dict[str, Any]:
-        """The fields of an ok record of this measurement."""
+    def end(self, measurement: Measurement, retries: int = 0) -> TrialEnd:
+        """The end of a trial that is ok, with this measurement."""
         metrics = {
             **measurement.metrics(),
             **self.figures,
@@ -181,15 +180,15 @@ class Stages:
         flags = [*measurement.flags, *self.flags]
         if retries:
             flags.append(Flag.ALLOCATION_RETRIES.value)
-        fields: dict[str, Any] = {
-            "outcome": Outcome.OK,
-            "flags": tuple(flags),
-            "notes": (*measurement.notes, *self._verification_notes()),
-            "metrics": {name: _finite(value) for name, value in metrics.items()},
-            "values_ms": measurement.values_ms,
-            "kernels": self.kernels,
-        }
-        return fields if self.energy is None else {**fields, "environment": {ENERGY: self.energy}}
+        return TrialEnd(
+            Outcome.OK,
+            flags=tuple(flags),
+            notes=(*measurement.notes, *self._verification_notes()),
+            metrics={name: _finite(value) for name, value in metrics.items()},
+            values_ms=measurement.values_ms,
+            kernels=self.kernels,
+            energy=self.energy,
+        )
 
     def _verification_notes(self) -> tuple[str, ...]:
         notes = [*self.before.notes, *self.notes]

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from orchestrator.attempt_result import AttemptResult
 from orchestrator.outcome import Outcome, Phase
 from orchestrator.record import TrialRecord, fingerprint
 from orchestrator.trial import Attempt, Resources
@@ -29,7 +30,7 @@ def load(use: str) -> Any:
     return getattr(module, attribute)
 
 
-def run_attempt(attempt: Attempt, on_phase: Callable[[Phase], None]) -> TrialRecord:
+def run_attempt(attempt: Attempt, on_phase: Callable[[Phase], None]) -> AttemptResult:
     """Build, call, answer."""
     started_at = datetime.now(UTC).isoformat()
     on_phase(Phase.BUILD)
@@ -39,9 +40,11 @@ def run_attempt(attempt: Attempt, on_phase: Callable[[Phase], None]) -> TrialRec
     on_phase(Phase.FIRST_CALL)
     value = call()
     on_phase(Phase.MEASURE)
-    if isinstance(value, TrialRecord | str):
+    if isinstance(value, str):
         return value  # type: ignore[return-value]
-    return TrialRecord.model_construct(
+    if isinstance(value, TrialRecord):
+        return AttemptResult(record=value)
+    record = TrialRecord.model_construct(
         schema_version=1,
         sweep_id=attempt.sweep_id,
         trial_id=attempt.trial.trial_id,
@@ -65,6 +68,7 @@ def run_attempt(attempt: Attempt, on_phase: Callable[[Phase], None]) -> TrialRec
         device=attempt.device,
         environment={"match": {"device": "cpu"}},
     )
+    return AttemptResult.model_construct(record=record)
 
 
 def doubled(resources_json: str) -> Resources:

@@ -10,8 +10,7 @@ from orchestrator.machine import nvml
 from orchestrator.outcome import Outcome
 from orchestrator.record import TrialRecord
 from orchestrator.spec.models import MeasureProtocol
-from orchestrator.worker.run_attempt import run_attempt
-from tests.support.attempts import attention_attempt
+from tests.support.attempts import attention_attempt, recorded
 from tests.unit.worker.test_cheats import CHEATS, LONG, NAMES
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(nvml.count() == 0, reason="needs a CUDA device")]
@@ -25,7 +24,7 @@ def tried(name: str, **params: object) -> TrialRecord:
     """The record of a cheat on the first GPU."""
     given = attention_attempt(name, **{"heads": 4, "head_dim": 16, "causal": True, **params})
     trial = given.trial.model_copy(update={"use": f"{CHEATS}:{name}"})
-    return run_attempt(
+    return recorded(
         given.model_copy(update={"trial": trial, "device": "cuda", "protocol": PROTOCOL})
     )
 

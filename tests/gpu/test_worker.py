@@ -15,8 +15,7 @@ from orchestrator.machine import nvml
 from orchestrator.outcome import Outcome
 from orchestrator.spec.models import MeasureProtocol
 from orchestrator.trial import Resources
-from orchestrator.worker.run_attempt import run_attempt
-from tests.support.attempts import attempt, attention_attempt
+from tests.support.attempts import attempt, attention_attempt, recorded
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(nvml.count() == 0, reason="needs a CUDA device")]
 
@@ -43,7 +42,7 @@ def test_memory_and_time_come_under_their_names() -> None:
     given = attempt("honest", device="cuda", protocol=PROTOCOL, **LARGE)
     # what others left is theirs
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as alone:
-        record = alone.submit(run_attempt, given).result()
+        record = alone.submit(recorded, given).result()
     assert record.outcome is Outcome.OK, record.error
     figures = {name: value or 0.0 for name, value in (record.metrics or {}).items()}
     assert OUTPUT_MIB <= figures["workspace_mib"] <= OUTPUT_MIB + CUBLAS_MIB
@@ -64,20 +63,20 @@ def test_work_on_a_side_stream_that_is_not_joined_is_a_mismatch(name: str) -> No
     """Inputs are written behind a spinning kernel, and the answer is read as soon as the call
     returns.
     """
-    record = run_attempt(on_gpu(name))
+    record = recorded(on_gpu(name))
     assert record.outcome is Outcome.MISMATCH, record.metrics
 
 
 def test_a_side_stream_that_is_joined_is_fine() -> None:
     """The same stream, waited for in both directions."""
-    record = run_attempt(on_gpu("joins_its_stream"))
+    record = recorded(on_gpu("joins_its_stream"))
     assert record.outcome is Outcome.OK, record.error
 
 
 @pytest.mark.timeout(60)
 def test_a_call_that_waits_for_the_device_is_measured_and_says_so() -> None:
     """With the host's gaps, a note, and in the time that any other takes."""
-    record = run_attempt(on_gpu("waits_for_the_device"))
+    record = recorded(on_gpu("waits_for_the_device"))
     assert record.outcome is Outcome.OK, record.error
     assert any("could not keep ahead" in note for note in record.notes)
 
@@ -87,7 +86,7 @@ def test_the_cap_is_the_implementation_s_alone(cap_gib: float, outcome: Outcome)
     """A workspace of a GiB does not fit in 0.9, and fits in 1.5 although the harness takes several
     times that.
     """
-    record = run_attempt(
+    record = recorded(
         on_gpu("needs_a_gibibyte", resources=Resources(gpus=1, cpus=1, gpu_memory_gib=cap_gib))
     )
     assert record.outcome is outcome, record.error
@@ -100,7 +99,7 @@ def test_attention_is_right_on_the_gpu_in_every_dtype(dtype: str, direction: str
     """Causal, gradients included; and the one that sees the future is not."""
     fields = {"dtype": dtype, "direction": direction, "causal": True}
     right, wrong = (attention_attempt(name, **fields) for name in ("honest", "sees_the_future"))
-    record = run_attempt(right.model_copy(update={"device": "cuda", "protocol": PROTOCOL}))
+    record = recorded(right.model_copy(update={"device": "cuda", "protocol": PROTOCOL}))
     assert record.outcome is Outcome.OK, record.error
-    record = run_attempt(wrong.model_copy(update={"device": "cuda", "protocol": PROTOCOL}))
+    record = recorded(wrong.model_copy(update={"device": "cuda", "protocol": PROTOCOL}))
     assert record.outcome is Outcome.MISMATCH

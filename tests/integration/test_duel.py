@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.duel_record import parted
 from orchestrator.isolation.isolator import Isolator
 from orchestrator.outcome import Outcome
 from orchestrator.spec.models import MeasureSpec, VerifySpec
@@ -99,7 +98,7 @@ def test_the_death_of_the_process_is_the_end_of_both() -> None:
         resources=Resources(cpus=1, timeout_s=60.0),
     )
     with Isolator() as isolator:
-        records = parted(attempt, isolator.run(attempt).record)
+        records = isolator.run(attempt).result.records
     for record, trial in zip(records, trials.values(), strict=True):
         assert (record.trial_id, record.outcome) == (trial.trial_id, Outcome.CRASHED)
         assert record.error is not None

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.plan.sweep import Sweep
+from orchestrator.record import TrialRecord
 from orchestrator.spec.models import MeasureProtocol, VerifySpec
 from orchestrator.trial import Attempt, Resources, Trial
+from orchestrator.worker.run_attempt import OnPhase, run_attempt
 
 HERE = Path(__file__).parent
 BRIEF = MeasureProtocol(warmup_s=0, min_time_s=0, max_time_s=0.02, min_repetitions=3, target_ci=0.9)
@@ -39,6 +41,11 @@ def attempt(
         implementation=name, use=use or f"matmul.py:{name}", params=params, options=options or {}
     )
     return _attempt(trial, workload=workload, base_dir=str(base_dir), **own)
+
+
+def recorded(attempt: Attempt, on_phase: OnPhase = lambda _phase: None) -> TrialRecord:
+    """The record of an attempt made in this process."""
+    return run_attempt(attempt, on_phase).record
 
 
 def attention_attempt(name: str, **params: Any) -> Attempt:

@@ -9,8 +9,7 @@ import torch
 from orchestrator.outcome import Outcome
 from orchestrator.plan.sweep import Sweep
 from orchestrator.usercode.workload_check import problems
-from orchestrator.worker.run_attempt import run_attempt
-from tests.support.attempts import attempts_of
+from tests.support.attempts import attempts_of, recorded
 
 ROOT = Path(__file__).parents[2]
 SWEEPS = sorted((ROOT / "sweeps" / "gallery").glob("*.yaml"))
@@ -60,7 +59,7 @@ def test_a_workload_of_the_gallery_catches_what_is_wrong_alone(path):
     expected = wrong(path.parent / sweep.spec.workload)
     assert len(expected) == 1
     assert problems(sweep.workload, sweep.params(sweep.trials[0]), "cpu") == []
-    records = {attempt.trial.implementation: run_attempt(attempt) for attempt in attempts_of(sweep)}
+    records = {attempt.trial.implementation: recorded(attempt) for attempt in attempts_of(sweep)}
     assert len(records) >= 3
     found = {name for name, record in records.items() if record.outcome is Outcome.MISMATCH}
     assert found == expected, {name: record.error for name, record in records.items()}
@@ -74,7 +73,7 @@ def test_floats_of_eight_bits_are_outputs_too():
     """Where the reference casts to them; the scales beside them stay as they are."""
     path = ROOT / "sweeps" / "gallery" / "quantise.yaml"
     sweep = Sweep.load(path, ["axes.rows=[8]", "axes.to=[float8_e4m3fn]"])
-    records = {attempt.trial.implementation: run_attempt(attempt) for attempt in attempts_of(sweep)}
+    records = {attempt.trial.implementation: recorded(attempt) for attempt in attempts_of(sweep)}
     assert {name: record.outcome for name, record in records.items()} == {
         "divided": Outcome.OK,
         "by_amax": Outcome.OK,

@@ -7,8 +7,7 @@ import re
 from pathlib import Path
 
 from orchestrator.metrics import METRICS, SEARCHABLE, Pooling, known
-from orchestrator.worker.run_attempt import run_attempt
-from tests.support.attempts import attempt
+from tests.support.attempts import attempt, recorded
 
 ROOT = Path(__file__).parents[2]
 UNITS = re.compile(r"[a-z0-9_]+_(ms|mib|pct|per_s|per_call|per_token)")
@@ -20,7 +19,7 @@ NO_METRICS = {  # names with a unit that are fields of something else
 
 def test_every_metric_of_a_record_is_in_the_table():
     """What an attempt on this machine reports has a label, a unit and a rule for its rounds."""
-    record = run_attempt(attempt("honest"))
+    record = recorded(attempt("honest"))
     assert record.metrics
     assert set(record.metrics) <= set(METRICS)
 

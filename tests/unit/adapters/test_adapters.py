@@ -14,8 +14,7 @@ from orchestrator.errors import RequestError, SweepFileError
 from orchestrator.outcome import Outcome
 from orchestrator.plan.sweep import Sweep
 from orchestrator.usercode.workload_check import problems
-from orchestrator.worker.run_attempt import run_attempt
-from tests.support.attempts import attempts_of
+from tests.support.attempts import attempts_of, recorded
 
 LINEAR = """
 import torch
@@ -84,7 +83,7 @@ def outcomes(sweep: Sweep) -> dict[tuple[str, str], Outcome]:
     for attempt in attempts_of(sweep):
         trial = attempt.trial
         point = trial.params.get("problem") or trial.params["name"]
-        found[trial.implementation, point] = run_attempt(attempt).outcome
+        found[trial.implementation, point] = recorded(attempt).outcome
     return found
 
 

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from orchestrator import api
+from orchestrator.attempt_result import AttemptResult
 from orchestrator.compare import duel
 from orchestrator.compare.comparison import Comparison, Verdict
 from orchestrator.driver.queue import AttemptQueue
-from orchestrator.duel_record import attempts, joined
 from orchestrator.errors import RequestError
 from orchestrator.executors.base import Event, SlotReady
 from orchestrator.executors.inline import InlineExecutor
@@ -61,17 +61,17 @@ def run(
     `wrong` labels a side that disagrees with its reference. Both sides share the level of their process.
     """
 
-    def pretend(attempt: Attempt, _on_phase: object) -> TrialRecord:
+    def pretend(attempt: Attempt, _on_phase: object) -> AttemptResult:
         assert attempt.rival is not None
         rng = np.random.default_rng([attempt.round, attempt.attempt])
         level = 1 + 0.1 * rng.standard_normal()
         sides = []
-        for one, factor in zip(attempts(attempt), (1.0, second(attempt)), strict=True):
+        for one, factor in zip(attempt.of_each_trial(), (1.0, second(attempt)), strict=True):
             noise = 1 + 0.002 * rng.standard_normal(40)
             sides.append(
                 _record(one, list(level * factor * noise), one.trial.implementation == wrong)
             )
-        return joined(*sides)
+        return AttemptResult(record=sides[0], second=sides[1])
 
     executor = Ready(pretend, FACTS)
     return api.run(

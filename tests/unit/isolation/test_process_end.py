@@ -12,7 +12,7 @@ from orchestrator.isolation.process_end import (
     Cause,
     ProcessEnd,
     read_line,
-    record_of_end,
+    result_of_end,
     value_of_end,
 )
 from orchestrator.isolation.request import Call
@@ -51,7 +51,7 @@ def attempt() -> Attempt:
 
 def verdict(attempt: Attempt, ending: ProcessEnd) -> TrialRecord:
     """The record of an ending."""
-    return record_of_end(attempt, ending, utc_now(), lambda: ENVIRONMENT)
+    return result_of_end(attempt, ending, utc_now(), lambda: ENVIRONMENT).record
 
 
 def answer(attempt: Attempt, changes: dict[str, object] | None = None) -> bytes:
@@ -72,7 +72,7 @@ def answer(attempt: Attempt, changes: dict[str, object] | None = None) -> bytes:
         "environment": {"match": ENVIRONMENT},
         **(changes or {}),
     }
-    return json.dumps({"record": record}).encode()
+    return json.dumps({"result": {"record": record}}).encode()
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_what_a_worker_let_through_is_told_apart_by_memory(attempt: Attempt) -> 
     ("line", "kind"),
     [
         (b'{"phase": "verify"}', "phase"),
-        (b'{"record": {}}', "answer"),
+        (b'{"result": {}}', "answer"),
         (b'{"raised": {}}', "answer"),
         (b'{"value": {}}', "answer"),
         (b'{"phase": "lunch"}', "stray"),

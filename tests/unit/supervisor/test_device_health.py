@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from orchestrator.attempt_result import AttemptResult
 from orchestrator.isolation.isolator import Completed
 from orchestrator.isolation.process_end import Cause
 from orchestrator.isolation.request import Call
@@ -77,7 +78,9 @@ class Gpu:
         proof = DeviceHealth(self.call, self.used, self.company, back_within_s=0.2)
         given = on_gpu()
         proof.before(given)
-        return proof.fault_after(given, Completed(ended(outcome), left_alive=left_alive))
+        return proof.fault_after(
+            given, Completed(AttemptResult(record=ended(outcome)), left_alive=left_alive)
+        )
 
 
 def test_an_attempt_that_ends_well_costs_no_proof() -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.measure.energy import ENERGY
+from orchestrator.attempt_result import AttemptResult
+from orchestrator.measure.energy import EnergyWindow
 from orchestrator.outcome import Flag, Outcome, Phase
 from orchestrator.record import TrialRecord
 from orchestrator.supervisor import cpu_interference, gpu_interference, interference
@@ -45,8 +46,8 @@ class Told:
         return self._joules
 
 
-def ok_record(**environment: Any) -> TrialRecord:
-    return made.ok(TRIAL, flags=("noisy",), environment=environment)
+def ok_record() -> TrialRecord:
+    return made.ok(TRIAL, flags=("noisy",))
 
 
 def test_it_samples_only_while_the_attempt_is_measured() -> None:
@@ -76,7 +77,7 @@ def test_what_was_seen_is_added_and_nothing_taken_away() -> None:
     seen = interference.Findings(
         (Flag.CONTENDED.value, Flag.NOISY.value), ("contended: by a neighbour",)
     )
-    record = InterferenceMonitor(Told(seen)).applied(ok_record())
+    record = InterferenceMonitor(Told(seen)).applied(AttemptResult(record=ok_record())).record
     assert record.flags == ("noisy", "contended")
     assert record.notes[-1] == "contended: by a neighbour"
 
@@ -84,7 +85,8 @@ def test_what_was_seen_is_added_and_nothing_taken_away() -> None:
 def test_a_row_without_a_time_has_no_doubts_about_it() -> None:
     """Nobody asks whether an out-of-memory was disturbed."""
     seen = interference.Findings((Flag.CONTENDED.value,), ("contended",))
-    record = InterferenceMonitor(Told(seen)).applied(made.bad(TRIAL, Outcome.OOM))
+    bad = made.bad(TRIAL, Outcome.OOM)
+    record = InterferenceMonitor(Told(seen)).applied(AttemptResult(record=bad)).record
     assert (record.flags, record.notes) == ((), ())
 
 
@@ -95,14 +97,13 @@ def test_energy_is_per_call_and_token(
     joules: float | None, per_call: float | None, per_token: float | None
 ) -> None:
     """Of the window that the worker named; where the device does not count, null."""
-    window = {"start_s": 0.0, "end_s": 1.0, "calls": 100, "tokens": 64}
-    record = InterferenceMonitor(Told(joules=joules)).applied(
-        ok_record(match={}, **{ENERGY: window})
-    )
+    window = EnergyWindow(start_s=0.0, end_s=1.0, calls=100, tokens=64)
+    result = AttemptResult(record=ok_record(), energy=window)
+    record = InterferenceMonitor(Told(joules=joules)).applied(result).record
     assert record.metrics is not None
     assert record.metrics["joules_per_call"] == per_call
     assert record.metrics["energy_mj_per_token"] == per_token
-    assert record.environment == {"match": {}}
+    assert record.environment == {}
 
 
 def cpu(

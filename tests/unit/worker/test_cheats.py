@@ -8,8 +8,7 @@ import pytest
 
 from orchestrator.outcome import Outcome
 from orchestrator.record import TrialRecord
-from orchestrator.worker.run_attempt import run_attempt
-from tests.support.attempts import attention_attempt
+from tests.support.attempts import attention_attempt, recorded
 
 CHEATS = Path(__file__).parents[2] / "integration" / "toys" / "cheats.py"
 LONG = {"seq_len": 12_800, "dtype": "float16"}  # a hundred thousand rows
@@ -38,7 +37,7 @@ def tried(name: str, **params: object) -> TrialRecord:
     """The record of a cheat at four heads and segments of 64."""
     given = attention_attempt(name, **{"heads": 4, "head_dim": 8, "causal": True, **params})
     trial = given.trial.model_copy(update={"use": f"{CHEATS}:{name}"})
-    return run_attempt(given.model_copy(update={"trial": trial}))
+    return recorded(given.model_copy(update={"trial": trial}))
 
 
 @pytest.mark.parametrize("name", NAMES)

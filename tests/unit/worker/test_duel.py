@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.duel_record import parted
+from orchestrator.attempt_result import AttemptResult
 from orchestrator.outcome import Flag, Outcome, Phase
 from orchestrator.record import TrialRecord
 from orchestrator.spec.models import MeasureProtocol
 from orchestrator.supervisor import interference
 from orchestrator.trial import Attempt
 from orchestrator.worker.run_attempt import run_attempt
-from tests.support.attempts import attempt
+from tests.support.attempts import attempt, recorded
 from tests.unit.supervisor.test_interference import Told
 
 PROTOCOL = MeasureProtocol(
@@ -29,7 +29,7 @@ def duel_of(first: str, second: str, **fields: object) -> Attempt:
 
 def records(found: Attempt) -> tuple[TrialRecord, TrialRecord]:
     """What either side's record is when the attempt has been made."""
-    first, second = parted(found, run_attempt(found))
+    first, second = run_attempt(found).records
     return first, second
 
 
@@ -47,7 +47,7 @@ def test_both_sides_are_ok_and_have_as_many_repetitions(direction: str) -> None:
         assert len(record.values_ms) == len(first.values_ms or ()) >= 2
         assert record.metrics["peak_memory_mib"] is None
         assert record.metrics["tflops_per_s"] is not None
-        assert set(record.environment) == {"match", "know", "imported"}
+        assert set(record.environment) == {"match", "know"}
         assert record.fingerprint == first.fingerprint
 
 
@@ -106,19 +106,12 @@ def test_a_side_that_raises_while_it_is_timed_ends_for_itself(tmp_path: Path) ->
     assert "measured alone: late ended as failed" in good.notes
 
 
-def test_what_befell_the_machine_befell_both() -> None:
-    """A supervisor adds what it saw to the record that travelled: both rows carry it, nothing else
-    is shared.
-    """
-    own = duel_of("honest", "layer")
-    travelled = run_attempt(own)
-    seen = travelled.model_copy(
-        update={
-            "flags": (*travelled.flags, "contended"),
-            "notes": (*travelled.notes, "contended: by a neighbour"),
-        }
-    )
-    for before, after in zip(parted(own, travelled), parted(own, seen), strict=True):
+def test_what_disturbed_the_machine_is_flagged_on_both_records() -> None:
+    """The supervisor adds its findings to each; nothing else is shared."""
+    own = run_attempt(duel_of("honest", "layer"))
+    seen = interference.Findings((Flag.CONTENDED.value,), ("contended: by a neighbour",))
+    flagged = interference.InterferenceMonitor(Told(seen)).applied(own)
+    for before, after in zip(own.records, flagged.records, strict=True):
         assert after.flags == (*before.flags, Flag.CONTENDED.value)
         assert after.notes == (*before.notes, "contended: by a neighbour")
 
@@ -127,9 +120,8 @@ def test_a_survivor_has_its_doubts_whichever_side_it_is() -> None:
     """The side that ended without figures has none; the other's may have been disturbed."""
     seen = interference.Findings((Flag.CONTENDED.value,), ("contended: by a neighbour",))
     for sides in (("honest", "raises"), ("raises", "honest")):
-        own = duel_of(*sides)
-        witnessed = interference.InterferenceMonitor(Told(seen)).applied(run_attempt(own))
-        for record in parted(own, witnessed):
+        monitor = interference.InterferenceMonitor(Told(seen))
+        for record in monitor.applied(run_attempt(duel_of(*sides))).records:
             expected = record.implementation == "honest"
             assert (Flag.CONTENDED.value in record.flags) == expected
             assert ("contended: by a neighbour" in record.notes) == expected
@@ -141,18 +133,24 @@ def test_a_process_that_died_ended_both() -> None:
     """
     own = duel_of("honest", "layer")
     assert own.rival is not None
-    first = run_attempt(own.model_copy(update={"trial": attempt("raises").trial, "rival": None}))
-    died = first.model_copy(
-        update={
-            "error": first.error
-            and first.error.model_copy(update={"log": f"logs/{first.trial_id}.log"})
-        }
-    )
-    one, other = parted(own, died)
+    first = recorded(own.model_copy(update={"trial": attempt("raises").trial, "rival": None}))
+    assert first.error is not None
+    error = first.error.model_copy(update={"log": f"logs/{first.trial_id}.log"})
+    died = first.model_copy(update={"error": error})
+    one, other = AttemptResult.of_end(own, died).records
     assert (one.outcome, other.outcome) == (Outcome.FAILED, Outcome.FAILED)
     assert other.trial_id == own.rival.trial_id
     assert other.error is not None
     assert other.error.log == f"logs/{own.rival.trial_id}.log"
+
+
+def test_the_energy_and_the_imported_code_are_no_part_of_an_environment() -> None:
+    """They are fields of the result, and survive its way as JSON text."""
+    result = run_attempt(attempt("honest"))
+    assert set(result.record.environment) == {"match", "know"}
+    assert result.imported is not None
+    assert result.energy is None  # a CPU has no counter
+    assert AttemptResult.model_validate_json(result.model_dump_json()) == result
 
 
 def test_rotated_inputs_that_take_a_side_s_memory_are_done_without(

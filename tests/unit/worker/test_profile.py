@@ -6,8 +6,7 @@ import torch
 
 from orchestrator.outcome import Outcome
 from orchestrator.worker.profile import in_words, profiled
-from orchestrator.worker.run_attempt import run_attempt
-from tests.support.attempts import attempt
+from tests.support.attempts import attempt, recorded
 
 
 def test_the_kernels_of_a_call_are_named_with_their_shares() -> None:
@@ -28,17 +27,17 @@ def test_a_call_that_runs_nothing_has_no_kernels() -> None:
 
 def test_a_record_has_them_where_it_was_asked() -> None:
     """And the row a note."""
-    record = run_attempt(attempt("honest", profile=True))
+    record = recorded(attempt("honest", profile=True))
     assert record.outcome is Outcome.OK
     assert record.kernels
     assert any(note.startswith("kernels: ") for note in record.notes)
-    assert run_attempt(attempt("honest")).kernels == ()
+    assert recorded(attempt("honest")).kernels == ()
 
 
 def test_a_trace_is_kept_where_there_is_room_for_it(tmp_path: Path) -> None:
     """On a node that has no such folder there is none, and the kernels are known nevertheless."""
-    here = run_attempt(attempt("honest", profile=True, trace=str(tmp_path / "trace.json.gz")))
-    away = run_attempt(attempt("honest", profile=True, trace=str(tmp_path / "no" / "t.json.gz")))
+    here = recorded(attempt("honest", profile=True, trace=str(tmp_path / "trace.json.gz")))
+    away = recorded(attempt("honest", profile=True, trace=str(tmp_path / "no" / "t.json.gz")))
     assert (tmp_path / "trace.json.gz").stat().st_size
     assert here.kernels
     assert away.outcome is Outcome.OK
