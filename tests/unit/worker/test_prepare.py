@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.outcome import Outcome
-from orchestrator.worker.run_attempt import run_attempt
-from tests.support.attempts import attempt
+from tests.support.attempts import attempt, recorded
 
 PLANNED = """
 import torch
@@ -69,11 +68,11 @@ RAGGED = SEGMENTS.replace("total = 8 * segments", "total = int(lengths.sum())")
 def test_the_time_of_prepare_is_a_figure(tmp_path: Path) -> None:
     """And an implementation without that method has none."""
     (tmp_path / "planned.py").write_text(PLANNED)
-    record = run_attempt(attempt("planned", use=f"{tmp_path}/planned.py:build"))
+    record = recorded(attempt("planned", use=f"{tmp_path}/planned.py:build"))
     assert record.outcome is Outcome.OK, record.error
     assert record.metrics
     assert record.metrics["prepare_ms"] is not None
-    plain = run_attempt(attempt("honest"))
+    plain = recorded(attempt("honest"))
     assert plain.metrics
     assert "prepare_ms" not in plain.metrics
 
@@ -89,7 +88,7 @@ def test_a_plan_kept_by_lengths_is_valid_for_fresh_values(
         "planned", use="./segments.py:build", workload="./segments.py", base_dir=tmp_path
     )
     trial = made.trial.model_copy(update={"params": {"segments": segments, "width": 32}})
-    record = run_attempt(made.model_copy(update={"trial": trial}))
+    record = recorded(made.model_copy(update={"trial": trial}))
     assert record.outcome is Outcome.OK, record.error
     assert not record.flags or "unproven" not in record.flags
 
@@ -118,5 +117,5 @@ def test_an_answer_that_prepare_keeps_is_a_mismatch(tmp_path: Path) -> None:
     (tmp_path / "segments.py").write_text(CHEATING)
     made = attempt("cheat", use="./segments.py:cheat", workload="./segments.py", base_dir=tmp_path)
     trial = made.trial.model_copy(update={"params": {"segments": 40, "width": 32}})
-    record = run_attempt(made.model_copy(update={"trial": trial}))
+    record = recorded(made.model_copy(update={"trial": trial}))
     assert record.outcome is Outcome.MISMATCH
