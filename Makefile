@@ -5,7 +5,7 @@ READY := .venv/.ready
 SOURCES := orchestrator implementations
 PORT ?= 5000
 
-.PHONY: sweep test setup ui check versions lint types imports format docs constraints clean help
+.PHONY: sweep test setup ui check versions searchers lint types imports format docs constraints clean help
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -44,11 +44,21 @@ PURE := tests/unit/usercode/test_neighbours.py tests/unit/usercode/test_source.p
 
 versions:  ## the tests that need none of the heavy packages, on Python 3.12 and 3.13 where they are installed
 	@for version in 3.12 3.13; do \
-	  if ! python$$version -c '' 2>/dev/null; then echo "python$$version is not installed: left out" >&2; continue; fi; \
-	  test -x .venv-$$version/bin/pytest || { python$$version -m venv .venv-$$version && \
+	  python=python$$version; $$python -c '' 2>/dev/null || python=$$(ls -d "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$$version.*/bin/python 2>/dev/null | sort -V | tail -1); \
+	  if ! test "$$python" || ! $$python -c '' 2>/dev/null; then echo "Python $$version is not installed: left out" >&2; continue; fi; \
+	  test -x .venv-$$version/bin/pytest || { $$python -m venv .venv-$$version && \
 	    .venv-$$version/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(LIGHT); } || exit 1; \
 	  PYTHONPATH=. .venv-$$version/bin/python -m pytest -q -p no:cacheprovider -m "not slow" $(PURE) || exit 1; \
 	done
+
+# Each searcher of Ray Tune in the version that works, beside what .venv has: none of them is a dependency.
+searchers: setup  ## the tests of every searcher that a sweep file may name, in an environment of their own
+	@test -x .venv-searchers/bin/python || { $(BIN)/python -m venv .venv-searchers && \
+	  $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$$(.venv-searchers/bin/python -c \
+	    'import sysconfig; print(sysconfig.get_path("purelib"))')/beside.pth"; }
+	@$(BIN)/python -c 'from orchestrator.spec.searchers import SEARCHERS; print(*[known.packages for known in SEARCHERS.values()], sep="\n")' \
+	  | xargs .venv-searchers/bin/python -m pip install --quiet --disable-pip-version-check
+	@PYTHONPATH=. .venv-searchers/bin/python -m pytest -q -p no:cacheprovider -W ignore tests/unit/search/test_tune.py
 
 lint: setup
 	@$(BIN)/ruff check .

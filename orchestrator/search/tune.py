@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import random
+import statistics
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib import import_module
@@ -33,6 +34,9 @@ class TuneSampler:
     def __init__(self, spec: SearchSpec, space: Space, seed: int) -> None:
         self._metric = spec.metric
         self._real = SEARCHERS[spec.strategy].real
+        self._waits = SEARCHERS[spec.strategy].waits
+        self._values: list[float] = []
+        self._unanswered: list[str] = []
         self._dimensions = {f"d{number}": dimension for number, dimension in enumerate(space.free)}
         try:
             self._searcher = _searcher(spec, seed)
@@ -60,6 +64,13 @@ class TuneSampler:
 
     def tell(self, token: str, value: float) -> None:
         """Report the value of a suggestion."""
+        self._values.append(value)
+        self._answer(token, value)
+        for earlier in self._unanswered:
+            self._answer(earlier, value)
+        self._unanswered.clear()
+
+    def _answer(self, token: str, value: float) -> None:
         self._searcher.on_trial_complete(token, {self._metric: value, "training_iteration": 1})
 
     def learn(self, coordinates: Coordinates, value: float) -> None:
@@ -72,8 +83,17 @@ class TuneSampler:
                 )
 
     def withdraw(self, token: str) -> None:
-        """Report the suggestion as a failed trial."""
-        self._searcher.on_trial_complete(token, error=True)
+        """Report that there is no value for the suggestion: as a failed trial.
+
+        A searcher that waits for values is told the median of those so far, which says least of a
+        point that nobody ran.
+        """
+        if not self._waits:
+            self._searcher.on_trial_complete(token, error=True)
+        elif self._values:
+            self._answer(token, statistics.median(self._values))
+        else:
+            self._unanswered.append(token)
 
     def _coordinate(self, dimension: Dimension, found: Any) -> Coordinate:
         if self._real:
@@ -113,7 +133,13 @@ def _searcher(spec: SearchSpec, seed: int) -> Any:
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)  # our own progress shows the proposals
     accepted = inspect.signature(kind.__init__).parameters
-    return kind(**{name: value for name, value in wanted.items() if name in accepted})
+    return kind(
+        **{
+            name: value
+            for name, value in wanted.items()
+            if name in accepted or name == known.seed  # Ax takes it among its keywords
+        }
+    )
 
 
 def _domain(dimension: Dimension, real: bool) -> Any:

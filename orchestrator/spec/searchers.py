@@ -21,6 +21,8 @@ class Strategy:
         real: whether it knows real numbers only.
         below: the first version of its package that Ray's searcher does not work with; (): all of
             them work.
+        waits: whether it proposes nothing more before each of its first proposals has a value, one
+            that failed included.
     """
 
     module: str
@@ -28,6 +30,7 @@ class Strategy:
     seed: str | None = None
     real: bool = False
     below: tuple[int, ...] = ()
+    waits: bool = False
 
     @property
     def installed(self) -> bool:
@@ -53,9 +56,14 @@ SEARCHERS = {
     "optuna": Strategy("optuna", "optuna", seed="seed"),
     "hyperopt": Strategy("hyperopt", "hyperopt", seed="random_state_seed"),
     "bayesopt": Strategy(
-        "bayes_opt", "bayesian-optimization==1.5.1", seed="random_state", real=True, below=(2,)
+        "bayes_opt",
+        "bayesian-optimization==1.5.1",
+        seed="random_state",
+        real=True,
+        below=(2,),
+        waits=True,
     ),
-    "ax": Strategy("ax", "ax-platform==1.2.4", below=(1, 3)),
+    "ax": Strategy("ax", "ax-platform==1.2.4", seed="random_seed", below=(1, 3)),
     "nevergrad": Strategy("nevergrad", "nevergrad"),
     "zoopt": Strategy("zoopt", "zoopt", real=True),
 }

@@ -24,8 +24,6 @@ BUILT_FROM = (
     "LICENSE",
 )
 Command = Callable[..., str]
-# what a row is called on a machine that tests of all kinds share is not what is tested here
-RAN = (0, 1)
 
 pytestmark = pytest.mark.slow
 
@@ -116,9 +114,7 @@ def test_the_commands_of_the_first_guide_work(orchestrator: Command, tmp_path: P
         "-S",
         "measure.warmup_s=0",
     )
-    assert "failed" not in orchestrator(
-        "my-sweep/sweep.yaml", "--device", "cpu", *one, *quick, expected=RAN
-    )
+    assert "failed" not in orchestrator("my-sweep/sweep.yaml", "--device", "cpu", *one, *quick)
     assert "my_attention" in orchestrator("report", "last")
     assert "complete" in orchestrator("completion", "bash")
 
@@ -151,7 +147,7 @@ def test_a_users_own_names_hide_nothing_and_are_not_hidden(
     )
     (tmp_path / "own.yaml").write_text(sweep)
     os.environ["PYTHONPATH"] += os.pathsep + str(tmp_path)
-    printed = orchestrator("own.yaml", "--device", "cpu", expected=RAN)
+    printed = orchestrator("own.yaml", "--device", "cpu")
     assert "2 trials" in printed
     assert not re.search("failed|crashed|lost|wrong orchestrator", printed)
 
