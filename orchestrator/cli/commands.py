@@ -218,12 +218,17 @@ def plan(options: argparse.Namespace) -> int:
 def report(options: argparse.Namespace) -> int:
     """Write a sweep's reports again; print one of them."""
     from orchestrator import report
+    from orchestrator.cli import past
     from orchestrator.report import reasons
     from orchestrator.report.layout import Layout
     from orchestrator.results import lookup, sweep_directory
 
+    if len(options.names) > 1 or options.by is not None or options.against is not None:
+        return past.side_by_side(options)
+    if options.format == "json":
+        raise RequestError("--format json goes with several sweeps; of one, `run --json` prints it")
     _check_columns(options)
-    results = sweep_directory.load(lookup.find(options.name))
+    results = sweep_directory.load(lookup.find(options.names[0]))
     report.write_reports(results)
     if options.plots is not None:
         _write_plots(results, options.plots)

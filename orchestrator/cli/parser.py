@@ -369,12 +369,21 @@ def _add_report(subparsers: Any) -> None:
         subparsers,
         "report",
         commands.report,
-        "write the reports again from the journal",
-        "report last --format md",
+        "write the reports again from the journal; of several sweeps one table side by side",
+        "report last --format md\n"
+        "  orchestrator report last~1 last\n"
+        "  orchestrator report full --by device --against 'NVIDIA A100-SXM4-80GB'",
     )
-    parser.add_argument("name", metavar=SWEEP, help="which sweep")
+    parser.add_argument("names", metavar=SWEEP, nargs="+", help="which sweep, or which ones")
     parser.add_argument(
-        "--format", choices=("txt", "md", "csv", "latex", "html"),
+        "--by", choices=("sweep", "device", "commit"),
+        help="a column for each of these; a name then means every sweep of that name",
+    )  # fmt: skip
+    parser.add_argument(
+        "--against", metavar="LABEL", help="the column that ratios are to (default: the first)"
+    )
+    parser.add_argument(
+        "--format", choices=("txt", "md", "csv", "latex", "html", "json"),
         help="print this file instead of the answer; txt: summary.txt",
     )  # fmt: skip
     parser.add_argument(

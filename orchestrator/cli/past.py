@@ -1,10 +1,12 @@
-"""What was measured before: the commands `history` and `import`."""
+"""What was measured before: `history`, `import`, and `report` over several sweeps."""
 
 from __future__ import annotations
 
 import argparse
 import json
 from pathlib import Path
+
+from orchestrator.errors import RequestError
 
 PAGE = "history.html"
 
@@ -45,3 +47,47 @@ def import_(options: argparse.Namespace) -> int:
     for line in found.lines():
         print(line)
     return 0
+
+
+def side_by_side(options: argparse.Namespace) -> int:
+    """Print several sweeps in one table.
+
+    Raises:
+        RequestError: an option that goes with one sweep alone is given.
+    """
+    from orchestrator.compare.side_by_side import side_by_side as held
+    from orchestrator.report.across import side_text
+    from orchestrator.results.sweep_directory import load
+
+    for name in ("errors", "plots", "columns", "sort", "full_grid"):
+        if getattr(options, name):
+            raise RequestError(f"--{name.replace('_', '-')} goes with one sweep")
+    if options.format == "latex":
+        raise RequestError("--format latex goes with one sweep: give md, csv, json or html")
+    directories = _directories(options.names, every=options.by is not None)
+    found = held([load(path) for path in directories], options.by or "sweep", options.against)
+    if options.format == "html":
+        from orchestrator.report.across.side_page import side_page
+
+        print(side_page(found))
+    elif options.format == "json":
+        print(json.dumps(side_text.as_object(found), indent=1))
+    elif options.format == "csv":
+        print(side_text.csv_text(found), end="")
+    else:
+        print(side_text.markdown_page(found) if options.format == "md" else side_text.text(found))
+    return 0
+
+
+def _directories(names: list[str], *, every: bool) -> list[Path]:
+    """The sweeps' directories, each once, in the order given.
+
+    With `every`, a name that several sweeps have means all of them.
+    """
+    from orchestrator.results import lookup
+
+    found: dict[Path, None] = {}
+    for name in names:
+        of_name = lookup.directories(name) if every and "/" not in name else []
+        found |= dict.fromkeys(of_name or [lookup.find(name)])
+    return list(found)

@@ -37,6 +37,8 @@ def asked(spec: SweepSpec, device: str, *, in_turns: bool = False) -> dict[str, 
 
 def changes(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """`torch: 2.12.0, now 2.13.0` for each fact that differs, one level of nesting opened."""
+    if was == now:
+        return []
     was, now = _flat(was), _flat(now)
     differing = [name for name in sorted({*was, *now}) if was.get(name) != now.get(name)]
     return [f"{name}: {_text(was.get(name))}, now {_text(now.get(name))}" for name in differing]

@@ -101,6 +101,10 @@ class Index:
         """The lines that a query finds."""
         return self._connection.execute(query, tuple(values)).fetchall()
 
+    def each(self, query: str, values: Iterable[Any] = ()) -> Iterator[Any]:
+        """The same one after the other, as far as they are wanted."""
+        yield from self._connection.execute(query, tuple(values))
+
     def word(self, text: str) -> int | None:
         """The number that stands for a text; None: no row has it."""
         found = self._connection.execute("SELECT number FROM word WHERE text = ?", (text,))

@@ -135,9 +135,10 @@ class Known:
         """The newest row that is the same in all that counts; None: there is none."""
         trial = self._trial(wanted.trial)
         source, protocol = self._number(wanted.source), self._number(wanted.protocols[0])
-        lines = self._index.select(
+        # By the order in which sweeps came: it is that of the table, and nothing has to be sorted.
+        lines = self._index.each(
             f"{ROW} WHERE trial = ? AND source = ? AND protocol = ? AND reusable = 1 "
-            "ORDER BY finished DESC",
+            "ORDER BY sweep DESC",
             (trial, source, protocol),
         )
         for line in lines:
@@ -150,7 +151,7 @@ class Known:
         """What differs between a row that `find` does not find and the nearest that there is."""
         trial = self._trial(wanted.trial)
         lines = self._index.select(
-            f"{ROW} WHERE trial = ? ORDER BY finished DESC LIMIT ?", (trial, NEAREST)
+            f"{ROW} WHERE trial = ? ORDER BY sweep DESC LIMIT ?", (trial, NEAREST)
         )
         nearest: tuple[int, str, list[str]] | None = None
         for line in lines:

@@ -1,0 +1,201 @@
+"""Several sweeps in one table: a column for each sweep, device or commit, and ratios to one. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.compare.comparison import both_ok
+from orchestrator.errors import RequestError, suggestion
+from orchestrator.machine.environment import differences
+from orchestrator.results.columns import column_headings, value
+from orchestrator.results.results import Results
+from orchestrator.results.rows import Row
+from orchestrator.stats.ratio import Ratio, geometric_mean, ratio
+
+BY = ("sweep", "device", "commit")
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Column:
+    """What is held against the others.
+
+    Attributes:
+        label: a sweep's id, a device's model, or the first digits of a commit.
+        sweeps: ids of the sweeps that its rows are of.
+        models: of the devices that they were measured on.
+        unlike: facts that must match and differ from the column that ratios are to, each as
+            "name: its value there, its value here".
+    """
+
+    label: str
+    sweeps: tuple[str, ...]
+    models: tuple[str, ...]
+    unlike: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of the table.
+
+    Attributes:
+        row: of the first column that has it, for its label and values.
+        cells: the row of each column; None: it has none.
+        ratios: of each column to the one chosen, above 1 slower; None: not both have a time.
+    """
+
+    row: Row
+    cells: tuple[Row | None, ...]
+    ratios: tuple[Ratio | None, ...]
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """The table.
+
+    Attributes:
+        by: what a column is.
+        against: the index of the column that ratios are to.
+        axes: axis -> heading, of those whose values tell the rows apart.
+    """
+
+    by: str
+    columns: tuple[Column, ...]
+    against: int
+    axes: Mapping[str, str]
+    lines: tuple[Line, ...]
+
+    @property
+    def means(self) -> dict[str, tuple[tuple[float, int] | None, ...]]:
+        """Implementation -> per column the geometric mean of its ratios, and of how many."""
+        found = {}
+        for label in dict.fromkeys(line.row.implementation for line in self.lines):
+            own = [line for line in self.lines if line.row.implementation == label]
+            found[label] = tuple(_mean(own, place) for place in range(len(self.columns)))
+        return found
+
+
+@dataclass
+class _Gathered:
+    """A column while its rows are found; of two rows of one kind the newer counts."""
+
+    sweeps: dict[str, None] = field(default_factory=dict)
+    models: dict[str, None] = field(default_factory=dict)
+    environments: list[Mapping[str, Any]] = field(default_factory=list)
+    rows: dict[str, Row] = field(default_factory=dict)
+
+
+def side_by_side(
+    sweeps: Sequence[Results], by: str = "sweep", against: str | None = None
+) -> SideBySide:
+    """Hold sweeps against each other; rows belong together by label, params and options.
+
+    Nothing is refused for its environment: what differs from the chosen column is stated instead,
+    and a ratio is then the hardware's and the software's as much as the code's.
+
+    Args:
+        sweeps: oldest first.
+        by: one of BY: what a column is.
+        against: label of the column that ratios are to, or its first letters; None: the first.
+
+    Raises:
+        RequestError: fewer than two columns, or none or several of that label.
+    """
+    gathered: dict[str, _Gathered] = {}
+    first: dict[str, Row] = {}
+    for results in sweeps:
+        for row in results.rows:
+            if row.outcome is not None:
+                found = gathered.setdefault(_label(results, row, by), _Gathered())
+                _add(found, results, row)
+                first.setdefault(_name(row), row)
+    if len(gathered) < 2:
+        named = ", ".join(gathered) or "none"
+        raise RequestError(
+            f"a table side by side wants two columns or more, and by {by} there is {named}: "
+            "name more sweeps, or choose another --by"
+        )
+    chosen = _chosen(list(gathered), against)
+    base = list(gathered.values())[chosen]
+    lines = []
+    for name, row in first.items():
+        cells = tuple(found.rows.get(name) for found in gathered.values())
+        lines.append(Line(row, cells, tuple(_ratio(cells[chosen], cell) for cell in cells)))
+    columns = [
+        Column(label, tuple(found.sweeps), tuple(found.models), _unlike(base, found))
+        for label, found in gathered.items()
+    ]
+    return SideBySide(by, tuple(columns), chosen, _axes(sweeps, lines), tuple(lines))
+
+
+def _label(results: Results, row: Row, by: str) -> str:
+    if by == "sweep":
+        return results.meta.sweep_id
+    facts = results.environments.get(row.records[-1].fingerprint.environment, {})
+    if by == "device":
+        return str(facts.get("match", {}).get("model") or UNKNOWN)
+    know = facts.get("know", {})
+    return str(know.get("code_git_commit") or know.get("git_commit") or UNKNOWN)[:10]
+
+
+def _add(found: _Gathered, results: Results, row: Row) -> None:
+    facts = results.environments.get(row.records[-1].fingerprint.environment, {})
+    match = facts.get("match", {})
+    found.sweeps[results.meta.sweep_id] = None
+    if match.get("model"):
+        found.models[str(match["model"])] = None
+    protocol = results.meta.spec.measure.for_device(results.meta.device).model_dump()
+    stated = {**match, **{f"measure.{name}": value for name, value in protocol.items()}}
+    if stated not in found.environments:
+        found.environments.append(stated)
+    held = found.rows.get(_name(row))
+    if held is None or row.ok or not held.ok:
+        found.rows[_name(row)] = row
+
+
+def _name(row: Row) -> str:
+    content = [row.implementation, dict(row.params), dict(row.trial.options)]
+    return json.dumps(content, sort_keys=True, default=str)
+
+
+def _chosen(labels: Sequence[str], against: str | None) -> int:
+    if against is None:
+        return 0
+    found = [place for place, label in enumerate(labels) if label == against]
+    found = found or [place for place, label in enumerate(labels) if label.startswith(against)]
+    if len(found) != 1:
+        what = "several columns begin so" if found else "there is no such column"
+        raise RequestError(f"--against {against}: {what}{suggestion(against, labels)}")
+    return found[0]
+
+
+def _ratio(base: Row | None, other: Row | None) -> Ratio | None:
+    if base is None or other is None or not both_ok(base, other):
+        return None
+    return ratio(base.rounds, other.rounds)
+
+
+def _unlike(base: _Gathered, other: _Gathered) -> tuple[str, ...]:
+    if base is other:
+        return ()
+    told: dict[str, None] = {}
+    for facts in other.environments:
+        nearest = min((differences(was, facts) for was in base.environments), key=len)
+        told |= dict.fromkeys(nearest)
+    return tuple(told)
+
+
+def _axes(sweeps: Sequence[Results], lines: Sequence[Line]) -> dict[str, str]:
+    headings: dict[str, str] = {}
+    for results in sweeps:
+        headings = {**column_headings(results.meta), **headings}
+    telling = [name for name in headings if len({value(line.row, name) for line in lines}) > 1]
+    return {name: headings[name] for name in telling}
+
+
+def _mean(lines: Sequence[Line], place: int) -> tuple[float, int] | None:
+    values = [ratio_.value for line in lines if (ratio_ := line.ratios[place]) is not None]
+    return (geometric_mean(values), len(values)) if values else None

@@ -1,0 +1,195 @@
+"""Several sweeps side by side as text, Markdown, CSV and JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from tabulate import tabulate
+
+from orchestrator.compare.side_by_side import Column, SideBySide
+from orchestrator.formatting import counted, markdown, number, printable, shown
+from orchestrator.report.comparison import ratio_text
+from orchestrator.report.csv_table import inert
+from orchestrator.report.layout import status
+from orchestrator.results.rows import Row
+
+
+def text(found: SideBySide) -> str:
+    """The rows, the geometric means, and what the columns differ in."""
+    parts = [title(found), "", _grid(headings(found), rows(found)), ""]
+    parts += [_grid(mean_headings(found), means(found)), "", *notes(found)]
+    return "\n".join(parts)
+
+
+def markdown_page(found: SideBySide) -> str:
+    """The same as Markdown."""
+    tables = [
+        _markdown(headings(found), rows(found)),
+        _markdown(mean_headings(found), means(found)),
+    ]
+    listed = "\n".join(f"- {markdown(line)}" for line in notes(found))
+    return f"## {markdown(title(found))}\n\n{tables[0]}\n\n{tables[1]}\n\n{listed}\n"
+
+
+def title(found: SideBySide) -> str:
+    """`12 rows by device: NVIDIA A100, NVIDIA H200`."""
+    labels = ", ".join(printable(column.label) for column in found.columns)
+    return f"{counted(len(found.lines), 'row')} by {found.by}: {labels}"
+
+
+def headings(found: SideBySide) -> list[str]:
+    """Implementation and axes, then of each column the time and the ratio to the chosen one."""
+    lines = ["Implementation", *found.axes.values()]
+    for place, column in enumerate(found.columns):
+        lines.append(f"{printable(column.label)} (ms)")
+        if place != found.against:
+            lines.append(f"over {printable(_chosen(found).label)}")
+    return lines
+
+
+def rows(found: SideBySide) -> list[list[str]]:
+    """The cells as text."""
+    lines = []
+    for line in found.lines:
+        cells = [printable(line.row.implementation)]
+        cells += [shown(line.row.value(name)) for name in found.axes]
+        for place, row in enumerate(line.cells):
+            cells.append(_time(row))
+            if place != found.against:
+                ratio = line.ratios[place]
+                cells.append("" if ratio is None else ratio_text(ratio))
+        lines.append(cells)
+    return lines
+
+
+def mean_headings(found: SideBySide) -> list[str]:
+    """Of the table of geometric means."""
+    others = [column for column in found.columns if column is not _chosen(found)]
+    return [
+        "Geometric mean of the ratios",
+        *(f"{printable(column.label)} over {printable(_chosen(found).label)}" for column in others),
+    ]
+
+
+def means(found: SideBySide) -> list[list[str]]:
+    """A line for each implementation: the mean, and of how many ratios it is."""
+    lines = []
+    for label, values in found.means.items():
+        cells = [printable(label)]
+        for place, mean in enumerate(values):
+            if place != found.against:
+                cells.append("" if mean is None else f"{mean[0]:.3f} (of {mean[1]})")
+        lines.append(cells)
+    return lines
+
+
+def notes(found: SideBySide) -> list[str]:
+    """What each column is of, and in what it differs from the chosen one besides its code."""
+    lines = [
+        f"Above 1: slower than {printable(_chosen(found).label)}. A ratio is between sweeps that "
+        "were run at different times: `compare` judges whether code made it."
+    ]
+    for place, column in enumerate(found.columns):
+        lines.append(f"{printable(column.label)}: {_of(column)}")
+        if place != found.against and column.unlike:
+            facts = "; ".join(map(printable, column.unlike))
+            lines.append(f"{printable(column.label)} differs in: {facts}")
+    return lines
+
+
+def csv_text(found: SideBySide) -> str:
+    """CSV with a header: a line for each row of each column, numbers unrounded."""
+    names: dict[str, None] = {}
+    for line in found.lines:
+        names |= dict.fromkeys(line.row.params)
+    fields = [
+        "implementation", *(f"params.{name}" for name in names), found.by, "outcome", "flags",
+        "latency_ms", "latency_ci_low_ms", "latency_ci_high_ms", "peak_memory_mib", "ratio",
+        "ratio_ci_low", "ratio_ci_high", "trial_id",
+    ]  # fmt: skip
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, fields, restval="", lineterminator="\n")
+    writer.writeheader()
+    for line in found.lines:
+        for column, row, ratio in zip(found.columns, line.cells, line.ratios, strict=True):
+            if row is None:
+                continue
+            params = {f"params.{name}": value for name, value in row.params.items()}
+            figures = {name: row.metrics.get(name) for name in fields if name in row.metrics}
+            known = {} if ratio is None else {
+                "ratio": ratio.value, "ratio_ci_low": ratio.ci_low, "ratio_ci_high": ratio.ci_high,
+            }  # fmt: skip
+            cells = {
+                "implementation": row.implementation, **params, found.by: column.label,
+                "outcome": str(row.outcome), "flags": " ".join(row.flags), **figures, **known,
+                "trial_id": row.trial_id,
+            }  # fmt: skip
+            writer.writerow({name: inert(value) for name, value in cells.items()})
+    return stream.getvalue()
+
+
+def as_object(found: SideBySide) -> dict[str, Any]:
+    """One object of JSON values."""
+    return {
+        "by": found.by,
+        "against": _chosen(found).label,
+        "columns": [
+            {
+                "label": column.label,
+                "sweeps": list(column.sweeps),
+                "models": list(column.models),
+                "unlike": list(column.unlike),
+            }
+            for column in found.columns
+        ],
+        "rows": [
+            {
+                "implementation": line.row.implementation,
+                "params": dict(line.row.params),
+                "options": dict(line.row.trial.options),
+                "latency_ms": [_latency(row) for row in line.cells],
+                "outcome": [None if row is None else str(row.outcome) for row in line.cells],
+                "ratio": [None if one is None else one.value for one in line.ratios],
+            }
+            for line in found.lines
+        ],
+        "geometric_means": {
+            label: [None if mean is None else mean[0] for mean in values]
+            for label, values in found.means.items()
+        },
+    }
+
+
+def _chosen(found: SideBySide) -> Column:
+    return found.columns[found.against]
+
+
+def _of(column: Column) -> str:
+    models = ", ".join(map(printable, column.models)) or "a device that is not known"
+    return f"{models}; {counted(len(column.sweeps), 'sweep')}: {', '.join(map(printable, column.sweeps))}"
+
+
+def _latency(row: Row | None) -> float | None:
+    return None if row is None else row.metrics.get("latency_ms")
+
+
+def _time(row: Row | None) -> str:
+    if row is None:
+        return "-"
+    if not row.ok:
+        return status(row)
+    flags = f" {', '.join(map(printable, row.flags))}" if row.flags else ""
+    return f"{number(row.metrics.get('latency_ms'))}{flags}"
+
+
+def _grid(titles: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    return str(tabulate(body, titles, tablefmt="simple", disable_numparse=True))
+
+
+def _markdown(titles: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    lines = [list(map(markdown, titles)), ["---"] * len(titles)]
+    lines += [list(map(markdown, line)) for line in body]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
