@@ -152,10 +152,31 @@ _ALL = (
         drawn=True,
     ),
     Metric(
+        "graph_latency_ms",
+        "Time, CUDA graph",
+        "ms",
+        "median time of one replay of the call as a CUDA graph (GPU)",
+        drawn=True,
+    ),
+    Metric(
         "first_call_ms",
         "First call",
         "ms",
         "the first call: plans and compilation included",
+        drawn=True,
+    ),
+    Metric(
+        "cold_first_call_ms",
+        "Build and first call, cold",
+        "ms",
+        "from build to the end of the first call, with empty caches",
+        drawn=True,
+    ),
+    Metric(
+        "warm_first_call_ms",
+        "Build and first call, warm",
+        "ms",
+        "the same in a fresh process with the caches that this left",
         drawn=True,
     ),
     Metric(

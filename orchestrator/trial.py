@@ -134,6 +134,8 @@ class Attempt(FrozenModel):
         energy: whether to run on for a second while the supervisor reads the device's energy
             counter.
         profile: whether one more call is made under torch's profiler.
+        compile_times: whether the first call is timed with empty caches, and with warm ones.
+        graph: whether the call is timed as a CUDA graph, too.
         trace: the file for a trace of that call; "": none.
         rival: a second trial to be measured in the same process, in turns with this one (a duel);
             None: just this one.
@@ -161,6 +163,8 @@ class Attempt(FrozenModel):
     pause_s: float = 0.0
     energy: bool = False
     profile: bool = False
+    compile_times: bool = False
+    graph: bool = False
     trace: str = ""
     rival: Trial | None = None
     cut_above_ms: float | None = None

@@ -64,6 +64,8 @@ class AttemptFactory:
             pause_s=PAUSE_S if pausing else 0.0,
             energy=spec.measure.energy,
             profile=spec.measure.profile,
+            compile_times=spec.measure.compile,
+            graph=spec.measure.graph,
             rival=self._sweep.rivals.get(trial.trial_id),
             cut_above_ms=cut_above_ms,
             salt=secrets.token_hex(8),

@@ -42,6 +42,8 @@ class MeasureSpec(FrozenModel):
     ceilings: measure what the device can do in each precision once, which bounds what is plausible.
     energy: run on for a second where the device counts energy.
     profile: make one more call of each ok row, untimed, under torch's profiler.
+    compile: time building and the first call with empty caches, and with those that this left.
+    graph: also time the call as a CUDA graph, where it can be captured.
     """
 
     warmup_s: Annotated[float, Field(ge=0)] | None = None
@@ -56,6 +58,8 @@ class MeasureSpec(FrozenModel):
     ceilings: bool = True
     energy: bool = True
     profile: bool = False
+    compile: bool = False
+    graph: bool = False
 
     @model_validator(mode="after")
     def _ordered(self) -> MeasureSpec:

@@ -69,7 +69,7 @@ def _microseconds(event: Any, on_gpu: bool) -> float:
     return float(event.self_cpu_time_total)
 
 
-def in_words(kernels: tuple[KernelShare, ...]) -> str:
+def kernels_in_words(kernels: tuple[KernelShare, ...]) -> str:
     """The first few in a note."""
     shown = ", ".join(f"{one.name} {one.share:.0%} ({one.count} x)" for one in kernels[:SHOWN])
     more = len(kernels) - SHOWN

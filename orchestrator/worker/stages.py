@@ -7,6 +7,7 @@ import math
 import random
 import statistics
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -34,7 +35,15 @@ from orchestrator.verify.memoization import memoization
 from orchestrator.verify.seeds import derived_seed, random_like, salted, state_seed
 from orchestrator.verify.verifier import Verifier
 from orchestrator.worker.as_timed import TimedBlocks, judged_as_timed
-from orchestrator.worker.chosen import chosen_configurations
+from orchestrator.worker.compiling.chosen import chosen_configurations
+from orchestrator.worker.compiling.times import (
+    COLD,
+    Timer,
+    empty_caches,
+    in_words,
+    stage_times,
+    warm,
+)
 from orchestrator.worker.extension_locks import build_extensions_apart
 from orchestrator.worker.integrity import bound_functions, check_unchanged
 from orchestrator.worker.rates import bounds_again, own_metrics, rates
@@ -70,6 +79,7 @@ class Stages:
         notes: what verification found that is no fault.
         flags: what it could not settle.
         caller, verifier, before: there once it is `ready`.
+        started_ms: from build to the end of the first call, once it was `called`.
     """
 
     attempt: Attempt
@@ -81,6 +91,7 @@ class Stages:
     _sets: list[Tensors] = field(default_factory=list)
     _calls: list[Callable[[], object]] = field(default_factory=list)
     _counted: Work | None = None
+    started_ms: float = 0.0
     kernels: tuple[KernelShare, ...] = ()
 
     def to_end(self) -> TrialEnd:
@@ -89,11 +100,27 @@ class Stages:
         Raises:
             AttemptEndedError: every other outcome.
         """
-        self.ready()
-        return self.measured_alone()
+        with empty_caches() if self.attempt.compile_times else nullcontext():
+            self.ready()
+            return self.measured_alone()
 
     def ready(self) -> None:
         """Build it, call it, and have it agree with the reference.
+
+        Raises:
+            AttemptEndedError: it does not get that far.
+        """
+        self.called()
+        self._capped(False)
+
+        self.enter(Phase.VERIFY)
+        verify = self.attempt.verify
+        tolerance = verify.tolerance or self.workload.tolerance
+        self.verifier = Verifier(self.caller, tolerance, verify.max_reference_flops)
+        self.before = agreed(self.verifier.verify("before", structures=True))
+
+    def called(self) -> None:
+        """Build it and call it once.
 
         Raises:
             AttemptEndedError: it does not get that far.
@@ -105,19 +132,17 @@ class Stages:
         self.card = CudaPeak(device) if device.type == "cuda" else None
         self._capped(True)
         host.start()
+        timer = Timer()
         self.subject = self._build()
         check_unchanged(self._bound)
         first_call_ms = self._first_call(host)
+        self.started_ms = timer.ms()
         self._retries = 0 if self.card is None else self.card.allocation_retries()
         memory = host.figures() if self.card is None else NOTHING_KNOWN
         self.figures = {**memory, "first_call_ms": first_call_ms}
-        self._capped(False)
-
-        self.enter(Phase.VERIFY)
-        verify = self.attempt.verify
-        tolerance = verify.tolerance or self.workload.tolerance
-        self.verifier = Verifier(self.caller, tolerance, verify.max_reference_flops)
-        self.before = agreed(self.verifier.verify("before", structures=True))
+        if self.attempt.compile_times:
+            self.figures[COLD] = self.started_ms
+            self.notes = in_words("cold", stage_times())
 
     def measured_alone(self) -> TrialEnd:
         """Time what is ready, verify it again, see what memory it takes: the end of a trial that
@@ -141,7 +166,25 @@ class Stages:
             retries += self.card.allocation_retries()
         else:
             self.figures |= self._host_memory()
+        if self.attempt.compile_times:
+            figures, notes = warm(self.attempt)
+            self.figures |= figures
+            self.notes = (*self.notes, *notes)
+        if self.attempt.graph:
+            self._as_graph()
         return self.end(measurement, retries)
+
+    def _as_graph(self) -> None:
+        """Time it as a CUDA graph; a note where it cannot be captured."""
+        from orchestrator.measure.graph import NotCapturedError, graph_latency_ms
+
+        device = self.config.device
+        if device.type != "cuda" or self.workload.writes:
+            return
+        try:
+            self.figures["graph_latency_ms"] = graph_latency_ms(self.one_more_call(), device)
+        except NotCapturedError as error:
+            self.notes = (*self.notes, f"not captured as a CUDA graph: {error}")
 
     def rate(self, measurement: Measurement) -> None:
         """Work out the rates of a measurement.
@@ -463,13 +506,13 @@ class Stages:
         Raises:
             AttemptEndedError: the call raised.
         """
-        from orchestrator.worker.profile import in_words, profiled
+        from orchestrator.worker.profile import kernels_in_words, profiled
 
         trace = Path(self.attempt.trace) if self.attempt.trace else None
         call = self.one_more_call()
         with user_code():
             self.kernels = profiled(call, self.config.device, trace)
-        self.notes = (*self.notes, in_words(self.kernels))
+        self.notes = (*self.notes, kernels_in_words(self.kernels))
 
     def _card_memory(self, card: CudaPeak) -> Figures:
         call = self.one_more_call()

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from orchestrator.worker.chosen import INDUCTOR, chosen_configurations
+from orchestrator.worker.compiling.chosen import INDUCTOR, chosen_configurations
 
 triton = pytest.importorskip("triton")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from orchestrator.outcome import Outcome
-from orchestrator.worker.profile import in_words, profiled
+from orchestrator.worker.profile import kernels_in_words, profiled
 from tests.support.attempts import attempt, recorded
 
 
@@ -17,12 +17,12 @@ def test_the_kernels_of_a_call_are_named_with_their_shares() -> None:
     assert shares == sorted(shares, reverse=True)
     assert {one.name for one in found} >= {"aten::mm", "aten::sum"}
     assert abs(sum(one.share for one in found) - 1) < 1e-6
-    assert in_words(found).startswith("kernels: aten::")
+    assert kernels_in_words(found).startswith("kernels: aten::")
 
 
 def test_a_call_that_runs_nothing_has_no_kernels() -> None:
     """And that is said."""
-    assert in_words(profiled(lambda: None, torch.device("cpu"))) == "kernels: none"
+    assert kernels_in_words(profiled(lambda: None, torch.device("cpu"))) == "kernels: none"
 
 
 def test_a_record_has_them_where_it_was_asked() -> None:
