@@ -32,6 +32,7 @@ class Called:
         gradients: by name; empty without a backward pass.
         upstream: the gradient of each output that they were propagated from.
         own: the tensors that the implementation returned.
+        seconds: of the process's threads that the call took, gradients included.
     """
 
     returned: Any
@@ -39,6 +40,7 @@ class Called:
     gradients: dict[str, torch.Tensor]
     upstream: dict[str, torch.Tensor]
     own: tuple[torch.Tensor, ...]
+    seconds: float = 0.0
 
 
 def tensors_of(returned: Any, implementation: Implementation) -> dict[str, torch.Tensor]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from time import process_time
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.outcome import Outcome
@@ -84,11 +85,16 @@ class Caller:
                     tensor.requires_grad_()
         return tuple(drawn)
 
-    def problem(self, purpose: tuple[object, ...], max_flops: float) -> Problem:
-        """Inputs drawn for a purpose, as the reference is asked about them."""
+    def problem(
+        self, purpose: tuple[object, ...], max_flops: float, inputs: Tensors | None = None
+    ) -> Problem:
+        """Inputs drawn for a purpose, or `inputs` in their place, as the reference is asked about
+        them.
+        """
         import torch
 
-        implementation, inputs = self.implementation, self.inputs(*purpose)
+        implementation = self.implementation
+        inputs = self.inputs(*purpose) if inputs is None else inputs
         state: Mapping[str, torch.Tensor] = {}
         if self.workload.state is not None:
             with own_settings():
@@ -114,14 +120,16 @@ class Caller:
 
         self.implementation.prepare(inputs)
         self._spoil_free_memory()
+        start = process_time()
         out = self.implementation.call(inputs)
+        seconds = process_time() - start
         found = tensors_of(out, self.implementation)
         self.layout = [(one.shape, one.dtype) for one in found.values()]
         copies = {name: one.detach().clone() for name, one in found.items()}
         own = tuple(one.detach() for one in found.values())
         if not self.implementation.backward:
             self._unchanged(inputs, problem.inputs)
-            return Called(out, copies, {}, {}, own)
+            return Called(out, copies, {}, {}, own, seconds)
         roots = {name: one for name, one in found.items() if one.requires_grad}
         if not roots:
             raise AttemptEndedError(
@@ -132,12 +140,20 @@ class Caller:
         if upstream is None:
             with own_settings():
                 upstream = self._upstream(problem, roots)
+        start = process_time()
         grads = self.implementation.gradients(
             tuple(roots.values()), inputs, tuple(upstream.values())
         )
+        seconds += process_time() - start
         grads = {name: grad.detach().clone() for name, grad in grads.items()}
         self._unchanged(inputs, problem.inputs)
-        return Called(out, copies, grads, dict(upstream), own)
+        return Called(out, copies, grads, dict(upstream), own, seconds)
+
+    def seconds(self, inputs: Tensors) -> float:
+        """CPU seconds of the process's threads that a forward call takes."""
+        start = process_time()
+        self.implementation.call(inputs)
+        return process_time() - start
 
     def _spoil_free_memory(self) -> None:
         """Fill blocks of the outputs' sizes with NaN and free them: what a call leaves unwritten is

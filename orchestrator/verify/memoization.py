@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 REMEMBERS = 1.2
 # of the medians; honest ones are below 1.1 on a loaded machine, a table of a third above 1.4
 SUSPICIOUS = 1.3
+TOLD_BY_ONE_S = 1e-3  # a shorter call is told by many
 TRIALS = 3  # each on values of its own, and each must say so
 LEAST_ELEMENTS, LEAST_SETS, FEWEST_SETS = 40_000, 16, 4
 MOST_BYTES = 2**28  # of all sets of one trial
@@ -88,6 +89,16 @@ def memoization(caller: Caller, used: Tensors) -> Suspicion:
     threads = _one_thread() if device.type == "cpu" else nullcontext()
     with torch.set_grad_enabled(implementation.backward), collector_off(collect=False), threads:
         return by_turns(call, draw, used, device)
+
+
+def is_excluded(on_new_s: float, on_met_s: float) -> bool:
+    """Whether single calls have shown enough on a CPU: one on new values took hardly longer than
+    the shortest of later ones on the same.
+
+    Whatever disturbs makes no call faster, so that noise asks for the longer look, and never
+    excludes it.
+    """
+    return on_met_s >= TOLD_BY_ONE_S and on_new_s <= REMEMBERS * on_met_s
 
 
 @contextmanager

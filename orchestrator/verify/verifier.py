@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from time import perf_counter as now
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +15,10 @@ from orchestrator.measure.protocol import collector_off
 from orchestrator.outcome import Outcome
 from orchestrator.usercode.implementation import AttemptEndedError
 from orchestrator.verify.caller import Caller
-from orchestrator.verify.fallback import as_shortage, is_shortage, on_host, with_fallback
+from orchestrator.verify.fallback import as_shortage, is_shortage, with_fallback
 from orchestrator.verify.inputs import rewrite
-from orchestrator.verify.seeds import derived_seed
+from orchestrator.verify.references import References
+from orchestrator.verify.structures import Structures, said_of
 from orchestrator.verify.torch_settings import own_settings
 from orchestrator.workload import Problem
 
@@ -30,9 +31,10 @@ if TYPE_CHECKING:
 
     Tensors = tuple[torch.Tensor, ...]
 
-AGAIN = 2  # further calls that are judged, on inputs that the implementation has met
-FEW_ROWS = 1 / 32  # of the reference's FLOPs: for draws, each of which costs several references
-STRUCTURES_S = 10.0  # of inputs with structure, after which no further kind is tried
+AGAIN = 2  # further calls that are judged, on inputs that the implementation has met ...
+AGAIN_S = 0.2  # ... and after these many seconds of them no more
+FEW_ROWS = 1 / 8  # of the reference's FLOPs: for draws, each of which costs several references
+PRACTICE, PRACTICE_S = 6, 0.05  # calls on the same values: outputs may be kept once asked for often
 SHARED = "a call writes its output where that of the call before lies: keep a copy of it, which is not timed"
 SHAPES_FOLLOW = (
     "the shapes of the inputs follow the seed: they are given anew, not rewritten in place"
@@ -48,16 +50,25 @@ class Verifier:
         tolerance: relative error of a block that replaces the rule; None: the rule.
         max_flops: above this many operations the reference answers for sampled rows; None: by
             device.
-        tried: the kinds of inputs with structure that were tried.
+        on_new_s, on_met_s: CPU seconds of a call on fresh values, and of the shortest of later ones
+            on the same; 0 until `verify_rewritten` was asked, and with a backward pass.
     """
 
     caller: Caller
     tolerance: float | None
     max_flops: float | None
-    tried: list[str] = field(default_factory=list)
-    _gradients_answered: bool | None = None
-    _left_out: tuple[str, ...] = ()
+    on_new_s: float = 0.0
+    on_met_s: float = 0.0
     _first: Reference | None = None
+
+    def __post_init__(self) -> None:
+        self._references = References(self.caller)
+        self._structures = Structures(self._references)
+
+    @property
+    def tried(self) -> tuple[str, ...]:
+        """The kinds of inputs with structure that were tried."""
+        return tuple(self._structures.tried)
 
     def verify(self, purpose: str, *, structures: bool = False, share: float = 1.0) -> Judgement:
         """Call the implementation on inputs drawn for `purpose`, and judge its outputs.
@@ -77,16 +88,21 @@ class Verifier:
         """
 
         def verified(host: bool, flops: float) -> Judgement:
-            few = flops * FEW_ROWS
-            verdict, reference, called = self._on_own_inputs((purpose,), host, few)
+            whole = self.caller.problem((purpose,), flops)
+            problem = replace(whole, max_flops=flops * FEW_ROWS)
+            used = self.caller.copied(problem)
+            verdict, reference, called = self._on(problem, used, host)
             if verdict.ok and reference.is_sampled:
-                verdict = self._on_more_rows((purpose,), host, flops, verdict, reference)
+                if self._upstream_is_sampled:  # it must not be 0 in the rows that are answered for
+                    used = self.caller.copied(whole)
+                    called = self.caller.called(used, whole)
+                verdict = self._on_more_rows(whole, used, called, host, verdict, reference)
             elif verdict.ok:
                 verdict = replace(
                     verdict, notes=(*verdict.notes, *_sampled(called, reference.expected))
                 )
-            if self._left_out:
-                text = f"gradients that the reference leaves out, not compared: {', '.join(self._left_out)}"
+            if self._references.left_out:
+                text = f"gradients that the reference leaves out, not compared: {', '.join(self._references.left_out)}"
                 verdict = replace(verdict, notes=(*verdict.notes, text))
             if (
                 verdict.ok
@@ -94,7 +110,7 @@ class Verifier:
                 and self.tolerance is None
                 and self.caller.workload.judge is None
             ):
-                return self._with_structures(reference, called.upstream, host, verdict)
+                return self._structures.judge(reference, called, host, verdict)
             return verdict
 
         return self._anywhere(share, verified)
@@ -111,26 +127,51 @@ class Verifier:
 
         def verified(host: bool, flops: float) -> Judgement:
             problem = self.caller.problem((purpose,), flops)
+            found = self._rewritten_with_structure(problem, into, host)
+            if found is not None:
+                return found
             used = rewrite(into, problem.inputs)
-            verdict, reference, called = self._on(
-                problem, used or self.caller.copied(problem), host
-            )
+            notes = () if used is not None else (SHAPES_FOLLOW,)
+            used = used or self.caller.copied(problem)
+            verdict, reference, called = self._on(problem, used, host)
             if not verdict.ok:
                 return verdict
-            if used is None:
-                verdict = replace(verdict, notes=(*verdict.notes, SHAPES_FOLLOW))
-            try:
-                return self._again(
-                    used or self.caller.copied(problem), problem, called, reference, verdict
-                )
-            except Exception as error:
-                if not is_shortage(error):
-                    raise
-                # no room beside what the harness holds: not the implementation's fault
-                as_shortage(error)
-                return verdict
+            verdict = replace(verdict, notes=(*verdict.notes, *notes))
+
+            def judge(again: Called) -> Judgement:
+                outputs = self._references.outputs(again, used, reference)
+                return self._judge_later(reference, outputs)
+
+            return self._again(used, problem, called, judge, verdict)
 
         return self._anywhere(share, verified)
+
+    def _rewritten_with_structure(
+        self, problem: Problem, into: Tensors, host: bool
+    ) -> Judgement | None:
+        """The verdict of `verify_rewritten` on fresh values that have the structure which is still
+        to be tried; None where that cannot tell.
+        """
+        structured = self._structures.for_later(problem)
+        if structured is None or (used := rewrite(into, structured.inputs)) is None:
+            return None
+        called = self.caller.called(used, structured)
+        reference = self._structures.reference(structured, host, called.upstream)
+        if reference is None or reference.is_anywhere_not_finite:
+            return None
+
+        def judge(again: Called) -> Judgement:
+            outputs = self._references.outputs(again, used, reference)
+            found = reference.judge_structured(outputs, finite_only=False)
+            return said_of(kind, found)
+
+        kind = str(self._structures.later)
+        with own_settings():
+            verdict = judge(called)
+        if verdict.ok and verdict.error > verdict.explained:
+            return None  # the noise is so large there that nothing is refused
+        self._structures.tried.append(kind)
+        return self._again(used, structured, called, judge, verdict) if verdict.ok else verdict
 
     def judge_timed(
         self,
@@ -155,15 +196,17 @@ class Verifier:
         from orchestrator.verify.call import matched, tensors_of
 
         def judged(host: bool, flops: float) -> Judgement:
-            problem = replace(
-                self.caller.problem(purpose, flops), inputs=tuple(one.detach() for one in before)
-            )
-            reference = self._reference(problem, host, None)
+            problem = self.caller.problem(purpose, flops, tuple(one.detach() for one in before))
+            reference = self._references.of(problem, host, None)
             found = tensors_of(returned, self.caller.implementation)
             outputs = matched(
-                returned, found, self._returned(reference), self.caller.implementation, inputs
+                returned,
+                found,
+                self._references.returned(reference),
+                self.caller.implementation,
+                inputs,
             )
-            outputs |= self._written(inputs, reference)
+            outputs |= self._references.written(inputs, reference)
             with own_settings():
                 return self._judge_later(
                     reference, {name: one.detach() for name, one in outputs.items()}
@@ -195,19 +238,18 @@ class Verifier:
         except IncompleteReferenceError as error:
             raise AttemptEndedError(Outcome.FAILED, "IncompleteReference", str(error)) from None
 
-    def _on_own_inputs(
-        self, purpose: tuple[object, ...], host: bool, flops: float
-    ) -> tuple[Judgement, Reference, Called]:
-        problem = self.caller.problem(purpose, flops)
-        return self._on(problem, self.caller.copied(problem), host)
+    @property
+    def _upstream_is_sampled(self) -> bool:
+        """Whether the workload's own gradients of the output follow the rows that are sampled."""
+        return self.caller.implementation.backward and self.caller.workload.upstream is not None
 
     def _on(
         self, problem: Problem, used: Tensors, host: bool
     ) -> tuple[Judgement, Reference, Called]:
         """One call on inputs that hold the problem's values, judged by its reference."""
         called = self.caller.called(used, problem)
-        reference = self._reference(problem, host, called.upstream)
-        outputs = self._outputs(called, used, reference)
+        reference = self._references.of(problem, host, called.upstream)
+        outputs = self._references.outputs(called, used, reference)
         with own_settings():
             verdict = self._judge_later(reference, outputs)
         self._first = self._first or reference
@@ -215,24 +257,25 @@ class Verifier:
 
     def _on_more_rows(
         self,
-        purpose: tuple[object, ...],
+        problem: Problem,
+        used: Tensors,
+        called: Called,
         host: bool,
-        flops: float,
         verdict: Judgement,
         few: Reference,
     ) -> Judgement:
-        """The verdict on another call, by all the rows that the reference's limit allows and the
-        noise of the few.
+        """The verdict on a call by all the rows that the reference's limit allows and the noise of
+        the few.
         """
-        problem = self.caller.problem(purpose, flops)
-        used = self.caller.copied(problem)
-        called = self.caller.called(used, problem)
-        reference = self._reference(problem, host, called.upstream)
-        outputs = self._outputs(called, used, reference)
+        reference = self._references.of(problem, host, called.upstream)
+        outputs = self._references.outputs(called, used, reference)
         if self.tolerance is not None or self.caller.workload.judge is not None:
             return self._judge(reference, outputs)
         with own_settings():
             found = few.judge_by_this_noise(reference, outputs)
+            if not found.ok:
+                few.draw_all()
+                found = few.judge_by_this_noise(reference, outputs)
         notes = (*verdict.notes, *_sampled(called, reference.expected))
         return replace(found, share=max(found.share, verdict.share), notes=notes)
 
@@ -241,92 +284,54 @@ class Verifier:
         used: Tensors,
         problem: Problem,
         first: Called,
-        reference: Reference,
+        judge: Callable[[Called], Judgement],
         verdict: Judgement,
     ) -> Judgement:
-        """The verdict on further calls on the same inputs."""
-        shared = False
-        for _ in range(AGAIN):
+        """The verdict on further calls on the same inputs; `verdict`, of the first, where they are
+        right, or where there is no room for them.
+        """
+        try:
+            return self._judged_again(used, problem, first, judge, verdict)
+        except Exception as error:
+            if not is_shortage(error):
+                raise
+            # no room beside what the harness holds: not the implementation's fault
+            as_shortage(error)
+            return verdict
+
+    def _judged_again(
+        self,
+        used: Tensors,
+        problem: Problem,
+        first: Called,
+        judge: Callable[[Called], Judgement],
+        verdict: Judgement,
+    ) -> Judgement:
+        met: list[float] = []
+        shared, started = False, now()
+        for number in range(AGAIN):
+            if number and now() - started > AGAIN_S:
+                break
             spin(self.caller.implementation.config.device)
             self.caller.put_back(used, problem.inputs)
             called = self.caller.called(used, problem, first.upstream)
             shared = shared or any(
                 _share_memory(one, other) for one in first.own for other in called.own
             )
+            met.append(called.seconds)
             with own_settings():
-                later = self._judge_later(reference, self._outputs(called, used, reference))
+                later = judge(called)
             if not later.ok:
                 why = tuple(
                     f"right once, and wrong when called again: {text}" for text in later.complaints
                 )
                 return replace(later, complaints=why)
             del called
+        if not self.caller.implementation.backward and not self.caller.workload.writes:
+            while len(met) < PRACTICE and sum(met) < PRACTICE_S:
+                met.append(self.caller.seconds(used))
+            self.on_new_s, self.on_met_s = first.seconds, min(met)
         return replace(verdict, notes=(*verdict.notes, *((SHARED,) if shared else ())))
-
-    def _with_structures(
-        self, own: Reference, upstream: Mapping[str, torch.Tensor], host: bool, verdict: Judgement
-    ) -> Judgement:
-        """The verdict on inputs with structure that the reference allows; `verdict` where all are
-        right.
-        """
-        from orchestrator.verify.rule.structured import STRUCTURES
-
-        started = now()
-        for kind in STRUCTURES:
-            if self.caller.workload.stress is not None and kind not in self.caller.workload.stress:
-                continue
-            if now() - started > STRUCTURES_S:
-                text = f"{kind} inputs were not tried: the reference takes too long"
-                verdict = replace(verdict, notes=(*verdict.notes, text))
-                continue
-            found = self._on_structure(kind, own, upstream, host)
-            if found is not None and not found.ok:
-                why = tuple(f"on {kind} inputs: {text}" for text in found.complaints)
-                return replace(found, complaints=why)
-        return verdict
-
-    def _on_structure(
-        self, kind: str, own: Reference, upstream: Mapping[str, torch.Tensor], host: bool
-    ) -> Judgement | None:
-        """The verdict on one kind of inputs with structure; None where the reference does not allow
-        it.
-        """
-        from orchestrator.verify.rule.structured import (
-            FINITE_ONLY,
-            LARGE,
-            is_comparable,
-            larger,
-            structured,
-        )
-
-        inputs = structured(kind, own.problem.inputs)
-        if inputs is None:
-            return None
-        if kind == LARGE:
-            with own_settings():
-                inputs = larger(own.problem.inputs, own.of_inputs) or inputs
-        problem = replace(own.problem, inputs=inputs)
-        used = self.caller.copied(problem)
-        called = self.caller.called(used, problem, upstream)
-        try:
-            reference = self._reference(problem, host, upstream, own_inputs=False)
-        except (
-            RuntimeError,
-            ValueError,
-            ArithmeticError,
-        ) as error:  # outside of the problem's domain
-            if is_shortage(error):
-                raise
-            return None
-        outputs = self._outputs(called, used, reference)
-        for name, answer in reference.expected.items():
-            if not is_comparable(
-                kind, answer.values, own.expected[name].values, outputs[name].dtype
-            ):
-                return None
-        self.tried.append(kind)
-        with own_settings():
-            return reference.judge_structured(outputs, finite_only=kind in FINITE_ONLY)
 
     def _judge_later(self, reference: Reference, outputs: Mapping[str, torch.Tensor]) -> Judgement:
         """By the noise that was drawn for the first verification; draws of its own only before
@@ -355,97 +360,6 @@ class Verifier:
 
             return judged(self.caller.workload.judge, reference, outputs)
         return reference.judge(outputs)
-
-    def _reference(
-        self,
-        problem: Problem,
-        host: bool,
-        upstream: Mapping[str, torch.Tensor] | None,
-        *,
-        own_inputs: bool = True,
-    ) -> Reference:
-        from orchestrator.verify.expected import Gradients, compute
-        from orchestrator.verify.rule.judgement import Reference, working_precision
-
-        if host:
-            problem = on_host(problem)
-        problem = replace(problem, inputs=tuple(one.detach() for one in problem.inputs))
-        gradients = None
-        if self.caller.implementation.backward and upstream is not None:
-            if len(upstream) == 1:
-                problem = replace(
-                    problem, upstream=next(iter(upstream.values())).to(problem.inputs[0].device)
-                )
-            names = self.caller.implementation.names(len(problem.inputs))
-            gradients = Gradients(
-                names,
-                tuple(self.caller.implementation.parameters()),
-                upstream,
-                self._gradients_answered,
-            )
-
-        def answers(asked: Problem) -> Mapping[str, Expected]:
-            return compute(self.caller.workload, asked, gradients)
-
-        dtypes = (
-            *(one.dtype for one in problem.inputs),
-            *(dtype for _, dtype in self.caller.layout),
-        )
-        precision = working_precision(self.caller.workload.precision(self.caller.params), dtypes)
-        with own_settings():
-            reference = Reference(
-                answers,
-                problem,
-                precision,
-                derived_seed(self.caller.seed, "draws"),
-                own_inputs=own_inputs,
-            )
-        if gradients is not None:
-            self._gradients_answered = gradients.answered
-            self._left_out = gradients.left_out
-        return reference
-
-    def _outputs(
-        self, called: Called, inputs: Tensors, reference: Reference
-    ) -> dict[str, torch.Tensor]:
-        """All that the reference answers for: what the call returned, gradients, and inputs that it
-        wrote.
-        """
-        from orchestrator.verify.call import matched
-
-        found = matched(
-            called.returned,
-            called.copies,
-            self._returned(reference),
-            self.caller.implementation,
-            inputs,
-        )
-        found |= called.gradients
-        found |= {name: one.clone() for name, one in self._written(inputs, reference).items()}
-        missing = sorted(set(reference.expected) - set(found))
-        if missing:
-            raise ValueError(
-                f"the reference answers for {', '.join(missing)}; there is only {', '.join(found)}"
-            )
-        return found
-
-    def _returned(self, reference: Reference) -> dict[str, Expected]:
-        """What the reference says of what a call returns."""
-        return {
-            name: one
-            for name, one in reference.expected.items()
-            if not name.startswith("grad_") and name not in self.caller.workload.writes
-        }
-
-    def _written(self, inputs: Tensors, reference: Reference) -> dict[str, torch.Tensor]:
-        """The inputs that a call may change, as it left them."""
-        names = self.caller.implementation.names(len(inputs))
-        pairs = zip(names, inputs, strict=True)
-        return {
-            name: one.detach()
-            for name, one in pairs
-            if name in self.caller.workload.writes and name in reference.expected
-        }
 
 
 def _sampled(called: Called, expected: Mapping[str, Expected]) -> tuple[str, ...]:

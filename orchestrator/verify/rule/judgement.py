@@ -1,8 +1,9 @@
 """Whether outputs are right: the reference once, then draws of it for as long as they may decide.
 
 In the order of their cost: what rounding the right values to the output's dtype explains is right
-without a draw; after four draws whatever is below half of every limit is right, and whatever is
-beyond four times one is wrong; else four more draws decide. An integer that is not the reference's
+without a draw; after one draw whatever is below a quarter of every limit is right, after two below
+a third, after four below half, and whatever is then beyond four times one is wrong; else eight
+decide. An integer that is not the reference's
 may still be right where the draws differ themselves.
 """
 
@@ -29,7 +30,9 @@ from orchestrator.verify.rule.precisions import UNITS
 from orchestrator.workload import Expected, Problem
 
 FEW_DRAWS, ALL_DRAWS, DRAWS_FOR_TIES = 4, 8, 32
-CLEAR, HOPELESS = 0.5, 4.0  # shares of a limit below and above which four draws are enough
+# so many draws are enough below this share of every limit: of few, noise may be overestimated
+CLEAR = {1: 0.25, 2: 0.35, FEW_DRAWS: 0.5, ALL_DRAWS: 0.0}
+HOPELESS = 4.0  # share of a limit beyond which four draws are enough to refuse
 UNSEEN = 4.0  # limits are so much wider where torch sees none of the reference's operations
 STRUCTURED_ERROR = 2.0**-6  # inputs with structure look for faults of order one
 TOO_NOISY = 2.0**-4
@@ -102,6 +105,23 @@ class Reference:
     def is_sampled(self) -> bool:
         """Whether it answers for some of the rows only."""
         return any(one.index is not None for one in self.expected.values())
+
+    @property
+    def is_anywhere_not_finite(self) -> bool:
+        """Whether the right answer has an infinity or NaN."""
+        for one in self.expected.values():
+            values = one.values.double() if one.values.dtype.itemsize == 1 else one.values
+            if not bool(values.isfinite().all()):
+                return True
+        return False
+
+    @property
+    def has_special(self) -> bool:
+        """Whether some of the outputs that were judged have an infinity or NaN where it is due."""
+        return any(
+            isinstance(one, ExactOutput) or one.special is not None
+            for one in self._outputs.values()
+        )
 
     def judge(
         self, actual: Mapping[str, torch.Tensor], only: Sequence[str] | None = None
@@ -192,7 +212,7 @@ class Reference:
             if output.is_rounding(actual[name]):
                 found.append(Verdict(error, 2 * grid, Fault(0.0, "")))
                 continue
-            self._draw(FEW_DRAWS)
+            self._draw(1)
             own, output.spread = output.spread, drawn.spread.like_the_noisiest(output.rows)
             comparison = output.compare(actual[name], None, UNSEEN if self.unseen else 1.0)
             output.spread = own  # draws of its own may follow
@@ -204,6 +224,10 @@ class Reference:
                 )
             )
         return joined(found, self._notes())
+
+    def draw_all(self) -> None:
+        """Have all the draws that are made before anything is refused."""
+        self._draw(ALL_DRAWS)
 
     def _prepare(self, name: str, actual: torch.Tensor) -> None:
         """Make ready to judge an output of this dtype and shape."""
@@ -223,13 +247,15 @@ class Reference:
         error, grid = output.relative_error(actual)
         if output.rows.count == 0 or output.is_rounding(actual):
             return Verdict(error, 2 * grid, Fault(0.0, ""))
-        for draws in (FEW_DRAWS, ALL_DRAWS):
+        for draws, clear in CLEAR.items():
+            if draws < min(self.draws, ALL_DRAWS):
+                continue
             self._draw(draws)
             comparison = output.compare(
                 actual, self._gain_floor(output), UNSEEN if self.unseen else 1.0
             )
             worst = comparison.worst
-            if not CLEAR < worst.share <= HOPELESS:
+            if worst.share <= clear or (worst.share > HOPELESS and draws >= FEW_DRAWS):
                 break
         if self.unseen and self.precision != "tf32":
             fault = output.moved_values_differ(actual, self.problem.inputs)

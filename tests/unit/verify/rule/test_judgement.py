@@ -66,12 +66,12 @@ def test_rounding_to_the_nearest_is_right_without_a_draw() -> None:
     assert truth.draws == 0
 
 
-def test_a_clear_case_takes_four_draws_and_a_close_one_eight() -> None:
-    """An error of a few units and a plain one are told by the first four."""
+def test_a_clear_case_takes_a_draw_or_four_and_a_close_one_eight() -> None:
+    """An error far below every limit is told by the first draw, a plain one by the first four."""
     x = random(64, 256)
     truth = reference(lambda x: x.exp().sum(-1), x)
     assert truth.judge({"output": x.exp().sum(-1)}).ok
-    assert truth.draws in (0, FEW_DRAWS)
+    assert truth.draws in (0, 1)
     assert not truth.judge({"output": 1.1 * x.exp().sum(-1)}).ok
     assert truth.draws == FEW_DRAWS
     assert not truth.judge({"output": (x.double().exp().sum(-1) * (1 + 6e-6)).float()}).ok
