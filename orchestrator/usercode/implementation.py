@@ -43,13 +43,12 @@ class AttemptEndedError(Exception):
 
 
 @contextmanager
-def user_code(*, building: bool = False) -> Iterator[None]:
+def user_code(*, may_refuse: bool = False) -> Iterator[None]:
     """Run the implementation's own code; what it raises becomes its outcome.
 
     Raises:
-        AttemptEndedError: oom; unsupported, for a NotImplementedError while `building`; else
-            failed,
-        SystemExit included.
+        AttemptEndedError: oom; unsupported, for a NotImplementedError where it `may_refuse`; else
+            failed, SystemExit included.
     """
     try:
         yield
@@ -57,7 +56,7 @@ def user_code(*, building: bool = False) -> Iterator[None]:
         raise
     except BaseException as error:
         outcome = Outcome.OOM if is_out_of_memory(error) else Outcome.FAILED
-        if building and isinstance(error, NotImplementedError):
+        if may_refuse and isinstance(error, NotImplementedError):
             outcome = Outcome.UNSUPPORTED
         raise AttemptEndedError(outcome, type(error).__name__, in_brief(error)) from error
 
@@ -111,12 +110,13 @@ class Implementation:
         """What one call returns, whatever it is.
 
         Raises:
-            AttemptEndedError: it raised, or left a mode of torch on.
+            AttemptEndedError: it raised (unsupported, for a NotImplementedError: kernels of
+                libraries say it when they are called), or left a mode of torch on.
         """
         import torch
 
         arguments = self.arguments(inputs)
-        with user_code(), torch.set_grad_enabled(self.backward):
+        with user_code(may_refuse=True), torch.set_grad_enabled(self.backward):
             out = self.function(*arguments, **self.keywords)
         if (left := _modes_left_on()) is not None:
             raise _failed(
@@ -166,7 +166,7 @@ class Implementation:
         import torch
 
         leaves = self.leaves(inputs)
-        with user_code():
+        with user_code(may_refuse=True):
             found = torch.autograd.grad(
                 outputs, tuple(leaves.values()), upstream, allow_unused=True
             )
@@ -249,7 +249,7 @@ def build(
         if reason := workload.calls.unsupported(config):
             raise AttemptEndedError(Outcome.UNSUPPORTED, "NotImplementedError", reason)
     given = {name: getattr(params, name) for name in type(params).model_fields}
-    with user_code(building=True):
+    with user_code(may_refuse=True):
         function = callables.make(
             found.value,
             found.name,
@@ -267,7 +267,7 @@ def build(
         keywords |= _load(function, module, state)
     if isinstance(workload, FileWorkload):
         names, bind = _bound(workload, config, form, seed)
-    with user_code(building=True):
+    with user_code(may_refuse=True):
         function = callables.compiled(function, found.compile)
     return Implementation(
         function, config, form, workload.backward(params), tuple(names), keywords, bind, module

@@ -40,6 +40,7 @@ from orchestrator.worker.compiling.times import (
     COLD,
     Timer,
     empty_caches,
+    import_compilers,
     in_words,
     stage_times,
     warm,
@@ -131,6 +132,8 @@ class Stages:
         device = self._device()
         self.card = CudaPeak(device) if device.type == "cuda" else None
         self._capped(True)
+        if self.attempt.compile_times:
+            import_compilers()
         host.start()
         timer = Timer()
         self.subject = self._build()

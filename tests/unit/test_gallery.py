@@ -17,6 +17,7 @@ SMALL = {
     "adamw": ["axes.size=[1000]"],
     "cross_entropy": ["axes.rows=[32]", "axes.classes=[50]"],
     "cumsum": ["axes.rows=[4]", "axes.width=[512]"],
+    "fp8_matmul": ["axes.m=[32]", "axes.n=[32]", "axes.k=[160]"],
     "histogram": ["axes.size=[5000]"],
     "kv_cache": ["axes.tokens=[10]", "axes.blocks=[4]"],
     "matmul": ["axes.m=[32]", "axes.n=[16]", "axes.k=[100]", "axes.dtype=[float32]"],
@@ -29,6 +30,7 @@ SMALL = {
     "sort": ["axes.size=[3000]"],
     "swiglu": ["axes.rows=[8]", "axes.width=[64]"],
     "topk": ["axes.rows=[8]", "axes.width=[200]"],
+    "transformer_block": ["axes.tokens=[24]", "axes.width=[32]", "axes.heads=[2]"],
 }
 
 
@@ -63,9 +65,9 @@ def test_a_workload_of_the_gallery_catches_what_is_wrong_alone(path):
     assert len(records) >= 3
     found = {name for name, record in records.items() if record.outcome is Outcome.MISMATCH}
     assert found == expected, {name: record.error for name, record in records.items()}
-    assert {record.outcome for name, record in records.items() if name not in expected} == {
-        Outcome.OK
-    }
+    others = {record.outcome for name, record in records.items() if name not in expected}
+    assert others <= {Outcome.OK, Outcome.UNSUPPORTED}
+    assert sum(record.outcome is Outcome.OK for record in records.values()) >= 2
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from time import perf_counter
 
@@ -56,6 +57,13 @@ def empty_caches() -> Iterator[None]:
             if value is not None:
                 os.environ[name] = value
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def import_compilers() -> None:
+    """Import what torch.compile imports when it is first used: seconds that are no compilation."""
+    for module in ("torch._dynamo", "torch._inductor.compile_fx", "torch._inductor.codecache"):
+        with suppress(ImportError):
+            import_module(module)
 
 
 def _remove_abandoned() -> None:
