@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib import import_module
@@ -61,9 +62,10 @@ def empty_caches() -> Iterator[None]:
 
 def import_compilers() -> None:
     """Import what torch.compile imports when it is first used: seconds that are no compilation."""
-    for module in ("torch._dynamo", "torch._inductor.compile_fx", "torch._inductor.codecache"):
-        with suppress(ImportError):
-            import_module(module)
+    with warnings.catch_warnings(action="ignore"):  # of torch about torch
+        for module in ("torch._dynamo", "torch._inductor.compile_fx", "torch._inductor.codecache"):
+            with suppress(ImportError):
+                import_module(module)
 
 
 def _remove_abandoned() -> None:
