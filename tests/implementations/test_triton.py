@@ -24,8 +24,8 @@ STATED = {
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_they_are_right_in_the_interpreter():
+@pytest.mark.parametrize("kernels", ["ring", "not ring"])
+def test_they_are_right_in_the_interpreter(kernels):
     """A process of its own: Triton decides when a kernel is defined whether it will be interpreted."""
     file = Path(__file__).with_name("interpreted.py")
     done = subprocess.run(
@@ -38,6 +38,8 @@ def test_they_are_right_in_the_interpreter():
             "no:cacheprovider",
             "-p",
             "no:xdist",
+            "-k",
+            kernels,
             str(file),
         ],
         env={**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"},
