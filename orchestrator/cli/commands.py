@@ -284,7 +284,12 @@ def compare(options: argparse.Namespace) -> int:
         base, candidate = load(lookup.find(options.base)), load(lookup.find(options.candidate))
     found = compare(base, candidate, force=options.force, fail_slower=options.fail_slower)
     print(comparison_formats.render(found, options.format))
-    return found.exit_code
+    return _exit_code(found, options)
+
+
+def _exit_code(found: Any, options: argparse.Namespace) -> int:
+    """1 for a regression, and with --fail-unclear for a row that tells nothing; else 0."""
+    return max(found.exit_code, int(options.fail_unclear and not found.settled))
 
 
 def _again(options: argparse.Namespace) -> int:
@@ -319,7 +324,7 @@ def _again(options: argparse.Namespace) -> int:
     found = again.judge(*results, force=options.force, fail_slower=options.fail_slower)
     comparison_formats.write(found, folder)
     print(comparison_formats.render(found, options.format))
-    return found.exit_code
+    return _exit_code(found, options)
 
 
 def _duel(options: argparse.Namespace) -> int:
@@ -335,10 +340,12 @@ def _duel(options: argparse.Namespace) -> int:
         Sweep.load(options.sweep, options.overrides, options.only), options.base, options.candidate
     )
     results = api.run(sweep, output=options.output, resume=options.resume, **_place(options))
-    return _show_duel(results, options.fail_slower, options.format)
+    return _show_duel(results, options.fail_slower, options.format, options.fail_unclear)
 
 
-def _show_duel(results: Any, fail_slower: float | None, form: str) -> int:
+def _show_duel(
+    results: Any, fail_slower: float | None, form: str, fail_unclear: bool = False
+) -> int:
     """A regression, as of compare; and 1, as of run, where a row of either side is not ok."""
     from orchestrator.compare import duel
     from orchestrator.report import comparison_formats
@@ -346,7 +353,8 @@ def _show_duel(results: Any, fail_slower: float | None, form: str) -> int:
     found = duel.judge(results, fail_slower)
     comparison_formats.write(found, results.directory)
     print(comparison_formats.render(found, form))
-    return max(found.exit_code, 0 if results.all_ok else 1)
+    unclear = fail_unclear and not found.settled
+    return max(found.exit_code, int(unclear), 0 if results.all_ok else 1)
 
 
 def sync(options: argparse.Namespace) -> int:

@@ -435,6 +435,11 @@ def _add_compare(subparsers: Any) -> None:
         help="a slow-down from here on is a regression",
     )
     parser.add_argument(
+        "--fail-unclear",
+        action="store_true",
+        help="a row of which neither can be said is a failure, too (exit code 1)",
+    )
+    parser.add_argument(
         "--force", action="store_true", help="compare two sweeps although the environments differ"
     )
     parser.add_argument(

@@ -148,6 +148,11 @@ class Comparison:
         """1 if any row is slower or newly failing, else 0."""
         return int(any(pair.verdict in REGRESSIONS for pair in self.rows))
 
+    @property
+    def settled(self) -> bool:
+        """Whether no row is unclear."""
+        return Verdict.UNCLEAR not in self.counts
+
     def to_json(self) -> dict[str, Any]:
         """One object of JSON values."""
         return {

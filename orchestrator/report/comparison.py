@@ -51,7 +51,7 @@ def footer(comparison: Comparison) -> list[str]:
             f"Measured in turns, both in one process, in fresh processes each round (sweep {comparison.duel})."
         )
     lines += [*_code(comparison), *_thresholds(comparison), *_machine(comparison)]
-    lines += _disturbed(comparison)
+    lines += [*_disturbed(comparison), *_nothing_found(comparison)]
     if comparison.unmatched:
         lines.append(
             f"Not compared: {counted(len(comparison.unmatched), 'row')} found or run in one sweep only."
@@ -118,6 +118,19 @@ def _machine(comparison: Comparison) -> list[str]:
 
 def _moved(machine: MachineChange) -> bool:
     return any(abs(math.log(ratio)) > WORTH_A_LINE for ratio in machine.ratios.values())
+
+
+def _nothing_found(comparison: Comparison) -> list[str]:
+    """That every row is unclear, and whether the machine was busy: no news is no good news."""
+    rows = comparison.rows
+    if not rows or any(pair.verdict.value != "unclear" for pair in rows):
+        return []
+    busy = sum(bool(DISTURBED & {*pair.base.flags, *pair.candidate.flags}) for pair in rows)
+    why = f"; the machine was busy ({busy} contended or throttled)" if busy else ""
+    what = "The row is" if len(rows) == 1 else f"All {len(rows)} rows are"
+    return [
+        f"{what} unclear: this comparison found nothing{why}. --fail-unclear makes that a failure."
+    ]
 
 
 def _disturbed(comparison: Comparison) -> list[str]:

@@ -166,6 +166,8 @@ def test_compare_of_one_sweep_is_with_the_one_before_of_its_name(
     swept(ok)
     said = cli("compare", "last")
     assert "20261102_000000_bbbb compared with 20261101_000000_aaaa" in said.out
+    assert said.code == 0
+    assert cli("compare", "last", "--fail-unclear").code == 1  # single processes settle nothing
 
 
 @pytest.mark.usefixtures("folder")

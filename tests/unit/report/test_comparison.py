@@ -77,3 +77,15 @@ def test_the_page_draws_each_interval_and_keeps_labels_as_text(tmp_path):
     assert "<script" not in page
     one, *_, at = [float(place) for place in re.findall(r'<line x1="([0-9.]+)"', page)]
     assert 0 < one < 50 < at < 100  # 1.3 times slower lies right of 1, and both are on the scale
+
+
+def test_a_comparison_that_found_nothing_says_so():
+    """No news is no good news, and a busy machine is named as the reason."""
+    quiet = compare(sweep(), sweep())
+    assert not quiet.settled
+    assert "All 2 rows are unclear: this comparison found nothing." in table(quiet)
+    planned = made.trials(["standard"], AXES, dtype="float32")
+    busy = made.results(
+        planned, [made.ok(trial, flags=("contended",)) for trial in planned], axes=AXES
+    )
+    assert "the machine was busy (2 contended or throttled)" in table(compare(busy, busy))
