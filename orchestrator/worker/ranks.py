@@ -136,9 +136,8 @@ class RankStages(Stages):
 
     @override
     def input_sets(self) -> int:
-        return input_sets(
-            (self._bytes_in + self._bytes_out) // self.team.world_size, self.config.device
-        )
+        made = self.first_call.bytes_in + self.first_call.bytes_out
+        return input_sets(made // self.team.world_size, self.config.device)
 
     @override
     def clock(self) -> Clock:
@@ -148,7 +147,7 @@ class RankStages(Stages):
     def verify_again(self, measurement: Measurement) -> None:
         leading = self.subject
         assert isinstance(leading, Leading)
-        for inputs in self._sets:
+        for inputs in self.rotated.sets:
             leading.check_unchanged(inputs)
         super().verify_again(measurement)
 
@@ -157,10 +156,10 @@ class RankStages(Stages):
         """The last output of a block: all ranks make a block by one order, so that no call of it is
         another's.
         """
-        leading, inputs = self.subject, self._sets[0]
+        leading, inputs = self.subject, self.rotated.sets[0]
         assert isinstance(leading, Leading)
         kept: list[torch.Tensor] = []
-        call = leading.timed(inputs, self._upstream(inputs), kept)
+        call = leading.timed(inputs, self.upstream(inputs), kept)
         with collector_off(collect=False):
             self.clock().time([call] * max(length, ONCE_MORE))
         verdict = self.verifier.judge_timed(
@@ -179,7 +178,7 @@ class RankStages(Stages):
         """
         leading, clock = self.subject, self.clock()
         assert isinstance(leading, Leading)
-        call = leading.timed(used, self._upstream(used))
+        call = leading.timed(used, self.upstream(used))
         for trial in range(2):
             new: list[float] = []
             met: list[float] = []
@@ -223,7 +222,7 @@ class RankStages(Stages):
     def _ranked_call(self) -> RankedCall:
         """As it is timed, on inputs of its own."""
         inputs = self.caller.inputs("memory")
-        call = self.subject.timed(inputs, self._upstream(inputs))
+        call = self.subject.timed(inputs, self.upstream(inputs))
         assert isinstance(call, RankedCall)
         return call
 

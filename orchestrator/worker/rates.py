@@ -13,6 +13,11 @@ from orchestrator.outcome import Outcome
 from orchestrator.usercode.implementation import AttemptEndedError
 from orchestrator.workload import Work
 
+COUNTED = (
+    "the work is counted, not stated: bytes of all inputs and outputs, FLOPs of the reference's "
+    "products; plausibility was not judged"
+)
+
 
 @dataclass(frozen=True)
 class Rates:

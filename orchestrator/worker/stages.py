@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import math
 import random
-import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.measure.clocks import Clock, CpuClock, CudaClock, input_sets, learnable
+from orchestrator.measure.clocks import Clock, CpuClock, CudaClock, learnable
 from orchestrator.measure.energy import WINDOW_S, EnergyWindow, run_warm
 from orchestrator.measure.memory import NOTHING_KNOWN, CudaPeak, Figures, HostPeak, cap, release
 from orchestrator.measure.protocol import Measurement, measure
@@ -25,16 +22,15 @@ from orchestrator.usercode.implementation import (
     AttemptEndedError,
     Implementation,
     build,
-    differentiable,
     user_code,
 )
 from orchestrator.usercode.workload_file import FileWorkload
 from orchestrator.verify.caller import Caller
-from orchestrator.verify.inputs import copied, rewrite
 from orchestrator.verify.memoization import is_excluded, memoization
-from orchestrator.verify.seeds import derived_seed, random_like, salted, state_seed
+from orchestrator.verify.seeds import derived_seed, salted, state_seed
 from orchestrator.verify.verifier import Verifier
 from orchestrator.worker.as_timed import TimedBlocks, judged_as_timed
+from orchestrator.worker.calls import RotatedInputs, first_call, sets_in_turn, upstream_of
 from orchestrator.worker.compiling.chosen import chosen_configurations
 from orchestrator.worker.compiling.times import (
     COLD,
@@ -47,7 +43,7 @@ from orchestrator.worker.compiling.times import (
 )
 from orchestrator.worker.extension_locks import build_extensions_apart
 from orchestrator.worker.integrity import bound_functions, check_unchanged
-from orchestrator.worker.rates import bounds_again, own_metrics, rates
+from orchestrator.worker.rates import COUNTED, bounds_again, own_metrics, rates
 from orchestrator.worker.trial_end import TrialEnd
 from orchestrator.workload import Config, Work
 
@@ -58,16 +54,9 @@ if TYPE_CHECKING:
 
     Tensors = tuple[torch.Tensor, ...]
 
-COUNTED = (
-    "the work is counted, not stated: bytes of all inputs and outputs, FLOPs of the reference's products; "
-    "plausibility was not judged"
-)
-ROTATION_S = 0.1  # of calls on all sets of inputs on a CPU, about
 AFTER_SHARE = 1 / 16  # verification after timing looks for staleness, which a sample of rows shows
+NOT_LOOKED_FOR = "memory of answers was not looked for: a call changes its inputs, or has none"
 LEARNT = "the inputs are so small that a processor may have learnt them, though {} sets take turns"
-# bytes of a set of inputs up to which there are at least two, so that outputs cannot be repeated
-MOST_FOR_TWO = 2**29
-NOTED_SHARE = 0.5  # of a limit, from which a row says how near it came
 
 
 @dataclass
@@ -79,7 +68,8 @@ class Stages:
         figures: by name, as they become known.
         notes: what verification found that is no fault.
         flags: what it could not settle.
-        caller, verifier, before: there once it is `ready`.
+        rotated: the inputs that it is timed on, while they are needed.
+        caller, first_call, verifier, before: there once it is `ready`.
         started_ms: from build to the end of the first call, once it was `called`.
     """
 
@@ -89,8 +79,7 @@ class Stages:
     figures: Figures = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
-    _sets: list[Tensors] = field(default_factory=list)
-    _calls: list[Callable[[], object]] = field(default_factory=list)
+    rotated: RotatedInputs = field(default_factory=RotatedInputs)
     _counted: Work | None = None
     started_ms: float = 0.0
     kernels: tuple[KernelShare, ...] = ()
@@ -138,11 +127,12 @@ class Stages:
         timer = Timer()
         self.subject = self._build()
         check_unchanged(self._bound)
-        first_call_ms = self._first_call(host)
+        self.enter(Phase.FIRST_CALL)
+        self.first_call = first_call(self.caller, host, device, self.seed)
         self.started_ms = timer.ms()
         self._retries = 0 if self.card is None else self.card.allocation_retries()
         memory = host.figures() if self.card is None else NOTHING_KNOWN
-        self.figures = {**memory, "first_call_ms": first_call_ms}
+        self.figures = {**memory, "first_call_ms": self.first_call.ms}
         if self.attempt.compile_times:
             self.figures[COLD] = self.started_ms
             self.notes = in_words("cold", stage_times())
@@ -216,31 +206,11 @@ class Stages:
 
     def end(self, measurement: Measurement, retries: int = 0) -> TrialEnd:
         """The end of a trial that is ok, with this measurement."""
-        metrics = {
-            **measurement.metrics(),
-            **self.figures,
-            "relative_error": self.before.error,
-            "error_budget": self.before.explained,
-            "limit_share": self.before.share,
-        }
-        flags = [*measurement.flags, *self.flags]
+        flags = self.flags
         if retries:
-            flags.append(Flag.ALLOCATION_RETRIES.value)
-        return TrialEnd(
-            Outcome.OK,
-            flags=tuple(flags),
-            notes=(*measurement.notes, *self._verification_notes()),
-            metrics={name: _finite(value) for name, value in metrics.items()},
-            values_ms=measurement.values_ms,
-            kernels=self.kernels,
-            energy=self.energy,
-        )
-
-    def _verification_notes(self) -> tuple[str, ...]:
-        notes = [*self.before.notes, *self.notes]
-        if self.before.share > NOTED_SHARE:
-            notes.append(f"{self.before.share:.0%} of what may be wrong is: {self.before.place}")
-        return tuple(dict.fromkeys(notes))
+            flags = (*flags, Flag.ALLOCATION_RETRIES.value)
+        end = TrialEnd.ok(measurement, self.before, self.figures, self.notes, flags)
+        return replace(end, kernels=self.kernels, energy=self.energy)
 
     def _resolve(self) -> None:
         """Import the workload and the build function, which may be a user's files, and check the
@@ -298,34 +268,6 @@ class Stages:
         """
         return salted(self.attempt.seed, self.attempt.salt)
 
-    def _first_call(self, host: HostPeak) -> float:
-        """Milliseconds of the first call, plans and compilation included."""
-        from orchestrator.verify.call import tensors_of
-
-        self.enter(Phase.FIRST_CALL)
-        subject = self.subject
-        host.mark()
-        with user_code():  # inputs that do not fit are as much its end as a call that does not
-            inputs = self.caller.inputs("first")
-        host.inputs_made()
-        subject.prepare(inputs)
-        _synchronize(self.config.device)
-        start = perf_counter()
-        out = subject.call(inputs)
-        with user_code():
-            if subject.backward:
-                roots = differentiable(out)
-                subject.gradients(roots, inputs, self._random_gradients(roots))
-            _synchronize(self.config.device)
-        seconds = perf_counter() - start
-        made = tensors_of(out, subject).values()
-        self._bytes_out = sum(tensor.numel() * tensor.element_size() for tensor in made)
-        self._bytes_in = sum(tensor.numel() * tensor.element_size() for tensor in inputs)
-        return 1000 * seconds
-
-    def _random_gradients(self, roots: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
-        return tuple(random_like(one, self.seed).detach() for one in roots)
-
     def _timed(self) -> Measurement:
         """Time it on rotated inputs; without them where they take the memory that a call needs."""
         count = self.input_sets()
@@ -339,29 +281,21 @@ class Stages:
 
     def forget_inputs(self) -> None:
         """Give back what the inputs of `calls` take."""
-        self._sets, self._calls = [], []
+        self.rotated = RotatedInputs()
         release(self.config.device)
 
     def input_sets(self) -> int:
-        """How many sets of inputs take turns: at least two, so that the output of the call before
-        is wrong.
-        """
+        """How many sets of inputs take turns."""
         if not self.caller.one_plan_is_enough():
             return 1
-        bytes_per_set = self._bytes_in + self._bytes_out
-        wanted = input_sets(bytes_per_set, self.config.device)
-        if self.config.device.type == "cpu":
-            # Each set is called by itself and judged, too: of slow calls few are enough, for what a
-            # processor could learn of their branches is a small part of them.
-            first_call_s = (self.figures["first_call_ms"] or 0.0) / 1000
-            wanted = min(wanted, int(ROTATION_S / max(first_call_s, 1e-9)))
-        return max(wanted, 2 if bytes_per_set <= MOST_FOR_TWO else 1)
+        return sets_in_turn(self.first_call, self.config.device)
 
     def _clocked(self, count: int) -> Measurement:
         import torch
 
         attempt, clock = self.attempt, self.clock()
         reads_energy = attempt.energy and self.config.device.type == "cuda"
+        restores = bool(self.workload.writes) and self.workload.restore
         self.enter(Phase.WARM_UP if reads_energy else Phase.MEASURE)
         with user_code(), torch.set_grad_enabled(self.subject.backward):
             calls = self.calls(count)
@@ -370,13 +304,13 @@ class Stages:
                 self.energy = run_warm(calls, self._work().tokens)
                 warmed_s = WINDOW_S
                 self.enter(Phase.MEASURE)
-            elif self.config.device.type == "cpu" and learnable(self._bytes_in, count):
+            elif self.config.device.type == "cpu" and learnable(self.first_call.bytes_in, count):
                 clock.notes.append(LEARNT.format(count))
             return measure(
                 calls,
                 attempt.protocol,
                 clock,
-                before=self._restorer() if self.workload.writes and self.workload.restore else None,
+                before=self.rotated.restorer() if restores else None,
                 calls_made=2,
                 warmed_s=warmed_s,
                 cut_above_ms=attempt.cut_above_ms,
@@ -384,42 +318,17 @@ class Stages:
 
     def calls(self, count: int) -> list[Callable[[], object]]:
         """One call on each of `count` sets of inputs, which are kept until `verify_again`."""
-        self._sets = [self.caller.inputs("timed", number) for number in range(count)]
-        if self.subject.prepares:
-            self.figures["prepare_ms"] = self._prepared(self._sets)
-        upstream = self._upstream(self._sets[0])
-        self._calls = [self.subject.timed(inputs, upstream) for inputs in self._sets]
-        return self._calls
-
-    def _prepared(self, sets: Sequence[Tensors]) -> float:
-        """Prepare for each set of inputs; the median of the milliseconds that it takes."""
-        device, values_ms = self.config.device, []
-        for inputs in sets:
-            _synchronize(device)
-            start = perf_counter()
-            self.subject.prepare(inputs)
-            _synchronize(device)
-            values_ms.append(1000 * (perf_counter() - start))
-        return statistics.median(values_ms)
-
-    def _restorer(self) -> Callable[[], object]:
-        """Puts written inputs of all sets back, ahead of each call, untimed."""
-        pristine = [copied(inputs) for inputs in self._sets]
-
-        def restore() -> None:
-            for used, values in zip(self._sets, pristine, strict=True):
-                rewrite(used, values)
-
-        return restore
+        self.rotated = RotatedInputs.of(self.caller, count, self.config.device, self.seed)
+        if self.rotated.prepare_ms is not None:
+            self.figures["prepare_ms"] = self.rotated.prepare_ms
+        return self.rotated.calls
 
     def clock(self) -> Clock:
         """A clock of the trial's device."""
         device = self.config.device
-        return (
-            CudaClock(device, cold=self.attempt.protocol.cold_cache)
-            if device.type == "cuda"
-            else CpuClock()
-        )
+        if device.type == "cuda":
+            return CudaClock(device, cold=self.attempt.protocol.cold_cache)
+        return CpuClock()
 
     def verify_again(self, measurement: Measurement) -> None:
         """That what is timed is right, the inputs it had are what they were, and fresh values get
@@ -429,12 +338,11 @@ class Stages:
             AttemptEndedError: mismatch.
         """
         check_unchanged(self._bound)
-        for number, inputs in enumerate(self._sets):
+        for number, inputs in enumerate(self.rotated.sets):
             self.caller.unchanged(inputs, "timed", number)
         self._judged_as_timed(max(1, measurement.iterations_per_repetition))
-        sets, self._sets, self._calls = self._sets, [], []
-        used = sets[-1]
-        del sets
+        used = self.rotated.sets[-1]
+        self.rotated = RotatedInputs()
         after = agreed(
             self.verifier.verify_rewritten("after", used, AFTER_SHARE),
             "on fresh inputs after timing: ",
@@ -446,7 +354,9 @@ class Stages:
     def _judged_as_timed(self, length: int) -> None:
         rng = random.Random(derived_seed(self.seed, "as timed"))
         writes, gradients = bool(self.workload.writes), self.subject.backward
-        blocks = TimedBlocks(self._sets, self._calls, self.clock(), length, writes, gradients, rng)
+        blocks = TimedBlocks(
+            self.rotated.sets, self.rotated.calls, self.clock(), length, writes, gradients, rng
+        )
         for verdict in judged_as_timed(blocks, self.verifier):
             agreed(verdict, "as it is timed: ")
 
@@ -458,10 +368,7 @@ class Stages:
             AttemptEndedError: mismatch.
         """
         if not used or self.workload.writes:
-            self.notes = (
-                *self.notes,
-                "memory of answers was not looked for: a call changes its inputs, or has none",
-            )
+            self.notes = (*self.notes, NOT_LOOKED_FOR)
             return
         self.subject.prepare(used)  # its plan may be that of the verification before
         on_cpu = self.config.device.type == "cpu"
@@ -469,23 +376,16 @@ class Stages:
             return
         found = memoization(self.caller, used)
         if found.proven:
-            raise AttemptEndedError(
-                Outcome.MISMATCH,
-                "Mismatch",
-                f"it remembers answers by the values of its inputs: {found.text}",
-            )
+            text = f"it remembers answers by the values of its inputs: {found.text}"
+            raise AttemptEndedError(Outcome.MISMATCH, "Mismatch", text)
         if found.text:
+            text = f"it may remember answers by the values of its inputs: {found.text}"
             self.flags = (*self.flags, Flag.UNPROVEN.value)
-            self.notes = (
-                *self.notes,
-                f"it may remember answers by the values of its inputs: {found.text}",
-            )
+            self.notes = (*self.notes, text)
 
-    def _upstream(self, inputs: Tensors) -> tuple[torch.Tensor, ...]:
-        """The gradients that timed calls propagate from; none where there is no backward pass."""
-        if not self.subject.backward:
-            return ()
-        return self._random_gradients(differentiable(self.subject.call(inputs)))
+    def upstream(self, inputs: Tensors) -> Tensors:
+        """The gradients that a timed call on these inputs propagates from."""
+        return upstream_of(self.subject, inputs, self.seed)
 
     def _host_memory(self) -> Figures:
         known = {name: self.figures[name] for name in NOTHING_KNOWN}
@@ -498,7 +398,7 @@ class Stages:
 
         subject, inputs = self.subject, self.caller.inputs("memory")
         subject.prepare(inputs)
-        call = subject.timed(inputs, self._upstream(inputs))
+        call = subject.timed(inputs, self.upstream(inputs))
 
         def made() -> object:
             with torch.set_grad_enabled(subject.backward):
@@ -546,14 +446,3 @@ def agreed(verdict: Judgement, when: str = "") -> Judgement:
     if not verdict.ok:
         raise AttemptEndedError(Outcome.MISMATCH, "Mismatch", f"{when}{verdict}")
     return verdict
-
-
-def _finite(value: float | None) -> float | None:
-    return None if value is None or not math.isfinite(value) else float(value)
-
-
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        import torch
-
-        torch.cuda.synchronize(device)

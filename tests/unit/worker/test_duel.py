@@ -168,7 +168,7 @@ def test_rotated_inputs_that_take_a_side_s_memory_are_done_without(
         "        return a @ b\n"
         "    return matmul\n"
     )
-    monkeypatch.setattr("orchestrator.worker.stages.input_sets", lambda size, device: 4)
+    monkeypatch.setattr("orchestrator.worker.calls.input_sets", lambda size, device: 4)
     own = duel_of("honest", "honest")
     tight = attempt("tight", use=f"{tmp_path}/tight.py:build").trial
     for record in records(own.model_copy(update={"rival": tight})):
