@@ -1,4 +1,6 @@
-"""What the process of an attempt answers: one record, or both of a paired comparison."""
+"""What the process of an attempt answers: one record, both of a paired comparison, or one of each
+trial that was screened.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +19,8 @@ class AttemptResult(FrozenModel):
     Attributes:
         record: of its trial.
         second: of its second trial (`Attempt.rival`); None: it has none.
+        others: of the further trials that were screened (`Attempt.screened`), in their order; those
+            that the process did not come to are missing.
         energy: when the process called the trial for the supervisor to read the energy of its
             device; None: it did not.
         imported: the code that the process imported; None: not known.
@@ -24,25 +28,31 @@ class AttemptResult(FrozenModel):
 
     record: TrialRecord
     second: TrialRecord | None = None
+    others: tuple[TrialRecord, ...] = ()
     energy: EnergyWindow | None = None
     imported: ImportedCode | None = None
 
     @classmethod
     def of_end(cls, attempt: Attempt, record: TrialRecord) -> AttemptResult:
-        """The result of an attempt whose process answered nothing: both its trials ended so."""
+        """The result of an attempt whose process answered nothing: a pair's trials both ended so,
+        of several that were screened the first.
+        """
         if attempt.rival is None:
             return cls(record=record)
         return cls(record=record, second=_as(attempt.rival, record))
 
     @property
     def records(self) -> tuple[TrialRecord, ...]:
-        """One, or two."""
-        return (self.record,) if self.second is None else (self.record, self.second)
+        """Every record."""
+        second = () if self.second is None else (self.second,)
+        return (self.record, *second, *self.others)
 
     def changed(self, change: Callable[[TrialRecord], TrialRecord]) -> AttemptResult:
         """The same with each of its records changed."""
         second = None if self.second is None else change(self.second)
-        return self.model_copy(update={"record": change(self.record), "second": second})
+        others = tuple(map(change, self.others))
+        changed = {"record": change(self.record), "second": second, "others": others}
+        return self.model_copy(update=changed)
 
 
 def _as(trial: Trial, record: TrialRecord) -> TrialRecord:

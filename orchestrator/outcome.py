@@ -35,6 +35,7 @@ class Flag(StrEnum):
     """A doubt about a row that is ok: `cut`, timing stopped early, as it was plainly slower than
     the best.
 
+    `screened`: its figures are from a process that it shared with other candidates of a search.
     `unproven`: it may remember outputs by the values of its inputs; a note has the evidence.
     And one of a row that is not: `predicted`, it was not run, as a smaller one was out of memory.
     """
@@ -46,6 +47,7 @@ class Flag(StrEnum):
     CUT = "cut"
     PREDICTED = "predicted"
     UNPROVEN = "unproven"
+    SCREENED = "screened"
 
 
 DEVICE_FAULT = "device_fault"

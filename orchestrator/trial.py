@@ -141,6 +141,10 @@ class Attempt(FrozenModel):
             None: just this one.
         salt: drawn for each attempt and kept in its record: with it the seed gives the same inputs
             again.
+        screened: trials of one search to be verified and timed briefly, one after another in one
+            process; `trial` is the first of them. Empty: `trial` is measured by itself.
+        incumbent: what each of them is timed in turns with: the best of the search so far.
+        incumbent_ms: its latency, by which those of the others are stated.
         cut_above_ms: timing may stop as soon as the interval lies above this latency; None: it
             never may.
     """
@@ -167,6 +171,9 @@ class Attempt(FrozenModel):
     graph: bool = False
     trace: str = ""
     rival: Trial | None = None
+    screened: tuple[Trial, ...] = ()
+    incumbent: Trial | None = None
+    incumbent_ms: float | None = None
     cut_above_ms: float | None = None
     salt: str = ""
 
@@ -176,7 +183,13 @@ class Attempt(FrozenModel):
         return self.trial.trial_id, self.round, self.attempt
 
     def of_each_trial(self) -> tuple[Attempt, ...]:
-        """The attempt of each trial of a paired comparison, as if alone; else the attempt itself."""
+        """The attempt of each trial that is compared in a pair or screened, as if alone; else the
+        attempt itself.
+        """
+        if self.screened:
+            nothing = {"screened": (), "incumbent": None, "incumbent_ms": None}
+            alone = self.model_copy(update=nothing)
+            return tuple(alone.model_copy(update={"trial": trial}) for trial in self.screened)
         if self.rival is None:
             return (self,)
         alone = self.model_copy(update={"rival": None})

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from orchestrator.driver.stale import source_of_pair
 from orchestrator.plan.sweep import Sweep
 from orchestrator.results import profiles
+from orchestrator.results.rows import Row
+from orchestrator.spec.models import MeasureProtocol
 from orchestrator.trial import Attempt, Resources, RoundKey, Trial, content_hash
 
+# Of a trial that is screened: enough to tell 1 % on a quiet GPU.
+SCREEN_WARMUP_S = 0.02
+SCREEN_MIN_S = 0.02
+SCREEN_MAX_S = 0.2
+SCREEN_REPETITIONS = 10
+SCREEN_CI = 0.005
 PAUSE_S = 2.0  # before an attempt that was disturbed is made again
 
 
@@ -35,6 +43,8 @@ class AttemptFactory:
         *,
         pausing: bool = False,
         cut_above_ms: float | None = None,
+        screened: Sequence[Trial] = (),
+        incumbent: Row | None = None,
     ) -> Attempt:
         """The attempt of a trial's round.
 
@@ -44,6 +54,9 @@ class AttemptFactory:
             number: of the attempt, from 1.
             pausing: wait before it, since the attempt before was disturbed.
             cut_above_ms: stop timing once it is certain to be slower.
+            screened: the trials to be screened in one process, `trial` the first of them; empty:
+                it is measured by itself.
+            incumbent: what they are compared with.
         """
         spec = self._sweep.spec
         return Attempt(
@@ -53,7 +66,7 @@ class AttemptFactory:
             base_dir=self._sweep.base_dir,
             device=self._device,
             seed=input_seed(spec.seed, trial, key[1]),
-            protocol=self._protocol,
+            protocol=brief(self._protocol) if screened else self._protocol,
             verify=spec.verify,
             resources=self._resources(trial),
             round=key[1],
@@ -62,11 +75,14 @@ class AttemptFactory:
             precision=self._precision(trial) if spec.measure.ceilings else "",
             sentinels=spec.measure.sentinels,
             pause_s=PAUSE_S if pausing else 0.0,
-            energy=spec.measure.energy,
-            profile=spec.measure.profile,
-            compile_times=spec.measure.compile,
-            graph=spec.measure.graph,
+            energy=spec.measure.energy and not screened,
+            profile=spec.measure.profile and not screened,
+            compile_times=spec.measure.compile and not screened,
+            graph=spec.measure.graph and not screened,
             rival=self._sweep.rivals.get(trial.trial_id),
+            screened=tuple(screened),
+            incumbent=None if incumbent is None else incumbent.trial,
+            incumbent_ms=None if incumbent is None else incumbent.metrics["latency_ms"],
             cut_above_ms=cut_above_ms,
             salt=secrets.token_hex(8),
         )
@@ -100,6 +116,20 @@ def traced(attempt: Attempt, directory: Path) -> Attempt:
         (directory / profiles.FOLDER).mkdir(exist_ok=True)
     file = (directory / profiles.trace_of(attempt.trial.trial_id)).absolute()
     return attempt.model_copy(update={"trace": str(file)})
+
+
+def brief(protocol: MeasureProtocol) -> MeasureProtocol:
+    """The protocol of a trial that is screened: shorter where the sweep's own is longer."""
+    return protocol.model_copy(
+        update={
+            "warmup_s": min(protocol.warmup_s, SCREEN_WARMUP_S),
+            "min_time_s": min(protocol.min_time_s, SCREEN_MIN_S),
+            "max_time_s": min(protocol.max_time_s, SCREEN_MAX_S),
+            "min_repetitions": min(protocol.min_repetitions, SCREEN_REPETITIONS),
+            "target_ci": max(protocol.target_ci, SCREEN_CI),
+            "cold_cache": False,
+        }
+    )
 
 
 def input_seed(seed: int, trial: Trial, number: int) -> int:

@@ -19,6 +19,8 @@ from orchestrator.search.factory import Proposal, proposer_of
 from orchestrator.search.oom_prediction import OomPrediction
 from orchestrator.trial import Attempt, RoundKey, Trial
 
+SCREEN_BATCH = 16  # trials screened in one process
+
 
 class AttemptQueue:
     """The attempts left to make: round after round, each shuffled by the recorded seed.
@@ -65,6 +67,8 @@ class AttemptQueue:
         self._trials: dict[str, Trial] = {}
         self._records: dict[str, list[TrialRecord]] = {}
         self._pending: deque[RoundKey] = deque()
+        self._cell_of: dict[str, str] = {}
+        self._finals: set[str] = set()
         self._seen = 0
         self._replay(records, proposals)
 
@@ -86,12 +90,50 @@ class AttemptQueue:
 
     def next(self) -> Attempt | None:
         """The next attempt to make; None: there is none, or none before another ends."""
-        while not self._pending:
+        while not self._pending or self._batch_may_grow():
             proposed = self._proposer.next()
             if not proposed:
-                return None
+                break
             self._accept(proposed)
-        return self._attempt(self._pending.popleft())
+        if not self._pending:
+            return None
+        key = self._pending[0]
+        batch = self._batch(key)
+        if not batch:
+            return self._attempt(self._pending.popleft())
+        self._pending = deque(one for one in self._pending if one not in batch)
+        return self._attempt(key, batch)
+
+    def give_back(self, attempt: Attempt) -> None:
+        """Queue those trials again that were to be screened by an attempt which did not come to
+        them.
+        """
+        for trial in attempt.screened:
+            key = (trial.trial_id, attempt.round)
+            if self._retries.is_unfinished(key) and key not in self._pending:
+                self._pending.append(key)
+
+    def _batch(self, first: RoundKey) -> list[RoundKey]:
+        """The attempts that are screened in one process with the first; none: it is measured by
+        itself.
+        """
+        if not self._is_screened(first[0]):
+            return []
+        cell = self._cell_of.get(first[0])
+        screened = filter(lambda key: self._is_screened(key[0]), self._pending)
+        found = [key for key in screened if self._cell_of.get(key[0]) == cell]
+        return found[:SCREEN_BATCH]
+
+    def _batch_may_grow(self) -> bool:
+        """Whether the next attempt screens trials, and could screen more."""
+        batch = self._batch(self._pending[0])
+        return 0 < len(batch) < SCREEN_BATCH
+
+    def _is_screened(self, trial_id: str) -> bool:
+        """Whether the trial is to be screened, and not, or not yet, measured by itself."""
+        if not self.sweep.spec.search.screen or trial_id in self._finals or self.sweep.rivals:
+            return False
+        return self.sweep.ranks(self._trials[trial_id]) == 1
 
     def predicted(self, attempt: Attempt) -> TrialRecord | None:
         """The record of an attempt whose end is known without making it (`predict`); else None."""
@@ -181,6 +223,7 @@ class AttemptQueue:
             self._learn_all(records[self._seen : proposal.after])
             if self._proposer.replay(proposal):
                 self.kept.append(proposal)
+                self._note_place(proposal)
                 self._trials[proposal.trial.trial_id] = proposal.trial
                 self._tell(proposal.trial.trial_id)
         self._learn_all(records[self._seen :])
@@ -207,6 +250,9 @@ class AttemptQueue:
         if not self._proposer.at_once:
             for found in proposed:
                 self.proposals.append(found.model_copy(update={"after": self._seen}))
+            self._note_place(found)
+            if found.final:
+                trials[found.trial.trial_id] = found.trial
         self._pending.extend(filter(self._retries.is_unfinished, self._rounds(trials)))
         for found in proposed:  # the trial may be one of an earlier sweep, or of another group
             self._tell(found.trial.trial_id)
@@ -234,7 +280,8 @@ class AttemptQueue:
     def _tell(self, trial_id: str) -> None:
         if trial_id not in self._trials:
             return
-        rounds = range(1, self.sweep.spec.measure.repeats + 1)
+        repeats = 1 if self._is_screened(trial_id) else self.sweep.spec.measure.repeats
+        rounds = range(1, repeats + 1)
         if not any(self._retries.is_unfinished((trial_id, number)) for number in rounds):
             self._proposer.tell(self._trials[trial_id], self._records[trial_id])
 
@@ -263,7 +310,16 @@ class AttemptQueue:
             if repeats > 1 and not smallest_first:
                 random.Random(f"{self.sweep.spec.seed} {number}").shuffle(trials)
             for trial_id in trials:
-                yield trial_id, number
+                if number == 1 or not self._is_screened(trial_id):
+                    yield trial_id, number
+
+    def _note_place(self, proposal: Proposal) -> None:
+        """Take note of a proposal's cell, and whether its trial is to be measured by itself now."""
+        trial_id = proposal.trial.trial_id
+        self._cell_of.setdefault(trial_id, proposal.cell)
+        if proposal.final and trial_id not in self._finals:
+            self._finals.add(trial_id)
+            self._retries.repeat([(trial_id, 1)])
 
     def _must_be_timed_in_full(self, record: TrialRecord) -> bool:
         """True if the trial for whose sake this one was cut short is no longer part of the sweep."""
@@ -280,7 +336,7 @@ class AttemptQueue:
 
         Of several environments (of unlike slots) the one with the fewest changes counts.
         """
-        attempt = self._attempt(key)
+        attempt = self._attempt(key, [key] if self._is_screened(key[0]) else ())
         now = [fingerprint(attempt, environment) for environment in environments]
         candidates = [changed_parts(record.fingerprint, one) for one in now]
         changed = min(candidates, key=len, default=())
@@ -288,7 +344,7 @@ class AttemptQueue:
             return ("source", *changed)
         return changed
 
-    def _attempt(self, key: RoundKey) -> Attempt:
+    def _attempt(self, key: RoundKey, batch: Sequence[RoundKey] = ()) -> Attempt:
         trial = self._trials[key[0]]
         held = self._retries.first.last.get(key)
         return self._attempts.attempt(
@@ -297,4 +353,6 @@ class AttemptQueue:
             self._retries.next_attempt(key),
             pausing=held is not None and self._retries.is_disturbed(held),
             cut_above_ms=self._proposer.cut_above_ms(trial),
+            screened=[self._trials[trial_id] for trial_id, _ in batch],
+            incumbent=self._proposer.incumbent(trial) if batch else None,
         )

@@ -262,10 +262,13 @@ class SweepRun:
             first, *others = event.of_each_trial()
             # Once the first trial's is there, nothing is missing.
             *others, first = [self._keep(end, journal) for end in (*others, first)]
-            again = [agenda.finished(end.record) for end in (*others, first)][-1]
+            again = [agenda.finished(end.record) for end in (*others, first)]
             self._count_faults(first.record)
-            for end in (*others, first):
-                self.progress.event(replace(end, again=again))
+            if not event.attempt.screened:  # both trials of a pair are made again together
+                again = [again[-1]] * len(again)
+            for end, is_again in zip((*others, first), again, strict=True):
+                self.progress.event(replace(end, again=is_again))
+            agenda.give_back(event.attempt)
             return
         self.progress.event(event)
 

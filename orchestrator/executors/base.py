@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from orchestrator.attempt_result import AttemptResult
 from orchestrator.errors import AbortedError
 from orchestrator.machine.observation import Observation
-from orchestrator.outcome import Phase
+from orchestrator.outcome import Outcome, Phase
 from orchestrator.record import TrialRecord
 from orchestrator.trial import Attempt
 from orchestrator.usercode.imported import ImportedCode
@@ -48,6 +48,7 @@ class Finished:
         log: its bounded output.
         again: whether another will follow.
         second: the record of the second trial of a paired comparison.
+        others: the records of the further trials that it screened.
         imported: the code that its process imported; None: not known.
     """
 
@@ -56,19 +57,32 @@ class Finished:
     log: bytes = b""
     again: bool = False
     second: TrialRecord | None = None
+    others: tuple[TrialRecord, ...] = ()
     imported: ImportedCode | None = None
 
     @classmethod
     def of(cls, attempt: Attempt, result: AttemptResult, log: bytes = b"") -> Finished:
         """The end of an attempt with this result."""
-        return cls(attempt, result.record, log, second=result.second, imported=result.imported)
+        return cls(
+            attempt,
+            result.record,
+            log,
+            second=result.second,
+            others=result.others,
+            imported=result.imported,
+        )
 
     def of_each_trial(self) -> list[Finished]:
-        """The end of each trial of the attempt, its own record with each."""
+        """The end of each trial of the attempt that it came to, its own record with each.
+
+        The log of a process that screened is kept with the trials that are not ok.
+        """
         ends = []
         second = () if self.second is None else (self.second,)
-        for own, record in zip(self.attempt.of_each_trial(), (self.record, *second), strict=True):
-            ends.append(replace(self, attempt=own, record=record, second=None))
+        records = (self.record, *second, *self.others)
+        for own, record in zip(self.attempt.of_each_trial(), records, strict=False):
+            log = b"" if self.attempt.screened and record.outcome is Outcome.OK else self.log
+            ends.append(replace(self, attempt=own, record=record, log=log, second=None, others=()))
         return ends
 
 

@@ -94,6 +94,10 @@ class InlineExecutor:
 
 
 def _worker(attempt: Attempt, on_phase: OnPhase) -> AttemptResult:
+    if attempt.screened:
+        from orchestrator.worker.screening import screen_here
+
+        return screen_here(attempt, on_phase)
     from orchestrator.worker.run_attempt import run_attempt
 
     return run_attempt(attempt, on_phase)

@@ -46,10 +46,15 @@ class Staging:
     def translate(self, attempt: Attempt) -> Attempt:
         """The attempt with its files' paths on a node; its identity is unchanged."""
         rival = None if attempt.rival is None else self._translated(attempt.rival)
-        workload = self.paths.get(attempt.workload, attempt.workload)
-        return attempt.model_copy(
-            update={"trial": self._translated(attempt.trial), "rival": rival, "workload": workload}
-        )
+        incumbent = None if attempt.incumbent is None else self._translated(attempt.incumbent)
+        translated = {
+            "trial": self._translated(attempt.trial),
+            "rival": rival,
+            "screened": tuple(map(self._translated, attempt.screened)),
+            "incumbent": incumbent,
+            "workload": self.paths.get(attempt.workload, attempt.workload),
+        }
+        return attempt.model_copy(update=translated)
 
     def _translated(self, trial: Trial) -> Trial:
         return trial.model_copy(update={"use": self.paths.get(trial.use, trial.use)})

@@ -143,8 +143,8 @@ def _prefer_for_oom_kill() -> None:
 
 
 def _answer(request: dict[str, Any], pipe: ResultPipe) -> dict[str, Any]:
-    """Do what is asked: {"result": ...} of an attempt, {"value": ...} of a called function, or
-    {"raised": ..., "out_of_memory": bool}.
+    """Do what is asked: {"result": ...} of an attempt, {"value": ...} of a called function or of an
+    attempt that reported its results in parts, or {"raised": ..., "out_of_memory": bool}.
     """
     try:
         os.chdir(request["cwd"])
@@ -152,14 +152,15 @@ def _answer(request: dict[str, Any], pipe: ResultPipe) -> dict[str, Any]:
         module, _, name = request["target"].partition(":")
         function: Any = getattr(import_module(module), name)
         if "attempt" in request:
-            answer = function(Attempt.model_validate_json(request["attempt"]), pipe.phase)
+            reports = [pipe.phase, pipe.part] if request["parts"] else [pipe.phase]
+            answer = function(Attempt.model_validate_json(request["attempt"]), *reports)
         else:
             answer = function(request["argument"])
     except BaseException as exc:  # noqa: BLE001 - any exception is an answer, never a silent death
         traceback.print_exc()
         return {"raised": _described(exc), "out_of_memory": is_out_of_memory(exc)}
     try:
-        if "attempt" in request:
+        if "attempt" in request and not request["parts"]:
             return {"result": _as_json(answer)}
         return {"value": answer.model_dump(mode="json")}
     except BaseException as exc:  # noqa: BLE001 - serialising runs code of a user's object
@@ -225,6 +226,10 @@ class ResultPipe:
     def phase(self, phase: Phase) -> None:
         """Report that a phase was reached."""
         self._write({"phase": str(phase)})
+
+    def part(self, result: AttemptResult) -> None:
+        """Report the result of one trial of several, as soon as it is there."""
+        self._write({"part": _as_json(result)})
 
     def finish(self, answer: dict[str, Any]) -> bool:
         """Send the answer; False: the pipe is closed."""

@@ -21,6 +21,7 @@ from orchestrator.isolation.process_end import (
     Environment,
     ProcessEnd,
     result_of_end,
+    result_of_parts,
     value_of_end,
 )
 from orchestrator.isolation.ranks import (
@@ -89,6 +90,13 @@ class _Run:
     ends: list[ProcessEnd]
     processes: list[ProcessOutput]
     left_alive: list[int]
+
+    @property
+    def died_at_once(self) -> bool:
+        """Whether the process ended by itself without having answered or reported anything."""
+        end = self.ends[0]
+        silent = end.answer is None and not any(process.parts for process in self.processes)
+        return silent and end.cause is None and bool(self.processes)
 
 
 class Isolator:
@@ -166,6 +174,26 @@ class Isolator:
             request = ProcessRequest.of_attempt(attempt, target or self._target)
             run = self._run(request, span, on_phase, watches)
             return self._completed(attempt, run, span, started_at)
+
+    def screen(self, attempt: Attempt, target: str, on_phase: OnPhase | None = None) -> Completed:
+        """Screen the trials of an attempt in one process, as far as it comes; arguments as of `run`.
+
+        A trial that ends the process, or takes longer than the time limit, is the last that has a
+        record. Where the process ended before the first trial, the incumbent may be why: then they
+        are screened without it.
+        """
+        with self._busy:
+            started_at = utc_now()
+            run = self._run(ProcessRequest.of_attempt(attempt, target), None, on_phase)
+            if attempt.incumbent is not None and run.died_at_once:
+                attempt = attempt.model_copy(update={"incumbent": None, "incumbent_ms": None})
+                run = self._run(ProcessRequest.of_attempt(attempt, target), None, on_phase)
+            process = run.processes[0] if run.processes else None
+            parts = [] if process is None else process.parts
+            environment = self._environment(attempt)
+            result = result_of_parts(attempt, parts, run.ends[0], started_at, environment)
+            log = b"" if process is None else process.printed.value()
+            return Completed(result, log, tuple(run.left_alive))
 
     def call(self, call: Call[Returned]) -> Returned | Cause:
         """Call a function in a fresh process; what it returned, or why it returned nothing."""

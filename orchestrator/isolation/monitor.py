@@ -64,6 +64,7 @@ class ProcessOutput:
     Attributes:
         log, result: our ends of the pipes that it writes into.
         phase: the last one it reported.
+        parts: the results that it reported before its answer, each a line of JSON.
         answer: its answer, a line of JSON; None until it has answered.
         answers_badly: whether the answer is an exception, or a record that is not ok.
         status: its wait status; None until it is known.
@@ -76,6 +77,7 @@ class ProcessOutput:
     result: int
     printed: BoundedOutput
     phase: Phase = Phase.BUILD
+    parts: list[bytes] = field(default_factory=list)
     answer: bytes | None = None
     answers_badly: bool = False
     status: int | None = None
@@ -107,6 +109,8 @@ class ProcessOutput:
         if kind == "phase":
             self.phase = Phase(message["phase"])
             on_phase(self.phase)
+        elif kind == "part":
+            self.parts.append(line)
         elif kind == "answer":
             self.answer = line
             self.answers_badly = not answers_well(message)
@@ -242,7 +246,10 @@ class AttemptMonitor:
         return 1000 * max(0.0, min(until - time.monotonic(), _LONGEST_WAIT_S))
 
     def _read_result(self, process: ProcessOutput, on_phase: OnPhase) -> bool:
+        parts = len(process.parts)
         more = process.read_result(on_phase)
+        if len(process.parts) > parts and self._cause is None:  # the limit holds for each
+            self._timeout = time.monotonic() + self._request.resources.timeout_s
         if all(one.answer is not None for one in self.processes):
             self._timeout = min(self._timeout, time.monotonic() + _EXIT_S)
         self._settle()

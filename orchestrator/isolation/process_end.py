@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -78,6 +78,32 @@ def result_of_end(
     return AttemptResult.of_end(attempt, record)
 
 
+def result_of_parts(
+    attempt: Attempt,
+    parts: Sequence[bytes],
+    ending: ProcessEnd,
+    started_at: str,
+    environment: Environment,
+) -> AttemptResult:
+    """The result of an attempt whose process reported the result of each of its trials by itself.
+
+    Where the process ended before its last trial, the trial that it was at ended so. There is no
+    record of the trials behind it. Arguments as of `result_of_end`.
+    """
+    alone = attempt.of_each_trial()
+    results: list[AttemptResult] = []
+    for own, part in zip(alone, parts, strict=False):
+        answer = json.dumps({"result": json.loads(part)["part"]}).encode()
+        reported = ProcessEnd(Phase.DONE, answer)
+        results.append(result_of_end(own, reported, started_at, environment))
+    if len(results) < len(alone):
+        results.append(result_of_end(alone[len(results)], ending, started_at, environment))
+    first, *others = results
+    records = tuple(result.record for result in others)
+    imported = next((one.imported for one in reversed(results) if one.imported is not None), None)
+    return first.model_copy(update={"others": records, "imported": imported})
+
+
 def value_of_end(call: Call[Returned], ending: ProcessEnd) -> Returned | Cause:
     """What a call returned, or why it returned nothing."""
     if ending.answer is None:
@@ -91,7 +117,7 @@ def value_of_end(call: Call[Returned], ending: ProcessEnd) -> Returned | Cause:
         return _unusable(f"its result is no {call.returns.__name__}: {exc}")
 
 
-def read_line(line: bytes) -> tuple[Literal["phase", "answer", "stray"], dict[str, Any]]:
+def read_line(line: bytes) -> tuple[Literal["phase", "part", "answer", "stray"], dict[str, Any]]:
     """What a line of the result pipe is. A trial may write stray output into any open file."""
     try:
         message = json.loads(line)
@@ -101,6 +127,8 @@ def read_line(line: bytes) -> tuple[Literal["phase", "answer", "stray"], dict[st
         return "stray", {}
     if message.get("phase") in list(Phase):
         return "phase", message
+    if "part" in message:
+        return "part", message
     if not {"result", "value", "raised"}.isdisjoint(message):
         return "answer", message
     return "stray", message

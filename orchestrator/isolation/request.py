@@ -46,8 +46,12 @@ class ProcessRequest:
 
     @classmethod
     def of_attempt(cls, attempt: Attempt, target: str) -> ProcessRequest:
-        """Run an attempt by `target`, "module:function": (Attempt, on_phase) -> AttemptResult."""
-        told = {"attempt": attempt.model_dump_json()}
+        """Run an attempt by `target`, "module:function": (Attempt, on_phase) -> AttemptResult.
+
+        Of an attempt that screens trials: (Attempt, on_phase, on_result) -> a model, the result of
+        each trial reported as soon as it is there.
+        """
+        told = {"attempt": attempt.model_dump_json(), "parts": bool(attempt.screened)}
         return cls._of(told, target, attempt.device, attempt.resources)
 
     @classmethod

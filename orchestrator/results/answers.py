@@ -139,12 +139,12 @@ def _gap(statement: AxisValues, best: Row | None, beyond: Row | None) -> bool:
 
 
 def _best(spec: SweepSpec, rows: Sequence[Row]) -> tuple[Row | None, float | None]:
-    """The row with the best metric, and that metric."""
+    """The row with the best metric, and that metric; of those that were measured by themselves."""
     name, sign = spec.search.metric, 1 if spec.search.least else -1
     known = []
     for row in rows:
         value = row.metrics.get(name)
-        if value is not None:
+        if value is not None and not row.is_screened:
             known.append((sign * value, row))
     if not known:
         return None, None

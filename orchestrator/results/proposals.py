@@ -32,6 +32,7 @@ class Proposal(FrozenModel):
         after: how many records the journal held then, all reported to the proposer.
         coordinates: its place in the space of a search; None: outside of it.
         point: axis -> value as the file states it, of the axes that are not searched.
+        final: whether a trial that was screened is to be measured by itself.
     """
 
     trial: Trial
@@ -39,6 +40,7 @@ class Proposal(FrozenModel):
     after: int = 0
     coordinates: dict[str, int | float] | None = None
     point: dict[str, Any] | None = None
+    final: bool = False
 
 
 class Kept(FrozenModel):

@@ -62,6 +62,11 @@ class Row:
         return self.outcome is Outcome.OK
 
     @property
+    def is_screened(self) -> bool:
+        """Whether its figures are of a process that other candidates of a search shared."""
+        return self.ok and Flag.SCREENED.value in self.flags
+
+    @property
     def is_disturbed(self) -> bool:
         """Whether any round was timed under contention or throttling."""
         return self.ok and not DISTURBED.isdisjoint(self.flags)

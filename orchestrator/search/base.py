@@ -7,6 +7,7 @@ from typing import Protocol
 
 from orchestrator.record import TrialRecord
 from orchestrator.results.proposals import Proposal
+from orchestrator.results.rows import Row
 from orchestrator.trial import Trial
 
 __all__ = ["Proposal", "Proposer"]
@@ -52,6 +53,10 @@ class Proposer(Protocol):
 
     def ended_early(self) -> Sequence[str]:
         """Why there are fewer trials than were wanted; asked once nothing is under way."""
+        ...
+
+    def incumbent(self, trial: Trial) -> Row | None:
+        """The best row so far among those that the trial competes with; None: none is ok."""
         ...
 
     def cut_above_ms(self, trial: Trial) -> float | None:

@@ -30,6 +30,10 @@ class Asker(Protocol):
         """Until this trial has run again, use nothing of its old result."""
         ...
 
+    def incumbent(self) -> Row | None:
+        """The best row so far; None: none is ok."""
+        ...
+
     def cut_above_ms(self) -> float | None:
         """The latency in ms above which timing its trials may stop early; None: no limit."""
         ...
@@ -94,6 +98,11 @@ class Cells:
         for trial in trials:
             for key in self._cells_of.get(trial.trial_id, ()):
                 self._askers[key].invalidate(trial.trial_id)
+
+    def incumbent(self, trial: Trial) -> Row | None:
+        """The best row of the first of the trial's cells."""
+        cells = sorted(self._cells_of.get(trial.trial_id, ()))
+        return self._askers[cells[0]].incumbent() if cells else None
 
     def cut_above_ms(self, trial: Trial) -> float | None:
         """The highest of its cells' limits; None if any of them has no limit."""

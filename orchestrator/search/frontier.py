@@ -63,6 +63,9 @@ class Frontier:
         """Never: the frontier's answer itself says what is unknown."""
         return ""
 
+    def incumbent(self) -> None:
+        """None: its probes do not compete."""
+
     def cut_above_ms(self) -> float | None:
         """Every probe is measured in full."""
         return None

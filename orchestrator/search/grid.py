@@ -29,6 +29,9 @@ class Grid:
         trials, self._trials = self._trials, []
         return [Proposal(trial=trial) for trial in trials]
 
+    def incumbent(self, trial: Trial) -> None:
+        """None: its trials do not compete."""
+
     def tell(self, trial: Trial, records: Sequence[TrialRecord]) -> None:
         """Does nothing: a grid does not depend on results."""
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 
 from orchestrator.plan.expand import Cell
@@ -50,6 +52,7 @@ class Search:
         self._rows: dict[str, Row] = {}
         self._waits = False
         self._invalid: set[str] = set()
+        self._finals: set[str] = set()
 
     def next(self) -> Proposal | None:
         """The next trial; None: none before another ends, or none any more."""
@@ -57,8 +60,57 @@ class Search:
             return None
         under_way = set(self._tokens)
         proposal = self._propose()
+        if proposal is None and not self._tokens:
+            proposal = self._final()
         self._waits = proposal is None or proposal.trial.trial_id in under_way
         return proposal
+
+    def incumbent(self) -> Row | None:
+        """The row with the best value so far; None: none is ok."""
+        known = [row for row in self._rows.values() if self._value(row) is not None]
+        return min(known, key=self._rank, default=None)
+
+    def _final(self) -> Proposal | None:
+        """Of the rows that are only screened the next to be measured by itself.
+
+        They are the first stated point, with which the answer is compared, and as many of the best
+        as the sweep file says; one that fails leaves its place to the next.
+        """
+        start = self._start_id()
+        row = self._rows.get(start)
+        if row is not None and row.is_screened and start not in self._finals:
+            return self._final_of(row)
+        known = list(self._rows.values())
+        alone = [row for row in known if row.ok and not row.is_screened and row.trial_id != start]
+        under_way = [name for name in self._finals - {start} if self._rows[name].is_screened]
+        if len(alone) + len(under_way) >= self._spec.finalists:
+            return None
+        screened = [row for row in known if row.is_screened]
+        left = [row for row in screened if row.trial_id not in self._finals]
+        best = min(left, key=self._rank, default=None)
+        if best is None:
+            return None
+        return self._final_of(best)
+
+    def _start_id(self) -> str:
+        """The id of the first stated point's trial; "": there is none."""
+        start = self._make(self._spec.first[0]) if self._spec.first else None
+        return "" if start is None else start.trial_id
+
+    def _final_of(self, row: Row) -> Proposal:
+        self._finals.add(row.trial_id)
+        return Proposal(trial=row.trial, cell=self._cell.key, final=True)
+
+    def _rank(self, row: Row) -> float:
+        """The lower, the better."""
+        value = self._value(row)
+        if value is None:
+            return math.inf
+        return value if self._spec.least else -value
+
+    def _spent_s(self) -> float:
+        """Seconds that the trials took which have ended."""
+        return sum(_duration_s(row) for row in self._rows.values())
 
     def ended_early(self) -> str:
         """Why there are fewer trials than samples; "": it is complete."""
@@ -67,6 +119,9 @@ class Search:
             self._space.size is not None and len(self._proposed) >= self._space.size
         ):
             return ""
+        if self._is_spent():
+            budget_s = self._spec.budget_s
+            return f"{self._cell.entry.label}: {made} of {wanted} samples in search.budget_s = {budget_s:g} s"
         head = f"{self._cell.entry.label}: {made} of {wanted} samples"
         if self._asks >= self._most_asks():
             return f"{head}, since none of the last of {self._asks} proposals was a new point that can be run"
@@ -89,6 +144,11 @@ class Search:
         is reported as one of a point that the sampler did not choose.
         """
         trial_id = proposal.trial.trial_id
+        if proposal.final:
+            if trial_id not in self._rows:
+                return False
+            self._finals.add(trial_id)
+            return True
         place = self._place(proposal)
         if place is None:
             firsts = [self._make(point) for point in self._spec.first]
@@ -128,7 +188,7 @@ class Search:
 
     def cut_above_ms(self) -> float | None:
         """A little above the best interval so far, if the search minimizes latency; else None."""
-        if self._spec.metric != CUT_BY or not self._spec.least:
+        if self._spec.metric != CUT_BY or not self._spec.least or self._spec.screen:
             return None
         ends = []
         for row in self._rows.values():
@@ -166,6 +226,8 @@ class Search:
                 self._sampler.tell(token, self._bad())
             elif trial.trial_id in self._rows:
                 self._sampler.tell(token, self._reported(self._rows[trial.trial_id]))
+            elif self._spec.screen and trial.trial_id in self._tokens:
+                self._tokens[trial.trial_id].append(token)  # others can fill its process meanwhile
             else:
                 return self._proposal(trial, coordinates, token)
         return None
@@ -183,9 +245,13 @@ class Search:
         """Whether there are samples, asks and points left."""
         if len(self._rows.keys() | self._tokens.keys()) >= self._spec.samples:
             return False
-        if self._asks >= self._most_asks():
+        if self._asks >= self._most_asks() or self._is_spent():
             return False
         return self._space.size is None or len(self._proposed) < self._space.size
+
+    def _is_spent(self) -> bool:
+        budget_s = self._spec.budget_s
+        return budget_s is not None and self._spent_s() >= budget_s
 
     def _most_asks(self) -> int:
         return max(self._sampler.fewest_asks, ASKS_PER_SAMPLE * self._spec.samples)
@@ -214,3 +280,12 @@ class Search:
             return None
         value = row.metrics.get(self._spec.metric)
         return value if is_finite(value) else None
+
+
+def _duration_s(row: Row) -> float:
+    """Seconds between the start and the end of the row's attempts that count."""
+    spent = 0.0
+    for record in row.records:
+        start, end = record.started_at, record.finished_at
+        spent += (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
+    return spent

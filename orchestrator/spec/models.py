@@ -337,6 +337,10 @@ class SearchSpec(FrozenModel):
             none of these.
         first: points to begin with, each a mapping from searched axes to values; an option that is
             left out is not set.
+        screen: whether trials are verified and timed briefly in shared processes first, in turns
+            with the best so far, and only the best are measured by themselves.
+        finalists: how many of each search are measured by themselves after `screen`.
+        budget_s: a search proposes nothing more once its trials took so many seconds together.
     """
 
     strategy: str = "grid"
@@ -346,6 +350,9 @@ class SearchSpec(FrozenModel):
     mode: Literal["min", "max"] | None = None
     over: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     first: tuple[dict[str, Value], ...] = ()
+    screen: bool = False
+    finalists: Count = 3
+    budget_s: Annotated[float, Field(gt=0)] | None = None
 
     @property
     def active(self) -> bool:

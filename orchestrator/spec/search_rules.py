@@ -57,8 +57,15 @@ def _search(spec: SweepSpec, document: Document) -> Iterator[Problem]:
     if search.metric not in SEARCHABLE:
         rule = f"there is no metric {search.metric!r}{suggestion(search.metric, SEARCHABLE)}"
         yield document.problem(("search", "metric"), rule)
+    for name, stated in (("screen", search.screen), ("budget_s", search.budget_s is not None)):
+        if stated and not search.active:
+            rule = f"only a search has it: give search.strategy, or leave search.{name} out"
+            yield document.problem(("search", name), rule)
     if not search.active:
         return
+    if search.screen and (search.metric, search.least) != ("latency_ms", True):
+        rule = "candidates are screened by their time: it needs metric latency_ms, and mode min"
+        yield document.problem(("search", "screen"), rule)
     unknown = [name for name in search.over or () if name not in spec.axes]
     for name in unknown:
         rule = f"there is no axis {name!r}{suggestion(name, spec.axes)}"

@@ -60,7 +60,8 @@ class DeviceHealth:
         """Why no other trial may run on this device; "": it is clean, or the attempt ended well."""
         if done.left_alive:
             return f"process {', '.join(map(str, done.left_alive))} of {_name(attempt)} cannot be killed"
-        if done.record.outcome in WELL or not attempt.device.startswith("cuda"):
+        well = all(record.outcome in WELL for record in done.result.records)
+        if well or not attempt.device.startswith("cuda"):
             return ""
         return self._memory_held(attempt) or self._probe_failure(attempt)
 

@@ -19,8 +19,9 @@ from orchestrator.isolation.isolator import Isolator
 from orchestrator.isolation.ranks import RankSpan
 from orchestrator.machine import environment, nvml
 from orchestrator.outcome import Phase
-from orchestrator.record import TrialRecord
+from orchestrator.record import TrialRecord, utc_now
 from orchestrator.supervisor.calibration import Calibration
+from orchestrator.supervisor.compiling import compiling
 from orchestrator.supervisor.cores import cores_of_slot
 from orchestrator.supervisor.cpu_interference import CpuSampler
 from orchestrator.supervisor.device_fault import noted
@@ -31,6 +32,7 @@ from orchestrator.supervisor.phase_times import PhaseTimes
 from orchestrator.trial import Attempt
 
 STAGED_FILES = "files"
+SCREEN = "orchestrator.worker.screening:screen"
 LEAST_CALIBRATE_S = 0.01  # less was no calibration
 
 
@@ -121,6 +123,8 @@ class Supervisor:
             span: which of its ranks run here; None: all.
         """
         attempt = self._here(Attempt.model_validate_json(attempt_json), span)
+        if attempt.screened:
+            return self._screen(attempt)
         if attempt.round != self._round:
             self._isolator.restart()
             self._round = attempt.round
@@ -157,6 +161,32 @@ class Supervisor:
             return record.model_copy(update={"phase_s": phase_s, "node": node, "cards": cards})
 
         result = interference.applied(done.result).changed(completed)
+        return SupervisorReport(result.model_dump_json(), done.log, self._seen(), unclean)
+
+    def _screen(self, attempt: Attempt) -> SupervisorReport:
+        """Compile the trials of an attempt ahead, then screen them in one process."""
+        started_at = utc_now()
+        attempt = self._calibration.prepare(attempt)
+        self._phase = str(Phase.BUILD)
+        self._isolator.call(compiling(attempt))
+        self._health.before(attempt)
+
+        def enter(phase: Phase) -> None:
+            self._phase = str(phase)
+
+        done = self._isolator.screen(attempt, SCREEN, enter)
+        self._phase = ""
+        unclean = self._health.fault_after(attempt, done)
+        cards = self._cards(attempt)
+
+        def completed(record: TrialRecord) -> TrialRecord:
+            """The record with what is known here alone."""
+            record = _with_code(noted(record, unclean), attempt.base_dir)
+            return record.model_copy(update={"node": self._node or record.node, "cards": cards})
+
+        result = done.result.changed(completed)
+        first = result.record.model_copy(update={"started_at": started_at})
+        result = result.model_copy(update={"record": first})
         return SupervisorReport(result.model_dump_json(), done.log, self._seen(), unclean)
 
     def conclude(self) -> list[str]:

@@ -101,13 +101,13 @@ def _timed_in_turns(
     for side in sides:
         side.phase = Phase.MEASURE
     counts = [side.stages.input_sets() for side in sides]
-    found = _turns(attempt, sides, counts)
-    if isinstance(found, _Ended) and found.how.outcome is Outcome.OOM and max(counts) > 1:
+    found = turns(attempt, sides, counts)
+    if isinstance(found, EndedSide) and found.how.outcome is Outcome.OOM and max(counts) > 1:
         del found  # its traceback holds tensors
         for side in sides:
             side.stages.forget_inputs()
-        found = _turns(attempt, sides, [1, 1])
-    if isinstance(found, _Ended):
+        found = turns(attempt, sides, [1, 1])
+    if isinstance(found, EndedSide):
         found.side.end = TrialEnd.of_error(found.how)
         release(first.stages.config.device)
         return
@@ -116,12 +116,14 @@ def _timed_in_turns(
 
 
 @dataclass(frozen=True)
-class _Ended:
+class EndedSide:
+    """Which side ended while both were timed, and how."""
+
     side: Side
     how: AttemptEndedError
 
 
-def _turns(attempt: Attempt, sides: tuple[Side, Side], counts: Sequence[int]) -> Pair | _Ended:
+def turns(attempt: Attempt, sides: tuple[Side, Side], counts: Sequence[int]) -> Pair | EndedSide:
     """Both timed on so many sets of inputs, or which side ended, and how."""
     import torch
 
@@ -131,14 +133,14 @@ def _turns(attempt: Attempt, sides: tuple[Side, Side], counts: Sequence[int]) ->
             with user_code():
                 calls.append(side.stages.calls(count))
         except AttemptEndedError as ended:
-            return _Ended(side, ended)
+            return EndedSide(side, ended)
     try:
         with torch.set_grad_enabled(sides[0].stages.subject.backward):
             clocks = [side.stages.clock() for side in sides]
             seed = derived_seed(attempt.seed, "turns", attempt.round, attempt.attempt)
             return measure_interleaved(calls, attempt.protocol, clocks, seed, calls_made=2)
     except SideError as error:
-        return _Ended(sides[error.side], _as_ended(error.__cause__))
+        return EndedSide(sides[error.side], _as_ended(error.__cause__))
 
 
 def _as_ended(error: BaseException | None) -> AttemptEndedError:

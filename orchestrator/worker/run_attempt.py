@@ -35,7 +35,7 @@ def run_attempt(attempt: Attempt, on_phase: OnPhase = lambda _phase: None) -> At
     )
     if attempt.rival is None:
         phase, end = _of_trial(attempt, on_phase)
-        record = _record(attempt, phase, started_at, facts, end)
+        record = record_with(attempt, phase, started_at, facts, end)
         result = AttemptResult(record=record, energy=end.energy)
     else:
         result = _of_pair(attempt, on_phase, started_at, facts)
@@ -75,15 +75,24 @@ def _of_pair(
     records = []
     for own, side in zip(attempt.of_each_trial(), duel(attempt, on_phase), strict=True):
         assert side.end is not None
-        records.append(_record(own, side.phase, started_at, facts, side.end))
+        records.append(record_with(own, side.phase, started_at, facts, side.end))
     on_phase(Phase.DONE)
     first, second = records
     return AttemptResult(record=first, second=second)
 
 
-def _record(
+def record_with(
     attempt: Attempt, phase: Phase, started_at: str, facts: Mapping[str, Any], end: TrialEnd
 ) -> TrialRecord:
+    """The record of an attempt that ended just now in this process.
+
+    Args:
+        attempt: what was run.
+        phase: where it ended.
+        started_at: when it began.
+        facts: what `environment.describe` says of this machine.
+        end: how it ended.
+    """
     return record_of(
         attempt,
         end.outcome,

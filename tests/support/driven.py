@@ -5,7 +5,7 @@ slots, in any order.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from orchestrator.driver.queue import AttemptQueue
@@ -68,7 +68,9 @@ class Driven:
                 return self
             attempt = running.pop(chance.randrange(min(slots, len(running))))
             self.made.append(attempt)
-            self._keep(agenda, ended(attempt, *ends(attempt.trial)))
+            for record in _records(attempt, ends):
+                self._keep(agenda, record)
+            agenda.give_back(attempt)
 
     def results(self) -> Results:
         """As a sweep directory would give them back."""
@@ -105,6 +107,20 @@ def values(
         )
         for trial in trials
     ]
+
+
+def _records(attempt: Attempt, ends: Ends) -> Iterator[TrialRecord]:
+    """One; of an attempt that screens trials one of each, up to the first that breaks it."""
+    if not attempt.screened:
+        yield ended(attempt, *ends(attempt.trial))
+        return
+    for own in attempt.of_each_trial():
+        record = ended(own, *ends(own.trial))
+        if record.outcome is Outcome.OK:
+            record = record.model_copy(update={"flags": (Flag.SCREENED.value,)})
+        yield record
+        if record.outcome is Outcome.CRASHED:
+            return
 
 
 def ended(attempt: Attempt, outcome: Outcome, latency_ms: float = 1.0) -> TrialRecord:

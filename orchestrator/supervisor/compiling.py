@@ -1,0 +1,91 @@
+"""Compiles the candidates of a search ahead, in parallel processes, before they are screened."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from orchestrator.isolation import proc
+from orchestrator.isolation.request import Call
+from orchestrator.model import FrozenModel
+from orchestrator.trial import Attempt
+from orchestrator.worker.stages import Stages
+
+TARGET = "orchestrator.supervisor.compiling:compile_ahead"
+
+
+class Compiled(FrozenModel):
+    """How many trials were built and called."""
+
+    count: int
+
+
+def compiling(attempt: Attempt) -> Call[Compiled]:
+    """The call that compiles what an attempt is about to screen."""
+    return Call(TARGET, attempt, Compiled, attempt.device, attempt.resources)
+
+
+def compile_ahead(attempt_json: str) -> Compiled:
+    """Build each trial of an attempt and call it once, side by side in forked processes, so that
+    what they compile is on disk when they are screened.
+
+    This process itself uses neither the device nor a thread. How a trial ends here does not
+    matter: it meets the same end when it is screened.
+    """
+    waiting = list(Attempt.model_validate_json(attempt_json).of_each_trial())
+    most = max(1, len(os.sched_getaffinity(0)))
+    running: set[int] = set()
+    count = len(waiting)
+    while waiting or running:
+        while waiting and len(running) < most:
+            running.add(_forked(waiting.pop(0)))
+        pid, _ = os.wait()
+        running.discard(pid)
+    return Compiled(count=count)
+
+
+def _forked(attempt: Attempt) -> int:
+    """A process that builds and calls one trial; its pid."""
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        proc.die_with_parent()
+        import torch
+
+        torch.set_num_threads(1)
+        with _launching_nothing():
+            Stages(attempt, lambda _phase: None).called()
+    except BaseException:  # noqa: BLE001 - it says so in the log, and is tried again in earnest
+        traceback.print_exc()
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(Exception):
+                stream.flush()
+        os._exit(0)
+
+
+@contextmanager
+def _launching_nothing() -> Iterator[None]:
+    """Meanwhile Triton compiles the kernels that are launched, and does not launch them."""
+    try:
+        from triton.runtime.jit import JITFunction
+
+        run: Any = JITFunction.run
+    except (ImportError, AttributeError):  # there need be no Triton, or it has another form
+        yield
+        return
+
+    def compiled(kernel: Any, *arguments: Any, **options: Any) -> Any:
+        return run(kernel, *arguments, **{**options, "warmup": True})
+
+    kind: Any = JITFunction
+    kind.run = compiled
+    try:
+        yield
+    finally:
+        kind.run = run

@@ -1,0 +1,177 @@
+"""Screens candidates of a search: one after another in one process, each verified, then timed
+briefly in turns with the best so far.
+
+A candidate's time is stated as its ratio to the incumbent, times the incumbent's time: a machine
+that gets slower in the meantime slows both, so that drift chooses nothing. What is found here
+decides only which candidates are measured by themselves.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+
+from orchestrator.attempt_result import AttemptResult
+from orchestrator.machine import environment
+from orchestrator.measure.memory import NOTHING_KNOWN, release
+from orchestrator.measure.protocol import Measurement
+from orchestrator.model import FrozenModel
+from orchestrator.outcome import Flag, Outcome, Phase
+from orchestrator.record import utc_now
+from orchestrator.stats.ratio import block_ratios
+from orchestrator.stats.summary import Summary, summarize
+from orchestrator.trial import Attempt
+from orchestrator.usercode.imported import imported_since
+from orchestrator.worker.duel import EndedSide, Side, turns
+from orchestrator.worker.run_attempt import record_with
+from orchestrator.worker.trial_end import TrialEnd
+
+OnPhase = Callable[[Phase], None]
+OnResult = Callable[[AttemptResult], object]
+
+
+class Finished(FrozenModel):
+    """What a process that screened returns: how many trials it came to."""
+
+    count: int
+
+
+def screen(attempt: Attempt, on_phase: OnPhase, on_result: OnResult) -> Finished:
+    """Screen the trials of an attempt in this process.
+
+    Args:
+        attempt: with `screened`, and what they are compared with.
+        on_phase: hears of each phase of each trial as it begins.
+        on_result: is given each trial's result as soon as it has ended.
+    """
+    facts = environment.describe(
+        attempt.device, attempt.resources.gpu_memory_gib, attempt.resources.cpus
+    )
+    before = frozenset(sys.modules)
+    incumbent = _incumbent(attempt)
+    count = 0
+    for own in attempt.of_each_trial():
+        started_at = utc_now()
+        on_phase(Phase.BUILD)
+        side = Side(own, on_phase)
+        side.take(side.stages.ready)
+        if side.end is None:
+            incumbent = _compared(own, side, incumbent, on_phase)
+        assert side.end is not None
+        result = AttemptResult(record=record_with(own, side.phase, started_at, facts, side.end))
+        with suppress(Exception):  # modules are what users put into sys.modules
+            imported = imported_since(before, own.base_dir)
+            result = result.model_copy(update={"imported": imported})
+        on_result(result)
+        count += 1
+        side.stages.forget_inputs()
+    on_phase(Phase.DONE)
+    return Finished(count=count)
+
+
+def screen_here(attempt: Attempt, on_phase: OnPhase) -> AttemptResult:
+    """Screen the trials of an attempt in this process; all their results in one."""
+    results: list[AttemptResult] = []
+    screen(attempt, on_phase, results.append)
+    others = tuple(result.record for result in results[1:])
+    return results[0].model_copy(update={"others": others, "imported": results[-1].imported})
+
+
+class _Incumbent:
+    """The best so far, ready to be called, and its latency."""
+
+    def __init__(self, side: Side, latency_ms: float) -> None:
+        self.side = side
+        self.latency_ms = latency_ms
+
+
+def _incumbent(attempt: Attempt) -> _Incumbent | None:
+    """The incumbent that the attempt names; None: it names none, or that one fails here."""
+    if attempt.incumbent is None or attempt.incumbent_ms is None:
+        return None
+    own = attempt.of_each_trial()[0].model_copy(update={"trial": attempt.incumbent})
+    side = Side(own, lambda _phase: None)
+    side.take(side.stages.ready)
+    return None if side.end is not None else _Incumbent(side, attempt.incumbent_ms)
+
+
+def _compared(
+    attempt: Attempt, side: Side, incumbent: _Incumbent | None, enter: OnPhase
+) -> _Incumbent | None:
+    """Time a candidate that is ready, which ends it; the incumbent from now on.
+
+    Without an incumbent it takes turns with itself, and is the incumbent if that goes well.
+    """
+    enter(Phase.MEASURE)
+    side.phase = Phase.MEASURE
+    held = incumbent or _Incumbent(side, 0.0)
+    found = _in_turns(attempt, held.side, side)
+    if isinstance(found, EndedSide):
+        if found.side is side:
+            side.end = TrialEnd.of_error(found.how)
+            return incumbent
+        release(side.stages.config.device)
+        return _compared(attempt, side, None, enter)
+    base, own = found
+    level_ms = held.latency_ms or own.summary.median
+    ratios = summarize(block_ratios(base.values_ms, own.values_ms).tolist())
+
+    def check() -> TrialEnd:
+        side.stages.rate(own)
+        side.stages.figures |= NOTHING_KNOWN
+        side.phase = Phase.DONE
+        return _end(side, own, ratios, level_ms, incumbent)
+
+    end = side.take(check)
+    if side.end is not None:
+        return incumbent
+    side.end = end
+    if incumbent is None:
+        return _Incumbent(side, level_ms)
+    if ratios.ci_high is not None and ratios.ci_high < 1:
+        return _Incumbent(side, level_ms * ratios.median)
+    return incumbent
+
+
+def _in_turns(
+    attempt: Attempt, base: Side, side: Side
+) -> tuple[Measurement, Measurement] | EndedSide:
+    """Both measurements; on one set of inputs each where more take the memory that a call needs."""
+    counts = [base.stages.input_sets(), side.stages.input_sets()]
+    found = turns(attempt, (base, side), counts)
+    if isinstance(found, EndedSide) and found.how.outcome is Outcome.OOM and max(counts) > 1:
+        del found  # its traceback holds tensors
+        for one in (base, side):
+            one.stages.forget_inputs()
+        found = turns(attempt, (base, side), [1, 1])
+    return found
+
+
+def _end(
+    side: Side, own: Measurement, ratios: Summary, level_ms: float, incumbent: _Incumbent | None
+) -> TrialEnd:
+    """The end of a screened trial: its times by the incumbent's, and a note that says so.
+
+    What it is flagged for is that it was screened: so brief a measurement is always a noisy one.
+    """
+    end = side.stages.end(own)
+    flags = [flag for flag in end.flags if flag != Flag.NOISY]
+    end = replace(end, flags=(*flags, Flag.SCREENED.value))
+    if incumbent is None:
+        return replace(end, notes=("screened: timed in a shared process, the first there",))
+    times = {"latency_ms": level_ms * ratios.median}
+    if ratios.ci_low is not None and ratios.ci_high is not None:
+        times["latency_ci_low_ms"] = level_ms * ratios.ci_low
+        times["latency_ci_high_ms"] = level_ms * ratios.ci_high
+    scale = times["latency_ms"] / own.summary.median
+    options = incumbent.side.stages.attempt.trial.options
+    beside = ", ".join(f"{name}={value}" for name, value in options.items()) or "no option set"
+    note = f"screened: {ratios.median:.4g} of the time of {beside}, in turns in a shared process"
+    return replace(
+        end,
+        notes=(note,),
+        metrics={**(end.metrics or {}), **times},
+        values_ms=tuple(scale * value for value in own.values_ms),
+    )

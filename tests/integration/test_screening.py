@@ -1,0 +1,119 @@
+"""Screening in real processes: what one candidate does costs the others nothing but a new process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.executors.base import Finished
+from orchestrator.isolation.isolator import Completed, Isolator
+from orchestrator.outcome import Flag, Outcome
+from orchestrator.supervisor.compiling import compiling
+from orchestrator.supervisor.supervisor import SCREEN
+from orchestrator.trial import Attempt, Resources, Trial
+from tests.support.attempts import BRIEF, attempt
+
+USE = "candidates.py:build"
+
+
+@pytest.fixture(scope="module")
+def isolator() -> Iterator[Isolator]:
+    """An isolator that the tests share."""
+    with Isolator() as isolator:
+        yield isolator
+
+
+def screening(*options: dict[str, Any], timeout_s: float = 60.0, **fields: Any) -> Attempt:
+    """An attempt that screens a candidate for each set of options."""
+    own = [attempt("candidates", use=USE, options=one).trial for one in options]
+    first = attempt("candidates", use=USE, options=options[0])
+    resources = Resources(timeout_s=timeout_s, cpus=1)
+    given = {"screened": tuple(own), "resources": resources, "protocol": BRIEF, **fields}
+    return first.model_copy(update=given)
+
+
+def screened(isolator: Isolator, *options: dict[str, Any], **fields: Any) -> Completed:
+    return isolator.screen(screening(*options, **fields), SCREEN)
+
+
+def outcomes(found: Completed) -> list[Outcome]:
+    return [record.outcome for record in found.result.records]
+
+
+def test_every_candidate_is_verified_and_timed_by_the_first(isolator: Isolator) -> None:
+    """One process; each ok row says that it was only screened, and beside what."""
+    found = screened(isolator, {"times": 1}, {"times": 40}, {"fault": "wrong"}, {"fault": "raise"})
+    assert outcomes(found) == [Outcome.OK, Outcome.OK, Outcome.MISMATCH, Outcome.FAILED]
+    for record in found.result.records[:2]:
+        assert Flag.SCREENED.value in record.flags
+        assert record.metrics is not None
+        assert "screened" in record.notes[0]
+    assert "times=1" in found.result.records[1].notes[0]
+    assert all(record.metrics is None for record in found.result.records[2:])
+
+
+def test_times_are_stated_by_the_incumbents(isolator: Isolator) -> None:
+    """A candidate that is the incumbent itself has its stated time, however fast this machine is."""
+    incumbent = attempt("candidates", use=USE, options={"times": 3}).trial
+    found = screened(isolator, {"times": 3, "fault": ""}, incumbent=incumbent, incumbent_ms=1e6)
+    (record,) = found.result.records
+    assert record.metrics is not None
+    assert (record.metrics["latency_ms"] or 0.0) > 1e4
+    assert record.values_ms is not None
+
+
+@pytest.mark.parametrize(
+    ("fault", "outcome"), [("abort", Outcome.CRASHED), ("exit", Outcome.CRASHED)]
+)
+def test_one_that_ends_the_process_is_the_last_with_a_record(
+    isolator: Isolator, fault: str, outcome: Outcome
+) -> None:
+    """Those before it keep theirs; those behind it have none, and go on in a new process."""
+    found = screened(isolator, {"times": 1}, {"fault": fault}, {"times": 2})
+    assert outcomes(found) == [Outcome.OK, outcome]
+    again = screened(isolator, {"times": 2})
+    assert outcomes(again) == [Outcome.OK]
+
+
+def test_the_time_limit_is_each_candidates_own(isolator: Isolator) -> None:
+    """One that hangs is a timeout; those behind it have no record."""
+    found = screened(isolator, {"fault": "hang"}, {"times": 2}, timeout_s=2.0)
+    assert outcomes(found) == [Outcome.TIMEOUT]
+
+
+def test_candidates_are_compiled_ahead_in_processes_of_their_own(
+    isolator: Isolator, tmp_path: Path
+) -> None:
+    """Each is built once elsewhere; one that ends its process there costs nothing."""
+    folder = str(tmp_path)
+    three = screening(
+        {"times": 1, "folder": folder},
+        {"times": 2, "folder": folder, "fault": "abort"},
+        {"times": 3, "folder": folder},
+    )
+    isolator.call(compiling(three))
+    built = [path.name.split("-") for path in tmp_path.iterdir()]
+    assert sorted(times for times, _ in built) == ["1", "2", "3"]
+    assert len({pid for _, pid in built}) == 3
+
+
+def test_the_driver_gets_the_end_of_each_trial(isolator: Isolator) -> None:
+    """One for each that the process came to, with the log where it is not ok."""
+    asked = screening({"times": 1}, {"fault": "wrong"}, {"fault": "abort"}, {"times": 2})
+    done = isolator.screen(asked, SCREEN)
+    ends = Finished.of(asked, done.result, b"words").of_each_trial()
+    assert [end.record.trial_id for end in ends] == [one.trial_id for one in asked.screened[:3]]
+    assert [end.attempt.trial for end in ends] == list(asked.screened[:3])
+    assert [end.log for end in ends] == [b"", b"words", b"words"]
+
+
+def test_attempts_are_those_of_the_trials_alone() -> None:
+    """Each carries its trial and nothing of the others."""
+    trial = Trial.of(implementation="x", use="x", params={}, options={})
+    both = screening({"times": 1}, {"times": 2}, incumbent=trial, incumbent_ms=1.0)
+    for own, wanted in zip(both.of_each_trial(), both.screened, strict=True):
+        assert own.trial == wanted
+        assert (own.screened, own.incumbent, own.incumbent_ms) == ((), None, None)

@@ -1,0 +1,158 @@
+"""A search that screens: shared processes first, the best by themselves, and only those answer."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.driver.queue import SCREEN_BATCH
+from orchestrator.outcome import Outcome
+from orchestrator.plan.sweep import Sweep
+from orchestrator.results.answers import answers
+from orchestrator.trial import Trial
+from tests.support.driven import Driven, End
+from tests.support.sweeps import problems, sweep, text
+
+SPACE = "options.block: {low: 1, high: 40}"
+HOW = "strategy: random, samples: 24, screen: true"
+
+
+def search(how: str = HOW, axes: str = SPACE, **fields: str) -> Sweep:
+    return sweep(
+        axes=f"{{batch: [1], seq_len: [64], heads: [4], {axes}}}",
+        search=f"{{{how}}}",
+        **{"implementations": "[improved]", **fields},
+    )
+
+
+def block(trial: Trial) -> int:
+    return int(trial.options.get("block", 50))
+
+
+def by_block(trial: Trial) -> End:
+    """The smaller, the faster."""
+    return Outcome.OK, float(block(trial))
+
+
+def test_the_best_of_the_screened_are_measured_by_themselves_and_one_of_them_answers() -> None:
+    """Two processes for 24 trials, then three by themselves: those of the least time."""
+    driven = Driven(search()).drive(by_block)
+    batches = [attempt for attempt in driven.made if attempt.screened]
+    alone = [attempt for attempt in driven.made if not attempt.screened]
+    assert [len(attempt.screened) for attempt in batches] == [SCREEN_BATCH, 24 - SCREEN_BATCH]
+    screened = sorted(block(trial) for attempt in batches for trial in attempt.screened)
+    assert [block(attempt.trial) for attempt in alone] == screened[:3]
+    (answer,) = answers(driven.results().meta, driven.results().rows)
+    assert answer.best is not None
+    assert block(answer.best.trial) == screened[0]
+    assert not answer.best.is_screened
+    assert len(answer.rows) == 24
+    assert sum(row.is_screened for row in answer.rows) == 21
+
+
+def test_the_next_process_compares_with_the_best_so_far() -> None:
+    """The first has no incumbent; the second is given the best of the first, and its time."""
+    first, second = [a for a in Driven(search()).drive(by_block).made if a.screened]
+    assert first.incumbent is None
+    best = min(first.screened, key=block)
+    assert second.incumbent == best
+    assert second.incumbent_ms == block(best)
+
+
+def test_a_screened_row_is_no_answer_however_fast() -> None:
+    """What looks best in a shared process and fails by itself leaves its place to the next."""
+
+    def ends(trial: Trial) -> End:
+        return Outcome.OK, float(block(trial))
+
+    driven = Driven(search(f"{HOW}, finalists: 1")).drive(ends, stop_after=24)
+    assert answers(driven.results().meta, driven.results().rows)[0].best is None
+    best, second = sorted(block(record_trial) for record_trial in _trials(driven))[:2]
+    driven.drive(lambda trial: (Outcome.CRASHED, 1.0) if block(trial) == best else by_block(trial))
+    (answer,) = answers(driven.results().meta, driven.results().rows)
+    assert answer.best is not None
+    assert block(answer.best.trial) == second
+
+
+def _trials(driven: Driven) -> list[Trial]:
+    return [trial for attempt in driven.made for trial in attempt.screened]
+
+
+def test_a_candidate_that_breaks_its_process_costs_that_process_alone() -> None:
+    """Its fault is its row, the rest goes on in a new one, and nothing is screened twice."""
+    broken = {7, 8, 20}
+
+    def ends(trial: Trial) -> End:
+        return (Outcome.CRASHED, 1.0) if block(trial) in broken else by_block(trial)
+
+    driven = Driven(search("strategy: random, samples: 40, screen: true")).drive(ends)
+    screened = [record for record in driven.records if record.attempt == 1]
+    assert len({record.trial_id for record in screened}) == len(screened) == 40
+    crashed = [record for record in screened if record.outcome is Outcome.CRASHED]
+    assert {record.options["block"] for record in crashed} == broken
+    assert len([attempt for attempt in driven.made if attempt.screened]) > 3
+
+
+@pytest.mark.parametrize("stop_after", [1, 10, 16, 20, 24, 25, 26])
+def test_a_search_that_screens_goes_on_where_it_stopped(stop_after: int) -> None:
+    """Killed anywhere, it makes what is left, and answers as if it had never stopped."""
+    whole = Driven(search()).drive(by_block)
+    halves = Driven(search()).drive(by_block, stop_after=stop_after).drive(by_block)
+    assert len({(r.trial_id, r.attempt) for r in halves.records}) == len(halves.records)
+    found = [answers(one.results().meta, one.results().rows)[0] for one in (whole, halves)]
+    assert found[0].best is not None
+    assert found[1].best is not None
+    assert found[0].best.trial_id == found[1].best.trial_id
+    assert sorted(map(block, _trials(halves))) != []
+    assert len(halves.records) == len(whole.records)
+
+
+def test_the_first_point_is_measured_by_itself_too() -> None:
+    """The answer is compared with it, and a screened time is none to compare with."""
+    driven = Driven(search(f"{HOW}, first: [{{}}], finalists: 2")).drive(by_block)
+    alone = [block(attempt.trial) for attempt in driven.made if not attempt.screened]
+    assert alone[0] == 50
+    assert len(alone) == 3
+
+
+def test_each_search_has_processes_of_its_own() -> None:
+    """Candidates of two shapes are never in one process."""
+    axes = f"batch: [1], seq_len: [64, 128], heads: [4], {SPACE}"
+    found = sweep(axes=f"{{{axes}}}", search=f"{{{HOW}}}", implementations="[improved, standard]")
+    for attempt in Driven(found).drive(by_block, slots=2).made:
+        places = {(t.implementation, t.params["seq_len"]) for t in attempt.screened}
+        assert len(places) <= 1
+
+
+def test_finalists_are_measured_in_every_round() -> None:
+    """Screened once, the best in as many fresh processes as the file asks for."""
+    driven = Driven(search(measure="{repeats: 3}")).drive(by_block)
+    assert len(_trials(driven)) == 24
+    alone = [attempt.round for attempt in driven.made if not attempt.screened]
+    assert sorted(alone) == sorted([1, 2, 3] * 3)
+
+
+def test_a_budget_ends_a_search_and_says_so() -> None:
+    """Each record of these tests lasted a second: after ten nothing more is proposed."""
+    how = "strategy: random, samples: 24, budget_s: 10"
+    driven = Driven(search(how)).drive(by_block)
+    assert 10 <= len(driven.records) <= 11
+    assert "10 s" in driven.said[0]
+    assert "24 samples" in driven.said[0]
+    again = Driven(driven.sweep, list(driven.records), list(driven.proposals)).drive(by_block)
+    assert len(again.records) == len(driven.records)
+
+
+@pytest.mark.parametrize(
+    ("how", "named"),
+    [
+        ("screen: true", "search.screen"),
+        ("budget_s: 3", "search.budget_s"),
+        ("strategy: random, screen: true, metric: peak_memory_mib", "search.screen"),
+        ("strategy: random, budget_s: 0", "search.budget_s"),
+        ("strategy: random, finalists: 0", "search.finalists"),
+    ],
+)
+def test_what_cannot_be_screened_is_refused_by_name(how: str, named: str) -> None:
+    """Screening is of a search, and by time."""
+    axes = f"{{batch: [1], seq_len: [64], heads: [4], {'options.block: [1, 2]'}}}"
+    assert named in str(problems(text(axes=axes, search=f"{{{how}}}")))
