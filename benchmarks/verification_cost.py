@@ -11,6 +11,7 @@ of outputs. Printed are seconds a row, their sums and the ratio: medians over th
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import statistics
@@ -76,7 +77,8 @@ def _worker(sweep_file: str, overrides: list[str]) -> None:
     loaded = sweep(sweep_file, [*BRIEF, *overrides])
     for trial in loaded.trials:
         spent[0] = 0.0
-        record = run(loaded, trial)
+        found = run(loaded, trial)
+        record = getattr(found, "record", found)
         params = trial.params
         shape = " ".join(f"{name}={params[name]}" for name in ("batch", "seq_len", "heads"))
         name = f"{trial.implementation} {shape}"
@@ -90,17 +92,16 @@ def _has_rooms() -> bool:
 
 
 def _of_2c7e0db(spent: list[float]) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    from orchestrator.examiner import Examiner
-    from orchestrator.stages import Stages
-    from orchestrator.sweep import Sweep
+    def named(module: str, name: str) -> Any:
+        return getattr(importlib.import_module(f"orchestrator.{module}"), name)
 
-    from orchestrator.trial import Attempt, Resources
-    from orchestrator.worker import run_attempt
-
-    _counted(spent, (Examiner, "examine"), (Stages, "verify_again"))
+    load, attempt_of = named("sweep", "Sweep").load, named("trial", "Attempt")
+    run_attempt, resources = named("worker", "run_attempt"), named("trial", "Resources")
+    examined = (named("examiner", "Examiner"), "examine")
+    _counted(spent, examined, (named("stages", "Stages"), "verify_again"))
 
     def run(sweep: Any, trial: Any) -> Any:
-        attempt = Attempt(
+        attempt = attempt_of(
             sweep_id="cost",
             trial=trial,
             workload=sweep.spec.workload,
@@ -109,11 +110,11 @@ def _of_2c7e0db(spent: list[float]) -> tuple[Callable[..., Any], Callable[..., A
             seed=1,
             protocol=sweep.spec.measure.for_device("cpu"),
             verify=sweep.spec.verify,
-            resources=Resources(),
+            resources=resources(),
         )
         return run_attempt(attempt)
 
-    return lambda path, overrides: Sweep.load(path, overrides), run
+    return load, run
 
 
 def _of_today(spent: list[float]) -> tuple[Callable[..., Any], Callable[..., Any]]:

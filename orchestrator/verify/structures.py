@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Tensors = tuple[torch.Tensor, ...]
 
 # CPU seconds after which no kind is tried but `large`, and after which none is
-BUDGET_S, MOST_S = 0.25, 10.0
+BUDGET_S, MOST_S = 0.2, 10.0
 # CPU seconds of a call from which on `edges` wait for the verification after timing, which takes
 # them for its fresh values, and from which on `large` is left out, too
 SLOW_S, VERY_SLOW_S = 0.05, 0.25
@@ -141,7 +141,9 @@ def said_of(kind: str, found: Judgement) -> Judgement:
 
 def is_finite(called: Called) -> bool:
     """Whether all outputs of a call and all gradients are floating-point and finite."""
+    from orchestrator.verify.rule.output_rows import all_finite
+
     return all(
-        one.dtype.is_floating_point and one.dtype.itemsize > 1 and bool(one.isfinite().all())
+        one.dtype.is_floating_point and one.dtype.itemsize > 1 and all_finite(one)
         for one in (*called.copies.values(), *called.gradients.values())
     )

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     Tensors = tuple[torch.Tensor, ...]
 
 AGAIN = 2  # further calls that are judged, on inputs that the implementation has met ...
-AGAIN_S = 0.2  # ... and after these many seconds of them no more
-FEW_ROWS = 1 / 8  # of the reference's FLOPs: for draws, each of which costs several references
+AGAIN_S = 0.05  # ... and after these many seconds of them no more
+FEW_ROWS = 1 / 16  # of the reference's FLOPs: for draws, each of which costs several references
 PRACTICE, PRACTICE_S = 6, 0.05  # calls on the same values: outputs may be kept once asked for often
 SHARED = "a call writes its output where that of the call before lies: keep a copy of it, which is not timed"
 SHAPES_FOLLOW = (

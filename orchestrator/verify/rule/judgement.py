@@ -17,7 +17,7 @@ import torch
 
 from orchestrator.verify.rule.limits import gain_floor
 from orchestrator.verify.rule.noise import Noise
-from orchestrator.verify.rule.output_rows import check_shape
+from orchestrator.verify.rule.output_rows import all_finite, check_shape
 from orchestrator.verify.rule.outputs import (
     EXACT,
     ExactOutput,
@@ -111,7 +111,7 @@ class Reference:
         """Whether the right answer has an infinity or NaN."""
         for one in self.expected.values():
             values = one.values.double() if one.values.dtype.itemsize == 1 else one.values
-            if not bool(values.isfinite().all()):
+            if not all_finite(values):
                 return True
         return False
 
@@ -208,21 +208,7 @@ class Reference:
             if fault is not None:
                 found.append(Verdict(math.inf, 0.0, fault))
                 continue
-            error, grid = output.relative_error(actual[name])
-            if output.is_rounding(actual[name]):
-                found.append(Verdict(error, 2 * grid, Fault(0.0, "")))
-                continue
-            self._draw(1)
-            own, output.spread = output.spread, drawn.spread.like_the_noisiest(output.rows)
-            comparison = output.compare(actual[name], None, UNSEEN if self.unseen else 1.0)
-            output.spread = own  # draws of its own may follow
-            found.append(
-                Verdict(
-                    comparison.block_error,
-                    comparison.explained,
-                    described(output, comparison, comparison.worst),
-                )
-            )
+            found.append(self._by_noise_of(drawn, output, actual[name]))
         return joined(found, self._notes())
 
     def draw_all(self) -> None:
@@ -263,6 +249,30 @@ class Reference:
                 return Verdict(comparison.block_error, 0.0, fault)
         return Verdict(
             comparison.block_error, comparison.explained, described(output, comparison, worst)
+        )
+
+    def _by_noise_of(
+        self, drawn: FloatOutput, output: FloatOutput, actual: torch.Tensor
+    ) -> Verdict:
+        """The verdict on `output`, whose rows are taken to be as noisy as the noisiest of `drawn`."""
+        if self.draws == 0:
+            error, grid = output.relative_error(actual)
+            if output.is_rounding(actual):
+                return Verdict(error, 2 * grid, Fault(0.0, ""))
+            self._draw(1)
+        scale = UNSEEN if self.unseen else 1.0
+        spread = drawn.spread.like_the_noisiest(output.rows)
+        if output.rows.count:
+            largest, error = output.largest_share(actual, spread.by_row(scale))
+            if largest <= 1:
+                return Verdict(error, error / math.sqrt(largest or 1.0), Fault(0.0, ""))
+        own, output.spread = output.spread, spread
+        comparison = output.compare(actual, None, scale)
+        output.spread = own  # draws of its own may follow
+        return Verdict(
+            comparison.block_error,
+            comparison.explained,
+            described(output, comparison, comparison.worst),
         )
 
     def _exact(self, output: ExactOutput, actual: torch.Tensor) -> Verdict:

@@ -142,6 +142,11 @@ class Spread:
         found.squares = (largest * sizes).expand_as(rows.values)
         return found
 
+    def by_row(self, scale: float) -> torch.Tensor:
+        """(R,): a bound from below of n^2 in each row, where all of a row's elements are as noisy."""
+        spread = self.squares[:, 0] / max(1, self.draws)
+        return spread.clamp(min=self.typical() / 4) * scale * scale
+
     def noise(self, part: slice, whole: float, scale: float) -> torch.Tensor:
         """(r, W): n^2 of some rows; `whole` is S^2, the mean of s^2 over all; `scale` multiplies
         the noise.

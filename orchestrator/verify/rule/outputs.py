@@ -23,8 +23,14 @@ from orchestrator.verify.rule.limits import (
     within_half_ulp,
 )
 from orchestrator.verify.rule.noise import GRIDS, Noise, ulp
-from orchestrator.verify.rule.output_rows import fault_anywhere, fetcher, renumbered, unravelled
-from orchestrator.verify.rule.sums import TILE
+from orchestrator.verify.rule.output_rows import (
+    all_finite,
+    fault_anywhere,
+    fetcher,
+    renumbered,
+    unravelled,
+)
+from orchestrator.verify.rule.sums import TILE, ratio
 from orchestrator.workload import Expected
 
 Fetch = Callable[[int, int], torch.Tensor]
@@ -128,6 +134,8 @@ class FloatOutput:
         fetch = self._fetch(actual)
         for part in self.rows.chunks():
             values = fetch(part)
+            if self.special is None and all_finite(values):
+                continue
             wrong = ~values.isfinite()
             if self.special is not None:
                 due = as_reals(self.expected.values[part])
@@ -201,6 +209,22 @@ class FloatOutput:
                 text = f"{place}: the values are the inputs' own, without rounding, and {int(wrong.sum())} differ"
                 return Fault(math.inf, text)
         return None
+
+    def largest_share(self, actual: torch.Tensor, noise: torch.Tensor) -> tuple[float, float]:
+        """(the largest e^2 / n^2 of any element, relative error of the worst block), where n^2 is
+        given by row, (R,): up to 1 every group's limit is kept, for none is below 1.
+        """
+        fetch, values = self._fetch(actual), self.rows.values
+        largest, sums = 0.0, values.new_zeros(2, len(values))
+        for part in self.rows.chunks():
+            errors = self._masked(fetch(part), part).sub(values[part]).square_()
+            largest = max(largest, float(ratio(errors.amax(1), noise[part]).max()))
+            sums[0, part], sums[1, part] = errors.sum(1), values[part].square().sum(1)
+        block = self.rows.block
+        if block is None or not len(block):
+            return largest, _root(float(sums[0].sum()), float(sums[1].sum()))
+        errors, norms = sums.new_zeros(2, int(block.max()) + 1).index_add_(1, block, sums)
+        return largest, float(ratio(errors, norms).max().sqrt())
 
     def relative_error(self, actual: torch.Tensor) -> tuple[float, float]:
         """(relative error of the whole, that of rounding to the dtype's own grid)."""
