@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from typing import Any
 
-from orchestrator.credentials import masked
 from orchestrator.errors import RequestError
 
 
@@ -55,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
     sweep = Sweep.load(options.sweep, overrides, options.only)
     shown: list[int] = []
     results = api.run(
-        sweep, output=options.output, resume=options.resume, **_place(options),
+        sweep, output=options.output, resume=options.resume, **place(options),
         on_results=lambda found: shown.append(_show(found, options)),
     )  # fmt: skip
     return shown[0] if shown else _show(results, options)
@@ -129,7 +127,8 @@ def ui(options: argparse.Namespace) -> int:
     return ui.main(given)
 
 
-def _place(options: argparse.Namespace) -> dict[str, Any]:
+def place(options: argparse.Namespace) -> dict[str, Any]:
+    """Where and how a sweep is run, as arguments of `api.run`."""
     names = ("tracking_uri", "address", "device", "rerun")
     return {name: getattr(options, name) for name in names} | {"progress": _progress(options.quiet)}
 
@@ -137,11 +136,12 @@ def _place(options: argparse.Namespace) -> dict[str, Any]:
 def resume(options: argparse.Namespace) -> int:
     """Go on with a sweep; print its table, or JSON."""
     from orchestrator import api
+    from orchestrator.cli import comparing
 
     _check_columns(options)
-    results = api.resume(options.name, **_place(options))
+    results = api.resume(options.name, **place(options))
     if results.meta.duel is not None:
-        return _show_duel(results, None, "json" if options.json else "table")
+        return comparing.show_duel(results, None, "json" if options.json else "table")
     return _show(results, options)
 
 
@@ -249,112 +249,6 @@ def _write_plots(results: Any, directory: str) -> None:
         f"wrote {', '.join(map(str, written))}" if written else "nothing to draw: no row is ok",
         file=sys.stderr,
     )
-
-
-def compare(options: argparse.Namespace) -> int:
-    """Compare two sweeps, or measure two implementations interleaved."""
-    if options.duel != (options.sweep is not None):
-        raise RequestError(
-            "compare takes BASE and CANDIDATE, and with --duel the sweep file with both labels as third"
-        )
-    if options.duel and options.candidate is None:
-        raise RequestError("compare --duel takes two labels and the sweep file that has both")
-    if options.duel and options.again:
-        raise RequestError(
-            "compare --duel measures both now already: --again is for two sweeps or sweep files"
-        )
-    if options.duel:
-        return _duel(options)
-    if options.again:
-        return _again(options)
-    for name in ("overrides", "only", "output", "resume", "rerun", "address", "tracking_uri"):
-        if getattr(options, name):
-            raise RequestError(
-                "compare of two sweeps measures nothing: options of run go with --duel or --again"
-            )
-    from orchestrator.compare.comparison import compare
-    from orchestrator.report import comparison_formats
-    from orchestrator.results import lookup
-    from orchestrator.results.sweep_directory import load
-
-    if options.candidate is None:  # the newest of a name against the one before it
-        newest = lookup.find(options.base)
-        base, candidate = load(lookup.before(newest)), load(newest)
-    else:
-        base, candidate = load(lookup.find(options.base)), load(lookup.find(options.candidate))
-    found = compare(base, candidate, force=options.force, fail_slower=options.fail_slower)
-    print(comparison_formats.render(found, options.format))
-    return _exit_code(found, options)
-
-
-def _exit_code(found: Any, options: argparse.Namespace) -> int:
-    """1 for a regression, and with --fail-unclear for a row that tells nothing; else 0."""
-    return max(found.exit_code, int(options.fail_unclear and not found.settled))
-
-
-def _again(options: argparse.Namespace) -> int:
-    """Measure both sides of a comparison now, in turns."""
-    from datetime import datetime
-    from pathlib import Path
-
-    from orchestrator.compare import again
-    from orchestrator.report import comparison_formats
-    from orchestrator.spec import loading
-
-    if options.candidate is None:
-        raise RequestError("compare --again takes two sweeps or sweep files: BASE and CANDIDATE")
-    if options.resume or options.rerun or options.address:
-        raise RequestError(
-            "compare --again measures both sides anew on this machine: no --resume, --rerun, --address"
-        )
-    base, candidate = again.Side.of(options.base), again.Side.of(options.candidate)
-    spec, _ = loading.read(base.file, options.overrides)
-    stated = "repeats" in spec.measure.model_fields_set and spec.measure.repeats > 1
-    rounds = spec.measure.repeats if stated else again.ROUNDS
-    arguments = [part for override in options.overrides for part in ("-S", override)]
-    arguments += ["--only", options.only] if options.only else []
-    if options.tracking_uri:  # anyone may read a command line, so a log-in goes by the environment
-        os.environ["MLFLOW_TRACKING_URI"] = options.tracking_uri
-        arguments += ["--tracking-uri", masked(options.tracking_uri)]
-    arguments += ["--device", options.device] if options.device != "auto" else []
-    folder = Path(
-        options.output or Path("mlruns", "again", f"{datetime.now():%Y%m%d_%H%M%S}")
-    ).resolve()
-    results = again.measure(base, candidate, rounds, folder, arguments)
-    found = again.judge(*results, force=options.force, fail_slower=options.fail_slower)
-    comparison_formats.write(found, folder)
-    print(comparison_formats.render(found, options.format))
-    return _exit_code(found, options)
-
-
-def _duel(options: argparse.Namespace) -> int:
-    from orchestrator import api
-    from orchestrator.compare import duel
-    from orchestrator.plan.sweep import Sweep
-
-    if options.force:
-        raise RequestError(
-            "a duel measures both in one process, so that there is nothing to --force"
-        )
-    sweep = duel.prepare(
-        Sweep.load(options.sweep, options.overrides, options.only), options.base, options.candidate
-    )
-    results = api.run(sweep, output=options.output, resume=options.resume, **_place(options))
-    return _show_duel(results, options.fail_slower, options.format, options.fail_unclear)
-
-
-def _show_duel(
-    results: Any, fail_slower: float | None, form: str, fail_unclear: bool = False
-) -> int:
-    """A regression, as of compare; and 1, as of run, where a row of either side is not ok."""
-    from orchestrator.compare import duel
-    from orchestrator.report import comparison_formats
-
-    found = duel.judge(results, fail_slower)
-    comparison_formats.write(found, results.directory)
-    print(comparison_formats.render(found, form))
-    unclear = fail_unclear and not found.settled
-    return max(found.exit_code, int(unclear), 0 if results.all_ok else 1)
 
 
 def sync(options: argparse.Namespace) -> int:

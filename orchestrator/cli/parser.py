@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from orchestrator import __version__
-from orchestrator.cli import commands, past
+from orchestrator.cli import commands, comparing, past
 from orchestrator.errors import suggestion
 
 EXAMPLES = """\
@@ -401,7 +401,7 @@ def _add_compare(subparsers: Any) -> None:
     parser = _command(
         subparsers,
         "compare",
-        commands.compare,
+        comparing.compare,
         "compare two sweeps row by row, or measure two implementations of one in turns",
         "compare last --fail-slower 5%\n"
         "  orchestrator compare 20261122_093000_ab12 last\n"
@@ -435,9 +435,27 @@ def _add_compare(subparsers: Any) -> None:
         help="a slow-down from here on is a regression",
     )
     parser.add_argument(
-        "--fail-unclear",
+        "--fail-unclear", action="store_true", help="fail on rows of which neither can be said"
+    )
+    parser.add_argument(
+        "--fail-memory",
+        metavar="PERCENT",
+        type=_percent,
+        help="fail on rows whose peak memory grew by so much",
+    )
+    parser.add_argument(
+        "--fail-error",
+        metavar="FACTOR",
+        type=_factor,
+        help="fail on rows whose relative error grew to so many times",
+    )
+    parser.add_argument(
+        "--same-machine",
         action="store_true",
-        help="a row of which neither can be said is a failure, too (exit code 1)",
+        help="of one sweep: against the newest of its name on a machine like its own",
+    )
+    parser.add_argument(
+        "--same-code", action="store_true", help="compare although both sides are the same code"
     )
     parser.add_argument(
         "--force", action="store_true", help="compare two sweeps although the environments differ"
@@ -537,4 +555,15 @@ def _percent(text: str) -> float:
         raise argparse.ArgumentTypeError(
             f"{text!r} is out of range: give more than 0% and less than 1000%"
         )
+    return value
+
+
+def _factor(text: str) -> float:
+    """`4`, `1.5x`: more than 1."""
+    try:
+        value = float(text.removesuffix("x"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no factor: give 4, or 1.5") from None
+    if not 1 < value < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is out of range: give more than 1")
     return value

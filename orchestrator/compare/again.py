@@ -64,11 +64,15 @@ class Side:
         file = _file_of(lookup.find(given))
         return cls(file, _root(file))
 
+    @property
+    def python(self) -> str:
+        """The interpreter that runs it: its checkout's own, if it has one."""
+        own = self.root / ".venv" / "bin" / "python"
+        return str(own) if own.exists() else sys.executable
+
     def command(self, rounds: int, output: Path, arguments: Sequence[str]) -> list[str]:
         """The command line that brings the sweep in `output` to so many rounds."""
-        own = self.root / ".venv" / "bin" / "python"
-        python = str(own) if own.exists() else sys.executable
-        command = [python, "-m", "orchestrator", "run", str(self.file), "--quiet"]
+        command = [self.python, "-m", "orchestrator", "run", str(self.file), "--quiet"]
         command += [*arguments, "-S", f"measure.repeats={rounds}", "--output", str(output)]
         return [*command, "--resume"] if rounds > 1 else command
 

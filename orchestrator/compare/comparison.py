@@ -6,7 +6,6 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from typing import Any
 
 from orchestrator.compare.machine import MachineChange, machine_change
@@ -19,6 +18,7 @@ from orchestrator.compare.pairing import (
     same_code,
     unlike,
 )
+from orchestrator.compare.verdict import Verdict as Verdict
 from orchestrator.errors import ComparisonError
 from orchestrator.results import columns
 from orchestrator.results.results import Results
@@ -30,17 +30,6 @@ SIGNIFICANT = 0.05
 LEAST_EFFECT = 0.01
 # where one process a row leaves the A/A floor unknown
 LEAST_EFFECT_UNMEASURED = {"cuda": 0.03, "cpu": 0.15}
-
-
-class Verdict(StrEnum):
-    """What the candidate is, beside the base."""
-
-    FASTER = "faster"
-    SLOWER = "slower"
-    SAME = "same"
-    UNCLEAR = "unclear"
-    NEWLY_FAILING = "newly_failing"
-    NEWLY_OK = "newly_ok"
 
 
 CHANGED = (Verdict.FASTER, Verdict.SLOWER)
@@ -106,6 +95,7 @@ class Comparison:
         columns: axis -> heading, of the axes whose values tell the rows apart.
         machine: how fast the machine was in the candidate beside the base, by the controls of both.
         again: whether both were measured for this comparison, round by round in turns.
+        failures: what it fails on besides its verdicts; see `demands`.
         duel: the sweep in which both were measured in turns, where base and candidate are two
             labels of one.
         same_code: whether every row of both was measured with the same source code.
@@ -125,6 +115,7 @@ class Comparison:
     code_differences: tuple[str, ...] = ()
     machine: MachineChange | None = None
     again: bool = False
+    failures: tuple[str, ...] = ()
 
     @property
     def counts(self) -> dict[Verdict, int]:
@@ -145,8 +136,8 @@ class Comparison:
 
     @property
     def exit_code(self) -> int:
-        """1 if any row is slower or newly failing, else 0."""
-        return int(any(pair.verdict in REGRESSIONS for pair in self.rows))
+        """1 if any row is slower or newly failing, or fails on what else was asked, else 0."""
+        return int(bool(self.failures) or any(pair.verdict in REGRESSIONS for pair in self.rows))
 
     @property
     def settled(self) -> bool:
@@ -169,6 +160,7 @@ class Comparison:
             "same_code": self.same_code,
             "code_differences": list(self.code_differences),
             "again": self.again,
+            "failures": list(self.failures),
             "machine": None if self.machine is None else self.machine.to_json(),
         }
 

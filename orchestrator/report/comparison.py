@@ -52,6 +52,7 @@ def footer(comparison: Comparison) -> list[str]:
         )
     lines += [*_code(comparison), *_thresholds(comparison), *_machine(comparison)]
     lines += [*_disturbed(comparison), *_nothing_found(comparison)]
+    lines += [f"Fails: {printable(failure)}" for failure in comparison.failures]
     if comparison.unmatched:
         lines.append(
             f"Not compared: {counted(len(comparison.unmatched), 'row')} found or run in one sweep only."

@@ -164,10 +164,11 @@ def test_compare_of_one_sweep_is_with_the_one_before_of_its_name(
     swept(ok)
     assert "is the first sweep named 'toy'" in cli("compare", "last").err
     swept(ok)
-    said = cli("compare", "last")
+    said = cli("compare", "last", "--same-code")
     assert "20261102_000000_bbbb compared with 20261101_000000_aaaa" in said.out
     assert said.code == 0
-    assert cli("compare", "last", "--fail-unclear").code == 1  # single processes settle nothing
+    # single processes settle nothing
+    assert cli("compare", "last", "--same-code", "--fail-unclear").code == 1
 
 
 @pytest.mark.usefixtures("folder")

@@ -1,0 +1,179 @@
+"""`compare`: two sweeps, two sides measured now in turns, or two implementations in one process."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.cli.commands import place
+from orchestrator.credentials import masked
+from orchestrator.errors import ComparisonError, RequestError
+
+if TYPE_CHECKING:
+    from orchestrator.compare.again import Side
+    from orchestrator.compare.comparison import Comparison
+    from orchestrator.results.results import Results
+
+
+def compare(options: argparse.Namespace) -> int:
+    """Compare two sweeps, or measure two implementations interleaved."""
+    if options.duel != (options.sweep is not None):
+        raise RequestError(
+            "compare takes BASE and CANDIDATE, and with --duel the sweep file with both labels as third"
+        )
+    if options.duel and options.candidate is None:
+        raise RequestError("compare --duel takes two labels and the sweep file that has both")
+    if options.duel and options.again:
+        raise RequestError(
+            "compare --duel measures both now already: --again is for two sweeps or sweep files"
+        )
+    if options.duel:
+        return _duel(options)
+    if options.again:
+        return _again(options)
+    for name in ("overrides", "only", "output", "resume", "rerun", "address", "tracking_uri"):
+        if getattr(options, name):
+            raise RequestError(
+                "compare of two sweeps measures nothing: options of run go with --duel or --again"
+            )
+    from orchestrator.compare.comparison import compare
+    from orchestrator.report import comparison_formats
+
+    base, candidate = _both(options)
+    found = compare(base, candidate, force=options.force, fail_slower=options.fail_slower)
+    found = _demanded(found, options)
+    print(comparison_formats.render(found, options.format))
+    return found.exit_code
+
+
+def _both(options: argparse.Namespace) -> tuple[Results, Results]:
+    """The two sweeps; of one name the newest, and the one before it."""
+    from orchestrator.compare.baseline import newest_alike
+    from orchestrator.results import lookup
+    from orchestrator.results.sweep_directory import load
+
+    if options.same_machine:
+        if options.candidate is not None:
+            raise RequestError("--same-machine looks for the base itself: give the candidate alone")
+        candidate = load(lookup.find(options.base))
+        return newest_alike(candidate), candidate
+    if options.candidate is None:
+        newest = lookup.find(options.base)
+        return load(lookup.before(newest)), load(newest)
+    return load(lookup.find(options.base)), load(lookup.find(options.candidate))
+
+
+def _demanded(found: Comparison, options: argparse.Namespace) -> Comparison:
+    """The comparison, held against what else it is to fail on.
+
+    Raises:
+        ComparisonError: a side would be compared with itself.
+    """
+    from orchestrator.compare.demands import Demands, refuse_same_code
+
+    if not options.same_code:
+        refuse_same_code(found)
+    asked = Demands(options.fail_unclear, options.fail_memory, options.fail_error)
+    return asked.held_against(found)
+
+
+def _again(options: argparse.Namespace) -> int:
+    """Measure both sides of a comparison now, in turns."""
+    from datetime import datetime
+    from pathlib import Path
+
+    from orchestrator.compare import again
+    from orchestrator.report import comparison_formats
+    from orchestrator.spec import loading
+
+    if options.candidate is None:
+        raise RequestError("compare --again takes two sweeps or sweep files: BASE and CANDIDATE")
+    if options.resume or options.rerun or options.address:
+        raise RequestError(
+            "compare --again measures both sides anew on this machine: no --resume, --rerun, --address"
+        )
+    base, candidate = again.Side.of(options.base), again.Side.of(options.candidate)
+    if not options.same_code:
+        _refuse_same_files(base, candidate, options)
+    spec, _ = loading.read(base.file, options.overrides)
+    stated = "repeats" in spec.measure.model_fields_set and spec.measure.repeats > 1
+    rounds = spec.measure.repeats if stated else again.ROUNDS
+    arguments = [part for override in options.overrides for part in ("-S", override)]
+    arguments += ["--only", options.only] if options.only else []
+    if options.tracking_uri:  # anyone may read a command line, so a log-in goes by the environment
+        os.environ["MLFLOW_TRACKING_URI"] = options.tracking_uri
+        arguments += ["--tracking-uri", masked(options.tracking_uri)]
+    arguments += ["--device", options.device] if options.device != "auto" else []
+    folder = Path(
+        options.output or Path("mlruns", "again", f"{datetime.now():%Y%m%d_%H%M%S}")
+    ).resolve()
+    results = again.measure(base, candidate, rounds, folder, arguments)
+    found = again.judge(*results, force=options.force, fail_slower=options.fail_slower)
+    found = _demanded(found, options)
+    comparison_formats.write(found, folder)
+    print(comparison_formats.render(found, options.format))
+    return found.exit_code
+
+
+def _refuse_same_files(base: Side, candidate: Side, options: argparse.Namespace) -> None:
+    """Refuse two checkouts that are one, before an hour is spent on them.
+
+    Where each has an interpreter of its own, what is installed there shows when both are measured.
+
+    Raises:
+        ComparisonError: both run by one interpreter, and the code of every implementation that
+            both have is the same.
+    """
+    from orchestrator.driver.stale import sources
+    from orchestrator.plan.sweep import Sweep
+
+    if base.python != candidate.python:
+        return
+    was, now = (
+        sources(Sweep.load(side.file, options.overrides, options.only))
+        for side in (base, candidate)
+    )
+    both = was.keys() & now.keys()
+    if both and all(was[label].hash == now[label].hash for label in both):
+        raise ComparisonError(
+            f"{base.file} and {candidate.file} have the same code: implementation sources and "
+            "installed packages are the same, so that a difference would be the machine's. To see "
+            "how much that is, compare them with --same-code"
+        )
+
+
+def _duel(options: argparse.Namespace) -> int:
+    from orchestrator import api
+    from orchestrator.compare import duel
+    from orchestrator.plan.sweep import Sweep
+
+    if options.force:
+        raise RequestError(
+            "a duel measures both in one process, so that there is nothing to --force"
+        )
+    sweep = duel.prepare(
+        Sweep.load(options.sweep, options.overrides, options.only), options.base, options.candidate
+    )
+    results = api.run(sweep, output=options.output, resume=options.resume, **place(options))
+    return show_duel(results, options.fail_slower, options.format, options)
+
+
+def show_duel(
+    results: Any,
+    fail_slower: float | None,
+    form: str,
+    demands: argparse.Namespace | None = None,
+) -> int:
+    """A regression, as of compare; and 1, as of run, where a row of either side is not ok."""
+    from orchestrator.compare import duel
+    from orchestrator.compare.demands import Demands
+    from orchestrator.report import comparison_formats
+
+    found = duel.judge(results, fail_slower)
+    if demands is not None:
+        asked = Demands(demands.fail_unclear, demands.fail_memory, demands.fail_error)
+        found = asked.held_against(found)
+    comparison_formats.write(found, results.directory)
+    print(comparison_formats.render(found, form))
+    return max(found.exit_code, 0 if results.all_ok else 1)
