@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.commands import place
@@ -81,7 +82,6 @@ def _demanded(found: Comparison, options: argparse.Namespace) -> Comparison:
 def _again(options: argparse.Namespace) -> int:
     """Measure both sides of a comparison now, in turns."""
     from datetime import datetime
-    from pathlib import Path
 
     from orchestrator.compare import again
     from orchestrator.report import comparison_formats
@@ -128,7 +128,8 @@ def _refuse_same_files(base: Side, candidate: Side, options: argparse.Namespace)
     from orchestrator.driver.stale import sources
     from orchestrator.plan.sweep import Sweep
 
-    if base.python != candidate.python:
+    # A virtual environment's interpreter is a link, and so may be the environment.
+    if Path(base.python).parent.resolve() != Path(candidate.python).parent.resolve():
         return
     was, now = (
         sources(Sweep.load(side.file, options.overrides, options.only))

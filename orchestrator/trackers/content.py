@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from orchestrator.outcome import Outcome
@@ -31,6 +31,9 @@ from orchestrator.trackers.run_content import (
 )
 
 MAX_ERROR = 300
+# A param: the UI's charts have params and metrics on their axes alone. That of the sweep: a param is
+# written once, and a trial may be measured again.
+STARTED_AT = "sweep_started_at"
 SPEEDUP = "speedup"
 SAME_WORK = 1e-6  # relative: the work of a row is its rate times its time
 SWEEP, TRIAL, LINK = "sweep", "trial", "link"
@@ -89,6 +92,7 @@ def child(
     counts_as_ok = {Outcome.OK, *meta.spec.allow_outcomes}
     params = {"implementation": row.implementation, **row.params}
     params |= {f"options.{name}": value for name, value in row.trial.options.items()}
+    params[STARTED_AT] = moment(meta.created_at)
     spans = [
         milliseconds(record.finished_at) - milliseconds(record.started_at) for record in row.records
     ]
@@ -291,9 +295,14 @@ def run_name(axes: Sequence[str], row: Row) -> str:
     )
 
 
-def milliseconds(moment: str) -> int:
+def moment(at: str) -> str:
+    """`2026-11-22 09:30:00`, UTC: what the UI's charts take for a time."""
+    return datetime.fromtimestamp(milliseconds(at) / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def milliseconds(at: str) -> int:
     """ISO 8601 to milliseconds since 1970."""
-    return round(datetime.fromisoformat(moment).timestamp() * 1000)
+    return round(datetime.fromisoformat(at).timestamp() * 1000)
 
 
 def _columns(meta: SweepMeta) -> dict[str, str]:

@@ -49,8 +49,8 @@ from orchestrator.trackers.address import database_of, ui_command, view_url, wit
 from orchestrator.trackers.base import RejectedError, Status, TrackingError
 from orchestrator.trackers.content import Environments, Frame
 from orchestrator.trackers.run_content import Known, RunContent
+from orchestrator.trackers.saved_view import OVER_TIME, outdated, saved_view, view_over_time
 from orchestrator.trackers.saved_view import PREFIX as VIEW
-from orchestrator.trackers.saved_view import outdated, saved_view
 
 PARENT = ""
 FILES = (
@@ -171,6 +171,9 @@ class MlflowTracker:
 
     def _save_view(self) -> None:
         tags = self._client.get_experiment(self.experiment_id).tags
+        key, value = view_over_time()
+        if tags.get(key) != value:
+            self._client.set_experiment_tag(self.experiment_id, key, value)
         key, value = saved_view(self._frame.meta, list(self._frame.axes))
         if tags.get(key) == value:
             return
@@ -345,6 +348,8 @@ def experiment_id(uri: str, name: str) -> str | None:
 def saved_views(uri: str, base: str) -> list[tuple[str, str]]:
     """(name of the sweep and its id, address of its view) of every saved view, newest sweep first.
 
+    After the newest stands the view of its name's sweeps over time.
+
     Raises:
         TrackingError: the store does not answer.
     """
@@ -353,8 +358,10 @@ def saved_views(uri: str, base: str) -> list[tuple[str, str]]:
     found = []
     for experiment in experiments:
         views = [tag.removeprefix(VIEW) for tag in experiment.tags if tag.startswith(VIEW)]
-        found += [(sweep_id, experiment) for sweep_id in views]
+        found += [(sweep_id, experiment) for sweep_id in views if sweep_id != OVER_TIME]
     newest_first = sorted(found, key=lambda pair: pair[0], reverse=True)
+    if newest_first:
+        newest_first.insert(1, (OVER_TIME, newest_first[0][1]))
     named = []
     for sweep_id, experiment in newest_first:
         address = view_url(base, experiment.experiment_id, sweep_id)

@@ -13,7 +13,7 @@ from typing import Any
 from orchestrator.quantities import is_number
 from orchestrator.results.meta import SweepMeta
 from orchestrator.spec.models import Range
-from orchestrator.trackers.content import milliseconds
+from orchestrator.trackers.content import STARTED_AT, milliseconds
 
 PREFIX = "mlflow.sharedViewState."
 KEPT = 20
@@ -32,6 +32,7 @@ WIDTHS = {
     "params.`implementation`": 165,
 }
 CHARTED = ("latency_ms", "throughput_tokens_per_s", "peak_memory_mib")
+OVER_TIME = "over_time"
 MAIN, REST = "figures", "all"
 
 
@@ -44,6 +45,23 @@ def saved_view(meta: SweepMeta, axes: Sequence[str]) -> tuple[str, str]:
     created_ms = milliseconds(meta.created_at)
     named = {"name": f"sweep {meta.sweep_id}", "createdAt": created_ms, "updatedAt": created_ms}
     return PREFIX + meta.sweep_id, json.dumps({**state, **named, "state": json.dumps(state)})
+
+
+def view_over_time() -> tuple[str, str]:
+    """Tag and value of the view of every sweep of an experiment: each trial over time.
+
+    A row that was reused is a link without figures, and so no point of it.
+    """
+    columns = [*FIRST, "params.`implementation`", "tags.`sweep_id`", "tags.`git_commit`",
+               "tags.`device_model`", "tags.`trial_id`"]  # fmt: skip
+    charts = [_scatter(("PARAM", STARTED_AT), name) for name in CHARTED]
+    state = {
+        **_shared("tags.kind = 'trial' and tags.outcome = 'ok'", columns, charts),
+        "orderByKey": "params.`sweep_started_at`",  # by start the UI would fold trials under sweeps
+        "orderByAsc": False,
+    }
+    named = {"name": "over time", "createdAt": 0, "updatedAt": 0}
+    return PREFIX + OVER_TIME, json.dumps({**state, **named, "state": json.dumps(state)})
 
 
 def outdated(tags: Iterable[str], sweep_id: str) -> list[str]:
@@ -69,10 +87,19 @@ def _state(meta: SweepMeta, axes: Sequence[str]) -> Mapping[str, Any]:
             varying.append(name)
     params = [f"params.`{name}`" for name in ("implementation", *varying)]
     columns = [*FIRST, *params, *(f"metrics.`{name}`" for name in FIGURES)]
+    searched = f"tags.sweep_id = '{meta.sweep_id}' and tags.kind != 'sweep'"
     return {
-        "searchFilter": f"tags.sweep_id = '{meta.sweep_id}' and tags.kind != 'sweep'",
+        **_shared(searched, columns, _charts(meta, varying)),
         "orderByKey": "tags.`row`",  # by start the UI would fold all trials under the sweep
         "orderByAsc": True,
+    }
+
+
+def _shared(
+    searched: str, columns: Sequence[str], charts: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    return {
+        "searchFilter": searched,
         "startTime": "ALL",
         "lifecycleFilter": "Active",
         "selectedColumns": columns,
@@ -83,7 +110,7 @@ def _state(meta: SweepMeta, axes: Sequence[str]) -> Mapping[str, Any]:
             {"uuid": MAIN, "name": "Trials", "display": True, "isReordered": False},
             {"uuid": REST, "name": "Model metrics", "display": False, "isReordered": False},
         ],
-        "compareRunCharts": _charts(meta, varying),
+        "compareRunCharts": charts,
     }
 
 

@@ -276,6 +276,32 @@ def test_a_sweep_is_one_parent_run_and_a_child_run_per_trial(store: str, sweep: 
     assert "|improved|1|1024|8|0.4|" in parent.data.tags["mlflow.note.content"]
 
 
+def test_a_reused_row_is_a_link_to_the_run_that_has_its_figures(store: str, sweep: Made) -> None:
+    """In the experiment of its name, and every call may be repeated."""
+    first = sweep.whole()
+    live(store, first)
+    _, measured = runs(store, first)
+    origin = {run.data.tags["trial_id"]: run.info.run_id for run in measured}
+    records = [
+        record.model_copy(update={"reused_from": first.meta.sweep_id})
+        for record in first.records
+        if record.outcome is Outcome.OK
+    ]
+    known = {record.trial_id for record in records}
+    planned = tuple(trial for trial in first.meta.planned if trial.trial_id in known)
+    later = first.meta.model_copy(update={"sweep_id": "20261123_093000_abcd", "planned": planned})
+    second = Results(later, tuple(records), first.environments, first.directory)
+    live(store, second)
+    live(store, second)
+    experiment = client(store).get_experiment_by_name(first.meta.name)
+    links = client(store).search_runs([experiment.experiment_id], "tags.kind = 'link'")
+    assert len(links) == 7
+    assert all(link.data.metrics == {} for link in links)
+    for link in links:
+        run_id = origin[link.data.tags["trial_id"]]
+        assert f"/runs/{run_id})" in link.data.tags["mlflow.note.content"]
+
+
 def test_the_files_of_a_sweep_are_artifacts_of_its_run(
     store: str, server: str, sweep: Made
 ) -> None:

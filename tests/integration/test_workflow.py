@@ -70,10 +70,11 @@ def workspace(tmp_path: Path) -> Path:
         (tmp_path / side / "sweeps" / "quick.yaml").write_text(SWEEP.format(toys=toys))
         (tmp_path / side / "sweeps" / "kernel.py").write_text(FAST)
         (tmp_path / side / ".git").mkdir()
-        (tmp_path / side / ".venv" / "bin").mkdir(parents=True)
-        python = tmp_path / side / ".venv" / "bin" / "python"
-        python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
-        python.chmod(0o755)
+    python = tmp_path / "base" / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    (tmp_path / "candidate" / ".venv").symlink_to(tmp_path / "base" / ".venv")
     (tmp_path / "temp").mkdir()
     return tmp_path
 

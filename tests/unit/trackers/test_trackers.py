@@ -280,6 +280,33 @@ def test_the_saved_view_shows_the_sweeps_trials_in_the_order_of_the_table() -> N
     ]
 
 
+def test_a_view_of_every_sweep_shows_trials_over_time() -> None:
+    """Along a param that every trial has, and without rows that are links."""
+    key, value = saved_view.view_over_time()
+    state = json.loads(json.loads(value)["state"])
+    assert key == f"{saved_view.PREFIX}over_time"
+    assert "tags.kind = 'trial'" in state["searchFilter"]
+    axes = {chart["xaxis"]["key"] for chart in state["compareRunCharts"]}
+    assert axes == {content.STARTED_AT}
+    assert child(0).params[content.STARTED_AT] == "2026-11-22 09:30:00"
+    assert saved_view.outdated([key], "20261122_093000_a1b2") == []
+
+
+def test_a_reused_row_is_a_link_without_figures() -> None:
+    """Charts over sweeps count a measurement once."""
+    results = sweep()
+    row = rows(results.meta, results.records)[0]
+    records = tuple(
+        record.model_copy(update={"reused_from": "20261101_000000_aaaa"}) for record in row.records
+    )
+    reused = replace(row, records=records)
+    found = content.link(Frame.of(results.meta), reused, "#/experiments/1/runs/abc")
+    assert (found.metrics, found.tags["kind"]) == ({}, "link")
+    assert found.tags["reused_from"] == "20261101_000000_aaaa"
+    assert "(#/experiments/1/runs/abc)" in found.tags["mlflow.note.content"]
+    assert found.params["implementation"] == "standard"
+
+
 def test_only_the_oldest_of_our_own_views_are_dropped() -> None:
     """People's own views are theirs."""
     ours = [f"{saved_view.PREFIX}202611{day:02d}_093000_a1b2" for day in range(1, 31)]
