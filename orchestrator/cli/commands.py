@@ -7,6 +7,7 @@ import json
 import sys
 from typing import Any
 
+from orchestrator.cli.place import place
 from orchestrator.errors import RequestError
 
 
@@ -127,12 +128,6 @@ def ui(options: argparse.Namespace) -> int:
     return ui.main(given)
 
 
-def place(options: argparse.Namespace) -> dict[str, Any]:
-    """Where and how a sweep is run, as arguments of `api.run`."""
-    names = ("tracking_uri", "address", "device", "rerun")
-    return {name: getattr(options, name) for name in names} | {"progress": _progress(options.quiet)}
-
-
 def resume(options: argparse.Namespace) -> int:
     """Go on with a sweep; print its table, or JSON."""
     from orchestrator import api
@@ -143,12 +138,6 @@ def resume(options: argparse.Namespace) -> int:
     if results.meta.duel is not None:
         return comparing.show_duel(results, None, "json" if options.json else "table")
     return _show(results, options)
-
-
-def _progress(quiet: bool) -> Any:
-    from orchestrator.progress.live import progress_for
-
-    return progress_for(quiet)
 
 
 def _show(results: Any, options: argparse.Namespace) -> int:
