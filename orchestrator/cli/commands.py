@@ -191,7 +191,7 @@ def plan(options: argparse.Namespace) -> int:
             checked.refuse()
     known = None
     if options.reuse or options.why or sweep.spec.reuse:
-        from orchestrator.cli import known_rows
+        from orchestrator.driver import known_rows
 
         known = known_rows.of(sweep, options.device, why=options.why)
     if options.json:
