@@ -52,12 +52,26 @@ def run(options: argparse.Namespace) -> int:
     if getattr(options, "reuse", False) and options.rerun is not None:
         raise RequestError("--rerun measures rows again, and --reuse measures none twice: give one")
     sweep = Sweep.load(options.sweep, overrides, options.only)
+    if getattr(options, "export", None) is not None:
+        from orchestrator.report import choices
+
+        choices.refuse_other_than_search(sweep.spec)
     shown: list[int] = []
     results = api.run(
         sweep, output=options.output, resume=options.resume, **place(options),
         on_results=lambda found: shown.append(_show(found, options)),
     )  # fmt: skip
+    if getattr(options, "export", None) is not None:
+        _export(results, options.export)
     return shown[0] if shown else _show(results, options)
+
+
+def _export(results: Any, file: str) -> None:
+    from orchestrator.report import choices
+
+    missing = choices.write(results, file)
+    said = f"; {missing} of {len(results.answers)} searches chose nothing" if missing else ""
+    print(f"wrote {file}{said}", file=sys.stderr)
 
 
 def demo(options: argparse.Namespace) -> int:
@@ -221,6 +235,8 @@ def report(options: argparse.Namespace) -> int:
     report.write_reports(results)
     if options.plots is not None:
         _write_plots(results, options.plots)
+    if options.export is not None:
+        _export(results, options.export)
     if options.errors:
         print(reasons.in_full(Layout.of(results)))
     elif options.format is not None:

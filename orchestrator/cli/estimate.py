@@ -4,6 +4,7 @@ imports no torch.
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -28,6 +29,8 @@ from orchestrator.usercode import registry
 FLOPS_PER_S = {"cpu_core": 4e10, "cuda": 2e13}
 # both verifications together, in calls' worth of work, by float64 being half as fast
 REFERENCE_SHARE = 2.0
+# one more of a shared process: build, first call, verification, timing in turns, compiling ahead
+SCREENED_S = {"cpu": 0.6, "cuda": 0.6}
 FIXED_S = {"cpu": 0.4, "cuda": 1.5}  # a process, imports of the workload, a CUDA context
 STARTUP_S = 6.0
 LONG_S = 3600.0
@@ -169,6 +172,19 @@ class Estimate:
                     else f"at least {self.at_least} and at most {self.at_most} of them are probed"
                 )
             ]
+        search = self.sweep.spec.search
+        if search.screen:
+            alone = search.finalists + bool(search.first)
+            each_s = _screened_s(self.sweep, self.device, self.spent)
+            ending = "" if search.budget_s is None else f", for at most {search.budget_s:g} s"
+            return [
+                f"  screened in shared processes, about {each_s:.1f} s each{ending}; of each search at most "
+                f"{alone} are then measured by themselves"
+            ]
+        if search.budget_s is not None:
+            return [
+                f"  each search proposes nothing more after {search.budget_s:g} s of its trials"
+            ]
         if self.sweep.spec.predict:
             return ["  of which those are not run that a smaller one, out of memory, rules out"]
         return []
@@ -193,9 +209,29 @@ def of(sweep: Sweep, device: str = "auto") -> Estimate:
     spent_by_trial = {
         trial.trial_id: seconds for trial, seconds in zip(sweep.trials, spent, strict=True)
     }
+    if sweep.spec.search.active:
+        busy = _search_s(sweep, kind, most, spent_by_trial, busy)
     return Estimate(
         sweep, kind, slots, resources, STARTUP_S + busy / slots, least, most, spent_by_trial, gpus
     )
+
+
+def _search_s(
+    sweep: Sweep, device: str, most: int, spent: Mapping[str, float], in_full: float
+) -> float:
+    """Seconds of all searches of a sweep, with what is only screened and budgets counted."""
+    search, cells = sweep.spec.search, len(sweep.plan.cells)
+    budget_s = math.inf if search.budget_s is None else cells * search.budget_s
+    if not search.screen:
+        return min(in_full, budget_s)
+    screened = most * _screened_s(sweep, device, spent)
+    alone = cells * (search.finalists + bool(search.first)) * sweep.spec.measure.repeats
+    return min(screened, budget_s) + min(alone, most) * max(spent.values())
+
+
+def _screened_s(sweep: Sweep, device: str, spent: Mapping[str, float]) -> float:
+    """Seconds of one screened trial: never more than of one that is measured by itself."""
+    return min(SCREENED_S[device], max(spent[trial.trial_id] for trial in sweep.trials))
 
 
 def _seconds(sweep: Sweep, trial: Trial, device: str, protocol: MeasureProtocol) -> float:

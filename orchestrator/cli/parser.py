@@ -305,6 +305,14 @@ def _add_adopt(subparsers: Any) -> None:
     )
 
 
+def _add_export(parser: Options) -> None:
+    parser.add_argument(
+        "--export",
+        metavar="FILE",
+        help="of a search: write what it chose as JSON, which orchestrator.chosen reads",
+    )
+
+
 def _add_run(subparsers: Any) -> None:
     parser = _command(
         subparsers,
@@ -314,6 +322,7 @@ def _add_run(subparsers: Any) -> None:
         "run sweeps/quick.yaml -S measure.repeats=3",
     )
     _add_sweep(parser)
+    _add_export(parser)
     _add_directory(parser)
     _add_execution(parser)
     parser.add_argument(
@@ -394,6 +403,7 @@ def _add_report(subparsers: Any) -> None:
     parser.add_argument(
         "--plots", metavar="DIR", help="write the figures there too, as PNG and SVG"
     )
+    _add_export(parser)
     _add_table(parser)
 
 

@@ -1,0 +1,69 @@
+"""Writes what a search chose to a file that implementations can load; see orchestrator/chosen.py."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from orchestrator.chosen import FORMAT
+from orchestrator.errors import RequestError
+from orchestrator.files import write_atomically
+from orchestrator.results.answers import Answer
+from orchestrator.results.results import Results
+from orchestrator.spec.models import SweepSpec
+
+
+def refuse_other_than_search(spec: SweepSpec) -> None:
+    """Refuse to export what nobody chose.
+
+    Raises:
+        RequestError: the sweep is no search.
+    """
+    if not spec.search.active:
+        raise RequestError(
+            f"--export writes what a search chose, and {spec.name} runs every point: "
+            "give it a search.strategy (docs/search.md)"
+        )
+
+
+def write(results: Results, file: str) -> int:
+    """Write the best of each search that has one; returns how many searches have none.
+
+    Raises:
+        RequestError: the sweep is no search.
+        OSError: the file cannot be written.
+    """
+    meta = results.meta
+    refuse_other_than_search(meta.spec)
+    found = [answer for answer in results.answers if answer.best is not None]
+    choices = [_choice(meta.spec, answer) for answer in found]
+    content = {
+        "format": FORMAT,
+        "sweep_id": meta.sweep_id,
+        "name": meta.name,
+        "workload": meta.spec.workload,
+        "device": meta.device,
+        "metric": meta.spec.search.metric,
+        "choices": choices,
+    }
+    write_atomically(Path(file), json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    return len(results.answers) - len(found)
+
+
+def _choice(spec: SweepSpec, answer: Answer) -> dict[str, Any]:
+    """One search: its point, what it chose, and how good that is."""
+    best = answer.best
+    assert best is not None
+    searched = {name: best.params[name] for name in spec.searched if name in best.params}
+    others = {name: value for name, value in best.params.items() if name not in searched}
+    return {
+        "implementation": best.implementation,
+        "use": best.trial.use,
+        "params": others,
+        "options": dict(best.trial.options),
+        "searched_params": searched,
+        "trial_id": best.trial_id,
+        "value": answer.value,
+        "flags": list(best.flags),
+    }
