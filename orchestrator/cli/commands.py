@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
         raise RequestError("--rerun measures rows again, and --reuse measures none twice: give one")
     sweep = Sweep.load(options.sweep, overrides, options.only)
     if getattr(options, "export", None) is not None:
-        from orchestrator.report import choices
+        from orchestrator.results import choices
 
         choices.refuse_other_than_search(sweep.spec)
     shown: list[int] = []
@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _export(results: Any, file: str) -> None:
-    from orchestrator.report import choices
+    from orchestrator.results import choices
 
     missing = choices.write(results, file)
     said = f"; {missing} of {len(results.answers)} searches chose nothing" if missing else ""

@@ -11,7 +11,7 @@ from orchestrator.chosen import chosen
 from orchestrator.cli import estimate
 from orchestrator.errors import RequestError
 from orchestrator.outcome import Outcome
-from orchestrator.report import choices
+from orchestrator.results import choices
 from orchestrator.trial import Trial
 from orchestrator.workload import Config
 from tests.support.driven import Driven, End
