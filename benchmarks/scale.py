@@ -32,13 +32,13 @@ from orchestrator.executors.session import RayOptions
 from orchestrator.machine import environment
 from orchestrator.outcome import Outcome, Phase
 from orchestrator.plan.sweep import Sweep
+from orchestrator.quantities import MIB
 from orchestrator.record import record_of, utc_now
 from orchestrator.supervisor.supervisor import SupervisorReport
 from orchestrator.trackers.in_memory import MemoryTracker
 from orchestrator.trial import Attempt
 
 HERE = Path(__file__).resolve().parent
-MIB = 2**20
 FIGURES = ("latency_ms", "latency_ci_low_ms", "latency_ci_high_ms", "noise_pct", "repetitions", "peak_memory_mib",
            "iterations_per_repetition", "workspace_mib", "first_call_ms", "throughput_tokens_per_s", "tflops_per_s",
            "gb_per_s", "ceiling_share", "relative_error", "error_budget")  # fmt: skip

@@ -33,6 +33,7 @@ from orchestrator.machine.environment import usable_cores
 from orchestrator.plan.no_effect import keys_without_effect
 from orchestrator.plan.sweep import Sweep
 from orchestrator.progress.live import Progress, SilentProgress
+from orchestrator.quantities import MIB
 from orchestrator.results import columns, journal, results, sweep_directory
 from orchestrator.results.rows import Row
 from orchestrator.trackers.background import BackgroundTracker
@@ -42,7 +43,7 @@ from orchestrator.usercode import registry
 if TYPE_CHECKING:
     import pandas
 
-MIN_FREE_BYTES = 256 * 1024**2
+MIN_FREE_BYTES = 256 * MIB
 TRACKING_FLUSH_S = 20.0
 INTERRUPTED_FLUSH_S = 2.0  # whoever interrupts waits for it
 DEVICES = ("auto", "cpu", "cuda")
@@ -383,5 +384,5 @@ def _check_disk(directory: Path) -> None:
     free = sweep_directory.free_bytes(directory)
     if free < MIN_FREE_BYTES:
         raise UnfitMachineError(
-            f"{directory}: {free / 2**20:.0f} MiB free on its disk, a sweep needs {MIN_FREE_BYTES / 2**20:.0f}"
+            f"{directory}: {free / MIB:.0f} MiB free on its disk, a sweep needs {MIN_FREE_BYTES / MIB:.0f}"
         )

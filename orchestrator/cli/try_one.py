@@ -19,6 +19,7 @@ from orchestrator.formatting import counted, interval, number, printable
 from orchestrator.outcome import Outcome, Phase
 from orchestrator.record import ErrorInfo
 from orchestrator.report.reasons import message
+from orchestrator.results.rows import latency
 from orchestrator.trial import Attempt
 
 if TYPE_CHECKING:
@@ -137,8 +138,7 @@ def main(selection: Selection, *, check: bool, debug: bool) -> int:
 
 def _timed(end: TrialEnd, stages: Stages) -> list[str]:
     metrics = end.metrics or {}
-    low, high = metrics.get("latency_ci_low_ms"), metrics.get("latency_ci_high_ms")
-    median = interval(metrics.get("latency_ms"), low, high)
+    median = interval(*latency(metrics))
     flags = f" ({', '.join(end.flags)})" if end.flags else ""
     rates = [
         f"{number(metrics.get('tflops_per_s'), 3)} TFLOP/s",

@@ -22,9 +22,10 @@ from orchestrator.executors.staging import Staging
 from orchestrator.files import PACKAGE
 from orchestrator.isolation import proc
 from orchestrator.machine.environment import usable_cores
+from orchestrator.quantities import MIB
 
 LOOPBACK = "127.0.0.2"  # Ray rewrites 127.0.0.1 to the machine's outer address
-OBJECT_STORE_BYTES = 128 * 1024**2
+OBJECT_STORE_BYTES = 128 * MIB
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",

@@ -9,6 +9,8 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from orchestrator.quantities import MIB
+
 _LENGTH = struct.Struct("!Q")
 _MAX_FILES = 128  # two for each rank of an attempt; the kernel passes at most 253
 
@@ -50,7 +52,7 @@ def receive(sock: socket.socket) -> tuple[Message, list[int]]:
 def _exactly(sock: socket.socket, count: int) -> bytearray:
     data = bytearray()
     while len(data) < count:
-        chunk = sock.recv(min(count - len(data), 1 << 20))
+        chunk = sock.recv(min(count - len(data), MIB))
         if not chunk:
             raise EOFError("the connection closed in mid-message")
         data += chunk

@@ -23,7 +23,7 @@ from orchestrator.isolation.ranks import SETTLE_S, STOPPED
 from orchestrator.isolation.request import ProcessRequest
 from orchestrator.machine import nvml
 from orchestrator.outcome import Outcome, Phase
-from orchestrator.quantities import GIB
+from orchestrator.quantities import GIB, MIB
 
 OnPhase = Callable[[Phase], None]
 
@@ -32,7 +32,7 @@ _EXIT_S = 15.0
 _GIVE_UP_S = END_TIMEOUT_S + 5.0
 _LONGEST_WAIT_S = 1.0
 _CHUNK = 1 << 18
-_PIPE_BYTES = 1 << 20
+_PIPE_BYTES = MIB
 _STRAY_BYTES = 200  # of stray output, for the message
 _MAX_LINE = MAX_RESULT_BYTES + 4096
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from typing_extensions import override
 
 from orchestrator.measure.launch_ahead import LaunchAhead, Timed
+from orchestrator.quantities import MIB
 from orchestrator.stats.summary import summarize
 
 if TYPE_CHECKING:
@@ -241,7 +242,7 @@ def l2_bytes(device: torch.device) -> int:
     import torch
 
     properties: Any = torch.cuda.get_device_properties(device)
-    return int(getattr(properties, "L2_cache_size", 0)) or 64 * 2**20
+    return int(getattr(properties, "L2_cache_size", 0)) or 64 * MIB
 
 
 def input_sets(bytes_per_set: int, device: torch.device) -> int:

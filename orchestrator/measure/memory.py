@@ -11,13 +11,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.quantities import GIB, MIB
+
 if TYPE_CHECKING:
     import torch
 
-MIB = 2**20
 # a later call's growth beyond the first's by less than both is the heap's, not a need
 MORE, MORE_MIB = 1.1, 4.0
-GIB = 2**30
 _RESET_HIGH_WATER_MARK = "5"  # proc(5): /proc/pid/clear_refs
 
 Figures = dict[str, float | None]

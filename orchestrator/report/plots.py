@@ -20,7 +20,7 @@ from orchestrator.report.layout import Layout
 from orchestrator.report.roofline import Peaks, intensity
 from orchestrator.report.same_work import baselines, kinds
 from orchestrator.results.results import Results
-from orchestrator.results.rows import Row
+from orchestrator.results.rows import Row, latency
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -156,8 +156,8 @@ class _Plot:
 
     def reach(self, row: Row, metric: str) -> tuple[float, float]:
         """How far the interval reaches below and above the value."""
-        value, median = self.value(row, metric), row.metrics.get("latency_ms")
-        low, high = row.metrics.get("latency_ci_low_ms"), row.metrics.get("latency_ci_high_ms")
+        value = self.value(row, metric)
+        median, low, high = latency(row.metrics)
         if not value or not median or not low or not high or metric == "peak_memory_mib":
             return 0.0, 0.0
         if metric == "latency_ms":

@@ -18,6 +18,7 @@ from typing import Any
 from simpleeval import DEFAULT_OPERATORS, EvalWithCompoundTypes
 
 from orchestrator.errors import ExpressionError, suggestion
+from orchestrator.quantities import is_number
 
 ASSIGNS = re.compile(r"(?<![=!<>])=(?!=)")
 MAX_LENGTH = 1000
@@ -149,7 +150,7 @@ def number(text: str, values: Mapping[str, Any]) -> int | float:
         ExpressionError: as evaluate, or the result is no finite number.
     """
     result = expression(text).evaluate(values)
-    if isinstance(result, bool) or not isinstance(result, int | float) or not _finite(result):
+    if not is_number(result) or not _finite(result):
         raise ExpressionError(f"{text!r} yields {result!r}, which is no number")
     return int(result) if isinstance(result, float) and result.is_integer() else result
 

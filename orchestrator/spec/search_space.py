@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.quantities import is_number
 from orchestrator.spec.models import Range, SweepSpec
 
 Coordinate = int | float
@@ -49,11 +50,7 @@ class Dimension:
         """Whether neighbouring coordinates have neighbouring values."""
         if isinstance(self.axis, Range):
             return True
-        numbers = [
-            value
-            for value in self.axis
-            if isinstance(value, int | float) and not isinstance(value, bool)
-        ]
+        numbers = [value for value in self.axis if is_number(value)]
         return len(numbers) == len(self.axis) and numbers == sorted(numbers)
 
     def value(self, coordinate: Coordinate) -> Any:
@@ -76,11 +73,7 @@ class Dimension:
                 if known == value and type(known) is type(value)
             )
             return next(found, None)
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, int | float)
-            or not self.axis.low <= value <= self.axis.high
-        ):
+        if not is_number(value) or not self.axis.low <= value <= self.axis.high:
             return None
         if not self.by_index:
             return value

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
     Tensors = tuple[torch.Tensor, ...]
 
-SHARE = 1 / 16  # of the reference's limit: what is skipped in a block shows in a sample of rows
+# Of the reference's limit, for all verification from timing on: what is stale or skipped shows in
+# a sample of rows.
+AFTER_SHARE = 1 / 16
 # relative difference of two calls on the same values from which the reference is asked
 GROSS = 2.0**-4
 # calls between the write and the judged call, for what skips work once calls come fast
@@ -168,7 +170,9 @@ def judged_as_timed(blocks: TimedBlocks, verifier: Verifier) -> Iterator[Judgeme
     def verdict(kept: Kept) -> Judgement:
         inputs = kept.after or blocks.sets[kept.number]
         before = kept.before or inputs
-        return verifier.judge_timed(kept.returned, inputs, before, ("timed", kept.number), SHARE)
+        return verifier.judge_timed(
+            kept.returned, inputs, before, ("timed", kept.number), AFTER_SHARE
+        )
 
     # where each call is a block of its own, the call after timing sees the last set
     seen = {len(blocks.sets) - 1} if blocks.length == 1 else set()

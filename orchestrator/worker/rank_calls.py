@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.measure.memory import NOTHING_KNOWN, Figures, HostPeak
 from orchestrator.outcome import Outcome
+from orchestrator.quantities import MIB
 from orchestrator.usercode.implementation import AttemptEndedError, Implementation, user_code
 from orchestrator.worker.team import Described, Team, describe
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     Tensors = tuple[torch.Tensor, ...]
 
 SCRATCH = -1  # the set of inputs that every call which is not timed has its values written into
-MIB = 2**20
 # Relative difference up to which copies of one value on several ranks are the same: they may add in
 # other orders.
 SAME = {"float64": 1e-10, "float32": 1e-4, "float16": 2e-2, "bfloat16": 2e-2}

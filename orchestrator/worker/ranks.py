@@ -23,10 +23,11 @@ from orchestrator.measure.protocol import Measurement, collector_off
 from orchestrator.outcome import Outcome, Phase
 from orchestrator.trial import Attempt
 from orchestrator.usercode.implementation import AttemptEndedError, Implementation
+from orchestrator.worker.as_timed import AFTER_SHARE
 from orchestrator.worker.rank_calls import Leading, RankedCall, Share
 from orchestrator.worker.rank_clock import RankedClock, RankTimer
 from orchestrator.worker.sent_bytes import sent_bytes
-from orchestrator.worker.stages import AFTER_SHARE, Stages, agreed
+from orchestrator.worker.stages import Stages, agreed
 from orchestrator.worker.team import Team
 from orchestrator.worker.trial_end import TrialEnd
 from orchestrator.workload import Config
@@ -110,7 +111,7 @@ class RankStages(Stages):
         self.enter = enter
         super().ready()
         self.figures["first_call_ms"] = 1000 * max(self.team_figures(("first_call",)))
-        if self.card is None:
+        if self.gpu_peak is None:
             self.figures |= _largest(self.team_figures(("memory_of_first_call",)))
 
     def team_figures(self, order: tuple[Any, ...]) -> list[Any]:
@@ -209,7 +210,7 @@ class RankStages(Stages):
         return {name: self.figures[name] for name in NOTHING_KNOWN}
 
     @override
-    def _card_memory(self, card: CudaPeak) -> Figures:
+    def _gpu_memory(self, peak: CudaPeak) -> Figures:
         self._count_bytes()
         call = self._ranked_call()
         return _largest(self.team_figures(("memory", call.number)))
@@ -230,8 +231,8 @@ class RankStages(Stages):
         """Build this rank's share, then do as rank 0 says until it says stop."""
         import torch
 
-        card = CudaPeak(self.config.device) if self.config.device.type == "cuda" else None
-        self.card = card
+        device = self.config.device
+        self.gpu_peak = CudaPeak(device) if device.type == "cuda" else None
         self._capped(True)
         self._build()
         capped = True
@@ -288,8 +289,8 @@ class RankStages(Stages):
         if kind == "bytes":
             return sent_bytes(self.share.calls[rest[0]], self.team.world_size)
         assert kind == "memory"
-        assert self.card is not None
-        return self.card.figures(self.share.calls[rest[0]])
+        assert self.gpu_peak is not None
+        return self.gpu_peak.figures(self.share.calls[rest[0]])
 
 
 def _largest(figures: list[Figures]) -> Figures:

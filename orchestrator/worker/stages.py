@@ -29,7 +29,7 @@ from orchestrator.verify.caller import Caller
 from orchestrator.verify.memoization import is_excluded, memoization
 from orchestrator.verify.seeds import derived_seed, salted, state_seed
 from orchestrator.verify.verifier import Verifier
-from orchestrator.worker.as_timed import TimedBlocks, judged_as_timed
+from orchestrator.worker.as_timed import AFTER_SHARE, TimedBlocks, judged_as_timed
 from orchestrator.worker.calls import RotatedInputs, first_call, sets_in_turn, upstream_of
 from orchestrator.worker.compiling.chosen import chosen_configurations
 from orchestrator.worker.compiling.times import (
@@ -54,7 +54,6 @@ if TYPE_CHECKING:
 
     Tensors = tuple[torch.Tensor, ...]
 
-AFTER_SHARE = 1 / 16  # verification after timing looks for staleness, which a sample of rows shows
 NOT_LOOKED_FOR = "memory of answers was not looked for: a call changes its inputs, or has none"
 LEARNT = "the inputs are so small that a processor may have learnt them, though {} sets take turns"
 LONG_TO_DRAW = 2**24  # bytes of a set
@@ -120,7 +119,7 @@ class Stages:
         self._host = host = HostPeak()
         self._resolve()
         device = self._device()
-        self.card = CudaPeak(device) if device.type == "cuda" else None
+        self.gpu_peak = CudaPeak(device) if device.type == "cuda" else None
         self._capped(True)
         if self.attempt.compile_times:
             import_compilers()
@@ -131,8 +130,8 @@ class Stages:
         self.enter(Phase.FIRST_CALL)
         self.first_call = first_call(self.caller, host, device, self.seed)
         self.started_ms = timer.ms()
-        self._retries = 0 if self.card is None else self.card.allocation_retries()
-        memory = host.figures() if self.card is None else NOTHING_KNOWN
+        self._retries = 0 if self.gpu_peak is None else self.gpu_peak.allocation_retries()
+        memory = host.figures() if self.gpu_peak is None else NOTHING_KNOWN
         self.figures = {**memory, "first_call_ms": self.first_call.ms}
         if self.attempt.compile_times:
             self.figures[COLD] = self.started_ms
@@ -153,11 +152,11 @@ class Stages:
         if self.attempt.profile:
             self.profile()
         retries = 0
-        if self.card is not None:
+        if self.gpu_peak is not None:
             self._capped(True)
-            retries = self._retries - self.card.allocation_retries()
-            self.figures |= self._card_memory(self.card)
-            retries += self.card.allocation_retries()
+            retries = self._retries - self.gpu_peak.allocation_retries()
+            self.figures |= self._gpu_memory(self.gpu_peak)
+            retries += self.gpu_peak.allocation_retries()
         else:
             self.figures |= self._host_memory()
         if self.attempt.compile_times:
@@ -428,10 +427,10 @@ class Stages:
             self.kernels = profiled(call, self.config.device, trace)
         self.notes = (*self.notes, kernels_in_words(self.kernels))
 
-    def _card_memory(self, card: CudaPeak) -> Figures:
+    def _gpu_memory(self, peak: CudaPeak) -> Figures:
         call = self.one_more_call()
         with user_code():
-            return card.figures(call)
+            return peak.figures(call)
 
     def _work(self) -> Work:
         if (

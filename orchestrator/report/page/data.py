@@ -9,6 +9,7 @@ from typing import Any
 
 from orchestrator.formatting import printable, shown
 from orchestrator.metrics import METRICS, known
+from orchestrator.quantities import is_number
 from orchestrator.report.layout import NOT_RUN, Layout
 from orchestrator.report.page.phases import phase_shares
 from orchestrator.report.ranking import Ranking
@@ -90,7 +91,7 @@ def _described(name: str) -> dict[str, Any]:
 
 
 def _axis_value(value: Any) -> int | float | str:
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else shown(value)
+    return value if is_number(value) else shown(value)
 
 
 def _five_digits(value: float | None) -> float | None:
