@@ -7,7 +7,7 @@ import json
 import sys
 from typing import Any
 
-from orchestrator.cli.place import place
+from orchestrator.cli.options import place
 from orchestrator.errors import RequestError
 
 

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.cli.place import place
+from orchestrator.cli.options import place
 from orchestrator.credentials import masked
 from orchestrator.errors import ComparisonError, RequestError
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from orchestrator import __version__
-from orchestrator.cli import commands, comparing, past
-from orchestrator.errors import suggestion
+from orchestrator.cli import commands, comparing, options, past
+from orchestrator.cli.options import SWEEP
 
 EXAMPLES = """\
 examples:
@@ -24,9 +24,6 @@ examples:
 
 exit codes: 0 every trial ok; 1 some rows are not ok, or a comparison found a regression; 2 the request is bad;
 3 aborted; 130/143 interrupted, resumable"""
-SWEEP = "SWEEP_ID|NAME|last|last~1|DIR"
-Options = argparse._ActionsContainer
-DEVICES = ("auto", "cpu", "cuda")
 Handler = Callable[[argparse.Namespace], int]
 
 
@@ -64,91 +61,17 @@ def _command(
     return parser
 
 
-def _add_sweep(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("sweep", metavar="SWEEP", help="a sweep file")
-    _add_narrowing(parser)
-
-
-def _add_narrowing(parser: Options) -> None:
-    parser.add_argument(
-        "-S", dest="overrides", metavar="PATH=VALUE", action="append", default=[],
-        help="override a field of the sweep file, e.g. axes.heads=[8] (repeatable)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--only", metavar="EXPR", help="keep the trials for which the expression holds"
-    )
-
-
-def _add_tracking(parser: Options) -> None:
-    parser.add_argument("--tracking-uri", metavar="URI", help="MLflow tracking server or store")
-
-
-def _add_execution(parser: Options) -> None:
-    _add_place(parser)
-    _add_table(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
-
-
-def _add_table(parser: Options) -> None:
-    parser.add_argument(
-        "--columns",
-        metavar="NAMES",
-        help="columns of figures, e.g. time,ci,speedup,tflops,gbps,memory",
-    )
-    parser.add_argument(
-        "--sort",
-        metavar="COLUMN|shape|table",
-        help="order of the rows: by a column, the best first",
-    )
-    parser.add_argument(
-        "--full-grid", action="store_true", help="print the table of summary.txt: every row, ruled"
-    )
-
-
-def _add_device(parser: Options, purpose: str) -> None:
-    parser.add_argument("--device", type=_device, choices=DEVICES, default="auto", help=purpose)
-
-
-def _add_directory(parser: Options) -> None:
-    parser.add_argument(
-        "--output", metavar="DIR", help="directory of the results (default: mlruns/sweeps/NAME/ID)"
-    )
-    parser.add_argument(
-        "--resume",
-        action="store_true",
-        help="go on in --output, or in the newest sweep of this name",
-    )
-
-
-def _add_place(parser: Options) -> None:
-    _add_tracking(parser)
-    parser.add_argument(
-        "--address",
-        metavar="RAY_ADDRESS",
-        help="a running Ray cluster (default: a Ray of our own, here)",
-    )
-    _add_device(parser, "default: CUDA where there is a GPU")
-    parser.add_argument(
-        "--rerun", metavar="failed|stale|all|OUTCOME|EXPR",
-        help="run these finished trials again (implies --resume)",
-    )  # fmt: skip
-    parser.add_argument("--quiet", action="store_true", help="no progress, only warnings")
-
-
 def _add_demo(subparsers: Any) -> None:
     parser = _command(
-        subparsers,
+        subparsers, "demo", commands.demo, "run a small sweep of what comes with this package",
         "demo",
-        commands.demo,
-        "run a small sweep of what comes with this package",
-        "demo",
-    )
+    )  # fmt: skip
     parser.add_argument(
         "sweep", metavar="NAME", nargs="?", default="quick", help="which of them (default: quick)"
     )
-    _add_narrowing(parser)
-    _add_directory(parser)
-    _add_execution(parser)
+    options.add_narrowing(parser)
+    options.add_directory(parser)
+    options.add_execution(parser)
 
 
 def _add_try(subparsers: Any) -> None:
@@ -166,7 +89,7 @@ def _add_try(subparsers: Any) -> None:
         "values", metavar="NAME=VALUE", nargs="*",
         help="params of an implementation; the others are as in the sweep file beside it",
     )  # fmt: skip
-    _add_narrowing(parser)
+    options.add_narrowing(parser)
     parser.add_argument(
         "--workload", metavar="NAME|PATH.py:ATTR", help="of an implementation: what it is to solve"
     )
@@ -175,7 +98,7 @@ def _add_try(subparsers: Any) -> None:
     parser.add_argument(
         "--pdb", action="store_true", help="open the debugger where the implementation raises"
     )
-    _add_device(parser, "default: CUDA where there is a GPU")
+    options.add_device(parser, "default: CUDA where there is a GPU")
 
 
 def _add_repro(subparsers: Any) -> None:
@@ -198,7 +121,7 @@ def _add_profile(subparsers: Any) -> None:
         "see which kernels the rows of a finished sweep run, with a trace of each",
         "profile last --only \"implementation == 'mine' and seq_len == 512\"",
     )  # fmt: skip
-    parser.add_argument("name", metavar=SWEEP, help="which sweep")
+    options.add_sweep_name(parser)
     parser.add_argument("--only", metavar="EXPR", help="the rows for which the expression holds")
 
 
@@ -208,17 +131,15 @@ def _add_sweeps(subparsers: Any) -> None:
     )
     parser.add_argument("name", metavar="NAME", nargs="?", help="only those of this name")
     parser.add_argument("--all", action="store_true", help="not only the newest")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    options.add_json(parser)
 
 
 def _add_history(subparsers: Any) -> None:
     parser = _command(
-        subparsers,
-        "history",
-        past.history,
+        subparsers, "history", past.history,
         "rows over time: what became slower, by how much, since which commit",
         "history --implementation improved --where 'seq_len == 4096'",
-    )
+    )  # fmt: skip
     parser.add_argument("--implementation", metavar="LABEL", help="only its rows")
     parser.add_argument(
         "--where", metavar="EXPR", help="only the rows for which the expression holds"
@@ -226,12 +147,7 @@ def _add_history(subparsers: Any) -> None:
     parser.add_argument(
         "--metric", metavar="NAME", default="latency_ms", help="which figure (default: latency_ms)"
     )
-    parser.add_argument(
-        "--format", choices=("table", "json", "csv", "html"), default="table", help="output format"
-    )
-    parser.add_argument(
-        "--json", dest="format", action="store_const", const="json", help="= --format json"
-    )
+    options.add_format(parser, ("table", "json", "csv", "html"))
     parser.add_argument(
         "--page", metavar="FILE", nargs="?", const=past.PAGE,
         help=f"write a page, too (default: {past.PAGE} here)",
@@ -243,12 +159,10 @@ def _add_history(subparsers: Any) -> None:
 
 def _add_import(subparsers: Any) -> None:
     parser = _command(
-        subparsers,
-        "import",
-        past.import_,
+        subparsers, "import", past.import_,
         "take in sweeps that were run on another machine; runs nothing of them",
         "import sweeps.zip",
-    )
+    )  # fmt: skip
     parser.add_argument(
         "paths",
         metavar="PATH",
@@ -273,12 +187,9 @@ def _add_ui(subparsers: Any) -> None:
 
 def _add_init(subparsers: Any) -> None:
     parser = _command(
-        subparsers,
-        "init",
-        commands.init,
-        "write a starter sweep and a starter implementation",
+        subparsers, "init", commands.init, "write a starter sweep and a starter implementation",
         "init my-sweep",
-    )
+    )  # fmt: skip
     parser.add_argument(
         "directory", metavar="DIR", nargs="?", default=".", help="where (default: here)"
     )
@@ -291,12 +202,10 @@ def _add_init(subparsers: Any) -> None:
 
 def _add_adopt(subparsers: Any) -> None:
     parser = _command(
-        subparsers,
-        "adopt",
-        commands.adopt,
+        subparsers, "adopt", commands.adopt,
         "write a sweep over problems in the format of another benchmark",
         "adopt problems/",
-    )
+    )  # fmt: skip
     parser.add_argument(
         "path", metavar="PATH", help="a folder of KernelBench problems, a definition, a task"
     )
@@ -305,26 +214,15 @@ def _add_adopt(subparsers: Any) -> None:
     )
 
 
-def _add_export(parser: Options) -> None:
-    parser.add_argument(
-        "--export",
-        metavar="FILE",
-        help="of a search: write what it chose as JSON, which orchestrator.chosen reads",
-    )
-
-
 def _add_run(subparsers: Any) -> None:
     parser = _command(
-        subparsers,
-        "run",
-        commands.run,
-        "run a sweep and print its table",
+        subparsers, "run", commands.run, "run a sweep and print its table",
         "run sweeps/quick.yaml -S measure.repeats=3",
-    )
-    _add_sweep(parser)
-    _add_export(parser)
-    _add_directory(parser)
-    _add_execution(parser)
+    )  # fmt: skip
+    options.add_sweep_file(parser)
+    options.add_export(parser)
+    options.add_directory(parser)
+    options.add_execution(parser)
     parser.add_argument(
         "--profile",
         action="store_true",
@@ -342,8 +240,8 @@ def _add_plan(subparsers: Any) -> None:
         subparsers, "plan", commands.plan, "what would run, why that many, and for how long; runs nothing",
         "plan sweeps/full.yaml --only 'heads == 8'",
     )  # fmt: skip
-    _add_sweep(parser)
-    _add_device(parser, "plan for this device")
+    options.add_sweep_file(parser)
+    options.add_device(parser, "plan for this device")
     parser.add_argument(
         "--cost", action="store_true", help="how long each implementation takes, the longest first"
     )
@@ -353,7 +251,7 @@ def _add_plan(subparsers: Any) -> None:
     parser.add_argument(
         "--why", action="store_true", help="of each row that none did, in what the nearest differs"
     )
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    options.add_json(parser)
     parser.add_argument(
         "--workload",
         action="store_true",
@@ -363,14 +261,11 @@ def _add_plan(subparsers: Any) -> None:
 
 def _add_resume(subparsers: Any) -> None:
     parser = _command(
-        subparsers,
-        "resume",
-        commands.resume,
-        "resume a stopped sweep",
+        subparsers, "resume", commands.resume, "resume a stopped sweep",
         "resume last --rerun failed",
-    )
-    parser.add_argument("name", metavar=SWEEP, help="which sweep")
-    _add_execution(parser)
+    )  # fmt: skip
+    options.add_sweep_name(parser)
+    options.add_execution(parser)
 
 
 def _add_report(subparsers: Any) -> None:
@@ -403,8 +298,8 @@ def _add_report(subparsers: Any) -> None:
     parser.add_argument(
         "--plots", metavar="DIR", help="write the figures there too, as PNG and SVG"
     )
-    _add_export(parser)
-    _add_table(parser)
+    options.add_export(parser)
+    options.add_table(parser)
 
 
 def _add_compare(subparsers: Any) -> None:
@@ -441,7 +336,7 @@ def _add_compare(subparsers: Any) -> None:
     parser.add_argument(
         "--fail-slower",
         metavar="PERCENT",
-        type=_percent,
+        type=options.percent,
         help="a slow-down from here on is a regression",
     )
     parser.add_argument(
@@ -450,7 +345,7 @@ def _add_compare(subparsers: Any) -> None:
     parser.add_argument(
         "--fail-memory",
         metavar="PERCENT",
-        type=_percent,
+        type=options.percent,
         help="fail on rows whose peak memory grew by so much",
     )
     parser.add_argument(
@@ -470,69 +365,50 @@ def _add_compare(subparsers: Any) -> None:
     parser.add_argument(
         "--force", action="store_true", help="compare two sweeps although the environments differ"
     )
-    parser.add_argument(
-        "--format", choices=("table", "md", "html", "json"), default="table", help="output format"
-    )
-    parser.add_argument(
-        "--json", dest="format", action="store_const", const="json", help="= --format json"
-    )
+    options.add_format(parser, ("table", "md", "html", "json"))
     run = parser.add_argument_group("options for --duel and --again (same as for run)")
-    _add_narrowing(run)
-    _add_directory(run)
-    _add_place(run)
+    options.add_narrowing(run)
+    options.add_directory(run)
+    options.add_place(run)
 
 
 def _add_sync(subparsers: Any) -> None:
     parser = _command(
-        subparsers,
-        "sync",
-        commands.sync,
-        "rebuild the MLflow runs from the journal",
+        subparsers, "sync", commands.sync, "rebuild the MLflow runs from the journal",
         "sync last --tracking-uri http://127.0.0.1:5000",
-    )
-    parser.add_argument("name", metavar=SWEEP, help="which sweep")
-    _add_tracking(parser)
+    )  # fmt: skip
+    options.add_sweep_name(parser)
+    options.add_tracking(parser)
 
 
 def _add_list(subparsers: Any) -> None:
     parser = _command(
-        subparsers,
-        "list",
-        commands.list_,
+        subparsers, "list", commands.list_,
         "list implementations and workloads, what each needs, and whether it is here",
         "list",
-    )
+    )  # fmt: skip
     parser.add_argument(
         "--explain", action="store_true", help="also how an implementation chooses among its plans"
     )
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    options.add_json(parser)
 
 
 def _add_doctor(subparsers: Any) -> None:
     parser = _command(
         subparsers, "doctor", commands.doctor, "is this machine fit to measure?", "doctor"
     )
-    _add_tracking(parser)
+    options.add_tracking(parser)
     parser.add_argument("--address", metavar="RAY_ADDRESS", help="a Ray cluster to look at")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    options.add_json(parser)
 
 
 def _add_cheats(subparsers: Any) -> None:
     parser = _command(
-        subparsers,
+        subparsers, "cheats", commands.cheats, "does this harness catch known cheats here?",
         "cheats",
-        commands.cheats,
-        "does this harness catch known cheats here?",
-        "cheats",
-    )
-    parser.add_argument(
-        "--device",
-        type=_device,
-        choices=DEVICES,
-        default="auto",
-        help="where to try them (default: auto)",
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    )  # fmt: skip
+    options.add_device(parser, "where to try them (default: auto)")
+    options.add_json(parser)
 
 
 def _add_completion(subparsers: Any) -> None:
@@ -541,31 +417,6 @@ def _add_completion(subparsers: Any) -> None:
         "completion bash > ~/.orchestrator-completion  # then, in ~/.bashrc: source ~/.orchestrator-completion",
     )  # fmt: skip
     parser.add_argument("shell", choices=("bash", "zsh"), help="which shell")
-
-
-def _device(text: str) -> str:
-    if text not in DEVICES:
-        raise argparse.ArgumentTypeError(
-            f"no device {text!r}{suggestion(text, DEVICES)}; use {', '.join(DEVICES)}"
-        )
-    return text
-
-
-def _percent(text: str) -> float:
-    """`5%` or `0.05` as a fraction."""
-    try:
-        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no percentage: give 5% or 0.05") from None
-    if not text.endswith("%") and 1 <= value < 1000:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} would be {value:.0%}: give {text}%, or 0.05 for 5%"
-        )
-    if not 0 < value < 10:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is out of range: give more than 0% and less than 1000%"
-        )
-    return value
 
 
 def _factor(text: str) -> float:
