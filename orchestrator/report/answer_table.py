@@ -160,6 +160,7 @@ def _trials(answer: Answer, search: SearchSpec) -> str:
     """How many trials there were of how many at most, and how many without a result, by reason."""
     rows, name = answer.rows, search.metric
     counts = {
+        "only screened": sum(row.is_screened for row in rows),
         "cut": sum(Flag.CUT.value in row.flags for row in rows),
         "not ok": sum(not row.ok and row.outcome is not None for row in rows),
         "not run": sum(row.outcome is None for row in rows),

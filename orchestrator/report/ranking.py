@@ -270,7 +270,8 @@ def _of(count: int, total: int, noun: str) -> str:
 
 
 def _winner(point: tuple[str, ...], here: Sequence[Row]) -> Winner | None:
-    ranked = sorted((row for row in here if row.metrics.get("latency_ms")), key=_latency)
+    timed = (row for row in here if row.metrics.get("latency_ms") and not row.is_screened)
+    ranked = sorted(timed, key=_latency)
     if not ranked:
         return None
     if len(ranked) == 1:
@@ -285,6 +286,8 @@ def _winner(point: tuple[str, ...], here: Sequence[Row]) -> Winner | None:
 def _is_ranked(base: Row, row: Row) -> bool:
     """Whether two rows may be ranked: both have a time, and neither was disturbed."""
     timed = base.metrics.get("latency_ms") and row.metrics.get("latency_ms")
+    if base.is_screened or row.is_screened:
+        return False
     return bool(timed) and not is_disturbed(base) and not is_disturbed(row)
 
 
@@ -344,5 +347,5 @@ def _largest(found: Sequence[Row], name: str) -> float | None:
 
 
 def _doubts(row: Row) -> list[str]:
-    """The row's flags but `cut`, which says only that it is clearly slower."""
-    return [flag for flag in row.flags if row.ok and flag != Flag.CUT]
+    """The row's flags but `cut` and `screened`, which say only that another was better."""
+    return [flag for flag in row.flags if row.ok and flag not in (Flag.CUT, Flag.SCREENED)]

@@ -42,6 +42,7 @@ LETTERS: dict[str, str] = {
     Flag.ALLOCATION_RETRIES: "A",
     Flag.CUT: "X",
     Flag.PREDICTED: "P",
+    Flag.SCREENED: "S",
 }
 MARK = "*"
 

@@ -7,6 +7,9 @@ import pytest
 from orchestrator.driver.queue import SCREEN_BATCH
 from orchestrator.outcome import Outcome
 from orchestrator.plan.sweep import Sweep
+from orchestrator.report import render
+from orchestrator.report.layout import Layout
+from orchestrator.report.ranking import Ranking
 from orchestrator.results.answers import answers
 from orchestrator.trial import Trial
 from tests.support.driven import Driven, End
@@ -156,3 +159,12 @@ def test_what_cannot_be_screened_is_refused_by_name(how: str, named: str) -> Non
     """Screening is of a search, and by time."""
     axes = f"{{batch: [1], seq_len: [64], heads: [4], {'options.block: [1, 2]'}}}"
     assert named in str(problems(text(axes=axes, search=f"{{{how}}}")))
+
+
+def test_reports_say_what_was_only_screened() -> None:
+    """In the row's status and beside the answer; a screened row wins nothing."""
+    results = Driven(search()).drive(by_block).results()
+    text_of = render(results, "txt")
+    assert "✓ screened" in text_of
+    assert "24, 21 only screened" in text_of
+    assert all(not winner.row.is_screened for winner in Ranking.of(Layout.of(results)).winners)
