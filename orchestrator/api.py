@@ -39,6 +39,7 @@ from orchestrator.results.rows import Row
 from orchestrator.trackers.background import BackgroundTracker
 from orchestrator.trackers.base import Tracker
 from orchestrator.usercode import registry
+from orchestrator.usercode.workload_file import FileWorkload
 
 if TYPE_CHECKING:
     import pandas
@@ -316,14 +317,16 @@ def ray_executor(
 
 def preload(sweep: Sweep) -> tuple[str, ...]:
     """Modules that a fork server may import once: those of registered implementations, and of the
-    workload.
+    workload; and of torch what counting the work of a call imports, which takes two seconds.
     """
     known, workloads = registry.implementations(), registry.workloads()
     targets = [
         known[entry.use].target for entry in sweep.spec.implementations if entry.use in known
     ]
     targets += [workloads[sweep.spec.workload]] if sweep.spec.workload in workloads else []
-    return tuple(sorted({target.partition(":")[0] for target in targets}))
+    counts = isinstance(sweep.workload, FileWorkload) and sweep.workload.counts_work
+    compiler = {"torch._dynamo"} if counts else set()
+    return tuple(sorted({target.partition(":")[0] for target in targets} | compiler))
 
 
 def mlflow_tracker(uri: str | None) -> Tracker:

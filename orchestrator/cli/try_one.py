@@ -55,7 +55,7 @@ def run(attempt: Attempt, *, check: bool = False, debug: bool = False) -> Tried:
     from orchestrator.worker.stages import Stages
 
     phase = [Phase.BUILD]
-    stages = Stages(attempt, phase.append)
+    stages = Stages(attempt, phase.append, counts_flops=False)
     began = perf_counter()
     try:
         stages.ready()
@@ -137,20 +137,21 @@ def main(selection: Selection, *, check: bool, debug: bool) -> int:
 
 
 def _timed(end: TrialEnd, stages: Stages) -> list[str]:
+    from orchestrator.worker.stages import COUNTED
+
     metrics = end.metrics or {}
     median = interval(*latency(metrics))
     flags = f" ({', '.join(end.flags)})" if end.flags else ""
-    rates = [
-        f"{number(metrics.get('tflops_per_s'), 3)} TFLOP/s",
-        f"{number(metrics.get('gb_per_s'), 1)} GB/s",
-    ]
+    rates = [f"{number(metrics.get('gb_per_s'), 1)} GB/s"]
+    if metrics.get("tflops_per_s"):  # 0: nobody stated the work, and here it is not counted
+        rates.insert(0, f"{number(metrics['tflops_per_s'], 3)} TFLOP/s")
     memory = metrics.get("peak_memory_mib")
     if memory is not None:
         rates.append(f"{number(memory)} MiB")
     return [
         f"  {median} ms{flags}, {', '.join(rates)}",
         *_first_call(stages),
-        *(f"  note: {printable(note)}" for note in end.notes),
+        *(f"  note: {printable(note)}" for note in end.notes if note != COUNTED),
     ]
 
 

@@ -70,6 +70,8 @@ class Stages:
         flags: what it could not settle.
         rotated: the inputs that it is timed on, while they are needed.
         caller, first_call, verifier, before: there once it is `ready`.
+        counts_flops: whether FLOPs are counted where the workload states no work, for which torch
+            imports its compiler: two seconds.
         started_ms: from build to the end of the first call, once it was `called`.
     """
 
@@ -82,6 +84,7 @@ class Stages:
     rotated: RotatedInputs = field(default_factory=RotatedInputs)
     _counted: Work | None = None
     started_ms: float = 0.0
+    counts_flops: bool = True
     kernels: tuple[KernelShare, ...] = ()
 
     def to_end(self) -> TrialEnd:
@@ -438,9 +441,12 @@ class Stages:
             and isinstance(self.workload, FileWorkload)
             and self.workload.counts_work
         ):
-            self._counted = self.workload.calls.counted_work(
-                self.config, self.caller.inputs("work")
-            )
+            if self.counts_flops:
+                counted = self.workload.calls.counted_work(self.config, self.caller.inputs("work"))
+            else:
+                first = self.first_call
+                counted = Work(flops=0.0, bytes=float(first.bytes_in + first.bytes_out))
+            self._counted = counted
         return self._counted or self.workload.work(self.params, self.form or self.workload.forms[0])
 
 

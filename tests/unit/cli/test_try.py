@@ -240,3 +240,23 @@ def test_demo_runs_a_sweep_that_comes_with_the_package() -> None:
     with pytest.raises(RequestError, match="did you mean 'quick'"):
         sweep_file("quik")
     assert "quick" in shipped()
+
+
+@pytest.mark.slow
+def test_try_starts_without_what_takes_seconds_to_import(folder: Path) -> None:
+    """Torch's compiler, which counting FLOPs would import; Ray, MLflow and pandas."""
+    source = ROOT / "implementations" / "starter" / "workload" / "softmax.py"
+    shutil.copy(source, folder / "softmax.py")
+    heavy = {"torch._dynamo", "sympy", "ray", "mlflow", "pandas"}
+    program = (
+        "import sys\n"
+        "from orchestrator.__main__ import main\n"
+        "sys.argv = ['orchestrator', 'try', './softmax.py:two_passes', 'rows=8', 'width=64']\n"
+        "try:\n    main()\n"
+        f"finally:\n    print(sorted({heavy!r} & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert "✓ right" in done.stdout, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
