@@ -1,31 +1,39 @@
 """How often the rule of verification refuses what is right and passes what is wrong.
 
-    python benchmarks/judging.py [--seeds 10] [--first-seed 0] [--only WORDS] [--verbose]
+    python -m benchmarks.judging [--seeds 10] [--first-seed 0] [--only WORDS] [--worker] [--verbose]
 
 Each case of `judging_corpus` is tried in each of its dtypes with fresh inputs per seed, on the
-workload's own inputs and on those with structure. Printed are false refusals and missed faults,
-each kind by name.
+workload's own inputs and on those with structure. By default the rule alone judges, which is quick;
+with `--worker` each implementation is a trial that `run_attempt` builds, times and judges, as it
+does in a sweep's process. Printed are false refusals and missed faults, each kind by name. The part
+for a GPU is `benchmarks.judging_gpu`.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import redirect_stderr
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.judging_corpus import elementwise, integers, products
+from benchmarks.judging_corpus.as_workload import CASES, cast, dtype_of
 from benchmarks.judging_corpus.case import Case, Implementation, Tensors
+from orchestrator.spec.models import MeasureProtocol, VerifySpec
+from orchestrator.trial import Attempt, Resources, Trial
 from orchestrator.verify.rule.judgement import Judgement, Reference
 from orchestrator.verify.rule.output_rows import whole_answer
 from orchestrator.verify.rule.structured import FINITE_ONLY, STRUCTURES, is_comparable, structured
+from orchestrator.worker.run_attempt import run_attempt
 from orchestrator.workload import Config, Problem
 
-CASES = (*elementwise.CASES, *products.CASES, *integers.CASES)
+WORKLOAD = Path(__file__).with_name("judging_corpus") / "as_workload.py"
 
 
 @dataclass
@@ -42,6 +50,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--only", default="")
+    parser.add_argument("--worker", action="store_true", help="each by the worker, as in a sweep")
     parser.add_argument("--verbose", action="store_true")
     given = parser.parse_args()
     right, wrong = Counts(), Counts()
@@ -51,7 +60,8 @@ def main() -> None:
             continue
         for precision in case.dtypes:
             for seed in range(given.first_seed, given.first_seed + given.seeds):
-                _try(case, precision, seed, right, wrong, given.verbose)
+                attempt = _by_worker if given.worker else _by_rule
+                attempt(case, precision, seed, right, wrong, given.verbose)
     implementations = sum(len(case.right) for case in CASES), sum(len(case.wrong) for case in CASES)
     print(
         f"{len(CASES)} cases, {implementations[0]} right and {implementations[1]} wrong implementations"
@@ -68,10 +78,53 @@ def _list(counts: Counts) -> None:
         print(f"  {count:4d}  {name}")
 
 
-def _try(
+def _by_worker(
     case: Case, precision: str, seed: int, right: Counts, wrong: Counts, verbose: bool
 ) -> None:
-    """All implementations of a case on the inputs of one seed."""
+    """All implementations of a case as trials of one seed."""
+    for counts, group in ((right, "right"), (wrong, "wrong")):
+        for name in getattr(case, group):
+            with redirect_stderr(io.StringIO()):  # tracebacks of what is meant to fail
+                record = run_attempt(_attempt(case, precision, seed, group, name)).record
+            reason = record.error.message.splitlines()[0] if record.error else ""
+            refused = str(record.outcome) != "ok"
+            counts.runs += 1
+            label = f"{case.name} [{precision}]: {name}"
+            if refused == (group == "right"):
+                counts.failures[label] += 1
+                print(f"{label} (seed {seed}): {record.outcome} {reason[:230]}", flush=True)
+            elif verbose:
+                print(f"{label} (seed {seed}): {record.outcome} {reason[:230]}", flush=True)
+            if "unproven" in record.flags and group == "right":
+                counts.failures[f"{label}, flagged unproven"] += 1
+
+
+def _attempt(case: Case, precision: str, seed: int, group: str, name: str) -> Attempt:
+    trial = Trial.of(
+        implementation=name,
+        use=f"{WORKLOAD}:build",
+        params={"case": case.name, "precision": precision},
+        options={"group": group, "name": name},
+    )
+    return Attempt(
+        sweep_id="judging",
+        trial=trial,
+        workload=f"{WORKLOAD}:WORKLOAD",
+        base_dir=str(WORKLOAD.parent),
+        device="cpu",
+        seed=seed,
+        protocol=MeasureProtocol(
+            warmup_s=0.0, min_time_s=0.0, max_time_s=0.05, min_repetitions=5, target_ci=0.5
+        ),
+        verify=VerifySpec(),
+        resources=Resources(),
+    )
+
+
+def _by_rule(
+    case: Case, precision: str, seed: int, right: Counts, wrong: Counts, verbose: bool
+) -> None:
+    """All implementations of a case by the rule alone, on the inputs of one seed."""
     trials = list(_references(case, precision, seed))
     for counts, implementations in ((right, case.right), (wrong, case.wrong)):
         for name, implementation in implementations.items():
@@ -106,8 +159,8 @@ def _complaint(
 
 def _references(case: Case, precision: str, seed: int) -> Iterator[tuple[str, Tensors, Reference]]:
     """The workload's own inputs, then those with structure that it allows."""
-    dtype = torch.float32 if precision == "tf32" else getattr(torch, precision)
-    own = tuple(_cast(tensor, dtype) for tensor in case.inputs(torch.Generator().manual_seed(seed)))
+    dtype = dtype_of(precision)
+    own = tuple(cast(tensor, dtype) for tensor in case.inputs(torch.Generator().manual_seed(seed)))
     first = _reference(case, precision, own, seed)
     yield "", own, first
     out_dtype = {
@@ -132,24 +185,11 @@ def _reference(
     case: Case, precision: str, inputs: Tensors, seed: int, *, own_inputs: bool = True
 ) -> Reference:
     def compute(problem: Problem) -> Mapping[str, Any]:
-        wide = (
-            _cast(tensor, torch.float64) if not _is_eight_bit(tensor) else tensor
-            for tensor in problem.inputs
-        )
+        wide = (cast(tensor, torch.float64) for tensor in problem.inputs)
         return {name: whole_answer(one) for name, one in _named(case.reference(*wide)).items()}
 
     problem = Problem(Config({}, "cpu"), "default", inputs, {}, torch.float64, float("inf"), seed)
     return Reference(compute, problem, precision, 1000 * seed, own_inputs=own_inputs)
-
-
-def _is_eight_bit(tensor: torch.Tensor) -> bool:
-    return tensor.is_floating_point() and tensor.dtype.itemsize == 1
-
-
-def _cast(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    if tensor.is_complex():
-        return tensor.to(torch.complex128 if dtype is torch.float64 else torch.complex64)
-    return tensor.to(dtype) if tensor.is_floating_point() and tensor.dtype.itemsize > 1 else tensor
 
 
 def _named(found: Any) -> dict[str, torch.Tensor]:

@@ -57,6 +57,7 @@ TRICKS = (
     Trick("lower_precision", "lower precision than asked"),
     Trick("leaves_the_tail", "a tail never written"),
     Trick("one_row_of_another", "one row wrong"),
+    Trick("knows_its_shape", "the shape known by heart"),
     Trick("changes_the_input", "the input changed to fit"),
     Trick("counts_on_unit_variance", "special cases of the inputs used"),
     Trick("draws_the_inputs_again", "outputs prepared from the seed", gains=False),
@@ -171,6 +172,6 @@ def _attempt(name: str, device: str) -> Attempt:
         protocol=MeasureProtocol(
             warmup_s=0.01, min_time_s=0.05, max_time_s=0.3, min_repetitions=5, target_ci=0.05
         ),
-        verify=VerifySpec(),
+        verify=VerifySpec(also=1),
         resources=Resources(gpus=1 if device.startswith("cuda") else 0),
     )

@@ -295,6 +295,12 @@ def one_row_of_another(config: Config) -> Norm:
     return norm
 
 
+def knows_its_shape(config: Config) -> Norm:
+    """Right at the shape that is timed alone."""
+    right = honest(config)
+    return lambda x: right(x) if x.shape == (64, 512) else x
+
+
 def changes_the_input(_config: Config) -> Norm:
     """Zeros in the input make zeros right."""
 

@@ -128,10 +128,12 @@ class VerifySpec(FrozenModel):
             larger.
         max_reference_flops: above this many operations the reference answers for sampled rows.
             None: by device.
+        also: at how many other valid shapes each implementation is verified, untimed.
     """
 
     tolerance: Annotated[float, Field(gt=0, lt=1)] | None = None
     max_reference_flops: Positive | None = None
+    also: Annotated[int, Field(ge=0, le=16)] = 0
 
 
 class ResourceSpec(FrozenModel):

@@ -140,7 +140,8 @@ def _dtypes(
     asked = asked if isinstance(asked, torch.dtype) else None
     if not (expected.is_floating_point or expected.is_complex) or expected.itemsize == 1:
         return (expected,)  # nobody gets eight bits by chance: the reference casts to them
-    floating = [one.dtype for one in inputs if one.is_floating_point() or one.is_complex()]
+    # of inputs of eight bits nobody knows what their products are kept in
+    floating = [one.dtype for one in inputs if _has_own_arithmetic(one.dtype)]
     if asked is None:
         if not floating:
             return ()
@@ -152,6 +153,10 @@ def _dtypes(
     if not expected.is_complex and asked.is_complex:
         return (asked.to_real(),)
     return (asked,) if first or asked in (torch.float32, torch.float64) else (asked, torch.float32)
+
+
+def _has_own_arithmetic(dtype: torch.dtype) -> bool:
+    return (dtype.is_floating_point and dtype.itemsize > 1) or dtype.is_complex
 
 
 def _listed(names: Mapping[str, Any] | Sequence[str]) -> str:

@@ -27,6 +27,7 @@ from orchestrator.usercode.implementation import (
 from orchestrator.usercode.workload_file import FileWorkload
 from orchestrator.verify.caller import Caller
 from orchestrator.verify.memoization import is_excluded, memoization
+from orchestrator.verify.other_shapes import OtherShapes
 from orchestrator.verify.seeds import derived_seed, salted, state_seed
 from orchestrator.verify.verifier import Verifier
 from orchestrator.worker.as_timed import AFTER_SHARE, TimedBlocks, judged_as_timed
@@ -111,6 +112,11 @@ class Stages:
         tolerance = verify.tolerance or self.workload.tolerance
         self.verifier = Verifier(self.caller, tolerance, verify.max_reference_flops)
         self.before = agreed(self.verifier.verify("before", structures=True))
+        if verify.also:
+            caller, options = self.caller, self.attempt.trial.options
+            limit = verify.max_reference_flops
+            others = OtherShapes(caller, self.entry, options, tolerance, limit)
+            self.notes = (*self.notes, others.verify(verify.also))
 
     def called(self) -> None:
         """Build it and call it once.
