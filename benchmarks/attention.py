@@ -14,6 +14,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from statistics import median
@@ -64,11 +65,15 @@ def drawn(of: DilatedAttentionParams, grad: bool = False) -> Iterator[tuple[torc
     dtype = getattr(torch, of.dtype)
     size = 3 * torch.empty(shape, dtype=dtype, device="meta").nbytes
     sets = max(2, min(64, 3 * L2_BYTES // size))
-    made = [
-        tuple(torch.randn(shape, dtype=dtype, device="cuda", requires_grad=grad) for _ in "qkv")
-        for _ in range(sets)
-    ]
-    return cycle(made)
+    return cycle([_triple(shape, dtype, grad) for _ in range(sets)])
+
+
+def _triple(
+    shape: tuple[int, ...], dtype: torch.dtype, grad: bool = False
+) -> tuple[torch.Tensor, ...]:
+    """Random q, k and v of one shape."""
+    make = partial(torch.randn, shape, dtype=dtype, device="cuda", requires_grad=grad)
+    return make(), make(), make()
 
 
 def dense_sets(
@@ -77,18 +82,15 @@ def dense_sets(
     """The same work as contiguous (B, g, m, d) tensors, one triple per branch."""
     dtype, sets = getattr(torch, of.dtype), 3
 
-    def triple(piece: Any) -> tuple[torch.Tensor, ...]:
-        shape = (
-            of.batch * of.seq_len // piece.segment_length,
-            piece.heads,
-            piece.selected,
-            of.head_dim,
-        )
-        return tuple(
-            torch.randn(shape, dtype=dtype, device="cuda", requires_grad=grad) for _ in "qkv"
-        )
-
-    return cycle([[triple(piece) for piece in Pattern.of(of).pieces] for _ in range(sets)])
+    made = []
+    for _ in range(sets):
+        branches = []
+        for piece in Pattern.of(of).pieces:
+            segments = of.batch * of.seq_len // piece.segment_length
+            shape = (segments, piece.heads, piece.selected, of.head_dim)
+            branches.append(_triple(shape, dtype, grad))
+        made.append(branches)
+    return cycle(made)
 
 
 def device_ms(call: Call, blocks: int = 15) -> float:
@@ -165,14 +167,8 @@ def single(backend: str, of: DilatedAttentionParams) -> Call:
     dtype = getattr(torch, of.dtype)
     size = 3 * heads * rows * of.head_dim * dtype.itemsize
     count = max(2, min(64, 3 * L2_BYTES // size))
-    sets = cycle(
-        [
-            tuple(
-                torch.randn(1, heads, rows, of.head_dim, dtype=dtype, device="cuda") for _ in "qkv"
-            )
-            for _ in range(count)
-        ]
-    )
+    shape = (1, heads, rows, of.head_dim)
+    sets = cycle([_triple(shape, dtype) for _ in range(count)])
 
     def call() -> None:
         with sdpa_kernel(BACKENDS[backend]):

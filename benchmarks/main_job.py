@@ -155,7 +155,9 @@ def main() -> None:
                 found = run(checkout, options, Path(folder) / f"{name}-{number}")
                 if number:
                     sides[name].append(found)
-    walls = {name: statistics.median(one.wall_s for one in runs) for name, runs in sides.items()}
+    walls = {}
+    for name, runs in sides.items():
+        walls[name] = statistics.median([one.wall_s for one in runs])
     overrides = "".join(f" -S {override}" for override in options.override)
     print(
         f"{date.today()}, {options.sweep}{overrides}, {options.times} runs of each side in turns\n"

@@ -24,7 +24,7 @@ import random
 import statistics
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -126,30 +126,34 @@ def spread(options: argparse.Namespace, bench: Bench) -> list[str]:
     shapes = SHAPES[bench.device]
     trials = [case("single", n=n, dtype=dtype) for n, dtype in shapes[: options.single]]
     trials += [case("launches", n=n, dtype=dtype) for n, dtype in shapes[: options.launches]]
-    sweeps: list[list[list[TrialRecord]]] = [[[] for _ in trials] for _ in range(options.sweeps)]
+    sweeps = [defaultdict[int, list[TrialRecord]](list) for _ in range(options.sweeps)]
     order = random.Random(options.seed)
     for number, isolator in bench.rounds(options.sweeps * options.repeats):
-        sweep, this_round = divmod(number - 1, options.repeats)
+        number_of_sweep, this_round = divmod(number - 1, options.repeats)
         for index in order.sample(range(len(trials)), len(trials)):
             attempt = bench.attempt(trials[index], this_round + 1)
             record = isolator.run(
                 attempt, target="benchmarks.stability_cases:seed_then_ours"
             ).record
-            sweeps[sweep][index].append(_ok(record))
-        print(f"sweep {sweep + 1}, round {this_round + 1}", file=sys.stderr, flush=True)
-    whole = [sweep for sweep in sweeps if all(len(records) == options.repeats for records in sweep)]
+            sweeps[number_of_sweep][index].append(_ok(record))
+        print(f"sweep {number_of_sweep + 1}, round {this_round + 1}", file=sys.stderr, flush=True)
+    whole = []
+    for sweep in sweeps:
+        records_by_trial = [sweep[index] for index in range(len(trials))]
+        if set(map(len, records_by_trial)) == {options.repeats}:
+            whole.append(records_by_trial)
     if len(whole) < 2:
         return [f"spread: only {len(whole)} of {options.sweeps} sweeps within the budget"]
-    rows = [
-        [row_of(trial, records) for trial, records in zip(trials, sweep, strict=True)]
-        for sweep in whole
-    ]
+    rows = []
+    for records_by_trial in whole:
+        pairs = zip(trials, records_by_trial, strict=True)
+        rows.append([row_of(trial, records) for trial, records in pairs])
     lines = [
         "| row | median (ms) | CV of medians, 1 process | CV, all rounds | CV, the seed's protocol | interval (+-) "
         "| holds another's median | noisy |",
         "| :-- | --: | --: | --: | --: | --: | --: | --: |",
-        *(_spread_line([sweep[index] for sweep in rows]) for index in range(len(trials))),
     ]
+    lines += map(_spread_line, zip(*rows, strict=True))
     return [*lines, "", *_false_verdicts(rows, bench.device)]
 
 
@@ -215,10 +219,11 @@ def _false_verdicts(sweeps: Sequence[Sequence[Row]], device: str) -> list[str]:
             found += paired(list(zip(base, candidate, strict=True)), device)
     counts = Counter(pair.verdict.value for pair in found)
     false = sum(pair.verdict in CHANGED for pair in found)
-    held, asked = (
-        sum(each)
-        for each in zip(*(_coverage(rows) for rows in zip(*sweeps, strict=True)), strict=True)
-    )
+    held, asked = 0, 0
+    for of_one_trial in zip(*sweeps, strict=True):
+        one_held, one_asked = _coverage(of_one_trial)
+        held += one_held
+        asked += one_asked
     return [
         f"A/A: {len(found)} rows (every pair of {len(sweeps)} sweeps), {false} false verdicts; "
         + ", ".join(f"{count} {name}" for name, count in counts.items()),

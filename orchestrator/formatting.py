@@ -26,15 +26,17 @@ def printable(text: str) -> str:
 
 
 def _escape(character: str) -> str:
-    return (
-        " " if character in "\n\t" else character.encode("unicode_escape", "surrogatepass").decode()
-    )
+    if character in "\n\t":
+        return " "
+    return character.encode("unicode_escape", "surrogatepass").decode()
 
 
 def one_line(text: str, width: int = 120) -> str:
     """The line of `text` that says most, cut to `width`: the first, but the last of a traceback."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    line = printable(lines[-1 if lines[0].startswith("Traceback (") else 0]) if lines else ""
+    if not lines:
+        return ""
+    line = printable(lines[-1] if lines[0].startswith("Traceback (") else lines[0])
     return line if len(line) <= width else f"{line[: width - 1]}…"
 
 
@@ -119,7 +121,11 @@ def roughly(seconds: float) -> str:
     """A duration with no more digits than a forecast deserves: to 5 s, from a minute to 10 s, from
     ten to a minute.
     """
-    step = 5 if seconds < 60 else 10 if seconds < 600 else 60
+    step = 60
+    if seconds < 60:
+        step = 5
+    elif seconds < 600:
+        step = 10
     return duration(max(step, step * round(seconds / step)))
 
 

@@ -15,6 +15,7 @@ from tabulate import tabulate
 
 from orchestrator.cli.catalog import missing
 from orchestrator.errors import RequestError
+from orchestrator.formatting import counted
 from orchestrator.machine import nvml
 from orchestrator.machine.environment import usable_cores
 from orchestrator.plan.no_effect import keys_without_effect
@@ -150,11 +151,11 @@ class Estimate:
             for name, seconds in sums.most_common()
         ]
         longest = sorted(self.sweep.trials, key=lambda trial: -self.spent[trial.trial_id])[:LONGEST]
-        trials = [
-            f"  {_duration(repeats * self.spent[trial.trial_id])}  {trial.implementation} "
-            + " ".join(f"{name}={trial.value(name)}" for name in self.sweep.spec.axes)
-            for trial in longest
-        ]
+        trials = []
+        for trial in longest:
+            point = " ".join(f"{name}={trial.value(name)}" for name in self.sweep.spec.axes)
+            time = _duration(repeats * self.spent[trial.trial_id])
+            trials.append(f"  {time}  {trial.implementation} {point}")
         table = tabulate(
             body, ["Implementation", "Time", "Share"], colalign=("left", "right", "right")
         )
@@ -164,14 +165,11 @@ class Estimate:
         """What a search or a frontier asks, and how many trials that takes."""
         axis, cells = self.sweep.spec.frontier.axis, len(self.sweep.plan.cells)
         if axis is not None:
-            return [
-                f"  frontier of {axis} in {cells} {'cell' if cells == 1 else 'cells'}, by doubling and bisection: "
-                + (
-                    f"{self.at_most} of them {'is' if self.at_most == 1 else 'are'} probed"
-                    if self.at_least == self.at_most
-                    else f"at least {self.at_least} and at most {self.at_most} of them are probed"
-                )
-            ]
+            probed = f"at least {self.at_least} and at most {self.at_most} of them are probed"
+            if self.at_least == self.at_most:
+                probed = f"{self.at_most} of them {'is' if self.at_most == 1 else 'are'} probed"
+            where = f"frontier of {axis} in {counted(cells, 'cell')}"
+            return [f"  {where}, by doubling and bisection: {probed}"]
         search = self.sweep.spec.search
         if search.screen:
             alone = search.finalists + bool(search.first)
@@ -193,14 +191,14 @@ class Estimate:
 def of(sweep: Sweep, device: str = "auto") -> Estimate:
     """The estimate for "cpu", "cuda" or "auto" (CUDA where this machine has a GPU)."""
     gpus = nvml.count()
-    kind = ("cuda" if gpus else "cpu") if device == "auto" else device
+    kind = device
+    if device == "auto":
+        kind = "cuda" if gpus else "cpu"
     resources = {trial.trial_id: sweep.resources(trial, kind) for trial in sweep.trials}
     most = max(resource.gpus for resource in resources.values())
-    slots = (
-        max(1, gpus // most)
-        if kind == "cuda" and most
-        else min(sweep.spec.max_concurrent or 1, usable_cores())
-    )
+    slots = min(sweep.spec.max_concurrent or 1, usable_cores())
+    if kind == "cuda" and most:
+        slots = max(1, gpus // most)
     slots = min(slots, sweep.spec.max_concurrent or slots)
     protocol = sweep.spec.measure.for_device(kind)
     least, most = bounds(sweep)
@@ -238,9 +236,10 @@ def _seconds(sweep: Sweep, trial: Trial, device: str, protocol: MeasureProtocol)
     known = registry.implementations()
     form = known[trial.use].form if trial.use in known else sweep.workload.forms[0]
     flops = _flops(sweep, trial, form)
-    call = flops / (
-        FLOPS_PER_S["cuda"] if device == "cuda" else FLOPS_PER_S["cpu_core"] * usable_cores()
-    )
+    per_s = FLOPS_PER_S["cpu_core"] * usable_cores()
+    if device == "cuda":
+        per_s = FLOPS_PER_S["cuda"]
+    call = flops / per_s
     timed = min(protocol.max_time_s, max(protocol.min_time_s, protocol.min_repetitions * call))
     warm = max(protocol.warmup_s, 3 * call)
     return FIXED_S[device] + call * (1 + REFERENCE_SHARE) + warm + timed
@@ -257,11 +256,13 @@ def _flops(sweep: Sweep, trial: Trial, form: str) -> float:
 
 def _count(least: int, most: int) -> str:
     """`1 trial`, `8 trials`, `2 to 16 trials`."""
-    return f"{most if least == most else f'{least} to {most}'} {'trial' if most == 1 else 'trials'}"
+    if least == most:
+        return counted(most, "trial")
+    return f"{least} to {counted(most, 'trial')}"
 
 
 def _resources_text(resources: Resources) -> str:
-    parts = [f"{resources.gpus} GPU{'s' if resources.gpus != 1 else ''}"] if resources.gpus else []
+    parts = [counted(resources.gpus, "GPU")] if resources.gpus else []
     parts.append("all cores of a slot" if resources.cpus is None else f"{resources.cpus} cores")
     if resources.gpu_memory_gib is not None:
         parts.append(f"at most {resources.gpu_memory_gib:g} GiB of the card")

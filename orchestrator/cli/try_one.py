@@ -137,7 +137,7 @@ def main(selection: Selection, *, check: bool, debug: bool) -> int:
 
 
 def _timed(end: TrialEnd, stages: Stages) -> list[str]:
-    from orchestrator.worker.stages import COUNTED
+    from orchestrator.worker.rates import COUNTED
 
     metrics = end.metrics or {}
     median = interval(*latency(metrics))

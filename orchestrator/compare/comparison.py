@@ -239,10 +239,10 @@ def _searched(base: Results, candidate: Results) -> tuple[str, ...]:
 
 def _with_points(pair: Pair, searched: Sequence[str]) -> str:
     """The note of a pair, after what is another in the points that two searches found."""
-    points = [
-        (axis, *(columns.value(row, axis) for row in (pair.base, pair.candidate)))
-        for axis in searched
-    ]
+    points = []
+    for axis in searched:
+        was, now = columns.value(pair.base, axis), columns.value(pair.candidate, axis)
+        points.append((axis, was, now))
     moved = [
         f"{axis.removeprefix('options.')} {was}, now {now}"
         for axis, was, now in points

@@ -93,11 +93,11 @@ def _narrowed(spec: SweepSpec, base: str, candidate: str) -> SweepSpec:
 
 def _by_point(sweep: Sweep, label: str) -> dict[str, Trial]:
     """The trials of one entry by where they are on the axes."""
-    return {
-        json.dumps([trial.value(axis) for axis in sweep.spec.axes]): trial
-        for trial in sweep.trials
-        if trial.implementation == label
-    }
+    found = {}
+    for trial in sweep.trials:
+        if trial.implementation == label:
+            found[json.dumps([trial.value(axis) for axis in sweep.spec.axes])] = trial
+    return found
 
 
 def is_of(directory: Path, duel: tuple[str, str] | None) -> bool:
@@ -120,10 +120,13 @@ def judge(results: Results, fail_slower: float | None = None) -> Comparison:
     base, candidate = results.meta.duel
     half = len(results.rows) // 2
     rows = list(zip(results.rows[:half], results.rows[half:], strict=True))
-    ran = [pair for pair in rows if all(row.outcome is not None for row in pair)]
-    unmatched = [
-        _not_run(row) for pair in rows if pair not in ran for row in pair if row.outcome is None
-    ]
+    ran, unmatched = [], []
+    for pair in rows:
+        missing = [row for row in pair if row.outcome is None]
+        if missing:
+            unmatched += [_not_run(row) for row in missing]
+        else:
+            ran.append(pair)
     pairs = [_pair(*one, results.meta.device, fail_slower) for one in ran]
     told_apart = columns.columns(results, [first for first, _ in ran])
     return Comparison(

@@ -51,7 +51,8 @@ def pair_answers(base: Sequence[Answer], candidate: Sequence[Answer]) -> Paired:
     """The best rows of two sweeps that searched, by implementation and the axes that were not
     searched.
     """
-    here, there = ({_question(answer): answer for answer in found} for found in (base, candidate))
+    here = {_question(answer): answer for answer in base}
+    there = {_question(answer): answer for answer in candidate}
     matched = [(_shown(here[key]), _shown(there[key])) for key in here if key in there]
     unmatched = [_only(_shown(here[key]), "base") for key in here if key not in there]
     unmatched += [_only(_shown(there[key]), "candidate") for key in there if key not in here]
@@ -124,12 +125,8 @@ def unlike(base: Results, candidate: Results, matched: Sequence[tuple[Row, Row]]
     protocols = [
         results.meta.spec.measure.for_device(results.meta.device) for results in (base, candidate)
     ]
-    found += differences(
-        *(
-            {f"protocol.{name}": value for name, value in one.model_dump().items()}
-            for one in protocols
-        )
-    )
+    was, now = (one.model_dump() for one in protocols)
+    found += differences(_prefixed("protocol.", was), _prefixed("protocol.", now))
     seen = {
         (left.fingerprint.environment, right.fingerprint.environment): None
         for pair in matched
@@ -186,10 +183,18 @@ def doubts(base: Row, candidate: Row) -> list[str]:
     was, now = (row.metrics.get("peak_memory_mib") for row in (base, candidate))
     if was is not None and now is not None and abs(now - was) > max(MORE_MEMORY * was, LEAST_MIB):
         found.append(f"memory {was:.0f} MiB, now {now:.0f}")
-    cards = [{record.card for record in row.records if record.card} for row in (base, candidate)]
-    if all(cards) and cards[0] != cards[1]:
+    cards, others = _cards(base), _cards(candidate)
+    if cards and others and cards != others:
         found.append("on another card")
     return found
+
+
+def _cards(row: Row) -> set[str]:
+    return {record.card for record in row.records if record.card}
+
+
+def _prefixed(prefix: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {prefix + name: value for name, value in facts.items()}
 
 
 def _source(row: Row) -> str:

@@ -75,10 +75,10 @@ def as_text(findings: Sequence[Finding]) -> str:
 
 def as_object(findings: Sequence[Finding]) -> dict[str, Any]:
     """JSON: `fit`, `verdict` and `findings`, each with check, state, message and advice."""
-    rows = [
-        {name: getattr(finding, name) for name in ("check", "state", "message", "advice")}
-        for finding in findings
-    ]
+    rows = []
+    for one in findings:
+        row = {"check": one.check, "state": one.state, "message": one.message, "advice": one.advice}
+        rows.append(row)
     return {"fit": exit_code(findings) == 0, "verdict": _verdict(findings), "findings": rows}
 
 

@@ -138,7 +138,11 @@ def disk(place: Path, needed_gib: float) -> Finding:
             "cannot be written",
             "use --output DIR, or give this user the right to write",
         )
-    state: State = "bad" if free < needed_gib else "warn" if free < 10 * needed_gib else "ok"
+    state: State = "ok"
+    if free < needed_gib:
+        state = "bad"
+    elif free < 10 * needed_gib:
+        state = "warn"
     return Finding(
         f"disk {place}",
         state,

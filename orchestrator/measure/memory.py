@@ -180,12 +180,12 @@ class _Resident:
         """None where the kernel does not tell."""
         try:
             lines = Path("/proc/self/status").read_text().splitlines()
-            found = {
-                name: int(value.split()[0])
-                for name, _, value in (line.partition(":\t") for line in lines)
-                if "kB" in value
-            }
-            return cls(*(1024 * found[name] for name in ("VmHWM", "VmRSS", "RssFile")))
+            found = {}
+            for line in lines:
+                name, _, value = line.partition(":\t")
+                if "kB" in value:
+                    found[name] = 1024 * int(value.split()[0])
+            return cls(found["VmHWM"], found["VmRSS"], found["RssFile"])
         except (OSError, KeyError, ValueError):
             return None
 

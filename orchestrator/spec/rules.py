@@ -162,9 +162,8 @@ def _same_points(
     spec: SweepSpec, document: Document, path: Path_, group: tuple[str, ...]
 ) -> Iterator[Problem]:
     """Values of zipped axes may repeat, points may not."""
-    points = Counter(
-        json.dumps(point) for point in zip(*(spec.listed(name) for name in group), strict=True)
-    )
+    columns = [spec.listed(name) for name in group]
+    points = Counter(json.dumps(point) for point in zip(*columns, strict=True))
     for text, count in points.items():
         if count > 1:
             yield document.problem(
@@ -173,11 +172,10 @@ def _same_points(
 
 
 def _size(spec: SweepSpec, document: Document) -> Iterator[Problem]:
-    if any(
-        len({len(spec.listed(name)) if name in spec.axes else 0 for name in group}) > 1
-        for group in spec.zip
-    ):
-        return  # said already; the product has no size
+    for group in spec.zip:
+        sizes = {len(spec.listed(name)) if name in spec.axes else 0 for name in group}
+        if len(sizes) > 1:
+            return  # said already; the product has no size
     count = product_size(spec)
     if count > spec.max_trials:
         rule = f"the axes and implementations expand to {count} trials, more than max_trials ({spec.max_trials})"

@@ -327,5 +327,8 @@ def _failed(message: str) -> AttemptEndedError:
 
 
 def _named(value: object) -> str:
+    if value is None:
+        return "None"
     kind = type(value).__name__
-    return f"{'an' if kind[0].lower() in 'aeiou' else 'a'} {kind}" if value is not None else "None"
+    article = "an" if kind[0].lower() in "aeiou" else "a"
+    return f"{article} {kind}"

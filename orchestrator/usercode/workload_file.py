@@ -139,11 +139,9 @@ def _nothing(name: str, _config: Config | None) -> Any:
 
 def _writes(facts: FileFacts) -> tuple[str, ...] | Mapping[str, str]:
     stated = facts.values.get("writes") or ()
-    return (
-        stated
-        if isinstance(stated, Mapping)
-        else tuple([stated] if isinstance(stated, str) else stated)
-    )
+    if isinstance(stated, Mapping):
+        return stated
+    return (stated,) if isinstance(stated, str) else tuple(stated)
 
 
 def _precision(facts: FileFacts, params: Any) -> str:

@@ -156,9 +156,8 @@ class RankedClock(Clock):
         start = self.now()
         count = 8
         while len(values) < 2 or (len(values) < HOST_BLOCKS and self.now() - start < budget_s):
-            numbers = [
-                call.number for call in _ranked([calls[turn % len(calls)] for turn in range(count)])
-            ]
+            in_turn = [calls[turn % len(calls)] for turn in range(count)]
+            numbers = [call.number for call in _ranked(in_turn)]
             self._team.tell(("host", numbers))
             values.append(1000 * max(self._team.collect(self._timer.host(numbers))) / count)
         return statistics.median(values)
