@@ -4,6 +4,7 @@ notebooks call this.
 
 from __future__ import annotations
 
+import html
 import os
 import platform
 import threading
@@ -18,6 +19,7 @@ from orchestrator import report
 from orchestrator.compare import duel
 from orchestrator.doctor import busy
 from orchestrator.driver import known_sweep, preflight, reuse, sweep_meta, workload_check
+from orchestrator.driver.preload import preload
 from orchestrator.driver.runner import SweepRun
 from orchestrator.driver.signals import Signals
 from orchestrator.driver.stale import entry_files
@@ -38,8 +40,6 @@ from orchestrator.results import columns, journal, results, sweep_directory
 from orchestrator.results.rows import Row
 from orchestrator.trackers.background import BackgroundTracker
 from orchestrator.trackers.base import Tracker
-from orchestrator.usercode import registry
-from orchestrator.usercode.workload_file import FileWorkload
 
 if TYPE_CHECKING:
     import pandas
@@ -68,6 +68,14 @@ class Results(results.Results):
 
         return pd.DataFrame([_line(row) for row in self.rows])
 
+    def __repr__(self) -> str:
+        ok = sum(row.ok for row in self.rows)
+        return f"<Results {self.meta.sweep_id}: {ok} of {len(self.rows)} rows ok>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the table."""
+        return f"<pre>{html.escape(self.table())}</pre>"
+
     @classmethod
     def of(cls, found: results.Results) -> Results:
         """The same results, with the reports."""
@@ -75,7 +83,7 @@ class Results(results.Results):
 
 
 def run(
-    sweep: Sweep,
+    sweep: Sweep | str | Path,
     *,
     output: str | Path | None = None,
     tracking_uri: str | None = None,
@@ -91,7 +99,8 @@ def run(
     """Run a sweep to its end.
 
     Args:
-        sweep: what to run; see Sweep.load.
+        sweep: what to run: a sweep file, or one that was loaded, narrowed or changed; see
+            Sweep.load.
         output: the directory for its results; None: mlruns/sweeps/<name>/<sweep_id>.
         tracking_uri: of an MLflow server or store; None: what the sweep file says, else sqlite
             under mlruns/.
@@ -120,6 +129,8 @@ def run(
         )
     if device not in DEVICES:
         raise RequestError(f"device: must be one of {', '.join(DEVICES)}, found {device!r}")
+    if not isinstance(sweep, Sweep):
+        sweep = Sweep.load(sweep)
     resuming = resume or rerun is not None
     preflight.check_rerun(sweep, rerun)
     reuse.refuse_in_turns(sweep)
@@ -313,20 +324,6 @@ def ray_executor(
         ),
         stopped,
     )
-
-
-def preload(sweep: Sweep) -> tuple[str, ...]:
-    """Modules that a fork server may import once: those of registered implementations, and of the
-    workload; and of torch what counting the work of a call imports, which takes two seconds.
-    """
-    known, workloads = registry.implementations(), registry.workloads()
-    targets = [
-        known[entry.use].target for entry in sweep.spec.implementations if entry.use in known
-    ]
-    targets += [workloads[sweep.spec.workload]] if sweep.spec.workload in workloads else []
-    counts = isinstance(sweep.workload, FileWorkload) and sweep.workload.counts_work
-    compiler = {"torch._dynamo"} if counts else set()
-    return tuple(sorted({target.partition(":")[0] for target in targets} | compiler))
 
 
 def mlflow_tracker(uri: str | None) -> Tracker:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from orchestrator.api import preload
+from orchestrator.driver.preload import preload
 from orchestrator.plan.sweep import Sweep
 
 WORKLOAD = """
