@@ -6,8 +6,6 @@ import importlib.util
 import re
 from typing import Any
 
-from tabulate import tabulate
-
 from orchestrator.machine import nvml
 from orchestrator.machine.environment import usable_cores
 from orchestrator.usercode import registry, workloads
@@ -43,6 +41,8 @@ def as_text() -> str:
     """The same as two tables."""
     formats = ", ".join(f"{name}:PATH" for name in workloads.adapters())
     found = as_object()
+    from tabulate import tabulate  # `plan` imports this module, and need not wait for it
+
     implementations = [
         (
             item["name"],

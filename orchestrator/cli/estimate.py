@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tabulate import tabulate
-
 from orchestrator.cli.catalog import missing
 from orchestrator.errors import RequestError
 from orchestrator.formatting import counted
@@ -141,6 +139,8 @@ class Estimate:
 
     def costs(self) -> str:
         """How long each implementation takes in all, the longest first; then the longest trials."""
+        from tabulate import tabulate
+
         repeats = self.sweep.spec.measure.repeats
         sums: Counter[str] = Counter()
         for trial in self.sweep.trials:

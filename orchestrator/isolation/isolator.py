@@ -54,6 +54,7 @@ WARM = (
     "scipy.special",  # of the intervals
     "orchestrator.worker.as_timed",
     "orchestrator.usercode.registry:workloads",
+    "orchestrator.usercode.workloads:adapters",
     "orchestrator.isolation.child:know_this_machine",
     "orchestrator.isolation.child:know_gradients",
     "orchestrator.isolation.child:know_triton",
