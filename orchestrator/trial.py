@@ -10,7 +10,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from orchestrator.model import FrozenModel
-from orchestrator.spec.models import CASE_NAME, MeasureProtocol, VerifySpec
+from orchestrator.spec.axes import CASE_NAME
+from orchestrator.spec.models import MeasureProtocol, VerifySpec
 
 # In the environment of a rank's process: where the ranks of its attempt find one another, file://
 # or tcp://.

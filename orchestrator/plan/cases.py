@@ -7,9 +7,10 @@ from typing import Any
 
 from orchestrator.errors import Problem, SweepFileError
 from orchestrator.spec import cases
+from orchestrator.spec.axes import CASE_NAME, CasesSpec
 from orchestrator.spec.cases import Row
 from orchestrator.spec.document import Document
-from orchestrator.spec.models import CASE_NAME, CasesSpec, SweepSpec
+from orchestrator.spec.models import SweepSpec
 from orchestrator.usercode.workload_file import FileWorkload
 from orchestrator.workload import Workload
 

@@ -10,10 +10,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from orchestrator.errors import ExpressionError, Problem, SweepFileError
+from orchestrator.spec.axes import CASE_NAME, Range
 from orchestrator.spec.derived import Derivation, UnderivableError, is_derived, numeric_fields
 from orchestrator.spec.expression import condition
 from orchestrator.spec.loading import Document, Path_, near_literal, worded
-from orchestrator.spec.models import CASE_NAME, ImplementationSpec, Range, SweepSpec
+from orchestrator.spec.models import ImplementationSpec, SweepSpec
 from orchestrator.trial import Trial
 from orchestrator.workload import Workload
 

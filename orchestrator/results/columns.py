@@ -10,7 +10,7 @@ from orchestrator.formatting import printable, shown
 from orchestrator.results.meta import ShownMeta, SweepMeta
 from orchestrator.results.results import Results
 from orchestrator.results.rows import Row
-from orchestrator.spec.models import Range
+from orchestrator.spec.axes import Range
 from orchestrator.usercode import registry, workloads
 from orchestrator.workload import Workload
 

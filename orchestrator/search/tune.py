@@ -12,7 +12,8 @@ from importlib import import_module
 from typing import Any
 
 from orchestrator.errors import RequestError
-from orchestrator.spec.models import Range, SearchSpec
+from orchestrator.spec.axes import Range
+from orchestrator.spec.models import SearchSpec
 from orchestrator.spec.search_space import Coordinate, Coordinates, Dimension, Space
 from orchestrator.spec.searchers import SEARCHERS
 

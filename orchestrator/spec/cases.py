@@ -17,8 +17,8 @@ from typing import Any
 
 from orchestrator.errors import ExpressionError, Problem, SweepFileError, suggestion
 from orchestrator.spec import document as documents
+from orchestrator.spec.axes import CASE_NAME
 from orchestrator.spec.expression import condition
-from orchestrator.spec.models import CASE_NAME
 
 MAX_BYTES = 50_000_000
 

@@ -15,9 +15,10 @@ from typing import Any
 from orchestrator.errors import ExpressionError, Problem, UnknownNameError, suggestion
 from orchestrator.outcome import Outcome
 from orchestrator.spec import expression, implementation_rules, search_rules
+from orchestrator.spec.axes import CASE_NAME, Range
 from orchestrator.spec.derived import numeric_fields
 from orchestrator.spec.loading import Document, Path_
-from orchestrator.spec.models import CASE_NAME, Range, SweepSpec
+from orchestrator.spec.models import SweepSpec
 from orchestrator.spec.product import product_size
 from orchestrator.usercode import registry
 from orchestrator.usercode.data_files import MOST_FILES, expanded

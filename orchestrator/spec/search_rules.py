@@ -10,8 +10,9 @@ from orchestrator.errors import Problem, suggestion
 from orchestrator.metrics import SEARCHABLE
 from orchestrator.quantities import is_number
 from orchestrator.spec import searchers
+from orchestrator.spec.axes import Range
 from orchestrator.spec.loading import Document
-from orchestrator.spec.models import Range, SweepSpec
+from orchestrator.spec.models import SweepSpec
 from orchestrator.spec.search_space import Space
 
 

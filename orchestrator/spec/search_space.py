@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.quantities import is_number
-from orchestrator.spec.models import Range, SweepSpec
+from orchestrator.spec.axes import Range
+from orchestrator.spec.models import SweepSpec
 
 Coordinate = int | float
 Coordinates = Mapping[str, Coordinate]

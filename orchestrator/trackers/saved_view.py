@@ -12,7 +12,7 @@ from typing import Any
 
 from orchestrator.quantities import is_number
 from orchestrator.results.meta import SweepMeta
-from orchestrator.spec.models import Range
+from orchestrator.spec.axes import Range
 from orchestrator.trackers.content import STARTED_AT, milliseconds
 
 PREFIX = "mlflow.sharedViewState."

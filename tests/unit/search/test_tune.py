@@ -12,7 +12,8 @@ import pytest
 
 from orchestrator.search import tune
 from orchestrator.search.tune import TuneSampler
-from orchestrator.spec.models import Range, SearchSpec
+from orchestrator.spec.axes import Range
+from orchestrator.spec.models import SearchSpec
 from orchestrator.spec.search_space import Coordinate, Dimension, Space
 from orchestrator.spec.searchers import SEARCHERS, refusal
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from orchestrator.search.sampler import RandomSampler
 from orchestrator.search.tune import _from_share
-from orchestrator.spec.models import Range
+from orchestrator.spec.axes import Range
 from orchestrator.spec.search_space import Dimension, Space
 
 
