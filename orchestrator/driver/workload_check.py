@@ -15,7 +15,7 @@ from pathlib import Path
 from orchestrator.errors import RequestError
 from orchestrator.machine import nvml
 from orchestrator.plan.sweep import Sweep
-from orchestrator.usercode import workloads
+from orchestrator.usercode import registry, workloads
 from orchestrator.usercode.source import source_hash
 from orchestrator.usercode.text.file_facts import cache_folder
 from orchestrator.usercode.workload_file import FileWorkload
@@ -84,12 +84,14 @@ def begin(sweep: Sweep, device: str, *, always: bool = False) -> WorkloadCheck |
     Args:
         sweep: whose workload.
         device: "cpu", "cuda" or "auto".
-        always: whether to check workloads that are made by hand, too.
+        always: whether to check registered workloads, too.
 
     Returns:
-        The check; None where the workload is one made by hand, which its own author checks.
+        The check; None where the workload is one made by hand and registered, which its own author
+        checks.
     """
-    if not always and not isinstance(sweep.workload, FileWorkload):
+    registered = sweep.spec.workload in registry.workloads()
+    if not always and registered and not isinstance(sweep.workload, FileWorkload):
         return None
     kind = device
     if device == "auto":

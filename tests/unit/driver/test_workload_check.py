@@ -1,0 +1,72 @@
+"""A workload is checked as itself before its first trial, whoever wrote it and in whichever form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.driver import workload_check
+from orchestrator.errors import RequestError
+from orchestrator.plan.sweep import Sweep
+from tests.conftest import ROOT
+
+BY_HAND = """
+import torch
+from pydantic import BaseModel, ConfigDict
+
+from orchestrator.workload import Work, Workload
+
+
+class Params(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    n: int
+
+
+def inputs(config, _form, seed):
+    generator = torch.Generator().manual_seed(seed)
+    return (torch.randn(config.n, generator=generator),)
+
+
+def reference(problem):
+    return {}["x"]
+
+
+WORKLOAD = Workload(
+    name="by_hand", params=Params, inputs=inputs, reference=reference,
+    work=lambda _params, _form: Work(flops=1, bytes=1),
+)
+
+
+def build(config):
+    return lambda x: x
+"""
+SWEEP = """
+name: by-hand
+workload: ./by_hand.py:WORKLOAD
+implementations: [./by_hand.py:build]
+axes: {n: [16]}
+"""
+
+
+@pytest.mark.slow
+def test_a_reference_that_raises_is_a_fault_of_the_workload(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sweep is refused before any implementation runs; the answer is kept for the next."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(workload_check, "cache_folder", lambda: tmp_path / "cache")
+    (tmp_path / "by_hand.py").write_text(BY_HAND)
+    (tmp_path / "by_hand.yaml").write_text(SWEEP)
+    sweep = Sweep.load(tmp_path / "by_hand.yaml")
+    for _ in range(2):
+        check = workload_check.begin(sweep, "cpu")
+        assert check is not None
+        with pytest.raises(RequestError, match=r"workload by_hand: reference .*KeyError"):
+            check.refuse()
+    assert check.process is None
+
+
+def test_what_is_registered_was_checked_by_its_author() -> None:
+    """A sweep of it starts no process for that."""
+    assert workload_check.begin(Sweep.load(ROOT / "sweeps" / "quick.yaml"), "cpu") is None
