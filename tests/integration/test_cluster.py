@@ -355,6 +355,54 @@ def test_a_node_that_dies_costs_an_attempt_and_no_row(cluster, tmp_path):
     assert f"lost  toy n={lost.params['n']}: the supervisor on 127.0.0.4 died" in said
 
 
+@pytest.mark.slow
+def test_a_node_that_freezes_costs_an_attempt_and_no_row(cluster, tmp_path, tmp_path_factory):
+    """All its processes are stopped at once, as when a machine hangs or its cable is pulled: none
+    says goodbye, and its trial is made again elsewhere once Ray gives the node up.
+    """
+    address, token = cluster
+    folder = tmp_path_factory.mktemp("freezes")
+    with (folder / "ray.log").open("w") as log:
+        node = subprocess.Popen(
+            [str(RAY), "start", f"--address={address}", "--block", "--node-ip-address=127.0.0.8", "--num-cpus=1",
+             "--num-gpus=0", "--object-store-memory=100000000", "--disable-usage-stats"],
+            cwd=folder, env=node_environment(8, token, folder), stdout=log, stderr=log,
+        )  # fmt: skip
+    (tmp_path / "toy.py").write_text((TOYS / "matmul.py").read_text())
+    (tmp_path / "sweep.yaml").write_text(
+        "name: frozen\nworkload: toy.py:WORKLOAD\nimplementations: [{use: 'toy.py:tells_where_it_runs', label: toy}]\n"
+        f"axes: {{n: {list(range(16, 136))}}}\nmeasure: {FAST}\n"
+    )
+    auth = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
+
+    def whole_node() -> set[int]:
+        return set(proc.marked(token, "RAY_AUTH_TOKEN")) & set(proc.marked("8", "SWEEP_TEST_NODE"))
+
+    try:
+        wait_until_started(folder / "ray.log")
+        sweep = subprocess.Popen(
+            command("sweep.yaml", "--output", "out", "--quiet", "--address", address), cwd=tmp_path, text=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT), **auth},
+        )  # fmt: skip
+        until = time.monotonic() + 120
+        while "8" not in nodes_at_work(tmp_path / "out") and time.monotonic() < until:
+            time.sleep(0.05)
+        for pid in whole_node():
+            proc.send(pid, signal.SIGSTOP)
+        _, said = sweep.communicate(timeout=400)
+    finally:
+        proc.end(whole_node)
+        node.wait(timeout=60)
+    assert sweep.returncode == 0, said
+    records = sweep_directory.load(tmp_path / "out").records
+    (lost,) = [record for record in records if record.outcome is Outcome.LOST]
+    assert (lost.attempt, lost.error.kind) == (1, "SupervisorDied")
+    again = [one.outcome for one in records if one.trial_id == lost.trial_id and one.attempt == 2]
+    assert again == [Outcome.OK]
+    assert len({record.trial_id for record in records}) == 120
+    assert len(records) == 121
+
+
 def nodes_at_work(directory: Path) -> set[str]:
     """The nodes that have finished a trial, and so are in the midst of the next."""
     logs = [log.read_text() for log in (directory / "logs").glob("*.log")]
