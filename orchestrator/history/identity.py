@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrator.spec.models import SweepSpec
 
-ASKED = ("ceilings", "energy", "profile", "sentinels")
+ROUNDS = "repeats"  # how many rounds a row has is seen from its records
 # What a trial may take; the rest of `resources` says where it runs, or is part of its environment.
 TAKEN = ("gpus", "host_memory_gib", "placement", "exclusive_node")
 ABSENT = "none"
@@ -28,7 +28,8 @@ def asked(spec: SweepSpec, device: str, *, in_turns: bool = False) -> dict[str, 
     facts["measured"] = "in turns" if in_turns else "alone"
     protocol = spec.measure.for_device(device).model_dump()
     facts |= {f"measure.{name}": value for name, value in protocol.items()}
-    facts |= {f"measure.{name}": getattr(spec.measure, name) for name in ASKED}
+    stated = spec.measure.model_dump(exclude={ROUNDS, *protocol})
+    facts |= {f"measure.{name}": value for name, value in stated.items()}
     facts |= {f"verify.{name}": value for name, value in spec.verify.model_dump().items()}
     facts |= {f"resources.{name}": getattr(spec.resources, name) for name in TAKEN}
     facts["max_concurrent"] = spec.max_concurrent

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from orchestrator import __version__
 from orchestrator.errors import OrchestratorError
 from orchestrator.history.identity import changes
 from orchestrator.history.index import Entry, Index
@@ -129,6 +130,7 @@ class Known:
         self._numbers = {text: number for number, text in self._words.items()}
         self._sweeps = index.sweeps()
         self._imported: dict[tuple[int, str], list[str]] = {}
+        self._facts: dict[tuple[int, str], tuple[dict[str, Any], dict[str, Any]]] = {}
         self._held: dict[int, dict[str, Any]] = {}
 
     def find(self, wanted: Wanted) -> Hit | None:
@@ -184,6 +186,7 @@ class Known:
         told = self._source_changes(found, wanted)
         told += changes(found.entry.asked, self._asked)
         told += self._machine_changes(found)
+        told += self._version_changes(found)
         if found.outcome != Outcome.OK:
             told.append(f"outcome: {found.outcome}, now to be ok")
         elif found.flags:
@@ -225,7 +228,7 @@ class Known:
             if hash_ == found.environment
         ]
         if not alike:
-            was, _ = self._index.environment(found.entry.number, found.environment)
+            was, _ = self._environment(found)
             told = [changes(was, machine.match) for machine in self._machines]
             return min(told, key=len, default=["environment: of another machine"]) or [
                 "environment: not known, now known"
@@ -235,8 +238,20 @@ class Known:
             return []
         return [f"card: {found.card}, now {' or '.join(cards)}"]
 
+    def _version_changes(self, found: _Candidate) -> list[str]:
+        """Whether another version of the harness measured it; nothing where none is recorded."""
+        _, know = self._environment(found)
+        was = know.get("orchestrator", __version__)
+        return [] if was == __version__ else [f"orchestrator: {was}, now {__version__}"]
+
+    def _environment(self, found: _Candidate) -> tuple[dict[str, Any], dict[str, Any]]:
+        key = (found.entry.number, found.environment)
+        if key not in self._facts:
+            self._facts[key] = self._index.environment(*key)
+        return self._facts[key]
+
     def _hit(self, found: _Candidate, wanted: Wanted) -> Hit:
-        match, know = self._index.environment(found.entry.number, found.environment)
+        match, know = self._environment(found)
         described = self._described(found.entry).get(found.source, {})
         facts = {"match": match, "know": know}
         if "imported" in described:

@@ -16,6 +16,7 @@ from importlib import import_module, metadata, util
 from pathlib import Path
 from typing import Any
 
+from orchestrator import __version__
 from orchestrator.machine import nvml
 from orchestrator.machine.cgroup import cpu_quota
 from orchestrator.machine.variables import decisive
@@ -228,6 +229,7 @@ def _know(device: str) -> Facts:
         "cpu_model": cpu_model(),
         "cpu_cores": usable_cores(),
         "executable": Path(sys.executable).name,
+        "orchestrator": __version__,
         **_gpu_know(device),
         **git_state(Path(__file__).parent),
     }

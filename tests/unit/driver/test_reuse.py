@@ -108,6 +108,43 @@ def test_a_row_of_another_card_of_the_model_is_not_the_same(store: Store) -> Non
     assert "" not in origins(store.sweep(REUSE).rows)
 
 
+def test_a_row_of_another_version_of_the_harness_is_not_the_same(store: Store) -> None:
+    """It may have measured or judged otherwise."""
+    environment = environments_here(Sweep.load("toy.yaml"), "cpu")[0]
+    environment["know"] = {**environment["know"], "orchestrator": "0.0.1"}
+    store.environment = environment
+    store.sweep()
+    sweep = Sweep.load("toy.yaml", ["implementations=[./matmul.py:right]"])
+    known = Reuse(sweep, "cpu", environments_here(sweep, "cpu"), KnownSources(sweep))
+    assert known.hit(sweep.trials[0]) is None
+    assert "orchestrator: 0.0.1, now " in known.why_not(sweep.trials[0]).why
+    known.close()
+
+
+def test_what_a_frontier_probes_may_be_known(store: Store) -> None:
+    """Its answer is the same, with fewer probes made."""
+    asked = ("axes.n=[16, 32, 48, 64]", "frontier.axis=n")
+    first = store.sweep(*asked)
+    made = len(store.made)
+    second = store.sweep(*asked, REUSE)
+    assert made > 0
+    assert len(store.made) == made
+    assert [answer.value for answer in second.answers] == [answer.value for answer in first.answers]
+
+
+def test_resume_goes_on_with_what_it_began(store: Store) -> None:
+    """A round that was measured here is not completed by rounds of another sweep."""
+    begun = store.sweep(REUSE, "measure.repeats=2")
+    assert begun.directory is not None
+    journal = begun.directory / "results.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    store.sweep("measure.repeats=2")
+    journal.write_bytes(b"".join(lines[:2]))  # the first round of both
+    again = store.sweep(REUSE, "measure.repeats=2", output=begun.directory, resume=True)
+    assert origins(again.rows) == ["", ""]
+    assert all(not record.reused_from for row in again.rows for record in row.records)
+
+
 def test_a_row_of_other_code_is_not_the_same(store: Store) -> None:
     """Not even where the change is in what it imports."""
     Path("matmul.py").write_text(Path("matmul.py").read_text() + "\nimport tables\n")
