@@ -33,6 +33,7 @@ class Called:
         upstream: the gradient of each output that they were propagated from.
         own: the tensors that the implementation returned.
         seconds: of the process's threads that the call took, gradients included.
+        wall_s: seconds that passed meanwhile; 0 where gradients belong to the call.
     """
 
     returned: Any
@@ -41,6 +42,7 @@ class Called:
     upstream: dict[str, torch.Tensor]
     own: tuple[torch.Tensor, ...]
     seconds: float = 0.0
+    wall_s: float = 0.0
 
 
 def tensors_of(returned: Any, implementation: Implementation) -> dict[str, torch.Tensor]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from time import process_time
+from time import perf_counter, process_time
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.outcome import Outcome
@@ -120,16 +120,16 @@ class Caller:
 
         self.implementation.prepare(inputs)
         self._spoil_free_memory()
-        start = process_time()
+        start, started = process_time(), perf_counter()
         out = self.implementation.call(inputs)
-        seconds = process_time() - start
+        seconds, wall_s = process_time() - start, perf_counter() - started
         found = tensors_of(out, self.implementation)
         self.layout = [(one.shape, one.dtype) for one in found.values()]
         copies = {name: one.detach().clone() for name, one in found.items()}
         own = tuple(one.detach() for one in found.values())
         if not self.implementation.backward:
             self._unchanged(inputs, problem.inputs)
-            return Called(out, copies, {}, {}, own, seconds)
+            return Called(out, copies, {}, {}, own, seconds, wall_s)
         roots = {name: one for name, one in found.items() if one.requires_grad}
         if not roots:
             raise AttemptEndedError(
@@ -148,12 +148,6 @@ class Caller:
         grads = {name: grad.detach().clone() for name, grad in grads.items()}
         self._unchanged(inputs, problem.inputs)
         return Called(out, copies, grads, dict(upstream), own, seconds)
-
-    def seconds(self, inputs: Tensors) -> float:
-        """CPU seconds of the process's threads that a forward call takes."""
-        start = process_time()
-        self.implementation.call(inputs)
-        return process_time() - start
 
     def _spoil_free_memory(self) -> None:
         """Fill blocks of the outputs' sizes with NaN and free them: what a call leaves unwritten is

@@ -40,11 +40,11 @@ TOLD_BY_ONE_S = 1e-3  # a shorter call is told by many
 TRIALS = 3  # each on values of its own, and each must say so
 LEAST_ELEMENTS, LEAST_SETS, FEWEST_SETS = 40_000, 16, 4
 MOST_BYTES = 2**28  # of all sets of one trial
-# of drawing, and of one pass; long calls are on inputs so large that few sets of them are enough
-BUDGET_S = 0.1
 CONFIRMING_SETS = 8
 TOO_LARGE_TO_LEARN = 2**20  # elements of one set; topk of 2^17 is 1.2 times as fast when met
-PRACTICE_S = 0.2  # of calls on known sets, for outputs that are kept late
+# of calls on known sets, for outputs that are kept late; sets are the fewer the longer a call, or
+# a draw, takes
+PRACTICE_S = 0.5
 PASSES = 6  # over the known sets, if the budget allows: outputs may be kept once asked for often
 
 
@@ -91,14 +91,19 @@ def memoization(caller: Caller, used: Tensors) -> Suspicion:
         return by_turns(call, draw, used, device)
 
 
-def is_excluded(on_new_s: float, on_met_s: float) -> bool:
+def is_excluded(on_new_s: float, timed_s: float) -> bool:
     """Whether single calls have shown enough on a CPU: one on new values took hardly longer than
-    the shortest of later ones on the same.
+    the shortest of those that were timed, on values that were met as often as there are
+    repetitions.
 
     Whatever disturbs makes no call faster, so that noise asks for the longer look, and never
     excludes it.
+
+    Args:
+        on_new_s: seconds of one call on new values; 0 where it is not known.
+        timed_s: seconds of the shortest timed call.
     """
-    return on_met_s >= TOLD_BY_ONE_S and on_new_s <= REMEMBERS * on_met_s
+    return timed_s >= TOLD_BY_ONE_S and 0 < on_new_s <= REMEMBERS * timed_s
 
 
 @contextmanager
@@ -132,10 +137,12 @@ def by_turns(
         used: tensors that the values are written into.
         device: of the trial; on a CPU the time of the process's own threads is compared.
     """
-    seconds = _timed(call, used, device)
     start = perf_counter()
-    draw(0)
-    count = _sets(used, max(seconds, perf_counter() - start))
+    fresh = _floating_only(draw(0), used)
+    drawing_s = perf_counter() - start
+    if rewrite(used, fresh) is None:
+        return Suspicion(1.0, proven=False)
+    count = _sets(used, max(drawing_s, _timed(call, used, device)))
     if sum(tensor.numel() for tensor in used) < TOO_LARGE_TO_LEARN:
         return _tried(_in_turns, call, draw, used, device, count)
     return _tried(_in_a_row, call, draw, used, device, min(count, CONFIRMING_SETS))
@@ -172,7 +179,7 @@ def _sets(used: Tensors, seconds: float) -> int:
     elements = max(1, sum(tensor.numel() for tensor in used))
     size = max(1, sum(tensor.numel() * tensor.element_size() for tensor in used))
     wanted = max(LEAST_SETS, math.ceil(LEAST_ELEMENTS / elements))
-    in_time = math.floor(BUDGET_S / max(2 * seconds, 1e-9))
+    in_time = math.floor(PRACTICE_S / max(PASSES * seconds, 1e-9))
     return max(FEWEST_SETS, min(wanted, MOST_BYTES // (3 * size), in_time))
 
 
@@ -196,7 +203,7 @@ def _in_turns(
             if rewrite(used, new) is None or rewrite(used, old) is None:
                 return 1.0, 1.0
             spent += _timed(call, used, device)
-        if practice > 0 and spent > PRACTICE_S:
+        if practice > 0 and spent > 2 * PRACTICE_S:
             break
     on_new: list[float] = []
     on_known: list[float] = []
@@ -233,7 +240,7 @@ def _in_a_row(
         on_new.append(_timed(call, used, device))
         spent = on_new[-1]
         for _ in range(PASSES - 1):
-            if spent * (count + 1) > PRACTICE_S:
+            if spent * (count + 1) > 2 * PRACTICE_S:
                 break
             rewrite(used, same)
             spent += _timed(call, used, device)

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 AGAIN = 2  # further calls that are judged, on inputs that the implementation has met ...
 AGAIN_S = 0.05  # ... and after these many seconds of them no more
 FEW_ROWS = 1 / 16  # of the reference's FLOPs: for draws, each of which costs several references
-PRACTICE, PRACTICE_S = 6, 0.05  # calls on the same values: outputs may be kept once asked for often
 SHARED = "a call writes its output where that of the call before lies: keep a copy of it, which is not timed"
 SHAPES_FOLLOW = (
     "the shapes of the inputs follow the seed: they are given anew, not rewritten in place"
@@ -50,15 +49,14 @@ class Verifier:
         tolerance: relative error of a block that replaces the rule; None: the rule.
         max_flops: above this many operations the reference answers for sampled rows; None: by
             device.
-        on_new_s, on_met_s: CPU seconds of a call on fresh values, and of the shortest of later ones
-            on the same; 0 until `verify_rewritten` was asked, and with a backward pass.
+        on_new_s: seconds that a call on fresh values took, by the wall; 0 until `verify_rewritten`
+            was asked, and with a backward pass.
     """
 
     caller: Caller
     tolerance: float | None
     max_flops: float | None
     on_new_s: float = 0.0
-    on_met_s: float = 0.0
     _first: Reference | None = None
 
     def __post_init__(self) -> None:
@@ -307,7 +305,6 @@ class Verifier:
         judge: Callable[[Called], Judgement],
         verdict: Judgement,
     ) -> Judgement:
-        met: list[float] = []
         shared, started = False, now()
         for number in range(AGAIN):
             if number and now() - started > AGAIN_S:
@@ -318,7 +315,6 @@ class Verifier:
             shared = shared or any(
                 _share_memory(one, other) for one in first.own for other in called.own
             )
-            met.append(called.seconds)
             with own_settings():
                 later = judge(called)
             if not later.ok:
@@ -327,10 +323,7 @@ class Verifier:
                 )
                 return replace(later, complaints=why)
             del called
-        if not self.caller.implementation.backward and not self.caller.workload.writes:
-            while len(met) < PRACTICE and sum(met) < PRACTICE_S:
-                met.append(self.caller.seconds(used))
-            self.on_new_s, self.on_met_s = first.seconds, min(met)
+        self.on_new_s = first.wall_s
         return replace(verdict, notes=(*verdict.notes, *((SHARED,) if shared else ())))
 
     def _judge_later(self, reference: Reference, outputs: Mapping[str, torch.Tensor]) -> Judgement:

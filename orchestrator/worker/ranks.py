@@ -169,7 +169,7 @@ class RankStages(Stages):
         agreed(verdict, "as it is timed: ")
 
     @override
-    def _look_for_memory(self, used: tuple[torch.Tensor, ...]) -> None:
+    def _look_for_memory(self, used: tuple[torch.Tensor, ...], timed_s: float) -> None:
         """Whether calls on values that were met take less than half the time of calls on new ones,
         on every rank.
 

@@ -357,7 +357,7 @@ class Stages:
             "on fresh inputs after timing: ",
         )
         self.notes = (*self.notes, *after.notes)
-        self._look_for_memory(used)
+        self._look_for_memory(used, min(measurement.values_ms) / 1e3)
         check_unchanged(self._bound)
 
     def _some_sets(self) -> list[int]:
@@ -376,7 +376,7 @@ class Stages:
         for verdict in judged_as_timed(blocks, self.verifier):
             agreed(verdict, "as it is timed: ")
 
-    def _look_for_memory(self, used: Tensors) -> None:
+    def _look_for_memory(self, used: Tensors, timed_s: float) -> None:
         """Whether calls on met values are faster than on new ones: proven it is a mismatch,
         suspected a flag.
 
@@ -388,7 +388,7 @@ class Stages:
             return
         self.subject.prepare(used)  # its plan may be that of the verification before
         on_cpu = self.config.device.type == "cpu"
-        if on_cpu and is_excluded(self.verifier.on_new_s, self.verifier.on_met_s):
+        if on_cpu and is_excluded(self.verifier.on_new_s, timed_s):
             return
         found = memoization(self.caller, used)
         if found.proven:

@@ -18,7 +18,7 @@ CHEATS = Path(__file__).parent / "toys" / "cheats.py"
 SAID = {
     "remembers_its_first_answer": "relative error",
     "remembers_answers_by_tensor": "as it is timed",
-    "remembers_answers_by_value": "on equal inputs",
+    "remembers_answers_by_value": "it remembers answers by the values of its inputs",
     "remembers_answers_it_has_met_often": "it remembers answers by the values of its inputs",
     "is_wrong_while_garbage_is_not_collected": "is nan, expected a finite value",
     "is_wrong_every_third_time": "relative error 1.0e+00",
@@ -73,7 +73,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=500,
     )
     assert done.returncode == 1, done.stderr
     return {row["implementation"]: row for row in json.loads(done.stdout)["rows"]}

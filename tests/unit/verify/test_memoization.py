@@ -7,9 +7,14 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from orchestrator.verify.memoization import TOO_LARGE_TO_LEARN, Suspicion, by_turns
+from orchestrator.verify.memoization import (
+    TOO_LARGE_TO_LEARN,
+    Suspicion,
+    by_turns,
+    is_excluded,
+)
 
-SMALL, LARGE = (64, 96), (1024, 1024 + TOO_LARGE_TO_LEARN // 1024)
+SMALL, LARGE = (64, 96), (1024, TOO_LARGE_TO_LEARN // 1024)
 CPU = torch.device("cpu")
 
 Call = Callable[[tuple[torch.Tensor, ...]], torch.Tensor]
@@ -22,7 +27,10 @@ def suspicion(call: Call, *shapes: tuple[int, ...]) -> Suspicion:
         generator = torch.Generator().manual_seed(number)
         return tuple(torch.randn(shape, generator=generator) for shape in shapes)
 
-    return by_turns(call, draw, draw(10**6), CPU)
+    used = draw(10**6)
+    for _ in range(10):  # as they were timed
+        call(used)
+    return by_turns(call, draw, used, CPU)
 
 
 def work(inputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
@@ -62,8 +70,14 @@ class Table:
 
 @pytest.mark.parametrize(
     ("table", "shape"),
-    [(Table(), SMALL), (Table(late=2), SMALL), (Table(), LARGE), (Table(entries=1), LARGE)],
-    ids=["small", "small, kept late", "large", "a table of one"],
+    [
+        (Table(), SMALL),
+        (Table(late=2), SMALL),
+        (Table(late=6), SMALL),
+        (Table(), LARGE),
+        (Table(entries=1), LARGE),
+    ],
+    ids=["small", "kept from the second call", "from the sixth", "large", "a table of one"],
 )
 def test_a_table_of_outputs_is_found(table: Table, shape: tuple[int, ...]) -> None:
     """Wherever the answers are kept for the values that were met."""
@@ -96,3 +110,11 @@ def test_shapes_that_follow_the_seed_are_not_compared() -> None:
         return (torch.zeros(number % 7 + 1),)
 
     assert by_turns(work, draw, (torch.zeros(3),), CPU) == Suspicion(1.0, proven=False)
+
+
+def test_one_call_excludes_memory_only_where_new_values_take_what_was_timed() -> None:
+    """A short call is asked more often, and what is not known excludes nothing."""
+    assert is_excluded(on_new_s=0.0021, timed_s=0.002)
+    assert not is_excluded(on_new_s=0.0030, timed_s=0.002)
+    assert not is_excluded(on_new_s=0.00021, timed_s=0.0002)
+    assert not is_excluded(on_new_s=0.0, timed_s=0.002)
