@@ -24,7 +24,7 @@ _PEER_LOST = re.compile(
 _WAITS_IN = (
     b"torch/distributed/",
     b"torch/cuda/",
-    b"orchestrator/worker/ranks.py",
+    b"orchestrator/worker/distributed/ranks.py",
     b"threading.py",
 )
 STOPPED = "Stopped"  # the error's kind if an attempt was ended from outside

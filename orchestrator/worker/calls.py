@@ -79,6 +79,21 @@ def upstream_of(subject: Implementation, inputs: Tensors, seed: int) -> Tensors:
     return random_gradients(differentiable(subject.call(inputs)), seed)
 
 
+def one_more(caller: Caller, seed: int) -> Callable[[], object]:
+    """A call as it is timed, on inputs of its own."""
+    import torch
+
+    subject, inputs = caller.implementation, caller.inputs("memory")
+    subject.prepare(inputs)
+    call = subject.timed(inputs, upstream_of(subject, inputs, seed))
+
+    def made() -> object:
+        with torch.set_grad_enabled(subject.backward):
+            return call()
+
+    return made
+
+
 def sets_in_turn(first: FirstCall, device: torch.device) -> int:
     """How many sets of inputs take turns: so many that neither caches nor outputs are repeated.
 

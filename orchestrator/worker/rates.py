@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.machine.ceilings import Ceilings
-from orchestrator.machine.microbenchmarks import measure_bounds
 from orchestrator.measure.memory import Figures
 from orchestrator.outcome import Outcome
+from orchestrator.trial import Attempt
 from orchestrator.usercode.implementation import AttemptEndedError
 from orchestrator.workload import Work
 
@@ -126,9 +126,12 @@ def _share(
     )
 
 
-def bounds_again(device: str, precision: str) -> Callable[[], Ceilings]:
-    """Measures the ceilings of a precision on a device when called."""
-    return lambda: measure_bounds(device, [precision])
+def gpus_of(attempt: Attempt) -> int:
+    """How many GPUs share the work of a call. Over nodes `gpus` are one node's alone."""
+    resources = attempt.resources
+    if not attempt.device.startswith("cuda"):
+        return max(1, resources.gpus)
+    return max(1, resources.gpus, resources.ranks)
 
 
 def _implausible(reason: str) -> AttemptEndedError:

@@ -56,7 +56,7 @@ def _of_trial(attempt: Attempt, on_phase: OnPhase) -> tuple[Phase, TrialEnd]:
     try:
         enter(Phase.BUILD)
         if attempt.resources.ranks > 1:
-            from orchestrator.worker import ranks
+            from orchestrator.worker.distributed import ranks
 
             end = ranks.run(attempt, enter)
         else:

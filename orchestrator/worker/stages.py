@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from orchestrator.machine.ceilings import Ceilings
+from orchestrator.machine.microbenchmarks import measure_bounds
 from orchestrator.measure.clocks import Clock, CpuClock, CudaClock, learnable
 from orchestrator.measure.energy import WINDOW_S, EnergyWindow, run_warm
 from orchestrator.measure.memory import NOTHING_KNOWN, CudaPeak, Figures, HostPeak, cap, release
@@ -17,7 +18,6 @@ from orchestrator.measure.protocol import Measurement, measure
 from orchestrator.outcome import Flag, Outcome, Phase
 from orchestrator.record import KernelShare
 from orchestrator.trial import Attempt
-from orchestrator.usercode import workloads
 from orchestrator.usercode.implementation import (
     AttemptEndedError,
     Implementation,
@@ -31,7 +31,7 @@ from orchestrator.verify.other_shapes import OtherShapes
 from orchestrator.verify.seeds import derived_seed, salted, state_seed
 from orchestrator.verify.verifier import Verifier
 from orchestrator.worker.as_timed import AFTER_SHARE, TimedBlocks, judged_as_timed
-from orchestrator.worker.calls import RotatedInputs, first_call, sets_in_turn, upstream_of
+from orchestrator.worker.calls import RotatedInputs, first_call, one_more, sets_in_turn, upstream_of
 from orchestrator.worker.compiling.chosen import chosen_configurations
 from orchestrator.worker.compiling.times import (
     COLD,
@@ -42,11 +42,11 @@ from orchestrator.worker.compiling.times import (
     stage_times,
     warm,
 )
-from orchestrator.worker.extension_locks import build_extensions_apart
 from orchestrator.worker.integrity import bound_functions, check_unchanged
-from orchestrator.worker.rates import COUNTED, bounds_again, own_metrics, rates
+from orchestrator.worker.rates import COUNTED, gpus_of, own_metrics, rates
+from orchestrator.worker.resolved import opened, resolve
 from orchestrator.worker.trial_end import TrialEnd
-from orchestrator.workload import Config, Work
+from orchestrator.workload import Work
 
 if TYPE_CHECKING:
     import torch
@@ -127,7 +127,7 @@ class Stages:
         self._bound = bound_functions()
         self._host = host = HostPeak()
         self._resolve()
-        device = self._device()
+        device = opened(self.config)
         self.gpu_peak = CudaPeak(device) if device.type == "cuda" else None
         self._capped(True)
         if self.attempt.compile_times:
@@ -195,23 +195,22 @@ class Stages:
             AttemptEndedError: implausible.
         """
         work, precision = self._work(), self.workload.precision(self.params)
-        seconds, resources = measurement.summary.median / 1000, self.attempt.resources
-        # Over nodes `gpus` are this node's alone.
-        gpus = max(1, resources.gpus, resources.ranks if self.config.device.type == "cuda" else 1)
+        seconds = measurement.summary.median / 1000
 
-        def ceilings_again() -> Any:
+        def ceilings_again() -> Ceilings:
             self._capped(False)
-            return bounds_again(self.attempt.device, precision)()
+            return measure_bounds(self.attempt.device, [precision])
 
         ceilings = self.attempt.ceilings
-        counted: tuple[str, ...] = ()
-        # of a cache all is counted, and the reference may do more than is needed
         if self._counted is not None:
-            ceilings, counted = None, (COUNTED,)
+            # of a cache all is counted, and the reference may do more than is needed
+            ceilings = None
+            self.notes = (*self.notes, COUNTED)
+        gpus = gpus_of(self.attempt)
         found = rates(work, seconds, ceilings, precision, gpus, ceilings_again)
         own, missing = own_metrics(self.workload.metrics, work, seconds, self.attempt.trial.params)
         self.figures |= own | found.figures
-        self.notes = (*self.notes, *counted, *found.notes, *missing)
+        self.notes = (*self.notes, *found.notes, *missing)
 
     def end(self, measurement: Measurement, retries: int = 0) -> TrialEnd:
         """The end of a trial that is ok, with this measurement."""
@@ -222,36 +221,8 @@ class Stages:
         return replace(end, kernels=self.kernels, energy=self.energy)
 
     def _resolve(self) -> None:
-        """Import the workload and the build function, which may be a user's files, and check the
-        params.
-        """
-        attempt, trial = self.attempt, self.attempt.trial
-        build_extensions_apart()
-        with user_code():
-            self.workload = workloads.find(attempt.workload, attempt.base_dir)
-            self.entry = workloads.loaded(
-                trial.use, attempt.base_dir, self.workload, trial.call, trial.compile
-            )
-        self.form = self.entry.form
-        given = json.loads(trial.params_of(self.workload.params))
-        if "device" in self.workload.params.model_fields:
-            given["device"] = attempt.device
-        self.params = self.workload.params.model_validate_json(json.dumps(given))
-        named = {
-            name: getattr(self.params, name)
-            for name in self.workload.params.model_fields
-            if name != "device"
-        }
-        self.config = Config(named, attempt.device, trial.options)
-
-    def _device(self) -> torch.device:
-        import torch
-
-        device = self.config.device
-        if device.type == "cuda":
-            torch.cuda.set_device(device.index or 0)
-            torch.cuda.init()  # type: ignore[no-untyped-call]
-        return device
+        """Import what the attempt names; see `resolve`."""
+        self.workload, self.entry, self.params, self.config = resolve(self.attempt)
 
     def _capped(self, on: bool) -> None:
         """The cap is the implementation's; the harness's reference and rotated inputs do not count
@@ -410,17 +381,7 @@ class Stages:
 
     def one_more_call(self) -> Callable[[], object]:
         """As it is timed, on inputs of its own."""
-        import torch
-
-        subject, inputs = self.subject, self.caller.inputs("memory")
-        subject.prepare(inputs)
-        call = subject.timed(inputs, self.upstream(inputs))
-
-        def made() -> object:
-            with torch.set_grad_enabled(subject.backward):
-                return call()
-
-        return made
+        return one_more(self.caller, self.seed)
 
     def profile(self) -> None:
         """See which kernels a call runs.
@@ -453,7 +414,9 @@ class Stages:
                 first = self.first_call
                 counted = Work(flops=0.0, bytes=float(first.bytes_in + first.bytes_out))
             self._counted = counted
-        return self._counted or self.workload.work(self.params, self.form or self.workload.forms[0])
+        return self._counted or self.workload.work(
+            self.params, self.entry.form or self.workload.forms[0]
+        )
 
 
 def agreed(verdict: Judgement, when: str = "") -> Judgement:

@@ -165,7 +165,7 @@ def enters_late(config):
     """Rank 1 comes late to every block that is timed; within it, all ranks wait for one another."""
     import torch.distributed as dist
 
-    from orchestrator.worker.team import Team
+    from orchestrator.worker.distributed.team import Team
 
     if config.rank == 1:
         align = Team.align

@@ -13,7 +13,8 @@ from orchestrator.measure.memory import NOTHING_KNOWN, Figures, HostPeak
 from orchestrator.outcome import Outcome
 from orchestrator.quantities import MIB
 from orchestrator.usercode.implementation import AttemptEndedError, Implementation, user_code
-from orchestrator.worker.team import Described, Team, describe
+from orchestrator.worker.distributed.assembled import assembled, element_numbers, same_bytes
+from orchestrator.worker.distributed.team import Described, Team, describe
 
 if TYPE_CHECKING:
     import torch
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     Tensors = tuple[torch.Tensor, ...]
 
 SCRATCH = -1  # the set of inputs that every call which is not timed has its values written into
-# Relative difference up to which copies of one value on several ranks are the same: they may add in
-# other orders.
-SAME = {"float64": 1e-10, "float32": 1e-4, "float16": 2e-2, "bfloat16": 2e-2}
 
 
 @dataclass
@@ -173,7 +171,7 @@ class Share:
         self, used: Sequence[torch.Tensor], pristine: Sequence[torch.Tensor]
     ) -> None:
         for number, (given, drawn) in enumerate(zip(used, pristine, strict=True)):
-            if not _same_bytes(given, drawn):
+            if not same_bytes(given, drawn):
                 names = self.built.input_names
                 name = names[number] if number < len(names) else str(number)
                 raise AttemptEndedError(
@@ -236,11 +234,11 @@ class Leading(Implementation):
         found = self.share.gradients(number, shares[0])
         names = self.gradient_names
         every = self.share.team.gather([found[name] for name in names])
-        labels = self._shards([_labels(tensor) for tensor in inputs])
+        labels = self._shards([element_numbers(tensor) for tensor in inputs])
         wholes = {}
         for place, name in enumerate(names):
             parts = [(labels[rank][place], every[rank][place]) for rank in range(len(every))]
-            wholes[name] = _assembled(name, inputs[place], parts)
+            wholes[name] = assembled(name, inputs[place], parts)
         return {**found, **wholes}
 
     def timed(
@@ -365,46 +363,3 @@ class RankedCall:
 def _key(inputs: Sequence[torch.Tensor]) -> tuple[int, ...]:
     """Where whole inputs lie in memory."""
     return tuple(tensor.data_ptr() for tensor in inputs)
-
-
-def _labels(tensor: torch.Tensor) -> torch.Tensor:
-    """A number for each element: what `shard` makes of it says which elements a rank has."""
-    import torch
-
-    return torch.arange(tensor.numel(), device=tensor.device).view(tensor.shape)
-
-
-def _assembled(
-    name: str, whole: torch.Tensor, parts: Sequence[tuple[torch.Tensor, torch.Tensor]]
-) -> torch.Tensor:
-    """The gradient of a whole input from (labels, gradient) of every rank's share of it.
-
-    Raises:
-        AttemptEndedError: mismatch, where ranks that share elements differ on them.
-    """
-    import torch
-
-    dtype = parts[0][1].dtype
-    found = torch.zeros(whole.numel(), dtype=dtype, device=whole.device)
-    seen = torch.zeros(whole.numel(), dtype=torch.bool, device=whole.device)
-    for rank, (labels, part) in enumerate(parts):
-        places, values = labels.reshape(-1), part.to(whole.device).reshape(-1)
-        shared = seen[places]
-        if shared.any():
-            before, now = found[places][shared].double(), values[shared].double()
-            error = float((now - before).norm() / before.norm().clamp(min=1e-30))
-            if not error <= SAME.get(str(dtype).removeprefix("torch."), 0.0):
-                text = f"{name}: rank {rank} has another gradient of the same input, relative difference {error:.1e}"
-                raise AttemptEndedError(Outcome.MISMATCH, "RanksDiffer", text)
-        found[places] = values
-        seen[places] = True
-    return found.view(whole.shape)
-
-
-def _same_bytes(some: torch.Tensor, others: torch.Tensor) -> bool:
-    """Whether two tensors hold the same, NaN for NaN."""
-    import torch
-
-    some, others = some.detach(), others.detach().to(some.device)
-    views = [tensor.contiguous().reshape(-1).view(torch.uint8) for tensor in (some, others)]
-    return torch.equal(views[0], views[1])

@@ -18,8 +18,8 @@ from typing_extensions import override
 from orchestrator.measure.clocks import Call, Clock, CpuClock, CudaClock
 from orchestrator.measure.launch_ahead import LaunchAhead, Timed
 from orchestrator.measure.protocol import collector_off
-from orchestrator.worker.rank_calls import RankedCall, Share
-from orchestrator.worker.team import Team
+from orchestrator.worker.distributed.rank_calls import RankedCall, Share
+from orchestrator.worker.distributed.team import Team
 
 if TYPE_CHECKING:
     import torch

@@ -24,11 +24,12 @@ from orchestrator.outcome import Outcome, Phase
 from orchestrator.trial import Attempt
 from orchestrator.usercode.implementation import AttemptEndedError, Implementation
 from orchestrator.worker.as_timed import AFTER_SHARE
-from orchestrator.worker.rank_calls import Leading, RankedCall, Share
-from orchestrator.worker.rank_clock import RankedClock, RankTimer
-from orchestrator.worker.sent_bytes import sent_bytes
+from orchestrator.worker.distributed.rank_calls import Leading, RankedCall, Share
+from orchestrator.worker.distributed.rank_clock import RankedClock, RankTimer
+from orchestrator.worker.distributed.sent_bytes import sent_bytes
+from orchestrator.worker.distributed.team import Team
+from orchestrator.worker.resolved import opened
 from orchestrator.worker.stages import Stages, agreed
-from orchestrator.worker.team import Team
 from orchestrator.worker.trial_end import TrialEnd
 from orchestrator.workload import Config
 
@@ -78,7 +79,7 @@ class RankStages(Stages):
                 "InvalidWorkload",
                 f"workload {self.workload.name} states shard or gather, not both",
             )
-        device = self._device()
+        device = opened(self.config)
         self.team = Team.join(device, self.attempt.resources.timeout_s)
         named = {
             name: value

@@ -1,0 +1,1 @@
+"""A trial over ranks: one process each, rank 0 leads."""
