@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import sqlite3
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -18,12 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.history.reading import IndexedRow, IndexedSweep, read_sweep
+from orchestrator.record import SCHEMA_VERSION
 from orchestrator.results import journal
 from orchestrator.results.sweep_directory import META_FILE, SWEEPS
+from orchestrator.spec.models import MeasureSpec, SweepSpec, VerifySpec
 
 FILE_NAME = "index.sqlite"
 LOCK_NAME = ".index.lock"
-VERSION = 2
+TABLES = 2  # raised whenever SCHEMA changes
 WAIT_S = 60.0
 SWEEPS_A_COMMIT = 20
 
@@ -49,6 +52,13 @@ CREATE INDEX row_of_sweep ON row (sweep);
 INSERT_ROW = (
     "INSERT OR REPLACE INTO row VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
+
+
+def version() -> int:
+    """Of the file: another where the tables, or the fields of a sweep file, are others."""
+    fields = [sorted(model.model_fields) for model in (SweepSpec, MeasureSpec, VerifySpec)]
+    content = json.dumps([TABLES, SCHEMA_VERSION, *fields])
+    return zlib.crc32(content.encode()) & 0x7FFFFFFF
 
 
 @dataclass(frozen=True)
@@ -265,7 +275,7 @@ def _connected(path: Path) -> sqlite3.Connection:
 
 def _is_current(connection: sqlite3.Connection, stamps: dict[str, str]) -> bool:
     with closing(connection.execute("PRAGMA user_version")) as found:
-        if found.fetchone()[0] != VERSION:
+        if found.fetchone()[0] != version():
             return False
     return dict(connection.execute("SELECT path, stamp FROM sweep")) == stamps
 
@@ -276,12 +286,12 @@ def _check_version(connection: sqlite3.Connection) -> None:
     Raises:
         sqlite3.DatabaseError: it is a file of another version.
     """
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version == VERSION:
+    held = connection.execute("PRAGMA user_version").fetchone()[0]
+    if held == version():
         return
-    if version or connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-        raise sqlite3.DatabaseError(f"an index of version {version}")
-    connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
+    if held or connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        raise sqlite3.DatabaseError(f"an index of version {held}")
+    connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {version()}; COMMIT;")
 
 
 def _remove(connection: sqlite3.Connection, path: str) -> None:
