@@ -149,6 +149,8 @@ def run(
                 known = known_sweep.look_up(sweep, device, directory)
             if known is not None:
                 return _told(sweep, directory, known, shown, tracker, tracking_uri, on_results)
+            # meanwhile, since it sleeps; what this process itself does is not counted
+            threading.Thread(target=_import_ray, name="import-ray", daemon=True).start()
             _look_at_machine(device, shown)
     uri = tracking_uri or sweep.spec.tracking.uri
     if tracker is None:
@@ -338,11 +340,16 @@ def _import_ray_then_mlflow() -> None:
 
     Two imports at once in one process take turns, so that both end late.
     """
-    from orchestrator.executors.ray import load_ray
-
-    with suppress(Exception):  # the executor says what is wrong with it
-        load_ray()
+    _import_ray()
     _import_mlflow()
+
+
+def _import_ray() -> None:
+    """Import Ray before it is needed."""
+    with suppress(Exception):  # the executor says what is wrong with it
+        from orchestrator.executors.ray import load_ray
+
+        load_ray()
 
 
 def _import_mlflow() -> None:

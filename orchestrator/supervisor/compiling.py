@@ -13,7 +13,6 @@ from orchestrator.isolation import proc
 from orchestrator.isolation.request import Call
 from orchestrator.model import FrozenModel
 from orchestrator.trial import Attempt
-from orchestrator.worker.stages import Stages
 
 TARGET = "orchestrator.supervisor.compiling:compile_ahead"
 
@@ -55,7 +54,10 @@ def _forked(attempt: Attempt) -> int:
         return pid
     try:
         proc.die_with_parent()
+        # not in the supervisor, which would start later for it
         import torch
+
+        from orchestrator.worker.stages import Stages
 
         torch.set_num_threads(1)
         with _launching_nothing():
