@@ -71,13 +71,17 @@ def find(name: str) -> Path:
 
 
 def before(directory: Path) -> Path:
-    """The sweep of the same name that was started before the one in `directory`.
+    """The sweep of the same name that was started here before the one in `directory`.
 
     Raises:
         SweepNotFoundError: it is the first of its name.
     """
     results = load(directory)
-    earlier = [path for path in directories(results.meta.name) if path.name < results.meta.sweep_id]
+    earlier = [
+        path
+        for path in directories(results.meta.name)
+        if path.name < results.meta.sweep_id and not is_imported(path)
+    ]
     if not earlier:
         raise SweepNotFoundError(
             f"{results.meta.sweep_id} is the first sweep named {results.meta.name!r} under {SWEEPS}: "

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from orchestrator import api
-from orchestrator.errors import RequestError
+from orchestrator.errors import RequestError, SweepNotFoundError
 from orchestrator.history.importing import import_sweeps
 from orchestrator.history.index import Index
 from orchestrator.history.timeline import history
@@ -63,6 +63,8 @@ def test_they_are_seen_and_never_stand_for_a_row_of_this_machine(
     machines = {point.machine for point in found.rows[0].series.points}
     assert len(machines) == 2
     assert lookup.find("last").name == own.meta.sweep_id
+    with pytest.raises(SweepNotFoundError, match="is the first sweep named"):
+        lookup.before(lookup.find("last"))
 
 
 def test_files_that_a_sweep_is_not_read_from_stay_outside(elsewhere: Path) -> None:
