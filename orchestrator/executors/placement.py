@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from orchestrator.errors import UnfitMachineError
+
+ACCELERATOR = "accelerator_type:"  # what Ray puts before a GPU's model among a node's resources
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,25 @@ class SlotPlan:
                 found.append((first, count))
                 first += count
         return found
+
+
+def usable_nodes(described: Iterable[Mapping[str, Any]], accelerator: str | None) -> list[Node]:
+    """The nodes alive that have this model of GPU, if one is asked for.
+
+    Args:
+        described: as `ray.nodes()` describes them.
+        accelerator: a model; None: any node will do.
+    """
+    found = []
+    for node in described:
+        resources = node["Resources"]
+        models = tuple(
+            name.removeprefix(ACCELERATOR) for name in resources if name.startswith(ACCELERATOR)
+        )
+        if node["Alive"] and accelerator in (None, *models):
+            cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
+            found.append(Node(node["NodeID"], node["NodeManagerAddress"], cpus, gpus, models))
+    return found
 
 
 def place(

@@ -23,12 +23,12 @@ from orchestrator.executors.base import (
     SlotReady,
     Started,
 )
-from orchestrator.executors.placement import Node, SlotPlan, device_of, no_room, place
+from orchestrator.executors.placement import Node, SlotPlan, device_of, no_room, place, usable_nodes
 from orchestrator.executors.quarantine import Quarantine
 from orchestrator.executors.session import RayOptions, Session
-from orchestrator.executors.slots import Calls, Points, Slot, lost, observed
+from orchestrator.executors.slots import Calls, Points, Slot, end_of, lost, observed
 from orchestrator.executors.waiting import Waiting
-from orchestrator.isolation.ranks import SETTLE_S, RankSpan, joined_over_nodes, logs_of_nodes
+from orchestrator.isolation.ranks import SETTLE_S, RankSpan
 from orchestrator.outcome import Outcome, Phase
 from orchestrator.record import utc_now
 from orchestrator.supervisor.supervisor import Supervisor, SupervisorReport
@@ -38,7 +38,6 @@ PHASE_EVERY_S = 0.5
 CONCLUDE_S = 20.0
 CONCLUDE_LOOK_S = 0.2
 LOOK_FOR_NODES_S = 10.0
-ACCELERATOR = "accelerator_type:"  # what Ray puts before a GPU's model among a node's resources
 PIN = 0.001  # of a node's own resource: a bundle that asks for it goes there and nowhere else
 
 
@@ -146,16 +145,7 @@ class RayExecutor:
 
     def _nodes(self) -> list[Node]:
         """The nodes alive that the sweep may use."""
-        found = []
-        for node in self._ray.nodes():
-            resources = node["Resources"]
-            models = tuple(
-                name.removeprefix(ACCELERATOR) for name in resources if name.startswith(ACCELERATOR)
-            )
-            if node["Alive"] and self._options.accelerator in (None, *models):
-                cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
-                found.append(Node(node["NodeID"], node["NodeManagerAddress"], cpus, gpus, models))
-        return found
+        return usable_nodes(self._ray.nodes(), self._options.accelerator)
 
     def _place(self, nodes: list[Node], most: int | None) -> list[SlotPlan]:
         options = self._options
@@ -249,14 +239,13 @@ class RayExecutor:
     def _look_for_nodes(self) -> None:
         """Nodes that have joined since are used, as far as `max_concurrent` allows."""
         now = time.monotonic()
-        most = self._options.max_concurrent
         if self._options.address is None or now - self._looked_for_nodes < LOOK_FOR_NODES_S:
             return
         self._looked_for_nodes = now
         new = [node for node in self._nodes() if node.node_id not in self._known]
-        if new and (most is None or most > len(self._slots)):
+        if new and self._more_slots() != 0:
             self._known |= {node.node_id for node in new}
-            self._open(self._place(new, None if most is None else most - len(self._slots)))
+            self._open(self._place(new, self._more_slots()))
 
     def _dispatch(self) -> Iterable[Event]:
         """Start what can start: each point's rows on the slot that has the point."""
@@ -334,32 +323,24 @@ class RayExecutor:
         """The attempt ended on one node; once it has on all, it has."""
         slot.reports[part] = report
         if len(slot.reports) == slot.expected:
-            return self._finished(slot, [slot.reports[number] for number in range(slot.expected)])
+            return self._finished(slot)
         record = AttemptResult.model_validate_json(report.result).record
         if record.outcome is not Outcome.OK:
             slot.stop_at = min(slot.stop_at, time.monotonic() + SETTLE_S)
         return []
 
-    def _finished(self, slot: Slot, reports: list[SupervisorReport]) -> list[Event]:
+    def _finished(self, slot: Slot) -> list[Event]:
         """An attempt ended and left its devices clean, or not: then nothing else may run there."""
         attempt, slot.attempt = slot.attempt, None
         slot.stop_at = float("inf")
         assert attempt is not None
-        results = [AttemptResult.model_validate_json(report.result) for report in reports]
-        joined = joined_over_nodes([result.record for result in results])
-        result = results[0].model_copy(update={"record": joined})
-        result = result.changed(lambda record: record.model_copy(update={"slot": slot.index}))
-        log = logs_of_nodes([report.log for report in reports])
-        seen: list[str] = []
-        unclean = ""
-        for report in reports:
-            seen.extend(report.observations)
-            unclean = unclean or report.unclean
-        events: list[Event] = [*observed(slot, seen), Finished.of(attempt, result, log)]
-        if unclean:
-            return events + self._fault(slot, attempt, unclean, final=self.device == "cuda")
-        if joined.outcome is Outcome.LOST:
-            error = joined.error
+        end = end_of(slot)
+        finished = Finished.of(attempt, end.result, end.log)
+        events: list[Event] = [*observed(slot, end.observations), finished]
+        if end.unclean:
+            return events + self._fault(slot, attempt, end.unclean, final=self.device == "cuda")
+        if finished.record.outcome is Outcome.LOST:
+            error = finished.record.error
             reason = "an attempt was lost" if error is None else error.message
             return events + self._fault(slot, attempt, reason)
         self._quarantine.well(slot.index)
@@ -391,9 +372,13 @@ class RayExecutor:
         for slot in self._slots:
             used.update(part.node.node_id for part in slot.plan.parts)
         free = [node for node in self._nodes() if node.node_id not in used]
+        if self._more_slots() != 0:
+            self._open(self._place(free, self._more_slots()))
+
+    def _more_slots(self) -> int | None:
+        """How many slots there may be besides; None: any number."""
         most = self._options.max_concurrent
-        if most is None or most > len(self._slots):
-            self._open(self._place(free, None if most is None else most - len(self._slots)))
+        return None if most is None else max(0, most - len(self._slots))
 
     def _fault(
         self, slot: Slot, attempt: Attempt | None, reason: str, final: bool = False

@@ -8,8 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from orchestrator.attempt_result import AttemptResult
 from orchestrator.executors.base import Observed
 from orchestrator.executors.placement import SlotPlan
+from orchestrator.isolation.ranks import joined_over_nodes, logs_of_nodes
 from orchestrator.machine.observation import Observation
 from orchestrator.outcome import Outcome, Phase
 from orchestrator.record import ErrorInfo, TrialRecord, log_of, record_of
@@ -118,6 +120,38 @@ class Points:
         self._slot_of[point] = slot
         self._begun.add(point)
         return True
+
+
+@dataclass(frozen=True)
+class AttemptEnd:
+    """An attempt that has ended on every node of its slot.
+
+    Attributes:
+        result: of the whole attempt.
+        log: what it printed, node after node.
+        observations: of the nodes' machines, each as JSON.
+        unclean: why no other attempt may run on one of the devices; "": it may on all.
+    """
+
+    result: AttemptResult
+    log: bytes
+    observations: list[str]
+    unclean: str
+
+
+def end_of(slot: Slot) -> AttemptEnd:
+    """The end of a slot's attempt, from what all its supervisors reported."""
+    reports = [slot.reports[number] for number in range(slot.expected)]
+    results = [AttemptResult.model_validate_json(report.result) for report in reports]
+    record = joined_over_nodes([result.record for result in results])
+    result = results[0].model_copy(update={"record": record})
+    result = result.changed(lambda record: record.model_copy(update={"slot": slot.index}))
+    observations: list[str] = []
+    unclean = ""
+    for report in reports:
+        observations += report.observations
+        unclean = unclean or report.unclean
+    return AttemptEnd(result, logs_of_nodes([one.log for one in reports]), observations, unclean)
 
 
 def lost(slot: Slot, attempt: Attempt, reason: str, device: str) -> TrialRecord:

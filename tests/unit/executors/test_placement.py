@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.executors.placement import Node, place
+from orchestrator.executors.placement import Node, place, usable_nodes
 from tests.support import strategies
 
 HEAD, SMALL, LARGE = (
@@ -101,3 +101,23 @@ def test_every_node_with_a_core_takes_part_in_a_cpu_sweep(nodes: list[Node]) -> 
     """One slot each."""
     plans = place(nodes, device="cpu", gpus=1, cpus=None, max_concurrent=None)
     assert [plan.node for plan in plans] == [node for node in nodes if node.cpus]
+
+
+def test_nodes_are_those_alive_with_the_model_that_is_asked_for() -> None:
+    """As Ray describes them: a GPU's model is the name of a resource."""
+
+    def described(name: str, alive: bool, **resources: float) -> dict[str, object]:
+        return {
+            "NodeID": name,
+            "NodeManagerAddress": f"10.0.0.{name}",
+            "Alive": alive,
+            "Resources": {"CPU": 8.0, **resources},
+        }
+
+    nodes = [
+        described("1", True, **{"GPU": 2.0, "accelerator_type:H100": 1.0}),
+        described("2", True),
+        described("3", False, **{"GPU": 2.0, "accelerator_type:H100": 1.0}),
+    ]
+    assert [node.node_id for node in usable_nodes(nodes, None)] == ["1", "2"]
+    assert usable_nodes(nodes, "H100") == [Node("1", "10.0.0.1", 8, 2, ("H100",))]

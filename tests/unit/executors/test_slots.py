@@ -8,12 +8,16 @@ from typing import Any
 
 import pytest
 
+from orchestrator.attempt_result import AttemptResult
 from orchestrator.errors import UnfitMachineError
 from orchestrator.executors import waiting
 from orchestrator.executors.placement import Node, SlotPlan, place
-from orchestrator.executors.slots import Points
+from orchestrator.executors.slots import Points, Slot, end_of
 from orchestrator.executors.waiting import Waiting
+from orchestrator.outcome import Outcome, Phase
+from orchestrator.record import record_of
 from orchestrator.supervisor.cores import cores_of_slot
+from orchestrator.supervisor.supervisor import SupervisorReport
 from tests.support.attempts import attempt
 
 PAIR = [Node("a", "10.0.0.1", 8, 2), Node("b", "10.0.0.2", 8, 2)]
@@ -149,3 +153,20 @@ def test_who_holds_a_busy_cluster_is_said_once_in_a_while_and_then_given_up(
     now[0] = 101.0
     with pytest.raises(UnfitMachineError, match=r"given up after resources.wait_s = 100"):
         patient.note(plan)
+
+
+def test_the_reports_of_all_nodes_are_one_end() -> None:
+    """The record of what ended badly, all logs and observations in the order of the ranks."""
+    given = attempt("honest")
+
+    def report(outcome: Outcome, card: str, unclean: str = "") -> SupervisorReport:
+        record = record_of(given, outcome, Phase.MEASURE, "2026-11-22", {}, cards=(card,))
+        result = AttemptResult(record=record).model_dump_json()
+        return SupervisorReport(result, card.encode(), [card], unclean)
+
+    slot = Slot(3, SlotPlan(Node("1", "10.0.0.1", 8, 2), 8, 2), expected=2)
+    slot.reports = {1: report(Outcome.CRASHED, "b", "memory is held"), 0: report(Outcome.OK, "a")}
+    end = end_of(slot)
+    assert (end.result.record.outcome, end.result.record.slot) == (Outcome.CRASHED, 3)
+    assert end.result.record.cards == ("a", "b")
+    assert (end.log, end.observations, end.unclean) == (b"ab", ["a", "b"], "memory is held")
