@@ -107,12 +107,25 @@ def read(
 
 
 def axes(series: Iterable[Series]) -> list[str]:
-    """The params whose values tell the rows apart, in their order."""
+    """The params whose values tell the rows apart, in their order.
+
+    Lists, such as segments that follow from a length, only where the others do not suffice.
+    """
     found = list(series)
     names: dict[str, None] = {}
     for one in found:
         names |= dict.fromkeys(one.params)
-    return [name for name in names if len({shown(one.params.get(name)) for one in found}) > 1]
+    telling = [name for name in names if len({shown(one.params.get(name)) for one in found}) > 1]
+    brief = [name for name in telling if not any(_is_list(one.params.get(name)) for one in found)]
+    return brief if len({_point(one, brief) for one in found}) == len(found) else telling
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple)
+
+
+def _point(series: Series, names: Iterable[str]) -> tuple[str, ...]:
+    return (series.implementation, *(shown(series.params.get(name)) for name in names))
 
 
 Named = tuple[str, str, dict[str, Any]]

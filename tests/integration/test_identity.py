@@ -16,9 +16,14 @@ from orchestrator.compare.comparison import compare
 from orchestrator.errors import RequestError
 from orchestrator.executors.base import Event, Finished
 from orchestrator.executors.inline import InlineExecutor
+from orchestrator.history.importing import import_sweeps
+from orchestrator.history.index import Index
+from orchestrator.history.timeline import history
 from orchestrator.plan.sweep import Sweep
 from orchestrator.progress.live import SilentProgress
 from orchestrator.report import write_reports
+from orchestrator.report.across.history_page import history_page
+from orchestrator.results import sweep_directory
 from orchestrator.results.results import Results
 from orchestrator.trackers.content import Frame
 from orchestrator.trackers.in_memory import MemoryTracker
@@ -216,6 +221,13 @@ def test_who_looks_at_results_runs_nothing_that_they_name(
     text = (tmp_path / "out" / "summary.txt").read_text()
     assert "How Many" in text
     assert "Said by the workload" in text
+    folder = tmp_path / "mlruns" / "sweeps"
+    (taken,) = import_sweeps([tmp_path / "out"], folder).new
+    with Index(folder) as index:
+        found = history(index)
+    assert [row.series.params["rows"] for row in found.rows] == [8]
+    assert "Nothing regressed" in history_page(found)
+    write_reports(sweep_directory.load(taken))
     assert not Path("was_run").exists()
 
 

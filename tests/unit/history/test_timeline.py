@@ -14,6 +14,7 @@ import pytest
 
 from orchestrator.errors import ExpressionError, RequestError
 from orchestrator.history.index import Index
+from orchestrator.history.series import Series, axes
 from orchestrator.history.timeline import History, history
 from orchestrator.report.across.history_page import history_page
 from orchestrator.report.across.history_text import as_object, csv_text, text
@@ -150,6 +151,13 @@ def test_what_is_not_there_is_refused(store: Store, asked: dict[str, str], said:
     store.sweep()
     with pytest.raises((RequestError, ExpressionError), match=said):
         seen(**asked)
+
+
+def test_rows_are_told_apart_by_as_little_as_suffices() -> None:
+    """A list that follows from a length says nothing more."""
+    both = [Series("a", "x", {"n": 1, "parts": [1]}), Series("b", "x", {"n": 2, "parts": [2]})]
+    assert axes(both) == ["n"]
+    assert axes([*both, Series("c", "x", {"n": 2, "parts": [1, 1]})]) == ["n", "parts"]
 
 
 def test_an_empty_folder_says_where_it_looked(store: Store, cli: Cli) -> None:
