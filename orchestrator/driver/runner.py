@@ -105,7 +105,7 @@ class SweepRun:
             for record in journal.records:
                 self._by_trial.setdefault(record.trial_id, []).append(record)
             made = proposals.read(self.directory)
-            agenda = AttemptQueue(
+            queue = AttemptQueue(
                 self.sweep,
                 self.meta.sweep_id,
                 self.executor.device,
@@ -113,29 +113,29 @@ class SweepRun:
                 made,
                 self._sources,
             )
-            self._proposals = list(agenda.kept)
-            planned = tuple(filter(agenda.asks_for, self.meta.planned))
+            self._proposals = list(queue.kept)
+            planned = tuple(filter(queue.asks_for, self.meta.planned))
             self.progress.start(
                 self.meta.model_copy(update={"planned": planned}), tuple(journal.records)
             )
             try:
                 if journal.records:
-                    self._check_stale(agenda, journal, held)
+                    self._check_stale(queue, journal, held)
                 self._save_plan(held.meta)
             except BaseException:
                 self.progress.stop()
                 self.executor.close()
                 raise
-            return self._to_end(agenda, journal)
+            return self._to_end(queue, journal)
 
-    def _to_end(self, agenda: AttemptQueue, journal: Journal) -> Results:
+    def _to_end(self, queue: AttemptQueue, journal: Journal) -> Results:
         """The sweep proper. Whoever refuses to go on before it leaves everything as it was."""
         self.tracker.start(self.meta)
         status: Status = "FAILED"
         try:
-            self._loop(agenda, journal)
+            self._loop(queue, journal)
             for event in self.executor.conclude():
-                self._handle(event, agenda, journal)
+                self._handle(event, queue, journal)
             self._heed_signals()
             status = "FINISHED"
         except InterruptedSweepError:
@@ -168,41 +168,41 @@ class SweepRun:
         with suppress(OSError):  # the journal says when the disk is full
             sources.write(self.directory, self._sources.all())
 
-    def _loop(self, agenda: AttemptQueue, journal: Journal) -> None:
-        self._look_up(agenda, journal)
+    def _loop(self, queue: AttemptQueue, journal: Journal) -> None:
+        self._look_up(queue, journal)
         while True:
-            self._submit(agenda, journal)
+            self._submit(queue, journal)
             if not self._in_flight:
-                for reason in agenda.ended_early():
+                for reason in queue.ended_early():
                     self.progress.note(reason)
                 return
-            self._poll(agenda, journal)
+            self._poll(queue, journal)
 
-    def _submit(self, agenda: AttemptQueue, journal: Journal) -> None:
+    def _submit(self, queue: AttemptQueue, journal: Journal) -> None:
         """Hand over as many attempts as may wait; what was proposed is written down before it is
         run.
         """
         # without a slot, poll says why
-        while self._in_flight < agenda.ahead * max(1, self.executor.slots):
-            attempt = agenda.next()
-            self._keep_proposals(agenda)
+        while self._in_flight < queue.ahead * max(1, self.executor.slots):
+            attempt = queue.next()
+            self._keep_proposals(queue)
             if attempt is None:
                 return
             self._in_flight += 1
-            record = agenda.predicted(attempt) or self._reused(attempt)
+            record = queue.predicted(attempt) or self._reused(attempt)
             if record is None:
                 self.executor.submit(traced(attempt, self.directory))
             else:
                 result = AttemptResult.of_end(attempt, record)
-                self._handle(Finished.of(attempt, result), agenda, journal)
+                self._handle(Finished.of(attempt, result), queue, journal)
 
-    def _look_up(self, agenda: AttemptQueue, journal: Journal) -> None:
+    def _look_up(self, queue: AttemptQueue, journal: Journal) -> None:
         """Find out which rows are known from other sweeps, where that is asked for."""
         if not self.sweep.spec.reuse or self.rerun is not None:
             self.reuse = None
             return
         if self.reuse is None:
-            environments = self._environments_of_slots(agenda, journal)
+            environments = self._environments_of_slots(queue, journal)
             self.reuse = Reuse(
                 self.sweep, self.executor.device, environments, self._sources, self.directory
             )
@@ -221,8 +221,8 @@ class SweepRun:
             return None
         return self.reuse.record(attempt)
 
-    def _keep_proposals(self, agenda: AttemptQueue) -> None:
-        new, agenda.proposals = agenda.proposals, []
+    def _keep_proposals(self, queue: AttemptQueue) -> None:
+        new, queue.proposals = queue.proposals, []
         if not new:
             return
         try:
@@ -231,14 +231,14 @@ class SweepRun:
             raise self._unwritten(error) from error
         self._proposals += new
 
-    def _poll(self, agenda: AttemptQueue, journal: Journal) -> None:
+    def _poll(self, queue: AttemptQueue, journal: Journal) -> None:
         self._heed_signals()
         try:
             events = self.executor.poll(POLL_S)
         except UnfitMachineError as error:
             raise UnfitMachineError(self._how_to_go_on(str(error))) from error
         for event in events:
-            self._handle(event, agenda, journal)
+            self._handle(event, queue, journal)
         if self._broken is not None:
             raise CircuitBrokenError(self._how_to_go_on(self._broken))
 
@@ -246,7 +246,7 @@ class SweepRun:
         if self.signals.received is not None:
             raise InterruptedSweepError(self.signals.received, self.name)
 
-    def _handle(self, event: Event, agenda: AttemptQueue, journal: Journal) -> None:
+    def _handle(self, event: Event, queue: AttemptQueue, journal: Journal) -> None:
         if isinstance(event, SlotReady):
             self._slots[event.slot] = event.environment
         if isinstance(event, SlotLost):
@@ -262,13 +262,13 @@ class SweepRun:
             first, *others = event.of_each_trial()
             # Once the first trial's is there, nothing is missing.
             *others, first = [self._keep(end, journal) for end in (*others, first)]
-            again = [agenda.finished(end.record) for end in (*others, first)]
+            again = [queue.finished(end.record) for end in (*others, first)]
             self._count_faults(first.record)
             if not event.attempt.screened:  # both trials of a pair are made again together
                 again = [again[-1]] * len(again)
             for end, is_again in zip((*others, first), again, strict=True):
                 self.progress.event(replace(end, again=is_again))
-            agenda.give_back(event.attempt)
+            queue.give_back(event.attempt)
             return
         self.progress.event(event)
 
@@ -326,33 +326,33 @@ class SweepRun:
             text = f"{limit} trials in a row crashed, were lost or broke the device (max_failures); the last: {last}"
             self._broken = text
 
-    def _check_stale(self, agenda: AttemptQueue, journal: Journal, held: Results) -> None:
+    def _check_stale(self, queue: AttemptQueue, journal: Journal, held: Results) -> None:
         """Judge what is finished by the environments of all slots: which answers first must not
         decide it.
         """
         matches: list[Mapping[str, Any]] = []
-        for environment in self._environments_of_slots(agenda, journal):
+        for environment in self._environments_of_slots(queue, journal):
             match = environment.get("match", {})
             if match not in matches:
                 matches.append(match)
-        said = "" if self.rerun is None else agenda.rerun(self.rerun, matches)
+        said = "" if self.rerun is None else queue.rerun(self.rerun, matches)
         if said:
             self.progress.note(said)
         if self.rerun not in ("stale", "all"):
-            stale = agenda.stale(matches)
+            stale = queue.stale(matches)
             why = explain(stale, held, self._sources, matches)
             refuse_stale(stale, f"orchestrator resume {self.name}", why)
         self._sources.forget_outdated()
 
     def _environments_of_slots(
-        self, agenda: AttemptQueue, journal: Journal
+        self, queue: AttemptQueue, journal: Journal
     ) -> list[Mapping[str, Any]]:
         """What each slot says of itself, once all have, or enough time has passed."""
         deadline = time.monotonic() + ALL_SLOTS_S
         while not self._slots or (
             len(self._slots) < self.executor.slots and time.monotonic() < deadline
         ):
-            self._poll(agenda, journal)
+            self._poll(queue, journal)
         return list(self._slots.values())
 
     def _results(self, journal: Journal) -> Results:

@@ -1,4 +1,4 @@
-"""summary.txt: the seed's table, in its columns and order."""
+"""summary.txt: one line per row, in the columns and order of the script before this project."""
 
 from __future__ import annotations
 

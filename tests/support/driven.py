@@ -48,29 +48,27 @@ class Driven:
         as if killed.
         """
         chance = random.Random(seed)
-        agenda = AttemptQueue(
+        queue = AttemptQueue(
             self.sweep, "20261122_093000_abcd", "cpu", tuple(self.records), self.proposals
         )
-        self.asked = list(agenda.kept)
+        self.asked = list(queue.kept)
         if rerun is not None:
-            agenda.rerun(rerun, [HERE])
+            queue.rerun(rerun, [HERE])
         running: list[Attempt] = []
         while True:
-            while (
-                len(running) < agenda.ahead * slots and (attempt := self._next(agenda)) is not None
-            ):
-                if (predicted := agenda.predicted(attempt)) is not None:
-                    self._keep(agenda, predicted)
+            while len(running) < queue.ahead * slots and (attempt := self._next(queue)) is not None:
+                if (predicted := queue.predicted(attempt)) is not None:
+                    self._keep(queue, predicted)
                 else:
                     running.append(attempt)
             if not running or len(self.records) >= stop_after:
-                self.said = [] if running else list(agenda.ended_early())
+                self.said = [] if running else list(queue.ended_early())
                 return self
             attempt = running.pop(chance.randrange(min(slots, len(running))))
             self.made.append(attempt)
             for record in _records(attempt, ends):
-                self._keep(agenda, record)
-            agenda.give_back(attempt)
+                self._keep(queue, record)
+            queue.give_back(attempt)
 
     def results(self) -> Results:
         """As a sweep directory would give them back."""
@@ -81,16 +79,16 @@ class Driven:
         )  # fmt: skip
         return Results(asked(meta, self.asked) if spec.proposes else meta, tuple(self.records))
 
-    def _next(self, agenda: AttemptQueue) -> Attempt | None:
-        attempt = agenda.next()
-        new, agenda.proposals = agenda.proposals, []
+    def _next(self, queue: AttemptQueue) -> Attempt | None:
+        attempt = queue.next()
+        new, queue.proposals = queue.proposals, []
         self.proposals += new
         self.asked += new
         return attempt
 
-    def _keep(self, agenda: AttemptQueue, record: TrialRecord) -> None:
+    def _keep(self, queue: AttemptQueue, record: TrialRecord) -> None:
         self.records.append(record)
-        agenda.finished(record)
+        queue.finished(record)
 
 
 def values(

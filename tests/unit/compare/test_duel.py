@@ -166,9 +166,9 @@ def test_what_cannot_be_a_duel_is_refused_with_what_to_do(
 def test_attempts_carry_both_sides_and_twice_the_time() -> None:
     """One per point and round; the source is that of both."""
     found = prepared(measure="{repeats: 2}", resources="{timeout_s: 50}")
-    agenda = AttemptQueue(found, "20261122_093000_abcd", "cpu")
-    assert len(agenda) == 4 * 2
-    attempt = agenda.next()
+    queue = AttemptQueue(found, "20261122_093000_abcd", "cpu")
+    assert len(queue) == 4 * 2
+    attempt = queue.next()
     alone = AttemptQueue(sweep(), "20261122_093000_abcd", "cpu").next()
     assert attempt.rival == found.rivals[attempt.trial.trial_id]
     assert attempt.resources.timeout_s == 100

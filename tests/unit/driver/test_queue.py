@@ -33,12 +33,12 @@ def ended(
     return record_of(attempt, outcome, Phase.DONE, "", environment, error=error)
 
 
-def drained(agenda: AttemptQueue, outcome: Outcome = Outcome.OK) -> list[TrialRecord]:
+def drained(queue: AttemptQueue, outcome: Outcome = Outcome.OK) -> list[TrialRecord]:
     """The records of making every attempt, all ending alike."""
     made = []
-    while agenda:
-        made.append(ended(agenda.next(), outcome))
-        agenda.finished(made[-1])
+    while queue:
+        made.append(ended(queue.next(), outcome))
+        queue.finished(made[-1])
     return made
 
 
@@ -55,10 +55,10 @@ def keys(records: list[TrialRecord]) -> list[tuple[int, int, int]]:
 
 def test_one_round_goes_in_the_order_of_the_table() -> None:
     """Nothing is shuffled where nothing is repeated."""
-    agenda = agenda_of(sweep(**SMALL))
-    assert len(agenda) == 3
-    assert keys(drained(agenda)) == [(1, 1, 1), (2, 1, 1), (3, 1, 1)]
-    assert len(agenda) == 0
+    queue = agenda_of(sweep(**SMALL))
+    assert len(queue) == 3
+    assert keys(drained(queue)) == [(1, 1, 1), (2, 1, 1), (3, 1, 1)]
+    assert len(queue) == 0
 
 
 def test_rounds_come_one_after_another_each_in_its_own_order() -> None:
@@ -78,8 +78,8 @@ def test_an_attempt_carries_all_that_a_worker_must_know() -> None:
     found = sweep(
         measure="{max_time_s: 2}", resources="{timeout_s: 9, host_memory_gib: 2, gpu_memory_gib: 8}"
     )
-    agenda = agenda_of(found)
-    attempts = [agenda.next() for _ in range(len(agenda))]
+    queue = agenda_of(found)
+    attempts = [queue.next() for _ in range(len(queue))]
     first = attempts[0]
     assert (first.device, first.workload, first.base_dir) == (
         "cpu",
@@ -121,31 +121,31 @@ def test_an_attempt_is_made_again_as_often_as_retries_says_for_its_outcome(
     retries: str, ends: list[str], attempts: int
 ) -> None:
     """Each outcome has its own count; the attempts are numbered through."""
-    agenda = agenda_of(
+    queue = agenda_of(
         sweep(**{**SMALL, "axes": "{batch: [1], seq_len: [64], heads: [4]}"}, retries=retries)
     )
     made = []
     for end in ends:
-        made.append(agenda.next().attempt)
-        again = agenda.finished(ended_with(agenda, made[-1], end))
+        made.append(queue.next().attempt)
+        again = queue.finished(ended_with(queue, made[-1], end))
     assert made == list(range(1, attempts + 1))
     assert not again
-    assert len(agenda) == 0
+    assert len(queue) == 0
 
 
-def ended_with(agenda: AttemptQueue, number: int, outcome: str) -> TrialRecord:
-    """A record of the agenda's only trial."""
-    (trial,) = agenda.sweep.trials
-    fresh = agenda_of(agenda.sweep).next()
+def ended_with(queue: AttemptQueue, number: int, outcome: str) -> TrialRecord:
+    """A record of the queue's only trial."""
+    (trial,) = queue.sweep.trials
+    fresh = agenda_of(queue.sweep).next()
     assert fresh.trial == trial
     return ended(fresh.model_copy(update={"attempt": number}), Outcome(outcome))
 
 
 def test_a_retry_waits_until_the_others_had_their_turn() -> None:
     """A node that is coming back is given time."""
-    agenda = agenda_of(sweep(**SMALL))
-    agenda.finished(ended(agenda.next(), Outcome.LOST))
-    assert keys(drained(agenda)) == [(2, 1, 1), (3, 1, 1), (1, 1, 2)]
+    queue = agenda_of(sweep(**SMALL))
+    queue.finished(ended(queue.next(), Outcome.LOST))
+    assert keys(drained(queue)) == [(2, 1, 1), (3, 1, 1), (1, 1, 2)]
 
 
 @settings(max_examples=40, deadline=None)
@@ -155,17 +155,17 @@ def test_a_sweep_that_was_stopped_anywhere_makes_what_is_left_once(
 ) -> None:
     """Nothing finished is made again, nothing is forgotten; retries that were owed are made."""
     found = sweep(**SMALL, measure=f"{{repeats: {repeats}}}", retries="{crashed: 1}")
-    agenda = agenda_of(found)
+    queue = agenda_of(found)
     before: list[TrialRecord] = []
     for _ in range(data.draw(st.integers(0, 3 * repeats))):
-        if agenda:
+        if queue:
             before.append(
                 ended(
-                    agenda.next(),
+                    queue.next(),
                     data.draw(st.sampled_from([Outcome.OK, Outcome.CRASHED, Outcome.OOM])),
                 )
             )
-            agenda.finished(before[-1])
+            queue.finished(before[-1])
     made = [*before, *drained(agenda_of(found, before))]
     assert len({record.key for record in made}) == len(made)
     last = {(record.trial_id, record.round): record for record in made}
@@ -273,10 +273,10 @@ def test_stale_rows_are_named_and_refused_with_the_way_on() -> None:
 def test_finished_rows_are_made_again_as_asked(rule: str, chosen: list[int]) -> None:
     """As the next attempt of their round, in the order of the sweep."""
     outcomes = {1: Outcome.OK, 2: Outcome.OOM, 3: Outcome.MISMATCH}
-    agenda = agenda_of(sweep(**SMALL))
+    queue = agenda_of(sweep(**SMALL))
     done = [
         ended(attempt, outcomes[attempt.trial.params["batch"]])
-        for attempt in (agenda.next() for _ in range(3))
+        for attempt in (queue.next() for _ in range(3))
     ]
     again = agenda_of(sweep(**SMALL), done)
     again.rerun(rule, [HERE])
@@ -287,10 +287,10 @@ def test_stale_rows_are_made_again_on_request_and_then_hold() -> None:
     """What is to be made again is not named as stale any more."""
     done = drained(agenda_of(sweep(**SMALL)))
     changed = sweep(**SMALL, measure="{target_ci: 0.01}")
-    agenda = agenda_of(changed, done)
-    agenda.rerun("stale", [HERE])
-    assert agenda.stale([HERE]) == []
-    again = drained(agenda)
+    queue = agenda_of(changed, done)
+    queue.rerun("stale", [HERE])
+    assert queue.stale([HERE]) == []
+    again = drained(queue)
     assert keys(again) == [(1, 1, 2), (2, 1, 2), (3, 1, 2)]
     assert agenda_of(changed, [*done, *again]).stale([HERE]) == []
 
@@ -299,9 +299,9 @@ def test_failed_rows_that_are_made_again_need_not_hold() -> None:
     """The usual case: the user mended the code that failed; rows that were ok and hold no more are
     still named.
     """
-    agenda = agenda_of(sweep(**SMALL))
+    queue = agenda_of(sweep(**SMALL))
     done = [
-        ended(agenda.next(), outcome) for outcome in (Outcome.FAILED, Outcome.FAILED, Outcome.OK)
+        ended(queue.next(), outcome) for outcome in (Outcome.FAILED, Outcome.FAILED, Outcome.OK)
     ]
     changed = agenda_of(sweep(**SMALL, seed="5"), done)
     changed.rerun("failed", [HERE])
@@ -313,9 +313,9 @@ def test_what_failed_is_repeated_with_what_its_mended_file_made_stale() -> None:
     and says so.
     """
     two = {**SMALL, "implementations": "[standard, improved]"}
-    agenda = agenda_of(sweep(**two))
+    queue = agenda_of(sweep(**two))
     done = [
-        ended(agenda.next(), outcome)
+        ended(queue.next(), outcome)
         for outcome in (Outcome.FAILED, *(Outcome.OK for _ in range(5)))
     ]
     known = KnownSources(sweep(**two))
@@ -329,9 +329,9 @@ def test_what_failed_is_repeated_with_what_its_mended_file_made_stale() -> None:
 
 def test_a_rule_that_chooses_nothing_says_so() -> None:
     """Not only that nothing happens."""
-    agenda = agenda_of(sweep(**SMALL), drained(agenda_of(sweep(**SMALL))))
-    assert "nothing is run again" in agenda.rerun("batch == 99", [HERE])
-    assert agenda.rerun("failed", [HERE]) == ""
+    queue = agenda_of(sweep(**SMALL), drained(agenda_of(sweep(**SMALL))))
+    assert "nothing is run again" in queue.rerun("batch == 99", [HERE])
+    assert queue.rerun("failed", [HERE]) == ""
 
 
 def test_stale_rows_are_named_by_their_shape() -> None:
@@ -348,25 +348,25 @@ def test_who_asks_again_is_given_every_retry_again() -> None:
     )
     done = drained(agenda_of(found), Outcome.CRASHED)
     assert keys(done) == [(1, 1, 1), (1, 1, 2)]
-    agenda = agenda_of(found, done)
-    agenda.rerun("failed", [HERE])
-    assert keys(drained(agenda, Outcome.CRASHED)) == [(1, 1, 3), (1, 1, 4)]
+    queue = agenda_of(found, done)
+    queue.rerun("failed", [HERE])
+    assert keys(drained(queue, Outcome.CRASHED)) == [(1, 1, 3), (1, 1, 4)]
 
 
 @pytest.mark.parametrize("rule", ["faild", "batch", "outcom == 'ok'", "", "batch ="])
 def test_a_rule_that_is_none_is_refused(rule: str) -> None:
     """A slip must not rerun everything, or nothing."""
-    agenda = agenda_of(sweep(**SMALL), drained(agenda_of(sweep(**SMALL))))
+    queue = agenda_of(sweep(**SMALL), drained(agenda_of(sweep(**SMALL))))
     with pytest.raises(RequestError):
-        agenda.rerun(rule, [HERE])
+        queue.rerun(rule, [HERE])
 
 
 def test_an_option_that_a_trial_has_not_is_null_to_a_rule() -> None:
     """As it is to --only."""
     found = sweep(implementations="[standard, {use: improved, options: {block_m: 64}}]")
-    agenda = agenda_of(found, drained(agenda_of(found)))
-    agenda.rerun("options.block_m == 64", [HERE])
-    assert {record.implementation for record in drained(agenda)} == {"improved"}
+    queue = agenda_of(found, drained(agenda_of(found)))
+    queue.rerun("options.block_m == 64", [HERE])
+    assert {record.implementation for record in drained(queue)} == {"improved"}
 
 
 def disturbed(attempt: Attempt, flags: tuple[str, ...] = ("contended",)) -> TrialRecord:
@@ -378,23 +378,23 @@ def test_what_was_disturbed_is_measured_again_after_a_pause_and_at_most_so_often
     """Up to `remeasure` times more, as long as some of the repeats come out undisturbed; a noisy
     row is not.
     """
-    agenda = agenda_of(sweep(**SMALL, measure="{remeasure: 2}"))
-    first, second, third = (agenda.next() for _ in range(3))
+    queue = agenda_of(sweep(**SMALL, measure="{remeasure: 2}"))
+    first, second, third = (queue.next() for _ in range(3))
     assert first is not None
     assert second is not None
     assert third is not None
-    assert agenda.finished(disturbed(first, ("throttled",)))
-    assert not agenda.finished(disturbed(second, ("noisy",)))
-    assert not agenda.finished(ended(third))
-    again = agenda.next()
+    assert queue.finished(disturbed(first, ("throttled",)))
+    assert not queue.finished(disturbed(second, ("noisy",)))
+    assert not queue.finished(ended(third))
+    again = queue.next()
     assert again is not None
     assert (again.trial, again.attempt) == (first.trial, 2)
     assert again.pause_s > 0
-    assert agenda.finished(disturbed(again))
-    last = agenda.next()
+    assert queue.finished(disturbed(again))
+    last = queue.next()
     assert last is not None
-    assert not agenda.finished(disturbed(last))
-    assert agenda.next() is None
+    assert not queue.finished(disturbed(last))
+    assert queue.next() is None
 
 
 def test_repeats_end_where_they_do_not_help() -> None:
@@ -405,10 +405,10 @@ def test_repeats_end_where_they_do_not_help() -> None:
         axes="{batch: [1, 2, 3, 4, 5, 6, 7, 8], seq_len: [64], heads: [4]}",
         implementations="[standard]",
     )
-    agenda, records = agenda_of(many), list[TrialRecord]()
-    while (attempt := agenda.next()) is not None:
+    queue, records = agenda_of(many), list[TrialRecord]()
+    while (attempt := queue.next()) is not None:
         records.append(disturbed(attempt) if records else ended(attempt))
-        agenda.finished(records[-1])
+        queue.finished(records[-1])
     assert len(records) == 8 + 3
     assert agenda_of(many, records).next() is None
     half_way = agenda_of(many, records[:9])
@@ -425,10 +425,10 @@ def test_nothing_is_repeated_where_the_first_three_were_disturbed() -> None:
         axes="{batch: [1, 2, 3, 4, 5, 6, 7, 8], seq_len: [64], heads: [4]}",
         implementations="[standard]",
     )
-    agenda, records = agenda_of(many), list[TrialRecord]()
-    while (attempt := agenda.next()) is not None:
+    queue, records = agenda_of(many), list[TrialRecord]()
+    while (attempt := queue.next()) is not None:
         records.append(disturbed(attempt))
-        agenda.finished(records[-1])
+        queue.finished(records[-1])
     assert len(records) == 8
     assert agenda_of(many, records).next() is None
     quiet_again = agenda_of(many, records[:4])
@@ -442,11 +442,11 @@ def test_nothing_is_repeated_where_the_first_three_were_disturbed() -> None:
 def test_rows_that_are_asked_for_again_are_made_however_busy_the_machine_is() -> None:
     """What gives up on repeats drops repeats alone, also when all are disturbed once more."""
     found = sweep(**{**SMALL, "axes": "{batch: [1, 2, 3, 4, 5, 6], seq_len: [64], heads: [4]}"})
-    agenda = agenda_of(found)
+    queue = agenda_of(found)
     done = []
-    while (attempt := agenda.next()) is not None:
+    while (attempt := queue.next()) is not None:
         done.append(disturbed(attempt))
-        agenda.finished(done[-1])
+        queue.finished(done[-1])
     again = agenda_of(found, done)
     again.rerun("all", [HERE])
     made = set()

@@ -319,10 +319,10 @@ def test_a_probe_that_was_disturbed_is_not_made_again() -> None:
     }
     made = {name: list[int]() for name in asked}
     for name, found in asked.items():
-        agenda = AttemptQueue(found, "20261122_093000_abcd", "cpu")
-        while (attempt := agenda.next()) is not None:
+        queue = AttemptQueue(found, "20261122_093000_abcd", "cpu")
+        while (attempt := queue.next()) is not None:
             made[name].append(attempt.attempt)
-            agenda.finished(ended(attempt, Outcome.OK).model_copy(update={"flags": ("contended",)}))
+            queue.finished(ended(attempt, Outcome.OK).model_copy(update={"flags": ("contended",)}))
     assert made["frontier"] == [1] * len(made["frontier"])
     assert max(made["search"]) > 1
 
