@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from orchestrator.verify.inputs import same_bytes
+from orchestrator.verify.rule.exact import Fault
 from orchestrator.verify.rule.judgement import Judgement, Reference, Verdict, joined
-from orchestrator.verify.rule.outputs import Fault
 from orchestrator.workload import Expected, Judge
 
 if TYPE_CHECKING:
@@ -16,26 +19,87 @@ if TYPE_CHECKING:
 
 def judged(judge: Judge, reference: Reference, outputs: Mapping[str, torch.Tensor]) -> Judgement:
     """The verdict of `judge` on the outputs that it names, and of the rule on the others."""
-    inputs = [_wide(tensor) for tensor in reference.problem.inputs]
-    expected = {name: _shaped(one, outputs[name]) for name, one in reference.expected.items()}
-    lines = judge(inputs, {name: _wide(one) for name, one in outputs.items()}, expected)
-    named = {name.split(":")[0].strip() for name in lines} & set(expected)
-    found = [_verdict(name, *pair) for name, pair in lines.items()]
-    others = [name for name in expected if named and name not in named]
+    lines = _lines(judge, reference, outputs)
+    named = {name.split(":")[0].strip() for name in lines} & set(reference.expected)
+    own = joined([_verdict(name, *pair) for name, pair in lines.items()])
+    others = [name for name in reference.expected if named and name not in named]
     ruled = reference.judge(outputs, only=others)
-    own = joined(found)
     worse = max((own, ruled), key=lambda one: one.share)
+    said = [f"{name}: {error:.3g} of {allowed:.3g}" for name, (error, allowed) in lines.items()]
     return Judgement(
         error=ruled.error,
         explained=ruled.explained,
         share=worse.share,
         place=worse.place,
         complaints=(*own.complaints, *ruled.complaints),
-        notes=(
-            *ruled.notes,
-            *(f"{name}: {error:.3g} of {allowed:.3g}" for name, (error, allowed) in lines.items()),
-        ),
+        notes=(*ruled.notes, *said),
     )
+
+
+def with_blind_spots(
+    verdict: Judgement, judge: Judge, reference: Reference, outputs: Mapping[str, torch.Tensor]
+) -> Judgement:
+    """`verdict`, on outputs that `judge` found right, with a note on the damage to them that it
+    accepts; unproven where that is all damage, or zeros.
+
+    A judge of samples rightly accepts them in any order: what it cannot see is said, not refused.
+    """
+    accepted = []
+    tried = 0
+    for kind, damage in _DAMAGES.items():
+        damaged = {name: damage(one) for name, one in outputs.items()}
+        if all(same_bytes(one, outputs[name]) for name, one in damaged.items()):
+            continue
+        tried += 1
+        with suppress(Exception):  # a judge that raises on nonsense accepts none of it
+            if judged(judge, reference, damaged).ok:
+                accepted.append(kind)
+    if not accepted:
+        return verdict
+    note = f"the workload's own judge accepts outputs that are {', '.join(accepted)}"
+    unproven = len(accepted) == tried or ZEROED in accepted
+    return replace(verdict, notes=(*verdict.notes, note), unproven=unproven)
+
+
+def _lines(
+    judge: Judge, reference: Reference, outputs: Mapping[str, torch.Tensor]
+) -> Mapping[str, tuple[float, float]]:
+    inputs = [_wide(tensor) for tensor in reference.problem.inputs]
+    expected = {name: _shaped(one, outputs[name]) for name, one in reference.expected.items()}
+    return judge(inputs, {name: _wide(one) for name, one in outputs.items()}, expected)
+
+
+def _shuffled(tensor: torch.Tensor) -> torch.Tensor:
+    import torch
+
+    order = torch.randperm(tensor.numel(), generator=torch.Generator().manual_seed(0))
+    return tensor.reshape(-1)[order.to(tensor.device)].reshape(tensor.shape)
+
+
+def _one_changed(tensor: torch.Tensor) -> torch.Tensor:
+    """The element in the middle is no longer what it was, by as much as the largest is."""
+    import torch
+
+    changed = tensor.clone()
+    if not changed.numel():
+        return changed
+    flat = changed.view(-1) if changed.is_contiguous() else changed.reshape(-1)
+    middle = flat.numel() // 2
+    if changed.dtype is torch.bool:
+        flat[middle] = ~flat[middle]
+    elif changed.dtype.is_floating_point or changed.is_complex():
+        flat[middle] = (flat[middle].abs() + 1).to(changed.dtype) * 2
+    else:
+        flat[middle] = flat[middle] + 1
+    return flat.view(tensor.shape)
+
+
+ZEROED = "zeroed"
+_DAMAGES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    ZEROED: lambda tensor: tensor * 0,
+    "shuffled": _shuffled,
+    "changed in one element": _one_changed,
+}
 
 
 def _verdict(name: str, error: float, allowed: float) -> Verdict:

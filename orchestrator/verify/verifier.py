@@ -35,6 +35,7 @@ AGAIN = 2  # further calls that are judged, on inputs that the implementation ha
 AGAIN_S = 0.05  # ... and after these many seconds of them no more
 FEW_ROWS = 1 / 16  # of the reference's FLOPs: for draws, each of which costs several references
 SHARED = "a call writes its output where that of the call before lies: keep a copy of it, which is not timed"
+EMPTY = "the outputs have no elements: there was nothing to compare"
 SHAPES_FOLLOW = (
     "the shapes of the inputs follow the seed: they are given anew, not rewritten in place"
 )
@@ -99,6 +100,14 @@ class Verifier:
                 verdict = replace(
                     verdict, notes=(*verdict.notes, *_sampled(called, reference.expected))
                 )
+            if verdict.ok and not any(one.values.numel() for one in reference.expected.values()):
+                verdict = replace(verdict, notes=(*verdict.notes, EMPTY))
+            if verdict.ok and self.tolerance is None and self.caller.workload.judge is not None:
+                from orchestrator.verify.own_judge import with_blind_spots
+
+                outputs = self._references.outputs(called, used, reference)
+                judge = self.caller.workload.judge
+                verdict = with_blind_spots(verdict, judge, reference, outputs)
             if self._references.left_out:
                 text = f"gradients that the reference leaves out, not compared: {', '.join(self._references.left_out)}"
                 verdict = replace(verdict, notes=(*verdict.notes, text))

@@ -112,6 +112,8 @@ class Stages:
         tolerance = verify.tolerance or self.workload.tolerance
         self.verifier = Verifier(self.caller, tolerance, verify.max_reference_flops)
         self.before = agreed(self.verifier.verify("before", structures=True))
+        if self.before.unproven:
+            self.flags = (*self.flags, Flag.UNPROVEN.value)
         if verify.also:
             caller, options = self.caller, self.attempt.trial.options
             limit = verify.max_reference_flops

@@ -15,17 +15,11 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
+from orchestrator.verify.rule.exact import EXACT, ExactOutput, Fault
 from orchestrator.verify.rule.limits import gain_floor
 from orchestrator.verify.rule.noise import Noise
 from orchestrator.verify.rule.output_rows import all_finite, check_shape
-from orchestrator.verify.rule.outputs import (
-    EXACT,
-    ExactOutput,
-    Fault,
-    FloatOutput,
-    check_dtype,
-    described,
-)
+from orchestrator.verify.rule.outputs import FloatOutput, check_dtype, described
 from orchestrator.verify.rule.precisions import UNITS
 from orchestrator.workload import Expected, Problem
 
@@ -52,6 +46,7 @@ class Judgement:
         place: group and place of that share.
         complaints: what is wrong.
         notes: what is worth knowing of how it was found.
+        unproven: whether the comparison says little, as the notes tell.
     """
 
     error: float
@@ -60,6 +55,7 @@ class Judgement:
     place: str
     complaints: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    unproven: bool = False
 
     @property
     def ok(self) -> bool:

@@ -1,7 +1,5 @@
-"""One output beside its reference: floating-point by the limits, integers and bools by equality.
-
-Both kinds answer the same questions: is it settled without a draw, what does a draw add, and what
-is wrong.
+"""One floating-point output beside its reference: is it settled without a draw, what does a draw add,
+and what is wrong.
 """
 
 from __future__ import annotations
@@ -12,14 +10,12 @@ from dataclasses import dataclass, field
 
 import torch
 
+from orchestrator.verify.rule.exact import EXACT, Fault, first_of, index_of
 from orchestrator.verify.rule.limits import (
     HALF_ULP,
     Comparison,
     Examination,
     Finding,
-    Rows,
-    Spread,
-    grid_noise,
     within_half_ulp,
 )
 from orchestrator.verify.rule.noise import GRIDS, Noise, ulp
@@ -28,18 +24,14 @@ from orchestrator.verify.rule.output_rows import (
     fault_anywhere,
     fetcher,
     renumbered,
-    unravelled,
 )
+from orchestrator.verify.rule.spread import Rows, Spread, grid_noise
 from orchestrator.verify.rule.sums import TILE, ratio
 from orchestrator.workload import Expected
 
 Fetch = Callable[[int, int], torch.Tensor]
 
 FLOATS = {*GRIDS, torch.float64, torch.complex64, torch.complex128, torch.complex32}
-EXACT = {
-    torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64,
-    torch.uint16, torch.uint32, torch.uint64,
-}  # fmt: skip
 ORDER_ONE = 0.3  # relative error of what is not rounding but another answer
 PARTS = {
     torch.complex32: torch.float16,
@@ -50,19 +42,6 @@ PARTS = {
 
 class UnknownDtypeError(Exception):
     """An output of a dtype that cannot be judged."""
-
-
-@dataclass(frozen=True)
-class Fault:
-    """What is wrong with one output.
-
-    Attributes:
-        share: quantity over limit, the larger the worse; infinity where there is no measure of it.
-        text: the place and what is wrong there.
-    """
-
-    share: float
-    text: str
 
 
 def check_dtype(name: str, dtype: torch.dtype) -> None:
@@ -107,7 +86,7 @@ class FloatOutput:
             values = values.masked_fill(beyond, 0.0)
         parts = 2 if self.dtype in PARTS else 1
         self.rows = Rows(
-            values, real, *_index(self.expected, self.shape), _blocks(self.expected), parts
+            values, real, *index_of(self.expected, self.shape), _blocks(self.expected), parts
         )
         self.spread = Spread(self.rows)
 
@@ -142,7 +121,7 @@ class FloatOutput:
                 wrong = torch.where(self.special[part], ~self._is_due(values, due), wrong)
             if not bool(wrong.any()):
                 continue
-            row, column = _first(wrong)
+            row, column = first_of(wrong)
             place = self.place("element", (part.start + row, column))
             right = "a finite value"
             if self.special is not None and bool(self.special[part.start + row, column]):
@@ -204,7 +183,7 @@ class FloatOutput:
                 values, self.rows.dtype
             )
             if bool(wrong.any()):
-                row, column = _first(wrong)
+                row, column = first_of(wrong)
                 place = self.place("element", (part.start + row, column))
                 text = f"{place}: the values are the inputs' own, without rounding, and {int(wrong.sum())} differ"
                 return Fault(math.inf, text)
@@ -290,60 +269,6 @@ class FloatOutput:
         return values if self.special is None else values.masked_fill(self.special[part], 0.0)
 
 
-@dataclass
-class ExactOutput:
-    """An output of integers or bools, which have no rounding: equal, or wrong.
-
-    Attributes:
-        values: (R, W), the reference's, int64 or bool.
-        low, high: smallest and largest value of the draws; None before the first.
-    """
-
-    name: str
-    expected: Expected
-    shape: tuple[int, ...]
-    dtype: torch.dtype
-    values: torch.Tensor = field(init=False)
-    low: torch.Tensor | None = None
-    high: torch.Tensor | None = None
-
-    def __post_init__(self) -> None:
-        self.values = as_integers(self.expected.values)
-
-    def add(self, drawn: Expected, _noise: Noise) -> None:
-        """One more draw of the reference."""
-        values = as_integers(drawn.values)
-        self.low = values if self.low is None else torch.minimum(self.low, values)
-        self.high = values if self.high is None else torch.maximum(self.high, values)
-
-    def fault(self, actual: torch.Tensor) -> Fault | None:
-        """The elements that are neither the reference's nor, where the draws differ, among theirs."""
-        found = as_integers(fetcher(actual, self.expected)(0, len(self.values))).to(
-            self.values.device
-        )
-        wrong = found != self.values
-        if self.low is not None and self.high is not None:
-            low, high = torch.minimum(self.low, self.values), torch.maximum(self.high, self.values)
-            wrong &= ~((low < high) & (found >= low) & (found <= high))
-        count = int(wrong.sum())
-        if count == 0:
-            return None
-        row, column = _first(wrong)
-        place = self._place(row, column)
-        right = int(self.values[row, column])
-        return Fault(
-            math.inf,
-            f"{count} of {wrong.numel()} elements differ, the first is {place}: "
-            f"{int(found[row, column])}, expected {right}",
-        )
-
-    def _place(self, row: int, column: int) -> str:
-        if not self.shape:
-            return self.name
-        index, _ = _index(self.expected, self.shape)
-        return f"{self.name}[{', '.join([*(str(int(one[row])) for one in index), str(column)])}]"
-
-
 def described(output: FloatOutput, comparison: Comparison, finding: Finding) -> Fault:
     """What is wrong in words: where, how far in units of noise, how many elements, and what this
     size looks like.
@@ -392,23 +317,6 @@ def as_reals(values: torch.Tensor) -> torch.Tensor:
     return values.to(torch.float64)
 
 
-def as_integers(values: torch.Tensor) -> torch.Tensor:
-    """Integers as int64, uint64 by its bits; floats that a reference gives, rounded."""
-    if values.dtype.is_floating_point:
-        return values.to(torch.float64).round().to(torch.int64)
-    return values.view(torch.int64) if values.dtype is torch.uint64 else values.to(torch.int64)
-
-
-def _index(
-    expected: Expected, shape: tuple[int, ...]
-) -> tuple[tuple[torch.Tensor, ...], tuple[int, ...]]:
-    """The place of each row in the leading dimensions, and their sizes."""
-    leading, device = shape[:-1], expected.values.device
-    if expected.index is not None:
-        return tuple(index.to(device) for index in expected.index), leading
-    return unravelled(torch.arange(len(expected.values), device=device), leading), leading
-
-
 def _blocks(expected: Expected) -> torch.Tensor | None:
     return None if expected.block is None else renumbered(expected.block.to(expected.values.device))
 
@@ -418,7 +326,3 @@ def _root(squares: float, norms: float) -> float:
     if squares == 0:
         return 0.0
     return math.sqrt(squares / norms) if norms > 0 else math.inf
-
-
-def _first(wrong: torch.Tensor) -> tuple[int, int]:
-    return divmod(int(wrong.reshape(-1).to(torch.uint8).argmax()), wrong.shape[1])

@@ -1,6 +1,6 @@
 """Inputs with structure, made from the workload's own: what unit normal numbers never show.
 
-They are the workload's inputs times exact powers of two, so that values stay on their dtype's grid,
+They are the workload's inputs times exact powers of two, or rounded to two bits, so that values stay on their dtype's grid,
 and positive, triangular and positive definite inputs stay what they are. Integers, bools and 8-bit
 floats are left alone.
 """
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from torch._ops import OpOverload
 
 EDGES, LARGE, SMALL, ZEROS, EQUAL = "edges", "large", "small", "zeros", "equal"
-STRUCTURES = (EDGES, LARGE, SMALL, ZEROS, EQUAL)
+TIES = "ties"
+STRUCTURES = (EDGES, LARGE, SMALL, ZEROS, EQUAL, TIES)
 # honest implementations lose digits there: asked for finite values alone
 FINITE_ONLY = (LARGE, ZEROS)
 MOST_OF_HALF = 65504 / 4  # beyond this unfused float16 code overflows
@@ -33,10 +34,12 @@ def structured(kind: str, inputs: Tensors) -> Tensors | None:
     """Copies of the inputs with this structure; None where none of them can have it.
 
     edges: the first and last index of every dimension of n entries times 2^min(10, log2(n) / 2), so
-        that a tail that
-    is left out is of order one. large: times 64. small: times 2^-10. zeros: 0. equal: along the
-    first dimension all entries are the first. In float16 factors are at most 4; `larger` may find
-    that inputs can be larger by more.
+        that a tail that is left out is of order one.
+    large: times 64. small: times 2^-10. zeros: 0.
+    equal: along the first dimension all entries are the first.
+    ties: rounded to two bits, so that many are alike.
+
+    In float16 factors are at most 4; `larger` may find that inputs can be larger by more.
     """
     change = _CHANGES[kind]
     if not any(_is_scaled(tensor) for tensor in inputs):
@@ -110,7 +113,7 @@ def is_comparable(
         dtype: of the output.
     """
     if not expected.is_floating_point() and not expected.is_complex():
-        return kind not in (ZEROS, EQUAL)  # ties: more than one index may be right
+        return kind not in (ZEROS, EQUAL, TIES)  # more than one index may be right
     if expected.dtype.itemsize == 1:  # which know no `isfinite`
         expected, ordinary = expected.double(), ordinary.double()
     if expected.shape != ordinary.shape or bool((~expected.isfinite() & ordinary.isfinite()).any()):
@@ -151,10 +154,20 @@ def _equal(tensor: torch.Tensor) -> torch.Tensor:
     )
 
 
+def _tied(tensor: torch.Tensor) -> torch.Tensor:
+    """Mantissas of 1, 1.5 and 2 alone: signs stay, and nothing becomes 0."""
+    parts = torch.view_as_real(tensor) if tensor.is_complex() else tensor
+    wide = parts if parts.dtype is torch.float64 else parts.float()
+    mantissa, exponent = torch.frexp(wide)
+    parts.copy_(torch.ldexp((mantissa * 4).round() / 4, exponent))
+    return tensor
+
+
 _CHANGES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     EDGES: _at_edges,
     LARGE: _enlarged,
     SMALL: _diminished,
     ZEROS: torch.Tensor.zero_,
     EQUAL: _equal,
+    TIES: _tied,
 }

@@ -173,6 +173,39 @@ def test_a_judge_of_its_own_replaces_the_comparison_of_what_it_names() -> None:
     ).ok
 
 
+def test_damage_that_a_judge_of_its_own_accepts_is_said() -> None:
+    """One that looks at nothing proves nothing; one that looks at sums says what it cannot see."""
+    reference = wide(lambda x: x.abs())
+
+    def blind(inputs: Any, outputs: Any, expected: Any) -> dict[str, tuple[float, float]]:
+        return {"output: anything": (0.0, 1.0)}
+
+    def total(inputs: Any, outputs: Any, expected: Any) -> dict[str, tuple[float, float]]:
+        away = outputs["output"].sum() - expected["output"].sum()
+        return {"output: sum": (abs(float(away)), 1e-3)}
+
+    def equal(inputs: Any, outputs: Any, expected: Any) -> dict[str, tuple[float, float]]:
+        away = (outputs["output"] - expected["output"]).abs().max()
+        return {"output: distance": (float(away), 1e-6)}
+
+    found = verified(torch.abs, reference, judge=blind)
+    assert (found.ok, found.unproven) == (True, True)
+    assert "accepts outputs that are zeroed, shuffled, changed in one element" in str(found.notes)
+    found = verified(torch.abs, reference, judge=total)
+    assert (found.ok, found.unproven) == (True, False)
+    assert "accepts outputs that are shuffled" in str(found.notes)
+    found = verified(torch.abs, reference, judge=equal)
+    assert (found.ok, found.unproven) == (True, False)
+    assert "accepts" not in str(found.notes)
+
+
+def test_outputs_without_elements_are_a_note() -> None:
+    """There is nothing to compare, which a reader should know."""
+    found = verified(lambda x: x[:, :0] * 2, wide(lambda x: x[:, :0] * 2))
+    assert found.ok
+    assert "no elements" in str(found.notes)
+
+
 def test_gradients_that_a_reference_does_not_name_are_worked_out() -> None:
     """A backward pass that returns 5 everywhere is wrong; an integer input has no gradient."""
 

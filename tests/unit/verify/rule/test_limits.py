@@ -5,15 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from orchestrator.verify.rule import limits
+from orchestrator.verify.rule import spread as spread_module
 from orchestrator.verify.rule.limits import (
-    CHUNK,
     Examination,
-    Rows,
-    Spread,
     gain_floor,
     within_half_ulp,
 )
+from orchestrator.verify.rule.spread import CHUNK, Rows, Spread
 
 GAIN = 2.0**-8
 
@@ -119,7 +117,7 @@ def test_findings_do_not_depend_on_chunks(chunk: int, monkeypatch: pytest.Monkey
     rows = rows_of(random(4, 10, 130))
     actual = rows.values + 0.02 * random(40, 130, seed=1)
     expected = worst(actual, rows, spread_of(rows))
-    monkeypatch.setattr(limits, "CHUNK", chunk)
+    monkeypatch.setattr(spread_module, "CHUNK", chunk)
     found = worst(actual, rows, spread_of(rows))
     for one, other in zip(expected.findings, found.findings, strict=True):
         assert (one.group, one.at) == (other.group, other.at)
