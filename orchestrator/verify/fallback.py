@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-MAX_REFERENCE_FLOPS = {"cpu": 2e9, "cuda": 2e12}  # some tenths of a second of float64
+MAX_REFERENCE_FLOPS = {"cpu": 4.5e9, "cuda": 2e12}  # some tenths of a second of float64
 
 
 def with_fallback(

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 AGAIN = 2  # further calls that are judged, on inputs that the implementation has met ...
 AGAIN_S = 0.05  # ... and after these many seconds of them no more
-FEW_ROWS = 1 / 16  # of the reference's FLOPs: for draws, each of which costs several references
+FEW_ROWS = 1 / 32  # of the reference's FLOPs: for draws, each of which costs several references
 SHARED = "a call writes its output where that of the call before lies: keep a copy of it, which is not timed"
 EMPTY = "the outputs have no elements: there was nothing to compare"
 SHAPES_FOLLOW = (

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 # Of the reference's limit, for all verification from timing on: what is stale or skipped shows in
 # a sample of rows.
-AFTER_SHARE = 1 / 16
+AFTER_SHARE = 1 / 32
 # relative difference of two calls on the same values from which the reference is asked
 GROSS = 2.0**-4
 # calls between the write and the judged call, for what skips work once calls come fast

@@ -13,6 +13,7 @@ from orchestrator.verify.rule.sums import Sums, by_group, ratio, tile_means
 CHUNK = 2**22  # elements looked at at a time: bounds the memory of a comparison
 # dtypes whose subnormals may be flushed to 0
 FLUSHED = {torch.float32, torch.bfloat16, torch.float64}
+ENOUGH_FOR_LARGEST = 4  # draws
 
 
 @dataclass(frozen=True)
@@ -99,14 +100,20 @@ class Spread:
     def like_the_noisiest(self, rows: Rows) -> Spread:
         """For other rows of the same problem: each as noisy, beside its own size, as the noisiest
         row here.
+
+        Of few draws the largest is chance: as noisy as the mean, and whoever refuses by that draws
+        more.
         """
         found = Spread.__new__(Spread)
         found.rows, found.draws, found.gains = rows, 1, {}
         noise = self.squares.mean(1) / max(1, self.draws)
         shares = ratio(noise, self.rows.values.square().mean(1))
-        largest = float(shares[shares.isfinite()].max()) if bool(shares.isfinite().any()) else 0.0
+        shares = shares[shares.isfinite()]
+        share = 0.0
+        if shares.numel():
+            share = float(shares.max() if self.draws >= ENOUGH_FOR_LARGEST else shares.mean())
         sizes = rows.values.square().mean(1, keepdim=True)
-        found.squares = (largest * sizes).expand_as(rows.values)
+        found.squares = (share * sizes).expand_as(rows.values)
         return found
 
     def by_row(self, scale: float) -> torch.Tensor:
