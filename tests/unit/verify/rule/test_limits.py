@@ -152,3 +152,15 @@ def test_a_single_number_and_no_rows_at_all_are_judged() -> None:
     assert (
         worst(line.values + 0.02 * random(1, 5000, seed=9), line, spread_of(line)).worst.share > 1
     )
+
+
+def test_of_one_draw_the_noisiest_row_is_chance_and_of_four_it_counts() -> None:
+    """A row that is wrong by half hid in what the largest of a hundred rows happened to be."""
+    rows = Rows(torch.ones(4, 8, dtype=torch.float64), torch.float32, (), ())
+    away = torch.tensor([0.1, 0.1, 0.1, 0.5], dtype=torch.float64)[:, None].expand(4, 8)
+    spread = Spread(rows)
+    spread.add(rows.values + away)
+    assert spread.like_the_noisiest(rows).squares.max() == pytest.approx(0.07)
+    for _ in range(3):
+        spread.add(rows.values + away)
+    assert spread.like_the_noisiest(rows).squares.max() == pytest.approx(0.25)
