@@ -42,7 +42,7 @@ workload: dilated_attention
 implementations: [ENTRIES]
 axes: {batch: [2]}
 constants: {seq_len: 128, heads: 4, head_dim: 8, segment_lengths: [64], dilation_rates: [1], causal: true}
-measure: {warmup_s: 0, min_time_s: 0, max_time_s: 0.05, min_repetitions: 1, target_ci: 0.9, ceilings: false}
+measure: {warmup_s: 0, min_time_s: 0, max_time_s: 5, min_repetitions: 20, target_ci: 0.9, ceilings: false}
 """
 
 
