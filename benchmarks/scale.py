@@ -26,6 +26,7 @@ from typing import Any
 from tabulate import tabulate
 
 from orchestrator import api
+from orchestrator.attempt_result import AttemptResult
 from orchestrator.executors.base import Executor
 from orchestrator.executors.ray import RayExecutor, RaySupervisor
 from orchestrator.executors.session import RayOptions
@@ -66,7 +67,8 @@ class NothingDone(RaySupervisor):
             values_ms=(latency,) * VALUES,
             environment=self._facts,
         )
-        return SupervisorReport(record.model_dump_json(), b"", [], "")
+        result = AttemptResult(record=record)
+        return SupervisorReport(result.model_dump_json(), b"", [], "")
 
     def conclude(self) -> list[str]:
         """Nothing was looked at."""
