@@ -9,6 +9,7 @@ from pathlib import Path
 
 from orchestrator.driver.stale import source_of_pair
 from orchestrator.plan.sweep import Sweep
+from orchestrator.record import Fingerprint, protocol_hash
 from orchestrator.results import profiles
 from orchestrator.results.rows import Row
 from orchestrator.spec.models import MeasureProtocol
@@ -93,6 +94,26 @@ class AttemptFactory:
         if not self._sweep.rivals:
             return found
         return found.model_copy(update={"timeout_s": 2 * found.timeout_s})
+
+    def fingerprint(
+        self, trial: Trial, number: int, environment: str, *, screened: bool
+    ) -> Fingerprint:
+        """The fingerprint that a trial's attempt would have today; the attempt itself is not made.
+
+        Args:
+            trial: which.
+            number: of the round.
+            environment: the hash of what must match of the slot's environment.
+            screened: whether it is screened, or measured by itself.
+        """
+        spec = self._sweep.spec
+        protocol = brief(self._protocol) if screened else self._protocol
+        seed = input_seed(spec.seed, trial, number)
+        return Fingerprint(
+            source=self._source(trial),
+            environment=environment,
+            protocol=protocol_hash(protocol, spec.verify, seed),
+        )
 
     def _source(self, trial: Trial) -> str:
         own = self._sources[trial.implementation]

@@ -14,10 +14,10 @@ from orchestrator.formatting import counted, shown
 from orchestrator.outcome import Flag, Outcome
 from orchestrator.plan.expand import known_names
 from orchestrator.plan.sweep import Sweep
-from orchestrator.record import TrialRecord, fingerprint
+from orchestrator.record import TrialRecord
 from orchestrator.search.factory import Proposal, proposer_of
 from orchestrator.search.oom_prediction import OomPrediction
-from orchestrator.trial import Attempt, RoundKey, Trial
+from orchestrator.trial import Attempt, RoundKey, Trial, content_hash
 
 SCREEN_BATCH = 16  # trials screened in one process
 
@@ -153,7 +153,7 @@ class AttemptQueue:
         Attempts that are to be made again anyway are left out.
         """
         pending = set(self._pending)
-        unlike = list({str(sorted(one.items())): one for one in environments}.values())
+        unlike = list(dict.fromkeys(content_hash(dict(one)) for one in environments))
         found = []
         for key, record in self._retries.first.last.items():
             if key[0] not in self._trials or key in pending or record.outcome is Outcome.LOST:
@@ -330,15 +330,18 @@ class AttemptQueue:
         return limit is None or low is None or low <= limit
 
     def _changed(
-        self, key: RoundKey, record: TrialRecord, environments: Sequence[Mapping[str, object]]
+        self, key: RoundKey, record: TrialRecord, environments: Sequence[str]
     ) -> tuple[str, ...]:
         """Which parts of a record's fingerprint the same attempt would not have today.
 
-        Of several environments (of unlike slots) the one with the fewest changes counts.
+        Of several environments (of unlike slots), given by their hashes, the one with the fewest
+        changes counts.
         """
-        attempt = self._attempt(key, [key] if self._is_screened(key[0]) else ())
-        now = [fingerprint(attempt, environment) for environment in environments]
-        candidates = [changed_parts(record.fingerprint, one) for one in now]
+        trial, screened = self._trials[key[0]], self._is_screened(key[0])
+        candidates = []
+        for environment in environments:
+            now = self._attempts.fingerprint(trial, key[1], environment, screened=screened)
+            candidates.append(changed_parts(record.fingerprint, now))
         changed = min(candidates, key=len, default=())
         if record.fingerprint.source in self._outdated and "source" not in changed:
             return ("source", *changed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.driver.queue import SCREEN_BATCH
+from orchestrator.driver.queue import SCREEN_BATCH, AttemptQueue
 from orchestrator.outcome import Outcome
 from orchestrator.plan.sweep import Sweep
 from orchestrator.report import render
@@ -12,7 +12,7 @@ from orchestrator.report.layout import Layout
 from orchestrator.report.ranking import Ranking
 from orchestrator.results.answers import answers
 from orchestrator.trial import Trial
-from tests.support.driven import Driven, End
+from tests.support.driven import HERE, Driven, End
 from tests.support.sweeps import problems, sweep, text
 
 SPACE = "options.block: {low: 1, high: 40}"
@@ -168,3 +168,12 @@ def test_reports_say_what_was_only_screened() -> None:
     assert "✓ screened" in text_of
     assert "24, 21 only screened" in text_of
     assert all(not winner.row.is_screened for winner in Ranking.of(Layout.of(results)).winners)
+
+
+def test_rows_hold_by_the_protocol_that_each_was_measured_by() -> None:
+    """Neither a screened row nor a finalist is stale when nothing has changed."""
+    driven = Driven(search()).drive(by_block)
+    sweep_id = driven.records[0].sweep_id
+    queue = AttemptQueue(driven.sweep, sweep_id, "cpu", tuple(driven.records), driven.proposals)
+    assert queue.stale([HERE]) == []
+    assert queue.next() is None
