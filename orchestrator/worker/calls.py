@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 ROTATION_S = 0.1  # of calls on all sets of inputs on a CPU, about
 # bytes of a set of inputs up to which there are at least two, so that outputs cannot be repeated
 MOST_FOR_TWO = 2**29
+LONG_TO_DRAW = 2**24  # bytes of a set
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,15 @@ class RotatedInputs:
             prepare_ms = statistics.median(_prepared_ms(subject, inputs, device) for inputs in sets)
         upstream = upstream_of(subject, sets[0], seed)
         return cls(sets, [subject.timed(inputs, upstream) for inputs in sets], prepare_ms)
+
+    def to_redraw(self, seed: int) -> list[int]:
+        """Which sets are drawn again, to see that they are unchanged: all, or, of sets that take
+        long to draw, one by lot.
+        """
+        bytes_of_set = _bytes_of(self.sets[0])
+        if bytes_of_set < LONG_TO_DRAW:
+            return list(range(len(self.sets)))
+        return [random.Random(seed).randrange(len(self.sets))]
 
     def restorer(self) -> Callable[[], object]:
         """Puts written inputs of all sets back, ahead of each call, untimed."""

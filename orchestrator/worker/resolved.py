@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import BaseModel
 
+from orchestrator.measure.memory import cap, release
 from orchestrator.trial import Attempt
 from orchestrator.usercode import workloads
 from orchestrator.usercode.callables import LoadedEntry
@@ -61,3 +62,14 @@ def opened(config: Config) -> torch.device:
         torch.cuda.set_device(device.index or 0)
         torch.cuda.init()  # type: ignore[no-untyped-call]
     return device
+
+
+def cap_memory(device: torch.device, gib: float | None) -> None:
+    """Limit the memory that torch may take on a GPU from here on; None: to all that it has."""
+    if device.type != "cuda":
+        return
+    from orchestrator.verify.rule.noise import forget_pools
+
+    forget_pools()
+    release(device)
+    cap(device, gib)

@@ -13,17 +13,12 @@ from orchestrator.machine.ceilings import Ceilings
 from orchestrator.machine.microbenchmarks import measure_bounds
 from orchestrator.measure.clocks import Clock, CpuClock, CudaClock, learnable
 from orchestrator.measure.energy import WINDOW_S, EnergyWindow, run_warm
-from orchestrator.measure.memory import NOTHING_KNOWN, CudaPeak, Figures, HostPeak, cap, release
+from orchestrator.measure.memory import NOTHING_KNOWN, CudaPeak, Figures, HostPeak, release
 from orchestrator.measure.protocol import Measurement, measure
 from orchestrator.outcome import Flag, Outcome, Phase
 from orchestrator.record import KernelShare
 from orchestrator.trial import Attempt
-from orchestrator.usercode.implementation import (
-    AttemptEndedError,
-    Implementation,
-    build,
-    user_code,
-)
+from orchestrator.usercode.implementation import AttemptEndedError, Implementation, build, user_code
 from orchestrator.usercode.workload_file import FileWorkload
 from orchestrator.verify.caller import Caller
 from orchestrator.verify.memoization import is_excluded, memoization
@@ -32,32 +27,21 @@ from orchestrator.verify.seeds import derived_seed, salted, state_seed
 from orchestrator.verify.verifier import Verifier
 from orchestrator.worker.as_timed import AFTER_SHARE, TimedBlocks, judged_as_timed
 from orchestrator.worker.calls import RotatedInputs, first_call, one_more, sets_in_turn, upstream_of
+from orchestrator.worker.compiling import times
 from orchestrator.worker.compiling.chosen import chosen_configurations
-from orchestrator.worker.compiling.times import (
-    COLD,
-    Timer,
-    empty_caches,
-    import_compilers,
-    in_words,
-    stage_times,
-    warm,
-)
 from orchestrator.worker.integrity import bound_functions, check_unchanged
 from orchestrator.worker.rates import COUNTED, gpus_of, own_metrics, rates
-from orchestrator.worker.resolved import opened, resolve
-from orchestrator.worker.trial_end import TrialEnd
+from orchestrator.worker.resolved import cap_memory, opened, resolve
+from orchestrator.worker.trial_end import TrialEnd, agreed
 from orchestrator.workload import Work
 
 if TYPE_CHECKING:
     import torch
 
-    from orchestrator.verify.rule.judgement import Judgement
-
     Tensors = tuple[torch.Tensor, ...]
 
 NOT_LOOKED_FOR = "memory of answers was not looked for: a call changes its inputs, or has none"
 LEARNT = "the inputs are so small that a processor may have learnt them, though {} sets take turns"
-LONG_TO_DRAW = 2**24  # bytes of a set
 
 
 @dataclass
@@ -94,7 +78,7 @@ class Stages:
         Raises:
             AttemptEndedError: every other outcome.
         """
-        with empty_caches() if self.attempt.compile_times else nullcontext():
+        with times.empty_caches() if self.attempt.compile_times else nullcontext():
             self.ready()
             return self.measured_alone()
 
@@ -133,9 +117,9 @@ class Stages:
         self.gpu_peak = CudaPeak(device) if device.type == "cuda" else None
         self._capped(True)
         if self.attempt.compile_times:
-            import_compilers()
+            times.import_compilers()
         host.start()
-        timer = Timer()
+        timer = times.Timer()
         self.subject = self._build()
         check_unchanged(self._bound)
         self.enter(Phase.FIRST_CALL)
@@ -145,8 +129,8 @@ class Stages:
         memory = host.figures() if self.gpu_peak is None else NOTHING_KNOWN
         self.figures = {**memory, "first_call_ms": self.first_call.ms}
         if self.attempt.compile_times:
-            self.figures[COLD] = self.started_ms
-            self.notes = in_words("cold", stage_times())
+            self.figures[times.COLD] = self.started_ms
+            self.notes = times.in_words("cold", times.stage_times())
 
     def measured_alone(self) -> TrialEnd:
         """Time what is ready, verify it again, see what memory it takes: the end of a trial that
@@ -171,7 +155,7 @@ class Stages:
         else:
             self.figures |= self._host_memory()
         if self.attempt.compile_times:
-            figures, notes = warm(self.attempt)
+            figures, notes = times.warm(self.attempt)
             self.figures |= figures
             self.notes = (*self.notes, *notes)
         if self.attempt.graph:
@@ -230,12 +214,7 @@ class Stages:
         """The cap is the implementation's; the harness's reference and rotated inputs do not count
         against it.
         """
-        if self.config.device.type == "cuda":
-            from orchestrator.verify.rule.noise import forget_pools
-
-            forget_pools()
-            release(self.config.device)
-            cap(self.config.device, self.attempt.resources.gpu_memory_gib if on else None)
+        cap_memory(self.config.device, self.attempt.resources.gpu_memory_gib if on else None)
 
     def _build(self) -> Implementation:
         seed = state_seed(self.seed)
@@ -320,7 +299,7 @@ class Stages:
             AttemptEndedError: mismatch.
         """
         check_unchanged(self._bound)
-        for number in self._some_sets():
+        for number in self.rotated.to_redraw(derived_seed(self.seed, "unchanged")):
             self.caller.unchanged(self.rotated.sets[number], "timed", number)
         self._judged_as_timed(max(1, measurement.iterations_per_repetition))
         used = self.rotated.sets[-1]
@@ -332,13 +311,6 @@ class Stages:
         self.notes = (*self.notes, *after.notes)
         self._look_for_memory(used, min(measurement.values_ms) / 1e3)
         check_unchanged(self._bound)
-
-    def _some_sets(self) -> list[int]:
-        """All sets of inputs; one of those that take long to be drawn again, by lot."""
-        if self.first_call.bytes_in < LONG_TO_DRAW:
-            return list(range(len(self.rotated.sets)))
-        rng = random.Random(derived_seed(self.seed, "unchanged"))
-        return [rng.randrange(len(self.rotated.sets))]
 
     def _judged_as_timed(self, length: int) -> None:
         rng = random.Random(derived_seed(self.seed, "as timed"))
@@ -419,14 +391,3 @@ class Stages:
         return self._counted or self.workload.work(
             self.params, self.entry.form or self.workload.forms[0]
         )
-
-
-def agreed(verdict: Judgement, when: str = "") -> Judgement:
-    """The verdict, where it is that the outputs are right.
-
-    Raises:
-        AttemptEndedError: mismatch.
-    """
-    if not verdict.ok:
-        raise AttemptEndedError(Outcome.MISMATCH, "Mismatch", f"{when}{verdict}")
-    return verdict

@@ -96,3 +96,14 @@ def _log(error: BaseException) -> None:
             traceback.print_exception(error.__cause__)
         else:
             sys.stderr.write(f"{error}\n")
+
+
+def agreed(verdict: Judgement, when: str = "") -> Judgement:
+    """The verdict, where it is that the outputs are right.
+
+    Raises:
+        AttemptEndedError: mismatch.
+    """
+    if not verdict.ok:
+        raise AttemptEndedError(Outcome.MISMATCH, "Mismatch", f"{when}{verdict}")
+    return verdict

@@ -29,8 +29,8 @@ from orchestrator.worker.distributed.rank_clock import RankedClock, RankTimer
 from orchestrator.worker.distributed.sent_bytes import sent_bytes
 from orchestrator.worker.distributed.team import Team
 from orchestrator.worker.resolved import opened
-from orchestrator.worker.stages import Stages, agreed
-from orchestrator.worker.trial_end import TrialEnd
+from orchestrator.worker.stages import Stages
+from orchestrator.worker.trial_end import TrialEnd, agreed
 from orchestrator.workload import Config
 
 if TYPE_CHECKING:
