@@ -17,6 +17,8 @@ from orchestrator.spec.models import SearchSpec
 from orchestrator.spec.search_space import Coordinate, Coordinates, Dimension, Space
 from orchestrator.spec.searchers import SEARCHERS
 
+EXHAUSTED = "SearchSpaceExhausted"  # of Ax, where every point was proposed
+
 
 class TuneSampler:
     """One searcher of Ray Tune over one space.
@@ -55,7 +57,12 @@ class TuneSampler:
 
     def ask(self, token: str) -> Coordinates | None:
         """What the searcher suggests; None: nothing now, or nothing any more."""
-        found = self._searcher.suggest(token)
+        try:
+            found = self._searcher.suggest(token)
+        except Exception as error:
+            if type(error).__name__ == EXHAUSTED:
+                return None
+            raise
         if not isinstance(found, Mapping):
             return None
         return {
