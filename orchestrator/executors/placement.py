@@ -136,7 +136,10 @@ def _across(
     max_concurrent: int | None,
     spread: bool,
 ) -> list[SlotPlan]:
-    """Slots of several nodes, each node in at most one; empty if all together have too little."""
+    """Slots of several nodes, each node in at most one; empty if all together have too little.
+
+    Where ranks are spread every slot has as many nodes, so that all rows are measured alike.
+    """
     left = sorted((node for node in nodes if node.cpus), key=lambda node: -node.gpus)
     found: list[SlotPlan] = []
     while max_concurrent is None or len(found) < max_concurrent:
@@ -155,6 +158,8 @@ def _across(
                         count,
                     )
                 )
+        if spread and found and len(parts) < len(found[0].parts):
+            return found  # the nodes left would not spread its ranks as the first slot does
         found.append(replace(parts[0], rest=tuple(parts[1:])))
         left = [node for node, count in zip(left, counts, strict=True) if not count]
     return found

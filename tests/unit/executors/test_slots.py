@@ -53,6 +53,20 @@ def test_ranks_are_packed_on_one_node_or_take_several(
     assert parts(PAIR, **asked) == expected
 
 
+@pytest.mark.parametrize(
+    ("nodes", "expected"),
+    [
+        (3, [[("0", 0, 1), ("1", 0, 1)]]),
+        (4, [[("0", 0, 1), ("1", 0, 1)], [("2", 0, 1), ("3", 0, 1)]]),
+        (1, [[("0", 0, 2)]]),
+    ],
+)
+def test_every_slot_spreads_its_ranks_alike(nodes: int, expected: list[Any]) -> None:
+    """A node that is left over is no slot: rows there would have all ranks on one node."""
+    cluster = [Node(str(number), f"10.0.0.{number}", 8, 0) for number in range(nodes)]
+    assert parts(cluster, device="cpu", ranks=2, spread=True)[: len(expected) + 1] == expected
+
+
 @pytest.mark.parametrize(("ranks", "spans"), [(1, [(0, 1)]), (2, [(0, 2)]), (3, [(0, 2), (2, 1)])])
 def test_a_trial_of_fewer_ranks_takes_as_few_parts_of_a_slot(
     ranks: int, spans: list[tuple[int, int]]
