@@ -27,6 +27,7 @@ from orchestrator.compare.comparison import (
 from orchestrator.errors import RequestError
 from orchestrator.results import lookup, sweep_directory
 from orchestrator.results.results import Results
+from orchestrator.results.rows import Row
 from orchestrator.stats.ratio import ratio_by_rounds
 
 ROUNDS = 5
@@ -132,18 +133,22 @@ def _in_rounds(pair: Pair, device: str, fail_slower: float | None) -> Pair:
     """The pair by the ratios within rounds; as it was where fewer than two rounds have both."""
     if not both_ok(pair.base, pair.candidate):
         return pair
-    numbers = [[record.round for record in row.records] for row in (pair.base, pair.candidate)]
-    both = sorted(set(numbers[0]) & set(numbers[1]))
+    base, candidate = _by_round(pair.base), _by_round(pair.candidate)
+    both = sorted(base.keys() & candidate.keys())
     if len(both) < 2:
         return replace(pair, machine=(1.0, 1.0))
-    first, second = (
-        [row.rounds[have.index(number)] for number in both]
-        for row, have in zip((pair.base, pair.candidate), numbers, strict=True)
-    )
+    first = [base[number] for number in both]
+    second = [candidate[number] for number in both]
     ratio, spread = ratio_by_rounds(first, second)
     judged = timed_pair(pair.base, pair.candidate, ratio, spread, device, fail_slower)
     notes = [part for part in pair.note.split("; ") if part and part != MACHINE_DIFFERED]
     return replace(judged, note="; ".join(notes))
+
+
+def _by_round(row: Row) -> dict[int, Sequence[float]]:
+    """Number of a round -> its repetitions."""
+    numbers = [record.round for record in row.records]
+    return dict(zip(numbers, row.rounds, strict=True))
 
 
 def _file_of(directory: Path) -> Path:

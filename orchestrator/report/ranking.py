@@ -247,7 +247,9 @@ def ratio(value: float) -> str:
     """`0.0123x`, `0.85x`, `1.07x`, `12.3x`, `140x`."""
     if value < 0.1:
         return f"{value:.2g}x"
-    return f"{value:.2f}x" if value < 10 else f"{value:.1f}x" if value < 100 else f"{value:.0f}x"
+    if value < 10:
+        return f"{value:.2f}x"
+    return f"{value:.1f}x" if value < 100 else f"{value:.0f}x"
 
 
 def spread(least: float, most: float) -> str:

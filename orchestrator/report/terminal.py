@@ -261,13 +261,16 @@ def _print_line(
 
 
 def _styles(row: Row, cells: Sequence[str], wins: bool) -> list[str]:
-    plain = "bold green" if wins else "dim" if row.outcome is None else ""
-    tone = "red" if row.outcome is not None and not row.ok else "yellow" if row.flags else "green"
-    return [
-        "bold" if wins else plain,
-        *([plain] * (len(cells) - 2)),
-        "dim" if row.outcome is None else tone,
-    ]
+    plain, name, tone = "", "", "green"
+    if row.outcome is None:
+        plain = name = tone = "dim"
+    elif not row.ok:
+        tone = "red"
+    elif row.flags:
+        tone = "yellow"
+    if wins:
+        plain, name = "bold green", "bold"
+    return [name, *([plain] * (len(cells) - 2)), tone]
 
 
 def _print_where_the_rows_are(layout: Layout, console: Console) -> None:
