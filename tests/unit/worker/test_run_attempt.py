@@ -351,11 +351,13 @@ def test_faster_than_the_device_can_be_is_implausible(monkeypatch: pytest.Monkey
         device="cpu", matmul_flops_per_s={"float32": 1.0}, copy_bytes_per_s=1.0, cache_bytes=2**20
     )
     high = low.model_copy(update={"matmul_flops_per_s": {"float32": 1e18}})
-    monkeypatch.setattr("orchestrator.worker.rates.measure_bounds", lambda device, precisions: low)
+    monkeypatch.setattr("orchestrator.worker.stages.measure_bounds", lambda device, precisions: low)
     record = recorded(attempt("honest", ceilings=low.model_dump()))
     assert (record.outcome, record.phase) == (Outcome.IMPLAUSIBLE, Phase.MEASURE)
     assert "faster than this device can be" in reason(record)
-    monkeypatch.setattr("orchestrator.worker.rates.measure_bounds", lambda device, precisions: high)
+    monkeypatch.setattr(
+        "orchestrator.worker.stages.measure_bounds", lambda device, precisions: high
+    )
     record = recorded(attempt("honest", ceilings=low.model_dump()))
     assert record.outcome is Outcome.OK
     assert record.metrics is not None
