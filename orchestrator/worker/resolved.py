@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     import torch
 
 
-class Resolved(NamedTuple):
+@dataclass(frozen=True)
+class Resolved:
     """The workload, the entry that builds the implementation, the checked params, and the config
     that `build` is given.
     """

@@ -208,7 +208,9 @@ class Stages:
 
     def _resolve(self) -> None:
         """Import what the attempt names; see `resolve`."""
-        self.workload, self.entry, self.params, self.config = resolve(self.attempt)
+        found = resolve(self.attempt)
+        self.workload, self.entry = found.workload, found.entry
+        self.params, self.config = found.params, found.config
 
     def _capped(self, on: bool) -> None:
         """The cap is the implementation's; the harness's reference and rotated inputs do not count
