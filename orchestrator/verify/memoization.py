@@ -40,7 +40,7 @@ SUSPICIOUS = 1.3
 FEWEST_AGAIN, AGAIN_S = 2, 0.05
 TOLD_BY_ONE_S = 1e-3  # a shorter call is told by many
 TRIALS = 3  # each on values of its own, and each must say so
-LEAST_ELEMENTS, LEAST_SETS, FEWEST_SETS = 40_000, 16, 4
+LEAST_ELEMENTS, LEAST_SETS, FEWEST_SETS, MOST_SETS = 40_000, 16, 4, 128
 MOST_BYTES = 2**28  # of all sets of one trial
 CONFIRMING_SETS = 8
 TOO_LARGE_TO_LEARN = 2**20  # elements of one set; topk of 2^17 is 1.2 times as fast when met
@@ -202,7 +202,7 @@ def _sets(used: Tensors, seconds: float) -> int:
     """
     elements = max(1, sum(tensor.numel() for tensor in used))
     size = max(1, sum(tensor.numel() * tensor.element_size() for tensor in used))
-    wanted = max(LEAST_SETS, math.ceil(LEAST_ELEMENTS / elements))
+    wanted = min(MOST_SETS, max(LEAST_SETS, math.ceil(LEAST_ELEMENTS / elements)))
     in_time = math.floor(PRACTICE_S / max(PASSES * seconds, 1e-9))
     return max(FEWEST_SETS, min(wanted, MOST_BYTES // (3 * size), in_time))
 
