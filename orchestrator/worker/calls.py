@@ -147,6 +147,18 @@ class RotatedInputs:
             return list(range(len(self.sets)))
         return [random.Random(seed).randrange(len(self.sets))]
 
+    def call_first_twice(self, *, with_gradients: bool) -> None:
+        """Two calls on the first of several sets, ahead of fresh values in the last: what computes
+        the outputs of all sets at once then has that of the last ready, and it is stale.
+        """
+        import torch
+
+        if len(self.calls) < 2:
+            return
+        with user_code(), torch.set_grad_enabled(with_gradients):
+            for _ in range(2):
+                self.calls[0]()
+
     def restorer(self) -> Callable[[], object]:
         """Puts written inputs of all sets back, ahead of each call, untimed."""
         pristine = [copied(inputs) for inputs in self.sets]
