@@ -304,7 +304,6 @@ class Stages:
         for number in self.rotated.to_redraw(derived_seed(self.seed, "unchanged")):
             self.caller.unchanged(self.rotated.sets[number], "timed", number)
         self._judged_as_timed(max(1, measurement.iterations_per_repetition))
-        self.rotated.call_first_twice(with_gradients=self.subject.backward)
         used, self._last_set = self.rotated.sets[-1], len(self.rotated.sets) - 1
         self.rotated = RotatedInputs()
         after = agreed(
@@ -323,6 +322,7 @@ class Stages:
         )
         for verdict in judged_as_timed(blocks, self.verifier):
             agreed(verdict, "as it is timed: ")
+        self.rotated.call_first_twice(with_gradients=gradients)
 
     def _look_for_memory(self, used: Tensors, timed_s: float) -> None:
         """Whether calls on met values are faster than on new ones: proven it is a mismatch,
