@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from orchestrator.worker.stages import Stages
     from orchestrator.worker.trial_end import TrialEnd
 
+TIMED = (Phase.WARM_UP, Phase.MEASURE, Phase.MEMORY)  # outputs were right before
+
 
 @dataclass(frozen=True)
 class Tried:
@@ -75,6 +77,8 @@ def run(attempt: Attempt, *, check: bool = False, debug: bool = False) -> Tried:
             _post_mortem(cause)
         elif cause is not None:
             lines = [*"".join(traceback.format_exception(cause)).rstrip().splitlines(), *lines]
+        elif ended.outcome is Outcome.MISMATCH and phase[-1] in TIMED:
+            lines.append("  its outputs were right before it was timed")
         elif ended.outcome is Outcome.MISMATCH and hasattr(stages, "verifier"):
             lines += first_wrong(stages)
         return Tried(ended.outcome, tuple(lines))

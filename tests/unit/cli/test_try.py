@@ -61,6 +61,25 @@ def test_a_right_implementation_is_right_and_has_one_time() -> None:
     assert "TFLOP/s" in text
 
 
+def test_what_is_wrong_only_once_it_is_timed_has_no_wrong_elements(folder: Path) -> None:
+    """The first call is right, and nothing is said of its elements."""
+    with (folder / "matmul.py").open("a") as file:
+        file.write(
+            "\n\ndef kept(_config):\n"
+            "    outputs = {}\n"
+            "    def call(x, w):\n"
+            "        if x.data_ptr() not in outputs:\n"
+            "            outputs[x.data_ptr()] = (x.clone(), x @ w)\n"
+            "        met, out = outputs[x.data_ptr()]\n"
+            "        return out.clone() if x[0, 0] == met[0, 0] or len(outputs) > 1 else x @ w\n"
+            "    return call\n"
+        )
+    found = tried("./matmul.py:kept", check=False)
+    assert found.outcome is Outcome.MISMATCH
+    assert "its outputs were right before it was timed" in "\n".join(found.lines)
+    assert "every element" not in "\n".join(found.lines)
+
+
 def test_what_a_sweep_file_says_of_an_implementation_holds_here(folder: Path) -> None:
     """Its params, options and keywords; a file beside it that lists it comes before one that does
     not.
