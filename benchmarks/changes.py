@@ -86,17 +86,16 @@ def table(series: list[list[float]]) -> list[list[str]]:
     draw = random.Random(0)
     lines = []
     for length in LENGTHS:
-        windows = [
-            own[start : start + length]
-            for own in series
-            for start in range(0, len(own) - length + 1, length // 2)
-        ]
+        windows: list[list[float]] = []
+        for own in series:
+            starts = range(0, len(own) - length + 1, length // 2)
+            windows.extend(own[start : start + length] for start in starts)
         shuffled = [draw.sample(window, length) for window in windows]
-        lines.append([
-            str(length), str(len(windows)), share(map(has_step, windows)),
-            share(map(has_step, shuffled)),
-            *(share(finds(window, by) for window in shuffled) for by in INJECTED),
-        ])  # fmt: skip
+        line = [str(length), str(len(windows))]
+        line += [share(map(has_step, windows)), share(map(has_step, shuffled))]
+        for by in INJECTED:
+            line.append(share(finds(window, by) for window in shuffled))
+        lines.append(line)
     return lines
 
 

@@ -192,8 +192,12 @@ def _axes(sweeps: Sequence[Results], lines: Sequence[Line]) -> dict[str, str]:
     headings: dict[str, str] = {}
     for results in sweeps:
         headings = {**column_headings(results.meta), **headings}
-    telling = [name for name in headings if len({value(line.row, name) for line in lines}) > 1]
-    return {name: headings[name] for name in telling}
+    telling: dict[str, str] = {}
+    for name, heading in headings.items():
+        values = {value(line.row, name) for line in lines}
+        if len(values) > 1:
+            telling[name] = heading
+    return telling
 
 
 def _mean(lines: Sequence[Line], place: int) -> tuple[float, int] | None:

@@ -115,8 +115,14 @@ def axes(series: Iterable[Series]) -> list[str]:
     names: dict[str, None] = {}
     for one in found:
         names |= dict.fromkeys(one.params)
-    telling = [name for name in names if len({shown(one.params.get(name)) for one in found}) > 1]
-    brief = [name for name in telling if not any(_is_list(one.params.get(name)) for one in found)]
+    telling: list[str] = []
+    brief: list[str] = []
+    for name in names:
+        values = [one.params.get(name) for one in found]
+        if len(set(map(shown, values))) > 1:
+            telling.append(name)
+            if not any(map(_is_list, values)):
+                brief.append(name)
     return brief if len({_point(one, brief) for one in found}) == len(found) else telling
 
 

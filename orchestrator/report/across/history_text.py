@@ -94,22 +94,24 @@ def as_object(history: History) -> dict[str, Any]:
         "sweeps": history.sweeps,
         "answer": sentences(history),
         "regressions": [_step(row, step) for row, step in history.regressions],
-        "rows": [
-            {
-                "trial_id": row.series.trial_id,
-                "implementation": row.series.implementation,
-                "params": dict(row.series.params),
-                "newly_failing": row.newly_failing,
-                "points": [_point(point) for point in row.series.points],
-                "steps": [_step(row, step) for step in row.steps],
-                "environment_changes": [
-                    {"sweep_id": change.after.sweep.sweep_id, "facts": list(change.facts)}
-                    for change in row.environments
-                ],
-            }
-            for row in history.rows
-        ],
+        "rows": [_row_object(row) for row in history.rows],
         "unreadable": [{"path": path, "reason": reason} for path, reason in history.unreadable],
+    }
+
+
+def _row_object(row: Timeline) -> dict[str, Any]:
+    environments = [
+        {"sweep_id": change.after.sweep.sweep_id, "facts": list(change.facts)}
+        for change in row.environments
+    ]
+    return {
+        "trial_id": row.series.trial_id,
+        "implementation": row.series.implementation,
+        "params": dict(row.series.params),
+        "newly_failing": row.newly_failing,
+        "points": [_point(point) for point in row.series.points],
+        "steps": [_step(row, step) for step in row.steps],
+        "environment_changes": environments,
     }
 
 

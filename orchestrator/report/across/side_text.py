@@ -9,7 +9,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from orchestrator.compare.side_by_side import Column, SideBySide
+from orchestrator.compare.side_by_side import Column, Line, SideBySide
 from orchestrator.formatting import counted, markdown, number, printable, shown
 from orchestrator.report.comparison import ratio_text
 from orchestrator.report.csv_table import inert
@@ -133,33 +133,35 @@ def csv_text(found: SideBySide) -> str:
 
 def as_object(found: SideBySide) -> dict[str, Any]:
     """One object of JSON values."""
+    means: dict[str, list[float | None]] = {}
+    for label, values in found.means.items():
+        means[label] = [None if mean is None else mean[0] for mean in values]
     return {
         "by": found.by,
         "against": _chosen(found).label,
-        "columns": [
-            {
-                "label": column.label,
-                "sweeps": list(column.sweeps),
-                "models": list(column.models),
-                "unlike": list(column.unlike),
-            }
-            for column in found.columns
-        ],
-        "rows": [
-            {
-                "implementation": line.row.implementation,
-                "params": dict(line.row.params),
-                "options": dict(line.row.trial.options),
-                "latency_ms": [_latency(row) for row in line.cells],
-                "outcome": [None if row is None else str(row.outcome) for row in line.cells],
-                "ratio": [None if one is None else one.value for one in line.ratios],
-            }
-            for line in found.lines
-        ],
-        "geometric_means": {
-            label: [None if mean is None else mean[0] for mean in values]
-            for label, values in found.means.items()
-        },
+        "columns": [_column_object(column) for column in found.columns],
+        "rows": [_line_object(line) for line in found.lines],
+        "geometric_means": means,
+    }
+
+
+def _column_object(column: Column) -> dict[str, Any]:
+    return {
+        "label": column.label,
+        "sweeps": list(column.sweeps),
+        "models": list(column.models),
+        "unlike": list(column.unlike),
+    }
+
+
+def _line_object(line: Line) -> dict[str, Any]:
+    return {
+        "implementation": line.row.implementation,
+        "params": dict(line.row.params),
+        "options": dict(line.row.trial.options),
+        "latency_ms": [_latency(row) for row in line.cells],
+        "outcome": [None if row is None else str(row.outcome) for row in line.cells],
+        "ratio": [None if one is None else one.value for one in line.ratios],
     }
 
 
