@@ -5,7 +5,7 @@ READY := .venv/.ready
 SOURCES := orchestrator implementations
 PORT ?= 5000
 
-.PHONY: sweep test setup ui check versions searchers lint types imports format docs constraints clean help
+.PHONY: sweep test unit setup ui check versions searchers lint types imports format docs constraints clean help
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -17,6 +17,9 @@ sweep: setup  ## run sweeps/quick.yaml on what is here (a GPU, else the CPU) and
 test: setup  ## run the tests
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/unit tests/implementations
 	@$(BIN)/python -m pytest tests/docs tests/faults tests/integration tests/gpu
+
+unit: setup  ## the unit tests that take no half a second each: all of them in a minute
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow" tests/unit
 
 setup: $(READY)  ## install everything into .venv, pinned by constraints.txt; nothing to do the second time
 

@@ -6,6 +6,8 @@ import ast
 import re
 from pathlib import Path
 
+import pytest
+
 from orchestrator.metrics import METRICS, SEARCHABLE, Pooling, known
 from tests.support.attempts import attempt, recorded
 
@@ -17,6 +19,7 @@ NO_METRICS = {  # names with a unit that are fields of something else
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_every_metric_of_a_record_is_in_the_table():
     """What an attempt on this machine reports has a label, a unit and a rule for its rounds."""
     record = recorded(attempt("honest"))

@@ -17,6 +17,7 @@ from tests.support import strategies
 from tests.support.attempts import BRIEF, attempt
 
 
+@pytest.mark.slow
 @given(strategies.records())
 def test_a_record_survives_its_line(record: TrialRecord) -> None:
     """All but the environment, which is kept once a sweep; one line, and strict JSON."""
@@ -26,6 +27,7 @@ def test_a_record_survives_its_line(record: TrialRecord) -> None:
     assert TrialRecord.model_validate_json(line) == record.model_copy(update={"environment": {}})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("field", ["metrics", "values_ms"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @given(strategies.records())

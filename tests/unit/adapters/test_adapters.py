@@ -111,6 +111,7 @@ def kernelbench(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_kernelbench_folder_is_adopted_and_a_wrong_answer_caught(kernelbench: Path) -> None:
     """Every file is a value of `problem`; weights are those of the model under test."""
     file, said = adopt(kernelbench)
@@ -200,6 +201,7 @@ def dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_definition_is_adopted_with_its_workloads_and_solutions(dataset: Path) -> None:
     """Solutions that return, that write into what they are given, and one whose second output is
     wrong.
@@ -261,6 +263,7 @@ def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_gpu_mode_task_is_adopted_and_a_wrong_submission_caught(task: Path) -> None:
     """What the reference writes into, a submission may write into."""
     file, said = adopt(task)

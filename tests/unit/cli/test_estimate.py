@@ -163,6 +163,7 @@ def test_the_plan_of_a_search_says_how_many_samples() -> None:
     assert "optuna over options.block (16 to 256): at most 7 of 241 points each" in found
 
 
+@pytest.mark.slow
 def test_searches_and_frontiers_are_planned_without_the_heavy_libraries(
     tmp_path: Path, bare_python
 ) -> None:

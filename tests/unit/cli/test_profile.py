@@ -62,6 +62,7 @@ def results(tmp_path: Path) -> Results:
     return sweep_directory.load(directory)
 
 
+@pytest.mark.slow
 def test_a_row_is_profiled_later_and_its_sweep_has_the_kernels(results: Results) -> None:
     """In every report, with a trace that is a Chrome trace; the journal stays as it was."""
     directory = results.directory

@@ -53,6 +53,7 @@ def tried(target: str, *values: str, check: bool = True) -> try_one.Tried:
     return try_one.run(attempt, check=check)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("folder")
 def test_a_right_implementation_is_right_and_has_one_time() -> None:
     """What nobody gave is as the sweep file beside it states it."""
@@ -100,6 +101,7 @@ def test_what_a_sweep_file_says_of_an_implementation_holds_here(folder: Path) ->
     assert note == "params that were not given are as in z.yaml"
 
 
+@pytest.mark.slow
 def test_a_file_that_is_a_workload_needs_no_sweep_file(folder: Path) -> None:
     """Its own inputs have defaults; a plain function of them is tried, right or wrong."""
     shutil.copy(
@@ -111,6 +113,7 @@ def test_a_file_that_is_a_workload_needs_no_sweep_file(folder: Path) -> None:
     assert any("elements are wrong" in line for line in wrong.lines)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("folder")
 def test_check_leaves_the_timing_out() -> None:
     """For a first look, or under a profiler."""

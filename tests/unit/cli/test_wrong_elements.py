@@ -29,6 +29,7 @@ def lines_of(sweep: str, label: str) -> list[str]:
     return list(found.lines)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sweep", "label", "element"),
     [

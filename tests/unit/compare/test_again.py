@@ -97,6 +97,7 @@ def test_a_sweep_that_was_run_is_measured_by_the_file_it_was_run_from(
         again.Side.of("last")
 
 
+@pytest.mark.slow
 def test_twenty_percent_are_found_on_a_machine_that_changes() -> None:
     """Its speed wanders by 15 % between rounds: found in 95 of 100, and a false verdict in one at
     most.

@@ -91,6 +91,7 @@ def test_what_controls_say_of_two_sweeps() -> None:
     assert machine_change([], controls(1.0)) is None
 
 
+@pytest.mark.slow
 def test_a_hundred_sweeps_of_equal_code_on_a_machine_that_changes() -> None:
     """Its speed wanders by a third between sweeps and 5 % within: at most one false verdict."""
     rng = np.random.default_rng(17)

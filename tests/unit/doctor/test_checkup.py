@@ -175,6 +175,7 @@ def test_cores_in_use_by_others_are_weighed(used: float, state: str) -> None:
     assert host.load(used, [host.Busy("python", 80.0)], cores=2).state == state
 
 
+@pytest.mark.slow
 def test_whoever_keeps_the_cores_busy_is_named() -> None:
     """A real process that spins."""
     spinning = subprocess.Popen([sys.executable, "-c", "while True: pass"])
@@ -237,6 +238,7 @@ class Healthy(BaseHTTPRequestHandler):
         """Silent."""
 
 
+@pytest.mark.slow
 def test_a_tracking_server_is_asked() -> None:
     """It answers, or it does not, and the sweep can do without."""
     with HTTPServer(("127.0.0.1", 0), Healthy) as server:
@@ -313,6 +315,7 @@ def test_a_check_that_fails_is_a_finding() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_this_machine_is_examined_without_heavy_imports() -> None:
     """In a fresh interpreter: every check answers, and torch, ray and mlflow stay out of this
     process.

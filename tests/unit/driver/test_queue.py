@@ -148,6 +148,7 @@ def test_a_retry_waits_until_the_others_had_their_turn() -> None:
     assert keys(drained(queue)) == [(2, 1, 1), (3, 1, 1), (1, 1, 2)]
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 3), st.data())
 def test_a_sweep_that_was_stopped_anywhere_makes_what_is_left_once(

@@ -249,6 +249,7 @@ sys.exit(code)
 """
 
 
+@pytest.mark.slow
 def test_plan_says_what_is_known_without_the_heavy_libraries(store: Store) -> None:
     """`plan --reuse` and `--why` import neither torch nor ray nor mlflow."""
     first = store.sweep()

@@ -4,6 +4,8 @@ event.
 
 from __future__ import annotations
 
+import pytest
+
 from orchestrator.executors.base import Event, Executor, Finished, PhaseChanged, SlotReady, Started
 from orchestrator.executors.inline import InlineExecutor, OnPhase
 from orchestrator.outcome import Outcome, Phase
@@ -82,6 +84,7 @@ def test_closing_twice_is_closing() -> None:
     assert drained(executor) == []
 
 
+@pytest.mark.slow
 def test_by_default_the_real_worker_runs() -> None:
     """Without isolation, but with everything else: verified, measured, or failed with a reason."""
     executor = InlineExecutor()

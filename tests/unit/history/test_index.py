@@ -105,6 +105,7 @@ def test_a_folder_that_cannot_be_written_is_read_all_the_same(store: Store) -> N
     assert len(content()) == 2
 
 
+@pytest.mark.slow
 def test_two_that_make_it_at_once_both_have_it(store: Store) -> None:
     """Four processes start with no index, and each sees every row."""
     store.sweep()

@@ -59,6 +59,7 @@ def stepped(store: Store) -> Store:
     return store
 
 
+@pytest.mark.slow
 def test_a_regression_is_found_with_its_size_and_the_first_sweep_that_has_it(
     stepped: Store,
 ) -> None:
@@ -71,6 +72,7 @@ def test_a_regression_is_found_with_its_size_and_the_first_sweep_that_has_it(
     assert step.cause == "code"
 
 
+@pytest.mark.slow
 def test_the_answer_stands_first_in_every_format(stepped: Store, cli: Cli) -> None:
     """Text, JSON and the page's heading; CSV has a line for each point."""
     found = seen()
@@ -86,6 +88,7 @@ def test_the_answer_stands_first_in_every_format(stepped: Store, cli: Cli) -> No
     assert json.loads(cli("history", "--json").out)["sweeps"] == 16
 
 
+@pytest.mark.slow
 def test_a_step_without_other_code_is_no_regression(store: Store) -> None:
     """It is named, with what is known of its cause."""
     for level in (*[1.0] * 10, *[1.2] * 6):
@@ -97,6 +100,7 @@ def test_a_step_without_other_code_is_no_regression(store: Store) -> None:
     assert "the source is the same" in text(found)
 
 
+@pytest.mark.slow
 def test_another_environment_is_a_line_and_no_regression(store: Store) -> None:
     """A new driver, from which on everything takes longer."""
     for _ in range(8):
@@ -110,6 +114,7 @@ def test_another_environment_is_a_line_and_no_regression(store: Store) -> None:
     assert "driver: 550, now 560" in history_page(found)
 
 
+@pytest.mark.slow
 def test_a_disturbed_row_is_a_point_of_no_level(store: Store) -> None:
     """Six contended sweeps in which it takes twice as long are no step."""
     for _ in range(10):
@@ -184,6 +189,7 @@ def test_names_that_others_chose_stay_text(store: Store) -> None:
     assert "<script" not in page
 
 
+@pytest.mark.slow
 def test_history_starts_without_the_heavy_libraries(store: Store, bare_python: Cli) -> None:
     """It works where torch, ray and mlflow cannot be imported."""
     store.sweep()

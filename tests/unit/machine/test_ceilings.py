@@ -106,6 +106,7 @@ def test_controls_of_an_earlier_version_are_readable() -> None:
     assert (old.loop_ms, old.launch_ms, dict(old.noise_pct)) == (None, None, {})
 
 
+@pytest.mark.slow
 def test_the_ceilings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Measured small: rates are positive, tf32's switch is put back, and the record is JSON."""
     monkeypatch.setitem(module.PROTOCOLS, "cpu", _quick())
@@ -121,6 +122,7 @@ def test_the_ceilings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Ceilings.model_validate_json(found.model_dump_json()) == found
 
 
+@pytest.mark.slow
 def test_the_controls_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """A product, a copy and a loop, each with its spread; nothing is launched on a CPU."""
     monkeypatch.setitem(module.CONTROL_MATMUL, "cpu", ("float32", 64))

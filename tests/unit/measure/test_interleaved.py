@@ -42,6 +42,7 @@ def test_two_steady_sides_have_their_own_times_and_ratio() -> None:
     assert block_ratios(first.values_ms, second.values_ms) == pytest.approx(0.5)
 
 
+@pytest.mark.slow
 def test_the_order_of_blocks_is_drawn_and_reproducible() -> None:
     """Both orders occur, each side twice a block; the same seed gives the same order, another
     another.
@@ -58,6 +59,7 @@ def test_the_order_of_blocks_is_drawn_and_reproducible() -> None:
     assert other.sides[-160:] != timed
 
 
+@pytest.mark.slow
 def test_a_drift_that_no_single_measurement_survives_leaves_the_ratio_alone() -> None:
     """The machine slows down by a half meanwhile; that one side is 2 % slower is seen all the same."""
     noise = 1 + 0.003 * np.random.default_rng(0).standard_normal(20_000)
@@ -68,6 +70,7 @@ def test_a_drift_that_no_single_measurement_survives_leaves_the_ratio_alone() ->
     assert ratios.half_width <= GPU.target_ci
 
 
+@pytest.mark.slow
 def test_noise_asks_for_more_blocks_and_the_longest_time_wins() -> None:
     """The rule looks at the ratio's interval; twice max_time_s is the end."""
     quiet, loud = (

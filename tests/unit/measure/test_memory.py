@@ -38,6 +38,7 @@ def test_a_temporary_counts_after_it_is_gone(peak: HostPeak) -> None:
     assert peak.figures()["peak_memory_mib"] == pytest.approx(64, abs=SLACK_MIB)
 
 
+@pytest.mark.slow
 def test_a_later_call_counts_where_it_takes_plainly_more(peak: HostPeak) -> None:
     """The time is that of later calls: so is their memory. A little more is the heap's own coming
     and going.
@@ -51,6 +52,7 @@ def test_a_later_call_counts_where_it_takes_plainly_more(peak: HostPeak) -> None
     del first
 
 
+@pytest.mark.slow
 def test_memory_used_before_does_not_count(peak: HostPeak) -> None:
     """The mark is reset: what came and went before the inputs is not theirs."""
     gone = written(96)
@@ -63,6 +65,7 @@ def test_memory_used_before_does_not_count(peak: HostPeak) -> None:
     del kept
 
 
+@pytest.mark.slow
 def test_what_was_built_counts_and_the_workspace_is_what_the_call_adds() -> None:
     """Parameters from build, inputs and the call make the peak; the workspace is the call's part
     alone.
@@ -92,6 +95,7 @@ def library(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_pages_of_files_do_not_count(library: Path, peak: HostPeak) -> None:
     """A library's code is mapped in as it is first used; that is no memory of the implementation's."""
     with library.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as view:
@@ -99,6 +103,7 @@ def test_pages_of_files_do_not_count(library: Path, peak: HostPeak) -> None:
         assert peak.figures()["peak_memory_mib"] == pytest.approx(0, abs=SLACK_MIB)
 
 
+@pytest.mark.slow
 def test_a_mark_that_cannot_be_reset_makes_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
     """A high-water mark of the time before would be a wrong number; none is better."""
     monkeypatch.setattr(memory, "_reset_high_water_mark", lambda: False)
@@ -114,6 +119,7 @@ def test_figures_need_a_start_and_a_mark() -> None:
     assert HostPeak().figures() == NOTHING_KNOWN
 
 
+@pytest.mark.slow
 def test_a_cap_means_nothing_to_the_cpu() -> None:
     """gpu_memory_gib is about cards; releasing works on both."""
     cap(torch.device("cpu"), 0.001)

@@ -34,6 +34,7 @@ def noise(seed: int, level: float, spread: float) -> Callable[[int], float]:
     return lambda number: float(series[number % len(series)])
 
 
+@pytest.mark.slow
 def test_a_steady_call_is_measured_for_the_least_time_and_no_longer() -> None:
     """A quiet 2 ms call needs min_time_s, 50 repetitions; one of 10 ms needs min_repetitions."""
     found = timed(lambda _: 0.002)
@@ -86,6 +87,7 @@ def test_the_longest_time_always_wins() -> None:
     assert any("target_ci" in note for note in found.notes)
 
 
+@pytest.mark.slow
 def test_more_noise_asks_for_more_repetitions() -> None:
     """The rule goes on until the interval is tight, and then stops."""
     quiet, loud = timed(noise(0, 0.010, 0.002)), timed(noise(0, 0.010, 0.019))
@@ -104,6 +106,7 @@ def test_a_call_that_is_plainly_slower_is_cut_flagged_and_not_doubted() -> None:
     assert found.metrics()["latency_ci_low_ms"] > 30
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit_ms", [49.9, 80.0])
 def test_a_call_that_may_yet_be_best_is_measured_in_full(limit_ms: float) -> None:
     """Its interval holds the limit, or lies below it."""
@@ -125,6 +128,7 @@ def test_a_single_repetition_is_allowed_and_doubted() -> None:
     assert found.flags == ("noisy",)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("protocol", "level", "spread", "least"),
     [(GPU, 0.010, 0.01, 0.92), (GPU, 0.010, 0.03, 0.92), (CPU, 0.050, 0.05, 0.88)],
@@ -159,6 +163,7 @@ def wandering(seed: int, level: float, correlation: float) -> Callable[[int], fl
     return lambda number: level * (1 + 0.03 * series[number])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("level", "correlation", "least"),
     [

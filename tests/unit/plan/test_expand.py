@@ -196,6 +196,7 @@ def _adds_up(plan: Plan) -> bool:
     ].left == len(plan.trials)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(strategies.attention_sweeps())
 def test_any_plan_adds_up_and_is_deterministic(data: dict[str, object]) -> None:

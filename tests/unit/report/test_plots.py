@@ -71,6 +71,7 @@ def test_the_baseline_of_a_speed_up_is_named(all_ok: Results) -> None:
     assert legend(figures(all_ok)["speedup"]) == ["standard (baseline)", "improved"]
 
 
+@pytest.mark.slow
 def test_the_roofline_has_every_row_below_the_peaks(all_ok: Results) -> None:
     """Drawn where both peaks and intensities are known."""
     assert "roofline" not in figures(all_ok)
@@ -127,6 +128,7 @@ def test_nothing_timed_is_nothing_drawn() -> None:
     assert figures(made.results(made.trials(["standard"], made.AXES), [])) == {}
 
 
+@pytest.mark.slow
 def test_plots_are_written_as_png_and_svg(all_ok: Results, tmp_path: Path) -> None:
     """The same results give the same bytes."""
     paths = write_plots(all_ok, tmp_path / "plots")

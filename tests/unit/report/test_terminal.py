@@ -212,6 +212,7 @@ def test_sorted_by_shape_implementations_stand_beside_each_other(mixed: Results)
     assert sum(set(line) == {"─"} for line in lines) == 4
 
 
+@pytest.mark.slow
 def test_ten_thousand_rows_print_the_answer_and_where_the_rest_is(tmp_path: Path) -> None:
     """Less than a screen; the command that prints them is named."""
     axes = {"batch": list(range(1, 2501)), "seq_len": [128, 256], "heads": [8]}

@@ -59,6 +59,7 @@ def test_each_record_is_synced_before_append_returns(
     assert synced == [(RECORDS[0].to_line() + "\n").encode()]
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
 @given(st.lists(strategies.records(), min_size=1, max_size=4), st.data())
 def test_a_torn_last_line_costs_that_line_only(

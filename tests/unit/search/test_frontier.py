@@ -153,6 +153,7 @@ def test_the_answer_is_a_metric_of_the_row_that_gives_it() -> None:
     assert [row.params["seq_len"] for row in rows] == sorted(row.params["seq_len"] for row in rows)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 40), st.integers(0, 20), st.integers(1, 4), st.integers(0, 99))
 def test_a_frontier_goes_on_as_if_it_had_never_stopped(

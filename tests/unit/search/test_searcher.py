@@ -52,6 +52,7 @@ def points(driven: Driven) -> list[tuple[object, ...]]:
     return values(driven.made, "options.block", "options.warps")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["random", "optuna"])
 def test_a_seed_gives_its_proposals_and_gives_them_again(strategy: str) -> None:
     """As many as there are samples, none twice, all of the space; another seed gives others."""
@@ -83,6 +84,7 @@ def test_what_is_learnt_leads_to_what_is_better() -> None:
     assert answer.value == min(excess) + 1
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(
     st.sampled_from(["random", "optuna"]), st.integers(0, 12), st.integers(1, 3), st.integers(0, 99)

@@ -272,6 +272,7 @@ def test_errors_are_not_remembered_as_values() -> None:
             condition("heads / 0 == 1", VALUES)
 
 
+@pytest.mark.slow
 @given(strategies.arithmetic(), st.integers(1, 50), st.integers(1, 50), st.integers(1, 50))
 def test_arithmetic_is_pythons_own(text: str, a: int, b: int, c: int) -> None:
     """On everything that Python can work out; where Python fails, an ExpressionError says so."""
@@ -285,6 +286,7 @@ def test_arithmetic_is_pythons_own(text: str, a: int, b: int, c: int) -> None:
         assert math.isclose(expression(text).evaluate(values), expected)
 
 
+@pytest.mark.slow
 @given(st.text(max_size=30))
 def test_any_text_gives_a_value_or_says_what_is_wrong(text: str) -> None:
     """No other exception ever comes out."""

@@ -341,6 +341,7 @@ def test_later_overrides_win() -> None:
     assert loading.parse(text(), "sweep.yaml", ["seed=1", "seed=2"])[0].seed == 2
 
 
+@pytest.mark.slow
 @given(strategies.attention_sweeps())
 def test_a_valid_file_survives_a_round_trip(data: dict[str, object]) -> None:
     """JSON is YAML; what was read, written and read again is the same spec with the same trials."""

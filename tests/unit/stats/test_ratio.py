@@ -30,6 +30,7 @@ def test_equal_rows_seldom_differ() -> None:
     assert 0.02 <= share <= 0.08
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 3, 5, 8, 12, 40])
 def test_few_repetitions_of_one_process_cry_wolf_no_more_often(count: int) -> None:
     """Slow calls have three or four within max_time_s; equal ones differ 5 times in 100, alone and

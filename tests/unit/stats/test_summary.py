@@ -135,6 +135,7 @@ def rounds_of(rng: np.random.Generator, rounds: int, between: float, within: flo
 SPREADS = [(0.0005, 0.001), (0.01, 0.005), (0.02, 0.03), (0.10, 0.10)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("between", "within"), SPREADS)
 @pytest.mark.parametrize("rounds", [2, 3, 5, 10])
 def test_pooled_rounds_cover_the_truth(rounds: int, between: float, within: float) -> None:

@@ -425,6 +425,7 @@ def test_a_slow_tracker_takes_no_time_of_the_sweep(
     release.set()
 
 
+@pytest.mark.slow
 def test_what_cannot_be_done_in_time_is_not_waited_for(
     mirrored: Callable[[Tracker], BackgroundTracker], notes: list[str]
 ) -> None:
@@ -578,6 +579,7 @@ def test_a_mirror_that_was_never_started_has_nothing_to_wait_for(notes: list[str
     assert notes == []
 
 
+@pytest.mark.slow
 def test_a_mirror_has_no_part_in_the_cpu_time_while_it_waits(
     mirrored: Callable[[Tracker], BackgroundTracker],
 ) -> None:

@@ -68,6 +68,7 @@ class Table:
         return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("table", "shape"),
     [
@@ -86,6 +87,7 @@ def test_a_table_of_outputs_is_found(table: Table, shape: tuple[int, ...]) -> No
     assert f"{found.ratio:.2f} times as long" in found.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("call", "shapes"),
     [

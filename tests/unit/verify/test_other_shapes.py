@@ -16,6 +16,7 @@ def attempt(name: str, also: int) -> Any:
     return _attempt(name, "cpu").model_copy(update={"verify": VerifySpec(also=also)})
 
 
+@pytest.mark.slow
 def test_right_code_is_right_at_other_shapes_too_and_the_row_says_at_which() -> None:
     """As many are tried as were asked for."""
     record = run_attempt(attempt("honest", 3)).record
@@ -25,6 +26,7 @@ def test_right_code_is_right_at_other_shapes_too_and_the_row_says_at_which() -> 
     assert "rows=" in note or "width=" in note
 
 
+@pytest.mark.slow
 def test_a_shape_known_by_heart_is_found_at_another() -> None:
     """At its own shape alone it is right."""
     assert run_attempt(attempt("knows_its_shape", 0)).record.outcome is Outcome.OK

@@ -44,6 +44,7 @@ def tried(name: str, **params: object) -> TrialRecord:
     return recorded(given.model_copy(update=changes))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_cheat_is_a_mismatch(name: str) -> None:
     """No metrics, no repetitions, and a reason."""
@@ -54,6 +55,7 @@ def test_a_cheat_is_a_mismatch(name: str) -> None:
     assert record.error.message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("params", [{"seq_len": 128}, LONG])
 def test_the_honest_one_is_ok(params: dict[str, object]) -> None:
     """At both shapes and precisions: what catches the others lets it pass."""

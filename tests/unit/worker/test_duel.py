@@ -33,6 +33,7 @@ def records(found: Attempt) -> tuple[TrialRecord, TrialRecord]:
     return first, second
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("direction", ["forward", "forward_backward"])
 def test_both_sides_are_ok_and_have_as_many_repetitions(direction: str) -> None:
     """Each in its own record, under its own name; memory is nobody's where two share a process."""
@@ -51,6 +52,7 @@ def test_both_sides_are_ok_and_have_as_many_repetitions(direction: str) -> None:
         assert record.fingerprint == first.fingerprint
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("wrong", "outcome", "said"),
     [
@@ -75,6 +77,7 @@ def test_a_side_that_ends_early_leaves_the_other_to_be_measured_alone(
     assert f"measured alone: {wrong} ended as {outcome}" in good.notes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrong", ["cached_by_identity", "mutates_input_while_timed"])
 def test_what_verification_after_timing_finds_is_that_side_s_alone(wrong: str) -> None:
     """The other was timed in turns with it, soundly."""
@@ -83,6 +86,7 @@ def test_what_verification_after_timing_finds_is_that_side_s_alone(wrong: str) -
     assert not any("alone" in note for note in good.notes)
 
 
+@pytest.mark.slow
 def test_a_side_that_raises_while_it_is_timed_ends_for_itself(tmp_path: Path) -> None:
     """Its fourteenth call is one of the timed ones."""
     (tmp_path / "late.py").write_text(
@@ -106,6 +110,7 @@ def test_a_side_that_raises_while_it_is_timed_ends_for_itself(tmp_path: Path) ->
     assert "measured alone: late ended as failed" in good.notes
 
 
+@pytest.mark.slow
 def test_what_disturbed_the_machine_is_flagged_on_both_records() -> None:
     """The supervisor adds its findings to each; nothing else is shared."""
     own = run_attempt(duel_of("honest", "layer"))
@@ -116,6 +121,7 @@ def test_what_disturbed_the_machine_is_flagged_on_both_records() -> None:
         assert after.notes == (*before.notes, "contended: by a neighbour")
 
 
+@pytest.mark.slow
 def test_a_survivor_has_its_doubts_whichever_side_it_is() -> None:
     """The side that ended without figures has none; the other's may have been disturbed."""
     seen = interference.Findings((Flag.CONTENDED.value,), ("contended: by a neighbour",))
@@ -127,6 +133,7 @@ def test_a_survivor_has_its_doubts_whichever_side_it_is() -> None:
             assert ("contended: by a neighbour" in record.notes) == expected
 
 
+@pytest.mark.slow
 def test_a_process_that_died_ended_both() -> None:
     """Without an answer the supervisor makes one record; it stands for either side, under its own
     name and log.
@@ -144,6 +151,7 @@ def test_a_process_that_died_ended_both() -> None:
     assert other.error.log == f"logs/{own.rival.trial_id}.log"
 
 
+@pytest.mark.slow
 def test_the_energy_and_the_imported_code_are_no_part_of_an_environment() -> None:
     """They are fields of the result, and survive its way as JSON text."""
     result = run_attempt(attempt("honest"))
@@ -153,6 +161,7 @@ def test_the_energy_and_the_imported_code_are_no_part_of_an_environment() -> Non
     assert AttemptResult.model_validate_json(result.model_dump_json()) == result
 
 
+@pytest.mark.slow
 def test_rotated_inputs_that_take_a_side_s_memory_are_done_without(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

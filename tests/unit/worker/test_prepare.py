@@ -65,6 +65,7 @@ def build(config):
 RAGGED = SEGMENTS.replace("total = 8 * segments", "total = int(lengths.sum())")
 
 
+@pytest.mark.slow
 def test_the_time_of_prepare_is_a_figure(tmp_path: Path) -> None:
     """And an implementation without that method has none."""
     (tmp_path / "planned.py").write_text(PLANNED)
@@ -77,6 +78,7 @@ def test_the_time_of_prepare_is_a_figure(tmp_path: Path) -> None:
     assert "prepare_ms" not in plain.metrics
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("segments", [40, 400])
 @pytest.mark.parametrize("file", [SEGMENTS, RAGGED], ids=["of-one-shape", "ragged"])
 def test_a_plan_kept_by_lengths_is_valid_for_fresh_values(
@@ -112,6 +114,7 @@ def cheat(config):
 )
 
 
+@pytest.mark.slow
 def test_an_answer_that_prepare_keeps_is_a_mismatch(tmp_path: Path) -> None:
     """Floating-point values change without it."""
     (tmp_path / "segments.py").write_text(CHEATING)

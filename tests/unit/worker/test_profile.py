@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from orchestrator.outcome import Outcome
@@ -25,6 +26,7 @@ def test_a_call_that_runs_nothing_has_no_kernels() -> None:
     assert kernels_in_words(profiled(lambda: None, torch.device("cpu"))) == "kernels: none"
 
 
+@pytest.mark.slow
 def test_a_record_has_them_where_it_was_asked() -> None:
     """And the row a note."""
     record = recorded(attempt("honest", profile=True))
@@ -34,6 +36,7 @@ def test_a_record_has_them_where_it_was_asked() -> None:
     assert recorded(attempt("honest")).kernels == ()
 
 
+@pytest.mark.slow
 def test_a_trace_is_kept_where_there_is_room_for_it(tmp_path: Path) -> None:
     """On a node that has no such folder there is none, and the kernels are known nevertheless."""
     here = recorded(attempt("honest", profile=True, trace=str(tmp_path / "trace.json.gz")))

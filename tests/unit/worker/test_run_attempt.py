@@ -56,6 +56,7 @@ def reason(record: TrialRecord) -> str:
     return f"{record.error.kind}: {record.error.message}"
 
 
+@pytest.mark.slow
 def test_remembered_gradients_are_a_mismatch() -> None:
     """A forward call that takes as long as ever hides nothing: gradients are part of a call."""
     record = recorded(
@@ -86,6 +87,7 @@ def test_a_mode_of_torch_that_is_left_on_is_refused() -> None:
     assert record.error.message.startswith("left a Later on")
 
 
+@pytest.mark.slow
 def test_a_default_device_is_no_such_mode() -> None:
     """It decides where tensors are made, and nothing else."""
     torch.set_default_device("cpu")
@@ -95,6 +97,7 @@ def test_a_default_device_is_no_such_mode() -> None:
         torch.set_default_device(None)
 
 
+@pytest.mark.slow
 def test_rows_that_were_not_compared_are_counted_in_a_note() -> None:
     """Where the whole reference is beyond what may be spent on it."""
     given = attention_attempt("honest", seq_len=512, segment_lengths=[512])
@@ -106,6 +109,7 @@ def test_rows_that_were_not_compared_are_counted_in_a_note() -> None:
     assert not [note for note in recorded(given).notes if "compared" in note]
 
 
+@pytest.mark.slow
 def test_calls_that_take_no_time_are_implausible(monkeypatch: pytest.MonkeyPatch) -> None:
     """A median of 0 is no rate, and no traceback."""
     monkeypatch.setattr(
@@ -158,6 +162,7 @@ def test_an_honest_implementation_is_ok_and_every_figure_is_there() -> None:
     assert TrialRecord.model_validate_json(record.to_line()).metrics == record.metrics
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["honest", "layer"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_gradients_are_part_of_a_call_that_goes_backward(name: str, dtype: str) -> None:
@@ -274,6 +279,7 @@ def test_the_log_has_the_traceback_and_the_record_only_the_gist(
     assert "Traceback" not in reason(record)
 
 
+@pytest.mark.slow
 def test_a_global_setting_left_behind_does_not_bend_the_harness() -> None:
     """The reference is computed as ever; the implementation is called as it was timed, under the
     settings it made.
@@ -283,6 +289,7 @@ def test_a_global_setting_left_behind_does_not_bend_the_harness() -> None:
     assert torch.get_default_dtype() is torch.float16
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 @pytest.mark.parametrize(
     ("name", "outcome", "said"),
@@ -303,6 +310,7 @@ def test_attention_done_wrong_is_a_mismatch(
     assert outcome is Outcome.OK or said in reason(record)
 
 
+@pytest.mark.slow
 def test_gradients_of_attention_are_compared_by_name() -> None:
     """A gradient that is right for q and v and missing for k fails by that name."""
     honest = recorded(attention_attempt("honest", direction="forward_backward"))
@@ -314,6 +322,7 @@ def test_gradients_of_attention_are_compared_by_name() -> None:
     assert reason(record).startswith("Mismatch: grad_k[")
 
 
+@pytest.mark.slow
 def test_a_stated_tolerance_is_the_budget() -> None:
     """verify.tolerance replaces floor and yardstick, in both directions."""
     loose, strict = VerifySpec(tolerance=0.01), VerifySpec(tolerance=1e-9)
@@ -343,6 +352,7 @@ def test_a_harness_out_of_memory_is_not_the_implementation_s() -> None:
     assert "the harness, not the implementation, ran out of memory" in reason(record)
 
 
+@pytest.mark.slow
 def test_faster_than_the_device_can_be_is_implausible(monkeypatch: pytest.MonkeyPatch) -> None:
     """By the ceilings an attempt brings, and again by those measured anew; ceilings known too low
     are forgiven.
@@ -364,6 +374,7 @@ def test_faster_than_the_device_can_be_is_implausible(monkeypatch: pytest.Monkey
     assert 0 < (record.metrics["ceiling_share"] or 0) < 1
 
 
+@pytest.mark.slow
 def test_an_output_that_the_next_call_writes_over_is_noted() -> None:
     """It is right when it is returned; whoever wants to keep it needs a copy, which others make
     within their time.
@@ -386,6 +397,7 @@ def test_a_clock_put_in_the_place_of_the_harness_is_refused_by_name(
     assert "it replaced time.perf_counter" in reason(record)
 
 
+@pytest.mark.slow
 def test_options_and_dtype_reach_build() -> None:
     """config.options is a mapping of the entry's own options, config.dtype a torch dtype."""
     record = recorded(attempt("wants_options", options={"block": 64}, dtype="float64"))
@@ -394,6 +406,7 @@ def test_options_and_dtype_reach_build() -> None:
     assert record.metrics["error_budget"] < 1e-12
 
 
+@pytest.mark.slow
 def test_the_same_attempt_has_the_same_inputs_and_error() -> None:
     """Inputs follow from the trial's seed alone."""
     errors = [

@@ -90,6 +90,7 @@ def test_an_index_of_a_leading_dimension_is_a_group() -> None:
     assert finding.at == (3,)
 
 
+@pytest.mark.slow
 def test_a_factor_is_found_though_it_is_smaller_than_the_noise() -> None:
     """A tenth of a percent of every value, where values err by one percent at random."""
     rows = rows_of(random(1000, 1000), torch.float32)
