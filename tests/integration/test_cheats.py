@@ -18,7 +18,7 @@ CHEATS = Path(__file__).parent / "toys" / "cheats.py"
 SAID = {
     "remembers_its_first_answer": "relative error",
     "remembers_answers_by_tensor": "as it is timed",
-    "remembers_answers_by_value": "it remembers answers by the values of its inputs",
+    "remembers_answers_by_value": "inputs",  # on equal ones, or by their values: whichever is first
     "remembers_answers_it_has_met_often": "it remembers answers by the values of its inputs",
     "is_wrong_while_garbage_is_not_collected": "is nan, expected a finite value",
     "is_wrong_every_third_time": "relative error 1.0e+00",
