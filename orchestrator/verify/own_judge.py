@@ -6,15 +6,13 @@ import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
+
+import torch
 
 from orchestrator.verify.inputs import same_bytes
 from orchestrator.verify.rule.exact import Fault
 from orchestrator.verify.rule.judgement import Judgement, Reference, Verdict, joined
 from orchestrator.workload import Expected, Judge
-
-if TYPE_CHECKING:
-    import torch
 
 
 def judged(judge: Judge, reference: Reference, outputs: Mapping[str, torch.Tensor]) -> Judgement:
@@ -47,7 +45,8 @@ def with_blind_spots(
     accepted = []
     tried = 0
     for kind, damage in _DAMAGES.items():
-        damaged = {name: damage(one) for name, one in outputs.items()}
+        # torch computes with few dtypes of eight bits, and with few unsigned ones
+        damaged = {name: damage(_widest(one)).to(one.dtype) for name, one in outputs.items()}
         if all(same_bytes(one, outputs[name]) for name, one in damaged.items()):
             continue
         tried += 1
@@ -70,33 +69,23 @@ def _lines(
 
 
 def _shuffled(tensor: torch.Tensor) -> torch.Tensor:
-    import torch
-
     order = torch.randperm(tensor.numel(), generator=torch.Generator().manual_seed(0))
     return tensor.reshape(-1)[order.to(tensor.device)].reshape(tensor.shape)
 
 
 def _one_changed(tensor: torch.Tensor) -> torch.Tensor:
-    """The element in the middle is no longer what it was, by as much as the largest is."""
-    import torch
-
-    changed = tensor.clone()
-    if not changed.numel():
-        return changed
-    flat = changed.view(-1) if changed.is_contiguous() else changed.reshape(-1)
-    middle = flat.numel() // 2
-    if changed.dtype is torch.bool:
-        flat[middle] = ~flat[middle]
-    elif changed.dtype.is_floating_point or changed.is_complex():
-        flat[middle] = (flat[middle].abs() + 1).to(changed.dtype) * 2
-    else:
-        flat[middle] = flat[middle] + 1
+    """The element in the middle is no longer what it was."""
+    flat = tensor.flatten().clone()
+    if flat.numel():
+        middle = flat.numel() // 2
+        found = flat[middle]
+        flat[middle] = 1 - found if found.dtype is torch.int64 else 2 * (found.abs() + 1)
     return flat.view(tensor.shape)
 
 
 ZEROED = "zeroed"
 _DAMAGES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
-    ZEROED: lambda tensor: tensor * 0,
+    ZEROED: lambda tensor: tensor.new_zeros(tensor.shape),
     "shuffled": _shuffled,
     "changed in one element": _one_changed,
 }
@@ -123,9 +112,13 @@ def _shaped(expected: Expected, actual: torch.Tensor) -> torch.Tensor:
     return values.reshape(actual.shape) if expected.index is None else values
 
 
-def _wide(tensor: torch.Tensor) -> torch.Tensor:
-    import torch
+def _widest(tensor: torch.Tensor) -> torch.Tensor:
+    """Integers and bools, too: 1 less a bool is the other one."""
+    is_whole = not (tensor.is_floating_point() or tensor.is_complex())
+    return tensor.to(torch.int64) if is_whole else _wide(tensor)
 
+
+def _wide(tensor: torch.Tensor) -> torch.Tensor:
     if tensor.is_complex():
         return tensor.to(torch.complex128)
     return tensor.to(torch.float64) if tensor.is_floating_point() else tensor

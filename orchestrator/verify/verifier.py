@@ -5,7 +5,7 @@ inputs left alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from time import perf_counter as now
 from typing import TYPE_CHECKING, Any
@@ -299,35 +299,23 @@ class Verifier:
         """The verdict on further calls on the same inputs; `verdict`, of the first, where they are
         right, or where there is no room for them.
         """
-        try:
-            return self._judged_again(used, problem, first, judge, verdict)
-        except Exception as error:
-            if not is_shortage(error):
-                raise
-            # no room beside what the harness holds: not the implementation's fault
-            as_shortage(error)
-            return verdict
-
-    def _judged_again(
-        self,
-        used: Tensors,
-        problem: Problem,
-        first: Called,
-        judge: Callable[[Called], Judgement],
-        verdict: Judgement,
-    ) -> Judgement:
         shared, started = False, now()
         for number in range(AGAIN):
             if number and now() - started > AGAIN_S:
                 break
             spin(self.caller.implementation.config.device)
-            self.caller.put_back(used, problem.inputs)
-            called = self.caller.called(used, problem, first.upstream)
-            shared = shared or any(
-                _share_memory(one, other) for one in first.own for other in called.own
-            )
-            with own_settings():
-                later = judge(called)
+            try:
+                self.caller.put_back(used, problem.inputs)
+                called = self.caller.called(used, problem, first.upstream)
+                with own_settings():
+                    later = judge(called)
+            except Exception as error:
+                if not is_shortage(error):
+                    raise
+                # no room beside what the harness holds: not the implementation's fault
+                as_shortage(error)
+                return verdict
+            shared = shared or _share_memory(first.own, called.own)
             if not later.ok:
                 why = tuple(
                     f"right once, and wrong when called again: {text}" for text in later.complaints
@@ -383,7 +371,7 @@ def _sampled(called: Called, expected: Mapping[str, Expected]) -> tuple[str, ...
     )
 
 
-def _share_memory(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Whether two tensors that are both alive lie in one piece of memory."""
-    where = one.untyped_storage().data_ptr()
-    return where != 0 and where == other.untyped_storage().data_ptr()
+def _share_memory(ones: Iterable[torch.Tensor], others: Iterable[torch.Tensor]) -> bool:
+    """Whether tensors of two calls, all of them alive, lie in one piece of memory."""
+    places = {one.untyped_storage().data_ptr() for one in ones} - {0}
+    return any(other.untyped_storage().data_ptr() in places for other in others)

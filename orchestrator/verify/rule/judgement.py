@@ -3,8 +3,7 @@
 In the order of their cost: what rounding the right values to the output's dtype explains is right
 without a draw; after one draw whatever is below a quarter of every limit is right, after two below
 a third, after four below half, and whatever is then beyond four times one is wrong; else eight
-decide. An integer that is not the reference's
-may still be right where the draws differ themselves.
+decide. An integer that is not the reference's may still be right where the draws differ themselves.
 """
 
 from __future__ import annotations

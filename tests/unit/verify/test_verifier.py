@@ -199,6 +199,24 @@ def test_damage_that_a_judge_of_its_own_accepts_is_said() -> None:
     assert "accepts" not in str(found.notes)
 
 
+@pytest.mark.parametrize(
+    "dtype", [torch.float8_e4m3fn, torch.bool, torch.uint16, torch.int8, torch.complex64]
+)
+def test_outputs_of_any_dtype_can_be_damaged(dtype: torch.dtype) -> None:
+    """Also of one that torch does not multiply or add; an equal judge sees all of it."""
+
+    def cast(x: torch.Tensor) -> torch.Tensor:
+        return (x > 0).to(torch.int32).to(dtype)
+
+    def equal(inputs: Any, outputs: Any, expected: Any) -> dict[str, tuple[float, float]]:
+        found, right = (one.to(torch.complex128) for one in (outputs["output"], expected["output"]))
+        return {"output: distance": (float((found - right).abs().max()), 0.0)}
+
+    found = verified(cast, wide(cast), judge=equal)
+    assert (found.ok, found.unproven) == (True, False), str(found)
+    assert "accepts" not in str(found.notes)
+
+
 def test_outputs_without_elements_are_a_note() -> None:
     """There is nothing to compare, which a reader should know."""
     found = verified(lambda x: x[:, :0] * 2, wide(lambda x: x[:, :0] * 2))
