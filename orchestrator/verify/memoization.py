@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 REMEMBERS = 1.2
 # of the medians; honest ones are below 1.1 on a loaded machine, a table of a third above 1.4
 SUSPICIOUS = 1.3
-# calls on values that were timed: outputs may be kept once asked for often
-FEWEST_AGAIN, AGAIN_S = 2, 0.05
 TOLD_BY_ONE_S = 1e-3  # a shorter call is told by many
 TRIALS = 3  # each on values of its own, and each must say so
 LEAST_ELEMENTS, LEAST_SETS, FEWEST_SETS, MOST_SETS = 40_000, 16, 4, 128
@@ -103,31 +101,9 @@ def is_excluded(on_new_s: float, timed_s: float) -> bool:
 
     Args:
         on_new_s: seconds of one call on new values; 0 where it is not known.
-        timed_s: seconds of the shortest timed call, by the same clock.
+        timed_s: seconds of the shortest timed call.
     """
     return timed_s >= TOLD_BY_ONE_S and 0 < on_new_s <= REMEMBERS * timed_s
-
-
-def met_seconds(caller: Caller, used: Tensors, met: Tensors) -> float:
-    """CPU seconds of the shortest of some calls on values that were timed, which are written into
-    `used`; 0 where that cannot be told.
-
-    What others do on the machine counts less in it than in the time that passes.
-
-    Raises:
-        AttemptEndedError: a call raised.
-    """
-    import torch
-
-    if not all(tensor.is_floating_point() for tensor in met) or rewrite(used, met) is None:
-        return 0.0
-    found: list[float] = []
-    with torch.set_grad_enabled(False), collector_off(collect=False):
-        while len(found) < FEWEST_AGAIN or (len(found) < PASSES and sum(found) < AGAIN_S):
-            start = process_time()
-            caller.implementation.call(used)
-            found.append(process_time() - start)
-    return min(found)
 
 
 @contextmanager

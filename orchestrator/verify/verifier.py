@@ -52,14 +52,12 @@ class Verifier:
             device.
         on_new_s: seconds that a call on fresh values took, by the wall; 0 until `verify_rewritten`
             was asked, and with a backward pass.
-        on_new_cpu_s: that the process's threads took meanwhile.
     """
 
     caller: Caller
     tolerance: float | None
     max_flops: float | None
     on_new_s: float = 0.0
-    on_new_cpu_s: float = 0.0
     _first: Reference | None = None
 
     def __post_init__(self) -> None:
@@ -323,7 +321,6 @@ class Verifier:
                 return replace(later, complaints=why)
             del called
         self.on_new_s = first.wall_s
-        self.on_new_cpu_s = 0.0 if self.caller.implementation.backward else first.seconds
         return replace(verdict, notes=(*verdict.notes, *((SHARED,) if shared else ())))
 
     def _judge_later(self, reference: Reference, outputs: Mapping[str, torch.Tensor]) -> Judgement:

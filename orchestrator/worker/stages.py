@@ -21,7 +21,7 @@ from orchestrator.trial import Attempt
 from orchestrator.usercode.implementation import AttemptEndedError, Implementation, build, user_code
 from orchestrator.usercode.workload_file import FileWorkload
 from orchestrator.verify.caller import Caller
-from orchestrator.verify.memoization import TOLD_BY_ONE_S, is_excluded, memoization, met_seconds
+from orchestrator.verify.memoization import is_excluded, memoization
 from orchestrator.verify.other_shapes import OtherShapes
 from orchestrator.verify.seeds import derived_seed, salted, state_seed
 from orchestrator.verify.verifier import Verifier
@@ -304,7 +304,7 @@ class Stages:
         for number in self.rotated.to_redraw(derived_seed(self.seed, "unchanged")):
             self.caller.unchanged(self.rotated.sets[number], "timed", number)
         self._judged_as_timed(max(1, measurement.iterations_per_repetition))
-        used, self._last_set = self.rotated.sets[-1], len(self.rotated.sets) - 1
+        used = self.rotated.sets[-1]
         self.rotated = RotatedInputs()
         after = agreed(
             self.verifier.verify_rewritten("after", used, AFTER_SHARE),
@@ -335,7 +335,7 @@ class Stages:
             self.notes = (*self.notes, NOT_LOOKED_FOR)
             return
         self.subject.prepare(used)  # its plan may be that of the verification before
-        if self.config.device.type == "cpu" and self._memory_is_excluded(used, timed_s):
+        if self.config.device.type == "cpu" and is_excluded(self.verifier.on_new_s, timed_s):
             return
         found = memoization(self.caller, used)
         if found.proven:
@@ -345,17 +345,6 @@ class Stages:
             text = f"it may remember answers by the values of its inputs: {found.text}"
             self.flags = (*self.flags, Flag.UNPROVEN.value)
             self.notes = (*self.notes, text)
-
-    def _memory_is_excluded(self, used: Tensors, timed_s: float) -> bool:
-        """Whether a call on new values took what one on timed values does: by the time that
-        passed, else by that of the processor.
-        """
-        if is_excluded(self.verifier.on_new_s, timed_s):
-            return True
-        if self.subject.backward or timed_s < TOLD_BY_ONE_S:
-            return False
-        met = met_seconds(self.caller, used, self.caller.inputs("timed", self._last_set))
-        return is_excluded(self.verifier.on_new_cpu_s, met)
 
     def upstream(self, inputs: Tensors) -> Tensors:
         """The gradients that a timed call on these inputs propagates from."""
