@@ -223,8 +223,9 @@ def _search_s(
     if not search.screen:
         return min(in_full, budget_s)
     screened = most * _screened_s(sweep, device, spent)
-    alone = cells * (search.finalists + bool(search.first)) * sweep.spec.measure.repeats
-    return min(screened, budget_s) + min(alone, most) * max(spent.values())
+    alone = min(cells * (search.finalists + bool(search.first)), most)
+    alone_s = alone * sweep.spec.measure.repeats * max(spent.values())
+    return min(screened, budget_s) + alone_s
 
 
 def _screened_s(sweep: Sweep, device: str, spent: Mapping[str, float]) -> float:

@@ -319,6 +319,8 @@ class AttemptQueue:
         self._cell_of.setdefault(trial_id, proposal.cell)
         if proposal.final and trial_id not in self._finals:
             self._finals.add(trial_id)
+            # what was screened was no attempt to measure it
+            self._retries.start_over([(trial_id, 1)])
             self._retries.repeat([(trial_id, 1)])
 
     def _must_be_timed_in_full(self, record: TrialRecord) -> bool:

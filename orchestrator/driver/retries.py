@@ -133,7 +133,7 @@ class Retries:
         too.
         """
         if not self.is_disturbed(record):
-            if record.outcome is Outcome.OK:
+            if record.outcome is Outcome.OK and Flag.SCREENED.value not in record.flags:
                 self._fruitless = 0
                 self._first_disturbed = None
             return False

@@ -97,7 +97,8 @@ def result_of_parts(
         reported = ProcessEnd(Phase.DONE, answer)
         results.append(result_of_end(own, reported, started_at, environment))
     if len(results) < len(alone):
-        results.append(result_of_end(alone[len(results)], ending, started_at, environment))
+        began = results[-1].record.finished_at if results else started_at
+        results.append(result_of_end(alone[len(results)], ending, began, environment))
     first, *others = results
     records = tuple(result.record for result in others)
     imported = next((one.imported for one in reversed(results) if one.imported is not None), None)

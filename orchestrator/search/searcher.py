@@ -67,8 +67,12 @@ class Search:
 
     def incumbent(self) -> Row | None:
         """The row with the best value so far; None: none is ok."""
-        known = [row for row in self._rows.values() if self._value(row) is not None]
-        return min(known, key=self._rank, default=None)
+        return min(self._valid_rows(), key=self._rank, default=None)
+
+    def _valid_rows(self) -> list[Row]:
+        """The rows with a value that still holds."""
+        valid = [row for name, row in self._rows.items() if name not in self._invalid]
+        return [row for row in valid if self._value(row) is not None]
 
     def _final(self) -> Proposal | None:
         """Of the rows that are only screened the next to be measured by itself.
@@ -183,7 +187,9 @@ class Search:
         return None
 
     def invalidate(self, trial_id: str) -> None:
-        """Until this trial has run again, do not cut others short by its old result."""
+        """Until this trial has run again, neither cut others short by its old result nor compare
+        them with it.
+        """
         self._invalid.add(trial_id)
 
     def cut_above_ms(self) -> float | None:
@@ -191,9 +197,7 @@ class Search:
         if self._spec.metric != CUT_BY or not self._spec.least or self._spec.screen:
             return None
         ends = []
-        for row in self._rows.values():
-            if row.trial_id in self._invalid or self._value(row) is None:
-                continue
+        for row in self._valid_rows():
             end = row.metrics.get("latency_ci_high_ms")
             if end is not None:
                 ends.append(end)

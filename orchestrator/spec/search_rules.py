@@ -67,6 +67,12 @@ def _search(spec: SweepSpec, document: Document) -> Iterator[Problem]:
     if search.screen and (search.metric, search.least) != ("latency_ms", True):
         rule = "candidates are screened by their time: it needs metric latency_ms, and mode min"
         yield document.problem(("search", "screen"), rule)
+    if search.screen and spec.reuse:
+        rule = (
+            "candidates are screened beside each other, so that none comes from another sweep: "
+            "leave reuse or search.screen out"
+        )
+        yield document.problem(("reuse",), rule)
     unknown = [name for name in search.over or () if name not in spec.axes]
     for name in unknown:
         rule = f"there is no axis {name!r}{suggestion(name, spec.axes)}"

@@ -32,13 +32,13 @@ OnPhase = Callable[[Phase], None]
 OnResult = Callable[[AttemptResult], object]
 
 
-class Finished(FrozenModel):
+class Screened(FrozenModel):
     """What a process that screened returns: how many trials it came to."""
 
     count: int
 
 
-def screen(attempt: Attempt, on_phase: OnPhase, on_result: OnResult) -> Finished:
+def screen(attempt: Attempt, on_phase: OnPhase, on_result: OnResult) -> Screened:
     """Screen the trials of an attempt in this process.
 
     Args:
@@ -59,6 +59,7 @@ def screen(attempt: Attempt, on_phase: OnPhase, on_result: OnResult) -> Finished
         side.take(side.stages.ready)
         if side.end is None:
             incumbent = _compared(own, side, incumbent, on_phase)
+            side.stages.forget_inputs()
         assert side.end is not None
         result = AttemptResult(record=record_with(own, side.phase, started_at, facts, side.end))
         with suppress(Exception):  # modules are what users put into sys.modules
@@ -66,9 +67,8 @@ def screen(attempt: Attempt, on_phase: OnPhase, on_result: OnResult) -> Finished
             result = result.model_copy(update={"imported": imported})
         on_result(result)
         count += 1
-        side.stages.forget_inputs()
     on_phase(Phase.DONE)
-    return Finished(count=count)
+    return Screened(count=count)
 
 
 def screen_here(attempt: Attempt, on_phase: OnPhase) -> AttemptResult:

@@ -65,6 +65,23 @@ def test_times_are_stated_by_the_incumbents(isolator: Isolator) -> None:
     assert record.values_ms is not None
 
 
+def test_a_faster_candidate_is_what_the_next_is_compared_with(isolator: Isolator) -> None:
+    """And times are stated by its own, from then on."""
+    found = screened(isolator, {"times": 40}, {"times": 1}, {"times": 1, "fault": ""})
+    slow, _, last = [record.metrics or {} for record in found.result.records]
+    assert (last["latency_ms"] or 0.0) < (slow["latency_ms"] or 0.0) / 4
+    assert "times=1" in found.result.records[2].notes[0]
+
+
+def test_one_that_cannot_be_imported_is_a_row_like_any_other(isolator: Isolator) -> None:
+    """The next is screened in the same process, as if nothing had been."""
+    three = screening({"times": 1}, {"times": 2}, {"times": 3})
+    first, second, third = three.screened
+    missing = second.model_copy(update={"use": "candidates.py:no_such_name"})
+    found = isolator.screen(three.model_copy(update={"screened": (first, missing, third)}), SCREEN)
+    assert outcomes(found) == [Outcome.OK, Outcome.FAILED, Outcome.OK]
+
+
 @pytest.mark.parametrize(
     ("fault", "outcome"), [("abort", Outcome.CRASHED), ("exit", Outcome.CRASHED)]
 )
@@ -78,10 +95,19 @@ def test_one_that_ends_the_process_is_the_last_with_a_record(
     assert outcomes(again) == [Outcome.OK]
 
 
+def test_one_that_hangs_is_a_timeout_of_its_own(isolator: Isolator) -> None:
+    """Those behind it have no record; its time begins where the one before it ended."""
+    found = screened(isolator, {"times": 1}, {"fault": "hang"}, {"times": 2}, timeout_s=4.0)
+    assert outcomes(found) == [Outcome.OK, Outcome.TIMEOUT]
+    before, hung = found.result.records
+    assert hung.started_at == before.finished_at
+
+
+@pytest.mark.slow
 def test_the_time_limit_is_each_candidates_own(isolator: Isolator) -> None:
-    """One that hangs is a timeout; those behind it have no record."""
-    found = screened(isolator, {"fault": "hang"}, {"times": 2}, timeout_s=2.0)
-    assert outcomes(found) == [Outcome.TIMEOUT]
+    """Three that take less each, and more together."""
+    naps = [{"times": times, "nap": 5.0} for times in (1, 2, 3)]
+    assert outcomes(screened(isolator, *naps, timeout_s=14.0)) == [Outcome.OK] * 3
 
 
 def test_candidates_are_compiled_ahead_in_processes_of_their_own(

@@ -11,7 +11,10 @@ import torch
 
 
 def build(config: Any) -> Any:
-    """A product of matrices, `times` over; `fault` says what else it does."""
+    """A product of matrices, `times` over; `fault` says what else it does, `nap` how long it takes
+    to build, in seconds.
+    """
+    time.sleep(config.options.get("nap", 0.0))
     times, fault = config.options.get("times", 1), config.options.get("fault", "")
     if folder := config.options.get("folder"):  # what compiling leaves on disk
         Path(folder, f"{times}-{os.getpid()}").touch()

@@ -43,9 +43,10 @@ class Driven:
         seed: int = 0,
         stop_after: int = 10**9,
         rerun: str | None = None,
+        disturbed: Callable[[Attempt], bool] = lambda _attempt: False,
     ) -> Driven:
         """Go on from what is kept until nothing is left, or until so many records are there: then
-        as if killed.
+        as if killed. Attempts that are `disturbed` end contended, where they are ok.
         """
         chance = random.Random(seed)
         queue = AttemptQueue(
@@ -67,7 +68,12 @@ class Driven:
             attempt = running.pop(chance.randrange(min(slots, len(running))))
             self.made.append(attempt)
             for record in _records(attempt, ends):
+                if record.outcome is Outcome.OK and disturbed(attempt):
+                    flags = (*record.flags, Flag.CONTENDED.value)
+                    record = record.model_copy(update={"flags": flags})
                 self._keep(queue, record)
+                if attempt.screened and len(self.records) >= stop_after:
+                    return self  # killed between two records of one process
             queue.give_back(attempt)
 
     def results(self) -> Results:

@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 import tarfile
+import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -78,23 +79,29 @@ def test_files_that_a_sweep_is_not_read_from_stay_outside(elsewhere: Path) -> No
     assert len(new) == 2
 
 
-def test_an_archive_writes_nothing_outside(elsewhere: Path, tmp_path: Path) -> None:
+def test_an_archive_writes_nothing_outside(
+    elsewhere: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Names that climb, absolute names and links."""
+    unpacked = tmp_path / "climbed" / "to" / "here"  # whichever of these a name climbs to
+    unpacked.mkdir(parents=True)
+    monkeypatch.setattr(tempfile, "tempdir", str(unpacked))
     meta = next(elsewhere.rglob("sweep.resolved.json")).read_bytes()
     archive = tmp_path / "evil.tar"
     with tarfile.open(archive, "w") as file:
-        for name in ("../../results.jsonl", "/tmp/evil/results.jsonl", "a/sweep.resolved.json"):
+        absolute = f"{tmp_path}/absolute/results.jsonl"
+        for name in ("../../results.jsonl", absolute, "a/sweep.resolved.json"):
             info = tarfile.TarInfo(name)
             info.size = len(meta)
             file.addfile(info, io.BytesIO(meta))
         link = tarfile.TarInfo("a/results.jsonl")
-        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        link.type, link.linkname = tarfile.SYMTYPE, str(archive)
         file.addfile(link)
     found = import_sweeps([archive])
     assert len(found.new) == 1
     assert not (found.new[0] / "results.jsonl").exists()
-    assert not Path("/tmp/evil").exists()
-    assert not (tmp_path.parent / "results.jsonl").exists()
+    assert not Path(absolute).exists()
+    assert not list((tmp_path / "climbed").rglob("results.jsonl"))
 
 
 def test_an_id_that_climbs_is_refused(elsewhere: Path) -> None:

@@ -11,7 +11,7 @@ from orchestrator.report import render
 from orchestrator.report.layout import Layout
 from orchestrator.report.ranking import Ranking
 from orchestrator.results.answers import answers
-from orchestrator.trial import Trial
+from orchestrator.trial import Attempt, Trial
 from tests.support.driven import HERE, Driven, End
 from tests.support.sweeps import problems, sweep, text
 
@@ -105,7 +105,6 @@ def test_a_search_that_screens_goes_on_where_it_stopped(stop_after: int) -> None
     assert found[0].best is not None
     assert found[1].best is not None
     assert found[0].best.trial_id == found[1].best.trial_id
-    assert sorted(map(block, _trials(halves))) != []
     assert len(halves.records) == len(whole.records)
 
 
@@ -132,6 +131,37 @@ def test_finalists_are_measured_in_every_round() -> None:
     assert len(_trials(driven)) == 24
     alone = [attempt.round for attempt in driven.made if not attempt.screened]
     assert sorted(alone) == sorted([1, 2, 3] * 3)
+
+
+def test_a_disturbed_finalist_is_measured_again_as_often_as_any_row() -> None:
+    """That it was screened is no measurement of it; another row was measured in peace before."""
+
+    def times_made(driven: Driven) -> int:
+        def is_disturbed(attempt: Attempt) -> bool:
+            return not attempt.screened and block(attempt.trial) != 50
+
+        driven.drive(by_block, disturbed=is_disturbed)
+        return sum(is_disturbed(attempt) for attempt in driven.made)
+
+    measure = "{remeasure: 2}"
+    how = f"{HOW}, first: [{{}}], finalists: 1"
+    axes = "{batch: [1], seq_len: [64], heads: [4], options.block: [50, 7]}"
+    grid = sweep(axes=axes, implementations="[improved]", measure=measure)
+    assert times_made(Driven(search(how, measure=measure))) == times_made(Driven(grid)) == 3
+
+
+def test_what_is_to_be_run_again_is_no_incumbent() -> None:
+    """Its time is of code that is no longer there."""
+    driven = Driven(search()).drive(by_block)
+    again = Driven(driven.sweep, list(driven.records), list(driven.proposals))
+    again.drive(by_block, rerun="all", stop_after=len(driven.records) + 1)
+    assert again.made[0].incumbent is None
+
+
+def test_rows_of_other_sweeps_are_not_taken_for_screened_ones() -> None:
+    """They were not timed beside these."""
+    found = problems(text(axes=f"{{batch: [1], {SPACE}}}", search=f"{{{HOW}}}", reuse="true"))
+    assert "leave reuse or search.screen out" in str(found)
 
 
 def test_a_budget_ends_a_search_and_says_so() -> None:
