@@ -12,11 +12,9 @@ for a GPU is `benchmarks.judging_gpu`.
 from __future__ import annotations
 
 import argparse
-import io
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import redirect_stderr
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,12 +23,10 @@ import torch
 
 from benchmarks.judging_corpus.as_workload import CASES, cast, dtype_of
 from benchmarks.judging_corpus.case import Case, Implementation, Tensors
-from orchestrator.spec.models import MeasureProtocol, VerifySpec
-from orchestrator.trial import Attempt, Resources, Trial
+from benchmarks.judging_corpus.trials import judged
 from orchestrator.verify.rule.judgement import Judgement, Reference
 from orchestrator.verify.rule.output_rows import whole_answer
 from orchestrator.verify.rule.structured import FINITE_ONLY, STRUCTURES, is_comparable, structured
-from orchestrator.worker.run_attempt import run_attempt
 from orchestrator.workload import Config, Problem
 
 WORKLOAD = Path(__file__).with_name("judging_corpus") / "as_workload.py"
@@ -38,10 +34,11 @@ WORKLOAD = Path(__file__).with_name("judging_corpus") / "as_workload.py"
 
 @dataclass
 class Counts:
-    """What was tried of one kind, and what of it went wrong."""
+    """What was tried of one kind, what of it went wrong, and what ended without being judged."""
 
     runs: int = 0
     failures: Counter[str] = field(default_factory=Counter)
+    broken: Counter[str] = field(default_factory=Counter)
 
 
 def main() -> None:
@@ -70,6 +67,8 @@ def main() -> None:
     _list(right)
     print(f"faults missed: {sum(wrong.failures.values())} of {wrong.runs}")
     _list(wrong)
+    if wrong.broken:
+        print(f"faults that ended without being judged, caught by nobody: {dict(wrong.broken)}")
     print(f"{time.perf_counter() - start:.0f} s")
 
 
@@ -84,41 +83,19 @@ def _by_worker(
     """All implementations of a case as trials of one seed."""
     for counts, group in ((right, "right"), (wrong, "wrong")):
         for name in getattr(case, group):
-            with redirect_stderr(io.StringIO()):  # tracebacks of what is meant to fail
-                record = run_attempt(_attempt(case, precision, seed, group, name)).record
-            reason = record.error.message.splitlines()[0] if record.error else ""
-            refused = str(record.outcome) != "ok"
+            params = {"case": case.name, "precision": precision}
+            found = judged(WORKLOAD, "build", params, {"group": group, "name": name}, "cpu", seed)
             counts.runs += 1
             label = f"{case.name} [{precision}]: {name}"
-            if refused == (group == "right"):
+            kind = found.kind(group == "right")
+            if kind == "broken":
+                counts.broken[label] += 1
+            elif kind != "as it should be":
                 counts.failures[label] += 1
-                print(f"{label} (seed {seed}): {record.outcome} {reason[:230]}", flush=True)
-            elif verbose:
-                print(f"{label} (seed {seed}): {record.outcome} {reason[:230]}", flush=True)
-            if "unproven" in record.flags and group == "right":
+            if verbose or kind != "as it should be":
+                print(f"{label} (seed {seed}): {found.outcome} {found.reason[:230]}", flush=True)
+            if found.unproven and group == "right":
                 counts.failures[f"{label}, flagged unproven"] += 1
-
-
-def _attempt(case: Case, precision: str, seed: int, group: str, name: str) -> Attempt:
-    trial = Trial.of(
-        implementation=name,
-        use=f"{WORKLOAD}:build",
-        params={"case": case.name, "precision": precision},
-        options={"group": group, "name": name},
-    )
-    return Attempt(
-        sweep_id="judging",
-        trial=trial,
-        workload=f"{WORKLOAD}:WORKLOAD",
-        base_dir=str(WORKLOAD.parent),
-        device="cpu",
-        seed=seed,
-        protocol=MeasureProtocol(
-            warmup_s=0.0, min_time_s=0.0, max_time_s=0.05, min_repetitions=5, target_ci=0.5
-        ),
-        verify=VerifySpec(),
-        resources=Resources(),
-    )
 
 
 def _by_rule(

@@ -12,9 +12,8 @@ accumulation. Each is a trial of the worker. Without a GPU nothing is run.
 from __future__ import annotations
 
 import argparse
-import io
+from collections import Counter
 from collections.abc import Callable
-from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,8 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch.nn.functional import scaled_dot_product_attention
 
-from orchestrator.spec.models import MeasureProtocol, VerifySpec
-from orchestrator.trial import Attempt, Resources, Trial
-from orchestrator.worker.run_attempt import run_attempt
+from benchmarks.judging_corpus.trials import judged
+from orchestrator.outcome import Outcome
 from orchestrator.workload import Config, Problem, Work, Workload
 
 HEADS, POSITIONS = 4, 1000
@@ -113,9 +111,11 @@ def product(config: Config) -> Callable[..., torch.Tensor]:
     def call(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         if config.options.get("wrong"):
             a, b = a[:, :-1], b[:-1]
+        if parts == 1:
+            return a @ b
         pairs = zip(a.chunk(parts, 1), b.chunk(parts, 0), strict=True)
         found = [left.float() @ right.float() for left, right in pairs]
-        return a @ b if parts == 1 else torch.stack(found).sum(0).to(a.dtype)
+        return torch.stack(found).sum(0).to(a.dtype)
 
     return call
 
@@ -194,24 +194,6 @@ def cases() -> list[tuple[bool | None, str, dict[str, Any], dict[str, Any]]]:
     return found
 
 
-def attempt(build: str, params: dict[str, Any], options: dict[str, Any], seed: int) -> Attempt:
-    """A trial of the worker on the first GPU."""
-    here = Path(__file__)
-    return Attempt(
-        sweep_id="judging",
-        trial=Trial.of(implementation=build, use=f"{here}:{build}", params=params, options=options),
-        workload=f"{here}:WORKLOAD",
-        base_dir=str(here.parent),
-        device="cuda:0",
-        seed=seed,
-        protocol=MeasureProtocol(
-            warmup_s=0.0, min_time_s=0.0, max_time_s=0.05, min_repetitions=5, target_ci=0.5
-        ),
-        verify=VerifySpec(),
-        resources=Resources(gpus=1),
-    )
-
-
 def main() -> None:
     """Run all cases and say which right ones were refused and which wrong ones passed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -221,27 +203,21 @@ def main() -> None:
     if not torch.cuda.is_available():
         print("there is no GPU: nothing was run")
         return
-    counts = {"right": 0, "refused": 0, "wrong": 0, "missed": 0, "unsupported": 0}
+    counts = Counter[str]()
     for right, build, params, options in cases():
-        label = " ".join(
-            [build, *(f"{name}={value}" for name, value in {**params, **options}.items())]
-        )
+        stated = [f"{name}={value}" for name, value in {**params, **options}.items()]
+        label = " ".join([build, *stated])
         if given.only not in label:
             continue
         for seed in range(given.seeds):
-            with redirect_stderr(io.StringIO()):
-                record = run_attempt(attempt(build, params, options, seed)).record
-            outcome = str(record.outcome)
-            reason = record.error.message.splitlines()[0] if record.error else ""
-            if outcome == "failed" and "No available kernel" in reason:
+            found = judged(Path(__file__), build, params, options, "cuda:0", seed)
+            if found.outcome is Outcome.FAILED and "No available kernel" in found.reason:
                 counts["unsupported"] += 1
                 continue
-            counts["right"] += right is True
-            counts["wrong"] += right is False
-            counts["refused"] += right is True and outcome != "ok"
-            counts["missed"] += right is False and outcome == "ok"
-            if right is None or right != (outcome == "ok"):
-                print(f"{label} (seed {seed}): {outcome} {reason[:200]}", flush=True)
+            kind = "of interest" if right is None else found.kind(right)
+            counts[kind] += 1
+            if kind != "as it should be":
+                print(f"{label} (seed {seed}): {found.outcome} {found.reason[:200]}", flush=True)
     print(", ".join(f"{count} {name}" for name, count in counts.items()))
 
 
