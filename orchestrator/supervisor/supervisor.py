@@ -15,13 +15,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from orchestrator.attempt_result import AttemptResult
 from orchestrator.isolation.isolator import Isolator
 from orchestrator.isolation.ranks import RankSpan
 from orchestrator.machine import environment, nvml
 from orchestrator.outcome import Phase
 from orchestrator.record import TrialRecord, utc_now
 from orchestrator.supervisor.calibration import Calibration
-from orchestrator.supervisor.compiling import compiling
+from orchestrator.supervisor.compile_ahead import compile_ahead
 from orchestrator.supervisor.cores import cores_of_slot
 from orchestrator.supervisor.cpu_interference import CpuSampler
 from orchestrator.supervisor.device_fault import noted
@@ -100,6 +101,7 @@ class Supervisor:
         )
         self._health = DeviceHealth(self._isolator.call)
         self._calibration = Calibration(self._isolator)
+        self._compiled: set[str] = set()  # trials: what is given back is not compiled again
 
     def describe(self, gpu_memory_gib: float | None) -> dict[str, Any]:
         """This slot's facts that must match, and those worth knowing; see environment.describe."""
@@ -152,23 +154,18 @@ class Supervisor:
         unclean = self._health.fault_after(attempt, done)
         if calibrate_s >= LEAST_CALIBRATE_S:
             phase_s = {"calibrate": calibrate_s, **phase_s}
-        cards = self._cards(attempt)
-
-        def completed(record: TrialRecord) -> TrialRecord:
-            """The record with what is known here alone."""
-            record = _with_code(noted(record, unclean), attempt.base_dir)
-            node = self._node or record.node
-            return record.model_copy(update={"phase_s": phase_s, "node": node, "cards": cards})
-
-        result = interference.applied(done.result).changed(completed)
-        return SupervisorReport(result.model_dump_json(), done.log, self._seen(), unclean)
+        result = interference.applied(done.result)
+        return self._report(attempt, result, done.log, unclean, phase_s=phase_s)
 
     def _screen(self, attempt: Attempt) -> SupervisorReport:
         """Compile the trials of an attempt ahead, then screen them in one process."""
         started_at = utc_now()
         attempt = self._calibration.prepare(attempt)
         self._phase = str(Phase.BUILD)
-        self._isolator.call(compiling(attempt))
+        new = tuple(trial for trial in attempt.screened if trial.trial_id not in self._compiled)
+        if new:
+            self._compiled |= {trial.trial_id for trial in new}
+            self._isolator.call(compile_ahead(attempt.model_copy(update={"screened": new})))
         self._health.before(attempt)
 
         def enter(phase: Phase) -> None:
@@ -177,17 +174,28 @@ class Supervisor:
         done = self._isolator.screen(attempt, SCREEN, enter)
         self._phase = ""
         unclean = self._health.fault_after(attempt, done)
+        first = done.result.record.model_copy(update={"started_at": started_at})
+        result = done.result.model_copy(update={"record": first})
+        return self._report(attempt, result, done.log, unclean)
+
+    def _report(
+        self,
+        attempt: Attempt,
+        result: AttemptResult,
+        log: bytes,
+        unclean: str,
+        **facts: Any,
+    ) -> SupervisorReport:
+        """The report of a result, with what is known here alone in each of its records."""
         cards = self._cards(attempt)
 
         def completed(record: TrialRecord) -> TrialRecord:
-            """The record with what is known here alone."""
             record = _with_code(noted(record, unclean), attempt.base_dir)
-            return record.model_copy(update={"node": self._node or record.node, "cards": cards})
+            node = self._node or record.node
+            return record.model_copy(update={"node": node, "cards": cards, **facts})
 
-        result = done.result.changed(completed)
-        first = result.record.model_copy(update={"started_at": started_at})
-        result = result.model_copy(update={"record": first})
-        return SupervisorReport(result.model_dump_json(), done.log, self._seen(), unclean)
+        text = result.changed(completed).model_dump_json()
+        return SupervisorReport(text, log, self._seen(), unclean)
 
     def conclude(self) -> list[str]:
         """Calibrate a last time, after the sweep's last attempt; the observations as JSON."""

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orchestrator.attempt_result import AttemptResult
 from orchestrator.executors.base import Finished
 from orchestrator.isolation.isolator import Completed, Isolator
 from orchestrator.outcome import Flag, Outcome
-from orchestrator.supervisor.compiling import compiling
-from orchestrator.supervisor.supervisor import SCREEN
+from orchestrator.supervisor.compile_ahead import compile_ahead
+from orchestrator.supervisor.supervisor import SCREEN, Supervisor
 from orchestrator.trial import Attempt, Resources, Trial
 from tests.support.attempts import BRIEF, attempt
 
@@ -120,10 +122,31 @@ def test_candidates_are_compiled_ahead_in_processes_of_their_own(
         {"times": 2, "folder": folder, "fault": "abort"},
         {"times": 3, "folder": folder},
     )
-    isolator.call(compiling(three))
+    isolator.call(compile_ahead(three))
     built = [path.name.split("-") for path in tmp_path.iterdir()]
     assert sorted(times for times, _ in built) == ["1", "2", "3"]
     assert len({pid for _, pid in built}) == 3
+
+
+def test_what_is_given_back_is_not_compiled_again(tmp_path: Path) -> None:
+    """A supervisor knows which candidates it compiled for the process that broke."""
+    folder = str(tmp_path)
+    three = screening(
+        {"times": 1, "folder": folder},
+        {"times": 2, "folder": folder, "fault": "abort"},
+        {"times": 3, "folder": folder},
+    )
+    supervisor = Supervisor("cpu", 1, "", (), staged=False)
+    try:
+        first = AttemptResult.model_validate_json(supervisor.run(three.model_dump_json()).result)
+        left = three.model_copy(update={"screened": three.screened[2:]})
+        second = AttemptResult.model_validate_json(supervisor.run(left.model_dump_json()).result)
+    finally:
+        supervisor.close()
+    assert [record.outcome for record in first.records] == [Outcome.OK, Outcome.CRASHED]
+    assert [record.outcome for record in second.records] == [Outcome.OK]
+    built = Counter(path.name.partition("-")[0] for path in tmp_path.iterdir())
+    assert built == {"1": 2, "2": 2, "3": 2}  # compiled once, and screened once
 
 
 def test_the_driver_gets_the_end_of_each_trial(isolator: Isolator) -> None:

@@ -14,7 +14,10 @@ from orchestrator.isolation.request import Call
 from orchestrator.model import FrozenModel
 from orchestrator.trial import Attempt
 
-TARGET = "orchestrator.supervisor.compiling:compile_ahead"
+TARGET = "orchestrator.supervisor.compile_ahead:compile_each"
+# seconds that all candidates of an attempt have for it: one that hangs meets its own limit when it
+# is screened, and the others are compiled there
+MOST_S = 60.0
 
 
 class Compiled(FrozenModel):
@@ -23,12 +26,14 @@ class Compiled(FrozenModel):
     count: int
 
 
-def compiling(attempt: Attempt) -> Call[Compiled]:
+def compile_ahead(attempt: Attempt) -> Call[Compiled]:
     """The call that compiles what an attempt is about to screen."""
-    return Call(TARGET, attempt, Compiled, attempt.device, attempt.resources)
+    timeout_s = min(attempt.resources.timeout_s, MOST_S)
+    resources = attempt.resources.model_copy(update={"timeout_s": timeout_s})
+    return Call(TARGET, attempt, Compiled, attempt.device, resources)
 
 
-def compile_ahead(attempt_json: str) -> Compiled:
+def compile_each(attempt_json: str) -> Compiled:
     """Build each trial of an attempt and call it once, side by side in forked processes, so that
     what they compile is on disk when they are screened.
 
