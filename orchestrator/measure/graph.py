@@ -6,7 +6,8 @@ import statistics
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.usercode.trees import leaves
+from orchestrator.usercode.answers import alike
+from orchestrator.usercode.trees import mapped
 
 if TYPE_CHECKING:
     import torch
@@ -43,17 +44,17 @@ def graph_latency_ms(call: Callable[[], object], device: torch.device) -> float:
                 eager = call()
         torch.cuda.current_stream(device).wait_stream(side)
         torch.cuda.synchronize(device)
-        wanted = _copies(eager)
+        wanted = mapped(eager, _copy)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             captured = call()
         graph.replay()
         torch.cuda.synchronize(device)
-        found = _copies(captured)
+        found = mapped(captured, _copy)
     except Exception as error:
         text = str(error).strip().splitlines()
         raise NotCapturedError(text[0] if text else type(error).__name__) from error
-    if not _alike(found, wanted):
+    if not alike(found, wanted, ALIKE):
         raise NotCapturedError("a replay gives another output than the call")
     replays = 1
     while replays < MOST_REPLAYS and _seconds(graph, replays) < BLOCK_S:
@@ -74,20 +75,7 @@ def _seconds(graph: torch.cuda.CUDAGraph, replays: int) -> float:
     return float(start.elapsed_time(end)) / 1000
 
 
-def _copies(returned: object) -> list[torch.Tensor]:
+def _copy(leaf: object) -> object:
     import torch
 
-    tensors = [leaf for _, leaf in leaves(returned) if isinstance(leaf, torch.Tensor)]
-    return [one.detach().double() if one.is_floating_point() else one.clone() for one in tensors]
-
-
-def _alike(found: list[torch.Tensor], wanted: list[torch.Tensor]) -> bool:
-    for one, other in zip(found, wanted, strict=True):
-        if not one.is_floating_point():
-            if not bool((one == other).all()):
-                return False
-            continue
-        difference = float((one - other).nan_to_num().norm())
-        if difference > ALIKE * float(other.nan_to_num().norm()):
-            return False
-    return True
+    return leaf.detach().clone() if isinstance(leaf, torch.Tensor) else leaf

@@ -1,6 +1,4 @@
-"""Inputs in memory: rewritten behind the back of whatever remembers them, and compared by their
-bytes.
-"""
+"""Inputs in memory: rewritten behind the back of whatever remembers them, and copied."""
 
 from __future__ import annotations
 
@@ -40,20 +38,3 @@ def own_elements(tensor: torch.Tensor) -> torch.Tensor:
         if stride == 0 and size > 1:
             tensor = tensor.narrow(dim, 0, 1)
     return tensor
-
-
-def same_bytes(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Whether two tensors of one dtype hold the same bits: NaN is what it was."""
-    import torch
-
-    if one.shape != other.shape or one.dtype != other.dtype:
-        return False
-    if one.dtype.itemsize > 1 and torch.equal(one, other):
-        return True
-    return bool((_bytes(one) == _bytes(other)).all())
-
-
-def _bytes(tensor: torch.Tensor) -> torch.Tensor:
-    import torch
-
-    return tensor.detach().resolve_conj().contiguous().reshape(-1).view(torch.uint8)

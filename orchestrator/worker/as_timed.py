@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.measure.clocks import Clock
 from orchestrator.measure.protocol import collector_off
+from orchestrator.usercode.answers import alike
 from orchestrator.usercode.implementation import user_code
-from orchestrator.usercode.trees import leaves, mapped
-from orchestrator.verify.inputs import copied, rewrite, same_bytes
+from orchestrator.usercode.trees import mapped
+from orchestrator.verify.inputs import copied, rewrite
 from orchestrator.verify.verifier import Verifier
 
 if TYPE_CHECKING:
@@ -185,7 +186,7 @@ def judged_as_timed(blocks: TimedBlocks, verifier: Verifier) -> Iterator[Judgeme
         if number in seen:
             continue
         kept = blocks.of_set(number)
-        if not _alike(kept.returned, caller.implementation.call(inputs)):
+        if not alike(kept.returned, caller.implementation.call(inputs), GROSS):
             yield verdict(kept)
 
 
@@ -193,22 +194,3 @@ def _copy(leaf: Any) -> Any:
     import torch
 
     return leaf.detach().clone() if isinstance(leaf, torch.Tensor) else leaf
-
-
-def _alike(one: Any, other: Any) -> bool:
-    """Whether two calls differ by no more than sums in another order might."""
-    pairs = zip(leaves(one), leaves(other), strict=False)
-    return all(_leaves_alike(left, right) for (_, left), (_, right) in pairs)
-
-
-def _leaves_alike(one: Any, other: Any) -> bool:
-    import torch
-
-    if not isinstance(one, torch.Tensor) or not isinstance(other, torch.Tensor):
-        return bool(one == other)
-    if one.shape != other.shape:
-        return False
-    if not (one.is_floating_point() or one.is_complex()) or one.dtype.itemsize == 1:
-        return same_bytes(one, other)
-    left, right = one.detach().nan_to_num(), other.detach().nan_to_num()
-    return float((left - right).abs().double().norm()) <= GROSS * float(right.abs().double().norm())

@@ -48,12 +48,3 @@ def assembled(
         found[places] = values
         seen[places] = True
     return found.view(whole.shape)
-
-
-def same_bytes(some: torch.Tensor, others: torch.Tensor) -> bool:
-    """Whether two tensors hold the same, NaN for NaN."""
-    import torch
-
-    some, others = some.detach(), others.detach().to(some.device)
-    views = [tensor.contiguous().reshape(-1).view(torch.uint8) for tensor in (some, others)]
-    return torch.equal(views[0], views[1])

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.measure.memory import NOTHING_KNOWN, Figures, HostPeak
 from orchestrator.outcome import Outcome
 from orchestrator.quantities import MIB
+from orchestrator.usercode.answers import same_bytes
 from orchestrator.usercode.implementation import AttemptEndedError, Implementation, user_code
-from orchestrator.worker.distributed.assembled import assembled, element_numbers, same_bytes
+from orchestrator.worker.distributed.assembled import assembled, element_numbers
 from orchestrator.worker.distributed.team import Described, Team, describe
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ class Share:
         self, used: Sequence[torch.Tensor], pristine: Sequence[torch.Tensor]
     ) -> None:
         for number, (given, drawn) in enumerate(zip(used, pristine, strict=True)):
-            if not same_bytes(given, drawn):
+            if not same_bytes(given, drawn.to(given.device)):
                 names = self.built.input_names
                 name = names[number] if number < len(names) else str(number)
                 raise AttemptEndedError(
