@@ -14,11 +14,12 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from orchestrator.errors import OrchestratorError, RequestError
+from orchestrator.errors import RequestError
 from orchestrator.files import write_atomically
 from orchestrator.formatting import counted, printable
+from orchestrator.history.reading import read_sweep
 from orchestrator.quantities import MIB
-from orchestrator.results import journal, proposals, sources, sweep_directory
+from orchestrator.results import journal, proposals, sources
 from orchestrator.results.sweep_directory import (
     ENVIRONMENT_FILE,
     IMPORTED_FILE,
@@ -34,6 +35,7 @@ FILES = (
 )  # fmt: skip
 MAX_FILE_BYTES = 1024 * MIB
 MAX_FILES = 100_000
+LONGEST_NAME = 255  # bytes of a folder's name that file systems take
 
 
 @dataclass
@@ -87,15 +89,15 @@ def import_sweeps(paths: Sequence[Path], folder: Path = SWEEPS) -> Imported:
 
 
 def _take(directory: Path, given: Path, folder: Path, found: Imported) -> None:
-    try:
-        results = sweep_directory.load(directory)
-    except (OrchestratorError, OSError) as error:
-        found.refused.append((directory.name, str(error)))
+    sweep = read_sweep(directory)
+    if sweep.error is not None:
+        found.refused.append((directory.name, sweep.error))
         return
-    sweep_id, name = results.meta.sweep_id, results.meta.name
-    if PurePosixPath(sweep_id).name != sweep_id or sweep_id.startswith("."):
-        found.refused.append((directory.name, f"{sweep_id!r} is no sweep's id"))
-        return
+    sweep_id, name = sweep.sweep_id, sweep.name
+    for what, text in (("id", sweep_id), ("name", name)):
+        if not _names_a_folder(text):
+            found.refused.append((directory.name, f"{text!r} is no sweep's {what}"))
+            return
     target = folder / name / sweep_id
     if any(folder.glob(f"*/{sweep_id}/{META_FILE}")) or target.exists():
         found.held.append(sweep_id)
@@ -113,6 +115,12 @@ def _take(directory: Path, given: Path, folder: Path, found: Imported) -> None:
         write_atomically(made / IMPORTED_FILE, json.dumps(facts) + "\n")
         made.rename(target)
     found.new.append(target)
+
+
+def _names_a_folder(text: str) -> bool:
+    """Whether a text is one part of a path and no more, so that it cannot lead elsewhere."""
+    is_one_part = "/" not in text and text.isprintable() and not text.startswith(".")
+    return bool(text) and is_one_part and len(text.encode(errors="replace")) <= LONGEST_NAME
 
 
 @contextmanager

@@ -104,14 +104,20 @@ def test_an_archive_writes_nothing_outside(
     assert not list((tmp_path / "climbed").rglob("results.jsonl"))
 
 
-def test_an_id_that_climbs_is_refused(elsewhere: Path) -> None:
-    """It would name a folder outside of the results."""
+@pytest.mark.parametrize("field", ["sweep_id", "name"])
+@pytest.mark.parametrize("value", ["../../outside", "a/b", "", ".hidden", "..", "a\0b", "x" * 256])
+def test_an_id_or_a_name_that_is_no_plain_folder_is_refused(
+    elsewhere: Path, tmp_path: Path, field: str, value: str
+) -> None:
+    """It would name a folder outside of the results, or none."""
     for path in elsewhere.rglob("sweep.resolved.json"):
         content = json.loads(path.read_text())
-        content["sweep_id"] = "../../outside"
+        content[field] = value
         path.write_text(json.dumps(content))
-    with pytest.raises(RequestError, match="is no sweep's id"):
+    what = field.removeprefix("sweep_")
+    with pytest.raises(RequestError, match=f"is no sweep's {what}"):
         import_sweeps([elsewhere])
+    assert not list(tmp_path.rglob("sweep.resolved.json"))
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive"])
