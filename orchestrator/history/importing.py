@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import lzma
 import shutil
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -35,6 +37,11 @@ FILES = (
 )  # fmt: skip
 MAX_FILE_BYTES = 1024 * MIB
 MAX_FILES = 100_000
+# What unpacking a file that is damaged, cut short or encrypted ends in.
+NO_ARCHIVE = (
+    tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError,
+    RuntimeError, ValueError,
+)  # fmt: skip
 LONGEST_NAME = 255  # bytes of a folder's name that file systems take
 
 
@@ -143,9 +150,9 @@ def _unpacked(path: Path) -> Iterator[Path]:
             else:
                 with tarfile.open(path) as archive:
                     _untar(archive, Path(place))
-        except (tarfile.TarError, zipfile.BadZipFile, OSError, EOFError, RuntimeError) as error:
+        except NO_ARCHIVE as error:
             raise RequestError(
-                f"{path} is neither a folder nor a zip or tar file: {error}"
+                f"{path} is neither a folder nor a whole zip or tar file: {error}"
             ) from None
         yield Path(place)
 

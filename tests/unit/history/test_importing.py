@@ -129,6 +129,20 @@ def test_what_is_no_archive_is_refused(tmp_path: Path, content: bytes) -> None:
         import_sweeps([path])
 
 
+@pytest.mark.parametrize("kind", ["zip", "gztar", "bztar", "xztar"])
+def test_a_damaged_archive_is_refused(elsewhere: Path, kind: str) -> None:
+    """Whichever compression finds that its data are not whole."""
+    path = packed(elsewhere, kind)
+    content = bytearray(path.read_bytes())
+    # Of a zip file, the data that follow a name; the others are compressed as a whole.
+    at = content.index(b"sweep.resolved.json") + 40 if kind == "zip" else len(content) // 2
+    content[at : at + 100] = b"\xff" * 100
+    path.write_bytes(content)
+    with pytest.raises(RequestError, match="is neither a folder nor a whole zip or tar file"):
+        import_sweeps([path])
+    assert not SWEEPS.exists()
+
+
 def test_an_archive_without_a_sweep_is_refused(tmp_path: Path) -> None:
     """It says what is missing."""
     with zipfile.ZipFile(tmp_path / "empty.zip", "w") as file:
