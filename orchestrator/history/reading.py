@@ -80,13 +80,23 @@ class IndexedSweep:
 
 
 def read_sweep(directory: Path) -> IndexedSweep:
-    """The sweep in a directory; runs no code that it names."""
+    """The sweep in a directory; runs no code that it names.
+
+    Whatever is wrong with its files, which others may have written, is its `error`.
+    """
     try:
-        places = _places(directory / journal.FILE_NAME)
-        results = sweep_directory.load(directory)
-        found = results.rows
+        return _read(directory)
     except (OrchestratorError, OSError) as error:
         return IndexedSweep(directory.name, error=str(error))
+    except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
+        why = f"its files are not what a sweep writes ({type(error).__name__}: {error})"
+        return IndexedSweep(directory.name, error=why)
+
+
+def _read(directory: Path) -> IndexedSweep:
+    places = _places(directory / journal.FILE_NAME)
+    results = sweep_directory.load(directory)
+    found = results.rows
     meta = results.meta
     known = _Places(results.records, places)
     imported = sweep_directory.is_imported(directory)

@@ -16,12 +16,20 @@ Described = dict[str, Any]  # "files" and "packages" as read, "imported" as foun
 
 
 def read(directory: Path | None) -> dict[str, Described]:
-    """Source hash -> files and packages; empty if the file is missing or unreadable."""
+    """Source hash -> files and packages, of those that are; empty if the file cannot be read."""
     try:
         found = {} if directory is None else json.loads((directory / FILE_NAME).read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        return {}
+    return {hash_: one for hash_, one in found.items() if _is_described(one)}
+
+
+def _is_described(found: Any) -> bool:
+    return isinstance(found, dict) and all(
+        isinstance(found.get(part, {}), dict) for part in ("files", "packages", "imported")
+    )
 
 
 def write(directory: Path, sources: Mapping[str, Described]) -> None:

@@ -209,13 +209,20 @@ def _observations(directory: Path) -> tuple[Observation, ...]:
 def _environments(path: Path) -> dict[str, Any]:
     try:
         environments = json.loads(path.read_bytes()) if path.exists() else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         environments = None
-    if not isinstance(environments, dict):
+    if not isinstance(environments, dict) or not all(map(_is_described, environments.values())):
         raise JournalError(
             f"{path}: is not what a sweep writes: the file was changed by something else"
         )
     return environments
+
+
+def _is_described(facts: Any) -> bool:
+    """Whether these are the facts of an environment: what must match, and what to know."""
+    return isinstance(facts, dict) and all(
+        isinstance(facts.get(part, {}), dict) for part in ("match", "know")
+    )
 
 
 def is_imported(directory: Path) -> bool:

@@ -143,6 +143,15 @@ def test_a_damaged_archive_is_refused(elsewhere: Path, kind: str) -> None:
     assert not SWEEPS.exists()
 
 
+def test_a_sweep_that_the_index_cannot_read_is_refused(elsewhere: Path) -> None:
+    """It would be a folder that `history` names as unreadable ever after."""
+    for path in elsewhere.rglob("environment.json"):
+        path.write_text('{"a": 1}')
+    with pytest.raises(RequestError, match=r"environment\.json: is not what a sweep writes"):
+        import_sweeps([elsewhere])
+    assert not SWEEPS.exists()
+
+
 def test_an_archive_without_a_sweep_is_refused(tmp_path: Path) -> None:
     """It says what is missing."""
     with zipfile.ZipFile(tmp_path / "empty.zip", "w") as file:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.history import reading
 from orchestrator.history.index import FILE_NAME, Index
 from orchestrator.history.reading import record_at
 from orchestrator.results.sweep_directory import SWEEPS
@@ -99,6 +100,21 @@ def test_a_sweep_that_cannot_be_read_hides_no_other(store: Store) -> None:
         ((path, reason),) = index.unreadable()
     assert path.endswith(broken.meta.sweep_id)
     assert "is no record" in reason
+
+
+def test_whatever_is_wrong_with_a_sweep_is_a_reason_and_no_traceback(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files that others wrote may be wrong in ways that no check foresaw."""
+    store.sweep()
+
+    def torn(_found: object) -> None:
+        raise AttributeError("'int' object has no attribute 'get'")
+
+    monkeypatch.setattr(reading, "_environments", torn)
+    with Index() as index:
+        ((_, reason),) = index.unreadable()
+    assert "its files are not what a sweep writes" in reason
 
 
 def test_a_folder_that_cannot_be_written_is_read_all_the_same(store: Store) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.errors import JournalError, RequestError, SweepNotFoundError
 from orchestrator.outcome import Outcome
-from orchestrator.results import sweep_directory
+from orchestrator.results import sources, sweep_directory
 from orchestrator.results.journal import Journal
 from orchestrator.results.results import Results
 from tests.support import made
@@ -115,6 +115,12 @@ def test_a_sweep_file_is_not_a_sweep_that_was_run() -> None:
         ("sweep.resolved.json", "{}", "sweep.resolved.json: sweep_id: Field required"),
         ("environment.json", "{", "environment.json: is not what a sweep writes"),
         ("environment.json", "[]", "environment.json: is not what a sweep writes"),
+        ("environment.json", '{"a": 1}', "environment.json: is not what a sweep writes"),
+        ("environment.json", '{"a": {"match": 1}}', "environment.json: is not what a sweep"),
+        ("environment.json", '{"a": {"know": []}}', "environment.json: is not what a sweep"),
+        pytest.param(
+            "environment.json", '{"a": ' * 100_000, "is not what a sweep writes", id="nested"
+        ),
         ("results.jsonl", "x\n", "results.jsonl:1: is no record"),
     ],
 )
@@ -167,3 +173,11 @@ def test_all_ok_counts_planned_trials_and_allowed_outcomes() -> None:
     out_of_memory = [*records, made.bad(planned[0], Outcome.OOM)]
     assert not made.results(planned, out_of_memory).all_ok
     assert made.results(planned, out_of_memory, allow_outcomes=("oom",)).all_ok
+
+
+def test_sources_that_something_else_changed_are_as_if_they_were_not_there(tmp_path: Path) -> None:
+    """They only name what differs; what is left of them is read."""
+    whole = {"files": {"a.py": "1"}, "packages": {}}
+    held = {"a": 1, "b": {"files": []}, "c": whole, "d": {"imported": "x"}}
+    (tmp_path / "sources.json").write_text(json.dumps(held))
+    assert sources.read(tmp_path) == {"c": whole}
