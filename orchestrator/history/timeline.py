@@ -12,6 +12,7 @@ from orchestrator.history.identity import changes as facts_changed
 from orchestrator.history.index import Index
 from orchestrator.history.series import LATENCY, Point, Series, axes, read
 from orchestrator.machine.observation import WORDS
+from orchestrator.outcome import Outcome
 from orchestrator.stats.changes import changes, significance, threshold
 
 LEAST_EFFECT = 0.01  # a smaller step is none
@@ -62,12 +63,22 @@ class EnvironmentChange:
 
 @dataclass(frozen=True)
 class Timeline:
-    """One row over time, judged."""
+    """One row over time, judged.
+
+    Attributes:
+        failing_since: the first point of those at the end that are not ok, where one before them
+            was; None: the row is ok, or never was.
+    """
 
     series: Series
     steps: tuple[Step, ...]
     environments: tuple[EnvironmentChange, ...]
-    newly_failing: bool
+    failing_since: Point | None
+
+    @property
+    def newly_failing(self) -> bool:
+        """Whether the newest row is not ok, and one before it was."""
+        return self.failing_since is not None
 
 
 @dataclass(frozen=True)
@@ -126,7 +137,7 @@ def history(
             one,
             tuple(sorted(steps.get(one.trial_id, []), key=lambda step: step.after.at)),
             tuple(_environment_changes(index, one.points)),
-            _newly_failing(one.points),
+            _failing_since(one.points),
         )
         for one in series
     ]
@@ -199,13 +210,12 @@ def _environment_changes(index: Index, points: Sequence[Point]) -> Iterable[Envi
             yield EnvironmentChange(before, point, tuple(facts) or ("environment: changed",))
 
 
-def _newly_failing(points: Sequence[Point]) -> bool:
-    """Whether the newest row is not ok, and one before it was."""
-    return (
-        bool(points)
-        and points[-1].value is None
-        and any(point.value is not None for point in points)
-    )
+def _failing_since(points: Sequence[Point]) -> Point | None:
+    """The first point after the last that is ok; a row that is ok may lack the figure."""
+    ok = [place for place, point in enumerate(points) if point.outcome == Outcome.OK]
+    if not ok or ok[-1] == len(points) - 1:
+        return None
+    return points[ok[-1] + 1]
 
 
 def named(series: Series, names: Iterable[str]) -> dict[str, Any]:

@@ -63,6 +63,7 @@ class Store:
         latency: Latency = lambda attempt: float(attempt.trial.params["n"]),
         flags: tuple[str, ...] = (),
         device: Mapping[str, Any] | None = None,
+        metrics: Mapping[str, float] | None = None,
         **asked: Any,
     ) -> api.Results:
         """One more sweep, by `run` with these overrides.
@@ -72,6 +73,7 @@ class Store:
             latency: in ms, of each attempt; None: it fails, as `raises` does.
             flags: of every row that is ok.
             device: facts that must match, in place of this machine's.
+            metrics: of every row that is ok, besides its own.
             asked: of `api.run`.
         """
         self._days += 1
@@ -83,7 +85,7 @@ class Store:
 
         def run(attempt: Attempt, _on_phase: object) -> TrialRecord:
             self.made.append(attempt)
-            return record(attempt, environment, latency(attempt), flags, day, self.card)
+            return record(attempt, environment, latency(attempt), flags, day, self.card, metrics)
 
         return api.run(
             sweep,
@@ -100,6 +102,7 @@ def record(
     flags: tuple[str, ...],
     day: datetime,
     card: str | None = None,
+    more: Mapping[str, float] | None = None,
 ) -> TrialRecord:
     """The record of an attempt: nine repetitions within 1 %."""
     fields: dict[str, Any] = {"finished_at": day.isoformat(), "card": card}
@@ -115,6 +118,7 @@ def record(
         "latency_ci_high_ms": 1.01 * latency_ms,
         "peak_memory_mib": 1.0,
         "relative_error": 1e-7,
+        **(more or {}),
     }
     return record_of(
         attempt,

@@ -14,6 +14,7 @@ from orchestrator.report.across.history_text import (
     CAUSES,
     commit,
     day,
+    failing_since,
     figure,
     name_of,
     notes,
@@ -108,12 +109,11 @@ def _failing(history: History) -> list[dict[str, str]]:
     lines = []
     for row in history.rows:
         if row.newly_failing:
-            last = row.series.points[-1]
+            ended = row.series.points[-1].outcome
             lines.append(
                 {
-                    "name": name_of(history, row), "what": last.outcome, "tone": "bad", "by": "",
-                    "was": "ok", "now": last.outcome, "cause": "",
-                    "since": f"{day(last.at)}, sweep {printable(last.sweep.sweep_id)}",
+                    "name": name_of(history, row), "what": ended, "tone": "bad", "by": "",
+                    "was": "ok", "now": ended, "cause": "", "since": failing_since(row),
                 }
             )  # fmt: skip
     return lines
@@ -171,7 +171,8 @@ def _row(history: History, row: Timeline, machines: dict[str, str]) -> dict[str,
     scale = _Scale.of(points)
     places = {id(point): place for place, point in enumerate(points)}
     steps = [f"{100 * (step.ratio - 1):+.3g} % on {day(step.after.at)}" for step in row.steps]
-    tone = "bad" if any(step.is_regression for step in row.steps) else "quiet"
+    is_bad = row.newly_failing or any(step.is_regression for step in row.steps)
+    tone = "bad" if is_bad else "quiet"
     last = figure(history, points[-1])
     return {
         "name": name_of(history, row),
@@ -219,7 +220,9 @@ def _levels(row: Timeline, scale: _Scale, places: dict[int, int]) -> list[dict[s
 def _point(
     history: History, point: Point, place: int, scale: _Scale, machines: dict[str, str]
 ) -> dict[str, Any]:
-    kind = "failed" if point.value is None else ("disturbed" if point.disturbed else "counts")
+    kind = "disturbed" if point.disturbed else "counts"
+    if point.value is None:
+        kind = "failed"
     has_interval = point.value is not None and point.low is not None and point.high is not None
     where = ", ".join(filter(None, [day(point.at), commit(point), point.machine, point.flags]))
     return {

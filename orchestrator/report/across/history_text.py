@@ -14,6 +14,7 @@ from orchestrator.formatting import counted, interval, number, printable, shown
 from orchestrator.history.series import LATENCY, Point
 from orchestrator.history.timeline import History, Step, Timeline
 from orchestrator.metrics import known
+from orchestrator.outcome import Outcome
 from orchestrator.report.csv_table import inert
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -51,12 +52,11 @@ def title(history: History) -> str:
 def sentences(history: History) -> list[str]:
     """Did anything regress, where, by how much, since which commit; then what else changed."""
     worse = [f"Worse: {_sentence(history, row, step)}" for row, step in history.regressions]
-    failing = [
-        f"Failing: {name_of(history, row)}: {row.series.points[-1].outcome} since sweep "
-        f"{printable(row.series.points[-1].sweep.sweep_id)}"
-        for row in history.rows
-        if row.newly_failing
-    ]
+    failing = []
+    for row in history.rows:
+        if row.failing_since is not None:
+            ended = row.series.points[-1].outcome
+            failing.append(f"Failing: {name_of(history, row)}: {ended} since {failing_since(row)}")
     if not worse and not failing:
         worse = ["No regression: no row is worse by its code, and none fails that was ok."]
     others = []
@@ -109,6 +109,7 @@ def _row_object(row: Timeline) -> dict[str, Any]:
         "implementation": row.series.implementation,
         "params": dict(row.series.params),
         "newly_failing": row.newly_failing,
+        "failing_since": None if row.failing_since is None else _point(row.failing_since),
         "points": [_point(point) for point in row.series.points],
         "steps": [_step(row, step) for step in row.steps],
         "environment_changes": environments,
@@ -144,8 +145,10 @@ def name_of(history: History, row: Timeline) -> str:
 
 def figure(history: History, point: Point) -> str:
     """`1.160 [1.152, 1.171]`, or how the row ended."""
-    if point.value is None:
+    if point.outcome != Outcome.OK:
         return f"✗ {point.outcome}"
+    if point.value is None:
+        return "no figure"
     if history.metric == LATENCY:
         return interval(point.value, point.low, point.high)
     return number(point.value)
@@ -153,8 +156,21 @@ def figure(history: History, point: Point) -> str:
 
 def since(step: Step) -> str:
     """`commit 3f2a1bc (2026-11-20, sweep 20261120_093000_ab12)`: the first on the new level."""
-    at = f"{day(step.after.at)}, sweep {printable(step.after.sweep.sweep_id)}"
-    was, now = commit(step.before), commit(step.after)
+    return _since(step.before, step.after)
+
+
+def failing_since(row: Timeline) -> str:
+    """The same of the first sweep in which a row that was ok fails; empty: it does not."""
+    points = row.series.points
+    if row.failing_since is None:
+        return ""
+    place = points.index(row.failing_since)
+    return _since(points[place - 1], row.failing_since)
+
+
+def _since(before: Point, after: Point) -> str:
+    at = f"{day(after.at)}, sweep {printable(after.sweep.sweep_id)}"
+    was, now = commit(before), commit(after)
     if not now:
         return at
     if was == now:

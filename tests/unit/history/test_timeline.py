@@ -130,9 +130,40 @@ def test_a_row_that_fails_from_now_on_is_said(store: Store, cli: Cli) -> None:
     store.sweep(latency=lambda _: None)
     found = seen()
     assert [row.newly_failing for row in found.rows] == [True, False]
-    assert "Failing: matmul:right n=16: failed since sweep 20261102_093000_0002" in text(found)
+    assert (
+        "Failing: matmul:right n=16: failed since 2026-11-02, sweep 20261102_093000_0002"
+        in text(found)
+    )
     assert "<h1>1 row newly fails</h1>" in history_page(found)
     assert cli("history", "--fail").code == 1
+
+
+def test_a_row_fails_since_the_first_sweep_in_which_it_did(store: Store, cli: Cli) -> None:
+    """Not since the newest; one that is ok again fails no more."""
+    store.sweep("axes.n=[16]")
+    store.sweep("axes.n=[16]", latency=lambda _: None)
+    store.sweep("axes.n=[16]")
+    assert seen().rows[0].failing_since is None
+    for _ in range(3):
+        store.sweep("axes.n=[16]", latency=lambda _: None)
+    (row,) = seen().rows
+    assert row.failing_since is not None
+    assert row.failing_since.sweep.sweep_id == "20261104_093000_0004"
+    assert "failed since 2026-11-04, sweep 20261104_093000_0004" in text(seen())
+    (told,) = json.loads(cli("history", "--json").out)["rows"]
+    assert told["newly_failing"]
+    assert told["failing_since"]["sweep_id"] == "20261104_093000_0004"
+
+
+def test_a_row_that_is_ok_without_the_figure_does_not_fail(store: Store, cli: Cli) -> None:
+    """The newest sweep did not measure it: that says nothing of the row."""
+    store.sweep("axes.n=[16]", metrics={"kernels": 3.0})
+    store.sweep("axes.n=[16]")
+    found = seen(metric="kernels")
+    assert [point.value for point in found.rows[0].series.points] == [3.0, None]
+    assert not found.rows[0].newly_failing
+    assert "✗" not in text(found)
+    assert cli("history", "--metric", "kernels", "--fail").code == 0
 
 
 def test_a_row_that_was_reused_counts_once(store: Store) -> None:
