@@ -189,7 +189,7 @@ class _PrivateFinder:
         if folder is not None and path is not None:
             return folder.spec(fullname, list(path))
         head, _, rest = fullname.partition(".")
-        known = getattr(sys.modules.get(head), "__name__", "")
+        known = _name_of(sys.modules.get(head))
         if rest and known != head and known.startswith(PREFIX):  # below a name that _ByName gave
             return ModuleSpec(fullname, _Renamed(f"{known}.{rest}"))
         return None
@@ -257,7 +257,7 @@ def loaded_from(folder: Path) -> dict[str, Path]:
     found = {}
     for name, module in sys.modules.copy().items():
         file = getattr(module, "__file__", None)
-        if file and Path(file).is_relative_to(folder):
+        if isinstance(file, str) and Path(file).is_relative_to(folder):
             found[name] = Path(file)
     return found
 
@@ -283,20 +283,21 @@ def _forget_plain_names(folder: Folder) -> None:
     from now on.
     """
     for name, module in sys.modules.copy().items():
-        head = name.partition(".")[0]
-        renamed = getattr(module, "__name__", "") != name and not name.startswith(PREFIX)
-        if (
-            renamed
-            and module.__name__.startswith(PREFIX)
-            and folder.spec(head, [str(folder.path)]) is not None
-        ):
+        private = _name_of(module).startswith(PREFIX) and not name.startswith(PREFIX)
+        if private and folder.spec(name.partition(".")[0], [str(folder.path)]) is not None:
             del sys.modules[name]
+
+
+def _name_of(module: object) -> str:
+    """A module's own name; "" of another object that a package put into `sys.modules`."""
+    name = getattr(module, "__name__", "")
+    return name if isinstance(name, str) else ""
 
 
 def _plain_spec(name: str) -> ModuleSpec | None:
     """What an ordinary import of a top-level name finds, without importing it."""
     loaded = sys.modules.get(name)
-    if getattr(loaded, "__name__", "").startswith(PREFIX):
+    if _name_of(loaded).startswith(PREFIX):
         return None
     try:
         return PathFinder.find_spec(name) or importlib.util.find_spec(name)

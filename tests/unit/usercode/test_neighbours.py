@@ -15,7 +15,8 @@ from types import ModuleType
 
 import pytest
 
-from orchestrator.usercode.neighbours import import_file
+from orchestrator.usercode.imported import imported_since
+from orchestrator.usercode.neighbours import import_file, loaded_from
 from tests.support.forgetful import users_files_forgotten
 
 Two = Callable[..., tuple[ModuleType, ModuleType]]
@@ -229,6 +230,32 @@ def test_the_file_itself_may_be_imported_by_its_neighbours(tmp_path: Path) -> No
     (tmp_path / "zzzback.py").write_text("from mine import X as Y\n")
     module = import_file(tmp_path / "mine.py")
     assert module.X is module.Y
+
+
+class _Namespace:
+    """What some packages put into `sys.modules`: no module, and without what modules have."""
+
+    __slots__ = ()
+
+
+class _Lazy:
+    """Another of its kind: it has an answer to every name, itself."""
+
+    def __getattr__(self, _name: str) -> object:
+        return self
+
+
+@pytest.mark.parametrize("stranger", [_Namespace(), _Lazy(), None])
+def test_what_is_no_module_in_sys_modules_is_passed_over(
+    two: Two, monkeypatch: pytest.MonkeyPatch, stranger: object
+) -> None:
+    """Cython's `cython.parallel` is such a one; it belongs to no folder."""
+    monkeypatch.setitem(sys.modules, "strange.inner", stranger)
+    monkeypatch.setitem(sys.modules, "strange", stranger)
+    old, new = two(mine="import helper\nfrom_whom = helper.WHO", helper="WHO = 'WHO'")
+    assert (old.from_whom, new.from_whom) == ("old", "new")
+    assert "strange" not in imported_since(frozenset(), "/").packages
+    assert not [name for name in loaded_from(Path("/")) if name.startswith("strange")]
 
 
 def test_nothing_is_changed_for_who_imports_no_file() -> None:
