@@ -54,3 +54,4 @@ DEVICE_FAULT = "device_fault"
 
 
 DISTURBED = frozenset({Flag.THROTTLED.value, Flag.CONTENDED.value})  # by what else the machine did
+UNRANKED = DISTURBED | {Flag.SCREENED.value}  # a row so flagged wins nothing and is on no level

@@ -274,13 +274,15 @@ def paired(
 
 def both_ok(base: Row, candidate: Row) -> bool:
     """Whether both rows have every repetition that a ratio is made of, at least two, none of them
-    of no time at all.
+    of no time at all; a time that a search screened is none.
     """
     rounds = (*base.rounds, *candidate.rounds)
     timed = all(values and min(values) > 0 for values in rounds)
     return (
         base.ok
         and candidate.ok
+        and not base.is_screened
+        and not candidate.is_screened
         and timed
         and all(sum(map(len, row.rounds)) > 1 for row in (base, candidate))
     )
@@ -294,6 +296,8 @@ def _untimed(base: Row, candidate: Row) -> Pair:
         )
     if candidate.ok and not base.ok:
         return Pair(base, candidate, Verdict.NEWLY_OK, note=f"{base.outcome}, now ok")
+    if base.is_screened or candidate.is_screened:
+        return Pair(base, candidate, note="only screened by a search, which is no time to compare")
     if base.ok:
         return Pair(base, candidate, note=_why_untimed((*base.rounds, *candidate.rounds)))
     same = base.outcome == candidate.outcome

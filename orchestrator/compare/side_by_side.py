@@ -80,7 +80,7 @@ class SideBySide:
 
 @dataclass
 class _Gathered:
-    """A column while its rows are found; of two rows of one kind the newer counts."""
+    """A column while its rows are found; of rows of one name the newest of the best kind counts."""
 
     sweeps: dict[str, None] = field(default_factory=dict)
     models: dict[str, None] = field(default_factory=dict)
@@ -152,8 +152,13 @@ def _add(found: _Gathered, results: Results, row: Row) -> None:
     if stated not in found.environments:
         found.environments.append(stated)
     held = found.rows.get(_name(row))
-    if held is None or row.ok or not held.ok:
+    if held is None or _kind(row) >= _kind(held):
         found.rows[_name(row)] = row
+
+
+def _kind(row: Row) -> int:
+    """What a row tells, the more the greater: it failed, was only screened, or was measured."""
+    return row.ok + (row.ok and not row.is_screened)
 
 
 def _name(row: Row) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from orchestrator.errors import ExpressionError, RequestError, suggestion
 from orchestrator.formatting import shown
 from orchestrator.history.index import Entry, Index
-from orchestrator.outcome import DISTURBED, Outcome
+from orchestrator.outcome import DISTURBED, UNRANKED, Outcome
 from orchestrator.spec.expression import check, condition
 from orchestrator.trial import content_hash
 
@@ -34,6 +34,7 @@ class Point:
         low, high: its 95 % interval; None: it has none.
         outcome: how the row ended.
         disturbed: whether it was contended or throttled.
+        ranked: whether it may be on a level: neither disturbed nor only screened by a search.
         group: of the sweep's points that may be held against each other: one machine, one way to
             measure.
         machine: `NVIDIA H100 80GB HBM3 GPU-5d...`.
@@ -47,6 +48,7 @@ class Point:
     high: float | None
     outcome: str
     disturbed: bool
+    ranked: bool
     flags: str
     group: str
     machine: str
@@ -204,7 +206,7 @@ class _Points:
         self.of.setdefault(trial, []).append(
             Point(
                 entry, finished, value, low, high, words[outcome],
-                not DISTURBED.isdisjoint(given), words[flags],
+                not DISTURBED.isdisjoint(given), UNRANKED.isdisjoint(given), words[flags],
                 f"{environment} {card} {self._asked[sweep]}",
                 f"{model} {words[card]}".strip(), words[environment], words[source], commit,
             )

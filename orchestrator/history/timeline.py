@@ -121,7 +121,7 @@ def history(
 ) -> History:
     """The rows that are asked for, with their steps; arguments and errors as of `series.read`.
 
-    Rows that were contended or throttled are points of no level. Steps are looked for among points
+    Rows that were contended, throttled or only screened are points of no level. Steps are looked for among points
     of one machine and one way to measure; of all that are believed one in a hundred is false.
     """
     series = read(index, metric, implementation, where)
@@ -151,7 +151,7 @@ def _groups(series: Series) -> Iterable[list[Point]]:
     """Points that may be held against each other, in the order of time."""
     groups: dict[str, list[Point]] = {}
     for point in series.points:
-        if point.value is not None and point.value > 0 and not point.disturbed:
+        if point.value is not None and point.value > 0 and point.ranked:
             groups.setdefault(point.group, []).append(point)
     return groups.values()
 

@@ -9,7 +9,7 @@ from orchestrator.errors import RequestError, nearest, suggestion
 from orchestrator.formatting import NONE, grouped, number, with_interval
 from orchestrator.metrics import METRICS
 from orchestrator.report.layout import Layout
-from orchestrator.report.ranking import Ranking, is_disturbed, ratio
+from orchestrator.report.ranking import Ranking, ratio
 from orchestrator.results.rows import Row, latency
 
 DEFAULT = "time,ci,speedup,memory"
@@ -169,9 +169,7 @@ def speedups(layout: Layout, ranking: Ranking) -> dict[str, float]:
 def disturbed_pairs(layout: Layout, ranking: Ranking) -> set[str]:
     """trial_id of rows that were contended or throttled, or whose baseline was."""
     baseline = {standing.implementation: standing.baseline for standing in ranking.standings}
-    disturbed = {
-        (row.implementation, layout.point(row)) for row in layout.rows if is_disturbed(row)
-    }
+    disturbed = {(row.implementation, layout.point(row)) for row in layout.rows if row.is_disturbed}
     found = set()
     for row in layout.rows:
         point = layout.point(row)

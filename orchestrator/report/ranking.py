@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.formatting import counted, printable
-from orchestrator.outcome import DISTURBED, Flag, Outcome
+from orchestrator.outcome import Flag, Outcome
 from orchestrator.report.layout import NOT_RUN, Layout
 from orchestrator.report.same_work import baselines, kinds, members
 from orchestrator.results.rows import Row
@@ -280,22 +280,9 @@ def _winner(point: tuple[str, ...], here: Sequence[Row]) -> Winner | None:
         return Winner(point, ranked[0])
     best, rival = ranked[:2]
     high, low = best.metrics.get("latency_ci_high_ms"), rival.metrics.get("latency_ci_low_ms")
-    doubtful = is_disturbed(best) or is_disturbed(rival)
+    doubtful = best.is_disturbed or rival.is_disturbed
     clear = high is not None and low is not None and high < low and not doubtful
     return Winner(point, best, rival, _latency(rival) / _latency(best), clear, doubtful)
-
-
-def _is_ranked(base: Row, row: Row) -> bool:
-    """Whether two rows may be ranked: both have a time, and neither was disturbed."""
-    timed = base.metrics.get("latency_ms") and row.metrics.get("latency_ms")
-    if base.is_screened or row.is_screened:
-        return False
-    return bool(timed) and not is_disturbed(base) and not is_disturbed(row)
-
-
-def is_disturbed(row: Row) -> bool:
-    """Whether the row was contended or throttled, which its interval does not show."""
-    return not DISTURBED.isdisjoint(row.flags)
 
 
 def _latency(row: Row) -> float:
@@ -322,14 +309,14 @@ def _standing(
     ratios = [
         _latency(base) / _latency(row)
         for base, row in pairs
-        if base is not None and _is_ranked(base, row)
+        if base is not None and base.is_ranked and row.is_ranked
     ]
     return Standing(
         implementation=name,
         outcomes=Counter(NOT_RUN if row.outcome is None else str(row.outcome) for row in found),
         flagged=sum(bool(_doubts(row)) for row in found),
         flags=flags,
-        disturbed=sum(row.ok and is_disturbed(row) for row in found),
+        disturbed=sum(row.is_disturbed for row in found),
         wins=sum(winner.clear for winner in own),
         shared=sum(not winner.clear and not winner.doubtful for winner in own),
         baseline=baseline[0],

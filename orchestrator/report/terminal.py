@@ -19,7 +19,6 @@ from orchestrator.report.layout import Layout, status
 from orchestrator.report.ranking import (
     Ranking,
     Standing,
-    is_disturbed,
     ratio,
     speed_heading,
     spread,
@@ -222,7 +221,7 @@ def _letter(flag: str) -> str:
 def _legend(rows: Sequence[Row], form: Form, has_winners: bool) -> Iterator[str]:
     if has_winners:
         yield f"{MARK} fastest of its shape, beyond both 95 % intervals"
-    if any(is_disturbed(row) for row in rows):
+    if any(row.is_disturbed for row in rows):
         yield "~ of a row that something else slowed down: no ranking"
     flags: dict[str, None] = {}  # a set that keeps the order
     for row in rows:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.metrics import Pooling, known
-from orchestrator.outcome import DISTURBED, Flag, Outcome
+from orchestrator.outcome import DISTURBED, UNRANKED, Flag, Outcome
 from orchestrator.record import ErrorInfo, KernelShare, TrialRecord, log_of
 from orchestrator.results.meta import SweepMeta
 from orchestrator.stats.percentiles import SHARES, percentile
@@ -68,8 +68,13 @@ class Row:
 
     @property
     def is_disturbed(self) -> bool:
-        """Whether any round was timed under contention or throttling."""
+        """Whether any round was timed under contention or throttling, which no interval shows."""
         return self.ok and not DISTURBED.isdisjoint(self.flags)
+
+    @property
+    def is_ranked(self) -> bool:
+        """Whether its time may be held against another's to say which is faster."""
+        return self.ok and UNRANKED.isdisjoint(self.flags) and bool(self.metrics.get("latency_ms"))
 
     @property
     def reused_from(self) -> str:

@@ -220,7 +220,7 @@ def _levels(row: Timeline, scale: _Scale, places: dict[int, int]) -> list[dict[s
 def _point(
     history: History, point: Point, place: int, scale: _Scale, machines: dict[str, str]
 ) -> dict[str, Any]:
-    kind = "disturbed" if point.disturbed else "counts"
+    kind = "counts" if point.ranked else "disturbed"
     if point.value is None:
         kind = "failed"
     has_interval = point.value is not None and point.low is not None and point.high is not None

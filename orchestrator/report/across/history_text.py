@@ -232,7 +232,7 @@ def _curve(points: Sequence[Point]) -> str:
 
 
 def _measured(row: Timeline) -> int:
-    return sum(point.value is not None and not point.disturbed for point in row.series.points)
+    return sum(point.value is not None and point.ranked for point in row.series.points)
 
 
 def _params(history: History) -> list[str]:

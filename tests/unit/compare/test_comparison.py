@@ -352,6 +352,18 @@ def test_changes_between_disturbed_rows_are_called_doubtful(flag: str, said: int
     assert ("Doubtful" in markdown_page(found)) == bool(said)
 
 
+def test_what_was_only_screened_is_no_time_to_compare() -> None:
+    """A search shared one process among candidates: however fast, it is no verdict."""
+    candidate = sweep(2, slow=0.5)
+    records = tuple(
+        record.model_copy(update={"flags": ("screened",)}) for record in candidate.records
+    )
+    found = compare(sweep(1), Results(candidate.meta, records, candidate.environments))
+    assert set(verdicts(found)) == {Verdict.UNCLEAR}
+    assert [pair.ratio for pair in found.rows] == [None] * 4
+    assert "only screened" in found.rows[0].note
+
+
 def test_a_threshold_is_written_out() -> None:
     """120 %, not 1.2e+02 %."""
     found = compare(sweep(1, rounds=1), sweep(2, rounds=1), fail_slower=1.2)

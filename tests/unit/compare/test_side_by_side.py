@@ -77,6 +77,21 @@ def test_of_two_sweeps_of_a_device_the_newer_counts(store: Store) -> None:
     assert [line.cells[1].ok for line in found.lines if line.cells[1]] == [True, True]
 
 
+def test_what_was_only_screened_has_no_ratio_and_hides_no_time(store: Store) -> None:
+    """Neither one beside a measured row, nor a newer one of the same device."""
+    older, base = on(store, H200, 1.0), on(store, A100, 1.0)
+    newer = store.sweep(
+        latency=lambda attempt: 0.1 * attempt.trial.params["n"],
+        flags=("screened",),
+        device={"model": H200},
+    )
+    found = side_by_side([base, newer], by="device")
+    assert [line.ratios[1] for line in found.lines] == [None, None]
+    found = side_by_side([older, base, newer], by="device")
+    assert [line.ratios[1] is not None for line in found.lines] == [True, True]
+    assert [line.cells[0].is_screened for line in found.lines if line.cells[0]] == [False, False]
+
+
 def test_a_row_that_one_sweep_lacks_is_a_gap(store: Store) -> None:
     """No ratio, and no line is left out."""
     found = side_by_side([on(store, A100, 1.0), on(store, A100, 1.0, "axes.n=[16, 64]")])

@@ -115,12 +115,13 @@ def test_another_environment_is_a_line_and_no_regression(store: Store) -> None:
 
 
 @pytest.mark.slow
-def test_a_disturbed_row_is_a_point_of_no_level(store: Store) -> None:
-    """Six contended sweeps in which it takes twice as long are no step."""
+@pytest.mark.parametrize("flag", ["contended", "screened"])
+def test_a_row_that_is_not_ranked_is_a_point_of_no_level(store: Store, flag: str) -> None:
+    """Six contended, or only screened, sweeps in which it takes twice as long are no step."""
     for _ in range(10):
         store.sweep(latency=around(1.0))
     for _ in range(6):
-        store.sweep(latency=around(2.0), flags=("contended",))
+        store.sweep(latency=around(2.0), flags=(flag,))
     assert [row.steps for row in seen().rows] == [(), ()]
 
 
