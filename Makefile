@@ -13,10 +13,12 @@ help:  ## this list
 sweep: setup  ## run sweeps/quick.yaml on what is here (a GPU, else the CPU) and print the table
 	@$(BIN)/python -m orchestrator sweeps/quick.yaml
 
-# Unit tests side by side, a process a core; the others start clusters and measure, one after the other.
+# Two files at a time: half of a sweep's time goes by in waiting for processes. The long files come first. Tests of the
+# GPU have it alone.
 test: setup  ## run the tests
-	@$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/unit tests/implementations
-	@$(BIN)/python -m pytest tests/docs tests/faults tests/integration tests/gpu
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder \
+		tests/integration/test_cluster.py tests/docs tests/integration tests/faults tests/implementations tests/unit
+	@$(BIN)/python -m pytest tests/gpu
 
 unit: setup  ## the unit tests that take no half a second each: all of them in a minute
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow" tests/unit
@@ -37,31 +39,39 @@ ui: setup  ## open the MLflow UI on 127.0.0.1 (PORT=5000)
 
 check: lint types imports versions test  ## what CI runs: lint, types, import rules, tests
 
-# What differs between versions of Python is imports, paths and pickling: none of it needs torch, Ray or MLflow.
-LIGHT := pydantic ruamel.yaml numpy pandas tabulate simpleeval psutil rich shtab jinja2 scipy matplotlib nvidia-ml-py \
-	typing-extensions pyyaml hypothesis pytest pytest-xdist pytest-timeout
+# What differs between versions of Python: imports, syntax trees, paths, pickling, forks. The last is a sweep in real
+# processes. None of it needs torch, Ray or MLflow.
+LIGHT := pydantic ruamel.yaml numpy scipy tabulate simpleeval psutil rich shtab jinja2 nvidia-ml-py typing-extensions \
+	pyyaml hypothesis pytest pytest-timeout
 PURE := tests/unit/usercode/test_neighbours.py tests/unit/usercode/test_source.py \
-	tests/unit/usercode/test_registry.py tests/unit/machine/test_cgroup.py tests/unit/machine/test_variables.py \
-	tests/unit/spec tests/unit/plan tests/unit/results tests/unit/stats tests/unit/trackers/test_credentials.py \
-	tests/unit/executors/test_cleanup.py tests/unit/report/test_table.py tests/unit/report/test_csv_table.py
+	tests/unit/usercode/test_registry.py tests/unit/machine/test_variables.py tests/unit/spec tests/unit/plan \
+	tests/unit/results tests/unit/trackers/test_credentials.py tests/unit/executors/test_cleanup.py \
+	tests/faults/test_resume.py
 
 versions:  ## the tests that need none of the heavy packages, on Python 3.12 and 3.13 where they are installed
 	@for version in 3.12 3.13; do \
 	  python=python$$version; $$python -c '' 2>/dev/null || python=$$(ls -d "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$$version.*/bin/python 2>/dev/null | sort -V | tail -1); \
 	  if ! test "$$python" || ! $$python -c '' 2>/dev/null; then echo "Python $$version is not installed: left out" >&2; continue; fi; \
-	  test -x .venv-$$version/bin/pytest || { $$python -m venv .venv-$$version && \
-	    .venv-$$version/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(LIGHT); } || exit 1; \
+	  ready=.venv-$$version/.ready; \
+	  test "$$(cat $$ready 2>/dev/null)" = "$(LIGHT)" || { $$python -m venv .venv-$$version && \
+	    .venv-$$version/bin/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt $(LIGHT) && \
+	    echo "$(LIGHT)" > $$ready; } || exit 1; \
 	  PYTHONPATH=. .venv-$$version/bin/python -m pytest -q -p no:cacheprovider -m "not slow" $(PURE) || exit 1; \
 	done
 
 # Each searcher of Ray Tune in the version that works, beside what .venv has: none of them is a dependency.
-searchers: setup  ## the tests of every searcher that a sweep file may name, in an environment of their own
-	@test -x .venv-searchers/bin/python || { $(BIN)/python -m venv .venv-searchers && \
-	  $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$$(.venv-searchers/bin/python -c \
-	    'import sysconfig; print(sysconfig.get_path("purelib"))')/beside.pth"; }
+SEARCHERS := .venv-searchers/.ready
+
+searchers: $(SEARCHERS)  ## the tests of every searcher that a sweep file may name, in an environment of their own
+	@PYTHONPATH=. .venv-searchers/bin/python -m pytest -q -p no:cacheprovider -W ignore tests/unit/search/test_tune.py
+
+$(SEARCHERS): $(READY) orchestrator/spec/searchers.py
+	@$(BIN)/python -m venv --clear .venv-searchers
+	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$$(.venv-searchers/bin/python -c \
+	  'import sysconfig; print(sysconfig.get_path("purelib"))')/beside.pth"
 	@$(BIN)/python -c 'from orchestrator.spec.searchers import SEARCHERS; print(*[known.packages for known in SEARCHERS.values()], sep="\n")' \
 	  | xargs .venv-searchers/bin/python -m pip install --quiet --disable-pip-version-check
-	@PYTHONPATH=. .venv-searchers/bin/python -m pytest -q -p no:cacheprovider -W ignore tests/unit/search/test_tune.py
+	@touch $@
 
 lint: setup
 	@$(BIN)/ruff check .

@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 LENT = ("sweeps", "docs")  # what a reader has in the checkout where they type
 FENCE = re.compile(r"^```(?P<info>[^\n`]*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
+# What the machine may do to a row; `unproven` among them, as calls are told apart by their times
 FLAGS = re.compile(r"✓( (noisy|throttled|contended|unproven|allocation_retries),?)+")
 
 

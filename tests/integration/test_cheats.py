@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,18 +19,18 @@ CHEATS = Path(__file__).parent / "toys" / "cheats.py"
 SAID = {
     "remembers_its_first_answer": "relative error",
     "remembers_answers_by_tensor": "as it is timed",
-    "remembers_answers_by_value": "inputs",  # on equal ones, or by their values: whichever is first
+    "remembers_answers_by_value": "on equal inputs|by the values of its inputs",
     "remembers_answers_it_has_met_often": "it remembers answers by the values of its inputs",
     "is_wrong_while_garbage_is_not_collected": "is nan, expected a finite value",
-    "is_wrong_every_third_time": "relative error 1.0e+00",
+    "is_wrong_every_third_time": r"relative error 1\.0e\+00",
     "writes_into_its_input": "changed its input k",
     "writes_into_its_input_once_it_is_timed": "changed its input v",
-    "returns_before_it_is_done": "output[",
+    "returns_before_it_is_done": r"output\[",
     "leaves_nan": "is nan, expected a finite value",
     "swaps_batch_entries": "relative error ",
-    "never_computes_the_last_head": "output[",
-    "scales_by_two_thousandths_too_much": "relative error 2.0e-03",
-    "one_wrong_row": "output[",
+    "never_computes_the_last_head": r"output\[",
+    "scales_by_two_thousandths_too_much": r"relative error 2\.0e-03",
+    "one_wrong_row": r"output\[",
     "sees_the_future": "relative error",
     "attends_across_heads": "relative error",
     "averages_the_values": "relative error",
@@ -90,4 +91,4 @@ def test_a_cheat_is_a_mismatch_without_figures(name: str, rows: dict[str, dict[s
     row = rows[name]
     assert row["outcome"] == "mismatch", row
     assert row["metrics"] is None
-    assert SAID[name] in row["error"]["message"]
+    assert re.search(SAID[name], row["error"]["message"])

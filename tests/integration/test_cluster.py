@@ -12,18 +12,26 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 from orchestrator.isolation import proc
 from orchestrator.outcome import Outcome
+from orchestrator.record import TrialRecord
 from orchestrator.results import sweep_directory
 from tests.integration.test_ray import FAST, ROOT, TOYS, command, run
 
 RAY = Path(sys.executable).parent / "ray"
 NODES = 3
+# When Ray gives a silent node up: after about twenty seconds in place of a minute.
+HEALTH = {
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "6000",
+    "RAY_health_check_failure_threshold": "3",
+}
 
 
 def free_port() -> int:
@@ -44,7 +52,38 @@ def node_environment(number: int, token: str, folder: Path) -> dict[str, str]:
         name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "RAY"))
     }
     auth = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token, "RAY_USAGE_STATS_ENABLED": "0"}
-    return {**kept, **auth, "PYTHONPATH": str(folder), "SWEEP_TEST_NODE": str(number)}
+    own = {"PYTHONPATH": str(folder), "SWEEP_TEST_NODE": str(number)}
+    return {**kept, **HEALTH, **auth, **own}
+
+
+@contextmanager
+def running_node(
+    number: int, token: str, folder: Path, *role: str
+) -> Iterator[Callable[[], set[int]]]:
+    """A node that has started; yields what finds its processes, all of which are ended at last."""
+
+    def processes() -> set[int]:
+        marked = set(proc.marked(str(number), "SWEEP_TEST_NODE"))
+        return set(proc.marked(token, "RAY_AUTH_TOKEN")) & marked
+
+    arguments = [
+        str(RAY), "start", *role, "--block", f"--node-ip-address=127.0.0.{number + 2}", "--num-cpus=1",
+        "--num-gpus=0", "--object-store-memory=100000000",
+    ]  # fmt: skip
+    with (folder / "ray.log").open("w") as log:
+        node = subprocess.Popen(
+            arguments,
+            cwd=folder,
+            env=node_environment(number, token, folder),
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        wait_until_started(folder / "ray.log")
+        yield processes
+    finally:
+        proc.end(processes)
+        node.wait(timeout=30)
 
 
 @pytest.fixture(scope="module")
@@ -52,36 +91,18 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str
     """(address, token) of a running cluster; its processes are ended by their pids."""
     token, port = secrets.token_hex(32), free_port()
     address = f"127.0.0.2:{port}"
-    processes = []
-    for number in range(NODES):
-        folder = tmp_path_factory.mktemp(f"node{number}")
-        role = (
-            ["--head", f"--port={port}", "--include-dashboard=false"]
-            if number == 0
-            else [f"--address={address}"]
-        )
-        arguments = [
-            str(RAY), "start", *role, "--block", f"--node-ip-address=127.0.0.{number + 2}", "--num-cpus=1",
-            "--num-gpus=0", "--object-store-memory=100000000",
-            f"--temp-dir={folder}" if number == 0 else "--disable-usage-stats",
-        ]  # fmt: skip
-        log = (folder / "ray.log").open("w")
-        processes.append(
-            subprocess.Popen(
-                arguments,
-                cwd=folder,
-                env=node_environment(number, token, folder),
-                stdout=log,
-                stderr=log,
-            )
-        )
-        log.close()
-        wait_until_started(folder / "ray.log")
-    yield address, token
-    for process in reversed(processes):
-        process.terminate()
-    for process in processes:
-        process.wait(timeout=30)
+    with ExitStack() as nodes:
+        for number in range(NODES):
+            folder = tmp_path_factory.mktemp(f"node{number}")
+            head = ("--head", f"--port={port}", "--include-dashboard=false", f"--temp-dir={folder}")
+            role = head if number == 0 else joins(address)
+            nodes.enter_context(running_node(number, token, folder, *role))
+        yield address, token
+
+
+def joins(address: str) -> tuple[str, ...]:
+    """How a node is told to join a cluster."""
+    return f"--address={address}", "--disable-usage-stats"
 
 
 def wait_until_started(log: Path) -> None:
@@ -280,79 +301,68 @@ def test_a_model_of_gpu_that_no_node_has_is_refused_by_name(cluster, tmp_path):
     assert "no node has the accelerator H200" in done.stderr
 
 
-def test_a_node_that_joins_during_a_sweep_is_used(cluster, tmp_path, tmp_path_factory):
-    """Its slot takes trials that no other has begun."""
-    address, token = cluster
-    (tmp_path / "toy.py").write_text((TOYS / "matmul.py").read_text())
-    (tmp_path / "sweep.yaml").write_text(
-        "name: grows\nworkload: toy.py:WORKLOAD\nimplementations: [{use: 'toy.py:tells_where_it_runs', label: toy}]\n"
-        f"axes: {{n: {list(range(16, 136))}}}\nmeasure: {FAST}\n"
+@contextmanager
+def running_sweep(
+    folder: Path, trials: int, address: str, token: str
+) -> Iterator[subprocess.Popen[str]]:
+    """A sweep of so many trials on the cluster, into `out`; ended at last if it still runs."""
+    (folder / "toy.py").write_text((TOYS / "matmul.py").read_text())
+    (folder / "sweep.yaml").write_text(
+        "name: told\nworkload: toy.py:WORKLOAD\nimplementations: [{use: 'toy.py:tells_where_it_runs', label: toy}]\n"
+        f"axes: {{n: {list(range(16, 16 + trials))}}}\nmeasure: {FAST}\n"
     )
     auth = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
     sweep = subprocess.Popen(
-        command("sweep.yaml", "--output", "out", "--quiet", "--address", address), cwd=tmp_path,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(ROOT), **auth},
+        command("sweep.yaml", "--output", "out", "--quiet", "--address", address), cwd=folder, text=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT), **auth},
     )  # fmt: skip
-    until = time.monotonic() + 120
-    while not nodes_at_work(tmp_path / "out") and time.monotonic() < until:
-        time.sleep(0.1)
-    folder = tmp_path_factory.mktemp("joins")
-    log = (folder / "ray.log").open("w")
-    node = subprocess.Popen(
-        [str(RAY), "start", f"--address={address}", "--block", "--node-ip-address=127.0.0.9", "--num-cpus=1",
-         "--num-gpus=0", "--object-store-memory=100000000", "--disable-usage-stats"],
-        cwd=folder, env=node_environment(9, token, folder), stdout=log, stderr=log,
-    )  # fmt: skip
-    log.close()
     try:
-        while (
-            "9" not in nodes_at_work(tmp_path / "out")
-            and sweep.poll() is None
-            and time.monotonic() < until
-        ):
-            time.sleep(0.1)
-        assert "9" in nodes_at_work(tmp_path / "out")
+        yield sweep
     finally:
-        sweep.send_signal(signal.SIGINT)
-        sweep.wait(timeout=60)
-        node.terminate()
-        node.wait(timeout=30)
+        if sweep.poll() is None:
+            sweep.send_signal(signal.SIGINT)
+        try:
+            sweep.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            sweep.kill()
+            sweep.communicate()
 
 
-def test_a_node_that_dies_costs_an_attempt_and_no_row(cluster, tmp_path):
+def wait_for_work_on(node: str, sweep: subprocess.Popen[str], directory: Path) -> None:
+    """Until the node has finished a trial of the sweep; fails if the sweep ends before."""
+    until = time.monotonic() + 180
+    while node not in (at_work := nodes_at_work(directory)):
+        assert sweep.poll() is None, f"the sweep ended; at work were {at_work}"
+        assert time.monotonic() < until, f"at work are {at_work}"
+        time.sleep(0.05)
+
+
+def test_a_node_that_joins_during_a_sweep_is_used(cluster, tmp_path, tmp_path_factory):
+    """Its slot takes trials that no other has begun."""
+    address, token = cluster
+    with running_sweep(tmp_path, 500, address, token) as sweep:
+        wait_for_work_on("0", sweep, tmp_path / "out")
+        with running_node(9, token, tmp_path_factory.mktemp("joins"), *joins(address)):
+            wait_for_work_on("9", sweep, tmp_path / "out")
+            sweep.send_signal(signal.SIGINT)
+            sweep.communicate(timeout=60)
+
+
+def test_a_node_that_dies_costs_an_attempt_and_no_row(cluster, tmp_path, tmp_path_factory):
     """All its processes are killed at once, as when the power fails: its trial is lost, and made
     again elsewhere.
     """
     address, token = cluster
-    (tmp_path / "toy.py").write_text((TOYS / "matmul.py").read_text())
-    (tmp_path / "sweep.yaml").write_text(
-        "name: bereft\nworkload: toy.py:WORKLOAD\nimplementations: [{use: 'toy.py:tells_where_it_runs', label: toy}]\n"
-        f"axes: {{n: {list(range(16, 31))}}}\nmeasure: {FAST}\n"
-    )
-    auth = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
-    sweep = subprocess.Popen(
-        command("sweep.yaml", "--output", "out", "--quiet", "--address", address), cwd=tmp_path, text=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT), **auth},
-    )  # fmt: skip
-    until = time.monotonic() + 120
-    while "2" not in nodes_at_work(tmp_path / "out") and time.monotonic() < until:
-        time.sleep(0.05)
-    proc.end(
-        lambda: set(proc.marked(token, "RAY_AUTH_TOKEN")) & set(proc.marked("2", "SWEEP_TEST_NODE"))
-    )
-    _, said = sweep.communicate(timeout=200)
+    with (
+        running_node(7, token, tmp_path_factory.mktemp("dies"), *joins(address)) as whole_node,
+        running_sweep(tmp_path, 40, address, token) as sweep,
+    ):
+        wait_for_work_on("7", sweep, tmp_path / "out")
+        proc.end(whole_node)
+        _, said = sweep.communicate(timeout=200)
     assert sweep.returncode == 0, said
-    results = sweep_directory.load(tmp_path / "out")
-    (lost,) = [record for record in results.records if record.outcome is Outcome.LOST]
-    assert (lost.attempt, lost.error.kind) == (1, "SupervisorDied")
-    (again,) = [
-        record
-        for record in results.records
-        if record.trial_id == lost.trial_id and record.attempt == 2
-    ]
-    assert again.outcome is Outcome.OK
-    assert len(results.records) == 16
-    assert f"lost  toy n={lost.params['n']}: the supervisor on 127.0.0.4 died" in said
+    lost = lost_once(tmp_path / "out", 40)
+    assert f"lost  toy n={lost.params['n']}: the supervisor on 127.0.0.9 died" in said
 
 
 @pytest.mark.slow
@@ -361,46 +371,30 @@ def test_a_node_that_freezes_costs_an_attempt_and_no_row(cluster, tmp_path, tmp_
     says goodbye, and its trial is made again elsewhere once Ray gives the node up.
     """
     address, token = cluster
-    folder = tmp_path_factory.mktemp("freezes")
-    with (folder / "ray.log").open("w") as log:
-        node = subprocess.Popen(
-            [str(RAY), "start", f"--address={address}", "--block", "--node-ip-address=127.0.0.8", "--num-cpus=1",
-             "--num-gpus=0", "--object-store-memory=100000000", "--disable-usage-stats"],
-            cwd=folder, env=node_environment(8, token, folder), stdout=log, stderr=log,
-        )  # fmt: skip
-    (tmp_path / "toy.py").write_text((TOYS / "matmul.py").read_text())
-    (tmp_path / "sweep.yaml").write_text(
-        "name: frozen\nworkload: toy.py:WORKLOAD\nimplementations: [{use: 'toy.py:tells_where_it_runs', label: toy}]\n"
-        f"axes: {{n: {list(range(16, 136))}}}\nmeasure: {FAST}\n"
-    )
-    auth = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
-
-    def whole_node() -> set[int]:
-        return set(proc.marked(token, "RAY_AUTH_TOKEN")) & set(proc.marked("8", "SWEEP_TEST_NODE"))
-
-    try:
-        wait_until_started(folder / "ray.log")
-        sweep = subprocess.Popen(
-            command("sweep.yaml", "--output", "out", "--quiet", "--address", address), cwd=tmp_path, text=True,
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT), **auth},
-        )  # fmt: skip
-        until = time.monotonic() + 120
-        while "8" not in nodes_at_work(tmp_path / "out") and time.monotonic() < until:
-            time.sleep(0.05)
+    with (
+        running_node(8, token, tmp_path_factory.mktemp("freezes"), *joins(address)) as whole_node,
+        running_sweep(tmp_path, 40, address, token) as sweep,
+    ):
+        wait_for_work_on("8", sweep, tmp_path / "out")
         for pid in whole_node():
             proc.send(pid, signal.SIGSTOP)
         _, said = sweep.communicate(timeout=400)
-    finally:
-        proc.end(whole_node)
-        node.wait(timeout=60)
     assert sweep.returncode == 0, said
-    records = sweep_directory.load(tmp_path / "out").records
+    lost_once(tmp_path / "out", 40)
+
+
+def lost_once(directory: Path, trials: int) -> TrialRecord:
+    """The record of the only attempt that was lost; every trial has an end, and the lost one's
+    second attempt is ok.
+    """
+    records = sweep_directory.load(directory).records
     (lost,) = [record for record in records if record.outcome is Outcome.LOST]
     assert (lost.attempt, lost.error.kind) == (1, "SupervisorDied")
     again = [one.outcome for one in records if one.trial_id == lost.trial_id and one.attempt == 2]
     assert again == [Outcome.OK]
-    assert len({record.trial_id for record in records}) == 120
-    assert len(records) == 121
+    assert len({record.trial_id for record in records}) == trials
+    assert len(records) == trials + 1
+    return lost
 
 
 def nodes_at_work(directory: Path) -> set[str]:
