@@ -13,12 +13,15 @@ help:  ## this list
 sweep: setup  ## run sweeps/quick.yaml on what is here (a GPU, else the CPU) and print the table
 	@$(BIN)/python -m orchestrator sweeps/quick.yaml
 
-# Two files at a time: half of a sweep's time goes by in waiting for processes. The long files come first. Tests of the
-# GPU have it alone.
+# Two files at a time: half of a sweep's time goes by in waiting for processes. Where there is a GPU, sweeps have it one
+# after the other.
+SWEEPS_AT_ONCE := $(if $(wildcard /dev/nvidia0),0,2)
+
 test: setup  ## run the tests
-	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder \
-		tests/integration/test_cluster.py tests/docs tests/integration tests/faults tests/implementations tests/unit
-	@$(BIN)/python -m pytest tests/gpu
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/unit tests/implementations
+	@$(BIN)/python -m pytest -q -n $(SWEEPS_AT_ONCE) --dist loadfile --no-loadscope-reorder \
+		tests/integration tests/docs tests/faults
+	@$(BIN)/python -m pytest -q tests/gpu
 
 unit: setup  ## the unit tests that take no half a second each: all of them in a minute
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow" tests/unit
