@@ -93,6 +93,10 @@ class JournalError(RequestError):
     """A journal that cannot be read: another schema, or damage beyond a torn last line."""
 
 
+class IndexDamagedError(RequestError):
+    """The index of the results folder is damaged or held; its journals are whole."""
+
+
 class ComparisonError(RequestError):
     """Two sweeps that cannot be compared."""
 

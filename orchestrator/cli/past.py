@@ -14,12 +14,12 @@ PAGE = "history.html"
 def history(options: argparse.Namespace) -> int:
     """Print rows over time; with --page write them as a page, too."""
     from orchestrator.files import write_atomically
-    from orchestrator.history.index import Index
+    from orchestrator.history.index import read_index
     from orchestrator.history.timeline import history as found_by
     from orchestrator.report.across import history_text
 
-    with Index() as index:
-        found = found_by(index, options.metric, options.implementation, options.where)
+    asked = (options.metric, options.implementation, options.where)
+    found = read_index(lambda index: found_by(index, *asked))
     if options.page is not None:
         from orchestrator.report.across.history_page import history_page
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from orchestrator.driver.attempts import input_seed
 from orchestrator.driver.stale import KnownSources
-from orchestrator.errors import RequestError
+from orchestrator.errors import IndexDamagedError, RequestError
 from orchestrator.executors.placement import Node, place
 from orchestrator.history.identity import asked
 from orchestrator.history.index import Index
@@ -23,6 +23,7 @@ from orchestrator.trial import Attempt, Trial
 
 # What a supervisor sets for its trials where the user has not.
 SET_ON_CUDA = {"NCCL_NVLS_ENABLE": "0"}
+Answer = TypeVar("Answer")
 
 
 class Reuse:
@@ -47,28 +48,25 @@ class Reuse:
         self._sweep = sweep
         self._sources = sources
         self._protocol = sweep.spec.measure.for_device(device)
-        machines = [_machine(environment) for environment in environments]
-        self._index = Index()
-        self._known = Known(
-            self._index,
-            machines,
-            asked(sweep.spec, device),
-            sweep.base_dir,
-            sources.all(),
-            directory,
-        )
+        self._machines = [_machine(environment) for environment in environments]
+        self._asked = asked(sweep.spec, device)
+        self._directory = directory
+        self._index: Index | None = None
+        self._known: Known | None = None
         self._hits: dict[str, Hit | None] = {}
         self._records: dict[str, list[TrialRecord]] = {}
 
     def close(self) -> None:
         """Close the index."""
-        self._index.close()
+        if self._index is not None:
+            self._index.close()
+        self._index = self._known = None
 
     def hit(self, trial: Trial) -> Hit | None:
         """Where the trial's row is known from; None: it is not."""
         if trial.trial_id not in self._hits:
             wanted = self._wanted(trial)
-            found = self._known.find(wanted)
+            found = self._ask(lambda known: known.find(wanted))
             records = None if found is None else found.records(wanted)
             if records is not None:
                 self._records[trial.trial_id] = records
@@ -77,7 +75,7 @@ class Reuse:
 
     def why_not(self, trial: Trial) -> Miss:
         """What differs from the nearest row, of a trial that is not known."""
-        return self._known.why_not(self._wanted(trial))
+        return self._ask(lambda known: known.why_not(self._wanted(trial)))
 
     def record(self, attempt: Attempt) -> TrialRecord | None:
         """The record that stands for an attempt, as one of its sweep; None: it is to be made."""
@@ -93,6 +91,27 @@ class Reuse:
                 "environment": dict(hit.environment),
             }
         )
+
+    def _ask(self, question: Callable[[Known], Answer]) -> Answer:
+        """The answer; an index that turns out to be damaged is made anew, once a question."""
+        try:
+            return question(self._opened())
+        except IndexDamagedError:
+            self.close()
+            return question(self._opened())
+
+    def _opened(self) -> Known:
+        if self._known is None:
+            self._index = Index()
+            self._known = Known(
+                self._index,
+                self._machines,
+                self._asked,
+                self._sweep.base_dir,
+                self._sources.all(),
+                self._directory,
+            )
+        return self._known
 
     def _wanted(self, trial: Trial) -> Wanted:
         spec = self._sweep.spec

@@ -12,12 +12,13 @@ import json
 import os
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from orchestrator.errors import IndexDamagedError
 from orchestrator.history.reading import IndexedRow, IndexedSweep, read_sweep
 from orchestrator.record import SCHEMA_VERSION
 from orchestrator.results import journal
@@ -26,13 +27,14 @@ from orchestrator.spec.models import MeasureSpec, SweepSpec, VerifySpec
 
 FILE_NAME = "index.sqlite"
 LOCK_NAME = ".index.lock"
-TABLES = 2  # raised whenever SCHEMA changes
+TABLES = 3  # raised whenever SCHEMA changes
 WAIT_S = 60.0
 SWEEPS_A_COMMIT = 20
+Found = TypeVar("Found")
 
 SCHEMA = """
 CREATE TABLE sweep (
-    number INTEGER PRIMARY KEY, path TEXT UNIQUE, stamp TEXT, sweep_id TEXT, name TEXT,
+    number INTEGER PRIMARY KEY AUTOINCREMENT, path TEXT UNIQUE, stamp TEXT, sweep_id TEXT, name TEXT,
     created_at TEXT, device TEXT, imported INTEGER, asked TEXT, controls TEXT,
     error TEXT
 );
@@ -48,6 +50,7 @@ CREATE TABLE row (
     PRIMARY KEY (trial, sweep)
 ) WITHOUT ROWID;
 CREATE INDEX row_of_sweep ON row (sweep);
+CREATE INDEX row_to_reuse ON row (trial, source, protocol, finished, sweep) WHERE reusable = 1;
 """
 INSERT_ROW = (
     "INSERT OR REPLACE INTO row VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -108,18 +111,49 @@ class Index:
         self.close()
 
     def select(self, query: str, values: Iterable[Any] = ()) -> list[Any]:
-        """The lines that a query finds."""
-        return self._connection.execute(query, tuple(values)).fetchall()
+        """The lines that a query finds.
+
+        Raises:
+            IndexDamagedError: as by `each`.
+        """
+        return list(self.each(query, values))
 
     def each(self, query: str, values: Iterable[Any] = ()) -> Iterator[Any]:
-        """The same one after the other, as far as they are wanted."""
-        yield from self._connection.execute(query, tuple(values))
+        """The same one after the other, as far as they are wanted.
 
-    def word(self, text: str) -> int | None:
-        """The number that stands for a text; None: no row has it."""
-        found = self._connection.execute("SELECT number FROM word WHERE text = ?", (text,))
-        line = found.fetchone()
-        return None if line is None else int(line[0])
+        Raises:
+            IndexDamagedError: the file turns out to be damaged, and has been removed: the next that
+                opens it makes it anew; or another process has held it for WAIT_S.
+        """
+        try:
+            yield from self._connection.execute(query, tuple(values))
+        except sqlite3.ProgrammingError:
+            raise
+        except sqlite3.DatabaseError as error:
+            raise self._damaged(error) from None
+
+    @contextmanager
+    def as_of_now(self) -> Iterator[Index]:
+        """The index as it is now, whatever other processes write meanwhile; they wait for it."""
+        self._connection.execute("BEGIN")
+        try:
+            yield self
+        finally:
+            with suppress(sqlite3.Error):
+                self._connection.rollback()
+
+    def _damaged(self, error: sqlite3.DatabaseError) -> IndexDamagedError:
+        path = self.folder / FILE_NAME
+        if _is_locked(error):
+            return IndexDamagedError(
+                f"{path} has been held by another process for {WAIT_S:.0f} s: wait for it, or stop it"
+            )
+        with suppress(OSError), _locked(self.folder / LOCK_NAME):
+            _remove_file(path)
+        return IndexDamagedError(
+            f"{path} is damaged ({error}): remove it, and give the command again; it is made anew "
+            "from the journals. If that does not last, the disk or its file system is at fault"
+        )
 
     def words(self) -> dict[int, str]:
         """Every text by its number."""
@@ -153,34 +187,35 @@ class Index:
 
     def _opened(self) -> sqlite3.Connection:
         """A connection to an index that is up to date; damaged or old ones are made anew."""
-        stamps = _stamps(self.folder)
         try:
             with suppress(sqlite3.Error):
                 connection = _connected(self.folder / FILE_NAME)
-                if _is_current(connection, stamps):
+                if _is_current(connection, _stamps(self.folder)):
                     return connection
                 connection.close()
             with _locked(self.folder / LOCK_NAME):
-                return self._made(self.folder / FILE_NAME, stamps)
-        except OSError:  # there is no such folder, or it is not ours to write
-            return self._filled(sqlite3.connect(":memory:"), stamps)
-        except sqlite3.Error:
-            return self._filled(sqlite3.connect(":memory:"), stamps)
+                return self._made(self.folder / FILE_NAME)
+        except (OSError, sqlite3.Error):  # there is no such folder, or it is not ours to write
+            return self._filled(sqlite3.connect(":memory:"))
 
-    def _made(self, path: Path, stamps: dict[str, str]) -> sqlite3.Connection:
+    def _made(self, path: Path) -> sqlite3.Connection:
         try:
-            return self._filled(_connected(path), stamps)
+            return self._filled(_connected(path))
         except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
+            if _is_locked(error):
                 raise
-        for name in (path.name, f"{path.name}-journal"):
-            path.with_name(name).unlink(missing_ok=True)
-        return self._filled(_connected(path), stamps)
+        _remove_file(path)
+        return self._filled(_connected(path))
 
-    def _filled(self, connection: sqlite3.Connection, stamps: dict[str, str]) -> sqlite3.Connection:
-        """The same, with every sweep as it is now."""
+    def _filled(self, connection: sqlite3.Connection) -> sqlite3.Connection:
+        """The same, with every sweep as it is now.
+
+        The stamps are taken here, under the lock: older ones would undo what another process did
+        while this one waited for it.
+        """
         try:
             _check_version(connection)
+            stamps = _stamps(self.folder)
             known = dict(connection.execute("SELECT path, stamp FROM sweep"))
             gone = known.keys() - stamps.keys()
             changed = [path for path, stamp in stamps.items() if known.get(path) != stamp]
@@ -236,6 +271,22 @@ class Index:
         return number
 
 
+def read_index(use: Callable[[Index], Found], folder: Path = SWEEPS) -> Found:
+    """What `use` makes of the index as it is at one moment.
+
+    An index that turns out to be damaged meanwhile is made anew, and used once more.
+
+    Raises:
+        IndexDamagedError: it is damaged again.
+    """
+    try:
+        with Index(folder) as index, index.as_of_now():
+            return use(index)
+    except IndexDamagedError:
+        with Index(folder) as index, index.as_of_now():
+            return use(index)
+
+
 def _add_sweep(connection: sqlite3.Connection, path: str, stamp: str, found: IndexedSweep) -> int:
     cursor = connection.execute(
         "INSERT INTO sweep VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -265,6 +316,15 @@ def _folders(folder: Path) -> Iterator[str]:
         yield from sorted(
             entry.path for entry in entries if entry.is_dir() and not entry.name.startswith(".")
         )
+
+
+def _is_locked(error: sqlite3.Error) -> bool:
+    return isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
+
+
+def _remove_file(path: Path) -> None:
+    for name in (path.name, f"{path.name}-journal"):
+        path.with_name(name).unlink(missing_ok=True)
 
 
 def _connected(path: Path) -> sqlite3.Connection:

@@ -137,10 +137,11 @@ class Known:
         """The newest row that is the same in all that counts; None: there is none."""
         trial = self._trial(wanted.trial)
         source, protocol = self._number(wanted.source), self._number(wanted.protocols[0])
-        # By the order in which sweeps came: it is that of the table, and nothing has to be sorted.
+        # The order of an index of the table: nothing is sorted. A sweep's number would not do, as
+        # one that is read again gets a new one.
         lines = self._index.each(
             f"{ROW} WHERE trial = ? AND source = ? AND protocol = ? AND reusable = 1 "
-            "ORDER BY sweep DESC",
+            "ORDER BY finished DESC, sweep DESC",
             (trial, source, protocol),
         )
         for line in lines:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
+import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,8 +19,10 @@ from orchestrator import api
 from orchestrator.driver.reuse import Reuse, environments_here
 from orchestrator.driver.stale import KnownSources
 from orchestrator.errors import RequestError
+from orchestrator.history.index import FILE_NAME, Index
 from orchestrator.plan.sweep import Sweep
 from orchestrator.results.rows import Row
+from orchestrator.results.sweep_directory import SWEEPS
 from orchestrator.trackers.in_memory import MemoryTracker
 from tests.support.swept import Store, prepare
 
@@ -119,6 +124,34 @@ def test_a_row_of_another_version_of_the_harness_is_not_the_same(store: Store) -
     assert known.hit(sweep.trials[0]) is None
     assert "orchestrator: 0.0.1, now " in known.why_not(sweep.trials[0]).why
     known.close()
+
+
+def test_of_several_rows_that_are_the_same_the_newest_counts(store: Store) -> None:
+    """Also where the index read the older one last, as its journal was touched since."""
+    older, newer = store.sweep(), store.sweep()
+    assert older.directory is not None
+    Index().close()
+    os.utime(older.directory / "results.jsonl", ns=(1, 1))
+    assert set(origins(store.sweep(REUSE).rows)) == {newer.meta.sweep_id}
+
+
+def test_an_index_that_is_damaged_meanwhile_is_made_anew(store: Store) -> None:
+    """A sweep under way goes on with what is known."""
+    first = store.sweep()
+    sweep = Sweep.load("toy.yaml", ["implementations=[./matmul.py:right]"])
+    Index().close()
+    with contextlib.closing(sqlite3.connect(SWEEPS / FILE_NAME)) as held:
+        pages = held.execute("SELECT rootpage FROM sqlite_master WHERE name LIKE 'row%'").fetchall()
+        (size,) = held.execute("PRAGMA page_size").fetchone()
+    with (SWEEPS / FILE_NAME).open("r+b") as file:
+        for (page,) in pages:
+            file.seek((page - 1) * size)
+            file.write(b"\xff" * size)
+    known = Reuse(sweep, "cpu", environments_here(sweep, "cpu"), KnownSources(sweep))
+    found = known.hit(sweep.trials[0])
+    known.close()
+    assert found is not None
+    assert found.sweep_id == first.meta.sweep_id
 
 
 def test_what_a_frontier_probes_may_be_known(store: Store) -> None:

@@ -3,21 +3,40 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from orchestrator.errors import IndexDamagedError
+from orchestrator.history import index as index_module
 from orchestrator.history import reading
-from orchestrator.history.index import FILE_NAME, Index
+from orchestrator.history.index import FILE_NAME, Index, read_index
 from orchestrator.history.reading import record_at
 from orchestrator.results.sweep_directory import SWEEPS
 from tests.support.swept import Store
 
 FILE = SWEEPS / FILE_NAME
+
+
+def damage_rows() -> None:
+    """Spoil the page at which the table of rows begins; what opening reads stays whole."""
+    with contextlib.closing(sqlite3.connect(FILE)) as held:
+        (root,) = held.execute("SELECT rootpage FROM sqlite_master WHERE name = 'row'").fetchone()
+        (size,) = held.execute("PRAGMA page_size").fetchone()
+    with FILE.open("r+b") as file:
+        file.seek((root - 1) * size)
+        file.write(b"\xff" * size)
+
+
+def places(index: Index) -> list[str]:
+    """Of every row; it reads the whole table."""
+    return [places for (places,) in index.select("SELECT places FROM row")]
 
 
 def content() -> list[tuple[object, ...]]:
@@ -78,6 +97,71 @@ def test_a_damaged_index_is_made_anew_in_silence(
     FILE.write_bytes(damage)
     assert content() == before
     assert capsys.readouterr().err == ""
+
+
+def test_damage_that_is_found_while_it_is_read_is_mended_once(store: Store) -> None:
+    """What was asked is asked again of the index that was made anew."""
+    store.sweep()
+    before = read_index(places)
+    damage_rows()
+    assert read_index(places) == before != []
+
+
+def test_damage_that_comes_back_is_an_error_that_names_the_file(store: Store) -> None:
+    """No traceback of the data base: the disk is at fault, and the reader is told."""
+    store.sweep()
+
+    def spoiled(_index: Index) -> list[str]:
+        damage_rows()
+        with Index() as fresh:  # the one that has just been made still has its pages in memory
+            return places(fresh)
+
+    with pytest.raises(IndexDamagedError, match=rf"{FILE_NAME} is damaged .*remove it"):
+        read_index(spoiled)
+
+
+def test_a_sweep_that_comes_while_another_process_holds_the_lock_stays(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is on disk is looked at under the lock: the other's newer sweep is not removed."""
+    store.sweep()
+    locked = index_module._locked
+
+    @contextlib.contextmanager
+    def taken_late(path: Path) -> Iterator[None]:
+        monkeypatch.setattr(index_module, "_locked", locked)
+        store.sweep()
+        Index().close()
+        with locked(path):
+            yield
+
+    monkeypatch.setattr(index_module, "_locked", taken_late)
+    with Index() as index:
+        assert len(index.sweeps()) == 2
+
+
+def test_a_reader_sees_one_moment(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that would change the file beside it waits, or works in memory."""
+    store.sweep()
+    with Index() as index, index.as_of_now():
+        before = places(index)
+        store.sweep()
+        monkeypatch.setattr(index_module, "WAIT_S", 0.0)
+        with Index() as other:
+            assert len(places(other)) == 4
+        assert places(index) == before
+    assert len(read_index(places)) == 4
+
+
+def test_a_sweep_that_is_read_again_takes_no_number_that_another_had(store: Store) -> None:
+    """Whoever holds numbers from before finds nothing by them, instead of another sweep's rows."""
+    first, second = store.sweep(), store.sweep()
+    with Index() as index:
+        held = index.sweeps()
+    for found in (second, first):
+        os.utime((found.directory or Path()) / "results.jsonl", ns=(1, 1))
+    with Index() as index:
+        assert held.keys().isdisjoint(index.sweeps())
 
 
 def test_an_index_of_another_version_is_made_anew(store: Store) -> None:
