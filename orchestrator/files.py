@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -50,6 +51,31 @@ def write_bytes_atomically(path: Path | str, data: bytes) -> None:
             temporary.unlink()
         raise
     _sync_folder(path.parent)
+
+
+def append_lines(path: Path, lines: Iterable[str]) -> None:
+    """Add lines to a file and wait until they are on disk; all of them, or none.
+
+    A last line that was torn, when whoever wrote it was killed, is ended first, so that it costs
+    itself alone.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    data = "".join(f"{line}\n" for line in lines).encode()
+    with path.open("a+b", buffering=0) as file:
+        size = file.seek(0, os.SEEK_END)
+        if size:
+            file.seek(-1, os.SEEK_END)
+            data = data if file.read(1) == b"\n" else b"\n" + data
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[file.write(view) :]
+            os.fsync(file.fileno())
+        except BaseException:  # half a line would spoil the next one
+            file.truncate(size)
+            raise
 
 
 def _sync_folder(folder: Path) -> None:

@@ -116,7 +116,7 @@ def profile(options: argparse.Namespace) -> int:
     found = list(profiling.profile(sweep_directory.load(directory), options.only))
     report.write_reports(sweep_directory.load(directory))
     print(f"{profiling.TRACE_HINT}; `orchestrator sync` puts them into MLflow", file=sys.stderr)
-    return 0 if all(one.kernels for one in found) else 1
+    return 1 if any(one.error for one in found) else 0
 
 
 def sweeps(options: argparse.Namespace) -> int:

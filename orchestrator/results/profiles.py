@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from orchestrator.files import append_lines
 from orchestrator.model import FrozenModel
 from orchestrator.record import KernelShare, TrialRecord
 
@@ -21,12 +22,17 @@ class Profile(FrozenModel):
     Attributes:
         trace: the file that Perfetto opens, from the sweep's directory; "": none.
         notes: what was not measured, and why.
+        error: why there is no profile; "": there is one. One that failed says nothing of the trial,
+            and an earlier one still counts.
+        at: when, as `utc_now` writes it; "": not known.
     """
 
     trial_id: str
     kernels: tuple[KernelShare, ...] = ()
     trace: str = ""
     notes: tuple[str, ...] = ()
+    error: str = ""
+    at: str = ""
 
 
 def trace_of(trial_id: str) -> str:
@@ -40,13 +46,12 @@ def traces(directory: Path) -> list[Path]:
 
 
 def append(directory: Path, profile: Profile) -> None:
-    """Keep a profile; of one trial the latest counts."""
-    with (directory / FILE_NAME).open("a", encoding="utf-8") as file:
-        file.write(f"{profile.model_dump_json()}\n")
+    """Keep a profile; of one trial the latest that did not fail counts."""
+    append_lines(directory / FILE_NAME, [profile.model_dump_json()])
 
 
 def read(directory: Path) -> dict[str, Profile]:
-    """trial_id -> its latest profile, without lines that cannot be read."""
+    """trial_id -> its latest profile that did not fail, without lines that cannot be read."""
     path = directory / FILE_NAME
     if not path.is_file():
         return {}
@@ -54,7 +59,8 @@ def read(directory: Path) -> dict[str, Profile]:
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         with suppress(ValidationError):
             profile = Profile.model_validate_json(line)
-            found[profile.trial_id] = profile
+            if not profile.error:
+                found[profile.trial_id] = profile
     return found
 
 

@@ -7,7 +7,6 @@ changed file. Only the proposer knows that at the time: a trial's values alone d
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from orchestrator.files import append_lines
 from orchestrator.model import FrozenModel
 from orchestrator.results.meta import CellMeta, SweepMeta
 from orchestrator.spec.models import SweepSpec
@@ -74,12 +74,7 @@ def _name(proposal: Proposal) -> tuple[str, str]:
 
 
 def _append(directory: Path, lines: Sequence[FrozenModel]) -> None:
-    with (directory / FILE_NAME).open("ab") as file:
-        if file.tell() and not _ends_in_newline(directory / FILE_NAME):
-            file.write(b"\n")  # end a line that was torn when the driver died
-        file.writelines(f"{line.model_dump_json()}\n".encode() for line in lines)
-        file.flush()
-        os.fsync(file.fileno())
+    append_lines(directory / FILE_NAME, [line.model_dump_json() for line in lines])
 
 
 def read(directory: Path) -> list[Proposal]:
@@ -146,9 +141,3 @@ def arranged(spec: SweepSpec, trials: Iterable[Trial]) -> tuple[Trial, ...]:
         return tuple(key)
 
     return tuple(sorted(unique.values(), key=place))
-
-
-def _ends_in_newline(path: Path) -> bool:
-    with path.open("rb") as file:
-        file.seek(-1, os.SEEK_END)
-        return file.read(1) == b"\n"

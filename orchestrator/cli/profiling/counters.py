@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from orchestrator.record import KernelShare
 
+RANGE = "profiled"  # the NVTX range around the call that counters are read of
 TIME = "gpu__time_duration.sum"
 COUNTERS = {  # name of ours -> Nsight Compute's
     "dram_gb_per_s": "dram__bytes.sum.per_second",

@@ -1,48 +1,54 @@
-"""One row under a profiler, in a process of its own: what `orchestrator profile` starts.
+"""One row under a profiler, in a process of its own.
 
-    python -m orchestrator.cli.profiling.row trace < attempt.json      # torch's profiler
-    ncu ... python -m orchestrator.cli.profiling.row call < attempt.json
+torch's profiler runs in a process of the isolator, which calls `trace`. Nsight Compute starts its
+own:
 
-The last line of stdout is JSON: {"kernels": [...]}, or {"error": "..."}.
+    ncu ... python -m orchestrator.cli.profiling.row < attempt.json
 """
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import Any
 
+from orchestrator.cli.profiling.counters import RANGE
+from orchestrator.model import FrozenModel
+from orchestrator.record import KernelShare
 from orchestrator.trial import Attempt
 from orchestrator.usercode.implementation import AttemptEndedError
 from orchestrator.worker.stages import Stages
 
-RANGE = "profiled"  # the NVTX range around the call that counters are read of
+
+class Traced(FrozenModel):
+    """What a call of a row ran; or why it did not get that far, then without kernels."""
+
+    kernels: tuple[KernelShare, ...] = ()
+    error: str = ""
 
 
-def main(way: str) -> int:
-    """Build, call and verify the row, then call it once more under the profiler."""
-    attempt = Attempt.model_validate_json(sys.stdin.read())
-    stages = Stages(attempt, lambda _phase: None)
+def trace(attempt_json: str) -> Traced:
+    """Build, call and verify the row, then call it once more under torch's profiler."""
+    stages = Stages(Attempt.model_validate_json(attempt_json), lambda _phase: None)
     try:
         stages.ready()
-        answer = _traced(stages) if way == "trace" else _called(stages)
+        stages.profile()
     except AttemptEndedError as ended:
-        answer = {"error": f"{ended.outcome}: {ended.message}"}
-    print(f"\n{json.dumps(answer)}", flush=True)
-    return 0
+        return Traced(error=f"{ended.outcome}: {ended.message}")
+    return Traced(kernels=stages.kernels)
 
 
-def _traced(stages: Stages) -> dict[str, Any]:
-    stages.profile()
-    return {"kernels": [one.model_dump() for one in stages.kernels]}
-
-
-def _called(stages: Stages) -> dict[str, Any]:
-    """One call in the range; what is made once was made before."""
+def main() -> int:
+    """Make one call in the range that counters are read of; what is made once was made before."""
     import torch
 
     nvtx: Any = torch.cuda.nvtx
 
+    stages = Stages(Attempt.model_validate_json(sys.stdin.read()), lambda _phase: None)
+    try:
+        stages.ready()
+    except AttemptEndedError as ended:
+        sys.stderr.write(f"{ended.outcome}: {ended.message}\n")
+        return 1
     call = stages.one_more_call()
     call()
     torch.cuda.synchronize()
@@ -50,8 +56,8 @@ def _called(stages: Stages) -> dict[str, Any]:
     call()
     torch.cuda.synchronize()
     nvtx.range_pop()
-    return {}
+    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main())

@@ -6,51 +6,66 @@ Ray; nothing that was measured changes.
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
+from orchestrator import subprocesses
 from orchestrator.cli.profiling import counters
+from orchestrator.cli.profiling.row import Traced
 from orchestrator.cli.try_target import attempt_of
 from orchestrator.errors import RequestError
 from orchestrator.formatting import printable
+from orchestrator.isolation.isolator import Isolator
+from orchestrator.isolation.process_end import Cause
+from orchestrator.isolation.request import Call
 from orchestrator.plan.sweep import Sweep
-from orchestrator.record import KernelShare
-from orchestrator.results import profiles
+from orchestrator.record import utc_now
+from orchestrator.results import profiles, sweep_directory
 from orchestrator.results.profiles import Profile
 from orchestrator.results.results import Results
 from orchestrator.trial import Attempt, Trial
 
 ROW = "orchestrator.cli.profiling.row"
-RANGE = "profiled"
 SHOWN = 8  # kernels of a row that are printed
 TRACE_HINT = "open a trace in https://ui.perfetto.dev or chrome://tracing"
 
 
-def select(results: Results, only: str | None) -> list[Trial]:
-    """The rows that are ok, of those for which the expression holds.
+def expanded(results: Results, only: str | None) -> Sweep:
+    """The sweep, narrowed to the trials for which the expression holds.
 
     Raises:
-        RequestError: there are none, or their trials ran over ranks.
+        RequestError: it was run elsewhere, or the results lie in no directory.
     """
-    meta = results.meta
-    planned = Sweep.resolved(meta.spec, meta.base_dir, only, str(results.directory))
+    if results.directory is None:
+        raise RequestError("these results lie in no directory, which is where profiles are kept")
+    if sweep_directory.is_imported(results.directory):
+        raise RequestError(
+            f"{results.directory} was run elsewhere and imported: profile it where it was run"
+        )
+    return Sweep.resolved(results.meta.spec, results.meta.base_dir, only, str(results.directory))
+
+
+def select(results: Results, planned: Sweep) -> list[Trial]:
+    """The trials of the sweep whose rows are ok.
+
+    Raises:
+        RequestError: there are none, or some of them run over ranks.
+    """
     ok = {row.trial_id for row in results.rows if row.ok}
     chosen = [trial for trial in planned.trials if trial.trial_id in ok]
     if not chosen:
         raise RequestError(
             f"nothing to profile: none of the {len(planned.trials)} selected rows is ok"
         )
-    ranks = planned.resources(chosen[0], meta.device).ranks
+    ranks = max(planned.resources(trial, results.meta.device).ranks for trial in chosen)
     if ranks > 1:
         raise RequestError(
-            f"profile runs a row in one process, and those of this sweep have {ranks} ranks: "
-            "use `run --profile`"
+            f"profile runs a row in one process, and rows of this sweep have {ranks} ranks: "
+            "leave those out with --only, or use `run --profile`"
         )
     return chosen
 
@@ -63,21 +78,33 @@ def profile(
     Raises:
         RequestError: there is nothing to profile.
     """
-    directory = results.directory
-    if directory is None:
-        raise RequestError("these results lie in no directory, which is where profiles are kept")
-    meta = results.meta
-    planned = Sweep.resolved(meta.spec, meta.base_dir, only, str(directory))
-    (directory / profiles.FOLDER).mkdir(exist_ok=True)
-    for trial in select(results, only):
-        attempt = attempt_of(planned, trial, meta.device)
-        trace = (directory / profiles.trace_of(trial.trial_id)).absolute()
-        found = _profiled(attempt.model_copy(update={"trace": str(trace)}))
-        if trace.is_file():
-            found = found.model_copy(update={"trace": profiles.trace_of(trial.trial_id)})
-        profiles.append(directory, found)
-        say(as_text(trial, found, directory))
-        yield found
+    planned = expanded(results, only)
+    directory = Path(results.directory or "")
+    folder = directory / profiles.FOLDER
+    trials = select(results, planned)
+    folder.mkdir(exist_ok=True)
+    with Isolator() as isolator:
+        for trial in trials:
+            attempt = attempt_of(planned, trial, results.meta.device)
+            # A trace counts only when its profile is whole: until then the earlier one stays.
+            with tempfile.TemporaryDirectory(prefix=".", dir=folder.absolute()) as beside:
+                trace = Path(beside, "trace.json.gz")
+                found = _profiled(isolator, attempt.model_copy(update={"trace": str(trace)}))
+                if not found.error:
+                    found = _with_trace(found, trace, directory)
+            profiles.append(directory, found)
+            say(as_text(trial, found, directory))
+            yield found
+
+
+def _with_trace(found: Profile, trace: Path, directory: Path) -> Profile:
+    """The profile with its trace in the sweep's directory, in place of an earlier one."""
+    name = profiles.trace_of(found.trial_id)
+    if not trace.is_file():
+        (directory / name).unlink(missing_ok=True)
+        return found
+    trace.replace(directory / name)
+    return found.model_copy(update={"trace": name})
 
 
 def as_text(trial: Trial, found: Profile, directory: Path) -> str:
@@ -90,7 +117,12 @@ def as_text(trial: Trial, found: Profile, directory: Path) -> str:
         lines.append(f"  {one.share:6.1%}  {one.count:4} x  {printable(one.name)}{beside}")
     more = len(found.kernels) - SHOWN
     lines += [f"  and {more} more"] if more > 0 else []
-    lines += [f"  trace: {directory / found.trace}"] if found.trace else []
+    if found.trace:
+        lines.append(f"  trace: {directory / found.trace}")
+    if found.error:
+        lines.append(
+            f"  not profiled: {printable(found.error)}; an earlier profile of it, if any, still counts"
+        )
     return "\n".join([*lines, *(f"  note: {printable(note)}" for note in found.notes)])
 
 
@@ -99,40 +131,39 @@ def _counter(name: str, value: float) -> str:
     return f"{label} {value:.0f} GB/s" if name.endswith("_gb_per_s") else f"{label} {value:.0%}"
 
 
-def _profiled(attempt: Attempt) -> Profile:
+def _profiled(isolator: Isolator, attempt: Attempt) -> Profile:
     """The kernels of one row, with counters on a GPU with Nsight Compute."""
+    at = utc_now()
     trial_id = attempt.trial.trial_id
-    answer = _answer([sys.executable, "-m", ROW, "trace"], attempt)
-    if "error" in answer:
-        return Profile(trial_id=trial_id, notes=(f"it is not ok now: {answer['error']}",))
-    kernels = tuple(KernelShare.model_validate(one) for one in answer["kernels"])
+    call = Call(f"{ROW}:trace", attempt, Traced, attempt.device, attempt.resources)
+    answer = isolator.call(call)
+    if isinstance(answer, Cause):
+        return Profile(trial_id=trial_id, error=f"{answer.outcome}: {answer.message}", at=at)
+    if answer.error:
+        return Profile(trial_id=trial_id, error=answer.error, at=at)
+    found = Profile(trial_id=trial_id, kernels=answer.kernels, at=at)
     ncu = shutil.which("ncu")
     if ncu is None or not attempt.device.startswith("cuda"):
-        return Profile(trial_id=trial_id, kernels=kernels)
+        return found
+    values, why = _counted(ncu, attempt)
+    if values:
+        kernels = counters.with_counters(found.kernels, values)
+        return found.model_copy(update={"kernels": kernels})
+    return found.model_copy(update={"notes": (f"no counters from ncu: {why}",)})
+
+
+def _counted(ncu: str, attempt: Attempt) -> tuple[dict[str, dict[str, float]], str]:
+    """Kernel -> counters, as Nsight Compute reads them; without any, why."""
+    limit_s = attempt.resources.timeout_s
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "counters.csv"
-        program = [sys.executable, "-m", ROW, "call"]
-        _answer(counters.command(ncu, str(file), RANGE, program), attempt)
+        program = [sys.executable, "-m", ROW]
+        line = counters.command(ncu, str(file), counters.RANGE, program)
+        try:
+            done = subprocesses.run(line, attempt.model_dump_json(), limit_s)
+        except subprocess.TimeoutExpired:
+            return {}, f"longer than resources.timeout_s, {limit_s:g} s"
         text = file.read_text(errors="replace") if file.is_file() else ""
-    found = counters.read(text)
-    if found:
-        return Profile(trial_id=trial_id, kernels=counters.with_counters(kernels, found))
-    said = next((line for line in text.splitlines() if "ERR" in line), "it wrote none")
-    return Profile(trial_id=trial_id, kernels=kernels, notes=(f"no counters from ncu: {said}",))
-
-
-def _answer(command: list[str], attempt: Attempt) -> dict[str, Any]:
-    """What the process says in its last line; an error where it ended without."""
-    limit_s = attempt.resources.timeout_s
-    try:
-        done = subprocess.run(
-            command, input=attempt.model_dump_json(), capture_output=True, text=True,
-            timeout=limit_s, check=False,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        return {"error": f"timeout: longer than resources.timeout_s, {limit_s:g} s"}
-    lines = done.stdout.strip().splitlines()
-    if done.returncode == 0 and lines and lines[-1].startswith("{"):
-        return dict(json.loads(lines[-1]))
-    last = (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1]
-    return {"error": f"crashed: {last}"}
+    said = [one for one in text.splitlines() if "ERR" in one]
+    said += done.stderr.strip().splitlines()[-1:] if done.returncode else []
+    return counters.read(text), said[0] if said else "it wrote none"

@@ -4,7 +4,6 @@ in a fresh process with the caches that this left.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -17,6 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from time import perf_counter
 
+from orchestrator import subprocesses
 from orchestrator.measure.memory import Figures
 from orchestrator.trial import Attempt
 
@@ -109,17 +109,12 @@ def warm(attempt: Attempt) -> tuple[Figures, tuple[str, ...]]:
     """
     line = [sys.executable, "-m", "orchestrator.worker.compiling.first_call"]
     try:
-        done = subprocess.run(
-            line, input=attempt.model_dump_json(), capture_output=True, text=True,
-            timeout=attempt.resources.timeout_s, check=False,
-        )  # fmt: skip
+        done = subprocesses.run(line, attempt.model_dump_json(), attempt.resources.timeout_s)
+        answer = subprocesses.last_json_line(done)
     except subprocess.TimeoutExpired:
         return {WARM: None}, (f"{WARM}: longer than resources.timeout_s",)
-    lines = done.stdout.strip().splitlines()
-    if done.returncode or not lines:
-        last = (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1]
-        return {WARM: None}, (f"{WARM} is not known: {last}",)
-    answer = json.loads(lines[-1])
+    except ValueError as error:
+        return {WARM: None}, (f"{WARM} is not known: {error}",)
     return {WARM: answer["ms"]}, in_words("warm", answer["stages"])
 
 

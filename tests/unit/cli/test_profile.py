@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -12,12 +14,14 @@ import pytest
 from orchestrator.cli.profiling import counters
 from orchestrator.cli.profiling import sweep as profile
 from orchestrator.errors import RequestError
+from orchestrator.isolation import proc
 from orchestrator.outcome import Outcome, Phase
 from orchestrator.plan.sweep import Sweep
 from orchestrator.record import KernelShare
 from orchestrator.results import profiles, sweep_directory
 from orchestrator.results.journal import Journal
 from orchestrator.results.results import Results
+from orchestrator.trial import Resources, Trial
 from tests.support import made
 from tests.support.sweeps import TOYS
 
@@ -82,9 +86,72 @@ def test_a_row_is_profiled_later_and_its_sweep_has_the_kernels(results: Results)
 
 def test_only_rows_that_are_ok_are_profiled(results: Results) -> None:
     """One that is not is no row to be made faster."""
-    assert len(profile.select(results, None)) == 2
+    assert len(profile.select(results, profile.expanded(results, None))) == 2
+    raising = profile.expanded(results, "implementation == 'matmul:raises'")
     with pytest.raises(RequestError, match="none of the 2 selected rows is ok"):
-        profile.select(results, "implementation == 'matmul:raises'")
+        profile.select(results, raising)
+
+
+def test_rows_over_ranks_and_imported_sweeps_are_refused_by_name(
+    results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ranks of any row count, not those of the first alone; an import's code lies elsewhere."""
+    planned = profile.expanded(results, None)
+
+    def ranks_of_the_last(self: Sweep, trial: Trial, device: str) -> Resources:
+        return Resources(ranks=4 if trial.params["n"] == 32 else 1)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Sweep, "resources", ranks_of_the_last)
+        with pytest.raises(RequestError, match="have 4 ranks"):
+            profile.select(results, planned)
+    assert results.directory is not None
+    (results.directory / sweep_directory.IMPORTED_FILE).write_text("{}")
+    with pytest.raises(RequestError, match="imported: profile it where it was run"):
+        profile.expanded(results, None)
+
+
+@pytest.mark.slow
+def test_a_row_that_hangs_is_ended_and_what_was_known_of_it_stays(results: Results) -> None:
+    """With the processes that it started; the earlier kernels and trace still count."""
+    directory = results.directory
+    assert directory is not None
+    planned = profile.expanded(results, "n == 16")
+    (trial,) = profile.select(results, planned)
+    earlier = profiles.Profile(
+        trial_id=trial.trial_id,
+        kernels=(KernelShare(name="earlier", count=1, share=1.0),),
+        trace=profiles.trace_of(trial.trial_id),
+    )
+    profiles.append(directory, earlier)
+    trace = directory / earlier.trace
+    trace.parent.mkdir()
+    trace.write_bytes(b"earlier")
+    pid_file = directory / "pid"
+    source = Path(results.meta.base_dir) / "matmul.py"
+    source.write_text(
+        f"{source.read_text()}\n\ndef right(config):\n"
+        "    import subprocess, time\n"
+        "    started = subprocess.Popen(['sleep', '1000'])\n"
+        f"    open({str(pid_file)!r}, 'w').write(str(started.pid))\n"
+        "    time.sleep(1000)\n"
+    )
+    spec = results.meta.spec
+    brief = spec.resources.model_copy(update={"timeout_s": 2.0})
+    spec = spec.model_copy(update={"resources": brief})
+    hanging = dataclasses.replace(results, meta=results.meta.model_copy(update={"spec": spec}))
+    said: list[str] = []
+    (found,) = profile.profile(hanging, "n == 16", said.append)
+    assert found.error.startswith("timeout"), found
+    assert "not profiled: timeout" in said[0]
+    assert found.at
+    assert profiles.read(directory)[trial.trial_id] == earlier
+    assert trace.read_bytes() == b"earlier"
+    assert not list(trace.parent.glob(".*"))
+    # where the machine is so slow that it had started nothing, there is nothing to be left
+    if pid_file.is_file() and (pid := pid_file.read_text()):
+        while proc.is_alive(int(pid)):  # the kernel ends it a moment after it was told to
+            time.sleep(0.01)
 
 
 def test_the_counters_of_a_kernel_are_averaged_by_time() -> None:
@@ -115,3 +182,5 @@ def test_profiles_that_cannot_be_read_are_left_out(tmp_path: Path) -> None:
         file.write('{"trial_id": "b", "ker')
     assert profiles.read(tmp_path)["a"].notes == ("second",)
     assert "b" not in profiles.read(tmp_path)
+    profiles.append(tmp_path, profiles.Profile(trial_id="c"))
+    assert "c" in profiles.read(tmp_path)
