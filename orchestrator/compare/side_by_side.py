@@ -9,7 +9,7 @@ from typing import Any
 
 from orchestrator.compare.comparison import both_ok
 from orchestrator.errors import RequestError, suggestion
-from orchestrator.machine.environment import differences
+from orchestrator.machine.environment import commit_of, differences
 from orchestrator.results.columns import column_headings, value
 from orchestrator.results.results import Results
 from orchestrator.results.rows import Row
@@ -24,7 +24,8 @@ class Column:
     """What is held against the others.
 
     Attributes:
-        label: a sweep's id, a device's model, or the first digits of a commit.
+        label: a sweep's id, a device's model, or the first digits of a commit, with `+` where files
+            were changed since: another code than the commit's, and another column.
         sweeps: ids of the sweeps that its rows are of.
         models: of the devices that they were measured on.
         unlike: facts that must match and differ from the column that ratios are to, each as
@@ -94,10 +95,12 @@ def side_by_side(
     """Hold sweeps against each other; rows belong together by label, params and options.
 
     Nothing is refused for its environment: what differs from the chosen column is stated instead,
-    and a ratio is then the hardware's and the software's as much as the code's.
+    and a ratio is then the hardware's and the software's as much as the code's. A row that one of
+    these sweeps reused from another of them counts once, where it was measured: by sweep it is
+    shown in both, without a ratio to itself.
 
     Args:
-        sweeps: oldest first.
+        sweeps: columns are in their order; of rows of one column the one measured last counts.
         by: one of BY: what a column is.
         against: label of the column that ratios are to, or its first letters; None: the first.
 
@@ -106,9 +109,11 @@ def side_by_side(
     """
     gathered: dict[str, _Gathered] = {}
     first: dict[str, Row] = {}
+    ids = {results.meta.sweep_id for results in sweeps}
     for results in sweeps:
         for row in results.rows:
-            if row.outcome is not None:
+            is_a_copy = by != "sweep" and row.reused_from in ids
+            if row.outcome is not None and not is_a_copy:
                 found = gathered.setdefault(_label(results, row, by), _Gathered())
                 _add(found, results, row)
                 first.setdefault(_name(row), row)
@@ -137,8 +142,7 @@ def _label(results: Results, row: Row, by: str) -> str:
     facts = results.environments.get(row.records[-1].fingerprint.environment, {})
     if by == "device":
         return str(facts.get("match", {}).get("model") or UNKNOWN)
-    know = facts.get("know", {})
-    return str(know.get("code_git_commit") or know.get("git_commit") or UNKNOWN)[:10]
+    return commit_of(facts.get("know", {}), digits=10) or UNKNOWN
 
 
 def _add(found: _Gathered, results: Results, row: Row) -> None:
@@ -152,13 +156,14 @@ def _add(found: _Gathered, results: Results, row: Row) -> None:
     if stated not in found.environments:
         found.environments.append(stated)
     held = found.rows.get(_name(row))
-    if held is None or _kind(row) >= _kind(held):
+    if held is None or _weight(row) >= _weight(held):
         found.rows[_name(row)] = row
 
 
-def _kind(row: Row) -> int:
-    """What a row tells, the more the greater: it failed, was only screened, or was measured."""
-    return row.ok + (row.ok and not row.is_screened)
+def _weight(row: Row) -> tuple[int, str]:
+    """What a row tells, and when it was measured: it failed, was only screened, or has a time."""
+    told = 2 if row.ok and not row.is_screened else int(row.ok)
+    return told, max(record.finished_at for record in row.records)  # ISO 8601 in UTC: as text
 
 
 def _name(row: Row) -> str:
@@ -180,7 +185,13 @@ def _chosen(labels: Sequence[str], against: str | None) -> int:
 def _ratio(base: Row | None, other: Row | None) -> Ratio | None:
     if base is None or other is None or not both_ok(base, other):
         return None
+    if other is not base and _measured_by(other) == _measured_by(base):
+        return None
     return ratio(base.rounds, other.rounds)
+
+
+def _measured_by(row: Row) -> str:
+    return row.reused_from or row.records[0].sweep_id
 
 
 def _unlike(base: _Gathered, other: _Gathered) -> tuple[str, ...]:

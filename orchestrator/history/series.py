@@ -11,6 +11,7 @@ from typing import Any
 from orchestrator.errors import ExpressionError, RequestError, suggestion
 from orchestrator.formatting import shown
 from orchestrator.history.index import Entry, Index
+from orchestrator.machine.environment import commit_of
 from orchestrator.outcome import DISTURBED, UNRANKED, Outcome
 from orchestrator.spec.expression import check, condition
 from orchestrator.trial import content_hash
@@ -227,10 +228,8 @@ class _Points:
         key = (sweep, environment)
         if key not in self._facts:
             match, know = self._index.environment(sweep, self._words[environment])
-            commit = know.get("code_git_commit") or know.get("git_commit") or ""
-            dirty = know.get("code_git_dirty", know.get("git_dirty")) and commit
             model = str(match.get("model") or match.get("device") or "")
-            self._facts[key] = (model, f"{commit}{'+' if dirty else ''}")
+            self._facts[key] = (model, commit_of(know))
         return self._facts[key]
 
 

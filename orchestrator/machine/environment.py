@@ -72,6 +72,22 @@ def _flat(facts: Mapping[str, Any]) -> Facts:
     return found
 
 
+def commit_of(know: Mapping[str, Any], digits: int | None = None) -> str:
+    """The commit of the user's code, or else of the harness; empty: not known.
+
+    Args:
+        know: what an environment states beside what must match.
+        digits: so many of it; None: all.
+
+    Returns:
+        `3f2a1bc`, or `3f2a1bc+` where files of that checkout had been changed since.
+    """
+    prefix = "code_" if know.get("code_git_commit") else ""
+    commit = str(know.get(f"{prefix}git_commit") or "")
+    changed = commit and know.get(f"{prefix}git_dirty")
+    return f"{commit[:digits]}+" if changed else commit[:digits]
+
+
 def git_state(directory: Path) -> Facts:
     """Commit and dirty flag of the checkout that `directory` is in; None each outside of any."""
     commit = _git(directory, "rev-parse", "HEAD")

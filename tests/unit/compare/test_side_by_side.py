@@ -139,3 +139,42 @@ def test_columns_by_commit(store: Store) -> None:
     second = store.sweep()
     found = side_by_side([first, second], by="commit")
     assert [column.label for column in found.columns] == ["a" * 10, "b" * 10]
+
+
+def test_a_commit_with_changed_files_is_a_column_of_its_own(store: Store) -> None:
+    """It is not the commit's code; the user's checkout counts before the harness's."""
+    know: dict[str, Any] = {"git_commit": "c" * 40, "git_dirty": True}
+    store.environment = {"match": {"device": "cpu"}, "know": know}
+    know |= {"code_git_commit": "a" * 40, "code_git_dirty": False}
+    first = store.sweep()
+    store.environment = {"match": {"device": "cpu"}, "know": {**know, "code_git_dirty": True}}
+    second = store.sweep()
+    found = side_by_side([first, second], by="commit")
+    assert [column.label for column in found.columns] == ["a" * 10, f"{'a' * 10}+"]
+
+
+def test_the_newer_row_counts_whatever_order_the_sweeps_are_given_in(store: Store) -> None:
+    """By when it was measured; a folder may have any name, and the columns' order is the user's."""
+    older, newer, other = on(store, A100, 1.0), on(store, A100, 1.1), on(store, H200, 0.5)
+    for order in ([older, newer, other], [newer, older, other]):
+        found = side_by_side(order, by="device")
+        times = [line.cells[0].metrics["latency_ms"] for line in found.lines if line.cells[0]]
+        assert times == pytest.approx([17.6, 35.2])
+
+
+def test_a_row_that_was_reused_counts_once(store: Store) -> None:
+    """A ratio of a measurement to itself says nothing, and would draw the mean towards one."""
+    first = store.sweep("axes.n=[16]")
+    second = store.sweep(
+        "reuse=true",
+        latency=lambda attempt: 2.0 * attempt.trial.params["n"],
+    )
+    assert [bool(row.reused_from) for row in second.rows] == [True, False]
+    found = side_by_side([first, second])
+    assert [cell.ok for line in found.lines[:1] for cell in line.cells if cell] == [True, True]
+    assert found.lines[0].ratios[1] is None
+    third = on(store, H200, 0.5)
+    found = side_by_side([first, second, third], by="device")
+    here = found.lines[0].cells[0]
+    assert here is not None
+    assert not here.reused_from
