@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 FORMAT = 1
+CASE_NAME = "name"  # of a sweep's case: a label of the point, which a config need not have
 
 
 def chosen(
@@ -58,15 +59,14 @@ def _choices(file: Path) -> list[dict[str, Any]]:
 
 
 def _is(point: Mapping[str, Any] | object, name: str, value: Any) -> bool:
-    """Whether the point has this value: lists may be tuples, and a dtype torch's own."""
-    if isinstance(point, Mapping):
-        if name not in point:
-            return True
-        found = point[name]
-    else:
-        if name not in vars(point):
-            return True
-        found = getattr(point, name)
+    """Whether the point has this value: lists may be tuples, and a dtype torch's own.
+
+    A point that lacks the param is another point: what was chosen elsewhere may not be right there.
+    """
+    held = point if isinstance(point, Mapping) else vars(point)
+    if name not in held:
+        return name == CASE_NAME
+    found = held[name]
     if isinstance(found, tuple | list):
         return isinstance(value, list) and list(found) == value
     return bool(found == value) or str(found) == f"torch.{value}"

@@ -46,7 +46,8 @@ def wrong_elements(outputs: Mapping[str, torch.Tensor], answer: Any, allowed: fl
     """How many elements of each output are wrong, and the first of them.
 
     A floating-point element is wrong if it is off by more than ten times `allowed` of its own size
-    or of the output's root mean square, whichever is larger; any other if it differs at all.
+    or of the root mean square of the output's finite elements, whichever is larger; any other, and
+    where the right one is not finite, if it differs at all.
 
     Args:
         outputs: by name; where the reference names its outputs otherwise, in its order.
@@ -80,7 +81,7 @@ def _of_output(name: str, actual: torch.Tensor, expected: Expected, allowed: flo
     fetch = fetcher(actual, expected)
     values = expected.values.detach()
     floating = values.is_floating_point() or values.is_complex()
-    scale = float(values.abs().double().square().mean().sqrt()) if floating else 0.0
+    scale = _scale(values) if floating else 0.0
     wide = torch.complex128 if values.is_complex() else torch.float64
     count, found = 0, list[Element]()
     for start, stop in chunks(rows, width):
@@ -88,6 +89,8 @@ def _of_output(name: str, actual: torch.Tensor, expected: Expected, allowed: flo
         if floating:
             right, got = right.to(wide), got.to(wide)
             close = (got - right).abs() <= 10 * allowed * right.abs().clamp(min=scale)
+            # any number is close to an infinity by its size
+            close &= right.isfinite()
             wrong = ~(close | (got == right) | (got.isnan() & right.isnan()))
         else:
             wrong = got != right
@@ -112,6 +115,12 @@ def _of_output(name: str, actual: torch.Tensor, expected: Expected, allowed: flo
         padded = [f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)]
         lines.append(f"    {'  '.join(padded)}")
     return lines
+
+
+def _scale(values: torch.Tensor) -> float:
+    """The root mean square of the finite elements; 0 without any."""
+    finite = values[values.isfinite()].abs().double()
+    return float(finite.square().mean().sqrt()) if finite.numel() else 0.0
 
 
 def _place(name: str, row: int, column: int, actual: torch.Tensor, expected: Expected) -> str:

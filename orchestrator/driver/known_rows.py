@@ -14,6 +14,11 @@ from orchestrator.plan.sweep import Sweep
 from orchestrator.results.reused import origin
 from orchestrator.trial import Trial
 
+SEARCHED = (
+    "not known before: a search proposes each trial by how the earlier ones ended, and takes those "
+    "that an earlier sweep measured alike as they come"
+)
+
 
 @dataclass(frozen=True)
 class KnownRows:
@@ -22,14 +27,18 @@ class KnownRows:
     Attributes:
         hits: trials whose row is known.
         misses: trials whose row is not; the reason where it was asked for.
+        note: why neither can be known before; "": they are.
     """
 
     sweep: Sweep
     hits: list[tuple[Trial, Hit]]
     misses: list[tuple[Trial, Miss | None]]
+    note: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Hits (trial_id, sweep_id, measured_at, card) and misses (trial_id, why)."""
+        """Hits (trial_id, sweep_id, measured_at, card) and misses (trial_id, why); a note where
+        they cannot be known.
+        """
         hits = [
             {
                 "trial_id": trial.trial_id,
@@ -44,14 +53,18 @@ class KnownRows:
             {"trial_id": trial.trial_id, "why": None if miss is None else miss.why}
             for trial, miss in self.misses
         ]
-        return {"hits": hits, "misses": misses}
+        return {"hits": hits, "misses": misses, **({"note": self.note} if self.note else {})}
 
     def to_text(self) -> str:
         """How many are known from where, and each that is not, with the reason if asked for."""
+        if self.note:
+            return f"Reuse: {self.note}"
         total = len(self.hits) + len(self.misses)
+        # a frontier stops at the first that does not fit
+        most = "at most " if self.sweep.spec.frontier.axis is not None else ""
         lines = [
             f"Reuse: {len(self.hits)} of {counted(total, 'row')} known, "
-            f"{len(self.misses)} to be measured"
+            f"{most}{len(self.misses)} to be measured"
         ]
         places = Counter(origin(hit.sweep_id, hit.measured_at, hit.model, hit.card)
                          for _, hit in self.hits)  # fmt: skip
@@ -74,6 +87,8 @@ def of(sweep: Sweep, device: str, *, why: bool) -> KnownRows:
         device: where.
         why: whether each row that is not known gets a reason.
     """
+    if sweep.spec.search.active:
+        return KnownRows(sweep, [], [], SEARCHED)
     kind = device_here(device)
     found = Reuse(sweep, kind, environments_here(sweep, kind), KnownSources(sweep))
     hits: list[tuple[Trial, Hit]] = []

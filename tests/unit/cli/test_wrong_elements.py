@@ -60,6 +60,15 @@ def test_infinities_and_shapes_are_compared_as_they_are() -> None:
     """The same infinity is right; another shape is said, with what was expected."""
     right = torch.tensor([[float("inf"), float("nan"), 1.0]])
     assert "within" in wrong_elements({"output": right.clone()}, right, 1e-6)[0]
+    for infinite in (float("inf"), float("nan")):
+        right_there = torch.tensor([[infinite, 1.0, 2.0, 3.0]])
+        given = torch.tensor([[0.0, 1.0, 2.0, 4.0]])
+        lines = wrong_elements({"output": given}, right_there, 1e-6)
+        assert "2 of 4 elements are wrong" in lines[0], lines
+        assert [line.split()[0:2] for line in lines[2:]] == [
+            ["output[0,", "0]"],
+            ["output[0,", "3]"],
+        ]
     lines = wrong_elements({"output": torch.zeros(3, 1)}, right, 1e-6)
     assert "returned shape (3, 1), expected (1, 3): a transpose" in lines[0]
 

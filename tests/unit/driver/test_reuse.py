@@ -299,6 +299,17 @@ def test_plan_says_what_is_known_without_the_heavy_libraries(store: Store) -> No
     assert imported == "set()"
 
 
+def test_of_a_search_nothing_is_known_before(store: Store, cli: Cli) -> None:
+    """Which trials it will have depends on what it measures: no figure would be right."""
+    store.sweep("axes.n=[16]")
+    searching = ("-S", "search.strategy=random", "-S", "search.over=[n]", "-S", "search.samples=2")
+    typed = ("plan", "toy.yaml", "--device", "cpu", "--why", *searching)
+    assert "Reuse: not known before: a search proposes" in cli(*typed).out
+    found = json.loads(cli(*typed, "--json").out)["reuse"]
+    assert (found["hits"], found["misses"]) == ([], [])
+    assert found["note"].startswith("not known before")
+
+
 def test_plan_as_json_names_hits_and_misses(store: Store, cli: Cli) -> None:
     """Each by its trial."""
     first = store.sweep("axes.n=[16]")

@@ -51,6 +51,21 @@ def test_a_point_that_was_not_searched_has_none(written: Path) -> None:
     assert chosen(written, {"seq_len": 160}, "improved") == {}
 
 
+def test_a_point_without_a_searched_sweep_s_param_has_none(written: Path) -> None:
+    """It is not known to be the point that was searched; the name of a case is no param."""
+    held = json.loads(written.read_text())
+    point = held["choices"][0]["params"]
+    for name in point:
+        fewer = {other: value for other, value in point.items() if other != name}
+        assert chosen(written, fewer, "improved") == {}, name
+        assert chosen(written, Config(fewer, "cpu"), "improved") == {}, name
+    for one in held["choices"]:
+        one["params"]["name"] = "a case"
+    written.write_text(json.dumps(held))
+    assert chosen(written, point, "improved") == {"block": point["seq_len"] // 10}
+    assert chosen(written, {**point, "name": "another"}, "improved") == {}
+
+
 def test_of_several_implementations_one_must_be_named(written: Path) -> None:
     """Their options mean different things."""
     with pytest.raises(ValueError, match="improved, standard: name the implementation"):
