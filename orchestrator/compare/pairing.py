@@ -78,7 +78,8 @@ def _run_where(base: Row, candidate: Row) -> str:
     )
 
 
-def _name(row: Row, with_options: bool = False) -> str:
+def name_of(row: Row, with_options: bool = True) -> str:
+    """What a row is called in every sweep: its label, params and options, as JSON."""
     content = [
         row.implementation,
         dict(row.params),
@@ -88,11 +89,16 @@ def _name(row: Row, with_options: bool = False) -> str:
 
 
 def _repeated(rows: Iterable[Row]) -> set[str]:
-    return {name for name, count in Counter(map(_name, rows)).items() if count > 1}
+    names = Counter(name_of(row, with_options=False) for row in rows)
+    return {name for name, count in names.items() if count > 1}
 
 
 def _by_key(rows: Iterable[Row], ambiguous: set[str]) -> dict[str, Row]:
-    return {_name(row, with_options=_name(row) in ambiguous): row for row in rows}
+    found = {}
+    for row in rows:
+        is_ambiguous = name_of(row, with_options=False) in ambiguous
+        found[name_of(row, with_options=is_ambiguous)] = row
+    return found
 
 
 def _only(row: Row, where: str) -> dict[str, Any]:

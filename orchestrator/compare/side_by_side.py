@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.compare.comparison import both_ok
+from orchestrator.compare.pairing import name_of
 from orchestrator.errors import RequestError, suggestion
 from orchestrator.machine.environment import commit_of, differences
 from orchestrator.results.columns import column_headings, value
@@ -116,7 +116,7 @@ def side_by_side(
             if row.outcome is not None and not is_a_copy:
                 found = gathered.setdefault(_label(results, row, by), _Gathered())
                 _add(found, results, row)
-                first.setdefault(_name(row), row)
+                first.setdefault(name_of(row), row)
     if len(gathered) < 2:
         named = ", ".join(gathered) or "none"
         raise RequestError(
@@ -155,20 +155,15 @@ def _add(found: _Gathered, results: Results, row: Row) -> None:
     stated = {**match, **{f"measure.{name}": value for name, value in protocol.items()}}
     if stated not in found.environments:
         found.environments.append(stated)
-    held = found.rows.get(_name(row))
+    held = found.rows.get(name_of(row))
     if held is None or _weight(row) >= _weight(held):
-        found.rows[_name(row)] = row
+        found.rows[name_of(row)] = row
 
 
 def _weight(row: Row) -> tuple[int, str]:
     """What a row tells, and when it was measured: it failed, was only screened, or has a time."""
     told = 2 if row.ok and not row.is_screened else int(row.ok)
     return told, max(record.finished_at for record in row.records)  # ISO 8601 in UTC: as text
-
-
-def _name(row: Row) -> str:
-    content = [row.implementation, dict(row.params), dict(row.trial.options)]
-    return json.dumps(content, sort_keys=True, default=str)
 
 
 def _chosen(labels: Sequence[str], against: str | None) -> int:

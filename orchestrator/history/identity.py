@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from orchestrator.machine.environment import differing
 from orchestrator.spec.models import SweepSpec
 
 ROUNDS = "repeats"  # how many rounds a row has is seen from its records
@@ -38,21 +39,7 @@ def asked(spec: SweepSpec, device: str, *, in_turns: bool = False) -> dict[str, 
 
 def changes(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """`torch: 2.12.0, now 2.13.0` for each fact that differs, one level of nesting opened."""
-    if was == now:
-        return []
-    was, now = _flat(was), _flat(now)
-    differing = [name for name in sorted({*was, *now}) if was.get(name) != now.get(name)]
-    return [f"{name}: {_text(was.get(name))}, now {_text(now.get(name))}" for name in differing]
-
-
-def _flat(facts: Mapping[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in facts.items():
-        if isinstance(value, Mapping):
-            found |= {f"{name}.{inner}": part for inner, part in value.items()}
-        else:
-            found[name] = value
-    return found
+    return [f"{name}: {_text(old)}, now {_text(new)}" for name, old, new in differing(was, now)]
 
 
 def _text(value: Any) -> str:

@@ -125,10 +125,14 @@ class Known:
         self._asked = dict(asked)
         self._base_dir = base_dir
         self._sources = sources
-        self._besides = None if besides is None else besides.resolve()
         self._words = index.words()
         self._numbers = {text: number for number, text in self._words.items()}
-        self._sweeps = index.sweeps()
+        own = None if besides is None else besides.resolve()
+        self._sweeps = {
+            number: entry
+            for number, entry in index.sweeps().items()
+            if own is None or entry.directory.resolve() != own
+        }
         self._imported: dict[tuple[int, str], list[str]] = {}
         self._facts: dict[tuple[int, str], tuple[dict[str, Any], dict[str, Any]]] = {}
         self._held: dict[int, dict[str, Any]] = {}
@@ -170,9 +174,7 @@ class Known:
 
     def _candidate(self, line: Sequence[Any]) -> _Candidate | None:
         entry = self._sweeps.get(line[0])
-        if entry is None or (
-            self._besides is not None and entry.directory.resolve() == self._besides
-        ):
+        if entry is None:
             return None
         texts = [self._words.get(number, "") for number in line[1:8]]
         outcome, flags, source, environment, protocol, card, reused_from = texts

@@ -55,10 +55,19 @@ def describe(
 
 def differences(base: Mapping[str, Any], candidate: Mapping[str, Any]) -> list[str]:
     """The facts that must match and do not, as "name: base's value, candidate's value"."""
+    return [f"{name}: {was}, {now}" for name, was, now in differing(base, candidate)]
+
+
+def differing(base: Mapping[str, Any], candidate: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """(name, base's value, candidate's value) of the facts that differ, by name; None: none.
+
+    One level of nesting is opened.
+    """
+    if base == candidate:
+        return []
     base, candidate = _flat(base), _flat(candidate)
-    names = sorted({*base, *candidate})
-    differing = [name for name in names if base.get(name) != candidate.get(name)]
-    return [f"{name}: {base.get(name)}, {candidate.get(name)}" for name in differing]
+    facts = [(name, base.get(name), candidate.get(name)) for name in sorted({*base, *candidate})]
+    return [fact for fact in facts if fact[1] != fact[2]]
 
 
 def _flat(facts: Mapping[str, Any]) -> Facts:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from orchestrator.metrics import LEADING
@@ -24,8 +24,13 @@ def csv_text(layout: Layout) -> str:
     names: dict[str, None] = {}  # a set that keeps the order
     for record in records:
         names |= dict.fromkeys(record)
+    return csv_of(names, records)
+
+
+def csv_of(names: Iterable[str], records: Iterable[Mapping[str, Any]]) -> str:
+    """CSV with a header: these columns, a line for each record, cells made `inert`."""
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, names, restval="", lineterminator="\n")
+    writer = csv.DictWriter(stream, list(names), restval="", lineterminator="\n")
     writer.writeheader()
     for record in records:
         writer.writerow({name: inert(value) for name, value in record.items()})

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -15,7 +13,7 @@ from orchestrator.history.series import LATENCY, Point
 from orchestrator.history.timeline import History, Step, Timeline
 from orchestrator.metrics import known
 from orchestrator.outcome import Outcome
-from orchestrator.report.csv_table import inert
+from orchestrator.report.csv_table import csv_of
 
 BARS = "▁▂▃▄▅▆▇█"
 WIDEST = 24  # marks of a row's curve
@@ -119,10 +117,7 @@ def _row_object(row: Timeline) -> dict[str, Any]:
 def csv_text(history: History) -> str:
     """CSV with a header: a line for each row of each sweep, numbers unrounded."""
     names = [f"params.{name}" for name in _params(history)]
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, [*FIELDS[:1], *names, history.metric, *FIELDS[1:]],
-                            restval="", lineterminator="\n")  # fmt: skip
-    writer.writeheader()
+    lines = []
     for row in history.rows:
         params = {f"params.{name}": shown(value) for name, value in row.series.params.items()}
         for point in row.series.points:
@@ -133,8 +128,8 @@ def csv_text(history: History) -> str:
             }
             line.pop("value")
             line.pop("disturbed")
-            writer.writerow({name: inert(value) for name, value in line.items()})
-    return stream.getvalue()
+            lines.append(line)
+    return csv_of([*FIELDS[:1], *names, history.metric, *FIELDS[1:]], lines)
 
 
 def name_of(history: History, row: Timeline) -> str:

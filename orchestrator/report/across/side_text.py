@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +10,7 @@ from tabulate import tabulate
 from orchestrator.compare.side_by_side import Column, Line, SideBySide
 from orchestrator.formatting import counted, markdown, number, printable, shown
 from orchestrator.report.comparison import ratio_text
-from orchestrator.report.csv_table import inert
+from orchestrator.report.csv_table import csv_of
 from orchestrator.report.layout import status
 from orchestrator.results.rows import Row
 
@@ -110,9 +108,7 @@ def csv_text(found: SideBySide) -> str:
         "latency_ms", "latency_ci_low_ms", "latency_ci_high_ms", "peak_memory_mib", "ratio",
         "ratio_ci_low", "ratio_ci_high", "trial_id",
     ]  # fmt: skip
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, fields, restval="", lineterminator="\n")
-    writer.writeheader()
+    records = []
     for line in found.lines:
         for column, row, ratio in zip(found.columns, line.cells, line.ratios, strict=True):
             if row is None:
@@ -127,8 +123,8 @@ def csv_text(found: SideBySide) -> str:
                 "outcome": str(row.outcome), "flags": " ".join(row.flags), **figures, **known,
                 "trial_id": row.trial_id,
             }  # fmt: skip
-            writer.writerow({name: inert(value) for name, value in cells.items()})
-    return stream.getvalue()
+            records.append(cells)
+    return csv_of(fields, records)
 
 
 def as_object(found: SideBySide) -> dict[str, Any]:
