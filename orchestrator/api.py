@@ -36,7 +36,7 @@ from orchestrator.plan.no_effect import keys_without_effect
 from orchestrator.plan.sweep import Sweep
 from orchestrator.progress.live import Progress, SilentProgress
 from orchestrator.quantities import MIB
-from orchestrator.results import columns, journal, results, sweep_directory
+from orchestrator.results import columns, journal, lookup, results, sweep_directory
 from orchestrator.results.rows import Row
 from orchestrator.trackers.background import BackgroundTracker
 from orchestrator.trackers.base import Tracker
@@ -228,7 +228,7 @@ def resume(
     """Go on with the sweep `name` (an id, `last` or a directory) where it stopped; arguments as of
     `run`.
     """
-    directory = sweep_directory.find(name)
+    directory = lookup.find(name)
     if sweep_directory.is_imported(directory):
         raise RequestError(
             f"{directory} was run elsewhere and imported: resume goes on where it was run"
@@ -253,7 +253,7 @@ def load(name: str | Path) -> Results:
         SweepNotFoundError: there is none.
         JournalError: its journal cannot be read.
     """
-    return Results.of(sweep_directory.load(sweep_directory.find(str(name))))
+    return Results.of(sweep_directory.load(lookup.find(str(name))))
 
 
 def _line(row: Row) -> dict[str, Any]:

@@ -42,20 +42,21 @@ def find(name: str) -> Path:
 
     Args:
         name: a directory, a results.jsonl, an id, `last` (the newest), `last~N` (N before it), or a
-            sweep's name or the folder of that name (the newest of it).
+            sweep's name or the folder of that name (the newest of it that was run here; where none
+            was, the newest that was imported).
 
     Raises:
         SweepNotFoundError: there is none; says where it was looked for, and what is near.
     """
     given = Path(name)
-    with suppress(OSError):  # a name too long is no directory's
+    with suppress(OSError, ValueError):  # a name too long, or with a zero in it, is no directory's
         if given.name == journal.FILE_NAME and given.is_file():
             return given.parent
         if (given / META_FILE).is_file():
             return given
         inside = [path.parent for path in given.glob(f"*/{META_FILE}")]
         if inside:
-            return max(inside)
+            return _newest(sorted(inside, key=lambda path: path.name))
     known = directories()
     if (last := _LAST.fullmatch(name)) and known:
         back = int(last[1] or 0)
@@ -66,8 +67,14 @@ def find(name: str) -> Path:
     by_id = [path for path in known if path.name == name]
     by_name = [path for path in known if path.parent.name == name]
     if by_id or by_name:
-        return (by_id or by_name)[-1]
+        return _newest(by_id or by_name)
     raise SweepNotFoundError(_not_found(name, known))
+
+
+def _newest(oldest_first: list[Path]) -> Path:
+    """The last that was run here; where none was, the last."""
+    own = [path for path in oldest_first if not is_imported(path)]
+    return (own or oldest_first)[-1]
 
 
 def before(directory: Path) -> Path:

@@ -1,4 +1,4 @@
-"""A sweep's directory: the names of its files, how it is written, found and read."""
+"""A sweep's directory: the names of its files, how it is written and read."""
 
 from __future__ import annotations
 
@@ -104,39 +104,8 @@ def save_log(directory: Path, trial_id: str, log: bytes, first: bool) -> None:
             file.write(log[-room:])  # the end of an attempt says most
 
 
-def find(name: str) -> Path:
-    """The directory of a sweep given by its id, by `last`, or by the directory itself.
-
-    Raises:
-        SweepNotFoundError: there is none.
-    """
-    given = Path(name)
-    with suppress(OSError):  # a name too long is no directory's
-        if given.name == journal.FILE_NAME and given.is_file():
-            return given.parent
-        if (given / META_FILE).is_file():
-            return given
-    known = sorted(
-        (path.parent for path in SWEEPS.glob(f"*/*/{META_FILE}")), key=lambda path: path.name
-    )
-    own = [path for path in known if not is_imported(path)]
-    if name == "last" and own:
-        return own[-1]
-    matches = [path for path in known if path.name == name]
-    if matches:
-        return matches[0]
-    if given.suffix in (".yaml", ".yml"):
-        raise SweepNotFoundError(
-            f"{name} is a sweep file, and what is wanted is a sweep that was run: run it, then give its id, or `last`"
-        )
-    newest = f"; the newest here are {', '.join(path.name for path in known[-3:])}" if known else ""
-    raise SweepNotFoundError(
-        f"no sweep {name!r}: give an id under {SWEEPS}, `last`, or a sweep's directory{newest}"
-    )
-
-
 def found_by(name: str, directory: Path) -> str:
-    """The name by which `find` finds the sweep in `directory`: its id, else the directory.
+    """The name by which `lookup.find` finds the sweep in `directory`: its id, else the directory.
 
     `name` is the sweep's. A directory given by --output may lie anywhere and be called anything.
     """

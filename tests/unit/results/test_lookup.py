@@ -83,6 +83,18 @@ def test_a_sweep_that_is_not_there_is_named_with_what_is_near(name: str, said: s
         lookup.find(name)
 
 
+@pytest.mark.usefixtures("place")
+@pytest.mark.parametrize("name", ["full", "mlruns/sweeps/full"])
+def test_a_name_means_what_was_run_here_before_what_was_imported(name: str) -> None:
+    """As `last` does; where all of the name came from elsewhere, the newest of those."""
+    newer = sweep_directory.SWEEPS / "full" / "20261103_000000_cccc"
+    (newer / sweep_directory.IMPORTED_FILE).write_text("{}")
+    assert lookup.find(name).name == "20261101_000000_aaaa"
+    assert lookup.find(newer.name) == newer
+    (newer.parent / "20261101_000000_aaaa" / sweep_directory.IMPORTED_FILE).write_text("{}")
+    assert lookup.find(name).name == newer.name
+
+
 def test_in_a_folder_without_sweeps_last_says_where_it_looked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.errors import JournalError, RequestError, SweepNotFoundError
 from orchestrator.outcome import Outcome
-from orchestrator.results import sources, sweep_directory
+from orchestrator.results import lookup, sources, sweep_directory
 from orchestrator.results.journal import Journal
 from orchestrator.results.results import Results
 from tests.support import made
@@ -73,13 +73,9 @@ def test_a_sweep_is_found_by_id_by_last_and_by_its_directory(
     newer = create(Path("mlruns/sweeps/alpha/20261122_000000_bbbb"))
     elsewhere = create(tmp_path / "elsewhere")
     (elsewhere / "results.jsonl").touch()
-    assert sweep_directory.find("20261121_000000_aaaa") == older
-    assert sweep_directory.find("last") == newer
-    assert (
-        sweep_directory.find(str(elsewhere))
-        == sweep_directory.find(str(elsewhere / "results.jsonl"))
-        == elsewhere
-    )
+    assert lookup.find("20261121_000000_aaaa") == older
+    assert lookup.find("last") == newer
+    assert lookup.find(str(elsewhere)) == lookup.find(str(elsewhere / "results.jsonl")) == elsewhere
 
 
 @pytest.mark.parametrize(
@@ -91,21 +87,22 @@ def test_a_sweep_that_is_not_there_is_named(
     """With what would serve, and the newest that exist."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(
-        SweepNotFoundError, match=r"give an id under mlruns/sweeps, `last`, or a sweep's directory$"
+        SweepNotFoundError, match=r"no sweeps under \./mlruns/sweeps: results are kept where"
     ):
-        sweep_directory.find(name)
+        lookup.find(name)
     create(Path("mlruns/sweeps/full/20261122_000000_bbbb"))
     if name != "last":
-        with pytest.raises(SweepNotFoundError, match=r"the newest here are 20261122_000000_bbbb$"):
-            sweep_directory.find(name)
+        with pytest.raises(SweepNotFoundError, match=r"the newest here are 20261122_000000_bbbb "):
+            lookup.find(name)
 
 
 def test_a_sweep_file_is_not_a_sweep_that_was_run() -> None:
     """What `compare sweeps/quick.yaml last` means to say."""
     with pytest.raises(
-        SweepNotFoundError, match=r"sweeps/quick.yaml is a sweep file.*: run it, then give its id"
+        SweepNotFoundError,
+        match=r"sweeps/quick.yaml is a sweep file.*: run it first, then give its id",
     ):
-        sweep_directory.find("sweeps/quick.yaml")
+        lookup.find("sweeps/quick.yaml")
 
 
 @pytest.mark.parametrize(
