@@ -15,11 +15,12 @@ from orchestrator.history.identity import asked
 from orchestrator.machine.observation import WORDS, controls, values_of
 from orchestrator.record import TrialRecord
 from orchestrator.results import journal, sweep_directory
+from orchestrator.results.journal import Place
 from orchestrator.results.results import Results
 from orchestrator.results.rows import Row
 from orchestrator.trial import Trial
 
-Place = tuple[int, int]  # offset and length of a line in bytes
+Key = tuple[str, int, int]  # of an attempt; see TrialRecord.key
 
 
 @dataclass(frozen=True)
@@ -94,11 +95,14 @@ def read_sweep(directory: Path) -> IndexedSweep:
 
 
 def _read(directory: Path) -> IndexedSweep:
-    places = _places(directory / journal.FILE_NAME)
-    results = sweep_directory.load(directory)
+    exists = (directory / journal.FILE_NAME).exists()
+    placed = list(journal.read_placed(directory)) if exists else []
+    results = sweep_directory.load(directory, [record for record, _ in placed])
     found = results.rows
     meta = results.meta
-    known = _Places(results.records, places)
+    places: dict[Key, Place] = {}
+    for record, place in placed:
+        places.setdefault(record.key, place)  # of an attempt the first counts, as for its row
     imported = sweep_directory.is_imported(directory)
     may_be_reused = meta.duel is None and not imported
     ran = [row for row in found if row.outcome is not None]
@@ -111,7 +115,7 @@ def _read(directory: Path) -> IndexedSweep:
         asked(meta.spec, meta.device, in_turns=meta.duel is not None),
         _controls(results),
         _environments(results),
-        [_indexed(row, known, may_be_reused) for row in ran],
+        [_indexed(row, places, may_be_reused) for row in ran],
     )
 
 
@@ -126,30 +130,6 @@ def record_at(directory: Path, place: Place) -> TrialRecord:
     with path.open("rb") as file:
         file.seek(place[0])
         return journal.parse(file.read(place[1]), f"{path} at byte {place[0]}")
-
-
-class _Places:
-    """Where each record is: the first of each attempt counts, as it does for its row."""
-
-    def __init__(self, records: Sequence[TrialRecord], places: Sequence[Place]) -> None:
-        self._of: dict[tuple[str, int, int], Place] = {}
-        for record, place in zip(records, places, strict=False):
-            self._of.setdefault(record.key, place)
-
-    def of(self, record: TrialRecord) -> Place:
-        return self._of.get(record.key, (0, 0))
-
-
-def _places(path: Path) -> list[Place]:
-    """Offset and length of every whole line."""
-    if not path.exists():
-        return []
-    data = path.read_bytes()
-    found, offset = [], 0
-    while (end := data.find(b"\n", offset)) >= 0:
-        found.append((offset, end - offset))
-        offset = end + 1
-    return found
 
 
 def _controls(results: Results) -> dict[str, tuple[float, float]]:
@@ -168,7 +148,7 @@ def _environments(results: Results) -> dict[str, tuple[Any, Any]]:
     }
 
 
-def _indexed(row: Row, places: _Places, may_be_reused: bool) -> IndexedRow:
+def _indexed(row: Row, places: Mapping[Key, Place], may_be_reused: bool) -> IndexedRow:
     first, last = row.records[0], row.records[-1]
     figures = {
         name: float(f"{value:.6g}")
@@ -195,7 +175,7 @@ def _indexed(row: Row, places: _Places, may_be_reused: bool) -> IndexedRow:
         high,
         list(figures),
         json.dumps(list(figures.values()), separators=(",", ":")),
-        json.dumps([places.of(record) for record in row.records], separators=(",", ":")),
+        json.dumps([places[record.key] for record in row.records], separators=(",", ":")),
     )
 
 

@@ -17,6 +17,8 @@ from orchestrator.record import SCHEMA_VERSION, TrialRecord
 FILE_NAME = "results.jsonl"
 LOCK_NAME = ".lock"
 
+Place = tuple[int, int]  # offset and length of a line in bytes
+
 
 class Journal:
     """The open journal of a sweep directory; one driver at a time holds its lock.
@@ -97,10 +99,22 @@ def read(directory: Path) -> Iterator[TrialRecord]:
     Raises:
         JournalError: a line that is no record of a known schema.
     """
+    for record, _ in read_placed(directory):
+        yield record
+
+
+def read_placed(directory: Path) -> Iterator[tuple[TrialRecord, Place]]:
+    """The same records, each with where its line is.
+
+    Raises:
+        JournalError: as by `read`.
+    """
     path = directory if directory.is_file() else directory / FILE_NAME
     data = path.read_bytes()
-    for number, line in enumerate(data[: _whole_length(data)].splitlines(), start=1):
-        yield parse(line, f"{path}:{number}")
+    offset, number = 0, 1
+    while (end := data.find(b"\n", offset)) >= 0:
+        yield parse(data[offset:end], f"{path}:{number}"), (offset, end - offset)
+        offset, number = end + 1, number + 1
 
 
 def parse(line: bytes, place: str) -> TrialRecord:
