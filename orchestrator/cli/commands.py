@@ -7,7 +7,7 @@ import json
 import sys
 from typing import Any
 
-from orchestrator.cli.options import place
+from orchestrator.cli.options import TABLE, place, refuse
 from orchestrator.errors import RequestError
 
 
@@ -52,17 +52,18 @@ def run(options: argparse.Namespace) -> int:
     if getattr(options, "reuse", False) and options.rerun is not None:
         raise RequestError("--rerun measures rows again, and --reuse measures none twice: give one")
     sweep = Sweep.load(options.sweep, overrides, options.only)
-    if getattr(options, "export", None) is not None:
+    export = getattr(options, "export", None)
+    if export is not None:
         from orchestrator.results import choices
 
-        choices.refuse_other_than_search(sweep.spec)
+        choices.refuse(sweep.spec, export)
     shown: list[int] = []
     results = api.run(
         sweep, output=options.output, resume=options.resume, **place(options),
         on_results=lambda found: shown.append(_show(found, options)),
     )  # fmt: skip
-    if getattr(options, "export", None) is not None:
-        _export(results, options.export)
+    if export is not None:
+        _export(results, export)
     return shown[0] if shown else _show(results, options)
 
 
@@ -180,13 +181,17 @@ def _print_answer(results: Any, options: argparse.Namespace) -> None:
 
 
 def _check_columns(options: argparse.Namespace) -> None:
-    """Refuse a column that is not there before a sweep runs for an hour.
+    """Refuse options of the table that cannot be met before a sweep runs for an hour.
 
     Raises:
-        RequestError: there is no such column or order.
+        RequestError: there is no such column or order, or no such table is printed.
     """
     from orchestrator.report.figures import check_names
 
+    if getattr(options, "json", False):
+        refuse(options, TABLE, "is of the table, and does nothing with --json")
+    if options.full_grid:
+        refuse(options, ("columns", "sort"), "does nothing with --full-grid, which shows all")
     check_names(options.columns, options.sort)
 
 
@@ -195,6 +200,8 @@ def plan(options: argparse.Namespace) -> int:
     from orchestrator.cli import estimate
     from orchestrator.plan.sweep import Sweep
 
+    if options.json:
+        refuse(options, ("cost",), "is of the text, and does nothing with --json")
     sweep = Sweep.load(options.sweep, options.overrides, options.only)
     planned = estimate.of(sweep, options.device)
     if options.workload:
@@ -224,25 +231,31 @@ def report(options: argparse.Namespace) -> int:
     from orchestrator.cli import past
     from orchestrator.report import reasons
     from orchestrator.report.layout import Layout
-    from orchestrator.results import lookup, sweep_directory
+    from orchestrator.results import choices, lookup, sweep_directory
 
     if len(options.names) > 1 or options.by is not None or options.against is not None:
         return past.side_by_side(options)
     if options.format == "json":
         raise RequestError("--format json goes with several sweeps; of one, `run --json` prints it")
+    if options.errors:
+        refuse(options, ("format", *TABLE), "does nothing with --errors, which prints the reasons")
+    if options.format is not None:
+        refuse(options, TABLE, "is of the answer, which --format prints a file instead of")
     _check_columns(options)
     results = sweep_directory.load(lookup.find(options.names[0]))
+    if options.export is not None:
+        choices.refuse(results.meta.spec, options.export)
     report.write_reports(results)
     if options.plots is not None:
         _write_plots(results, options.plots)
-    if options.export is not None:
-        _export(results, options.export)
     if options.errors:
         print(reasons.in_full(Layout.of(results)))
     elif options.format is not None:
         print(report.render(results, options.format).rstrip("\n"))
     else:
         _print_answer(results, options)
+    if options.export is not None:
+        _export(results, options.export)
     return 0
 
 
@@ -273,8 +286,10 @@ def list_(options: argparse.Namespace) -> int:
     """Print implementations and workloads, and what each needs."""
     from orchestrator.cli import catalog
 
+    if options.json:
+        refuse(options, ("explain",), "is of the text, and does nothing with --json")
     print(json.dumps(catalog.as_object(), indent=1) if options.json else catalog.as_text())
-    if options.explain and not options.json:
+    if options.explain:
         print(f"\n{catalog.explanations()}")
     return 0
 

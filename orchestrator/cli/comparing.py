@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.cli.options import place
+from orchestrator.cli.options import place, refuse
 from orchestrator.credentials import masked
 from orchestrator.errors import ComparisonError, RequestError
 
@@ -25,19 +25,22 @@ def compare(options: argparse.Namespace) -> int:
         )
     if options.duel and options.candidate is None:
         raise RequestError("compare --duel takes two labels and the sweep file that has both")
-    if options.duel and options.again:
-        raise RequestError(
-            "compare --duel measures both now already: --again is for two sweeps or sweep files"
-        )
     if options.duel:
+        refuse(
+            options, ("again", "same_machine", "same_code", "force"),
+            "does nothing with --duel, which measures both labels of one sweep file in one process",
+        )  # fmt: skip
         return _duel(options)
     if options.again:
+        refuse(
+            options, ("same_machine", "resume", "rerun", "address"),
+            "does nothing with --again, which measures BASE and CANDIDATE anew on this machine",
+        )  # fmt: skip
         return _again(options)
-    for name in ("overrides", "only", "output", "resume", "rerun", "address", "tracking_uri"):
-        if getattr(options, name):
-            raise RequestError(
-                "compare of two sweeps measures nothing: options of run go with --duel or --again"
-            )
+    refuse(
+        options, ("overrides", "only", "output", "resume", "rerun", "address", "tracking_uri", "device"),
+        "is an option of run, and compare of two sweeps measures nothing: it goes with --duel or --again",
+    )  # fmt: skip
     from orchestrator.compare.comparison import compare
     from orchestrator.report import comparison_formats
 
@@ -89,10 +92,6 @@ def _again(options: argparse.Namespace) -> int:
 
     if options.candidate is None:
         raise RequestError("compare --again takes two sweeps or sweep files: BASE and CANDIDATE")
-    if options.resume or options.rerun or options.address:
-        raise RequestError(
-            "compare --again measures both sides anew on this machine: no --resume, --rerun, --address"
-        )
     base, candidate = again.Side.of(options.base), again.Side.of(options.candidate)
     if not options.same_code:
         _refuse_same_files(base, candidate, options)
@@ -149,10 +148,6 @@ def _duel(options: argparse.Namespace) -> int:
     from orchestrator.compare import duel
     from orchestrator.plan.sweep import Sweep
 
-    if options.force:
-        raise RequestError(
-            "a duel measures both in one process, so that there is nothing to --force"
-        )
     sweep = duel.prepare(
         Sweep.load(options.sweep, options.overrides, options.only), options.base, options.candidate
     )

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from orchestrator.errors import suggestion
+from orchestrator.errors import RequestError, suggestion
 
 SWEEP = "SWEEP_ID|NAME|last|last~1|DIR"
 DEVICES = ("auto", "cpu", "cuda")
@@ -127,6 +127,27 @@ def place(options: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(options, name) for name in names} | {
         "progress": progress_for(options.quiet)
     }
+
+
+SPELLED = {"overrides": "-S"}  # options whose name is not that of their value
+TABLE = ("columns", "sort", "full_grid")  # what `add_table` reads
+
+
+def refuse(options: argparse.Namespace, names: Sequence[str], why: str) -> None:
+    """Refuse options that would do nothing.
+
+    Args:
+        options: as they were read.
+        names: of the values, as argparse has them; one that was not given is None, empty or False.
+        why: what the option does not go with, and what to do.
+
+    Raises:
+        RequestError: one of them is given; it names the first.
+    """
+    for name in names:
+        value = getattr(options, name, None)
+        if value and (name, value) != ("device", "auto"):
+            raise RequestError(f"{SPELLED.get(name, '--' + name.replace('_', '-'))} {why}")
 
 
 def _device(text: str) -> str:

@@ -6,6 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
+from orchestrator.cli.options import TABLE, refuse
 from orchestrator.errors import RequestError
 
 PAGE = "history.html"
@@ -59,9 +60,7 @@ def side_by_side(options: argparse.Namespace) -> int:
     from orchestrator.report.across import side_text
     from orchestrator.results.sweep_directory import load
 
-    for name in ("errors", "plots", "columns", "sort", "full_grid"):
-        if getattr(options, name):
-            raise RequestError(f"--{name.replace('_', '-')} goes with one sweep")
+    refuse(options, ("errors", "plots", "export", *TABLE), "goes with one sweep")
     if options.format == "latex":
         raise RequestError("--format latex goes with one sweep: give md, csv, json or html")
     directories = _directories(options.names, every=options.by is not None)

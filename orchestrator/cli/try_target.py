@@ -69,7 +69,15 @@ def attempts(
         RequestError: there is nothing to try, or the params are not those of the workload.
     """
     note = ""
+    if sweep is not None and not is_row(target, values):
+        raise RequestError(f"--sweep goes with the id of a row, and {target} is none")
+    if overrides and not target.endswith((".yaml", ".yml")):
+        raise RequestError(f"-S goes with a sweep file, and {target} is none")
+    if workload is not None and not _names_implementation(target):
+        raise RequestError(f"--workload goes with an implementation: {target} states its own")
     if is_row(target, values):
+        if only is not None:
+            raise RequestError("--only narrows a sweep, and a row is one trial")
         results, found = lookup.trial(target, sweep)
         planned = Sweep.resolved(results.meta.spec, results.meta.base_dir, None, target)
         return Selection(

@@ -163,14 +163,14 @@ def _trials(index: Index, implementation: str | None, where: str | None) -> dict
 
 
 def _chosen(every: Mapping[int, Named], where: str, labels: list[str]) -> dict[int, Named]:
-    names: dict[str, None] = {"implementation": None}
+    names = {"implementation"}
     for _, _, params in every.values():
-        names |= dict.fromkeys(params)
-    check(where, set(names), {"implementation": labels})
+        names |= params.keys()
+    check(where, names, {"implementation": labels})
     chosen = {}
     for number, (trial_id, label, params) in every.items():
         try:
-            holds = condition(where, {**names, **params, "implementation": label})
+            holds = condition(where, {**params, "implementation": label})
         except ExpressionError:
             continue  # it compares what this trial lacks
         if holds:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,23 @@ from orchestrator.files import write_atomically
 from orchestrator.results.answers import Answer
 from orchestrator.results.results import Results
 from orchestrator.spec.models import SweepSpec
+
+
+def refuse(spec: SweepSpec, file: str) -> None:
+    """Refuse to export what nobody chose, or to where it cannot be written.
+
+    Raises:
+        RequestError: the sweep is no search, or the file cannot be written.
+    """
+    refuse_other_than_search(spec)
+    path = Path(file).absolute()
+    if path.is_dir():
+        raise RequestError(f"--export: {file} is a folder: name a file in it")
+    existing = next(folder for folder in path.parents if folder.exists())
+    if not existing.is_dir():
+        raise RequestError(f"--export: {file} cannot be written: {existing} is a file")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise RequestError(f"--export: {file} cannot be written: no permission for {existing}")
 
 
 def refuse_other_than_search(spec: SweepSpec) -> None:
@@ -31,8 +49,7 @@ def write(results: Results, file: str) -> int:
     """Write the best of each search that has one; returns how many searches have none.
 
     Raises:
-        RequestError: the sweep is no search.
-        OSError: the file cannot be written.
+        RequestError: the sweep is no search, or the file cannot be written.
     """
     meta = results.meta
     refuse_other_than_search(meta.spec)
@@ -47,7 +64,13 @@ def write(results: Results, file: str) -> int:
         "metric": meta.spec.search.metric,
         "choices": choices,
     }
-    write_atomically(Path(file), json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    try:
+        write_atomically(Path(file), json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    except OSError as error:
+        raise RequestError(
+            f"--export: {file} cannot be written ({error.strerror}): name another file with "
+            f"`orchestrator report {meta.sweep_id} --export FILE`"
+        ) from None
     return len(results.answers) - len(found)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import ExpressionError, RequestError
+from orchestrator.history import series
 from orchestrator.history.index import Index
 from orchestrator.history.series import Series, axes
 from orchestrator.history.timeline import History, history
@@ -195,6 +196,13 @@ def test_rows_are_told_apart_by_as_little_as_suffices() -> None:
     both = [Series("a", "x", {"n": 1, "parts": [1]}), Series("b", "x", {"n": 2, "parts": [2]})]
     assert axes(both) == ["n"]
     assert axes([*both, Series("c", "x", {"n": 2, "parts": [1, 1]})]) == ["n", "parts"]
+
+
+def test_a_row_without_a_param_meets_no_condition_on_it() -> None:
+    """Not even that it is another value."""
+    rows = {1: ("a", "mine", {"n": 16}), 2: ("b", "mine", {"m": 16}), 3: ("c", "mine", {"n": 5})}
+    assert set(series._chosen(rows, "n != 5", ["mine"])) == {1}
+    assert set(series._chosen(rows, "implementation == 'mine'", ["mine"])) == {1, 2, 3}
 
 
 def test_an_empty_folder_says_where_it_looked(store: Store, cli: Cli) -> None:
