@@ -101,27 +101,34 @@ def look_up(sweep: Sweep, rows: int) -> None:
     assert not missing, f"{missing} rows are not known"
 
 
-def until(command: list[str], mark: str) -> None:
-    """Run a command until a line of its output has `mark`; then end it."""
+def until(command: list[str], mark: str) -> float:
+    """Run a command until a line of its output has `mark`; then end it.
+
+    Returns:
+        The moment at which the line came, by `time.perf_counter`: ending takes a while itself.
+    """
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as process:
         assert process.stdout is not None
         found = any(mark in line for line in process.stdout)
+        came = time.perf_counter()
         process.terminate()
     assert found, f"{' '.join(command)} never said {mark!r}"
+    return came
 
 
-def say(what: str, action: Callable[[], None], tries: int = TRIES) -> None:
+def say(what: str, action: Callable[[], float | None], tries: int = TRIES) -> None:
     """A line of the table: the fastest of a few tries, and the least CPU time of one.
 
-    Others use the machine, too; CPU time is of this process and of those that it started.
+    Others use the machine, too; CPU time is of this process and of those that it started, until
+    they have ended. An action may say at which moment what is timed was done.
     """
     walls, cpus = [], []
     for _ in range(tries):
         begun, used = time.perf_counter(), cpu_s()
-        action()
-        walls.append(time.perf_counter() - begun)
+        done = action()
+        walls.append((time.perf_counter() if done is None else done) - begun)
         cpus.append(cpu_s() - used)
     print(f"{what:44} {min(walls):6.2f} s, CPU {min(cpus):6.2f} s", flush=True)
 

@@ -46,7 +46,7 @@ class Reuse:
         directory: Path | None = None,
     ) -> None:
         self._sweep = sweep
-        self._sources = sources
+        self.sources = sources
         self._protocol = sweep.spec.measure.for_device(device)
         self._machines = [_machine(environment) for environment in environments]
         self._asked = asked(sweep.spec, device)
@@ -108,7 +108,7 @@ class Reuse:
                 self._machines,
                 self._asked,
                 self._sweep.base_dir,
-                self._sources.all(),
+                self.sources.all(),
                 self._directory,
             )
         return self._known
@@ -120,7 +120,7 @@ class Reuse:
             protocol_hash(self._protocol, spec.verify, input_seed(spec.seed, trial, number))
             for number in rounds
         )
-        return Wanted(trial, self._sources.now[trial.implementation], protocols)
+        return Wanted(trial, self.sources.now[trial.implementation], protocols)
 
 
 def device_here(device: str) -> str:

@@ -82,7 +82,8 @@ class SweepRun:
     _broken: str | None = None
 
     def __post_init__(self) -> None:
-        self._sources = KnownSources(self.sweep)
+        # The sweep's code is read once: a wholly known sweep is done in about a second.
+        self._sources = KnownSources(self.sweep) if self.reuse is None else self.reuse.sources
 
     def run(self) -> Results:
         """Make every attempt that is left, and write the reports.

@@ -300,18 +300,18 @@ def _stamps(folder: Path) -> dict[str, str]:
     """Path of each sweep below the folder -> sizes and times of change of what is read of it."""
     found = {}
     for name in _folders(folder):
-        for sweep in _folders(Path(name)):
+        for sweep in _folders(name):
             parts = []
             for file in (META_FILE, journal.FILE_NAME):
                 with suppress(OSError):
-                    seen = Path(sweep, file).stat()
+                    seen = os.stat(f"{sweep}/{file}")  # noqa: PTH116, twice as fast as by Path
                     parts.append(f"{file} {seen.st_size} {seen.st_mtime_ns}")
             if parts and parts[0].startswith(META_FILE):
-                found[os.path.relpath(sweep, folder)] = "; ".join(parts)
+                found[sweep.removeprefix(f"{folder}/")] = "; ".join(parts)
     return found
 
 
-def _folders(folder: Path) -> Iterator[str]:
+def _folders(folder: Path | str) -> Iterator[str]:
     with suppress(OSError), os.scandir(folder) as entries:
         yield from sorted(
             entry.path for entry in entries if entry.is_dir() and not entry.name.startswith(".")

@@ -127,12 +127,10 @@ class Known:
         self._sources = sources
         self._words = index.words()
         self._numbers = {text: number for number, text in self._words.items()}
-        own = None if besides is None else besides.resolve()
-        self._sweeps = {
-            number: entry
-            for number, entry in index.sweeps().items()
-            if own is None or entry.directory.resolve() != own
-        }
+        self._sweeps = index.sweeps()
+        if besides is not None and besides.exists():
+            for number in [n for n, entry in self._sweeps.items() if _is(entry, besides)]:
+                del self._sweeps[number]
         self._imported: dict[tuple[int, str], list[str]] = {}
         self._facts: dict[tuple[int, str], tuple[dict[str, Any], dict[str, Any]]] = {}
         self._held: dict[int, dict[str, Any]] = {}
@@ -287,6 +285,13 @@ class Known:
 
     def _number(self, text: str) -> int | None:
         return self._numbers.get(text)
+
+
+def _is(entry: Entry, directory: Path) -> bool:
+    try:
+        return entry.directory.samefile(directory)
+    except OSError:  # it has been removed meanwhile
+        return False
 
 
 @dataclass(frozen=True)
