@@ -38,15 +38,17 @@ from orchestrator.progress.live import Progress, SilentProgress
 from orchestrator.quantities import MIB
 from orchestrator.results import columns, journal, lookup, results, sweep_directory
 from orchestrator.results.rows import Row
-from orchestrator.trackers.background import BackgroundTracker
+from orchestrator.trackers.background import (
+    INTERRUPTED_FLUSH_S,
+    TRACKING_FLUSH_S,
+    BackgroundTracker,
+)
 from orchestrator.trackers.base import Tracker
 
 if TYPE_CHECKING:
     import pandas
 
 MIN_FREE_BYTES = 256 * MIB
-TRACKING_FLUSH_S = 20.0
-INTERRUPTED_FLUSH_S = 2.0  # whoever interrupts waits for it
 DEVICES = ("auto", "cpu", "cuda")
 
 

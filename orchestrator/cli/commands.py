@@ -85,7 +85,7 @@ def demo(options: argparse.Namespace) -> int:
 
 def try_(options: argparse.Namespace) -> int:
     """Verify and time one implementation in this process."""
-    from orchestrator.cli import try_one, try_target
+    from orchestrator.cli.trying import try_one, try_target
     from orchestrator.machine import nvml
 
     device = options.device
@@ -100,7 +100,7 @@ def try_(options: argparse.Namespace) -> int:
 
 def repro(options: argparse.Namespace) -> int:
     """Write the script of one row."""
-    from orchestrator.cli import repro
+    from orchestrator.cli.trying import repro
 
     path = repro.write(options.trial_id, options.sweep, options.output)
     print(f"wrote {path}; run it: python {path}")

@@ -42,7 +42,7 @@ def compare(options: argparse.Namespace) -> int:
         "is an option of run, and compare of two sweeps measures nothing: it goes with --duel or --again",
     )  # fmt: skip
     from orchestrator.compare.comparison import compare
-    from orchestrator.report import comparison_formats
+    from orchestrator.report.comparing import comparison_formats
 
     base, candidate = _both(options)
     found = compare(base, candidate, force=options.force, fail_slower=options.fail_slower)
@@ -87,7 +87,7 @@ def _again(options: argparse.Namespace) -> int:
     from datetime import datetime
 
     from orchestrator.compare import again
-    from orchestrator.report import comparison_formats
+    from orchestrator.report.comparing import comparison_formats
     from orchestrator.spec import loading
 
     if options.candidate is None:
@@ -164,7 +164,7 @@ def show_duel(
     """A regression, as of compare; and 1, as of run, where a row of either side is not ok."""
     from orchestrator.compare import duel
     from orchestrator.compare.demands import Demands
-    from orchestrator.report import comparison_formats
+    from orchestrator.report.comparing import comparison_formats
 
     found = duel.judge(results, fail_slower)
     if demands is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from orchestrator.errors import RequestError, suggestion
@@ -11,6 +11,22 @@ from orchestrator.errors import RequestError, suggestion
 SWEEP = "SWEEP_ID|NAME|last|last~1|DIR"
 DEVICES = ("auto", "cpu", "cuda")
 Options = argparse._ActionsContainer
+Handler = Callable[[argparse.Namespace], int]
+
+
+def add_command(
+    subparsers: Any, name: str, handler: Handler, summary: str, example: str
+) -> argparse.ArgumentParser:
+    """A command: what carries it out, one sentence on it, and an example."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        name,
+        help=summary,
+        description=summary,
+        epilog=f"example:\n  orchestrator {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(handler=handler)
+    return parser
 
 
 def add_sweep_name(parser: Options) -> None:
@@ -172,4 +188,15 @@ def percent(text: str) -> float:
         raise argparse.ArgumentTypeError(
             f"{text!r} is out of range: give more than 0% and less than 1000%"
         )
+    return value
+
+
+def factor(text: str) -> float:
+    """`4`, `1.5x`: more than 1."""
+    try:
+        value = float(text.removesuffix("x"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no factor: give 4, or 1.5") from None
+    if not 1 < value < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is out of range: give more than 1")
     return value

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from typing import Any
 
 from orchestrator import __version__
-from orchestrator.cli import commands, comparing, options, past
-from orchestrator.cli.options import SWEEP
+from orchestrator.cli import commands, compare_options, options, past
+from orchestrator.cli.options import SWEEP, add_command
 
 EXAMPLES = """\
 examples:
@@ -24,7 +23,6 @@ examples:
 
 exit codes: 0 every trial ok; 1 some rows are not ok, or a comparison found a regression; 2 the request is bad;
 3 aborted; 130/143 interrupted, resumable"""
-Handler = Callable[[argparse.Namespace], int]
 
 
 def build_parser() -> tuple[argparse.ArgumentParser, frozenset[str]]:
@@ -39,7 +37,7 @@ def build_parser() -> tuple[argparse.ArgumentParser, frozenset[str]]:
     subparsers = parser.add_subparsers(metavar="COMMAND", title="commands")
     for add in (
         _add_demo, _add_init, _add_adopt, _add_try, _add_run, _add_plan, _add_resume, _add_report, _add_sweeps,
-        _add_history, _add_import, _add_compare, _add_repro, _add_profile, _add_ui, _add_sync, _add_list, _add_doctor,
+        _add_history, _add_import, compare_options.add, _add_repro, _add_profile, _add_ui, _add_sync, _add_list, _add_doctor,
         _add_cheats, _add_completion,
     ):  # fmt: skip
         add(subparsers)
@@ -47,22 +45,8 @@ def build_parser() -> tuple[argparse.ArgumentParser, frozenset[str]]:
     return parser, frozenset(subparsers.choices)
 
 
-def _command(
-    subparsers: Any, name: str, handler: Handler, summary: str, example: str
-) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = subparsers.add_parser(
-        name,
-        help=summary,
-        description=summary,
-        epilog=f"example:\n  orchestrator {example}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.set_defaults(handler=handler)
-    return parser
-
-
 def _add_demo(subparsers: Any) -> None:
-    parser = _command(
+    parser = add_command(
         subparsers, "demo", commands.demo, "run a small sweep of what comes with this package",
         "demo",
     )  # fmt: skip
@@ -75,7 +59,7 @@ def _add_demo(subparsers: Any) -> None:
 
 
 def _add_try(subparsers: Any) -> None:
-    parser = _command(
+    parser = add_command(
         subparsers, "try", commands.try_, "right or wrong, and one time, within seconds: in this process, unisolated",
         "try ./my_attention.py:build seq_len=512\n"
         "  orchestrator try sweep.yaml --only \"implementation == 'mine' and seq_len == 512\"\n"
@@ -102,7 +86,7 @@ def _add_try(subparsers: Any) -> None:
 
 
 def _add_repro(subparsers: Any) -> None:
-    parser = _command(
+    parser = add_command(
         subparsers, "repro", commands.repro, "write a plain script that runs exactly one row's inputs",
         "repro 4ba9858e  # then: python repro_4ba9858e*.py, ncu python ..., cuda-gdb --args python ...",
     )  # fmt: skip
@@ -116,7 +100,7 @@ def _add_repro(subparsers: Any) -> None:
 
 
 def _add_profile(subparsers: Any) -> None:
-    parser = _command(
+    parser = add_command(
         subparsers, "profile", commands.profile,
         "see which kernels the rows of a finished sweep run, with a trace of each",
         "profile last --only \"implementation == 'mine' and seq_len == 512\"",
@@ -126,7 +110,7 @@ def _add_profile(subparsers: Any) -> None:
 
 
 def _add_sweeps(subparsers: Any) -> None:
-    parser = _command(
+    parser = add_command(
         subparsers, "sweeps", commands.sweeps, "list the sweeps that were run here", "sweeps"
     )
     parser.add_argument("name", metavar="NAME", nargs="?", help="only those of this name")
@@ -135,7 +119,7 @@ def _add_sweeps(subparsers: Any) -> None:
 
 
 def _add_history(subparsers: Any) -> None:
-    parser = _command(
+    parser = add_command(
         subparsers, "history", past.history,
         "rows over time: what became slower, by how much, since which commit",
         "history --implementation improved --where 'seq_len == 4096'",
@@ -158,7 +142,7 @@ def _add_history(subparsers: Any) -> None:
 
 
 def _add_import(subparsers: Any) -> None:
-    parser = _command(
+    parser = add_command(
         subparsers, "import", past.import_,
         "take in sweeps that were run on another machine; runs nothing of them",
         "import sweeps.zip",
@@ -172,7 +156,7 @@ def _add_import(subparsers: Any) -> None:
 
 
 def _add_ui(subparsers: Any) -> None:
-    parser = _command(
+    parser = add_command(
         subparsers, "ui", commands.ui, "open the runs in the MLflow UI", "ui --port 5001"
     )
     parser.add_argument(
@@ -186,7 +170,7 @@ def _add_ui(subparsers: Any) -> None:
 
 
 def _add_init(subparsers: Any) -> None:
-    parser = _command(
+    parser = add_command(
         subparsers, "init", commands.init, "write a starter sweep and a starter implementation",
         "init my-sweep",
     )  # fmt: skip
@@ -201,7 +185,7 @@ def _add_init(subparsers: Any) -> None:
 
 
 def _add_adopt(subparsers: Any) -> None:
-    parser = _command(
+    parser = add_command(
         subparsers, "adopt", commands.adopt,
         "write a sweep over problems in the format of another benchmark",
         "adopt problems/",
@@ -215,7 +199,7 @@ def _add_adopt(subparsers: Any) -> None:
 
 
 def _add_run(subparsers: Any) -> None:
-    parser = _command(
+    parser = add_command(
         subparsers, "run", commands.run, "run a sweep and print its table",
         "run sweeps/quick.yaml -S measure.repeats=3",
     )  # fmt: skip
@@ -236,7 +220,7 @@ def _add_run(subparsers: Any) -> None:
 
 
 def _add_plan(subparsers: Any) -> None:
-    parser = _command(
+    parser = add_command(
         subparsers, "plan", commands.plan, "what would run, why that many, and for how long; runs nothing",
         "plan sweeps/full.yaml --only 'heads == 8'",
     )  # fmt: skip
@@ -260,7 +244,7 @@ def _add_plan(subparsers: Any) -> None:
 
 
 def _add_resume(subparsers: Any) -> None:
-    parser = _command(
+    parser = add_command(
         subparsers, "resume", commands.resume, "resume a stopped sweep",
         "resume last --rerun failed",
     )  # fmt: skip
@@ -269,7 +253,7 @@ def _add_resume(subparsers: Any) -> None:
 
 
 def _add_report(subparsers: Any) -> None:
-    parser = _command(
+    parser = add_command(
         subparsers,
         "report",
         commands.report,
@@ -302,78 +286,8 @@ def _add_report(subparsers: Any) -> None:
     options.add_table(parser)
 
 
-def _add_compare(subparsers: Any) -> None:
-    parser = _command(
-        subparsers,
-        "compare",
-        comparing.compare,
-        "compare two sweeps row by row, or measure two implementations of one in turns",
-        "compare last --fail-slower 5%\n"
-        "  orchestrator compare 20261122_093000_ab12 last\n"
-        "  orchestrator compare --duel standard improved sweeps/quick.yaml\n"
-        "  orchestrator compare ../base/sweeps/quick.yaml sweeps/quick.yaml --again",
-    )
-    parser.add_argument(
-        "base", metavar="BASE",
-        help="a sweep by id, name, last~1 or directory, or a results.jsonl; with --duel a label; with --again a "
-        "sweep file, too",
-    )  # fmt: skip
-    parser.add_argument(
-        "candidate", metavar="CANDIDATE", nargs="?",
-        help="same forms as BASE; left out: BASE is compared with the sweep of the same name before it",
-    )  # fmt: skip
-    parser.add_argument(
-        "sweep", metavar="SWEEP", nargs="?", help="with --duel: the sweep file with both labels"
-    )
-    parser.add_argument(
-        "--duel", action="store_true",
-        help="measure both in turns, in one process and over fresh ones: the way to settle a close call",
-    )  # fmt: skip
-    parser.add_argument(
-        "--again", action="store_true",
-        help="measure both now, each in its own checkout, round by round in turns",
-    )  # fmt: skip
-    parser.add_argument(
-        "--fail-slower",
-        metavar="PERCENT",
-        type=options.percent,
-        help="a slow-down from here on is a regression",
-    )
-    parser.add_argument(
-        "--fail-unclear", action="store_true", help="fail on rows of which neither can be said"
-    )
-    parser.add_argument(
-        "--fail-memory",
-        metavar="PERCENT",
-        type=options.percent,
-        help="fail on rows whose peak memory grew by so much",
-    )
-    parser.add_argument(
-        "--fail-error",
-        metavar="FACTOR",
-        type=_factor,
-        help="fail on rows whose relative error grew to so many times",
-    )
-    parser.add_argument(
-        "--same-machine",
-        action="store_true",
-        help="of one sweep: against the newest of its name on a machine like its own",
-    )
-    parser.add_argument(
-        "--same-code", action="store_true", help="compare although both sides are the same code"
-    )
-    parser.add_argument(
-        "--force", action="store_true", help="compare two sweeps although the environments differ"
-    )
-    options.add_format(parser, ("table", "md", "html", "json"))
-    run = parser.add_argument_group("options for --duel and --again (same as for run)")
-    options.add_narrowing(run)
-    options.add_directory(run)
-    options.add_place(run)
-
-
 def _add_sync(subparsers: Any) -> None:
-    parser = _command(
+    parser = add_command(
         subparsers, "sync", commands.sync, "rebuild the MLflow runs from the journal",
         "sync last --tracking-uri http://127.0.0.1:5000",
     )  # fmt: skip
@@ -382,7 +296,7 @@ def _add_sync(subparsers: Any) -> None:
 
 
 def _add_list(subparsers: Any) -> None:
-    parser = _command(
+    parser = add_command(
         subparsers, "list", commands.list_,
         "list implementations and workloads, what each needs, and whether it is here",
         "list",
@@ -394,7 +308,7 @@ def _add_list(subparsers: Any) -> None:
 
 
 def _add_doctor(subparsers: Any) -> None:
-    parser = _command(
+    parser = add_command(
         subparsers, "doctor", commands.doctor, "is this machine fit to measure?", "doctor"
     )
     options.add_tracking(parser)
@@ -403,7 +317,7 @@ def _add_doctor(subparsers: Any) -> None:
 
 
 def _add_cheats(subparsers: Any) -> None:
-    parser = _command(
+    parser = add_command(
         subparsers, "cheats", commands.cheats, "does this harness catch known cheats here?",
         "cheats",
     )  # fmt: skip
@@ -412,19 +326,8 @@ def _add_cheats(subparsers: Any) -> None:
 
 
 def _add_completion(subparsers: Any) -> None:
-    parser = _command(
+    parser = add_command(
         subparsers, "completion", commands.completion, "print the completion script of a shell",
         "completion bash > ~/.orchestrator-completion  # then, in ~/.bashrc: source ~/.orchestrator-completion",
     )  # fmt: skip
     parser.add_argument("shell", choices=("bash", "zsh"), help="which shell")
-
-
-def _factor(text: str) -> float:
-    """`4`, `1.5x`: more than 1."""
-    try:
-        value = float(text.removesuffix("x"))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no factor: give 4, or 1.5") from None
-    if not 1 < value < 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r} is out of range: give more than 1")
-    return value

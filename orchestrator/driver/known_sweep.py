@@ -20,11 +20,13 @@ from orchestrator.progress.live import Progress
 from orchestrator.results import sweep_directory
 from orchestrator.results.meta import SweepMeta
 from orchestrator.results.results import Results
-from orchestrator.trackers.background import BackgroundTracker
+from orchestrator.trackers.background import (
+    INTERRUPTED_FLUSH_S,
+    TRACKING_FLUSH_S,
+    BackgroundTracker,
+)
 from orchestrator.trackers.base import Tracker
 from orchestrator.trial import Attempt
-
-FLUSH_S, INTERRUPTED_FLUSH_S = 20.0, 2.0
 
 
 class NoExecutor:
@@ -123,5 +125,5 @@ def run(
         ).run()
         tell(found)
         told.set()
-        mirror.flush(FLUSH_S, INTERRUPTED_FLUSH_S, signals.have_come)
+        mirror.flush(TRACKING_FLUSH_S, INTERRUPTED_FLUSH_S, signals.have_come)
     return found

@@ -14,6 +14,7 @@ from orchestrator.executors.placement import Node, place
 from orchestrator.history.identity import asked
 from orchestrator.history.index import Index
 from orchestrator.history.known import Hit, Known, Machine, Miss, Wanted
+from orchestrator.isolation.ranks import SET_ON_CUDA
 from orchestrator.machine import nvml
 from orchestrator.machine.environment import describe, usable_cores
 from orchestrator.machine.variables import decisive
@@ -21,8 +22,6 @@ from orchestrator.plan.sweep import Sweep
 from orchestrator.record import TrialRecord, protocol_hash
 from orchestrator.trial import Attempt, Trial
 
-# What a supervisor sets for its trials where the user has not.
-SET_ON_CUDA = {"NCCL_NVLS_ENABLE": "0"}
 Answer = TypeVar("Answer")
 
 

@@ -14,6 +14,8 @@ from orchestrator.record import ErrorInfo, TrialRecord
 from orchestrator.trial import RENDEZVOUS
 
 CORES = "ORCHESTRATOR_CORES"  # an attempt's variable: the cores that it is pinned to
+# What is set for trials on GPUs where the user has not: NVLink multicast off; see `environments`.
+SET_ON_CUDA = {"NCCL_NVLS_ENABLE": "0"}
 SETTLE_S = 2.0  # between the first rank that ends badly and the end of the others
 
 # In the error of a rank that lost its peer: it is not the cause.
@@ -76,7 +78,7 @@ def environments(
     if not span.rendezvous.startswith(("file", "tcp://127.")):
         shared = {}
     if cards:
-        shared["NCCL_NVLS_ENABLE"] = env.get("NCCL_NVLS_ENABLE", "0")
+        shared |= {name: env.get(name, value) for name, value in SET_ON_CUDA.items()}
     found = []
     for local in range(span.count):
         rank = {

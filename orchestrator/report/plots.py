@@ -17,6 +17,7 @@ from orchestrator.formatting import printable, shown
 from orchestrator.metrics import known
 from orchestrator.quantities import is_number
 from orchestrator.report.layout import Layout
+from orchestrator.report.plot_axis import logarithmic, plain
 from orchestrator.report.roofline import Peaks, intensity
 from orchestrator.report.same_work import baselines, kinds
 from orchestrator.results.results import Results
@@ -24,7 +25,6 @@ from orchestrator.results.rows import Row, latency
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 # The same as on the page.
@@ -213,8 +213,8 @@ class _Plot:
                     printable(name),
                 )
         place.set(xscale="log", yscale="log")
-        _logarithmic(place.xaxis)
-        _logarithmic(place.yaxis)
+        logarithmic(place.xaxis)
+        logarithmic(place.yaxis)
         place.set_xlabel(
             f"Useful FLOP per byte of minimum traffic (slope: copy at {peaks.copy:.4g} GB/s)"
         )
@@ -265,11 +265,11 @@ class _Plot:
         low, high = self._range(rows, metric)
         if self._spans(metric) > LOG_FROM:
             place.set_yscale("log")
-            _logarithmic(place.yaxis)
+            logarithmic(place.yaxis)
             place.set_ylim(low / 1.15, high * 1.15)
         else:
             place.set_ylim(0, high * 1.08)
-            place.yaxis.set_major_formatter(FuncFormatter(_plain))
+            place.yaxis.set_major_formatter(FuncFormatter(plain))
         place.set_title(
             textwrap.fill(title, TITLE_WIDTH), fontsize=8, fontweight="bold", loc="left"
         )
@@ -352,23 +352,6 @@ class _Plot:
         place.set_xticks(values, [shown(value) for value in values])
         place.set_xticks([], minor=True)
         place.set_xlabel(self.layout.columns[self.x or ""])
-
-
-def _logarithmic(axis: Axis) -> None:
-    """1, 2 and 5 of each decade, as plain numbers."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.set_major_formatter(FuncFormatter(_plain))
-    axis.set_minor_formatter(NullFormatter())
-
-
-def _plain(value: float, _: int) -> str:
-    """`0.05`, `200`, `2.5M`."""
-    for size, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e4, "k")):
-        if abs(value) >= size:
-            return f"{value / (1e3 if letter == 'k' else size):.4g}{letter}"
-    return f"{value:.4g}"
 
 
 def _along(layout: Layout) -> str | None:

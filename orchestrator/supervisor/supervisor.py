@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from orchestrator.attempt_result import AttemptResult
 from orchestrator.isolation.isolator import Isolator
-from orchestrator.isolation.ranks import RankSpan
+from orchestrator.isolation.ranks import SET_ON_CUDA, RankSpan
 from orchestrator.machine import environment, nvml
 from orchestrator.outcome import Phase
 from orchestrator.record import TrialRecord, utc_now
@@ -90,7 +90,8 @@ class Supervisor:
             # NVML numbers cards by their place on the bus; CUDA by their speed, unless this is set.
             os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
             # See isolation.ranks; set here too, so that the environment's description has it.
-            os.environ.setdefault("NCCL_NVLS_ENABLE", "0")
+            for name, value in SET_ON_CUDA.items():
+                os.environ.setdefault(name, value)
         self._nvml = self._open.enter_context(nvml.session()) if device == "cuda" else None
         self._isolator = Isolator(
             preload=preload,

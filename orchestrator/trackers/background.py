@@ -15,6 +15,9 @@ from orchestrator.results.rows import Row
 from orchestrator.trackers.base import RejectedError, Status, Tracker, TrackingError
 
 NICENESS = 10
+# seconds that the last reports have when a sweep is over
+TRACKING_FLUSH_S = 20.0
+INTERRUPTED_FLUSH_S = 2.0  # whoever interrupts waits for it
 FLUSH_TRIES = 3
 FLUSH_WAIT_S = 0.2
 STALLED_S = 8.0

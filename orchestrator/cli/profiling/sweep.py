@@ -16,7 +16,7 @@ from pathlib import Path
 from orchestrator import subprocesses
 from orchestrator.cli.profiling import counters
 from orchestrator.cli.profiling.row import Traced
-from orchestrator.cli.try_target import attempt_of
+from orchestrator.cli.trying.try_target import attempt_of
 from orchestrator.errors import RequestError
 from orchestrator.formatting import printable
 from orchestrator.isolation.isolator import Isolator

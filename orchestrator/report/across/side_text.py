@@ -9,7 +9,7 @@ from tabulate import tabulate
 
 from orchestrator.compare.side_by_side import Column, Line, SideBySide
 from orchestrator.formatting import counted, markdown, number, printable, shown
-from orchestrator.report.comparison import ratio_text
+from orchestrator.report.comparing.comparison import ratio_text
 from orchestrator.report.csv_table import csv_of
 from orchestrator.report.layout import status
 from orchestrator.results.rows import Row

@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.compare.comparison import Comparison, Pair, Verdict
 from orchestrator.formatting import number, printable, shown
-from orchestrator.report.comparison import footer, ratio_text
+from orchestrator.report.comparing.comparison import footer, ratio_text
 from orchestrator.report.page.template import rendered
 
 TONES = {

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cli import repro, try_one, try_target
 from orchestrator.cli.demo import shipped, sweep_file
+from orchestrator.cli.trying import repro, try_one, try_target
 from orchestrator.driver.attempts import input_seed
 from orchestrator.errors import RequestError, SweepNotFoundError
 from orchestrator.measure.protocol import Measurement

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from orchestrator.cli import repro, try_one, try_target
-from orchestrator.cli.wrong_elements import wrong_elements
+from orchestrator.cli.trying import repro, try_one, try_target
+from orchestrator.cli.trying.wrong_elements import wrong_elements
 from orchestrator.outcome import Outcome
 from orchestrator.plan.sweep import Sweep
 from orchestrator.results import sweep_directory

@@ -15,7 +15,7 @@ import pytest
 from orchestrator.compare import again
 from orchestrator.compare.comparison import Verdict
 from orchestrator.errors import RequestError
-from orchestrator.report.comparison import table
+from orchestrator.report.comparing.comparison import table
 from tests.unit.compare.test_comparison import sweep
 from tests.unit.compare.test_machine import on
 

@@ -13,7 +13,7 @@ from orchestrator.compare.comparison import Comparison, Verdict, compare
 from orchestrator.errors import ComparisonError
 from orchestrator.outcome import Outcome, Phase
 from orchestrator.record import Fingerprint, TrialRecord
-from orchestrator.report.comparison import markdown_page, table
+from orchestrator.report.comparing.comparison import markdown_page, table
 from orchestrator.results.results import Results
 from orchestrator.trial import Trial
 from tests.support import made

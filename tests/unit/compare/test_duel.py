@@ -22,8 +22,8 @@ from orchestrator.executors.inline import InlineExecutor
 from orchestrator.outcome import Outcome, Phase
 from orchestrator.plan.sweep import Sweep
 from orchestrator.record import ErrorInfo, TrialRecord, record_of
-from orchestrator.report.comparison import table
-from orchestrator.report.comparison_formats import render, write
+from orchestrator.report.comparing.comparison import table
+from orchestrator.report.comparing.comparison_formats import render, write
 from orchestrator.results.results import Results
 from orchestrator.stats.ratio import paired_ratio
 from orchestrator.trackers.in_memory import MemoryTracker

@@ -10,7 +10,7 @@ import pytest
 from orchestrator.compare.comparison import Verdict, compare, paired
 from orchestrator.compare.machine import MachineChange, machine_change
 from orchestrator.machine.observation import Control, Observation
-from orchestrator.report.comparison import ratio_text, table
+from orchestrator.report.comparing.comparison import ratio_text, table
 from orchestrator.results.results import Results
 from orchestrator.stats.ratio import Ratio
 from tests.unit.compare.test_comparison import sweep

@@ -11,7 +11,7 @@ from orchestrator.compare.comparison import compare
 from orchestrator.errors import ComparisonError
 from orchestrator.outcome import Outcome, Phase
 from orchestrator.record import Fingerprint
-from orchestrator.report.comparison import table
+from orchestrator.report.comparing.comparison import table
 from orchestrator.results import sources
 from orchestrator.results.results import Results
 from tests.support import made

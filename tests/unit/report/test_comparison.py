@@ -4,8 +4,8 @@ import re
 
 from orchestrator.compare.comparison import compare
 from orchestrator.outcome import Outcome
-from orchestrator.report.comparison import markdown_page, table
-from orchestrator.report.comparison_formats import write
+from orchestrator.report.comparing.comparison import markdown_page, table
+from orchestrator.report.comparing.comparison_formats import write
 from tests.support import made
 
 AXES = {"batch": [1], "seq_len": [1024, 2048], "heads": [8]}

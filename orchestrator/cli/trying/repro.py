@@ -40,7 +40,7 @@ import time
 
 import torch
 
-from orchestrator.cli.wrong_elements import outputs_of, wrong_elements
+from orchestrator.cli.trying.wrong_elements import outputs_of, wrong_elements
 from orchestrator.usercode import workloads
 from orchestrator.usercode.implementation import build, differentiable
 from orchestrator.verify.inputs import copied, rewrite

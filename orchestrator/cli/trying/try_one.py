@@ -25,11 +25,11 @@ from orchestrator.trial import Attempt
 if TYPE_CHECKING:
     import torch
 
-    from orchestrator.cli.try_target import Selection
+    from orchestrator.cli.trying.try_target import Selection
     from orchestrator.worker.stages import Stages
     from orchestrator.worker.trial_end import TrialEnd
 
-TIMED = (Phase.WARM_UP, Phase.MEASURE, Phase.MEMORY)  # outputs were right before
+AFTER_VERIFICATION = (Phase.WARM_UP, Phase.MEASURE, Phase.MEMORY)
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def run(attempt: Attempt, *, check: bool = False, debug: bool = False) -> Tried:
             _post_mortem(cause)
         elif cause is not None:
             lines = [*"".join(traceback.format_exception(cause)).rstrip().splitlines(), *lines]
-        elif ended.outcome is Outcome.MISMATCH and phase[-1] in TIMED:
+        elif ended.outcome is Outcome.MISMATCH and phase[-1] in AFTER_VERIFICATION:
             lines.append("  its outputs were right before it was timed")
         elif ended.outcome is Outcome.MISMATCH and hasattr(stages, "verifier"):
             lines += first_wrong(stages)
@@ -88,7 +88,7 @@ def first_wrong(stages: Stages) -> list[str]:
     """The first wrong elements beside the right ones, on the inputs of the first verification."""
     import torch
 
-    from orchestrator.cli.wrong_elements import outputs_of, wrong_elements
+    from orchestrator.cli.trying.wrong_elements import outputs_of, wrong_elements
     from orchestrator.verify.inputs import copied
     from orchestrator.verify.rule.precisions import usual_error
     from orchestrator.verify.torch_settings import own_settings

@@ -1,0 +1,1 @@
+"""A comparison of two sweeps as text, Markdown and files."""
