@@ -76,7 +76,7 @@ def prepare(folder: Path) -> None:
     (folder / "sweep.yaml").write_text(
         f"name: doomed\nworkload: {TOYS}/matmul.py:WORKLOAD\n"
         f"implementations: [{{use: ./mine.py:build, label: mine, options: {{ledger: '{folder}/ledger'}}}}]\n"
-        f"axes: {{n: {TRIALS}}}\nresources: {{timeout_s: 20}}\nmax_concurrent: 1\n"
+        f"axes: {{n: {TRIALS}}}\nresources: {{timeout_s: 120}}\nmax_concurrent: 1\n"
     )
 
 

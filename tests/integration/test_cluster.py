@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -22,7 +23,7 @@ from orchestrator.isolation import proc
 from orchestrator.outcome import Outcome
 from orchestrator.record import TrialRecord
 from orchestrator.results import sweep_directory
-from tests.integration.test_ray import FAST, ROOT, TOYS, command, run
+from tests.integration.test_ray import CALIBRATED, FAST, ROOT, TOYS, command, run
 
 RAY = Path(sys.executable).parent / "ray"
 NODES = 3
@@ -91,10 +92,14 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str
     """(address, token) of a running cluster; its processes are ended by their pids."""
     token, port = secrets.token_hex(32), free_port()
     address = f"127.0.0.2:{port}"
-    with ExitStack() as nodes:
+    with (
+        # a socket's path has at most 107 characters
+        tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as short,
+        ExitStack() as nodes,
+    ):
         for number in range(NODES):
             folder = tmp_path_factory.mktemp(f"node{number}")
-            head = ("--head", f"--port={port}", "--include-dashboard=false", f"--temp-dir={folder}")
+            head = ("--head", f"--port={port}", "--include-dashboard=false", f"--temp-dir={short}")
             role = head if number == 0 else joins(address)
             nodes.enter_context(running_node(number, token, folder, *role))
         yield address, token
@@ -124,7 +129,7 @@ def test_a_sweep_travels_to_a_cluster_and_its_records_come_home(cluster, tmp_pat
     )
     (tmp_path / "sweep.yaml").write_text(
         "name: travels\nworkload: mine/entry.py:WORKLOAD\nimplementations: [./mine/entry.py:build]\n"
-        f"axes: {{n: {list(range(16, 46))}}}\nmeasure: {FAST}\n"
+        f"axes: {{n: {list(range(16, 46))}}}\nmeasure: {CALIBRATED}\n"
     )
     auth = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
     done = run(tmp_path, "sweep.yaml", "--output", "out", "--quiet", "--address", address, **auth)

@@ -130,7 +130,7 @@ def test_a_rank_that_ends_badly_ends_the_attempt_with_its_reason(
 
 def test_a_rank_that_hangs_is_named(isolator):
     """The other waits for it in a collective; the stacks of both are in the log."""
-    done = isolator.run(toy("hangs", timeout_s=8.0))
+    done = isolator.run(toy("hangs", timeout_s=16.0))
     assert done.record.outcome is Outcome.TIMEOUT, said(done)
     assert done.record.error.message.startswith("rank 1 of 2: it took longer"), said(done)
     assert b"== rank 1 of 2 ==" in done.log

@@ -20,13 +20,17 @@ from orchestrator.results import sweep_directory
 
 ROOT = Path(__file__).parents[2]
 TOYS = Path(__file__).parent / "toys"
-FAST = "{min_time_s: 0.01, max_time_s: 0.2, warmup_s: 0.0, min_repetitions: 1, target_ci: 0.5, remeasure: 0}"
+BRIEF = "min_time_s: 0.01, max_time_s: 0.2, warmup_s: 0.0, min_repetitions: 1, target_ci: 0.5, remeasure: 0"
+CALIBRATED = f"{{{BRIEF}}}"
+FAST = (
+    f"{{{BRIEF}, sentinels: false, ceilings: false}}"  # where the machine's own speed is no matter
+)
 
 
-def sweep_text(implementations: str, n: str = "[16]", more: str = "") -> str:
+def sweep_text(implementations: str, n: str = "[16]", more: str = "", measure: str = FAST) -> str:
     return (
         f"name: toy\nworkload: {TOYS}/matmul.py:WORKLOAD\nimplementations: {implementations}\n"
-        f"axes: {{n: {n}}}\nmeasure: {FAST}\n{more}"
+        f"axes: {{n: {n}}}\nmeasure: {measure}\n{more}"
     )
 
 
@@ -78,8 +82,8 @@ def faulty_sweep(
     """
     folder = tmp_path_factory.mktemp("faulty")
     names = ("forgets_a_transpose", "raises", "dies", "hangs", "eats_memory", "right")
-    limits = "resources: {timeout_s: 8, host_memory_gib: 1.5}\n"
-    (folder / "sweep.yaml").write_text(sweep_text(toy(*names), more=limits))
+    limits = "resources: {timeout_s: 20, host_memory_gib: 1.0}\n"
+    (folder / "sweep.yaml").write_text(sweep_text(toy(*names), more=limits, measure=CALIBRATED))
     return folder, run(folder, "sweep.yaml", "--output", "out", "--json", PWD_OF_TEST=str(folder))
 
 

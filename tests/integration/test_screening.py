@@ -99,7 +99,7 @@ def test_one_that_ends_the_process_is_the_last_with_a_record(
 
 def test_one_that_hangs_is_a_timeout_of_its_own(isolator: Isolator) -> None:
     """Those behind it have no record; its time begins where the one before it ended."""
-    found = screened(isolator, {"times": 1}, {"fault": "hang"}, {"times": 2}, timeout_s=4.0)
+    found = screened(isolator, {"times": 1}, {"fault": "hang"}, {"times": 2}, timeout_s=10.0)
     assert outcomes(found) == [Outcome.OK, Outcome.TIMEOUT]
     before, hung = found.result.records
     assert hung.started_at == before.finished_at
