@@ -221,6 +221,12 @@ class Verifier:
 
         return self._anywhere(share, judged)
 
+    def forget(self) -> None:
+        """Let go of the first verification's reference, which would count as memory that the
+        implementation takes: to be called after the last.
+        """
+        self._first = None
+
     def _anywhere(self, share: float, verify: Callable[[bool, float], Judgement]) -> Judgement:
         """What a verification says, tried on the device, then on the host, then for a sample of
         rows there.

@@ -312,6 +312,7 @@ class Stages:
         )
         self.notes = (*self.notes, *after.notes)
         self._look_for_memory(used, min(measurement.values_ms) / 1e3)
+        self.verifier.forget()
         check_unchanged(self._bound)
 
     def _judged_as_timed(self, length: int) -> None:

@@ -24,8 +24,11 @@ def tried(name: str, **params: object) -> TrialRecord:
     """The record of a cheat on the first GPU."""
     given = attention_attempt(name, **{"heads": 4, "head_dim": 16, "causal": True, **params})
     trial = given.trial.model_copy(update={"use": f"{CHEATS}:{name}"})
+    protocol = PROTOCOL
+    if name == "remembers_answers_it_has_met_often":  # it gains nothing before
+        protocol = PROTOCOL.model_copy(update={"min_repetitions": 80, "max_time_s": 20.0})
     return recorded(
-        given.model_copy(update={"trial": trial, "device": "cuda", "protocol": PROTOCOL})
+        given.model_copy(update={"trial": trial, "device": "cuda", "protocol": protocol})
     )
 
 

@@ -141,10 +141,9 @@ class Share:
         self._refuse_changed(self.sets[number], values)
 
     def forget(self) -> None:
-        """Give back the inputs and calls of timing."""
-        for number in list(self.sets):
-            if number != SCRATCH:
-                del self.sets[number]
+        """Give back all inputs, calls and outputs."""
+        self._out = None
+        self.sets.clear()
         self.calls.clear()
         self.kept.clear()
         self.known.clear()

@@ -213,6 +213,7 @@ class RankStages(Stages):
     @override
     def _gpu_memory(self, peak: CudaPeak) -> Figures:
         self._count_bytes()
+        self.forget_inputs()
         call = self._ranked_call()
         return _largest(self.team_figures(("memory", call.number)))
 

@@ -17,9 +17,12 @@ import torch
 
 from orchestrator.machine.ceilings import Ceilings
 from orchestrator.measure.clocks import CpuClock
+from orchestrator.measure.memory import Figures
 from orchestrator.outcome import Outcome, Phase
 from orchestrator.record import TrialRecord
 from orchestrator.spec.models import VerifySpec
+from orchestrator.verify.rule.noise import forget_pools
+from orchestrator.worker.stages import Stages
 from tests.support.attempts import BRIEF, attempt, attention_attempt, recorded
 
 # so many calls that it comes to the one that changes an input, however slow the machine is
@@ -398,6 +401,25 @@ def test_a_clock_put_in_the_place_of_the_harness_is_refused_by_name(
 
 
 @pytest.mark.slow
+def test_nothing_of_the_harness_is_alive_where_memory_is_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a GPU it would be the implementation's memory: references, outputs, the inputs of timing."""
+    of_a_row, kept = Stages._host_memory, []
+
+    def counted(stages: Stages) -> Figures:
+        forget_pools()  # as is done on a GPU
+        gc.collect()
+        tensors = [one for one in gc.get_objects() if issubclass(type(one), torch.Tensor)]
+        kept.extend(tuple(one.shape) for one in tensors if one.shape == (2, 64, 4, 16))
+        return of_a_row(stages)
+
+    monkeypatch.setattr(Stages, "_host_memory", counted)
+    record = recorded(attention_attempt("honest", heads=4, causal=True, seq_len=64))
+    assert record.outcome is Outcome.OK, record
+    assert kept == []
+
+
 def test_options_and_dtype_reach_build() -> None:
     """config.options is a mapping of the entry's own options, config.dtype a torch dtype."""
     record = recorded(attempt("wants_options", options={"block": 64}, dtype="float64"))
