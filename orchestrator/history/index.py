@@ -31,6 +31,7 @@ TABLES = 3  # raised whenever SCHEMA changes
 WAIT_S = 60.0
 SWEEPS_A_COMMIT = 20
 Found = TypeVar("Found")
+Environment = tuple[dict[str, Any], dict[str, Any]]  # what must match, what to know
 
 SCHEMA = """
 CREATE TABLE sweep (
@@ -98,6 +99,7 @@ class Index:
     def __init__(self, folder: Path = SWEEPS) -> None:
         self.folder = folder
         self._words: dict[str, int] = {}
+        self._environments: dict[tuple[int, str], Environment] = {}
         self._connection = self._opened()
 
     def close(self) -> None:
@@ -178,12 +180,19 @@ class Index:
         """(path, reason) of the sweeps that could not be read."""
         return self.select("SELECT path, error FROM sweep WHERE error IS NOT NULL ORDER BY path")
 
-    def environment(self, sweep: int, hash_: str) -> tuple[dict[str, Any], dict[str, Any]]:
-        """What must match and what to know of an environment of a sweep; empty: not known."""
-        lines = self.select(
-            "SELECT match, know FROM environment WHERE sweep = ? AND hash = ?", (sweep, hash_)
-        )
-        return (json.loads(lines[0][0]), json.loads(lines[0][1])) if lines else ({}, {})
+    def environment(self, sweep: int, hash_: str) -> Environment:
+        """What must match and what to know of an environment of a sweep; empty: not known.
+
+        Looked up once: every row of a sweep asks for the same.
+        """
+        key = (sweep, hash_)
+        if key not in self._environments:
+            lines = self.select(
+                "SELECT match, know FROM environment WHERE sweep = ? AND hash = ?", key
+            )
+            match, know = lines[0] if lines else ("{}", "{}")
+            self._environments[key] = (json.loads(match), json.loads(know))
+        return self._environments[key]
 
     def _opened(self) -> sqlite3.Connection:
         """A connection to an index that is up to date; damaged or old ones are made anew."""

@@ -12,7 +12,7 @@ from typing import Any
 from orchestrator import __version__
 from orchestrator.errors import OrchestratorError
 from orchestrator.history.identity import changes
-from orchestrator.history.index import Entry, Index
+from orchestrator.history.index import Entry, Environment, Index
 from orchestrator.history.reading import record_at
 from orchestrator.outcome import Outcome
 from orchestrator.record import TrialRecord
@@ -132,7 +132,6 @@ class Known:
             for number in [n for n, entry in self._sweeps.items() if _is(entry, besides)]:
                 del self._sweeps[number]
         self._imported: dict[tuple[int, str], list[str]] = {}
-        self._facts: dict[tuple[int, str], tuple[dict[str, Any], dict[str, Any]]] = {}
         self._held: dict[int, dict[str, Any]] = {}
 
     def find(self, wanted: Wanted) -> Hit | None:
@@ -245,11 +244,8 @@ class Known:
         was = know.get("orchestrator", __version__)
         return [] if was == __version__ else [f"orchestrator: {was}, now {__version__}"]
 
-    def _environment(self, found: _Candidate) -> tuple[dict[str, Any], dict[str, Any]]:
-        key = (found.entry.number, found.environment)
-        if key not in self._facts:
-            self._facts[key] = self._index.environment(*key)
-        return self._facts[key]
+    def _environment(self, found: _Candidate) -> Environment:
+        return self._index.environment(found.entry.number, found.environment)
 
     def _hit(self, found: _Candidate, wanted: Wanted) -> Hit:
         match, know = self._environment(found)

@@ -16,6 +16,7 @@ from orchestrator.outcome import Outcome
 from orchestrator.stats.changes import changes, significance, threshold
 
 LEAST_EFFECT = 0.01  # a smaller step is none
+Told = dict[tuple[tuple[int, str], tuple[int, str]], tuple[str, ...]]
 BETTER_WHEN_LARGER = ("_per_s", "_share")
 
 
@@ -132,11 +133,12 @@ def history(
     for (one, group), p_value in zip(groups, p_values, strict=True):
         if p_value <= alpha:
             steps.setdefault(one.trial_id, []).extend(_steps(group, alpha, metric))
+    told: Told = {}
     rows = [
         Timeline(
             one,
             tuple(sorted(steps.get(one.trial_id, []), key=lambda step: step.after.at)),
-            tuple(_environment_changes(index, one.points)),
+            tuple(_environment_changes(index, one.points, told)),
             _failing_since(one.points),
         )
         for one in series
@@ -197,17 +199,26 @@ def _middles(points: Sequence[Point], control: str) -> list[float]:
     return [math.sqrt(low * high) for low, high in ends]
 
 
-def _environment_changes(index: Index, points: Sequence[Point]) -> Iterable[EnvironmentChange]:
-    """Where the environment or the way to measure changes from a point to the next on a machine."""
+def _environment_changes(
+    index: Index, points: Sequence[Point], told: Told
+) -> Iterable[EnvironmentChange]:
+    """Where the environment or the way to measure changes from a point to the next on a machine.
+
+    `told` keeps what differs between two of them: it is the same for every row of two sweeps.
+    """
     last: dict[str, Point] = {}
     for point in points:
         before = last.get(point.machine)
         last[point.machine] = point
         if before is not None and before.group != point.group:
-            was, _ = index.environment(before.sweep.number, before.environment)
-            now, _ = index.environment(point.sweep.number, point.environment)
-            facts = facts_changed(was, now) + facts_changed(before.sweep.asked, point.sweep.asked)
-            yield EnvironmentChange(before, point, tuple(facts) or ("environment: changed",))
+            here = (before.sweep.number, before.environment)
+            there = (point.sweep.number, point.environment)
+            if (here, there) not in told:
+                was, now = index.environment(*here)[0], index.environment(*there)[0]
+                facts = facts_changed(was, now)
+                facts += facts_changed(before.sweep.asked, point.sweep.asked)
+                told[here, there] = tuple(facts) or ("environment: changed",)
+            yield EnvironmentChange(before, point, told[here, there])
 
 
 def _failing_since(points: Sequence[Point]) -> Point | None:

@@ -10,11 +10,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from orchestrator.machine import environment, nvml
-from orchestrator.machine.environment import code_state, describe, differences, git_state
+from orchestrator.machine.environment import code_state, commit_of, describe, differences, git_state
 
 
 @pytest.fixture
@@ -211,6 +212,25 @@ def test_the_user_s_own_checkout_is_known_beside_the_project_s(tmp_path: Path) -
     found = code_state(str(tmp_path / "mine"))
     assert len(found["code_git_commit"]) == 40
     assert found["code_git_dirty"] is False
+
+
+@pytest.mark.parametrize(
+    ("know", "said"),
+    [
+        ({}, ""),
+        ({"git_commit": None, "git_dirty": None}, ""),
+        ({"git_commit": "b" * 40, "git_dirty": False}, "bbbb"),
+        ({"git_commit": "b" * 40, "git_dirty": True}, "bbbb+"),
+        ({"git_commit": "b" * 40, "git_dirty": True, "code_git_commit": "a" * 40}, "aaaa"),
+        ({"git_commit": "b" * 40, "code_git_commit": None, "code_git_dirty": True}, "bbbb"),
+        ({"code_git_commit": "a" * 40, "code_git_dirty": True}, "aaaa+"),
+    ],
+)
+def test_the_commit_is_the_user_s_own_and_says_whether_files_were_changed(
+    know: dict[str, Any], said: str
+) -> None:
+    """The harness's only where the user's code is in no checkout; each with its own mark."""
+    assert commit_of(know, digits=4) == said
 
 
 def test_asking_imports_no_torch() -> None:
