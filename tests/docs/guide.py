@@ -140,7 +140,7 @@ def carry_out(block, folder):
         else [sys.executable, "-c", block.body]
     )
     return subprocess.run(
-        line, cwd=folder, env=environment, capture_output=True, text=True, timeout=280
+        line, cwd=folder, env=environment, capture_output=True, text=True, timeout=560
     )
 
 

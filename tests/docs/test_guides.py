@@ -28,6 +28,7 @@ CARRIED_OUT = [path for path in GUIDES if any("run" in block.words for block in 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # of all its blocks, on a machine that does much else
 @pytest.mark.parametrize("guide", [pytest.param(Guide(path), id=path.stem) for path in CARRIED_OUT])
 def test_a_guide_does_what_it_says(guide, reader):
     """Every block that is marked for it, in order, in a folder of its own."""

@@ -68,7 +68,7 @@ def test_it_still_runs(cells, tmp_path):
     environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     line = [sys.executable, "-c", program]
     done = subprocess.run(
-        line, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=280
+        line, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=560
     )
     assert done.returncode == 0, done.stderr
     assert "6 rows with a time" in done.stdout

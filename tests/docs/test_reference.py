@@ -15,7 +15,7 @@ def test_every_module_has_its_page(tmp_path):
     line = [sys.executable, str(DOCS / "reference.py"), str(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        line, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=280
+        line, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=560
     )
     assert (done.returncode, done.stderr) == (0, "")
     written = {

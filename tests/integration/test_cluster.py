@@ -111,7 +111,7 @@ def joins(address: str) -> tuple[str, ...]:
 
 
 def wait_until_started(log: Path) -> None:
-    until = time.monotonic() + 90
+    until = time.monotonic() + 180
     while "Ray runtime started" not in log.read_text():
         assert time.monotonic() < until, log.read_text()
         time.sleep(0.2)
@@ -327,7 +327,7 @@ def running_sweep(
         if sweep.poll() is None:
             sweep.send_signal(signal.SIGINT)
         try:
-            sweep.communicate(timeout=60)
+            sweep.communicate(timeout=120)
         except subprocess.TimeoutExpired:
             sweep.kill()
             sweep.communicate()
@@ -350,7 +350,7 @@ def test_a_node_that_joins_during_a_sweep_is_used(cluster, tmp_path, tmp_path_fa
         with running_node(9, token, tmp_path_factory.mktemp("joins"), *joins(address)):
             wait_for_work_on("9", sweep, tmp_path / "out")
             sweep.send_signal(signal.SIGINT)
-            sweep.communicate(timeout=60)
+            sweep.communicate(timeout=120)
 
 
 def test_a_node_that_dies_costs_an_attempt_and_no_row(cluster, tmp_path, tmp_path_factory):
@@ -364,7 +364,7 @@ def test_a_node_that_dies_costs_an_attempt_and_no_row(cluster, tmp_path, tmp_pat
     ):
         wait_for_work_on("7", sweep, tmp_path / "out")
         proc.end(whole_node)
-        _, said = sweep.communicate(timeout=200)
+        _, said = sweep.communicate(timeout=400)
     assert sweep.returncode == 0, said
     lost = lost_once(tmp_path / "out", 40)
     assert f"lost  toy n={lost.params['n']}: the supervisor on 127.0.0.9 died" in said

@@ -38,7 +38,7 @@ def killed_and_gone_on_with(
         stdout=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     journal = folder / "out" / "results.jsonl"
-    until = time.monotonic() + 60
+    until = time.monotonic() + 180
     while (
         not (journal.exists() and journal.read_bytes().count(b"\n") >= 3)
         and time.monotonic() < until

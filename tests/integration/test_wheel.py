@@ -73,7 +73,7 @@ def orchestrator(site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     def command(*arguments: str, expected: Sequence[int] = (0,)) -> str:
         line = [sys.executable, "-P", "-c", console, *arguments]
-        done = subprocess.run(line, capture_output=True, text=True, timeout=240, env=os.environ)
+        done = subprocess.run(line, capture_output=True, text=True, timeout=400, env=os.environ)
         assert done.returncode in expected, done.stdout + done.stderr
         return done.stdout
 
