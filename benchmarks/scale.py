@@ -28,7 +28,8 @@ from tabulate import tabulate
 from orchestrator import api
 from orchestrator.attempt_result import AttemptResult
 from orchestrator.executors.base import Executor
-from orchestrator.executors.ray import RayExecutor, RaySupervisor
+from orchestrator.executors.ray import RayExecutor
+from orchestrator.executors.ray_supervisor import RaySupervisor
 from orchestrator.executors.session import RayOptions
 from orchestrator.machine import environment
 from orchestrator.outcome import Outcome, Phase

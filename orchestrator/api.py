@@ -11,14 +11,13 @@ import threading
 from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
 from dataclasses import fields
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import report
 from orchestrator.compare import duel
 from orchestrator.doctor import busy
-from orchestrator.driver import known_sweep, preflight, reuse, sweep_meta, workload_check
+from orchestrator.driver import claim, known_sweep, preflight, reuse, sweep_meta, workload_check
 from orchestrator.driver.preload import preload
 from orchestrator.driver.runner import SweepRun
 from orchestrator.driver.signals import Signals
@@ -26,7 +25,6 @@ from orchestrator.driver.stale import entry_files
 from orchestrator.errors import (
     InterruptedSweepError,
     RequestError,
-    SweepNotFoundError,
     UnfitMachineError,
 )
 from orchestrator.executors.base import Executor, StartStoppedError
@@ -35,8 +33,7 @@ from orchestrator.machine.environment import usable_cores
 from orchestrator.plan.no_effect import keys_without_effect
 from orchestrator.plan.sweep import Sweep
 from orchestrator.progress.live import Progress, SilentProgress
-from orchestrator.quantities import MIB
-from orchestrator.results import columns, journal, lookup, results, sweep_directory
+from orchestrator.results import columns, lookup, results, sweep_directory
 from orchestrator.results.rows import Row
 from orchestrator.trackers.background import (
     INTERRUPTED_FLUSH_S,
@@ -48,7 +45,6 @@ from orchestrator.trackers.base import Tracker
 if TYPE_CHECKING:
     import pandas
 
-MIN_FREE_BYTES = 256 * MIB
 DEVICES = ("auto", "cpu", "cuda")
 
 
@@ -136,7 +132,7 @@ def run(
     resuming = resume or rerun is not None
     preflight.check_rerun(sweep, rerun)
     reuse.refuse_in_turns(sweep)
-    directory = _claimed(sweep, output, resuming)
+    directory = claim.claimed(sweep, output, resuming)
     shown = progress or SilentProgress()
     if executor is None:
         done = preflight.complete(sweep, directory) if resume and rerun is None else None
@@ -158,6 +154,26 @@ def run(
     if tracker is None:
         beside = _import_mlflow if executor is not None else _import_ray_then_mlflow
         threading.Thread(target=beside, name="import-mlflow", daemon=True).start()
+    make_tracker = tracker or (lambda: mlflow_tracker(uri))
+    return _measured(
+        sweep, directory, address, device, resuming, rerun, shown, executor, make_tracker
+    )
+
+
+def _measured(
+    sweep: Sweep,
+    directory: Path,
+    address: str | None,
+    device: str,
+    resuming: bool,
+    rerun: str | None,
+    shown: Progress,
+    executor: Callable[[Sweep], Executor] | None,
+    make_tracker: Callable[[], Tracker],
+) -> Results:
+    """The results of a sweep that needs an executor, started here and ended again; arguments and
+    errors as of `run`.
+    """
     with Signals() as signals, ExitStack() as stack:
         stack.callback(shown.stop)
         checked = workload_check.begin(sweep, device) if not resuming else None
@@ -176,7 +192,7 @@ def run(
             shown.note(line)
         meta = sweep_meta.of(sweep, directory, running.device, resuming)
         mirror = BackgroundTracker(
-            tracker or (lambda: mlflow_tracker(uri)),
+            make_tracker,
             shown.note,
             target=sweep_directory.found_by(meta.name, directory),
         )
@@ -358,40 +374,3 @@ def _import_mlflow() -> None:
     """Import MLflow before it is needed."""
     with suppress(Exception):  # the tracker says what is wrong with it
         import orchestrator.trackers.mlflow  # noqa: F401
-
-
-def _claimed(sweep: Sweep, output: str | Path | None, resuming: bool) -> Path:
-    """The directory of the results: new, or one that no other driver is working in; with room on
-    its disk.
-    """
-    directory = _directory(sweep, output, resuming)
-    preflight.refuse_unwritable(directory)
-    if resuming:
-        journal.refuse_busy(directory)
-    else:
-        sweep_directory.refuse_taken(directory)
-    _check_disk(directory)
-    return directory
-
-
-def _directory(sweep: Sweep, output: str | Path | None, resuming: bool) -> Path:
-    if output is not None:
-        return Path(output)
-    parent = sweep_directory.SWEEPS / sweep.spec.name
-    if not resuming:
-        return parent / sweep_directory.new_sweep_id(datetime.now())
-    made = sorted(path.parent for path in parent.glob(f"*/{sweep_directory.META_FILE}"))
-    known = [path for path in made if duel.is_of(path, sweep.duel)]
-    if not known:
-        raise SweepNotFoundError(
-            f"no sweep named {sweep.spec.name!r} to resume under {parent}: run it without --resume"
-        )
-    return known[-1]
-
-
-def _check_disk(directory: Path) -> None:
-    free = sweep_directory.free_bytes(directory)
-    if free < MIN_FREE_BYTES:
-        raise UnfitMachineError(
-            f"{directory}: {free / MIB:.0f} MiB free on its disk, a sweep needs {MIN_FREE_BYTES / MIB:.0f}"
-        )

@@ -15,23 +15,17 @@ from typing import Any
 
 from orchestrator.attempt_result import AttemptResult
 from orchestrator.errors import UnfitMachineError
-from orchestrator.executors.base import (
-    Event,
-    Finished,
-    PhaseChanged,
-    SlotLost,
-    SlotReady,
-    Started,
-)
+from orchestrator.executors.base import Event, Finished, PhaseChanged, SlotLost, SlotReady, Started
 from orchestrator.executors.placement import Node, SlotPlan, device_of, no_room, place, usable_nodes
 from orchestrator.executors.quarantine import Quarantine
+from orchestrator.executors.ray_supervisor import RaySupervisor
 from orchestrator.executors.session import RayOptions, Session
 from orchestrator.executors.slots import Calls, Points, Slot, end_of, lost, observed
 from orchestrator.executors.waiting import Waiting
 from orchestrator.isolation.ranks import SETTLE_S, RankSpan
 from orchestrator.outcome import Outcome, Phase
 from orchestrator.record import utc_now
-from orchestrator.supervisor.supervisor import Supervisor, SupervisorReport
+from orchestrator.supervisor.supervisor import SupervisorReport
 from orchestrator.trial import Attempt
 
 PHASE_EVERY_S = 0.5
@@ -398,22 +392,3 @@ def load_ray() -> Any:
     import ray
 
     return ray
-
-
-class RaySupervisor(Supervisor):
-    """A Supervisor as a Ray actor: its GPUs are those that Ray gave it."""
-
-    def __init__(
-        self,
-        device: str,
-        cpus: int,
-        preload: tuple[str, ...],
-        staged: bool,
-        slots: int,
-        ordinal: int,
-    ) -> None:
-        import ray
-
-        gpus = ",".join(str(gpu) for gpu in ray.get_gpu_ids())
-        node = ray.get_runtime_context().get_node_id()
-        super().__init__(device, cpus, gpus, preload, staged, slots, ordinal, node)

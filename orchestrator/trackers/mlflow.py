@@ -1,4 +1,4 @@
-"""Runs in MLflow: the only module that imports mlflow. Import it late: it takes seconds.
+"""Runs in MLflow. Import it late: mlflow takes seconds.
 
 One experiment per sweep name, one parent run per sweep, one child run per trial. Runs are found
 again by their tags (`sweep_id`, `trial_id`), so that any call may be repeated, by another process
@@ -7,50 +7,38 @@ too.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import os
-import re
-import secrets
-import sqlite3
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-_SETTINGS = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "false",  # it disturbs timing
-    "MLFLOW_LOGGING_LEVEL": "ERROR",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # whoever calls tries again, and says so
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # stdout is the result's
-    "GIT_PYTHON_REFRESH": "quiet",
-}
-for _name, _value in _SETTINGS.items():  # mlflow reads them when it is imported
-    os.environ.setdefault(_name, _value)
+# first, since it sets what mlflow reads when it is imported
+from orchestrator.trackers.mlflow_store import (  # isort: skip
+    REFUSALS,
+    connected,
+    experiment,
+    explained,
+    let_go,
+)
 
-# ruff: noqa: E402
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
-from mlflow.tracking import MlflowClient
 
-from orchestrator.credentials import redacted, without_credentials
 from orchestrator.results import profiles
 from orchestrator.results.answers import annotated
 from orchestrator.results.meta import SweepMeta, Tracked
 from orchestrator.results.results import Results
 from orchestrator.results.rows import Row, row_of, target_ci
 from orchestrator.trackers import content
-from orchestrator.trackers.address import database_of, ui_command, view_url, with_login
-from orchestrator.trackers.base import RejectedError, Status, TrackingError
+from orchestrator.trackers.address import ui_command, view_url, with_login
+from orchestrator.trackers.base import Status
 from orchestrator.trackers.content import Environments, Frame
 from orchestrator.trackers.run_content import Known, RunContent
-from orchestrator.trackers.saved_view import OVER_TIME, outdated, saved_view, view_over_time
-from orchestrator.trackers.saved_view import PREFIX as VIEW
+from orchestrator.trackers.saved_view import outdated, saved_view, view_over_time
 
 PARENT = ""
 FILES = (
@@ -62,7 +50,6 @@ FILES = (
     "results.csv",
     "report.html",
 )
-REFUSALS = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "INVALID_STATE", "RESOURCE_DOES_NOT_EXIST"}
 PAGE = 1000
 BATCH = 100
 
@@ -80,8 +67,8 @@ class MlflowTracker:
 
     def __init__(self, uri: str | None = None) -> None:
         self.uri = with_login(uri)
-        with _explained(self.uri):
-            self._client = _connected(self.uri)
+        with explained(self.uri):
+            self._client = connected(self.uri)
         self.experiment_id = ""
         self.changes: Counter[str] = Counter()
         self._known: dict[str, Known] = {}
@@ -92,7 +79,7 @@ class MlflowTracker:
 
     def start(self, meta: SweepMeta) -> None:
         """Open the sweep's run as running; mark as KILLED what a killed driver left running."""
-        with _explained(self.uri):
+        with explained(self.uri):
             self._open(meta)
             parent = self._known[PARENT]
             if parent.content.status != "RUNNING":
@@ -104,13 +91,13 @@ class MlflowTracker:
 
     def log(self, row: Row) -> None:
         """Write one trial's run."""
-        with _explained(self.uri):
+        with explained(self.uri):
             self._put(self._content(row, {}, None), row.trial_id)
         self._logged[row.trial_id] = row
 
     def finish(self, status: Status, results: Results) -> None:
         """Write what is missing, end the sweep's run with totals and table, upload the files."""
-        with _explained(self.uri):
+        with explained(self.uri):
             self._frame = Frame.of(results.meta)  # trials may have been proposed since the start
             found = self._pooled(results)
             refused = self._put_all(found, results.environments)
@@ -130,7 +117,7 @@ class MlflowTracker:
 
     def close(self) -> None:
         """Let go of connections."""
-        _let_go(self._client)
+        let_go(self._client)
 
     def open(self, meta: SweepMeta) -> None:
         """Find or make the experiment and the sweep's run; find its children without duplicates.
@@ -138,12 +125,12 @@ class MlflowTracker:
         Raises:
             TrackingError: the store does not answer, or refuses.
         """
-        with _explained(self.uri):
+        with explained(self.uri):
             self._open(meta)
 
     def _open(self, meta: SweepMeta) -> None:
         self._frame = Frame.of(meta)
-        self.experiment_id = _experiment(self._client, self.uri, meta)
+        self.experiment_id = experiment(self._client, self.uri, meta)
         self._save_view()
         self._known, self._doubtful = {}, set()
         for run in self._search():
@@ -332,124 +319,6 @@ class MlflowTracker:
             page = answer.token
             if not page:
                 return found
-
-
-def experiment_id(uri: str, name: str) -> str | None:
-    """The id of the experiment of that name; None where there is none.
-
-    Raises:
-        TrackingError: the store does not answer.
-    """
-    with _explained(uri):
-        found = _connected(uri).get_experiment_by_name(name)
-    return None if found is None else str(found.experiment_id)
-
-
-def saved_views(uri: str, base: str) -> list[tuple[str, str]]:
-    """(name of the sweep and its id, address of its view) of every saved view, newest sweep first.
-
-    After the newest stands the view of its name's sweeps over time.
-
-    Raises:
-        TrackingError: the store does not answer.
-    """
-    with _explained(uri):
-        experiments = _connected(uri).search_experiments()
-    found = []
-    for experiment in experiments:
-        views = [tag.removeprefix(VIEW) for tag in experiment.tags if tag.startswith(VIEW)]
-        found += [(sweep_id, experiment) for sweep_id in views if sweep_id != OVER_TIME]
-    newest_first = sorted(found, key=lambda pair: pair[0], reverse=True)
-    if newest_first:
-        newest_first.insert(1, (OVER_TIME, newest_first[0][1]))
-    named = []
-    for sweep_id, experiment in newest_first:
-        address = view_url(base, experiment.experiment_id, sweep_id)
-        named.append((f"{experiment.name} {sweep_id}", address))
-    return named
-
-
-def _connected(uri: str) -> MlflowClient:
-    """A client of the store; an sqlite file that does not exist yet is made first."""
-    database = database_of(uri)
-    if database is None:
-        return MlflowClient(tracking_uri=uri)
-    database.parent.mkdir(parents=True, exist_ok=True)
-    with (database.parent / f".{database.name}.lock").open(
-        "w"
-    ) as lock:  # two that make one store at once lose all runs
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not database.exists():
-            _make(database)
-        return MlflowClient(tracking_uri=uri)
-
-
-def _make(database: Path) -> None:
-    """Make a store under another name, then rename it: a killed driver must not leave half of one.
-
-    Each try has a name of its own, for MLflow keeps its connections by name, also those to a file
-    that is gone.
-    """
-    for rest in database.parent.glob(f".{database.name}.unfinished*"):
-        rest.unlink()
-    unfinished = database.with_name(f".{database.name}.unfinished-{secrets.token_hex(4)}")
-    _prepare(unfinished)
-    _let_go(MlflowClient(tracking_uri=f"sqlite:///{unfinished}"))
-    unfinished.replace(database)
-
-
-def _let_go(client: MlflowClient) -> None:
-    """Close its connections; the last one takes the write-ahead log into the database."""
-    engine = getattr(
-        getattr(getattr(client, "_tracking_client", None), "store", None), "engine", None
-    )
-    if engine is not None:
-        engine.dispose()
-
-
-def _prepare(database: Path) -> None:
-    """Use a write-ahead log: readers (the UI) do not block the writer, and commits cost less."""
-    with closing(sqlite3.connect(database)) as connection, suppress(sqlite3.OperationalError):
-        connection.execute("PRAGMA journal_mode=WAL")
-
-
-def _experiment(client: MlflowClient, uri: str, meta: SweepMeta) -> str:
-    """The id of the sweep's experiment, made or brought back where it is not there."""
-    found = client.get_experiment_by_name(meta.name)
-    if found is None:
-        database = database_of(uri)
-        place = None if database is None else (database.parent / "artifacts" / meta.name).as_uri()
-        with suppress(MlflowException):  # another driver may have been faster
-            client.create_experiment(meta.name, place, content.experiment_tags(meta))
-        found = client.get_experiment_by_name(meta.name)
-    if found is None:
-        raise TrackingError(
-            f"{redacted(uri)} has no experiment {meta.name!r} and makes none: make it there"
-        )
-    if found.lifecycle_stage == "deleted":
-        client.restore_experiment(found.experiment_id)
-    return str(found.experiment_id)
-
-
-@contextmanager
-def _explained(uri: str) -> Iterator[None]:
-    """Whatever a store raises, as one of our errors that names the store and the reason."""
-    try:
-        yield
-    except TrackingError:
-        raise
-    except Exception as error:  # stores raise what their libraries do: SQL, HTTP, files
-        refused = isinstance(error, MlflowException) and error.error_code in REFUSALS
-        raise (RejectedError if refused else TrackingError)(
-            f"{redacted(uri)}: {without_credentials(_reason(error), uri)}"
-        ) from error
-
-
-def _reason(error: Exception) -> str:
-    """What went wrong, without the library's layers around it."""
-    said = " ".join(str(error).split())
-    nested = re.findall(r"\[Errno -?\d+\] [^'\")]+|(?:timed out|Read timed out)[^'\")]*", said)
-    return nested[-1] if nested else said[:300] or type(error).__name__
 
 
 def _known(run: Run) -> Known:

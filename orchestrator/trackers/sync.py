@@ -53,7 +53,7 @@ def url(meta: SweepMeta, uri: str | None) -> str:
     Raises:
         TrackingError: the server does not answer, or does not know the experiment.
     """
-    from orchestrator.trackers.mlflow import experiment_id
+    from orchestrator.trackers.mlflow_store import experiment_id
 
     uri = with_login(uri)
     found = experiment_id(uri, meta.name)

@@ -63,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.environ.setdefault(name, value)
     os.environ["MLFLOW_BACKEND_STORE_URI"] = uri
 
-    from orchestrator.trackers.mlflow import MlflowTracker, saved_views
+    from orchestrator.trackers.mlflow import MlflowTracker
+    from orchestrator.trackers.mlflow_store import saved_views
 
     MlflowTracker(uri).close()  # the server makes it without our lock
     sys.stderr.write(f"starting the MLflow UI of {redacted(uri)}\n")

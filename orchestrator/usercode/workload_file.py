@@ -9,15 +9,14 @@ and the rest is put around them again for each call.
 
 from __future__ import annotations
 
-import random
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import UnknownNameError
+from orchestrator.usercode.generators import on_device, seeded
 from orchestrator.usercode.registry import Target
 from orchestrator.usercode.text import file_facts
 from orchestrator.usercode.text.file_facts import FileFacts
@@ -396,34 +395,3 @@ def _same(one: Any, other: Any) -> bool:
         return bool(one == other) or one != one  # NaN is what it was
     except Exception:  # noqa: BLE001 - a user's value that cannot be compared is not held against anyone
         return True
-
-
-@contextmanager
-def on_device(device: Any) -> Iterator[None]:
-    """Tensors that name no device are made on this one."""
-    import torch
-
-    with torch.device(device):
-        yield
-
-
-@contextmanager
-def seeded(seed: int, device: Any) -> Iterator[None]:
-    """Python's, NumPy's and torch's generators start from `seed`, and go on afterwards as if
-    nothing had been drawn.
-    """
-    import numpy as np
-    import torch
-
-    python, numpy = random.getstate(), np.random.get_state()
-    cards = [torch.device(device)] if torch.device(device).type == "cuda" else []
-    with torch.random.fork_rng(devices=cards):
-        random.seed(seed)
-        np.random.seed(seed % 2**32)
-        torch.manual_seed(seed)
-        try:
-            with on_device(device):
-                yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)

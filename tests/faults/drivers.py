@@ -26,7 +26,7 @@ from orchestrator.executors.inline import InlineExecutor
 from orchestrator.plan.sweep import Sweep
 from orchestrator.record import fingerprint
 from orchestrator.results import journal, sweep_directory
-from orchestrator.trackers import mlflow
+from orchestrator.trackers import mlflow, mlflow_store
 from orchestrator.trial import Attempt
 from orchestrator.usercode import registry
 from tests.faults.trials import light_isolator
@@ -113,14 +113,14 @@ def attach(doom: Doom) -> None:
     doom.after(journal.Journal, "append", "journaled")
     doom.after(mlflow.MlflowTracker, "start", "tracking started")
     doom.after(mlflow.MlflowTracker, "_create", "run created")
-    doom.after(mlflow.MlflowClient, "log_batch", "run filled")
+    doom.after(mlflow_store.MlflowClient, "log_batch", "run filled")
     doom.after(mlflow.MlflowTracker, "_write_new", "run ended")
     doom.after(
         mlflow.MlflowTracker,
         "_write",
         "sweep's run ended" if doom.point == "sweep's run ended" else "written",
     )
-    doom.after(mlflow.MlflowClient, "log_artifact", "file handed over")
+    doom.after(mlflow_store.MlflowClient, "log_artifact", "file handed over")
     doom.after(InlineExecutor, "conclude", "concluded")
     doom.after(report, "write_atomically", "report written")
     doom.after(runner.SweepRun, "run", "everything written")

@@ -149,7 +149,7 @@ def test_a_sweep_of_faults_whose_driver_is_killed_at_random(
 
 
 def _runs(folder: Path) -> tuple[set[str], list[str]]:
-    from orchestrator.trackers.mlflow import MlflowClient
+    from orchestrator.trackers.mlflow_store import MlflowClient
 
     client = MlflowClient(f"sqlite:///{folder}/mlruns/mlflow.db")
     runs = client.search_runs(
@@ -173,7 +173,7 @@ def _ledger(folder: Path) -> list[int]:
 
 def _check_runs(folder: Path, records: list[dict[str, str]]) -> None:
     """One ended run a trial, one for the sweep; none of anybody runs."""
-    from orchestrator.trackers.mlflow import MlflowClient
+    from orchestrator.trackers.mlflow_store import MlflowClient
 
     client = MlflowClient(f"sqlite:///{folder}/mlruns/mlflow.db")
     meta = json.loads((folder / "out" / "sweep.resolved.json").read_text())

@@ -209,7 +209,7 @@ def sweep(tmp_path: Path, request: pytest.FixtureRequest) -> Made:
 
 
 def client(uri: str) -> Any:
-    from orchestrator.trackers.mlflow import MlflowClient
+    from orchestrator.trackers.mlflow_store import MlflowClient
 
     return MlflowClient(tracking_uri=uri)
 
