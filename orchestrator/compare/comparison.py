@@ -281,8 +281,7 @@ def both_ok(base: Row, candidate: Row) -> bool:
     return (
         base.ok
         and candidate.ok
-        and not base.is_screened
-        and not candidate.is_screened
+        and not (base.is_screened or candidate.is_screened)
         and timed
         and all(sum(map(len, row.rounds)) > 1 for row in (base, candidate))
     )

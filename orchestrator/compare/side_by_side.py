@@ -151,8 +151,7 @@ def _add(found: _Gathered, results: Results, row: Row) -> None:
     found.sweeps[results.meta.sweep_id] = None
     if match.get("model"):
         found.models[str(match["model"])] = None
-    protocol = results.meta.spec.measure.for_device(results.meta.device).model_dump()
-    stated = {**match, **{f"measure.{name}": value for name, value in protocol.items()}}
+    stated = {**match, **results.meta.spec.measure.facts(results.meta.device)}
     if stated not in found.environments:
         found.environments.append(stated)
     held = found.rows.get(name_of(row))

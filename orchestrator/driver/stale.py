@@ -170,8 +170,7 @@ def _protocol_differences(held: Results, sweep: Sweep) -> list[str]:
     was, now = held.meta.spec, sweep.spec
     facts = []
     for spec in (was, now):
-        measure = spec.measure.for_device(held.meta.device).model_dump()
-        stated = {f"measure.{name}": value for name, value in measure.items()}
+        stated = spec.measure.facts(held.meta.device)
         stated |= {f"verify.{name}": value for name, value in spec.verify.model_dump().items()}
         facts.append({**stated, "seed": spec.seed})
     return differences(*facts)

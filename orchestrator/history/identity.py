@@ -27,10 +27,9 @@ def asked(spec: SweepSpec, device: str, *, in_turns: bool = False) -> dict[str, 
     """
     facts: dict[str, Any] = {"workload": spec.workload, "seed": spec.seed}
     facts["measured"] = "in turns" if in_turns else "alone"
-    protocol = spec.measure.for_device(device).model_dump()
-    facts |= {f"measure.{name}": value for name, value in protocol.items()}
-    stated = spec.measure.model_dump(exclude={ROUNDS, *protocol})
+    stated = spec.measure.model_dump(exclude={ROUNDS})
     facts |= {f"measure.{name}": value for name, value in stated.items()}
+    facts |= spec.measure.facts(device)
     facts |= {f"verify.{name}": value for name, value in spec.verify.model_dump().items()}
     facts |= {f"resources.{name}": getattr(spec.resources, name) for name in TAKEN}
     facts["max_concurrent"] = spec.max_concurrent

@@ -78,6 +78,11 @@ class MeasureSpec(FrozenModel):
             **{**defaults, **stated}, cold_cache=self.cold_cache, remeasure=self.remeasure
         )
 
+    def facts(self, device: str) -> dict[str, Any]:
+        """The protocol in force as `measure.<name>`, to be held against another's."""
+        protocol = self.for_device(device).model_dump()
+        return {f"measure.{name}": value for name, value in protocol.items()}
+
 
 class MeasureProtocol(FrozenModel):
     """How one trial is measured on one device; its hash is part of a record's fingerprint. Times in
