@@ -13,7 +13,7 @@ import os
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -197,11 +197,11 @@ class Index:
     def _opened(self) -> sqlite3.Connection:
         """A connection to an index that is up to date; damaged or old ones are made anew."""
         try:
-            with suppress(sqlite3.Error):
-                connection = _connected(self.folder / FILE_NAME)
+            with suppress(sqlite3.Error), ExitStack() as stack:
+                connection = stack.enter_context(closing(_connected(self.folder / FILE_NAME)))
                 if _is_current(connection, _stamps(self.folder)):
+                    stack.pop_all()
                     return connection
-                connection.close()
             with _locked(self.folder / LOCK_NAME):
                 return self._made(self.folder / FILE_NAME)
         except (OSError, sqlite3.Error):  # there is no such folder, or it is not ours to write
@@ -338,7 +338,11 @@ def _remove_file(path: Path) -> None:
 
 def _connected(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=WAIT_S)
-    connection.execute("PRAGMA synchronous = OFF")  # a torn index is made anew
+    try:
+        connection.execute("PRAGMA synchronous = OFF")  # a torn index is made anew
+    except sqlite3.Error:
+        connection.close()
+        raise
     return connection
 
 
