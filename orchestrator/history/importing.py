@@ -170,6 +170,9 @@ def _untar(archive: tarfile.TarFile, place: Path) -> None:
             source = archive.extractfile(member)
             if source is not None:
                 _write(source, target)
+    # A compressed file's checksum stands behind the archive's last member.
+    while archive.fileobj is not None and archive.fileobj.read(MIB):
+        pass
 
 
 def _few(members: Iterable[Any]) -> Iterator[Any]:

@@ -143,6 +143,16 @@ def test_a_damaged_archive_is_refused(elsewhere: Path, kind: str) -> None:
     assert not SWEEPS.exists()
 
 
+def test_data_whose_checksum_is_another_are_refused(elsewhere: Path) -> None:
+    """Though every member can be unpacked: the checksum stands behind the last."""
+    path = packed(elsewhere, "gztar")
+    content = bytearray(path.read_bytes())
+    content[-8] ^= 0xFF  # the first byte of gzip's CRC-32
+    path.write_bytes(content)
+    with pytest.raises(RequestError, match="nor a whole zip or tar file: CRC check failed"):
+        import_sweeps([path])
+
+
 def test_a_sweep_that_the_index_cannot_read_is_refused(elsewhere: Path) -> None:
     """It would be a folder that `history` names as unreadable ever after."""
     for path in elsewhere.rglob("environment.json"):
