@@ -42,14 +42,13 @@ ui: setup  ## open the MLflow UI on 127.0.0.1 (PORT=5000)
 
 check: lint types imports versions test  ## what CI runs: lint, types, import rules, tests
 
-# What differs between versions of Python: imports, syntax trees, paths, pickling, forks. The last is a sweep in real
-# processes. None of it needs torch, Ray or MLflow.
+# What differs between versions of Python: imports, syntax trees, paths, pickling. None of it needs torch, Ray or MLflow.
 LIGHT := pydantic ruamel.yaml numpy scipy tabulate simpleeval psutil rich shtab jinja2 nvidia-ml-py typing-extensions \
 	pyyaml hypothesis pytest pytest-timeout
 PURE := tests/unit/usercode/test_neighbours.py tests/unit/usercode/test_source.py \
 	tests/unit/usercode/test_registry.py tests/unit/machine/test_variables.py tests/unit/spec tests/unit/plan \
 	tests/unit/results tests/unit/trackers/test_credentials.py tests/unit/executors/test_cleanup.py \
-	tests/faults/test_resume.py
+	tests/unit/machine/test_cgroup.py tests/unit/stats
 
 versions:  ## the tests that need none of the heavy packages, on Python 3.12 and 3.13 where they are installed
 	@for version in 3.12 3.13; do \

@@ -19,7 +19,7 @@ from orchestrator.search.factory import Proposal, proposer_of
 from orchestrator.search.oom_prediction import OomPrediction
 from orchestrator.trial import Attempt, RoundKey, Trial, content_hash
 
-SCREEN_BATCH = 16  # trials screened in one process
+SCREEN_BATCH = 32  # trials screened in one process
 
 
 class AttemptQueue:

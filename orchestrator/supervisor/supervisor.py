@@ -19,6 +19,7 @@ from orchestrator.attempt_result import AttemptResult
 from orchestrator.isolation.isolator import Isolator
 from orchestrator.isolation.ranks import SET_ON_CUDA, RankSpan
 from orchestrator.machine import environment, nvml
+from orchestrator.measure.phase_times import PhaseTimes
 from orchestrator.outcome import Phase
 from orchestrator.record import TrialRecord, utc_now
 from orchestrator.supervisor.calibration import Calibration
@@ -29,7 +30,6 @@ from orchestrator.supervisor.device_fault import noted
 from orchestrator.supervisor.device_health import DeviceHealth
 from orchestrator.supervisor.gpu_interference import GpuSampler
 from orchestrator.supervisor.interference import InterferenceMonitor, Sampler
-from orchestrator.supervisor.phase_times import PhaseTimes
 from orchestrator.trial import Attempt
 
 STAGED_FILES = "files"
@@ -163,10 +163,12 @@ class Supervisor:
         started_at = utc_now()
         attempt = self._calibration.prepare(attempt)
         self._phase = str(Phase.BUILD)
+        began_s = time.monotonic()
         new = tuple(trial for trial in attempt.screened if trial.trial_id not in self._compiled)
         if new:
             self._compiled |= {trial.trial_id for trial in new}
             self._isolator.call(compile_ahead(attempt.model_copy(update={"screened": new})))
+        compile_s = round(time.monotonic() - began_s, 4)
         self._health.before(attempt)
 
         def enter(phase: Phase) -> None:
@@ -175,7 +177,9 @@ class Supervisor:
         done = self._isolator.screen(attempt, SCREEN, enter)
         self._phase = ""
         unclean = self._health.fault_after(attempt, done)
-        first = done.result.record.model_copy(update={"started_at": started_at})
+        first = done.result.record
+        phase_s = {"compile": compile_s, **(first.phase_s or {})}
+        first = first.model_copy(update={"started_at": started_at, "phase_s": phase_s})
         result = done.result.model_copy(update={"record": first})
         return self._report(attempt, result, done.log, unclean)
 

@@ -26,11 +26,14 @@ class Side:
     process.
     """
 
-    def __init__(self, attempt: Attempt, enter: Callable[[Phase], None]) -> None:
+    def __init__(
+        self, attempt: Attempt, enter: Callable[[Phase], None], *, is_screened: bool = False
+    ) -> None:
         self.phase = Phase.BUILD
         self.end: TrialEnd | None = None
         self._enter = enter
-        self.stages = Stages(attempt.model_copy(update={"energy": False}), self._entered)
+        own = attempt.model_copy(update={"energy": False})
+        self.stages = Stages(own, self._entered, is_screened=is_screened)
 
     def take(self, stage: Callable[[], Any]) -> Any:
         """What `stage` returns; None once this side has ended, which it does with whatever the

@@ -16,6 +16,7 @@ from dataclasses import replace
 from orchestrator.attempt_result import AttemptResult
 from orchestrator.machine import environment
 from orchestrator.measure.memory import NOTHING_KNOWN, release
+from orchestrator.measure.phase_times import PhaseTimes
 from orchestrator.measure.protocol import Measurement
 from orchestrator.model import FrozenModel
 from orchestrator.outcome import Flag, Outcome, Phase
@@ -53,15 +54,22 @@ def screen(attempt: Attempt, on_phase: OnPhase, on_result: OnResult) -> Screened
     incumbent = _incumbent(attempt)
     count = 0
     for own in attempt.of_each_trial():
-        started_at = utc_now()
-        on_phase(Phase.BUILD)
-        side = Side(own, on_phase)
+        started_at, times = utc_now(), PhaseTimes(str(Phase.BUILD))
+
+        def enter(phase: Phase, times: PhaseTimes = times) -> None:
+            times.enter(str(phase))
+            on_phase(phase)
+
+        enter(Phase.BUILD)
+        side = Side(own, enter, is_screened=True)
         side.take(side.stages.ready)
         if side.end is None:
-            incumbent = _compared(own, side, incumbent, on_phase)
+            incumbent = _compared(own, side, incumbent, enter)
             side.stages.forget_inputs()
         assert side.end is not None
-        result = AttemptResult(record=record_with(own, side.phase, started_at, facts, side.end))
+        record = record_with(own, side.phase, started_at, facts, side.end)
+        record = record.model_copy(update={"phase_s": times.seconds()})
+        result = AttemptResult(record=record)
         with suppress(Exception):  # modules are what users put into sys.modules
             imported = imported_since(before, own.base_dir)
             result = result.model_copy(update={"imported": imported})
@@ -92,7 +100,7 @@ def _incumbent(attempt: Attempt) -> _Incumbent | None:
     if attempt.incumbent is None or attempt.incumbent_ms is None:
         return None
     own = attempt.of_each_trial()[0].model_copy(update={"trial": attempt.incumbent})
-    side = Side(own, lambda _phase: None)
+    side = Side(own, lambda _phase: None, is_screened=True)
     side.take(side.stages.ready)
     return None if side.end is not None else _Incumbent(side, attempt.incumbent_ms)
 

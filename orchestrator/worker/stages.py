@@ -58,6 +58,8 @@ class Stages:
         counts_flops: whether FLOPs are counted where the workload states no work, for which torch
             imports its compiler: two seconds.
         started_ms: from build to the end of the first call, once it was `called`.
+        is_screened: whether it is verified on inputs as the workload draws them alone, without
+            structure and at no other shapes: what is found right is verified by itself later.
     """
 
     attempt: Attempt
@@ -71,6 +73,7 @@ class Stages:
     started_ms: float = 0.0
     counts_flops: bool = True
     kernels: tuple[KernelShare, ...] = ()
+    is_screened: bool = False
 
     def to_end(self) -> TrialEnd:
         """The end of a trial that is ok.
@@ -95,10 +98,10 @@ class Stages:
         verify = self.attempt.verify
         tolerance = verify.tolerance or self.workload.tolerance
         self.verifier = Verifier(self.caller, tolerance, verify.max_reference_flops)
-        self.before = agreed(self.verifier.verify("before", structures=True))
+        self.before = agreed(self.verifier.verify("before", structures=not self.is_screened))
         if self.before.unproven:
             self.flags = (*self.flags, Flag.UNPROVEN.value)
-        if verify.also:
+        if verify.also and not self.is_screened:
             caller, options = self.caller, self.attempt.trial.options
             limit = verify.max_reference_flops
             others = OtherShapes(caller, self.entry, options, tolerance, limit)

@@ -53,6 +53,7 @@ def test_every_candidate_is_verified_and_timed_by_the_first(isolator: Isolator) 
         assert Flag.SCREENED.value in record.flags
         assert record.metrics is not None
         assert "screened" in record.notes[0]
+        assert {"build", "verify", "measure"} <= set(record.phase_s or {})
     assert "times=1" in found.result.records[1].notes[0]
     assert all(record.metrics is None for record in found.result.records[2:])
 

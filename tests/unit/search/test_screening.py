@@ -15,8 +15,8 @@ from orchestrator.trial import Attempt, Trial
 from tests.support.driven import HERE, Driven, End
 from tests.support.sweeps import problems, sweep, text
 
-SPACE = "options.block: {low: 1, high: 40}"
-HOW = "strategy: random, samples: 24, screen: true"
+SPACE = "options.block: {low: 1, high: 60}"
+HOW = "strategy: random, samples: 36, screen: true"
 
 
 def search(how: str = HOW, axes: str = SPACE, **fields: str) -> Sweep:
@@ -28,7 +28,7 @@ def search(how: str = HOW, axes: str = SPACE, **fields: str) -> Sweep:
 
 
 def block(trial: Trial) -> int:
-    return int(trial.options.get("block", 50))
+    return int(trial.options.get("block", 70))
 
 
 def by_block(trial: Trial) -> End:
@@ -37,19 +37,19 @@ def by_block(trial: Trial) -> End:
 
 
 def test_the_best_of_the_screened_are_measured_by_themselves_and_one_of_them_answers() -> None:
-    """Two processes for 24 trials, then three by themselves: those of the least time."""
+    """Two processes for 36 trials, then three by themselves: those of the least time."""
     driven = Driven(search()).drive(by_block)
     batches = [attempt for attempt in driven.made if attempt.screened]
     alone = [attempt for attempt in driven.made if not attempt.screened]
-    assert [len(attempt.screened) for attempt in batches] == [SCREEN_BATCH, 24 - SCREEN_BATCH]
+    assert [len(attempt.screened) for attempt in batches] == [SCREEN_BATCH, 36 - SCREEN_BATCH]
     screened = sorted(block(trial) for attempt in batches for trial in attempt.screened)
     assert [block(attempt.trial) for attempt in alone] == screened[:3]
     (answer,) = answers(driven.results().meta, driven.results().rows)
     assert answer.best is not None
     assert block(answer.best.trial) == screened[0]
     assert not answer.best.is_screened
-    assert len(answer.rows) == 24
-    assert sum(row.is_screened for row in answer.rows) == 21
+    assert len(answer.rows) == 36
+    assert sum(row.is_screened for row in answer.rows) == 33
 
 
 def test_the_next_process_compares_with_the_best_so_far() -> None:
@@ -67,7 +67,7 @@ def test_a_screened_row_is_no_answer_however_fast() -> None:
     def ends(trial: Trial) -> End:
         return Outcome.OK, float(block(trial))
 
-    driven = Driven(search(f"{HOW}, finalists: 1")).drive(ends, stop_after=24)
+    driven = Driven(search(f"{HOW}, finalists: 1")).drive(ends, stop_after=36)
     assert answers(driven.results().meta, driven.results().rows)[0].best is None
     best, second = sorted(block(record_trial) for record_trial in _trials(driven))[:2]
     driven.drive(lambda trial: (Outcome.CRASHED, 1.0) if block(trial) == best else by_block(trial))
@@ -95,7 +95,7 @@ def test_a_candidate_that_breaks_its_process_costs_that_process_alone() -> None:
     assert len([attempt for attempt in driven.made if attempt.screened]) > 3
 
 
-@pytest.mark.parametrize("stop_after", [1, 10, 16, 20, 24, 25, 26])
+@pytest.mark.parametrize("stop_after", [1, 10, 32, 34, 36, 37, 38])
 def test_a_search_that_screens_goes_on_where_it_stopped(stop_after: int) -> None:
     """Killed anywhere, it makes what is left, and answers as if it had never stopped."""
     whole = Driven(search()).drive(by_block)
@@ -112,7 +112,7 @@ def test_the_first_point_is_measured_by_itself_too() -> None:
     """The answer is compared with it, and a screened time is none to compare with."""
     driven = Driven(search(f"{HOW}, first: [{{}}], finalists: 2")).drive(by_block)
     alone = [block(attempt.trial) for attempt in driven.made if not attempt.screened]
-    assert alone[0] == 50
+    assert alone[0] == 70
     assert len(alone) == 3
 
 
@@ -128,7 +128,7 @@ def test_each_search_has_processes_of_its_own() -> None:
 def test_finalists_are_measured_in_every_round() -> None:
     """Screened once, the best in as many fresh processes as the file asks for."""
     driven = Driven(search(measure="{repeats: 3}")).drive(by_block)
-    assert len(_trials(driven)) == 24
+    assert len(_trials(driven)) == 36
     alone = [attempt.round for attempt in driven.made if not attempt.screened]
     assert sorted(alone) == sorted([1, 2, 3] * 3)
 
@@ -138,14 +138,14 @@ def test_a_disturbed_finalist_is_measured_again_as_often_as_any_row() -> None:
 
     def times_made(driven: Driven) -> int:
         def is_disturbed(attempt: Attempt) -> bool:
-            return not attempt.screened and block(attempt.trial) != 50
+            return not attempt.screened and block(attempt.trial) != 70
 
         driven.drive(by_block, disturbed=is_disturbed)
         return sum(is_disturbed(attempt) for attempt in driven.made)
 
     measure = "{remeasure: 2}"
     how = f"{HOW}, first: [{{}}], finalists: 1"
-    axes = "{batch: [1], seq_len: [64], heads: [4], options.block: [50, 7]}"
+    axes = "{batch: [1], seq_len: [64], heads: [4], options.block: [70, 7]}"
     grid = sweep(axes=axes, implementations="[improved]", measure=measure)
     assert times_made(Driven(search(how, measure=measure))) == times_made(Driven(grid)) == 3
 
@@ -166,11 +166,11 @@ def test_rows_of_other_sweeps_are_not_taken_for_screened_ones() -> None:
 
 def test_a_budget_ends_a_search_and_says_so() -> None:
     """Each record of these tests lasted a second: after ten nothing more is proposed."""
-    how = "strategy: random, samples: 24, budget_s: 10"
+    how = "strategy: random, samples: 36, budget_s: 10"
     driven = Driven(search(how)).drive(by_block)
     assert 10 <= len(driven.records) <= 11
     assert "10 s" in driven.said[0]
-    assert "24 samples" in driven.said[0]
+    assert "36 samples" in driven.said[0]
     again = Driven(driven.sweep, list(driven.records), list(driven.proposals)).drive(by_block)
     assert len(again.records) == len(driven.records)
 
@@ -196,7 +196,7 @@ def test_reports_say_what_was_only_screened() -> None:
     results = Driven(search()).drive(by_block).results()
     text_of = render(results, "txt")
     assert "✓ screened" in text_of
-    assert "24, 21 only screened" in text_of
+    assert "36, 33 only screened" in text_of
     assert all(not winner.row.is_screened for winner in Ranking.of(Layout.of(results)).winners)
 
 

@@ -11,12 +11,13 @@ START, END = "start", "end"  # before the first phase; from the answer to the la
 class PhaseTimes:
     """Adds up the seconds of each phase; `start` and `end` are the time outside of all phases.
 
-    Make it when the attempt is handed to the isolator: time runs from there.
+    Make it when the attempt is handed to the isolator: time runs from there, as that of the phase
+    `first`.
     """
 
-    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, first: str = START, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
-        self._phase = START
+        self._phase = first
         self._since = now()
         self._seconds: dict[str, float] = {}
 
