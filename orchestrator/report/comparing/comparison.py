@@ -70,7 +70,7 @@ def _code(comparison: Comparison) -> list[str]:
             "Both sweeps measured the same code: a difference is the machine's, or there is none to find."
         ]
     if comparison.code_differences:
-        return [f"The code differs in {printable('; '.join(comparison.code_differences))}."]
+        return [f"The code differs: {printable('; '.join(comparison.code_differences))}."]
     return []
 
 

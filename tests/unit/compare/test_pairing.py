@@ -71,7 +71,7 @@ def test_what_of_the_code_differs_is_named(tmp_path: Path) -> None:
         sources.write(tmp_path / name, {source: content})
     found = compare(sweep(tmp_path / "base"), sweep(tmp_path / "candidate", source="b" * 16))
     assert found.code_differences == ("k.cu is new", "mine.py changed", "numpy 2.3, now 2.4")
-    assert "The code differs in k.cu is new; mine.py changed; numpy 2.3, now 2.4." in table(found)
+    assert "The code differs: k.cu is new; mine.py changed; numpy 2.3, now 2.4." in table(found)
 
 
 @pytest.mark.parametrize(
