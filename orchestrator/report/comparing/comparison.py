@@ -135,16 +135,26 @@ def _nothing_found(comparison: Comparison) -> list[str]:
 
 
 def _disturbed(comparison: Comparison) -> list[str]:
-    """How many changes are between disturbed rows; interleaved rows are disturbed alike."""
-    changed = [pair for pair in comparison.rows if pair.verdict.value in ("faster", "slower")]
-    doubtful = sum(bool(DISTURBED & {*pair.base.flags, *pair.candidate.flags}) for pair in changed)
-    if not doubtful or comparison.duel is not None:
+    """How many changes are between disturbed rows."""
+    doubtful, changed = _doubtful(comparison)
+    if not doubtful:
         return []
     rest = "rests" if doubtful == 1 else "rest"
     return [
-        f"Doubtful: {counted(doubtful, 'change')} of {len(changed)} {rest} on rows that were contended or throttled, "
+        f"Doubtful: {counted(doubtful, 'change')} of {changed} {rest} on rows that were contended or throttled, "
         "which may be all there is to it: measure both again on a quieter machine."
     ]
+
+
+def _doubtful(comparison: Comparison) -> tuple[int, int]:
+    """How many changes are between disturbed rows, and how many there are; interleaved rows are
+    disturbed alike.
+    """
+    changed = [pair for pair in comparison.rows if pair.verdict.value in ("faster", "slower")]
+    if comparison.duel is not None:
+        return 0, len(changed)
+    disturbed = [DISTURBED & {*pair.base.flags, *pair.candidate.flags} for pair in changed]
+    return sum(map(bool, disturbed)), len(changed)
 
 
 def _percent(fractions: Sequence[float]) -> str:
@@ -158,7 +168,11 @@ def _rounded(percent: float) -> str:
 
 
 def _title(comparison: Comparison) -> str:
-    return f"{printable(comparison.candidate)} compared with {printable(comparison.base)}: {comparison.verdict}"
+    """Which two, and the verdict; that it may be the machine's where most changes are."""
+    doubtful, changed = _doubtful(comparison)
+    doubt = ", doubtful: the machine was busy" if 2 * doubtful > changed else ""
+    sides = f"{printable(comparison.candidate)} compared with {printable(comparison.base)}"
+    return f"{sides}: {comparison.verdict}{doubt}"
 
 
 def ratio_text(ratio: Ratio) -> str:

@@ -350,6 +350,9 @@ def test_changes_between_disturbed_rows_are_called_doubtful(flag: str, said: int
     assert set(verdicts(found)) == {Verdict.SLOWER}
     assert (f"Doubtful: {said} changes of 4 rest on rows" in table(found)) == bool(said)
     assert ("Doubtful" in markdown_page(found)) == bool(said)
+    for shown in (table(found), markdown_page(found)):
+        heading = shown.splitlines()[0]
+        assert heading.endswith("slower, doubtful: the machine was busy" if said else ": slower")
 
 
 def test_what_was_only_screened_is_no_time_to_compare() -> None:
