@@ -38,6 +38,7 @@ class Point:
         ranked: whether it may be on a level: neither disturbed nor only screened by a search.
         group: of the sweep's points that may be held against each other: one machine, one way to
             measure.
+        model: of the device; "": not known.
         machine: `NVIDIA H100 80GB HBM3 GPU-5d...`.
         source: hash of the source code.
     """
@@ -52,6 +53,7 @@ class Point:
     ranked: bool
     flags: str
     group: str
+    model: str
     machine: str
     environment: str
     source: str
@@ -209,7 +211,7 @@ class _Points:
                 entry, finished, value, low, high, words[outcome],
                 not DISTURBED.isdisjoint(given), UNRANKED.isdisjoint(given), words[flags],
                 f"{environment} {card} {self._asked[sweep]}",
-                f"{model} {words[card]}".strip(), words[environment], words[source], commit,
+                model, f"{model} {words[card]}".strip(), words[environment], words[source], commit,
             )
         )  # fmt: skip
 

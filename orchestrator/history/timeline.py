@@ -68,7 +68,7 @@ class Timeline:
 
     Attributes:
         failing_since: the first point of those at the end that are not ok, where one before them
-            was; None: the row is ok, or never was.
+            on a device of that model was; None: the row is ok on each model, or never was.
     """
 
     series: Series
@@ -78,7 +78,7 @@ class Timeline:
 
     @property
     def newly_failing(self) -> bool:
-        """Whether the newest row is not ok, and one before it was."""
+        """Whether the newest row on some model is not ok, and one before it there was."""
         return self.failing_since is not None
 
 
@@ -222,11 +222,21 @@ def _environment_changes(
 
 
 def _failing_since(points: Sequence[Point]) -> Point | None:
-    """The first point after the last that is ok; a row that is ok may lack the figure."""
-    ok = [place for place, point in enumerate(points) if point.outcome == Outcome.OK]
-    if not ok or ok[-1] == len(points) - 1:
-        return None
-    return points[ok[-1] + 1]
+    """The first point after the last that is ok, of the devices of one model.
+
+    What never was ok on another model (a smaller GPU runs out of memory) fails since nothing. A row
+    that is ok may lack the figure; where a model is not known all count as one.
+    """
+    of_model: dict[str, list[Point]] = {}
+    known_models = all(point.model for point in points)
+    for point in points:
+        of_model.setdefault(point.model if known_models else "", []).append(point)
+    found = []
+    for known in of_model.values():
+        ok = [place for place, point in enumerate(known) if point.outcome == Outcome.OK]
+        if ok and ok[-1] < len(known) - 1:
+            found.append(known[ok[-1] + 1])
+    return min(found, key=lambda point: point.at, default=None)
 
 
 def named(series: Series, names: Iterable[str]) -> dict[str, Any]:

@@ -108,7 +108,7 @@ def record(
     fields: dict[str, Any] = {"finished_at": day.isoformat(), "card": card}
     if latency_ms is None or attempt.trial.implementation.endswith("raises"):
         error = ErrorInfo.of("RuntimeError", "the tiles do not fit")
-        fields |= {"error": error}
+        fields |= {"error": error, "environment": dict(environment)}
         return record_of(
             attempt, Outcome.FAILED, Phase.BUILD, day.isoformat(), environment["match"], **fields
         )

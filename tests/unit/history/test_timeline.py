@@ -157,6 +157,17 @@ def test_a_row_fails_since_the_first_sweep_in_which_it_did(store: Store, cli: Cl
     assert told["failing_since"]["sweep_id"] == "20261104_093000_0004"
 
 
+def test_what_never_was_ok_on_a_smaller_device_fails_since_nothing(store: Store) -> None:
+    """It runs out of memory there; where it was ok before on that model, it fails."""
+    store.sweep("axes.n=[16]", device={"model": "large"})
+    store.sweep("axes.n=[16]", device={"model": "small"}, latency=lambda _: None)
+    assert not seen().rows[0].newly_failing
+    store.sweep("axes.n=[16]", device={"model": "large"}, latency=lambda _: None)
+    (row,) = seen().rows
+    assert row.failing_since is not None
+    assert row.failing_since.model == "large"
+
+
 def test_a_row_that_is_ok_without_the_figure_does_not_fail(store: Store, cli: Cli) -> None:
     """The newest sweep did not measure it: that says nothing of the row."""
     store.sweep("axes.n=[16]", metrics={"kernels": 3.0})
