@@ -19,9 +19,9 @@ SWEEPS_AT_ONCE := $(if $(wildcard /dev/nvidia0),0,2)
 
 test: setup  ## run the tests
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/unit tests/implementations
-	@$(BIN)/python -m pytest -q -n $(SWEEPS_AT_ONCE) --dist loadfile --no-loadscope-reorder \
-		tests/integration tests/docs tests/faults
 	@$(BIN)/python -m pytest -q tests/gpu
+	@$(BIN)/python -m pytest -n $(SWEEPS_AT_ONCE) --dist loadfile --no-loadscope-reorder \
+		tests/integration tests/docs tests/faults
 
 unit: setup  ## the unit tests that take no half a second each: all of them in a minute
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow" tests/unit
