@@ -19,6 +19,7 @@ from orchestrator.report.across.history_text import (
     name_of,
     notes,
     since,
+    tells_nothing,
     title,
 )
 from orchestrator.report.page.template import rendered
@@ -70,7 +71,8 @@ def _answer(history: History) -> str:
         parts.append(f"{counted(len(worse), 'row')} regressed")
     if failing:
         parts.append(f"{counted(failing, 'row')} newly {'fails' if failing == 1 else 'fail'}")
-    return ", ".join(parts) or "Nothing regressed"
+    nothing = "Too few sweeps to tell" if tells_nothing(history) else "Nothing regressed"
+    return ", ".join(parts) or nothing
 
 
 def _tiles(history: History) -> list[tuple[int, str, str]]:

@@ -27,6 +27,11 @@ FIELDS = (
     "implementation", "trial_id", "sweep_id", "sweep", "at", "commit", "machine", "outcome",
     "flags", "low", "high", "source", "environment",
 )  # fmt: skip
+NO_REGRESSION = "No regression: no row is worse by its code, and none fails that was ok."
+NOTHING_TOLD = (
+    "Too few sweeps to tell whether a row became worse: none has six undisturbed ones. None fails "
+    "that was ok."
+)
 
 
 def text(history: History) -> str:
@@ -56,12 +61,22 @@ def sentences(history: History) -> list[str]:
             ended = row.series.points[-1].outcome
             failing.append(f"Failing: {name_of(history, row)}: {ended} since {failing_since(row)}")
     if not worse and not failing:
-        worse = ["No regression: no row is worse by its code, and none fails that was ok."]
+        worse = [NOTHING_TOLD if tells_nothing(history) else NO_REGRESSION]
     others = []
     for row, step in history.others:
         what = "Changed" if step.worse else "Better"
         others.append(f"{what}: {_sentence(history, row, step)}")
     return [*_first(worse), *_first(failing), *_first(others)]
+
+
+def tells_nothing(history: History) -> bool:
+    """Whether every row has too few sweeps for a step: that none was found is no good news."""
+    return _short_rows(history) == len(history.rows)
+
+
+def _short_rows(history: History) -> int:
+    """How many rows have too few undisturbed sweeps for a step."""
+    return sum(_measured(row) < 2 * 3 for row in history.rows)
 
 
 def notes(history: History) -> list[str]:
@@ -70,7 +85,7 @@ def notes(history: History) -> list[str]:
         "A step: CUSUM with permutations, binary segmentation, 1 % false discoveries; three sweeps "
         "or more on either side.",
     ]
-    few = sum(_measured(row) < 2 * 3 for row in history.rows)
+    few = _short_rows(history)
     if few:
         found.append(
             f"{counted(few, 'row')} with fewer than six undisturbed sweeps: too few for a step; "

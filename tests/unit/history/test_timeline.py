@@ -168,6 +168,18 @@ def test_what_never_was_ok_on_a_smaller_device_fails_since_nothing(store: Store)
     assert row.failing_since.model == "large"
 
 
+def test_too_few_sweeps_are_no_good_news(store: Store) -> None:
+    """With five nothing can be told; with six undisturbed ones nothing is worse."""
+    for _ in range(5):
+        store.sweep("axes.n=[16]")
+    store.sweep("axes.n=[16]", flags=("contended",))
+    assert text(seen()).splitlines()[1].startswith("Too few sweeps to tell")
+    assert "<h1>Too few sweeps to tell</h1>" in history_page(seen())
+    store.sweep("axes.n=[16]")
+    assert text(seen()).splitlines()[1].startswith("No regression")
+    assert "<h1>Nothing regressed</h1>" in history_page(seen())
+
+
 def test_a_row_that_is_ok_without_the_figure_does_not_fail(store: Store, cli: Cli) -> None:
     """The newest sweep did not measure it: that says nothing of the row."""
     store.sweep("axes.n=[16]", metrics={"kernels": 3.0})
