@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from tabulate import tabulate
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.formatting import printable
+from orchestrator.machine.environment import commit_of
 from orchestrator.report.layout import devices
 from orchestrator.results.lookup import directories, run_here
 from orchestrator.results.results import Results
 from orchestrator.results.sweep_directory import SWEEPS, load
 
 NEWEST = 20
+SHOWN = 7  # digits of a commit
 
 
 def as_objects(name: str | None = None, limit: int | None = NEWEST) -> list[dict[str, Any]]:
@@ -26,8 +29,9 @@ def as_objects(name: str | None = None, limit: int | None = NEWEST) -> list[dict
         limit: how many; None: all.
 
     Returns:
-        sweep_id, name, created_at, ok, not_ok, not_run (rows), device, git_commit and directory of
-        each; for one that cannot be read the id, the directory and `error`.
+        sweep_id, name, created_at, ok, not_ok, not_run (rows), device, commit (of the user's code,
+        or else of the harness), git_commit (of the harness) and directory of each; for one that
+        cannot be read the id, the directory and `error`.
     """
     found = directories(name)[::-1]
     return [_described(path) for path in found[:limit]]
@@ -48,11 +52,10 @@ def as_text(name: str | None = None, limit: int | None = NEWEST) -> str:
         when = datetime.fromisoformat(item["created_at"]).strftime("%Y-%m-%d %H:%M")
         bad = f"✗ {item['not_ok']}" if item["not_ok"] else ""
         left = f"- {item['not_run']}" if item["not_run"] else ""
-        commit = (item["git_commit"] or "")[:7]
         called = _called(item["sweep_id"], own) if name is None else ""
         body.append(
             [item["sweep_id"], printable(item["name"]), when, f"✓ {item['ok']}", f"{bad} {left}".strip(),
-             printable(item["device"]), commit, called]
+             printable(item["device"]), item["commit"], called]
         )  # fmt: skip
     headings = ["Sweep", "Name", "When", "Ok", "Not ok", "Device", "Commit", ""]
     table = str(tabulate(body[::-1], headings, tablefmt="simple", disable_numparse=True))
@@ -74,6 +77,7 @@ def _described(path: Path) -> dict[str, Any]:
         rows = results.rows
     except OrchestratorError as error:
         return {"sweep_id": path.name, "directory": str(path), "error": str(error)}
+    know = _known(results)
     return {
         "sweep_id": path.name,
         "name": results.meta.name,
@@ -82,15 +86,16 @@ def _described(path: Path) -> dict[str, Any]:
         "not_ok": sum(row.outcome is not None and not row.ok for row in rows),
         "not_run": sum(row.outcome is None for row in rows),
         "device": ", ".join(devices(results)) or results.meta.device,
-        "git_commit": _commit(results),
+        "commit": commit_of(know, SHOWN),
+        "git_commit": know.get("git_commit"),
         "directory": str(path),
     }
 
 
-def _commit(results: Results) -> str | None:
-    """The commit of the newest record's environment."""
+def _known(results: Results) -> Mapping[str, Any]:
+    """What the newest record's environment states beside what must match."""
     for record in reversed(results.records):
         know = results.environments.get(record.fingerprint.environment, {}).get("know", {})
-        if know.get("git_commit"):
-            return str(know["git_commit"])
-    return None
+        if know:
+            return cast("Mapping[str, Any]", know)
+    return {}

@@ -63,6 +63,11 @@ def find(name: str) -> Path:
         own = run_here()
         if back < len(own):
             return own[-1 - back]
+        if len(own) < len(known):
+            raise SweepNotFoundError(
+                f"{name}: {len(own)} of {len(known)} sweeps under {SWEEPS} were run here; "
+                "an imported one is named by its id"
+            )
         raise SweepNotFoundError(f"{name}: there are only {len(own)} sweeps under {SWEEPS}")
     by_id = [path for path in known if path.name == name]
     by_name = [path for path in known if path.parent.name == name]

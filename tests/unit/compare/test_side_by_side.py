@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.cli import sweeps
 from orchestrator.compare.side_by_side import side_by_side
 from orchestrator.errors import RequestError
 from orchestrator.report.across.side_page import side_page
@@ -151,6 +152,7 @@ def test_a_commit_with_changed_files_is_a_column_of_its_own(store: Store) -> Non
     second = store.sweep()
     found = side_by_side([first, second], by="commit")
     assert [column.label for column in found.columns] == ["a" * 10, f"{'a' * 10}+"]
+    assert [item["commit"] for item in sweeps.as_objects()] == [f"{'a' * 7}+", "a" * 7]
 
 
 def test_the_newer_row_counts_whatever_order_the_sweeps_are_given_in(store: Store) -> None:

@@ -177,3 +177,4 @@ def test_it_is_not_gone_on_with(elsewhere: Path, cli: Cli) -> None:
         api.resume(str(directory))
     assert sweep_directory.load(directory).rows
     assert "imported" in cli("sweeps").out
+    assert "an imported one is named by its id" in cli("report", "last").err
