@@ -1,4 +1,4 @@
-"""Programs started beside this process: ended with all that they started, read by their last line."""
+"""Programs started beside this process: ended with all that they start, read by their last line."""
 
 from __future__ import annotations
 
@@ -14,32 +14,49 @@ CLOSING_S = 5.0  # after a kill: a pipe that something outside the group still h
 
 
 def run(line: Sequence[str], text: str, timeout_s: float) -> subprocess.CompletedProcess[str]:
-    """Run a program in a process group of its own, which is killed as a whole when time is up.
+    """Run a program to its end; arguments and errors as of `start` and `finish`."""
+    return finish(start(line), text, timeout_s)
 
-    `subprocess.run` kills the program alone, and then waits for as long as anything that it started
-    holds its pipes.
+
+def start(line: Sequence[str]) -> subprocess.Popen[str]:
+    """Start a program and its arguments in a process group of its own, with pipes to it."""
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        line, stdin=pipe, stdout=pipe, stderr=pipe, text=True, errors="replace", process_group=0
+    )
+
+
+def finish(
+    process: subprocess.Popen[str], text: str, timeout_s: float
+) -> subprocess.CompletedProcess[str]:
+    """Give a started program its input and wait for its end, which comes when time is up.
 
     Args:
-        line: the program and its arguments.
+        process: as `start` returned it.
         text: its input.
-        timeout_s: seconds that it has.
+        timeout_s: seconds that it has from here on.
 
     Raises:
         subprocess.TimeoutExpired: it took longer.
     """
-    pipe = subprocess.PIPE
-    process = subprocess.Popen(
-        line, stdin=pipe, stdout=pipe, stderr=pipe, text=True, errors="replace", process_group=0
-    )
     try:
         said, errors = process.communicate(text, timeout=timeout_s)
     except BaseException:  # an interrupt, too: nobody would end it otherwise
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        with suppress(subprocess.TimeoutExpired):
-            process.communicate(timeout=CLOSING_S)
+        end(process)
         raise
-    return subprocess.CompletedProcess(line, process.returncode, said, errors)
+    return subprocess.CompletedProcess(process.args, process.returncode, said, errors)
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """Kill a started program with all that it started.
+
+    `Popen.kill` kills the program alone; who reads its pipes then waits for as long as anything that
+    it started holds them.
+    """
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    with suppress(subprocess.TimeoutExpired):
+        process.communicate(timeout=CLOSING_S)
 
 
 def last_json_line(done: subprocess.CompletedProcess[str]) -> Any:

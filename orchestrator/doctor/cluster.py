@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from importlib import metadata
 from typing import Any
 
+from orchestrator import subprocesses
 from orchestrator.doctor.finding import Finding
 
 PROBE = "orchestrator.executors.cluster_probe"
@@ -26,8 +26,7 @@ def nodes(address: str) -> Iterator[Finding]:
     """
     try:
         asked = [sys.executable, "-m", PROBE, address]
-        done = subprocess.run(asked, capture_output=True, text=True, timeout=PROBE_S, check=False)
-        answer = json.loads(done.stdout.splitlines()[-1])
+        answer = subprocesses.last_json_line(subprocesses.run(asked, "", PROBE_S))
     except subprocess.TimeoutExpired:
         yield Finding(
             "cluster",
@@ -36,8 +35,8 @@ def nodes(address: str) -> Iterator[Finding]:
             "check its head node and token",
         )
         return
-    except (IndexError, ValueError):
-        yield Finding("cluster", "warn", f"could not be asked: {done.stderr.strip()[-300:]}")
+    except ValueError as error:
+        yield Finding("cluster", "warn", f"could not be asked: {error}")
         return
     yield from judged(address, answer)
 

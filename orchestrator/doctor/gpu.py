@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from typing import Any
 
 import psutil
 
+from orchestrator import subprocesses
 from orchestrator.doctor.finding import Finding
 from orchestrator.machine.nvml import ask
 from orchestrator.quantities import MIB
@@ -69,7 +69,7 @@ def torch_uses_gpu(
     if api is None or not ask(api.nvmlDeviceGetCount):
         return Finding("torch", "ok", f"torch {_version('torch')}")
     try:
-        done = (run or _probe)()
+        seen = subprocesses.last_json_line((run or _probe)())
     except subprocess.TimeoutExpired:
         return Finding(
             "torch",
@@ -77,10 +77,8 @@ def torch_uses_gpu(
             f"no answer from a GPU within {TORCH_S:.0f} s",
             "look for a process that hangs on it",
         )
-    if done.returncode != 0:
-        said = (done.stderr.strip() or f"exit {done.returncode}").splitlines()[-1]
-        return Finding("torch", "bad", f"cannot compute on a GPU: {said}", _build_advice())
-    seen = json.loads(done.stdout.splitlines()[-1])
+    except ValueError as error:
+        return Finding("torch", "bad", f"cannot compute on a GPU: {error}", _build_advice())
     if not seen["count"]:
         return Finding(
             "torch", "bad", f"torch {seen['torch']} sees no GPU, the driver does", _build_advice()
@@ -199,7 +197,7 @@ def _named(pid: int) -> str:
 
 def _probe() -> subprocess.CompletedProcess[str]:
     line = [sys.executable, "-c", PROBE]
-    return subprocess.run(line, capture_output=True, text=True, timeout=TORCH_S, check=False)
+    return subprocesses.run(line, "", TORCH_S)
 
 
 def _build_advice() -> str:

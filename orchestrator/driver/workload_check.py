@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator import subprocesses
 from orchestrator.errors import RequestError
 from orchestrator.machine import nvml
 from orchestrator.plan.sweep import Sweep
@@ -52,30 +53,25 @@ class WorkloadCheck:
     def stop(self) -> None:
         """End the check if it is still under way."""
         if self.process is not None and self.process.poll() is None:
-            self.process.kill()
-            self.process.communicate()
+            subprocesses.end(self.process)
 
     def _found(self) -> list[str]:
         if self.process is None:
             return [str(text) for text in json.loads(self.kept.read_text(encoding="utf-8"))]
         try:
-            said, errors = self.process.communicate(self.asked, timeout=LIMIT_S)
+            done = subprocesses.finish(self.process, self.asked, LIMIT_S)
+            # it was killed, by want of memory perhaps: the trials will tell
+            if done.returncode < 0:
+                return []
+            found = subprocesses.last_json_line(done)
         except subprocess.TimeoutExpired:
-            self.stop()
             return []
-        # it was killed, by want of memory perhaps: the trials will tell
-        if self.process.returncode < 0:
-            return []
-        if self.process.returncode:
-            last = errors.strip().splitlines()
-            return [
-                f"cannot be imported: {last[-1] if last else f'exit {self.process.returncode}'}"
-            ]
-        answer = said.strip().splitlines()[-1]
+        except ValueError as error:
+            return [f"cannot be imported: {error}"]
         with suppress(OSError):
             self.kept.parent.mkdir(parents=True, exist_ok=True)
-            self.kept.write_text(answer, encoding="utf-8")
-        return [str(text) for text in json.loads(answer)]
+            self.kept.write_text(json.dumps(found), encoding="utf-8")
+        return [str(text) for text in found]
 
 
 def begin(sweep: Sweep, device: str, *, always: bool = False) -> WorkloadCheck | None:
@@ -104,8 +100,7 @@ def begin(sweep: Sweep, device: str, *, always: bool = False) -> WorkloadCheck |
     process = None
     if not kept.is_file():
         line = [sys.executable, "-m", "orchestrator.usercode.workload_check"]
-        pipe = subprocess.PIPE
-        process = subprocess.Popen(line, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+        process = subprocesses.start(line)
     asked = {
         "workload": sweep.spec.workload,
         "base_dir": sweep.base_dir,

@@ -11,6 +11,7 @@ import sys
 from contextlib import suppress
 from functools import lru_cache
 
+from orchestrator import subprocesses
 from orchestrator.errors import UnknownNameError
 from orchestrator.spec.models import ImplementationSpec
 from orchestrator.usercode import callables, registry, source, workloads
@@ -99,19 +100,15 @@ def asked(module: str, attribute: str) -> str:
         return str(json.loads(kept.read_text(encoding="utf-8")))
     line = [sys.executable, "-c", _ASK, module, attribute]
     try:
-        done = subprocess.run(line, capture_output=True, text=True, timeout=ASK_S, check=False)
+        answer = subprocesses.last_json_line(subprocesses.run(line, "", ASK_S))
     except subprocess.TimeoutExpired:
         return ""  # the trial that imports it will say what is wrong
-    if done.returncode:
-        said = done.stderr.strip().splitlines()
-        raise UnknownNameError(
-            f"{module} cannot be imported: {said[-1] if said else f'exit {done.returncode}'}"
-        )
-    answer = done.stdout.strip().splitlines()[-1]
+    except ValueError as error:
+        raise UnknownNameError(f"{module} cannot be imported: {error}") from None
     with suppress(OSError):
         kept.parent.mkdir(parents=True, exist_ok=True)
-        kept.write_text(answer, encoding="utf-8")
-    return str(json.loads(answer))
+        kept.write_text(json.dumps(answer), encoding="utf-8")
+    return str(answer)
 
 
 def _version(module: str) -> str:

@@ -30,6 +30,17 @@ def test_what_a_program_started_ends_with_it(tmp_path: Path) -> None:
             time.sleep(0.01)
 
 
+def test_one_that_is_ended_while_it_runs_holds_nobody_up() -> None:
+    """What it started has its pipes, too; `Popen.kill` would leave that to itself."""
+    process = subprocesses.start(["sh", "-c", "sleep 1000 & echo $!; wait"])
+    assert process.stdout is not None
+    pid = int(process.stdout.readline())
+    subprocesses.end(process)
+    assert process.returncode == -9
+    while proc.is_alive(pid):  # the kernel ends it a moment after it was told to
+        time.sleep(0.01)
+
+
 def test_a_program_reads_its_input_and_answers_in_its_last_line() -> None:
     """Whatever a library prints before."""
     done = subprocesses.run(["sh", "-c", "echo hello; cat"], '{"a": 1}', 60.0)

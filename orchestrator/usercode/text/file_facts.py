@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from orchestrator import subprocesses
 from orchestrator.errors import UnknownNameError
 from orchestrator.usercode.registry import Target
 from orchestrator.usercode.source import source_hash
@@ -159,21 +160,16 @@ def asked(path: Path) -> FileFacts:
         return FileFacts.from_json(json.loads(kept.read_text(encoding="utf-8")))
     line = [sys.executable, "-m", "orchestrator.usercode.text.ask_python", str(path)]
     try:
-        done = subprocess.run(line, capture_output=True, text=True, timeout=ASK_S, check=False)
+        data = subprocesses.last_json_line(subprocesses.run(line, "", ASK_S))
     except subprocess.TimeoutExpired:
         raise UnknownNameError(f"{path.name} cannot be imported within {ASK_S:g} s") from None
-    answer = done.stdout.strip().splitlines()
-    if done.returncode or not answer:
-        said = done.stderr.strip().splitlines()
-        raise UnknownNameError(
-            f"{path.name} cannot be imported: {said[-1] if said else f'exit {done.returncode}'}"
-        )
-    data = json.loads(answer[-1])
+    except ValueError as error:
+        raise UnknownNameError(f"{path.name} cannot be imported: {error}") from None
     if "refused" in data:
         raise UnknownNameError(f"{path.name}: {data['refused']}")
     with suppress(OSError):
         kept.parent.mkdir(parents=True, exist_ok=True)
-        kept.write_text(answer[-1], encoding="utf-8")
+        kept.write_text(json.dumps(data), encoding="utf-8")
     return FileFacts.from_json(data)
 
 
