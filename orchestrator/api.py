@@ -321,9 +321,9 @@ def ray_executor(
 
     spec = sweep.spec.resources
     references = {entry.use for entry in sweep.spec.implementations} | {sweep.spec.workload}
-    files = [
-        file for entry in sweep.spec.implementations for file in entry_files(entry, sweep.base_dir)
-    ]
+    files: list[Path] = []
+    for entry in sweep.spec.implementations:
+        files += entry_files(entry, sweep.base_dir)
     return RayExecutor(
         RayOptions(
             device=device,

@@ -98,7 +98,9 @@ def _again(options: argparse.Namespace) -> int:
     spec, _ = loading.read(base.file, options.overrides)
     stated = "repeats" in spec.measure.model_fields_set and spec.measure.repeats > 1
     rounds = spec.measure.repeats if stated else again.ROUNDS
-    arguments = [part for override in options.overrides for part in ("-S", override)]
+    arguments: list[str] = []
+    for override in options.overrides:
+        arguments += ["-S", override]
     arguments += ["--only", options.only] if options.only else []
     if options.tracking_uri:  # anyone may read a command line, so a log-in goes by the environment
         os.environ["MLFLOW_TRACKING_URI"] = options.tracking_uri

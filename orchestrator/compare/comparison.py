@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 from orchestrator.compare.machine import MachineChange, machine_change
@@ -234,7 +235,7 @@ def _searched(base: Results, candidate: Results) -> tuple[str, ...]:
                 f"these sweeps searched for the best {spec.search.metric}, and compare compares times: run the points "
                 "that they found as a grid, and compare those"
             )
-    return tuple(dict.fromkeys(axis for spec in specs for axis in spec.searched))
+    return tuple(dict.fromkeys(chain.from_iterable(spec.searched for spec in specs)))
 
 
 def _with_points(pair: Pair, searched: Sequence[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 from orchestrator.machine.environment import differences
@@ -133,15 +134,13 @@ def unlike(base: Results, candidate: Results, matched: Sequence[tuple[Row, Row]]
     ]
     was, now = (one.model_dump() for one in protocols)
     found += differences(_prefixed("protocol.", was), _prefixed("protocol.", now))
-    seen = {
-        (left.fingerprint.environment, right.fingerprint.environment): None
-        for pair in matched
-        for left in pair[0].records
-        for right in pair[1].records
-    }
-    for left, right in seen:
+    seen: dict[tuple[str, str], None] = {}  # a set that keeps the order
+    for base_row, candidate_row in matched:
+        for left, right in product(base_row.records, candidate_row.records):
+            seen[left.fingerprint.environment, right.fingerprint.environment] = None
+    for was_in, now_in in seen:
         found += _facts_unlike(
-            base.environments.get(left), candidate.environments.get(right), left == right
+            base.environments.get(was_in), candidate.environments.get(now_in), was_in == now_in
         )
     return list(dict.fromkeys(found))
 

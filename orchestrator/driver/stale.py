@@ -60,7 +60,10 @@ def sources(sweep: Sweep) -> dict[str, Source]:
 
 def entry_files(entry: ImplementationSpec, base_dir: str) -> list[Path]:
     """The files that `files:` of an entry means."""
-    return [file for pattern in entry.files for file in expanded(pattern, Path(base_dir))]
+    files: list[Path] = []
+    for pattern in entry.files:
+        files += expanded(pattern, Path(base_dir))
+    return files
 
 
 def source_of_pair(first: str, second: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,14 +104,19 @@ class History:
     @property
     def regressions(self) -> list[tuple[Timeline, Step]]:
         """The steps that the code made to the worse and that stand, the largest first."""
-        found = [(row, step) for row in self.rows for step in row.steps if step.is_regression]
+        found = [(row, step) for row, step in self._steps() if step.is_regression]
         return sorted(found, key=lambda pair: -abs(pair[1].ratio - 1))
 
     @property
     def others(self) -> list[tuple[Timeline, Step]]:
         """The other steps that stand: better ones, and those that the code did not make."""
-        found = [(row, step) for row in self.rows for step in row.steps if step.stands]
-        return [(row, step) for row, step in found if not step.is_regression]
+        standing = [(row, step) for row, step in self._steps() if step.stands]
+        return [(row, step) for row, step in standing if not step.is_regression]
+
+    def _steps(self) -> Iterator[tuple[Timeline, Step]]:
+        for row in self.rows:
+            for step in row.steps:
+                yield row, step
 
 
 def history(
@@ -122,11 +127,14 @@ def history(
 ) -> History:
     """The rows that are asked for, with their steps; arguments and errors as of `series.read`.
 
-    Rows that were contended, throttled or only screened are points of no level. Steps are looked for among points
-    of one machine and one way to measure; of all that are believed one in a hundred is false.
+    Rows that were contended, throttled or only screened are points of no level. Steps are looked
+    for among points of one machine and one way to measure; of all that are believed one in a
+    hundred is false.
     """
     series = read(index, metric, implementation, where)
-    groups = [(one, group) for one in series for group in _groups(one)]
+    groups: list[tuple[Series, list[Point]]] = []
+    for one in series:
+        groups += [(one, group) for group in _groups(one)]
     p_values = [significance(_values(group), len(groups)) for _, group in groups]
     alpha = threshold(p_values)
     steps: dict[str, list[Step]] = {}
@@ -143,7 +151,9 @@ def history(
         )
         for one in series
     ]
-    seen = {point.sweep.number for one in series for point in one.points}
+    seen: set[int] = set()
+    for one in series:
+        seen |= {point.sweep.number for point in one.points}
     return History(
         metric, tuple(axes(series)), tuple(rows), len(seen), alpha, tuple(index.unreadable())
     )

@@ -45,7 +45,9 @@ def text(history: History) -> str:
 
 def title(history: History) -> str:
     """`Time (ms) of 4 rows in 12 sweeps, 2026-11-01 to 2026-11-30`."""
-    moments = [point.at for row in history.rows for point in row.series.points]
+    moments: list[float] = []
+    for row in history.rows:
+        moments += [point.at for point in row.series.points]
     days = f"{day(min(moments))} to {day(max(moments))}"
     what = known(history.metric).heading
     rows, sweeps = counted(len(history.rows), "row"), counted(history.sweeps, "sweep")
@@ -91,7 +93,9 @@ def notes(history: History) -> list[str]:
             f"{counted(few, 'row')} with fewer than six undisturbed sweeps: too few for a step; "
             "`compare` holds two sweeps against each other."
         )
-    changed = {fact for row in history.rows for one in row.environments for fact in one.facts}
+    changed: set[str] = set()
+    for row in history.rows:
+        changed.update(*(one.facts for one in row.environments))
     if changed:
         shown_facts = "; ".join(map(printable, sorted(changed)[:MOST]))
         found.append(f"Environments that changed (no step is taken across them): {shown_facts}.")
