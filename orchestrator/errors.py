@@ -94,7 +94,11 @@ class JournalError(RequestError):
 
 
 class IndexDamagedError(RequestError):
-    """The index of the results folder is damaged or held; its journals are whole."""
+    """The index of the results folder is damaged; the journals that it is made from are whole."""
+
+
+class IndexBusyError(RequestError):
+    """Another process holds the index of the results folder."""
 
 
 class ComparisonError(RequestError):

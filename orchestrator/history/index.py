@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from orchestrator.errors import IndexDamagedError
+from orchestrator.errors import IndexBusyError, IndexDamagedError, RequestError
 from orchestrator.history.reading import IndexedRow, IndexedSweep, read_sweep
 from orchestrator.record import SCHEMA_VERSION
 from orchestrator.results import journal
@@ -125,14 +125,15 @@ class Index:
 
         Raises:
             IndexDamagedError: the file turns out to be damaged, and has been removed: the next that
-                opens it makes it anew; or another process has held it for WAIT_S.
+                opens it makes it anew.
+            IndexBusyError: another process has held it for WAIT_S.
         """
         try:
             yield from self._connection.execute(query, tuple(values))
         except sqlite3.ProgrammingError:
             raise
         except sqlite3.DatabaseError as error:
-            raise self._damaged(error) from None
+            raise self._explained(error) from None
 
     @contextmanager
     def as_of_now(self) -> Iterator[Index]:
@@ -144,11 +145,11 @@ class Index:
             with suppress(sqlite3.Error):
                 self._connection.rollback()
 
-    def _damaged(self, error: sqlite3.DatabaseError) -> IndexDamagedError:
+    def _explained(self, error: sqlite3.DatabaseError) -> RequestError:
         path = self.folder / FILE_NAME
         if _is_locked(error):
-            return IndexDamagedError(
-                f"{path} has been held by another process for {WAIT_S:.0f} s: wait for it, or stop it"
+            return IndexBusyError(
+                f"{path}: another process has held it for {WAIT_S:.0f} s: wait for it, or stop it"
             )
         with suppress(OSError), _locked(self.folder / LOCK_NAME):
             _remove_file(path)
