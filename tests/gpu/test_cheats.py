@@ -11,7 +11,7 @@ from orchestrator.outcome import Outcome
 from orchestrator.record import TrialRecord
 from orchestrator.spec.models import MeasureProtocol
 from tests.support.attempts import attention_attempt, recorded
-from tests.unit.worker.test_cheats import CHEATS, LONG, NAMES
+from tests.unit.worker.test_cheats import CHEATS, LONG, NAMES, long_enough
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(nvml.count() == 0, reason="needs a CUDA device")]
 
@@ -24,12 +24,8 @@ def tried(name: str, **params: object) -> TrialRecord:
     """The record of a cheat on the first GPU."""
     given = attention_attempt(name, **{"heads": 4, "head_dim": 16, "causal": True, **params})
     trial = given.trial.model_copy(update={"use": f"{CHEATS}:{name}"})
-    protocol = PROTOCOL
-    if name == "remembers_answers_it_has_met_often":  # it gains nothing before
-        protocol = PROTOCOL.model_copy(update={"min_repetitions": 80, "max_time_s": 20.0})
-    return recorded(
-        given.model_copy(update={"trial": trial, "device": "cuda", "protocol": protocol})
-    )
+    changes = {"trial": trial, "device": "cuda", "protocol": long_enough(name, PROTOCOL)}
+    return recorded(given.model_copy(update=changes))
 
 
 @pytest.mark.timeout(60)

@@ -8,6 +8,7 @@ import pytest
 
 from orchestrator.outcome import Outcome
 from orchestrator.record import TrialRecord
+from orchestrator.spec.models import MeasureProtocol
 from tests.support.attempts import attention_attempt, recorded
 
 CHEATS = Path(__file__).parents[2] / "integration" / "toys" / "cheats.py"
@@ -37,11 +38,15 @@ def tried(name: str, **params: object) -> TrialRecord:
     """The record of a cheat at four heads and segments of 64."""
     given = attention_attempt(name, **{"heads": 4, "head_dim": 8, "causal": True, **params})
     trial = given.trial.model_copy(update={"use": f"{CHEATS}:{name}"})
-    changes: dict[str, object] = {"trial": trial}
-    if name == "remembers_answers_it_has_met_often":  # it gains nothing before
-        often = {"min_repetitions": 80, "max_time_s": 20.0}
-        changes["protocol"] = given.protocol.model_copy(update=often)
+    changes = {"trial": trial, "protocol": long_enough(name, given.protocol)}
     return recorded(given.model_copy(update=changes))
+
+
+def long_enough(name: str, protocol: MeasureProtocol) -> MeasureProtocol:
+    """The protocol with as many calls as it takes until the cheat gains by it."""
+    if name != "remembers_answers_it_has_met_often":
+        return protocol
+    return protocol.model_copy(update={"min_repetitions": 80, "max_time_s": 20.0})
 
 
 @pytest.mark.slow

@@ -404,7 +404,7 @@ def test_a_clock_put_in_the_place_of_the_harness_is_refused_by_name(
 def test_nothing_of_the_harness_is_alive_where_memory_is_counted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """On a GPU it would be the implementation's memory: references, outputs, the inputs of timing."""
+    """On a GPU it would be the implementation's memory: references, outputs, inputs of timing."""
     of_a_row, kept = Stages._host_memory, []
 
     def counted(stages: Stages) -> Figures:
@@ -420,6 +420,7 @@ def test_nothing_of_the_harness_is_alive_where_memory_is_counted(
     assert kept == []
 
 
+@pytest.mark.slow
 def test_options_and_dtype_reach_build() -> None:
     """config.options is a mapping of the entry's own options, config.dtype a torch dtype."""
     record = recorded(attempt("wants_options", options={"block": 64}, dtype="float64"))
