@@ -65,8 +65,9 @@ class TrialRecord(FrozenModel):
         values_ms: every repetition, in milliseconds per call; null unless ok.
         flags: doubts about a row that is ok.
         notes: what is worth knowing and is no doubt (power_capped).
-        phase_s: seconds of each phase by name, `start` and `end` of its process included, and
-            `calibrate` where the machine was looked at first; None: not known.
+        phase_s: seconds of each phase by name, `start` and `end` of its process included,
+            `calibrate` where the machine was looked at first, and `compile` where candidates of a
+            search were compiled ahead, on the first of them; None: not known.
         card: the UUID of the GPU that it was made on.
         node: the cluster's name of the node; empty on a machine alone.
         slot: number of the slot that ran it; None: not known.

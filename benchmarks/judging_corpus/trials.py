@@ -1,4 +1,4 @@
-"""One implementation as a trial of the worker: what is judged is what a sweep's process would run."""
+"""One implementation as a trial of the worker: judged is what a sweep's process would run."""
 
 from __future__ import annotations
 

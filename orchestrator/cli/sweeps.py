@@ -55,7 +55,7 @@ def as_text(name: str | None = None, limit: int | None = NEWEST) -> str:
         called = _called(item["sweep_id"], own) if name is None else ""
         body.append(
             [item["sweep_id"], printable(item["name"]), when, f"✓ {item['ok']}", f"{bad} {left}".strip(),
-             printable(item["device"]), item["commit"], called]
+             printable(item["device"]), printable(item["commit"]), called]
         )  # fmt: skip
     headings = ["Sweep", "Name", "When", "Ok", "Not ok", "Device", "Commit", ""]
     table = str(tabulate(body[::-1], headings, tablefmt="simple", disable_numparse=True))

@@ -6,8 +6,7 @@ import statistics
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.usercode.answers import alike
-from orchestrator.usercode.trees import mapped
+from orchestrator.usercode.values.answers import alike, snapshot
 
 if TYPE_CHECKING:
     import torch
@@ -44,13 +43,13 @@ def graph_latency_ms(call: Callable[[], object], device: torch.device) -> float:
                 eager = call()
         torch.cuda.current_stream(device).wait_stream(side)
         torch.cuda.synchronize(device)
-        wanted = mapped(eager, _copy)
+        wanted = snapshot(eager)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             captured = call()
         graph.replay()
         torch.cuda.synchronize(device)
-        found = mapped(captured, _copy)
+        found = snapshot(captured)
     except Exception as error:
         text = str(error).strip().splitlines()
         raise NotCapturedError(text[0] if text else type(error).__name__) from error
@@ -73,9 +72,3 @@ def _seconds(graph: torch.cuda.CUDAGraph, replays: int) -> float:
     end.record()
     end.synchronize()
     return float(start.elapsed_time(end)) / 1000
-
-
-def _copy(leaf: object) -> object:
-    import torch
-
-    return leaf.detach().clone() if isinstance(leaf, torch.Tensor) else leaf

@@ -155,8 +155,12 @@ class Supervisor:
         unclean = self._health.fault_after(attempt, done)
         if calibrate_s >= LEAST_CALIBRATE_S:
             phase_s = {"calibrate": calibrate_s, **phase_s}
-        result = interference.applied(done.result)
-        return self._report(attempt, result, done.log, unclean, phase_s=phase_s)
+
+        def with_phases(record: TrialRecord) -> TrialRecord:
+            return record.model_copy(update={"phase_s": phase_s})
+
+        result = interference.applied(done.result).changed(with_phases)
+        return self._report(attempt, result, done.log, unclean)
 
     def _screen(self, attempt: Attempt) -> SupervisorReport:
         """Compile the trials of an attempt ahead, then screen them in one process."""
@@ -184,12 +188,7 @@ class Supervisor:
         return self._report(attempt, result, done.log, unclean)
 
     def _report(
-        self,
-        attempt: Attempt,
-        result: AttemptResult,
-        log: bytes,
-        unclean: str,
-        **facts: Any,
+        self, attempt: Attempt, result: AttemptResult, log: bytes, unclean: str
     ) -> SupervisorReport:
         """The report of a result, with what is known here alone in each of its records."""
         cards = self._cards(attempt)
@@ -197,7 +196,7 @@ class Supervisor:
         def completed(record: TrialRecord) -> TrialRecord:
             record = _with_code(noted(record, unclean), attempt.base_dir)
             node = self._node or record.node
-            return record.model_copy(update={"node": node, "cards": cards, **facts})
+            return record.model_copy(update={"node": node, "cards": cards})
 
         text = result.changed(completed).model_dump_json()
         return SupervisorReport(text, log, self._seen(), unclean)

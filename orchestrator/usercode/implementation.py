@@ -15,7 +15,7 @@ from orchestrator.outcome import Outcome
 from orchestrator.usercode import callables
 from orchestrator.usercode.callables import LoadedEntry
 from orchestrator.usercode.oom import is_out_of_memory
-from orchestrator.usercode.trees import leaves
+from orchestrator.usercode.values.trees import leaves
 from orchestrator.usercode.workload_file import FileWorkload
 
 if TYPE_CHECKING:

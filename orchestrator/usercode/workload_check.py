@@ -20,7 +20,7 @@ import torch
 from orchestrator.errors import suggestion
 from orchestrator.files import PACKAGE
 from orchestrator.usercode import workloads
-from orchestrator.usercode.trees import is_tensor, leaves
+from orchestrator.usercode.values.trees import is_tensor, leaves
 from orchestrator.usercode.workload_file import FileWorkload
 from orchestrator.workload import Config, Expected, Problem, Workload
 

@@ -21,7 +21,7 @@ from orchestrator.usercode.registry import Target
 from orchestrator.usercode.text import file_facts
 from orchestrator.usercode.text.file_facts import FileFacts
 from orchestrator.usercode.text.params_model import dtype_params, params_model
-from orchestrator.usercode.trees import is_tensor, leaves, mapped
+from orchestrator.usercode.values.trees import is_tensor, leaves, mapped
 from orchestrator.workload import Config, Problem, Work, Workload
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from time import perf_counter, process_time
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.outcome import Outcome
-from orchestrator.usercode.answers import same_bytes
 from orchestrator.usercode.implementation import AttemptEndedError, Implementation
+from orchestrator.usercode.values.answers import same_bytes
 from orchestrator.verify.inputs import copied, rewrite
 from orchestrator.verify.seeds import derived_seed, random_like
 from orchestrator.verify.torch_settings import own_settings

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from orchestrator.usercode.trees import leaves
+from orchestrator.usercode.values.trees import leaves
 from orchestrator.verify.rule.output_rows import whole_answer
 from orchestrator.workload import Expected, Problem, Workload
 

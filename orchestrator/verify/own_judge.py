@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import torch
 
-from orchestrator.usercode.answers import same_bytes
+from orchestrator.usercode.values.answers import same_bytes
 from orchestrator.verify.rule.exact import Fault
 from orchestrator.verify.rule.judgement import Judgement, Reference, Verdict, joined
 from orchestrator.workload import Expected, Judge

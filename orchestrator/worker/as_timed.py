@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.measure.clocks import Clock
 from orchestrator.measure.protocol import collector_off
-from orchestrator.usercode.answers import alike
 from orchestrator.usercode.implementation import user_code
-from orchestrator.usercode.trees import mapped
+from orchestrator.usercode.values.answers import alike, snapshot
 from orchestrator.verify.inputs import copied, rewrite
 from orchestrator.verify.verifier import Verifier
 
@@ -138,7 +137,7 @@ class TimedBlocks:
                 kept.before = copied(inputs)
             out = call()
             returned = out[0] if self.with_gradients else out  # type: ignore[index]
-            kept.returned = mapped(returned, _copy)
+            kept.returned = snapshot(returned)
             if self.writes:
                 kept.after = copied(inputs)
             return out
@@ -188,9 +187,3 @@ def judged_as_timed(blocks: TimedBlocks, verifier: Verifier) -> Iterator[Judgeme
         kept = blocks.of_set(number)
         if not alike(kept.returned, caller.implementation.call(inputs), GROSS):
             yield verdict(kept)
-
-
-def _copy(leaf: Any) -> Any:
-    import torch
-
-    return leaf.detach().clone() if isinstance(leaf, torch.Tensor) else leaf

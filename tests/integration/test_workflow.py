@@ -89,7 +89,8 @@ def test_a_slower_file_is_found_and_a_side_is_never_held_against_itself(
 ) -> None:
     """Without a history both are measured in turns; each side runs the file of its own checkout.
 
-    The slower one is so by twenty milliseconds in place of a few microseconds, whatever the machine does.
+    The slower one is so by twenty milliseconds in place of a few microseconds, whatever the machine
+    does.
     """
     (workspace / "candidate" / "sweeps" / "kernel.py").write_text(kernel)
     environment = {

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.usercode.registry import Target
 from orchestrator.usercode.text import signatures
-from orchestrator.usercode.trees import is_tensor, leaves, mapped
+from orchestrator.usercode.values.trees import is_tensor, leaves, mapped
 from orchestrator.workload import Work
 
 if TYPE_CHECKING:

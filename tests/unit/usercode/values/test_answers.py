@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from orchestrator.usercode.answers import alike, same_bytes
+from orchestrator.usercode.values.answers import alike, same_bytes, snapshot
 
 ONE = torch.arange(1.0, 1001.0)
 
@@ -26,6 +26,21 @@ ONE = torch.arange(1.0, 1001.0)
 def test_sums_in_another_order_are_alike(other: torch.Tensor, expected: bool) -> None:
     """Nothing else is."""
     assert alike((ONE, {"a": 3}), (other, {"a": 3}), 2.0**-6) is expected
+
+
+@pytest.mark.parametrize("other", [(ONE,), (ONE, ONE, ONE), {"a": ONE, "b": ONE}, ONE])
+def test_answers_of_other_parts_are_not_alike(other: object) -> None:
+    """Fewer, more, or under other names."""
+    assert alike((ONE, ONE), (ONE, ONE), 1.0)
+    assert not alike((ONE, ONE), other, 1.0)
+
+
+def test_a_snapshot_stays_what_it_was() -> None:
+    """Whatever is written into the tensors afterwards; other leaves are passed on."""
+    tensor = ONE.clone()
+    kept = snapshot({"a": tensor, "b": 3})
+    tensor.zero_()
+    assert alike(kept, {"a": ONE, "b": 3}, 0.0)
 
 
 def test_an_infinity_hides_no_difference_of_the_others() -> None:

@@ -1,10 +1,12 @@
-"""Whether two calls gave the same: bit for bit, or as nearly as sums in another order do."""
+"""What calls gave: kept, and held against another's, bit for bit or as nearly as sums in another
+order come out.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.usercode.trees import leaves
+from orchestrator.usercode.values.trees import leaves, mapped
 
 if TYPE_CHECKING:
     import torch
@@ -25,8 +27,23 @@ def alike(one: Any, other: Any, difference: float) -> bool:
     """Whether two trees have the same leaves; floating-point tensors up to a relative difference of
     the whole, and with NaN and infinities in the same places.
     """
-    pairs = zip(leaves(one), leaves(other), strict=False)
-    return all(_leaves_alike(left, right, difference) for (_, left), (_, right) in pairs)
+    ones, others = list(leaves(one)), list(leaves(other))
+    if len(ones) != len(others):
+        return False
+    for (name, left), (other_name, right) in zip(ones, others, strict=True):
+        if name != other_name or not _leaves_alike(left, right, difference):
+            return False
+    return True
+
+
+def snapshot(returned: Any) -> Any:
+    """The same tree with its tensors as they are now, whatever is written into them later."""
+    import torch
+
+    def copied(leaf: Any) -> Any:
+        return leaf.detach().clone() if isinstance(leaf, torch.Tensor) else leaf
+
+    return mapped(returned, copied)
 
 
 def _leaves_alike(one: Any, other: Any, difference: float) -> bool:
