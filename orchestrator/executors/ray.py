@@ -20,7 +20,7 @@ from orchestrator.executors.placement import Node, SlotPlan, device_of, no_room,
 from orchestrator.executors.quarantine import Quarantine
 from orchestrator.executors.ray_supervisor import RaySupervisor
 from orchestrator.executors.session import RayOptions, Session
-from orchestrator.executors.slots import Calls, Points, Slot, end_of, lost, observed
+from orchestrator.executors.slots import Calls, Points, Slot, end_of, lost, observed, told_of
 from orchestrator.executors.waiting import Waiting
 from orchestrator.isolation.ranks import SETTLE_S, RankSpan
 from orchestrator.outcome import Outcome, Phase
@@ -346,11 +346,11 @@ class RayExecutor:
         slot.stop_at = float("inf")
         self._calls.forget(slot)
         self._kill(slot)
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason, whole = told_of(error)
         events: list[Event] = []
         if attempt is not None:
             record = lost(slot, attempt, reason, self.device)
-            events.append(Finished.of(attempt, AttemptResult.of_end(attempt, record)))
+            events.append(Finished.of(attempt, AttemptResult.of_end(attempt, record), whole))
         alive = {node.node_id for node in self._nodes()}
         gone = not alive.issuperset(part.node.node_id for part in slot.plan.parts)
         events += self._fault(slot, attempt, f"the supervisor died: {reason}", final=gone)

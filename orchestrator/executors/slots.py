@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -170,6 +171,19 @@ def lost(slot: Slot, attempt: Attempt, reason: str, device: str) -> TrialRecord:
         slot=slot.index,
         device=device,
     )
+
+
+def told_of(error: Exception) -> tuple[str, bytes]:
+    """Why a call of a supervisor failed, in one line, and all that Ray says of it, for the log.
+
+    Of an exception that the supervisor itself raised Ray makes a coloured traceback.
+    """
+    whole = re.sub("\x1b\\[[0-9;]*m", "", str(error))
+    cause = getattr(error, "cause", None)
+    line = " ".join((whole if cause is None else str(cause)).split())
+    if cause is not None:
+        line = f"it raised {type(cause).__name__}: {line}"
+    return line or type(error).__name__, f"{whole}\n".encode()
 
 
 def observed(slot: Slot, seen: Iterable[str]) -> list[Observed]:

@@ -50,6 +50,7 @@ class ForkClient:
     ) -> None:
         self._mark = f"{proc.mark()}/{secrets.token_hex(8)}"
         self._pid: int | None = None
+        self._failed: list[str] = []
         self.closed = False
         self._words = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the server
         self._sock, theirs = socket.socketpair()
@@ -95,17 +96,18 @@ class ForkClient:
         """For polling: readable when a message can be received."""
         return self._sock.fileno()
 
-    def ready(self) -> None:
-        """Wait until the server has imported everything.
+    def ready(self) -> list[str]:
+        """Wait until the server has imported everything; the names in `preload` that failed.
 
         Raises:
             ServerDiedError: it ended, or took longer than START_TIMEOUT_S.
         """
-        if self._pid is not None:
-            return
-        self._sock.settimeout(START_TIMEOUT_S)
-        self._pid = self.receive()["ready"]
-        self._sock.settimeout(_MESSAGE_TIMEOUT_S)
+        if self._pid is None:
+            self._sock.settimeout(START_TIMEOUT_S)
+            first = self.receive()
+            self._pid, self._failed = first["ready"], first["failed"]
+            self._sock.settimeout(_MESSAGE_TIMEOUT_S)
+        return self._failed
 
     def start(self, request: messages.Message, files: Sequence[int]) -> None:
         """Fork an attempt; returns once it is forked.

@@ -14,7 +14,7 @@ what any of them started is ended when the last has exited, and a kill is for al
 Messages in:   {"preload": [...]} first
                {"run": request}, with two pipes for each process
                {"kill": {"dump": bool}}
-Messages out:  {"ready": pid, "problems": [...]}
+Messages out:  {"ready": pid, "failed": [names of what could not be imported or called]}
                {"started": [pids]}
                {"exited": number, "status": wait status}, while others run
                {"ended": [wait statuses], "left": [pids]}
@@ -108,11 +108,11 @@ class Server:
                 line_buffering=True, errors="backslashreplace"
             )
         first, _ = messages.receive(self._sock)
-        problems = preload(["orchestrator.isolation.child", *first["preload"]])
+        failed = preload(["orchestrator.isolation.child", *first["preload"]])
         # Frozen objects are not touched by a child's collector: their pages stay shared.
         gc.collect()
         gc.freeze()
-        messages.send(self._sock, {"ready": os.getpid(), "problems": problems})
+        messages.send(self._sock, {"ready": os.getpid(), "failed": failed})
         while not self._over and os.getppid() == self._keeper:
             self._step()
 
@@ -215,20 +215,23 @@ class Server:
 
 
 def preload(names: Sequence[str]) -> list[str]:
-    """Import each "module", call each "module:function"; one line for each that failed.
+    """Import each "module", call each "module:function"; returns the names that failed.
 
-    A failure is not final: the children that need the module import it again, and report the error.
+    Each failure is printed. None is final: the children that need the module import it again, and
+    report the error.
     """
-    problems = []
+    failed = []
     for name in names:
         module, _, function = name.partition(":")
         try:
             imported = import_module(module)
             if function:
                 getattr(imported, function)()
-        except BaseException as exc:  # noqa: BLE001 - user code may raise anything
-            problems.append(f"{name}: {type(exc).__name__}: {exc}")
-    return problems
+        except BaseException:  # noqa: BLE001 - user code may raise anything
+            sys.stderr.write(f"could not preload {name}:\n")
+            traceback.print_exc()
+            failed.append(name)
+    return failed
 
 
 if __name__ == "__main__":

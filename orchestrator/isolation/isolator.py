@@ -108,7 +108,7 @@ class Isolator:
 
     Args:
         preload: modules to import, and "module:function"s to call, once in the server. One that
-            fails fails again in the attempts that use it. None may initialise CUDA or start
+            fails twice is left to the attempts that use it. None may initialise CUDA or start
             threads.
         env: variables of the attempts besides this process's own (CUDA_VISIBLE_DEVICES).
         sys_path: where attempts find modules; None: where this process does.
@@ -264,11 +264,11 @@ class Isolator:
             if self._server.closed:
                 self._server = self._new_server()
             stop = self._stopped.fileno()
-            monitor = AttemptMonitor(
-                self._server, request, self._slots, stop, on_phase, watches, own
-            )
             try:
-                self._server.ready()
+                self._make_whole()
+                monitor = AttemptMonitor(
+                    self._server, request, self._slots, stop, on_phase, watches, own
+                )
                 return _Run(monitor.run(self._cwd), monitor.processes, monitor.left_alive)
             except ServerDiedError as exc:  # before it started anything
                 death = str(exc)
@@ -298,6 +298,25 @@ class Isolator:
         record = joined(span.first, span.world_size, ends)
         result = results[0].model_copy(update={"record": record})
         return Completed(result, logs_joined(span.first, span.world_size, logs), left_alive)
+
+    def _make_whole(self) -> None:
+        """Wait for the server; where it could not import everything, put a fresh one in its place.
+
+        An import that fails half-way leaves modules behind that are not whole: with torch's, every
+        child would fail in its own way. What fails in two servers is left to the children.
+
+        Raises:
+            ServerDiedError: as of `ForkClient.ready`.
+        """
+        failed_before: set[str] = set()
+        while failed := set(self._server.ready()):
+            again = failed & failed_before
+            self._preload = [name for name in self._preload if name not in again]
+            failed_before |= failed
+            self._server.close()
+            if self._closing:
+                raise ServerDiedError("the isolator is closed")
+            self._server = self._new_server()
 
     def _new_server(self) -> ForkClient:
         return ForkClient(self._preload, self._env, self._sys_path, self._cwd)

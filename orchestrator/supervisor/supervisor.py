@@ -81,6 +81,9 @@ class Supervisor:
         self.device = device
         self._node = node
         self._cpus = cpus
+        # Its path: Ray may replace this folder by a copy while the sweep runs, and this process
+        # then is in a folder that is no more (findings/ray-nodes-share-working-dir.sh).
+        self._folder = Path.cwd()
         self._staged = staged
         self._phase = ""
         self._round = 1
@@ -96,7 +99,8 @@ class Supervisor:
         self._isolator = Isolator(
             preload=preload,
             env={"CUDA_VISIBLE_DEVICES": visible_gpus},
-            sys_path=[*sys.path, str(Path.cwd())],
+            sys_path=[*sys.path, str(self._folder)],
+            cwd=str(self._folder),
             slots=slots,
             cores=self._cores(slots, ordinal),
         )
@@ -257,7 +261,7 @@ class Supervisor:
             resources = resources.model_copy(update={"gpus": span.count})
         base_dir = attempt.base_dir
         if self._staged:
-            base_dir = str(Path.cwd() / STAGED_FILES)
+            base_dir = str(self._folder / STAGED_FILES)
         return attempt.model_copy(update={"resources": resources, "base_dir": base_dir})
 
 

@@ -67,11 +67,16 @@ def running_node(
         marked = set(proc.marked(str(number), "SWEEP_TEST_NODE"))
         return set(proc.marked(token, "RAY_AUTH_TOKEN")) & marked
 
-    arguments = [
-        str(RAY), "start", *role, "--block", f"--node-ip-address=127.0.0.{number + 2}", "--num-cpus=1",
-        "--num-gpus=0", "--object-store-memory=100000000",
-    ]  # fmt: skip
-    with (folder / "ray.log").open("w") as log:
+    # Each node has a folder of its own, as it has on a machine of its own: where they share one, Ray
+    # puts a node's working_dir in place of the other's. A socket's path has at most 107 characters.
+    with (
+        tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as short,
+        (folder / "ray.log").open("w") as log,
+    ):
+        arguments = [
+            str(RAY), "start", *role, "--block", f"--node-ip-address=127.0.0.{number + 2}",
+            "--num-cpus=1", "--num-gpus=0", "--object-store-memory=100000000", f"--temp-dir={short}",
+        ]  # fmt: skip
         node = subprocess.Popen(
             arguments,
             cwd=folder,
@@ -79,12 +84,12 @@ def running_node(
             stdout=log,
             stderr=log,
         )
-    try:
-        wait_until_started(folder / "ray.log")
-        yield processes
-    finally:
-        proc.end(processes)
-        node.wait(timeout=30)
+        try:
+            wait_until_started(folder / "ray.log")
+            yield processes
+        finally:
+            proc.end(processes)
+            node.wait(timeout=30)
 
 
 @pytest.fixture(scope="module")
@@ -92,14 +97,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str
     """(address, token) of a running cluster; its processes are ended by their pids."""
     token, port = secrets.token_hex(32), free_port()
     address = f"127.0.0.2:{port}"
-    with (
-        # a socket's path has at most 107 characters
-        tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as short,
-        ExitStack() as nodes,
-    ):
+    with ExitStack() as nodes:
         for number in range(NODES):
             folder = tmp_path_factory.mktemp(f"node{number}")
-            head = ("--head", f"--port={port}", "--include-dashboard=false", f"--temp-dir={short}")
+            head = ("--head", f"--port={port}", "--include-dashboard=false")
             role = head if number == 0 else joins(address)
             nodes.enter_context(running_node(number, token, folder, *role))
         yield address, token

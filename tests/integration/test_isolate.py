@@ -198,6 +198,34 @@ def test_a_preloaded_module_that_fails_spoils_nothing_else(tmp_path: Path) -> No
         assert isolator.run(attempt_of("sound")).record.outcome is Outcome.OK
 
 
+HALF = """
+from pathlib import Path
+
+import part
+
+begun = Path(__file__).with_name("begun")
+if not begun.exists():
+    begun.touch()
+    raise OSError("trouble that passes")
+part.whole = True
+"""
+
+
+def test_a_server_that_could_not_import_all_is_replaced(tmp_path: Path) -> None:
+    """What an import that failed half-way leaves behind is in none of the children."""
+    (tmp_path / "half.py").write_text(HALF)
+    (tmp_path / "part.py").write_text("whole = False\n")
+    (tmp_path / "tells.py").write_text(
+        "import part\n\ndef build(config):\n    return lambda: float(part.whole)\n"
+    )
+    attempt = attempt_of("sound")
+    trial = attempt.trial.model_copy(update={"use": f"{tmp_path}/tells.py:build"})
+    path = [str(tmp_path), str(ROOT / "tests/faults"), *sys.path]
+    with Isolator(target="stand_in:run_attempt", preload=["half"], sys_path=path) as isolator:
+        record = isolator.run(attempt.model_copy(update={"trial": trial})).record
+    assert record.metrics == {"value": 1.0}, record.error
+
+
 TELLS = """
 import sys
 from torch.nn.functional import scaled_dot_product_attention as attend

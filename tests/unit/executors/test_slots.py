@@ -7,12 +7,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ray.exceptions import RayTaskError
 
 from orchestrator.attempt_result import AttemptResult
 from orchestrator.errors import UnfitMachineError
 from orchestrator.executors import waiting
 from orchestrator.executors.placement import Node, SlotPlan, place
-from orchestrator.executors.slots import Points, Slot, end_of
+from orchestrator.executors.slots import Points, Slot, end_of, told_of
 from orchestrator.executors.waiting import Waiting
 from orchestrator.outcome import Outcome, Phase
 from orchestrator.record import record_of
@@ -184,3 +185,18 @@ def test_the_reports_of_all_nodes_are_one_end() -> None:
     assert (end.result.record.outcome, end.result.record.slot) == (Outcome.CRASHED, 3)
     assert end.result.record.cards == ("a", "b")
     assert (end.log, end.observations, end.unclean) == (b"ab", ["a", "b"], "memory is held")
+
+
+def test_an_exception_of_a_supervisor_is_told_in_one_line_and_kept_whole() -> None:
+    """Ray wraps it into a coloured traceback."""
+    error = RayTaskError("run", "Traceback\n  File x, line 1\nOSError: gone", OSError("gone"))
+    line, whole = told_of(error.as_instanceof_cause())
+    assert line == "it raised OSError: gone"
+    assert b"Traceback\n  File x, line 1\n" in whole
+    assert b"\x1b" not in whole
+
+
+def test_the_death_of_an_actor_is_told_in_ray_s_words() -> None:
+    """Without its line breaks; by its type where there are no words."""
+    assert told_of(ValueError("it\n  died")) == ("it died", b"it\n  died\n")
+    assert told_of(ValueError()) == ("ValueError", b"\n")
