@@ -100,8 +100,8 @@ def run(
         sweep: what to run: a sweep file, or one that was loaded, narrowed or changed; see
             Sweep.load.
         output: the directory for its results; None: mlruns/sweeps/<name>/<sweep_id>.
-        tracking_uri: of an MLflow server or store; None: what the sweep file says, else sqlite
-            under mlruns/.
+        tracking_uri: of an MLflow server or store, kept with the sweep for `resume` and `sync`;
+            None: what the sweep file says, else sqlite under mlruns/.
         address: of a running Ray cluster; None: RAY_ADDRESS, else a Ray of our own on this machine.
         device: "auto" (CUDA where there is a GPU), "cpu" or "cuda".
         resume: go on in `output`, or in the newest sweep of this name.
@@ -129,6 +129,7 @@ def run(
         raise RequestError(f"device: must be one of {', '.join(DEVICES)}, found {device!r}")
     if not isinstance(sweep, Sweep):
         sweep = Sweep.load(sweep)
+    sweep = sweep.tracked_to(tracking_uri)
     resuming = resume or rerun is not None
     preflight.check_rerun(sweep, rerun)
     reuse.refuse_in_turns(sweep)
@@ -146,15 +147,14 @@ def run(
             if sweep.spec.reuse and not resuming:
                 known = known_sweep.look_up(sweep, device, directory)
             if known is not None:
-                return _told(sweep, directory, known, shown, tracker, tracking_uri, on_results)
+                return _told(sweep, directory, known, shown, tracker, on_results)
             # meanwhile, since it sleeps; what this process itself does is not counted
             threading.Thread(target=_import_ray, name="import-ray", daemon=True).start()
             _look_at_machine(device, shown)
-    uri = tracking_uri or sweep.spec.tracking.uri
     if tracker is None:
         beside = _import_mlflow if executor is not None else _import_ray_then_mlflow
         threading.Thread(target=beside, name="import-mlflow", daemon=True).start()
-    make_tracker = tracker or (lambda: mlflow_tracker(uri))
+    make_tracker = tracker or (lambda: mlflow_tracker(sweep.spec.tracking.uri))
     return _measured(
         sweep, directory, address, device, resuming, rerun, shown, executor, make_tracker
     )
@@ -214,11 +214,10 @@ def _told(
     known: known_sweep.KnownSweep,
     shown: Progress,
     tracker: Callable[[], Tracker] | None,
-    tracking_uri: str | None,
     on_results: Callable[[Results], None] | None,
 ) -> Results:
     """The results of a sweep that is wholly known."""
-    make = tracker or (lambda: mlflow_tracker(tracking_uri or sweep.spec.tracking.uri))
+    make = tracker or (lambda: mlflow_tracker(sweep.spec.tracking.uri))
     meta = sweep_meta.of(sweep, directory, known.executor.device, resuming=False)
 
     def tell(found: results.Results) -> None:

@@ -76,8 +76,9 @@ def complete(sweep: Sweep, directory: Path) -> Results | None:
     if not (directory / sweep_directory.META_FILE).exists():
         return None
     held = sweep_directory.load(directory)
+    elsewhere = {"tracking": held.meta.spec.tracking}  # where runs are mirrored measures nothing
     same = (held.meta.spec, held.meta.planned, held.meta.only) == (
-        sweep.spec,
+        sweep.spec.model_copy(update=elsewhere),
         sweep.trials,
         sweep.only,
     )

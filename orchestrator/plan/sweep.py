@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from orchestrator.plan.expand import Plan, expand
 from orchestrator.spec import loading, rules
 from orchestrator.spec.expression import check, strange_values
 from orchestrator.spec.loading import Document
-from orchestrator.spec.models import ImplementationSpec, SweepSpec
+from orchestrator.spec.models import ImplementationSpec, SweepSpec, TrackingSpec
 from orchestrator.spec.product import option_names
 from orchestrator.trial import Resources, Trial
 from orchestrator.usercode import workloads
@@ -110,6 +110,12 @@ class Sweep:
     def resolved(cls, spec: SweepSpec, base_dir: str, only: str | None, name: str) -> Sweep:
         """The sweep of a spec that was read before, as sweep.resolved.json keeps it."""
         return cls._of(spec, Document(name, "", {}), base_dir, only, fresh=False)
+
+    def tracked_to(self, uri: str | None) -> Sweep:
+        """The same sweep with its MLflow runs at `uri`; None: where the file says."""
+        if uri is None:
+            return self
+        return replace(self, spec=self.spec.model_copy(update={"tracking": TrackingSpec(uri=uri)}))
 
     @property
     def trials(self) -> tuple[Trial, ...]:

@@ -105,11 +105,16 @@ def run(project: Path, tmp_path: Path) -> Callable[..., Results]:
     """Runs the sweep in this process, or goes on with it."""
 
     def made(
-        output: str = "out", rerun: str | None = None, resume: bool = False, tracker: str = ""
+        output: str = "out",
+        rerun: str | None = None,
+        resume: bool = False,
+        tracker: str = "",
+        uri: str | None = None,
     ) -> Results:
         return api.run(
             Sweep.load(project / "sweep.yaml", [f"tracking.uri={tracker}"] if tracker else []),
             output=tmp_path / output,
+            tracking_uri=uri,
             resume=resume,
             rerun=rerun,
             executor=lambda _: InlineExecutor(),
@@ -185,22 +190,21 @@ def test_compare_names_the_files_that_differ(project: Path, run: Callable[..., R
         ("postgresql://db/runs?password=hunter2", "hunter2"),
     ],
 )
-@pytest.mark.parametrize("stated", [True, False])
+@pytest.mark.parametrize("stated", ["file", "-S", "option"])
 def test_no_file_of_a_sweep_holds_the_password_of_its_tracking_address(
     project: Path,
     tmp_path: Path,
     run: Callable[..., Results],
     uri: str,
     secret: str,
-    *,
-    stated: bool,
+    stated: str,
 ) -> None:
-    """In the sweep file or by -S: the folder is handed to others, and to the tracking server
-    itself.
+    """In the sweep file, by -S or --tracking-uri: the folder is handed to others, and to the
+    tracking server itself.
     """
-    if stated:
+    if stated == "file":
         (project / "sweep.yaml").write_text(f"{SWEEP}tracking: {{uri: '{uri}'}}\n")
-    results = run(tracker="" if stated else uri)
+    results = run(tracker=uri if stated == "-S" else "", uri=uri if stated == "option" else None)
     assert results.meta.spec.tracking.uri == uri
     write_reports(results)
     files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]

@@ -18,6 +18,7 @@ from orchestrator.outcome import Outcome, Phase
 from orchestrator.plan.sweep import Sweep
 from orchestrator.progress.live import SilentProgress
 from orchestrator.record import ErrorInfo, TrialRecord, record_of
+from orchestrator.trackers import sync
 from orchestrator.trackers.in_memory import MemoryTracker
 from orchestrator.trial import Attempt
 from tests.support.sweeps import TOYS
@@ -199,6 +200,24 @@ def test_what_is_complete_is_not_started_again(monkeypatch: pytest.MonkeyPatch) 
     again = api.resume("last", progress=notes)
     assert [row.trial_id for row in again.rows] == [row.trial_id for row in found.rows]
     assert notes.said == [f"{found.meta.sweep_id} is complete: nothing is left to run"]
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_sweep_keeps_the_server_that_it_was_tracked_to(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given by --tracking-uri: `sync` and `resume` go there without being told again, `sync` also
+    elsewhere, and a complete sweep stays complete whichever is named.
+    """
+    asked: list[str | None] = []
+    monkeypatch.setattr(sync, "sync", lambda _, uri: asked.append(uri) or sync.SyncReport())
+    monkeypatch.setattr(api, "ray_executor", lambda *_: pytest.fail("Ray was started"))
+    swept(tracking_uri="http://one:5000")
+    assert cli("sync", "last").code == 0
+    assert cli("sync", "last", "--tracking-uri", "http://two:5000").code == 0
+    assert asked == ["http://one:5000", "http://two:5000"]
+    assert api.resume("last").meta.spec.tracking.uri == "http://one:5000"
+    api.resume("last", tracking_uri="http://two:5000")
 
 
 def test_a_changed_file_is_named_before_anything_starts(
