@@ -1,8 +1,8 @@
 """Runs in MLflow. Import it late: mlflow takes seconds.
 
-One experiment per sweep name, one parent run per sweep, one child run per trial. Runs are found
-again by their tags (`sweep_id`, `trial_id`), so that any call may be repeated, by another process
-too.
+One experiment per sweep name, one parent run per sweep, one child run per trial and one per
+implementation. Runs are found again by their tags (`sweep_id`, `trial_id`, `implementation`), so
+that any call may be repeated, by another process too.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from orchestrator.trackers import content
 from orchestrator.trackers.address import ui_command, view_url, with_login
 from orchestrator.trackers.base import Status
 from orchestrator.trackers.content import Environments, Frame
+from orchestrator.trackers.curves import IMPLEMENTATION, Curve, curves
 from orchestrator.trackers.run_content import Known, RunContent
 from orchestrator.trackers.saved_view import outdated, saved_view, view_over_time
 
@@ -134,7 +135,7 @@ class MlflowTracker:
         self._save_view()
         self._known, self._doubtful = {}, set()
         for run in self._search():
-            key = run.content.tags.get("trial_id", PARENT)
+            key = _key(run.content)
             if self._known.setdefault(key, run) is not run:
                 self._client.delete_run(run.run_id)
         self._is_new = PARENT not in self._known
@@ -186,6 +187,13 @@ class MlflowTracker:
                 if error.error_code not in REFUSALS:
                     raise
                 refused = error
+        for curve in curves(self._frame, found, ratios):
+            try:
+                self._put_curve(curve)
+            except MlflowException as error:
+                if error.error_code not in REFUSALS:
+                    raise
+                refused = error
         return refused
 
     def _content(self, row: Row, environments: Environments, speedup: float | None) -> RunContent:
@@ -195,7 +203,7 @@ class MlflowTracker:
         if row.reused_from not in self._origins:
             query = f"tags.sweep_id = '{row.reused_from}'"
             self._origins[row.reused_from] = {
-                run.content.tags.get("trial_id", PARENT): run.run_id for run in self._runs(query)
+                _key(run.content): run.run_id for run in self._runs(query)
             }
         run_id = self._origins[row.reused_from].get(row.trial_id)
         address = None if run_id is None else f"#/experiments/{self.experiment_id}/runs/{run_id}"
@@ -212,6 +220,28 @@ class MlflowTracker:
             return
         self._doubtful.add(key)  # until all is written: a failed call may have been carried out
         self._known[key] = self._made(wanted, known)
+        self._doubtful.discard(key)
+        self.changes["created" if known is None else "updated"] += 1
+
+    def _put_curve(self, curve: Curve) -> None:
+        """Make an implementation's run anew when a point changed: a point is never taken back."""
+        tags = {**curve.content.tags, "mlflow.parentRunId": self._known[PARENT].run_id}
+        wanted = replace(curve.content, tags=tags)
+        key = _key(wanted)
+        known = self._known.get(key) if key not in self._doubtful else self._find(key)
+        if known is not None:
+            drawn = replace(wanted, metrics=known.content.metrics)
+            if known.is_like(drawn):  # the tag `points` stands for the figures
+                self.changes["unchanged"] += 1
+                return
+            with suppress(MlflowException):
+                self._client.delete_run(known.run_id)
+        self._doubtful.add(key)
+        created = self._create(wanted)
+        points = [Metric(name, value, wanted.end_ms, step) for name, value, step in curve.points]
+        for start in range(0, len(points), PAGE):
+            self._client.log_batch(created.run_id, points[start : start + PAGE])
+        self._known[key] = self._write(wanted, created)
         self._doubtful.discard(key)
         self.changes["created" if known is None else "updated"] += 1
 
@@ -292,9 +322,10 @@ class MlflowTracker:
                 self._client.set_terminated(run.run_id, "KILLED")
                 self._known[key] = replace(run, content=replace(run.content, status="KILLED"))
 
-    def _find(self, trial_id: str) -> Known | None:
-        """The trial's run as the server has it now, duplicates deleted."""
-        found = self._search(f" and tags.trial_id = '{trial_id}'")
+    def _find(self, key: str) -> Known | None:
+        """The run of a trial or an implementation as the server has it now, duplicates deleted."""
+        of = f"tags.trial_id = '{key}'" if " " not in key else f"tags.kind = '{IMPLEMENTATION}'"
+        found = [run for run in self._search(f" and {of}") if _key(run.content) == key]
         for run in found[1:]:
             self._client.delete_run(run.run_id)
         return found[0] if found else None
@@ -329,6 +360,13 @@ def _known(run: Run) -> Known:
         info.run_id,
         RunContent(info.run_name or "", info.status, *times, data.params, data.metrics, data.tags),
     )
+
+
+def _key(run: RunContent) -> str:
+    """What a run of a sweep is of: a trial, an implementation, or PARENT."""
+    if run.tags.get("kind") == IMPLEMENTATION:
+        return f"{IMPLEMENTATION} {run.tags['implementation']}"
+    return run.tags.get("trial_id", PARENT)
 
 
 def _digest(files: Sequence[Path]) -> str:

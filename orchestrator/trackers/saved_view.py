@@ -10,10 +10,10 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from orchestrator.quantities import is_number
 from orchestrator.results.meta import SweepMeta
-from orchestrator.spec.axes import Range
 from orchestrator.trackers.content import STARTED_AT, milliseconds
+from orchestrator.trackers.curves import CHARTED, Panel, panels, varying_axes, widest
+from orchestrator.trackers.run_content import legal
 
 PREFIX = "mlflow.sharedViewState."
 KEPT = 20
@@ -31,13 +31,15 @@ WIDTHS = {
     "metrics.`speedup`": 90,
     "params.`implementation`": 165,
 }
-CHARTED = ("latency_ms", "throughput_tokens_per_s", "peak_memory_mib")
 OVER_TIME = "over_time"
 MAIN, REST = "figures", "all"
+LARGE = {"isReordered": False, "columns": 2, "cardHeight": 440}  # room for titles and legends
 
 
 def saved_view(meta: SweepMeta, axes: Sequence[str]) -> tuple[str, str]:
     """Tag and value of the view that shows this sweep's trials in the order of the table.
+
+    Above them stands each implementation's own run, which is what the charts draw.
 
     The value has the state twice: for versions of the UI that know named views, and for older ones.
     """
@@ -80,16 +82,12 @@ def outdated(tags: Iterable[str], sweep_id: str) -> list[str]:
 
 
 def _state(meta: SweepMeta, axes: Sequence[str]) -> Mapping[str, Any]:
-    varying = []
-    for name in axes:
-        values = {repr(trial.params.get(name)) for trial in meta.planned}
-        if len(values) > 1:
-            varying.append(name)
+    varying = varying_axes(meta, axes)
     params = [f"params.`{name}`" for name in ("implementation", *varying)]
     columns = [*FIRST, *params, *(f"metrics.`{name}`" for name in FIGURES)]
     searched = f"tags.sweep_id = '{meta.sweep_id}' and tags.kind != 'sweep'"
     return {
-        **_shared(searched, columns, _charts(meta, varying)),
+        **_shared(searched, columns, _charts(meta, axes, varying)),
         "orderByKey": "tags.`row`",  # by start the UI would fold all trials under the sweep
         "orderByAsc": True,
     }
@@ -105,21 +103,55 @@ def _shared(
         "selectedColumns": columns,
         "columnOrder": columns,
         "columnWidths": WIDTHS,
-        "runsHiddenMode": "SHOW_ALL",
+        "runsHiddenMode": "SHOWALL",
         "compareRunSections": [
-            {"uuid": MAIN, "name": "Trials", "display": True, "isReordered": False},
+            {"uuid": MAIN, "name": "Figures", "display": True, **LARGE},
             {"uuid": REST, "name": "Model metrics", "display": False, "isReordered": False},
         ],
         "compareRunCharts": charts,
     }
 
 
-def _charts(meta: SweepMeta, axes: Sequence[str]) -> list[Mapping[str, Any]]:
-    charts = [_parallel(axes)]
-    for name in CHARTED:
-        charts += [_scatter(("PARAM", axis), name) for axis in _widest(meta, axes)]
-    charts.append(_scatter(("METRIC", "peak_memory_mib"), "latency_ms"))
+def _charts(
+    meta: SweepMeta, axes: Sequence[str], varying: Sequence[str]
+) -> list[Mapping[str, Any]]:
+    """A line per implementation where the trials are a grid; else a point per trial."""
+    if not varying:
+        return [_bar(name) for name in CHARTED]
+    drawn = panels(meta, axes)
+    charts = []
+    if drawn:
+        for figure in CHARTED:
+            charts += [_line(panel, figure) for panel in drawn]
+    else:
+        for figure in CHARTED:
+            charts += [_scatter(("PARAM", axis), figure) for axis in widest(meta, varying)]
+        charts.append(_scatter(("METRIC", "peak_memory_mib"), "latency_ms"))
+    charts.append(_parallel(varying))
     return charts
+
+
+def _line(panel: Panel, figure: str) -> Mapping[str, Any]:
+    """A panel's figure: a line per implementation, or a bar where no axis of numbers varies."""
+    name = panel.metric(figure)
+    if panel.along is None:
+        return _bar(name)
+    shape = {
+        "metricKey": name,
+        "selectedMetricKeys": [name],
+        "scaleType": "log",
+        "xAxisKey": "metric",
+        "selectedXAxisMetricKey": legal(panel.along),
+        "useGlobalXaxisKey": False,
+        "useGlobalLineSmoothing": False,
+        "lineSmoothness": 0,
+        "displayPoints": True,
+    }
+    return _chart("LINE", name, shape)
+
+
+def _bar(name: str) -> Mapping[str, Any]:
+    return _chart("BAR", name, {"metricKey": name})
 
 
 def _parallel(axes: Sequence[str]) -> Mapping[str, Any]:
@@ -141,18 +173,3 @@ def _chart(kind: str, uuid: str, more: Mapping[str, Any]) -> Mapping[str, Any]:
         "isGenerated": False,
     }
     return {"type": kind, "uuid": uuid, **shared, **more}
-
-
-def _widest(meta: SweepMeta, axes: Sequence[str]) -> list[str]:
-    """The axis that reaches the largest numbers, to draw figures along; empty without numbers."""
-    values = {name: meta.spec.axes.get(name, []) for name in axes}
-    reach = {
-        name: max(_numbers(points)) for name, points in values.items() if len(_numbers(points)) > 1
-    }
-    return sorted(reach, key=lambda name: -reach[name])[:1]
-
-
-def _numbers(points: Sequence[Any] | Range) -> list[float]:
-    if isinstance(points, Range):
-        return [points.low, points.high]
-    return [point for point in points if is_number(point)]

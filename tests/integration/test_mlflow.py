@@ -276,6 +276,36 @@ def test_a_sweep_is_one_parent_run_and_a_child_run_per_trial(store: str, sweep: 
     assert "|improved|1|1024|8|0.4|" in parent.data.tags["mlflow.note.content"]
 
 
+def test_each_implementation_has_a_run_whose_metrics_are_its_curves(
+    store: str, sweep: Made
+) -> None:
+    """A point is never taken back: where a row was measured again, the run is made anew."""
+    results = sweep.whole()
+    live(store, results)
+    api = client(store)
+    experiment = api.get_experiment_by_name(results.meta.name).experiment_id
+
+    def drawn() -> tuple[Any, list[tuple[float, float]]]:
+        query = "tags.kind = 'implementation'"
+        found = api.search_runs([experiment], query, order_by=["tags.row ASC"])
+        assert [run.info.run_name for run in found] == ["standard", "improved"]
+        run_id = found[1].info.run_id
+        at = {point.step: point.value for point in api.get_metric_history(run_id, "seq_len")}
+        times = api.get_metric_history(run_id, "latency_ms batch:1")
+        return found[1], sorted((at[point.step], point.value) for point in times)
+
+    run, points = drawn()
+    assert points[0] == (1024, 0.4)
+    assert run.info.status == "FAILED"
+    assert run.data.tags["outcome"] == "3 of 4 ok"
+    trial = next(trial for trial in results.meta.planned if trial.implementation == "improved")
+    slower = made.ok(trial, scale=2.0, attempt=9, finished_at="2026-11-22T11:00:00+00:00")
+    again = replace(results, records=(*results.records, slower))
+    assert sync(again, store).updated > 0
+    assert [place for place, _ in drawn()[1]] == [place for place, _ in points]
+    assert sync(again, store) == SyncReport(unchanged=11)
+
+
 def test_a_reused_row_is_a_link_to_the_run_that_has_its_figures(store: str, sweep: Made) -> None:
     """In the experiment of its name, and every call may be repeated."""
     first = sweep.whole()
@@ -340,10 +370,10 @@ def test_sync_leaves_any_server_as_a_live_run_would_have(
     """
     results = sweep.whole()
     live(store, results)
-    assert sync(results, server) == SyncReport(created=9)
+    assert sync(results, server) == SyncReport(created=11)
     assert contents(server, results) == contents(store, results)
-    assert sync(results, server) == SyncReport(unchanged=9)
-    assert sync(results, store) == SyncReport(unchanged=9)
+    assert sync(results, server) == SyncReport(unchanged=11)
+    assert sync(results, store) == SyncReport(unchanged=11)
     assert capfd.readouterr().out == ""
 
 
@@ -369,8 +399,8 @@ def test_a_killed_driver_leaves_no_zombie_and_no_duplicate(store: str, sweep: Ma
 
     # updated: the sweep's run, half of a trial's, and speed-up of the one logged live
     report = sync(results, store)
-    assert report == SyncReport(created=6, updated=3)
-    assert sync(results, store) == SyncReport(unchanged=9)
+    assert report == SyncReport(created=8, updated=3)
+    assert sync(results, store) == SyncReport(unchanged=11)
     parent, children = runs(store, results)
     assert (parent.info.status, len(children)) == ("FINISHED", 8)
     assert {child.info.status for child in children} == {"FINISHED", "FAILED"}
@@ -399,7 +429,7 @@ def test_duplicates_that_others_left_are_removed(store: str, sweep: Made) -> Non
     api.create_run(
         children[3].info.experiment_id, tags=twin, start_time=children[3].info.start_time + 5
     )
-    assert sync(results, store) == SyncReport(unchanged=9)
+    assert sync(results, store) == SyncReport(unchanged=11)
     assert len(runs(store, results)[1]) == 8
 
 
@@ -545,11 +575,12 @@ def test_answers_that_are_lost_make_no_duplicates(door: Door, server: str, sweep
         door.swallow = 2  # as often as mlflow itself tries
         mirror.log(row)
         wait_for(lambda: door.swallow == 0, 30)
+    door.swallow = 2
     mirror.finish("FINISHED", results)
     assert mirror.flush(60)
     mirror.close()
     assert len(notes) == 1
-    assert sync(results, server) == SyncReport(unchanged=9)
+    assert sync(results, server) == SyncReport(unchanged=11)
 
 
 def test_a_slow_server_does_not_hold_up_the_end_and_sync_completes_it(

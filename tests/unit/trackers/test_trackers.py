@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from orchestrator.outcome import Outcome
 from orchestrator.results.results import Results
 from orchestrator.results.rows import Row, rows
-from orchestrator.trackers import address, content, saved_view
+from orchestrator.trackers import address, content, curves, saved_view
 from orchestrator.trackers.background import BackgroundTracker
 from orchestrator.trackers.base import RejectedError, Status, Tracker, TrackingError
 from orchestrator.trackers.content import Frame
@@ -275,9 +275,65 @@ def test_the_saved_view_shows_the_sweeps_trials_in_the_order_of_the_table() -> N
         : len(first)
     ] == first
     assert "params.`heads`" not in state["selectedColumns"]  # 8 in every trial
-    assert {"key": "seq_len", "type": "PARAM"} in [
-        chart.get("xaxis") for chart in state["compareRunCharts"]
+    lines = [chart for chart in state["compareRunCharts"] if chart["type"] == "LINE"]
+    assert {chart["selectedXAxisMetricKey"] for chart in lines} == {"seq_len"}
+    assert [chart["metricKey"] for chart in lines[:2]] == [
+        "latency_ms batch:1",
+        "latency_ms batch:2",
     ]
+
+
+def drawn(results: Results) -> list[curves.Curve]:
+    """The runs of the implementations of a sweep."""
+    frame, found = Frame.of(results.meta), rows(results.meta, results.records)
+    return list(curves.curves(frame, found, content.speedups(frame, found)))
+
+
+def test_each_implementation_has_one_run_with_its_curves_and_its_totals() -> None:
+    """A chart of MLflow has one entry per run in its legend; a row without a time is no point."""
+    standard, improved = drawn(sweep())
+    assert (standard.content.name, improved.content.name) == ("standard", "improved")
+    tags = improved.content.tags
+    assert (tags["outcome"], tags["kind"]) == ("3 of 4 ok", "implementation")
+    assert standard.content.tags["flags"] == "1 flagged"
+    times = [point for point in standard.points if point[0] == "latency_ms batch:2"]
+    assert [step for _, _, step in times] == [0, 1]
+    assert ("seq_len", 1024.0, 0) in standard.points
+    wrong = [point for point in improved.points if point[0].startswith("latency_ms")]
+    assert len(wrong) == 3
+    trial_metrics = child(0).metrics
+    assert not {name for name, _, _ in standard.points} & set(trial_metrics)
+
+
+def test_a_disturbed_row_has_no_part_in_a_mean_speed_up() -> None:
+    """Something else slowed it down."""
+    planned = made.trials(["standard", "improved"], {"batch": [1], "seq_len": [1, 2], "heads": [8]})
+    records = [made.ok(trial) for trial in planned[:3]]
+    records.append(made.ok(planned[3], flags=("contended",), scale=0.1))
+    _, improved = drawn(made.results(planned, records))
+    assert improved.content.metrics["speedup"] == pytest.approx(2.5)
+
+
+@pytest.mark.parametrize(
+    ("axes", "named"),
+    [
+        ({"seq_len": [1024, 2048]}, ["latency_ms by seq_len"]),
+        (
+            {"dtype": ["float16", "float32"]},
+            ["latency_ms dtype:float16", "latency_ms dtype:float32"],
+        ),
+        ({"batch": [1]}, []),
+    ],
+)
+def test_what_a_figure_is_called_by_the_axes_that_vary(
+    axes: dict[str, list[object]], named: list[str]
+) -> None:
+    """Never as a trial's metric is called: a chart of it would draw the trials, too."""
+    axes = {"batch": [1], "seq_len": [1024], "heads": [8], **axes}
+    planned = made.trials(["standard"], axes)
+    results = made.results(planned, [made.ok(planned[0])], axes=axes)
+    found = curves.panels(results.meta, list(Frame.of(results.meta).axes))
+    assert [panel.metric("latency_ms") for panel in found] == named
 
 
 def test_a_view_of_every_sweep_shows_trials_over_time() -> None:
