@@ -17,8 +17,9 @@ sweep: setup  ## run sweeps/quick.yaml on what is here (a GPU, else the CPU) and
 # after the other.
 SWEEPS_AT_ONCE := $(if $(wildcard /dev/nvidia0),0,2)
 
+# Implementations first: their longest file must not be left when the other process has nothing more to do.
 test: setup  ## run the tests
-	@$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/unit tests/implementations
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder tests/implementations tests/unit
 	@$(BIN)/python -m pytest -q tests/gpu
 	@$(BIN)/python -m pytest -n $(SWEEPS_AT_ONCE) --dist loadfile --no-loadscope-reorder \
 		tests/integration tests/docs tests/faults
