@@ -19,6 +19,9 @@ from orchestrator.trial import Trial
 from orchestrator.workload import Workload
 
 MAX_PROBLEMS = 10
+SEEDED = (
+    "inputs needs none: Python's, NumPy's and torch's generators are seeded before it is called"
+)
 
 
 @dataclass(slots=True)
@@ -248,7 +251,8 @@ def _refusals(error: ValidationError, place: _Place) -> Iterator[Problem]:
             rule = (
                 f"required by workload {workload.name}, and given neither in axes nor in constants"
             )
-            yield document.problem(("axes", name), rule)
+            hint = SEEDED if name in ("seed", "generator", "rng") else None
+            yield document.problem(("axes", name), rule, hint=hint)
         elif raised is not None:
             found = item["input"] if name else ...
             at = place.of(name) if name else place.mentioned(str(raised))

@@ -8,11 +8,12 @@ import itertools
 import json
 import math
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 
-from orchestrator.errors import ExpressionError, RequestError
+from orchestrator.errors import ExpressionError, RequestError, SweepFileError
 from orchestrator.plan.expand import Plan, select
 from orchestrator.plan.sweep import Sweep
 from orchestrator.spec.product import product_size
@@ -112,6 +113,24 @@ def test_a_param_that_is_required_is_named() -> None:
         "required by workload dilated_attention, and given neither in axes nor in constants"
         in found.rule
     )
+    assert found.hint is None
+
+
+def test_a_seed_that_inputs_asks_for_is_told_to_be_needless(tmp_path: Path) -> None:
+    """Functions that draw often take one; here the harness seeds the generators."""
+    (tmp_path / "norm.py").write_text(
+        "import torch\n\n\ndef inputs(rows: int, seed: int):\n    return torch.randn(rows)\n\n\n"
+        "def reference(x):\n    return x / 2\n\n\ndef halved(x):\n    return x * 0.5\n"
+    )
+    (tmp_path / "norm.yaml").write_text(
+        "name: norm\nworkload: norm.py\nimplementations: [norm.py:halved]\naxes: {rows: [4]}\n"
+    )
+    with pytest.raises(SweepFileError) as caught:
+        Sweep.load(tmp_path / "norm.yaml")
+    (found,) = caught.value.problems
+    assert found.field == "axes.seed"
+    assert found.hint is not None
+    assert "seeded before it is called" in found.hint
 
 
 def test_excluded_trials_are_counted_by_the_first_rule_that_holds() -> None:
