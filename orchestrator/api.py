@@ -18,6 +18,7 @@ from orchestrator import report
 from orchestrator.compare import duel
 from orchestrator.doctor import busy
 from orchestrator.driver import claim, known_sweep, preflight, reuse, sweep_meta, workload_check
+from orchestrator.driver.garbage import seldom_collected
 from orchestrator.driver.preload import preload
 from orchestrator.driver.runner import SweepRun
 from orchestrator.driver.signals import Signals
@@ -80,6 +81,7 @@ class Results(results.Results):
         return cls(**{field.name: getattr(found, field.name) for field in fields(found)})
 
 
+@seldom_collected()
 def run(
     sweep: Sweep | str | Path,
     *,

@@ -97,6 +97,7 @@ class Points:
     """
 
     _slot_of: dict[str, int] = field(default_factory=dict)
+    _points_of: Counter[int] = field(default_factory=Counter)
     _begun: set[str] = field(default_factory=set)
 
     def take(self, attempt: Attempt, slot: int, slots: list[int]) -> bool:
@@ -105,8 +106,7 @@ class Points:
             return True
         point = content_hash(attempt.trial.params)
         if point not in self._slot_of or self._slot_of[point] not in slots:
-            points = Counter(self._slot_of.values())
-            self._slot_of[point] = min(slots, key=lambda index: points[index])
+            self._give(point, min(slots, key=lambda index: self._points_of[index]))
             self._begun.discard(point)
         if self._slot_of[point] != slot:
             return False
@@ -118,9 +118,16 @@ class Points:
         point = content_hash(attempt.trial.params)
         if point in self._begun:
             return False
-        self._slot_of[point] = slot
+        self._give(point, slot)
         self._begun.add(point)
         return True
+
+    def _give(self, point: str, slot: int) -> None:
+        """The point is the slot's from here on, and no other's."""
+        if point in self._slot_of:
+            self._points_of[self._slot_of[point]] -= 1
+        self._slot_of[point] = slot
+        self._points_of[slot] += 1
 
 
 @dataclass(frozen=True)

@@ -29,11 +29,11 @@ def csv_text(layout: Layout) -> str:
 
 def csv_of(names: Iterable[str], records: Iterable[Mapping[str, Any]]) -> str:
     """CSV with a header: these columns, a line for each record, cells made `inert`."""
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, list(names), restval="", lineterminator="\n")
-    writer.writeheader()
+    stream, columns = io.StringIO(), list(names)
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(columns)
     for record in records:
-        writer.writerow({name: inert(value) for name, value in record.items()})
+        writer.writerow([inert(record.get(name, "")) for name in columns])
     return stream.getvalue()
 
 
@@ -79,10 +79,12 @@ def _tail(layout: Layout, row: Row) -> dict[str, Any]:
 
 def inert(value: Any) -> Any:
     """A value as a cell: lists as JSON, text that no spreadsheet takes for a formula."""
-    if isinstance(value, list | tuple | Mapping):
-        return json.dumps(value, ensure_ascii=False)
+    if value is None or isinstance(value, (int, float)):  # most cells are
+        return value
     if isinstance(value, str):
         return _inert(value)
+    if isinstance(value, (list, tuple, Mapping)):
+        return json.dumps(value, ensure_ascii=False)
     return value
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from orchestrator.formatting import printable, shown
@@ -84,7 +85,14 @@ class Layout:
 
     def point(self, row: Row) -> tuple[str, ...]:
         """The values of every column as text: rows are compared where these are equal."""
-        return tuple(shown(row.value(name)) for name in self.columns)
+        return self._points[row.trial_id]
+
+    @cached_property
+    def _points(self) -> Mapping[str, tuple[str, ...]]:
+        return {
+            row.trial_id: tuple(shown(row.value(name)) for name in self.columns)
+            for row in self.rows
+        }
 
     def point_text(self, row: Row) -> str:
         """`batch=1 seq_len=1024 heads=8`."""
@@ -92,6 +100,7 @@ class Layout:
             f"{name}={value}" for name, value in zip(self.columns, self.point(row), strict=True)
         )
 
+    @cached_property
     def busy_s(self) -> float | None:
         """Seconds in which something ran, without pauses before a resume; None: not known."""
         try:

@@ -70,7 +70,7 @@ def counts(layout: Layout) -> str:
         for outcome, count in layout.outcomes.items()
     ]
     flags = [f"{count} {printable(flag)}" for flag, count in layout.flags.items()]
-    elapsed = layout.busy_s()
+    elapsed = layout.busy_s
     parts = [", ".join(outcomes), *([f"flagged: {', '.join(flags)}"] if flags else [])]
     time = "" if elapsed is None else f" in {duration(elapsed)}"
     return f"{counted(len(layout.rows), 'trial')}{time}: {'; '.join(parts)}"

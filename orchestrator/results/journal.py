@@ -36,9 +36,11 @@ class Journal:
         self.path = directory / FILE_NAME
         self._lock = _lock(directory / LOCK_NAME)
         try:
-            self.records = list(read(directory)) if self.path.exists() else []
+            self.records: list[TrialRecord] = []
             if self.path.exists():
-                os.truncate(self.path, _whole_length(self.path.read_bytes()))
+                data = self.path.read_bytes()
+                self.records = [record for record, _ in _parsed(data, self.path)]
+                os.truncate(self.path, _whole_length(data))
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         except BaseException:
             os.close(self._lock)
@@ -110,7 +112,11 @@ def read_placed(directory: Path) -> Iterator[tuple[TrialRecord, Place]]:
         JournalError: as by `read`.
     """
     path = directory if directory.is_file() else directory / FILE_NAME
-    data = path.read_bytes()
+    yield from _parsed(path.read_bytes(), path)
+
+
+def _parsed(data: bytes, path: Path) -> Iterator[tuple[TrialRecord, Place]]:
+    """The records of a journal's bytes, each with where its line is; `path` names them."""
     offset, number = 0, 1
     while (end := data.find(b"\n", offset)) >= 0:
         yield parse(data[offset:end], f"{path}:{number}"), (offset, end - offset)

@@ -54,7 +54,7 @@ def _tiles(layout: Layout) -> list[tuple[str, str, str]]:
         (str(count), name, tones.get(name, "bad")) for name, count in layout.outcomes.items()
     ]
     flags = [(str(count), printable(name), "warn") for name, count in layout.flags.items()]
-    busy = layout.busy_s()
+    busy = layout.busy_s
     return [*outcomes, *flags, *([] if busy is None else [(duration(busy), "measuring", "quiet")])]
 
 

@@ -89,7 +89,7 @@ def test_pauses_between_a_stop_and_a_resume_are_not_counted_as_running() -> None
         made.ok(trial, started_at=start, finished_at=end)
         for trial, (start, end) in zip((first, second), spells, strict=True)
     ]
-    assert Layout.of(made.results([first, second], records)).busy_s() == 1200
+    assert Layout.of(made.results([first, second], records)).busy_s == 1200
 
 
 def test_results_can_be_shown_where_their_workload_is_not(all_ok: Results) -> None:
