@@ -141,8 +141,10 @@ def _explain(document: Document, item: Mapping[str, Any]) -> tuple[Path_, Proble
     kind, found = item["type"], item["input"]
     path = _field_path(item["loc"], document.data, missing=kind == "missing")
     if kind == "extra_forbidden":
-        siblings = _fields_of(path[:-1])
-        return path, document.problem(path, f"unknown key{suggestion(str(path[-1]), siblings)}")
+        name, siblings = str(path[-1]), _fields_of(path[:-1])
+        elsewhere = [other for other in _sections_of(name) if other != ".".join(map(str, path))]
+        meant = f" (did you mean {elsewhere[0]!r}?)" if elsewhere else suggestion(name, siblings)
+        return path, document.problem(path, f"unknown key{meant}")
     if kind == "missing":
         return path, document.problem(
             path, "required, and not given", hint=f"add a line `{path[-1]}:`"
@@ -186,6 +188,16 @@ def _fields_of(path: Path_) -> tuple[str, ...]:
             return ()
         model = inner[0]
     return tuple(model.model_fields)
+
+
+def _sections_of(name: str) -> list[str]:
+    """Where the sweep file has a key of that name, in a section: `resources.timeout_s`."""
+    found = []
+    for section, field in SweepSpec.model_fields.items():
+        if any(name in model.model_fields for model in _models_in(field.annotation)):
+            each = "" if isinstance(field.annotation, type) else "[0]"
+            found.append(f"{section}{each}.{name}")
+    return found
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

@@ -23,6 +23,8 @@ from tests.support.sweeps import LINE, NEXT_LINE, problem, problems, sweep, text
     ("field", "value", "where", "near"),
     [
         ("mesure", "{repeats: 2}", "mesure", "measure"),
+        ("timeout_s", "20", "timeout_s", "resources.timeout_s"),
+        ("label", "mine", "label", "implementations[0].label"),
         ("measure", "{target_cl: 0.01}", "measure.target_cl", "target_ci"),
         ("resources", "{gpu_memory: 8}", "resources.gpu_memory", "gpu_memory_gib"),
         ("retries", "{losst: 8}", "retries.losst", "lost"),
