@@ -47,19 +47,19 @@ def add(subparsers: Any) -> None:
         help="a slow-down from here on is a regression",
     )
     parser.add_argument(
-        "--fail-unclear", action="store_true", help="fail on rows of which neither can be said"
+        "--fail-unclear", action="store_true", help="fail on rows whose verdict is unclear"
     )
     parser.add_argument(
         "--fail-memory",
         metavar="PERCENT",
         type=options.percent,
-        help="fail on rows whose peak memory grew by so much",
+        help="fail on rows whose peak memory grew by this much or more",
     )
     parser.add_argument(
         "--fail-error",
         metavar="FACTOR",
         type=options.factor,
-        help="fail on rows whose relative error grew to so many times",
+        help="fail on rows whose relative error grew by this factor or more",
     )
     parser.add_argument(
         "--same-machine",

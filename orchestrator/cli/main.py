@@ -7,7 +7,9 @@ from __future__ import annotations
 import argparse
 import difflib
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 
 from orchestrator.cli.parser import build_parser
@@ -31,7 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
         return code
     except OrchestratorError as error:
-        print(f"error: {error}" if "\n" not in str(error) else f"error:\n{error}", file=sys.stderr)
+        text = f"error: {error}" if "\n" not in str(error) else f"error:\n{error}"
+        print(_wrapped(text) if sys.stderr.isatty() else text, file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -54,6 +57,18 @@ def _refuse_near_command(
         parser.error(
             f"there is no command {name!r}, and no sweep file of that name (did you mean {near[0]!r}?)"
         )
+
+
+def _wrapped(text: str) -> str:
+    """Lines broken between words to the terminal's width; paths and commands stay whole."""
+    columns = shutil.get_terminal_size().columns
+    broken = []
+    for line in text.splitlines():
+        indent = " " * (len(line) - len(line.lstrip()) + 2)
+        broken += textwrap.wrap(
+            line, columns, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+        ) or [""]
+    return "\n".join(broken)
 
 
 def _silence_stdout() -> None:

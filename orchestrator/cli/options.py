@@ -125,7 +125,7 @@ def add_place(parser: Options) -> None:
     parser.add_argument(
         "--address",
         metavar="RAY_ADDRESS",
-        help="a running Ray cluster (default: a Ray of our own, here)",
+        help="a running Ray cluster (default: one started here)",
     )
     add_device(parser, "default: CUDA where there is a GPU")
     parser.add_argument(

@@ -11,18 +11,18 @@ from orchestrator.cli.options import SWEEP, add_command
 
 EXAMPLES = """\
 examples:
-  orchestrator demo                                           run a small sweep of what comes with it
-  orchestrator init my-sweep                                  write a starter sweep and a starter implementation
-  orchestrator try ./my_attention.py:build seq_len=512        right or wrong, and one time, within seconds
-  orchestrator sweeps/full.yaml                               run a sweep and print its answer
-  orchestrator plan sweeps/full.yaml                          what would run, and why that many
+  orchestrator demo                   a small sweep of what comes with it
+  orchestrator init my-sweep          a starter sweep and implementation
+  orchestrator try ./mine.py:build seq_len=512      one shape, within seconds
+  orchestrator sweeps/full.yaml       run a sweep and print its answer
+  orchestrator plan sweeps/full.yaml  what would run, and why that many
   orchestrator run sweeps/full.yaml -S axes.heads=[8] --only 'seq_len <= 2048'
-  orchestrator resume last                                    resume a stopped sweep
-  orchestrator sweeps                                         the sweeps that were run here
-  orchestrator compare last                                   the newest sweep against the one before
+  orchestrator resume last            go on with a stopped sweep
+  orchestrator compare last           the newest sweep against the one before
 
-exit codes: 0 every trial ok; 1 some rows are not ok, or a comparison found a regression; 2 the request is bad;
-3 aborted; 130/143 interrupted, resumable"""
+exit codes:
+  0 every trial ok; 1 some rows are not ok, or a comparison found a regression;
+  2 the request is bad; 3 aborted; 130/143 interrupted, resumable"""
 
 
 def build_parser() -> tuple[argparse.ArgumentParser, frozenset[str]]:
@@ -88,7 +88,7 @@ def _add_try(subparsers: Any) -> None:
 def _add_repro(subparsers: Any) -> None:
     parser = add_command(
         subparsers, "repro", commands.repro, "write a plain script that runs exactly one row's inputs",
-        "repro 4ba9858e  # then: python repro_4ba9858e*.py, ncu python ..., cuda-gdb --args python ...",
+        "repro 4ba9858e  # then: python repro_4ba9858e*.py, ncu python ...",
     )  # fmt: skip
     parser.add_argument(
         "trial_id", metavar="TRIAL_ID", help="a row's id, or the first digits of it"
@@ -233,13 +233,15 @@ def _add_plan(subparsers: Any) -> None:
         "--reuse", action="store_true", help="which rows an earlier sweep here measured alike"
     )
     parser.add_argument(
-        "--why", action="store_true", help="of each row that none did, in what the nearest differs"
+        "--why",
+        action="store_true",
+        help="for each row to be measured: how the nearest known row differs",
     )
     options.add_json(parser)
     parser.add_argument(
         "--workload",
         action="store_true",
-        help="draw the workload's inputs and call its reference, as itself",
+        help="also draw the workload's inputs and call its reference: do both work?",
     )
 
 
@@ -328,6 +330,6 @@ def _add_cheats(subparsers: Any) -> None:
 def _add_completion(subparsers: Any) -> None:
     parser = add_command(
         subparsers, "completion", commands.completion, "print the completion script of a shell",
-        "completion bash > ~/.orchestrator-completion  # then, in ~/.bashrc: source ~/.orchestrator-completion",
+        "completion bash > ~/.orchestrator-completion  # source it in ~/.bashrc",
     )  # fmt: skip
     parser.add_argument("shell", choices=("bash", "zsh"), help="which shell")

@@ -144,7 +144,10 @@ class Ranking:
                 if wrong == 1
                 else "disagree with the float64 reference and have"
             )
-            return f"Wrong: {rows} {verb} no time; the {judged} timed agree."
+            rest = {0: "", 1: "; the one timed row agrees"}.get(
+                judged, f"; the {judged} timed agree"
+            )
+            return f"Wrong: {rows} {verb} no time{rest}."
         if not judged:
             return "No row has a time yet."
         return f"Right: every timed row ({judged} of {self._total()}) agrees with the float64 reference."
@@ -235,6 +238,8 @@ class Ranking:
             for s in self.standings
             if s.outcomes.get(outcome)
         }
+        if all(standing.total == 1 for standing in self.standings):
+            return ", ".join(map(printable, found))
         return ", ".join(
             f"{printable(name)} in {count} of {total}" for name, (count, total) in found.items()
         )

@@ -17,6 +17,7 @@ from orchestrator.results.sweep_directory import SWEEPS, found_by
 
 NUMBERS = re.compile(r"\d[\d.]*(?:e[+-]\d+)?")
 EXCEPTIONS = ("Error", "Exception", "Exit", "Interrupt", "Warning", "Iteration")
+PLACE = re.compile(r"\([^()]*:\d+ in [^()]*\)")
 WIDEST = 400  # of a message in one line
 HINTS = {"EOFError": "it asked for input, and a trial has nobody to answer"}
 
@@ -65,7 +66,9 @@ def message(
         return f"called sys.exit({value}){f' {place}' if place else ''}"
     if not error.kind.endswith(EXCEPTIONS):
         return text or printable(error.kind)
-    said = f"{printable(error.kind)}: {text}" if text else printable(error.kind)
+    said = printable(error.kind)
+    if text:  # of an exception without a message: its place alone
+        said += f" {text}" if PLACE.fullmatch(text) else f": {text}"
     hint = HINTS.get(error.kind)
     return f"{said}: {hint}" if hint else said
 

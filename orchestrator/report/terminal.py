@@ -222,7 +222,7 @@ def _legend(rows: Sequence[Row], form: Form, has_winners: bool) -> Iterator[str]
     if has_winners:
         yield f"{MARK} fastest of its shape, beyond both 95 % intervals"
     if any(row.is_disturbed for row in rows):
-        yield "~ of a row that something else slowed down: no ranking"
+        yield "~ slowed down by something else: not ranked"
     flags: dict[str, None] = {}  # a set that keeps the order
     for row in rows:
         if row.ok:
@@ -358,8 +358,11 @@ def _print_footer(layout: Layout, console: Console) -> None:
     for line in reasons.lines(layout, MAX_REASONS):
         if line.lstrip().startswith("✗"):
             _print_wrapped(console, Text(line, "red"), indent=4)
-        else:
-            console.print(Text(line, "dim"), soft_wrap=True)
+            continue
+        indent = line[: len(line) - len(line.lstrip())]
+        parts = [line] if cell_len(line) <= console.width else line.split(" · ")
+        for part in parts:  # a log and a command, each whole
+            console.print(Text(indent + part.lstrip(), "dim"), soft_wrap=True)
     for line in drift_lines(layout):
         _print_wrapped(console, Text(line, "yellow"), indent=4)
     for line in places(layout):

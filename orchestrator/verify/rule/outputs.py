@@ -244,16 +244,32 @@ class FloatOutput:
         return f"{self.name}[{', '.join([*leading, last])}]{part}"
 
     def place_of(self, rows: torch.Tensor, columns: tuple[int, int]) -> str:
-        """The smallest range of every dimension that holds these rows and columns."""
+        """The smallest range of every dimension that holds these rows and columns, `:` for all of
+        one; with the share of each range: `output[:, :, 1..3, :] (3 of 4 in dimension 2)`.
+        """
         if not self.shape:
             return self.name
         start, stop = columns[0] // self.rows.parts, -(-columns[1] // self.rows.parts)
-        last = str(start) if stop == start + 1 else f"{start}..{stop - 1}"
-        return f"{self.name}[{', '.join([*self._span(rows), last])}]"
+        spans = [*self._spans(rows), (start, stop - 1)]
+        texts = [
+            ":" if (low, high) == (0, size - 1) else _range(low, high)
+            for (low, high), size in zip(spans, self.shape, strict=True)
+        ]
+        if set(texts) == {":"}:
+            return self.name
+        shares = [
+            f"{high - low + 1} of {size} in dimension {place}"
+            for place, ((low, high), size) in enumerate(zip(spans, self.shape, strict=True))
+            if 0 < high - low < size - 1
+        ]
+        share = f" ({', '.join(shares)})" if shares else ""
+        return f"{self.name}[{', '.join(texts)}]{share}"
+
+    def _spans(self, rows: torch.Tensor) -> list[tuple[int, int]]:
+        return [(int(index[rows].min()), int(index[rows].max())) for index in self.rows.index]
 
     def _span(self, rows: torch.Tensor) -> list[str]:
-        spans = [(int(index[rows].min()), int(index[rows].max())) for index in self.rows.index]
-        return [str(low) if low == high else f"{low}..{high}" for low, high in spans]
+        return [_range(low, high) for low, high in self._spans(rows)]
 
     def _column(self, column: int) -> tuple[str, str]:
         """Index in the last dimension, and which part of a complex number."""
@@ -282,16 +298,27 @@ def described(output: FloatOutput, comparison: Comparison, finding: Finding) -> 
         return Fault(finding.share, text + _hint(relative))
     if comparison.wrong:
         place, relative = output.place_of(comparison.rows, comparison.columns), comparison.relative
+    wrong = f"{comparison.wrong} of {comparison.count} elements are wrong, "
     text = (
-        f"{place}: relative error {relative:.1e}; by {finding.group} the error is {finding.units:.3g} times "
-        f"what rounding explains, allowed {finding.limit:.3g}"
+        f"{place}: {wrong if comparison.wrong else ''}relative error {relative:.1e}; the error of "
+        f"{_named(finding.group)} is {finding.units:.3g} times what rounding explains (allowed: "
+        f"{finding.limit:.3g} times)"
     )
-    if comparison.wrong:
-        text += f"; {comparison.wrong} of {comparison.count} elements are wrong"
     widespread = finding.group == "whole" or 4 * comparison.wrong > comparison.count
     return Fault(
         finding.share, text + (_hint(relative) if widespread or relative >= ORDER_ONE else "")
     )
+
+
+def _range(low: int, high: int) -> str:
+    return str(low) if low == high else f"{low}..{high}"
+
+
+def _named(group: str) -> str:
+    """A group of elements in a sentence."""
+    if group == "whole":
+        return "the whole"
+    return f"{'an' if group == 'element' else 'a'} {'slice' if group.startswith('dim') else group}"
 
 
 def near_largest(dtype: torch.dtype) -> float:
@@ -302,10 +329,10 @@ def near_largest(dtype: torch.dtype) -> float:
 def _hint(relative: float) -> str:
     """What an error of this size often is."""
     if relative >= ORDER_ONE:
-        return " (of order one: look for swapped axes, a mask or a scale)"
+        return "; that is as large as the values: look for swapped axes, a mask or a scale"
     for bits, dtype in ((8, "bfloat16"), (11, "float16 or tf32")):
         if 2.0 ** -(bits + 2) < relative < 2.0 ** -(bits - 0.5):
-            return f" (the size of rounding to {dtype})"
+            return f"; that is the size of rounding to {dtype}"
     return ""
 
 

@@ -59,7 +59,7 @@ def test_a_sweep_in_which_nothing_ran_has_a_verdict_too() -> None:
     planned = made.trials(["standard"], ONE)
     verdict = Ranking.of(Layout.of(made.results(planned, [], axes=ONE)))
     assert verdict.winners == ()
-    assert verdict.sentences() == ["No row has a time yet.", "Not run: standard in 1 of 1."]
+    assert verdict.sentences() == ["No row has a time yet.", "Not run: standard."]
 
 
 def test_an_implementation_that_never_works_has_no_speed() -> None:

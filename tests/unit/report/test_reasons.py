@@ -41,6 +41,7 @@ from tests.unit.report.conftest import DIRECTORY
             "returned None, expected one tensor",
         ),
         ("StopIteration", "", "StopIteration"),
+        ("AssertionError", "(mine.py:4 in f)", "AssertionError (mine.py:4 in f)"),
     ],
 )
 def test_a_failure_names_the_type_of_its_exception(kind: str, message: str, said: str) -> None:

@@ -177,19 +177,19 @@ def test_gradients_are_part_of_a_call_that_goes_backward(name: str, dtype: str) 
 @pytest.mark.parametrize(
     ("name", "params", "said"),
     [
-        ("cached_first_answer", {}, "0..15, 0..7]: relative error 1."),
-        ("cached_by_identity", {}, "as it is timed: output["),
+        ("cached_first_answer", {}, "relative error 1."),
+        ("cached_by_identity", {}, "as it is timed: output"),
         ("mutates_input", {}, "the call changed its input a"),
         ("mutates_input_while_timed", PATIENT, "the call changed its input b"),
         ("leaves_nan", {}, "output[1, 15, 7] is nan, expected a finite value"),
         ("swaps_batch_entries", {}, "relative error 1."),
         ("never_computes_the_last", {}, "output[1, "),
         ("off_by_two_thousandths", {}, "relative error 2.0e-03"),
-        ("one_wrong_row", TALL, "output[0, "),
+        ("one_wrong_row", TALL, "output[:, 50000, :]: 4 of 400000 elements are wrong"),
         (
             "wrong_gradient",
             {"direction": "forward_backward"},
-            "grad_b[0..1, 0..7, 0..7]: relative error 1.0e+00",
+            "grad_b: 128 of 128 elements are wrong, relative error 1.0e+00",
         ),
         ("detached", {"direction": "forward_backward"}, "without a gradient"),
     ],
@@ -299,9 +299,9 @@ def test_a_global_setting_left_behind_does_not_bend_the_harness() -> None:
     [
         ("honest", Outcome.OK, ""),
         ("sees_the_future", Outcome.MISMATCH, "output["),
-        ("forgets_the_transpose", Outcome.MISMATCH, "output["),
+        ("forgets_the_transpose", Outcome.MISMATCH, "output: "),
         ("leaves_out_the_last_head", Outcome.MISMATCH, ", 2, "),
-        ("averages_the_values", Outcome.MISMATCH, "output["),
+        ("averages_the_values", Outcome.MISMATCH, "output"),
     ],
 )
 def test_attention_done_wrong_is_a_mismatch(
@@ -322,7 +322,7 @@ def test_gradients_of_attention_are_compared_by_name() -> None:
         attention_attempt("gradient_cut_off_at_the_keys", direction="forward_backward")
     )
     assert record.outcome is Outcome.MISMATCH
-    assert reason(record).startswith("Mismatch: grad_k[")
+    assert reason(record).startswith("Mismatch: grad_k: ")
 
 
 @pytest.mark.slow
@@ -341,7 +341,7 @@ def test_a_sampled_reference_still_finds_what_is_wrong() -> None:
     assert recorded(attempt("honest", verify=few)).outcome is Outcome.OK
     record = recorded(attempt("swaps_batch_entries", verify=few))
     assert record.outcome is Outcome.MISMATCH
-    assert "output[0..1, 0..14, 0..7]" in reason(record)
+    assert "output[:, 0..14, :]" in reason(record)
 
 
 def test_a_harness_out_of_memory_is_not_the_implementation_s() -> None:

@@ -253,14 +253,21 @@ def test_sampled_rows_are_placed_in_the_output() -> None:
 
 
 def test_a_message_says_where_how_far_and_what_it_looks_like() -> None:
-    """Order one and the rounding of a lower precision have a hint."""
+    """Which heads are wrong, of how many; order one and the rounding of a lower precision have a
+    hint.
+    """
     x, y = random(64, 512), random(512, 64, seed=1)
     compute = lambda x, y: x @ y  # noqa: E731
     text = str(judged(compute, (x.bfloat16() @ y.bfloat16()).float(), x, y))
     assert "the size of rounding to bfloat16" in text
     text = str(judged(compute, (x @ y).T.contiguous(), x, y))
-    assert "of order one" in text
+    assert "as large as the values" in text
     assert "of 4096 elements are wrong" in text
+    x = random(1, 16, 4, 8)
+    actual = affine(x)
+    actual[:, :, 1:] = 0
+    text = str(judged(affine, actual, x))
+    assert "output[:, :, 1..3, :] (3 of 4 in dimension 2): 384 of 512 elements are wrong" in text
 
 
 def test_inputs_with_structure_look_for_faults_of_order_one() -> None:
