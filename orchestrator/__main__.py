@@ -11,6 +11,10 @@ from types import FrameType
 def leave(number: int, _frame: FrameType | None) -> None:
     """What a signal does outside of a sweep's own handling, the seconds of importing included."""
     os.write(2, f"interrupted by {signal.Signals(number).name}\n".encode())
+    # Those that a command starts beside it are in groups of their own, which no Ctrl-C reaches
+    started = sys.modules.get("orchestrator.subprocesses")
+    if started is not None:
+        started.kill_all()
     os._exit(128 + number)
 
 

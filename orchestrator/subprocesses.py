@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+_running: set[int] = set()  # what ends with this process, also where a signal ends that at once
 CLOSING_S = 5.0  # after a kill: a pipe that something outside the group still holds is given up
 
 
@@ -21,9 +22,11 @@ def run(line: Sequence[str], text: str, timeout_s: float) -> subprocess.Complete
 def start(line: Sequence[str]) -> subprocess.Popen[str]:
     """Start a program and its arguments in a process group of its own, with pipes to it."""
     pipe = subprocess.PIPE
-    return subprocess.Popen(
+    process = subprocess.Popen(
         line, stdin=pipe, stdout=pipe, stderr=pipe, text=True, errors="replace", process_group=0
     )
+    _running.add(process.pid)
+    return process
 
 
 def finish(
@@ -44,6 +47,7 @@ def finish(
     except BaseException:  # an interrupt, too: nobody would end it otherwise
         end(process)
         raise
+    _running.discard(process.pid)
     return subprocess.CompletedProcess(process.args, process.returncode, said, errors)
 
 
@@ -55,8 +59,16 @@ def end(process: subprocess.Popen[str]) -> None:
     """
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
+    _running.discard(process.pid)
     with suppress(subprocess.TimeoutExpired):
         process.communicate(timeout=CLOSING_S)
+
+
+def kill_all() -> None:
+    """Kill every program that was started here and has not ended, without waiting for its end."""
+    for pid in tuple(_running):
+        with suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
 
 
 def last_json_line(done: subprocess.CompletedProcess[str]) -> Any:

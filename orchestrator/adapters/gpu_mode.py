@@ -2,19 +2,21 @@
 `custom_kernel`.
 
 Written from the format's README and its task files: `generate_input(seed=..., **case)` draws what
-`custom_kernel` and
-`ref_kernel` are given; `benchmarks` of task.yml are the cases. A submission may write into the inputs that
-`ref_kernel` writes. Checks of a task's own (`check_implementation`) are not used: answers are
-held against `ref_kernel` by the rule of verification.
+`custom_kernel` and `ref_kernel` are given; `benchmarks` of task.yml are the cases. Answers are held
+against `ref_kernel` by the rule of verification. A task's own `check_implementation` is the judge
+where it never asks `ref_kernel`: it then tests what a right answer is like, since there are several.
 """
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from orchestrator.adapters.materialised import materialised
+from orchestrator.adapters.task_data import TaskData
 from orchestrator.errors import SweepFileError, UnknownNameError
 from orchestrator.spec import document as documents
 from orchestrator.usercode.registry import Target
@@ -27,6 +29,7 @@ from orchestrator.workload import Config, Workload
 TASK = "task.yml"
 SUBMISSION = "@SUBMISSION@"
 NEEDED = ("generate_input", "ref_kernel")
+CHECK = "check_implementation"
 
 
 class GpuMode:
@@ -40,19 +43,27 @@ class GpuMode:
         """
         task = _task(path)
         cases = _cases(path, task)
+        tree = parsed(_reference(path, task))
+        functions = {"inputs", "reference"}
+        if _tests_properties(tree):
+            functions.add("judge")
         facts = FileFacts(
-            tuple(_parameters(path, cases)),
+            tuple(_parameters(path, cases, tree)),
             ("data",),
             values={"columns": {name: name for name in cases[0] if name != "name"}},
-            functions=frozenset(("inputs", "reference")),
+            functions=frozenset(functions),
         )
-
-        def get(name: str, _config: Config | None) -> Any:
-            if name == "reference":
-                return _load(path, task, "reference.py", "ref_kernel")
-            return _drawing(_load(path, task, "reference.py", "generate_input"))
-
-        return workload_of(path.name, facts, get, cases=cases, finds_writes=True)
+        data = TaskData(lambda name: _load(path, task, "reference.py", name))
+        made = {"inputs": data.inputs, "reference": data.reference, "judge": data.judge}
+        return workload_of(
+            path.name,
+            facts,
+            lambda name, _config: made[name],
+            cases=cases,
+            finds_writes=True,
+            widens=True,
+            out_dtypes=lambda _config: data.out_dtypes,
+        )
 
     def build(self, path: Path, _workload: Workload) -> Callable[[Config], Any]:
         """Makes the `custom_kernel` of a submission; a task's folder answers by its reference."""
@@ -95,8 +106,9 @@ class GpuMode:
         if not (path / TASK).is_file():
             return None
         entries: list[dict[str, Any]] = [{"use": "gpu-mode:.", "label": "reference"}]
+        own = {(path / source).resolve() for source in _sources(_task(path)).values()}
         for file in sorted(path.rglob("*.py")):
-            if "custom_kernel" in signatures.functions(parsed(file)):
+            if file.resolve() not in own and "custom_kernel" in signatures.names(parsed(file)):
                 name = file.relative_to(path)
                 entries.append(
                     {"use": f"gpu-mode:{name}", "label": "-".join(name.with_suffix("").parts)[:64]}
@@ -124,7 +136,7 @@ def _task(path: Path) -> dict[str, Any]:
         raise UnknownNameError(f"{file}: lang is {task['lang']!r}, and this adapter knows py alone")
     if task.get("multi_gpu"):
         raise UnknownNameError(f"{file}: multi_gpu tasks are not known to this adapter")
-    reference = path / _sources(task).get("reference.py", "reference.py")
+    reference = _reference(path, task)
     missing = sorted(set(NEEDED) - signatures.names(parsed(reference)))
     if missing:
         raise UnknownNameError(f"{reference} defines no {' and no '.join(missing)}")
@@ -148,31 +160,82 @@ def _cases(path: Path, task: Mapping[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def _parameters(path: Path, cases: Sequence[Mapping[str, Any]]) -> list[Parameter]:
+def _reference(path: Path, task: Mapping[str, Any]) -> Path:
+    return path / _sources(task).get("reference.py", "reference.py")
+
+
+def _parameters(
+    path: Path, cases: Sequence[Mapping[str, Any]], tree: ast.Module
+) -> list[Parameter]:
+    """What the cases state; what some leave out has the default that `generate_input` gives it."""
+    defaults = _defaults(tree)
     found = []
     for name in dict.fromkeys(name for case in cases for name in case if name != "name"):
         values = [case[name] for case in cases if name in case]
+        is_required = len(values) == len(cases)
+        if not is_required:
+            if name not in defaults:
+                raise UnknownNameError(
+                    f"{path / TASK}: some benchmarks state {name} and others do not, and "
+                    "generate_input has no default for it"
+                )
+            values.append(defaults[name])
         try:
-            kinds = signatures.union([kind_of_value(value) for value in values])
+            kind = _kind(values)
         except NotInTextError:
             raise UnknownNameError(
                 f"{path / TASK}: {name} is {values[0]!r}, which can be no param"
             ) from None
-        kind = kinds.of[0] if len(kinds.of) == 1 else kinds
-        if {one.name for one in kinds.of} == {"int", "float"}:
-            kind = Kind("float")
-        found.append(Parameter(name, kind))
+        found.append(Parameter(name, kind, is_required, None if is_required else defaults[name]))
     return found
 
 
-def _drawing(generate: Callable[..., Any]) -> Callable[..., Any]:
-    """`inputs`: what `generate_input` returns is one argument, whatever it is."""
-    import torch
+def _kind(values: Sequence[Any]) -> Kind:
+    """The type that all these values have.
 
-    def inputs(**params: Any) -> tuple[Any]:
-        return (generate(**params, seed=int(torch.randint(2**31, (), device="cpu"))),)
+    Raises:
+        NotInTextError: there is none.
+    """
+    kinds = [Kind("null") if value is None else kind_of_value(value) for value in values]
+    if {kind.name for kind in kinds} == {"int", "float"}:
+        return Kind("float")
+    kind = signatures.union(kinds)
+    return kind.of[0] if len(kind.of) == 1 else kind
 
-    return inputs
+
+def _defaults(tree: ast.Module) -> dict[str, Any]:
+    """The defaults of `generate_input`, as far as its text tells them."""
+    function = signatures.functions(tree).get("generate_input")
+    if function is None:
+        return {}
+    stated, reader = function.args, signatures.Reader(tree)
+    positional = [*stated.posonlyargs, *stated.args]
+    with_default = positional[len(positional) - len(stated.defaults) :]
+    pairs = [
+        *zip(with_default, stated.defaults, strict=True),
+        *zip(stated.kwonlyargs, stated.kw_defaults, strict=True),
+    ]
+    found = {}
+    for argument, default in pairs:
+        if default is not None:
+            with suppress(NotInTextError):
+                found[argument.arg] = reader.value(default)
+    return found
+
+
+def _tests_properties(tree: ast.Module) -> bool:
+    """Whether the task's check is a function of its own that never asks the reference."""
+    functions = signatures.functions(tree)
+    seen: set[str] = set()
+    waiting = [CHECK]
+    while waiting:
+        name = waiting.pop()
+        seen.add(name)
+        if name not in functions:
+            continue
+        used = {node.id for node in ast.walk(functions[name]) if isinstance(node, ast.Name)}
+        waiting.extend(used - seen)
+    return CHECK in functions and "ref_kernel" not in seen
 
 
 def _load(

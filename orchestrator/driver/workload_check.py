@@ -26,12 +26,12 @@ LIMIT_S = 120.0  # a reference that takes longer at the first trial's params is 
 
 @dataclass
 class WorkloadCheck:
-    """A check under way, or what it said before of the same code and params.
+    """A check under way, or the mark that it found nothing wrong with the same code and params.
 
     Attributes:
         name: of the workload.
-        kept: where its answer is kept.
-        process: that checks; None: the answer is there.
+        kept: the mark.
+        process: that checks; None: nothing was wrong before.
         asked: what it is given.
     """
 
@@ -57,7 +57,7 @@ class WorkloadCheck:
 
     def _found(self) -> list[str]:
         if self.process is None:
-            return [str(text) for text in json.loads(self.kept.read_text(encoding="utf-8"))]
+            return []
         try:
             done = subprocesses.finish(self.process, self.asked, LIMIT_S)
             # it was killed, by want of memory perhaps: the trials will tell
@@ -68,9 +68,11 @@ class WorkloadCheck:
             return []
         except ValueError as error:
             return [f"cannot be imported: {error}"]
-        with suppress(OSError):
-            self.kept.parent.mkdir(parents=True, exist_ok=True)
-            self.kept.write_text(json.dumps(found), encoding="utf-8")
+        # What is wrong may be mended outside of the code: a package installed, another torch
+        if not found:
+            with suppress(OSError):
+                self.kept.parent.mkdir(parents=True, exist_ok=True)
+                self.kept.touch()
         return [str(text) for text in found]
 
 
@@ -96,7 +98,7 @@ def begin(sweep: Sweep, device: str, *, always: bool = False) -> WorkloadCheck |
     params = trial.params_of(sweep.workload.params)
     code = source_hash(*workloads.targets(sweep.spec.workload, sweep.base_dir))
     key = hashlib.sha256(json.dumps([code, params, kind]).encode()).hexdigest()[:24]
-    kept = cache_folder() / "workload-checks" / f"{key}.json"
+    kept = cache_folder() / "workloads-checked" / key
     process = None
     if not kept.is_file():
         line = [sys.executable, "-m", "orchestrator.usercode.workload_check"]

@@ -91,6 +91,7 @@ class Implementation:
         keywords: of every call.
         bind: puts around the tensors what else a call is given; None: nothing.
         module: what holds its parameters; None: it has none.
+        out_dtypes: the dtypes that outputs may have, by name, where the workload states them.
     """
 
     function: Callable[..., Any]
@@ -101,6 +102,7 @@ class Implementation:
     keywords: Mapping[str, Any] = field(default_factory=dict)
     bind: Callable[[tuple[torch.Tensor, ...]], tuple[Any, ...]] | None = None
     module: torch.nn.Module | None = None
+    out_dtypes: Mapping[str, tuple[torch.dtype, ...]] = field(default_factory=dict)
 
     def arguments(self, inputs: tuple[torch.Tensor, ...]) -> tuple[Any, ...]:
         """What the function is called with."""
@@ -244,6 +246,7 @@ def build(
         )
     names: Sequence[str] = workload.input_names.get(form, ())
     bind = None
+    out_dtypes: Mapping[str, tuple[torch.dtype, ...]] = {}
     if isinstance(workload, FileWorkload):
         names = workload.facts.arguments
         if reason := workload.calls.unsupported(config):
@@ -267,10 +270,20 @@ def build(
         keywords |= _load(function, module, state)
     if isinstance(workload, FileWorkload):
         names, bind = _bound(workload, config, form, seed)
+        if workload.calls.out_dtypes is not None:
+            out_dtypes = workload.calls.out_dtypes(config)
     with user_code(may_refuse=True):
         function = callables.compiled(function, found.compile)
     return Implementation(
-        function, config, form, workload.backward(params), tuple(names), keywords, bind, module
+        function,
+        config,
+        form,
+        workload.backward(params),
+        tuple(names),
+        keywords,
+        bind,
+        module,
+        out_dtypes,
     )
 
 

@@ -133,6 +133,8 @@ def _dtypes(
     may be kept in float32, too.
     """
     config = implementation.config.__dict__
+    if name in implementation.out_dtypes:
+        return implementation.out_dtypes[name]
     stated = config.get("out_dtype")
     if isinstance(stated, Mapping):
         stated = stated.get(name)

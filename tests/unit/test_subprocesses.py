@@ -1,5 +1,6 @@
 """Programs beside are ended with all that they started; their last line is their answer."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -62,3 +63,27 @@ def test_a_program_without_an_answer_is_an_error(
     done = subprocess.CompletedProcess(["x"], code, said, errors)
     with pytest.raises(ValueError, match=f"^{why}$"):
         subprocesses.last_json_line(done)
+
+
+INTERRUPTED = """\
+import signal, sys
+from orchestrator import subprocesses
+from orchestrator.__main__ import leave
+signal.signal(signal.SIGINT, leave)
+print(subprocesses.start(["sleep", "1000"]).pid, flush=True)
+signal.pause()
+"""
+
+
+@pytest.mark.slow
+def test_a_command_that_is_interrupted_leaves_nothing_behind() -> None:
+    """It leaves at once, and what it asks is in a group of its own, which Ctrl-C does not reach."""
+    line = [sys.executable, "-c", INTERRUPTED]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as command:
+        assert command.stdout is not None
+        pid = int(command.stdout.readline())
+        command.send_signal(signal.SIGINT)
+        command.communicate()
+    assert command.returncode == 128 + signal.SIGINT
+    while proc.is_alive(pid):  # the kernel ends it a moment after it was told to
+        time.sleep(0.01)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import CodeType
 from typing import TYPE_CHECKING, Any
@@ -78,7 +78,9 @@ def as_work(found: Any) -> Work:
     return Work(**found)
 
 
-def counted_work(arguments: tuple[Any, ...], call: Callable[..., Any]) -> Work:
+def counted_work(
+    inputs: Sequence[torch.Tensor], arguments: tuple[Any, ...], call: Callable[..., Any]
+) -> Work:
     """Bytes of the inputs read and of the outputs written; FLOPs as torch counts those of the
     reference.
 
@@ -86,11 +88,12 @@ def counted_work(arguments: tuple[Any, ...], call: Callable[..., Any]) -> Work:
     computed, unless the reference asks for values.
 
     Args:
-        arguments: what the reference is called with, at the trial's dtype.
+        inputs: the tensors that are read, at the trial's dtype.
+        arguments: what the reference is called with.
         call: the reference.
     """
     flops, outputs = _counted(arguments, call)
-    moved = sum(_stored(leaf) for leaf in (*_tensors(arguments), *_tensors(outputs)))
+    moved = sum(_stored(leaf) for leaf in (*inputs, *_tensors(outputs)))
     return Work(flops=float(flops), bytes=float(moved))
 
 

@@ -14,7 +14,7 @@ from orchestrator.errors import RequestError, SweepFileError
 from orchestrator.outcome import Outcome
 from orchestrator.plan.sweep import Sweep
 from orchestrator.usercode.workload_check import problems
-from tests.support.attempts import attempts_of, recorded
+from tests.support.adapted import outcomes
 
 LINEAR = """
 import torch
@@ -75,16 +75,6 @@ def ref_kernel(data: Data):
     out.copy_(a + b)
     return out
 """
-
-
-def outcomes(sweep: Sweep) -> dict[tuple[str, str], Outcome]:
-    """(label, problem or case) -> how the trial ended."""
-    found = {}
-    for attempt in attempts_of(sweep):
-        trial = attempt.trial
-        point = trial.params.get("problem") or trial.params["name"]
-        found[trial.implementation, point] = recorded(attempt).outcome
-    return found
 
 
 @pytest.fixture(autouse=True)

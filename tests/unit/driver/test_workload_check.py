@@ -53,7 +53,9 @@ axes: {n: [16]}
 def test_a_reference_that_raises_is_a_fault_of_the_workload(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The sweep is refused before any implementation runs; the answer is kept for the next."""
+    """The sweep is refused before any implementation runs, and is checked anew the next time: what
+    was wrong may be mended outside of the code.
+    """
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(workload_check, "cache_folder", lambda: tmp_path / "cache")
     (tmp_path / "by_hand.py").write_text(BY_HAND)
@@ -62,9 +64,28 @@ def test_a_reference_that_raises_is_a_fault_of_the_workload(
     for _ in range(2):
         check = workload_check.begin(sweep, "cpu")
         assert check is not None
+        assert check.process is not None
         with pytest.raises(RequestError, match=r"workload by_hand: reference .*KeyError"):
             check.refuse()
-    assert check.process is None
+
+
+@pytest.mark.slow
+def test_what_is_right_is_not_checked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the same code and params."""
+    monkeypatch.setattr(workload_check, "cache_folder", lambda: tmp_path / "cache")
+    (tmp_path / "twice.py").write_text(
+        "import torch\ndef inputs(n: int): return torch.randn(n)\ndef reference(x): return x + x\n"
+    )
+    text = "name: s\nworkload: ./twice.py\nimplementations: ['torch:abs']\naxes: {n: [4]}\n"
+    sweep = Sweep.parse(text, tmp_path)
+    first = workload_check.begin(sweep, "cpu")
+    assert first is not None
+    first.refuse()
+    again = workload_check.begin(sweep, "cpu")
+    assert again is not None
+    assert again.process is None
 
 
 def test_what_is_registered_was_checked_by_its_author() -> None:

@@ -11,9 +11,9 @@ from pydantic import ValidationError
 from orchestrator.errors import SweepFileError, UnknownNameError
 from orchestrator.plan.sweep import Sweep
 from orchestrator.usercode import workload_file, workloads
+from orchestrator.usercode.functions import WorkloadError
 from orchestrator.usercode.text import ask_python
 from orchestrator.usercode.text.file_facts import read
-from orchestrator.usercode.workload_file import WorkloadError
 from orchestrator.workload import Config, Problem
 
 SCALE = """

@@ -1,0 +1,335 @@
+"""The functions of a workload that is a file, as the harness calls them.
+
+What `inputs` returns may be any tree of values. The tensors in it are what the rest of the
+orchestrator sees as the inputs, in the order of the tree; the rest is put around them again for
+each call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.usercode.generators import on_device, seeded
+from orchestrator.usercode.oom import is_out_of_memory
+from orchestrator.usercode.text.file_facts import FileFacts
+from orchestrator.usercode.text.params_model import dtype_params
+from orchestrator.usercode.values.buffers import Buffer
+from orchestrator.usercode.values.trees import is_tensor, leaves, mapped
+from orchestrator.workload import Config, Problem, Work
+
+if TYPE_CHECKING:
+    import torch
+
+    Tensors = tuple[torch.Tensor, ...]
+
+Get = Callable[[str, Config | None], Any]
+TENSOR = object()  # stands in a tree for a tensor
+
+
+class WorkloadError(Exception):
+    """The workload itself is wrong, whatever the implementation."""
+
+
+class Functions:
+    """The functions of a workload, found when first called.
+
+    Args:
+        facts: what it states.
+        get: (name, config) -> the function of that name, for a trial of that config; None: whatever
+            the trial.
+        path: the file whose text states `work`; None: nothing does.
+        widens: whether the reference is of another format, and computes in dtypes of its own: where
+            float64 is asked for, its casts to float32, float16 and bfloat16 are left out. A
+            reference that cannot be computed so is computed in its own dtypes.
+        out_dtypes: config -> the dtypes that outputs may have, by name, once `inputs` was called;
+            None: they follow the inputs' dtype.
+    """
+
+    def __init__(
+        self,
+        facts: FileFacts,
+        get: Get,
+        path: Path | None = None,
+        *,
+        widens: bool = False,
+        out_dtypes: Callable[[Config], Mapping[str, tuple[torch.dtype, ...]]] | None = None,
+    ) -> None:
+        self._facts = facts
+        self.get = get
+        self.is_foreign = widens
+        self._widens = widens
+        self.out_dtypes = out_dtypes
+        self._path = path
+        self._dtypes = dtype_params(facts.parameters)
+        self.writes = _writes(facts)
+        self._trees: dict[str, Any] = {}
+        self._latest: Any = ()
+        self._latest_config: Config | None = None
+
+    @property
+    def has_drawn(self) -> bool:
+        """Whether inputs were drawn, so that the reference can be asked."""
+        return self._latest_config is not None
+
+    def values(self, config: Config) -> dict[str, Any]:
+        """The params as the file's functions take them: dtypes are torch's own."""
+        import torch
+
+        found: dict[str, Any] = {}
+        for parameter in self._facts.parameters:
+            value = getattr(config, parameter.name)
+            if parameter.name in self._dtypes and isinstance(value, str):
+                value = getattr(torch, value)
+            found[parameter.name] = list(value) if isinstance(value, tuple) else value
+        return found
+
+    def inputs(self, config: Config, _form: str, seed: int) -> Tensors:
+        """The tensors of what `inputs` returns; the same seed gives the same.
+
+        Raises:
+            WorkloadError: what is not a tensor, or a shape, follows the seed.
+        """
+        given = self.values(config)
+        with seeded(seed, config.device):
+            drawn = self.get("inputs", config)(**given)
+        tree = self._as_arguments(drawn)
+        found = tuple(leaf.detach() for _, leaf in leaves(tree) if is_tensor(leaf))
+        self._latest_config = config
+        self._remember(repr(given), mapped(tree, lambda leaf: TENSOR if is_tensor(leaf) else leaf))
+        return found
+
+    def _as_arguments(self, drawn: Any) -> tuple[Any, ...]:
+        """What `inputs` returned, as positional arguments."""
+        names = self._facts.arguments
+        if isinstance(drawn, Mapping) and set(drawn) == set(names):
+            return tuple(drawn[name] for name in names)
+        is_plain_tuple = isinstance(drawn, tuple) and not hasattr(drawn, "_fields")
+        arguments = drawn if is_plain_tuple else (drawn,)
+        if not any(name.startswith("*") for name in names) and len(arguments) > len(names):
+            raise WorkloadError(
+                f"inputs returns {len(arguments)} values, and reference takes {len(names)} ({', '.join(names)}); "
+                "a tuple is taken as its arguments"
+            )
+        return arguments
+
+    def _remember(self, key: str, tree: Any) -> None:
+        self._latest = tree
+        known = self._trees.setdefault(key, tree)
+        before, now = dict(leaves(known)), dict(leaves(tree))
+        if list(before) != list(now):
+            raise WorkloadError(
+                f"the structure of what inputs returns follows the seed: {', '.join(before)}, then {', '.join(now)}"
+            )
+        for name, leaf in now.items():
+            if (leaf is TENSOR) != (before[name] is TENSOR) or (
+                leaf is not TENSOR and not _same(leaf, before[name])
+            ):
+                raise WorkloadError(
+                    f"the input {self._spelled(name)} follows the seed: {before[name]!r}, then {leaf!r}; "
+                    "what is no tensor must be the same for every seed: take it from the params"
+                )
+
+    def _spelled(self, name: str) -> str:
+        """The name of a leaf with the argument's own name: [1].key -> cache.key."""
+        number, bracket, rest = name.removeprefix("[").partition("]")
+        names = self._facts.arguments
+        if bracket and number.isdigit() and int(number) < len(names):
+            return f"{names[int(number)].removeprefix('*')}{rest}"
+        return name
+
+    def input_names(self, config: Config) -> tuple[str, ...]:
+        """The names of the tensors that `inputs` gives, once it was called."""
+        tree = self._trees[repr(self.values(config))]
+        return tuple(self._spelled(name) for name, leaf in leaves(tree) if leaf is TENSOR)
+
+    def arguments(self, config: Config, tensors: Tensors, *, wide: bool = False) -> tuple[Any, ...]:
+        """What a function is called with: the tree that `inputs` made, with these tensors in it.
+
+        Buffers in it are made anew, `wide` ones in float64.
+        """
+        device = tensors[0].device if tensors else config.device
+        arguments: tuple[Any, ...] = _filled(
+            self._trees[repr(self.values(config))], iter(tensors), device, wide
+        )
+        return arguments
+
+    def reference(self, problem: Problem) -> Any:
+        """What `reference` returns for the problem's inputs in the problem's dtype.
+
+        Gradients are followed where an input or a parameter asks for its own. Where inputs are
+        written: a mapping with what it leaves in them, by their names, beside the outputs.
+        """
+        import torch
+
+        if not self._widens or problem.dtype is not torch.float64:
+            return self._answer(problem, problem.dtype)
+        from orchestrator.usercode.values.widened import widened
+
+        try:
+            with widened():
+                return self._answer(problem, problem.dtype)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+        answer = self._answer(problem, None)
+        self._widens = False  # what it calls knows no float64: it will not later either
+        return answer
+
+    def _answer(self, problem: Problem, dtype: torch.dtype | None) -> Any:
+        """What `reference` returns for the inputs in `dtype`; None: as they were drawn."""
+        import torch
+
+        writes = self.writes
+        tensors = [in_precision(tensor, dtype) for tensor in problem.inputs]
+        names = self.input_names(problem.config)
+        for number, name in enumerate(names):
+            if name in writes and tensors[number] is problem.inputs[number]:
+                tensors[number] = tensors[number].clone()
+        keywords = {}
+        if self._facts.takes_state:
+            keywords["state"] = {
+                name: in_precision(tensor, dtype) for name, tensor in problem.state.items()
+            }
+        tracked = any(
+            tensor.requires_grad for tensor in (*tensors, *keywords.get("state", {}).values())
+        )
+        device = problem.inputs[0].device if problem.inputs else problem.config.device
+        arguments = self.arguments(problem.config, tuple(tensors), wide=dtype is torch.float64)
+        with on_device(device), torch.set_grad_enabled(tracked):
+            answer = self.get("reference", problem.config)(*arguments, **keywords)
+        if not writes:
+            return answer
+        written = {
+            name: tensor for name, tensor in zip(names, tensors, strict=True) if name in writes
+        }
+        if answer is None:
+            return written
+        if is_tensor(answer):
+            return {"output": answer, **written}
+        return {**dict(leaves(answer)), **written}
+
+    def judge(
+        self,
+        inputs: Sequence[torch.Tensor],
+        outputs: Mapping[str, Any],
+        expected: Mapping[str, Any],
+    ) -> Mapping[str, tuple[float, float]]:
+        """What `judge` says; it is given the inputs as `reference` is."""
+        device = inputs[0].device if inputs else "cpu"
+        arguments = _filled(self._latest, iter(inputs), device, wide=True)
+        found: Mapping[str, tuple[float, float]] = self.get("judge", None)(
+            arguments, outputs, expected
+        )
+        return found
+
+    def changed(self) -> tuple[str, ...]:
+        """The names of the inputs that the reference changes, at the params of the latest draw."""
+        config = self._latest_config
+        if config is None:
+            return ()
+        drawn = self.inputs(config, "", 0)
+        used = tuple(tensor.clone() for tensor in drawn)
+        with on_device(config.device):
+            self.get("reference", config)(*self.arguments(config, used))
+        pairs = zip(self.input_names(config), drawn, used, strict=True)
+        return tuple(name for name, before, after in pairs if not before.equal(after))
+
+    def state(self, config: Config, _form: str, seed: int) -> Mapping[str, torch.Tensor]:
+        """The parameters that the harness draws and loads into an implementation."""
+        with seeded(seed, config.device):
+            drawn: Mapping[str, torch.Tensor] = self.get("state", config)(**self.values(config))
+        return {name: tensor.detach() for name, tensor in drawn.items()}
+
+    def work(self, params: Any, _form: str) -> Work:
+        """The work that the file states; none where it is to be counted."""
+        if self._path is None or "work" not in self._facts.functions:
+            return Work(flops=0.0, bytes=0.0)
+        from orchestrator.usercode.text.stated_work import stated_work
+
+        return stated_work(self._path, params, self._dtypes)
+
+    def unsupported(self, config: Config) -> str:
+        """Why the workload says that it has no such trial; empty: it has."""
+        if "unsupported" not in self._facts.functions:
+            return ""
+        return str(self.get("unsupported", config)(**self.values(config)) or "")
+
+    def counted_work(self, config: Config, tensors: Tensors) -> Work:
+        """The bytes of inputs and outputs, and the FLOPs that torch counts."""
+        from orchestrator.usercode.text.stated_work import counted_work
+
+        keywords = {}
+        if self._facts.takes_state:
+            keywords["state"] = self.state(config, "", 0)
+        function = self.get("reference", config)
+        return counted_work(
+            tensors,
+            self.arguments(config, tensors),
+            lambda *given: function(*given, **keywords),
+        )
+
+
+class Changed(Sequence[str]):
+    """The names of the inputs that a reference changes, found once they are asked for.
+
+    Args:
+        calls: the functions of the workload.
+    """
+
+    def __init__(self, calls: Functions) -> None:
+        self._calls = calls
+        self._found: tuple[str, ...] | None = None
+
+    def _names(self) -> tuple[str, ...]:
+        if self._found is None:
+            found = self._calls.changed()
+            if self._calls.has_drawn:
+                self._found = found
+            return found
+        return self._found
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._names()[index]
+
+    def __len__(self) -> int:
+        return len(self._names())
+
+
+def _filled(tree: Any, tensors: Iterator[torch.Tensor], device: Any, wide: bool) -> Any:
+    """The tree with these tensors, and memory for its buffers."""
+
+    def leaf_of(leaf: Any) -> Any:
+        if leaf is TENSOR:
+            return next(tensors)
+        return leaf.made(device, wide=wide) if isinstance(leaf, Buffer) else leaf
+
+    return mapped(tree, leaf_of)
+
+
+def in_precision(tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
+    """The tensor as a reference takes it: in float64, where that is asked, or as it is; complex in
+    complex128.
+    """
+    import torch
+
+    if dtype is not torch.float64:
+        return tensor
+    if tensor.is_complex():
+        return tensor.to(torch.complex128)
+    return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+
+def _same(one: Any, other: Any) -> bool:
+    try:
+        return bool(one == other) or one != one  # NaN is what it was
+    except Exception:  # noqa: BLE001 - a user's value that cannot be compared is not held against anyone
+        return True
+
+
+def _writes(facts: FileFacts) -> tuple[str, ...] | Mapping[str, str]:
+    stated = facts.values.get("writes") or ()
+    if isinstance(stated, Mapping):
+        return stated
+    return (stated,) if isinstance(stated, str) else tuple(stated)
