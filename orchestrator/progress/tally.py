@@ -134,16 +134,18 @@ class Tally:
         return Counter(map(cause_of_repeat, self.again.values()))
 
     def summary(self) -> str:
-        """`30 of 30 rows: 28 ok, 2 failed, in 5 min 15 s; 46 attempts, 16 of them repeats
-        (contended)`.
+        """`30 of 30 rows: 28 ok, 2 failed, in 5 min 15 s with all preparation; 46 attempts, 16 of
+        them repeats (contended)`.
 
-        A round whose repeat was given up counts as what its last attempt was.
+        The time of the report is that of the attempts alone. A round whose repeat was given up
+        counts as what its last attempt was.
         """
         ended = self.outcomes + Counter(str(record.outcome) for record in self.again.values())
         outcomes = (
             ", ".join(f"{count} {name}" for name, count in ended.items()) or "nothing finished"
         )
-        text = f"{self.measured} of {counted(self.total, 'row')}: {outcomes}, in {duration(self.elapsed_s)}"
+        time = f"in {duration(self.elapsed_s)} with all preparation"
+        text = f"{self.measured} of {counted(self.total, 'row')}: {outcomes}, {time}"
         repeats = self.attempts - len(self._tried)
         if repeats <= 0:
             return text

@@ -64,7 +64,8 @@ def rates(
         )
     figures = {
         "throughput_tokens_per_s": None if work.tokens is None else work.tokens / seconds,
-        "tflops_per_s": work.flops / seconds / 1e12,
+        # 0: the workload states no work, and none could be counted
+        "tflops_per_s": work.flops / seconds / 1e12 if work.flops else None,
         "gb_per_s": work.bytes / seconds / 1e9,
         "ceiling_share": share,
     }

@@ -147,7 +147,7 @@ def _timed(end: TrialEnd, stages: Stages) -> list[str]:
     median = interval(*latency(metrics))
     flags = f" ({', '.join(end.flags)})" if end.flags else ""
     rates = [f"{number(metrics.get('gb_per_s'), 1)} GB/s"]
-    if metrics.get("tflops_per_s"):  # 0: nobody stated the work, and here it is not counted
+    if metrics.get("tflops_per_s"):  # none: nobody stated the work, and here it is not counted
         rates.insert(0, f"{number(metrics['tflops_per_s'], 3)} TFLOP/s")
     memory = metrics.get("peak_memory_mib")
     if memory is not None:

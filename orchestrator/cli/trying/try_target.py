@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.driver.attempts import input_seed
-from orchestrator.errors import RequestError
+from orchestrator.errors import RequestError, SweepNotFoundError, nearest
 from orchestrator.plan.sweep import Sweep
 from orchestrator.report.reasons import shown_path
 from orchestrator.results import lookup
@@ -94,7 +94,15 @@ def attempts(
         planned, note = _of_implementation(target, values, workload)
     else:
         _refuse_values(target, values)
-        meta = load(lookup.find(target)).meta
+        try:
+            meta = load(lookup.find(target)).meta
+        except SweepNotFoundError as error:
+            near = nearest(target, registry.implementations())
+            meant = f" (did you mean {near!r}?)" if near else ""
+            raise SweepNotFoundError(
+                f"{target} is no registered implementation{meant} and no path.py:attribute; as a "
+                f"sweep: {error}"
+            ) from error
         planned = Sweep.resolved(meta.spec, meta.base_dir, only, target)
     chosen = tuple(attempt_of(planned, trial, device) for trial in planned.trials[:MOST])
     return Selection(chosen, len(planned.trials) - len(chosen), note)

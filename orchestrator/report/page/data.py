@@ -31,7 +31,11 @@ def page_data(layout: Layout, ranking: Ranking) -> dict[str, Any]:
     baseline = {standing.implementation: standing.baseline for standing in ranking.standings}
     metrics: dict[str, None] = {}  # a set that keeps the order
     for row in rows:
-        metrics |= dict.fromkeys(name for name in row.metrics if name not in PERCENTILES)
+        metrics |= dict.fromkeys(
+            name
+            for name, value in row.metrics.items()
+            if name not in PERCENTILES and (value is not None or name == "latency_ms")
+        )
     axis_values = {}
     for name in layout.columns:
         axis_values[name] = [_axis_value(row.value(name)) for row in rows]

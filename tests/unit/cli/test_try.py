@@ -182,6 +182,7 @@ def test_a_sweep_file_is_tried_by_the_rows_that_only_selects() -> None:
         ("./matmul.py:rihgt", [], "rihgt"),
         ("./nowhere.py:build", [], "which workload|does not exist"),
         ("nothing", [], "no sweeps under"),
+        ("standrad", [], "did you mean 'standard'"),
     ],
 )
 def test_what_cannot_be_tried_is_refused_in_a_sentence(

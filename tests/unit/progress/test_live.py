@@ -188,7 +188,8 @@ def test_rows_attempts_and_time_agree_at_the_end() -> None:
     clock.now += 10
     tally.event(Finished(attempt(trial, 2), made.ok(trial, attempt=2)))
     assert (
-        tally.summary() == "4 of 4 rows: 4 ok, in 50 s; 5 attempts, 1 of them repeats (contended)"
+        tally.summary()
+        == "4 of 4 rows: 4 ok, in 50 s with all preparation; 5 attempts, 1 of them repeats (contended)"
     )
 
 
@@ -254,7 +255,7 @@ def test_plain_progress_writes_one_line_per_attempt() -> None:
         f"full ({made.SWEEP_ID}): 8 attempts",
         "[1/8] ✓ 1.00 ms  standard batch=1 seq_len=1024 heads=8",
         r"[2/8] ✗ failed  standard batch=2 seq_len=1024 heads=8: ValueError: red\x1b[31m",
-        "2 of 8 rows: 1 ok, 1 failed, in 1 s",
+        "2 of 8 rows: 1 ok, 1 failed, in 1 s with all preparation",
     ]
 
 

@@ -42,6 +42,21 @@ def test_the_verdict_needs_no_script(mixed: Results) -> None:
     assert "improved in 3 of 4 shapes" in visible
 
 
+def test_a_figure_that_no_row_has_is_not_shown_and_commands_are_set_apart() -> None:
+    """A column that is N/A in every row says nothing."""
+    planned = made.trials(["standard", "improved"], ONE)
+    records = []
+    for trial in planned:
+        record = made.ok(trial, flags=("contended",))
+        metrics = {**record.metrics, "tflops_per_s": None}
+        records.append(record.model_copy(update={"metrics": metrics}))
+    page = render(made.results(planned, records), "html")
+    shown = {metric["name"] for metric in data_of(page)["metrics"]}
+    assert "tflops_per_s" not in shown
+    assert "latency_ms" in shown
+    assert "<code>orchestrator doctor</code>" in page
+
+
 def test_only_the_pages_own_scripts_may_run(mixed: Results) -> None:
     """The policy lists the hash of each script, allows no request, and every script is listed."""
     page = render(mixed, "html")

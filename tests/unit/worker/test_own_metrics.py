@@ -1,7 +1,19 @@
 """Figures of a workload's own, by formulas over its work, the time of a call and the params."""
 
-from orchestrator.worker.rates import own_metrics
+import pytest
+
+from orchestrator.worker.rates import own_metrics, rates
 from orchestrator.workload import Work
+
+
+def test_work_that_nobody_stated_has_no_rate() -> None:
+    """0 TFLOP/s would be a claim."""
+    work = Work(flops=0.0, bytes=1e9)
+    found = rates(
+        work, 0.5, None, "float32", 1, lambda: pytest.fail("nothing to compare with")
+    ).figures
+    assert found["tflops_per_s"] is None
+    assert found["gb_per_s"] == 2.0
 
 
 def test_a_formula_gives_a_figure_and_what_gives_none_is_noted() -> None:
