@@ -46,9 +46,9 @@ class Config:
         values: dict[str, Any] = {
             name: tuple(v) if isinstance(v, list) else v for name, v in params.items()
         }
-        dtype = values.get("dtype")
-        if isinstance(dtype, str):
-            values["dtype"] = getattr(torch, dtype)
+        named = getattr(torch, str(values.get("dtype")), None)
+        if isinstance(named, torch.dtype):
+            values["dtype"] = named
         values["device"] = torch.device(device)
         values["options"] = MappingProxyType(dict(options or {}))
         self.__dict__.update(values)

@@ -74,7 +74,9 @@ class Functions:
         return self._latest_config is not None
 
     def values(self, config: Config) -> dict[str, Any]:
-        """The params as the file's functions take them: dtypes are torch's own."""
+        """The params as the file's functions take them: a dtype is torch's own, or its name where
+        the parameter is a `str` or a Literal.
+        """
         import torch
 
         found: dict[str, Any] = {}
@@ -82,6 +84,8 @@ class Functions:
             value = getattr(config, parameter.name)
             if parameter.name in self._dtypes and isinstance(value, str):
                 value = getattr(torch, value)
+            elif parameter.name not in self._dtypes and isinstance(value, torch.dtype):
+                value = str(value).removeprefix("torch.")
             found[parameter.name] = list(value) if isinstance(value, tuple) else value
         return found
 

@@ -135,6 +135,27 @@ def test_the_same_seed_draws_the_same_and_disturbs_nobody(scale: Path) -> None:
     assert not torch.equal(first[0], other[0])
 
 
+@pytest.mark.parametrize("kind", ["str", 'Literal["bfloat16", "float16"]'])
+def test_a_dtype_that_is_asked_for_by_name_is_given_by_name(tmp_path: Path, kind: str) -> None:
+    """A file that writes `dtype: str` looks it up in torch itself."""
+    path = tmp_path / "named.py"
+    path.write_text(
+        "from typing import Literal\n\nimport torch\n\n\n"
+        f"def inputs(n: int, dtype: {kind}):\n"
+        "    return torch.randn(n, dtype=getattr(torch, dtype))\n\n\n"
+        "def reference(x):\n    return 2 * x\n"
+    )
+    workload = workload_file.load(path)
+    (x,) = workload.inputs(Config({"n": 3, "dtype": "bfloat16"}, "cpu"), "", 1)
+    assert x.dtype is torch.bfloat16
+
+
+def test_a_param_dtype_need_not_be_one_of_torch() -> None:
+    """A format that torch lacks, say, is what the file says it is."""
+    given = Config({"dtype": "nf4"}, "cpu")
+    assert given.dtype == "nf4"  # type: ignore[comparison-overlap]
+
+
 def test_the_reference_gets_the_tree_in_float64(scale: Path) -> None:
     """Floating tensors in the precision asked for, integers and numbers as they are."""
     workload = workload_file.load(scale)
