@@ -4,10 +4,17 @@ shows them.
 
 from __future__ import annotations
 
+import io
 import math
+import shutil
+import sys
+from collections.abc import Collection, Sequence
 from typing import Any
 
 NONE = "N/A"
+UNLIMITED = 10_000  # columns of what is no terminal
+NARROWEST = 14  # of a column that is wrapped
+GAP = 2  # between two columns
 MARKDOWN = str.maketrans({character: f"\\{character}" for character in "\\`*[]<>|~"})
 LATEX = str.maketrans(
     {character: f"\\{character}" for character in "&%$#_{}"}
@@ -132,3 +139,36 @@ def roughly(seconds: float) -> str:
 def counted(count: int, noun: str) -> str:
     """`1 trial`, `2 trials`."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def table_text(
+    headings: Sequence[str], body: Sequence[Sequence[str]], wrapped: Collection[int]
+) -> str:
+    """A table without rules between its rows; on a terminal no wider than that.
+
+    Args:
+        headings: of the columns.
+        body: one text per column and row.
+        wrapped: the columns that may be broken, between words, where the terminal is narrow.
+    """
+    from rich import box  # rich takes a while, and few commands print such a table
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for place, heading in enumerate(headings):
+        table.add_column(Text(heading), no_wrap=place not in wrapped, overflow="fold")
+    for cells in body:
+        table.add_row(*map(Text, cells))
+    columns = UNLIMITED
+    if sys.stdout.isatty():  # and where that is too narrow, legible all the same
+        lengths = [max(map(len, column)) for column in zip(headings, *body, strict=True)]
+        least = [
+            min(length, NARROWEST) if place in wrapped else length
+            for place, length in enumerate(lengths)
+        ]
+        columns = max(shutil.get_terminal_size().columns, sum(least) + GAP * len(least))
+    printed = io.StringIO()
+    Console(file=printed, width=columns, force_terminal=False).print(table)
+    return "\n".join(line.rstrip() for line in printed.getvalue().splitlines())

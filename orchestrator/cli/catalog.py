@@ -6,6 +6,7 @@ import importlib.util
 import re
 from typing import Any
 
+from orchestrator.formatting import table_text
 from orchestrator.machine import nvml
 from orchestrator.machine.environment import usable_cores
 from orchestrator.usercode import registry, workloads
@@ -41,8 +42,6 @@ def as_text() -> str:
     """The same as two tables."""
     formats = ", ".join(f"{name}:PATH" for name in workloads.adapters())
     found = as_object()
-    from tabulate import tabulate  # `plan` imports this module, and need not wait for it
-
     implementations = [
         (
             item["name"],
@@ -55,22 +54,22 @@ def as_text() -> str:
         for item in found["implementations"]
     ]
     params = [
-        (item["name"], param["name"], param["type"], param["default"])
+        (item["name"], param["name"], param["type"], str(param["default"]))
         for item in found["workloads"]
         for param in item["params"]
     ]
     return "\n\n".join(
         [
-            tabulate(
+            table_text(
+                ["Implementation", "Workload", "Form", "Needs", "Here", "What it is"],
                 implementations,
-                headers=["Implementation", "Workload", "Form", "Needs", "Here", "What it is"],
+                wrapped=(3, 5),
             ),
-            tabulate(
-                params, headers=["Workload", "Param", "Type", "Default"], disable_numparse=True
-            ),
+            table_text(["Workload", "Param", "Type", "Default"], params, wrapped=(2,)),
             f"This machine: {_machine(found['machine'])}.",
             "A sweep may also name package.module:attribute or ./path/to/file.py:attribute;\n"
-            f"for a workload also ./path/to/file.py, or a path in another format: {formats}.",
+            "for a workload also ./path/to/file.py, or a path in another format:\n"
+            f"{formats}.",
         ]
     )
 

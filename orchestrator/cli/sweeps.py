@@ -7,10 +7,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
-from tabulate import tabulate
-
 from orchestrator.errors import OrchestratorError
-from orchestrator.formatting import printable
+from orchestrator.formatting import printable, table_text
 from orchestrator.machine.environment import commit_of
 from orchestrator.report.layout import devices
 from orchestrator.results.lookup import directories, run_here
@@ -49,7 +47,7 @@ def as_text(name: str | None = None, limit: int | None = NEWEST) -> str:
         if "error" in item:
             body.append([item["sweep_id"], "", "", "", "", "", "", item["error"]])
             continue
-        when = datetime.fromisoformat(item["created_at"]).strftime("%Y-%m-%d %H:%M")
+        when = datetime.fromisoformat(item["created_at"]).strftime("%m-%d %H:%M")
         bad = f"✗ {item['not_ok']}" if item["not_ok"] else ""
         left = f"- {item['not_run']}" if item["not_run"] else ""
         called = _called(item["sweep_id"], own) if name is None else ""
@@ -58,7 +56,7 @@ def as_text(name: str | None = None, limit: int | None = NEWEST) -> str:
              printable(item["device"]), printable(item["commit"]), called]
         )  # fmt: skip
     headings = ["Sweep", "Name", "When", "Ok", "Not ok", "Device", "Commit", ""]
-    table = str(tabulate(body[::-1], headings, tablefmt="simple", disable_numparse=True))
+    table = table_text(headings, body[::-1], wrapped=(1, 5, 7))
     more = total - len(body)
     return f"{table}\n({more} older: --all)" if more > 0 else table
 

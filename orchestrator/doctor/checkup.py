@@ -8,11 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from tabulate import tabulate
-
 from orchestrator.doctor import gpu, host, services
 from orchestrator.doctor.finding import Finding
 from orchestrator.files import MAX_RAY_FOLDER_BYTES
+from orchestrator.formatting import table_text
 from orchestrator.machine import nvml
 
 RESULTS_GIB = 0.25
@@ -62,14 +61,7 @@ def as_text(findings: Sequence[Finding]) -> str:
         [MARKS[finding.state], finding.check, finding.message, finding.advice]
         for finding in findings
     ]
-    widths = [None, 24, 60, 44]
-    table = tabulate(
-        body,
-        ["", "Check", "Found", "Advice"],
-        tablefmt="simple",
-        maxcolwidths=widths,
-        disable_numparse=True,
-    )
+    table = table_text(["", "Check", "Found", "Advice"], body, wrapped=(2, 3))
     return f"{table}\n\n{_verdict(findings)}"
 
 

@@ -308,18 +308,15 @@ def _print_answers(layout: Layout, console: Console) -> None:
 def _print_standings(ranking: Ranking, console: Console) -> None:
     """One line an implementation; the last columns are left out where the terminal is narrow."""
     several = len({standing.baseline for standing in ranking.standings}) > 1
-    headings = [
-        "Implementation",
-        "Ok",
-        "Fastest in",
-        speed_heading(ranking),
-        "Flagged",
-        "Peak (MiB)",
-        "Largest error",
-    ]
-    body = [_standing(standing, several) for standing in ranking.standings]
-    widths = [max(map(cell_len, column)) for column in zip(headings, *body, strict=True)]
-    while sum(widths) + GAP * (len(widths) - 1) > min(WIDTH, console.width) and len(widths) > 4:
+    headings = ["Implementation", "Ok", "Fastest in", speed_heading(ranking), "Flagged"]
+    headings += ["Peak (MiB)", "Largest error"]
+    room = min(WIDTH, console.width)
+    for brief in (False, True):  # the range of the speed-ups goes before the columns do
+        body = [_standing(standing, several, brief) for standing in ranking.standings]
+        widths = [max(map(cell_len, column)) for column in zip(headings, *body, strict=True)]
+        if sum(widths[:4]) + GAP * 3 <= room:
+            break
+    while sum(widths) + GAP * (len(widths) - 1) > room and len(widths) > 4:
         widths.pop()
     at_left = (0,)
     _print_line(console, headings[: len(widths)], widths, ["bold"] * len(widths), at_left)
@@ -327,27 +324,27 @@ def _print_standings(ranking: Ranking, console: Console) -> None:
         _print_line(console, cells[: len(widths)], widths, [""] * len(widths), at_left)
 
 
-def _standing(standing: Standing, several: bool) -> list[str]:
+def _standing(standing: Standing, several: bool, brief: bool) -> list[str]:
     close = f" (+{standing.shared} close)" if standing.shared else ""
     return [
         printable(standing.implementation),
         f"{standing.ok} of {standing.total}",
         f"{standing.wins}{close}",
-        _speed(standing, several),
+        _speed(standing, several, brief),
         str(standing.flagged or ""),
         grouped(standing.peak_memory_mib),
         "" if standing.relative_error is None else f"{standing.relative_error:.1e}",
     ]
 
 
-def _speed(standing: Standing, several: bool) -> str:
+def _speed(standing: Standing, several: bool, brief: bool) -> str:
     if standing.baseline == standing.implementation:
         return "baseline"
     if standing.speedup is None:
         return ""
     mean, least, most = standing.speedup
     over = f" over {printable(standing.baseline)}" if several else ""
-    return f"{ratio(mean)} ({spread(least, most)}){over}"
+    return f"{ratio(mean)}{over}" if brief else f"{ratio(mean)} ({spread(least, most)}){over}"
 
 
 def _print_footer(layout: Layout, console: Console) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +17,7 @@ from orchestrator.formatting import (
     one_line,
     printable,
     roughly,
+    table_text,
 )
 
 
@@ -103,3 +106,19 @@ def test_a_latex_cell_has_no_bare_special(text: str) -> None:
 def test_a_forecast_claims_no_more_than_it_knows(seconds: float, text: str) -> None:
     """Fewer digits the further away."""
     assert roughly(seconds) == text
+
+
+@pytest.mark.parametrize("columns", [60, 80, 200])
+def test_a_table_is_no_wider_than_the_terminal(
+    columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its long column is broken between words; markup of a label is text; a pipe has whole lines."""
+    words = "one two three four five six seven eight nine ten eleven twelve thirteen"
+    body = [["[red]", words, ""], ["standard", "short", words]]
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    lines = table_text(["Name", "What", "Why"], body, wrapped=(1, 2)).splitlines()
+    assert max(map(len, lines)) <= columns
+    assert {word for line in lines for word in line.split()} >= {*words.split(), "[red]"}
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: False, raising=False)
+    assert len(table_text(["Name", "What", "Why"], body, wrapped=(1, 2)).splitlines()) == 4

@@ -156,6 +156,15 @@ def test_words_are_not_broken_and_commands_and_paths_stay_whole(mixed: Results, 
     assert f"/logs/{trial_id}.log" in text
 
 
+def test_each_implementations_line_fits_where_the_terminal_is_narrow(mixed: Results) -> None:
+    """The range of its speed-ups goes first."""
+    lines = printed(mixed, 80).splitlines()
+    first = next(place for place, line in enumerate(lines) if "Fastest in" in line)
+    standings = lines[first : first + 6]
+    assert max(map(cell_len, standings)) <= 80
+    assert any("baseline" in line for line in standings)
+
+
 def test_columns_of_choice(mixed: Results) -> None:
     """--columns names them, in the order they are shown."""
     heading = table_of(printed(mixed, columns="tflops,time,ci,gbps"))[0].split()
