@@ -24,6 +24,7 @@ from orchestrator.outcome import Outcome
 from orchestrator.record import TrialRecord
 from orchestrator.results import sweep_directory
 from tests.integration.test_ray import CALIBRATED, FAST, ROOT, TOYS, command, run
+from tests.support.network import Network, two_networks
 
 RAY = Path(sys.executable).parent / "ray"
 NODES = 3
@@ -59,9 +60,13 @@ def node_environment(number: int, token: str, folder: Path) -> dict[str, str]:
 
 @contextmanager
 def running_node(
-    number: int, token: str, folder: Path, *role: str
+    number: int, token: str, folder: Path, *role: str, network: Network | None = None
 ) -> Iterator[Callable[[], set[int]]]:
-    """A node that has started; yields what finds its processes, all of which are ended at last."""
+    """A node that has started, in a network of its own or in this machine's; yields what finds its
+    processes, all of which are ended at last.
+    """
+    inside = () if network is None else network.inside
+    address = f"127.0.0.{number + 2}" if network is None else network.address
 
     def processes() -> set[int]:
         marked = set(proc.marked(str(number), "SWEEP_TEST_NODE"))
@@ -74,7 +79,7 @@ def running_node(
         (folder / "ray.log").open("w") as log,
     ):
         arguments = [
-            str(RAY), "start", *role, "--block", f"--node-ip-address=127.0.0.{number + 2}",
+            *inside, str(RAY), "start", *role, "--block", f"--node-ip-address={address}",
             "--num-cpus=1", "--num-gpus=0", "--object-store-memory=100000000", f"--temp-dir={short}",
         ]  # fmt: skip
         node = subprocess.Popen(
@@ -100,10 +105,14 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str
     with ExitStack() as nodes:
         for number in range(NODES):
             folder = tmp_path_factory.mktemp(f"node{number}")
-            head = ("--head", f"--port={port}", "--include-dashboard=false")
-            role = head if number == 0 else joins(address)
+            role = leads(port) if number == 0 else joins(address)
             nodes.enter_context(running_node(number, token, folder, *role))
         yield address, token
+
+
+def leads(port: int) -> tuple[str, ...]:
+    """How a node is told to begin a cluster."""
+    return "--head", f"--port={port}", "--include-dashboard=false", "--disable-usage-stats"
 
 
 def joins(address: str) -> tuple[str, ...]:
@@ -309,7 +318,7 @@ def test_a_model_of_gpu_that_no_node_has_is_refused_by_name(cluster, tmp_path):
 
 @contextmanager
 def running_sweep(
-    folder: Path, trials: int, address: str, token: str
+    folder: Path, trials: int, address: str, token: str, inside: tuple[str, ...] = ()
 ) -> Iterator[subprocess.Popen[str]]:
     """A sweep of so many trials on the cluster, into `out`; ended at last if it still runs."""
     (folder / "toy.py").write_text((TOYS / "matmul.py").read_text())
@@ -319,7 +328,7 @@ def running_sweep(
     )
     auth = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
     sweep = subprocess.Popen(
-        command("sweep.yaml", "--output", "out", "--quiet", "--address", address), cwd=folder, text=True,
+        [*inside, *command("sweep.yaml", "--output", "out", "--quiet", "--address", address)], cwd=folder, text=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT), **auth},
     )  # fmt: skip
     try:
@@ -387,6 +396,27 @@ def test_a_node_that_freezes_costs_an_attempt_and_no_row(cluster, tmp_path, tmp_
         _, said = sweep.communicate(timeout=400)
     assert sweep.returncode == 0, said
     lost_once(tmp_path / "out", 40)
+
+
+@pytest.mark.slow
+def test_a_node_that_is_cut_off_costs_an_attempt_and_no_row(tmp_path, tmp_path_factory):
+    """Each node in a network of its own; the link between them goes down in mid-trial, so that both
+    live on and neither hears of the other. What the lost node did is made again on the first.
+    """
+    token, trials = secrets.token_hex(32), 20
+    with ExitStack() as stack:
+        here, there = stack.enter_context(two_networks())
+        address = f"{here.address}:6379"
+        for number, (network, role) in enumerate([(here, leads(6379)), (there, joins(address))]):
+            folder = tmp_path_factory.mktemp(f"network{number}")
+            stack.enter_context(running_node(number, token, folder, *role, network=network))
+        sweep = stack.enter_context(running_sweep(tmp_path, trials, address, token, here.inside))
+        wait_for_work_on("1", sweep, tmp_path / "out")
+        there.cut_off()
+        _, said = sweep.communicate(timeout=400)
+    assert sweep.returncode == 0, said
+    lost = lost_once(tmp_path / "out", trials)
+    assert f"lost  toy n={lost.params['n']}: the supervisor on {there.address} died" in said
 
 
 def lost_once(directory: Path, trials: int) -> TrialRecord:
