@@ -56,6 +56,7 @@ def verified(
     backward: bool = False,
     names: tuple[str, ...] = (),
     tolerance: float | None = None,
+    dtype: str = "float32",
     **fields: Any,
 ) -> Judgement:
     """The verdict on a function, with inputs with structure."""
@@ -68,9 +69,9 @@ def verified(
         backward=lambda params: backward,
         **fields,
     )
-    config = Config({"dtype": "float32"}, "cpu")
+    config = Config({"dtype": dtype}, "cpu")
     built = Implementation(function, config, "default", backward, names)
-    return Verifier(Caller(workload, Params(), built, 1, 2), tolerance, None).verify(
+    return Verifier(Caller(workload, Params(dtype=dtype), built, 1, 2), tolerance, None).verify(
         "before", structures=True
     )
 
@@ -328,3 +329,22 @@ def test_a_domain_that_excludes_structures_is_not_asked_for_them() -> None:
     reference = wide(lambda x: x * 2)
     assert "inputs: " in str(verified(clipped, reference))
     assert verified(clipped, reference, stress=()).ok
+
+
+def test_unfused_float16_code_may_overflow_where_a_gradient_grows_without_bound() -> None:
+    """Near 0 the gradient of a norm holds 1 / eps^1.5. An answer that is not finite is wrong
+    wherever float16 has room.
+    """
+
+    def unfused(x: torch.Tensor) -> torch.Tensor:
+        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-6)
+
+    def lost(x: torch.Tensor) -> torch.Tensor:
+        return torch.where(x.abs().amax() < 0.01, math.nan, 1.0) * x
+
+    half: dict[str, Any] = {"backward": True, "names": ("x",), "dtype": "float16"}
+    half["stress"] = ("small",)
+    # a process's first gradient takes so long that no structure is tried
+    torch.ones(1, requires_grad=True).backward()
+    assert verified(unfused, wide(unfused), **half).ok
+    assert "small inputs" in str(verified(lost, wide(lambda x: x * 1), **half))
