@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from orchestrator.errors import RequestError
 from orchestrator.usercode import workloads
 
 FILE = "sweep.yaml"
+DEEPEST = 3  # folders below the one that is named, where problems are looked for
+MOST_SHOWN = 12
 
 
 def adopt(path: str | Path, output: str | Path | None = None) -> tuple[Path, str]:
@@ -26,30 +29,70 @@ def adopt(path: str | Path, output: str | Path | None = None) -> tuple[Path, str
         output: the sweep file to write; None: sweep.yaml beside what was found.
 
     Raises:
-        RequestError: nothing of a known format is there, the file is there already, or it cannot be
-            written.
+        RequestError: nothing of a known format is there, or several things are, the file is there
+            already, or it cannot be written.
     """
     place = Path(path)
     if not place.exists():
         raise RequestError(f"there is no {place}")
+    there = place.resolve()
+    if (name := _format_of(there)) is None:
+        there, name = _only_one_below(place)
+    found = workloads.adapter(name).adopted(there)
+    assert found is not None
+    return _write(name, there, found, output)
+
+
+def _format_of(place: Path) -> str | None:
+    """The format that the problems at a path are of; None: there are none."""
     for name in workloads.adapters():
-        for candidate in _candidates(place):
-            found = workloads.adapter(name).adopted(candidate)
-            if found is not None:
-                return _write(name, candidate, found, output)
-    known = ", ".join(workloads.adapters())
-    raise RequestError(f"{place} holds no problems of a format that is known here: {known}")
+        if workloads.adapter(name).adopted(place) is not None:
+            return name
+    return None
 
 
-def _candidates(place: Path) -> list[Path]:
-    """The path itself, and the one definition of a data set."""
-    definitions = sorted((place / "definitions").rglob("*.json")) if place.is_dir() else []
-    return [place.resolve(), *(file.resolve() for file in definitions)]
+def _only_one_below(place: Path) -> tuple[Path, str]:
+    """The folder, or the definition, below `place` that holds problems, and its format.
+
+    Raises:
+        RequestError: there is none, or more than one.
+    """
+    found = {}
+    for below in _candidates(place):
+        try:
+            name = _format_of(below.resolve())
+        except RequestError:  # of a format, and it has what the adapter does not know
+            continue
+        if name is not None:
+            found[below] = name
+    if not found:
+        known = ", ".join(workloads.adapters())
+        raise RequestError(f"{place} holds no problems of a format that is known here: {known}")
+    if len(found) > 1:
+        lines = [f"  orchestrator adopt {below}  # {name}" for below, name in found.items()]
+        more = [f"  and {len(lines) - MOST_SHOWN} more"] if len(lines) > MOST_SHOWN else []
+        shown = "\n".join([*lines[:MOST_SHOWN], *more])
+        raise RequestError(f"{place} holds problems in {len(found)} places; adopt one:\n{shown}")
+    ((below, name),) = found.items()
+    return below.resolve(), name
+
+
+def _candidates(place: Path) -> Iterator[Path]:
+    """Folders below, nearest first, and the definitions of a data set."""
+    if not place.is_dir():
+        return
+    yield from sorted((place / "definitions").rglob("*.json"))
+    level = [place]
+    for _ in range(DEEPEST):
+        inside = [entry for folder in level for entry in sorted(folder.iterdir())]
+        level = [one for one in inside if one.is_dir() and not one.name.startswith((".", "_"))]
+        yield from level
 
 
 def _write(
     name: str, place: Path, found: dict[str, Any], output: str | Path | None
 ) -> tuple[Path, str]:
+    left_out = found.pop("left_out", [])
     folder = place if place.is_dir() else place.parent
     file = folder / FILE if output is None else Path(output)
     if file.resolve().parent != folder:
@@ -72,7 +115,8 @@ def _write(
             f"{file} cannot be written ({error.strerror}): give another with --output"
         ) from None
     labels = ", ".join(entry["label"] for entry in found["implementations"])
-    return file, f"{place.name} is of the format {name}; implementations: {labels}"
+    said = f"{place.name} is of the format {name}; implementations: {labels}"
+    return file, "\n".join([said, *(f"  left out: {why}" for why in left_out)])
 
 
 def _rebased(found: dict[str, Any], folder: Path) -> dict[str, Any]:

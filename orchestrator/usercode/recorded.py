@@ -112,6 +112,17 @@ def recorded(
     return Recording(places, pattern)
 
 
+def tensor(file: Path, name: str, shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
+    """One tensor of one file.
+
+    Raises:
+        RecordingError: the file is damaged, or the tensor is not there or not as expected.
+    """
+    places = dict(_header(file))
+    _check(name, places, tuple(shape), str(dtype).removeprefix("torch."), file.name)
+    return Recording(places, file.name)[name]
+
+
 def _check(
     name: str, places: Mapping[str, Place], shape: tuple[int | None, ...], dtype: str, shown: str
 ) -> None:

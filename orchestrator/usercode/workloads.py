@@ -54,7 +54,7 @@ class Adapter(Protocol):
 
     def adopted(self, path: Path) -> dict[str, Any] | None:
         """A sweep over what is at `path`, as the content of its file; None: it is none of this
-        format.
+        format. Its key `left_out` lists sentences on what was left out.
         """
         ...
 

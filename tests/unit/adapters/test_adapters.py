@@ -230,13 +230,28 @@ def test_what_a_definition_has_beyond_the_adapter_is_named(
     assert said in str(refused.value)
 
 
-def test_a_solution_that_has_to_be_built_is_refused(dataset: Path) -> None:
-    """By its language."""
-    (dataset / "solutions/mine/right.json").write_text(
-        solution("right", "return a", language="cuda")
-    )
+def test_a_solution_that_has_to_be_built_is_left_out_or_refused(dataset: Path) -> None:
+    """By its language: adopt leaves it out and says so, a sweep that names it is refused."""
+    mine = dataset / "solutions/mine/right.json"
+    mine.write_text(solution("right", "return a", language="cuda"))
+    file, said = adopt(dataset)
+    assert "left out: right.json is in cuda, which has to be built" in said
+    text = file.read_text().replace(str(mine.with_name("into.json")), str(mine))
     with pytest.raises(SweepFileError, match=r"right\.json is in cuda, which has to be built"):
-        Sweep.load(adopt(dataset)[0])
+        Sweep.parse(text, file.parent)
+
+
+def test_of_several_problems_one_is_to_be_named(dataset: Path, kernelbench: Path) -> None:
+    """Below a folder that holds none itself; each with the command that adopts it."""
+    several = dataset / "several"
+    for name in ("level1", "level2"):
+        (several / name).mkdir(parents=True)
+        (several / name / "1_Linear.py").write_text(LINEAR)
+    with pytest.raises(RequestError, match="holds problems in 2 places; adopt one:") as refused:
+        adopt(several)
+    assert f"orchestrator adopt {several / 'level2'}  # kernelbench" in str(refused.value)
+    (several / "level2" / "1_Linear.py").unlink()
+    assert adopt(several)[0] == several / "level1" / "sweep.yaml"
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Recorded tensors are read by name, checked against what is declared, and never written back."""
 
-import json
 import os
 from pathlib import Path
 
@@ -12,24 +11,7 @@ from orchestrator.usercode.recorded import RecordingError, recorded
 from orchestrator.usercode.source import source_hash
 from orchestrator.usercode.workloads import targets
 from orchestrator.workload import Config
-
-NAMES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.int64: "I64", torch.bool: "BOOL"}
-
-
-def save(path: Path, **tensors: torch.Tensor) -> None:
-    """A safetensors file, written as its documentation says."""
-    header, data = {}, b""
-    for name, tensor in tensors.items():
-        content = bytes(tensor.contiguous().flatten().view(torch.uint8).tolist())
-        offsets = [len(data), len(data) + len(content)]
-        header[name] = {
-            "dtype": NAMES[tensor.dtype],
-            "shape": list(tensor.shape),
-            "data_offsets": offsets,
-        }
-        data += content
-    text = json.dumps({"__metadata__": {"of": "a test"}, **header}).encode()
-    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
+from tests.support.safetensors_file import save
 
 
 @pytest.fixture
