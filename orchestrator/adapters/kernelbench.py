@@ -2,20 +2,22 @@
 files with `ModelNew`.
 
 The format is that of the KernelBench repository's README: `Model(*get_init_inputs())` is the
-reference, called with
-`get_inputs()`; an answer is a file that defines `ModelNew`, made and called alike. Here each file is a value of the
-param `problem`; the weights of `Model` are drawn from the trial's seed and loaded into `ModelNew`,
-whose parameters have the same names.
+reference, called with `get_inputs()`; an answer is a file that defines `ModelNew`, made and called
+alike. Here each file is a value of the param `problem`; the weights of `Model` are drawn from the
+trial's seed and loaded into `ModelNew` by name. An answer whose parameters have other names or
+shapes draws them from the same seed, as the format's own runner has it.
 """
 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import UnknownNameError
+from orchestrator.usercode.generators import seeded
 from orchestrator.usercode.registry import Target
 from orchestrator.usercode.text import signatures
 from orchestrator.usercode.text.file_facts import FileFacts, parsed
@@ -25,6 +27,9 @@ from orchestrator.workload import Config, Workload
 
 NEEDED = ("Model", "get_inputs", "get_init_inputs")
 ANSWER = "ModelNew"
+# What the format's own scripts call the answers of a run
+GENERATED = re.compile(r"level_\d+_problem_(\d+)_sample_(\d+)_kernel")
+SAMPLE = "sample"  # the option that tells which of several answers of a run is meant
 DTYPES = ("float32", "float16", "bfloat16", "float64")
 
 
@@ -60,11 +65,17 @@ class KernelBench:
             functions=frozenset(("inputs", "reference", "state")),
         )
 
-        def get(name: str, config: Config | None) -> Callable[..., Any]:
-            assert config is not None
-            return _function(found[config.problem], name, config)
+        problems: dict[str, Problem] = {}
 
-        return workload_of("kernelbench", facts, get, cases=[{"problem": name} for name in found])
+        def get(name: str, config: Config | None) -> Any:
+            assert config is not None
+            if config.problem not in problems:
+                problems[config.problem] = Problem(found[config.problem])
+            problem = problems[config.problem]
+            return problem if name == "problem" else problem.function(name, config)
+
+        cases = [{"problem": name} for name in found]
+        return workload_of("kernelbench", facts, get, cases=cases, widens=True)
 
     def build(self, path: Path, workload: Workload) -> Callable[[Config], Any]:
         """Makes the answer to the trial's problem that lies in the folder; a folder of problems
@@ -72,13 +83,15 @@ class KernelBench:
         """
 
         def build(config: Config) -> Any:
-            file = _problems(path).get(config.problem)
+            sample = config.options.get(SAMPLE)
+            file = _answers(path, [config.problem], sample).get(config.problem)
             if file is None:
-                raise NotImplementedError(f"{path.name} has no answer to {config.problem}")
+                which = "" if sample is None else f" of sample {sample}"
+                raise NotImplementedError(f"{path.name} has no answer{which} to {config.problem}")
             assert isinstance(workload, FileWorkload)
-            made = workload.calls.get("init_inputs", config)()
+            problem: Problem = workload.calls.get("problem", config)
             kind = ANSWER if ANSWER in _top(parsed(file)) else "Model"
-            return Target(kind, file=file).load()(*made).to(config.device, config.dtype)
+            return problem.answer(Target(kind, file=file).load(), config)
 
         return build
 
@@ -87,7 +100,7 @@ class KernelBench:
         wanted = [one["problem"] for one in getattr(workload, "cases", ()) if "problem" in one]
         if not wanted:
             return f"a KernelBench answer is for a KernelBench workload, and this one is {workload.name}"
-        if set(wanted) & set(_problems(path)):
+        if _answers(path, wanted, None):
             return ""
         return f"{path} has a file with {ANSWER} for none of the problems ({', '.join(wanted[:3])}, ...)"
 
@@ -104,14 +117,29 @@ class KernelBench:
         found = [file for file in _problems(path).values() if set(NEEDED) <= _top(parsed(file))]
         if not found:
             return None
-        names = {file.stem for file in found}
+        names = [file.stem for file in found]
         entries: list[dict[str, Any]] = [{"use": "kernelbench:.", "label": "torch"}]
         entries.append({"use": "kernelbench:.", "label": "torch-compiled", "compile": True})
-        for folder in sorted(entry for entry in path.iterdir() if entry.is_dir()):
-            answers = {file.stem for file in folder.glob("*.py") if ANSWER in _top(parsed(file))}
-            if answers & names:
-                entries.append({"use": f"kernelbench:{folder.name}", "label": folder.name})
-        return {"workload": "kernelbench:.", "implementations": entries, "baseline": "torch"}
+        is_partial = False
+        for folder in [entry for entry in sorted(path.rglob("*")) if entry.is_dir()]:
+            place = folder.relative_to(path)
+            use, label = f"kernelbench:{place}", "-".join(place.parts)
+            samples: list[int | None] = [*_samples(folder)]
+            if len(samples) < 2:
+                samples = [None]
+            for sample in samples:
+                answered = _answers(folder, names, sample)
+                if not answered:
+                    continue
+                is_partial = is_partial or len(answered) < len(names)
+                entry: dict[str, Any] = {"use": use, "label": label[:64]}
+                if sample is not None:
+                    entry["label"] = f"{label[:52]}-sample-{sample}"
+                    entry["options"] = {SAMPLE: sample}
+                entries.append(entry)
+        sweep = {"workload": "kernelbench:.", "implementations": entries, "baseline": "torch"}
+        # A problem without an answer is no failure
+        return {**sweep, "allow_outcomes": ["unsupported"]} if is_partial else sweep
 
 
 def _problems(path: Path) -> dict[str, Path]:
@@ -120,47 +148,120 @@ def _problems(path: Path) -> dict[str, Path]:
     return {file.stem: file for file in files if {"Model", ANSWER} & _top(parsed(file))}
 
 
+def _answers(path: Path, problems: Sequence[str], sample: int | None) -> dict[str, Path]:
+    """The answers in a folder to these problems, by the problem's name.
+
+    A file has the problem's own name, or is called as the format's scripts call the answers of a
+    run, by the number that the problem's name begins with; then `sample` counts, or the first.
+    """
+    found = {name: file for name, file in _problems(path).items() if name in problems}
+    by_number: dict[str, Path] = {}
+    for file, number, of_sample in _generated(path):
+        if sample is None or sample == of_sample:
+            by_number.setdefault(number, file)
+    for name in problems:
+        number = name.partition("_")[0]
+        if name not in found and number in by_number:
+            found[name] = by_number[number]
+    return found
+
+
+def _samples(path: Path) -> list[int]:
+    """Which samples the answers of a run in a folder are."""
+    return sorted({sample for _, _, sample in _generated(path)})
+
+
+def _generated(path: Path) -> list[tuple[Path, str, int]]:
+    """The answers of a run: file, number of the problem, sample; the first samples first."""
+    found = []
+    for file in [path] if path.is_file() else sorted(path.glob("*.py")):
+        match = GENERATED.fullmatch(file.stem)
+        if match is not None and ANSWER in _top(parsed(file)):
+            found.append((file, str(int(match[1])), int(match[2])))
+    return sorted(found, key=lambda one: one[2])
+
+
 def _top(tree: ast.Module) -> set[str]:
     return {*signatures.functions(tree), *signatures.classes(tree), *signatures.values(tree)}
 
 
-def _function(file: Path, name: str, config: Config) -> Callable[..., Any]:
-    """The workload's function of that name, made of what the problem's file defines."""
-    import torch
+class Problem:
+    """The functions of one problem's file.
 
-    def load(attribute: str) -> Any:
-        return Target(attribute, file=file).load()
+    Args:
+        file: the file.
+    """
 
-    def cast(value: Any) -> Any:
-        return (
-            value.to(config.dtype)
-            if isinstance(value, torch.Tensor) and value.is_floating_point()
-            else value
-        )
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._seed = 0  # that the latest weights were drawn from
 
-    def inputs(**_params: Any) -> tuple[Any, ...]:
-        return tuple(cast(value) for value in load("get_inputs")())
+    def function(self, name: str, config: Config) -> Callable[..., Any]:
+        """The workload's function of that name for a trial."""
+        import torch
 
-    def state(**_params: Any) -> dict[str, torch.Tensor]:
-        model = load("Model")(*load("get_init_inputs")())
-        return {key: cast(value) for key, value in model.state_dict().items()}
+        def cast(value: Any) -> Any:
+            return value.to(config.dtype) if _is_floating(value) else value
 
-    def reference(*given: Any, state: Mapping[str, torch.Tensor]) -> Any:
-        floating = [value.dtype for value in (*given, *state.values()) if _is_floating(value)]
-        model = load("Model")(*load("get_init_inputs")())
-        model = model.to(floating[0] if floating else config.dtype)
-        model.load_state_dict(state)
-        return model(*given)
+        def inputs(**_params: Any) -> tuple[Any, ...]:
+            return tuple(cast(value) for value in self._load("get_inputs")())
 
-    if name == "init_inputs":
-        found: Callable[..., Any] = load("get_init_inputs")
-        return found
-    functions: dict[str, Callable[..., Any]] = {
-        "inputs": inputs,
-        "state": state,
-        "reference": reference,
-    }
-    return functions[name]
+        def state(**_params: Any) -> dict[str, torch.Tensor]:
+            made = self._init_inputs()
+            self._seed = int(torch.randint(2**31, (), device="cpu"))
+            torch.manual_seed(self._seed)
+            model = self._load("Model")(*made)
+            return {key: cast(value) for key, value in model.state_dict().items()}
+
+        def reference(*given: Any, state: Mapping[str, torch.Tensor]) -> Any:
+            floating = [value.dtype for value in (*given, *state.values()) if _is_floating(value)]
+            model = self._load("Model")(*self._init_inputs())
+            model = model.to(floating[0] if floating else config.dtype)
+            model.load_state_dict(state)
+            return model(*given)
+
+        functions: dict[str, Callable[..., Any]] = {
+            "inputs": inputs,
+            "state": state,
+            "reference": reference,
+        }
+        return functions[name]
+
+    def answer(self, kind: Callable[..., Any], config: Config) -> Any:
+        """A module of an answer's class, which takes the weights of `Model`."""
+
+        def made() -> Any:
+            return kind(*self._init_inputs()).to(config.device, config.dtype)
+
+        module = made()
+        load_by_name = module.load_state_dict
+
+        def load_state_dict(state: Mapping[str, Any], **options: Any) -> Any:
+            try:
+                return load_by_name(state, **options)
+            except RuntimeError:  # parameters of other names or shapes
+                own = ", ".join(module.state_dict())
+                print(  # noqa: T201 - to the trial's log
+                    f"the parameters of {ANSWER} are {own}; those of Model are {', '.join(state)}: "
+                    "both are drawn from one seed, as KernelBench does, instead of being copied"
+                )
+                with seeded(self._seed, config.device):
+                    return load_by_name(made().state_dict())
+
+        module.load_state_dict = load_state_dict
+        return module
+
+    def _init_inputs(self) -> list[Any]:
+        found = self._load("get_init_inputs")()
+        if not isinstance(found, list | tuple):
+            raise TypeError(
+                f"get_init_inputs returns a {type(found).__name__}, and must return a list: what "
+                "Model is made with, by position"
+            )
+        return list(found)
+
+    def _load(self, name: str) -> Any:
+        return Target(name, file=self._file).load()
 
 
 def _is_floating(value: Any) -> bool:

@@ -317,9 +317,25 @@ def _load(
             f"build returned {_named(function)}, expected an nn.Module to load parameters into, or a function that "
             "takes them as `state`"
         )
-    with user_code():
+    own = module.state_dict()
+    try:
         module.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        shapes = {name: tuple(value.shape) for name, value in own.items()}
+        wanted = {name: tuple(value.shape) for name, value in state.items()}
+        if shapes == wanted:
+            raise _failed(str(error)) from error
+        raise _failed(
+            f"the module has the parameters {_shapes(shapes, wanted)}, and the workload's state has "
+            f"{_shapes(wanted, shapes)}: they are loaded by name"
+        ) from error
     return {}
+
+
+def _shapes(ones: Mapping[str, Any], others: Mapping[str, Any]) -> str:
+    """Those of the one that the others lack, or have in another shape."""
+    found = [f"{name} {shape}" for name, shape in ones.items() if others.get(name) != shape]
+    return ", ".join(found) or "no others"
 
 
 def _modes_left_on() -> str | None:

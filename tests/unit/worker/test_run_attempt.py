@@ -236,7 +236,7 @@ def test_a_cheat_is_caught_and_has_no_time(name: str, params: dict[str, object],
             "layer_by_another_name",
             Outcome.FAILED,
             Phase.BUILD,
-            'Missing key(s) in state_dict: "kernel"',
+            "the module has the parameters kernel (8, 8), and the workload's state has weight (8, 8)",
         ),
         (
             "layer_without_state",

@@ -1,0 +1,95 @@
+"""KernelBench problems and answers as they are published: runs of generated answers, parameters of
+other names, models that make tensors of their own.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.cli.adopt import adopt
+from orchestrator.outcome import Outcome
+from orchestrator.plan.sweep import Sweep
+from orchestrator.usercode.workload_check import problems
+from tests.support.adapted import outcomes
+from tests.support.attempts import attempts_of, recorded
+
+LINEAR = """
+import torch
+class Model(torch.nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.linear = torch.nn.Linear(width, width)
+        self.register_buffer("scale", torch.full((width,), 2.0))
+    def forward(self, x):
+        return torch.relu(self.linear(x)) * self.scale
+def get_inputs(): return [torch.randn(8, 16)]
+def get_init_inputs(): return [16]
+"""
+# Its first hidden state is made in the default dtype
+RECURRENT = """
+import torch
+class Model(torch.nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.cell = torch.nn.GRU(width, width, batch_first=True)
+    def forward(self, x):
+        return self.cell(x, torch.zeros(1, x.shape[0], x.shape[2]))
+def get_inputs(): return [torch.randn(2, 4, 8)]
+def get_init_inputs(): return [8]
+"""
+TRANSPOSED = """
+import torch
+class ModelNew(torch.nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        linear = torch.nn.Linear(width, width)
+        self.weight = torch.nn.Parameter(linear.weight.t().contiguous())
+        self.bias = torch.nn.Parameter(linear.bias)
+    def forward(self, x):
+        return torch.relu(x @ self.weight + self.bias) * 2
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "1_Linear.py").write_text(LINEAR)
+    (tmp_path / "12_Recurrent.py").write_text(RECURRENT)
+    run = tmp_path / "runs" / "mine"
+    run.mkdir(parents=True)
+    (run / "level_1_problem_1_sample_0_kernel.py").write_text(TRANSPOSED)
+    (run / "level_1_problem_1_sample_1_kernel.py").write_text(TRANSPOSED.replace("* 2", "* 3"))
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_a_run_of_generated_answers_is_adopted_sample_by_sample(folder: Path) -> None:
+    """Weights of other names are drawn from the seed of Model's; what has no answer is no failure."""
+    file, said = adopt(folder)
+    assert said.endswith("torch, torch-compiled, runs-mine-sample-0, runs-mine-sample-1")
+    sweep = Sweep.load(file, only="implementation != 'torch-compiled'")
+    assert list(sweep.spec.allow_outcomes) == ["unsupported"]
+    found = outcomes(sweep)
+    expected = {
+        ("torch", "1_Linear"): Outcome.OK,
+        ("torch", "12_Recurrent"): Outcome.OK,
+        ("runs-mine-sample-0", "1_Linear"): Outcome.OK,
+        ("runs-mine-sample-1", "1_Linear"): Outcome.MISMATCH,
+    }
+    assert {key: found[key] for key in expected} == expected
+    assert {found[key] for key in set(found) - set(expected)} == {Outcome.UNSUPPORTED}
+
+
+def test_a_model_may_make_tensors_in_the_default_dtype(folder: Path) -> None:
+    """The reference is asked for in float64, and makes them so."""
+    sweep = Sweep.load(adopt(folder)[0], only="problem == '12_Recurrent'")
+    assert problems(sweep.workload, sweep.params(sweep.trials[0]), "cpu") == []
+
+
+def test_init_inputs_that_are_no_list_are_named(folder: Path) -> None:
+    """As what they are."""
+    (folder / "1_Linear.py").write_text(LINEAR.replace("return [16]", "return {'width': 16}"))
+    sweep = Sweep.load(adopt(folder)[0], only="problem == '1_Linear' and implementation == 'torch'")
+    (attempt,) = attempts_of(sweep)
+    error = recorded(attempt).error
+    assert error is not None
+    assert "get_init_inputs returns a dict, and must return a list" in error.message
