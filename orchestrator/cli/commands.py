@@ -138,7 +138,7 @@ def ui(options: argparse.Namespace) -> int:
 
     given = [options.uri] if options.uri else []
     given += ["--host", options.host] if options.host else []
-    given += ["--port", str(options.port)] if options.port else []
+    given += ["--port", str(options.port)] if options.port is not None else []
     given += ["--no-browser"] if options.no_browser else []
     return ui.main(given)
 

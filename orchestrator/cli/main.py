@@ -7,10 +7,12 @@ from __future__ import annotations
 import argparse
 import difflib
 import os
+import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import NoReturn
 
 from orchestrator.cli.parser import build_parser
 from orchestrator.errors import AbortedError, OrchestratorError
@@ -23,7 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given and given[0] not in {*commands, "-h", "--help", "--version"}:
         _refuse_near_command(given[0], commands, parser)
         given.insert(0, "run")
-    options = parser.parse_args(given)
+    options, unknown = parser.parse_known_args(given)
+    if unknown:
+        _refuse_unknown(unknown, commands.get(given[0], parser))
     if not hasattr(options, "handler"):
         parser.print_help(sys.stderr)
         return 2
@@ -49,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _refuse_near_command(
-    name: str, commands: frozenset[str], parser: argparse.ArgumentParser
+    name: str, commands: Iterable[str], parser: argparse.ArgumentParser
 ) -> None:
     """A word that is no file and nearly a command is a slip of the finger, not a sweep file."""
     near = difflib.get_close_matches(name, commands, n=1)
@@ -57,6 +61,14 @@ def _refuse_near_command(
         parser.error(
             f"there is no command {name!r}, and no sweep file of that name (did you mean {near[0]!r}?)"
         )
+
+
+def _refuse_unknown(unknown: Sequence[str], parser: argparse.ArgumentParser) -> NoReturn:
+    """An option that the command does not have, with the nearest that it has."""
+    name = unknown[0].partition("=")[0]
+    near = difflib.get_close_matches(name, re.findall(r"--[a-z-]+", parser.format_usage()), n=1)
+    meant = f" (did you mean {near[0]!r}?)" if near else ""
+    parser.error(f"no option or argument {name!r}{meant}")
 
 
 def _wrapped(text: str) -> str:

@@ -25,7 +25,7 @@ exit codes:
   2 the request is bad; 3 aborted; 130/143 interrupted, resumable"""
 
 
-def build_parser() -> tuple[argparse.ArgumentParser, frozenset[str]]:
+def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
     """The parser of the whole command line, and the names of its commands."""
     parser = argparse.ArgumentParser(
         prog="orchestrator",
@@ -42,7 +42,7 @@ def build_parser() -> tuple[argparse.ArgumentParser, frozenset[str]]:
     ):  # fmt: skip
         add(subparsers)
     subparsers.choices["completion"].set_defaults(parser=parser)  # what it completes
-    return parser, frozenset(subparsers.choices)
+    return parser, dict(subparsers.choices)
 
 
 def _add_demo(subparsers: Any) -> None:

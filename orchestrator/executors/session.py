@@ -18,6 +18,7 @@ from orchestrator.errors import UnfitMachineError
 from orchestrator.executors.base import StartStoppedError
 from orchestrator.executors.cleanup import CleanupProcess, clear_up_after_others, temporary_folder
 from orchestrator.executors.lean_start import lean_start
+from orchestrator.executors.reachable import refuse_unreachable, token_hint
 from orchestrator.executors.staging import Staging
 from orchestrator.files import PACKAGE
 from orchestrator.isolation import proc
@@ -142,9 +143,13 @@ class Session:
             self.close()
             if isinstance(self._error, UnfitMachineError):
                 raise self._error
-            place = self._options.address or "this machine"
+            address = self._options.address
+            if address is None:
+                raise UnfitMachineError(
+                    f"Ray cannot be started on this machine: {self._error}"
+                ) from self._error
             raise UnfitMachineError(
-                f"Ray cannot be reached or started on {place}: {self._error}"
+                f"the Ray cluster at {address} lets nobody in: {self._error}; {token_hint()}"
             ) from self._error
 
     def _hold(self) -> None:
@@ -167,6 +172,8 @@ class Session:
         if self.ray.is_initialized():
             self._join()
             return
+        if self._options.address is not None:
+            refuse_unreachable(self._options.address)
         if local:
             self._token.make(self.ray)
         logging.getLogger("ray").setLevel(logging.CRITICAL)

@@ -23,6 +23,7 @@ from orchestrator.trackers.address import database_of, default_uri
 
 HOST = "127.0.0.1"
 PORT = 5000
+LARGEST_PORT = 65535
 SHOWN = 5  # sweeps whose views are named
 START_S = 120
 DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY")  # without one Python opens a text browser here
@@ -115,7 +116,10 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         action="store_false",
         help="print the addresses, open nothing",
     )
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if not 0 < options.port <= LARGEST_PORT:
+        parser.error(f"--port {options.port}: a port is 1 to {LARGEST_PORT}")
+    return options
 
 
 def _is_free(host: str, port: int) -> bool:

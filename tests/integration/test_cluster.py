@@ -162,6 +162,7 @@ def test_a_cluster_that_refuses_the_token_is_an_abort(cluster, tmp_path):
     done = run(tmp_path, "sweep.yaml", "--output", "out", "--quiet", "--address", address, **wrong)
     assert done.returncode == 3
     assert "Traceback" not in done.stderr
+    assert "is the token the cluster's?" in done.stderr
 
 
 def test_a_search_over_a_cluster(cluster, tmp_path):

@@ -133,6 +133,8 @@ def test_errors_are_printed_whole(cli: Cli) -> None:
         (["report", "last", "--columns", "tme"], "did you mean 'time'"),
         (["run", "toy.yaml", "--sort", "speed"], "did you mean 'speedup'"),
         (["run", "toy.yml"], "did you mean 'toy.yaml'"),
+        (["report", "last", "--colums", "time"], "did you mean '--columns'"),
+        (["sweeps", "a", "b"], "no option or argument 'b'"),
         (["run", "toy.yaml", "--device", "gpu"], "did you mean 'cuda'"),
         (["run", "toy.yaml", "--only", "n = 16"], "compare with =="),
         (

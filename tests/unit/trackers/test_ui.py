@@ -21,3 +21,14 @@ def test_a_taken_port_is_named_before_anything_starts(capsys: pytest.CaptureFixt
         f"error: port {port} of 127.0.0.1 is taken (by another UI?): open http://127.0.0.1:{port}, "
         f"or choose another port: --port {port + 1}"
     ]
+
+
+@pytest.mark.parametrize("port", ["99999", "0"])
+def test_a_port_that_is_none_is_refused_in_a_sentence(
+    port: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not by the socket's exception."""
+    with pytest.raises(SystemExit) as ended:
+        ui.main(["--port", port])
+    assert ended.value.code == 2
+    assert f"--port {port}: a port is 1 to 65535" in capsys.readouterr().err
