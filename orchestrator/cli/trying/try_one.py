@@ -75,6 +75,8 @@ def run(attempt: Attempt, *, check: bool = False, debug: bool = False) -> Tried:
         lines = [f"✗ {ended.outcome}: {said}", f"  in phase {phase[-1].replace('_', ' ')}"]
         if cause is not None and debug:
             _post_mortem(cause)
+        elif ended.outcome is Outcome.FAILED and (faults := workload_faults(stages)):
+            return Tried(ended.outcome, tuple(faults))
         elif cause is not None:
             lines = [*"".join(traceback.format_exception(cause)).rstrip().splitlines(), *lines]
         elif ended.outcome is Outcome.MISMATCH and phase[-1] in AFTER_VERIFICATION:
@@ -82,6 +84,25 @@ def run(attempt: Attempt, *, check: bool = False, debug: bool = False) -> Tried:
         elif ended.outcome is Outcome.MISMATCH and hasattr(stages, "verifier"):
             lines += first_wrong(stages)
         return Tried(ended.outcome, tuple(lines))
+    except Exception as error:  # of the workload: what an implementation raises is caught above
+        if debug:
+            _post_mortem(error)
+        faults = workload_faults(stages)
+        if not faults:
+            raise
+        shown = traceback.format_exception(error)
+        return Tried(Outcome.FAILED, (*"".join(shown).rstrip().splitlines(), *faults))
+
+
+def workload_faults(stages: Stages) -> list[str]:
+    """What is wrong with the workload itself, for which no implementation is to be blamed."""
+    from orchestrator.usercode.workload_check import problems
+
+    attempt = stages.attempt
+    if not hasattr(stages, "params"):  # it was not even imported
+        return []
+    found = problems(stages.workload, stages.params, attempt.device)
+    return [f"✗ workload {attempt.workload}: {text}" for text in found]
 
 
 def first_wrong(stages: Stages) -> list[str]:

@@ -113,6 +113,28 @@ def test_a_file_that_is_a_workload_needs_no_sweep_file(folder: Path) -> None:
     assert any("elements are wrong" in line for line in wrong.lines)
 
 
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("inputs", "reference", "said"),
+    [
+        ("torch.randn(n), torch.randn(n)", "{}['x']", "reference fails with KeyError: 'x'"),
+        ("torch.randn(n)", "a + b", "reference fails with TypeError"),
+    ],
+)
+def test_a_fault_of_the_workload_is_not_put_on_an_implementation(
+    folder: Path, inputs: str, reference: str, said: str
+) -> None:
+    """Nor is it a traceback of the harness alone."""
+    (folder / "add.py").write_text(
+        f"import torch\ndef inputs(n: int):\n    return {inputs}\n"
+        f"def reference(a, b):\n    return {reference}\n"
+        "def mine(a, b):\n    return a + b\n"
+    )
+    found = tried("./add.py:mine", "n=8")
+    assert found.outcome is Outcome.FAILED
+    assert found.lines[-1].startswith(f"✗ workload ./add.py: {said}")
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("folder")
 def test_check_leaves_the_timing_out() -> None:
