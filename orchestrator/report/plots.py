@@ -192,14 +192,15 @@ class _Plot:
         ]
         left, right = min(reach) / 2, max(reach) * 2
         for precision, rate in peaks.matmul.items():
-            edge = [left, peaks.ridge(precision), right]
+            ridge = peaks.ridge(precision)
+            edge = [left, ridge, right]
             place.plot(edge, [peaks.roof(precision, at) for at in edge], color="0.5", linewidth=1)
             place.annotate(
                 f"{precision} matmul {rate:.4g} TFLOP/s",
-                (right, rate),
+                (ridge, rate),  # left of it no point can be, and right of it few reach the roof
                 xytext=(0, 2),
                 textcoords="offset points",
-                ha="right",
+                ha="left" if ridge**2 < left * right else "right",
             )
         for position, name in enumerate(self.names):
             own = [row for row in found if row.implementation == name]

@@ -85,6 +85,8 @@ def test_the_roofline_has_every_row_below_the_peaks(all_ok: Results) -> None:
     assert roof.get_ydata()[-1] == 52.0
     assert len(marks) == len(all_ok.records)
     assert place.get_xscale() == place.get_yscale() == "log"
+    (name,) = place.texts  # at the ridge, where no row lies under it
+    assert name.xy == (roof.get_xdata()[1], 52.0)
 
 
 def test_a_long_title_is_broken_into_lines() -> None:

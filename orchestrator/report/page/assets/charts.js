@@ -170,7 +170,8 @@ const charts = (() => {
     const marks = [Plot.gridY({ ticks: logTicks(bottom, top), stroke: "var(--line)", strokeOpacity: 1 })];
     roofs.forEach((each, index) => {
       marks.push(Plot.line(roof(each, index), { x: "x", y: "y", stroke: "var(--strong-line)", strokeWidth: 1.5 }));
-      marks.push(Plot.text([{ x: right, y: each[1] }], { x: "x", y: "y", text: () => `${each[0]} matmul: ${report.short(each[1])} TFLOP/s`, textAnchor: "end", dy: -8, fill: "var(--muted)" }));
+      const textAnchor = ridges[index] ** 2 < left * right ? "start" : "end"; // where no point can be, or few are
+      marks.push(Plot.text([{ x: ridges[index], y: each[1] }], { x: "x", y: "y", text: () => `${each[0]} matmul: ${report.short(each[1])} TFLOP/s`, textAnchor, dy: -8, fill: "var(--muted)" }));
     });
     marks.push(Plot.text([{ x: left, y: bottom }], { x: "x", y: "y", text: () => `copy: ${report.short(peaks.copy)} GB/s`, frameAnchor: "bottom-left", textAnchor: "start", dx: 6, dy: -6, fill: "var(--muted)" }));
     for (const [implementation, own] of d3.group(points, (row) => row.implementation)) {
