@@ -187,6 +187,7 @@ def _measured(
         )
         running = stack.enter_context(closing(_started(make_executor, sweep, signals, directory)))
         signals.install()
+        sweep = sweep_meta.on_each_model(sweep, running.accelerators, directory, resuming)
         if checked is not None:
             checked.refuse()
         cores = 0 if address or os.environ.get("RAY_ADDRESS") else usable_cores()
@@ -334,6 +335,7 @@ def ray_executor(
             spread=spec.placement == "spread",
             exclusive_node=spec.exclusive_node,
             accelerator=spec.accelerator,
+            per_accelerator=spec.per_accelerator,
             wait_s=spec.wait_s,
             cpus=None if spec.cpus == "auto" else spec.cpus,
             max_concurrent=sweep.spec.max_concurrent,

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from orchestrator.model import FrozenModel
-from orchestrator.spec.axes import CASE_NAME
+from orchestrator.spec.axes import ACCELERATOR_NAME, CASE_NAME
 from orchestrator.spec.models import MeasureProtocol, VerifySpec
 
 # In the environment of a rank's process: where the ranks of its attempt find one another, file://
@@ -76,15 +76,25 @@ class Trial(FrozenModel):
             content["compile"] = compile_ if compile_ is True else dict(compile_)
         return cls(trial_id=content_hash(content), **content)
 
+    def on(self, accelerator: str) -> Trial:
+        """The same trial on one model of accelerator: a param that the workload's model lacks."""
+        return Trial.of(
+            implementation=self.implementation,
+            use=self.use,
+            params={**self.params, ACCELERATOR_NAME: accelerator},
+            options=self.options,
+            call=self.call,
+            compile_=self.compile,
+        )
+
     def params_of(self, model: type[BaseModel]) -> str:
         """The params as JSON for the workload's model, without the name of the case that they are
-        of.
+        of and the accelerator that they are measured on.
         """
-        if CASE_NAME in self.params and CASE_NAME not in model.model_fields:
-            return json.dumps(
-                {name: value for name, value in self.params.items() if name != CASE_NAME}
-            )
-        return json.dumps(self.params)
+        labels = {CASE_NAME, ACCELERATOR_NAME}.difference(model.model_fields)
+        return json.dumps(
+            {name: value for name, value in self.params.items() if name not in labels}
+        )
 
     def value(self, name: str) -> Any:
         """The value of an axis: a param, or an option where the name starts with `options.`; None:

@@ -52,6 +52,10 @@ def prepare(sweep: Sweep, base: str, candidate: str) -> Sweep:
         raise RequestError(
             "compare --duel measures a grid, and this sweep file searches: give its axes as lists"
         )
+    if sweep.spec.resources.per_accelerator:
+        raise RequestError(
+            "compare --duel measures on one model of accelerator: choose it by resources.accelerator"
+        )
     firsts, seconds = (_by_point(sweep, label) for label in (base, candidate))
     pairs = [(firsts[point], seconds[point]) for point in firsts if point in seconds]
     if not pairs:

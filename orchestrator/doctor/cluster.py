@@ -65,7 +65,9 @@ def judged(address: str, answer: Mapping[str, Any]) -> Iterator[Finding]:
         yield from _of_node(node)
     models = {card.split(",")[0] for node in every for card in node.get("cards", ())}
     if len(models) > 1:
-        advice = "choose one: resources.accelerator"
+        advice = (
+            "choose one (resources.accelerator), or measure on each (resources.per_accelerator)"
+        )
         yield Finding(
             "cluster GPUs", "warn", f"of several models: {', '.join(sorted(models))}", advice
         )

@@ -12,7 +12,8 @@ from orchestrator.plan.sweep import Sweep
 from orchestrator.record import Fingerprint, protocol_hash
 from orchestrator.results import profiles
 from orchestrator.results.rows import Row
-from orchestrator.spec.models import MeasureProtocol
+from orchestrator.spec.axes import ACCELERATOR_NAME
+from orchestrator.spec.models import MeasureProtocol, SweepSpec
 from orchestrator.trial import Attempt, Resources, RoundKey, Trial, content_hash
 
 # Of a trial that is screened: enough to tell 1 % on a quiet GPU.
@@ -66,7 +67,7 @@ class AttemptFactory:
             workload=spec.workload,
             base_dir=self._sweep.base_dir,
             device=self._device,
-            seed=input_seed(spec.seed, trial, key[1]),
+            seed=input_seed(spec, trial, key[1]),
             protocol=brief(self._protocol) if screened else self._protocol,
             verify=spec.verify,
             resources=self._resources(trial),
@@ -108,7 +109,7 @@ class AttemptFactory:
         """
         spec = self._sweep.spec
         protocol = brief(self._protocol) if screened else self._protocol
-        seed = input_seed(spec.seed, trial, number)
+        seed = input_seed(spec, trial, number)
         return Fingerprint(
             source=self._source(trial),
             environment=environment,
@@ -153,6 +154,11 @@ def brief(protocol: MeasureProtocol) -> MeasureProtocol:
     )
 
 
-def input_seed(seed: int, trial: Trial, number: int) -> int:
-    """The seed of the inputs of a round: equal for all implementations, unlike between rounds."""
-    return int(content_hash([seed, trial.params, number]), 16) % 2**63
+def input_seed(spec: SweepSpec, trial: Trial, number: int) -> int:
+    """The seed of the inputs of a round: equal for all implementations and on each model of
+    accelerator, unlike between rounds.
+    """
+    params = dict(trial.params)
+    if spec.resources.per_accelerator:
+        del params[ACCELERATOR_NAME]
+    return int(content_hash([spec.seed, params, number]), 16) % 2**63

@@ -41,6 +41,11 @@ class NoExecutor:
         """Always one."""
         return 1
 
+    @property
+    def accelerators(self) -> tuple[str, ...]:
+        """None: such a sweep is not told apart by models."""
+        return ()
+
     def submit(self, attempt: Attempt) -> None:
         """Nothing is ever submitted.
 

@@ -10,12 +10,14 @@ from pathlib import Path
 from orchestrator.driver.queue import AttemptQueue
 from orchestrator.driver.rerun import RerunRule
 from orchestrator.driver.stale import KnownSources, explain, refuse_stale
+from orchestrator.driver.sweep_meta import models_of
 from orchestrator.errors import RequestError, UnfitMachineError
 from orchestrator.machine import nvml
 from orchestrator.plan.expand import known_names
 from orchestrator.plan.sweep import Sweep
 from orchestrator.results import sources, sweep_directory
 from orchestrator.results.results import Results
+from orchestrator.spec.axes import ACCELERATOR_NAME
 
 
 def refuse_unwritable(directory: Path) -> None:
@@ -57,9 +59,10 @@ def check_rerun(sweep: Sweep, rule: str | None) -> None:
         RequestError: it is no word, outcome or expression over what the sweep's trials have.
     """
     if rule is not None:
-        RerunRule.of(
-            rule, known_names(sweep.trials), [entry.label for entry in sweep.spec.implementations]
-        )
+        names = known_names(sweep.trials)
+        if sweep.spec.resources.per_accelerator:
+            names.add(ACCELERATOR_NAME)
+        RerunRule.of(rule, names, [entry.label for entry in sweep.spec.implementations])
 
 
 def complete(sweep: Sweep, directory: Path) -> Results | None:
@@ -76,6 +79,8 @@ def complete(sweep: Sweep, directory: Path) -> Results | None:
     if not (directory / sweep_directory.META_FILE).exists():
         return None
     held = sweep_directory.load(directory)
+    if sweep.spec.resources.per_accelerator:
+        sweep = sweep.on_each(models_of(held.meta.planned))
     elsewhere = {"tracking": held.meta.spec.tracking}  # where runs are mirrored measures nothing
     same = (held.meta.spec, held.meta.planned, held.meta.only) == (
         sweep.spec.model_copy(update=elsewhere),

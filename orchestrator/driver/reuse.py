@@ -116,7 +116,7 @@ class Reuse:
         spec = self._sweep.spec
         rounds = range(1, spec.measure.repeats + 1)
         protocols = tuple(
-            protocol_hash(self._protocol, spec.verify, input_seed(spec.seed, trial, number))
+            protocol_hash(self._protocol, spec.verify, input_seed(spec, trial, number))
             for number in rounds
         )
         return Wanted(trial, self.sources.now[trial.implementation], protocols)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from orchestrator.results import sweep_directory
 from orchestrator.results.columns import shown_by
 from orchestrator.results.meta import SweepMeta
 from orchestrator.search.factory import bounds
+from orchestrator.spec.axes import ACCELERATOR_NAME
 from orchestrator.trial import Trial
 
 
@@ -53,6 +55,39 @@ def of(sweep: Sweep, directory: Path, device: str, resuming: bool) -> SweepMeta:
     )
     sweep_directory.create(directory, meta, sweep.document.text)
     return meta
+
+
+def models_of(trials: Iterable[Trial]) -> list[str]:
+    """The models that these trials are measured on, in the order of the table."""
+    found = (trial.params.get(ACCELERATOR_NAME) for trial in trials)
+    return list(dict.fromkeys(model for model in found if model is not None))
+
+
+def on_each_model(sweep: Sweep, models: Sequence[str], directory: Path, resuming: bool) -> Sweep:
+    """The sweep with each trial on each model, where its file asks for it (`per_accelerator`).
+
+    Args:
+        sweep: as its file says.
+        models: that have a slot now.
+        directory: of the sweep.
+        resuming: whether the sweep was begun before; then models that have joined since are added.
+
+    Raises:
+        RequestError: a model that it was begun on has no slot now: nobody could tell whether rows
+            of that model still hold.
+    """
+    if not sweep.spec.resources.per_accelerator:
+        return sweep
+    begun: list[str] = []
+    if resuming and (directory / sweep_directory.META_FILE).exists():
+        begun = models_of(sweep_directory.load_meta(directory).planned)
+    missing = [model for model in begun if model not in models]
+    if missing:
+        raise RequestError(
+            f"{directory} measures on {', '.join(begun)}, and no node has {', '.join(missing)} now: "
+            "start one and go on, or begin a new sweep"
+        )
+    return sweep.on_each(list(dict.fromkeys([*begun, *models])))
 
 
 def _kind(labels: tuple[str, str] | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -130,6 +130,11 @@ class Executor(Protocol):
     @property
     def slots(self) -> int:
         """How many attempts can run at once."""
+        ...
+
+    @property
+    def accelerators(self) -> Sequence[str]:
+        """The models that have slots of their own (`per_accelerator`); else empty."""
         ...
 
     def submit(self, attempt: Attempt) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from orchestrator.attempt_result import AttemptResult
@@ -36,6 +36,11 @@ class InlineExecutor:
         self._environment = environment
         self._queue: deque[Attempt] = deque()
         self._ready = False
+
+    @property
+    def accelerators(self) -> Sequence[str]:
+        """None: it does not tell models apart."""
+        return ()
 
     @property
     def slots(self) -> int:

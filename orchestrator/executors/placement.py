@@ -30,6 +30,7 @@ class SlotPlan:
         ranks: processes of a trial that the node takes; 0: as many as the trial has, all of them.
         ordinal, sharing: the slot's number on its node, and how many slots share the node.
         rest: further parts of the slot on other nodes, each with its share of the ranks.
+        accelerator: the model whose attempts it runs; "": any attempt.
     """
 
     node: Node
@@ -39,6 +40,7 @@ class SlotPlan:
     ordinal: int = 0
     sharing: int = 1
     rest: tuple[SlotPlan, ...] = ()
+    accelerator: str = ""
 
     @property
     def parts(self) -> tuple[SlotPlan, ...]:

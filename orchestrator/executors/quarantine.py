@@ -44,8 +44,8 @@ class Quarantine:
         """Reset the count: an attempt ended without a fault."""
         self._strikes.pop(slot, None)
 
-    def refusal(self) -> str:
-        """Why no slot is left: one line for each."""
-        return "\n".join(
-            ["no slot is left to run on:", *(f"  {reason}" for reason in self.reasons.values())]
-        )
+    def refusal(self, model: str = "") -> str:
+        """Why no slot is left, or none of a model of accelerator: one line for each."""
+        where = f" of the accelerator {model}" if model else ""
+        reasons = (f"  {reason}" for reason in self.reasons.values())
+        return "\n".join([f"no slot{where} is left to run on:", *reasons])

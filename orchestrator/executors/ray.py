@@ -9,18 +9,29 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
 from orchestrator.attempt_result import AttemptResult
 from orchestrator.errors import UnfitMachineError
 from orchestrator.executors.base import Event, Finished, PhaseChanged, SlotLost, SlotReady, Started
-from orchestrator.executors.placement import Node, SlotPlan, device_of, no_room, place, usable_nodes
+from orchestrator.executors.placement import Node, SlotPlan, device_of, no_room, usable_nodes
 from orchestrator.executors.quarantine import Quarantine
 from orchestrator.executors.ray_supervisor import RaySupervisor
 from orchestrator.executors.session import RayOptions, Session
-from orchestrator.executors.slots import Calls, Points, Slot, end_of, lost, observed, told_of
+from orchestrator.executors.slot_plans import slot_plans
+from orchestrator.executors.slots import (
+    Calls,
+    Points,
+    Slot,
+    alike,
+    end_of,
+    lost,
+    observed,
+    stranded_model,
+    told_of,
+)
 from orchestrator.executors.waiting import Waiting
 from orchestrator.isolation.ranks import SETTLE_S, RankSpan
 from orchestrator.outcome import Outcome, Phase
@@ -56,6 +67,7 @@ class RayExecutor:
         self._points = Points()
         self._quarantine = Quarantine()
         self._slots: list[Slot] = []
+        self.accelerators: Sequence[str] = ()
         self._asked_phases = self._looked_for_nodes = 0.0
         self._stopped = stopped
         self._session = Session(load_ray, options, stopped)
@@ -68,6 +80,7 @@ class RayExecutor:
                 raise UnfitMachineError(
                     no_room(nodes, self.device, options.gpus, options.ranks, options.accelerator)
                 )
+            self.accelerators = sorted({plan.accelerator for plan in plans} - {""})
             self._known = {node.node_id for node in nodes}
             self._looked_for_nodes = time.monotonic()
             self._waiting = Waiting(self._ray, self._tables, options.wait_s)
@@ -95,6 +108,8 @@ class RayExecutor:
         """The events since the last call; see Executor.poll."""
         if not self._slots:
             raise UnfitMachineError(self._quarantine.refusal())
+        if stranded := stranded_model(self._queue, self._slots):
+            raise UnfitMachineError(self._quarantine.refusal(stranded))
         events: list[Event] = list(self._dispatch())
         if not any(slot.ready or slot.attempt for slot in self._slots):
             events += self._waiting.note(self._slots[0].plan)
@@ -142,17 +157,7 @@ class RayExecutor:
         return usable_nodes(self._ray.nodes(), self._options.accelerator)
 
     def _place(self, nodes: list[Node], most: int | None) -> list[SlotPlan]:
-        options = self._options
-        return place(
-            nodes,
-            device=self.device,
-            gpus=options.gpus,
-            cpus=options.cpus,
-            max_concurrent=most,
-            ranks=options.ranks,
-            spread=options.spread,
-            exclusive=options.exclusive_node,
-        )
+        return slot_plans(self._options, self.device, nodes, most, self.accelerators)
 
     def _open(self, plans: list[SlotPlan]) -> None:
         """A slot for each plan."""
@@ -243,16 +248,15 @@ class RayExecutor:
 
     def _dispatch(self) -> Iterable[Event]:
         """Start what can start: each point's rows on the slot that has the point."""
-        alive = [slot.index for slot in self._slots]
+        others = alike(self._slots)
         for slot in self._slots:
             if not slot.free or not self._queue:
                 continue
-            taken = next(
-                (one for one in self._queue if self._points.take(one, slot.index, alive)), None
-            )
+            queued, alive = list(filter(slot.suits, self._queue)), others[slot.plan.accelerator]
+            taken = next((one for one in queued if self._points.take(one, slot.index, alive)), None)
             if taken is None:
                 taken = next(
-                    (one for one in self._queue if self._points.take_over(one, slot.index)), None
+                    (one for one in queued if self._points.take_over(one, slot.index)), None
                 )
             if taken is None:
                 continue

@@ -52,6 +52,7 @@ class RayOptions:
         spread: whether the ranks of a trial are to be on different nodes.
         exclusive_node: whether a slot has its node alone.
         accelerator: the model of the nodes' GPUs; None: any.
+        per_accelerator: each model has slots of its own, which run the attempts for it alone.
         wait_s: how long to wait for the first slot of a busy cluster.
         cpus: cores of a slot; None: an equal share of the node's.
         max_concurrent: the most slots.
@@ -69,6 +70,7 @@ class RayOptions:
     spread: bool = False
     exclusive_node: bool = False
     accelerator: str | None = None
+    per_accelerator: bool = False
     wait_s: float = 600.0
     cpus: int | None = None
     max_concurrent: int | None = None

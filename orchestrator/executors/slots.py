@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from orchestrator.isolation.ranks import joined_over_nodes, logs_of_nodes
 from orchestrator.machine.observation import Observation
 from orchestrator.outcome import Outcome, Phase
 from orchestrator.record import ErrorInfo, TrialRecord, log_of, record_of
+from orchestrator.spec.axes import ACCELERATOR_NAME
 from orchestrator.supervisor.supervisor import SupervisorReport
 from orchestrator.trial import Attempt, content_hash
 
@@ -60,6 +61,11 @@ class Slot:
         """Whether an attempt can start now."""
         return self.ready and self.attempt is None
 
+    def suits(self, attempt: Attempt) -> bool:
+        """Whether the attempt is for this slot's model of accelerator, or for any."""
+        wanted = self.plan.accelerator
+        return not wanted or attempt.trial.params.get(ACCELERATOR_NAME) == wanted
+
     def stop_unfinished(self) -> None:
         """End the attempt on every node, a moment after it has ended badly on one."""
         if time.monotonic() <= self.stop_at:
@@ -75,6 +81,25 @@ class Slot:
         )
         gpus = sum(part.gpus for part in self.plan.parts)
         return f"{where} ({gpus} GPUs)" if gpus else where
+
+
+def alike(slots: Iterable[Slot]) -> dict[str, list[int]]:
+    """Model of accelerator -> the indexes of its slots."""
+    found: dict[str, list[int]] = {}
+    for slot in slots:
+        found.setdefault(slot.plan.accelerator, []).append(slot.index)
+    return found
+
+
+def stranded_model(queue: Sequence[Attempt], slots: Sequence[Slot]) -> str:
+    """The model of accelerator that queued attempts wait for in vain: nothing runs, and no slot is
+    left that any of them may run on. "": something runs or can.
+    """
+    if not queue or any(slot.attempt for slot in slots):
+        return ""
+    if any(slot.suits(attempt) for slot in slots for attempt in queue):
+        return ""
+    return str(queue[0].trial.params[ACCELERATOR_NAME])
 
 
 @dataclass

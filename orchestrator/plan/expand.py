@@ -310,3 +310,8 @@ def _steps(spec: SweepSpec, removed: Mapping[str, int], repeated: int) -> Iterat
     if repeated:  # a derived value, or a default that is stated, can make two points one trial
         left -= repeated
         yield Step(f"- {repeated} the same as an earlier one = {left} trials", left, repeated)
+    if spec.resources.per_accelerator:
+        text = (
+            f"so many on each model of accelerator that the cluster has (per_accelerator): {left}"
+        )
+        yield Step(text, left)

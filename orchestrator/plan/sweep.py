@@ -10,7 +10,7 @@ from typing import Any
 
 from orchestrator.errors import Problem, RequestError, SweepFileError, UnknownNameError
 from orchestrator.plan.cases import with_cases
-from orchestrator.plan.expand import Plan, expand
+from orchestrator.plan.expand import Plan, Step, expand
 from orchestrator.spec import loading, rules
 from orchestrator.spec.expression import check, strange_values
 from orchestrator.spec.loading import Document
@@ -116,6 +116,22 @@ class Sweep:
         if uri is None:
             return self
         return replace(self, spec=self.spec.model_copy(update={"tracking": TrackingSpec(uri=uri)}))
+
+    def on_each(self, accelerators: Sequence[str]) -> Sweep:
+        """The same sweep with each trial on each of these models, one below the other.
+
+        Raises:
+            RequestError: those are more than `max_trials`.
+        """
+        trials = tuple(trial.on(model) for trial in self.trials for model in accelerators)
+        if len(trials) > self.spec.max_trials:
+            raise RequestError(
+                f"{len(self.trials)} trials on each of {len(accelerators)} models of accelerator "
+                f"are more than max_trials ({self.spec.max_trials})"
+            )
+        step = Step(f"on each of {', '.join(accelerators)} = {len(trials)} trials", len(trials))
+        plan = replace(self.plan, trials=trials, steps=(*self.plan.steps, step))
+        return replace(self, plan=plan)
 
     @property
     def trials(self) -> tuple[Trial, ...]:

@@ -10,7 +10,7 @@ from orchestrator.formatting import printable, shown
 from orchestrator.results.meta import ShownMeta, SweepMeta
 from orchestrator.results.results import Results
 from orchestrator.results.rows import Row
-from orchestrator.spec.axes import Range
+from orchestrator.spec.axes import ACCELERATOR_NAME, Range
 from orchestrator.usercode import registry, workloads
 from orchestrator.workload import Workload
 
@@ -52,7 +52,8 @@ def shown_of(meta: SweepMeta) -> ShownMeta | None:
 
 
 def column_headings(meta: SweepMeta) -> dict[str, str]:
-    """Axis -> heading: the workload's columns, then further axes that vary.
+    """Axis -> heading: the workload's columns, further axes that vary, the model of accelerator
+    where each is measured on.
 
     Every axis, if the workload's columns are not known.
     """
@@ -61,6 +62,8 @@ def column_headings(meta: SweepMeta) -> dict[str, str]:
     for name in meta.spec.axes:
         if name not in columns and (own is None or _varies(name, meta)):
             columns[name] = name.removeprefix("options.").replace("_", " ").title()
+    if meta.spec.resources.per_accelerator:
+        columns[ACCELERATOR_NAME] = "Accelerator"
     return {name: printable(heading) for name, heading in columns.items()}
 
 

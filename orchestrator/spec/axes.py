@@ -12,6 +12,7 @@ from orchestrator.model import FrozenModel
 from orchestrator.workload import Scalar
 
 CASE_NAME = "name"  # the column of a file of cases that names a row
+ACCELERATOR_NAME = "accelerator"  # the column of a sweep that measures on each model
 MAX_VALUES = 100_000  # of a range that is written out as a list
 MOST, MOST_STEPS = 1e300, 1e15  # so that ends and steps are numbers that can be told apart
 

@@ -142,6 +142,7 @@ class ResourceSpec(FrozenModel):
             node for each rank as far as there are nodes.
         exclusive_node: no other trial runs on a trial's node.
         accelerator: the model of the nodes' GPUs, as Ray names it; None: any.
+        per_accelerator: each trial is measured on every model that the cluster has.
         wait_s: how long to wait for a cluster that has no room at first.
     """
 
@@ -153,6 +154,7 @@ class ResourceSpec(FrozenModel):
     placement: Literal["packed", "spread"] = "packed"
     exclusive_node: bool = False
     accelerator: str | None = None
+    per_accelerator: bool = False
     wait_s: Positive = 600.0
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from orchestrator.errors import ExpressionError, Problem, UnknownNameError, suggestion
 from orchestrator.outcome import Outcome
 from orchestrator.spec import expression, implementation_rules, search_rules
-from orchestrator.spec.axes import CASE_NAME, Range
+from orchestrator.spec.axes import ACCELERATOR_NAME, CASE_NAME, Range
 from orchestrator.spec.derived import numeric_fields
 from orchestrator.spec.loading import Document, Path_
 from orchestrator.spec.models import SweepSpec
@@ -38,6 +38,7 @@ def find(spec: SweepSpec, document: Document, workload: Workload, base_dir: str)
         _size(spec, document),
         _expressions(spec, document, workload),
         _outcomes(spec, document),
+        _accelerators(spec, document, workload),
         search_rules.find(spec, document),
     )
     return [problem for rule in rules for problem in rule]
@@ -73,6 +74,25 @@ def _names(spec: SweepSpec, document: Document, workload: Workload) -> Iterator[
             yield document.problem(path, rule)
         if name in spec.axes and path[0] == "constants":
             yield document.problem(path, f"{name} is both an axis and a constant: keep one")
+
+
+def _accelerators(spec: SweepSpec, document: Document, workload: Workload) -> Iterator[Problem]:
+    """Measuring on each model multiplies a grid's trials, under a name that nothing else has."""
+    if not spec.resources.per_accelerator:
+        return
+    path: Path_ = ("resources", "per_accelerator")
+    if spec.resources.accelerator is not None:
+        rule = "measures on every model, and resources.accelerator chooses one: keep one of them"
+        yield document.problem(path, rule)
+    if spec.proposes:
+        rule = "goes with a grid; for a search or a frontier choose a model: resources.accelerator"
+        yield document.problem(path, rule)
+    if spec.reuse:
+        rule = "does not go with reuse: known rows are looked up before the models are known"
+        yield document.problem(path, rule)
+    if ACCELERATOR_NAME in workload.params.model_fields:
+        rule = f"names its column {ACCELERATOR_NAME}, and so is a param of {workload.name} called"
+        yield document.problem(path, f"{rule}: rename the param")
 
 
 def _implementations(

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -315,6 +316,49 @@ def test_a_model_of_gpu_that_no_node_has_is_refused_by_name(cluster, tmp_path):
     done = run(tmp_path, "sweep.yaml", "--output", "out", "--quiet", "--address", address, **auth)
     assert done.returncode == 3
     assert "no node has the accelerator H200" in done.stderr
+
+
+@pytest.mark.slow
+def test_each_model_of_accelerator_is_measured_on_its_own_nodes(
+    cluster, tmp_path, tmp_path_factory
+):
+    """Nodes of two models beside three that name none: a row for each, made where it says, and
+    those of one model again by an expression.
+    """
+    address, token = cluster
+    (tmp_path / "toy.py").write_text((TOYS / "matmul.py").read_text())
+    (tmp_path / "sweep.yaml").write_text(
+        "name: unlike\nworkload: toy.py:WORKLOAD\nimplementations: [{use: 'toy.py:tells_where_it_runs', label: toy}]\n"
+        f"axes: {{n: [16, 32, 48]}}\nmeasure: {FAST}\nresources: {{per_accelerator: true}}\n"
+    )
+    auth = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
+    options = ("--output", "out", "--address", address)
+    with ExitStack() as nodes:
+        for number, model in ((5, "old"), (6, "new")):
+            folder = tmp_path_factory.mktemp(f"node{number}")
+            named = f'--resources={{"accelerator_type:{model}": 1}}'
+            nodes.enter_context(running_node(number, token, folder, *joins(address), named))
+        done = run(tmp_path, "sweep.yaml", *options, **auth)
+        assert done.returncode == 0, done.stderr
+        assert places_of(tmp_path / "out") == {("old", "5"): 3, ("new", "6"): 3}
+        assert "Accelerator" in done.stdout
+        again = ("--rerun", "accelerator == 'old'")
+        done = run(tmp_path, "sweep.yaml", *options, *again, **auth)
+        assert done.returncode == 0, done.stderr
+    rows = sweep_directory.load(tmp_path / "out").rows
+    assert [(row.params["accelerator"], row.attempts) for row in rows] == [
+        ("new", 1),
+        ("old", 2),
+    ] * 3
+
+
+def places_of(directory: Path) -> Counter[tuple[str, str]]:
+    """(model of the row, node that its log names) -> how many rows."""
+    results = sweep_directory.load(directory)
+    logs = [(row, (directory / str(row.log)).read_text()) for row in results.rows]
+    return Counter(
+        (str(row.params["accelerator"]), log.split("node ")[1].split()[0]) for row, log in logs
+    )
 
 
 @contextmanager

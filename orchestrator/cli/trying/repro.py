@@ -64,7 +64,8 @@ calls = parser.parse_args().calls
 workload = workloads.find(WORKLOAD, FOLDER)
 entry = workloads.loaded(IMPLEMENTATION, FOLDER, workload, CALL, COMPILE)
 form = entry.form or workload.forms[0]
-given = {{**PARAMS, "device": DEVICE}} if "device" in workload.params.model_fields else PARAMS
+known = {{**PARAMS, "device": DEVICE}}
+given = {{name: known[name] for name in workload.params.model_fields if name in known}}
 params = workload.params.model_validate_json(json.dumps(given))
 named = {{name: getattr(params, name) for name in workload.params.model_fields if name != "device"}}
 config = Config(named, DEVICE, OPTIONS)
@@ -122,7 +123,7 @@ def script(results: Results, trial: Trial, file: str) -> str:
     """
     number = _round(results, trial)
     spec, meta = results.meta.spec, results.meta
-    seed = salted(input_seed(spec.seed, trial, number), _salt(results, trial, number))
+    seed = salted(input_seed(spec, trial, number), _salt(results, trial, number))
     point = " ".join(f"{name}={value}" for name, value in trial.params.items())
     precision = str(trial.params.get("matmul_precision", trial.params.get("dtype", "float32")))
     floor = usual_error(precision, str(trial.params.get("dtype", "float32")))

@@ -192,7 +192,7 @@ def test_a_sweep_file_is_tried_by_the_rows_that_only_selects() -> None:
     left = selection.left_out
     sweep = Sweep.load("toy.yaml")
     assert ([one.trial for one in found], left) == ([sweep.trials[1]], 0)
-    assert found[0].seed == input_seed(sweep.spec.seed, sweep.trials[1], 1)
+    assert found[0].seed == input_seed(sweep.spec, sweep.trials[1], 1)
 
 
 @pytest.mark.usefixtures("folder")

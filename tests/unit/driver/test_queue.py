@@ -96,11 +96,12 @@ def test_an_attempt_carries_all_that_a_worker_must_know() -> None:
         for attempt in attempts
     }
     assert len(seeds) == 4
+    another = found.spec.model_copy(update={"seed": found.spec.seed + 1})
     assert (
-        input_seed(1, first.trial, 1)
-        != input_seed(0, first.trial, 1)
+        input_seed(another, first.trial, 1)
+        != input_seed(found.spec, first.trial, 1)
         == first.seed
-        != input_seed(0, first.trial, 2)
+        != input_seed(found.spec, first.trial, 2)
     )
 
 

@@ -11,7 +11,14 @@ SPEC = SweepSpec.model_validate({"name": "a", "workload": "w", "implementations"
 ELSEWHERE = {
     "measure": {"repeats"},
     "verify": set(),
-    "resources": {"cpus", "gpu_memory_gib", "timeout_s", "accelerator", "wait_s"},
+    "resources": {
+        "cpus",
+        "gpu_memory_gib",
+        "timeout_s",
+        "accelerator",
+        "per_accelerator",
+        "wait_s",
+    },
 }
 
 
