@@ -160,5 +160,5 @@ def input_seed(spec: SweepSpec, trial: Trial, number: int) -> int:
     """
     params = dict(trial.params)
     if spec.resources.per_accelerator:
-        del params[ACCELERATOR_NAME]
+        params.pop(ACCELERATOR_NAME, None)  # `try` has a sweep that is not on a cluster yet
     return int(content_hash([spec.seed, params, number]), 16) % 2**63
