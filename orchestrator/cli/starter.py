@@ -49,7 +49,7 @@ def init(directory: str | Path, workload: str | None = None) -> list[Path]:
     if taken:
         names = ", ".join(map(str, taken))
         raise RequestError(
-            f"init overwrites nothing, and there is already {names}: name another folder"
+            f"{names}: already there, and init overwrites nothing; name another folder"
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -32,7 +32,7 @@ def test_init_says_what_to_do_next(tmp_path, monkeypatch, capsys):
 def test_nothing_is_overwritten(tmp_path, name):
     """One file in the way is enough to write none."""
     (tmp_path / name).write_text("mine")
-    with pytest.raises(RequestError, match=f"there is already .*{name}: name another folder"):
+    with pytest.raises(RequestError, match=f"{name}: already there.*name another folder"):
         init(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert (tmp_path / name).read_text() == "mine"
