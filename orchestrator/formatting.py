@@ -8,8 +8,9 @@ import io
 import math
 import shutil
 import sys
+import textwrap
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 NONE = "N/A"
 UNLIMITED = 10_000  # columns of what is no terminal
@@ -172,3 +173,19 @@ def table_text(
     printed = io.StringIO()
     Console(file=printed, width=columns, force_terminal=False).print(table)
     return "\n".join(line.rstrip() for line in printed.getvalue().splitlines())
+
+
+def fitted(text: str, stream: TextIO | None = None) -> str:
+    """`text` broken between words where the stream (default: stdout) is a terminal; paths and
+    commands stay whole.
+    """
+    if not (stream or sys.stdout).isatty():
+        return text
+    columns = shutil.get_terminal_size().columns
+    broken = []
+    for line in text.splitlines():
+        indent = " " * (len(line) - len(line.lstrip()) + GAP)
+        broken += textwrap.wrap(
+            line, columns, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+        ) or [""]
+    return "\n".join(broken)

@@ -8,14 +8,13 @@ import argparse
 import difflib
 import os
 import re
-import shutil
 import sys
-import textwrap
 from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
 from orchestrator.cli.parser import build_parser
 from orchestrator.errors import AbortedError, OrchestratorError
+from orchestrator.formatting import fitted
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return code
     except OrchestratorError as error:
         text = f"error: {error}" if "\n" not in str(error) else f"error:\n{error}"
-        print(_wrapped(text) if sys.stderr.isatty() else text, file=sys.stderr)
+        print(fitted(text, sys.stderr), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -69,18 +68,6 @@ def _refuse_unknown(unknown: Sequence[str], parser: argparse.ArgumentParser) -> 
     near = difflib.get_close_matches(name, re.findall(r"--[a-z-]+", parser.format_usage()), n=1)
     meant = f" (did you mean {near[0]!r}?)" if near else ""
     parser.error(f"no option or argument {name!r}{meant}")
-
-
-def _wrapped(text: str) -> str:
-    """Lines broken between words to the terminal's width; paths and commands stay whole."""
-    columns = shutil.get_terminal_size().columns
-    broken = []
-    for line in text.splitlines():
-        indent = " " * (len(line) - len(line.lstrip()) + 2)
-        broken += textwrap.wrap(
-            line, columns, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
-        ) or [""]
-    return "\n".join(broken)
 
 
 def _silence_stdout() -> None:

@@ -13,11 +13,11 @@ from orchestrator.compare.machine import MachineChange, machine_change
 from orchestrator.compare.pairing import (
     code_differences,
     doubts,
-    first_row,
     pair_answers,
     pair_up,
     same_code,
     unlike,
+    why_apart,
 )
 from orchestrator.compare.verdict import Verdict as Verdict
 from orchestrator.errors import ComparisonError
@@ -194,8 +194,8 @@ def compare(
         )
     if not matched:
         raise ComparisonError(
-            f"{base.meta.sweep_id} and {candidate.meta.sweep_id} have no row in common: rows match by implementation "
-            f"label and params; the first row of each is {first_row(base.rows)} and {first_row(candidate.rows)}"
+            f"{base.meta.sweep_id} and {candidate.meta.sweep_id} have no row in common (rows match by label and "
+            f"params): {why_apart(base.rows, candidate.rows)}"
         )
     facts = unlike(base, candidate, matched)
     if facts and not force:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from typing import Any
 
+from orchestrator.formatting import shown
 from orchestrator.machine.environment import differences
 from orchestrator.results import sources
 from orchestrator.results.answers import Answer
@@ -16,6 +17,7 @@ from orchestrator.results.rows import Row
 
 MORE_ERROR, LEAST_ERROR = 4.0, 1e-6  # what is worth a word: noise of rounding is not
 MORE_MEMORY, LEAST_MIB = 0.1, 1.0
+FEW = 6  # names in a message
 
 Paired = tuple[list[tuple[Row, Row]], list[dict[str, Any]]]
 
@@ -106,13 +108,33 @@ def _only(row: Row, where: str) -> dict[str, Any]:
     return {"implementation": row.implementation, "params": dict(row.params), "only_in": where}
 
 
-def first_row(rows: Sequence[Row]) -> str:
-    """Label and params of the first row, for a message."""
-    return (
-        f"{rows[0].implementation} {json.dumps(dict(rows[0].params), default=str)}"
-        if rows
-        else "none"
-    )
+def why_apart(base: Sequence[Row], candidate: Sequence[Row]) -> str:
+    """Why no row of two sweeps is the same: `heads 8 against 16; seq_len 128, 256 against 512`."""
+    labels = [list(dict.fromkeys(row.implementation for row in rows)) for rows in (base, candidate)]
+    if not set(labels[0]) & set(labels[1]):
+        return f"the implementations are {_few(labels[0])} against {_few(labels[1])}"
+    names: dict[str, None] = {}  # a set that keeps the order
+    for row in (*base, *candidate):
+        names |= dict.fromkeys(row.params)
+    apart = []
+    for name in names:
+        values = [
+            list(dict.fromkeys(_value(row.params.get(name, "not given")) for row in rows))
+            for rows in (base, candidate)
+        ]
+        if set(values[0]) != set(values[1]):
+            apart.append(f"{name} {_few(values[0])} against {_few(values[1])}")
+    return "; ".join(apart) or "each has other combinations of the same values"
+
+
+def _value(value: Any) -> str:
+    return f"[{shown(value)}]" if isinstance(value, list | tuple) else shown(value)
+
+
+def _few(names: Sequence[str]) -> str:
+    """The first of them, and how many more there are."""
+    more = f" and {len(names) - FEW} more" if len(names) > FEW else ""
+    return (", ".join(names[:FEW]) or "none") + more
 
 
 def unlike(base: Results, candidate: Results, matched: Sequence[tuple[Row, Row]]) -> list[str]:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from orchestrator.formatting import (
     duration,
+    fitted,
     interval,
     latex,
     markdown,
@@ -122,3 +123,17 @@ def test_a_table_is_no_wider_than_the_terminal(
     assert {word for line in lines for word in line.split()} >= {*words.split(), "[red]"}
     monkeypatch.setattr(sys.stdout, "isatty", lambda: False, raising=False)
     assert len(table_text(["Name", "What", "Why"], body, wrapped=(1, 2)).splitlines()) == 4
+
+
+def test_a_text_is_broken_between_words_on_a_terminal_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A path stays whole, however long."""
+    path = "a-folder/" * 10
+    text = f"error: one two three four five six\n  {path} seven"
+    assert fitted(text) == text
+    monkeypatch.setenv("COLUMNS", "20")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    lines = fitted(text).splitlines()
+    assert lines[:2] == ["error: one two three", "  four five six"]
+    assert path in [line.strip() for line in lines]

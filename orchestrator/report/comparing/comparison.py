@@ -5,11 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from tabulate import tabulate
-
 from orchestrator.compare.comparison import MACHINE_DIFFERED, Comparison, Pair
 from orchestrator.compare.machine import MachineChange
-from orchestrator.formatting import counted, interval, markdown, number, printable, shown
+from orchestrator.formatting import (
+    counted,
+    fitted,
+    interval,
+    markdown,
+    number,
+    printable,
+    shown,
+    table_text,
+)
 from orchestrator.outcome import DISTURBED
 from orchestrator.stats.ratio import Ratio
 
@@ -19,11 +26,12 @@ HEADERS = ("Base (ms)", "Candidate (ms)", "Ratio [95 % interval]", "Verdict", "N
 
 
 def table(comparison: Comparison) -> str:
-    """Title, grid and footer."""
+    """Title, table and footer; on a terminal no wider than that."""
     body = [_cells(pair, comparison.columns) for pair in comparison.rows]
     headers = ["Implementation", *comparison.columns.values(), *HEADERS]
-    grid = tabulate(body, headers, tablefmt="grid", disable_numparse=True)
-    return "\n".join([_title(comparison), "", grid, "", *footer(comparison)])
+    grid = table_text(headers, body, wrapped=(0, len(headers) - 1))
+    below = [fitted(line) for line in footer(comparison)]
+    return "\n".join([fitted(_title(comparison)), "", grid, "", *below])
 
 
 def markdown_page(comparison: Comparison) -> str:

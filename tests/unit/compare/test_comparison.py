@@ -181,8 +181,13 @@ def test_what_was_measured_in_turns_is_not_held_against_what_was_measured_alone(
 def test_sweeps_without_a_row_in_common_are_refused() -> None:
     """There is nothing to say, and it names what it looked for."""
     other = made.trials(["improved"], AXES, dtype="float32")
-    with pytest.raises(ComparisonError, match=r"no row in common.*standard.*improved"):
+    with pytest.raises(ComparisonError, match=r"no row in common.*standard against improved"):
         compare(sweep(1), sweep(2, planned=other))
+    larger = made.trials(["standard"], {**AXES, "seq_len": [512, 16384]}, dtype="float32")
+    with pytest.raises(
+        ComparisonError, match=r"seq_len 1024, 2048, 4096, 8192 against 512, 16384$"
+    ):
+        compare(sweep(1), sweep(2, planned=larger))
 
 
 def test_a_sweep_that_stopped_before_any_row_is_no_other_sweep() -> None:

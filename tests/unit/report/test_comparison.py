@@ -40,7 +40,8 @@ def test_only_axes_that_vary_get_a_column():
         "Verdict",
         "Note",
     ]
-    assert header(table(found), "| Impl") == expected
+    (line,) = [line for line in table(found).splitlines() if line.startswith("Impl")]
+    assert re.split(r" {2,}", line) == expected
     assert header(markdown_page(found), "| Impl") == expected
 
 
@@ -49,9 +50,9 @@ def test_a_row_says_where_it_stands():
     rows = [
         line
         for line in table(compare(sweep(), sweep())).splitlines()
-        if line.startswith("| standard")
+        if line.startswith("standard")
     ]
-    assert [row.split("|")[2].strip() for row in rows] == ["1024", "2048"]
+    assert [row.split()[1] for row in rows] == ["1024", "2048"]
 
 
 def test_the_page_draws_each_interval_and_keeps_labels_as_text(tmp_path):
