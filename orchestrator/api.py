@@ -187,7 +187,7 @@ def _measured(
         )
         running = stack.enter_context(closing(_started(make_executor, sweep, signals, directory)))
         signals.install()
-        sweep = sweep_meta.on_each_model(sweep, running.accelerators, directory, resuming)
+        sweep = sweep_meta.on_each_model(sweep, running, directory, resuming)
         if checked is not None:
             checked.refuse()
         cores = 0 if address or os.environ.get("RAY_ADDRESS") else usable_cores()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
 from orchestrator.errors import RequestError
+from orchestrator.executors.base import Executor
 from orchestrator.plan.sweep import Sweep
 from orchestrator.results import sweep_directory
 from orchestrator.results.columns import shown_by
@@ -63,12 +64,12 @@ def models_of(trials: Iterable[Trial]) -> list[str]:
     return list(dict.fromkeys(model for model in found if model is not None))
 
 
-def on_each_model(sweep: Sweep, models: Sequence[str], directory: Path, resuming: bool) -> Sweep:
+def on_each_model(sweep: Sweep, executor: Executor, directory: Path, resuming: bool) -> Sweep:
     """The sweep with each trial on each model, where its file asks for it (`per_accelerator`).
 
     Args:
         sweep: as its file says.
-        models: that have a slot now.
+        executor: knows the models that have slots now.
         directory: of the sweep.
         resuming: whether the sweep was begun before; then models that have joined since are added.
 
@@ -78,7 +79,7 @@ def on_each_model(sweep: Sweep, models: Sequence[str], directory: Path, resuming
     """
     if not sweep.spec.resources.per_accelerator:
         return sweep
-    begun: list[str] = []
+    models, begun = executor.accelerators, list[str]()
     if resuming and (directory / sweep_directory.META_FILE).exists():
         begun = models_of(sweep_directory.load_meta(directory).planned)
     missing = [model for model in begun if model not in models]
