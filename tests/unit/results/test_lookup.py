@@ -150,7 +150,7 @@ def test_sweeps_lists_id_name_rows_device_and_commit_the_newest_last() -> None:
     """Each with what `report` and `compare` call it."""
     lines = sweeps.as_text().splitlines()
     assert lines[-1].split() == [
-        "20261103_000000_cccc", "full", "2026-11-22", "09:30", "✓", "1", "✗", "1", "NVIDIA", "H100", "0123456", "last",
+        "20261103_000000_cccc", "full", "11-22", "09:30", "✓", "1", "✗", "1", "NVIDIA", "H100", "0123456", "last",
     ]  # fmt: skip
     assert lines[-2].endswith("last~1")
     assert [item["sweep_id"] for item in sweeps.as_objects("full", 1)] == ["20261103_000000_cccc"]
