@@ -179,7 +179,7 @@ def percent(text: str) -> float:
     try:
         value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no percentage: give 5% or 0.05") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a percentage: give 5% or 0.05") from None
     if not text.endswith("%") and 1 <= value < 1000:
         raise argparse.ArgumentTypeError(
             f"{text!r} would be {value:.0%}: give {text}%, or 0.05 for 5%"
@@ -196,7 +196,7 @@ def factor(text: str) -> float:
     try:
         value = float(text.removesuffix("x"))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no factor: give 4, or 1.5") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a factor: give 4, or 1.5") from None
     if not 1 < value < 1e9:
         raise argparse.ArgumentTypeError(f"{text!r} is out of range: give more than 1")
     return value

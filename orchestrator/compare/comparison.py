@@ -297,7 +297,7 @@ def _untimed(base: Row, candidate: Row) -> Pair:
     if candidate.ok and not base.ok:
         return Pair(base, candidate, Verdict.NEWLY_OK, note=f"{base.outcome}, now ok")
     if base.is_screened or candidate.is_screened:
-        return Pair(base, candidate, note="only screened by a search, which is no time to compare")
+        return Pair(base, candidate, note="only screened by a search: its time is not compared")
     if base.ok:
         return Pair(base, candidate, note=_why_untimed((*base.rounds, *candidate.rounds)))
     same = base.outcome == candidate.outcome

@@ -120,7 +120,7 @@ def judge(results: Results, fail_slower: float | None = None) -> Comparison:
         RequestError: the results are not a duel's.
     """
     if results.meta.duel is None:
-        raise RequestError(f"{results.meta.sweep_id} is no duel")
+        raise RequestError(f"{results.meta.sweep_id} is not a duel")
     base, candidate = results.meta.duel
     half = len(results.rows) // 2
     rows = list(zip(results.rows[:half], results.rows[half:], strict=True))

@@ -103,7 +103,7 @@ def _take(directory: Path, given: Path, folder: Path, found: Imported) -> None:
     sweep_id, name = sweep.sweep_id, sweep.name
     for what, text in (("id", sweep_id), ("name", name)):
         if not _names_a_folder(text):
-            found.refused.append((directory.name, f"{text!r} is no sweep's {what}"))
+            found.refused.append((directory.name, f"{text!r} is not a sweep's {what}"))
             return
     target = folder / name / sweep_id
     if any(folder.glob(f"*/{sweep_id}/{META_FILE}")) or target.exists():

@@ -99,7 +99,7 @@ def read(directory: Path) -> Iterator[TrialRecord]:
     """The records of a sweep directory (or of a results.jsonl), without a torn last line.
 
     Raises:
-        JournalError: a line that is no record of a known schema.
+        JournalError: a line that is not a record of a known schema.
     """
     for record, _ in read_placed(directory):
         yield record
@@ -127,7 +127,7 @@ def parse(line: bytes, place: str) -> TrialRecord:
     """One line of a journal; `place` names it in messages.
 
     Raises:
-        JournalError: it is no record of a schema this version knows.
+        JournalError: it is not a record of a schema this version knows.
     """
     try:
         record = TrialRecord.model_validate_json(line)
@@ -147,7 +147,7 @@ def _check_version(line: bytes, place: str) -> None:
         version = json.loads(line).get("schema_version")
     except (ValueError, AttributeError):
         raise JournalError(
-            f"{place}: is no record: the file was changed by something else"
+            f"{place}: is not a record: the file was changed by something else"
         ) from None
     if not _is_known(version):
         raise JournalError(

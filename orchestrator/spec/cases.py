@@ -45,7 +45,7 @@ def read(path: Path, shown: str) -> list[Row]:
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         known = ", ".join(sorted(READERS))
-        raise _refused(shown, f"is no file of cases: its name must end in one of {known}")
+        raise _refused(shown, f"is not a file of cases: its name must end in one of {known}")
     try:
         if path.stat().st_size > MAX_BYTES:
             raise _refused(shown, f"is larger than {MAX_BYTES} bytes")
@@ -53,7 +53,9 @@ def read(path: Path, shown: str) -> list[Row]:
     except OSError as error:
         raise _refused(shown, f"cannot be read ({error.strerror})") from None
     except UnicodeDecodeError as error:
-        raise _refused(shown, f"is no UTF-8 text: {error.reason} at offset {error.start}") from None
+        raise _refused(
+            shown, f"is not valid UTF-8: {error.reason} at offset {error.start}"
+        ) from None
     if not rows:
         raise _refused(shown, "holds no cases")
     return rows
@@ -72,7 +74,7 @@ def picked(
     for column in wanted.values():
         if column not in there:
             raise SweepFileError(
-                shown, [Problem(column, f"is no column of this file{suggestion(column, there)}")]
+                shown, [Problem(column, f"is not a column of this file{suggestion(column, there)}")]
             )
     kept = []
     for row in rows:
@@ -84,7 +86,7 @@ def picked(
 
 
 def check(rows: Sequence[Row], shown: str, known: Sequence[str]) -> None:
-    """That every column is a param or the name, and that no name stands twice.
+    """That every column is a param or the name, and that no name is given twice.
 
     Args:
         rows: what was read.
@@ -101,13 +103,13 @@ def check(rows: Sequence[Row], shown: str, known: Sequence[str]) -> None:
         for column in row.values:
             if column != CASE_NAME and column not in known and column not in unknown:
                 unknown.add(column)
-                rule = f"is no param of the workload{suggestion(column, known)}"
+                rule = f"is not a param of the workload{suggestion(column, known)}"
                 problems.append(Problem(column, rule, None, row.line))
         if CASE_NAME not in row.values:
             continue
         name = row.values[CASE_NAME]
         if name in names:
-            rule = f"stands twice, first on line {names[name]}: a case has a name of its own"
+            rule = f"is given twice, first on line {names[name]}: a case has a name of its own"
             problems.append(Problem(CASE_NAME, rule, json.dumps(name), row.line))
         names.setdefault(name, row.line)
     if problems:
@@ -154,7 +156,7 @@ def _csv(path: Path, shown: str) -> list[Row]:
             twice = {name for name in header if header.count(name) > 1}
             if twice or "" in header:
                 rule = (
-                    f"the column {min(twice)!r} stands twice" if twice else "a column has no name"
+                    f"the column {min(twice)!r} is given twice" if twice else "a column has no name"
                 )
                 raise _refused(shown, rule, start)
             continue

@@ -261,7 +261,7 @@ class _Reader:
     def _twice(self, at: Path_, line: int) -> Problem:
         return Problem(
             dotted(at),
-            f"stands twice, first on line {self.document.lines[at]}: keep one",
+            f"is given twice, first on line {self.document.lines[at]}: keep one",
             line=line,
         )
 
@@ -309,7 +309,7 @@ class _Reader:
             )
         except (ValueError, IndexError):
             raise self.document.refusal(
-                path, "is no number that can be read", event.value
+                path, "is not a number that can be read", event.value
             ) from None
         if isinstance(value, int) and abs(value) > MAX_INTEGER:
             raise self.document.refusal(path, "must be an integer of at most 64 bits", event.value)

@@ -51,7 +51,7 @@ def _bounded(apply: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     def bounded(left: Any, right: Any) -> Any:
         for value in (left, right):
             if not isinstance(value, int | float):
-                raise ValueError(f"{value!r} is no number")
+                raise ValueError(f"{value!r} is not a number")
         result = apply(left, right)
         if isinstance(result, int) and result.bit_length() > MAX_BITS:
             raise ValueError("the number grows too large")
@@ -151,7 +151,7 @@ def number(text: str, values: Mapping[str, Any]) -> int | float:
     """
     result = expression(text).evaluate(values)
     if not is_number(result) or not _finite(result):
-        raise ExpressionError(f"{text!r} yields {result!r}, which is no number")
+        raise ExpressionError(f"{text!r} yields {result!r}, which is not a number")
     return int(result) if isinstance(result, float) and result.is_integer() else result
 
 

@@ -55,7 +55,7 @@ def _names(spec: SweepSpec, document: Document, workload: Workload) -> Iterator[
         in_entry = path[0] == "implementations"
         if name == "device":
             yield document.problem(
-                path, "the device is no param: give it with --device cpu|cuda|auto"
+                path, "the device is not a param: give it with --device cpu|cuda|auto"
             )
         elif in_entry and name.startswith("options."):
             yield document.problem(

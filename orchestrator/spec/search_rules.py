@@ -107,7 +107,7 @@ def _searched(spec: SweepSpec, document: Document) -> Iterator[Problem]:
                 )
         for name in point:
             if name not in spec.searched:
-                rule = f"{name} is no axis of this search{suggestion(name, spec.searched)}"
+                rule = f"{name} is not an axis of this search{suggestion(name, spec.searched)}"
                 yield document.problem(("search", "first", index, name), rule)
             elif isinstance(spec.axes[name], Range) and not is_number(point[name]):
                 yield document.problem(

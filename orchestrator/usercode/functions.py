@@ -132,7 +132,7 @@ class Functions:
             ):
                 raise WorkloadError(
                     f"the input {self._spelled(name)} follows the seed: {before[name]!r}, then {leaf!r}; "
-                    "what is no tensor must be the same for every seed: take it from the params"
+                    "what is not a tensor must be the same for every seed: take it from the params"
                 )
 
     def _spelled(self, name: str) -> str:

@@ -145,12 +145,12 @@ def _header(file: Path) -> list[tuple[str, Place]]:
         length = int.from_bytes(opened.read(8), "little")
         if length > min(size - 8, MOST_HEADER):
             raise RecordingError(
-                f"{file.name} is no safetensors file: its header would take {length} bytes of {size}"
+                f"{file.name} is not a safetensors file: its header would take {length} bytes of {size}"
             )
         try:
             header: dict[str, Any] = json.loads(opened.read(length))
         except ValueError as error:
-            raise RecordingError(f"{file.name} is no safetensors file: {error}") from None
+            raise RecordingError(f"{file.name} is not a safetensors file: {error}") from None
     found = []
     for name, described in header.items():
         if name == "__metadata__":

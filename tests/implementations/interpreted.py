@@ -86,7 +86,7 @@ def test_the_fused_plan(case):
     "case", ["uneven groups, rates that divide nothing", "rate of a whole segment", "causal"]
 )
 def test_scores_that_are_all_very_negative(case, plan):
-    """What is not there weighs nothing, although e to the power of 0 - (-130) is no number of
+    """What is not there weighs nothing, although e to the power of 0 - (-130) is not a number of
     float32.
     """
     of = params(**({"batch": 1} | CASES[case]))

@@ -70,9 +70,9 @@ def attempts(
     """
     note = ""
     if sweep is not None and not is_row(target, values):
-        raise RequestError(f"--sweep goes with the id of a row, and {target} is none")
+        raise RequestError(f"--sweep goes with the id of a row, and {target} is not one")
     if overrides and not target.endswith((".yaml", ".yml")):
-        raise RequestError(f"-S goes with a sweep file, and {target} is none")
+        raise RequestError(f"-S goes with a sweep file, and {target} is not one")
     if workload is not None and not _names_implementation(target):
         raise RequestError(f"--workload goes with an implementation: {target} states its own")
     if is_row(target, values):

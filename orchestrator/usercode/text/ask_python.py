@@ -135,7 +135,7 @@ def _plain(name: str, value: Any) -> Any:
         return value
     if callable(value):
         return True  # a function where a value may stand
-    raise TypeError(f"{name} is {value!r}, which is no plain value")
+    raise TypeError(f"{name} is {value!r}, which is not a plain value")
 
 
 def main(path: str) -> int:

@@ -115,7 +115,7 @@ def test_an_id_or_a_name_that_is_no_plain_folder_is_refused(
         content[field] = value
         path.write_text(json.dumps(content))
     what = field.removeprefix("sweep_")
-    with pytest.raises(RequestError, match=f"is no sweep's {what}"):
+    with pytest.raises(RequestError, match=f"is not a sweep's {what}"):
         import_sweeps([elsewhere])
     assert not list(tmp_path.rglob("sweep.resolved.json"))
 

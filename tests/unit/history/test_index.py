@@ -183,7 +183,7 @@ def test_a_sweep_that_cannot_be_read_hides_no_other(store: Store) -> None:
     with Index() as index:
         ((path, reason),) = index.unreadable()
     assert path.endswith(broken.meta.sweep_id)
-    assert "is no record" in reason
+    assert "is not a record" in reason
 
 
 def test_whatever_is_wrong_with_a_sweep_is_a_reason_and_no_traceback(

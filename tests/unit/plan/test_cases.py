@@ -96,7 +96,7 @@ def test_columns_are_picked_and_renamed(tmp_path: Path) -> None:
     ]
     with pytest.raises(
         SweepFileError,
-        match=r"shapes.csv: hidden: is no column of this file \(did you mean 'hidden_size'",
+        match=r"shapes.csv: hidden: is not a column of this file \(did you mean 'hidden_size'",
     ):
         sweep(tmp_path, "{file: shapes.csv, columns: {heads: heads, width: hidden}}")
 
@@ -113,10 +113,10 @@ def test_what_was_read_is_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("name, heads\na, 1\na, 2\n", "shapes.csv:3: name: stands twice, first on line 2"),
+        ("name, heads\na, 1\na, 2\n", "shapes.csv:3: name: is given twice, first on line 2"),
         (
             "name, haeds\na, 1\n",
-            "shapes.csv:2: haeds: is no param of the workload (did you mean 'heads'?)",
+            "shapes.csv:2: haeds: is not a param of the workload (did you mean 'heads'?)",
         ),
         ("name, heads\na, x + 1\n", "cases.heads: 'x + 1' reads 'x'"),
         ("name, heads\na, 3\nb, 4.5\n", "in shapes.csv:3"),

@@ -65,7 +65,7 @@ def test_an_entrys_own_params_take_part_in_the_arithmetic() -> None:
         ("{head_dim: 'head_dim + 1'}", "constants.head_dim", "head_dim needs itself"),
         ("{head_dim: 'seq_len // 0'}", "constants.head_dim", "integer division or modulo by zero"),
         ("{head_dim: 'seq_len / 3'}", "constants.head_dim", "must be an integer"),
-        ("{head_dim: dtype}", "constants.head_dim", "which is no number"),
+        ("{head_dim: dtype}", "constants.head_dim", "which is not a number"),
         ("{head_dim: 0}", "constants.head_dim", "must be greater than or equal to 1"),
         ("{dtype: float8}", "constants.dtype", "must be 'float32', 'float16' or 'bfloat16'"),
         ("{causal: 1}", "constants.causal", "must be a boolean"),

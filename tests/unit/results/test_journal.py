@@ -152,7 +152,7 @@ def test_a_second_driver_is_told_who_holds_the_sweep(tmp_path: Path) -> None:
 def test_a_journal_that_cannot_be_read_is_left_unlocked(tmp_path: Path) -> None:
     """The user mends or moves it, and tries again."""
     (tmp_path / FILE_NAME).write_text("no record\n")
-    with pytest.raises(JournalError, match=r"results\.jsonl:1: is no record"):
+    with pytest.raises(JournalError, match=r"results\.jsonl:1: is not a record"):
         Journal(tmp_path)
     with (tmp_path / LOCK_NAME).open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -190,7 +190,7 @@ def test_a_line_that_is_no_record_is_named(tmp_path: Path, line: bytes) -> None:
     """Damage before the last line is not ours to mend."""
     (tmp_path / FILE_NAME).write_bytes(line + b"\n" + RECORDS[0].to_line().encode() + b"\n")
     with pytest.raises(
-        JournalError, match=r":1: is no record: the file was changed by something else"
+        JournalError, match=r":1: is not a record: the file was changed by something else"
     ):
         kept(tmp_path)
 

@@ -118,7 +118,7 @@ def test_a_sweep_file_is_not_a_sweep_that_was_run() -> None:
         pytest.param(
             "environment.json", '{"a": ' * 100_000, "is not what a sweep writes", id="nested"
         ),
-        ("results.jsonl", "x\n", "results.jsonl:1: is no record"),
+        ("results.jsonl", "x\n", "results.jsonl:1: is not a record"),
     ],
 )
 def test_a_file_that_something_else_changed_is_named(

@@ -107,8 +107,8 @@ def test_a_condition_that_fails_says_why(text: str, why: str) -> None:
     "text", ["dtype", "heads == 8", "segment_lengths", "1e308 * 10", "null", "(-8) ** 0.5"]
 )
 def test_what_is_no_finite_number_is_refused_where_a_number_is_wanted(text: str) -> None:
-    """A bool is no number, nor is infinity, nor a complex root."""
-    with pytest.raises(ExpressionError, match="which is no number"):
+    """A bool is not a number, nor is infinity, nor a complex root."""
+    with pytest.raises(ExpressionError, match="which is not a number"):
         number(text, VALUES)
 
 

@@ -94,5 +94,5 @@ def test_a_damaged_file_is_named(dump: dict[str, torch.Tensor], tmp_path: Path) 
     with pytest.raises(RecordingError, match=r"a\.safetensors: .* ends beyond the end of the file"):
         recorded(_from_here(tmp_path))
     file.write_bytes(b"\xff" * 20)
-    with pytest.raises(RecordingError, match="is no safetensors file"):
+    with pytest.raises(RecordingError, match="is not a safetensors file"):
         recorded(_from_here(tmp_path))
