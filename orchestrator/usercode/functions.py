@@ -107,8 +107,14 @@ class Functions:
     def _as_arguments(self, drawn: Any) -> tuple[Any, ...]:
         """What `inputs` returned, as positional arguments."""
         names = self._facts.arguments
-        if isinstance(drawn, Mapping) and set(drawn) == set(names):
-            return tuple(drawn[name] for name in names)
+        if isinstance(drawn, Mapping):
+            if set(drawn) == set(names):
+                return tuple(drawn[name] for name in names)
+            if len(names) > 1 and set(drawn) & set(names):
+                raise WorkloadError(
+                    f"inputs returns a dict of {', '.join(map(str, drawn))}, and reference takes "
+                    f"{', '.join(names)}: a dict with these names is taken as its arguments"
+                )
         is_plain_tuple = isinstance(drawn, tuple) and not hasattr(drawn, "_fields")
         arguments = drawn if is_plain_tuple else (drawn,)
         if not any(name.startswith("*") for name in names) and len(arguments) > len(names):

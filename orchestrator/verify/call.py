@@ -21,6 +21,8 @@ COMPLEX = {
     torch.float64: torch.complex128,
 }
 
+WIDEST = {float: torch.float64, complex: torch.complex128}  # of Python's numbers
+
 
 @dataclass(frozen=True)
 class Called:
@@ -55,7 +57,7 @@ def tensors_of(returned: Any, implementation: Implementation) -> dict[str, torch
     for name, leaf in named(returned).items():
         what = "returned" if name == "output" else f"returned for {name}"
         if isinstance(leaf, bool | int | float | complex):
-            leaf = torch.tensor(leaf, dtype=torch.float64 if isinstance(leaf, float) else None)
+            leaf = torch.tensor(leaf, dtype=WIDEST.get(type(leaf)))
             found[name] = leaf.to(implementation.config.device)
             continue
         if not isinstance(leaf, torch.Tensor):
@@ -89,12 +91,15 @@ def matched(
 
     `found` are these tensors, or copies of them, by the names that they have in what was returned.
 
-    A tuple answers for outputs that the reference names in its order.
+    A tuple answers for outputs that the reference names in its order. A float of Python's own has no
+    dtype, and is taken in the one that is asked for.
 
     Raises:
         AttemptEndedError: failed: a leaf is missing, too much, or of another dtype.
     """
     found, wanted = dict(found), list(expected)
+    leaves = named(returned)
+    numbers = {name for name in found if isinstance(leaves.get(name), float | complex)}
     if set(found) != set(wanted):
         in_order = (
             isinstance(returned, tuple | list)
@@ -105,11 +110,14 @@ def matched(
         if not in_order and not alone:
             what = _kind(returned) if wanted == ["output"] else _listed(found)
             raise _failed(f"returned {what}, expected {_listed(wanted)}")
+        numbers = {other for name, other in zip(found, wanted, strict=True) if name in numbers}
         found = dict(zip(wanted, found.values(), strict=True))
     first = True
     for name in wanted:
         allowed = _dtypes(name, expected[name].values.dtype, implementation, inputs, first=first)
         first = first and not expected[name].values.is_floating_point()
+        if allowed and name in numbers and found[name].is_complex() == allowed[0].is_complex:
+            found[name] = found[name].to(allowed[0])
         if allowed and found[name].dtype not in allowed:
             what = "returned" if name == "output" else f"returned for {name}"
             raise _failed(

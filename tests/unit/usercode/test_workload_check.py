@@ -39,6 +39,12 @@ def test_a_sound_workload_has_nothing_wrong(tmp_path: Path) -> None:
             "reference returns torch.float32 for out where it is asked for torch.float64",
         ),
         ("x * 2", "None", "reference returns nothing"),
+        ("x * 2", "x + torch.randn_like(x)", "reference gives another answer when it is called"),
+        (
+            "return torch.randn(n, dtype=dtype)",
+            "return torch.randn(n), 1",
+            "inputs returns 2 values, and reference takes 1 (x)",
+        ),
         ("x * 2", "'two'", "reference returns str for out"),
         (
             "return torch.randn(n, dtype=dtype)",
@@ -81,3 +87,31 @@ def test_a_sound_workload_has_nothing_wrong(tmp_path: Path) -> None:
 def test_what_is_wrong_is_named(tmp_path: Path, old: str, new: str, said: str) -> None:
     """With the place in the file, where there is one."""
     assert said in "; ".join(found(tmp_path, old, new))
+
+
+EIGENVECTORS = """
+import torch
+def inputs(n: int):
+    a = torch.randn(n, n)
+    return a + a.mT
+def reference(a):
+    values, vectors = torch.linalg.eigh(a)
+    return values, vectors * torch.where(torch.rand(len(values)) < 0.5, -1, 1)
+def judge(inputs, outputs, expected):
+    return {"[1]: residual": (0.0, 1.0)}
+"""
+
+
+def test_answers_that_a_judge_looks_at_may_be_far_apart(tmp_path: Path) -> None:
+    """Of two dtypes, and of two calls."""
+    assert found(tmp_path, text=EIGENVECTORS) == []
+
+
+def test_a_dict_that_names_other_arguments_is_no_argument(tmp_path: Path) -> None:
+    """Both sides' names are said."""
+    text = SOUND.replace("return torch.randn(n, dtype=dtype)", "return {'x': 1, 'yy': 2}")
+    (said,) = found(tmp_path, text=text.replace("reference(x)", "reference(x, y)"))
+    assert said == (
+        "inputs returns a dict of x, yy, and reference takes x, y: a dict with these names is taken "
+        "as its arguments"
+    )

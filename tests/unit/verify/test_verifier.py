@@ -295,6 +295,20 @@ def test_what_is_left_unwritten_is_found() -> None:
     assert not verified(tail, wide(lambda x: 2 * x), draw((300, 300))).ok
 
 
+@pytest.mark.parametrize("number", [float, complex])
+def test_a_number_of_pythons_own_has_no_dtype(number: type) -> None:
+    """Right in the one that is asked for; wrong it is as wrong as a tensor."""
+
+    def total(x: torch.Tensor) -> complex:
+        return number(x.sum().item())
+
+    def reference(x: torch.Tensor) -> torch.Tensor:
+        return x.sum().to(torch.complex128) if number is complex else x.sum()
+
+    assert verified(total, wide(reference), draw((16,))).ok
+    assert not verified(lambda x: 1.01 * total(x), wide(reference), draw((16,))).ok
+
+
 @pytest.mark.parametrize(
     ("function", "said"),
     [
