@@ -76,7 +76,7 @@ def test_a_range_with_a_step_is_the_list_of_its_values() -> None:
         (
             "{strategy: random, first: [{options.blok: 1}]}",
             "search.first[0].options.blok",
-            "no axis of this search",
+            "not an axis of this search",
         ),
         (
             "{strategy: random, over: [heads]}",
