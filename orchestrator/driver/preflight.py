@@ -15,7 +15,7 @@ from orchestrator.errors import RequestError, UnfitMachineError
 from orchestrator.machine import nvml
 from orchestrator.plan.expand import known_names
 from orchestrator.plan.sweep import Sweep
-from orchestrator.results import sources, sweep_directory
+from orchestrator.results import journal, sources, sweep_directory
 from orchestrator.results.results import Results
 from orchestrator.spec.axes import ACCELERATOR_NAME
 
@@ -78,17 +78,20 @@ def complete(sweep: Sweep, directory: Path) -> Results | None:
     """
     if not (directory / sweep_directory.META_FILE).exists():
         return None
-    held = sweep_directory.load(directory)
+    meta = sweep_directory.load_meta(directory)
     if sweep.spec.resources.per_accelerator:
-        sweep = sweep.on_each(models_of(held.meta.planned))
-    elsewhere = {"tracking": held.meta.spec.tracking}  # where runs are mirrored measures nothing
-    same = (held.meta.spec, held.meta.planned, held.meta.only) == (
+        sweep = sweep.on_each(models_of(meta.planned))
+    elsewhere = {"tracking": meta.spec.tracking}  # where runs are mirrored measures nothing
+    same = (meta.spec, meta.planned, meta.only) == (
         sweep.spec.model_copy(update=elsewhere),
         sweep.trials,
         sweep.only,
     )
-    if sweep.spec.proposes or not same or held.meta.duel != sweep.duel:
+    if sweep.spec.proposes or not same or meta.duel != sweep.duel:
         return None
+    if journal.count(directory) < len(meta.planned) * sweep.spec.measure.repeats:
+        return None  # a round has no record: that is seen without reading ten thousand
+    held = sweep_directory.load(directory)
     known = KnownSources(sweep, sources.read(directory))
     queue = AttemptQueue(sweep, held.meta.sweep_id, held.meta.device, held.records, known=known)
     if len(queue):

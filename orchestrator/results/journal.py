@@ -95,6 +95,12 @@ def refuse_busy(directory: Path) -> None:
         os.close(_lock(directory / LOCK_NAME))
 
 
+def count(directory: Path) -> int:
+    """How many records a sweep directory has, without reading what is in them; 0: no journal."""
+    path = directory / FILE_NAME
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
 def read(directory: Path) -> Iterator[TrialRecord]:
     """The records of a sweep directory (or of a results.jsonl), without a torn last line.
 

@@ -42,6 +42,14 @@ def test_what_is_appended_is_on_disk_at_once(tmp_path: Path) -> None:
             open_journal.append(record)
             assert kept(tmp_path) == RECORDS[:count]
     assert (tmp_path / FILE_NAME).read_bytes().count(b"\n") == len(RECORDS)
+    assert journal.count(tmp_path) == len(RECORDS)
+
+
+def test_a_folder_without_a_journal_has_no_record(tmp_path: Path) -> None:
+    """A sweep that was refused before its first attempt; a torn line counts for nothing."""
+    assert journal.count(tmp_path) == 0
+    (tmp_path / FILE_NAME).write_text(RECORDS[0].to_line())
+    assert journal.count(tmp_path) == 0
 
 
 def test_each_record_is_synced_before_append_returns(
