@@ -194,6 +194,7 @@ class Problem:
 
     def __init__(self, file: Path) -> None:
         self._file = file
+        self._loaded: dict[str, Any] = {}
         self._seed = 0  # that the latest weights were drawn from
 
     def function(self, name: str, config: Config) -> Callable[..., Any]:
@@ -261,7 +262,9 @@ class Problem:
         return list(found)
 
     def _load(self, name: str) -> Any:
-        return Target(name, file=self._file).load()
+        if name not in self._loaded:
+            self._loaded[name] = Target(name, file=self._file).load()
+        return self._loaded[name]
 
 
 def _is_floating(value: Any) -> bool:

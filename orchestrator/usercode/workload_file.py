@@ -54,8 +54,12 @@ def load(path: Path) -> FileWorkload:
     """
     facts = file_facts.read(path)
 
+    loaded: dict[str, Any] = {}
+
     def get(name: str, _config: Config | None) -> Any:
-        return Target(name, file=path).load()
+        if name not in loaded:
+            loaded[name] = Target(name, file=path).load()
+        return loaded[name]
 
     try:
         return workload_of(path.stem, facts, get, path)
