@@ -162,7 +162,7 @@ def _reference(
     case: Case, precision: str, inputs: Tensors, seed: int, *, own_inputs: bool = True
 ) -> Reference:
     def compute(problem: Problem) -> Mapping[str, Any]:
-        wide = (cast(tensor, torch.float64) for tensor in problem.inputs)
+        wide = (cast(tensor, problem.dtype) for tensor in problem.inputs)
         return {name: whole_answer(one) for name, one in _named(case.reference(*wide)).items()}
 
     problem = Problem(Config({}, "cpu"), "default", inputs, {}, torch.float64, float("inf"), seed)

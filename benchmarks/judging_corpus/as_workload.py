@@ -53,7 +53,7 @@ def _inputs(config: Config, _form: str, seed: int) -> Tensors:
 
 
 def _reference(problem: Problem) -> Any:
-    wide = [cast(one, torch.float64) for one in problem.inputs]
+    wide = [cast(one, problem.dtype) for one in problem.inputs]
     return BY_NAME[problem.config.case].reference(*wide)
 
 

@@ -29,6 +29,13 @@ HOPELESS = 4.0  # share of a limit beyond which four draws are enough to refuse
 UNSEEN = 4.0  # limits are so much wider where torch sees none of the reference's operations
 STRUCTURED_ERROR = 2.0**-6  # inputs with structure look for faults of order one
 TOO_NOISY = 2.0**-4
+AS_PLAIN = 1.25  # times the error of the reference in the working dtype is no worse than that
+WORKING_DTYPES = {
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "float32": torch.float32,
+    "tf32": torch.float32,
+}
 FAR = 0.25  # relative distance of a draw from which on a reference may have misread its inputs
 UNSEEN_NOTE = "torch sees no operation of the reference: limits are four times as wide"
 
@@ -139,13 +146,42 @@ class Reference:
 
         Not finite is wrong where the reference is finite. Unless that is all that is asked, so is a
         relative error of the whole beyond four times that of the draws, and at least 2^-6. Integers
-        are judged as ever.
+        are judged as ever. What the reference itself, computed in the working dtype, does not do
+        better is not asked for.
 
         Raises:
             ShapeError, UnknownDtypeError: as by `judge`.
         """
         for name in self.expected:
             self._prepare(name, actual[name])
+        found = self._judged_structured(actual, finite_only)
+        if found.ok or (plain := self.in_working_dtype()) is None:
+            return found
+        for name, output in self._outputs.items():
+            if isinstance(output, FloatOutput):
+                self._outputs[name] = output.beside(plain[name])
+        self.draws = 0
+        return self._judged_structured(actual, finite_only)
+
+    def in_working_dtype(self) -> Mapping[str, Expected] | None:
+        """What the reference itself gives in the dtype that is computed in; None: it cannot."""
+        dtype = WORKING_DTYPES.get(self.precision)
+        if dtype is None:
+            return None
+        try:
+            found = self.compute(replace(self.problem, dtype=dtype))
+        except torch.OutOfMemoryError:
+            raise
+        except (TypeError, RuntimeError, ValueError, ArithmeticError):
+            return None
+        for name, right in self.expected.items():
+            if name not in found or found[name].values.shape != right.values.shape:
+                return None
+        return found
+
+    def _judged_structured(
+        self, actual: Mapping[str, torch.Tensor], finite_only: bool
+    ) -> Judgement:
         found = []
         for name, output in self._outputs.items():
             if isinstance(output, ExactOutput):
@@ -288,7 +324,7 @@ class Reference:
             return Verdict(error, STRUCTURED_ERROR, Fault(0.0, ""))
         self._draw(FEW_DRAWS)
         noise = math.hypot(output.drawn_error(), grid)
-        allowed = max(4 * noise, STRUCTURED_ERROR)
+        allowed = max(4 * noise, STRUCTURED_ERROR, AS_PLAIN * output.plain_error())
         if noise > TOO_NOISY or error <= allowed:
             return Verdict(error, allowed, Fault(0.0, ""))
         text = f"{output.name}: relative error {error:.1e}, rounding explains {allowed:.1e}"

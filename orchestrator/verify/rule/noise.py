@@ -99,6 +99,8 @@ class Noise(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 *args[:written],
                 *(self._jittered_operand(arg, jitter) for arg in args[written:]),
             )
+        if name == "pow" and len(args) > 1 and isinstance(args[1], float) and args[1] % 1:
+            args = (args[0], args[1] * (1 + self.unit * self._places.uniform(-1, 1)), *args[2:])
         size = self.unit * (2 if name in COMPOSED else 1)
         if name in APPROXIMATED:
             size += APPROXIMATION * self._accumulator

@@ -149,11 +149,42 @@ def _group_norm(
     return out, mean.view(n, groups), rstd.view(n, groups)
 
 
+def _batch_norm(
+    values: torch.Tensor,
+    weight: torch.Tensor | None,
+    bias: torch.Tensor | None,
+    running_mean: torch.Tensor | None,
+    running_var: torch.Tensor | None,
+    training: bool,
+    momentum: float,
+    eps: float,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    dims = [dim for dim in range(values.ndim) if dim != 1]
+    per_channel = (1, -1, *[1] * (values.ndim - 2))
+    if training or running_mean is None or running_var is None:
+        mean = values.mean(dims)
+        var = (values - mean.view(per_channel)).square().mean(dims)
+        if running_mean is not None:
+            running_mean.mul_(1 - momentum).add_(mean * momentum)
+        if running_var is not None:
+            count = values.numel() / max(1, mean.numel())
+            running_var.mul_(1 - momentum).add_(var * momentum * count / max(1.0, count - 1))
+    else:
+        mean, var = running_mean, running_var
+    rstd = torch.rsqrt(var + eps)
+    out = (values - mean.view(per_channel)) * rstd.view(per_channel)
+    if weight is not None:
+        out = out * weight.view(per_channel)
+    out = out if bias is None else out + bias.view(per_channel)
+    return (out, mean, rstd) if training else (out, mean.new_empty(0), mean.new_empty(0))
+
+
 # Fused operations taken apart, so that what many rows share (a variance near 1) errs as it would by
 # itself.
 DECOMPOSED: dict[str, Callable[..., Any]] = {
     "native_layer_norm": _layer_norm,
     "native_group_norm": _group_norm,
+    "native_batch_norm": _batch_norm,
 }
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -62,8 +62,11 @@ class FloatOutput:
 
     Attributes:
         expected: the reference's rows, float64 or complex128.
-        special: (R, W) where the reference is not finite, or beyond the dtype's largest number;
-            None: nowhere.
+        plain: what the reference gives in the working dtype; None: not looked at.
+        excused: (R, W) where that is not finite although the reference is: nothing is asked; None:
+            nowhere.
+        special: (R, W) where the reference is not finite, or beyond the dtype's largest number, or
+            excused; None: nowhere.
         spread: what the draws gave so far.
     """
 
@@ -71,16 +74,21 @@ class FloatOutput:
     expected: Expected
     shape: tuple[int, ...]
     dtype: torch.dtype
+    plain: Expected | None = None
     rows: Rows = field(init=False)
     spread: Spread = field(init=False)
     special: torch.Tensor | None = field(init=False)
+    excused: torch.Tensor | None = field(init=False)
 
     def __post_init__(self) -> None:
         real = PARTS.get(self.dtype, self.dtype)
         values = as_reals(self.expected.values)
         largest = torch.finfo(real).max
         beyond = ~(values.abs() <= largest * (1 - near_largest(real)))
-        self.special = None
+        self.special = self.excused = None
+        if self.plain is not None:
+            self.excused = ~as_reals(self.plain.values).isfinite() & ~beyond
+            beyond |= self.excused
         if bool(beyond.any()):
             self.special = beyond
             values = values.masked_fill(beyond, 0.0)
@@ -119,6 +127,8 @@ class FloatOutput:
             if self.special is not None:
                 due = as_reals(self.expected.values[part])
                 wrong = torch.where(self.special[part], ~self._is_due(values, due), wrong)
+            if self.excused is not None:
+                wrong &= ~self.excused[part]
             if not bool(wrong.any()):
                 continue
             row, column = first_of(wrong)
@@ -145,6 +155,14 @@ class FloatOutput:
         overflown |= values == torch.where(due > 0, largest, -largest)
         close = (values - due).abs() <= 4 * near_largest(self.rows.dtype) * due.abs()
         return torch.where(due.isfinite(), overflown | close, same)
+
+    def beside(self, plain: Expected) -> FloatOutput:
+        """The same output, of which no more is asked than the reference in the working dtype does."""
+        return replace(self, plain=plain)
+
+    def plain_error(self) -> float:
+        """The relative error of the whole that the reference has in the working dtype."""
+        return 0.0 if self.plain is None else self.distance(self.plain)
 
     def is_rounding(self, actual: torch.Tensor) -> bool:
         """Whether rounding the right values to the output's dtype explains all of it."""

@@ -67,17 +67,6 @@ def larger(inputs: Tensors, compute: Callable[[Tensors], object]) -> Tensors | N
     return None
 
 
-def overflows_half(inputs: Tensors, compute: Callable[[Tensors], object]) -> bool:
-    """Whether a value on the reference's way is too large for unfused float16 code, whose inputs
-    these are: gradients of a norm near 0, say, hold 1 / eps^1.5.
-    """
-    if not any(tensor.dtype is torch.float16 for tensor in inputs):
-        return False
-    with _LargestValue() as seen:
-        compute(inputs)
-    return seen.largest > MOST_OF_HALF
-
-
 class _LargestValue(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """The largest finite floating-point value that an operation gave."""
 
