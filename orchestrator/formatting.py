@@ -113,6 +113,11 @@ def _decimals(value: float) -> int:
     return max(0, 1 - math.floor(math.log10(abs(value))))
 
 
+def axis_text(name: str, value: Any) -> str:
+    """The value of an axis, as `shown`; an option that was not set is at its `default`."""
+    return "default" if value is None and name.startswith("options.") else shown(value)
+
+
 def duration(seconds: float) -> str:
     """`45 s`, `3 min 5 s`, `2 h 10 min`."""
     whole = round(seconds)

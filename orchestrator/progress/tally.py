@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from orchestrator.executors.base import Event, Finished, PhaseChanged, SlotLost, SlotReady, Started
-from orchestrator.formatting import counted, duration, printable, shown
+from orchestrator.formatting import axis_text, counted, duration, printable
 from orchestrator.outcome import DISTURBED, Outcome, Phase
 from orchestrator.progress.time_left import Estimator, one_each, useful_flops
 from orchestrator.record import TrialRecord
@@ -179,7 +179,7 @@ class Tally:
 
     def describe_trial(self, trial: Trial, briefly: bool = False) -> str:
         """`improved batch=1 seq_len=1024 heads=8`; briefly: `improved (1, 1024, 8)`."""
-        values = {name: shown(trial.value(name)) for name in self._columns}
+        values = {name: axis_text(name, trial.value(name)) for name in self._columns}
         point = (
             f"({', '.join(values.values())})"
             if briefly

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.formatting import interval, latex, number, shown
+from orchestrator.formatting import axis_text, interval, latex, number
 from orchestrator.report.layout import Layout, status
 from orchestrator.results.rows import latency
 
@@ -59,7 +59,7 @@ def _body(layout: Layout) -> list[str]:
         metrics = row.metrics
         cells = [
             latex(row.implementation),
-            *(latex(shown(row.value(name))) for name in layout.columns),
+            *(latex(axis_text(name, row.value(name))) for name in layout.columns),
             interval(*latency(metrics)),
             number(metrics.get("peak_memory_mib")),
             number(metrics.get("throughput_tokens_per_s"), decimals=0),

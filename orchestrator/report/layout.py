@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from orchestrator.formatting import printable, shown
+from orchestrator.formatting import axis_text, printable, shown
 from orchestrator.outcome import Flag, Outcome
 from orchestrator.quantities import is_number
 from orchestrator.results.answers import LIMITS
@@ -90,7 +90,7 @@ class Layout:
     @cached_property
     def _points(self) -> Mapping[str, tuple[str, ...]]:
         return {
-            row.trial_id: tuple(shown(row.value(name)) for name in self.columns)
+            row.trial_id: tuple(axis_text(name, row.value(name)) for name in self.columns)
             for row in self.rows
         }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from orchestrator.formatting import interval, markdown, number, shown
+from orchestrator.formatting import axis_text, interval, markdown, number
 from orchestrator.report.answer_table import AnswerTable
 from orchestrator.report.layout import Layout, status
 from orchestrator.report.ranking import Ranking, Standing, ratio, speed_heading
@@ -111,7 +111,7 @@ def rows_table(layout: Layout, limit: int | None = None) -> Iterator[str]:
         yield _line(
             [
                 markdown(row.implementation),
-                *(markdown(shown(row.value(name))) for name in layout.columns),
+                *(markdown(axis_text(name, row.value(name))) for name in layout.columns),
                 interval(*latency(metrics)),
                 number(metrics.get("peak_memory_mib")),
                 number(metrics.get("throughput_tokens_per_s"), decimals=0),

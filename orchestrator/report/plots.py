@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.files import write_bytes_atomically
-from orchestrator.formatting import printable, shown
+from orchestrator.formatting import axis_text, printable, shown
 from orchestrator.metrics import known
 from orchestrator.quantities import is_number
 from orchestrator.report.layout import Layout
@@ -127,7 +127,7 @@ class _Plot:
         panels: dict[str, list[Row]] = {}
         for row in layout.rows:
             title = " · ".join(
-                f"{layout.columns[name]} {shown(row.value(name))}" for name in others
+                f"{layout.columns[name]} {axis_text(name, row.value(name))}" for name in others
             )
             panels.setdefault(title, []).append(row)
         trials = _numbered(panels.values()) if searched else {}

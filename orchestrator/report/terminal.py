@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
-from orchestrator.formatting import NONE, grouped, number, printable, shown
+from orchestrator.formatting import NONE, axis_text, grouped, number, printable, shown
 from orchestrator.outcome import Flag
 from orchestrator.report import reasons
 from orchestrator.report.answer_table import AnswerTable
@@ -195,7 +195,7 @@ def _headings(axes: Sequence[str], layout: Layout, form: Form) -> list[str]:
 
 
 def _cells(row: Row, axes: Sequence[str], form: Form, winners: Container[str]) -> list[str]:
-    cells = [printable(row.implementation), *(shown(row.value(name)) for name in axes)]
+    cells = [printable(row.implementation), *(axis_text(name, row.value(name)) for name in axes)]
     cells.append(MARK if row.trial_id in winners else "")
     for figure in form.figures:
         brief = figure.name == "ci" and form.brief_interval

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from orchestrator.formatting import printable, shown
+from orchestrator.formatting import axis_text, printable, shown
 from orchestrator.results.meta import ShownMeta, SweepMeta
 from orchestrator.results.results import Results
 from orchestrator.results.rows import Row
@@ -87,7 +87,7 @@ def columns(results: Results, rows: Sequence[Row]) -> dict[str, str]:
 
 def value(row: Row, axis: str) -> str:
     """The value of an axis as text."""
-    return printable(shown(row.value(axis)))
+    return printable(axis_text(axis, row.value(axis)))
 
 
 def distinct(values: Mapping[str, Any], used: Collection[str], prefix: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.formatting import (
+    axis_text,
     duration,
     fitted,
     interval,
@@ -137,3 +138,10 @@ def test_a_text_is_broken_between_words_on_a_terminal_alone(
     lines = fitted(text).splitlines()
     assert lines[:2] == ["error: one two three", "  four five six"]
     assert path in [line.strip() for line in lines]
+
+
+def test_an_option_that_was_not_set_is_at_its_default() -> None:
+    """`N/A` would say that there is no such value."""
+    assert axis_text("options.block", None) == "default"
+    assert axis_text("options.block", 64) == "64"
+    assert axis_text("case", None) == "N/A"

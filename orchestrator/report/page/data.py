@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from orchestrator.formatting import printable, shown
+from orchestrator.formatting import axis_text, printable, shown
 from orchestrator.metrics import METRICS, known
 from orchestrator.quantities import is_number
 from orchestrator.report.layout import NOT_RUN, Layout
@@ -38,7 +38,7 @@ def page_data(layout: Layout, ranking: Ranking) -> dict[str, Any]:
         )
     axis_values = {}
     for name in layout.columns:
-        axis_values[name] = [_axis_value(row.value(name)) for row in rows]
+        axis_values[name] = [_axis_value(name, row.value(name)) for row in rows]
     figures = {}
     for name in metrics:
         figures[name] = [_five_digits(row.metrics.get(name)) for row in rows]
@@ -94,8 +94,8 @@ def _described(name: str) -> dict[str, Any]:
     return {"name": name, "label": metric.label, "unit": metric.unit, "drawn": metric.drawn}
 
 
-def _axis_value(value: Any) -> int | float | str:
-    return value if is_number(value) else shown(value)
+def _axis_value(name: str, value: Any) -> int | float | str:
+    return value if is_number(value) else axis_text(name, value)
 
 
 def _five_digits(value: float | None) -> float | None:
