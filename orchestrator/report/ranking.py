@@ -269,11 +269,11 @@ def speed_heading(ranking: Ranking, escape: Callable[[str], str] = printable) ->
 
 
 def _of(count: int, total: int, noun: str) -> str:
-    return (
-        f"all {counted(total, noun)}"
-        if count == total > 1
-        else f"{count} of {counted(total, noun)}"
-    )
+    if count == total == 2:
+        return f"both {noun}s"
+    if count == total > 1:
+        return f"all {counted(total, noun)}"
+    return f"{count} of {counted(total, noun)}"
 
 
 def _winner(point: tuple[str, ...], here: Sequence[Row]) -> Winner | None:

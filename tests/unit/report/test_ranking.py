@@ -119,4 +119,4 @@ def test_doubts_close_the_verdict() -> None:
     assert said == "Doubtful: 1 of 2 timed rows (1 noisy, 1 contended)."
     records[1] = made.ok(planned[1], flags=("noisy",))
     said = Ranking.of(Layout.of(made.results(planned, records, axes=ONE))).sentences()[-1]
-    assert said.startswith("Doubtful: all 2 timed rows (2 noisy, 1 contended); run it again")
+    assert said.startswith("Doubtful: both timed rows (2 noisy, 1 contended); run it again")

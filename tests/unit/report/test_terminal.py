@@ -105,7 +105,7 @@ def test_a_disturbed_row_is_no_winner_and_has_no_star() -> None:
     text = printed(swept({"improved": ("contended",)}))
     assert "*" not in "".join(line[:-20] for line in table_of(text))
     assert "Fastest: improved" not in text
-    assert "Not ranked: all 2 shapes" in text
+    assert "Not ranked: both shapes" in text
     assert "~2.50x" in text
 
 
@@ -124,7 +124,7 @@ def test_a_busy_machine_opens_the_verdict() -> None:
 
 def test_noise_alone_is_ranked() -> None:
     """Noisy says that the interval is wide, which the interval knows."""
-    assert "Fastest: improved in all 2 shapes" in printed(swept({"improved": ("noisy",)}))
+    assert "Fastest: improved in both shapes" in printed(swept({"improved": ("noisy",)}))
 
 
 def test_an_interval_that_reaches_zero_is_not_shown() -> None:
