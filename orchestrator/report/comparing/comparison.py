@@ -177,10 +177,19 @@ def _rounded(percent: float) -> str:
 
 def _title(comparison: Comparison) -> str:
     """Which two, and the verdict; that it may be the machine's where most changes are."""
-    doubtful, changed = _doubtful(comparison)
-    doubt = ", doubtful: the machine was busy" if 2 * doubtful > changed else ""
     sides = f"{printable(comparison.candidate)} compared with {printable(comparison.base)}"
-    return f"{sides}: {comparison.verdict}{doubt}"
+    return f"{sides}: {doubted(comparison.verdict, is_doubtful(comparison))}"
+
+
+def doubted(verdict: str, doubtful: bool) -> str:
+    """The verdict, with the doubt where there is one."""
+    return f"{verdict}, doubtful: the machine was busy" if doubtful else verdict
+
+
+def is_doubtful(comparison: Comparison) -> bool:
+    """Whether most changes rest on rows that something else slowed down."""
+    doubtful, changed = _doubtful(comparison)
+    return 2 * doubtful > changed
 
 
 def ratio_text(ratio: Ratio) -> str:

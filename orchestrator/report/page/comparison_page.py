@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.compare.comparison import Comparison, Pair, Verdict
 from orchestrator.formatting import number, printable, shown
-from orchestrator.report.comparing.comparison import footer, ratio_text
+from orchestrator.report.comparing.comparison import doubted, footer, is_doubtful, ratio_text
 from orchestrator.report.page.template import rendered
 
 TONES = {
@@ -26,13 +26,14 @@ BEYOND = 1.5  # how far beyond the outermost ratio an interval is drawn: it must
 def comparison_page(comparison: Comparison) -> str:
     """The page as HTML; it needs no script."""
     scale = _Scale.of([pair for pair in comparison.rows if pair.ratio is not None])
+    doubtful = is_doubtful(comparison)
     return rendered(
         "comparison.html.j2",
         (),
         base=printable(comparison.base),
         candidate=printable(comparison.candidate),
-        verdict=_words(comparison.verdict),
-        tone=TONES[comparison.verdict],
+        verdict=doubted(_words(comparison.verdict), doubtful),
+        tone="warn" if doubtful else TONES[comparison.verdict],
         tiles=[
             (count, _words(verdict), TONES[verdict]) for verdict, count in comparison.counts.items()
         ],

@@ -9,8 +9,12 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+from markupsafe import Markup
+
 from orchestrator.formatting import number
 from orchestrator.report.ranking import ratio
+
+CODE, TEXT = Markup("<code>{}</code>"), Markup("{}")
 
 
 def rendered(template: str, scripts: Sequence[str], **values: Any) -> str:
@@ -20,10 +24,18 @@ def rendered(template: str, scripts: Sequence[str], **values: Any) -> str:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"ratio": ratio, "number": number}
+    environment.filters |= {"ratio": ratio, "number": number, "commands": commands}
     texts = [asset(name) for name in scripts]
     page = environment.from_string(asset(template))
     return page.render(policy=policy(texts), style=asset("page.css"), scripts=texts, **values)
+
+
+def commands(text: str) -> Markup:
+    """A sentence with what stands between backticks as code, all of it as text."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:
+        return TEXT.format(text)
+    return Markup("").join((CODE if place % 2 else TEXT).format(p) for place, p in enumerate(parts))
 
 
 @cache

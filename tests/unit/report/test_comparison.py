@@ -6,6 +6,7 @@ from orchestrator.compare.comparison import compare
 from orchestrator.outcome import Outcome
 from orchestrator.report.comparing.comparison import markdown_page, table
 from orchestrator.report.comparing.comparison_formats import write
+from orchestrator.report.page.comparison_page import comparison_page
 from tests.support import made
 
 AXES = {"batch": [1], "seq_len": [1024, 2048], "heads": [8]}
@@ -90,3 +91,20 @@ def test_a_comparison_that_found_nothing_says_so():
         planned, [made.ok(trial, flags=("contended",)) for trial in planned], axes=AXES
     )
     assert "the machine was busy (2 contended or throttled)" in table(compare(busy, busy))
+
+
+def test_the_pages_headline_has_the_doubt_of_the_tables():
+    """A change that rests on contended rows is not announced as if it were certain."""
+    planned = made.trials(["standard"], AXES, dtype="float32")
+    slow, fast = (
+        made.results(
+            planned,
+            [made.ok(trial, flags=("contended",), scale=scale) for trial in planned],
+            axes=AXES,
+        )
+        for scale in (1.0, 0.2)
+    )
+    found = compare(slow, fast)
+    said = "faster, doubtful: the machine was busy"
+    assert said in table(found)
+    assert f'<strong class="warn">{said}</strong>' in comparison_page(found)

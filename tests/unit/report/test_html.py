@@ -20,6 +20,7 @@ from orchestrator.outcome import Outcome
 from orchestrator.report import render
 from orchestrator.report.page.data import MAX_VALUES_PER_ROW, embedded
 from orchestrator.report.page.phases import harness_line, phase_shares
+from orchestrator.report.page.template import commands
 from orchestrator.results.results import Results
 from tests.support import made
 
@@ -210,3 +211,9 @@ def test_a_sweep_that_barely_ran_has_a_page(count: int) -> None:
     records = [made.bad(trial, Outcome.CRASHED)][:count]
     page = render(made.results([trial], records, axes=ONE), "html")
     assert data_of(page)["outcome"] == (["crashed"] if count else ["not run"])
+
+
+def test_a_sentence_with_markup_stays_text_beside_its_commands() -> None:
+    """A label may hold anything, a single backtick too."""
+    assert commands("`a <b>` of <i>") == "<code>a &lt;b&gt;</code> of &lt;i&gt;"
+    assert commands("one ` alone") == "one ` alone"
