@@ -42,24 +42,29 @@ def two_networks() -> Iterator[tuple[Network, Network]]:
     first, second = (
         Network(f"{prefix}-{number}", address) for number, address in enumerate(ADDRESSES)
     )
-    made = []
+    made: list[Network] = []
     try:
-        for network in (first, second):
-            try:
+        try:
+            for network in (first, second):
                 _ip("netns", "add", network.name)
-            except subprocess.CalledProcessError as error:
-                pytest.skip(f"no network namespace can be made here: {error.stderr.strip()}")
-            made.append(network)
-        cable = ("link", "add", PORT, "type", "veth", "peer", "name", PORT, "netns", second.name)
-        _ip("-n", first.name, *cable)
-        for network in (first, second):
-            _ip("-n", network.name, "addr", "add", f"{network.address}/24", "dev", PORT)
-            _ip("-n", network.name, "link", "set", "lo", "up")
-            _ip("-n", network.name, "link", "set", PORT, "up")
+                made.append(network)
+            _connect(first, second)
+        except subprocess.CalledProcessError as error:
+            pytest.skip(f"no network namespaces can be made here: {error.stderr.strip()}")
         yield first, second
     finally:
         for network in made:  # the cable goes with them
             _ip("netns", "delete", network.name)
+
+
+def _connect(first: Network, second: Network) -> None:
+    """Join the two by a pair of virtual Ethernet devices, and bring everything up."""
+    cable = ("link", "add", PORT, "type", "veth", "peer", "name", PORT, "netns", second.name)
+    _ip("-n", first.name, *cable)
+    for network in (first, second):
+        _ip("-n", network.name, "addr", "add", f"{network.address}/24", "dev", PORT)
+        _ip("-n", network.name, "link", "set", "lo", "up")
+        _ip("-n", network.name, "link", "set", PORT, "up")
 
 
 def _ip(*arguments: str) -> None:
