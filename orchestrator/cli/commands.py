@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from orchestrator.cli.options import TABLE, place, refuse
@@ -43,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
     from orchestrator import api
     from orchestrator.plan.sweep import Sweep
 
-    _check_columns(options)
+    _check_columns(options, lambda: _stated_metrics(options))
     overrides = [
         *options.overrides,
         *(["measure.profile=true"] if getattr(options, "profile", False) else []),
@@ -148,7 +149,7 @@ def resume(options: argparse.Namespace) -> int:
     from orchestrator import api
     from orchestrator.cli import comparing
 
-    _check_columns(options)
+    _check_columns(options, lambda: _shown_metrics(options.name))
     results = api.resume(options.name, **place(options))
     if results.meta.duel is not None:
         return comparing.show_duel(results, None, "json" if options.json else "table")
@@ -180,7 +181,22 @@ def _print_answer(results: Any, options: argparse.Namespace) -> None:
     terminal.show(results, console, options.columns, options.sort)
 
 
-def _check_columns(options: argparse.Namespace) -> None:
+def _stated_metrics(options: argparse.Namespace) -> Iterable[str]:
+    """The metrics of its own that the workload of a sweep file states."""
+    from orchestrator.plan.sweep import Sweep
+
+    return Sweep.load(options.sweep, options.overrides, options.only).workload.metrics
+
+
+def _shown_metrics(name: str) -> Iterable[str]:
+    """The metrics of a workload's own that the rows of a sweep have."""
+    from orchestrator.report.figures import own_metrics
+    from orchestrator.results import lookup, sweep_directory
+
+    return own_metrics(sweep_directory.load(lookup.find(name)).rows)
+
+
+def _check_columns(options: argparse.Namespace, own: Callable[[], Iterable[str]]) -> None:
     """Refuse options of the table that cannot be met before a sweep runs for an hour.
 
     Raises:
@@ -192,7 +208,7 @@ def _check_columns(options: argparse.Namespace) -> None:
         refuse(options, TABLE, "is of the table, and does nothing with --json")
     if options.full_grid:
         refuse(options, ("columns", "sort"), "does nothing with --full-grid, which shows all")
-    check_names(options.columns, options.sort)
+    check_names(options.columns, options.sort, own)
 
 
 def plan(options: argparse.Namespace) -> int:
@@ -241,7 +257,7 @@ def report(options: argparse.Namespace) -> int:
         refuse(options, ("format", *TABLE), "does nothing with --errors, which prints the reasons")
     if options.format is not None:
         refuse(options, TABLE, "is of the answer, which --format prints a file instead of")
-    _check_columns(options)
+    _check_columns(options, lambda: _shown_metrics(options.names[0]))
     results = sweep_directory.load(lookup.find(options.names[0]))
     if options.export is not None:
         choices.refuse(results.meta.spec, options.export)

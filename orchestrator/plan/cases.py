@@ -63,11 +63,14 @@ def _of_workload(spec: SweepSpec, workload: Workload) -> CasesSpec | None:
     """The workload's own cases; None: it has none, or the sweep file states one of their params."""
     if not isinstance(workload, FileWorkload) or not workload.cases:
         return None
-    if isinstance(workload.cases, Path):
-        return CasesSpec(file=str(workload.cases))
     given = {*spec.axes, *spec.constants}
     for entry in spec.implementations:
         given.update(entry.params)
+    if isinstance(workload.cases, Path):
+        for row in cases.read(workload.cases, str(workload.cases)):
+            if given.intersection(row.values):
+                return None
+        return CasesSpec(file=str(workload.cases))
     for case in workload.cases:
         if given.intersection(case):
             return None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from orchestrator.errors import RequestError, nearest, suggestion
@@ -85,18 +86,42 @@ def figures(layout: Layout, ranking: Ranking) -> dict[str, Figure]:
         ),
     ]
     others = [Figure(name, METRICS[name].heading, _text(name), _metric(name)) for name in OTHERS]
-    return {figure.name: figure for figure in (*known, *others)}
+    own = [
+        Figure(name, name, _text(name), _metric(name), largest_first=name.endswith("_per_s"))
+        for name in own_metrics(layout.rows)
+    ]
+    return {figure.name: figure for figure in (*known, *others, *own)}
 
 
-def check_names(columns: str | None, order: str | None) -> None:
+def own_metrics(rows: Iterable[Row]) -> list[str]:
+    """The figures of rows that are the workload's own, in the order in which they are met."""
+    names: dict[str, None] = {}
+    for row in rows:
+        names |= dict.fromkeys(row.metrics)
+    return [name for name in names if name not in METRICS]
+
+
+def check_names(
+    columns: str | None, order: str | None, own: Callable[[], Iterable[str]] = tuple
+) -> None:
     """Refuse names that no table has, before a sweep runs for an hour.
+
+    Args:
+        columns: names, separated by commas; None: those that every table has.
+        order: a name; None: that of the table.
+        own: the metrics that the workload states, asked for where another name is met.
 
     Raises:
         RequestError: there is no such column, or no such order.
     """
+    known = [*NAMES, *OTHERS]
+    asked = {*(columns or "").split(","), order or "table"}
+    if {name.strip() for name in asked} - {*known, *ORDERS, ""}:
+        with suppress(RequestError):  # what is wrong elsewhere is refused later
+            known += own()
     if columns is not None:
-        _names(columns)
-    if order is not None and order not in (*ORDERS, *NAMES, *OTHERS):
+        _names(columns, known)
+    if order is not None and order not in (*ORDERS, *known):
         names = [*ORDERS, *NAMES]
         raise RequestError(
             f"--sort: no order {order!r}{suggestion(order, names)}; use {', '.join(names)}"
@@ -109,7 +134,7 @@ def chosen(columns: str, known: Mapping[str, Figure]) -> list[Figure]:
     Raises:
         RequestError: one of them is not known, or none is named.
     """
-    return [known[name] for name in _names(columns)]
+    return [known[name] for name in _names(columns, known)]
 
 
 def ordered(layout: Layout, order: str, known: Mapping[str, Figure]) -> list[Row]:
@@ -120,7 +145,7 @@ def ordered(layout: Layout, order: str, known: Mapping[str, Figure]) -> list[Row
     Raises:
         RequestError: there is no such order.
     """
-    check_names(None, order)
+    check_names(None, order, lambda: known)
     if order == "table":
         return list(layout.rows)
     if order == "shape":
@@ -137,11 +162,11 @@ def ordered(layout: Layout, order: str, known: Mapping[str, Figure]) -> list[Row
     return sorted(layout.rows, key=key)
 
 
-def _names(columns: str) -> list[str]:
+def _names(columns: str, known: Collection[str]) -> list[str]:
     names = [name.strip() for name in columns.split(",") if name.strip()]
     for name in names:
-        if name not in (*NAMES, *OTHERS):
-            near = suggestion(name, (*NAMES, *OTHERS)) if nearest(name, (*NAMES, *OTHERS)) else ""
+        if name not in known:
+            near = suggestion(name, known) if nearest(name, known) else ""
             raise RequestError(
                 f"--columns: no column {name!r}{near}; use {', '.join(NAMES)}, or a metric's name in results.csv"
             )

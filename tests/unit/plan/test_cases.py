@@ -170,3 +170,18 @@ def test_a_formula_of_a_metric_is_checked(tmp_path: Path) -> None:
     text = "name: s\nworkload: ./m.py\nimplementations: ['./m.py:f']\naxes: {heads: [1]}\n"
     with pytest.raises(SweepFileError, match=r"its metric keys_per_s: .* reads 'secnds'"):
         Sweep.parse(text, tmp_path)
+
+
+@pytest.mark.parametrize("stated", ["'shapes.csv'", "[{'name': 'small', 'heads': 8}]"])
+def test_a_workloads_cases_are_left_where_the_sweep_states_their_params(
+    tmp_path: Path, stated: str
+) -> None:
+    """Whether they stand in a file or in the workload; where it states others, they are run."""
+    (tmp_path / "shapes.csv").write_text("name,heads,width\nsmall,8,64\n")
+    (tmp_path / "w.py").write_text(f"cases = {stated}\n{WORKLOAD}")
+    text = "name: s\nworkload: ./w.py\nimplementations: ['./w.py:f']\n"
+    assert points(Sweep.parse(f"{text}axes: {{heads: [3, 4]}}\n", tmp_path)) == [
+        (None, 3, 64),
+        (None, 4, 64),
+    ]
+    assert points(Sweep.parse(f"{text}axes: {{causal: [true]}}\n", tmp_path)) == [("small", 8, 64)]

@@ -202,6 +202,21 @@ def test_every_metric_of_results_csv_is_a_column(mixed: Results) -> None:
     assert "Noise (% of the median)" in heading
 
 
+def test_a_metric_of_the_workloads_own_is_a_column() -> None:
+    """By its name; before the sweep has run it is known from the workload."""
+    axes = {"batch": [1], "seq_len": [1024], "heads": [8]}
+    planned = made.trials(("standard",), axes, dtype="float32")
+    record = made.ok(planned[0])
+    figures_of = {**(record.metrics or {}), "keys_per_s": 2e6}
+    own = made.results(planned, [record.model_copy(update={"metrics": figures_of})], axes=axes)
+    lines = table_of(printed(own, columns="time,keys_per_s", sort="keys_per_s"))
+    assert "keys_per_s" in lines[0]
+    assert "2,000,000" in "\n".join(lines)
+    figures.check_names("keys_per_s", "keys_per_s", lambda: ["keys_per_s"])
+    with pytest.raises(RequestError, match="no column 'keys_per_s'"):
+        figures.check_names("keys_per_s", None)
+
+
 def test_sorted_by_time_the_fastest_come_first_and_rows_without_a_time_last(mixed: Results) -> None:
     """No rules, as implementations stand between each other."""
     lines = table_of(printed(mixed, sort="time"))
