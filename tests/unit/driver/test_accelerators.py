@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import api
+from orchestrator.compare import duel
 from orchestrator.driver.attempts import input_seed
 from orchestrator.errors import RequestError, SweepFileError
 from orchestrator.executors.inline import InlineExecutor
@@ -139,6 +140,12 @@ def test_a_plan_says_that_models_multiply_it(tmp_path: Path) -> None:
     assert sweep.plan.explain()[-1].startswith("so many on each model of accelerator")
     with pytest.raises(RequestError, match=r"4 trials on each of 2 models .* max_trials \(7\)"):
         sweep.on_each(["A100", "H200"])
+
+
+def test_a_paired_comparison_is_on_one_model(tmp_path: Path) -> None:
+    """Its processes hold both implementations, on one card."""
+    with pytest.raises(RequestError, match=r"choose it by resources\.accelerator"):
+        duel.prepare(Sweep.parse(TEXT, tmp_path), "matmul:right", "matmul:raises")
 
 
 @pytest.mark.parametrize(

@@ -56,3 +56,11 @@ def test_slots_are_counted_apart_and_a_final_fault_is_enough() -> None:
         quarantine.refusal()
         == f"no slot is left to run on:\n  {HERE}: cuda:0 holds 900 MiB more than before"
     )
+
+
+def test_a_refusal_names_each_slot_and_the_model_that_has_none_left() -> None:
+    """Where models are told apart others may have slots still."""
+    quarantine = Quarantine()
+    quarantine.fault(0, HERE, "the node is gone", None, final=True)
+    assert quarantine.refusal() == f"no slot is left to run on:\n  {HERE}: the node is gone"
+    assert quarantine.refusal("H200").startswith("no slot of the accelerator H200 is left to run")
