@@ -131,9 +131,10 @@ class Stages:
         self._retries = 0 if self.gpu_peak is None else self.gpu_peak.allocation_retries()
         memory = host.figures() if self.gpu_peak is None else NOTHING_KNOWN
         self.figures = {**memory, "first_call_ms": self.first_call.ms}
+        self.notes = times.memory_note() if self.gpu_peak is None else ()
         if self.attempt.compile_times:
             self.figures[times.COLD] = self.started_ms
-            self.notes = times.in_words("cold", times.stage_times())
+            self.notes += times.in_words("cold", times.stage_times())
 
     def measured_alone(self) -> TrialEnd:
         """Time what is ready, verify it again, see what memory it takes: the end of a trial that

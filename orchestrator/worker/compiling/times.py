@@ -77,6 +77,13 @@ def _remove_abandoned() -> None:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
+def memory_note() -> tuple[str, ...]:
+    """That the host's memory has the compiler in it, where one has run in this process."""
+    if not stage_times():
+        return ()
+    return ("the memory is what the process grew by, torch.compile's own included",)
+
+
 def stage_times() -> dict[str, float]:
     """Milliseconds of each stage of torch.compile in this process, each without the next; empty
     where it compiled nothing.

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.outcome import Outcome
+from orchestrator.worker.compiling import times
 from orchestrator.worker.compiling.times import CACHES, PREFIX, empty_caches, in_words, stage_times
 from tests.support.attempts import attempt, recorded
 
@@ -56,3 +57,11 @@ def test_a_row_has_both_figures_where_that_is_asked() -> None:
     assert record.metrics["cold_first_call_ms"]
     assert record.metrics["warm_first_call_ms"], record.notes
     assert "cold_first_call_ms" not in (recorded(attempt("honest")).metrics or {})
+
+
+def test_memory_that_a_compiler_took_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a CPU the row's memory is what the process grew by: a hundred times the eager one's."""
+    monkeypatch.setattr(times, "stage_times", dict)
+    assert times.memory_note() == ()
+    monkeypatch.setattr(times, "stage_times", lambda: {"lowering": 12.0})
+    assert "torch.compile" in times.memory_note()[0]
