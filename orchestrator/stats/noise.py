@@ -31,15 +31,15 @@ def noise_reasons(
     found = []
     if summary.half_width > protocol.target_ci:
         found.append(
-            f"interval +-{_percent(summary.half_width)} wide, target_ci is {_percent(protocol.target_ci)}"
+            f"interval +-{percent(summary.half_width)} wide, target_ci is {percent(protocol.target_ci)}"
         )
     if summary.noise_pct > 100 * most_iqr:
         found.append(
-            f"interquartile range {summary.noise_pct:.1f} % of the median, more than {_percent(most_iqr)}"
+            f"interquartile range {summary.noise_pct:.1f} % of the median, more than {percent(most_iqr)}"
         )
     if abs(shift := drift(series)) > most_drift:
         found.append(
-            f"drift of {_percent(shift)} from the first third to the last, more than {_percent(most_drift)}"
+            f"drift of {percent(shift)} from the first third to the last, more than {percent(most_drift)}"
         )
     if (modes := two_modes(series, most_drift)) is not None:
         found.append(f"two modes, at {modes[0]:.4g} and {modes[1]:.4g}")
@@ -58,8 +58,11 @@ def _aim(protocol: MeasureProtocol) -> float:
     return min(max(protocol.target_ci, TARGETS[0]), TARGETS[1])
 
 
-def _percent(fraction: float) -> str:
-    return "?" if math.isinf(fraction) else f"{100 * fraction:.2g} %"
+def percent(fraction: float) -> str:
+    """`3.9 %`, `504 %`; `?` of what is not known."""
+    if math.isinf(fraction):
+        return "?"
+    return f"{100 * fraction:.0f} %" if fraction >= 1 else f"{100 * fraction:.2g} %"
 
 
 def drift(series: Array) -> float:

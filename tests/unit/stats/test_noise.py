@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
 from orchestrator.spec.models import MeasureProtocol, MeasureSpec
-from orchestrator.stats.noise import drift, noise_reasons, two_modes
+from orchestrator.stats.noise import drift, noise_reasons, percent, two_modes
 from orchestrator.stats.summary import Array, summarize
 
 PROTOCOL = MeasureSpec().for_device("cuda")
@@ -111,3 +113,13 @@ def test_a_target_of_one_s_own_moves_no_limit_beyond_reason(target: float) -> No
     rng = np.random.default_rng(5)
     assert "interquartile" not in reasons(1 + 0.01 * rng.standard_normal(4000), protocol)
     assert "interquartile" in reasons(1 + 0.2 * rng.standard_normal(4000), protocol)
+
+
+def test_percentages_beyond_a_hundred_are_written_out() -> None:
+    """`5e+02 %` is no figure for a person."""
+    assert [percent(share) for share in (0.0385, 0.9, 5.04, math.inf)] == [
+        "3.9 %",
+        "90 %",
+        "504 %",
+        "?",
+    ]
