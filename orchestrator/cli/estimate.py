@@ -196,13 +196,19 @@ def of(sweep: Sweep, device: str = "auto") -> Estimate:
         kind = "cuda" if gpus else "cpu"
     resources = {trial.trial_id: sweep.resources(trial, kind) for trial in sweep.trials}
     most = max(resource.gpus for resource in resources.values())
-    slots = min(sweep.spec.max_concurrent or 1, usable_cores())
+    cores = usable_cores()
+    slots = min(sweep.spec.max_concurrent or 1, cores)
     if kind == "cuda" and most:
         slots = max(1, gpus // most)
     slots = min(slots, sweep.spec.max_concurrent or slots)
     protocol = sweep.spec.measure.for_device(kind)
     least, most = bounds(sweep)
-    spent = [_seconds(sweep, trial, kind, protocol) for trial in sweep.trials]
+    per_s = FLOPS_PER_S["cuda"] if kind == "cuda" else FLOPS_PER_S["cpu_core"] * cores
+    known = registry.implementations()
+    spent = []
+    for trial in sweep.trials:
+        form = known[trial.use].form if trial.use in known else sweep.workload.forms[0]
+        spent.append(_seconds(_flops(sweep, trial, form) / per_s, kind, protocol))
     busy = sum(sorted(spent)[-most:]) * max(1.0, most / len(spent)) * sweep.spec.measure.repeats
     spent_by_trial = {
         trial.trial_id: seconds for trial, seconds in zip(sweep.trials, spent, strict=True)
@@ -233,14 +239,8 @@ def _screened_s(sweep: Sweep, device: str, spent: Mapping[str, float]) -> float:
     return min(SCREENED_S[device], max(spent[trial.trial_id] for trial in sweep.trials))
 
 
-def _seconds(sweep: Sweep, trial: Trial, device: str, protocol: MeasureProtocol) -> float:
-    known = registry.implementations()
-    form = known[trial.use].form if trial.use in known else sweep.workload.forms[0]
-    flops = _flops(sweep, trial, form)
-    per_s = FLOPS_PER_S["cpu_core"] * usable_cores()
-    if device == "cuda":
-        per_s = FLOPS_PER_S["cuda"]
-    call = flops / per_s
+def _seconds(call: float, device: str, protocol: MeasureProtocol) -> float:
+    """Seconds of a trial, each of whose calls takes `call` seconds."""
     timed = min(protocol.max_time_s, max(protocol.min_time_s, protocol.min_repetitions * call))
     warm = max(protocol.warmup_s, 3 * call)
     return FIXED_S[device] + call * (1 + REFERENCE_SHARE) + warm + timed

@@ -178,3 +178,20 @@ def test_searches_and_frontiers_are_planned_without_the_heavy_libraries(
 
 
 ONE_SEGMENT = "{segment_lengths: [64], dilation_rates: [1]}"
+
+
+def test_the_machine_is_asked_once_however_many_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its cores are read from files of the kernel: ten thousand times that would take seconds."""
+    asked: list[int] = []
+
+    def cores() -> int:
+        asked.append(1)
+        return 2
+
+    monkeypatch.setattr(estimate, "usable_cores", cores)
+    counts = []
+    for heads in ("[8]", "[2, 4, 8, 16]"):
+        asked.clear()
+        estimate.of(sweep(axes=f"{{batch: [1], seq_len: [1024], heads: {heads}}}"), "cpu")
+        counts.append(len(asked))
+    assert counts[0] == counts[1]
