@@ -62,7 +62,7 @@ def percent(fraction: float) -> str:
     """`3.9 %`, `504 %`; `?` of what is not known."""
     if math.isinf(fraction):
         return "?"
-    return f"{100 * fraction:.0f} %" if fraction >= 1 else f"{100 * fraction:.2g} %"
+    return f"{100 * fraction:.0f} %" if abs(fraction) >= 1 else f"{100 * fraction:.2g} %"
 
 
 def drift(series: Array) -> float:
