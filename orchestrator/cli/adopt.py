@@ -12,7 +12,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from orchestrator.errors import RequestError
+from orchestrator.errors import RequestError, UnknownNameError
 from orchestrator.usercode import workloads
 
 FILE = "sweep.yaml"
@@ -46,7 +46,11 @@ def adopt(path: str | Path, output: str | Path | None = None) -> tuple[Path, str
 def _format_of(place: Path) -> str | None:
     """The format that the problems at a path are of; None: there are none."""
     for name in workloads.adapters():
-        if workloads.adapter(name).adopted(place) is not None:
+        try:
+            adapter = workloads.adapter(name)
+        except UnknownNameError:  # of another package; what is of our formats is found without it
+            continue
+        if adapter.adopted(place) is not None:
             return name
     return None
 

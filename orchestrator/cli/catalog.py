@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.formatting import table_text
@@ -67,11 +68,21 @@ def as_text() -> str:
             ),
             table_text(["Workload", "Param", "Type", "Default"], params, wrapped=(2,)),
             f"This machine: {_machine(found['machine'])}.",
+            *(f"! {text}" for text in [*registry.broken(), *_unusable(found)]),
             "A sweep may also name package.module:attribute or ./path/to/file.py:attribute;\n"
             "for a workload also ./path/to/file.py, or a path in another format:\n"
             f"{formats}.",
         ]
     )
+
+
+def _unusable(found: Mapping[str, Any]) -> list[str]:
+    """The registered workloads that cannot be imported, each with the reason."""
+    return [
+        f"the workload {item['name']} {why}"
+        for item in found["workloads"]
+        for why in item.get("missing", ())
+    ]
 
 
 def explanations() -> str:
@@ -114,7 +125,11 @@ def _machine(machine: dict[str, int]) -> str:
 
 
 def _workload(name: str) -> dict[str, Any]:
-    workload = registry.workload(name, ".")
+    try:
+        workload = registry.workload(name, ".")
+    except Exception as error:  # noqa: BLE001 - somebody else's code, which need not be imported here
+        why = f"cannot be imported: {type(error).__name__}: {error}"
+        return {"name": name, "forms": [], "params": [], "missing": [why]}
     schema = workload.params.model_json_schema()
     return {
         "name": name,

@@ -66,11 +66,30 @@ def workloads() -> dict[str, str]:
     return found
 
 
-@cache
+def broken() -> tuple[str, ...]:
+    """What other packages bring and cannot be imported, each in a sentence with the reason."""
+    return _found()[1]
+
+
 def _registries() -> tuple[ModuleType, ...]:
     """Our registry, then those of other packages by the names of their entry points."""
-    others = sorted(entry_points(group=GROUP), key=lambda entry: entry.name)
-    return (importlib.import_module(REGISTRY), *(entry.load() for entry in others))
+    return _found()[0]
+
+
+@cache
+def _found() -> tuple[tuple[ModuleType, ...], tuple[str, ...]]:
+    """The registries, and what is wrong with those that are left out: a package that cannot be
+    imported here hinders no sweep that does without it.
+    """
+    modules, wrong = [importlib.import_module(REGISTRY)], []
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
+        try:
+            modules.append(entry.load())
+        except Exception as error:  # noqa: BLE001 - somebody else's code
+            package = entry.dist.name if entry.dist is not None else entry.value
+            why = f"{type(error).__name__}: {error}"
+            wrong.append(f"the registry {entry.name} of {package} cannot be imported: {why}")
+    return tuple(modules), tuple(wrong)
 
 
 def workload(ref: str, base_dir: str | Path) -> Workload:
@@ -126,8 +145,10 @@ def locate(ref: str, base_dir: str | Path, known: Iterable[str], kind: str) -> T
             if ref.endswith(".py")
             else "package.module:attribute or path/to/file.py:attribute"
         )
+        reasons = "".join(f"; {text}" for text in broken())
         raise UnknownNameError(
             f"there is no {kind} {ref!r}{suggestion(ref, known)}: use a registered name, or {hint}"
+            f"{reasons}"
         )
     if not source.endswith(".py"):
         return Target(attribute, module=source)

@@ -67,9 +67,17 @@ def adapters() -> dict[str, str]:
 
 
 def adapter(name: str) -> Adapter:
-    """The adapter of that name, imported."""
+    """The adapter of that name, imported.
+
+    Raises:
+        UnknownNameError: it cannot be imported.
+    """
     module, _, attribute = adapters()[name].partition(":")
-    found: Adapter = Target(attribute, module=module).load()
+    try:
+        found: Adapter = Target(attribute, module=module).load()
+    except Exception as error:
+        why = f"{type(error).__name__}: {error}"
+        raise UnknownNameError(f"the adapter {name} cannot be imported: {why}") from error
     return found
 
 

@@ -4,12 +4,15 @@ importing torch.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from orchestrator.errors import UnknownNameError, suggestion
-from orchestrator.usercode import registry
+from orchestrator.cli import catalog
+from orchestrator.cli.adopt import adopt
+from orchestrator.errors import RequestError, UnknownNameError, suggestion
+from orchestrator.usercode import registry, workloads
 from orchestrator.usercode.registry import Target, locate
 from tests.support.sweeps import TOYS
 
@@ -115,3 +118,51 @@ def test_a_users_workload_is_a_workload() -> None:
     assert registry.workload("matmul.py:WORKLOAD", TOYS).name == "matmul"
     with pytest.raises(UnknownNameError, match="is a function, not a workload"):
         registry.workload("matmul.py:right", TOYS)
+
+
+@pytest.fixture
+def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A package whose registry works and one of whose workloads does not, and one that does not."""
+    described = {
+        "helpful": "[orchestrator.registries]\nhelpful = helpful_kernels\n",
+        "hapless": "[orchestrator.registries]\nhapless = hapless_kernels\n"
+        "[orchestrator.adapters]\nhapless = hapless_kernels:ADAPTER\n",
+    }
+    for name, text in described.items():
+        about = tmp_path / f"{name}-1.dist-info"
+        about.mkdir()
+        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
+        (about / "entry_points.txt").write_text(text)
+    (tmp_path / "hapless_kernels.py").write_text("import no_such_module_anywhere\n")
+    (tmp_path / "helpful_kernels.py").write_text(
+        "from orchestrator.workload import Registered\n"
+        "WORKLOADS = {'helped': 'hapless_kernels:WORKLOAD'}\n"
+        "IMPLEMENTATIONS = {'help': Registered('m:build', 'helped', 'default', 'helps')}\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for known in (registry._found, workloads.adapters):
+        known.cache_clear()
+    yield
+    for known in (registry._found, workloads.adapters):
+        known.cache_clear()
+
+
+@pytest.mark.usefixtures("packages")
+def test_a_package_that_cannot_be_imported_hinders_no_other(tmp_path: Path) -> None:
+    """It is named with the reason where something is not found, and by `list`."""
+    assert {"help", "standard"} <= set(registry.implementations())
+    why = "cannot be imported: ModuleNotFoundError: No module named 'no_such_module_anywhere'"
+    with pytest.raises(UnknownNameError, match=f"the registry hapless of hapless {why}"):
+        registry.workload("helpd", tmp_path)
+    listed = catalog.as_text()
+    assert f"! the registry hapless of hapless {why}" in listed
+    assert f"! the workload helped {why}" in listed
+
+
+@pytest.mark.usefixtures("packages")
+def test_an_adapter_that_cannot_be_imported_is_left_out(tmp_path: Path) -> None:
+    """Of what `adopt` looks for; a sweep that names it is refused with the reason."""
+    with pytest.raises(RequestError, match="holds no problems of a format that is known here"):
+        adopt(tmp_path)
+    with pytest.raises(UnknownNameError, match="the adapter hapless cannot be imported"):
+        workloads.find("hapless:.", tmp_path)
