@@ -12,10 +12,10 @@ import torch
 
 from orchestrator.usercode.values.trees import leaves
 from orchestrator.verify.rule.output_rows import whole_answer
+from orchestrator.verify.rule.outputs import GRAD
 from orchestrator.workload import Expected, Problem, Workload
 
 OUTPUT = "output"  # the name of what a call returns, where it is one tensor
-GRAD = "grad_"
 
 
 class IncompleteReferenceError(Exception):

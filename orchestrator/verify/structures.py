@@ -99,9 +99,11 @@ class Structures:
         self, kind: str, own: Reference, upstream: Mapping[str, torch.Tensor], host: bool
     ) -> Judgement | None:
         """The verdict on one kind of inputs with structure; None where there is none."""
+        from orchestrator.verify.rule.outputs import GRAD
         from orchestrator.verify.rule.structured import (
             FINITE_ONLY,
             LARGE,
+            asks_for_gradients,
             is_comparable,
             larger,
             structured,
@@ -129,8 +131,13 @@ class Structures:
             if not is_comparable(kind, answer.values, ordinary, outputs[name].dtype):
                 return None
         self.tried.append(kind)
+        names = [
+            name
+            for name in reference.expected
+            if not name.startswith(GRAD) or asks_for_gradients(kind, outputs[name].dtype)
+        ]
         with own_settings():
-            return reference.judge_structured(outputs, finite_only=kind in FINITE_ONLY)
+            return reference.judge_structured(outputs, finite_only=kind in FINITE_ONLY, only=names)
 
 
 def said_of(kind: str, found: Judgement) -> Judgement:

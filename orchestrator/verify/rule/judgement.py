@@ -9,13 +9,13 @@ decide. An integer that is not the reference's may still be right where the draw
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
 
 from orchestrator.verify.rule.exact import EXACT, ExactOutput, Fault
-from orchestrator.verify.rule.limits import gain_floor
+from orchestrator.verify.rule.limits import AS_PLAIN, Comparison, gain_floor
 from orchestrator.verify.rule.noise import Noise
 from orchestrator.verify.rule.output_rows import all_finite, check_shape
 from orchestrator.verify.rule.outputs import FloatOutput, check_dtype, described
@@ -29,7 +29,6 @@ HOPELESS = 4.0  # share of a limit beyond which four draws are enough to refuse
 UNSEEN = 4.0  # limits are so much wider where torch sees none of the reference's operations
 STRUCTURED_ERROR = 2.0**-6  # inputs with structure look for faults of order one
 TOO_NOISY = 2.0**-4
-AS_PLAIN = 1.25  # times the error of the reference in the working dtype is no worse than that
 WORKING_DTYPES = {
     "float16": torch.float16,
     "bfloat16": torch.bfloat16,
@@ -84,6 +83,8 @@ class Reference:
         precision: what the implementation computes in.
         seed: of the draws.
         own_inputs: the workload's own, and not inputs with structure: gains are asked for.
+        unseen: whether torch saw none of its operations in the draws.
+        as_plain: whether an output was right by no more than what it is itself in the working dtype.
     """
 
     compute: Callable[[Problem], Mapping[str, Expected]]
@@ -93,6 +94,8 @@ class Reference:
     own_inputs: bool = True
     draws: int = 0
     unseen: bool = False
+    as_plain: bool = False
+    _plain: Mapping[str, Expected] | None = None
     _in_float64: bool = True
     _outputs: dict[str, FloatOutput | ExactOutput] = field(default_factory=dict)
 
@@ -140,34 +143,39 @@ class Reference:
         return joined([self._verdict(name, actual[name]) for name in names], self._notes())
 
     def judge_structured(
-        self, actual: Mapping[str, torch.Tensor], *, finite_only: bool
+        self,
+        actual: Mapping[str, torch.Tensor],
+        *,
+        finite_only: bool,
+        only: Collection[str] | None = None,
     ) -> Judgement:
         """The verdict on inputs with structure, where right implementations may lose digits.
 
         Not finite is wrong where the reference is finite. Unless that is all that is asked, so is a
         relative error of the whole beyond four times that of the draws, and at least 2^-6. Integers
         are judged as ever. What the reference itself, computed in the working dtype, does not do
-        better is not asked for.
+        better is not asked for. `only`: outputs of these names are judged; None: all.
 
         Raises:
             ShapeError, UnknownDtypeError: as by `judge`.
         """
         for name in self.expected:
             self._prepare(name, actual[name])
-        found = self._judged_structured(actual, finite_only)
+        names = self.expected if only is None else only
+        found = self._judged_structured(actual, finite_only, names)
         if found.ok or (plain := self.in_working_dtype()) is None:
             return found
         for name, output in self._outputs.items():
             if isinstance(output, FloatOutput):
                 self._outputs[name] = output.beside(plain[name])
         self.draws = 0
-        return self._judged_structured(actual, finite_only)
+        return self._judged_structured(actual, finite_only, names)
 
     def in_working_dtype(self) -> Mapping[str, Expected] | None:
         """What the reference itself gives in the dtype that is computed in; None: it cannot."""
         dtype = WORKING_DTYPES.get(self.precision)
-        if dtype is None:
-            return None
+        if dtype is None or self._plain is not None:
+            return self._plain
         try:
             found = self.compute(replace(self.problem, dtype=dtype))
         except torch.OutOfMemoryError:
@@ -177,13 +185,15 @@ class Reference:
         for name, right in self.expected.items():
             if name not in found or found[name].values.shape != right.values.shape:
                 return None
+        self._plain = found
         return found
 
     def _judged_structured(
-        self, actual: Mapping[str, torch.Tensor], finite_only: bool
+        self, actual: Mapping[str, torch.Tensor], finite_only: bool, names: Collection[str]
     ) -> Judgement:
         found = []
-        for name, output in self._outputs.items():
+        for name in names:
+            output = self._outputs[name]
             if isinstance(output, ExactOutput):
                 found.append(self._exact(output, actual[name]))
             else:
@@ -239,7 +249,7 @@ class Reference:
             if fault is not None:
                 found.append(Verdict(math.inf, 0.0, fault))
                 continue
-            found.append(self._by_noise_of(drawn, output, actual[name]))
+            found.append(self._by_noise_of(other, drawn, output, actual[name]))
         return joined(found, self._notes())
 
     def draw_all(self) -> None:
@@ -278,14 +288,14 @@ class Reference:
             fault = output.moved_values_differ(actual, self.problem.inputs)
             if fault is not None:
                 return Verdict(comparison.block_error, 0.0, fault)
-        return Verdict(
-            comparison.block_error, comparison.explained, described(output, comparison, worst)
-        )
+        return self._described(self, output, comparison, self._gain_floor(output))
 
     def _by_noise_of(
-        self, drawn: FloatOutput, output: FloatOutput, actual: torch.Tensor
+        self, of: Reference, drawn: FloatOutput, output: FloatOutput, actual: torch.Tensor
     ) -> Verdict:
-        """The verdict on `output`, whose rows are taken to be as noisy as the noisiest of `drawn`."""
+        """The verdict on `output` of the reference `of`, whose rows are taken to be as noisy as the
+        noisiest of `drawn`.
+        """
         if self.draws == 0:
             error, grid = output.relative_error(actual)
             if output.is_rounding(actual):
@@ -299,12 +309,24 @@ class Reference:
                 return Verdict(error, error / math.sqrt(largest or 1.0), Fault(0.0, ""))
         own, output.spread = output.spread, spread
         comparison = output.compare(actual, None, scale)
+        found = self._described(of, output, comparison, None)
         output.spread = own  # draws of its own may follow
-        return Verdict(
-            comparison.block_error,
-            comparison.explained,
-            described(output, comparison, comparison.worst),
-        )
+        return found
+
+    def _described(
+        self, of: Reference, output: FloatOutput, comparison: Comparison, floor: float | None
+    ) -> Verdict:
+        """The verdict that a comparison comes to: what is beyond a limit is right where `of`, whose
+        output it is, is itself as far off in the working dtype.
+        """
+        fault = described(output, comparison, comparison.worst)
+        if fault.share > 1 and (plain := of.in_working_dtype()) is not None:
+            scale = UNSEEN if self.unseen else 1.0
+            beside = output.compare_plain(plain[output.name], floor, scale)
+            if beside is not None and comparison.is_no_worse(beside):
+                self.as_plain = True
+                fault = replace(fault, share=1.0)
+        return Verdict(comparison.block_error, comparison.explained, fault)
 
     def _exact(self, output: ExactOutput, actual: torch.Tensor) -> Verdict:
         steps = (0, ALL_DRAWS, DRAWS_FOR_TIES) if self._has_floating_inputs() else (0,)
@@ -380,7 +402,11 @@ class Reference:
         return gain_floor(output.rows.dtype, UNITS[self.precision], self.precision)
 
     def _notes(self) -> tuple[str, ...]:
-        return (UNSEEN_NOTE,) if self.unseen else ()
+        notes = (UNSEEN_NOTE,) if self.unseen else ()
+        if self.as_plain:
+            text = f"as far from the right answer as the reference itself, computed in {self.precision}"
+            notes = (*notes, text)
+        return notes
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,13 @@ _REDUCTIONS = _names("""
     mean nansum norm prod std std_mean sum trace var var_mean linalg_vector_norm avg_pool1d avg_pool2d avg_pool3d
     _adaptive_avg_pool2d _adaptive_avg_pool3d mse_loss binary_cross_entropy smooth_l1_loss huber_loss nll_loss_forward
     """)
+# which sum squares where they cannot be seen
+OF_SQUARES = _names(
+    """
+    _cdist_forward linalg_vector_norm mse_loss native_batch_norm native_group_norm native_layer_norm norm std
+    std_mean var var_mean
+    """
+)
 _SCANS = _names("cumsum cumprod _cumsum logcumsumexp _logcumsumexp")
 _NORMS = _names("native_layer_norm native_group_norm native_batch_norm native_layer_norm_backward")
 _SOFTMAX = _names(

@@ -32,6 +32,7 @@ from orchestrator.workload import Expected
 Fetch = Callable[[int, int], torch.Tensor]
 
 FLOATS = {*GRIDS, torch.float64, torch.complex64, torch.complex128, torch.complex32}
+GRAD = "grad_"  # begins the name of a gradient
 ORDER_ONE = 0.3  # relative error of what is not rounding but another answer
 PARTS = {
     torch.complex32: torch.float16,
@@ -174,8 +175,24 @@ class FloatOutput:
 
     def compare(self, actual: torch.Tensor, gain_floor: float | None, scale: float) -> Comparison:
         """All errors beside their limits."""
-        examination = Examination(self.spread, gain_floor=gain_floor, scale=scale)
-        fetch = self._fetch(actual)
+        return self._compared(self._fetch(actual), gain_floor, scale)
+
+    def compare_plain(
+        self, plain: Expected, gain_floor: float | None, scale: float
+    ) -> Comparison | None:
+        """The same for what the reference gives in the working dtype; None: it is not finite."""
+        values = as_reals(plain.values.to(self.dtype)).contiguous()
+        if not all_finite(values if self.special is None else values[~self.special]):
+            return None
+        return self._compared(lambda part: values[part], gain_floor, scale)
+
+    def _compared(
+        self, fetch: Callable[[slice], torch.Tensor], gain_floor: float | None, scale: float
+    ) -> Comparison:
+        gradient = self.name.startswith(GRAD)
+        examination = Examination(
+            self.spread, gain_floor=gain_floor, scale=scale, gradient=gradient
+        )
         for part in self.rows.chunks():
             examination.add(part, self._masked(fetch(part), part))
         return examination.result()

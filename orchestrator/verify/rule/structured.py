@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from orchestrator.verify.rule.operations import OF_SQUARES, growth, name_of
+
 if TYPE_CHECKING:
     from torch._ops import OpOverload
 
@@ -49,6 +51,15 @@ def structured(kind: str, inputs: Tensors) -> Tensors | None:
     )
 
 
+def asks_for_gradients(kind: str, dtype: torch.dtype) -> bool:
+    """Whether gradients are judged on such inputs.
+
+    At 0 many functions have none (a distance, a deviation); and near it the gradient of a norm
+    holds 1 / eps^1.5, which float16 has no room for.
+    """
+    return kind != ZEROS and not (kind == SMALL and dtype is torch.float16)
+
+
 def larger(inputs: Tensors, compute: Callable[[Tensors], object]) -> Tensors | None:
     """Float16 inputs times 16 or 8, where no value on the reference's way is too large; None: there
     are none such.
@@ -68,7 +79,7 @@ def larger(inputs: Tensors, compute: Callable[[Tensors], object]) -> Tensors | N
 
 
 class _LargestValue(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """The largest finite floating-point value that an operation gave."""
+    """The largest finite floating-point value that an operation gave, or a sum of squares within."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -95,9 +106,15 @@ class _LargestValue(TorchDispatchMode):  # type: ignore[no-untyped-call]
             and result.numel()
             and not func.is_view
         ):
-            found = float(result.nan_to_num(0.0, 0.0, 0.0).abs().max())
-            self.largest = max(self.largest, found)
+            self.largest = max(self.largest, _largest(result))
+        name = name_of(func)
+        if name in OF_SQUARES and args and isinstance(args[0], torch.Tensor) and args[0].numel():
+            self.largest = max(self.largest, growth(name, args) * _largest(args[0]) ** 2)
         return result
+
+
+def _largest(values: torch.Tensor) -> float:
+    return float(values.nan_to_num(0.0, 0.0, 0.0).abs().max())
 
 
 def is_comparable(
