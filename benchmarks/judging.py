@@ -24,8 +24,9 @@ import torch
 from benchmarks.judging_corpus.as_workload import CASES, cast, dtype_of
 from benchmarks.judging_corpus.case import Case, Implementation, Tensors
 from benchmarks.judging_corpus.trials import judged
-from orchestrator.verify.rule.judgement import Judgement, Reference
+from orchestrator.verify.rule.judgement import Judgement
 from orchestrator.verify.rule.output_rows import whole_answer
+from orchestrator.verify.rule.reference import Reference
 from orchestrator.verify.rule.structured import FINITE_ONLY, STRUCTURES, is_comparable, structured
 from orchestrator.workload import Config, Problem
 

@@ -32,7 +32,6 @@ LEAST_EFFECT = 0.01
 # where one process a row leaves the A/A floor unknown
 LEAST_EFFECT_UNMEASURED = {"cuda": 0.03, "cpu": 0.15}
 
-
 CHANGED = (Verdict.FASTER, Verdict.SLOWER)
 MACHINE_DIFFERED = "the machine differed"
 REGRESSIONS = (Verdict.NEWLY_FAILING, Verdict.SLOWER)

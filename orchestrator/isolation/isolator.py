@@ -49,7 +49,7 @@ WARM = (
     "orchestrator.verify.verifier",
     "orchestrator.verify.call",
     "orchestrator.verify.expected",
-    "orchestrator.verify.rule.judgement",
+    "orchestrator.verify.rule.reference",
     "orchestrator.verify.rule.structured",
     "scipy.special",  # of the intervals
     "orchestrator.worker.as_timed",

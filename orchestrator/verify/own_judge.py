@@ -11,7 +11,8 @@ import torch
 
 from orchestrator.usercode.values.answers import same_bytes
 from orchestrator.verify.rule.exact import Fault
-from orchestrator.verify.rule.judgement import Judgement, Reference, Verdict, joined
+from orchestrator.verify.rule.judgement import Judgement, Verdict, joined
+from orchestrator.verify.rule.reference import Reference
 from orchestrator.workload import Expected, Judge
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
 
     from orchestrator.verify.call import Called
-    from orchestrator.verify.rule.judgement import Reference
+    from orchestrator.verify.rule.reference import Reference
     from orchestrator.workload import Expected
 
     Tensors = tuple[torch.Tensor, ...]
@@ -47,7 +47,7 @@ class References:
         the gradients of the outputs, where gradients are judged.
         """
         from orchestrator.verify.expected import Gradients, compute
-        from orchestrator.verify.rule.judgement import Reference, working_precision
+        from orchestrator.verify.rule.reference import Reference, working_precision
 
         if host:
             problem = on_host(problem)

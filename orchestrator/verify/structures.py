@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     import torch
 
     from orchestrator.verify.call import Called
-    from orchestrator.verify.rule.judgement import Judgement, Reference
+    from orchestrator.verify.rule.judgement import Judgement
+    from orchestrator.verify.rule.reference import Reference
 
     Tensors = tuple[torch.Tensor, ...]
 

@@ -14,7 +14,7 @@ from implementations import IMPLEMENTATIONS, DilatedAttentionParams, load
 from implementations.dilated_attention import WORKLOAD
 from implementations.improved import spec_of
 from orchestrator.verify.expected import Gradients, compute
-from orchestrator.verify.rule.judgement import Reference
+from orchestrator.verify.rule.reference import Reference
 from orchestrator.workload import Config, Problem
 
 pytestmark = [

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import torch
 
-from orchestrator.verify.rule.judgement import ALL_DRAWS, FEW_DRAWS, Judgement, Reference
+from orchestrator.verify.rule.judgement import Judgement
 from orchestrator.verify.rule.output_rows import ShapeError, whole_answer
 from orchestrator.verify.rule.outputs import UnknownDtypeError
+from orchestrator.verify.rule.reference import ALL_DRAWS, FEW_DRAWS, Reference
 from orchestrator.workload import Config, Expected, Problem
 
 Compute = Callable[..., Any]

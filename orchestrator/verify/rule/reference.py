@@ -1,0 +1,393 @@
+"""Whether outputs are right: the reference once, then draws of it for as long as they may decide.
+
+In the order of their cost: what rounding the right values to the output's dtype explains is right
+without a draw; after one draw whatever is below a quarter of every limit is right, after two below
+a third, after four below half, and whatever is then beyond four times one is wrong; else eight
+decide. An integer that is not the reference's may still be right where the draws differ themselves.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from orchestrator.verify.rule.exact import EXACT, ExactOutput, Fault
+from orchestrator.verify.rule.judgement import Judgement, Verdict, joined
+from orchestrator.verify.rule.limits import AS_PLAIN, Comparison, gain_floor
+from orchestrator.verify.rule.noise import Noise
+from orchestrator.verify.rule.output_rows import all_finite, check_shape
+from orchestrator.verify.rule.outputs import FloatOutput, check_dtype, described
+from orchestrator.verify.rule.precisions import UNITS
+from orchestrator.workload import Expected, Problem
+
+FEW_DRAWS, ALL_DRAWS, DRAWS_FOR_TIES = 4, 8, 32
+# so many draws are enough below this share of every limit: of few, noise may be overestimated
+CLEAR = {1: 0.25, 2: 0.35, FEW_DRAWS: 0.5, ALL_DRAWS: 0.0}
+HOPELESS = 4.0  # share of a limit beyond which four draws are enough to refuse
+UNSEEN = 4.0  # limits are so much wider where torch sees none of the reference's operations
+STRUCTURED_ERROR = 2.0**-6  # inputs with structure look for faults of order one
+TOO_NOISY = 2.0**-4
+WORKING_DTYPES = {
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "float32": torch.float32,
+    "tf32": torch.float32,
+}
+FAR = 0.25  # relative distance of a draw from which on a reference may have misread its inputs
+UNSEEN_NOTE = "torch sees no operation of the reference: limits are four times as wide"
+
+
+@dataclass
+class Reference:
+    """The right answer of one problem, and as many draws of it as were asked for.
+
+    Attributes:
+        compute: problem -> the reference's rows by output.
+        precision: what the implementation computes in.
+        seed: of the draws.
+        own_inputs: the workload's own, and not inputs with structure: gains are asked for.
+        unseen: whether torch saw none of its operations in the draws.
+        as_plain: whether an output was right by no more than what it is itself in the working dtype.
+    """
+
+    compute: Callable[[Problem], Mapping[str, Expected]]
+    problem: Problem
+    precision: str
+    seed: int
+    own_inputs: bool = True
+    draws: int = 0
+    unseen: bool = False
+    as_plain: bool = False
+    _plain: Mapping[str, Expected] | None = None
+    _in_float64: bool = True
+    _outputs: dict[str, FloatOutput | ExactOutput] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.expected = self.compute(self.problem)
+
+    def of_inputs(self, inputs: tuple[torch.Tensor, ...]) -> Mapping[str, Expected]:
+        """What the reference says of other inputs of the same problem."""
+        return self.compute(replace(self.problem, inputs=inputs))
+
+    @property
+    def is_sampled(self) -> bool:
+        """Whether it answers for some of the rows only."""
+        return any(one.index is not None for one in self.expected.values())
+
+    @property
+    def is_anywhere_not_finite(self) -> bool:
+        """Whether the right answer has an infinity or NaN."""
+        for one in self.expected.values():
+            values = one.values.double() if one.values.dtype.itemsize == 1 else one.values
+            if not all_finite(values):
+                return True
+        return False
+
+    @property
+    def has_special(self) -> bool:
+        """Whether some of the outputs that were judged have an infinity or NaN where it is due."""
+        return any(
+            isinstance(one, ExactOutput) or one.special is not None
+            for one in self._outputs.values()
+        )
+
+    def judge(
+        self, actual: Mapping[str, torch.Tensor], only: Sequence[str] | None = None
+    ) -> Judgement:
+        """The verdict on the outputs of one call on this problem; `only` on those of these names.
+
+        Raises:
+            ShapeError: an output has another shape than its reference.
+            UnknownDtypeError: an output is of a dtype that no rule is known for.
+        """
+        for name in self.expected:
+            self._prepare(name, actual[name])
+        names = self.expected if only is None else only
+        return joined([self._verdict(name, actual[name]) for name in names], self._notes())
+
+    def judge_structured(
+        self,
+        actual: Mapping[str, torch.Tensor],
+        *,
+        finite_only: bool,
+        only: Collection[str] | None = None,
+    ) -> Judgement:
+        """The verdict on inputs with structure, where right implementations may lose digits.
+
+        Not finite is wrong where the reference is finite. Unless that is all that is asked, so is a
+        relative error of the whole beyond four times that of the draws, and at least 2^-6. Integers
+        are judged as ever. What the reference itself, computed in the working dtype, does not do
+        better is not asked for. `only`: outputs of these names are judged; None: all.
+
+        Raises:
+            ShapeError, UnknownDtypeError: as by `judge`.
+        """
+        for name in self.expected:
+            self._prepare(name, actual[name])
+        names = self.expected if only is None else only
+        found = self._judged_structured(actual, finite_only, names)
+        if found.ok or (plain := self.in_working_dtype()) is None:
+            return found
+        for name, output in self._outputs.items():
+            if isinstance(output, FloatOutput):
+                self._outputs[name] = output.beside(plain[name])
+        self.draws = 0
+        return self._judged_structured(actual, finite_only, names)
+
+    def in_working_dtype(self) -> Mapping[str, Expected] | None:
+        """What the reference itself gives in the dtype that is computed in; None: it cannot."""
+        dtype = WORKING_DTYPES.get(self.precision)
+        if dtype is None or self._plain is not None:
+            return self._plain
+        try:
+            found = self.compute(replace(self.problem, dtype=dtype))
+        except torch.OutOfMemoryError:
+            raise
+        except (TypeError, RuntimeError, ValueError, ArithmeticError):
+            return None
+        for name, right in self.expected.items():
+            if name not in found or found[name].values.shape != right.values.shape:
+                return None
+        self._plain = found
+        return found
+
+    def _judged_structured(
+        self, actual: Mapping[str, torch.Tensor], finite_only: bool, names: Collection[str]
+    ) -> Judgement:
+        found = []
+        for name in names:
+            output = self._outputs[name]
+            if isinstance(output, ExactOutput):
+                found.append(self._exact(output, actual[name]))
+            else:
+                found.append(self._structured(output, actual[name], finite_only))
+        return joined(found, self._notes())
+
+    def judge_by_tolerance(self, actual: Mapping[str, torch.Tensor], tolerance: float) -> Judgement:
+        """The verdict where one relative error, stated by the user, stands in the place of the
+        rule.
+
+        Raises:
+            ShapeError, UnknownDtypeError: as by `judge`.
+        """
+        found = []
+        for name, expected in self.expected.items():
+            check_dtype(name, actual[name].dtype)
+            check_shape(name, actual[name], expected)
+            dtype = torch.float64 if actual[name].dtype in EXACT else actual[name].dtype
+            output = FloatOutput(name, expected, tuple(actual[name].shape), dtype)
+            fault = output.fault(actual[name])
+            if fault is not None:
+                found.append(Verdict(math.inf, tolerance, fault))
+                continue
+            comparison = output.compare(actual[name], None, 1.0)
+            error = comparison.block_error
+            text = f"{name}: relative error {error:.1e}, allowed {tolerance:.0e}"
+            found.append(Verdict(error, tolerance, Fault(error / tolerance, text)))
+        return joined(
+            found,
+            (
+                f"verify.tolerance: a relative error of {tolerance:g} stands in the place of the rule",
+            ),
+        )
+
+    def judge_by_this_noise(
+        self, other: Reference, actual: Mapping[str, torch.Tensor]
+    ) -> Judgement:
+        """The verdict on more rows of the same problem, by `other`'s values and the noise that was
+        drawn here.
+
+        The noisiest row's share of the typical value is taken for that of all rows, so that a row
+        or an element that is plainly wrong is found; what is as small as the noise, the rows here
+        have shown.
+        """
+        found = []
+        for name in other.expected:
+            other._prepare(name, actual[name])
+            output, drawn = other._outputs[name], self._outputs[name]
+            if isinstance(output, ExactOutput) or isinstance(drawn, ExactOutput):
+                found.append(other._verdict(name, actual[name]))
+                continue
+            fault = output.fault(actual[name])
+            if fault is not None:
+                found.append(Verdict(math.inf, 0.0, fault))
+                continue
+            found.append(self._by_noise_of(other, drawn, output, actual[name]))
+        return joined(found, self._notes())
+
+    def draw_all(self) -> None:
+        """Have all the draws that are made before anything is refused."""
+        self._draw(ALL_DRAWS)
+
+    def _prepare(self, name: str, actual: torch.Tensor) -> None:
+        """Make ready to judge an output of this dtype and shape."""
+        check_dtype(name, actual.dtype)
+        check_shape(name, actual, self.expected[name])
+        if name not in self._outputs:
+            kind = ExactOutput if actual.dtype in EXACT else FloatOutput
+            self._outputs[name] = kind(name, self.expected[name], tuple(actual.shape), actual.dtype)
+
+    def _verdict(self, name: str, actual: torch.Tensor) -> Verdict:
+        output = self._outputs[name]
+        if isinstance(output, ExactOutput):
+            return self._exact(output, actual)
+        fault = output.fault(actual)
+        if fault is not None:
+            return Verdict(math.inf, 0.0, fault)
+        error, grid = output.relative_error(actual)
+        if output.rows.count == 0 or output.is_rounding(actual):
+            return Verdict(error, 2 * grid, Fault(0.0, ""))
+        for draws, clear in CLEAR.items():
+            if draws < min(self.draws, ALL_DRAWS):
+                continue
+            self._draw(draws)
+            comparison = output.compare(
+                actual, self._gain_floor(output), UNSEEN if self.unseen else 1.0
+            )
+            worst = comparison.worst
+            if worst.share <= clear or (worst.share > HOPELESS and draws >= FEW_DRAWS):
+                break
+        if self.unseen and self.precision != "tf32":
+            fault = output.moved_values_differ(actual, self.problem.inputs)
+            if fault is not None:
+                return Verdict(comparison.block_error, 0.0, fault)
+        return self._described(self, output, comparison, self._gain_floor(output))
+
+    def _by_noise_of(
+        self, of: Reference, drawn: FloatOutput, output: FloatOutput, actual: torch.Tensor
+    ) -> Verdict:
+        """The verdict on `output` of the reference `of`, whose rows are taken to be as noisy as the
+        noisiest of `drawn`.
+        """
+        if self.draws == 0:
+            error, grid = output.relative_error(actual)
+            if output.is_rounding(actual):
+                return Verdict(error, 2 * grid, Fault(0.0, ""))
+            self._draw(1)
+        scale = UNSEEN if self.unseen else 1.0
+        spread = drawn.spread.like_the_noisiest(output.rows)
+        if output.rows.count:
+            largest, error = output.largest_share(actual, spread.by_row(scale))
+            if largest <= 1:
+                return Verdict(error, error / math.sqrt(largest or 1.0), Fault(0.0, ""))
+        own, output.spread = output.spread, spread
+        comparison = output.compare(actual, None, scale)
+        found = self._described(of, output, comparison, None)
+        output.spread = own  # draws of its own may follow
+        return found
+
+    def _described(
+        self, of: Reference, output: FloatOutput, comparison: Comparison, floor: float | None
+    ) -> Verdict:
+        """The verdict that a comparison comes to: what is beyond a limit is right where `of`, whose
+        output it is, is itself as far off in the working dtype.
+        """
+        fault = described(output, comparison, comparison.worst)
+        if fault.share > 1 and (plain := of.in_working_dtype()) is not None:
+            scale = UNSEEN if self.unseen else 1.0
+            beside = output.compare_plain(plain[output.name], floor, scale)
+            if beside is not None and comparison.is_no_worse(beside):
+                self.as_plain = True
+                fault = replace(fault, share=1.0)
+        return Verdict(comparison.block_error, comparison.explained, fault)
+
+    def _exact(self, output: ExactOutput, actual: torch.Tensor) -> Verdict:
+        steps = (0, ALL_DRAWS, DRAWS_FOR_TIES) if self._has_floating_inputs() else (0,)
+        for draws in steps:
+            self._draw(draws)
+            fault = output.fault(actual)
+            if fault is None:
+                return Verdict(0.0, 0.0, Fault(0.0, ""))
+        return Verdict(math.inf, 0.0, fault or Fault(math.inf, ""))
+
+    def _structured(self, output: FloatOutput, actual: torch.Tensor, finite_only: bool) -> Verdict:
+        fault = output.fault(actual)
+        if fault is not None:
+            return Verdict(math.inf, 0.0, fault)
+        error, grid = output.relative_error(actual)
+        if finite_only or error <= STRUCTURED_ERROR:
+            return Verdict(error, STRUCTURED_ERROR, Fault(0.0, ""))
+        self._draw(FEW_DRAWS)
+        noise = math.hypot(output.drawn_error(), grid)
+        allowed = max(4 * noise, STRUCTURED_ERROR, AS_PLAIN * output.plain_error())
+        if noise > TOO_NOISY or error <= allowed:
+            return Verdict(error, allowed, Fault(0.0, ""))
+        text = f"{output.name}: relative error {error:.1e}, rounding explains {allowed:.1e}"
+        return Verdict(error, allowed, Fault(error / allowed, text))
+
+    def _draw(self, count: int) -> None:
+        """Have at least `count` draws of every output."""
+        while self.draws < count:
+            noise = Noise(self.precision, self.seed + self.draws)
+            drawn = self._drawn(noise)
+            for name, output in self._outputs.items():
+                output.add(drawn[name], noise)
+            self.unseen = self.unseen or noise.seen == 0
+            self.draws += 1
+
+    def _drawn(self, noise: Noise) -> Mapping[str, Expected]:
+        """One draw; inputs err, too, unless the reference turns out to need them in their own
+        dtype.
+        """
+        if self._in_float64:
+            drawn: Mapping[str, Expected] | None
+            try:
+                drawn = noise.draw(self.compute, self.problem)
+            except (TypeError, RuntimeError, ValueError):
+                drawn = None
+            if drawn is not None and (self.draws > 0 or self._distance(drawn) < FAR):
+                return drawn
+            plain = noise.draw(self.compute, self.problem, in_float64=False)
+            if drawn is not None and self._distance(plain) > self._distance(drawn) / 16:
+                return drawn  # the problem is that ill-conditioned
+            self._in_float64 = False
+            return plain
+        return noise.draw(self.compute, self.problem, in_float64=False)
+
+    def _distance(self, drawn: Mapping[str, Expected]) -> float:
+        """The relative distance of a draw from the reference; infinity where it has another shape."""
+        farthest = 0.0
+        for name, output in self._outputs.items():
+            if drawn[name].values.shape != self.expected[name].values.shape:
+                return math.inf
+            if isinstance(output, FloatOutput):
+                farthest = max(farthest, output.distance(drawn[name]))
+        return farthest
+
+    def _has_floating_inputs(self) -> bool:
+        """A function of integers alone has no noise, whatever its reference computes in."""
+        given = (*self.problem.inputs, *self.problem.state.values())
+        return any(tensor.is_floating_point() or tensor.is_complex() for tensor in given)
+
+    def _gain_floor(self, output: FloatOutput) -> float | None:
+        if not self.own_inputs:
+            return None
+        return gain_floor(output.rows.dtype, UNITS[self.precision], self.precision)
+
+    def _notes(self) -> tuple[str, ...]:
+        notes = (UNSEEN_NOTE,) if self.unseen else ()
+        if self.as_plain:
+            text = f"as far from the right answer as the reference itself, computed in {self.precision}"
+            notes = (*notes, text)
+        return notes
+
+
+def working_precision(stated: str, dtypes: Sequence[torch.dtype]) -> str:
+    """The precision whose unit roundoff operations err by.
+
+    Args:
+        stated: by the workload; where it is no floating-point precision that is computed in (8-bit
+            floats, integers), that of the first dtype that is decides.
+        dtypes: of the inputs, then of the outputs.
+    """
+    if stated in UNITS:
+        return stated
+    named = {torch.complex32: "float16", torch.complex64: "float32", torch.complex128: "float64"}
+    for dtype in dtypes:
+        name = named.get(dtype, str(dtype).removeprefix("torch."))
+        if name in UNITS:
+            return name
+    return "float32"
