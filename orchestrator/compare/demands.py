@@ -54,8 +54,11 @@ def refuse_same_code(found: Comparison) -> None:
         ComparisonError: every row of both was measured with the same code in the same environment.
     """
     if found.same_code and not found.environment_differences:
+        sides = f"{found.base} and {found.candidate}"
+        if found.base == found.candidate:
+            sides = f"{found.base} is compared with itself, and both sides"
         raise ComparisonError(
-            f"{found.base} and {found.candidate} measured the same code: implementation sources "
+            f"{sides} measured the same code: implementation sources "
             "and installed packages are the same, so that a difference would be the machine's. "
             "To see how much that is, compare them with --same-code"
         )

@@ -74,6 +74,8 @@ def test_the_same_code_is_refused_unless_it_is_asked_for(store: Store, cli: Cli)
     assert said.code == 2
     assert "measured the same code" in said.err
     assert "--same-code" in said.err
+    assert "itself" not in said.err
+    assert "is compared with itself" in cli("compare", "last", "last").err
     assert cli("compare", "last~1", "last", "--same-code").code == 0
     store.sweep(device={"driver": "1"})
     assert cli("compare", "last~1", "last", "--force").code == 0
