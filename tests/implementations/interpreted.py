@@ -34,7 +34,7 @@ SMALL = Blocks(16, 16, 1, 1)
 # A batch of one, where it is not stated: the interpreter takes its time for every block.
 CASES = {
     "uneven groups, rates that divide nothing": {"batch": 2},
-    "causal": {"causal": True, "batch": 2},
+    "causal": {"causal": True},
     "causal, keys wider than rows": {"causal": True, "blocks": Blocks(16, 32, 1, 1)},
     "causal, rows wider than keys": {"causal": True, "blocks": Blocks(32, 16, 1, 1)},
     "three branches in any order": {
@@ -137,7 +137,7 @@ def check_against_masks(of, attention, layout, limit, apart=0.0):
 
 RINGS = {
     "uneven groups, rates that divide nothing": {"batch": 2},
-    "causal": {"causal": True, "batch": 2},
+    "causal": {"causal": True},
     "causal, keys wider than rows": {"causal": True, "blocks": Blocks(16, 32, 1, 1)},
     "causal, rows wider than keys": {"causal": True, "blocks": Blocks(32, 16, 1, 1)},
     "segments across borders": {

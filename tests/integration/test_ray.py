@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import psutil
@@ -237,9 +238,10 @@ def test_a_killed_driver_leaves_nobody_and_is_gone_on_with_at_once(tmp_path):
     ]
     client = MlflowClient(f"sqlite:///{tmp_path}/mlruns/mlflow.db")
     runs = client.search_runs([client.get_experiment_by_name("toy").experiment_id])
-    assert sorted(found.data.tags.get("trial_id", "") for found in runs) == sorted(
-        ["", *(record["trial_id"] for record in records)]
-    )
+    kinds = Counter(found.data.tags["kind"] for found in runs)
+    assert kinds == {"sweep": 1, "implementation": 1, "trial": 12}
+    trials = [found.data.tags["trial_id"] for found in runs if found.data.tags["kind"] == "trial"]
+    assert sorted(trials) == sorted(record["trial_id"] for record in records)
     assert {found.info.status for found in runs} == {"FINISHED"}
     until = time.monotonic() + 60
     while left_of(tmp_path) and time.monotonic() < until:
