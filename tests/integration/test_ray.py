@@ -135,7 +135,8 @@ def test_nobody_chatters(faulty_sweep):
     noise = [
         line
         for line in done.stderr.splitlines()
-        if any(word in line for word in ("raylet", "ray::", "WARNING", "INFO mlflow", "alembic"))
+        if "this machine is busy" not in line  # which names others' processes, Ray's say
+        and any(word in line for word in ("raylet", "ray::", "WARNING", "INFO mlflow", "alembic"))
     ]
     assert noise == []
 

@@ -13,6 +13,7 @@ from orchestrator.attempt_result import AttemptResult
 from orchestrator.executors.base import Finished
 from orchestrator.isolation.isolator import Completed, Isolator
 from orchestrator.outcome import Flag, Outcome
+from orchestrator.record import TrialRecord
 from orchestrator.supervisor.compile_ahead import compile_ahead
 from orchestrator.supervisor.supervisor import SCREEN, Supervisor
 from orchestrator.trial import Attempt, Resources, Trial
@@ -45,6 +46,11 @@ def outcomes(found: Completed) -> list[Outcome]:
     return [record.outcome for record in found.result.records]
 
 
+def latency_ms(record: TrialRecord) -> float:
+    assert record.metrics is not None
+    return record.metrics["latency_ms"] or 0.0
+
+
 def test_every_candidate_is_verified_and_timed_by_the_first(isolator: Isolator) -> None:
     """One process; each ok row says that it was only screened, and beside what."""
     found = screened(isolator, {"times": 1}, {"times": 40}, {"fault": "wrong"}, {"fault": "raise"})
@@ -70,10 +76,13 @@ def test_times_are_stated_by_the_incumbents(isolator: Isolator) -> None:
 
 def test_a_faster_candidate_is_what_the_next_is_compared_with(isolator: Isolator) -> None:
     """And times are stated by its own, from then on."""
-    found = screened(isolator, {"times": 40}, {"times": 1}, {"times": 1, "fault": ""})
-    slow, _, last = [record.metrics or {} for record in found.result.records]
-    assert (last["latency_ms"] or 0.0) < (slow["latency_ms"] or 0.0) / 4
-    assert "times=1" in found.result.records[2].notes[0]
+    for _ in range(3):  # on a busy machine a candidate may not be faster beyond doubt
+        found = screened(isolator, {"times": 40}, {"times": 1}, {"times": 1, "fault": ""})
+        slow, _, last = found.result.records
+        assert latency_ms(last) < latency_ms(slow) / 4
+        if "times=1" in last.notes[0]:
+            return
+    pytest.fail(last.notes[0])
 
 
 def test_one_that_cannot_be_imported_is_a_row_like_any_other(isolator: Isolator) -> None:
