@@ -25,7 +25,7 @@ from orchestrator.executors.slots import (
     Calls,
     Points,
     Slot,
-    alike,
+    by_model,
     end_of,
     lost,
     observed,
@@ -248,13 +248,14 @@ class RayExecutor:
 
     def _dispatch(self) -> Iterable[Event]:
         """Start what can start: each point's rows on the slot that has the point."""
-        others = alike(self._slots)
+        of_model = by_model(self._slots)
         for slot in self._slots:
             if not slot.free or not self._queue:
                 continue
-            queued, alive = list(filter(slot.suits, self._queue)), others[slot.plan.accelerator]
+            alive, queued = of_model[slot.plan.accelerator], filter(slot.suits, self._queue)
             taken = next((one for one in queued if self._points.take(one, slot.index, alive)), None)
             if taken is None:
+                queued = filter(slot.suits, self._queue)
                 taken = next(
                     (one for one in queued if self._points.take_over(one, slot.index)), None
                 )

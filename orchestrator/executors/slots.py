@@ -83,7 +83,7 @@ class Slot:
         return f"{where} ({gpus} GPUs)" if gpus else where
 
 
-def alike(slots: Iterable[Slot]) -> dict[str, list[int]]:
+def by_model(slots: Iterable[Slot]) -> dict[str, list[int]]:
     """Model of accelerator -> the indexes of its slots."""
     found: dict[str, list[int]] = {}
     for slot in slots:

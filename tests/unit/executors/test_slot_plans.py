@@ -8,7 +8,7 @@ from orchestrator.errors import UnfitMachineError
 from orchestrator.executors.placement import Node, SlotPlan
 from orchestrator.executors.session import RayOptions
 from orchestrator.executors.slot_plans import slot_plans
-from orchestrator.executors.slots import Slot, alike, stranded_model
+from orchestrator.executors.slots import Slot, by_model, stranded_model
 from orchestrator.trial import Attempt
 from tests.support.attempts import attempt
 
@@ -72,7 +72,7 @@ def test_a_slot_runs_what_is_for_its_model() -> None:
     )
     assert new.suits(on("H200"))
     assert new.suits(attempt("right"))
-    assert alike([old, new]) == {"A100": [0], "": [1]}
+    assert by_model([old, new]) == {"A100": [0], "": [1]}
 
 
 def test_attempts_for_a_model_without_a_slot_stranded_model_once_nothing_else_runs() -> None:
