@@ -18,9 +18,8 @@ from orchestrator import report
 from orchestrator.compare import duel
 from orchestrator.doctor import busy
 from orchestrator.driver import claim, known_sweep, preflight, reuse, sweep_meta, workload_check
-from orchestrator.driver.garbage import seldom_collected
 from orchestrator.driver.preload import preload
-from orchestrator.driver.runner import SweepRun
+from orchestrator.driver.runner import SweepRun, seldom_collected
 from orchestrator.driver.signals import Signals
 from orchestrator.driver.stale import entry_files
 from orchestrator.errors import (

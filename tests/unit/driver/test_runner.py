@@ -1,4 +1,4 @@
-"""The garbage collector while a sweep is driven."""
+"""How a sweep is driven: what of the process it changes meanwhile."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import gc
 
 import pytest
 
-from orchestrator.driver.garbage import FULL_PASSES, seldom_collected
+from orchestrator.driver.runner import FULL_PASSES, seldom_collected
 
 
 def test_full_passes_are_rare_while_a_sweep_is_driven_and_as_before_afterwards() -> None:
@@ -22,4 +22,15 @@ def test_full_passes_are_rare_while_a_sweep_is_driven_and_as_before_afterwards()
     with pytest.raises(InterruptedError):
         driven()
     assert seen == [(*before[:2], FULL_PASSES), gc.isenabled()]
+    assert gc.get_threshold() == before
+
+
+def test_it_is_as_before_after_two_sweeps_at_once() -> None:
+    """In whichever order they end, as sweeps in two threads do."""
+    before = gc.get_threshold()
+    first, second = seldom_collected(), seldom_collected()
+    with first:
+        second.__enter__()
+        assert gc.get_threshold()[2] == FULL_PASSES
+    second.__exit__(None, None, None)
     assert gc.get_threshold() == before
