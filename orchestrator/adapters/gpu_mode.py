@@ -169,8 +169,12 @@ def _parameters(
 ) -> list[Parameter]:
     """What the cases state; what some leave out has the default that `generate_input` gives it."""
     defaults = _defaults(tree)
+    names: dict[str, None] = {}  # a set that keeps the order
+    for case in cases:
+        names |= dict.fromkeys(case)
+    names.pop("name", None)
     found = []
-    for name in dict.fromkeys(name for case in cases for name in case if name != "name"):
+    for name in names:
         values = [case[name] for case in cases if name in case]
         is_required = len(values) == len(cases)
         if not is_required:

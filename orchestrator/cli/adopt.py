@@ -88,7 +88,9 @@ def _candidates(place: Path) -> Iterator[Path]:
     yield from sorted((place / "definitions").rglob("*.json"))
     level = [place]
     for _ in range(DEEPEST):
-        inside = [entry for folder in level for entry in sorted(folder.iterdir())]
+        inside: list[Path] = []
+        for folder in level:
+            inside += sorted(folder.iterdir())
         level = [one for one in inside if one.is_dir() and not one.name.startswith((".", "_"))]
         yield from level
 

@@ -54,11 +54,10 @@ def as_text() -> str:
         )
         for item in found["implementations"]
     ]
-    params = [
-        (item["name"], param["name"], param["type"], str(param["default"]))
-        for item in found["workloads"]
-        for param in item["params"]
-    ]
+    params: list[tuple[str, ...]] = []
+    for item in found["workloads"]:
+        name = item["name"]
+        params += [(name, one["name"], one["type"], str(one["default"])) for one in item["params"]]
     return "\n\n".join(
         [
             table_text(
@@ -78,11 +77,10 @@ def as_text() -> str:
 
 def _unusable(found: Mapping[str, Any]) -> list[str]:
     """The registered workloads that cannot be imported, each with the reason."""
-    return [
-        f"the workload {item['name']} {why}"
-        for item in found["workloads"]
-        for why in item.get("missing", ())
-    ]
+    reasons = []
+    for item in found["workloads"]:
+        reasons += [f"the workload {item['name']} {why}" for why in item.get("missing", ())]
+    return reasons
 
 
 def explanations() -> str:

@@ -110,21 +110,23 @@ def _only(row: Row, where: str) -> dict[str, Any]:
 
 def why_apart(base: Sequence[Row], candidate: Sequence[Row]) -> str:
     """Why no row of two sweeps is the same: `heads 8 against 16; seq_len 128, 256 against 512`."""
-    labels = [list(dict.fromkeys(row.implementation for row in rows)) for rows in (base, candidate)]
-    if not set(labels[0]) & set(labels[1]):
-        return f"the implementations are {_few(labels[0])} against {_few(labels[1])}"
+    were = [row.implementation for row in base]
+    are = [row.implementation for row in candidate]
+    if not set(were) & set(are):
+        return f"the implementations are {_few(were)} against {_few(are)}"
     names: dict[str, None] = {}  # a set that keeps the order
     for row in (*base, *candidate):
         names |= dict.fromkeys(row.params)
     apart = []
     for name in names:
-        values = [
-            list(dict.fromkeys(_value(row.params.get(name, "not given")) for row in rows))
-            for rows in (base, candidate)
-        ]
-        if set(values[0]) != set(values[1]):
-            apart.append(f"{name} {_few(values[0])} against {_few(values[1])}")
+        was, now = _values(base, name), _values(candidate, name)
+        if set(was) != set(now):
+            apart.append(f"{name} {_few(was)} against {_few(now)}")
     return "; ".join(apart) or "each has other combinations of the same values"
+
+
+def _values(rows: Sequence[Row], name: str) -> list[str]:
+    return [_value(row.params.get(name, "not given")) for row in rows]
 
 
 def _value(value: Any) -> str:
@@ -133,6 +135,7 @@ def _value(value: Any) -> str:
 
 def _few(names: Sequence[str]) -> str:
     """The first of them, and how many more there are."""
+    names = list(dict.fromkeys(names))
     more = f" and {len(names) - FEW} more" if len(names) > FEW else ""
     return (", ".join(names[:FEW]) or "none") + more
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def examine(uri: str | None = None, address: str | None = None) -> list[Finding]
             ("tracking", lambda: services.tracking(uri)),
             ("ray", lambda: services.ray(address)),
         ]
-        found = [finding for group in pool.map(_carried_out, checks) for finding in group]
+        found = list(chain.from_iterable(pool.map(_carried_out, checks)))
         return found + _carried_out(
             ("torch", lambda: gpu.torch_uses_gpu(api))
         )  # last: it keeps the GPU and a core busy

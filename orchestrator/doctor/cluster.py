@@ -63,7 +63,9 @@ def judged(address: str, answer: Mapping[str, Any]) -> Iterator[Finding]:
             )
     for node in every:
         yield from _of_node(node)
-    models = {card.split(",")[0] for node in every for card in node.get("cards", ())}
+    models: set[str] = set()
+    for node in every:
+        models |= {card.split(",")[0] for card in node.get("cards", ())}
     if len(models) > 1:
         advice = (
             "choose one (resources.accelerator), or measure on each (resources.per_accelerator)"

@@ -97,8 +97,9 @@ def stranded_model(queue: Sequence[Attempt], slots: Sequence[Slot]) -> str:
     """
     if not queue or any(slot.attempt for slot in slots):
         return ""
-    if any(slot.suits(attempt) for slot in slots for attempt in queue):
-        return ""
+    for slot in slots:
+        if any(map(slot.suits, queue)):
+            return ""
     return str(queue[0].trial.params[ACCELERATOR_NAME])
 
 

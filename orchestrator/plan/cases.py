@@ -24,7 +24,7 @@ def with_cases(spec: SweepSpec, document: Document, workload: Workload, base_dir
     Raises:
         SweepFileError: the file of cases cannot be read, or a row breaks a rule (file and line).
     """
-    stated = spec.cases or _of_workload(spec, workload)
+    stated = spec.cases or _of_workload(workload)
     if stated is None:
         return spec
     if stated.file is not None:
@@ -35,6 +35,8 @@ def with_cases(spec: SweepSpec, document: Document, workload: Workload, base_dir
         rows = [
             Row(dict(row), _line(document, index)) for index, row in enumerate(stated.rows or [])
         ]
+    if spec.cases is None and _states_one(spec, rows):
+        return spec
     if stated.columns is not None:
         rows = cases.picked(rows, shown, stated.columns)
     known = [name for name in workload.params.model_fields if name != "device"]
@@ -59,22 +61,21 @@ def with_cases(spec: SweepSpec, document: Document, workload: Workload, base_dir
     return spec.model_copy(update={"axes": axes, "zip": together, "cases": stated})
 
 
-def _of_workload(spec: SweepSpec, workload: Workload) -> CasesSpec | None:
-    """The workload's own cases; None: it has none, or the sweep file states one of their params."""
+def _of_workload(workload: Workload) -> CasesSpec | None:
+    """The workload's own cases; None: it has none."""
     if not isinstance(workload, FileWorkload) or not workload.cases:
         return None
+    if isinstance(workload.cases, Path):
+        return CasesSpec(file=str(workload.cases))
+    return CasesSpec(rows=[dict(case) for case in workload.cases])
+
+
+def _states_one(spec: SweepSpec, rows: Sequence[Row]) -> bool:
+    """Whether the sweep file states a param that these cases state, too."""
     given = {*spec.axes, *spec.constants}
     for entry in spec.implementations:
         given.update(entry.params)
-    if isinstance(workload.cases, Path):
-        for row in cases.read(workload.cases, str(workload.cases)):
-            if given.intersection(row.values):
-                return None
-        return CasesSpec(file=str(workload.cases))
-    for case in workload.cases:
-        if given.intersection(case):
-            return None
-    return CasesSpec(rows=[dict(case) for case in workload.cases])
+    return any(given.intersection(row.values) for row in rows)
 
 
 def _line(document: Document, index: int) -> int:

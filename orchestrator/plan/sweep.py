@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +124,7 @@ class Sweep:
         Raises:
             RequestError: those are more than `max_trials`.
         """
-        trials = tuple(trial.on(model) for trial in self.trials for model in accelerators)
+        trials = tuple(trial.on(model) for trial, model in product(self.trials, accelerators))
         if len(trials) > self.spec.max_trials:
             raise RequestError(
                 f"{len(self.trials)} trials on each of {len(accelerators)} models of accelerator "

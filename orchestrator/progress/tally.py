@@ -9,6 +9,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain, product
 from typing import Any
 
 from orchestrator.executors.base import Event, Finished, PhaseChanged, SlotLost, SlotReady, Started
@@ -79,9 +80,9 @@ class Tally:
         self._columns = tuple(column_headings(meta))
         self._estimator = Estimator(useful_flops(workload) if workload is not None else one_each)
         rounds = range(1, meta.spec.measure.repeats + 1)
-        self._left = {
-            (trial.trial_id, number): trial for trial in meta.planned for number in rounds
-        }
+        self._left = {}
+        for trial, number in product(meta.planned, rounds):
+            self._left[trial.trial_id, number] = trial
         self.bounded = meta.at_most is not None
         self.total = len(self._left) if meta.at_most is None else meta.at_most * len(rounds)
         planned = dict(self._left)
@@ -126,7 +127,7 @@ class Tally:
     @property
     def flags(self) -> Counter[str]:
         """How many rounds that are ok carry each flag."""
-        return Counter(flag for record in self.done.values() for flag in record.flags)
+        return Counter(chain.from_iterable(record.flags for record in self.done.values()))
 
     @property
     def waiting(self) -> Counter[str]:

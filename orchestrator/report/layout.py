@@ -89,10 +89,10 @@ class Layout:
 
     @cached_property
     def _points(self) -> Mapping[str, tuple[str, ...]]:
-        return {
-            row.trial_id: tuple(axis_text(name, row.value(name)) for name in self.columns)
-            for row in self.rows
-        }
+        found = {}
+        for row in self.rows:
+            found[row.trial_id] = tuple(axis_text(name, row.value(name)) for name in self.columns)
+        return found
 
     def point_text(self, row: Row) -> str:
         """`batch=1 seq_len=1024 heads=8`."""

@@ -12,6 +12,7 @@ import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ def picked(
         SweepFileError: no row has such a column.
     """
     wanted = columns if isinstance(columns, Mapping) else {name: name for name in columns}
-    there = dict.fromkeys(column for row in rows for column in row.values)
+    there = dict.fromkeys(chain.from_iterable(row.values for row in rows))
     for column in wanted.values():
         if column not in there:
             raise SweepFileError(

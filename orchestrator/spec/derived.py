@@ -60,7 +60,7 @@ class Derivation:
         return {**stated, **self._known[key]}
 
     def _reads(self, stated: Mapping[str, Any]) -> set[str]:
-        return {read for name in self._names for read in _needs(stated[name])}
+        return set().union(*(_needs(stated[name]) for name in self._names))
 
 
 def derive(
@@ -112,9 +112,8 @@ def _items(value: Any) -> list[Any]:
 
 
 def _needs(value: Any) -> set[str]:
-    return {
-        name for item in _items(value) if isinstance(item, str) for name in expression(item).names
-    }
+    texts = [item for item in _items(value) if isinstance(item, str)]
+    return set().union(*(expression(text).names for text in texts))
 
 
 def _leaves(annotation: Any) -> Iterator[type]:

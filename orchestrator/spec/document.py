@@ -290,7 +290,10 @@ class _Reader:
             raise self.document.refusal(
                 path, "<< must be given a mapping, or a list of them", value
             )
-        return {key: item for part in reversed(parts) for key, item in part.items()}
+        merged: dict[str, Any] = {}
+        for part in reversed(parts):
+            merged |= part
+        return merged
 
     def _scalar(self, event: ScalarEvent, kind: str, path: Path_) -> Any:
         if kind in ("str", "timestamp"):

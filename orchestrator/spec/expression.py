@@ -13,6 +13,7 @@ import re
 import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 from simpleeval import DEFAULT_OPERATORS, EvalWithCompoundTypes
@@ -234,7 +235,7 @@ def _parse(text: str) -> ast.Expression:
 def _refuse_deep(tree: ast.AST, text: str) -> None:
     level: list[ast.AST] = [tree]
     for _ in range(MAX_DEPTH):
-        level = [child for node in level for child in ast.iter_child_nodes(node)]
+        level = list(chain.from_iterable(map(ast.iter_child_nodes, level)))
         if not level:
             return
     raise ExpressionError(f"{text!r} is nested more than {MAX_DEPTH} levels deep")
@@ -275,13 +276,11 @@ def _compared(tree: ast.AST) -> dict[str, frozenset[str]]:
         if not isinstance(node, ast.Compare):
             continue
         operands = [node.left, *node.comparators]
-        inside = [
-            item
-            for operand in operands
-            if isinstance(operand, ast.List | ast.Tuple)
-            for item in operand.elts
-        ]
-        constants = (item.value for item in [*operands, *inside] if isinstance(item, ast.Constant))
+        items = list(operands)
+        for operand in operands:
+            if isinstance(operand, ast.List | ast.Tuple):
+                items += operand.elts
+        constants = (item.value for item in items if isinstance(item, ast.Constant))
         strings = {value for value in constants if isinstance(value, str)}
         for operand in operands:
             if isinstance(operand, ast.Name):

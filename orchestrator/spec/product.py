@@ -18,8 +18,10 @@ def product_size(spec: SweepSpec) -> int:
 
 def option_names(spec: SweepSpec) -> set[str]:
     """The options that the sweep file states, as options.<name>."""
-    own = {f"options.{name}" for entry in spec.implementations for name in entry.options}
-    return own | {name for name in (*spec.axes, *spec.constants) if name.startswith("options.")}
+    found = {name for name in (*spec.axes, *spec.constants) if name.startswith("options.")}
+    for entry in spec.implementations:
+        found |= {f"options.{name}" for name in entry.options}
+    return found
 
 
 def axis_groups(spec: SweepSpec) -> Iterator[tuple[tuple[str, ...], list[tuple[Any, ...]]]]:

@@ -8,7 +8,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from orchestrator.spec.axes import ACCELERATOR_NAME, CASE_NAME, Range
 from orchestrator.spec.derived import numeric_fields
 from orchestrator.spec.loading import Document, Path_
 from orchestrator.spec.models import SweepSpec
-from orchestrator.spec.product import product_size
+from orchestrator.spec.product import option_names, product_size
 from orchestrator.usercode import registry
 from orchestrator.usercode.data_files import MOST_FILES, expanded
 from orchestrator.workload import Workload
@@ -41,7 +41,7 @@ def find(spec: SweepSpec, document: Document, workload: Workload, base_dir: str)
         _accelerators(spec, document, workload),
         search_rules.find(spec, document),
     )
-    return [problem for rule in rules for problem in rule]
+    return list(chain.from_iterable(rules))
 
 
 def _names(spec: SweepSpec, document: Document, workload: Workload) -> Iterator[Problem]:
@@ -147,7 +147,7 @@ def _labels(spec: SweepSpec, document: Document) -> Iterator[Problem]:
 
 
 def _axes(spec: SweepSpec, document: Document) -> Iterator[Problem]:
-    zipped = {name for group in spec.zip for name in group}
+    zipped = set(chain.from_iterable(spec.zip))
     for name, values in spec.axes.items():
         if isinstance(values, Range) or name in zipped:
             continue
@@ -159,7 +159,7 @@ def _axes(spec: SweepSpec, document: Document) -> Iterator[Problem]:
 
 
 def _zips(spec: SweepSpec, document: Document) -> Iterator[Problem]:
-    uses = Counter(name for group in spec.zip for name in group)
+    uses = Counter(chain.from_iterable(spec.zip))
     for index, group in enumerate(spec.zip):
         path: Path_ = ("zip", index)
         for name in dict.fromkeys(group):
@@ -206,11 +206,10 @@ def _size(spec: SweepSpec, document: Document) -> Iterator[Problem]:
 def _expressions(spec: SweepSpec, document: Document, workload: Workload) -> Iterator[Problem]:
     params = [name for name in workload.params.model_fields if name != "device"]
     params += [CASE_NAME] if spec.cases is not None else []
-    options = {name for name in (*spec.axes, *spec.constants) if name.startswith("options.")}
-    own = {f"options.{name}" for entry in spec.implementations for name in entry.options}
+    options = sorted(option_names(spec))
     for index, text in enumerate(spec.exclude):
         yield from _checked(
-            text, [*params, *options, *own, "implementation"], document, ("exclude", index)
+            text, [*params, *options, "implementation"], document, ("exclude", index)
         )
     for name, text in workload.metrics.items():
         for problem in _checked(text, [*params, *WORK_NAMES], document, ("workload",)):

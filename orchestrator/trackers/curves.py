@@ -10,6 +10,7 @@ import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 from orchestrator.outcome import DISTURBED, Outcome
@@ -117,7 +118,7 @@ def _content(frame: Frame, mine: Sequence[Row], ratios: Mapping[str, float]) -> 
         for row in ok
         if row.trial_id in ratios and not DISTURBED & set(row.flags)
     ]
-    records = [record for row in mine for record in row.records]
+    records = list(chain.from_iterable(row.records for row in mine))
     ends = [milliseconds(record.finished_at) for record in records]
     spent_ms = sum(
         milliseconds(record.finished_at) - milliseconds(record.started_at) for record in records

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Iterator
+from itertools import product
 from pathlib import Path
 
 C_LIKE = frozenset(
@@ -55,9 +56,10 @@ def named_files(file: Path, texts: Iterable[str]) -> frozenset[Path]:
     Looked for in the file's folder, and in folders below it that the texts name as well.
     """
     names = [text for text in texts if _PATH_LIKE.fullmatch(text) and ".." not in text]
+    plain = [name for name in names if not _is_pattern(name)]
     folders = [file.parent]
     for _ in range(2):
-        below = [folder / name for folder in folders for name in names if not _is_pattern(name)]
+        below = [folder / name for folder, name in product(folders, plain)]
         folders = list(dict.fromkeys([*folders, *(place for place in below if place.is_dir())]))
     wanted = [name for name in names if Path(name).suffix in SUFFIXES]
     found: set[Path] = set()

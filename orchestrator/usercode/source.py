@@ -294,8 +294,10 @@ def may_be_elsewhere(module: str) -> bool:
 
 
 def _imports_all(tree: ast.Module) -> bool:
-    froms = (node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom))
-    return any(alias.name == "*" for node in froms for alias in node.names)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names):
+            return True
+    return False
 
 
 def _top_names(tree: ast.Module) -> list[str]:

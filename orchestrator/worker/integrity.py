@@ -43,11 +43,11 @@ def bound_functions() -> dict[str, Any]:
         ("torch.cuda", torch.cuda, _CUDA),
         ("torch.cuda.Event", torch.cuda.Event, _EVENT),
     )
-    return {
-        f"{holder}.{name}": getattr(value, name, None)
-        for holder, value, names in holders
-        for name in names
-    }
+    found = {}
+    for holder, value, names in holders:
+        for name in names:
+            found[f"{holder}.{name}"] = getattr(value, name, None)
+    return found
 
 
 def check_unchanged(bound: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from importlib.resources import files
+from itertools import chain
 
 NAME = "orchestrator"
 SHELLS = ("bash", "zsh")
@@ -44,7 +45,7 @@ def script(parser: argparse.ArgumentParser, shell: str) -> str:
 
 
 def _commands(parser: argparse.ArgumentParser) -> list[str]:
-    return [name for action in _subparsers(parser) for name in action.choices]
+    return list(chain.from_iterable(action.choices for action in _subparsers(parser)))
 
 
 def _subparsers(
