@@ -70,7 +70,7 @@ def _of_workload(workload: Workload) -> CasesSpec | None:
     return CasesSpec(rows=[dict(case) for case in workload.cases])
 
 
-def _states_one(spec: SweepSpec, rows: Sequence[Row]) -> bool:
+def _states_one(spec: SweepSpec, rows: list[Row]) -> bool:
     """Whether the sweep file states a param that these cases state, too."""
     given = {*spec.axes, *spec.constants}
     for entry in spec.implementations:

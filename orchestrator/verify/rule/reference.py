@@ -340,11 +340,11 @@ class Reference:
                 drawn = None
             if drawn is not None and (self.draws > 0 or self._distance(drawn) < FAR):
                 return drawn
-            plain = noise.draw(self.compute, self.problem, in_float64=False)
-            if drawn is not None and self._distance(plain) > self._distance(drawn) / 16:
+            as_given = noise.draw(self.compute, self.problem, in_float64=False)
+            if drawn is not None and self._distance(as_given) > self._distance(drawn) / 16:
                 return drawn  # the problem is that ill-conditioned
             self._in_float64 = False
-            return plain
+            return as_given
         return noise.draw(self.compute, self.problem, in_float64=False)
 
     def _distance(self, drawn: Mapping[str, Expected]) -> float:
@@ -370,8 +370,8 @@ class Reference:
     def _notes(self) -> tuple[str, ...]:
         notes = (UNSEEN_NOTE,) if self.unseen else ()
         if self.as_plain:
-            text = f"as far from the right answer as the reference itself, computed in {self.precision}"
-            notes = (*notes, text)
+            text = "as far from the right answer as the reference itself, computed in"
+            notes = (*notes, f"{text} {self.precision}")
         return notes
 
 
