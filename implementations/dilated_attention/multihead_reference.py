@@ -13,7 +13,7 @@ from orchestrator.workload import Expected, Problem
 
 from .pattern import HeadRun
 from .rows import seen_by
-from .softmax import Arithmetic, Unit, attend, gradients
+from .softmax import Arithmetic, Unit, as_heads, attend, by_entry, gradients
 from .task import Answer, Task, live_rows
 
 INTO = ("q_proj", "k_proj", "v_proj")
@@ -27,12 +27,13 @@ def multihead_reference(problem: Problem, task: Task) -> Expected | Answer:
     layer = _Layer(
         task, {name: value.to(task.how.compute) for name, value in problem.state.items()}
     )
-    outputs = [
-        layer.forward(x.to(task.how.compute), b, problem.upstream)
-        for b, x in enumerate(problem.inputs[0])
-    ]
+    inputs, upstream = problem.inputs[0], problem.upstream
+    outputs = []
+    for entries in task.entries(len(inputs), task.pattern.heads):
+        wanted = None if upstream is None else upstream[entries, task.positions]
+        outputs.append(layer.forward(inputs[entries].to(task.how.compute), wanted))
     everywhere = torch.ones_like(task.positions, dtype=torch.bool)
-    answer = layer.by_position(torch.stack(outputs), task.positions, everywhere, None)
+    answer = layer.by_position(torch.cat(outputs), task.positions, everywhere, None)
     if problem.upstream is None:
         return answer
     return {"output": answer, "grad_x": layer.grad_x(), **layer.parameter_gradients()}
@@ -44,7 +45,7 @@ class _Layer:
 
     Attributes:
         grads: of the parameters, summed over batch entries.
-        dx: of the input at the kept positions, (K, E) for each batch entry.
+        dx: of the input at the kept positions, (b, K, E) of some batch entries each.
     """
 
     task: Task
@@ -52,46 +53,48 @@ class _Layer:
     grads: dict[str, torch.Tensor] = field(default_factory=dict)
     dx: list[torch.Tensor] = field(default_factory=list)
 
-    def forward(self, x: torch.Tensor, b: int, upstream: torch.Tensor | None) -> torch.Tensor:
-        """(P, E) output at the positions for one batch entry (n, E); with upstream, gradients are
-        added too.
+    def forward(self, x: torch.Tensor, upstream: torch.Tensor | None) -> torch.Tensor:
+        """(b, P, E) output at the positions for some batch entries (b, n, E); with upstream,
+        (b, P, E), gradients are added too.
         """
-        task, how = self.task, self.task.how
-        merged = torch.empty(
-            (len(task.positions), task.pattern.heads, task.head_dim), dtype=x.dtype, device=x.device
-        )
+        task, how, entries = self.task, self.task.how, len(x)
+        shape = (entries, len(task.positions), task.pattern.heads, task.head_dim)
+        merged = torch.empty(shape, dtype=x.dtype, device=x.device)
         sums = torch.empty_like(merged[..., 0])
         for run, heads in task.units():
-            merged[:, heads], sums[:, heads] = attend(self._unit(x, run, heads))
-        mixed = how.rounded(merged * task.pattern.scale).flatten(1)
+            out, lse = attend(self._unit(x, run, heads))
+            merged[:, :, heads], sums[:, :, heads] = by_entry(out, entries), by_entry(lse, entries)
+        mixed = how.rounded(merged * task.pattern.scale).flatten(2)
         if upstream is None:
             return _out(mixed, self.params, how)
-        output, wanted = self._out_gradients(mixed, upstream[b, task.positions].to(x.dtype))
+        output, wanted = self._out_gradients(mixed, upstream.to(x.dtype))
         wanted = wanted.view_as(merged) * task.pattern.scale
         dx = torch.zeros_like(x)
         for run, heads in task.units():
             unit = self._unit(x, run, heads)
-            found = gradients(unit, merged[:, heads], sums[:, heads], wanted[:, heads])
-            self._projection_gradients(x, dx, unit, heads, found)
-        self.dx.append(how.rounded(dx[task.kept]))
+            held = (as_heads(one[:, :, heads]) for one in (merged, sums, wanted))
+            self._projection_gradients(x, dx, unit, heads, gradients(unit, *held))
+        self.dx.append(how.rounded(dx[:, task.kept]))
         return output
 
     def _unit(self, x: torch.Tensor, run: HeadRun, heads: slice) -> Unit:
         """Q at the positions, k and v where one of those sees them (0 elsewhere, where nothing
         looks).
         """
-        task, shape = self.task, (-1, heads.stop - heads.start, self.task.head_dim)
-        seen = self._seen(run)
+        task, seen = self.task, self._seen(run)
+        shape = (len(x), -1, heads.stop - heads.start, task.head_dim)
         q, k, v = (
-            _linear(
-                x[places],
-                self._rows(f"{name}.weight", heads),
-                self._rows(f"{name}.bias", heads),
-                task.how,
-            ).view(shape)
+            as_heads(
+                _linear(
+                    x[:, places],
+                    self._rows(f"{name}.weight", heads),
+                    self._rows(f"{name}.bias", heads),
+                    task.how,
+                ).view(shape)
+            )
             for name, places in zip(INTO, (task.positions, seen, seen), strict=True)
         )
-        spread = k.new_zeros(2, len(x), *k.shape[1:])
+        spread = k.new_zeros(2, x.shape[1], *k.shape[1:])
         spread[0, seen], spread[1, seen] = k, v
         return Unit(run, q, spread[0], spread[1], task.positions, task.how)
 
@@ -134,16 +137,17 @@ class _Layer:
         seen = self._seen(unit.run)
         grads = (found[0], found[1][seen], found[2][seen])
         for name, grad, places in zip(INTO, grads, (unit.positions, seen, seen), strict=True):
+            grad = by_entry(grad, len(x)).flatten(2)
             with torch.enable_grad():
                 leaves = [
-                    x[places],
+                    x[:, places],
                     self._rows(f"{name}.weight", heads),
                     self._rows(f"{name}.bias", heads),
                 ]
                 leaves = [leaf.detach().requires_grad_() for leaf in leaves]
                 projected = _linear(leaves[0], leaves[1], leaves[2], self.task.how)
-                back = torch.autograd.grad((projected * grad.flatten(1)).sum(), leaves)
-            dx[places] += back[0]
+                back = torch.autograd.grad((projected * grad).sum(), leaves)
+            dx[:, places] += back[0]
             self._add(f"{name}.weight", back[1], self._features(heads))
             self._add(f"{name}.bias", back[2], self._features(heads))
 
@@ -156,7 +160,7 @@ class _Layer:
         live = torch.stack(list(live_rows(task).values())).any(0).any(1)
         absent = task.absent()
         return self.by_position(
-            torch.stack(self.dx),
+            torch.cat(self.dx),
             task.kept,
             live[task.kept],
             None if absent is None else absent.all(2),

@@ -1,8 +1,7 @@
 """The specification of dilated attention: the right answer in float64, whole or for sampled rows,
 in bounded memory.
 
-Beside the answer itself and one batch entry of what it is made from, it holds tiles of scores and
-few heads at a time.
+Beside the answer itself it holds tiles of scores, and as few heads of batch entries at a time.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from .multihead_reference import multihead_reference
 from .rows import (
     takes_part,
 )
-from .softmax import Unit, attend, gradients
+from .softmax import Unit, as_heads, attend, by_entry, gradients
 from .task import Answer, Task, is_whole, live_rows, sampled
 
 
@@ -65,16 +64,16 @@ def _qkv_reference(problem: Problem, task: Task) -> Expected | Answer:
     out = torch.empty(shape, dtype=task.how.compute, device=q.device)
     grads = _Gradients.like(q, task) if problem.upstream is not None else None
     for run, heads in task.units():
-        for b in range(q.shape[0]):
-            near = tuple(t[b, :, heads].to(task.how.compute) for t in (q, k, v))
+        for entries in task.entries(q.shape[0], heads.stop - heads.start):
+            near = tuple(as_heads(t[entries, :, heads].to(task.how.compute)) for t in (q, k, v))
             unit = Unit(run, near[0][task.positions], near[1], near[2], task.positions, task.how)
             merged, lse = attend(unit)
-            out[b, :, heads] = task.how.rounded(merged * task.pattern.scale)
+            count = entries.stop - entries.start
+            out[entries, :, heads] = by_entry(task.how.rounded(merged * task.pattern.scale), count)
             if grads is not None and problem.upstream is not None:
-                wanted = (
-                    problem.upstream[b][task.positions, heads].to(merged.dtype) * task.pattern.scale
-                )
-                grads.put(b, heads, gradients(unit, merged, lse, wanted))
+                wanted = as_heads(problem.upstream[entries, :, heads][:, task.positions])
+                found = gradients(unit, merged, lse, wanted.to(merged.dtype) * task.pattern.scale)
+                grads.put(entries, heads, found)
     answer = task.expected(
         out, task.positions, task.by_head(lambda run: takes_part(run, task.positions))
     )
@@ -100,13 +99,14 @@ class _Gradients:
         return cls(task, empty(len(task.positions)), empty(len(task.kept)), empty(len(task.kept)))
 
     def put(
-        self, b: int, heads: slice, found: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+        self, entries: slice, heads: slice, found: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
     ) -> None:
         """Keep the rows asked for of one unit's gradients."""
         for held, grad, rows in zip(
             (self.dq, self.dk, self.dv), found, (None, self.task.kept, self.task.kept), strict=True
         ):
-            held[b, :, heads] = self.task.how.rounded(grad if rows is None else grad[rows])
+            asked = self.task.how.rounded(grad if rows is None else grad[rows])
+            held[entries, :, heads] = by_entry(asked, entries.stop - entries.start)
 
     def expected(self) -> dict[str, Expected]:
         """By name, without the rows that vanish by the definition."""

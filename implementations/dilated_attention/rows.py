@@ -11,7 +11,7 @@ from .pattern import HeadRun, Pattern, Piece
 
 @dataclass(frozen=True)
 class SegmentRows:
-    """Those of some positions that take part in a piece, laid out by segment.
+    """Those of some positions that take part in a piece, laid out by segment, on the host.
 
     Attributes:
         segments: (J,) numbers of the segments that hold any.
@@ -34,7 +34,11 @@ class SegmentRows:
 
 
 def rows_of(piece: Piece, positions: torch.Tensor) -> SegmentRows:
-    """The rows of `positions` (sorted, int64) that take part in the piece."""
+    """The rows of `positions` (sorted, int64) that take part in the piece.
+
+    Worked out on the host: each count would wait for a GPU.
+    """
+    positions = positions.cpu()
     slots, relative = _taking_part(piece, positions)
     segment = positions[slots] // piece.segment_length
     segments, row, counts = torch.unique_consecutive(
@@ -42,19 +46,20 @@ def rows_of(piece: Piece, positions: torch.Tensor) -> SegmentRows:
     )
     width = int(counts.max()) if len(counts) else 0
     first = counts.cumsum(0) - counts
-    column = torch.arange(len(slots), device=positions.device) - first[row]
+    column = torch.arange(len(slots)) - first[row]
     layout = first[:, None].expand(-1, width).clone()
-    layout[row, column] = torch.arange(len(slots), device=positions.device)
-    valid = torch.arange(width, device=positions.device) < counts[:, None]
+    layout[row, column] = torch.arange(len(slots))
+    valid = torch.arange(width) < counts[:, None]
     return SegmentRows(segments, slots[layout], relative[layout], valid)
 
 
 def takes_part(run: HeadRun, positions: torch.Tensor) -> torch.Tensor:
     """(P,) bool: which positions are in some piece of the run."""
-    mask = torch.zeros(len(positions), dtype=torch.bool, device=positions.device)
+    here = positions.cpu()
+    mask = torch.zeros(len(here), dtype=torch.bool)
     for piece in run.pieces:
-        mask[_taking_part(piece, positions)[0]] = True
-    return mask
+        mask[_taking_part(piece, here)[0]] = True
+    return mask.to(positions.device)
 
 
 def attends_beyond_itself(run: HeadRun, positions: torch.Tensor, causal: bool) -> torch.Tensor:
@@ -81,14 +86,14 @@ def seen_by(run: HeadRun, rows: torch.Tensor, seq_len: int, causal: bool) -> tor
         laid = rows_of(piece, rows)
         if not len(laid.segments):
             continue
-        keys = torch.arange(piece.selected, device=rows.device)
+        keys = torch.arange(piece.selected)
         positions = key_positions(piece, laid.segments, keys)
         reach = (
             laid.relative.amax(1, keepdim=True)
             if causal
             else torch.full_like(laid.segments, piece.selected)[:, None]
         )
-        mask[positions[keys <= reach]] = True
+        mask[positions[keys <= reach].to(rows.device)] = True
     return mask
 
 

@@ -4,7 +4,8 @@ reference.
 A row (position and head) attends to the multiset union of the keys that its pieces give it. Under
 head_groups that is one piece; under lse it is one per branch, and the merge of branches by their
 log-sum-exps is exactly this one softmax. Nothing here calls an attention kernel: products,
-exponentials and sums only, with at most TILE scores at a time.
+exponentials and sums only, with at most TILE scores at a time; on a GPU, whose launches take longer
+than its arithmetic, `room` times as many.
 """
 
 from __future__ import annotations
@@ -43,36 +44,71 @@ class Arithmetic:
         return x if self.dtype == self.compute else x.to(self.dtype).to(self.compute)
 
 
+def room(device: torch.device) -> int:
+    """How many times the scores, or heads, that fit a processor's caches a device takes at a time:
+    1, or up to 8 where that is a twentieth of a GPU's memory at most.
+    """
+    if device.type != "cuda":
+        return 1
+    return max(1, min(8, torch.cuda.get_device_properties(device).total_memory // 2**31))
+
+
 @dataclass(frozen=True)
 class _Tile:
-    """Some rows of some segments: slots and relative (J, R), valid (J, R), segments (J,)."""
+    """Some rows of some segments, where the keys are.
+
+    Attributes:
+        segments: (J,) their numbers.
+        slots: (J, R) index into the unit's positions; a segment with fewer rows repeats its first.
+        relative: (J, R) which of the segment's selected positions a row is.
+        last: the largest of these.
+        valid: (J, R) False for repeats; None: there are none.
+        kept: where valid, as indices into J * R; None: everywhere.
+    """
 
     piece: Piece
-    rows: SegmentRows
+    segments: torch.Tensor
+    slots: torch.Tensor
+    relative: torch.Tensor
+    last: int
+    valid: torch.Tensor | None
+    kept: torch.Tensor | None
 
-    def key_chunks(self) -> Iterator[torch.Tensor]:
-        """Numbers of the keys within a segment, KEYS at a time."""
-        for first in range(0, self.piece.selected, KEYS):
-            yield torch.arange(
-                first, min(first + KEYS, self.piece.selected), device=self.rows.segments.device
-            )
+    @classmethod
+    def of(cls, piece: Piece, rows: SegmentRows, device: torch.device) -> _Tile:
+        """The tile of these rows on the device; what is counted was counted on the host."""
+        valid = kept = None
+        if not rows.valid.all():
+            valid, kept = rows.valid.to(device), rows.valid.flatten().nonzero().flatten().to(device)
+        segments, slots, relative = (
+            one.to(device) for one in (rows.segments, rows.slots, rows.relative)
+        )
+        return cls(piece, segments, slots, relative, int(rows.relative.max()), valid, kept)
+
+    def key_chunks(self, causal: bool) -> Iterator[torch.Tensor]:
+        """Numbers of the keys within a segment, KEYS at a time; if causal, as far as a row sees."""
+        count = self.piece.selected
+        seen = self.last + 1 if causal else count
+        for first in range(0, seen, KEYS):
+            yield torch.arange(first, min(first + KEYS, count), device=self.segments.device)
 
     def take(self, tensor: torch.Tensor) -> torch.Tensor:
         """(P, h, ...) -> (J, h, R, ...): the tile's rows."""
-        return tensor[self.rows.slots].transpose(1, 2)
+        return tensor[self.slots].transpose(1, 2)
 
-    def take_keys(self, tensor: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
-        """(n, h, d) -> (J, h, M, d): these keys of the tile's segments."""
-        return tensor[key_positions(self.piece, self.rows.segments, keys)].transpose(1, 2)
+    def places(self, keys: torch.Tensor) -> torch.Tensor:
+        """(J, M) positions of these keys of the tile's segments."""
+        return key_positions(self.piece, self.segments, keys)
 
     def give(self, tensor: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(J, h, R, ...) -> slots (N,) and their values (N, h, ...), without repeats."""
-        return self.rows.slots[self.rows.valid], tensor.transpose(1, 2)[self.rows.valid]
+        slots, values = self.slots.flatten(), tensor.transpose(1, 2).flatten(0, 1)
+        return (slots, values) if self.kept is None else (slots[self.kept], values[self.kept])
 
 
 @dataclass(frozen=True)
 class Unit:
-    """Some heads of one batch entry that share their pieces.
+    """Some heads that share their pieces, of one batch entry or of several: as heads they are alike.
 
     Attributes:
         q: (P, h, d), the rows at `positions`.
@@ -89,15 +125,29 @@ class Unit:
     how: Arithmetic
 
     def tiles(self) -> Iterator[_Tile]:
-        """All rows, TILE scores at a time."""
+        """All rows, as many scores at a time as the device takes."""
+        device = self.q.device
+        most = TILE * room(device)
         for piece in self.run.pieces:
             rows = rows_of(piece, self.positions)
             keys = min(piece.selected, KEYS) * self.q.shape[1]
-            width = max(1, min(rows.slots.shape[1], TILE // keys))
-            height = max(1, TILE // (keys * width))
+            width = max(1, min(rows.slots.shape[1], most // keys))
+            height = max(1, most // (keys * width))
             for j in range(0, len(rows.segments), height):
                 for r in range(0, rows.slots.shape[1], width):
-                    yield _Tile(piece, rows.part(slice(j, j + height), slice(r, r + width)))
+                    part = rows.part(slice(j, j + height), slice(r, r + width))
+                    yield _Tile.of(piece, part, device)
+
+
+def as_heads(tensor: torch.Tensor) -> torch.Tensor:
+    """(b, n, h, d) -> (n, b * h, d): the heads of all batch entries."""
+    return tensor.transpose(0, 1).flatten(1, 2)
+
+
+def by_entry(tensor: torch.Tensor, entries: int) -> torch.Tensor:
+    """(n, b * h, ...) -> (b, n, h, ...): the reverse of `as_heads`."""
+    count = tensor.shape[1] // entries
+    return tensor.reshape(len(tensor), entries, count, *tensor.shape[2:]).transpose(0, 1)
 
 
 def attend(unit: Unit) -> tuple[torch.Tensor, torch.Tensor]:
@@ -132,16 +182,22 @@ def gradients(
     """
     dq, dk, dv = torch.zeros_like(unit.q), torch.zeros_like(unit.k), torch.zeros_like(unit.v)
     for tile in unit.tiles():
-        wanted = tile.take(upstream) * tile.rows.valid[:, None, :, None]
-        for keys in tile.key_chunks():
-            leaves = [tile.take(unit.q), tile.take_keys(unit.k, keys), tile.take_keys(unit.v, keys)]
+        wanted = tile.take(upstream)
+        if tile.valid is not None:
+            wanted = wanted * tile.valid[:, None, :, None]
+        for keys in tile.key_chunks(unit.how.causal):
+            places = tile.places(keys)
+            leaves = [
+                tile.take(unit.q),
+                unit.k[places].transpose(1, 2),
+                unit.v[places].transpose(1, 2),
+            ]
             with torch.enable_grad():
                 leaves = [leaf.detach().requires_grad_() for leaf in leaves]
                 partial = _partial(tile, leaves, keys, tile.take(out), tile.take(lse), unit.how)
                 found = torch.autograd.grad((partial * wanted).sum(), leaves)
             slots, values = tile.give(found[0])
             dq[slots] += values
-            places = key_positions(tile.piece, tile.rows.segments, keys)
             dk[places] += found[1].transpose(1, 2)
             dv[places] += found[2].transpose(1, 2)
     return dq, dk, dv
@@ -169,15 +225,13 @@ def _attend_tile(tile: _Tile, unit: Unit) -> tuple[torch.Tensor, torch.Tensor]:
     how, rows = unit.how, tile.take(unit.q)
     top = torch.full_like(rows[..., :1], -torch.inf)
     total, acc = torch.zeros_like(top), torch.zeros_like(rows)
-    last = int(tile.rows.relative.max())
-    for keys in tile.key_chunks():
-        if how.causal and int(keys[0]) > last:
-            break
-        scores = _scores(tile, rows, tile.take_keys(unit.k, keys), keys, how)
+    for keys in tile.key_chunks(how.causal):
+        places = tile.places(keys)
+        scores = _scores(tile, rows, unit.k[places].transpose(1, 2), keys, how)
         higher = torch.maximum(top, scores.amax(-1, keepdim=True))
         weights, shrink = scores.sub_(higher).exp_(), (top - higher).exp()
         total = total * shrink + weights.sum(-1, keepdim=True)
-        acc = acc * shrink + how.rounded(weights) @ tile.take_keys(unit.v, keys)
+        acc = acc * shrink + how.rounded(weights) @ unit.v[places].transpose(1, 2)
         top = higher
     return acc / total, top + total.log()
 
@@ -189,5 +243,5 @@ def _scores(
     scores = how.rounded((q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2))
     if not how.causal:
         return scores
-    later = keys > tile.rows.relative[:, None, :, None]
+    later = keys > tile.relative[:, None, :, None]
     return scores.masked_fill(later, -torch.inf)

@@ -17,11 +17,11 @@ from .rows import (
     sorted_union,
     takes_part,
 )
-from .softmax import Arithmetic
+from .softmax import Arithmetic, room
 from .work import work
 
 SAMPLE = (32, 512)  # fewest and most positions of a sample
-HEAD_BYTES = 32 * 2**20  # of one float64 tensor of a few heads
+HEAD_BYTES = 32 * 2**20  # of one float64 tensor of a few heads; on a GPU `room` times as many
 Answer = Mapping[str, torch.Tensor | Expected]
 
 
@@ -60,10 +60,18 @@ class Task:
 
     def units(self) -> Iterator[tuple[HeadRun, slice]]:
         """A few heads at a time that share their pieces."""
-        most = max(1, HEAD_BYTES // (8 * self.pattern.seq_len * self.head_dim))
         for run in self.pattern.head_runs:
-            for first in range(run.first_head, run.last_head, most):
-                yield run, slice(first, min(first + most, run.last_head))
+            for heads in _slices(run.first_head, run.last_head, self._heads_at_a_time):
+                yield run, heads
+
+    def entries(self, batch: int, heads: int) -> Iterator[slice]:
+        """As many batch entries at a time as there is room for, of so many heads each."""
+        return _slices(0, batch, max(1, self._heads_at_a_time // heads))
+
+    @property
+    def _heads_at_a_time(self) -> int:
+        bytes_of_head = 8 * self.pattern.seq_len * self.head_dim
+        return max(1, HEAD_BYTES * room(self.positions.device) // bytes_of_head)
 
     def by_head(self, of_run: Callable[[HeadRun], torch.Tensor]) -> torch.Tensor:
         """(rows, heads) bool of what `of_run` says of each run's rows."""
@@ -98,6 +106,12 @@ class Task:
         return Expected(
             values[mask], (batch, position, head), self.block(batch, position, head), self.absent()
         )
+
+
+def _slices(first: int, last: int, most: int) -> Iterator[slice]:
+    """From `first` up to `last`, at most so many in each."""
+    for start in range(first, last, most):
+        yield slice(start, min(start + most, last))
 
 
 def live_rows(task: Task) -> dict[str, torch.Tensor]:

@@ -26,7 +26,8 @@ Call = Callable[[], object]
 LEARNT_BYTES = 2**18  # four times what a branch predictor was seen to learn
 MOST_CPU_SETS, MOST_CUDA_SETS = 64, 32
 FEWEST_COLD = 5  # calls that start from a cold cache, where they are short
-SPIN_CYCLES = 8_000_000  # about 4 ms of a GPU: more than a host takes to launch a call
+SPIN_S = 4e-3  # more than a host takes to launch a call
+CYCLES_PER_S = 2e9  # of a GPU, about
 # interquartile range of a further figure, in percent of its median, beyond which a note says so
 UNSTEADY_PCT = 10.0
 
@@ -263,14 +264,14 @@ def learnable(bytes_per_set: int, sets: int) -> bool:
     return bytes_per_set * sets < LEARNT_BYTES / 4
 
 
-def spin(device: torch.device) -> None:
+def spin(device: torch.device, seconds: float = SPIN_S) -> None:
     """Keep a CUDA device busy for a moment, so that what is launched now waits for all of it;
     nothing on a CPU.
     """
     if device.type == "cuda":
         import torch
 
-        torch.cuda._sleep(SPIN_CYCLES)  # type: ignore[no-untyped-call]
+        torch.cuda._sleep(int(CYCLES_PER_S * seconds))  # type: ignore[no-untyped-call]
 
 
 class Stopwatch:

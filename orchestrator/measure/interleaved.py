@@ -16,12 +16,14 @@ from typing import TypeVar
 
 from orchestrator.measure.clocks import Clock
 from orchestrator.measure.protocol import (
+    FEWEST_TO_CUT,
     LOOK_AGAIN,
     Bench,
     Measurement,
     collector_off,
     is_settled,
     judged,
+    lies_above,
     warm_up,
 )
 from orchestrator.spec.models import MeasureProtocol
@@ -46,8 +48,8 @@ def measure_interleaved(
     protocol: MeasureProtocol,
     clocks: Sequence[Clock],
     seed: int,
-    *,
     calls_made: int = 1,
+    cut_above: float | None = None,
 ) -> Pair:
     """Time two sides in turns; repetitions 2k and 2k + 1 of either side are from one block.
 
@@ -58,6 +60,8 @@ def measure_interleaved(
         clocks: of either side; the first keeps the budget.
         seed: draws the order of each block.
         calls_made: calls made of each side already; they count as warm-up.
+        cut_above: stop as soon as the whole interval of the second's time over the first's lies
+            above this; None: never.
 
     Raises:
         SideError: a call raised.
@@ -68,7 +72,7 @@ def measure_interleaved(
             _of(side, partial(warm_up, bench, protocol, calls_made))
             for side, bench in enumerate(benches)
         ]
-        series = _blocks(benches, protocol, random.Random(seed))
+        series = _blocks(benches, protocol, random.Random(seed), cut_above)
     first, second = (
         judged(benches[side], series[side], protocol, notes[side], {}) for side in (0, 1)
     )
@@ -76,21 +80,28 @@ def measure_interleaved(
 
 
 def _blocks(
-    benches: Sequence[Bench], protocol: MeasureProtocol, rng: random.Random
+    benches: Sequence[Bench],
+    protocol: MeasureProtocol,
+    rng: random.Random,
+    cut_above: float | None,
 ) -> tuple[list[float], list[float]]:
-    """Seconds per call of each repetition of either side, until their ratio is known or the time is
-    up.
+    """Seconds per call of each repetition of either side, until their ratio is known, or known to
+    be above the limit, or the time is up.
     """
     clock = benches[0].clock
     start = clock.now()
     series: tuple[list[float], list[float]] = ([], [])
-    look_at = protocol.min_repetitions
+    look_at, cut_at = protocol.min_repetitions, 2 * FEWEST_TO_CUT
     while True:
         for side in rng.choice(ORDERS):
             series[side].append(_of(side, benches[side].repetition))
         spent, count = clock.now() - start, len(series[0])
         if spent >= 2 * protocol.max_time_s:
             return series
+        if cut_above is not None and count >= cut_at:
+            if lies_above(block_ratios(*series).tolist(), cut_above):
+                return series
+            cut_at = math.ceil(LOOK_AGAIN * count)
         if count >= look_at and spent >= 2 * protocol.min_time_s:
             if is_settled(summarize(block_ratios(*series).tolist()), protocol):
                 return series

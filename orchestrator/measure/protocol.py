@@ -220,7 +220,7 @@ def is_settled(summary: Summary, protocol: MeasureProtocol) -> bool:
     return tight and summary.independent >= FEWEST_INDEPENDENT
 
 
-def _lies_above(values: Sequence[float], limit: float) -> bool:
+def lies_above(values: Sequence[float], limit: float) -> bool:
     """Whether the whole interval of the values does."""
     low = summarize(values).ci_low
     return low is not None and low > limit
@@ -244,7 +244,7 @@ def _repeat(
         if spent >= protocol.max_time_s:
             return values, False
         if limit is not None and len(values) >= cut_at:
-            if _lies_above(values, limit):
+            if lies_above(values, limit):
                 return values, True
             cut_at = math.ceil(LOOK_AGAIN * len(values))
         if len(values) >= look_at and spent >= protocol.min_time_s:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -18,6 +19,8 @@ TARGET = "orchestrator.supervisor.compile_ahead:compile_each"
 # seconds that all candidates of an attempt have for it: one that hangs meets its own limit when it
 # is screened, and the others are compiled there
 MOST_S = 60.0
+# trials of a process: it starts CUDA once for them, which processes do one after another
+SHARE = 4
 
 
 class Compiled(FrozenModel):
@@ -38,22 +41,24 @@ def compile_each(attempt_json: str) -> Compiled:
     what they compile is on disk when they are screened.
 
     This process itself uses neither the device nor a thread. How a trial ends here does not
-    matter: it meets the same end when it is screened.
+    matter: it meets the same end when it is screened. One that ends its process is followed by the
+    next in a new one.
     """
-    waiting = list(Attempt.model_validate_json(attempt_json).of_each_trial())
-    most = max(1, len(os.sched_getaffinity(0)))
-    running: set[int] = set()
-    count = len(waiting)
-    while waiting or running:
-        while waiting and len(running) < most:
-            running.add(_forked(waiting.pop(0)))
+    trials = Attempt.model_validate_json(attempt_json).of_each_trial()
+    side_by_side = min(len(os.sched_getaffinity(0)), -(-len(trials) // SHARE))
+    begun = mmap.mmap(-1, side_by_side)  # of each process's share, how many
+    shares = [trials[first::side_by_side] for first in range(side_by_side)]
+    running = {_forked(share, begun, number): number for number, share in enumerate(shares)}
+    while running:
         pid, _ = os.wait()
-        running.discard(pid)
-    return Compiled(count=count)
+        number = running.pop(pid)
+        if begun[number] < len(shares[number]):
+            running[_forked(shares[number], begun, number)] = number
+    return Compiled(count=len(trials))
 
 
-def _forked(attempt: Attempt) -> int:
-    """A process that builds and calls one trial; its pid."""
+def _forked(share: Sequence[Attempt], begun: mmap.mmap, number: int) -> int:
+    """A process that builds and calls those trials of its share that none has begun; its pid."""
     pid = os.fork()
     if pid:
         return pid
@@ -66,9 +71,13 @@ def _forked(attempt: Attempt) -> int:
 
         torch.set_num_threads(1)
         with _launching_nothing():
-            Stages(attempt, lambda _phase: None).called()
-    except BaseException:  # noqa: BLE001 - it says so in the log, and is tried again in earnest
-        traceback.print_exc()
+            while begun[number] < len(share):
+                attempt = share[begun[number]]
+                begun[number] += 1
+                try:
+                    Stages(attempt, lambda _phase: None).called()
+                except BaseException:  # noqa: BLE001 - it says so in the log, and is tried again in earnest
+                    traceback.print_exc()
     finally:
         for stream in (sys.stdout, sys.stderr):
             with suppress(Exception):

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from time import perf_counter, process_time
 from typing import TYPE_CHECKING
 
-from orchestrator.measure.clocks import Stopwatch, spin
+from orchestrator.measure.clocks import SPIN_S, Stopwatch, spin
 from orchestrator.measure.protocol import collector_off
 from orchestrator.usercode.implementation import differentiable
 from orchestrator.verify.caller import Caller
@@ -46,6 +46,7 @@ TOO_LARGE_TO_LEARN = 2**20  # elements of one set; topk of 2^17 is 1.2 times as 
 # a draw, takes
 PRACTICE_S = 0.5
 PASSES = 6  # over the known sets, if the budget allows: outputs may be kept once asked for often
+SHRINK = 0.7  # of a head start, from one call to the next, while launching takes less
 
 
 @dataclass(frozen=True)
@@ -142,18 +143,45 @@ def by_turns(
     drawing_s = perf_counter() - start
     if rewrite(used, fresh) is None:
         return Suspicion(1.0, proven=False)
-    count = _sets(used, max(drawing_s, _timed(call, used, device)))
+    timed = _TimedCalls(call, used, device)
+    count = _sets(used, max(drawing_s, timed()))
     if sum(tensor.numel() for tensor in used) < TOO_LARGE_TO_LEARN:
-        return _tried(_in_turns, call, draw, used, device, count)
-    return _tried(_in_a_row, call, draw, used, device, min(count, CONFIRMING_SETS))
+        return _tried(_in_turns, timed, draw, count)
+    return _tried(_in_a_row, timed, draw, min(count, CONFIRMING_SETS))
+
+
+@dataclass
+class _TimedCalls:
+    """Times one call on `used` after another.
+
+    A GPU gets a head start: it is busy for as long as the host takes to launch the call, whose gaps
+    are then not timed.
+    """
+
+    call: Callable[[Tensors], object]
+    used: Tensors
+    device: torch.device
+    _ahead_s: float = SPIN_S
+
+    def __call__(self) -> float:
+        """Seconds that one call takes, of the device or of the process's threads."""
+        if self.device.type == "cpu":
+            start = process_time()
+            self.call(self.used)
+            return process_time() - start
+        spin(self.device, self._ahead_s)
+        start = perf_counter()
+        with Stopwatch(self.device) as watch:
+            self.call(self.used)
+        launching_s = perf_counter() - start
+        self._ahead_s = min(SPIN_S, max(SHRINK * self._ahead_s, 2 * launching_s))
+        return watch.seconds()
 
 
 def _tried(
     compare: Callable[..., tuple[float, float]],
-    call: Callable[[Tensors], object],
+    timed: _TimedCalls,
     draw: Callable[[int], Tensors],
-    used: Tensors,
-    device: torch.device,
     count: int,
 ) -> Suspicion:
     """What one way to compare says; a trial that suspects is repeated on other values, and on
@@ -162,7 +190,7 @@ def _tried(
     ratio = least = math.inf
     first = 1
     for _ in range(TRIALS):
-        found, shortest = compare(call, draw, used, device, first, count)
+        found, shortest = compare(timed, draw, first, count)
         ratio, least = min(ratio, found), min(least, shortest)
         if ratio <= SUSPICIOUS:
             return Suspicion(ratio, proven=False)
@@ -184,16 +212,12 @@ def _sets(used: Tensors, seconds: float) -> int:
 
 
 def _in_turns(
-    call: Callable[[Tensors], object],
-    draw: Callable[[int], Tensors],
-    used: Tensors,
-    device: torch.device,
-    first: int,
-    count: int,
+    timed: _TimedCalls, draw: Callable[[int], Tensors], first: int, count: int
 ) -> tuple[float, float]:
     """(Median, minimum) of calls on new sets over the median of calls on known ones, in turns; 1
     where the inputs do not fit the tensors.
     """
+    used = timed.used
     known = [_floating_only(draw(first + number), used) for number in range(count)]
     unknown = [_floating_only(draw(first + count + number), used) for number in range(count)]
     spent = 0.0
@@ -202,7 +226,7 @@ def _in_turns(
             # read in the same pass, a new set lies as near in the caches as a known one
             if rewrite(used, new) is None or rewrite(used, old) is None:
                 return 1.0, 1.0
-            spent += _timed(call, used, device)
+            spent += timed()
         if practice > 0 and spent > 2 * PRACTICE_S:
             break
     on_new: list[float] = []
@@ -213,21 +237,17 @@ def _in_turns(
             turns.reverse()
         for values, seconds in turns:
             rewrite(used, values)
-            seconds.append(_timed(call, used, device))
+            seconds.append(timed())
     return _compared(on_new, on_known)
 
 
 def _in_a_row(
-    call: Callable[[Tensors], object],
-    draw: Callable[[int], Tensors],
-    used: Tensors,
-    device: torch.device,
-    first: int,
-    count: int,
+    timed: _TimedCalls, draw: Callable[[int], Tensors], first: int, count: int
 ) -> tuple[float, float]:
     """(Median, minimum) of calls on new sets over the median of the last of several calls on the
     same values directly afterwards; 1 where the inputs do not fit the tensors.
     """
+    used = timed.used
     sets: list[tuple[Tensors, Tensors, Tensors]] = []
     for number in range(count + 1):
         values = _floating_only(draw(first + number), used)
@@ -237,15 +257,15 @@ def _in_a_row(
     for values, same, once_more in sets:
         if rewrite(used, values) is None:
             return 1.0, 1.0
-        on_new.append(_timed(call, used, device))
+        on_new.append(timed())
         spent = on_new[-1]
         for _ in range(PASSES - 1):
             if spent * (count + 1) > 2 * PRACTICE_S:
                 break
             rewrite(used, same)
-            spent += _timed(call, used, device)
+            spent += timed()
         rewrite(used, once_more)
-        on_met.append(_timed(call, used, device))
+        on_met.append(timed())
     return _compared(on_new[1:], on_met[1:])  # the first set came after something else
 
 
@@ -265,15 +285,3 @@ def _floating_only(fresh: Tensors, used: Tensors) -> Tensors:
         return fresh
     pairs = zip(fresh, used, strict=True)
     return tuple(new if new.is_floating_point() or new.is_complex() else old for new, old in pairs)
-
-
-def _timed(call: Callable[[Tensors], object], used: Tensors, device: torch.device) -> float:
-    """Seconds that one call takes, of the device or of the process's threads."""
-    if device.type == "cpu":
-        start = process_time()
-        call(used)
-        return process_time() - start
-    spin(device)
-    with Stopwatch(device) as watch:
-        call(used)
-    return watch.seconds()

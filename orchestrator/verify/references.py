@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from orchestrator.verify.caller import Caller
@@ -23,15 +23,32 @@ if TYPE_CHECKING:
 
 
 @dataclass
+class Known:
+    """References that were asked for before, and the gradients that they leave out, by problem.
+
+    Trials that are verified on the same problems one after another share them, with all draws of
+    their noise.
+    """
+
+    by_problem: dict[Hashable, tuple[Reference, tuple[str, ...]]] = field(default_factory=dict)
+
+    def forget(self) -> None:
+        """Give back the memory that they take."""
+        self.by_problem.clear()
+
+
+@dataclass
 class References:
     """Asks a workload's reference about problems of one implementation.
 
     Attributes:
         caller: of the implementation.
+        known: those of other trials on the same problems; None: there are none.
         left_out: names of parameters whose gradients the reference leaves out.
     """
 
     caller: Caller
+    known: Known | None = None
     left_out: tuple[str, ...] = ()
     _answered: bool | None = None
 
@@ -46,6 +63,24 @@ class References:
         """The reference of a problem, computed on the host or where its inputs are; `upstream` are
         the gradients of the outputs, where gradients are judged.
         """
+        if self.known is None or not own_inputs:
+            return self._new(problem, host, upstream, own_inputs)
+        form, layout = self.caller.implementation.form, tuple(self.caller.layout)
+        key = (problem.seed, problem.max_flops, host, form, layout, upstream is None)
+        if key not in self.known.by_problem:
+            reference = self._new(problem, host, upstream, own_inputs)
+            self.known.by_problem[key] = reference, self.left_out
+        reference, self.left_out = self.known.by_problem[key]
+        reference.as_plain = False  # that was said of another trial's outputs
+        return reference
+
+    def _new(
+        self,
+        problem: Problem,
+        host: bool,
+        upstream: Mapping[str, torch.Tensor] | None,
+        own_inputs: bool,
+    ) -> Reference:
         from orchestrator.verify.expected import Gradients, compute
         from orchestrator.verify.rule.reference import Reference, working_precision
 

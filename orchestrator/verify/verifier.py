@@ -17,7 +17,7 @@ from orchestrator.usercode.implementation import AttemptEndedError
 from orchestrator.verify.caller import Caller
 from orchestrator.verify.fallback import as_shortage, is_shortage, with_fallback
 from orchestrator.verify.inputs import rewrite
-from orchestrator.verify.references import References
+from orchestrator.verify.references import Known, References
 from orchestrator.verify.structures import Structures, said_of
 from orchestrator.verify.torch_settings import own_settings
 from orchestrator.workload import Problem
@@ -51,6 +51,7 @@ class Verifier:
         tolerance: relative error of a block that replaces the rule; None: the rule.
         max_flops: above this many operations the reference answers for sampled rows; None: by
             device.
+        known: references of other trials on the same problems; None: there are none.
         on_new_s: seconds that a call on fresh values took, by the wall; 0 until `verify_rewritten`
             was asked, and with a backward pass.
     """
@@ -58,11 +59,12 @@ class Verifier:
     caller: Caller
     tolerance: float | None
     max_flops: float | None
+    known: Known | None = None
     on_new_s: float = 0.0
     _first: Reference | None = None
 
     def __post_init__(self) -> None:
-        self._references = References(self.caller)
+        self._references = References(self.caller, self.known)
         self._structures = Structures(self._references)
 
     @property

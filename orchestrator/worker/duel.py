@@ -14,6 +14,7 @@ from orchestrator.measure.protocol import Measurement
 from orchestrator.outcome import Outcome, Phase
 from orchestrator.trial import Attempt
 from orchestrator.usercode.implementation import AttemptEndedError, user_code
+from orchestrator.verify.references import Known
 from orchestrator.verify.seeds import derived_seed
 from orchestrator.worker.stages import Stages
 from orchestrator.worker.trial_end import TrialEnd
@@ -22,18 +23,19 @@ from orchestrator.worker.trial_end import TrialEnd
 class Side:
     """One of the two: its stages, the phase it is in, and how it ended, once it has.
 
+    `known`: references of the trials that are screened with it; None: it is not screened.
     A duel is about time: what memory either takes is not told, for the other's is in the same
     process.
     """
 
     def __init__(
-        self, attempt: Attempt, enter: Callable[[Phase], None], *, is_screened: bool = False
+        self, attempt: Attempt, enter: Callable[[Phase], None], known: Known | None = None
     ) -> None:
         self.phase = Phase.BUILD
         self.end: TrialEnd | None = None
         self._enter = enter
         own = attempt.model_copy(update={"energy": False})
-        self.stages = Stages(own, self._entered, is_screened=is_screened)
+        self.stages = Stages(own, self._entered, known=known)
 
     def take(self, stage: Callable[[], Any]) -> Any:
         """What `stage` returns; None once this side has ended, which it does with whatever the
@@ -126,8 +128,15 @@ class EndedSide:
     how: AttemptEndedError
 
 
-def turns(attempt: Attempt, sides: tuple[Side, Side], counts: Sequence[int]) -> Pair | EndedSide:
-    """Both timed on so many sets of inputs, or which side ended, and how."""
+def turns(
+    attempt: Attempt,
+    sides: tuple[Side, Side],
+    counts: Sequence[int],
+    cut_above: float | None = None,
+) -> Pair | EndedSide:
+    """Both timed on so many sets of inputs, or which side ended, and how; `cut_above`: see
+    `measure_interleaved`.
+    """
     import torch
 
     calls = []
@@ -141,7 +150,7 @@ def turns(attempt: Attempt, sides: tuple[Side, Side], counts: Sequence[int]) -> 
         with torch.set_grad_enabled(sides[0].stages.subject.backward):
             clocks = [side.stages.clock() for side in sides]
             seed = derived_seed(attempt.seed, "turns", attempt.round, attempt.attempt)
-            return measure_interleaved(calls, attempt.protocol, clocks, seed, calls_made=2)
+            return measure_interleaved(calls, attempt.protocol, clocks, seed, 2, cut_above)
     except SideError as error:
         return EndedSide(sides[error.side], _as_ended(error.__cause__))
 

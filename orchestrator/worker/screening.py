@@ -25,9 +25,13 @@ from orchestrator.stats.ratio import block_ratios
 from orchestrator.stats.summary import Summary, summarize
 from orchestrator.trial import Attempt
 from orchestrator.usercode.imported import imported_since
+from orchestrator.verify.references import Known
 from orchestrator.worker.duel import EndedSide, Side, turns
 from orchestrator.worker.run_attempt import record_with
 from orchestrator.worker.trial_end import TrialEnd
+
+# of the incumbent's time; a candidate whose whole interval lies above it is not timed any longer
+PLAINLY_SLOWER = 1.1
 
 OnPhase = Callable[[Phase], None]
 OnResult = Callable[[AttemptResult], object]
@@ -51,7 +55,8 @@ def screen(attempt: Attempt, on_phase: OnPhase, on_result: OnResult) -> Screened
         attempt.device, attempt.resources.gpu_memory_gib, attempt.resources.cpus
     )
     before = frozenset(sys.modules)
-    incumbent = _incumbent(attempt)
+    known = Known()
+    incumbent = _incumbent(attempt, known)
     count = 0
     for own in attempt.of_each_trial():
         started_at, times = utc_now(), PhaseTimes(str(Phase.BUILD))
@@ -61,8 +66,7 @@ def screen(attempt: Attempt, on_phase: OnPhase, on_result: OnResult) -> Screened
             on_phase(phase)
 
         enter(Phase.BUILD)
-        side = Side(own, enter, is_screened=True)
-        side.take(side.stages.ready)
+        side = _ready(own, enter, known)
         if side.end is None:
             incumbent = _compared(own, side, incumbent, enter)
             side.stages.forget_inputs()
@@ -95,13 +99,27 @@ class _Incumbent:
         self.latency_ms = latency_ms
 
 
-def _incumbent(attempt: Attempt) -> _Incumbent | None:
+def _ready(attempt: Attempt, enter: OnPhase, known: Known) -> Side:
+    """A trial that is ready to be timed, or has ended; tried again where what the trials share takes
+    the memory that this one needs.
+    """
+    side = Side(attempt, enter, known)
+    side.take(side.stages.ready)
+    if side.end is None or side.end.outcome is not Outcome.OOM or not known.by_problem:
+        return side
+    known.forget()
+    release(side.stages.config.device)
+    side = Side(attempt, enter, known)
+    side.take(side.stages.ready)
+    return side
+
+
+def _incumbent(attempt: Attempt, known: Known) -> _Incumbent | None:
     """The incumbent that the attempt names; None: it names none, or that one fails here."""
     if attempt.incumbent is None or attempt.incumbent_ms is None:
         return None
     own = attempt.of_each_trial()[0].model_copy(update={"trial": attempt.incumbent})
-    side = Side(own, lambda _phase: None, is_screened=True)
-    side.take(side.stages.ready)
+    side = _ready(own, lambda _phase: None, known)
     return None if side.end is not None else _Incumbent(side, attempt.incumbent_ms)
 
 
@@ -148,12 +166,12 @@ def _in_turns(
 ) -> tuple[Measurement, Measurement] | EndedSide:
     """Both measurements; on one set of inputs each where more take the memory that a call needs."""
     counts = [base.stages.input_sets(), side.stages.input_sets()]
-    found = turns(attempt, (base, side), counts)
+    found = turns(attempt, (base, side), counts, PLAINLY_SLOWER)
     if isinstance(found, EndedSide) and found.how.outcome is Outcome.OOM and max(counts) > 1:
         del found  # its traceback holds tensors
         for one in (base, side):
             one.stages.forget_inputs()
-        found = turns(attempt, (base, side), [1, 1])
+        found = turns(attempt, (base, side), [1, 1], PLAINLY_SLOWER)
     return found
 
 

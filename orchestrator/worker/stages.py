@@ -23,6 +23,7 @@ from orchestrator.usercode.workload_file import FileWorkload
 from orchestrator.verify.caller import Caller
 from orchestrator.verify.memoization import is_excluded, memoization
 from orchestrator.verify.other_shapes import OtherShapes
+from orchestrator.verify.references import Known
 from orchestrator.verify.seeds import derived_seed, salted, state_seed
 from orchestrator.verify.verifier import Verifier
 from orchestrator.worker.as_timed import AFTER_SHARE, TimedBlocks, judged_as_timed
@@ -58,8 +59,9 @@ class Stages:
         counts_flops: whether FLOPs are counted where the workload states no work, for which torch
             imports its compiler: two seconds.
         started_ms: from build to the end of the first call, once it was `called`.
-        is_screened: whether it is verified on inputs as the workload draws them alone, without
-            structure and at no other shapes: what is found right is verified by itself later.
+        known: references of the trials that are screened with it; None: it is not screened. A
+            screened trial is verified on inputs as the workload draws them alone, without structure
+            and at no other shapes: what is found right is verified by itself later.
     """
 
     attempt: Attempt
@@ -73,7 +75,7 @@ class Stages:
     started_ms: float = 0.0
     counts_flops: bool = True
     kernels: tuple[KernelShare, ...] = ()
-    is_screened: bool = False
+    known: Known | None = None
 
     def to_end(self) -> TrialEnd:
         """The end of a trial that is ok.
@@ -97,11 +99,12 @@ class Stages:
         self.enter(Phase.VERIFY)
         verify = self.attempt.verify
         tolerance = verify.tolerance or self.workload.tolerance
-        self.verifier = Verifier(self.caller, tolerance, verify.max_reference_flops)
-        self.before = agreed(self.verifier.verify("before", structures=not self.is_screened))
+        is_screened = self.known is not None
+        self.verifier = Verifier(self.caller, tolerance, verify.max_reference_flops, self.known)
+        self.before = agreed(self.verifier.verify("before", structures=not is_screened))
         if self.before.unproven:
             self.flags = (*self.flags, Flag.UNPROVEN.value)
-        if verify.also and not self.is_screened:
+        if verify.also and not is_screened:
             caller, options = self.caller, self.attempt.trial.options
             limit = verify.max_reference_flops
             others = OtherShapes(caller, self.entry, options, tolerance, limit)

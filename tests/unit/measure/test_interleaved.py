@@ -27,9 +27,12 @@ class Machine:
             lambda number: (first_s, second_s)[self.sides[-1]] * state(number), 0.002
         )
 
-    def duel(self, protocol: MeasureProtocol = GPU, seed: int = 0) -> Pair:
+    def duel(
+        self, protocol: MeasureProtocol = GPU, seed: int = 0, cut_above: float | None = None
+    ) -> Pair:
         calls = [[lambda side=side: self.sides.append(side)] for side in (0, 1)]
-        return measure_interleaved(calls, protocol, (self.clock, self.clock), seed)
+        clocks = (self.clock, self.clock)
+        return measure_interleaved(calls, protocol, clocks, seed, cut_above=cut_above)
 
 
 def test_two_steady_sides_have_their_own_times_and_ratio() -> None:
@@ -84,6 +87,16 @@ def test_noise_asks_for_more_blocks_and_the_longest_time_wins() -> None:
         GPU.model_copy(update={"max_time_s": 1.5})
     )
     assert sum(sum(side.values_ms) for side in given_up) == pytest.approx(3000, rel=0.05)
+
+
+@pytest.mark.parametrize(("second_s", "repetitions"), [(0.012, 12), (0.0105, 100)])
+def test_one_that_is_plainly_slower_is_not_timed_any_longer(
+    second_s: float, repetitions: int
+) -> None:
+    """As soon as the ratio's whole interval lies above the limit; below it the least time holds."""
+    first, second = Machine(0.010, second_s).duel(cut_above=1.1)
+    assert len(first.values_ms) == len(second.values_ms) == pytest.approx(repetitions, rel=0.1)
+    assert second.summary.median == pytest.approx(1000 * second_s)
 
 
 def test_what_a_side_raises_is_that_side_s() -> None:
