@@ -19,7 +19,9 @@ from orchestrator.search.factory import Proposal, proposer_of
 from orchestrator.search.oom_prediction import OomPrediction
 from orchestrator.trial import Attempt, RoundKey, Trial, content_hash
 
-SCREEN_BATCH = 32  # trials screened in one process
+# trials screened in one process: a third of a search's samples, so that what was found tells where to
+# look on, within these bounds
+LEAST_SCREENED, MOST_SCREENED = 32, 128
 
 
 class AttemptQueue:
@@ -122,12 +124,16 @@ class AttemptQueue:
         cell = self._cell_of.get(first[0])
         screened = filter(lambda key: self._is_screened(key[0]), self._pending)
         found = [key for key in screened if self._cell_of.get(key[0]) == cell]
-        return found[:SCREEN_BATCH]
+        return found[: self._most_screened]
 
     def _batch_may_grow(self) -> bool:
         """Whether the next attempt screens trials, and could screen more."""
         batch = self._batch(self._pending[0])
-        return 0 < len(batch) < SCREEN_BATCH
+        return 0 < len(batch) < self._most_screened
+
+    @property
+    def _most_screened(self) -> int:
+        return max(LEAST_SCREENED, min(self.sweep.spec.search.samples // 3, MOST_SCREENED))
 
     def _is_screened(self, trial_id: str) -> bool:
         """Whether the trial is to be screened, and not, or not yet, measured by itself."""

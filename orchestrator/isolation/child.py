@@ -103,9 +103,6 @@ def know_triton() -> None:
         import_module("triton.runtime.cache").triton_key()
     with suppress(ImportError):
         import_module("triton.experimental.gluon")
-    with suppress(ImportError, AttributeError, RuntimeError):
-        # torch does this as it starts CUDA, which takes 0.12 s, and forks find that it was done
-        import_module("torch.cuda")._register_triton_kernels()
 
 
 def _has_gpu() -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Collection
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -54,7 +55,7 @@ def imported_since(before: Collection[str], base_dir: str) -> ImportedCode:
         if _is_installed(file, name):
             if head in before:
                 continue
-            packages.setdefault(head, _version(head))
+            packages.setdefault(head, _imported_version(head))
         else:
             files[os.path.relpath(file, base_dir)] = content_hash_of(file)
     return ImportedCode(base_dir=base_dir, files=files, packages=packages)
@@ -91,6 +92,12 @@ def _is_installed(file: Path, name: str) -> bool:
     """Whether the top folder of this module's package is one of installed packages."""
     depth = name.count(".") + (file.stem == "__init__")
     return depth < len(file.parents) and site_of(file.parents[depth]) is not None
+
+
+@cache
+def _imported_version(head: str) -> str:
+    """Of a package that this process imported: what is installed later is not what ran."""
+    return _version(head)
 
 
 def _version(head: str) -> str:

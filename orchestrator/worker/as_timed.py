@@ -35,6 +35,9 @@ AFTER_SHARE = 1 / 32
 GROSS = 2.0**-4
 # calls between the write and the judged call, for what skips work once calls come fast
 LEAST_AFTER_WRITE = 8
+# outputs that are kept of a block, and bytes of inputs that they may belong to: more would take
+# memory that the calls need, and make the block unlike a timed one
+MOST_KEPT, MOST_KEPT_BYTES = 4, 2**26
 
 
 @dataclass
@@ -109,18 +112,25 @@ class TimedBlocks:
         self._run(block)
         return kept
 
-    def of_set(self, number: int) -> Kept:
-        """An output of this set of inputs, out of a block of its own: the later in it, the less
-        like a single call.
+    def of_sets(self, numbers: Sequence[int]) -> list[Kept]:
+        """Outputs of the first few of these sets of inputs that one block calls: the later in it,
+        the less like a single call.
         """
         first, count = self._turn[0], len(self.sets)
-        if not any((first + place) % count == number for place in range(self.length)):
-            self._turn[0] = first = number  # blocks are shorter than the rotation
-        place = max(place for place in range(self.length) if (first + place) % count == number)
+        latest = {(first + place) % count: place for place in range(self.length)}
+        if latest.keys().isdisjoint(numbers):  # blocks are shorter than the rotation
+            self._turn[0] = first = numbers[0]
+            latest = {(first + place) % count: place for place in range(self.length)}
         block = self._block()
-        kept = self._keep(block, place, first)
+        called = [number for number in numbers if number in latest]
+        kept = [self._keep(block, latest[number], first) for number in called[: self._most_kept]]
         self._run(block)
         return kept
+
+    @property
+    def _most_kept(self) -> int:
+        bytes_of_set = sum(one.numel() * one.element_size() for one in self.sets[0])
+        return max(1, min(MOST_KEPT, MOST_KEPT_BYTES // max(bytes_of_set, 1)))
 
     def _block(self) -> list[Callable[[], object]]:
         first, count = self._turn[0], len(self.calls)
@@ -181,9 +191,12 @@ def judged_as_timed(blocks: TimedBlocks, verifier: Verifier) -> Iterator[Judgeme
         seen.add(kept.number)
     if blocks.writes or caller.workload.judge is not None:
         return  # a call by itself need not give the same
-    for number, inputs in enumerate(blocks.sets):
-        if number in seen:
-            continue
-        kept = blocks.of_set(number)
-        if not alike(kept.returned, caller.implementation.call(inputs), GROSS):
-            yield verdict(kept)
+    waiting = [number for number in range(len(blocks.sets)) if number not in seen]
+    blocks.rng.shuffle(waiting)
+    while waiting:
+        for kept in blocks.of_sets(waiting):
+            waiting.remove(kept.number)
+            if not alike(
+                kept.returned, caller.implementation.call(blocks.sets[kept.number]), GROSS
+            ):
+                yield verdict(kept)

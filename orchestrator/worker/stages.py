@@ -250,7 +250,7 @@ class Stages:
         return self._clocked(1)
 
     def forget_inputs(self) -> None:
-        """Give back what the inputs of `calls` take."""
+        """Give back what the inputs of `calls` take, to the device itself."""
         self.rotated = RotatedInputs()
         release(self.config.device)
 

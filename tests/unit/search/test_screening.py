@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.driver.queue import SCREEN_BATCH, AttemptQueue
+from orchestrator.driver.queue import LEAST_SCREENED, AttemptQueue
 from orchestrator.outcome import Outcome
 from orchestrator.plan.sweep import Sweep
 from orchestrator.report import render
@@ -41,7 +41,7 @@ def test_the_best_of_the_screened_are_measured_by_themselves_and_one_of_them_ans
     driven = Driven(search()).drive(by_block)
     batches = [attempt for attempt in driven.made if attempt.screened]
     alone = [attempt for attempt in driven.made if not attempt.screened]
-    assert [len(attempt.screened) for attempt in batches] == [SCREEN_BATCH, 36 - SCREEN_BATCH]
+    assert [len(attempt.screened) for attempt in batches] == [LEAST_SCREENED, 36 - LEAST_SCREENED]
     screened = sorted(block(trial) for attempt in batches for trial in attempt.screened)
     assert [block(attempt.trial) for attempt in alone] == screened[:3]
     (answer,) = answers(driven.results().meta, driven.results().rows)
@@ -50,6 +50,15 @@ def test_the_best_of_the_screened_are_measured_by_themselves_and_one_of_them_ans
     assert not answer.best.is_screened
     assert len(answer.rows) == 36
     assert sum(row.is_screened for row in answer.rows) == 33
+
+
+def test_a_long_search_screens_a_third_of_its_samples_in_a_process() -> None:
+    """What each process costs is shared by more, and two times what was found tells where to look."""
+    long = search(
+        "strategy: random, samples: 150, screen: true", "options.block: {low: 1, high: 999}"
+    )
+    made = Driven(long).drive(by_block).made
+    assert [len(attempt.screened) for attempt in made if attempt.screened] == [50, 50, 50]
 
 
 def test_the_next_process_compares_with_the_best_so_far() -> None:
