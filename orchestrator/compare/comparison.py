@@ -21,16 +21,21 @@ from orchestrator.compare.pairing import (
 )
 from orchestrator.compare.verdict import Verdict as Verdict
 from orchestrator.errors import ComparisonError
+from orchestrator.outcome import Flag
 from orchestrator.results import columns
 from orchestrator.results.results import Results
 from orchestrator.results.rows import Row
 from orchestrator.stats.ratio import Ratio, geometric_mean, holm, ratio
-from orchestrator.stats.summary import round_spread
+from orchestrator.stats.summary import round_spread, summarize
 
 SIGNIFICANT = 0.05
 LEAST_EFFECT = 0.01
 # where one process a row leaves the A/A floor unknown
 LEAST_EFFECT_UNMEASURED = {"cuda": 0.03, "cpu": 0.15}
+
+# of a row that a disturbed machine made uncertain
+DOUBTFUL = frozenset({Flag.NOISY.value, Flag.CONTENDED.value, Flag.THROTTLED.value})
+IQR_OF_SIGMA = 1.349  # the interquartile range of a normal distribution
 
 CHANGED = (Verdict.FASTER, Verdict.SLOWER)
 MACHINE_DIFFERED = "the machine differed"
@@ -327,9 +332,10 @@ def timed_pair(
     """A pair with its ratio and what it is to be held against; its verdict follows when all
     p-values are known.
     """
-    threshold, alike = _thresholds(
-        LEAST_EFFECT if fail_slower is None else fail_slower, floor, device
-    )
+    least = LEAST_EFFECT if fail_slower is None else fail_slower
+    unmeasured = max(LEAST_EFFECT_UNMEASURED[device], _spread_in_doubt(base, candidate))
+    threshold = max(least, unmeasured if floor is None else 2 * floor)
+    alike = min(threshold, max(least, LEAST_EFFECT_UNMEASURED[device]))
     return Pair(
         base,
         candidate,
@@ -342,15 +348,6 @@ def timed_pair(
     )
 
 
-def _thresholds(least: float, floor: float | None, device: str) -> tuple[float, float]:
-    """The least change that counts, and the change that is none, given the A/A noise floor (None:
-    not known).
-    """
-    unmeasured = LEAST_EFFECT_UNMEASURED[device]
-    threshold = max(least, unmeasured if floor is None else 2 * floor)
-    return threshold, min(threshold, max(least, unmeasured))
-
-
 def _floor(base: Row, candidate: Row) -> float | None:
     """The A/A noise floor: the spread between fresh processes of one row; None where either has one
     process only.
@@ -358,6 +355,19 @@ def _floor(base: Row, candidate: Row) -> float | None:
     spreads = [round_spread(row.rounds) for row in (base, candidate)]
     known = [spread for spread in spreads if spread is not None]
     return math.sqrt(sum(spread**2 for spread in known) / 2) if len(known) == len(spreads) else None
+
+
+def _spread_in_doubt(base: Row, candidate: Row) -> float:
+    """What the machine may have done between two processes, by what it did to rows in doubt within
+    theirs: twice the standard deviation, as a fraction, of their repetitions; 0 where none is in
+    doubt.
+    """
+    variance = 0.0
+    for row in (base, candidate):
+        if not DOUBTFUL.isdisjoint(row.flags):
+            sigma = max(summarize(values).noise_pct for values in row.rounds) / IQR_OF_SIGMA / 100
+            variance += sigma**2
+    return 2 * math.sqrt(variance)
 
 
 def corrected(pairs: Sequence[Pair], significant: float = SIGNIFICANT) -> tuple[Pair, ...]:

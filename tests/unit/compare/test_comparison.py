@@ -34,9 +34,11 @@ def sweep(
     device: str = "cuda",
     ends: Mapping[int, Outcome] | None = None,
     environment: Mapping[str, Any] | None = None,
+    within: float = 0.004,
+    flags: tuple[str, ...] = (),
 ) -> Results:
     """A sweep whose rows last 1, 2, 3, ... ms times `slow`; `ends` gives rows (by number) that are
-    not ok.
+    not ok; `between` and `within` processes times differ by these standard deviations.
     """
     rng = np.random.default_rng(seed)
     records = []
@@ -46,8 +48,9 @@ def sweep(
                 records.append(made.bad(trial, ends[number], round=this_round))
                 continue
             level = (number + 1) * slow * (1 + between * rng.standard_normal())
-            values = tuple(map(float, level * (1 + 0.004 * rng.standard_normal(40))))
-            records.append(measured(trial, values, this_round))
+            values = tuple(map(float, level * (1 + within * rng.standard_normal(40))))
+            record = measured(trial, values, this_round)
+            records.append(record.model_copy(update={"flags": flags}))
     found = made.results(planned, records, axes=AXES)
     facts = {**made.ENVIRONMENT["match"], **(environment or {})}
     key = "e" * 16 if environment is None else "f" * 16
@@ -132,6 +135,21 @@ def test_without_repeats_small_changes_are_unclear_and_it_says_so(
     assert set(verdicts(small)) == {Verdict.UNCLEAR}
     assert "4 rows without repeats" in table(small)
     assert verdicts(large) == [Verdict.SLOWER] * 4
+
+
+def test_what_shook_a_row_within_its_process_may_have_moved_it_between_two() -> None:
+    """A row in doubt whose repetitions differ by 20 % is not slower by a third, but it is by three
+    times; a sweep of the same noise that was not in doubt says so as ever.
+    """
+    how: dict[str, Any] = {"rounds": 1, "device": "cpu", "within": 0.2}
+    base = sweep(1, flags=("noisy",), **how)
+    assert set(verdicts(compare(base, sweep(2, slow=1.35, flags=("noisy",), **how)))) == {
+        Verdict.UNCLEAR
+    }
+    assert (
+        verdicts(compare(base, sweep(2, slow=3.0, flags=("noisy",), **how))) == [Verdict.SLOWER] * 4
+    )
+    assert verdicts(compare(sweep(1, **how), sweep(2, slow=1.35, **how))) == [Verdict.SLOWER] * 4
 
 
 def test_a_row_that_newly_fails_is_a_regression_and_one_that_newly_works_is_not() -> None:
