@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,23 +18,15 @@ from orchestrator.compare.pairing import (
     unlike,
     why_apart,
 )
+from orchestrator.compare.threshold import LEAST_EFFECT, Threshold, floor_of
 from orchestrator.compare.verdict import Verdict as Verdict
 from orchestrator.errors import ComparisonError
-from orchestrator.outcome import Flag
 from orchestrator.results import columns
 from orchestrator.results.results import Results
 from orchestrator.results.rows import Row
 from orchestrator.stats.ratio import Ratio, geometric_mean, holm, ratio
-from orchestrator.stats.summary import round_spread, summarize
 
 SIGNIFICANT = 0.05
-LEAST_EFFECT = 0.01
-# where one process a row leaves the A/A floor unknown
-LEAST_EFFECT_UNMEASURED = {"cuda": 0.03, "cpu": 0.15}
-
-# of a row that a disturbed machine made uncertain
-DOUBTFUL = frozenset({Flag.NOISY.value, Flag.CONTENDED.value, Flag.THROTTLED.value})
-IQR_OF_SIGMA = 1.349  # the interquartile range of a normal distribution
 
 CHANGED = (Verdict.FASTER, Verdict.SLOWER)
 MACHINE_DIFFERED = "the machine differed"
@@ -318,7 +309,7 @@ def _why_untimed(rounds: Sequence[Sequence[float]]) -> str:
 def _timed(base: Row, candidate: Row, device: str, fail_slower: float | None) -> Pair:
     """A row with a time in both; its verdict follows when all p-values are known."""
     found = ratio(base.rounds, candidate.rounds)
-    return timed_pair(base, candidate, found, _floor(base, candidate), device, fail_slower)
+    return timed_pair(base, candidate, found, floor_of(base, candidate), device, fail_slower)
 
 
 def timed_pair(
@@ -332,42 +323,17 @@ def timed_pair(
     """A pair with its ratio and what it is to be held against; its verdict follows when all
     p-values are known.
     """
-    least = LEAST_EFFECT if fail_slower is None else fail_slower
-    unmeasured = max(LEAST_EFFECT_UNMEASURED[device], _spread_in_doubt(base, candidate))
-    threshold = max(least, unmeasured if floor is None else 2 * floor)
-    alike = min(threshold, max(least, LEAST_EFFECT_UNMEASURED[device]))
+    threshold = Threshold.of(base, candidate, floor, device, fail_slower)
     return Pair(
         base,
         candidate,
         ratio=found,
         p_value=found.p_value,
-        threshold=threshold,
-        alike=alike,
+        threshold=threshold.counts,
+        alike=threshold.alike,
         measured=floor is not None,
         note=", ".join(sorted({*base.flags, *candidate.flags})),
     )
-
-
-def _floor(base: Row, candidate: Row) -> float | None:
-    """The A/A noise floor: the spread between fresh processes of one row; None where either has one
-    process only.
-    """
-    spreads = [round_spread(row.rounds) for row in (base, candidate)]
-    known = [spread for spread in spreads if spread is not None]
-    return math.sqrt(sum(spread**2 for spread in known) / 2) if len(known) == len(spreads) else None
-
-
-def _spread_in_doubt(base: Row, candidate: Row) -> float:
-    """What the machine may have done between two processes, by what it did to rows in doubt within
-    theirs: twice the standard deviation, as a fraction, of their repetitions; 0 where none is in
-    doubt.
-    """
-    variance = 0.0
-    for row in (base, candidate):
-        if not DOUBTFUL.isdisjoint(row.flags):
-            sigma = max(summarize(values).noise_pct for values in row.rounds) / IQR_OF_SIGMA / 100
-            variance += sigma**2
-    return 2 * math.sqrt(variance)
 
 
 def corrected(pairs: Sequence[Pair], significant: float = SIGNIFICANT) -> tuple[Pair, ...]:

@@ -1,0 +1,69 @@
+"""Which change of a row's time counts, by what is known of the machine's noise. Pure."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from orchestrator.outcome import DISTURBED, Flag
+from orchestrator.results.rows import Row
+from orchestrator.stats.summary import round_spread, summarize
+
+LEAST_EFFECT = 0.01
+# where one process a row leaves the A/A floor unknown
+LEAST_EFFECT_UNMEASURED = {"cuda": 0.03, "cpu": 0.15}
+IN_DOUBT = DISTURBED | {Flag.NOISY.value}
+IQR_OF_SIGMA = 1.349  # the interquartile range of a normal distribution
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """Both as a fraction.
+
+    Attributes:
+        counts: the least change that counts.
+        alike: the change that is none: `counts`, but not where noise alone has driven that up.
+    """
+
+    counts: float
+    alike: float
+
+    @classmethod
+    def of(
+        cls, base: Row, candidate: Row, floor: float | None, device: str, asked: float | None
+    ) -> Threshold:
+        """That of two rows.
+
+        Args:
+            base: the row before.
+            candidate: the row now.
+            floor: the A/A noise floor; None: not known.
+            device: "cpu" or "cuda".
+            asked: the least change that is to count; None: 1 %.
+        """
+        least = LEAST_EFFECT if asked is None else asked
+        unmeasured = LEAST_EFFECT_UNMEASURED[device]
+        noise = max(unmeasured, _within(base, candidate)) if floor is None else 2 * floor
+        counts = max(least, noise)
+        return cls(counts, min(counts, max(least, unmeasured)))
+
+
+def floor_of(base: Row, candidate: Row) -> float | None:
+    """The A/A noise floor: the spread between fresh processes of one row; None where either has one
+    process only.
+    """
+    spreads = [round_spread(row.rounds) for row in (base, candidate)]
+    known = [spread for spread in spreads if spread is not None]
+    return math.sqrt(sum(spread**2 for spread in known) / 2) if len(known) == len(spreads) else None
+
+
+def _within(base: Row, candidate: Row) -> float:
+    """What the machine may have done between two processes, by what it did to rows in doubt within
+    theirs: twice the standard deviation of their repetitions; 0 where none is in doubt.
+    """
+    variance = 0.0
+    for row in (base, candidate):
+        if not IN_DOUBT.isdisjoint(row.flags):
+            sigma = max(summarize(values).noise_pct for values in row.rounds) / IQR_OF_SIGMA / 100
+            variance += sigma**2
+    return 2 * math.sqrt(variance)
