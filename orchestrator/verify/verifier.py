@@ -178,8 +178,8 @@ class Verifier:
         kind = str(self._structures.later)
         with own_settings():
             verdict = judge(called)
-        if verdict.ok and verdict.error > verdict.explained:
-            return None  # the noise is so large there that nothing is refused
+        if verdict.ok and (verdict.error > verdict.explained or reference.asked_nothing):
+            return None  # nothing is refused there: the noise is that large, or nothing is finite
         self._structures.tried.append(kind)
         return self._again(used, structured, called, judge, verdict) if verdict.ok else verdict
 

@@ -87,6 +87,16 @@ class Reference:
         return False
 
     @property
+    def asked_nothing(self) -> bool:
+        """Whether inputs with structure asked for nothing: the reference itself, computed in the
+        working dtype, is nowhere finite there.
+        """
+        if self._plain is None:
+            return False
+        answers = [one.values for one in self._plain.values() if one.values.is_floating_point()]
+        return bool(answers) and not any(one.isfinite().any() for one in answers)
+
+    @property
     def has_special(self) -> bool:
         """Whether some of the outputs that were judged have an infinity or NaN where it is due."""
         return any(

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from tests.unit.verify.test_verifier import draw, verified, wide
+from tests.unit.verify.test_verifier import draw, verified, verifier, wide
 
 ROWS, SQUARES = ((64, 96),), ((2, 40, 16),) * 3
 
@@ -86,3 +86,17 @@ def test_a_value_that_is_finite_in_the_reference_s_own_dtype_is_asked_for() -> N
     assert verified(rows_of_softmax, wide(rows_of_softmax), draw(*ROWS)).ok
     verdict = verified(lost, wide(rows_of_softmax), draw(*ROWS))
     assert "inputs: output[127, 0] is nan, expected a finite value; 96 of" in str(verdict)
+
+
+@pytest.mark.parametrize(("dtype", "tried"), [("float32", True), ("float16", False)])
+def test_a_kind_on_which_nothing_is_finite_in_the_own_dtype_counts_as_not_tried(
+    dtype: str, tried: bool
+) -> None:
+    """Nothing was asked there: the sums of squares of large inputs overflow in half precision."""
+
+    def squares(x: torch.Tensor) -> torch.Tensor:
+        return (100 * x).square().sum(-1, keepdim=True)
+
+    made = verifier(squares, wide(squares), draw(*ROWS), dtype=dtype)
+    assert made.verify("before", structures=True).ok
+    assert ("large" in made.tried) is tried

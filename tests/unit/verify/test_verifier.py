@@ -48,7 +48,12 @@ def wide(function: Function) -> Function:
     return reference
 
 
-def verified(
+def verified(*args: Any, **kwargs: Any) -> Judgement:
+    """The verdict on a function, with inputs with structure; arguments as of `verifier`."""
+    return verifier(*args, **kwargs).verify("before", structures=True)
+
+
+def verifier(
     function: Function,
     reference: Function,
     inputs: Function | None = None,
@@ -58,8 +63,8 @@ def verified(
     tolerance: float | None = None,
     dtype: str = "float32",
     **fields: Any,
-) -> Judgement:
-    """The verdict on a function, with inputs with structure."""
+) -> Verifier:
+    """A verifier of a function."""
     workload = Workload(
         name="toy",
         params=Params,
@@ -71,9 +76,7 @@ def verified(
     )
     config = Config({"dtype": dtype}, "cpu")
     built = Implementation(function, config, "default", backward, names)
-    return Verifier(Caller(workload, Params(dtype=dtype), built, 1, 2), tolerance, None).verify(
-        "before", structures=True
-    )
+    return Verifier(Caller(workload, Params(dtype=dtype), built, 1, 2), tolerance, None)
 
 
 def ended(*args: Any, **kwargs: Any) -> AttemptEndedError:
