@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from tabulate import tabulate
-
-from orchestrator.formatting import counted, interval, number, printable, shown
+from orchestrator.formatting import (
+    counted,
+    fitted,
+    interval,
+    number,
+    printable,
+    shown,
+    table_text,
+)
 from orchestrator.history.series import LATENCY, Point
 from orchestrator.history.timeline import History, Step, Timeline
 from orchestrator.metrics import known
@@ -16,7 +24,8 @@ from orchestrator.outcome import Outcome
 from orchestrator.report.csv_table import csv_of
 
 BARS = "▁▂▃▄▅▆▇█"
-WIDEST = 24  # marks of a row's curve
+WIDEST, NARROW = 24, 9  # marks of a row's curve; where the terminal has less than
+WIDE = 100  # columns
 MOST = 10  # sentences of one kind
 CAUSES = {
     "machine": "the machine changed with it",
@@ -35,12 +44,13 @@ NOTHING_TOLD = (
 
 
 def text(history: History) -> str:
-    """The answer, then a line for each row."""
-    lines = [title(history), *sentences(history), ""]
+    """The answer, then a line for each row; on a terminal no wider than that."""
     headings = ["Implementation", *history.axes, "Sweeps", "First", "Last", "Over time", "Steps"]
     body = [_line(history, row) for row in history.rows]
-    lines.append(str(tabulate(body, headings, tablefmt="simple", disable_numparse=True)))
-    return "\n".join([*lines, *notes(history)])
+    broken = ("Implementation", "First", "Last", "Steps")
+    grid = table_text(headings, body, wrapped=[headings.index(name) for name in broken])
+    above = map(fitted, [title(history), *sentences(history)])
+    return "\n".join([*above, "", grid, "", *map(fitted, notes(history))])
 
 
 def title(history: History) -> str:
@@ -230,7 +240,8 @@ def _line(history: History, row: Timeline) -> list[str]:
 
 def _curve(points: Sequence[Point]) -> str:
     """A mark for each of the newest points: `▁▁▂▇`; a blank where there is no figure."""
-    newest = points[-WIDEST:]
+    is_narrow = sys.stdout.isatty() and shutil.get_terminal_size().columns < WIDE
+    newest = points[-(NARROW if is_narrow else WIDEST) :]
     values = [point.value for point in newest if point.value is not None]
     if not values:
         return ""

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Sequence
 from typing import Any
 
-from tabulate import tabulate
-
 from orchestrator.compare.side_by_side import Column, Line, SideBySide
-from orchestrator.formatting import counted, markdown, number, printable, shown
+from orchestrator.formatting import (
+    counted,
+    fitted,
+    markdown,
+    number,
+    printable,
+    shown,
+    table_text,
+)
 from orchestrator.report.comparing.comparison import ratio_text
 from orchestrator.report.csv_table import csv_of
 from orchestrator.report.layout import status
@@ -16,10 +23,14 @@ from orchestrator.results.rows import Row
 
 
 def text(found: SideBySide) -> str:
-    """The rows, the geometric means, and what the columns differ in."""
-    parts = [title(found), "", _grid(headings(found), rows(found)), ""]
-    parts += [_grid(mean_headings(found), means(found)), "", *notes(found)]
-    return "\n".join(parts)
+    """The rows, the geometric means, and what the columns differ in; on a terminal no wider.
+
+    Sweeps are named by letters there, whose ids are below.
+    """
+    labels = _letters(found) if found.by == "sweep" else _labels(found)
+    parts = [fitted(title(found)), "", _grid(headings(found, labels), rows(found)), ""]
+    parts += [_grid(mean_headings(found, labels), means(found)), ""]
+    return "\n".join([*parts, *map(fitted, notes(found, labels))])
 
 
 def markdown_page(found: SideBySide) -> str:
@@ -38,13 +49,14 @@ def title(found: SideBySide) -> str:
     return f"{counted(len(found.lines), 'row')} by {found.by}: {labels}"
 
 
-def headings(found: SideBySide) -> list[str]:
+def headings(found: SideBySide, labels: Sequence[str] | None = None) -> list[str]:
     """Implementation and axes, then of each column the time and the ratio to the chosen one."""
+    labels = labels or _labels(found)
     lines = ["Implementation", *found.axes.values()]
-    for place, column in enumerate(found.columns):
-        lines.append(f"{printable(column.label)} (ms)")
+    for place, label in enumerate(labels):
+        lines.append(f"{label} (ms)")
         if place != found.against:
-            lines.append(f"over {printable(_chosen(found).label)}")
+            lines.append(f"over {labels[found.against]}")
     return lines
 
 
@@ -63,13 +75,14 @@ def rows(found: SideBySide) -> list[list[str]]:
     return lines
 
 
-def mean_headings(found: SideBySide) -> list[str]:
+def mean_headings(found: SideBySide, labels: Sequence[str] | None = None) -> list[str]:
     """Of the table of geometric means."""
-    others = [column for column in found.columns if column is not _chosen(found)]
-    return [
-        "Geometric mean of the ratios",
-        *(f"{printable(column.label)} over {printable(_chosen(found).label)}" for column in others),
-    ]
+    labels = labels or _labels(found)
+    lines = ["Geometric mean of the ratios"]
+    for place, label in enumerate(labels):
+        if place != found.against:
+            lines.append(f"{label} over {labels[found.against]}")
+    return lines
 
 
 def means(found: SideBySide) -> list[list[str]]:
@@ -84,17 +97,18 @@ def means(found: SideBySide) -> list[list[str]]:
     return lines
 
 
-def notes(found: SideBySide) -> list[str]:
+def notes(found: SideBySide, labels: Sequence[str] | None = None) -> list[str]:
     """What each column is of, and in what it differs from the chosen one besides its code."""
+    labels = labels or _labels(found)
     lines = [
-        f"Above 1: slower than {printable(_chosen(found).label)}. A ratio is between sweeps that "
+        f"Above 1: slower than {labels[found.against]}. A ratio is between sweeps that "
         "were run at different times: `compare` judges whether code made it."
     ]
-    for place, column in enumerate(found.columns):
-        lines.append(f"{printable(column.label)}: {_of(column)}")
+    for place, (label, column) in enumerate(zip(labels, found.columns, strict=True)):
+        lines.append(f"{label}: {_of(column)}")
         if place != found.against and column.unlike:
             facts = "; ".join(map(printable, column.unlike))
-            lines.append(f"{printable(column.label)} differs in: {facts}")
+            lines.append(f"{label} differs in: {facts}")
     return lines
 
 
@@ -183,8 +197,18 @@ def _time(row: Row | None) -> str:
     return f"{number(row.metrics.get('latency_ms'))}{flags}"
 
 
+def _labels(found: SideBySide) -> list[str]:
+    return [printable(column.label) for column in found.columns]
+
+
+def _letters(found: SideBySide) -> list[str]:
+    """A, B, C, ...; the labels themselves where there are more columns than letters."""
+    count = len(found.columns)
+    return list(string.ascii_uppercase[:count]) if count <= 26 else _labels(found)
+
+
 def _grid(titles: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    return str(tabulate(body, titles, tablefmt="simple", disable_numparse=True))
+    return table_text(titles, body, wrapped=range(len(titles)))
 
 
 def _markdown(titles: Sequence[str], body: Sequence[Sequence[str]]) -> str:
