@@ -17,7 +17,9 @@ class MachineChange:
     Attributes:
         ratios: by control, of the medians over each sweep.
         low, high: the least and the most that any control of the one sweep took over any of the
-            other; the code of a row whose ratio lies between need not have changed.
+            other, or over another of its own sweep, either way: controls are seldom seen, and what
+            those of one sweep met, rows of either may have met unseen. The code of a row whose
+            ratio lies between need not have changed.
     """
 
     ratios: dict[str, float]
@@ -46,6 +48,7 @@ def machine_change(
         was, now = values_of(before, name), values_of(after, name)
         if was and now:
             ratios[name] = statistics.median(now) / statistics.median(was)
-            lows.append(min(now) / max(was))
-            highs.append(max(now) / min(was))
+            within = max(max(was) / min(was), max(now) / min(now))
+            lows.append(min(min(now) / max(was), 1 / within))
+            highs.append(max(max(now) / min(was), within))
     return MachineChange(ratios, min(lows), max(highs)) if ratios else None

@@ -74,6 +74,17 @@ def test_a_faster_machine_does_not_make_slower_code_unclear() -> None:
     assert {pair.verdict for pair in found.rows} == {Verdict.SLOWER}
 
 
+@pytest.mark.parametrize("slow", [0.6, 1.6])
+def test_what_the_controls_of_one_sweep_met_the_rows_of_the_other_may_have_met(slow: float) -> None:
+    """A machine that is twice as slow at times: no verdict below that, in either direction."""
+    found = compare(on(sweep(1), 1.0, 1.0), on(sweep(2, slow=slow), 1.0, 2.0))
+    assert {pair.verdict for pair in found.rows} == {Verdict.UNCLEAR}
+    found = compare(on(sweep(1), 1.0, 2.0), on(sweep(2, slow=slow), 1.0, 1.0))
+    assert {pair.verdict for pair in found.rows} == {Verdict.UNCLEAR}
+    found = compare(on(sweep(1), 1.0, 2.0), on(sweep(2, slow=slow**4), 1.0, 1.0))
+    assert Verdict.UNCLEAR not in {pair.verdict for pair in found.rows}
+
+
 def test_without_controls_it_says_that_it_does_not_know() -> None:
     """As sweeps of an earlier version, or with measure.sentinels off."""
     found = compare(on(sweep(1), 1.0), sweep(2))
@@ -82,12 +93,12 @@ def test_without_controls_it_says_that_it_does_not_know() -> None:
 
 
 def test_what_controls_say_of_two_sweeps() -> None:
-    """Medians, and the widest that any two single ones are apart."""
+    """Medians, and the widest that any two single ones are apart, those of one sweep either way."""
     found = machine_change(controls(1.0, 1.1, 1.0), controls(1.3, 1.2, 1.2, loop=False))
     assert found is not None
     assert set(found.ratios) == {"matmul_ms", "copy_ms"}
     assert found.ratios["copy_ms"] == pytest.approx(1.2)
-    assert (found.low, found.high) == pytest.approx((1.2 / 1.1, 1.3))
+    assert (found.low, found.high) == pytest.approx((1 / 1.1, 1.3))
     assert machine_change([], controls(1.0)) is None
 
 
