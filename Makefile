@@ -13,16 +13,16 @@ help:  ## this list
 sweep: setup  ## run sweeps/quick.yaml on what is here (a GPU, else the CPU) and print the table
 	@$(BIN)/python -m orchestrator sweeps/quick.yaml
 
-# Two files at a time: half of a sweep's time goes by in waiting for processes. Where there is a GPU, sweeps have it one
-# after the other.
-SWEEPS_AT_ONCE := $(if $(wildcard /dev/nvidia0),0,2)
+# Three files at a time: most of a sweep's time goes by in waiting for processes. Where there is a GPU, sweeps have it
+# one after the other.
+SWEEPS_AT_ONCE := $(if $(wildcard /dev/nvidia0),0,3)
 
 # Implementations first: their longest file must not be left when the other process has nothing more to do.
 test: setup  ## run the tests
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder tests/implementations tests/unit
 	@$(BIN)/python -m pytest -q tests/gpu
 	@$(BIN)/python -m pytest -n $(SWEEPS_AT_ONCE) --dist loadfile --no-loadscope-reorder \
-		tests/integration tests/docs tests/faults
+		tests/docs tests/integration tests/faults
 
 unit: setup  ## the unit tests that take no half a second each: all of them in a minute
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow" tests/unit
