@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from orchestrator.outcome import Outcome
 from orchestrator.usercode.implementation import AttemptEndedError, Implementation
 from orchestrator.verify.caller import Caller
+from orchestrator.verify.references import Known
 from orchestrator.verify.rule.judgement import Judgement
 from orchestrator.verify.verifier import Verifier
 from orchestrator.workload import Config, Expected, Work, Workload
@@ -62,9 +63,10 @@ def verifier(
     names: tuple[str, ...] = (),
     tolerance: float | None = None,
     dtype: str = "float32",
+    known: Known | None = None,
     **fields: Any,
 ) -> Verifier:
-    """A verifier of a function."""
+    """A verifier of a function; `known`: of others on the same problems."""
     workload = Workload(
         name="toy",
         params=Params,
@@ -76,7 +78,7 @@ def verifier(
     )
     config = Config({"dtype": dtype}, "cpu")
     built = Implementation(function, config, "default", backward, names)
-    return Verifier(Caller(workload, Params(dtype=dtype), built, 1, 2), tolerance, None)
+    return Verifier(Caller(workload, Params(dtype=dtype), built, 1, 2), tolerance, None, known)
 
 
 def ended(*args: Any, **kwargs: Any) -> AttemptEndedError:
