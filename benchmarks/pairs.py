@@ -45,7 +45,7 @@ def normed(x):
     return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-6)
 '''
 SAME = "torch.set_num_threads(1)"
-SLOWER = f'{SAME}\n    some = x[: len(x) // 5]\n    some * torch.rsqrt(some.square().mean(-1, keepdim=True) + 1e-6)'
+SLOWER = f"{SAME}\n    some = x[: len(x) // 5]\n    some * torch.rsqrt(some.square().mean(-1, keepdim=True) + 1e-6)"
 SWEEP = """\
 name: pairs
 workload: norm.py
@@ -76,7 +76,9 @@ def main() -> None:
         swept = [swept_once(folder, number, given.pause_s) for number in range(given.sweeps)]
         doubtful = sum(len(row["flags"]) > 0 for rows in swept for row in rows)
         count = sum(map(len, swept))
-        print(f"{given.sweeps} sweeps in {time.monotonic() - began:.0f} s; {doubtful} of {count} rows in doubt")
+        print(
+            f"{given.sweeps} sweeps in {time.monotonic() - began:.0f} s; {doubtful} of {count} rows in doubt"
+        )
         everything = list(itertools.combinations(range(given.sweeps), 2))
         chosen = random.Random(0).sample(everything, min(given.pairs, len(everything)))
         told("compare, equal code", [compared(folder, pair) for pair in chosen])

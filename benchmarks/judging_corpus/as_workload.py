@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from benchmarks.judging_corpus import elementwise, integers, products
+from benchmarks.judging_corpus import attention, elementwise, integers, norms, products
 from benchmarks.judging_corpus.case import Case, Tensors
 from orchestrator.workload import Config, Problem, Work, Workload
 
-CASES: tuple[Case, ...] = (*elementwise.CASES, *products.CASES, *integers.CASES)
+PARTS = (elementwise, norms, products, attention, integers)
+CASES: tuple[Case, ...] = tuple(chain.from_iterable(part.CASES for part in PARTS))
 BY_NAME = {case.name: case for case in CASES}
 
 
