@@ -22,6 +22,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
+README = ROOT / "README.md"
+GUIDES = [README, *sorted(path for path in DOCS.glob("*.md") if path.name != "LOG.md")]
+ABOUT_OWN_CODE = {
+    "flashinfer-definitions", "gallery", "gpu-mode-tasks", "in-place", "kernel-against-torch",
+    "model-shapes", "own-workload", "problem-folders", "which-kernel",
+}  # fmt: skip
 LENT = ("sweeps", "docs")  # what a reader has in the checkout where they type
 FENCE = re.compile(r"^```(?P<info>[^\n`]*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
 # What the machine may do to a row; `unproven` among them, as calls are told apart by their times
@@ -52,6 +58,9 @@ class Guide:
 
     path: Path
 
+    def __str__(self):
+        return self.path.stem
+
     @property
     def text(self):
         return self.path.read_text(encoding="utf-8")
@@ -76,6 +85,12 @@ class Guide:
         """The guide that this one goes on from, or None."""
         match = re.search(r"<!-- goes on from (\S+) -->", self.text)
         return Guide(DOCS / match[1]) if match else None
+
+
+def carried_out(names, others=False):
+    """The guides with blocks that are run: those of these names, or the others."""
+    guides = [Guide(path) for path in GUIDES if (path.stem in names) is not others]
+    return [guide for guide in guides if any("run" in block.words for block in guide.blocks)]
 
 
 class Reader:

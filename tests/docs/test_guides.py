@@ -11,25 +11,15 @@ import shlex
 import pytest
 
 from orchestrator.cli.parser import build_parser
-from tests.docs.guide import DOCS, Guide, Reader
+from tests.docs.guide import ABOUT_OWN_CODE, DOCS, GUIDES, Guide, carried_out
 
-README = DOCS.parent / "README.md"
-GUIDES = [README, *sorted(path for path in DOCS.glob("*.md") if path.name not in ("LOG.md",))]
 COMMAND = re.compile(r"(?:^|[\s/])(?:python -m )?orchestrator(?P<rest> [^\n|>&]*)", re.MULTILINE)
 PAGE = 140  # lines of 100 columns; a guide is about a page
 
 
-@pytest.fixture(scope="session")
-def reader(tmp_path_factory):
-    return Reader(tmp_path_factory.mktemp("reader"))
-
-
-CARRIED_OUT = [path for path in GUIDES if any("run" in block.words for block in Guide(path).blocks)]
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(1800)  # of all its blocks, on a machine that does much else
-@pytest.mark.parametrize("guide", [pytest.param(Guide(path), id=path.stem) for path in CARRIED_OUT])
+@pytest.mark.parametrize("guide", carried_out(ABOUT_OWN_CODE, others=True), ids=str)
 def test_a_guide_does_what_it_says(guide, reader):
     """Every block that is marked for it, in order, in a folder of its own."""
     reader.follow(guide)
