@@ -86,6 +86,7 @@ def screen(attempt: Attempt, on_phase: OnPhase, on_result: OnResult) -> Screened
             # trial has three, takes a tenth of a second without this
             gc.collect()
             gc.freeze()
+    gc.unfreeze()
     on_phase(Phase.DONE)
     return Screened(count=count)
 
@@ -114,11 +115,13 @@ def _ready(attempt: Attempt, enter: OnPhase, known: Known) -> Side:
     side.take(side.stages.ready)
     if side.end is None or side.end.outcome is not Outcome.OOM or not known.by_problem:
         return side
+    device = side.stages.config.device
+    del side  # it holds tensors
     known.forget()
-    release(side.stages.config.device)
-    side = Side(attempt, enter, known)
-    side.take(side.stages.ready)
-    return side
+    release(device)
+    again = Side(attempt, enter, known)
+    again.take(again.stages.ready)
+    return again
 
 
 def _incumbent(attempt: Attempt, known: Known) -> _Incumbent | None:

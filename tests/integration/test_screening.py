@@ -94,6 +94,16 @@ def test_one_that_cannot_be_imported_is_a_row_like_any_other(isolator: Isolator)
     assert outcomes(found) == [Outcome.OK, Outcome.FAILED, Outcome.OK]
 
 
+def test_memory_that_the_others_share_is_given_back_before_one_is_out_of_memory(
+    isolator: Isolator,
+) -> None:
+    """A candidate is tried again without their references; the first has none to give back."""
+    found = screened(isolator, {"times": 1}, {"fault": "oom once"}, {"times": 2})
+    assert outcomes(found) == [Outcome.OK] * 3
+    found = screened(isolator, {"fault": "oom once"}, {"times": 1})
+    assert outcomes(found) == [Outcome.OOM, Outcome.OK]
+
+
 @pytest.mark.parametrize(
     ("fault", "outcome"), [("abort", Outcome.CRASHED), ("exit", Outcome.CRASHED)]
 )

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+short_of_memory: set[int] = set()  # processes in which a candidate was
+
 
 def build(config: Any) -> Any:
     """A product of matrices, `times` over; `fault` says what else it does, `nap` how long it takes
@@ -26,6 +28,9 @@ def build(config: Any) -> Any:
             os._exit(0)
         if fault == "hang":
             time.sleep(600)
+        if fault == "oom once" and os.getpid() not in short_of_memory:
+            short_of_memory.add(os.getpid())
+            raise torch.OutOfMemoryError("so it was asked")
         if fault == "raise":
             raise ValueError("so it was asked")
         for _ in range(times):
