@@ -219,8 +219,9 @@ class AttemptMonitor:
             self._server.fileno(): self._hear_server,
             self._stop: self._stop_at_once,
         }
-        for process in self.processes:
-            on_phase = self._on_phase if process is self.processes[0] else _ignore
+        first, *others = self.processes
+        hears = [(first, self._on_phase), *((process, _ignore) for process in others)]
+        for process, on_phase in hears:
             actions[process.log] = process.read_log
             actions[process.result] = partial(self._read_result, process, on_phase)
         poll = select.poll()
@@ -232,10 +233,10 @@ class AttemptMonitor:
                     poll.unregister(fd)
             self._look_at_clock()
             self._look_at_watches()
-        for process in self.processes:  # what they wrote before they exited
+        for process, on_phase in hears:  # what they wrote before they exited
             while process.read_log():
                 pass
-            while process.read_result(_ignore):
+            while process.read_result(on_phase):
                 pass
 
     def _wait_ms(self) -> float:

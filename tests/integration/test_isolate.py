@@ -73,6 +73,19 @@ def test_phases_arrive_as_they_are_reached(isolator: Isolator) -> None:
     assert phases == [Phase.BUILD, Phase.FIRST_CALL, Phase.MEASURE]
 
 
+def test_no_phase_is_lost_where_the_end_is_heard_of_first(isolator: Isolator) -> None:
+    """On a busy machine a quick trial has ended before its supervisor reads what it reached."""
+    phases: list[Phase] = []
+
+    def held_up(phase: Phase) -> None:
+        if not phases:
+            time.sleep(0.5)
+        phases.append(phase)
+
+    assert isolator.run(attempt_of("sound"), held_up).record.outcome is Outcome.OK
+    assert phases == [Phase.BUILD, Phase.FIRST_CALL, Phase.MEASURE]
+
+
 def test_the_environment_comes_home_with_the_record(isolator: Isolator) -> None:
     """The journal's form of a record leaves it out; the way from the trial's process must not."""
     assert isolator.run(attempt_of("sound")).record.environment == {"match": {"device": "cpu"}}
