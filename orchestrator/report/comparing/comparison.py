@@ -111,7 +111,8 @@ def _machine(comparison: Comparison) -> list[str]:
         ]
     if comparison.machine is None:
         return [
-            "How fast the machine was is not known: one of the sweeps has no controls (measure.sentinels is off, or all rows were reused)."
+            "How fast the machine was is not known: one of the sweeps has no controls "
+            "(measure.sentinels is off, or all rows were reused)."
         ]
     hidden = sum(MACHINE_DIFFERED in pair.note for pair in comparison.rows)
     if not hidden and not _moved(comparison.machine):
