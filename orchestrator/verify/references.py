@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Known:
+class SharedReferences:
     """References that were asked for before, and the gradients that they leave out, by problem.
 
     Trials that are verified on the same problems one after another share them, with all draws of
@@ -43,12 +43,12 @@ class References:
 
     Attributes:
         caller: of the implementation.
-        known: those of other trials on the same problems; None: there are none.
+        shared: those of other trials on the same problems; None: there are none.
         left_out: names of parameters whose gradients the reference leaves out.
     """
 
     caller: Caller
-    known: Known | None = None
+    shared: SharedReferences | None = None
     left_out: tuple[str, ...] = ()
     _answered: bool | None = None
 
@@ -63,14 +63,14 @@ class References:
         """The reference of a problem, computed on the host or where its inputs are; `upstream` are
         the gradients of the outputs, where gradients are judged.
         """
-        if self.known is None or not own_inputs:
+        if self.shared is None or not own_inputs:
             return self._new(problem, host, upstream, own_inputs)
         form, layout = self.caller.implementation.form, tuple(self.caller.layout)
         key = (problem.seed, problem.max_flops, host, form, layout, upstream is None)
-        if key not in self.known.by_problem:
+        if key not in self.shared.by_problem:
             reference = self._new(problem, host, upstream, own_inputs)
-            self.known.by_problem[key] = reference, self.left_out
-        reference, self.left_out = self.known.by_problem[key]
+            self.shared.by_problem[key] = reference, self.left_out
+        reference, self.left_out = self.shared.by_problem[key]
         reference.as_plain = False  # that was said of another trial's outputs
         return reference
 

@@ -17,7 +17,7 @@ from orchestrator.usercode.implementation import AttemptEndedError
 from orchestrator.verify.caller import Caller
 from orchestrator.verify.fallback import as_shortage, is_shortage, with_fallback
 from orchestrator.verify.inputs import rewrite
-from orchestrator.verify.references import Known, References
+from orchestrator.verify.references import References, SharedReferences
 from orchestrator.verify.structures import Structures, said_of
 from orchestrator.verify.torch_settings import own_settings
 from orchestrator.workload import Problem
@@ -51,7 +51,7 @@ class Verifier:
         tolerance: relative error of a block that replaces the rule; None: the rule.
         max_flops: above this many operations the reference answers for sampled rows; None: by
             device.
-        known: references of other trials on the same problems; None: there are none.
+        shared: references of other trials on the same problems; None: there are none.
         on_new_s: seconds that a call on fresh values took, by the wall; 0 until `verify_rewritten`
             was asked, and with a backward pass.
     """
@@ -59,12 +59,12 @@ class Verifier:
     caller: Caller
     tolerance: float | None
     max_flops: float | None
-    known: Known | None = None
+    shared: SharedReferences | None = None
     on_new_s: float = 0.0
     _first: Reference | None = None
 
     def __post_init__(self) -> None:
-        self._references = References(self.caller, self.known)
+        self._references = References(self.caller, self.shared)
         self._structures = Structures(self._references)
 
     @property
@@ -306,7 +306,7 @@ class Verifier:
         """The verdict on further calls on the same inputs; `verdict`, of the first, where they are
         right, or where there is no room for them.
         """
-        shared, started = False, now()
+        overlaps, started = False, now()
         for number in range(AGAIN):
             if number and now() - started > AGAIN_S:
                 break
@@ -322,7 +322,7 @@ class Verifier:
                 # no room beside what the harness holds: not the implementation's fault
                 as_shortage(error)
                 return verdict
-            shared = shared or _share_memory(first.own, called.own)
+            overlaps = overlaps or _share_memory(first.own, called.own)
             if not later.ok:
                 why = tuple(
                     f"right once, and wrong when called again: {text}" for text in later.complaints
@@ -330,7 +330,7 @@ class Verifier:
                 return replace(later, complaints=why)
             del called
         self.on_new_s = first.wall_s
-        return replace(verdict, notes=(*verdict.notes, *((SHARED,) if shared else ())))
+        return replace(verdict, notes=(*verdict.notes, *((SHARED,) if overlaps else ())))
 
     def _judge_later(self, reference: Reference, outputs: Mapping[str, torch.Tensor]) -> Judgement:
         """By the noise that was drawn for the first verification; draws of its own only before

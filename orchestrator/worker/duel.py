@@ -14,7 +14,7 @@ from orchestrator.measure.protocol import Measurement
 from orchestrator.outcome import Outcome, Phase
 from orchestrator.trial import Attempt
 from orchestrator.usercode.implementation import AttemptEndedError, user_code
-from orchestrator.verify.references import Known
+from orchestrator.verify.references import SharedReferences
 from orchestrator.verify.seeds import derived_seed
 from orchestrator.worker.stages import Stages
 from orchestrator.worker.trial_end import TrialEnd
@@ -23,19 +23,22 @@ from orchestrator.worker.trial_end import TrialEnd
 class Side:
     """One of the two: its stages, the phase it is in, and how it ended, once it has.
 
-    `known`: references of the trials that are screened with it; None: it is not screened.
+    `shared`: references of the trials that are screened with it; None: it is not screened.
     A duel is about time: what memory either takes is not told, for the other's is in the same
     process.
     """
 
     def __init__(
-        self, attempt: Attempt, enter: Callable[[Phase], None], known: Known | None = None
+        self,
+        attempt: Attempt,
+        enter: Callable[[Phase], None],
+        shared: SharedReferences | None = None,
     ) -> None:
         self.phase = Phase.BUILD
         self.end: TrialEnd | None = None
         self._enter = enter
         own = attempt.model_copy(update={"energy": False})
-        self.stages = Stages(own, self._entered, known=known)
+        self.stages = Stages(own, self._entered, shared=shared)
 
     def take(self, stage: Callable[[], Any]) -> Any:
         """What `stage` returns; None once this side has ended, which it does with whatever the
@@ -150,7 +153,9 @@ def turns(
         with torch.set_grad_enabled(sides[0].stages.subject.backward):
             clocks = [side.stages.clock() for side in sides]
             seed = derived_seed(attempt.seed, "turns", attempt.round, attempt.attempt)
-            return measure_interleaved(calls, attempt.protocol, clocks, seed, 2, cut_above)
+            return measure_interleaved(
+                calls, attempt.protocol, clocks, seed, calls_made=2, cut_above=cut_above
+            )
     except SideError as error:
         return EndedSide(sides[error.side], _as_ended(error.__cause__))
 

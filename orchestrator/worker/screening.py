@@ -26,7 +26,7 @@ from orchestrator.stats.ratio import block_ratios
 from orchestrator.stats.summary import Summary, summarize
 from orchestrator.trial import Attempt
 from orchestrator.usercode.imported import imported_since
-from orchestrator.verify.references import Known
+from orchestrator.verify.references import SharedReferences
 from orchestrator.worker.calls import RotatedInputs
 from orchestrator.worker.duel import EndedSide, Side, turns
 from orchestrator.worker.run_attempt import record_with
@@ -57,8 +57,8 @@ def screen(attempt: Attempt, on_phase: OnPhase, on_result: OnResult) -> Screened
         attempt.device, attempt.resources.gpu_memory_gib, attempt.resources.cpus
     )
     before = frozenset(sys.modules)
-    known = Known()
-    incumbent = _incumbent(attempt, known)
+    shared = SharedReferences()
+    incumbent = _incumbent(attempt, shared)
     count = 0
     for own in attempt.of_each_trial():
         started_at, times = utc_now(), PhaseTimes(str(Phase.BUILD))
@@ -68,7 +68,7 @@ def screen(attempt: Attempt, on_phase: OnPhase, on_result: OnResult) -> Screened
             on_phase(phase)
 
         enter(Phase.BUILD)
-        side = _ready(own, enter, known)
+        side = _ready(own, enter, shared)
         if side.end is None:
             incumbent = _compared(own, side, incumbent, enter)
             side.stages.rotated = RotatedInputs()  # what they take is the next one's
@@ -107,29 +107,29 @@ class _Incumbent:
         self.latency_ms = latency_ms
 
 
-def _ready(attempt: Attempt, enter: OnPhase, known: Known) -> Side:
-    """A trial that is ready to be timed, or has ended; tried again where what the trials share takes
-    the memory that this one needs.
+def _ready(attempt: Attempt, enter: OnPhase, shared: SharedReferences) -> Side:
+    """A trial that is ready to be timed, or has ended; tried again where what the trials share
+    takes the memory that this one needs.
     """
-    side = Side(attempt, enter, known)
+    side = Side(attempt, enter, shared)
     side.take(side.stages.ready)
-    if side.end is None or side.end.outcome is not Outcome.OOM or not known.by_problem:
+    if side.end is None or side.end.outcome is not Outcome.OOM or not shared.by_problem:
         return side
     device = side.stages.config.device
     del side  # it holds tensors
-    known.forget()
+    shared.forget()
     release(device)
-    again = Side(attempt, enter, known)
+    again = Side(attempt, enter, shared)
     again.take(again.stages.ready)
     return again
 
 
-def _incumbent(attempt: Attempt, known: Known) -> _Incumbent | None:
+def _incumbent(attempt: Attempt, shared: SharedReferences) -> _Incumbent | None:
     """The incumbent that the attempt names; None: it names none, or that one fails here."""
     if attempt.incumbent is None or attempt.incumbent_ms is None:
         return None
     own = attempt.of_each_trial()[0].model_copy(update={"trial": attempt.incumbent})
-    side = _ready(own, lambda _phase: None, known)
+    side = _ready(own, lambda _phase: None, shared)
     return None if side.end is not None else _Incumbent(side, attempt.incumbent_ms)
 
 

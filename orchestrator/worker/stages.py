@@ -23,7 +23,7 @@ from orchestrator.usercode.workload_file import FileWorkload
 from orchestrator.verify.caller import Caller
 from orchestrator.verify.memoization import is_excluded, memoization
 from orchestrator.verify.other_shapes import OtherShapes
-from orchestrator.verify.references import Known
+from orchestrator.verify.references import SharedReferences
 from orchestrator.verify.seeds import derived_seed, salted, state_seed
 from orchestrator.verify.verifier import Verifier
 from orchestrator.worker.as_timed import AFTER_SHARE, TimedBlocks, judged_as_timed
@@ -59,7 +59,7 @@ class Stages:
         counts_flops: whether FLOPs are counted where the workload states no work, for which torch
             imports its compiler: two seconds.
         started_ms: from build to the end of the first call, once it was `called`.
-        known: references of the trials that are screened with it; None: it is not screened. A
+        shared: references of the trials that are screened with it; None: it is not screened. A
             screened trial is verified on inputs as the workload draws them alone, without structure
             and at no other shapes: what is found right is verified by itself later.
     """
@@ -75,7 +75,7 @@ class Stages:
     started_ms: float = 0.0
     counts_flops: bool = True
     kernels: tuple[KernelShare, ...] = ()
-    known: Known | None = None
+    shared: SharedReferences | None = None
 
     def to_end(self) -> TrialEnd:
         """The end of a trial that is ok.
@@ -99,8 +99,8 @@ class Stages:
         self.enter(Phase.VERIFY)
         verify = self.attempt.verify
         tolerance = verify.tolerance or self.workload.tolerance
-        is_screened = self.known is not None
-        self.verifier = Verifier(self.caller, tolerance, verify.max_reference_flops, self.known)
+        is_screened = self.shared is not None
+        self.verifier = Verifier(self.caller, tolerance, verify.max_reference_flops, self.shared)
         self.before = agreed(self.verifier.verify("before", structures=not is_screened))
         if self.before.unproven:
             self.flags = (*self.flags, Flag.UNPROVEN.value)

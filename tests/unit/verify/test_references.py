@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from orchestrator.verify.references import Known
+from orchestrator.verify.references import SharedReferences
 from tests.unit.verify.test_verifier import verifier, wide
 
 
@@ -28,7 +28,7 @@ def test_what_one_trial_asked_for_is_not_computed_for_the_next(backward: bool) -
         asked.append(problem.dtype)
         return wide(softmax)(problem)
 
-    how: dict[str, Any] = {"backward": backward, "names": ("x",), "known": Known()}
+    how: dict[str, Any] = {"backward": backward, "names": ("x",), "shared": SharedReferences()}
     assert verifier(softmax, reference, **how).verify("before").ok
     spent = len(asked)
     assert spent > 0
@@ -43,10 +43,10 @@ def test_a_note_on_one_trial_is_not_said_of_the_next() -> None:
     def normed(x: torch.Tensor) -> torch.Tensor:
         return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-6)
 
-    known = Known()
-    verifier(normed, wide(normed), known=known, dtype="float16").verify("before")
-    for reference, _ in known.by_problem.values():
+    shared = SharedReferences()
+    verifier(normed, wide(normed), shared=shared, dtype="float16").verify("before")
+    for reference, _ in shared.by_problem.values():
         reference.as_plain = True
-    verdict = verifier(normed, wide(normed), known=known, dtype="float16").verify("before")
+    verdict = verifier(normed, wide(normed), shared=shared, dtype="float16").verify("before")
     assert verdict.ok
     assert not any("itself" in note for note in verdict.notes)

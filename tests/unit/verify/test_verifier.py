@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from orchestrator.outcome import Outcome
 from orchestrator.usercode.implementation import AttemptEndedError, Implementation
 from orchestrator.verify.caller import Caller
-from orchestrator.verify.references import Known
+from orchestrator.verify.references import SharedReferences
 from orchestrator.verify.rule.judgement import Judgement
 from orchestrator.verify.verifier import Verifier
 from orchestrator.workload import Config, Expected, Work, Workload
@@ -63,10 +63,10 @@ def verifier(
     names: tuple[str, ...] = (),
     tolerance: float | None = None,
     dtype: str = "float32",
-    known: Known | None = None,
+    shared: SharedReferences | None = None,
     **fields: Any,
 ) -> Verifier:
-    """A verifier of a function; `known`: of others on the same problems."""
+    """A verifier of a function; `shared`: of others on the same problems."""
     workload = Workload(
         name="toy",
         params=Params,
@@ -78,7 +78,7 @@ def verifier(
     )
     config = Config({"dtype": dtype}, "cpu")
     built = Implementation(function, config, "default", backward, names)
-    return Verifier(Caller(workload, Params(dtype=dtype), built, 1, 2), tolerance, None, known)
+    return Verifier(Caller(workload, Params(dtype=dtype), built, 1, 2), tolerance, None, shared)
 
 
 def ended(*args: Any, **kwargs: Any) -> AttemptEndedError:
