@@ -108,7 +108,7 @@ class _Tile:
 
 @dataclass(frozen=True)
 class Unit:
-    """Some heads that share their pieces, of one batch entry or of several: as heads they are alike.
+    """Some heads that share their pieces, of one batch entry or of several, which are alike.
 
     Attributes:
         q: (P, h, d), the rows at `positions`.

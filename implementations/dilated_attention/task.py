@@ -83,10 +83,9 @@ class Task:
         self, batch: torch.Tensor, position: torch.Tensor, head: torch.Tensor
     ) -> torch.Tensor:
         """One block per batch entry, head and segment of the head's shortest segment length."""
-        finest = torch.tensor(
-            [run.finest for run in self.pattern.head_runs for _ in range(run.heads)],
-            device=position.device,
-        )
+        runs = self.pattern.head_runs
+        by_run = torch.tensor([(run.finest, run.heads) for run in runs], device=position.device)
+        finest = by_run[:, 0].repeat_interleave(by_run[:, 1])
         return (batch * self.pattern.heads + head) * self.pattern.seq_len + position // finest[head]
 
     def absent(self) -> torch.Tensor | None:
