@@ -1,11 +1,11 @@
-"""What `compare`, `history` and `compare --again` say of real sweeps whose code is equal, or slower.
+"""What `compare`, `history` and `compare --again` say of real sweeps of equal code, and of slower.
 
     python benchmarks/pairs.py --sweeps 24 --pairs 100 [--pause-s 0] [--again 0] [--folder DIR]
 
 Runs one small sweep over and over on this machine. Pairs of them, minutes to hours apart, are
 compared: nothing but the machine differs, so that "slower" and "faster" are false verdicts; so are
-steps in their history. Then `compare --again` is asked so many times about code that is 20 % slower,
-and as often about equal code. Printed are counts of rows by verdict and of pairs with a false one.
+steps in their history. Then `compare --again` is asked so many times about equal code, and as often
+about code that is 20 % slower. Printed are counts of rows by verdict and of pairs with a false one.
 Rows on a machine that is disturbed are flagged, and what a comparison says of most rows in doubt is
 "unclear": how many rows were in doubt is printed, too.
 """
@@ -45,7 +45,9 @@ def normed(x):
     return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-6)
 '''
 SAME = "torch.set_num_threads(1)"
-SLOWER = f"{SAME}\n    some = x[: len(x) // 5]\n    some * torch.rsqrt(some.square().mean(-1, keepdim=True) + 1e-6)"
+SLOWER = f"""{SAME}
+    some = x[: len(x) // 5]
+    some * torch.rsqrt(some.square().mean(-1, keepdim=True) + 1e-6)"""
 SWEEP = """\
 name: pairs
 workload: norm.py
@@ -73,12 +75,12 @@ def main() -> None:
             (folder / name / "norm.py").write_text(WORK.format(also=also))
             (folder / name / "sweep.yaml").write_text(SWEEP)
         began = time.monotonic()
-        swept = [swept_once(folder, number, given.pause_s) for number in range(given.sweeps)]
-        doubtful = sum(len(row["flags"]) > 0 for rows in swept for row in rows)
-        count = sum(map(len, swept))
-        print(
-            f"{given.sweeps} sweeps in {time.monotonic() - began:.0f} s; {doubtful} of {count} rows in doubt"
-        )
+        rows: list[dict[str, Any]] = []
+        for number in range(given.sweeps):
+            rows += swept_once(folder, number, given.pause_s)
+        doubtful = sum(len(row["flags"]) > 0 for row in rows)
+        print(f"{given.sweeps} sweeps in {time.monotonic() - began:.0f} s")
+        print(f"{doubtful} of {len(rows)} rows in doubt")
         everything = list(itertools.combinations(range(given.sweeps), 2))
         chosen = random.Random(0).sample(everything, min(given.pairs, len(everything)))
         told("compare, equal code", [compared(folder, pair) for pair in chosen])
@@ -115,8 +117,12 @@ def again(folder: Path, side: str) -> dict[str, Any]:
 
 def told(what: str, comparisons: Sequence[dict[str, Any]]) -> None:
     """Print how often each verdict was given, by row, and of how many pairs one was false."""
-    rows = Counter(row["verdict"] for one in comparisons for row in one["rows"])
-    pairs = sum(any(row["verdict"] in FALSE for row in one["rows"]) for one in comparisons)
+    rows = Counter[str]()
+    pairs = 0
+    for one in comparisons:
+        verdicts = [row["verdict"] for row in one["rows"]]
+        rows.update(verdicts)
+        pairs += not set(FALSE).isdisjoint(verdicts)
     words = ", ".join(f"{count} {verdict}" for verdict, count in rows.most_common())
     print(f"{what}: {len(comparisons)} pairs, {pairs} with slower or faster rows; rows: {words}")
 

@@ -5,15 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-from benchmarks.judging_corpus.case import (
-    ALL,
-    Case,
-    damaged,
-    fill,
-    fused,
-    normals,
-    times,
-)
+from benchmarks.judging_corpus.case import ALL, Case, damaged, fill, fused, normals, times
 
 EPS = 1e-5
 
