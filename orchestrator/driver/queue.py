@@ -19,8 +19,8 @@ from orchestrator.search.factory import Proposal, proposer_of
 from orchestrator.search.oom_prediction import OomPrediction
 from orchestrator.trial import Attempt, RoundKey, Trial, content_hash
 
-# trials screened in one process: a third of a search's samples, so that what was found tells where to
-# look on, within these bounds
+# trials screened in one process: a third of a search's samples within these bounds, so that what
+# was found tells where to look on
 LEAST_SCREENED, MOST_SCREENED = 32, 128
 
 

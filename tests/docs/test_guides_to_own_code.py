@@ -1,5 +1,5 @@
-"""The guides to users' own code say what is true. They are a file of their own, so that they and the
-others are carried out side by side.
+"""The guides to users' own code say what is true. They have a file of their own, so that they and
+the others are carried out side by side.
 """
 
 import pytest

@@ -135,7 +135,7 @@ def test_the_time_limit_is_each_candidates_own(isolator: Isolator) -> None:
 def test_candidates_are_compiled_ahead_in_other_processes(
     isolator: Isolator, tmp_path: Path
 ) -> None:
-    """Each is built once elsewhere; one that ends its process is followed by the next in a new one."""
+    """Each is built once elsewhere; the next after one that ends its process, in a new one."""
     folder = str(tmp_path)
     three = screening(
         {"times": 1, "folder": folder},

@@ -53,7 +53,7 @@ def test_the_best_of_the_screened_are_measured_by_themselves_and_one_of_them_ans
 
 
 def test_a_long_search_screens_a_third_of_its_samples_in_a_process() -> None:
-    """What each process costs is shared by more, and two times what was found tells where to look."""
+    """More share what a process costs, and what was found tells twice where to look."""
     long = search(
         "strategy: random, samples: 150, screen: true", "options.block: {low: 1, high: 999}"
     )
