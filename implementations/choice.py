@@ -21,6 +21,16 @@ Below the threshold the difference on the device is small, but three calls of to
 is a call: dense attention of 34 GFLOP in one branch (n 4096, 8 heads) takes 0.098 ms fused, 0.084
 by `standard`, 0.075 by cuDNN alone (2026-11-27).
 
+The limits in half precision are where both plans took the same time over 62 random problems on an
+H200 (`benchmarks/any_shape.py`, 2026-11-30): head_dim divisible by 8, 1 to 4 branches, causal or
+not. A fused kernel multiplies features up to the next power of two, so its work is counted with
+them: GFLOP a branch, forward, times 2^k / head_dim. Time of fused over views there:
+
+    head_dim   forward                                     with backward
+    16 to 32   0.64 to 0.89 up to 135 GFLOP                0.65 to 0.90 up to 3, 1.13 at 101
+    40 to 64   0.84 to 1.25 up to 15, 0.96 to 1.10 beyond  0.66 to 0.81 up to 3, 1.09 at 16
+    72 to 128  0.58 to 0.98 up to 2.7, 1.05 to 1.6 beyond  0.54 to 0.88 up to 2.7, 0.86 to 1.47 beyond
+
 float32 at full accuracy, 8 heads, n 8192: fused 42, views 43 (head_dim 128; with backward 28 and
 37); head_dim 64: fused 43, views 23 (with backward 35 and 22). Only the fused kernel does tf32.
 Where branches are merged (lse), or projected one by one, the same kernel serves each of them in
@@ -30,12 +40,14 @@ float32 (`implementations.kernels.dense`).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 
 FUSED_WIDTH = 256  # head_dim that the fused kernels take at most
 MEASURED_WIDTH = 128  # and up to which they were measured
 NARROW = 64  # and up to which they are the faster ones in float32 at full accuracy
-# operations of a branch, forward, up to which fused is taken
-HALF_FORWARD, HALF_BACKWARD = 16e9, 10e9
+# By the width that a fused kernel works in, up to: operations of a branch, forward, padding
+# included, up to which fused is taken in half precision; forward alone, and with a backward pass.
+HALF_LIMITS = {32: (inf, 30e9), 64: (10e9, 8e9), 128: (3e9, 4.5e9)}
 FLOAT32_WIDE = 5e9  # likewise, of all branches
 
 
@@ -49,8 +61,7 @@ class Facts:
         dtype: float32, float16 or bfloat16.
         tf32: products of float32 may be in tf32.
         backward: the trial has a backward pass.
-        cudnn: cuDNN takes every call (Hopper or newer, rows and keys multiples of 128, head_dim at
-            most 128).
+        cudnn: cuDNN takes every call (Hopper or newer, and the sizes that torch says it can).
         flops: of the attention, forward.
         branches: how many share them.
     """
@@ -73,33 +84,31 @@ def choose(facts: Facts) -> str:
     if facts.dtype == "float32":
         narrow = facts.tf32 or facts.head_dim <= NARROW
         return "fused" if narrow or facts.flops < FLOAT32_WIDE else "views"
-    limit = HALF_BACKWARD if facts.backward else HALF_FORWARD
-    return "fused" if not facts.cudnn or facts.flops < limit * facts.branches else "views"
+    if not facts.cudnn:
+        return "fused"
+    width = 1 << (facts.head_dim - 1).bit_length()
+    forward, with_backward = HALF_LIMITS[max(width, min(HALF_LIMITS))]
+    work = facts.flops * width / facts.head_dim / facts.branches
+    return "fused" if work < (with_backward if facts.backward else forward) else "views"
+
+
+def _half_rows() -> list[tuple[str, str, str, str]]:
+    """What HALF_LIMITS says, for RULES."""
+    rows = []
+    for width, (forward, backward) in HALF_LIMITS.items():
+        most = "any" if forward == inf else f"< {forward / 1e9:g}"
+        problem = f"head_dim to {width}: {most}, backward < {backward / 1e9:g} GFLOP a branch"
+        rows.append(("cuda", "half", problem, "fused (one Triton launch)"))
+    return rows
 
 
 ROWS = (
     ("device", "dtype", "problem", "plan"),
     ("cpu", "any", "any", "views (torch's CPU kernel)"),
     ("cuda", "any", f"mixing lse, head_dim > {MEASURED_WIDTH}, or no Triton", "views"),
-    (
-        "cuda",
-        "half",
-        f"forward, < {HALF_FORWARD / 1e9:.0f} GFLOP a branch",
-        "fused (one Triton launch)",
-    ),
-    (
-        "cuda",
-        "half",
-        f"with backward, < {HALF_BACKWARD / 1e9:.0f} GFLOP a branch forward",
-        "fused (backward in two launches)",
-    ),
-    (
-        "cuda",
-        "half",
-        "more, Hopper or newer, rows a multiple of 128",
-        "views (cuDNN, branches at once)",
-    ),
-    ("cuda", "half", "more, other devices or rows", "fused"),
+    *_half_rows(),
+    ("cuda", "half", "more, Hopper or newer", "views (cuDNN, branches at once)"),
+    ("cuda", "half", "more, other devices", "fused"),
     (
         "cuda",
         "float32",
@@ -116,7 +125,7 @@ ROWS = (
 )
 RULES = "\n".join(
     [
-        *(f"{device:7} {dtype:8} {problem:48} {plan}" for device, dtype, problem, plan in ROWS),
+        *(f"{device:7} {dtype:8} {problem:57} {plan}" for device, dtype, problem, plan in ROWS),
         "Options plan, block_m, block_n, num_warps, num_stages override it. Figures: implementations/choice.py.",
     ]
 )

@@ -20,7 +20,9 @@ from .sdpa import Attended, Kernel, Tensors, kernel_for
 FLOAT = 4  # bytes
 
 
-def dense_kernel(q: torch.Tensor, k: torch.Tensor, head_dim: int, tf32: bool) -> Kernel:
+def dense_kernel(
+    q: torch.Tensor, k: torch.Tensor, head_dim: int, tf32: bool, backward: bool = False
+) -> Kernel:
     """The kernel for q (B, g, m, d) and k (B, g, m', d); features beyond head_dim are padding."""
     outer, heads, rows, width = q.shape
     square = rows == k.shape[2] and width == head_dim
@@ -28,7 +30,7 @@ def dense_kernel(q: torch.Tensor, k: torch.Tensor, head_dim: int, tf32: bool) ->
     eager = not torch.compiler.is_compiling()  # a graph takes torch's operators, not a launch
     if square and faster and eager and takes_triton(q):
         return _fused(outer, heads, rows, head_dim, tf32)
-    return kernel_for(q, k)
+    return kernel_for(q, k, backward)
 
 
 @lru_cache(maxsize=256)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
-from math import e, log, log2
+from math import e, gcd, log, log2
 from typing import Any
 
 import torch
@@ -27,6 +27,9 @@ Tensors = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 # 5e-4, that of rounding.
 TF32_GAIN = (1 + 2**-11 / (2 * log(2))) ** 2
 _HERE = nullcontext()
+# Elements that strides are counted in, at most: that a row starts at a multiple of so many is what
+# lets a kernel read 16 bytes at a time. Triton finds it out only of strides divisible by 16.
+UNIT = 16
 ALIGNMENT = 16  # bytes: rows that start at multiples of it are read 16 bytes at a time
 
 
@@ -100,18 +103,28 @@ class Layout:
                 f"this attention was built for (batch, {', '.join(map(str, built))}), not {(*self.shape,)}"
             )
         self.strides = tuple(stride for t in qkv for stride in t.stride()[:3])
+        self.unit = gcd(UNIT, *self.strides)
         self.scalars = (self.shape[0], plan.pattern.seq_len, plan.pattern.heads)
         width = max(16, 1 << (plan.head_dim - 1).bit_length())
         self.common = {"HEAD_DIM": plan.head_dim, "WIDTH": width}
         gain = TF32_GAIN if plan.precision == "tf32" and qkv[0].dtype == torch.float32 else 1.0
         scale, mixture = plan.head_dim**-0.5 * gain, plan.pattern.scale * gain
-        self.forward_scalars = (*self.strides, *self.scalars, scale * log2(e), mixture)
+        self.forward_scalars = (
+            *self.counted(self.strides),
+            *self.scalars,
+            scale * log2(e),
+            mixture,
+        )
         self.backward_scalars = (*self.scalars, scale * log2(e), scale, mixture)
         self._forward: dict[bool, Launch] = {}
 
     def _tiles(self, blocks: Blocks) -> tuple[Tiles, torch.Tensor]:
         tiles = Tiles.of(self.plan.pattern, self.shape[0], blocks.block_m, blocks.block_n)
         return tiles, torch.tensor(tiles.table, dtype=torch.int32, device=self.device)
+
+    def counted(self, strides: tuple[int, ...], unit: int | None = None) -> tuple[int, ...]:
+        """Strides in units, as the kernels take them."""
+        return tuple(stride // (unit or self.unit) for stride in strides)
 
     def wide(self, blocks: Blocks, strides: tuple[int, ...]) -> bool:
         """Whether offsets within a block of rows need 64 bits."""
@@ -144,6 +157,7 @@ class Layout:
             constants = {
                 "PIECES": tiles.pieces,
                 **self.common,
+                "UNIT": self.unit,
                 "BLOCK_M": blocks.block_m,
                 "BLOCK_N": blocks.block_n,
                 "CAUSAL": plan.causal,
@@ -168,7 +182,8 @@ class Layout:
         from .triton_backward import backward_kernel, delta_kernel
 
         plan, blocks, (tiles, _) = self.plan, self.plan.backward, self.back
-        rows = {"PIECES": tiles.pieces, **self.common, "BLOCK_M": blocks.block_m}
+        unit = gcd(self.unit, *step)
+        rows = {"PIECES": tiles.pieces, **self.common, "UNIT": unit, "BLOCK_M": blocks.block_m}
         wide = self.wide(blocks, (*self.strides, *step))
         both = {"BLOCK_N": blocks.block_n, "CAUSAL": plan.causal, "EVEN": tiles.even, "WIDE": wide}
         constants = {**rows, **both, "PRECISION": plan.precision}
@@ -233,10 +248,12 @@ def backward(
     layout = plan.layout(q, k, v)
     step, table = grad.stride()[:3], layout.back[1]
     delta_of, gradients = layout.backward(step)
+    unit = gcd(layout.unit, *step)
+    grad_strides = layout.counted(step, unit)
     delta = torch.empty_like(lse)
     dq, dk, dv = (torch.empty(q.shape, dtype=q.dtype, device=q.device) for _ in range(3))
     with _on(layout.device):
-        delta_of(out, grad, delta, table, *step, *layout.scalars)
+        delta_of(out, grad, delta, table, *grad_strides, *layout.scalars)
         gradients(
             q,
             k,
@@ -248,8 +265,8 @@ def backward(
             dk,
             dv,
             table,
-            *layout.strides,
-            *step,
+            *layout.counted(layout.strides, unit),
+            *grad_strides,
             *layout.backward_scalars,
         )
     return dq, dk, dv

@@ -126,11 +126,11 @@ class Plan:
             needs, [task.work for task in tasks], bound.budget(q.numel(), item), LANES
         )
 
-    def kernel(self, near: Tensors) -> Kernel:
-        """The kernel for one call's views of q, k and v."""
+    def kernel(self, near: Tensors, backward: bool = False) -> Kernel:
+        """The kernel for one call's views of q, k and v, forward or backward."""
         if not self.own:
-            return kernel_for(near[0], near[1])
-        return dense_kernel(near[0], near[1], self.head_dim, self.tf32)
+            return kernel_for(near[0], near[1], backward)
+        return dense_kernel(near[0], near[1], self.head_dim, self.tf32, backward)
 
     def precision(self, t: torch.Tensor) -> AbstractContextManager[None]:
         """The plan's precision where it has a meaning."""
@@ -340,7 +340,7 @@ def _slopes(
     rows: Any = None
     for call in task.calls:
         near: Tensors = (call.q.of(qkv[0]), call.k.of(qkv[1]), call.v.of(qkv[2]))
-        kernel = plan.kernel(near)
+        kernel = plan.kernel(near, backward=True)
         if rows != (call.part.rows, kernel):
             done = known or _recovered(call, *merged, plan.mixture)
             wanted = kernel.upstream(call.rows.of(grad), near[0], plan.mixture)

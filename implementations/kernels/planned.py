@@ -91,8 +91,10 @@ def _cudnn_takes_all(config: Config, block: int | None) -> bool:
         for part in window.parts
     ]
     sizes = {(part.rows[1] - part.rows[0], part.keys[1] - part.keys[0]) for part in parts}
+    backward = config.direction == "forward_backward"
     return all(
-        takes_cudnn(config.device, (1, 1, rows, width), (1, 1, keys, width)) for rows, keys in sizes
+        takes_cudnn(config.device, config.dtype, (1, 1, rows, width), (1, 1, keys, width), backward)
+        for rows, keys in sizes
     )
 
 

@@ -30,9 +30,9 @@ class ProjectedPlan:
     causal: bool
     tf32: bool
 
-    def kernel(self, near: Tensors) -> Kernel:
-        """The kernel for one branch's q, k and v."""
-        return dense_kernel(near[0], near[1], self.head_dim, self.tf32)
+    def kernel(self, near: Tensors, backward: bool = False) -> Kernel:
+        """The kernel for one branch's q, k and v, forward or backward."""
+        return dense_kernel(near[0], near[1], self.head_dim, self.tf32, backward)
 
     def features(self, piece: Piece) -> slice:
         """The piece's share of the embedding."""
@@ -97,7 +97,7 @@ class _Projected(torch.autograd.Function):
         for number, piece in enumerate(plan.pattern.pieces):
             qkv, out, lse = held[3 * number : 3 * number + 3]
             near, done = plan.split(qkv, piece), Attended(out, lse)
-            kernel = plan.kernel(near)
+            kernel = plan.kernel(near, backward=True)
             upstream = kernel.upstream(
                 _places(grad, piece, plan).transpose(1, 2), near[0], plan.pattern.scale
             )

@@ -77,6 +77,7 @@ class RingLayout(Layout):
             constants = {
                 "ENTRIES": self.steps.entries,
                 **self.common,
+                "UNIT": self.unit,
                 "BLOCK_M": blocks.block_m,
                 "BLOCK_N": blocks.block_n,
                 "CAUSAL": plan.causal,

@@ -19,7 +19,8 @@ LOG2_E: tl.constexpr = tl.constexpr(1.4426950408889634)
 @triton.jit
 def delta_kernel(
     out, grad, delta, table, g_batch, g_row, g_head, batches, seq_len, all_heads,
-    PIECES: tl.constexpr, HEAD_DIM: tl.constexpr, WIDTH: tl.constexpr, BLOCK_M: tl.constexpr,
+    PIECES: tl.constexpr, HEAD_DIM: tl.constexpr, WIDTH: tl.constexpr, UNIT: tl.constexpr,
+    BLOCK_M: tl.constexpr,
 ):  # fmt: skip
     """Sum over features of out * grad of each selected row, in the order that lse is kept in."""
     rate, offset, selected, length, block, segment, batch, head, compact = decode(
@@ -28,14 +29,14 @@ def delta_kernel(
     first = segment.to(tl.int64) * length + offset
     row_step = all_heads * HEAD_DIM
     out += (batch * seq_len + first) * row_step + head * HEAD_DIM
-    grad += batch * g_batch + head * g_head + first * g_row
+    grad += (batch * g_batch + head * g_head + first * g_row) * UNIT
     rows = block * BLOCK_M + tl.arange(0, BLOCK_M)
     mine = load_rows(out, rows, rate.to(tl.int64) * row_step, selected, HEAD_DIM, WIDTH, True).to(
         tl.float32
     )
-    wanted = load_rows(grad, rows, rate.to(tl.int64) * g_row, selected, HEAD_DIM, WIDTH, True).to(
-        tl.float32
-    )
+    wanted = load_rows(
+        grad, rows, rate.to(tl.int64) * g_row * UNIT, selected, HEAD_DIM, WIDTH, True
+    ).to(tl.float32)
     tl.store(delta + compact + rows, tl.sum(mine * wanted, 1), mask=rows < selected)
 
 
@@ -103,7 +104,7 @@ def backward_kernel(
     q, k, v, grad, lse, delta, dq, dk, dv, table,
     q_batch, q_row, q_head, k_batch, k_row, k_head, v_batch, v_row, v_head, g_batch, g_row, g_head,
     batches, seq_len, all_heads, scale, score_scale, mixture,
-    PIECES: tl.constexpr, HEAD_DIM: tl.constexpr, WIDTH: tl.constexpr,
+    PIECES: tl.constexpr, HEAD_DIM: tl.constexpr, WIDTH: tl.constexpr, UNIT: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     CAUSAL: tl.constexpr, EVEN: tl.constexpr, WIDE: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
@@ -113,10 +114,12 @@ def backward_kernel(
     )
     start = segment.to(tl.int64) * length
     wide = rate.to(tl.int64) if WIDE else rate
-    q += batch * q_batch + head * q_head + (start + offset) * q_row
-    k += batch * k_batch + head * k_head + (start + offset) * k_row
-    v += batch * v_batch + head * v_head + (start + offset) * v_row
-    grad += batch * g_batch + head * g_head + (start + offset) * g_row
+    q_step, g_step = wide * q_row * UNIT, wide * g_row * UNIT
+    k_step, v_step = wide * k_row * UNIT, wide * v_row * UNIT
+    q += (batch * q_batch + head * q_head + (start + offset) * q_row) * UNIT
+    k += (batch * k_batch + head * k_head + (start + offset) * k_row) * UNIT
+    v += (batch * v_batch + head * v_head + (start + offset) * v_row) * UNIT
+    grad += (batch * g_batch + head * g_head + (start + offset) * g_row) * UNIT
     row_step = all_heads * HEAD_DIM
     place = (batch * seq_len + start) * row_step + head * HEAD_DIM
     near = tl.arange(0, BLOCK_M)
@@ -124,14 +127,12 @@ def backward_kernel(
     owned, left = first + near, selected - first
     if tl.program_id(1) == 0:
         begin = first // BLOCK_N * BLOCK_N if CAUSAL else 0
-        keys = load_rows(
-            k + first * (wide * k_row).to(tl.int64), near, wide * k_row, left, HEAD_DIM, WIDTH, True
-        )
+        keys = load_rows(k + first * k_step.to(tl.int64), near, k_step, left, HEAD_DIM, WIDTH, True)
         values = load_rows(
-            v + first * (wide * v_row).to(tl.int64), near, wide * v_row, left, HEAD_DIM, WIDTH, True
+            v + first * v_step.to(tl.int64), near, v_step, left, HEAD_DIM, WIDTH, True
         )
         found_k, found_v = _key_gradients(
-            keys, values, q, grad, lse + compact, delta + compact, wide * q_row, wide * g_row,
+            keys, values, q, grad, lse + compact, delta + compact, q_step, g_step,
             owned, begin, selected, scale, mixture,
             HEAD_DIM, WIDTH, BLOCK_M, BLOCK_N, CAUSAL, PRECISION,
         )  # fmt: skip
@@ -164,14 +165,14 @@ def backward_kernel(
         if CAUSAL:
             last = tl.minimum(selected, first + BLOCK_M)
         asked = load_rows(
-            q + first * (wide * q_row).to(tl.int64), near, wide * q_row, left, HEAD_DIM, WIDTH, True
+            q + first * q_step.to(tl.int64), near, q_step, left, HEAD_DIM, WIDTH, True
         )
-        grad += first * (wide * g_row).to(tl.int64)
-        wanted = load_rows(grad, near, wide * g_row, left, HEAD_DIM, WIDTH, True)
+        grad += first * g_step.to(tl.int64)
+        wanted = load_rows(grad, near, g_step, left, HEAD_DIM, WIDTH, True)
         sums = tl.load(lse + compact + owned, mask=owned < selected, other=float("inf"))
         slope = tl.load(delta + compact + owned, mask=owned < selected, other=0.0)
         found_q = _row_gradients(
-            asked, wanted, k, v, sums, slope, wide * k_row, wide * v_row,
+            asked, wanted, k, v, sums, slope, k_step, v_step,
             owned, last, selected, scale, mixture,
             HEAD_DIM, WIDTH, BLOCK_M, BLOCK_N, CAUSAL, EVEN, PRECISION,
         )  # fmt: skip

@@ -50,7 +50,7 @@ def forward_kernel(
     q, k, v, out, lse, table,
     q_batch, q_row, q_head, k_batch, k_row, k_head, v_batch, v_row, v_head,
     batches, seq_len, all_heads, scale, mixture,
-    PIECES: tl.constexpr, HEAD_DIM: tl.constexpr, WIDTH: tl.constexpr,
+    PIECES: tl.constexpr, HEAD_DIM: tl.constexpr, WIDTH: tl.constexpr, UNIT: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     CAUSAL: tl.constexpr, EVEN: tl.constexpr, WIDE: tl.constexpr, KEEP: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
@@ -59,16 +59,16 @@ def forward_kernel(
         table, tl.program_id(0), batches, PIECES, CAUSAL
     )
     start = segment.to(tl.int64) * length
-    q += batch * q_batch + head * q_head + (start + offset) * q_row
-    k += batch * k_batch + head * k_head + (start + offset) * k_row
-    v += batch * v_batch + head * v_head + (start + offset) * v_row
+    q += (batch * q_batch + head * q_head + (start + offset) * q_row) * UNIT
+    k += (batch * k_batch + head * k_head + (start + offset) * k_row) * UNIT
+    v += (batch * v_batch + head * v_head + (start + offset) * v_row) * UNIT
     wide = rate.to(tl.int64) if WIDE else rate
-    k_step, v_step = wide * k_row, wide * v_row
+    q_step, k_step, v_step = wide * q_row * UNIT, wide * k_row * UNIT, wide * v_row * UNIT
     near = tl.arange(0, BLOCK_M)
     first = block * BLOCK_M
     rows = first + near
-    q += first * (wide * q_row).to(tl.int64)
-    asked = load_rows(q, near, wide * q_row, selected - first, HEAD_DIM, WIDTH, True)
+    q += first * q_step.to(tl.int64)
+    asked = load_rows(q, near, q_step, selected - first, HEAD_DIM, WIDTH, True)
 
     acc = tl.zeros((BLOCK_M, WIDTH), tl.float32)
     total = tl.zeros((BLOCK_M,), tl.float32)

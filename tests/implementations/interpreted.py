@@ -65,6 +65,8 @@ CASES = {
     "packed": {"layout": "packed"},
     "batch inside": {"layout": "batch inside", "batch": 2},
     "every other feature": {"layout": "every other feature"},
+    "rows at odd multiples of eight": {"layout": "packed", "head_dim": 24, "heads": 3},
+    "rows at odd positions": {"layout": "batch inside", "batch": 3, "head_dim": 5, "heads": 3},
 }
 
 

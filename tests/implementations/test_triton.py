@@ -52,9 +52,9 @@ def test_they_are_right_in_the_interpreter(kernels):
     assert "passed" in done.stdout
 
 
-def compiled(kernel, types, constants, warps):
+def compiled(kernel, types, constants, warps, plain=()):
     """The kernel's machine code for an H100, every integer 32 bits and a multiple of 16, as aligned
-    inputs have it.
+    inputs have it, but for those in `plain`.
     """
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
@@ -67,7 +67,7 @@ def compiled(kernel, types, constants, warps):
     aligned = [
         i
         for i, name in enumerate(names)
-        if signature[name] == "i32" or signature[name].startswith("*")
+        if name not in plain and (signature[name] == "i32" or signature[name].startswith("*"))
     ]
     source = ASTSource(
         fn=kernel,
@@ -91,7 +91,7 @@ def test_they_compile_for_hopper(kind):
     from implementations.kernels.triton_place import place_kernel
     from implementations.kernels.triton_ring import ring_kernel
 
-    size = {"HEAD_DIM": 64, "WIDTH": 64, "BLOCK_M": 64}
+    size = {"HEAD_DIM": 64, "WIDTH": 64, "UNIT": 16, "BLOCK_M": 64}
     how = {"PIECES": 3, "BLOCK_N": 64, "WIDE": False, "PRECISION": "tf32"}
     item = FLOAT if kind == "tf32" else HALF
     tensors = dict.fromkeys(("q", "k", "v", "out", "grad", "dq", "dk", "dv", "into"), item) | {
@@ -107,10 +107,12 @@ def test_they_compile_for_hopper(kind):
             ring_kernel, tensors, size | own | {"CAUSAL": True, "EVEN": False, "KEEP": True}, 4
         )
     elif kind == "merge":
-        made = compiled(merge_kernel, tensors | {"into": FLOAT, "total": FLOAT}, size, 4)
+        merged = {name: size[name] for name in ("HEAD_DIM", "WIDTH", "BLOCK_M")}
+        made = compiled(merge_kernel, tensors | {"into": FLOAT, "total": FLOAT}, merged, 4)
     elif kind == "place":
         places = {f"{side}_{i}": HALF for side in ("source", "into") for i in range(3)}
-        made = compiled(place_kernel, places, size | {"COUNT": 3}, 4)
+        placed = {name: size[name] for name in ("HEAD_DIM", "WIDTH", "BLOCK_M")}
+        made = compiled(place_kernel, places, placed | {"COUNT": 3}, 4)
     else:
         causal = kind == "causal"
         made = compiled(
@@ -120,3 +122,24 @@ def test_they_compile_for_hopper(kind):
             4,
         )
     assert ("wgmma.mma_async" in made.asm["ptx"]) == (kind not in ("merge", "place"))
+
+
+@pytest.mark.parametrize("unit", [8, 1])
+def test_rows_at_odd_multiples_of_eight_are_read_sixteen_bytes_at_a_time(unit):
+    """Strides of 88 elements are not divisible by 16, which is all that Triton asks of an argument;
+    counted in eights they are known to be aligned. Read one by one they cost up to six times the
+    time (docs/LOG.md, 2026-11-30).
+    """
+    from implementations.kernels.triton_forward import forward_kernel
+
+    constants = {
+        "HEAD_DIM": 88, "WIDTH": 128, "UNIT": unit, "BLOCK_M": 64, "BLOCK_N": 64, "PIECES": 1,
+        "CAUSAL": False, "EVEN": True, "WIDE": False, "KEEP": False, "PRECISION": "ieee",
+    }  # fmt: skip
+    tensors = dict.fromkeys(("q", "k", "v", "out"), HALF) | {"lse": FLOAT}
+    strides = [f"{tensor}_{of}" for tensor in "qkv" for of in ("batch", "row", "head")]
+    made = compiled(forward_kernel, tensors, constants, 4, [*strides, "all_heads", "seq_len"])
+    ptx = made.asm["ptx"]
+    wide = ptx.count("cp.async.cg.shared.global") + ptx.count("ld.global.v4")
+    narrow = ptx.count("ld.global.b16") + ptx.count("ld.global.u16")
+    assert (wide > 0, narrow > 0) == ((True, False) if unit == 8 else (False, True))
