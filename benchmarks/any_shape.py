@@ -1,12 +1,12 @@
 """`improved` beside `standard` over a random sample of shapes, on one GPU, outside the orchestrator.
 
-    PYTHONPATH=. python3 benchmarks/any_shape.py [--shapes 60] [--seed 0] [--plans] [--cases FILE]
+    PYTHONPATH=. python3 benchmarks/any_shape.py [--shapes 60] [--seed 0] [--plans] [--sweep FOLDER]
 
 A shape: any head_dim divisible by 8 up to 256, heads that the branches share unevenly, any rates,
 dtypes, causal or not, with and without a backward pass. One line each: the device's median times,
 the ratio standard / improved, and with --plans both plans of `improved` and the one it chose. At
-the end the geometric mean and the shapes where improved is slower. --cases writes the sample as a
-file of cases for a sweep file instead, which runs each in isolation and verifies it.
+the end the geometric mean and how many shapes improved is slower on. --sweep writes the sample as a
+sweep file with its cases instead, which runs each in isolation and verifies it.
 
 Kernels are compiled by processes side by side first, which is not timed.
 """
@@ -14,7 +14,6 @@ Kernels are compiled by processes side by side first, which is not timed.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import random
@@ -129,6 +128,22 @@ def line_of(of: DilatedAttentionParams, ms: dict[str, float]) -> str:
     return f"{ms['standard'] / ms['improved']:6.3f}  {what}: {times}"
 
 
+SWEEP = """name: any_shape
+workload: dilated_attention
+implementations: [standard, improved]
+baseline: standard
+cases: shapes.jsonl
+"""
+
+
+def write_sweep(problems: list[DilatedAttentionParams], folder: Path) -> None:
+    """Write a sweep file over these problems, and its cases beside it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    cases = [of.model_dump_json(exclude={"device"}) for of in problems]
+    (folder / "shapes.jsonl").write_text("\n".join(cases) + "\n")
+    (folder / "any_shape.yaml").write_text(SWEEP)
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(
@@ -137,13 +152,12 @@ def main() -> None:
     parser.add_argument("--shapes", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--plans", action="store_true")
-    parser.add_argument("--cases", type=Path)
+    parser.add_argument("--sweep", type=Path, metavar="FOLDER")
     parser.add_argument("--share", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     problems = sample(options.shapes, options.seed)
-    if options.cases:
-        cases = [json.loads(of.model_dump_json(exclude={"device"})) for of in problems]
-        options.cases.write_text("\n".join(json.dumps(case) for case in cases) + "\n")
+    if options.sweep:
+        write_sweep(problems, options.sweep)
         return
     if options.share is not None:
         compile_share(options)
