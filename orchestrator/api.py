@@ -21,7 +21,6 @@ from orchestrator.driver import claim, known_sweep, preflight, reuse, sweep_meta
 from orchestrator.driver.preload import preload
 from orchestrator.driver.runner import SweepRun, seldom_collected
 from orchestrator.driver.signals import Signals
-from orchestrator.driver.stale import entry_files
 from orchestrator.errors import (
     InterruptedSweepError,
     RequestError,
@@ -31,6 +30,7 @@ from orchestrator.executors.base import Executor, StartStoppedError
 from orchestrator.machine import nvml
 from orchestrator.machine.environment import usable_cores
 from orchestrator.plan.no_effect import keys_without_effect
+from orchestrator.plan.sources import entry_files
 from orchestrator.plan.sweep import Sweep
 from orchestrator.progress.live import Progress, SilentProgress
 from orchestrator.results import columns, lookup, results, sweep_directory

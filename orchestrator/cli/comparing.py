@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,7 +100,71 @@ def _again(options: argparse.Namespace) -> int:
         _refuse_same_files(base, candidate, options)
     spec, _ = loading.read(base.file, options.overrides)
     stated = "repeats" in spec.measure.model_fields_set and spec.measure.repeats > 1
-    rounds = spec.measure.repeats if stated else again.ROUNDS
+    looks = (spec.measure.repeats,) if stated else again.LOOKS
+    folder = Path(
+        options.output or Path("mlruns", "again", f"{datetime.now():%Y%m%d_%H%M%S}")
+    ).resolve()
+    found = _in_one_process(base, candidate, looks, folder, options)
+    if found is None:
+        found = _in_rounds(base, candidate, looks, folder, options)
+    found = _demanded(found, options)
+    comparison_formats.write(found, folder)
+    print(comparison_formats.render(found, options.format))
+    return found.exit_code
+
+
+def _in_one_process(
+    base: Side,
+    candidate: Side,
+    looks: Sequence[int],
+    folder: Path,
+    options: argparse.Namespace,
+) -> Comparison | None:
+    """Both sides measured in turns of milliseconds; None: one process cannot hold them, which is
+    said.
+    """
+    from orchestrator import api
+    from orchestrator.compare import one_process
+    from orchestrator.plan.sweep import Sweep
+
+    why = None
+    if options.fail_memory is not None:
+        why = "--fail-memory asks for what either takes by itself"
+    elif not _one_interpreter(base, candidate):
+        why = "each has an interpreter of its own"
+    if why is None:
+        sides = (base, candidate)
+        was, now = (Sweep.load(side.file, options.overrides, options.only) for side in sides)
+        why = one_process.why_apart(sides, (was, now))
+    if why is not None:
+        _tell(f"measuring round by round, each in its own checkout: {why}", options)
+        return None
+    labels = tuple(was.entries) if options.same_code else one_process.differing(was, now)
+    left = [label for label in was.entries if label not in labels]
+    also = f"; with the same code on both sides and left out: {', '.join(left)}" if left else ""
+    _tell(f"measuring {', '.join(labels)} of both in one process, in turns{also}", options)
+    found = []
+    for number, label in enumerate(labels, start=1):
+
+        def run(sweep: Sweep, resume: bool, number: int = number) -> Results:
+            return api.run(sweep, output=folder / f"{number + 1}", resume=resume, **place(options))
+
+        sweep = one_process.in_turns(was, now, label)
+        tell = partial(_tell, options=options)
+        found.append(one_process.measured(sweep, looks, options.fail_slower, run, tell))
+    return one_process.judge(sides, found, len(looks), options.fail_slower)
+
+
+def _in_rounds(
+    base: Side,
+    candidate: Side,
+    looks: Sequence[int],
+    folder: Path,
+    options: argparse.Namespace,
+) -> Comparison:
+    """Both sides measured round by round, each by its own checkout."""
+    from orchestrator.compare import again
+
     arguments: list[str] = []
     for override in options.overrides:
         arguments += ["-S", override]
@@ -106,15 +173,27 @@ def _again(options: argparse.Namespace) -> int:
         os.environ["MLFLOW_TRACKING_URI"] = options.tracking_uri
         arguments += ["--tracking-uri", masked(options.tracking_uri)]
     arguments += ["--device", options.device] if options.device != "auto" else []
-    folder = Path(
-        options.output or Path("mlruns", "again", f"{datetime.now():%Y%m%d_%H%M%S}")
-    ).resolve()
-    results = again.measure(base, candidate, rounds, folder, arguments)
-    found = again.judge(*results, force=options.force, fail_slower=options.fail_slower)
-    found = _demanded(found, options)
-    comparison_formats.write(found, folder)
-    print(comparison_formats.render(found, options.format))
-    return found.exit_code
+    return again.measure(
+        base,
+        candidate,
+        looks,
+        folder,
+        arguments,
+        force=options.force,
+        fail_slower=options.fail_slower,
+        tell=partial(_tell, options=options),
+    )
+
+
+def _tell(line: str, options: argparse.Namespace) -> None:
+    """A line on standard error, unless everything is to be quiet."""
+    if not options.quiet:
+        print(line, file=sys.stderr)
+
+
+def _one_interpreter(base: Side, candidate: Side) -> bool:
+    """Whether both sides run in one environment, whose interpreter may be a link."""
+    return Path(base.python).parent.resolve() == Path(candidate.python).parent.resolve()
 
 
 def _refuse_same_files(base: Side, candidate: Side, options: argparse.Namespace) -> None:
@@ -126,11 +205,10 @@ def _refuse_same_files(base: Side, candidate: Side, options: argparse.Namespace)
         ComparisonError: both run by one interpreter, and the code of every implementation that
             both have is the same.
     """
-    from orchestrator.driver.stale import sources
+    from orchestrator.plan.sources import sources
     from orchestrator.plan.sweep import Sweep
 
-    # A virtual environment's interpreter is a link, and so may be the environment.
-    if Path(base.python).parent.resolve() != Path(candidate.python).parent.resolve():
+    if not _one_interpreter(base, candidate):
         return
     was, now = (
         sources(Sweep.load(side.file, options.overrides, options.only))

@@ -3,7 +3,8 @@
 Two sweeps met two states of a machine. Here each round runs one side's sweep in its own checkout
 and then the other's, so that whatever changes more slowly than a round falls on both alike; the
 ratio is taken within rounds. A side is run by its own checkout's code and interpreter, whatever
-version that is: all that is asked of it is `run --output --resume`.
+version that is: all that is asked of it is `run --output --resume`. Where one process can hold both
+sides, `one_process` measures them in shorter turns.
 """
 
 from __future__ import annotations
@@ -24,14 +25,19 @@ from orchestrator.compare.comparison import (
     corrected,
     timed_pair,
 )
+from orchestrator.compare.threshold import Threshold
+from orchestrator.compare.verdict import Verdict
 from orchestrator.errors import RequestError
 from orchestrator.results import lookup, sweep_directory
 from orchestrator.results.results import Results
 from orchestrator.results.rows import Row
 from orchestrator.stats.ratio import ratio_by_rounds
 
-ROUNDS = 5
-SIGNIFICANT = 0.01  # of equal sweeps one in a hundred has a row that seems to differ
+# After so many rounds the verdicts are looked at; where none is unclear it ends.
+LOOKS = (5, 8, 12)
+# Of equal sweeps one in a hundred has a row that seems to differ. Each look has its equal share,
+# for whoever looks more often is deceived more often (Bonferroni).
+SIGNIFICANT = 0.01
 SWEEP_FILES = (".yaml", ".yml")
 ROOT_MARKS = (".git", "pyproject.toml")
 COPY = "sweep.yaml"  # of the sweep file, in a sweep's directory
@@ -75,36 +81,44 @@ class Side:
         """The command line that brings the sweep in `output` to so many rounds."""
         command = [self.python, "-m", "orchestrator", "run", str(self.file), "--quiet"]
         command += [*arguments, "-S", f"measure.repeats={rounds}", "--output", str(output)]
+        # A disturbed row is met by another round, which tells more than a repetition within one.
+        command += ["-S", "measure.remeasure=0"]
         return [*command, "--resume"] if rounds > 1 else command
 
 
 def measure(
     base: Side,
     candidate: Side,
-    rounds: int,
+    looks: Sequence[int],
     directory: Path,
     arguments: Sequence[str] = (),
+    *,
+    force: bool = False,
+    fail_slower: float | None = None,
     run: Run | None = None,
-) -> tuple[Results, Results]:
-    """Measure both sides, round by round; the side that goes first alternates.
+    tell: Callable[[str], None] = lambda _line: None,
+) -> Comparison:
+    """Measure both sides, round by round, until no row is unclear; the side that goes first
+    alternates.
 
     Args:
         base: what was.
         candidate: what is.
-        rounds: of either, at least two.
+        looks: after how many rounds the verdicts are looked at, rising; at least two rounds.
         directory: gets a folder for each side.
         arguments: of `run`, for both sides.
+        force: see `compare`.
+        fail_slower: see `compare`.
         run: (command, current directory) -> how it ended; for tests.
-
-    Returns:
-        The results of both.
+        tell: gets a line after every look but the last.
 
     Raises:
         RequestError: a side cannot be measured; with what it said.
+        ComparisonError: as by `compare`.
     """
     run = run or _run
     sides = {"base": base, "candidate": candidate}
-    for number in range(1, rounds + 1):
+    for number in range(1, looks[-1] + 1):
         order = ("base", "candidate") if number % 2 else ("candidate", "base")
         for name in order:
             side = sides[name]
@@ -112,21 +126,39 @@ def measure(
             if ended.returncode not in (0, 1):  # 1: rows that are not ok
                 said = (ended.stderr or ended.stdout).strip()
                 raise RequestError(f"round {number} of the {name} in {side.root} failed: {said}")
-    found = [sweep_directory.load(directory / name) for name in sides]
-    return found[0], found[1]
+        if number not in looks:
+            continue
+        was, now = (sweep_directory.load(directory / name) for name in sides)
+        found = judge(was, now, looks=len(looks), force=force, fail_slower=fail_slower)
+        if found.settled or number == looks[-1]:
+            return found
+        tell(going_on(found.counts[Verdict.UNCLEAR], len(found.rows), number, looks))
+    raise AssertionError("the last look returns")
+
+
+def going_on(unclear: int, rows: int, rounds: int, looks: Sequence[int]) -> str:
+    """What there is to say after a look that is not the last."""
+    after = looks[looks.index(rounds) + 1]
+    return f"{unclear} of {rows} rows unclear after {rounds} rounds: going on to {after}"
 
 
 def judge(
-    base: Results, candidate: Results, *, force: bool = False, fail_slower: float | None = None
+    base: Results,
+    candidate: Results,
+    *,
+    looks: int = 1,
+    force: bool = False,
+    fail_slower: float | None = None,
 ) -> Comparison:
-    """The verdicts on two sweeps that were measured in turns; arguments as of `compare`.
+    """The verdicts on two sweeps that were measured in turns and are looked at up to `looks` times;
+    the other arguments as of `compare`.
 
     Raises:
         ComparisonError: as by `compare`.
     """
     found = compare(base, candidate, force=force, fail_slower=fail_slower)
     pairs = [_in_rounds(pair, base.meta.device, fail_slower) for pair in found.rows]
-    return replace(found, rows=corrected(pairs, SIGNIFICANT), machine=None, again=True)
+    return replace(found, rows=corrected(pairs, SIGNIFICANT / looks), machine=None, again=True)
 
 
 def _in_rounds(pair: Pair, device: str, fail_slower: float | None) -> Pair:
@@ -140,7 +172,8 @@ def _in_rounds(pair: Pair, device: str, fail_slower: float | None) -> Pair:
     first = [base[number] for number in both]
     second = [candidate[number] for number in both]
     ratio, spread = ratio_by_rounds(first, second)
-    judged = timed_pair(pair.base, pair.candidate, ratio, spread, device, fail_slower)
+    threshold = Threshold.in_turns(spread, len(both), device, fail_slower)
+    judged = timed_pair(pair.base, pair.candidate, ratio, threshold, measured=True)
     notes = [part for part in pair.note.split("; ") if part and part != MACHINE_DIFFERED]
     return replace(judged, note="; ".join(notes))
 

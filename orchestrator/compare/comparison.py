@@ -309,21 +309,17 @@ def _why_untimed(rounds: Sequence[Sequence[float]]) -> str:
 def _timed(base: Row, candidate: Row, device: str, fail_slower: float | None) -> Pair:
     """A row with a time in both; its verdict follows when all p-values are known."""
     found = ratio(base.rounds, candidate.rounds)
-    return timed_pair(base, candidate, found, floor_of(base, candidate), device, fail_slower)
+    floor = floor_of(base, candidate)
+    threshold = Threshold.of(base, candidate, floor, device, fail_slower)
+    return timed_pair(base, candidate, found, threshold, measured=floor is not None)
 
 
 def timed_pair(
-    base: Row,
-    candidate: Row,
-    found: Ratio,
-    floor: float | None,
-    device: str,
-    fail_slower: float | None,
+    base: Row, candidate: Row, found: Ratio, threshold: Threshold, *, measured: bool
 ) -> Pair:
-    """A pair with its ratio and what it is to be held against; its verdict follows when all
-    p-values are known.
+    """A pair with its ratio and what that is to be held against; its verdict follows when all
+    p-values are known. `measured`: whether the spread between fresh processes is known.
     """
-    threshold = Threshold.of(base, candidate, floor, device, fail_slower)
     return Pair(
         base,
         candidate,
@@ -331,7 +327,7 @@ def timed_pair(
         p_value=found.p_value,
         threshold=threshold.counts,
         alike=threshold.alike,
-        measured=floor is not None,
+        measured=measured,
         note=", ".join(sorted({*base.flags, *candidate.flags})),
     )
 

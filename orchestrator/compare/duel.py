@@ -22,6 +22,7 @@ from orchestrator.compare.comparison import (
     corrected,
     timed_pair,
 )
+from orchestrator.compare.threshold import Threshold
 from orchestrator.errors import RequestError, suggestion
 from orchestrator.plan.expand import Plan, Step
 from orchestrator.plan.sweep import Sweep
@@ -122,17 +123,7 @@ def judge(results: Results, fail_slower: float | None = None) -> Comparison:
     if results.meta.duel is None:
         raise RequestError(f"{results.meta.sweep_id} is not a duel")
     base, candidate = results.meta.duel
-    half = len(results.rows) // 2
-    rows = list(zip(results.rows[:half], results.rows[half:], strict=True))
-    ran, unmatched = [], []
-    for pair in rows:
-        missing = [row for row in pair if row.outcome is None]
-        if missing:
-            unmatched += [_not_run(row) for row in missing]
-        else:
-            ran.append(pair)
-    pairs = [_pair(*one, results.meta.device, fail_slower) for one in ran]
-    told_apart = columns.columns(results, [first for first, _ in ran])
+    pairs, unmatched = pairs_of(results, fail_slower)
     return Comparison(
         base,
         candidate,
@@ -140,9 +131,26 @@ def judge(results: Results, fail_slower: float | None = None) -> Comparison:
         tuple(unmatched),
         (),
         fail_slower,
-        told_apart,
+        columns.columns(results, [pair.base for pair in pairs]),
         duel=results.meta.sweep_id,
     )
+
+
+def pairs_of(
+    results: Results, fail_slower: float | None = None, *, narrowing: bool = False
+) -> tuple[list[Pair], list[Mapping[str, Any]]]:
+    """The rows of a duel that were run, in pairs without a verdict yet, and those that were not.
+
+    `narrowing`: the more rounds, the smaller a change that counts; see `Threshold.in_turns`.
+    """
+    half = len(results.rows) // 2
+    pairs, unmatched = [], []
+    for pair in zip(results.rows[:half], results.rows[half:], strict=True):
+        missing = [row for row in pair if row.outcome is None]
+        unmatched += [_not_run(row) for row in missing]
+        if not missing:
+            pairs.append(_pair(*pair, results.meta.device, fail_slower, narrowing))
+    return pairs, unmatched
 
 
 def _not_run(row: Row) -> Mapping[str, Any]:
@@ -158,12 +166,17 @@ def pair(base: Row, candidate: Row, device: str) -> Pair:
     return corrected([_pair(base, candidate, device, None)])[0]
 
 
-def _pair(base: Row, candidate: Row, device: str, fail_slower: float | None) -> Pair:
+def _pair(
+    base: Row, candidate: Row, device: str, fail_slower: float | None, narrowing: bool = False
+) -> Pair:
     rounds = in_turns(base, candidate) if both_ok(base, candidate) else []
     if sum(min(map(len, pair)) // 2 for pair in rounds) < FEWEST_BLOCKS:
         return _without_ratio(base, candidate)
     found, spread = paired_ratio(rounds)
-    return timed_pair(base, candidate, found, spread, device, fail_slower)
+    threshold = Threshold.of(base, candidate, spread, device, fail_slower)
+    if narrowing and spread is not None:
+        threshold = Threshold.in_turns(spread, len(rounds), device, fail_slower)
+    return timed_pair(base, candidate, found, threshold, measured=spread is not None)
 
 
 def _without_ratio(base: Row, candidate: Row) -> Pair:

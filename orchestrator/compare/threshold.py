@@ -47,6 +47,23 @@ class Threshold:
         counts = max(least, noise)
         return cls(counts, min(counts, max(least, unmeasured)))
 
+    @classmethod
+    def in_turns(cls, spread: float, rounds: int, device: str, asked: float | None) -> Threshold:
+        """That of two rows whose ratio was taken within each of `rounds` rounds.
+
+        Whatever both met in a round cancels, so more rounds show smaller changes: what counts is
+        twice the ratio's standard error.
+
+        Args:
+            spread: of the ratio between rounds, as a standard deviation of its logarithm.
+            rounds: how many there are.
+            device: "cpu" or "cuda".
+            asked: the least change that is to count; None: 1 %.
+        """
+        least = LEAST_EFFECT if asked is None else asked
+        alike = min(2 * spread, LEAST_EFFECT_UNMEASURED[device])
+        return cls(max(least, 2 * spread / math.sqrt(rounds)), max(least, alike))
+
 
 def floor_of(base: Row, candidate: Row) -> float | None:
     """The A/A noise floor: the spread between fresh processes of one row; None where either has one

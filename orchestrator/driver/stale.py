@@ -6,21 +6,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import RequestError
 from orchestrator.machine.environment import differences
+from orchestrator.plan.sources import sources
 from orchestrator.plan.sweep import Sweep
 from orchestrator.record import Fingerprint, TrialRecord
 from orchestrator.results import sources as kept
 from orchestrator.results.results import Results
-from orchestrator.spec.models import ImplementationSpec
 from orchestrator.trial import content_hash
-from orchestrator.usercode import workloads
-from orchestrator.usercode.data_files import expanded
 from orchestrator.usercode.imported import ImportedCode, changed_since
-from orchestrator.usercode.source import Source, source_of
 
 MOST_NAMED = 10
 PARTS = ("source", "environment", "protocol")
@@ -44,26 +40,6 @@ class Stale:
         return (
             f"{self.record.implementation} {self.point or self.record.trial_id}: {changed} changed"
         )
-
-
-def sources(sweep: Sweep) -> dict[str, Source]:
-    """Label -> the source code that defines the implementation and the workload."""
-    workload = workloads.targets(sweep.spec.workload, sweep.base_dir)
-    found = {}
-    for entry in sweep.spec.implementations:
-        targets = workloads.implementation_targets(entry.use, sweep.base_dir)
-        found[entry.label] = source_of(
-            *targets, *workload, files=entry_files(entry, sweep.base_dir)
-        )
-    return found
-
-
-def entry_files(entry: ImplementationSpec, base_dir: str) -> list[Path]:
-    """The files that `files:` of an entry means."""
-    files: list[Path] = []
-    for pattern in entry.files:
-        files += expanded(pattern, Path(base_dir))
-    return files
 
 
 def source_of_pair(first: str, second: str) -> str:

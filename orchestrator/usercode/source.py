@@ -115,6 +115,20 @@ def source_hash(*targets: Target, files: Iterable[Path] = ()) -> str:
     return source_of(*targets, files=files).hash
 
 
+def imported_from(file: Path, folder: Path) -> str | None:
+    """The first module that `file` imports by name and that lies in `folder`; None: there is none.
+
+    A file's own neighbours are not imported by name: each file has its own.
+    """
+    if file.suffix != ".py" or file.parent == folder:
+        return None
+    for parts, level in _facts(file, file.stat().st_mtime_ns).imports:
+        neighbour = _resolve(parts[:1], file.parent) is not None
+        if level == 0 and not neighbour and _resolve(parts[:1], folder) is not None:
+            return parts[0]
+    return None
+
+
 def module_file(name: str) -> Path | None:
     """The file of a module, found without importing it (its parent packages are looked up on
     sys.path).

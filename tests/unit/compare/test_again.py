@@ -31,24 +31,33 @@ def checkout(folder: Path) -> Path:
     return file
 
 
+@pytest.mark.parametrize(("settled", "rounds"), [(True, 2), (False, 3)])
 def test_rounds_alternate_and_each_side_runs_in_its_own_checkout(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settled: bool, rounds: int
 ) -> None:
-    """The first round of a side is a new sweep, each later one goes on with it by one round more."""
+    """The first round of a side is a new sweep, each later one goes on with it by one round more;
+    it ends after the first look at which no row is unclear.
+    """
     ran: list[tuple[str, str, bool]] = []
 
     def run(command: Sequence[str], root: Path) -> Ended:
-        rounds = next(part for part in command if part.startswith("measure.repeats="))
+        repeats = next(part for part in command if part.startswith("measure.repeats="))
         assert command[command.index("--output") + 1] == str(tmp_path / "out" / root.name)
-        assert command[-1] == "--resume" or rounds.endswith("=1")
-        ran.append((root.name, rounds[-1], "--resume" in command))
+        assert command[-1] == "--resume" or repeats.endswith("=1")
+        assert "measure.remeasure=0" in command
+        ran.append((root.name, repeats[-1], "--resume" in command))
         return subprocess.CompletedProcess(command, 1, "", "")
 
+    def judge(base: str, candidate: str, **how: object) -> object:
+        assert (base, candidate, how["looks"]) == ("base", "candidate", 2)
+        return SimpleNamespace(settled=settled, counts={Verdict.UNCLEAR: 1}, rows=[0, 1])
+
     monkeypatch.setattr(again.sweep_directory, "load", lambda directory: directory.name)
+    monkeypatch.setattr(again, "judge", judge)
     sides = [again.Side.of(str(checkout(tmp_path / name))) for name in ("base", "candidate")]
-    found = again.measure(*sides, 3, tmp_path / "out", ["-S", "seed=1"], run)
-    assert found == ("base", "candidate")
-    assert ran == [
+    said: list[str] = []
+    again.measure(*sides, (2, 3), tmp_path / "out", ["-S", "seed=1"], run=run, tell=said.append)
+    expected = [
         ("base", "1", False),
         ("candidate", "1", False),
         ("candidate", "2", True),
@@ -56,6 +65,8 @@ def test_rounds_alternate_and_each_side_runs_in_its_own_checkout(
         ("base", "3", True),
         ("candidate", "3", True),
     ]
+    assert ran == expected[: 2 * rounds]
+    assert said == ([] if settled else ["1 of 2 rows unclear after 2 rounds: going on to 3"])
 
 
 def test_a_checkout_s_own_interpreter_measures_it(tmp_path: Path) -> None:
@@ -77,7 +88,7 @@ def test_a_side_that_cannot_be_measured_says_why(tmp_path: Path) -> None:
         return subprocess.CompletedProcess(command, 2, "", "small.yaml:1: no axes")
 
     with pytest.raises(RequestError, match=r"round 1 of the base in .*: small.yaml:1: no axes"):
-        again.measure(side, side, 2, tmp_path / "out", run=run)
+        again.measure(side, side, (2,), tmp_path / "out", run=run)
 
 
 def test_a_sweep_that_was_run_is_measured_by_the_file_it_was_run_from(

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from orchestrator.driver.attempts import input_seed
 from orchestrator.driver.queue import AttemptQueue
-from orchestrator.driver.stale import KnownSources, refuse_stale, sources
+from orchestrator.driver.stale import KnownSources, refuse_stale
 from orchestrator.errors import RequestError
 from orchestrator.outcome import Outcome, Phase
+from orchestrator.plan.sources import sources
 from orchestrator.plan.sweep import Sweep
 from orchestrator.record import ErrorInfo, TrialRecord, record_of
 from orchestrator.trial import Attempt
