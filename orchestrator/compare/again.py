@@ -1,4 +1,4 @@
-"""`compare --again`: both sides of a comparison measured now, round by round in turns.
+"""`compare --again`, round by round: both sides measured now, each in its own checkout.
 
 Two sweeps met two states of a machine. Here each round runs one side's sweep in its own checkout
 and then the other's, so that whatever changes more slowly than a round falls on both alike; the

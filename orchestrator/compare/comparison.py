@@ -90,7 +90,7 @@ class Comparison:
         fail_slower: the caller's threshold, or None.
         columns: axis -> heading, of the axes whose values tell the rows apart.
         machine: how fast the machine was in the candidate beside the base, by the controls of both.
-        again: whether both were measured for this comparison, round by round in turns.
+        again: whether both were measured for this comparison, in turns.
         failures: what it fails on besides its verdicts; see `demands`.
         duel: the sweep in which both were measured in turns, where base and candidate are two
             labels of one.

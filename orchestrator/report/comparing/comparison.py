@@ -160,7 +160,7 @@ def _doubtful(comparison: Comparison) -> tuple[int, int]:
     disturbed alike.
     """
     changed = [pair for pair in comparison.rows if pair.verdict.value in ("faster", "slower")]
-    if comparison.duel is not None:
+    if comparison.duel is not None or comparison.again:
         return 0, len(changed)
     disturbed = [DISTURBED & {*pair.base.flags, *pair.candidate.flags} for pair in changed]
     return sum(map(bool, disturbed)), len(changed)
