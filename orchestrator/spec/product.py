@@ -8,6 +8,8 @@ from typing import Any
 
 from orchestrator.spec.models import SweepSpec
 
+MOST_JOINED = 4  # names of values that belong together; of more the rest is counted
+
 
 def product_size(spec: SweepSpec) -> int:
     """How many trials the product has before anything is excluded; zipped axes count once, searched
@@ -40,5 +42,8 @@ def factors(spec: SweepSpec) -> str:
     count = len(spec.implementations)
     found = [f"{count} implementation{'s' if count != 1 else ''}"]
     for names, points in axis_groups(spec):
-        found.append(f"{len(points)} {' with '.join(names)}")
+        joined = " with ".join(names)
+        if len(names) > MOST_JOINED:
+            joined = f"cases of {names[0]}, {names[1]} and {len(names) - 2} more"
+        found.append(f"{len(points)} {joined}")
     return " x ".join(found)

@@ -61,6 +61,17 @@ def test_cases_stand_in_the_sweep_file_too(tmp_path: Path) -> None:
     assert found.plan.explain() == ["1 implementation x 2 name with heads x 2 causal = 4 trials"]
 
 
+def test_cases_of_many_params_are_counted() -> None:
+    """A dozen names say less than how many there are."""
+    text = (
+        "name: s\nworkload: dilated_attention\nimplementations: [standard]\ncases:\n"
+        "- {batch: 1, seq_len: 8, heads: 2, segment_lengths: [8], dilation_rates: [1]}\n"
+        "- {batch: 2, seq_len: 8, heads: 2, segment_lengths: [8], dilation_rates: [2]}\n"
+    )
+    found = Sweep.parse(text).plan.explain()
+    assert found == ["1 implementation x 2 cases of batch, seq_len and 3 more = 2 trials"]
+
+
 def test_the_name_chooses(tmp_path: Path) -> None:
     """`--only` knows it, as every param."""
     (tmp_path / "shapes.csv").write_text(SHAPES)
