@@ -12,11 +12,11 @@ from typing import Any
 
 from orchestrator.formatting import axis_text, printable, shown
 from orchestrator.outcome import Flag, Outcome
-from orchestrator.quantities import is_number
 from orchestrator.results.answers import LIMITS
 from orchestrator.results.columns import column_headings, shown_of
 from orchestrator.results.results import Results
 from orchestrator.results.rows import Row
+from orchestrator.util.quantities import is_number
 
 NOT_RUN = "not run"
 

@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.files import write_bytes_atomically
 from orchestrator.formatting import axis_text, printable, shown
 from orchestrator.metrics import known
-from orchestrator.quantities import is_number
 from orchestrator.report.layout import Layout
 from orchestrator.report.plot_axis import logarithmic, plain
 from orchestrator.report.roofline import Peaks, intensity
 from orchestrator.report.same_work import baselines, kinds
 from orchestrator.results.results import Results
 from orchestrator.results.rows import Row, latency
+from orchestrator.util.files import write_bytes_atomically
+from orchestrator.util.quantities import is_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

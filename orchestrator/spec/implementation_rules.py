@@ -11,13 +11,13 @@ import sys
 from contextlib import suppress
 from functools import lru_cache
 
-from orchestrator import subprocesses
 from orchestrator.errors import UnknownNameError
 from orchestrator.spec.models import ImplementationSpec
 from orchestrator.usercode import callables, registry, source, workloads
 from orchestrator.usercode.registry import Target
 from orchestrator.usercode.text import file_facts
 from orchestrator.usercode.workload_file import FileWorkload
+from orchestrator.util import subprocesses
 from orchestrator.workload import Workload
 
 ASK_S = 120.0

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.quantities import is_number
 from orchestrator.spec.axes import Range
 from orchestrator.spec.models import SweepSpec
+from orchestrator.util.quantities import is_number
 
 Coordinate = int | float
 Coordinates = Mapping[str, Coordinate]

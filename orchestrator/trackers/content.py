@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from orchestrator.outcome import Outcome
-from orchestrator.quantities import is_number
 from orchestrator.results.answers import answers, metric
 from orchestrator.results.columns import column_headings, shown_of
 from orchestrator.results.meta import SweepMeta
@@ -29,6 +28,7 @@ from orchestrator.trackers.run_content import (
     text,
     within,
 )
+from orchestrator.util.quantities import is_number
 
 MAX_ERROR = 300
 # A param: the UI's charts have params and metrics on their axes alone. That of the sweep: a param is

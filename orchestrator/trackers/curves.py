@@ -14,13 +14,13 @@ from itertools import chain
 from typing import Any
 
 from orchestrator.outcome import DISTURBED, Outcome
-from orchestrator.quantities import is_number
 from orchestrator.results.meta import SweepMeta
 from orchestrator.results.rows import Row
 from orchestrator.spec.axes import Range
 from orchestrator.trackers.content import COLOUR, SOURCE, SPEEDUP, Frame, milliseconds
 from orchestrator.trackers.description import shown
 from orchestrator.trackers.run_content import RunContent, finite, legal
+from orchestrator.util.quantities import is_number
 
 IMPLEMENTATION = "implementation"
 CHARTED = ("latency_ms", "peak_memory_mib", "throughput_tokens_per_s")

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.files import PACKAGE
 from orchestrator.outcome import Outcome
 from orchestrator.usercode import callables
 from orchestrator.usercode.callables import LoadedEntry
 from orchestrator.usercode.oom import is_out_of_memory
 from orchestrator.usercode.values.trees import leaves
 from orchestrator.usercode.workload_file import FileWorkload
+from orchestrator.util.files import PACKAGE
 
 if TYPE_CHECKING:
     import torch

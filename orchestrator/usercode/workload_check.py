@@ -19,12 +19,12 @@ from typing import Any
 import torch
 
 from orchestrator.errors import suggestion
-from orchestrator.files import PACKAGE
 from orchestrator.usercode import workloads
 from orchestrator.usercode.functions import WorkloadError
 from orchestrator.usercode.values.answers import alike
 from orchestrator.usercode.values.trees import is_tensor, leaves
 from orchestrator.usercode.workload_file import FileWorkload
+from orchestrator.util.files import PACKAGE
 from orchestrator.workload import Config, Expected, Problem, Workload
 
 SEED, OTHER_SEED = 1, 2

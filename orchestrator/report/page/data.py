@@ -9,13 +9,13 @@ from typing import Any
 
 from orchestrator.formatting import axis_text, printable, shown
 from orchestrator.metrics import METRICS, known
-from orchestrator.quantities import is_number
 from orchestrator.report.layout import NOT_RUN, Layout
 from orchestrator.report.page.phases import phase_shares
 from orchestrator.report.ranking import Ranking
 from orchestrator.report.roofline import Peaks
 from orchestrator.results.rows import Row
 from orchestrator.stats.percentiles import SHARES
+from orchestrator.util.quantities import is_number
 
 MAX_VALUES = 200_000  # repetitions in one page; beyond, each row shows every n-th
 MAX_VALUES_PER_ROW = 1_000
