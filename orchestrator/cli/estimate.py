@@ -89,27 +89,26 @@ class Estimate:
         """The same for a person: why that many, on what, for about how long."""
         spec = self.sweep.spec
         rounds = spec.measure.repeats
-        trials = (
-            _count(self.at_least, self.at_most)
-            if spec.proposes
-            else _count(self.at_most, self.at_most)
-        )
-        counts = Counter(trial.implementation for trial in self.sweep.trials)
-        kinds = Counter(
-            _resources_text(self.resources[trial.trial_id]) for trial in self.sweep.trials
-        )
-        lines = [
-            f"{spec.name}: {trials} of {spec.workload} on {self.device}",
-            *(f"  {line}" for line in self.sweep.plan.explain()),
-            *self._question(),
-            "Implementations: " + ", ".join(f"{name} ({count})" for name, count in counts.items()),
-            "Resources: "
-            + "; ".join(f"{_count(count, count)} with {text}" for text, count in kinds.items()),
-            f"Rounds: {rounds} (each trial in {rounds} fresh {'process' if rounds == 1 else 'processes'}), "
-            f"{self.slots} at a time",
-            f"Estimated time: {'at most ' if spec.proposes or spec.predict else ''}about {_duration(self.seconds)}",
-            *(f"! {warning}" for warning in self.warnings()),
-        ]
+        trials = _count(self.at_least if spec.proposes else self.at_most, self.at_most)
+        lines = [f"{spec.name}: {trials} of {spec.workload} on {self.device}"]
+        lines += [f"  {line}" for line in self.sweep.plan.explain()]
+        lines += self._question()
+
+        counts: Counter[str] = Counter()
+        kinds: Counter[str] = Counter()
+        for trial in self.sweep.trials:
+            counts[trial.implementation] += 1
+            kinds[_resources_text(self.resources[trial.trial_id])] += 1
+        implementations = [f"{name} ({count})" for name, count in counts.items()]
+        resources = [f"{_count(count, count)} with {text}" for text, count in kinds.items()]
+        lines.append(f"Implementations: {', '.join(implementations)}")
+        lines.append(f"Resources: {'; '.join(resources)}")
+
+        fresh = "fresh process" if rounds == 1 else "fresh processes"
+        lines.append(f"Rounds: {rounds} (each trial in {rounds} {fresh}), {self.slots} at a time")
+        most = "at most " if spec.proposes or spec.predict else ""
+        lines.append(f"Estimated time: {most}about {_duration(self.seconds)}")
+        lines += [f"! {warning}" for warning in self.warnings()]
         return "\n".join(lines)
 
     def warnings(self) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from orchestrator.metrics import LEADING
-from orchestrator.report.layout import NOT_RUN, Layout
+from orchestrator.report.layout import Layout, outcome_of
 from orchestrator.results import reused
 from orchestrator.results.columns import distinct
 from orchestrator.results.rows import Row
@@ -44,7 +44,7 @@ def flat(layout: Layout, row: Row) -> dict[str, Any]:
     out.
     """
     ours = {
-        "outcome": NOT_RUN if row.outcome is None else str(row.outcome),
+        "outcome": outcome_of(row),
         "flags": " ".join(row.flags),
     }
     tail = _tail(layout, row)

@@ -55,14 +55,12 @@ class Layout:
     @property
     def outcomes(self) -> dict[str, int]:
         """How many rows ended how: ok first, the rest by count, `not run` last."""
-        counts = Counter(str(row.outcome) for row in self.rows if row.outcome is not None)
-        ordered = sorted(
-            counts, key=lambda outcome: (outcome != Outcome.OK, -counts[outcome], outcome)
-        )
-        missing = sum(row.outcome is None for row in self.rows)
-        return {outcome: counts[outcome] for outcome in ordered} | (
-            {NOT_RUN: missing} if missing else {}
-        )
+        counts = Counter(map(outcome_of, self.rows))
+
+        def place(name: str) -> tuple[bool, bool, int, str]:
+            return name == NOT_RUN, name != Outcome.OK, -counts[name], name
+
+        return {name: counts[name] for name in sorted(counts, key=place)}
 
     @property
     def flags(self) -> dict[str, int]:
@@ -121,6 +119,11 @@ def _seconds(moment: str) -> float:
     return datetime.fromisoformat(moment).timestamp()
 
 
+def outcome_of(row: Row) -> str:
+    """`ok`, `oom`, ..., or `not run`."""
+    return NOT_RUN if row.outcome is None else str(row.outcome)
+
+
 def status(row: Row) -> str:
     """`✓`, `✓ noisy`, `✗ oom`, `- not run`."""
     if row.outcome is None:
@@ -168,8 +171,10 @@ def _header(results: Results) -> Sequence[str]:
 
 
 def cells(layout: Layout, row: Row) -> list[Any]:
-    """The row's values of the columns: numbers as they are, the rest as text."""
-    values = (row.value(name) for name in layout.columns)
-    return [
-        value if is_number(value) and isinstance(value, int) else shown(value) for value in values
-    ]
+    """The row's values of the columns: whole numbers as they are, the rest as text."""
+    found: list[Any] = []
+    for name in layout.columns:
+        value = row.value(name)
+        is_whole = is_number(value) and isinstance(value, int)
+        found.append(value if is_whole else shown(value))
+    return found

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from orchestrator.formatting import counted, printable
 from orchestrator.outcome import Flag, Outcome
-from orchestrator.report.layout import NOT_RUN, Layout
+from orchestrator.report.layout import Layout, outcome_of
 from orchestrator.report.same_work import baselines, kinds, members
 from orchestrator.results.rows import Row
 
@@ -191,14 +191,9 @@ class Ranking:
         return [f"Doubtful: {_of(flagged, timed, 'timed row')} ({named}){advice}."]
 
     def _fastest(self) -> list[str]:
-        leaders = sorted(
-            (standing for standing in self.standings if standing.wins),
-            key=lambda found: -found.wins,
-        )
-        lines = [
-            self._leads(standing)
-            for standing in sorted(leaders, key=lambda s: self.kinds[s.implementation])
-        ]
+        leaders = [standing for standing in self.standings if standing.wins]
+        leaders.sort(key=lambda found: (self.kinds[found.implementation], -found.wins))
+        lines = [self._leads(standing) for standing in leaders]
         contested = [winner for winner in self.winners if winner.rival is not None]
         doubtful = sum(winner.doubtful for winner in contested)
         close = sum(not winner.clear and not winner.doubtful for winner in contested)
@@ -303,31 +298,35 @@ def _standing(
 ) -> Standing:
     reference = {layout.point(row): row for row in baseline[1]}
     flags: Counter[str] = Counter()
+    flagged = disturbed = 0
+    ratios = []
     for row in found:
-        flags.update(_doubts(row))
-    own = [
-        winner
-        for winner in winners
-        if winner.row.implementation == name and winner.rival is not None
-    ]
-    pairs = ((reference.get(layout.point(row)), row) for row in found)
-    ratios = [
-        _latency(base) / _latency(row)
-        for base, row in pairs
-        if base is not None and base.is_ranked and row.is_ranked
-    ]
+        doubts = _doubts(row)
+        flags.update(doubts)
+        flagged += bool(doubts)
+        disturbed += row.is_disturbed
+        base = reference.get(layout.point(row))
+        if base is not None and base.is_ranked and row.is_ranked:
+            ratios.append(_latency(base) / _latency(row))
+    wins = shared = 0
+    for winner in winners:
+        if winner.row.implementation == name and winner.rival is not None:
+            wins += winner.clear
+            shared += not winner.clear and not winner.doubtful
+    speedup = None
+    if ratios:
+        mean = math.exp(math.fsum(map(math.log, ratios)) / len(ratios))
+        speedup = (mean, min(ratios), max(ratios))
     return Standing(
         implementation=name,
-        outcomes=Counter(NOT_RUN if row.outcome is None else str(row.outcome) for row in found),
-        flagged=sum(bool(_doubts(row)) for row in found),
+        outcomes=Counter(map(outcome_of, found)),
+        flagged=flagged,
         flags=flags,
-        disturbed=sum(row.is_disturbed for row in found),
-        wins=sum(winner.clear for winner in own),
-        shared=sum(not winner.clear and not winner.doubtful for winner in own),
+        disturbed=disturbed,
+        wins=wins,
+        shared=shared,
         baseline=baseline[0],
-        speedup=(math.exp(math.fsum(map(math.log, ratios)) / len(ratios)), min(ratios), max(ratios))
-        if ratios
-        else None,
+        speedup=speedup,
         compared=len(ratios),
         peak_memory_mib=_largest(found, "peak_memory_mib"),
         relative_error=_largest(found, "relative_error"),
