@@ -227,13 +227,11 @@ class _Plot:
         """One entry per implementation, and what a hollow mark says where there is one."""
         from matplotlib.lines import Line2D
 
-        found = _entries(figure)
-        if names_baseline:
-            first = {printable(name) for name in self.baselines.values()}
-            found = {
-                f"{label} (baseline)" if label in first else label: line
-                for label, line in found.items()
-            }
+        found = {}
+        first = {printable(name) for name in self.baselines.values()}
+        for label, line in _entries(figure).items():
+            is_baseline = names_baseline and label in first
+            found[f"{label} (baseline)" if is_baseline else label] = line
         if any(row.flags for row in self.layout.rows if row.ok):
             found["hollow: flagged"] = Line2D(
                 [],
@@ -284,17 +282,16 @@ class _Plot:
 
     def _range(self, rows: Sequence[Row], metric: str) -> tuple[float, float]:
         """Range of values, intervals up to twice beyond: a noisy row must not flatten others."""
-        known = [
-            (value, *self.reach(row, metric)) for row in rows if (value := self.value(row, metric))
-        ]
-        if not known:
+        values, lows, highs = [], [], []
+        for row in rows:
+            if value := self.value(row, metric):
+                below, above = self.reach(row, metric)
+                values.append(value)
+                lows.append(value - below)
+                highs.append(value + above)
+        if not values:
             return 0.5, 1.0
-        low, high = min(value for value, *_ in known), max(value for value, *_ in known)
-        least, most = (
-            min(value - below for value, below, _ in known),
-            max(value + above for value, _, above in known),
-        )
-        return max(low / 2, least), min(high * 2, most)
+        return max(min(values) / 2, min(lows)), min(max(values) * 2, max(highs))
 
     def _spans(self, metric: str) -> float:
         """The largest value of all panels over the smallest: all panels share one kind of scale."""

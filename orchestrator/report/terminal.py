@@ -181,37 +181,31 @@ def _print_rows(
 
 
 def _headings(axes: Sequence[str], layout: Layout, form: Form) -> list[str]:
-    figures_named = [
-        "±%" if figure.name == "ci" and form.brief_interval else figure.heading
-        for figure in form.figures
-    ]
-    return [
-        "Implementation",
-        *(layout.columns[name] for name in axes),
-        "",
-        *figures_named,
-        "Status",
-    ]
+    found = ["Implementation"]
+    found += [layout.columns[name] for name in axes]
+    found.append("")
+    for figure in form.figures:
+        brief = figure.name == "ci" and form.brief_interval
+        found.append("±%" if brief else figure.heading)
+    return [*found, "Status"]
 
 
 def _cells(row: Row, axes: Sequence[str], form: Form, winners: Container[str]) -> list[str]:
-    cells = [printable(row.implementation), *(axis_text(name, row.value(name)) for name in axes)]
+    cells = [printable(row.implementation)]
+    cells += [axis_text(name, row.value(name)) for name in axes]
     cells.append(MARK if row.trial_id in winners else "")
     for figure in form.figures:
-        brief = figure.name == "ci" and form.brief_interval
-        text = _half_width(figure.value(row)) if brief else figure.text(row)
+        text = figure.text(row)
+        if figure.name == "ci" and form.brief_interval:
+            share = figure.value(row)
+            # half of the interval in percent; nothing where it reaches 0
+            text = NONE if share is None or share >= 1 else number(100 * share, 1)
         cells.append("" if text == NONE else text)
-    return [*cells, _short_status(row) if form.letters else status(row)]
-
-
-def _half_width(share: float | None) -> str:
-    """Half of the interval in percent; nothing where it reaches 0."""
-    return "" if share is None or share >= 1 else number(100 * share, 1)
-
-
-def _short_status(row: Row) -> str:
-    """`✓ NC`; a row that is not ok in words."""
-    return f"✓ {''.join(map(_letter, row.flags))}".rstrip() if row.ok else status(row)
+    if row.ok and form.letters:
+        cells.append(f"✓ {''.join(map(_letter, row.flags))}".rstrip())
+    else:
+        cells.append(status(row))
+    return cells
 
 
 def _letter(flag: str) -> str:

@@ -50,18 +50,23 @@ def html_page(layout: Layout) -> str:
 def _tiles(layout: Layout) -> list[tuple[str, str, str]]:
     """(value, label, tone) of each outcome and flag, then the time."""
     tones = {str(Outcome.OK): "good", "not run": "quiet"}
-    outcomes = [
-        (str(count), name, tones.get(name, "bad")) for name, count in layout.outcomes.items()
-    ]
-    flags = [(str(count), printable(name), "warn") for name, count in layout.flags.items()]
-    busy = layout.busy_s
-    return [*outcomes, *flags, *([] if busy is None else [(duration(busy), "measuring", "quiet")])]
+    tiles = []
+    for name, count in layout.outcomes.items():
+        tiles.append((str(count), name, tones.get(name, "bad")))
+    for name, count in layout.flags.items():
+        tiles.append((str(count), printable(name), "warn"))
+    if layout.busy_s is not None:
+        tiles.append((duration(layout.busy_s), "measuring", "quiet"))
+    return tiles
 
 
 def _sentences(verdict: Ranking) -> list[tuple[str, str]]:
     """(what it is about, the rest) of each sentence of the verdict."""
-    parts = (sentence.partition(":") for sentence in verdict.sentences())
-    return [(head + colon, rest.strip()) if colon else ("", head) for head, colon, rest in parts]
+    found = []
+    for sentence in verdict.sentences():
+        head, colon, rest = sentence.partition(":")
+        found.append((head + colon, rest.strip()) if colon else ("", head))
+    return found
 
 
 def _reused(layout: Layout) -> list[tuple[str, str]]:
