@@ -95,11 +95,10 @@ class GpuMode:
         """The files of the task, and the submission."""
         folder = path if path.is_dir() else _folder_of(path)
         task = _task(folder)
-        found = [
-            folder / TASK,
-            *(folder / source for source in _sources(task).values() if source != SUBMISSION),
-        ]
-        return [file for file in found if file.is_file()] + ([path] if path.is_file() else [])
+        found = [folder / TASK]
+        found += [folder / source for source in _sources(task).values() if source != SUBMISSION]
+        found.append(path)
+        return [file for file in found if file.is_file()]
 
     def adopted(self, path: Path) -> dict[str, Any] | None:
         """A sweep over a task with every submission in its folder."""

@@ -93,14 +93,18 @@ def _frontier(layout: Layout, found: Sequence[Answer]) -> Cells:
     axis = str(layout.results.meta.spec.frontier.axis)
     heading = _heading(layout, axis)
     title = f"Largest {heading} that fits"
-    return title, [f"Largest {heading}", "Memory (MB)", "Time (ms)", "Just beyond"], [
-        [NONE if one.best is None else shown(one.best.value(axis)), *_figures(one), _beyond(one, axis)] for one in found
-    ]  # fmt: skip
-
-
-def _figures(answer: Answer) -> list[str]:
-    metrics = {} if answer.best is None else answer.best.metrics
-    return [number(metrics.get("peak_memory_mib")), number(metrics.get("latency_ms"))]
+    cells = []
+    for answer in found:
+        line = [NONE, NONE, NONE]
+        if answer.best is not None:
+            metrics = answer.best.metrics
+            line = [
+                shown(answer.best.value(axis)),
+                number(metrics.get("peak_memory_mib")),
+                number(metrics.get("latency_ms")),
+            ]
+        cells.append([*line, _beyond(answer, axis)])
+    return title, [f"Largest {heading}", "Memory (MB)", "Time (ms)", "Just beyond"], cells
 
 
 def _beyond(answer: Answer, axis: str) -> str:
@@ -123,16 +127,12 @@ def _search(layout: Layout, found: Sequence[Answer]) -> Cells:
         line.append(_trials(answer, spec.search))
         cells.append(line)
     first = "Over the first point" if starts and spec.search.first[0] else "Over the defaults"
-    last = [first, "Trials"] if starts else ["Trials"]
-    return (
-        f"Best {spec.search.metric} found by {spec.search.strategy}",
-        [*headings, _heading_of(spec.search.metric), *last],
-        cells,
-    )
-
-
-def _heading_of(name: str) -> str:
-    return "Time (ms)" if name == "latency_ms" else printable(name)
+    figure = spec.search.metric
+    headings.append("Time (ms)" if figure == "latency_ms" else printable(figure))
+    if starts:
+        headings.append(first)
+    headings.append("Trials")
+    return f"Best {figure} found by {spec.search.strategy}", headings, cells
 
 
 def _searched(answer: Answer, axis: str) -> str:

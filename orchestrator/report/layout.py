@@ -42,10 +42,10 @@ class Layout:
     def of(cls, results: Results) -> Layout:
         """The layout of a sweep's results; imports no torch, and no file that they name."""
         found = results.rows
-        lines = (_device_line(results, found), *(printable(line) for line in _header(results)))
-        return cls(
-            results, _title(results.meta.sweep_id), lines, column_headings(results.meta), found
-        )
+        lines = (_device_line(results, found), *map(printable, _header(results)))
+        sweep_id = results.meta.sweep_id
+        title = f"Benchmark Results - {sweep_id.rpartition('_')[0] or sweep_id}"
+        return cls(results, title, lines, column_headings(results.meta), found)
 
     @property
     def sweep_id(self) -> str:
@@ -135,20 +135,13 @@ def status(row: Row) -> str:
 
 def devices(results: Results) -> list[str]:
     """The names of the devices that the records were made on, in order of appearance."""
-    names = [
-        _device_name(results, record.fingerprint.environment) or record.device
-        for record in results.records
-    ]
-    return [name for name in dict.fromkeys(names) if name and name != results.meta.device]
-
-
-def _device_name(results: Results, environment: str) -> str | None:
-    model = results.environments.get(environment, {}).get("match", {}).get("model")
-    return None if model is None else str(model)
-
-
-def _title(sweep_id: str) -> str:
-    return f"Benchmark Results - {sweep_id.rpartition('_')[0] or sweep_id}"
+    names: dict[str, None] = {}  # a set that keeps the order
+    for record in results.records:
+        facts = results.environments.get(record.fingerprint.environment, {})
+        name = str(facts.get("match", {}).get("model") or record.device)
+        if name and name != results.meta.device:
+            names[name] = None
+    return list(names)
 
 
 def _device_line(results: Results, found: Sequence[Row]) -> str:

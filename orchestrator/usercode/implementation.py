@@ -172,11 +172,10 @@ class Implementation:
             found = torch.autograd.grad(
                 outputs, tuple(leaves.values()), upstream, allow_unused=True
             )
-        pairs = zip(leaves.items(), found, strict=True)
-        return {
-            f"grad_{name}": torch.zeros_like(leaf) if grad is None else grad
-            for (name, leaf), grad in pairs
-        }
+        gradients = {}
+        for (name, leaf), grad in zip(leaves.items(), found, strict=True):
+            gradients[f"grad_{name}"] = torch.zeros_like(leaf) if grad is None else grad
+        return gradients
 
     def parameters(self) -> dict[str, torch.Tensor]:
         """Its trainable parameters by name; none, unless it is an nn.Module."""

@@ -43,13 +43,14 @@ class Gradients:
 
 def named(answer: Any) -> dict[str, Any]:
     """The leaves of what a reference or an implementation returned, by name; None is no leaf."""
-    if isinstance(answer, torch.Tensor | Expected) or not _is_tree(answer):
-        return {} if answer is None else {OUTPUT: answer}
-    return {name: leaf for name, leaf in leaves(answer) if leaf is not None}
-
-
-def _is_tree(answer: Any) -> bool:
-    return len(found := list(leaves(answer))) != 1 or found[0][1] is not answer
+    if answer is None:
+        return {}
+    if isinstance(answer, torch.Tensor | Expected):
+        return {OUTPUT: answer}
+    found = list(leaves(answer))
+    if len(found) == 1 and found[0][1] is answer:  # it is a leaf itself
+        return {OUTPUT: answer}
+    return {name: leaf for name, leaf in found if leaf is not None}
 
 
 def compute(
@@ -67,16 +68,13 @@ def compute(
         else named(workload.reference(problem))
     )
     expected = {name: _as_expected(answer) for name, answer in answers.items()}
-    if not any(one.values.numel() for one in expected.values()) and not _is_empty(answers):
+    if any(one.values.numel() for one in expected.values()):
+        return expected
+    if not answers or any(isinstance(one, Expected) for one in answers.values()):
         raise IncompleteReferenceError(
             "the reference answers for no element of any output: nothing is compared"
         )
-    return expected
-
-
-def _is_empty(answers: Mapping[str, Any]) -> bool:
-    """Whether the outputs themselves have no elements."""
-    return bool(answers) and not any(isinstance(one, Expected) for one in answers.values())
+    return expected  # the outputs themselves have no elements
 
 
 def _as_expected(answer: Any) -> Expected:
