@@ -85,11 +85,9 @@ class GpuMode:
             _task(_folder_of(path))
         except UnknownNameError as error:
             return str(error)
-        return (
-            ""
-            if "custom_kernel" in signatures.names(tree)
-            else f"{path.name} defines no custom_kernel"
-        )
+        if "custom_kernel" not in signatures.names(tree):
+            return f"{path.name} defines no custom_kernel"
+        return ""
 
     def files(self, path: Path) -> Sequence[Path]:
         """The files of the task, and the submission."""

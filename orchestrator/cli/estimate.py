@@ -193,29 +193,31 @@ def of(sweep: Sweep, device: str = "auto") -> Estimate:
     kind = device
     if device == "auto":
         kind = "cuda" if gpus else "cpu"
-    resources = {trial.trial_id: sweep.resources(trial, kind) for trial in sweep.trials}
-    most = max(resource.gpus for resource in resources.values())
-    cores = usable_cores()
-    slots = min(sweep.spec.max_concurrent or 1, cores)
-    if kind == "cuda" and most:
-        slots = max(1, gpus // most)
-    slots = min(slots, sweep.spec.max_concurrent or slots)
-    protocol = sweep.spec.measure.for_device(kind)
-    least, most = bounds(sweep)
+    spec, cores = sweep.spec, usable_cores()
+    protocol = spec.measure.for_device(kind)
     per_s = FLOPS_PER_S["cuda"] if kind == "cuda" else FLOPS_PER_S["cpu_core"] * cores
     known = registry.implementations()
-    spent = []
+    resources, spent = {}, {}
     for trial in sweep.trials:
+        resources[trial.trial_id] = sweep.resources(trial, kind)
         form = known[trial.use].form if trial.use in known else sweep.workload.forms[0]
-        spent.append(_seconds(_flops(sweep, trial, form) / per_s, kind, protocol))
-    busy = sum(sorted(spent)[-most:]) * max(1.0, most / len(spent)) * sweep.spec.measure.repeats
-    spent_by_trial = {
-        trial.trial_id: seconds for trial, seconds in zip(sweep.trials, spent, strict=True)
-    }
-    if sweep.spec.search.active:
-        busy = _search_s(sweep, kind, most, spent_by_trial, busy)
+        seconds = _flops(sweep, trial, form) / per_s
+        spent[trial.trial_id] = _seconds(seconds, kind, protocol)
+
+    slots = min(spec.max_concurrent or 1, cores)
+    most_gpus = max(resource.gpus for resource in resources.values())
+    if kind == "cuda" and most_gpus:
+        slots = max(1, gpus // most_gpus)
+    slots = min(slots, spec.max_concurrent or slots)
+
+    least, most = bounds(sweep)
+    # which of them a search or a frontier will run is not known: the longest
+    longest = sum(sorted(spent.values())[-most:])
+    busy = longest * max(1.0, most / len(spent)) * spec.measure.repeats
+    if spec.search.active:
+        busy = _search_s(sweep, kind, most, spent, busy)
     return Estimate(
-        sweep, kind, slots, resources, STARTUP_S + busy / slots, least, most, spent_by_trial, gpus
+        sweep, kind, slots, resources, STARTUP_S + busy / slots, least, most, spent, gpus
     )
 
 

@@ -48,9 +48,10 @@ def flat(layout: Layout, row: Row) -> dict[str, Any]:
         "flags": " ".join(row.flags),
     }
     tail = _tail(layout, row)
-    params = {
-        name: row.params[name] for name in [*layout.columns, *row.params] if name in row.params
-    }
+    params = {}
+    for name in (*layout.columns, *row.params):  # in the order of the table's columns
+        if name in row.params:
+            params[name] = row.params[name]
     options = {f"options.{name}": value for name, value in row.trial.options.items()}
     taken = {*ours, *tail, *LEADING, *row.metrics, "implementation"}
     named = distinct(params, taken, "params")
@@ -60,10 +61,11 @@ def flat(layout: Layout, row: Row) -> dict[str, Any]:
 
 def _tail(layout: Layout, row: Row) -> dict[str, Any]:
     error = row.error
-    kernels = [f"{one.name} {one.share:.1%} ({one.count} x)" for one in row.kernels]
-    profiled = {"kernels": "; ".join(kernels)} if kernels else {}
-    return {
-        **profiled,
+    found: dict[str, Any] = {}
+    if row.kernels:
+        kernels = [f"{one.name} {one.share:.1%} ({one.count} x)" for one in row.kernels]
+        found["kernels"] = "; ".join(kernels)
+    return found | {
         "notes": "; ".join(row.notes),
         "rounds": len(row.records),
         "repetitions": sum(map(len, row.rounds)),

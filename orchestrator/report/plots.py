@@ -116,25 +116,26 @@ class _Plot:
 
     @classmethod
     def of(cls, layout: Layout) -> _Plot:
-        names = list(dict.fromkeys(row.implementation for row in layout.rows))
-        by_point = {(row.implementation, layout.point(row)): row for row in layout.rows}
         spec = layout.results.meta.spec
         searched = spec.searched if spec.search.active else ()
         x = None if searched else _along(layout)
         others = [
             name for name in layout.columns if name not in (x, *searched) and _varies(layout, name)
         ]
+        names: dict[str, None] = {}  # a set that keeps the order
+        by_point: dict[tuple[str, tuple[str, ...]], Row] = {}
         panels: dict[str, list[Row]] = {}
         for row in layout.rows:
-            title = " · ".join(
+            names[row.implementation] = None
+            by_point[row.implementation, layout.point(row)] = row
+            values = [
                 f"{layout.columns[name]} {axis_text(name, row.value(name))}" for name in others
-            )
-            panels.setdefault(title, []).append(row)
+            ]
+            panels.setdefault(" · ".join(values), []).append(row)
         trials = _numbered(panels.values()) if searched else {}
         first = baselines(kinds(layout), spec.baseline)
-        return cls(
-            layout, x, trials, dict(list(panels.items())[:MAX_PANELS]), names, first, by_point
-        )
+        drawn = dict(list(panels.items())[:MAX_PANELS])
+        return cls(layout, x, trials, drawn, list(names), first, by_point)
 
     def has(self, metric: str) -> bool:
         """Whether there is anything to draw."""

@@ -92,14 +92,15 @@ def in_full(layout: Layout) -> str:
     parts = []
     for reason in grouped(layout):
         error = reason.first.error
-        head = f"✗ {reason.outcome}: {printable(reason.implementation)}: {message(error, reason.first.outcome)}"
+        brief = message(error, reason.first.outcome)
+        lines = [f"✗ {reason.outcome}: {printable(reason.implementation)}: {brief}"]
         said = "" if error is None else error.message.strip()
-        whole = [] if one_line(said, WIDEST) == said else said.splitlines()
-        body = [f"    {printable(line)}" for line in whole]
-        rows = [
-            f"  {layout.point_text(row)}  {' · '.join(_places(layout, row))}" for row in reason.rows
-        ]
-        parts.append("\n".join([head, *body, *rows]))
+        if one_line(said, WIDEST) != said:  # else the first line has it all
+            lines += [f"    {printable(line)}" for line in said.splitlines()]
+        for row in reason.rows:
+            places = " · ".join(_places(layout, row))
+            lines.append(f"  {layout.point_text(row)}  {places}")
+        parts.append("\n".join(lines))
     return "\n\n".join(parts) if parts else "no row failed"
 
 

@@ -45,6 +45,13 @@ LETTERS: dict[str, str] = {
 }
 MARK = "*"
 
+TOPIC_STYLES = {  # of the verdict's sentences, by what they begin with
+    "No ranking": "bold red",
+    "Wrong": "bold red",
+    "Doubtful": "yellow",
+    "Fastest": "bold green",
+}
+
 
 @dataclass(frozen=True)
 class Form:
@@ -93,23 +100,14 @@ def show(
             _print_where_the_rows_are(layout, console)
     about = len(head) + len(rows) + 2 * len(ranking.standings) + BELOW
     if console.is_terminal and about > console.height:  # the heading has scrolled away
-        console.print(
-            Text(
-                f"{layout.title.removeprefix('Benchmark Results - ')}: {layout.lines[0]}\n", "bold"
-            )
-        )
+        title = layout.title.removeprefix("Benchmark Results - ")
+        console.print(Text(f"{title}: {layout.lines[0]}\n", "bold"))
 
     _print_answers(layout, console)
     for sentence in ranking.sentences():
         topic, colon, rest = sentence.partition(":")
-        style = {
-            "No ranking": "bold red",
-            "Wrong": "bold red",
-            "Doubtful": "yellow",
-            "Fastest": "bold green",
-        }
-        text = Text.assemble((topic + colon, style.get(topic, "bold")), rest)
-        _print_wrapped(console, text)
+        style = TOPIC_STYLES.get(topic, "bold")
+        _print_wrapped(console, Text.assemble((topic + colon, style), rest))
     console.print()
     if len(ranking.standings) > 1:
         _print_standings(ranking, console)

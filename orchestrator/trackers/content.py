@@ -309,8 +309,11 @@ def _columns(meta: SweepMeta) -> dict[str, str]:
     """The table's columns: headings of the workload's own, plain names for the axes beyond them."""
     own = shown_of(meta)
     headings = column_headings(meta)
-    named = set() if own is None else set(own.columns)
-    return {name: headings[name] if name in named else name for name in headings}
+    columns = {}
+    for name, stated in headings.items():
+        is_own = own is not None and name in own.columns
+        columns[name] = stated if is_own else name
+    return columns
 
 
 def _part(name: str, short: Mapping[str, str], unique: bool, row: Row) -> str:

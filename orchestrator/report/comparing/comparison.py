@@ -135,12 +135,12 @@ def _nothing_found(comparison: Comparison) -> list[str]:
     rows = comparison.rows
     if not rows or any(pair.verdict.value != "unclear" for pair in rows):
         return []
-    busy = sum(bool(DISTURBED & {*pair.base.flags, *pair.candidate.flags}) for pair in rows)
-    why = f"; the machine was busy ({busy} contended or throttled)" if busy else ""
     what = "The row is" if len(rows) == 1 else f"All {len(rows)} rows are"
-    return [
-        f"{what} unclear: this comparison found nothing{why}. --fail-unclear makes that a failure."
-    ]
+    said = f"{what} unclear: this comparison found nothing"
+    busy = sum(bool(DISTURBED & {*pair.base.flags, *pair.candidate.flags}) for pair in rows)
+    if busy:
+        said += f"; the machine was busy ({busy} contended or throttled)"
+    return [f"{said}. --fail-unclear makes that a failure."]
 
 
 def _disturbed(comparison: Comparison) -> list[str]:
