@@ -107,11 +107,9 @@ def in_full(layout: Layout) -> str:
 def name_of(layout: Layout) -> str:
     """The sweep's name for a command: its id, else its directory; quoted for a shell."""
     directory = layout.results.directory
-    return (
-        layout.sweep_id
-        if directory is None
-        else shlex.quote(found_by(layout.results.meta.name, directory))
-    )
+    if directory is None:
+        return layout.sweep_id
+    return shlex.quote(found_by(layout.results.meta.name, directory))
 
 
 def shown_path(path: Path) -> str:
@@ -122,11 +120,9 @@ def shown_path(path: Path) -> str:
 
 def _rows(layout: Layout, reason: Reason) -> str:
     first = f"{printable(reason.implementation)} {layout.point_text(reason.first)}".rstrip()
-    return (
-        first
-        if len(reason.rows) == 1
-        else f"{first} and {counted(len(reason.rows) - 1, 'more row')}"
-    )
+    if len(reason.rows) == 1:
+        return first
+    return f"{first} and {counted(len(reason.rows) - 1, 'more row')}"
 
 
 def _places(layout: Layout, row: Row) -> Sequence[str]:
