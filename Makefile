@@ -48,7 +48,7 @@ LIGHT := pydantic ruamel.yaml numpy scipy tabulate simpleeval psutil rich shtab 
 	pyyaml hypothesis pytest pytest-timeout
 PURE := tests/unit/usercode/test_neighbours.py tests/unit/usercode/test_source.py \
 	tests/unit/usercode/test_registry.py tests/unit/machine/test_variables.py tests/unit/spec tests/unit/plan \
-	tests/unit/results tests/unit/trackers/test_credentials.py tests/unit/executors/test_cleanup.py \
+	tests/unit/results tests/unit/util/test_credentials.py tests/unit/executors/test_cleanup.py \
 	tests/unit/machine/test_cgroup.py tests/unit/stats
 
 versions:  ## the tests that need none of the heavy packages, on Python 3.12 and 3.13 where they are installed

@@ -25,7 +25,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.attention import both_of, device_ms, drawn, forward_of
+from benchmarks.attention_timing import both_of, device_ms, drawn, forward_of
 from implementations import DilatedAttentionParams, load
 from implementations.dilated_attention.work import attention_flops
 from implementations.improved import spec_of

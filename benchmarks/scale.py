@@ -34,11 +34,11 @@ from orchestrator.executors.session import RayOptions
 from orchestrator.machine import environment
 from orchestrator.outcome import Outcome, Phase
 from orchestrator.plan.sweep import Sweep
-from orchestrator.quantities import MIB
 from orchestrator.record import record_of, utc_now
 from orchestrator.supervisor.supervisor import SupervisorReport
 from orchestrator.trackers.in_memory import MemoryTracker
 from orchestrator.trial import Attempt
+from orchestrator.util.quantities import MIB
 
 HERE = Path(__file__).resolve().parent
 FIGURES = ("latency_ms", "latency_ci_low_ms", "latency_ci_high_ms", "noise_pct", "repetitions", "peak_memory_mib",

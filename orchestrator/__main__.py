@@ -12,7 +12,7 @@ def leave(number: int, _frame: FrameType | None) -> None:
     """What a signal does outside of a sweep's own handling, the seconds of importing included."""
     os.write(2, f"interrupted by {signal.Signals(number).name}\n".encode())
     # Those that a command starts beside it are in groups of their own, which no Ctrl-C reaches
-    started = sys.modules.get("orchestrator.subprocesses")
+    started = sys.modules.get("orchestrator.util.subprocesses")
     if started is not None:
         started.kill_all()
     os._exit(128 + number)

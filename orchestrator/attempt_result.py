@@ -7,10 +7,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from orchestrator.measure.energy import EnergyWindow
-from orchestrator.model import FrozenModel
 from orchestrator.record import TrialRecord
 from orchestrator.trial import Attempt, Trial
 from orchestrator.usercode.imported import ImportedCode
+from orchestrator.util.frozen_model import FrozenModel
 
 
 class AttemptResult(FrozenModel):

@@ -71,10 +71,11 @@ class SweepFileError(RequestError):
     def __init__(self, path: str, problems: list[Problem]) -> None:
         self.path = path
         self.problems = problems
-        super().__init__("\n".join(f"{self._place(problem)}: {problem}" for problem in problems))
-
-    def _place(self, problem: Problem) -> str:
-        return self.path if problem.line is None else f"{self.path}:{problem.line}"
+        lines = []
+        for problem in problems:
+            place = path if problem.line is None else f"{path}:{problem.line}"
+            lines.append(f"{place}: {problem}")
+        super().__init__("\n".join(lines))
 
 
 class ExpressionError(RequestError):

@@ -28,12 +28,12 @@ def printable(text: str) -> str:
     """`text` on one line: control, bidirectional and other unprintable characters as escapes."""
     if text.isprintable():
         return text
-    return "".join(
-        character if character.isprintable() else _escape(character) for character in text
-    )
+    return "".join(map(_printable, text))
 
 
-def _escape(character: str) -> str:
+def _printable(character: str) -> str:
+    if character.isprintable():
+        return character
     if character in "\n\t":
         return " "
     return character.encode("unicode_escape", "surrogatepass").decode()
@@ -101,10 +101,10 @@ def with_interval(median: float | None, low: float | None, high: float | None) -
         return number(median), ""
     half = (high - low) / 2
     decimals = 2 if half <= 0 else min(7, max(0, _decimals(half), _decimals(median)))
-    bounds = (
-        f"{bound:.{decimals if bound >= 10.0**-decimals else _decimals(bound)}f}"
-        for bound in (low, high)
-    )
+    bounds = []
+    for bound in (low, high):
+        digits = decimals if bound >= 10.0**-decimals else _decimals(bound)
+        bounds.append(f"{bound:.{digits}f}")
     return f"{median:.{decimals}f}", f"[{', '.join(bounds)}]"
 
 
@@ -169,12 +169,11 @@ def table_text(
         table.add_row(*map(Text, cells))
     columns = UNLIMITED
     if sys.stdout.isatty():  # and where that is too narrow, legible all the same
-        lengths = [max(map(len, column)) for column in zip(headings, *body, strict=True)]
-        least = [
-            min(length, NARROWEST) if place in wrapped else length
-            for place, length in enumerate(lengths)
-        ]
-        columns = max(shutil.get_terminal_size().columns, sum(least) + GAP * len(least))
+        least = 0
+        for place, column in enumerate(zip(headings, *body, strict=True)):
+            length = max(map(len, column))
+            least += GAP + (min(length, NARROWEST) if place in wrapped else length)
+        columns = max(shutil.get_terminal_size().columns, least)
     printed = io.StringIO()
     Console(file=printed, width=columns, force_terminal=False).print(table)
     return "\n".join(line.rstrip() for line in printed.getvalue().splitlines())

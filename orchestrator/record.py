@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from orchestrator.model import FrozenModel
 from orchestrator.outcome import Outcome, Phase
 from orchestrator.spec.models import MeasureProtocol, VerifySpec
 from orchestrator.trial import Attempt, content_hash
+from orchestrator.util.frozen_model import FrozenModel
 
 SCHEMA_VERSION = 1
 MAX_MESSAGE = 10_000

@@ -9,9 +9,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from orchestrator.model import FrozenModel
 from orchestrator.spec.axes import ACCELERATOR_NAME, CASE_NAME
 from orchestrator.spec.models import MeasureProtocol, VerifySpec
+from orchestrator.util.frozen_model import FrozenModel
 
 # In the environment of a rank's process: where the ranks of its attempt find one another, file://
 # or tcp://.

@@ -85,21 +85,18 @@ class GpuMode:
             _task(_folder_of(path))
         except UnknownNameError as error:
             return str(error)
-        return (
-            ""
-            if "custom_kernel" in signatures.names(tree)
-            else f"{path.name} defines no custom_kernel"
-        )
+        if "custom_kernel" not in signatures.names(tree):
+            return f"{path.name} defines no custom_kernel"
+        return ""
 
     def files(self, path: Path) -> Sequence[Path]:
         """The files of the task, and the submission."""
         folder = path if path.is_dir() else _folder_of(path)
         task = _task(folder)
-        found = [
-            folder / TASK,
-            *(folder / source for source in _sources(task).values() if source != SUBMISSION),
-        ]
-        return [file for file in found if file.is_file()] + ([path] if path.is_file() else [])
+        found = [folder / TASK]
+        found += [folder / source for source in _sources(task).values() if source != SUBMISSION]
+        found.append(path)
+        return [file for file in found if file.is_file()]
 
     def adopted(self, path: Path) -> dict[str, Any] | None:
         """A sweep over a task with every submission in its folder."""

@@ -124,7 +124,8 @@ class KernelBench:
         for folder in [entry for entry in sorted(path.rglob("*")) if entry.is_dir()]:
             place = folder.relative_to(path)
             use, label = f"kernelbench:{place}", "-".join(place.parts)
-            samples: list[int | None] = [*_samples(folder)]
+            samples: list[int | None] = []
+            samples += sorted({sample for _, _, sample in _generated(folder)})
             if len(samples) < 2:
                 samples = [None]
             for sample in samples:
@@ -164,11 +165,6 @@ def _answers(path: Path, problems: Sequence[str], sample: int | None) -> dict[st
         if name not in found and number in by_number:
             found[name] = by_number[number]
     return found
-
-
-def _samples(path: Path) -> list[int]:
-    """Which samples the answers of a run in a folder are."""
-    return sorted({sample for _, _, sample in _generated(path)})
 
 
 def _generated(path: Path) -> list[tuple[Path, str, int]]:

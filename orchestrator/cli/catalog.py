@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.formatting import table_text
+from orchestrator.formatting import counted, table_text
 from orchestrator.machine import nvml
 from orchestrator.machine.environment import usable_cores
 from orchestrator.usercode import registry, workloads
@@ -116,10 +116,8 @@ def _here(lacking: list[str]) -> str:
 
 
 def _machine(machine: dict[str, int]) -> str:
-    return ", ".join(
-        f"{count or 'no'} {noun}{'' if count == 1 else 's'}"
-        for noun, count in (("core", machine["cores"]), ("GPU", machine["gpus"]))
-    )
+    gpus = counted(machine["gpus"], "GPU") if machine["gpus"] else "no GPUs"
+    return f"{counted(machine['cores'], 'core')}, {gpus}"
 
 
 def _workload(name: str) -> dict[str, Any]:
@@ -128,22 +126,16 @@ def _workload(name: str) -> dict[str, Any]:
     except Exception as error:  # noqa: BLE001 - somebody else's code, which need not be imported here
         why = f"cannot be imported: {type(error).__name__}: {error}"
         return {"name": name, "forms": [], "params": [], "missing": [why]}
-    schema = workload.params.model_json_schema()
-    return {
-        "name": name,
-        "forms": list(workload.forms),
-        "params": [
-            {
-                "name": param,
-                "type": _type(schema["properties"][param]),
-                "default": "required"
-                if info.is_required()
-                else str(info.get_default(call_default_factory=True)),
-            }
-            for param, info in workload.params.model_fields.items()
-            if param != "device"
-        ],
-    }
+    properties = workload.params.model_json_schema().get("properties", {})
+    params = []
+    for param, info in workload.params.model_fields.items():
+        if param == "device":
+            continue
+        default = "required"
+        if not info.is_required():
+            default = str(info.get_default(call_default_factory=True))
+        params.append({"name": param, "type": _type(properties[param]), "default": default})
+    return {"name": name, "forms": list(workload.forms), "params": params}
 
 
 def _type(schema: dict[str, Any]) -> str:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.options import place, refuse
-from orchestrator.credentials import masked
 from orchestrator.errors import ComparisonError, RequestError
+from orchestrator.util.credentials import masked
 
 if TYPE_CHECKING:
     from orchestrator.compare.again import Side

@@ -89,27 +89,26 @@ class Estimate:
         """The same for a person: why that many, on what, for about how long."""
         spec = self.sweep.spec
         rounds = spec.measure.repeats
-        trials = (
-            _count(self.at_least, self.at_most)
-            if spec.proposes
-            else _count(self.at_most, self.at_most)
-        )
-        counts = Counter(trial.implementation for trial in self.sweep.trials)
-        kinds = Counter(
-            _resources_text(self.resources[trial.trial_id]) for trial in self.sweep.trials
-        )
-        lines = [
-            f"{spec.name}: {trials} of {spec.workload} on {self.device}",
-            *(f"  {line}" for line in self.sweep.plan.explain()),
-            *self._question(),
-            "Implementations: " + ", ".join(f"{name} ({count})" for name, count in counts.items()),
-            "Resources: "
-            + "; ".join(f"{_count(count, count)} with {text}" for text, count in kinds.items()),
-            f"Rounds: {rounds} (each trial in {rounds} fresh {'process' if rounds == 1 else 'processes'}), "
-            f"{self.slots} at a time",
-            f"Estimated time: {'at most ' if spec.proposes or spec.predict else ''}about {_duration(self.seconds)}",
-            *(f"! {warning}" for warning in self.warnings()),
-        ]
+        trials = _count(self.at_least if spec.proposes else self.at_most, self.at_most)
+        lines = [f"{spec.name}: {trials} of {spec.workload} on {self.device}"]
+        lines += [f"  {line}" for line in self.sweep.plan.explain()]
+        lines += self._question()
+
+        counts: Counter[str] = Counter()
+        kinds: Counter[str] = Counter()
+        for trial in self.sweep.trials:
+            counts[trial.implementation] += 1
+            kinds[_resources_text(self.resources[trial.trial_id])] += 1
+        implementations = [f"{name} ({count})" for name, count in counts.items()]
+        resources = [f"{_count(count, count)} with {text}" for text, count in kinds.items()]
+        lines.append(f"Implementations: {', '.join(implementations)}")
+        lines.append(f"Resources: {'; '.join(resources)}")
+
+        fresh = "fresh process" if rounds == 1 else "fresh processes"
+        lines.append(f"Rounds: {rounds} (each trial in {rounds} {fresh}), {self.slots} at a time")
+        most = "at most " if spec.proposes or spec.predict else ""
+        lines.append(f"Estimated time: {most}about {_duration(self.seconds)}")
+        lines += [f"! {warning}" for warning in self.warnings()]
         return "\n".join(lines)
 
     def warnings(self) -> list[str]:
@@ -194,29 +193,31 @@ def of(sweep: Sweep, device: str = "auto") -> Estimate:
     kind = device
     if device == "auto":
         kind = "cuda" if gpus else "cpu"
-    resources = {trial.trial_id: sweep.resources(trial, kind) for trial in sweep.trials}
-    most = max(resource.gpus for resource in resources.values())
-    cores = usable_cores()
-    slots = min(sweep.spec.max_concurrent or 1, cores)
-    if kind == "cuda" and most:
-        slots = max(1, gpus // most)
-    slots = min(slots, sweep.spec.max_concurrent or slots)
-    protocol = sweep.spec.measure.for_device(kind)
-    least, most = bounds(sweep)
+    spec, cores = sweep.spec, usable_cores()
+    protocol = spec.measure.for_device(kind)
     per_s = FLOPS_PER_S["cuda"] if kind == "cuda" else FLOPS_PER_S["cpu_core"] * cores
     known = registry.implementations()
-    spent = []
+    resources, spent = {}, {}
     for trial in sweep.trials:
+        resources[trial.trial_id] = sweep.resources(trial, kind)
         form = known[trial.use].form if trial.use in known else sweep.workload.forms[0]
-        spent.append(_seconds(_flops(sweep, trial, form) / per_s, kind, protocol))
-    busy = sum(sorted(spent)[-most:]) * max(1.0, most / len(spent)) * sweep.spec.measure.repeats
-    spent_by_trial = {
-        trial.trial_id: seconds for trial, seconds in zip(sweep.trials, spent, strict=True)
-    }
-    if sweep.spec.search.active:
-        busy = _search_s(sweep, kind, most, spent_by_trial, busy)
+        seconds = _flops(sweep, trial, form) / per_s
+        spent[trial.trial_id] = _seconds(seconds, kind, protocol)
+
+    slots = min(spec.max_concurrent or 1, cores)
+    most_gpus = max(resource.gpus for resource in resources.values())
+    if kind == "cuda" and most_gpus:
+        slots = max(1, gpus // most_gpus)
+    slots = min(slots, spec.max_concurrent or slots)
+
+    least, most = bounds(sweep)
+    # which of them a search or a frontier will run is not known: the longest
+    longest = sum(sorted(spent.values())[-most:])
+    busy = longest * max(1.0, most / len(spent)) * spec.measure.repeats
+    if spec.search.active:
+        busy = _search_s(sweep, kind, most, spent, busy)
     return Estimate(
-        sweep, kind, slots, resources, STARTUP_S + busy / slots, least, most, spent_by_trial, gpus
+        sweep, kind, slots, resources, STARTUP_S + busy / slots, least, most, spent, gpus
     )
 
 

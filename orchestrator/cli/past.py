@@ -14,10 +14,10 @@ PAGE = "history.html"
 
 def history(options: argparse.Namespace) -> int:
     """Print rows over time; with --page write them as a page, too."""
-    from orchestrator.files import write_atomically
     from orchestrator.history.index import read_index
     from orchestrator.history.timeline import history as found_by
     from orchestrator.report.across import history_text
+    from orchestrator.util.files import write_atomically
 
     asked = (options.metric, options.implementation, options.where)
     found = read_index(lambda index: found_by(index, *asked))

@@ -75,14 +75,16 @@ def _described(path: Path) -> dict[str, Any]:
         rows = results.rows
     except OrchestratorError as error:
         return {"sweep_id": path.name, "directory": str(path), "error": str(error)}
+    ok = sum(row.ok for row in rows)
+    not_run = sum(row.outcome is None for row in rows)
     know = _known(results)
     return {
         "sweep_id": path.name,
         "name": results.meta.name,
         "created_at": results.meta.created_at,
-        "ok": sum(row.ok for row in rows),
-        "not_ok": sum(row.outcome is not None and not row.ok for row in rows),
-        "not_run": sum(row.outcome is None for row in rows),
+        "ok": ok,
+        "not_ok": len(rows) - ok - not_run,
+        "not_run": not_run,
         "device": ", ".join(devices(results)) or results.meta.device,
         "commit": commit_of(know, SHOWN),
         "git_commit": know.get("git_commit"),

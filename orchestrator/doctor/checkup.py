@@ -11,9 +11,9 @@ from typing import Any
 
 from orchestrator.doctor import gpu, host, services
 from orchestrator.doctor.finding import Finding
-from orchestrator.files import MAX_RAY_FOLDER_BYTES
 from orchestrator.formatting import table_text
 from orchestrator.machine import nvml
+from orchestrator.util.files import MAX_RAY_FOLDER_BYTES
 
 RESULTS_GIB = 0.25
 SHARED_MEMORY_GIB = 0.1

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from importlib import metadata
 from typing import Any
 
-from orchestrator import subprocesses
 from orchestrator.doctor.finding import Finding
+from orchestrator.util import subprocesses
 
 PROBE = "orchestrator.executors.cluster_probe"
 PROBE_S = 90.0

@@ -11,10 +11,10 @@ from typing import Any
 
 import psutil
 
-from orchestrator import subprocesses
 from orchestrator.doctor.finding import Finding
 from orchestrator.machine.nvml import ask
-from orchestrator.quantities import MIB
+from orchestrator.util import subprocesses
+from orchestrator.util.quantities import MIB
 
 BUSY_PCT = 5
 HELD_MIB = 1024

@@ -17,7 +17,7 @@ from orchestrator.doctor.finding import Finding, State
 from orchestrator.formatting import printable
 from orchestrator.machine.cgroup import cpu_quota
 from orchestrator.machine.environment import cpu_model, usable_cores
-from orchestrator.quantities import GIB
+from orchestrator.util.quantities import GIB
 
 LOOK_S = 0.5
 LOADED = 0.25

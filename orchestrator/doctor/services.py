@@ -10,10 +10,10 @@ from importlib import metadata
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from orchestrator.credentials import redacted
 from orchestrator.doctor import cluster
 from orchestrator.doctor.finding import Finding
 from orchestrator.trackers.address import database_of, default_uri
+from orchestrator.util.credentials import redacted
 
 ANSWER_S = 3.0
 RAY_PORT = 6379

@@ -9,8 +9,8 @@ from orchestrator.compare import duel
 from orchestrator.driver import preflight
 from orchestrator.errors import SweepNotFoundError, UnfitMachineError
 from orchestrator.plan.sweep import Sweep
-from orchestrator.quantities import MIB
 from orchestrator.results import journal, sweep_directory
+from orchestrator.util.quantities import MIB
 
 MIN_FREE_BYTES = 256 * MIB
 

@@ -49,11 +49,14 @@ class KnownRows:
             }
             for trial, hit in self.hits
         ]
-        misses = [
-            {"trial_id": trial.trial_id, "why": None if miss is None else miss.why}
-            for trial, miss in self.misses
-        ]
-        return {"hits": hits, "misses": misses, **({"note": self.note} if self.note else {})}
+        misses = []
+        for trial, miss in self.misses:
+            why = None if miss is None else miss.why
+            misses.append({"trial_id": trial.trial_id, "why": why})
+        found: dict[str, Any] = {"hits": hits, "misses": misses}
+        if self.note:
+            found["note"] = self.note
+        return found
 
     def to_text(self) -> str:
         """How many are known from where, and each that is not, with the reason if asked for."""
@@ -71,12 +74,10 @@ class KnownRows:
         lines += [f"  {count} from {place}" for place, count in places.items()]
         for trial, miss in self.misses:
             if miss is not None:
-                lines.append(f"  {self._point(trial)}: {printable(miss.why)}")
+                point = [printable(trial.implementation)]
+                point += [f"{name}={shown(trial.value(name))}" for name in self.sweep.spec.axes]
+                lines.append(f"  {' '.join(point)}: {printable(miss.why)}")
         return "\n".join(lines)
-
-    def _point(self, trial: Trial) -> str:
-        values = [f"{name}={shown(trial.value(name))}" for name in self.sweep.spec.axes]
-        return " ".join([printable(trial.implementation), *values])
 
 
 def of(sweep: Sweep, device: str, *, why: bool) -> KnownRows:

@@ -166,11 +166,10 @@ class AttemptQueue:
                 continue
             changed = self._changed(key, record, unlike)
             if changed:
-                found.append(Stale(record, changed, self._point(self._trials[key[0]])))
+                trial, axes = self._trials[key[0]], self.sweep.spec.axes
+                point = " ".join(f"{axis}={shown(trial.value(axis))}" for axis in axes)
+                found.append(Stale(record, changed, point))
         return found
-
-    def _point(self, trial: Trial) -> str:
-        return " ".join(f"{axis}={shown(trial.value(axis))}" for axis in self.sweep.spec.axes)
 
     def rerun(self, text: str, environments: Sequence[Mapping[str, object]]) -> str:
         """Queue finished attempts again.
@@ -197,24 +196,25 @@ class AttemptQueue:
         for key, record in self._retries.first.last.items():
             if key[0] in self._trials and self._is_chosen(rule, key, record, names):
                 chosen.add(key)
-        said = (
-            ""
-            if chosen or rule.text in WORDS
-            else f"--rerun {text}: no finished row is so; nothing is run again"
-        )
+        said = ""
+        if not chosen and rule.text not in WORDS:
+            said = f"--rerun {text}: no finished row is so; nothing is run again"
         if rule.repeats_failures:
             mended = {self._trials[trial_id].implementation for trial_id, _ in chosen}
-            changed = {
-                (found.record.trial_id, found.record.round)
-                for found in stale
-                if found.changed == ("source",) and found.record.implementation in mended
-            }
-            if further := changed - chosen:
-                files = ", ".join(
-                    sorted({self._trials[trial_id].implementation for trial_id, _ in further})
+            further, files = set(), set()
+            for found in stale:
+                record = found.record
+                key = (record.trial_id, record.round)
+                is_mended = found.changed == ("source",) and record.implementation in mended
+                if is_mended and key not in chosen:
+                    further.add(key)
+                    files.add(self._trials[record.trial_id].implementation)
+            if further:
+                said = (
+                    f"{counted(len(further), 'finished row')} of {', '.join(sorted(files))} run again, "
+                    "too: the source changed"
                 )
-                said = f"{counted(len(further), 'finished row')} of {files} run again, too: the source changed"
-            chosen |= changed
+            chosen |= further
         self._retries.start_over(chosen)
         self._invalidate(chosen)
         wanted = chosen | set(self._pending)

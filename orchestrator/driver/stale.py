@@ -66,15 +66,17 @@ class KnownSources:
     held: dict[str, kept.Described] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        found = sources(self.sweep)
-        described = {
-            label: source.described(self.sweep.base_dir) for label, source in found.items()
-        }
-        self.now = {label: source.hash for label, source in found.items()}
-        self._described = {source.hash: described[label] for label, source in found.items()}
+        self.now: dict[str, str] = {}
+        self._described: dict[str, kept.Described] = {}
+        by_label: dict[str, kept.Described] = {}
+        for label, source in sources(self.sweep).items():
+            by_label[label] = source.described(self.sweep.base_dir)
+            self.now[label] = source.hash
+            self._described[source.hash] = by_label[label]
         if self.sweep.duel is not None:
-            both = source_of_pair(*(self.now[label] for label in self.sweep.duel))
-            self._described[both] = kept.joined(described[label] for label in self.sweep.duel)
+            first, second = self.sweep.duel
+            both = source_of_pair(self.now[first], self.now[second])
+            self._described[both] = kept.joined([by_label[first], by_label[second]])
 
     def all(self) -> dict[str, kept.Described]:
         """Source hash -> what it stands or stood for, to be written down."""

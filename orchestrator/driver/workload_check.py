@@ -12,7 +12,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator import subprocesses
 from orchestrator.errors import RequestError
 from orchestrator.machine import nvml
 from orchestrator.plan.sweep import Sweep
@@ -20,6 +19,7 @@ from orchestrator.usercode import registry, workloads
 from orchestrator.usercode.source import source_hash
 from orchestrator.usercode.text.file_facts import cache_folder
 from orchestrator.usercode.workload_file import FileWorkload
+from orchestrator.util import subprocesses
 
 LIMIT_S = 120.0  # a reference that takes longer at the first trial's params is not waited for
 

@@ -21,8 +21,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from orchestrator.errors import UnfitMachineError
-from orchestrator.files import MAX_RAY_FOLDER_BYTES, PACKAGE
 from orchestrator.isolation import proc
+from orchestrator.util.files import MAX_RAY_FOLDER_BYTES, PACKAGE
 
 # A keeper notices the death of its supervisor, and ends its descendants, unmarked ones too.
 KEEPERS_S = 3.0

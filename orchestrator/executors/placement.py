@@ -111,21 +111,27 @@ def place(
     if ranks > 1 and (spread or (device == "cuda" and all(node.gpus < gpus for node in nodes))):
         return _across(nodes, device, ranks, cpus, max_concurrent, spread)
     if exclusive:
-        fit = [node for node in nodes if node.cpus and (device == "cpu" or node.gpus >= gpus)]
-        return [SlotPlan(node, node.cpus, node.gpus if device == "cuda" else 0) for node in fit][
-            :max_concurrent
-        ]
-    if device == "cuda":
-        room = [min(node.gpus // gpus, _by_cores(node, cpus)) for node in nodes]
-    else:
-        room = [
-            min(1 if max_concurrent is None else node.cpus, _by_cores(node, cpus)) for node in nodes
-        ]
+        whole = []
+        for node in nodes:
+            if node.cpus and device == "cpu":
+                whole.append(SlotPlan(node, node.cpus, 0))
+            elif node.cpus and node.gpus >= gpus:
+                whole.append(SlotPlan(node, node.cpus, node.gpus))
+        return whole[:max_concurrent]
+    room = []
+    for node in nodes:
+        if device == "cuda":
+            most = node.gpus // gpus
+        elif max_concurrent is None:
+            most = 1
+        else:
+            most = node.cpus
+        room.append(min(most, _by_cores(node, cpus)))
     counts = _deal(room, sum(room) if max_concurrent is None else max_concurrent)
     found = []
     for node, count in zip(nodes, counts, strict=True):
-        cores = max(1, min(cpus, node.cpus)) if cpus else max(1, node.cpus // max(1, count))
-        plan = SlotPlan(node, cores, gpus if device == "cuda" else 0)
+        wanted = min(cpus, node.cpus) if cpus else node.cpus // max(1, count)
+        plan = SlotPlan(node, max(1, wanted), gpus if device == "cuda" else 0)
         found += [replace(plan, ordinal=ordinal, sharing=count) for ordinal in range(count)]
     return found
 
@@ -149,21 +155,17 @@ def _across(
         counts = _deal(room, ranks) if spread else _fill(room, ranks)
         if sum(counts) < ranks:
             return found
-        parts = []
+        parts, unused = [], []
         for node, count in zip(left, counts, strict=True):
-            if count:
-                parts.append(
-                    SlotPlan(
-                        node,
-                        min(cpus or node.cpus, node.cpus),
-                        count if device == "cuda" else 0,
-                        count,
-                    )
-                )
+            if not count:
+                unused.append(node)
+                continue
+            cores = min(cpus or node.cpus, node.cpus)
+            parts.append(SlotPlan(node, cores, count if device == "cuda" else 0, count))
         if spread and found and len(parts) < len(found[0].parts):
             return found  # the nodes left would not spread its ranks as the first slot does
         found.append(replace(parts[0], rest=tuple(parts[1:])))
-        left = [node for node, count in zip(left, counts, strict=True) if not count]
+        left = unused
     return found
 
 

@@ -215,6 +215,7 @@ class RayExecutor:
             yield PlacementGroupSchedulingStrategy(slot.group, placement_group_bundle_index=number)
 
     def _supervisor(self) -> type[RaySupervisor]:
+        """The actor of a slot; benchmarks/scale.py has one that runs nothing."""
         return RaySupervisor
 
     def _kill(self, slot: Slot) -> None:

@@ -20,10 +20,10 @@ from orchestrator.executors.cleanup import CleanupProcess, clear_up_after_others
 from orchestrator.executors.lean_start import lean_start
 from orchestrator.executors.reachable import refuse_unreachable, token_hint
 from orchestrator.executors.staging import Staging
-from orchestrator.files import PACKAGE
 from orchestrator.isolation import proc
 from orchestrator.machine.environment import usable_cores
-from orchestrator.quantities import MIB
+from orchestrator.util.files import PACKAGE
+from orchestrator.util.quantities import MIB
 
 LOOPBACK = "127.0.0.2"  # Ray rewrites 127.0.0.1 to the machine's outer address
 OBJECT_STORE_BYTES = 128 * MIB

@@ -17,10 +17,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from orchestrator.errors import RequestError
-from orchestrator.files import write_atomically
 from orchestrator.formatting import counted, printable
 from orchestrator.history.reading import read_sweep
-from orchestrator.quantities import MIB
 from orchestrator.results import journal, proposals, sources
 from orchestrator.results.sweep_directory import (
     ENVIRONMENT_FILE,
@@ -30,6 +28,8 @@ from orchestrator.results.sweep_directory import (
     SWEEP_FILE,
     SWEEPS,
 )
+from orchestrator.util.files import write_atomically
+from orchestrator.util.quantities import MIB
 
 FILES = (
     META_FILE, journal.FILE_NAME, ENVIRONMENT_FILE, SWEEP_FILE, MACHINE_FILE, sources.FILE_NAME,

@@ -22,10 +22,10 @@ from orchestrator.isolation import proc
 from orchestrator.isolation.ranks import CORES
 from orchestrator.machine.environment import usable_cores
 from orchestrator.outcome import Phase
-from orchestrator.quantities import MIB
 from orchestrator.record import ErrorInfo
 from orchestrator.trial import Attempt
 from orchestrator.usercode.oom import is_out_of_memory
+from orchestrator.util.quantities import MIB
 
 MAX_RESULT_BYTES = 16 * MIB
 EXIT_NO_PIPE = 113

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 from orchestrator.machine import nvml
 from orchestrator.outcome import Phase
-from orchestrator.quantities import GIB
+from orchestrator.util.quantities import GIB
 
 # Not the implementation's own memory: the CUDA context, loaded kernels, handles of libraries.
 _OVERHEAD_BYTES = GIB

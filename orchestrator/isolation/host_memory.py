@@ -8,7 +8,7 @@ from pathlib import Path
 
 from orchestrator.isolation import proc
 from orchestrator.outcome import Phase
-from orchestrator.quantities import GIB
+from orchestrator.util.quantities import GIB
 
 # Ray's memory monitor acts when 95 % of the machine is used, and kills supervisors: stay below.
 _KEEP_FREE_OF_TOTAL = 0.08

@@ -133,9 +133,8 @@ class Isolator:
         self._preload = list(dict.fromkeys([*warm, *preload]))
         self._env = dict(env or {})
         self._cwd = cwd or os.getcwd()  # noqa: PTH109 - kept as text
-        self._sys_path = [
-            path or self._cwd for path in (sys.path if sys_path is None else sys_path)
-        ]
+        paths = sys.path if sys_path is None else sys_path
+        self._sys_path = [path or self._cwd for path in paths]
         self._slots = slots
         self._cores = tuple(cores)
         self._target = target

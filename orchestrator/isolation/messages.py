@@ -9,7 +9,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from orchestrator.quantities import MIB
+from orchestrator.util.quantities import MIB
 
 _LENGTH = struct.Struct("!Q")
 _MAX_FILES = 128  # two for each rank of an attempt; the kernel passes at most 253

@@ -23,7 +23,7 @@ from orchestrator.isolation.ranks import SETTLE_S, STOPPED
 from orchestrator.isolation.request import ProcessRequest
 from orchestrator.machine import nvml
 from orchestrator.outcome import Outcome, Phase
-from orchestrator.quantities import GIB, MIB
+from orchestrator.util.quantities import GIB, MIB
 
 OnPhase = Callable[[Phase], None]
 

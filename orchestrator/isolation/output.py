@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from orchestrator.quantities import MIB
+from orchestrator.util.quantities import MIB
 
 MAX_LOG_BYTES = 16 * MIB
 _MARK_BYTES = 200

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from orchestrator.model import FrozenModel
 from orchestrator.trial import Attempt, Resources
+from orchestrator.util.frozen_model import FrozenModel
 
 Returned = TypeVar("Returned", bound=FrozenModel)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.model import FrozenModel
+from orchestrator.util.frozen_model import FrozenModel
 from orchestrator.workload import Work
 
 # Work in a precision may be computed in these instead.

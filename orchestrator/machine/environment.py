@@ -20,7 +20,7 @@ from orchestrator import __version__
 from orchestrator.machine import nvml
 from orchestrator.machine.cgroup import cpu_quota
 from orchestrator.machine.variables import decisive
-from orchestrator.quantities import MIB
+from orchestrator.util.quantities import MIB
 
 Facts = dict[str, Any]
 

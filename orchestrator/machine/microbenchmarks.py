@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.machine.ceilings import WIDER, Ceilings
 from orchestrator.machine.observation import Control
-from orchestrator.quantities import MIB
 from orchestrator.spec.models import MeasureProtocol
+from orchestrator.util.quantities import MIB
 
 if TYPE_CHECKING:
     import torch

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
-from orchestrator.model import FrozenModel
+from orchestrator.util.frozen_model import FrozenModel
 
 Kind = Literal["ceilings", "sentinel"]
 MAX_MACHINE_DRIFT = {"cuda": 0.02, "cpu": 0.15}

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from typing_extensions import override
 
 from orchestrator.measure.launch_ahead import LaunchAhead, Timed
-from orchestrator.quantities import MIB
 from orchestrator.stats.summary import summarize
+from orchestrator.util.quantities import MIB
 
 if TYPE_CHECKING:
     import torch

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from orchestrator.model import FrozenModel
+from orchestrator.util.frozen_model import FrozenModel
 
 RAMP_S = 0.06  # a card's power settles, and where it must its clock falls to the power limit
 WINDOW_S = 0.33  # the counter is renewed every tenth of a second: three renewals at least

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.quantities import GIB, MIB
+from orchestrator.util.quantities import GIB, MIB
 
 if TYPE_CHECKING:
     import torch

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.machine import nvml
-from orchestrator.quantities import GIB
+from orchestrator.util.quantities import GIB
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from orchestrator.errors import RequestError
-from orchestrator.files import write_atomically
 from orchestrator.report.csv_table import csv_text
 from orchestrator.report.latex import tabular
 from orchestrator.report.layout import Layout
@@ -13,6 +12,7 @@ from orchestrator.report.markdown import summary
 from orchestrator.report.page.sweep_page import html_page
 from orchestrator.report.table import text_table
 from orchestrator.results.results import Results
+from orchestrator.util.files import write_atomically
 
 FORMATS: dict[str, Callable[[Layout], str]] = {
     "txt": text_table,

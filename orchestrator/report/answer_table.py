@@ -59,17 +59,24 @@ def as_objects(layout: Layout) -> list[dict[str, Any]]:
             "point": dict(answer.point),
             "metric": metric(meta.spec),
             "value": answer.value,
-            "trial_id": None if answer.best is None else answer.best.trial_id,
-            "options": None if answer.best is None else dict(answer.best.trial.options),
-            "peak_memory_mib": None
-            if answer.best is None
-            else answer.best.metrics.get("peak_memory_mib"),
+            **_best_object(answer),
             "beyond": _beyond_object(layout, answer),
             "trials": len(answer.rows),
             "settled": answer.settled,
         }
         for answer in answers(meta, layout.rows)
     ]
+
+
+def _best_object(answer: Answer) -> dict[str, Any]:
+    """The row that is best, as JSON values; null where there is none."""
+    if answer.best is None:
+        return {"trial_id": None, "options": None, "peak_memory_mib": None}
+    return {
+        "trial_id": answer.best.trial_id,
+        "options": dict(answer.best.trial.options),
+        "peak_memory_mib": answer.best.metrics.get("peak_memory_mib"),
+    }
 
 
 def _beyond_object(layout: Layout, answer: Answer) -> dict[str, Any] | None:
@@ -86,14 +93,18 @@ def _frontier(layout: Layout, found: Sequence[Answer]) -> Cells:
     axis = str(layout.results.meta.spec.frontier.axis)
     heading = _heading(layout, axis)
     title = f"Largest {heading} that fits"
-    return title, [f"Largest {heading}", "Memory (MB)", "Time (ms)", "Just beyond"], [
-        [NONE if one.best is None else shown(one.best.value(axis)), *_figures(one), _beyond(one, axis)] for one in found
-    ]  # fmt: skip
-
-
-def _figures(answer: Answer) -> list[str]:
-    metrics = {} if answer.best is None else answer.best.metrics
-    return [number(metrics.get("peak_memory_mib")), number(metrics.get("latency_ms"))]
+    cells = []
+    for answer in found:
+        line = [NONE, NONE, NONE]
+        if answer.best is not None:
+            metrics = answer.best.metrics
+            line = [
+                shown(answer.best.value(axis)),
+                number(metrics.get("peak_memory_mib")),
+                number(metrics.get("latency_ms")),
+            ]
+        cells.append([*line, _beyond(answer, axis)])
+    return title, [f"Largest {heading}", "Memory (MB)", "Time (ms)", "Just beyond"], cells
 
 
 def _beyond(answer: Answer, axis: str) -> str:
@@ -116,16 +127,12 @@ def _search(layout: Layout, found: Sequence[Answer]) -> Cells:
         line.append(_trials(answer, spec.search))
         cells.append(line)
     first = "Over the first point" if starts and spec.search.first[0] else "Over the defaults"
-    last = [first, "Trials"] if starts else ["Trials"]
-    return (
-        f"Best {spec.search.metric} found by {spec.search.strategy}",
-        [*headings, _heading_of(spec.search.metric), *last],
-        cells,
-    )
-
-
-def _heading_of(name: str) -> str:
-    return "Time (ms)" if name == "latency_ms" else printable(name)
+    figure = spec.search.metric
+    headings.append("Time (ms)" if figure == "latency_ms" else printable(figure))
+    if starts:
+        headings.append(first)
+    headings.append("Trials")
+    return f"Best {figure} found by {spec.search.strategy}", headings, cells
 
 
 def _searched(answer: Answer, axis: str) -> str:
@@ -158,18 +165,22 @@ def _over_start(answer: Answer, name: str, least: bool) -> str:
 
 def _trials(answer: Answer, search: SearchSpec) -> str:
     """How many trials there were of how many at most, and how many without a result, by reason."""
-    rows, name = answer.rows, search.metric
-    counts = {
-        "only screened": sum(row.is_screened for row in rows),
-        "cut": sum(Flag.CUT.value in row.flags for row in rows),
-        "not ok": sum(not row.ok and row.outcome is not None for row in rows),
-        "not run": sum(row.outcome is None for row in rows),
-        f"without {printable(name)}": sum(row.ok and row.metrics.get(name) is None for row in rows),
-    }
-    total = (
-        f"{len(rows)} of at most {search.samples}" if len(rows) < search.samples else str(len(rows))
-    )
-    return ", ".join([total, *(f"{count} {what}" for what, count in counts.items() if count)])
+    without = f"without {printable(search.metric)}"
+    counts = dict.fromkeys(["only screened", "cut", "not ok", "not run", without], 0)
+    for row in answer.rows:
+        counts["only screened"] += row.is_screened
+        counts["cut"] += Flag.CUT.value in row.flags
+        if row.outcome is None:
+            counts["not run"] += 1
+        elif not row.ok:
+            counts["not ok"] += 1
+        elif row.metrics.get(search.metric) is None:
+            counts[without] += 1
+    parts = [str(len(answer.rows))]
+    if len(answer.rows) < search.samples:
+        parts = [f"{len(answer.rows)} of at most {search.samples}"]
+    parts += [f"{count} {what}" for what, count in counts.items() if count]
+    return ", ".join(parts)
 
 
 def _heading(layout: Layout, axis: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from orchestrator.metrics import LEADING
-from orchestrator.report.layout import NOT_RUN, Layout
+from orchestrator.report.layout import Layout, outcome_of
 from orchestrator.results import reused
 from orchestrator.results.columns import distinct
 from orchestrator.results.rows import Row
@@ -44,13 +44,14 @@ def flat(layout: Layout, row: Row) -> dict[str, Any]:
     out.
     """
     ours = {
-        "outcome": NOT_RUN if row.outcome is None else str(row.outcome),
+        "outcome": outcome_of(row),
         "flags": " ".join(row.flags),
     }
     tail = _tail(layout, row)
-    params = {
-        name: row.params[name] for name in [*layout.columns, *row.params] if name in row.params
-    }
+    params = {}
+    for name in (*layout.columns, *row.params):  # in the order of the table's columns
+        if name in row.params:
+            params[name] = row.params[name]
     options = {f"options.{name}": value for name, value in row.trial.options.items()}
     taken = {*ours, *tail, *LEADING, *row.metrics, "implementation"}
     named = distinct(params, taken, "params")
@@ -60,10 +61,11 @@ def flat(layout: Layout, row: Row) -> dict[str, Any]:
 
 def _tail(layout: Layout, row: Row) -> dict[str, Any]:
     error = row.error
-    kernels = [f"{one.name} {one.share:.1%} ({one.count} x)" for one in row.kernels]
-    profiled = {"kernels": "; ".join(kernels)} if kernels else {}
-    return {
-        **profiled,
+    found: dict[str, Any] = {}
+    if row.kernels:
+        kernels = [f"{one.name} {one.share:.1%} ({one.count} x)" for one in row.kernels]
+        found["kernels"] = "; ".join(kernels)
+    return found | {
         "notes": "; ".join(row.notes),
         "rounds": len(row.records),
         "repetitions": sum(map(len, row.rounds)),

@@ -12,11 +12,11 @@ from typing import Any
 
 from orchestrator.formatting import axis_text, printable, shown
 from orchestrator.outcome import Flag, Outcome
-from orchestrator.quantities import is_number
 from orchestrator.results.answers import LIMITS
 from orchestrator.results.columns import column_headings, shown_of
 from orchestrator.results.results import Results
 from orchestrator.results.rows import Row
+from orchestrator.util.quantities import is_number
 
 NOT_RUN = "not run"
 
@@ -42,10 +42,10 @@ class Layout:
     def of(cls, results: Results) -> Layout:
         """The layout of a sweep's results; imports no torch, and no file that they name."""
         found = results.rows
-        lines = (_device_line(results, found), *(printable(line) for line in _header(results)))
-        return cls(
-            results, _title(results.meta.sweep_id), lines, column_headings(results.meta), found
-        )
+        lines = (_device_line(results, found), *map(printable, _header(results)))
+        sweep_id = results.meta.sweep_id
+        title = f"Benchmark Results - {sweep_id.rpartition('_')[0] or sweep_id}"
+        return cls(results, title, lines, column_headings(results.meta), found)
 
     @property
     def sweep_id(self) -> str:
@@ -55,14 +55,12 @@ class Layout:
     @property
     def outcomes(self) -> dict[str, int]:
         """How many rows ended how: ok first, the rest by count, `not run` last."""
-        counts = Counter(str(row.outcome) for row in self.rows if row.outcome is not None)
-        ordered = sorted(
-            counts, key=lambda outcome: (outcome != Outcome.OK, -counts[outcome], outcome)
-        )
-        missing = sum(row.outcome is None for row in self.rows)
-        return {outcome: counts[outcome] for outcome in ordered} | (
-            {NOT_RUN: missing} if missing else {}
-        )
+        counts = Counter(map(outcome_of, self.rows))
+
+        def place(name: str) -> tuple[bool, bool, int, str]:
+            return name == NOT_RUN, name != Outcome.OK, -counts[name], name
+
+        return {name: counts[name] for name in sorted(counts, key=place)}
 
     @property
     def flags(self) -> dict[str, int]:
@@ -121,6 +119,11 @@ def _seconds(moment: str) -> float:
     return datetime.fromisoformat(moment).timestamp()
 
 
+def outcome_of(row: Row) -> str:
+    """`ok`, `oom`, ..., or `not run`."""
+    return NOT_RUN if row.outcome is None else str(row.outcome)
+
+
 def status(row: Row) -> str:
     """`✓`, `✓ noisy`, `✗ oom`, `- not run`."""
     if row.outcome is None:
@@ -132,20 +135,13 @@ def status(row: Row) -> str:
 
 def devices(results: Results) -> list[str]:
     """The names of the devices that the records were made on, in order of appearance."""
-    names = [
-        _device_name(results, record.fingerprint.environment) or record.device
-        for record in results.records
-    ]
-    return [name for name in dict.fromkeys(names) if name and name != results.meta.device]
-
-
-def _device_name(results: Results, environment: str) -> str | None:
-    model = results.environments.get(environment, {}).get("match", {}).get("model")
-    return None if model is None else str(model)
-
-
-def _title(sweep_id: str) -> str:
-    return f"Benchmark Results - {sweep_id.rpartition('_')[0] or sweep_id}"
+    names: dict[str, None] = {}  # a set that keeps the order
+    for record in results.records:
+        facts = results.environments.get(record.fingerprint.environment, {})
+        name = str(facts.get("match", {}).get("model") or record.device)
+        if name and name != results.meta.device:
+            names[name] = None
+    return list(names)
 
 
 def _device_line(results: Results, found: Sequence[Row]) -> str:
@@ -168,8 +164,10 @@ def _header(results: Results) -> Sequence[str]:
 
 
 def cells(layout: Layout, row: Row) -> list[Any]:
-    """The row's values of the columns: numbers as they are, the rest as text."""
-    values = (row.value(name) for name in layout.columns)
-    return [
-        value if is_number(value) and isinstance(value, int) else shown(value) for value in values
-    ]
+    """The row's values of the columns: whole numbers as they are, the rest as text."""
+    found: list[Any] = []
+    for name in layout.columns:
+        value = row.value(name)
+        is_whole = is_number(value) and isinstance(value, int)
+        found.append(value if is_whole else shown(value))
+    return found

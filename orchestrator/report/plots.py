@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.files import write_bytes_atomically
 from orchestrator.formatting import axis_text, printable, shown
 from orchestrator.metrics import known
-from orchestrator.quantities import is_number
 from orchestrator.report.layout import Layout
 from orchestrator.report.plot_axis import logarithmic, plain
 from orchestrator.report.roofline import Peaks, intensity
 from orchestrator.report.same_work import baselines, kinds
 from orchestrator.results.results import Results
 from orchestrator.results.rows import Row, latency
+from orchestrator.util.files import write_bytes_atomically
+from orchestrator.util.quantities import is_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -116,25 +116,26 @@ class _Plot:
 
     @classmethod
     def of(cls, layout: Layout) -> _Plot:
-        names = list(dict.fromkeys(row.implementation for row in layout.rows))
-        by_point = {(row.implementation, layout.point(row)): row for row in layout.rows}
         spec = layout.results.meta.spec
         searched = spec.searched if spec.search.active else ()
         x = None if searched else _along(layout)
         others = [
             name for name in layout.columns if name not in (x, *searched) and _varies(layout, name)
         ]
+        names: dict[str, None] = {}  # a set that keeps the order
+        by_point: dict[tuple[str, tuple[str, ...]], Row] = {}
         panels: dict[str, list[Row]] = {}
         for row in layout.rows:
-            title = " · ".join(
+            names[row.implementation] = None
+            by_point[row.implementation, layout.point(row)] = row
+            values = [
                 f"{layout.columns[name]} {axis_text(name, row.value(name))}" for name in others
-            )
-            panels.setdefault(title, []).append(row)
+            ]
+            panels.setdefault(" · ".join(values), []).append(row)
         trials = _numbered(panels.values()) if searched else {}
         first = baselines(kinds(layout), spec.baseline)
-        return cls(
-            layout, x, trials, dict(list(panels.items())[:MAX_PANELS]), names, first, by_point
-        )
+        drawn = dict(list(panels.items())[:MAX_PANELS])
+        return cls(layout, x, trials, drawn, list(names), first, by_point)
 
     def has(self, metric: str) -> bool:
         """Whether there is anything to draw."""
@@ -227,13 +228,11 @@ class _Plot:
         """One entry per implementation, and what a hollow mark says where there is one."""
         from matplotlib.lines import Line2D
 
-        found = _entries(figure)
-        if names_baseline:
-            first = {printable(name) for name in self.baselines.values()}
-            found = {
-                f"{label} (baseline)" if label in first else label: line
-                for label, line in found.items()
-            }
+        found = {}
+        first = {printable(name) for name in self.baselines.values()}
+        for label, line in _entries(figure).items():
+            is_baseline = names_baseline and label in first
+            found[f"{label} (baseline)" if is_baseline else label] = line
         if any(row.flags for row in self.layout.rows if row.ok):
             found["hollow: flagged"] = Line2D(
                 [],
@@ -284,17 +283,16 @@ class _Plot:
 
     def _range(self, rows: Sequence[Row], metric: str) -> tuple[float, float]:
         """Range of values, intervals up to twice beyond: a noisy row must not flatten others."""
-        known = [
-            (value, *self.reach(row, metric)) for row in rows if (value := self.value(row, metric))
-        ]
-        if not known:
+        values, lows, highs = [], [], []
+        for row in rows:
+            if value := self.value(row, metric):
+                below, above = self.reach(row, metric)
+                values.append(value)
+                lows.append(value - below)
+                highs.append(value + above)
+        if not values:
             return 0.5, 1.0
-        low, high = min(value for value, *_ in known), max(value for value, *_ in known)
-        least, most = (
-            min(value - below for value, below, _ in known),
-            max(value + above for value, _, above in known),
-        )
-        return max(low / 2, least), min(high * 2, most)
+        return max(min(values) / 2, min(lows)), min(max(values) * 2, max(highs))
 
     def _spans(self, metric: str) -> float:
         """The largest value of all panels over the smallest: all panels share one kind of scale."""

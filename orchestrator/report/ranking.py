@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from orchestrator.formatting import counted, printable
 from orchestrator.outcome import Flag, Outcome
-from orchestrator.report.layout import NOT_RUN, Layout
+from orchestrator.report.layout import Layout, outcome_of
 from orchestrator.report.same_work import baselines, kinds, members
 from orchestrator.results.rows import Row
 
@@ -123,10 +123,8 @@ class Ranking:
 
     def _unranked(self) -> list[str]:
         """A warning, before all else, if most rows were contended or throttled."""
-        timed, disturbed = (
-            sum(s.ok for s in self.standings),
-            sum(s.disturbed for s in self.standings),
-        )
+        timed = sum(standing.ok for standing in self.standings)
+        disturbed = sum(standing.disturbed for standing in self.standings)
         if not timed or 2 * disturbed <= timed:
             return []
         return [
@@ -139,18 +137,15 @@ class Ranking:
         wrong = sum(standing.outcomes.get(Outcome.MISMATCH, 0) for standing in self.standings)
         if wrong:
             rows = f"{counted(wrong, 'row')} ({self._having(Outcome.MISMATCH)})"
-            verb = (
-                "disagrees with the float64 reference and has"
-                if wrong == 1
-                else "disagree with the float64 reference and have"
-            )
-            rest = {0: "", 1: "; the one timed row agrees"}.get(
-                judged, f"; the {judged} timed agree"
-            )
-            return f"Wrong: {rows} {verb} no time{rest}."
+            disagree, have = ("disagrees", "has") if wrong == 1 else ("disagree", "have")
+            rest = f"; the {judged} timed agree"
+            if judged <= 1:
+                rest = "; the one timed row agrees" if judged else ""
+            return f"Wrong: {rows} {disagree} with the float64 reference and {have} no time{rest}."
         if not judged:
             return "No row has a time yet."
-        return f"Right: every timed row ({judged} of {self._total()}) agrees with the float64 reference."
+        total = sum(standing.total for standing in self.standings)
+        return f"Right: every timed row ({judged} of {total}) agrees with the float64 reference."
 
     def _fits(self) -> list[str]:
         large = self._having(Outcome.OOM)
@@ -167,38 +162,29 @@ class Ranking:
 
     def _apart(self) -> list[str]:
         groups = [", ".join(map(printable, names)) for names in members(self.kinds)]
-        return (
-            [f"Not ranked together (they do different work): {'; '.join(groups)}."]
-            if len(groups) > 1
-            else []
-        )
+        if len(groups) < 2:
+            return []
+        return [f"Not ranked together (they do different work): {'; '.join(groups)}."]
 
     def _doubts(self) -> list[str]:
-        flagged, timed = sum(s.flagged for s in self.standings), sum(s.ok for s in self.standings)
-        if not flagged:
-            return []
+        flagged = timed = 0
         flags: Counter[str] = Counter()
         for standing in self.standings:
+            flagged += standing.flagged
+            timed += standing.ok
             flags.update(standing.flags)
+        if not flagged:
+            return []
         named = ", ".join(f"{count} {printable(flag)}" for flag, count in flags.most_common())
-        advice = (
-            "; run it again when the machine is quiet before you rely on a ranking"
-            if 2 * flagged > timed
-            else ""
-        )
-        if self._unranked():
-            advice = ""
+        advice = ""
+        if 2 * flagged > timed and not self._unranked():  # which advises it already
+            advice = "; run it again when the machine is quiet before you rely on a ranking"
         return [f"Doubtful: {_of(flagged, timed, 'timed row')} ({named}){advice}."]
 
     def _fastest(self) -> list[str]:
-        leaders = sorted(
-            (standing for standing in self.standings if standing.wins),
-            key=lambda found: -found.wins,
-        )
-        lines = [
-            self._leads(standing)
-            for standing in sorted(leaders, key=lambda s: self.kinds[s.implementation])
-        ]
+        leaders = [standing for standing in self.standings if standing.wins]
+        leaders.sort(key=lambda found: (self.kinds[found.implementation], -found.wins))
+        lines = [self._leads(standing) for standing in leaders]
         contested = [winner for winner in self.winners if winner.rival is not None]
         doubtful = sum(winner.doubtful for winner in contested)
         close = sum(not winner.clear and not winner.doubtful for winner in contested)
@@ -218,34 +204,27 @@ class Ranking:
         return lines
 
     def _leads(self, standing: Standing) -> str:
-        own = [
-            w for w in self.winners if w.clear and w.row.implementation == standing.implementation
-        ]
-        leads = sorted(winner.lead for winner in own if winner.lead is not None)
-        kind = self.kinds[standing.implementation]
-        contested = sum(
-            w.rival is not None and self.kinds[w.row.implementation] == kind for w in self.winners
-        )
-        span = spread(leads[0], leads[-1])
-        where = _of(len(own), contested, "shape")
-        return (
-            f"Fastest: {printable(standing.implementation)} in {where}, {span} ahead of the next."
-        )
+        name, own, contested = standing.implementation, 0, 0
+        leads = []
+        for winner in self.winners:
+            by = winner.row.implementation
+            contested += winner.rival is not None and self.kinds[by] == self.kinds[name]
+            if winner.clear and by == name:
+                own += 1
+                if winner.lead is not None:
+                    leads.append(winner.lead)
+        where = _of(own, contested, "shape")
+        span = spread(min(leads), max(leads))
+        return f"Fastest: {printable(name)} in {where}, {span} ahead of the next."
 
     def _having(self, outcome: str) -> str:
-        found = {
-            s.implementation: (s.outcomes[outcome], s.total)
-            for s in self.standings
-            if s.outcomes.get(outcome)
-        }
-        if all(standing.total == 1 for standing in self.standings):
-            return ", ".join(map(printable, found))
-        return ", ".join(
-            f"{printable(name)} in {count} of {total}" for name, (count, total) in found.items()
-        )
-
-    def _total(self) -> int:
-        return sum(standing.total for standing in self.standings)
+        each_has_one = all(standing.total == 1 for standing in self.standings)
+        parts = []
+        for standing in self.standings:
+            if count := standing.outcomes.get(outcome):
+                name = printable(standing.implementation)
+                parts.append(name if each_has_one else f"{name} in {count} of {standing.total}")
+        return ", ".join(parts)
 
 
 def ratio(value: float) -> str:
@@ -303,31 +282,35 @@ def _standing(
 ) -> Standing:
     reference = {layout.point(row): row for row in baseline[1]}
     flags: Counter[str] = Counter()
+    flagged = disturbed = 0
+    ratios = []
     for row in found:
-        flags.update(_doubts(row))
-    own = [
-        winner
-        for winner in winners
-        if winner.row.implementation == name and winner.rival is not None
-    ]
-    pairs = ((reference.get(layout.point(row)), row) for row in found)
-    ratios = [
-        _latency(base) / _latency(row)
-        for base, row in pairs
-        if base is not None and base.is_ranked and row.is_ranked
-    ]
+        doubts = _doubts(row)
+        flags.update(doubts)
+        flagged += bool(doubts)
+        disturbed += row.is_disturbed
+        base = reference.get(layout.point(row))
+        if base is not None and base.is_ranked and row.is_ranked:
+            ratios.append(_latency(base) / _latency(row))
+    wins = shared = 0
+    for winner in winners:
+        if winner.row.implementation == name and winner.rival is not None:
+            wins += winner.clear
+            shared += not winner.clear and not winner.doubtful
+    speedup = None
+    if ratios:
+        mean = math.exp(math.fsum(map(math.log, ratios)) / len(ratios))
+        speedup = (mean, min(ratios), max(ratios))
     return Standing(
         implementation=name,
-        outcomes=Counter(NOT_RUN if row.outcome is None else str(row.outcome) for row in found),
-        flagged=sum(bool(_doubts(row)) for row in found),
+        outcomes=Counter(map(outcome_of, found)),
+        flagged=flagged,
         flags=flags,
-        disturbed=sum(row.is_disturbed for row in found),
-        wins=sum(winner.clear for winner in own),
-        shared=sum(not winner.clear and not winner.doubtful for winner in own),
+        disturbed=disturbed,
+        wins=wins,
+        shared=shared,
         baseline=baseline[0],
-        speedup=(math.exp(math.fsum(map(math.log, ratios)) / len(ratios)), min(ratios), max(ratios))
-        if ratios
-        else None,
+        speedup=speedup,
         compared=len(ratios),
         peak_memory_mib=_largest(found, "peak_memory_mib"),
         relative_error=_largest(found, "relative_error"),

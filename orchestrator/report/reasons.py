@@ -92,25 +92,24 @@ def in_full(layout: Layout) -> str:
     parts = []
     for reason in grouped(layout):
         error = reason.first.error
-        head = f"✗ {reason.outcome}: {printable(reason.implementation)}: {message(error, reason.first.outcome)}"
+        brief = message(error, reason.first.outcome)
+        lines = [f"✗ {reason.outcome}: {printable(reason.implementation)}: {brief}"]
         said = "" if error is None else error.message.strip()
-        whole = [] if one_line(said, WIDEST) == said else said.splitlines()
-        body = [f"    {printable(line)}" for line in whole]
-        rows = [
-            f"  {layout.point_text(row)}  {' · '.join(_places(layout, row))}" for row in reason.rows
-        ]
-        parts.append("\n".join([head, *body, *rows]))
+        if one_line(said, WIDEST) != said:  # else the first line has it all
+            lines += [f"    {printable(line)}" for line in said.splitlines()]
+        for row in reason.rows:
+            places = " · ".join(_places(layout, row))
+            lines.append(f"  {layout.point_text(row)}  {places}")
+        parts.append("\n".join(lines))
     return "\n\n".join(parts) if parts else "no row failed"
 
 
 def name_of(layout: Layout) -> str:
     """The sweep's name for a command: its id, else its directory; quoted for a shell."""
     directory = layout.results.directory
-    return (
-        layout.sweep_id
-        if directory is None
-        else shlex.quote(found_by(layout.results.meta.name, directory))
-    )
+    if directory is None:
+        return layout.sweep_id
+    return shlex.quote(found_by(layout.results.meta.name, directory))
 
 
 def shown_path(path: Path) -> str:
@@ -121,11 +120,9 @@ def shown_path(path: Path) -> str:
 
 def _rows(layout: Layout, reason: Reason) -> str:
     first = f"{printable(reason.implementation)} {layout.point_text(reason.first)}".rstrip()
-    return (
-        first
-        if len(reason.rows) == 1
-        else f"{first} and {counted(len(reason.rows) - 1, 'more row')}"
-    )
+    if len(reason.rows) == 1:
+        return first
+    return f"{first} and {counted(len(reason.rows) - 1, 'more row')}"
 
 
 def _places(layout: Layout, row: Row) -> Sequence[str]:

@@ -65,13 +65,15 @@ def counts(layout: Layout) -> str:
     if not layout.rows:
         return "0 trials: no point that may be run was proposed; widen the ranges, or loosen exclude and --only"
     allowed = layout.results.meta.spec.allow_outcomes
-    outcomes = [
-        f"{count} {outcome}{' (allowed)' if outcome in allowed else ''}"
-        for outcome, count in layout.outcomes.items()
-    ]
+    outcomes = []
+    for outcome, count in layout.outcomes.items():
+        said = f"{count} {outcome}"
+        outcomes.append(f"{said} (allowed)" if outcome in allowed else said)
+    parts = [", ".join(outcomes)]
     flags = [f"{count} {printable(flag)}" for flag, count in layout.flags.items()]
+    if flags:
+        parts.append(f"flagged: {', '.join(flags)}")
     elapsed = layout.busy_s
-    parts = [", ".join(outcomes), *([f"flagged: {', '.join(flags)}"] if flags else [])]
     time = "" if elapsed is None else f" in {duration(elapsed)}"
     return f"{counted(len(layout.rows), 'trial')}{time}: {'; '.join(parts)}"
 

@@ -45,6 +45,13 @@ LETTERS: dict[str, str] = {
 }
 MARK = "*"
 
+TOPIC_STYLES = {  # of the verdict's sentences, by what they begin with
+    "No ranking": "bold red",
+    "Wrong": "bold red",
+    "Doubtful": "yellow",
+    "Fastest": "bold green",
+}
+
 
 @dataclass(frozen=True)
 class Form:
@@ -93,23 +100,14 @@ def show(
             _print_where_the_rows_are(layout, console)
     about = len(head) + len(rows) + 2 * len(ranking.standings) + BELOW
     if console.is_terminal and about > console.height:  # the heading has scrolled away
-        console.print(
-            Text(
-                f"{layout.title.removeprefix('Benchmark Results - ')}: {layout.lines[0]}\n", "bold"
-            )
-        )
+        title = layout.title.removeprefix("Benchmark Results - ")
+        console.print(Text(f"{title}: {layout.lines[0]}\n", "bold"))
 
     _print_answers(layout, console)
     for sentence in ranking.sentences():
         topic, colon, rest = sentence.partition(":")
-        style = {
-            "No ranking": "bold red",
-            "Wrong": "bold red",
-            "Doubtful": "yellow",
-            "Fastest": "bold green",
-        }
-        text = Text.assemble((topic + colon, style.get(topic, "bold")), rest)
-        _print_wrapped(console, text)
+        style = TOPIC_STYLES.get(topic, "bold")
+        _print_wrapped(console, Text.assemble((topic + colon, style), rest))
     console.print()
     if len(ranking.standings) > 1:
         _print_standings(ranking, console)
@@ -181,37 +179,31 @@ def _print_rows(
 
 
 def _headings(axes: Sequence[str], layout: Layout, form: Form) -> list[str]:
-    figures_named = [
-        "±%" if figure.name == "ci" and form.brief_interval else figure.heading
-        for figure in form.figures
-    ]
-    return [
-        "Implementation",
-        *(layout.columns[name] for name in axes),
-        "",
-        *figures_named,
-        "Status",
-    ]
+    found = ["Implementation"]
+    found += [layout.columns[name] for name in axes]
+    found.append("")
+    for figure in form.figures:
+        brief = figure.name == "ci" and form.brief_interval
+        found.append("±%" if brief else figure.heading)
+    return [*found, "Status"]
 
 
 def _cells(row: Row, axes: Sequence[str], form: Form, winners: Container[str]) -> list[str]:
-    cells = [printable(row.implementation), *(axis_text(name, row.value(name)) for name in axes)]
+    cells = [printable(row.implementation)]
+    cells += [axis_text(name, row.value(name)) for name in axes]
     cells.append(MARK if row.trial_id in winners else "")
     for figure in form.figures:
-        brief = figure.name == "ci" and form.brief_interval
-        text = _half_width(figure.value(row)) if brief else figure.text(row)
+        text = figure.text(row)
+        if figure.name == "ci" and form.brief_interval:
+            share = figure.value(row)
+            # half of the interval in percent; nothing where it reaches 0
+            text = NONE if share is None or share >= 1 else number(100 * share, 1)
         cells.append("" if text == NONE else text)
-    return [*cells, _short_status(row) if form.letters else status(row)]
-
-
-def _half_width(share: float | None) -> str:
-    """Half of the interval in percent; nothing where it reaches 0."""
-    return "" if share is None or share >= 1 else number(100 * share, 1)
-
-
-def _short_status(row: Row) -> str:
-    """`✓ NC`; a row that is not ok in words."""
-    return f"✓ {''.join(map(_letter, row.flags))}".rstrip() if row.ok else status(row)
+    if row.ok and form.letters:
+        cells.append(f"✓ {''.join(map(_letter, row.flags))}".rstrip())
+    else:
+        cells.append(status(row))
+    return cells
 
 
 def _letter(flag: str) -> str:

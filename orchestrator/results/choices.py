@@ -9,10 +9,10 @@ from typing import Any
 
 from orchestrator.chosen import FORMAT
 from orchestrator.errors import RequestError
-from orchestrator.files import write_atomically
 from orchestrator.results.answers import Answer
 from orchestrator.results.results import Results
 from orchestrator.spec.models import SweepSpec
+from orchestrator.util.files import write_atomically
 
 
 def refuse(spec: SweepSpec, file: str) -> None:

@@ -92,4 +92,7 @@ def value(row: Row, axis: str) -> str:
 
 def distinct(values: Mapping[str, Any], used: Collection[str], prefix: str) -> dict[str, Any]:
     """The values by name; a name that is already `used` becomes `<prefix>.<name>`."""
-    return {f"{prefix}.{name}" if name in used else name: value for name, value in values.items()}
+    found = {}
+    for name, value in values.items():
+        found[f"{prefix}.{name}" if name in used else name] = value
+    return found

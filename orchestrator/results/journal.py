@@ -40,7 +40,7 @@ class Journal:
             if self.path.exists():
                 data = self.path.read_bytes()
                 self.records = [record for record, _ in _parsed(data, self.path)]
-                os.truncate(self.path, _whole_length(data))
+                os.truncate(self.path, data.rfind(b"\n") + 1)  # the last line may be torn
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         except BaseException:
             os.close(self._lock)
@@ -163,11 +163,6 @@ def _check_version(line: bytes, place: str) -> None:
 
 def _is_known(version: object) -> bool:
     return type(version) is int and 1 <= version <= SCHEMA_VERSION
-
-
-def _whole_length(data: bytes) -> int:
-    """The length of `data` up to the last whole line."""
-    return data.rfind(b"\n") + 1
 
 
 def _lock(path: Path) -> int:

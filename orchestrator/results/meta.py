@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from orchestrator.model import FrozenModel
 from orchestrator.record import SCHEMA_VERSION
 from orchestrator.spec.models import SweepSpec
 from orchestrator.trial import Trial
+from orchestrator.util.frozen_model import FrozenModel
 
 
 class CellMeta(FrozenModel):

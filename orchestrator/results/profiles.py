@@ -8,9 +8,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from orchestrator.files import append_lines
-from orchestrator.model import FrozenModel
 from orchestrator.record import KernelShare, TrialRecord
+from orchestrator.util.files import append_lines
+from orchestrator.util.frozen_model import FrozenModel
 
 FILE_NAME = "profiles.jsonl"
 FOLDER = "profiles"  # of the traces, one a trial

@@ -14,11 +14,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from orchestrator.files import append_lines
-from orchestrator.model import FrozenModel
 from orchestrator.results.meta import CellMeta, SweepMeta
 from orchestrator.spec.models import SweepSpec
 from orchestrator.trial import Trial
+from orchestrator.util.files import append_lines
+from orchestrator.util.frozen_model import FrozenModel
 
 FILE_NAME = "proposals.jsonl"
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from orchestrator.files import write_atomically
+from orchestrator.util.files import write_atomically
 
 FILE_NAME = "sources.json"
 MOST_NAMED = 5

@@ -13,15 +13,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from orchestrator.credentials import without_credentials
 from orchestrator.errors import JournalError, RequestError, SweepNotFoundError
-from orchestrator.files import write_atomically
 from orchestrator.machine.observation import Observation
-from orchestrator.quantities import MIB
 from orchestrator.record import TrialRecord
 from orchestrator.results import journal, profiles, proposals
 from orchestrator.results.meta import SweepMeta
 from orchestrator.results.results import Results
+from orchestrator.util.credentials import without_credentials
+from orchestrator.util.files import write_atomically
+from orchestrator.util.quantities import MIB
 
 SWEEPS = Path("mlruns") / "sweeps"
 SWEEP_FILE, META_FILE, ENVIRONMENT_FILE, LOGS = (

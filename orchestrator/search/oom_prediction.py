@@ -12,10 +12,10 @@ from typing import Any
 
 from orchestrator.outcome import Flag, Outcome, Phase
 from orchestrator.plan.sweep import Sweep
-from orchestrator.quantities import is_number
 from orchestrator.record import ErrorInfo, TrialRecord, fingerprint, log_of, record_of, utc_now
 from orchestrator.trial import Attempt, RoundKey, Trial
 from orchestrator.usercode import registry
+from orchestrator.util.quantities import is_number
 
 PREDICTED = "Predicted"
 

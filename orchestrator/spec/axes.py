@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from orchestrator.model import FrozenModel
+from orchestrator.util.frozen_model import FrozenModel
 from orchestrator.workload import Scalar
 
 CASE_NAME = "name"  # the column of a file of cases that names a row

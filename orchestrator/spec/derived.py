@@ -52,15 +52,13 @@ class Derivation:
         """
         if not self._names:
             return dict(stated)
-        needed = [stated.get(name) for name in sorted(self._names | self._reads(stated))]
+        reads = set(self._names).union(*(_needs(stated[name]) for name in self._names))
+        needed = [stated.get(name) for name in sorted(reads)]
         key = repr(needed)
         if key not in self._known:
             values = derive(stated, self._names, defaults)
             self._known[key] = {name: values[name] for name in self._names}
         return {**stated, **self._known[key]}
-
-    def _reads(self, stated: Mapping[str, Any]) -> set[str]:
-        return set().union(*(_needs(stated[name]) for name in self._names))
 
 
 def derive(

@@ -19,7 +19,7 @@ from typing import Any
 from simpleeval import DEFAULT_OPERATORS, EvalWithCompoundTypes
 
 from orchestrator.errors import ExpressionError, suggestion
-from orchestrator.quantities import is_number
+from orchestrator.util.quantities import is_number
 
 ASSIGNS = re.compile(r"(?<![=!<>])=(?!=)")
 MAX_LENGTH = 1000

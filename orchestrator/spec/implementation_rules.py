@@ -11,13 +11,13 @@ import sys
 from contextlib import suppress
 from functools import lru_cache
 
-from orchestrator import subprocesses
 from orchestrator.errors import UnknownNameError
 from orchestrator.spec.models import ImplementationSpec
 from orchestrator.usercode import callables, registry, source, workloads
 from orchestrator.usercode.registry import Target
 from orchestrator.usercode.text import file_facts
 from orchestrator.usercode.workload_file import FileWorkload
+from orchestrator.util import subprocesses
 from orchestrator.workload import Workload
 
 ASK_S = 120.0
@@ -43,7 +43,11 @@ def complaint(entry: ImplementationSpec, workload: Workload, base_dir: str) -> s
     """
     if entry.use in registry.implementations():
         source.check(registry.implementation_target(entry.use, base_dir))
-        return _calls(entry) if entry.call else ""
+        if not entry.call:
+            return ""
+        return (
+            f"{entry.use} is registered with its own keywords: call: is for functions of one's own"
+        )
     if (made := workloads.adapted(entry.use, base_dir)) is not None:
         return made[0].check(made[1], workload)
     target = registry.implementation_target(entry.use, base_dir)
@@ -69,10 +73,6 @@ def _inputs(workload: Workload) -> tuple[str, ...] | None:
     if isinstance(workload, FileWorkload):
         return workload.facts.arguments
     return tuple(workload.input_names.get(workload.forms[0], ())) or None
-
-
-def _calls(entry: ImplementationSpec) -> str:
-    return f"{entry.use} is registered with its own keywords: call: is for functions of one's own"
 
 
 def _is_installed(target: Target) -> bool:

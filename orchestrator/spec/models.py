@@ -13,9 +13,9 @@ from pydantic import (
     model_validator,
 )
 
-from orchestrator.credentials import masked
-from orchestrator.model import FrozenModel
 from orchestrator.spec.axes import Axis, CasesSpec, Count, Range, Value
+from orchestrator.util.credentials import masked
+from orchestrator.util.frozen_model import FrozenModel
 from orchestrator.workload import Scalar
 
 MAX_LABEL = 64

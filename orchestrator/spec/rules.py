@@ -194,7 +194,9 @@ def _same_points(
 
 def _size(spec: SweepSpec, document: Document) -> Iterator[Problem]:
     for group in spec.zip:
-        sizes = {len(spec.listed(name)) if name in spec.axes else 0 for name in group}
+        sizes = set()
+        for name in group:
+            sizes.add(len(spec.listed(name)) if name in spec.axes else 0)
         if len(sizes) > 1:
             return  # said already; the product has no size
     count = product_size(spec)

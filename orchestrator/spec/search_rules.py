@@ -8,12 +8,12 @@ from collections.abc import Iterator
 
 from orchestrator.errors import Problem, suggestion
 from orchestrator.metrics import SEARCHABLE
-from orchestrator.quantities import is_number
 from orchestrator.spec import searchers
 from orchestrator.spec.axes import Range
 from orchestrator.spec.loading import Document
 from orchestrator.spec.models import SweepSpec
 from orchestrator.spec.search_space import Space
+from orchestrator.util.quantities import is_number
 
 
 def find(spec: SweepSpec, document: Document) -> Iterator[Problem]:

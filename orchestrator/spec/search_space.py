@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.quantities import is_number
 from orchestrator.spec.axes import Range
 from orchestrator.spec.models import SweepSpec
+from orchestrator.util.quantities import is_number
 
 Coordinate = int | float
 Coordinates = Mapping[str, Coordinate]
@@ -68,12 +68,10 @@ class Dimension:
     def coordinate(self, value: Any) -> Coordinate | None:
         """Where a value lies; None: it is none of this dimension."""
         if not isinstance(self.axis, Range):
-            found = (
-                at
-                for at, known in enumerate(self.axis)
-                if known == value and type(known) is type(value)
-            )
-            return next(found, None)
+            for at, known in enumerate(self.axis):
+                if known == value and type(known) is type(value):  # True is no 1
+                    return at
+            return None
         if not is_number(value) or not self.axis.low <= value <= self.axis.high:
             return None
         if not self.by_index:
@@ -151,13 +149,13 @@ class Space:
 
     def coordinates(self, values: Mapping[str, Any]) -> dict[str, Coordinate] | None:
         """Where these values lie; None: nowhere in this space."""
-        found = {
-            free.name: free.coordinate(values.get(free.name))
-            for free in self.free
-            if free.name in values
-        }
-        known = {name: at for name, at in found.items() if at is not None}
-        return known if len(known) == len(self.free) else None
+        found = {}
+        for free in self.free:
+            at = free.coordinate(values[free.name]) if free.name in values else None
+            if at is None:
+                return None
+            found[free.name] = at
+        return found
 
     def has(self, coordinates: Coordinates) -> bool:
         """Whether these are coordinates of a point of this space, and not of another's."""

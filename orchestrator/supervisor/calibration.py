@@ -18,9 +18,9 @@ from orchestrator.isolation.request import Call, Returned
 from orchestrator.machine.ceilings import Ceilings
 from orchestrator.machine.microbenchmarks import MATMUL_SIZES, measure_ceilings, measure_controls
 from orchestrator.machine.observation import Control, Kind, Observation
-from orchestrator.model import FrozenModel
 from orchestrator.record import utc_now
 from orchestrator.trial import Attempt, Resources
+from orchestrator.util.frozen_model import FrozenModel
 
 TARGET = "orchestrator.supervisor.calibration:calibrate"
 EVERY_S = 60.0

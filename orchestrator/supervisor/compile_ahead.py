@@ -12,8 +12,8 @@ from typing import Any
 
 from orchestrator.isolation import proc
 from orchestrator.isolation.request import Call
-from orchestrator.model import FrozenModel
 from orchestrator.trial import Attempt
+from orchestrator.util.frozen_model import FrozenModel
 
 TARGET = "orchestrator.supervisor.compile_ahead:compile_each"
 # seconds that all candidates of an attempt have for it: one that hangs meets its own limit when it

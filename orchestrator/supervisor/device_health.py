@@ -13,9 +13,9 @@ from orchestrator.isolation.process_end import Cause
 from orchestrator.isolation.request import Call
 from orchestrator.machine import nvml
 from orchestrator.outcome import Outcome
-from orchestrator.quantities import MIB
 from orchestrator.supervisor.device_probe import ProbeRequest, ProbeResult
 from orchestrator.trial import Attempt, Resources
+from orchestrator.util.quantities import MIB
 
 PROBE = "orchestrator.supervisor.device_probe:probe"
 WELL = frozenset({Outcome.OK, Outcome.UNSUPPORTED})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.model import FrozenModel
+from orchestrator.util.frozen_model import FrozenModel
 
 SIZE = 512
 PATTERN_BYTES = 2**26

@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 from urllib.parse import quote
 
-from orchestrator.credentials import is_masked, redacted
 from orchestrator.trackers.base import TrackingError
+from orchestrator.util.credentials import is_masked, redacted
 
 UI = "http://127.0.0.1:5000"
 _SQLITE = "sqlite:///"

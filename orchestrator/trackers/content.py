@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from orchestrator.outcome import Outcome
-from orchestrator.quantities import is_number
 from orchestrator.results.answers import answers, metric
 from orchestrator.results.columns import column_headings, shown_of
 from orchestrator.results.meta import SweepMeta
@@ -29,6 +28,7 @@ from orchestrator.trackers.run_content import (
     text,
     within,
 )
+from orchestrator.util.quantities import is_number
 
 MAX_ERROR = 300
 # A param: the UI's charts have params and metrics on their axes alone. That of the sweep: a param is
@@ -309,8 +309,11 @@ def _columns(meta: SweepMeta) -> dict[str, str]:
     """The table's columns: headings of the workload's own, plain names for the axes beyond them."""
     own = shown_of(meta)
     headings = column_headings(meta)
-    named = set() if own is None else set(own.columns)
-    return {name: headings[name] if name in named else name for name in headings}
+    columns = {}
+    for name, stated in headings.items():
+        is_own = own is not None and name in own.columns
+        columns[name] = stated if is_own else name
+    return columns
 
 
 def _part(name: str, short: Mapping[str, str], unique: bool, row: Row) -> str:

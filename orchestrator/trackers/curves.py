@@ -10,17 +10,16 @@ import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from typing import Any
 
-from orchestrator.outcome import DISTURBED, Outcome
-from orchestrator.quantities import is_number
+from orchestrator.outcome import DISTURBED
 from orchestrator.results.meta import SweepMeta
 from orchestrator.results.rows import Row
 from orchestrator.spec.axes import Range
 from orchestrator.trackers.content import COLOUR, SOURCE, SPEEDUP, Frame, milliseconds
 from orchestrator.trackers.description import shown
 from orchestrator.trackers.run_content import RunContent, finite, legal
+from orchestrator.util.quantities import is_number
 
 IMPLEMENTATION = "implementation"
 CHARTED = ("latency_ms", "peak_memory_mib", "throughput_tokens_per_s")
@@ -112,28 +111,30 @@ def _content(frame: Frame, mine: Sequence[Row], ratios: Mapping[str, float]) -> 
     A row that something else slowed down has no part in that mean.
     """
     meta = frame.meta
-    ok = [row for row in mine if row.outcome == Outcome.OK]
-    sound = [
-        ratios[row.trial_id]
-        for row in ok
-        if row.trial_id in ratios and not DISTURBED & set(row.flags)
-    ]
-    records = list(chain.from_iterable(row.records for row in mine))
-    ends = [milliseconds(record.finished_at) for record in records]
-    spent_ms = sum(
-        milliseconds(record.finished_at) - milliseconds(record.started_at) for record in records
-    )
-    flagged = sum(bool(row.flags) for row in mine)
+    ok = flagged = spent_ms = 0
+    logarithms, ends = [], []
+    for row in mine:
+        flagged += bool(row.flags)
+        if row.ok:
+            ok += 1
+            if row.trial_id in ratios and not DISTURBED & set(row.flags):
+                logarithms.append(math.log(ratios[row.trial_id]))
+        for record in row.records:
+            ended = milliseconds(record.finished_at)
+            ends.append(ended)
+            spent_ms += ended - milliseconds(record.started_at)
+    mean = None
+    if logarithms:
+        mean = math.exp(sum(logarithms) / len(logarithms))
     tags = {
         "kind": IMPLEMENTATION,
         "sweep_id": meta.sweep_id,
         "sweep": meta.name,
-        "outcome": f"{len(ok)} of {len(mine)} ok",
+        "outcome": f"{ok} of {len(mine)} ok",
         "flags": f"{flagged} flagged" if flagged else "",
         **SOURCE,
     }
-    mean = math.exp(sum(map(math.log, sound)) / len(sound)) if sound else None
-    status = "FINISHED" if len(ok) == len(mine) else "FAILED"
+    status = "FINISHED" if ok == len(mine) else "FAILED"
     metrics = finite({SPEEDUP: mean})
     return RunContent("", status, max(ends) - spent_ms, max(ends), {}, metrics, tags)
 

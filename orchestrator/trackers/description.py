@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.metrics import known
-from orchestrator.results.answers import answers, metric
+from orchestrator.results.answers import Answer, answers, metric
 from orchestrator.results.meta import SweepMeta
 from orchestrator.results.rows import Row
 from orchestrator.trackers.run_content import MAX_TAG
@@ -24,18 +24,15 @@ def description(meta: SweepMeta, axes: Mapping[str, str], found: Sequence[Row]) 
     for row in found:
         measured.update(name for name, value in row.metrics.items() if value is not None)
     figures = [name for name in FIGURES if name in measured]
-    headings = [
-        "Implementation",
-        *axes.values(),
-        *(known(name).heading for name in figures),
-        "Status",
-    ]
+    headings = ["Implementation", *axes.values()]
+    headings += [known(name).heading for name in figures]
+    headings.append("Status")
     lines = [_line(headings), _line(["---"] * len(headings))]
     for row in found:
-        values = [row.implementation, *(shown(row.value(name)) for name in axes)]
-        lines.append(
-            _line([*values, *(shown(row.metrics.get(name)) for name in figures), _status(row)])
-        )
+        values = [row.implementation]
+        values += [shown(row.value(name)) for name in axes]
+        values += [shown(row.metrics.get(name)) for name in figures]
+        lines.append(_line([*values, _status(row)]))
     return _fitting([heading(meta), "", *_answers(meta, axes, found)], lines)
 
 
@@ -49,31 +46,32 @@ def _answers(meta: SweepMeta, axes: Mapping[str, str], found: Sequence[Row]) -> 
         values_there = {repr(answer.point.get(axis)) for answer in given}
         if len(values_there) > 1:
             varying.append(axis)
-    asked = [] if meta.spec.frontier.axis is not None else list(meta.spec.searched)
-    end = (
-        ["Just beyond"]
-        if meta.spec.frontier.axis is not None
-        else [axes.get(axis, axis) for axis in asked]
-    )
-    headings = ["Implementation", *(axes[axis] for axis in varying), metric(meta.spec), *end]
+    frontier = meta.spec.frontier.axis
+    headings = ["Implementation", *(axes[axis] for axis in varying), metric(meta.spec)]
+    if frontier is not None:
+        headings.append("Just beyond")
+    else:
+        headings += [axes.get(axis, axis) for axis in meta.spec.searched]
     lines = [_line(headings), _line(["---"] * len(headings))]
     for answer in given:
-        values = [
-            answer.implementation,
-            *(shown(answer.point[axis]) for axis in varying),
-            shown(answer.value),
-        ]
-        if asked:
-            values += [
-                shown(None if answer.best is None else answer.best.value(axis)) for axis in asked
-            ]
+        values = [answer.implementation]
+        values += [shown(answer.point[axis]) for axis in varying]
+        values.append(shown(answer.value))
+        if frontier is not None:
+            values.append(_beyond(answer, frontier))
+        elif answer.best is None:
+            values += [shown(None)] * len(meta.spec.searched)
         else:
-            beyond, axis = answer.beyond, str(meta.spec.frontier.axis)
-            values.append(
-                "N/A" if beyond is None else f"{shown(beyond.value(axis))}: {beyond.outcome}"
-            )
+            values += [shown(answer.best.value(axis)) for axis in meta.spec.searched]
         lines.append(_line(values))
     return [*lines, ""]
+
+
+def _beyond(answer: Answer, axis: str) -> str:
+    """The value of the axis that was the first to fail, and how it did."""
+    if answer.beyond is None:
+        return "N/A"
+    return f"{shown(answer.beyond.value(axis))}: {answer.beyond.outcome}"
 
 
 def shown(value: Any) -> str:

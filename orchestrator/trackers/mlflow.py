@@ -148,13 +148,13 @@ class MlflowTracker:
         mine = defaultdict(list)
         for record in results.records:
             mine[record.trial_id].append(record)
-        held = self._logged
-        found = [
-            held[trial.trial_id]
-            if trial.trial_id in held and held[trial.trial_id].attempts == len(mine[trial.trial_id])
-            else row_of(trial, mine[trial.trial_id], target_ci(results.meta))
-            for trial in results.meta.planned
-        ]
+        found = []
+        for trial in results.meta.planned:
+            records = mine[trial.trial_id]
+            row = self._logged.get(trial.trial_id)
+            if row is None or row.attempts != len(records):
+                row = row_of(trial, records, target_ci(results.meta))
+            found.append(row)
         return annotated(results.meta, found)
 
     def _save_view(self) -> None:

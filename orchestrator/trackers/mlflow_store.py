@@ -30,13 +30,13 @@ for _name, _value in _SETTINGS.items():  # mlflow reads them when it is imported
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from orchestrator.credentials import redacted, without_credentials
 from orchestrator.results.meta import SweepMeta
 from orchestrator.trackers import content
 from orchestrator.trackers.address import database_of, view_url
 from orchestrator.trackers.base import RejectedError, TrackingError
 from orchestrator.trackers.saved_view import OVER_TIME
 from orchestrator.trackers.saved_view import PREFIX as VIEW
+from orchestrator.util.credentials import redacted, without_credentials
 
 REFUSALS = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "INVALID_STATE", "RESOURCE_DOES_NOT_EXIST"}
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from orchestrator.credentials import redacted
 from orchestrator.results.meta import SweepMeta
 from orchestrator.results.results import Results
 from orchestrator.results.rows import rows
 from orchestrator.trackers.address import view_url, with_login
 from orchestrator.trackers.base import Status, TrackingError
+from orchestrator.util.credentials import redacted
 
 
 @dataclass(frozen=True)

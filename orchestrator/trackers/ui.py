@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from contextlib import closing, suppress
 from http.client import HTTPConnection, HTTPException
 
-from orchestrator.credentials import redacted
 from orchestrator.trackers.address import database_of, default_uri
+from orchestrator.util.credentials import redacted
 
 HOST = "127.0.0.1"
 PORT = 5000

@@ -59,8 +59,10 @@ def named_files(file: Path, texts: Iterable[str]) -> frozenset[Path]:
     plain = [name for name in names if not _is_pattern(name)]
     folders = [file.parent]
     for _ in range(2):
-        below = [folder / name for folder, name in product(folders, plain)]
-        folders = list(dict.fromkeys([*folders, *(place for place in below if place.is_dir())]))
+        for folder, name in list(product(folders, plain)):
+            place = folder / name
+            if place.is_dir() and place not in folders:
+                folders.append(place)
     wanted = [name for name in names if Path(name).suffix in SUFFIXES]
     found: set[Path] = set()
     for folder in folders:

@@ -197,14 +197,13 @@ class Functions:
         for number, name in enumerate(names):
             if name in writes and tensors[number] is problem.inputs[number]:
                 tensors[number] = tensors[number].clone()
+        state: dict[str, torch.Tensor] = {}
         keywords = {}
         if self._facts.takes_state:
-            keywords["state"] = {
-                name: in_precision(tensor, dtype) for name, tensor in problem.state.items()
-            }
-        tracked = any(
-            tensor.requires_grad for tensor in (*tensors, *keywords.get("state", {}).values())
-        )
+            for name, tensor in problem.state.items():
+                state[name] = in_precision(tensor, dtype)
+            keywords["state"] = state
+        tracked = any(tensor.requires_grad for tensor in (*tensors, *state.values()))
         device = problem.inputs[0].device if problem.inputs else problem.config.device
         arguments = self.arguments(problem.config, tuple(tensors), wide=dtype is torch.float64)
         with on_device(device), torch.set_grad_enabled(tracked):

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.files import PACKAGE
 from orchestrator.outcome import Outcome
 from orchestrator.usercode import callables
 from orchestrator.usercode.callables import LoadedEntry
 from orchestrator.usercode.oom import is_out_of_memory
 from orchestrator.usercode.values.trees import leaves
 from orchestrator.usercode.workload_file import FileWorkload
+from orchestrator.util.files import PACKAGE
 
 if TYPE_CHECKING:
     import torch
@@ -172,11 +172,10 @@ class Implementation:
             found = torch.autograd.grad(
                 outputs, tuple(leaves.values()), upstream, allow_unused=True
             )
-        pairs = zip(leaves.items(), found, strict=True)
-        return {
-            f"grad_{name}": torch.zeros_like(leaf) if grad is None else grad
-            for (name, leaf), grad in pairs
-        }
+        gradients = {}
+        for (name, leaf), grad in zip(leaves.items(), found, strict=True):
+            gradients[f"grad_{name}"] = torch.zeros_like(leaf) if grad is None else grad
+        return gradients
 
     def parameters(self) -> dict[str, torch.Tensor]:
         """Its trainable parameters by name; none, unless it is an nn.Module."""

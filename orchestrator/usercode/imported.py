@@ -13,11 +13,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from orchestrator.files import PACKAGE
-from orchestrator.model import FrozenModel
 from orchestrator.usercode.data_files import content_hash_of
 from orchestrator.usercode.packages import STATED, site_of
 from orchestrator.usercode.registry import REGISTRY
+from orchestrator.util.files import PACKAGE
+from orchestrator.util.frozen_model import FrozenModel
 
 HARNESS = ("orchestrator", REGISTRY)
 

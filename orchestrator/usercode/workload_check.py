@@ -19,12 +19,12 @@ from typing import Any
 import torch
 
 from orchestrator.errors import suggestion
-from orchestrator.files import PACKAGE
 from orchestrator.usercode import workloads
 from orchestrator.usercode.functions import WorkloadError
 from orchestrator.usercode.values.answers import alike
 from orchestrator.usercode.values.trees import is_tensor, leaves
 from orchestrator.usercode.workload_file import FileWorkload
+from orchestrator.util.files import PACKAGE
 from orchestrator.workload import Config, Expected, Problem, Workload
 
 SEED, OTHER_SEED = 1, 2
@@ -121,20 +121,19 @@ def _of_reference(workload: Workload, problem: Problem) -> Iterator[str]:
     is_quick = perf_counter() - started < ASKED_TWICE_S
     if is_quick and isinstance(workload, FileWorkload) and workload.judge is None:
         again = _call("reference", lambda: workload.reference(problem))
-        if not all(_near(one, other) for (_, one), (_, other) in _paired(answer, again)):
-            raise FoundWrong(
-                "reference gives another answer when it is called again with the same inputs: have "
-                "it draw from a seed that it sets itself, or state a judge"
-            )
+        for (_, one), (_, other) in zip(_answers(answer), _answers(again), strict=False):
+            if not _near(one, other):
+                raise FoundWrong(
+                    "reference gives another answer when it is called again with the same inputs: "
+                    "have it draw from a seed that it sets itself, or state a judge"
+                )
     found = {name: leaf for name, leaf in _answers(answer) if leaf is not None}
     if not found:
         yield "reference returns nothing, and names no input in `writes` that it changes: there is nothing to compare"
     for name, leaf in found.items():
         if not isinstance(leaf, torch.Tensor | Expected | bool | int | float | complex):
             yield f"reference returns {type(leaf).__name__} for {name}, and must return tensors or numbers"
-    values = {
-        name: leaf.values if isinstance(leaf, Expected) else leaf for name, leaf in found.items()
-    }
+    values = {name: _values(leaf) for name, leaf in found.items()}
     # the text of another format's reference is not the user's to change
     is_own = not (isinstance(workload, FileWorkload) and workload.calls.is_foreign)
     for name, value in values.items():
@@ -147,13 +146,13 @@ def _of_reference(workload: Workload, problem: Problem) -> Iterator[str]:
         yield from _conditioned(workload, problem, values)
 
 
-def _paired(answer: Any, again: Any) -> Iterator[tuple[tuple[str, Any], tuple[str, Any]]]:
-    return zip(_answers(answer), _answers(again), strict=False)
+def _values(leaf: Any) -> Any:
+    return leaf.values if isinstance(leaf, Expected) else leaf
 
 
 def _near(one: Any, other: Any) -> bool:
     """Whether two floating leaves are one answer: sums may come in another order, ties in another."""
-    first, second = (leaf.values if isinstance(leaf, Expected) else leaf for leaf in (one, other))
+    first, second = _values(one), _values(other)
     for value in (first, second):
         if not is_tensor(value) or value.layout is not torch.strided:
             return True

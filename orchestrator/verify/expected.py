@@ -4,7 +4,7 @@ included.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,13 +43,14 @@ class Gradients:
 
 def named(answer: Any) -> dict[str, Any]:
     """The leaves of what a reference or an implementation returned, by name; None is no leaf."""
-    if isinstance(answer, torch.Tensor | Expected) or not _is_tree(answer):
-        return {} if answer is None else {OUTPUT: answer}
-    return {name: leaf for name, leaf in leaves(answer) if leaf is not None}
-
-
-def _is_tree(answer: Any) -> bool:
-    return len(found := list(leaves(answer))) != 1 or found[0][1] is not answer
+    if answer is None:
+        return {}
+    if isinstance(answer, torch.Tensor | Expected):
+        return {OUTPUT: answer}
+    found = list(leaves(answer))
+    if len(found) == 1 and found[0][1] is answer:  # it is a leaf itself
+        return {OUTPUT: answer}
+    return {name: leaf for name, leaf in found if leaf is not None}
 
 
 def compute(
@@ -67,16 +68,13 @@ def compute(
         else named(workload.reference(problem))
     )
     expected = {name: _as_expected(answer) for name, answer in answers.items()}
-    if not any(one.values.numel() for one in expected.values()) and not _is_empty(answers):
+    if any(one.values.numel() for one in expected.values()):
+        return expected
+    if not answers or any(isinstance(one, Expected) for one in answers.values()):
         raise IncompleteReferenceError(
             "the reference answers for no element of any output: nothing is compared"
         )
-    return expected
-
-
-def _is_empty(answers: Mapping[str, Any]) -> bool:
-    """Whether the outputs themselves have no elements."""
-    return bool(answers) and not any(isinstance(one, Expected) for one in answers.values())
+    return expected  # the outputs themselves have no elements
 
 
 def _as_expected(answer: Any) -> Expected:
@@ -93,10 +91,10 @@ def _with_gradients(workload: Workload, problem: Problem, asked: Gradients) -> d
     """The reference's own answer, and what it does not name of the gradients by autograd in its own
     dtype.
     """
-    wanted = {
-        name for name, one in zip(asked.inputs, problem.inputs, strict=True) if has_gradient(one)
-    }
-    wanted |= set(asked.parameters)
+    wanted = set(asked.parameters)
+    for name, tensor in zip(asked.inputs, problem.inputs, strict=True):
+        if has_gradient(tensor):
+            wanted.add(name)
     if asked.answered is not False:
         answers = named(workload.reference(problem))
         missing = {name for name in wanted if GRAD + name not in answers}
@@ -107,38 +105,39 @@ def _with_gradients(workload: Workload, problem: Problem, asked: Gradients) -> d
         asked.answered = not missing
         if asked.answered:
             return answers
-    leaves_of = {
-        name: _leaf(one, problem.dtype)
-        for name, one in (*zip(asked.inputs, problem.inputs, strict=True), *problem.state.items())
-        if name in wanted
-    }
-    tracked = replace(
-        problem,
-        inputs=tuple(
-            leaves_of.get(name, one) for name, one in zip(asked.inputs, problem.inputs, strict=True)
-        ),
-        state={name: leaves_of.get(name, one) for name, one in problem.state.items()},
-    )
+    return _by_autograd(workload, problem, asked, wanted)
+
+
+def _by_autograd(
+    workload: Workload, problem: Problem, asked: Gradients, wanted: Collection[str]
+) -> dict[str, Any]:
+    """The reference's answer, and those of the `wanted` gradients that it does not name."""
+    named_inputs = list(zip(asked.inputs, problem.inputs, strict=True))
+    tracked: dict[str, torch.Tensor] = {}
+    for name, tensor in (*named_inputs, *problem.state.items()):
+        if name in wanted:
+            tracked[name] = _leaf(tensor, problem.dtype)
+    inputs = tuple(tracked.get(name, tensor) for name, tensor in named_inputs)
+    state = {name: tracked.get(name, tensor) for name, tensor in problem.state.items()}
     with torch.enable_grad():
-        answers = named(workload.reference(tracked))
+        answers = named(workload.reference(replace(problem, inputs=inputs, state=state)))
+
     lacking = sorted(name for name in wanted if GRAD + name not in answers)
-    roots = {
-        name: one
-        for name, one in answers.items()
-        if isinstance(one, torch.Tensor) and one.requires_grad
-    }
-    roots = {name: one for name, one in roots.items() if name in asked.upstream}
-    if not roots or any(name not in leaves_of for name in lacking):
+    roots, upstream = [], []
+    for name, answer in answers.items():
+        if name in asked.upstream and isinstance(answer, torch.Tensor) and answer.requires_grad:
+            roots.append(answer)
+            upstream.append(asked.upstream[name].to(answer.device, answer.dtype))
+    if not roots or any(name not in tracked for name in lacking):
         names = ", ".join(GRAD + name for name in lacking)
         raise IncompleteReferenceError(
             f"the reference lacks {names}, and autograd cannot work them out: return them beside the output, "
             "or return the whole output, made from the inputs by torch's operations"
         )
-    upstream = [asked.upstream[name].to(one.device, one.dtype) for name, one in roots.items()]
     if problem.upstream is not None and len(roots) == 1:
-        upstream = [problem.upstream.to(next(iter(roots.values())))]
-    targets = [leaves_of[name] for name in lacking]
-    found = torch.autograd.grad(list(roots.values()), targets, upstream, allow_unused=True)
+        upstream = [problem.upstream.to(roots[0])]
+    targets = [tracked[name] for name in lacking]
+    found = torch.autograd.grad(roots, targets, upstream, allow_unused=True)
     for name, target, grad in zip(lacking, targets, found, strict=True):
         answers[GRAD + name] = torch.zeros_like(target) if grad is None else grad
     return answers

@@ -82,7 +82,8 @@ class References:
         own_inputs: bool,
     ) -> Reference:
         from orchestrator.verify.expected import Gradients, compute
-        from orchestrator.verify.rule.reference import Reference, working_precision
+        from orchestrator.verify.rule.precisions import working_precision
+        from orchestrator.verify.rule.reference import Reference
 
         if host:
             problem = on_host(problem)

@@ -95,7 +95,10 @@ class Verifier:
             used = self.caller.copied(problem)
             verdict, reference, called = self._on(problem, used, host)
             if verdict.ok and reference.is_sampled:
-                if self._upstream_is_sampled:  # it must not be 0 in the rows that are answered for
+                workload = self.caller.workload
+                if self.caller.implementation.backward and workload.upstream is not None:
+                    # its gradients follow the sampled rows: they must not be 0 where the reference
+                    # answers
                     used = self.caller.copied(whole)
                     called = self.caller.called(used, whole)
                 verdict = self._on_more_rows(whole, used, called, host, verdict, reference)
@@ -253,11 +256,6 @@ class Verifier:
             raise AttemptEndedError(Outcome.FAILED, "InvalidResult", str(error)) from None
         except IncompleteReferenceError as error:
             raise AttemptEndedError(Outcome.FAILED, "IncompleteReference", str(error)) from None
-
-    @property
-    def _upstream_is_sampled(self) -> bool:
-        """Whether the workload's own gradients of the output follow the rows that are sampled."""
-        return self.caller.implementation.backward and self.caller.workload.upstream is not None
 
     def _on(
         self, problem: Problem, used: Tensors, host: bool

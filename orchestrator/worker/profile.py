@@ -33,17 +33,22 @@ def profiled(
     from torch.profiler import ProfilerActivity
 
     on_gpu = device.type == "cuda"
+    own, both = ProfilerActivity.CPU, [ProfilerActivity.CPU]
+    if on_gpu:
+        own = ProfilerActivity.CUDA
+        both = [ProfilerActivity.CPU, ProfilerActivity.CUDA]
     call()  # what is made once, plans and buffers, is there
-    found = _under_profiler(
-        call, device, [ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU]
-    )
+    found = _under_profiler(call, device, [own])
     if trace is not None and trace.parent.is_dir():
-        both = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
         with suppress(OSError, RuntimeError):
             _under_profiler(call, device, both).export_chrome_trace(str(trace))
-    times = [(event, _microseconds(event, on_gpu)) for event in found.key_averages()]
-    known = [(event, time) for event, time in times if time > 0]
-    total = sum(time for _, time in known)
+    known = []
+    total = 0.0
+    for event in found.key_averages():
+        time = _microseconds(event, on_gpu)
+        if time > 0:
+            known.append((event, time))
+            total += time
     known.sort(key=lambda pair: pair[1], reverse=True)
     return tuple(
         KernelShare(name=event.key[:NAME], count=int(event.count), share=time / total)

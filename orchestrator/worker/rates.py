@@ -11,7 +11,10 @@ from orchestrator.measure.memory import Figures
 from orchestrator.outcome import Outcome
 from orchestrator.trial import Attempt
 from orchestrator.usercode.implementation import AttemptEndedError
-from orchestrator.workload import Work
+from orchestrator.usercode.workload_file import FileWorkload
+from orchestrator.verify.caller import Caller
+from orchestrator.worker.calls import FirstCall
+from orchestrator.workload import Config, Work
 
 COUNTED = (
     "the work is counted, not stated: bytes of all inputs and outputs, FLOPs of the reference's "
@@ -30,6 +33,22 @@ class Rates:
 
     figures: Figures
     notes: tuple[str, ...] = ()
+
+
+def counted_work(
+    workload: FileWorkload, config: Config, caller: Caller, first: FirstCall | None
+) -> Work:
+    """The work of one call, where the workload states none.
+
+    Args:
+        workload: whose reference is called.
+        config: that the implementation was built with.
+        caller: of the implementation.
+        first: its first call, for the bytes alone; None: FLOPs are counted, too.
+    """
+    if first is not None:
+        return Work(flops=0.0, bytes=float(first.bytes_in + first.bytes_out))
+    return workload.calls.counted_work(config, caller.inputs("work"))
 
 
 def rates(

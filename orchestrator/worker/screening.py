@@ -19,13 +19,13 @@ from orchestrator.machine import environment
 from orchestrator.measure.memory import NOTHING_KNOWN, release
 from orchestrator.measure.phase_times import PhaseTimes
 from orchestrator.measure.protocol import Measurement
-from orchestrator.model import FrozenModel
 from orchestrator.outcome import Flag, Outcome, Phase
 from orchestrator.record import utc_now
 from orchestrator.stats.ratio import block_ratios
 from orchestrator.stats.summary import Summary, summarize
 from orchestrator.trial import Attempt
 from orchestrator.usercode.imported import imported_since
+from orchestrator.util.frozen_model import FrozenModel
 from orchestrator.verify.references import SharedReferences
 from orchestrator.worker.calls import RotatedInputs
 from orchestrator.worker.duel import EndedSide, Side, turns

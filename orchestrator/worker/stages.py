@@ -31,7 +31,7 @@ from orchestrator.worker.calls import RotatedInputs, first_call, one_more, sets_
 from orchestrator.worker.compiling import times
 from orchestrator.worker.compiling.chosen import chosen_configurations
 from orchestrator.worker.integrity import bound_functions, check_unchanged
-from orchestrator.worker.rates import COUNTED, gpus_of, own_metrics, rates
+from orchestrator.worker.rates import COUNTED, counted_work, gpus_of, own_metrics, rates
 from orchestrator.worker.resolved import cap_memory, opened, resolve
 from orchestrator.worker.trial_end import TrialEnd, agreed
 from orchestrator.workload import Work
@@ -68,8 +68,8 @@ class Stages:
     enter: Callable[[Phase], None]
     energy: EnergyWindow | None = None
     figures: Figures = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-    flags: tuple[str, ...] = ()
+    notes: list[str] = field(default_factory=list)
+    flags: list[str] = field(default_factory=list)
     rotated: RotatedInputs = field(default_factory=RotatedInputs)
     _counted: Work | None = None
     started_ms: float = 0.0
@@ -103,12 +103,12 @@ class Stages:
         self.verifier = Verifier(self.caller, tolerance, verify.max_reference_flops, self.shared)
         self.before = agreed(self.verifier.verify("before", structures=not is_screened))
         if self.before.unproven:
-            self.flags = (*self.flags, Flag.UNPROVEN.value)
+            self.flags.append(Flag.UNPROVEN.value)
         if verify.also and not is_screened:
             caller, options = self.caller, self.attempt.trial.options
             limit = verify.max_reference_flops
             others = OtherShapes(caller, self.entry, options, tolerance, limit)
-            self.notes = (*self.notes, others.verify(verify.also))
+            self.notes.append(others.verify(verify.also))
 
     def called(self) -> None:
         """Build it and call it once.
@@ -132,9 +132,11 @@ class Stages:
         self.first_call = first_call(self.caller, host, device, self.seed)
         self.started_ms = timer.ms()
         self._retries = 0 if self.gpu_peak is None else self.gpu_peak.allocation_retries()
-        memory = host.figures() if self.gpu_peak is None else NOTHING_KNOWN
+        memory = NOTHING_KNOWN
+        if self.gpu_peak is None:
+            memory = host.figures()
+            self.notes += times.memory_note()
         self.figures = {**memory, "first_call_ms": self.first_call.ms}
-        self.notes = times.memory_note() if self.gpu_peak is None else ()
         if self.attempt.compile_times:
             self.figures[times.COLD] = self.started_ms
             self.notes += times.in_words("cold", times.stage_times())
@@ -150,7 +152,7 @@ class Stages:
         self.verify_again(measurement)
         self.rate(measurement)
         self.enter(Phase.MEMORY)
-        self.notes = (*self.notes, *chosen_configurations())
+        self.notes += chosen_configurations()
         if self.attempt.profile:
             self.profile()
         retries = 0
@@ -164,22 +166,32 @@ class Stages:
         if self.attempt.compile_times:
             figures, notes = times.warm(self.attempt)
             self.figures |= figures
-            self.notes = (*self.notes, *notes)
+            self.notes += notes
         if self.attempt.graph:
             self._as_graph()
         return self.end(measurement, retries)
 
-    def _as_graph(self) -> None:
-        """Time it as a CUDA graph; a note where it cannot be captured."""
-        from orchestrator.measure.graph import NotCapturedError, graph_latency_ms
+    def verify_again(self, measurement: Measurement) -> None:
+        """That what is timed is right, the inputs it had are what they were, and fresh values get
+        fresh outputs.
 
-        device = self.config.device
-        if device.type != "cuda" or self.workload.writes:
-            return
-        try:
-            self.figures["graph_latency_ms"] = graph_latency_ms(self.one_more_call(), device)
-        except NotCapturedError as error:
-            self.notes = (*self.notes, f"not captured as a CUDA graph: {error}")
+        Raises:
+            AttemptEndedError: mismatch.
+        """
+        check_unchanged(self._bound)
+        for number in self.rotated.to_redraw(derived_seed(self.seed, "unchanged")):
+            self.caller.unchanged(self.rotated.sets[number], "timed", number)
+        self._judged_as_timed(max(1, measurement.iterations_per_repetition))
+        used = self.rotated.sets[-1]
+        self.rotated = RotatedInputs()
+        after = agreed(
+            self.verifier.verify_rewritten("after", used, AFTER_SHARE),
+            "on fresh inputs after timing: ",
+        )
+        self.notes += after.notes
+        self._look_for_memory(used, min(measurement.values_ms) / 1e3)
+        self.verifier.forget()
+        check_unchanged(self._bound)
 
     def rate(self, measurement: Measurement) -> None:
         """Work out the rates of a measurement.
@@ -198,38 +210,35 @@ class Stages:
         if self._counted is not None:
             # of a cache all is counted, and the reference may do more than is needed
             ceilings = None
-            self.notes = (*self.notes, COUNTED)
+            self.notes.append(COUNTED)
         gpus = gpus_of(self.attempt)
         found = rates(work, seconds, ceilings, precision, gpus, ceilings_again)
         own, missing = own_metrics(self.workload.metrics, work, seconds, self.attempt.trial.params)
         self.figures |= own | found.figures
-        self.notes = (*self.notes, *found.notes, *missing)
+        self.notes += found.notes
+        self.notes += missing
+
+    def profile(self) -> None:
+        """See which kernels a call runs.
+
+        Raises:
+            AttemptEndedError: the call raised.
+        """
+        from orchestrator.worker.profile import kernels_in_words, profiled
+
+        trace = Path(self.attempt.trace) if self.attempt.trace else None
+        call = self.one_more_call()
+        with user_code():
+            self.kernels = profiled(call, self.config.device, trace)
+        self.notes.append(kernels_in_words(self.kernels))
 
     def end(self, measurement: Measurement, retries: int = 0) -> TrialEnd:
         """The end of a trial that is ok, with this measurement."""
-        flags = self.flags
         if retries:
-            flags = (*flags, Flag.ALLOCATION_RETRIES.value)
-        end = TrialEnd.ok(measurement, self.before, self.figures, self.notes, flags)
+            self.flags.append(Flag.ALLOCATION_RETRIES.value)
+        notes, flags = tuple(self.notes), tuple(self.flags)
+        end = TrialEnd.ok(measurement, self.before, self.figures, notes, flags)
         return replace(end, kernels=self.kernels, energy=self.energy)
-
-    def _resolve(self) -> None:
-        """Import what the attempt names; see `resolve`."""
-        found = resolve(self.attempt)
-        self.workload, self.entry = found.workload, found.entry
-        self.params, self.config = found.params, found.config
-
-    def _capped(self, on: bool) -> None:
-        """The cap is the implementation's; the harness's reference and rotated inputs do not count
-        against it.
-        """
-        cap_memory(self.config.device, self.attempt.resources.gpu_memory_gib if on else None)
-
-    def _build(self) -> Implementation:
-        seed = state_seed(self.seed)
-        built = build(self.workload, self.params, self.config, self.entry, seed)
-        self.caller = Caller(self.workload, self.params, built, self.seed, seed)
-        return built
 
     @property
     def seed(self) -> int:
@@ -237,6 +246,57 @@ class Stages:
         file states.
         """
         return salted(self.attempt.seed, self.attempt.salt)
+
+    def clock(self) -> Clock:
+        """A clock of the trial's device."""
+        device = self.config.device
+        if device.type == "cuda":
+            return CudaClock(device, cold=self.attempt.protocol.cold_cache)
+        return CpuClock()
+
+    def input_sets(self) -> int:
+        """How many sets of inputs take turns."""
+        if not self.caller.one_plan_is_enough():
+            return 1
+        return sets_in_turn(self.first_call, self.config.device)
+
+    def calls(self, count: int) -> list[Callable[[], object]]:
+        """One call on each of `count` sets of inputs, which are kept until `verify_again`."""
+        self.rotated = RotatedInputs.of(self.caller, count, self.config.device, self.seed)
+        if self.rotated.prepare_ms is not None:
+            self.figures["prepare_ms"] = self.rotated.prepare_ms
+        return self.rotated.calls
+
+    def forget_inputs(self) -> None:
+        """Give back what the inputs of `calls` take, to the device itself."""
+        self.rotated = RotatedInputs()
+        release(self.config.device)
+
+    def one_more_call(self) -> Callable[[], object]:
+        """As it is timed, on inputs of its own."""
+        return one_more(self.caller, self.seed)
+
+    def upstream(self, inputs: Tensors) -> Tensors:
+        """The gradients that a timed call on these inputs propagates from."""
+        return upstream_of(self.subject, inputs, self.seed)
+
+    def _resolve(self) -> None:
+        """Import what the attempt names; see `resolve`."""
+        found = resolve(self.attempt)
+        self.workload, self.entry = found.workload, found.entry
+        self.params, self.config = found.params, found.config
+
+    def _build(self) -> Implementation:
+        seed = state_seed(self.seed)
+        built = build(self.workload, self.params, self.config, self.entry, seed)
+        self.caller = Caller(self.workload, self.params, built, self.seed, seed)
+        return built
+
+    def _capped(self, on: bool) -> None:
+        """The cap is the implementation's; the harness's reference and rotated inputs do not count
+        against it.
+        """
+        cap_memory(self.config.device, self.attempt.resources.gpu_memory_gib if on else None)
 
     def _timed(self) -> Measurement:
         """Time it on rotated inputs; without them where they take the memory that a call needs."""
@@ -248,17 +308,6 @@ class Stages:
                 raise
         self.forget_inputs()
         return self._clocked(1)
-
-    def forget_inputs(self) -> None:
-        """Give back what the inputs of `calls` take, to the device itself."""
-        self.rotated = RotatedInputs()
-        release(self.config.device)
-
-    def input_sets(self) -> int:
-        """How many sets of inputs take turns."""
-        if not self.caller.one_plan_is_enough():
-            return 1
-        return sets_in_turn(self.first_call, self.config.device)
 
     def _clocked(self, count: int) -> Measurement:
         import torch
@@ -286,42 +335,6 @@ class Stages:
                 cut_above_ms=attempt.cut_above_ms,
             )
 
-    def calls(self, count: int) -> list[Callable[[], object]]:
-        """One call on each of `count` sets of inputs, which are kept until `verify_again`."""
-        self.rotated = RotatedInputs.of(self.caller, count, self.config.device, self.seed)
-        if self.rotated.prepare_ms is not None:
-            self.figures["prepare_ms"] = self.rotated.prepare_ms
-        return self.rotated.calls
-
-    def clock(self) -> Clock:
-        """A clock of the trial's device."""
-        device = self.config.device
-        if device.type == "cuda":
-            return CudaClock(device, cold=self.attempt.protocol.cold_cache)
-        return CpuClock()
-
-    def verify_again(self, measurement: Measurement) -> None:
-        """That what is timed is right, the inputs it had are what they were, and fresh values get
-        fresh outputs.
-
-        Raises:
-            AttemptEndedError: mismatch.
-        """
-        check_unchanged(self._bound)
-        for number in self.rotated.to_redraw(derived_seed(self.seed, "unchanged")):
-            self.caller.unchanged(self.rotated.sets[number], "timed", number)
-        self._judged_as_timed(max(1, measurement.iterations_per_repetition))
-        used = self.rotated.sets[-1]
-        self.rotated = RotatedInputs()
-        after = agreed(
-            self.verifier.verify_rewritten("after", used, AFTER_SHARE),
-            "on fresh inputs after timing: ",
-        )
-        self.notes = (*self.notes, *after.notes)
-        self._look_for_memory(used, min(measurement.values_ms) / 1e3)
-        self.verifier.forget()
-        check_unchanged(self._bound)
-
     def _judged_as_timed(self, length: int) -> None:
         rng = random.Random(derived_seed(self.seed, "as timed"))
         writes, gradients = bool(self.workload.writes), self.subject.backward
@@ -340,7 +353,7 @@ class Stages:
             AttemptEndedError: mismatch.
         """
         if not used or self.workload.writes:
-            self.notes = (*self.notes, NOT_LOOKED_FOR)
+            self.notes.append(NOT_LOOKED_FOR)
             return
         self.subject.prepare(used)  # its plan may be that of the verification before
         if self.config.device.type == "cpu" and is_excluded(self.verifier.on_new_s, timed_s):
@@ -351,53 +364,37 @@ class Stages:
             raise AttemptEndedError(Outcome.MISMATCH, "Mismatch", text)
         if found.text:
             text = f"it may remember answers by the values of its inputs: {found.text}"
-            self.flags = (*self.flags, Flag.UNPROVEN.value)
-            self.notes = (*self.notes, text)
+            self.flags.append(Flag.UNPROVEN.value)
+            self.notes.append(text)
 
-    def upstream(self, inputs: Tensors) -> Tensors:
-        """The gradients that a timed call on these inputs propagates from."""
-        return upstream_of(self.subject, inputs, self.seed)
-
-    def _host_memory(self) -> Figures:
-        known = {name: self.figures[name] for name in NOTHING_KNOWN}
-        with user_code():
-            return self._host.with_later(known, self.one_more_call())
-
-    def one_more_call(self) -> Callable[[], object]:
-        """As it is timed, on inputs of its own."""
-        return one_more(self.caller, self.seed)
-
-    def profile(self) -> None:
-        """See which kernels a call runs.
-
-        Raises:
-            AttemptEndedError: the call raised.
-        """
-        from orchestrator.worker.profile import kernels_in_words, profiled
-
-        trace = Path(self.attempt.trace) if self.attempt.trace else None
-        call = self.one_more_call()
-        with user_code():
-            self.kernels = profiled(call, self.config.device, trace)
-        self.notes = (*self.notes, kernels_in_words(self.kernels))
+    def _work(self) -> Work:
+        """The work of a call, as its workload states it; counted where that states none."""
+        if not (isinstance(self.workload, FileWorkload) and self.workload.counts_work):
+            form = self.entry.form or self.workload.forms[0]
+            return self.workload.work(self.params, form)
+        if self._counted is None:
+            first = None if self.counts_flops else self.first_call
+            self._counted = counted_work(self.workload, self.config, self.caller, first)
+        return self._counted
 
     def _gpu_memory(self, peak: CudaPeak) -> Figures:
         call = self.one_more_call()
         with user_code():
             return peak.figures(call)
 
-    def _work(self) -> Work:
-        if (
-            self._counted is None
-            and isinstance(self.workload, FileWorkload)
-            and self.workload.counts_work
-        ):
-            if self.counts_flops:
-                counted = self.workload.calls.counted_work(self.config, self.caller.inputs("work"))
-            else:
-                first = self.first_call
-                counted = Work(flops=0.0, bytes=float(first.bytes_in + first.bytes_out))
-            self._counted = counted
-        return self._counted or self.workload.work(
-            self.params, self.entry.form or self.workload.forms[0]
-        )
+    def _host_memory(self) -> Figures:
+        known = {name: self.figures[name] for name in NOTHING_KNOWN}
+        with user_code():
+            return self._host.with_later(known, self.one_more_call())
+
+    def _as_graph(self) -> None:
+        """Time it as a CUDA graph; a note where it cannot be captured."""
+        from orchestrator.measure.graph import NotCapturedError, graph_latency_ms
+
+        device = self.config.device
+        if device.type != "cuda" or self.workload.writes:
+            return
+        try:
+            self.figures["graph_latency_ms"] = graph_latency_ms(self.one_more_call(), device)
+        except NotCapturedError as error:
+            self.notes.append(f"not captured as a CUDA graph: {error}")

@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from orchestrator.model import FrozenModel
 from orchestrator.spec.models import PROTOCOL_DEFAULTS, ImplementationSpec, SweepSpec
+from orchestrator.util.frozen_model import FrozenModel
 from tests.docs.guide import DOCS
 
 

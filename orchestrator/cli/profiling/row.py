@@ -12,10 +12,10 @@ import sys
 from typing import Any
 
 from orchestrator.cli.profiling.counters import RANGE
-from orchestrator.model import FrozenModel
 from orchestrator.record import KernelShare
 from orchestrator.trial import Attempt
 from orchestrator.usercode.implementation import AttemptEndedError
+from orchestrator.util.frozen_model import FrozenModel
 from orchestrator.worker.stages import Stages
 
 

@@ -13,7 +13,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from orchestrator import subprocesses
 from orchestrator.cli.profiling import counters
 from orchestrator.cli.profiling.row import Traced
 from orchestrator.cli.trying.try_target import attempt_of
@@ -28,6 +27,7 @@ from orchestrator.results import profiles, sweep_directory
 from orchestrator.results.profiles import Profile
 from orchestrator.results.results import Results
 from orchestrator.trial import Attempt, Trial
+from orchestrator.util import subprocesses
 
 ROW = "orchestrator.cli.profiling.row"
 SHOWN = 8  # kernels of a row that are printed

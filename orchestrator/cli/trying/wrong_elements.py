@@ -98,14 +98,13 @@ def _of_output(name: str, actual: torch.Tensor, expected: Expected, allowed: flo
         for row, column in wrong.nonzero()[: SHOWN - len(found)].tolist():
             place = _place(name, start + row, column, actual, expected)
             found.append((place, _text(got[row, column]), _text(right[row, column])))
+    if not found and floating:
+        return [
+            f"  every element of {name} is within ten times the budget: the error is spread thinly, "
+            "or shows in other calls only"
+        ]
     if not found:
-        rule = "within ten times the budget" if floating else "right"
-        why = (
-            "the error is spread thinly, or shows in other calls only"
-            if floating
-            else "in this call"
-        )
-        return [f"  every element of {name} is {rule}: {why}"]
+        return [f"  every element of {name} is right: in this call"]
     share = 100 * count / (rows * width)
     head = f"  {count:,} of {rows * width:,} elements are wrong ({number(share, 1)} %)"
     lines = [f"{head}, the first of them:"]

@@ -80,13 +80,15 @@ def _tiles(history: History) -> list[tuple[int, str, str]]:
     failing = sum(row.newly_failing for row in history.rows)
     better = sum(not step.worse for _, step in history.others)
     moved = sum(step.worse for _, step in history.others)
-    tiles = [
-        (worse, "regressed", "bad" if worse else "good"),
-        (failing, "newly failing", "bad" if failing else "good"),
-        (better, "better", "good" if better else "quiet"),
-        (moved, "worse, not by the code", "warn" if moved else "quiet"),
+    described = [  # count, label, tone, and the tone where there are none
+        (worse, "regressed", "bad", "good"),
+        (failing, "newly failing", "bad", "good"),
+        (better, "better", "good", "quiet"),
+        (moved, "worse, not by the code", "warn", "quiet"),
+        (len(history.rows), "rows", "quiet", "quiet"),
+        (history.sweeps, "sweeps", "quiet", "quiet"),
     ]
-    return [*tiles, (len(history.rows), "rows", "quiet"), (history.sweeps, "sweeps", "quiet")]
+    return [(count, label, tone if count else none) for count, label, tone, none in described]
 
 
 def _steps(history: History) -> list[dict[str, str]]:

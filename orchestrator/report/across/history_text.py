@@ -88,7 +88,11 @@ def tells_nothing(history: History) -> bool:
 
 def _short_rows(history: History) -> int:
     """How many rows have too few undisturbed sweeps for a step."""
-    return sum(_measured(row) < 2 * 3 for row in history.rows)
+    short = 0
+    for row in history.rows:
+        timed = sum(point.value is not None and point.ranked for point in row.series.points)
+        short += timed < 2 * 3
+    return short
 
 
 def notes(history: History) -> list[str]:
@@ -254,10 +258,6 @@ def _curve(points: Sequence[Point]) -> str:
             height = 0.0 if high <= low else (point.value - low) / (high - low)
             marks.append(BARS[round(height * (len(BARS) - 1))])
     return "".join(marks)
-
-
-def _measured(row: Timeline) -> int:
-    return sum(point.value is not None and point.ranked for point in row.series.points)
 
 
 def _params(history: History) -> list[str]:

@@ -145,10 +145,12 @@ def as_object(found: SideBySide) -> dict[str, Any]:
     """One object of JSON values."""
     means: dict[str, list[float | None]] = {}
     for label, values in found.means.items():
-        means[label] = [None if mean is None else mean[0] for mean in values]
+        means[label] = []
+        for mean in values:
+            means[label].append(None if mean is None else mean[0])
     return {
         "by": found.by,
-        "against": _chosen(found).label,
+        "against": found.columns[found.against].label,
         "columns": [_column_object(column) for column in found.columns],
         "rows": [_line_object(line) for line in found.lines],
         "geometric_means": means,
@@ -165,27 +167,26 @@ def _column_object(column: Column) -> dict[str, Any]:
 
 
 def _line_object(line: Line) -> dict[str, Any]:
+    latencies: list[float | None] = []
+    outcomes: list[str | None] = []
+    ratios: list[float | None] = []
+    for row, ratio in zip(line.cells, line.ratios, strict=True):  # one of each per column
+        latencies.append(None if row is None else row.metrics.get("latency_ms"))
+        outcomes.append(None if row is None else str(row.outcome))
+        ratios.append(None if ratio is None else ratio.value)
     return {
         "implementation": line.row.implementation,
         "params": dict(line.row.params),
         "options": dict(line.row.trial.options),
-        "latency_ms": [_latency(row) for row in line.cells],
-        "outcome": [None if row is None else str(row.outcome) for row in line.cells],
-        "ratio": [None if one is None else one.value for one in line.ratios],
+        "latency_ms": latencies,
+        "outcome": outcomes,
+        "ratio": ratios,
     }
-
-
-def _chosen(found: SideBySide) -> Column:
-    return found.columns[found.against]
 
 
 def _of(column: Column) -> str:
     models = ", ".join(map(printable, column.models)) or "a device that is not known"
     return f"{models}; {counted(len(column.sweeps), 'sweep')}: {', '.join(map(printable, column.sweeps))}"
-
-
-def _latency(row: Row | None) -> float | None:
-    return None if row is None else row.metrics.get("latency_ms")
 
 
 def _time(row: Row | None) -> str:

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterable, Sequence
 
 from orchestrator.compare.comparison import MACHINE_DIFFERED, Comparison, Pair
-from orchestrator.compare.machine import MachineChange
 from orchestrator.formatting import (
     counted,
     fitted,
@@ -84,14 +83,15 @@ def _code(comparison: Comparison) -> list[str]:
 
 def _thresholds(comparison: Comparison) -> list[str]:
     timed = [pair for pair in comparison.rows if pair.ratio is not None]
-    unmeasured = [pair for pair in timed if not pair.measured]
+    measured = [pair.threshold for pair in timed if pair.measured]
+    unmeasured = [pair.threshold for pair in timed if not pair.measured]
     lines = []
-    if measured := [pair.threshold for pair in timed if pair.measured]:
+    if measured:
         lines.append(
             f"A change counts from {_percent(measured)} on, by the spread between fresh processes."
         )
     if unmeasured:
-        least = _percent([pair.threshold for pair in unmeasured])
+        least = _percent(unmeasured)
         rows = counted(len(unmeasured), "row")
         where = "" if comparison.duel is not None else " in both sweeps"
         lines.append(
@@ -115,7 +115,8 @@ def _machine(comparison: Comparison) -> list[str]:
             "(measure.sentinels is off, or all rows were reused)."
         ]
     hidden = sum(MACHINE_DIFFERED in pair.note for pair in comparison.rows)
-    if not hidden and not _moved(comparison.machine):
+    ratios = comparison.machine.ratios.values()
+    if not hidden and all(abs(math.log(ratio)) <= WORTH_A_LINE for ratio in ratios):
         return []
     lines = [f"The machine differed: in the candidate {comparison.machine}."]
     if hidden:
@@ -126,21 +127,17 @@ def _machine(comparison: Comparison) -> list[str]:
     return lines
 
 
-def _moved(machine: MachineChange) -> bool:
-    return any(abs(math.log(ratio)) > WORTH_A_LINE for ratio in machine.ratios.values())
-
-
 def _nothing_found(comparison: Comparison) -> list[str]:
     """That every row is unclear, and whether the machine was busy: no news is no good news."""
     rows = comparison.rows
     if not rows or any(pair.verdict.value != "unclear" for pair in rows):
         return []
-    busy = sum(bool(DISTURBED & {*pair.base.flags, *pair.candidate.flags}) for pair in rows)
-    why = f"; the machine was busy ({busy} contended or throttled)" if busy else ""
     what = "The row is" if len(rows) == 1 else f"All {len(rows)} rows are"
-    return [
-        f"{what} unclear: this comparison found nothing{why}. --fail-unclear makes that a failure."
-    ]
+    said = f"{what} unclear: this comparison found nothing"
+    busy = sum(bool(DISTURBED & {*pair.base.flags, *pair.candidate.flags}) for pair in rows)
+    if busy:
+        said += f"; the machine was busy ({busy} contended or throttled)"
+    return [f"{said}. --fail-unclear makes that a failure."]
 
 
 def _disturbed(comparison: Comparison) -> list[str]:

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 from orchestrator.compare.comparison import Comparison
-from orchestrator.files import write_atomically
 from orchestrator.report.comparing.comparison import markdown_page, table
 from orchestrator.report.page.comparison_page import comparison_page
+from orchestrator.util.files import write_atomically
 
 JSON_FILE, MARKDOWN_FILE, PAGE_FILE = "comparison.json", "comparison.md", "comparison.html"
 

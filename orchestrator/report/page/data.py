@@ -9,13 +9,13 @@ from typing import Any
 
 from orchestrator.formatting import axis_text, printable, shown
 from orchestrator.metrics import METRICS, known
-from orchestrator.quantities import is_number
-from orchestrator.report.layout import NOT_RUN, Layout
+from orchestrator.report.layout import Layout, outcome_of
 from orchestrator.report.page.phases import phase_shares
 from orchestrator.report.ranking import Ranking
 from orchestrator.report.roofline import Peaks
 from orchestrator.results.rows import Row
 from orchestrator.stats.percentiles import SHARES
+from orchestrator.util.quantities import is_number
 
 MAX_VALUES = 200_000  # repetitions in one page; beyond, each row shows every n-th
 MAX_VALUES_PER_ROW = 1_000
@@ -29,31 +29,25 @@ def page_data(layout: Layout, ranking: Ranking) -> dict[str, Any]:
     names = list(dict.fromkeys(row.implementation for row in rows))
     index = {name: number for number, name in enumerate(names)}
     baseline = {standing.implementation: standing.baseline for standing in ranking.standings}
-    metrics: dict[str, None] = {}  # a set that keeps the order
-    for row in rows:
-        metrics |= dict.fromkeys(
-            name
-            for name, value in row.metrics.items()
-            if name not in PERCENTILES and (value is not None or name == "latency_ms")
-        )
-    axis_values = {}
-    for name in layout.columns:
+    axes, axis_values = [], {}
+    for name, heading in layout.columns.items():
+        axes.append({"name": name, "heading": heading})
         axis_values[name] = [_axis_value(name, row.value(name)) for row in rows]
-    figures = {}
+    metrics, figures = _metrics(rows), {}
     for name in metrics:
         figures[name] = [_five_digits(row.metrics.get(name)) for row in rows]
+    known_first = [name for name in METRICS if name in metrics]
+    known_first += [name for name in metrics if name not in METRICS]
     return {
         "implementations": [printable(name) for name in names],
         "kinds": [ranking.kinds[name] for name in names],
         "baselines": [index[baseline[name]] for name in names],
-        "axes": [{"name": name, "heading": heading} for name, heading in layout.columns.items()],
+        "axes": axes,
         "search": _search(layout),
-        "metrics": [
-            _described(name) for name in dict.fromkeys([*METRICS, *metrics]) if name in metrics
-        ],
+        "metrics": [_described(name) for name in known_first],
         "implementation": [index[row.implementation] for row in rows],
         "values": axis_values,
-        "outcome": [NOT_RUN if row.outcome is None else str(row.outcome) for row in rows],
+        "outcome": [outcome_of(row) for row in rows],
         "flags": [list(map(printable, row.flags)) for row in rows],
         "figures": figures,
         "trial": [row.trial_id for row in rows],
@@ -62,6 +56,16 @@ def page_data(layout: Layout, ranking: Ranking) -> dict[str, Any]:
         "repetitions": _repetitions(rows),
         "peaks": _peaks(layout),
     }
+
+
+def _metrics(rows: Sequence[Row]) -> list[str]:
+    """The metrics that some row has, as rows name them; the latency, too, where none has it."""
+    found: dict[str, None] = {}  # a set that keeps the order
+    for row in rows:
+        for name, value in row.metrics.items():
+            if name not in PERCENTILES and (value is not None or name == "latency_ms"):
+                found[name] = None
+    return list(found)
 
 
 def embedded(data: Any) -> str:
@@ -104,11 +108,13 @@ def _five_digits(value: float | None) -> float | None:
 
 def _details(layout: Layout, row: Row) -> dict[str, Any]:
     """What an opened row says beyond its columns."""
-    beyond = {
-        name: shown(value) for name, value in row.params.items() if name not in layout.columns
-    }
-    options = {f"options.{name}": shown(value) for name, value in row.trial.options.items()}
-    details: dict[str, Any] = {"params": beyond | options, "notes": list(map(printable, row.notes))}
+    params = {}
+    for name, value in row.params.items():
+        if name not in layout.columns:
+            params[name] = shown(value)
+    for name, value in row.trial.options.items():
+        params[f"options.{name}"] = shown(value)
+    details: dict[str, Any] = {"params": params, "notes": list(map(printable, row.notes))}
     if row.rounds:
         details["percentiles"] = [_five_digits(row.metrics.get(name)) for name in PERCENTILES]
     if phases := phase_shares(row.records):
@@ -119,12 +125,9 @@ def _details(layout: Layout, row: Row) -> dict[str, Any]:
         ]
     if row.error is not None:
         message = row.error.message
-        cut = (
-            f"{message[:MAX_MESSAGE]}\n[... the log has it all]"
-            if len(message) > MAX_MESSAGE
-            else message
-        )
-        lines = "\n".join(printable(line) for line in cut.splitlines())
+        if len(message) > MAX_MESSAGE:
+            message = f"{message[:MAX_MESSAGE]}\n[... the log has it all]"
+        lines = "\n".join(map(printable, message.splitlines()))
         details["error"] = {"kind": printable(row.error.kind), "message": lines}
     if row.reused_from:
         details["notes"].append(f"measured by {printable(row.reused_from)}")
@@ -137,11 +140,13 @@ def _repetitions(rows: Sequence[Row]) -> list[dict[str, Any] | None]:
     """Per row its rounds, every `step`-th repetition of each; None without any."""
     timed = sum(bool(row.rounds) for row in rows)
     most = min(MAX_VALUES_PER_ROW, max(20, MAX_VALUES // max(1, timed)))
-    return [_sampled(row.rounds, most) if row.rounds else None for row in rows]
+    return [_sampled(row.rounds, most) for row in rows]
 
 
-def _sampled(rounds: Sequence[Sequence[float]], most: int) -> dict[str, Any]:
-    """Every `step`-th repetition of each round, at most about `most` in all."""
+def _sampled(rounds: Sequence[Sequence[float]], most: int) -> dict[str, Any] | None:
+    """Every `step`-th repetition of each round, at most about `most` in all; None: no rounds."""
+    if not rounds:
+        return None
     step = math.ceil(sum(map(len, rounds)) / most) or 1
     kept = [list(map(_five_digits, values[::step])) for values in rounds]
     return {"step": step, "rounds": kept}

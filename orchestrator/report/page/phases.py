@@ -38,10 +38,8 @@ class PhaseShare:
 
 def harness_line(records: Iterable[TrialRecord]) -> str | None:
     """One sentence if the harness took more than half of the attempts' time; else None."""
-    shares = phase_shares(records)
-    own = sorted(
-        (phase for phase in shares if phase.name in HARNESS), key=lambda phase: -phase.share
-    )
+    own = [phase for phase in phase_shares(records) if phase.name in HARNESS]
+    own.sort(key=lambda phase: -phase.share)
     total = sum(phase.share for phase in own)
     if total <= 0.5:
         return None

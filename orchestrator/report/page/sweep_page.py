@@ -11,7 +11,7 @@ from orchestrator.outcome import Outcome
 from orchestrator.report.answer_table import AnswerTable
 from orchestrator.report.layout import NOT_RUN, Layout
 from orchestrator.report.page.data import embedded, page_data
-from orchestrator.report.page.phases import PhaseShare, phase_shares
+from orchestrator.report.page.phases import phase_shares
 from orchestrator.report.page.template import rendered
 from orchestrator.report.ranking import Ranking, Standing, speed_heading
 from orchestrator.results import reused
@@ -25,13 +25,14 @@ def html_page(layout: Layout) -> str:
     """The page as HTML. Verdict, environment and sweep file need no script; charts and rows do."""
     verdict = Ranking.of(layout)
     phases = phase_shares(layout.results.made)
+    named = [f"{phase.name} {phase.percent}" for phase in phases]
     return rendered(
         "sweep.html.j2",
         SCRIPTS,
         layout=layout,
         data=embedded(page_data(layout, verdict)),
         tiles=_tiles(layout),
-        sentences=[*_sentences(verdict), *_reused(layout)],
+        sentences=_sentences(layout, verdict),
         standings=[_standing(position, found) for position, found in enumerate(verdict.standings)],
         answers=AnswerTable.of(layout),
         several_kinds=len(set(verdict.kinds.values())) > 1,
@@ -41,7 +42,7 @@ def html_page(layout: Layout) -> str:
         heading=[*layout.lines, *_fixed(layout)],
         phases=phases,
         phase_colours=[*(f"i{number}" for number in range(COLOURS)), "strong-line"],
-        phases_text=_phases_text(phases),
+        phases_text=f"Where the time went: {', '.join(named)}",
         phases_total=duration(sum(phase.seconds for phase in phases)),
         over_peak=any((row.metrics.get("ceiling_share") or 0) > OVER_PEAK for row in layout.rows),
     )
@@ -50,23 +51,26 @@ def html_page(layout: Layout) -> str:
 def _tiles(layout: Layout) -> list[tuple[str, str, str]]:
     """(value, label, tone) of each outcome and flag, then the time."""
     tones = {str(Outcome.OK): "good", "not run": "quiet"}
-    outcomes = [
-        (str(count), name, tones.get(name, "bad")) for name, count in layout.outcomes.items()
-    ]
-    flags = [(str(count), printable(name), "warn") for name, count in layout.flags.items()]
-    busy = layout.busy_s
-    return [*outcomes, *flags, *([] if busy is None else [(duration(busy), "measuring", "quiet")])]
+    tiles = []
+    for name, count in layout.outcomes.items():
+        tiles.append((str(count), name, tones.get(name, "bad")))
+    for name, count in layout.flags.items():
+        tiles.append((str(count), printable(name), "warn"))
+    if layout.busy_s is not None:
+        tiles.append((duration(layout.busy_s), "measuring", "quiet"))
+    return tiles
 
 
-def _sentences(verdict: Ranking) -> list[tuple[str, str]]:
-    """(what it is about, the rest) of each sentence of the verdict."""
-    parts = (sentence.partition(":") for sentence in verdict.sentences())
-    return [(head + colon, rest.strip()) if colon else ("", head) for head, colon, rest in parts]
-
-
-def _reused(layout: Layout) -> list[tuple[str, str]]:
-    """The same of where rows come from that this sweep did not measure."""
-    return [("Reused:", line.removeprefix("Reused: ")) for line in reused.lines(layout.results)]
+def _sentences(layout: Layout, verdict: Ranking) -> list[tuple[str, str]]:
+    """(what it is about, the rest) of each sentence of the verdict, and of those on where rows come
+    from that this sweep did not measure.
+    """
+    found = []
+    for sentence in verdict.sentences():
+        head, colon, rest = sentence.partition(":")
+        found.append((head + colon, rest.strip()) if colon else ("", head))
+    found += [("Reused:", line.removeprefix("Reused: ")) for line in reused.lines(layout.results)]
+    return found
 
 
 def _fixed(layout: Layout) -> list[str]:
@@ -77,10 +81,6 @@ def _fixed(layout: Layout) -> list[str]:
         if len(values) == 1:
             single.append(f"{heading}: {values.pop()}")
     return [", ".join(single)] if single else []
-
-
-def _phases_text(phases: list[PhaseShare]) -> str:
-    return "Where the time went: " + ", ".join(f"{phase.name} {phase.percent}" for phase in phases)
 
 
 def _standing(position: int, found: Standing) -> dict[str, Any]:

@@ -35,7 +35,11 @@ def commands(text: str) -> Markup:
     parts = text.split("`")
     if len(parts) % 2 == 0:
         return TEXT.format(text)
-    return Markup("").join((CODE if place % 2 else TEXT).format(p) for place, p in enumerate(parts))
+    found = Markup("")
+    for place, part in enumerate(parts):
+        piece = CODE if place % 2 else TEXT
+        found += piece.format(part)
+    return found
 
 
 @cache

@@ -18,12 +18,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orchestrator import subprocesses
 from orchestrator.errors import UnknownNameError
 from orchestrator.usercode.registry import Target
 from orchestrator.usercode.source import source_hash
 from orchestrator.usercode.text import signatures
 from orchestrator.usercode.text.signatures import Kind, NotInTextError, Parameter
+from orchestrator.util import subprocesses
 
 # What a workload file may state beside `inputs` and `reference`: values, and functions
 VALUES = (

@@ -93,17 +93,13 @@ def counted_work(
         call: the reference.
     """
     flops, outputs = _counted(arguments, call)
-    moved = sum(_stored(leaf) for leaf in (*inputs, *_tensors(outputs)))
+    returned = [leaf for _, leaf in leaves(outputs) if is_tensor(leaf)]
+    moved = 0
+    for tensor in (*inputs, *returned):
+        # of an expanded one what is stored
+        size = tensor.numel() * tensor.element_size()
+        moved += min(size, tensor.untyped_storage().nbytes())
     return Work(flops=float(flops), bytes=float(moved))
-
-
-def _tensors(tree: Any) -> list[torch.Tensor]:
-    return [leaf for _, leaf in leaves(tree) if is_tensor(leaf)]
-
-
-def _stored(tensor: torch.Tensor) -> int:
-    """Bytes that a tensor stands for; of an expanded one what is stored."""
-    return min(tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes())
 
 
 def _counted(arguments: tuple[Any, ...], call: Callable[..., Any]) -> tuple[int, Any]:

@@ -148,13 +148,11 @@ class Examination:
         rows, width = self._rows.values.shape
         self._by_row = self._rows.values.new_zeros(5, rows)
         self._by_column = self._rows.values.new_zeros(5, width)
-        self._element = Finding("element", 0.0, 0.0, self._element_limit(), (0, 0), 0.0)
+        limit = ELEMENT_OF_FEW if self._rows.count <= SMALL_OUTPUT else ELEMENT
+        self._element = Finding("element", 0.0, 0.0, limit, (0, 0), 0.0)
         self._tile = Finding("tile", 0.0, 0.0, TILE_LIMIT, (0, 0), 0.0)
         self._wrong_by_row = torch.zeros(rows, dtype=torch.int64, device=self._by_row.device)
         self._columns = (width, 0)
-
-    def _element_limit(self) -> float:
-        return ELEMENT_OF_FEW if self._rows.count <= SMALL_OUTPUT else ELEMENT
 
     def add(self, part: slice, actual: torch.Tensor) -> None:
         """The output's values of some rows, float64, finite."""

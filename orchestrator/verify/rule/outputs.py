@@ -273,7 +273,8 @@ class FloatOutput:
         elif kind.startswith("dim"):
             leading[int(kind.split()[1])] = str(at[0])
         elif kind == "block" and self.rows.block is not None:
-            leading = self._span((self.rows.block == at[0]).nonzero()[:, 0])
+            rows_of_block = (self.rows.block == at[0]).nonzero()[:, 0]
+            leading = [_range(low, high) for low, high in self._spans(rows_of_block)]
         if kind in ("whole", "gain") or not self.shape:
             return self.name
         return f"{self.name}[{', '.join([*leading, last])}]{part}"
@@ -286,25 +287,19 @@ class FloatOutput:
             return self.name
         start, stop = columns[0] // self.rows.parts, -(-columns[1] // self.rows.parts)
         spans = [*self._spans(rows), (start, stop - 1)]
-        texts = [
-            ":" if (low, high) == (0, size - 1) else _range(low, high)
-            for (low, high), size in zip(spans, self.shape, strict=True)
-        ]
+        texts, shares = [], []
+        for place, ((low, high), size) in enumerate(zip(spans, self.shape, strict=True)):
+            is_whole = (low, high) == (0, size - 1)
+            texts.append(":" if is_whole else _range(low, high))
+            if 0 < high - low < size - 1:
+                shares.append(f"{high - low + 1} of {size} in dimension {place}")
         if set(texts) == {":"}:
             return self.name
-        shares = [
-            f"{high - low + 1} of {size} in dimension {place}"
-            for place, ((low, high), size) in enumerate(zip(spans, self.shape, strict=True))
-            if 0 < high - low < size - 1
-        ]
         share = f" ({', '.join(shares)})" if shares else ""
         return f"{self.name}[{', '.join(texts)}]{share}"
 
     def _spans(self, rows: torch.Tensor) -> list[tuple[int, int]]:
         return [(int(index[rows].min()), int(index[rows].max())) for index in self.rows.index]
-
-    def _span(self, rows: torch.Tensor) -> list[str]:
-        return [_range(low, high) for low, high in self._spans(rows)]
 
     def _column(self, column: int) -> tuple[str, str]:
         """Index in the last dimension, and which part of a complex number."""

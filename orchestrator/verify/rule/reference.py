@@ -1,4 +1,4 @@
-"""Whether outputs are right: the reference once, then draws of it for as long as they may decide.
+"""Judges outputs by a reference: by its values, then by draws for as long as these may decide.
 
 In the order of their cost: what rounding the right values to the output's dtype explains is right
 without a draw; after one draw whatever is below a quarter of every limit is right, after two below
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import torch
 
@@ -18,9 +18,10 @@ from orchestrator.verify.rule.exact import EXACT, ExactOutput, Fault
 from orchestrator.verify.rule.judgement import Judgement, Verdict, joined
 from orchestrator.verify.rule.limits import AS_PLAIN, Comparison, gain_floor
 from orchestrator.verify.rule.noise import Noise
-from orchestrator.verify.rule.output_rows import all_finite, check_shape
+from orchestrator.verify.rule.output_rows import check_shape
 from orchestrator.verify.rule.outputs import FloatOutput, check_dtype, described
 from orchestrator.verify.rule.precisions import UNITS
+from orchestrator.verify.rule.values import ReferenceValues
 from orchestrator.workload import Expected, Problem
 
 FEW_DRAWS, ALL_DRAWS, DRAWS_FOR_TIES = 4, 8, 32
@@ -30,71 +31,35 @@ HOPELESS = 4.0  # share of a limit beyond which four draws are enough to refuse
 UNSEEN = 4.0  # limits are so much wider where torch sees none of the reference's operations
 STRUCTURED_ERROR = 2.0**-6  # inputs with structure look for faults of order one
 TOO_NOISY = 2.0**-4
-WORKING_DTYPES = {
-    "float16": torch.float16,
-    "bfloat16": torch.bfloat16,
-    "float32": torch.float32,
-    "tf32": torch.float32,
-}
-FAR = 0.25  # relative distance of a draw from which on a reference may have misread its inputs
 UNSEEN_NOTE = "torch sees no operation of the reference: limits are four times as wide"
 
 
-@dataclass
-class Reference:
-    """The right answer of one problem, and as many draws of it as were asked for.
+class Reference(ReferenceValues):
+    """Judges outputs by the reference's values, and by as many draws of them as it takes.
 
     Attributes:
-        compute: problem -> the reference's rows by output.
-        precision: what the implementation computes in.
         seed: of the draws.
         own_inputs: the workload's own, and not inputs with structure: gains are asked for.
+        draws: that the outputs which were judged have.
         unseen: whether torch saw none of its operations in the draws.
         as_plain: whether an output was right by no more than what it is itself in the working dtype.
     """
 
-    compute: Callable[[Problem], Mapping[str, Expected]]
-    problem: Problem
-    precision: str
-    seed: int
-    own_inputs: bool = True
-    draws: int = 0
-    unseen: bool = False
-    as_plain: bool = False
-    _plain: Mapping[str, Expected] | None = None
-    _in_float64: bool = True
-    _outputs: dict[str, FloatOutput | ExactOutput] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.expected = self.compute(self.problem)
-
-    def of_inputs(self, inputs: tuple[torch.Tensor, ...]) -> Mapping[str, Expected]:
-        """What the reference says of other inputs of the same problem."""
-        return self.compute(replace(self.problem, inputs=inputs))
-
-    @property
-    def is_sampled(self) -> bool:
-        """Whether it answers for some of the rows only."""
-        return any(one.index is not None for one in self.expected.values())
-
-    @property
-    def is_anywhere_not_finite(self) -> bool:
-        """Whether the right answer has an infinity or NaN."""
-        for one in self.expected.values():
-            values = one.values.double() if one.values.dtype.itemsize == 1 else one.values
-            if not all_finite(values):
-                return True
-        return False
-
-    @property
-    def asked_nothing(self) -> bool:
-        """Whether inputs with structure asked for nothing: the reference itself, computed in the
-        working dtype, is nowhere finite there.
-        """
-        if self._plain is None:
-            return False
-        answers = [one.values for one in self._plain.values() if one.values.is_floating_point()]
-        return bool(answers) and not any(one.isfinite().any() for one in answers)
+    def __init__(
+        self,
+        compute: Callable[[Problem], Mapping[str, Expected]],
+        problem: Problem,
+        precision: str,
+        seed: int,
+        own_inputs: bool = True,
+    ) -> None:
+        super().__init__(compute, problem, precision)
+        self.seed = seed
+        self.own_inputs = own_inputs
+        self.draws = 0
+        self.unseen = False
+        self.as_plain = False
+        self._outputs: dict[str, FloatOutput | ExactOutput] = {}
 
     @property
     def has_special(self) -> bool:
@@ -146,23 +111,6 @@ class Reference:
                 self._outputs[name] = output.beside(plain[name])
         self.draws = 0
         return self._judged_structured(actual, finite_only, names)
-
-    def in_working_dtype(self) -> Mapping[str, Expected] | None:
-        """What the reference itself gives in the dtype that is computed in; None: it cannot."""
-        dtype = WORKING_DTYPES.get(self.precision)
-        if dtype is None or self._plain is not None:
-            return self._plain
-        try:
-            found = self.compute(replace(self.problem, dtype=dtype))
-        except torch.OutOfMemoryError:
-            raise
-        except (TypeError, RuntimeError, ValueError, ArithmeticError):
-            return None
-        for name, right in self.expected.items():
-            if name not in found or found[name].values.shape != right.values.shape:
-                return None
-        self._plain = found
-        return found
 
     def _judged_structured(
         self, actual: Mapping[str, torch.Tensor], finite_only: bool, names: Collection[str]
@@ -332,40 +280,11 @@ class Reference:
         """Have at least `count` draws of every output."""
         while self.draws < count:
             noise = Noise(self.precision, self.seed + self.draws)
-            drawn = self._drawn(noise)
+            drawn = self.drawn(noise, self._outputs, is_first=self.draws == 0)
             for name, output in self._outputs.items():
                 output.add(drawn[name], noise)
             self.unseen = self.unseen or noise.seen == 0
             self.draws += 1
-
-    def _drawn(self, noise: Noise) -> Mapping[str, Expected]:
-        """One draw; inputs err, too, unless the reference turns out to need them in their own
-        dtype.
-        """
-        if self._in_float64:
-            drawn: Mapping[str, Expected] | None
-            try:
-                drawn = noise.draw(self.compute, self.problem)
-            except (TypeError, RuntimeError, ValueError):
-                drawn = None
-            if drawn is not None and (self.draws > 0 or self._distance(drawn) < FAR):
-                return drawn
-            as_given = noise.draw(self.compute, self.problem, in_float64=False)
-            if drawn is not None and self._distance(as_given) > self._distance(drawn) / 16:
-                return drawn  # the problem is that ill-conditioned
-            self._in_float64 = False
-            return as_given
-        return noise.draw(self.compute, self.problem, in_float64=False)
-
-    def _distance(self, drawn: Mapping[str, Expected]) -> float:
-        """The relative distance of a draw from the reference; infinity where it has another shape."""
-        farthest = 0.0
-        for name, output in self._outputs.items():
-            if drawn[name].values.shape != self.expected[name].values.shape:
-                return math.inf
-            if isinstance(output, FloatOutput):
-                farthest = max(farthest, output.distance(drawn[name]))
-        return farthest
 
     def _has_floating_inputs(self) -> bool:
         """A function of integers alone has no noise, whatever its reference computes in."""
@@ -383,21 +302,3 @@ class Reference:
             text = "as far from the right answer as the reference itself, computed in"
             notes = (*notes, f"{text} {self.precision}")
         return notes
-
-
-def working_precision(stated: str, dtypes: Sequence[torch.dtype]) -> str:
-    """The precision whose unit roundoff operations err by.
-
-    Args:
-        stated: by the workload; where it is no floating-point precision that is computed in (8-bit
-            floats, integers), that of the first dtype that is decides.
-        dtypes: of the inputs, then of the outputs.
-    """
-    if stated in UNITS:
-        return stated
-    named = {torch.complex32: "float16", torch.complex64: "float32", torch.complex128: "float64"}
-    for dtype in dtypes:
-        name = named.get(dtype, str(dtype).removeprefix("torch."))
-        if name in UNITS:
-            return name
-    return "float32"

@@ -16,9 +16,9 @@ from importlib import import_module
 from pathlib import Path
 from time import perf_counter
 
-from orchestrator import subprocesses
 from orchestrator.measure.memory import Figures
 from orchestrator.trial import Attempt
+from orchestrator.util import subprocesses
 
 COLD, WARM = "cold_first_call_ms", "warm_first_call_ms"
 # Where compilers keep what they compiled: Inductor, Triton, torch's extensions, CUDA's own JIT.

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.measure.memory import NOTHING_KNOWN, Figures, HostPeak
 from orchestrator.outcome import Outcome
-from orchestrator.quantities import MIB
 from orchestrator.usercode.implementation import AttemptEndedError, Implementation, user_code
 from orchestrator.usercode.values.answers import same_bytes
+from orchestrator.util.quantities import MIB
 from orchestrator.worker.distributed.assembled import assembled, element_numbers
 from orchestrator.worker.distributed.team import Described, Team, describe
 

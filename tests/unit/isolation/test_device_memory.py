@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.isolation.device_memory import DeviceWatch
 from orchestrator.outcome import Phase
-from orchestrator.quantities import GIB
+from orchestrator.util.quantities import GIB
 
 
 class Card:

@@ -13,7 +13,7 @@ import pytest
 from orchestrator.isolation import host_memory, proc
 from orchestrator.isolation.host_memory import MemoryWatch, limit_bytes
 from orchestrator.outcome import Phase
-from orchestrator.quantities import GIB
+from orchestrator.util.quantities import GIB
 
 HOLDS_64_MIB = (
     "import os, sys, time; x = os.urandom(2**26); print('ready', flush=True); time.sleep(600)"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.credentials import is_masked, masked, redacted, without_credentials
+from orchestrator.util.credentials import is_masked, masked, redacted, without_credentials
 
 SECRET = [
     ("postgresql://bob:hunter2@db/runs", "postgresql://***@db/runs", "hunter2"),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.files import write_atomically
+from orchestrator.util.files import write_atomically
 
 
 def test_text_arrives_as_it_was_given(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import subprocesses
 from orchestrator.isolation import proc
+from orchestrator.util import subprocesses
 
 HANGS = """\
 import pathlib, subprocess, sys, time
@@ -67,7 +67,7 @@ def test_a_program_without_an_answer_is_an_error(
 
 INTERRUPTED = """\
 import signal, sys
-from orchestrator import subprocesses
+from orchestrator.util import subprocesses
 from orchestrator.__main__ import leave
 signal.signal(signal.SIGINT, leave)
 print(subprocesses.start(["sleep", "1000"]).pid, flush=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-PACKAGE = Path(__file__).parent  # of orchestrator itself, wherever a module of it lies
+PACKAGE = Path(__file__).parents[1]  # of orchestrator itself, wherever a module of it lies
 
 # A socket's path has at most 107 bytes, and Ray puts up to 64 below its temporary folder.
 MAX_RAY_FOLDER_BYTES = 107 - 64

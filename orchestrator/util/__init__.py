@@ -1,0 +1,1 @@
+"""Helpers that know nothing of sweeps: files, programs, units, and the base of stored models."""
