@@ -21,8 +21,8 @@ from orchestrator.results import columns
 from orchestrator.results.results import Results
 from orchestrator.spec.models import MAX_LABEL, ImplementationSpec
 from orchestrator.usercode import workloads
-from orchestrator.usercode.rest_of_file import rest_of_file
 from orchestrator.usercode.source import imported_from, module_file, source_of
+from orchestrator.usercode.text.rest_of_file import rest_of_file
 
 OURS = "orchestrator"
 MARK = " (candidate)"  # behind the label of the candidate's side

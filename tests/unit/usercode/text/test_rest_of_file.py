@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.usercode.rest_of_file import rest_of_file
+from orchestrator.usercode.text.rest_of_file import rest_of_file
 
 FILE = """\
 import torch
