@@ -1,4 +1,4 @@
-"""Two sweeps, row by row: faster, slower, the same, unclear, newly failing or newly ok. Pure."""
+"""Two sweeps, row by row: faster, slower, the same, unclear, newly failing or newly ok."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
-from orchestrator.compare.machine import MachineChange, machine_change
+from orchestrator.compare.machine import MachineChange, machine_change, observations_of
 from orchestrator.compare.pairing import (
     code_differences,
     doubts,
@@ -199,7 +199,8 @@ def compare(
             + "; ".join(facts)
             + ". Measure both in one environment, or compare all the same with --force"
         )
-    machine = machine_change(base.observations, candidate.observations)
+    seen = observations_of(base, [row for row, _ in matched])
+    machine = machine_change(seen, observations_of(candidate, [row for _, row in matched]))
     rows = paired(matched, base.meta.device, fail_slower, machine)
     return Comparison(
         base.meta.sweep_id,

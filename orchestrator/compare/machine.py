@@ -1,13 +1,18 @@
-"""Whether the machine was as fast in one sweep as in the other, by the controls of both. Pure."""
+"""Whether the machine was as fast in one sweep as in the other, by the controls of both."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.errors import OrchestratorError
 from orchestrator.machine.observation import WORDS, Observation, controls, values_of
+from orchestrator.results import lookup, sweep_directory
+from orchestrator.results.results import Results
+from orchestrator.results.rows import Row
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,18 @@ class MachineChange:
     def to_json(self) -> dict[str, Any]:
         """As `compare --json` gives it."""
         return {"ratios": self.ratios, "low": self.low, "high": self.high}
+
+
+def observations_of(results: Results, rows: Iterable[Row]) -> list[Observation]:
+    """What was seen of the machine while `rows` of a sweep were measured: by the sweep itself, and
+    by those that it has rows from, as far as they are here.
+    """
+    origins = {row.reused_from for row in rows}
+    found = list(results.observations) if "" in origins else []
+    for origin in sorted(origins - {""}):
+        with suppress(OrchestratorError):
+            found += sweep_directory.observations(lookup.find(origin))
+    return found
 
 
 def machine_change(

@@ -135,7 +135,7 @@ def load(directory: Path, records: Sequence[TrialRecord] | None = None) -> Resul
         tuple(profiles.with_profiles(records, directory)),
         _environments(directory / ENVIRONMENT_FILE),
         directory,
-        _observations(directory),
+        observations(directory),
     )
 
 
@@ -163,7 +163,7 @@ def load_meta(directory: Path) -> SweepMeta:
     return meta
 
 
-def _observations(directory: Path) -> tuple[Observation, ...]:
+def observations(directory: Path) -> tuple[Observation, ...]:
     """The observations, without unreadable lines: no figure of a row depends on them."""
     path = directory / MACHINE_FILE
     found = []

@@ -112,7 +112,7 @@ def _machine(comparison: Comparison) -> list[str]:
     if comparison.machine is None:
         return [
             "How fast the machine was is not known: one of the sweeps has no controls "
-            "(measure.sentinels is off, or all rows were reused)."
+            "(measure.sentinels was off), or has rows of sweeps that are not here."
         ]
     hidden = sum(MACHINE_DIFFERED in pair.note for pair in comparison.rows)
     ratios = comparison.machine.ratios.values()

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from orchestrator.compare import machine
 from orchestrator.compare.comparison import Verdict, compare, paired
 from orchestrator.compare.machine import MachineChange, machine_change
+from orchestrator.errors import SweepNotFoundError
 from orchestrator.machine.observation import Control, Observation
 from orchestrator.report.comparing.comparison import ratio_text, table
+from orchestrator.results import sweep_directory
 from orchestrator.results.results import Results
 from orchestrator.stats.ratio import Ratio
 from tests.unit.compare.test_comparison import sweep
@@ -142,3 +146,29 @@ def test_a_ratio_is_never_rounded_away_by_its_interval(
 ) -> None:
     """Two digits always, and a bound that says nothing is not shown."""
     assert ratio_text(Ratio(value, low, high, 0.5)) == text
+
+
+def test_rows_of_an_earlier_sweep_bring_its_controls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sweep that measured nothing itself has none of its own; where the earlier one is gone,
+    that is said.
+    """
+    earlier = "20261122_093000_ab12"
+    slow = sweep(2, slow=1.5)
+    records = [record.model_copy(update={"reused_from": earlier}) for record in slow.records]
+    reused = replace(slow, records=tuple(records), observations=())
+
+    def find(name: str) -> Path:
+        if name != earlier:
+            raise SweepNotFoundError(name)
+        return tmp_path
+
+    monkeypatch.setattr(machine.lookup, "find", find)
+    sweep_directory.add_observations(tmp_path, list(controls(1.5, 1.48)))
+    found = compare(on(sweep(1), 1.0, 1.02), reused)
+    assert {pair.verdict for pair in found.rows} == {Verdict.UNCLEAR}
+    earlier = "another"
+    gone = compare(on(sweep(1), 1.0, 1.02), reused)
+    assert {pair.verdict for pair in gone.rows} == {Verdict.SLOWER}
+    assert "has rows of sweeps that are not here" in table(gone)
