@@ -26,14 +26,13 @@ from orchestrator.compare.comparison import (
     timed_pair,
 )
 from orchestrator.compare.threshold import Threshold
-from orchestrator.compare.verdict import Verdict
 from orchestrator.errors import RequestError
 from orchestrator.results import lookup, sweep_directory
 from orchestrator.results.results import Results
 from orchestrator.results.rows import Row
 from orchestrator.stats.ratio import ratio_by_rounds
 
-# After so many rounds the verdicts are looked at; where none is unclear it ends.
+# After so many rounds the verdicts are looked at; where no row with times is unclear it ends.
 LOOKS = (5, 8, 12)
 # Of equal sweeps one in a hundred has a row that seems to differ. Each look has its equal share,
 # for whoever looks more often is deceived more often (Bonferroni).
@@ -98,8 +97,8 @@ def measure(
     run: Run | None = None,
     tell: Callable[[str], None] = lambda _line: None,
 ) -> Comparison:
-    """Measure both sides, round by round, until no row is unclear; the side that goes first
-    alternates.
+    """Measure both sides, round by round, until more rounds would tell nothing; the side that goes
+    first alternates.
 
     Args:
         base: what was.
@@ -130,9 +129,9 @@ def measure(
             continue
         was, now = (sweep_directory.load(directory / name) for name in sides)
         found = judge(was, now, looks=len(looks), force=force, fail_slower=fail_slower)
-        if found.settled or number == looks[-1]:
+        if not found.open_rows or number == looks[-1]:
             return found
-        tell(going_on(found.counts[Verdict.UNCLEAR], len(found.rows), number, looks))
+        tell(going_on(found.open_rows, len(found.rows), number, looks))
     raise AssertionError("the last look returns")
 
 

@@ -59,6 +59,11 @@ class Pair:
     machine: tuple[float, float] = (1.0, 1.0)
     note: str = ""
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it is unclear, though both sides have a time."""
+        return self.verdict is Verdict.UNCLEAR and self.ratio is not None
+
     def to_json(self) -> dict[str, Any]:
         """The row as `compare --json` gives it."""
         found = self.ratio
@@ -136,9 +141,9 @@ class Comparison:
         return int(bool(self.failures) or any(pair.verdict in REGRESSIONS for pair in self.rows))
 
     @property
-    def settled(self) -> bool:
-        """Whether no row is unclear."""
-        return Verdict.UNCLEAR not in self.counts
+    def open_rows(self) -> int:
+        """How many rows are unclear, though both sides have a time: more rounds may tell."""
+        return sum(pair.is_open for pair in self.rows)
 
     def to_json(self) -> dict[str, Any]:
         """One object of JSON values."""
@@ -260,7 +265,7 @@ def paired(
     pairs = []
     for base, candidate in rows:
         if not both_ok(base, candidate):
-            pairs.append(_untimed(base, candidate))
+            pairs.append(untimed_pair(base, candidate))
             continue
         pair = _timed(base, candidate, device, fail_slower)
         if machine is not None:
@@ -284,7 +289,7 @@ def both_ok(base: Row, candidate: Row) -> bool:
     )
 
 
-def _untimed(base: Row, candidate: Row) -> Pair:
+def untimed_pair(base: Row, candidate: Row) -> Pair:
     """A row that has no time in one of the sweeps, or in both."""
     if base.ok and not candidate.ok:
         return Pair(
@@ -295,13 +300,13 @@ def _untimed(base: Row, candidate: Row) -> Pair:
     if base.is_screened or candidate.is_screened:
         return Pair(base, candidate, note="only screened by a search: its time is not compared")
     if base.ok:
-        return Pair(base, candidate, note=_why_untimed((*base.rounds, *candidate.rounds)))
+        return Pair(base, candidate, note=_whyuntimed_pair((*base.rounds, *candidate.rounds)))
     same = base.outcome == candidate.outcome
     note = f"{base.outcome} in both" if same else f"{base.outcome}, now {candidate.outcome}"
     return Pair(base, candidate, Verdict.SAME if same else Verdict.UNCLEAR, note=note)
 
 
-def _why_untimed(rounds: Sequence[Sequence[float]]) -> str:
+def _whyuntimed_pair(rounds: Sequence[Sequence[float]]) -> str:
     if all(values and min(values) > 0 for values in rounds):
         return "a single repetition has no interval"
     return "repetitions are missing from the journal, or took no time"

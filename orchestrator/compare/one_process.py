@@ -14,7 +14,7 @@ from pathlib import Path
 
 from orchestrator.compare import duel
 from orchestrator.compare.again import SIGNIFICANT, Side, going_on
-from orchestrator.compare.comparison import Comparison, Pair, Verdict, corrected
+from orchestrator.compare.comparison import Comparison, Pair, corrected, untimed_pair
 from orchestrator.plan.sources import entry_files, sources
 from orchestrator.plan.sweep import Sweep
 from orchestrator.results import columns
@@ -86,7 +86,7 @@ def measured(
     run: Run,
     tell: Callable[[str], None],
 ) -> Results:
-    """The results after so many rounds of `looks` as it takes until no row is unclear.
+    """The results after so many rounds of `looks` as it takes until more would tell nothing.
 
     Args:
         sweep: as `in_turns` makes it.
@@ -104,7 +104,7 @@ def measured(
         results = run(asked, results is not None)
         pairs, _ = duel.pairs_of(results, fail_slower, narrowing=True)
         judged = corrected(pairs, SIGNIFICANT / len(looks))
-        unclear = sum(pair.verdict is Verdict.UNCLEAR for pair in judged)
+        unclear = sum(pair.is_open for pair in judged)
         if not unclear or rounds == looks[-1]:
             return results
         tell(going_on(unclear, len(judged), rounds, looks))
@@ -122,7 +122,9 @@ def judge(
     told_apart: dict[str, str] = {}
     for results in found:
         own, missing = duel.pairs_of(results, fail_slower, narrowing=True)
-        pairs += own
+        for pair in own:
+            both_ran = pair.base.ok and pair.candidate.ok
+            pairs.append(pair if both_ran else untimed_pair(pair.base, pair.candidate))
         unmatched += missing
         told_apart |= columns.columns(results, [pair.base for pair in own])
     return Comparison(
