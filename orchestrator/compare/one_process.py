@@ -8,7 +8,7 @@ checkouts differ in nothing but files that a sweep file names by path.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -179,23 +179,25 @@ def _within(file: Path, roots: Iterable[Path]) -> bool:
 
 def _another_problem(base: Sweep, candidate: Sweep) -> str | None:
     """In what the problems that the two pose differ; None: they are one."""
-    names = {entry.use.rpartition(":")[2] for entry in base.spec.implementations}
     was, now = (_workload_files(sweep) for sweep in (base, candidate))
-    if was.keys() != now.keys():
-        return "their workloads are of other files"
-    for name, file in was.items():
-        if file.read_bytes() == now[name].read_bytes():
-            continue
-        try:
-            alike = rest_of_file(file, names) == rest_of_file(now[name], names)
-        except (SyntaxError, ValueError):  # not Python
-            alike = False
-        if not alike:
-            return f"{name}, of the workload, differs in more than what is measured"
-    return None
+    named = workloads.file_of(base.spec.workload, base.base_dir)
+    if named is None:
+        return None if _contents(was) == _contents(now) else "their workloads differ"
+    names = {entry.use.rpartition(":")[2] for entry in base.spec.implementations}
+    main = os.path.relpath(named, base.base_dir)
+    rest, other = rest_of_file(was.pop(main), names), rest_of_file(now.pop(main), names)
+    if rest != other:
+        return f"{main} differs in more than what is measured"
+    if rest.modules.isdisjoint(path.stem for path in was.values()):
+        return None  # what lies beside it is only the implementations'
+    return None if _contents(was) == _contents(now) else f"what {main} imports differs"
 
 
 def _workload_files(sweep: Sweep) -> dict[str, Path]:
     """Every file of a sweep's workload by its path from the sweep file's folder."""
     found = source_of(*workloads.targets(sweep.spec.workload, sweep.base_dir)).files
     return {os.path.relpath(file, sweep.base_dir): file for file in found}
+
+
+def _contents(files: Mapping[str, Path]) -> dict[str, bytes]:
+    return {name: file.read_bytes() for name, file in files.items()}

@@ -7,45 +7,82 @@ the same problem if they differ in nothing but the implementations and what thes
 from __future__ import annotations
 
 import ast
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+IMPORTS = (ast.Import, ast.ImportFrom)
 
 
-def rest_of_file(file: Path, names: Collection[str]) -> str:
+@dataclass(frozen=True)
+class Rest:
+    """The rest of a file.
+
+    Attributes:
+        statements: at the top level, as text; comments and layout are no part of it.
+        modules: that it imports, the first part of each name.
+    """
+
+    statements: tuple[str, ...]
+    modules: frozenset[str]
+
+
+def rest_of_file(file: Path, names: Collection[str]) -> Rest:
     """Everything at the top level of `file` but the functions and classes called one of `names`,
-    and those that nothing else uses; comments and layout are not part of it.
+    and the functions, classes and imports that nothing else uses.
 
     Raises:
         OSError: it cannot be read.
         SyntaxError: it does not parse.
     """
     tree = ast.parse(file.read_bytes())
-    defined = {node.name: node for node in tree.body if isinstance(node, DEFINITIONS)}
-    left_out = _reached(names, defined)
-    others = [node for node in tree.body if not isinstance(node, DEFINITIONS)]
-    others += [node for name, node in defined.items() if name not in left_out]
-    used: set[str] = set()
-    for node in others:
-        used |= _reached(_names_in(node), defined)
-    kept = []
+    uses: dict[str, set[str]] = {}
     for node in tree.body:
-        if isinstance(node, DEFINITIONS) and node.name in left_out and node.name not in used:
-            continue
-        kept.append(ast.dump(node))
-    return "\n".join(kept)
+        if isinstance(node, DEFINITIONS):
+            uses.setdefault(node.name, set()).update(_names_in(node))
+        elif isinstance(node, IMPORTS):
+            uses |= {bound: set() for bound, _, _ in _bound_by(node)}
+    left_out = _reached(names, uses)
+    used: set[str] = set()
+    for node in tree.body:
+        is_left_out = isinstance(node, DEFINITIONS) and node.name in left_out
+        if not isinstance(node, IMPORTS) and not is_left_out:
+            used |= _reached(_names_in(node), uses)
+    left_out -= used
+    statements, modules = [], set()
+    for node in tree.body:
+        if isinstance(node, IMPORTS):
+            for bound, module, text in _bound_by(node):
+                if bound not in left_out:
+                    statements.append(text)
+                    modules.add(module)
+        elif not (isinstance(node, DEFINITIONS) and node.name in left_out):
+            statements.append(ast.dump(node))
+    return Rest(tuple(statements), frozenset(modules))
 
 
-def _reached(names: Collection[str], defined: Mapping[str, ast.stmt]) -> set[str]:
-    """Those of `names` that are defined, and whatever definitions these use, and so on."""
+def _bound_by(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, str, str]]:
+    """The names that an import gives the file: name, module (first part), and as text."""
+    for alias in node.names:
+        if isinstance(node, ast.Import):
+            head = alias.name.partition(".")[0]
+            yield alias.asname or head, head, f"import {alias.name} as {alias.asname}"
+        else:
+            head = (node.module or alias.name).partition(".")[0]
+            text = f"from {'.' * node.level}{node.module} import {alias.name} as {alias.asname}"
+            yield alias.asname or alias.name, head, text
+
+
+def _reached(names: Collection[str], uses: Mapping[str, Collection[str]]) -> set[str]:
+    """Those of `names` that the file defines or imports, whatever these use of it, and so on."""
     found: set[str] = set()
-    queue = [name for name in names if name in defined]
+    queue = [name for name in names if name in uses]
     while queue:
         name = queue.pop()
         if name not in found:
             found.add(name)
-            queue += [other for other in _names_in(defined[name]) if other in defined]
+            queue += [other for other in uses[name] if other in uses]
     return found
 
 

@@ -90,6 +90,21 @@ def test_what_keeps_them_apart_is_named(
         assert why in str(apart(base, candidate))
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_neighbour_may_differ_where_only_implementations_use_it(
+    tmp_path: Path, shared: bool
+) -> None:
+    """Not where the reference does."""
+    file = "from tools import twice_of\n" + FILE.replace("x + x", "twice_of(x)")
+    if shared:
+        file = file.replace("x * 2", "twice_of(x)")
+    sides = [checkout(tmp_path / name, file) for name in ("base", "candidate")]
+    for side, body in zip(sides, ("x + x", "x * 2"), strict=True):
+        (side.root / "tools.py").write_text(f"def twice_of(x):\n    return {body}\n")
+    expected = "what double.py imports differs" if shared else None
+    assert apart(sides[0], sides[1]) == expected
+
+
 def test_a_package_of_a_checkout_keeps_them_apart(tmp_path: Path) -> None:
     """By its name a process finds one of it; so does a checkout that has an orchestrator."""
     own = "import mine\n" + FILE

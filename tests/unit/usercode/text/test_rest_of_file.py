@@ -10,6 +10,7 @@ from orchestrator.usercode.text.rest_of_file import rest_of_file
 
 FILE = """\
 import torch
+from tools import faster
 
 SCALE = 2
 
@@ -27,7 +28,7 @@ def shared(x):
 
 
 def _own(x):
-    return shared(x)
+    return faster(shared(x))
 
 
 def fast(x):
@@ -39,8 +40,10 @@ def fast(x):
     ("before", "after", "alike"),
     [
         ("return _own(x)", "return _own(x) * 1", True),  # the implementation
-        ("    return shared(x)\n\n\ndef fast", "    return x + 1\n\n\ndef fast", True),  # its own
+        ("return faster(shared(x))", "return faster(x)", True),  # its own
+        ("from tools import faster", "import tools as faster", True),  # likewise
         ("import torch\n", "import torch  # a remark\n\n", True),
+        ("import torch\n", "import torch, os\n", False),  # what nothing uses may do something
         ("SCALE = 2", "SCALE = 3", False),
         ("return x + 1", "return x + 2", False),  # what the reference uses, too
         ("torch.randn", "torch.rand", False),
@@ -67,3 +70,11 @@ def test_a_function_that_is_new_beside_it_is_part_of_the_rest(tmp_path: Path) ->
     now.write_text(FILE.replace("_own(x) ", "_own(x)").replace("return _own", "return other(x) or _own")
                    + "\n\ndef other(x):\n    return x\n")  # fmt: skip
     assert rest_of_file(was, {"fast"}) == rest_of_file(now, {"fast"})
+
+
+def test_modules_are_those_that_the_rest_imports(tmp_path: Path) -> None:
+    """What only the implementation imports is its own."""
+    file = tmp_path / "file.py"
+    file.write_text(FILE)
+    assert rest_of_file(file, {"fast"}).modules == {"torch"}
+    assert rest_of_file(file, set()).modules == {"torch", "tools"}
