@@ -15,6 +15,12 @@ import pytest
 
 from orchestrator.cli.main import main
 
+# Several sweeps run at once on few cores. Threads that spin while they wait take those cores from one
+# another: two frontiers side by side took 140 s of CPU, and take 100 s. Before torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# Hundreds of processes import the same modules: what the first one compiled is there for the rest.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 ROOT = Path(__file__).parents[1]
 BLOCKER = """
 import sys
