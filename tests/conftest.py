@@ -4,16 +4,24 @@ heavy libraries.
 
 from __future__ import annotations
 
+import gc
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from orchestrator.cli.main import main
+
+# Several sweeps run at once on few cores. Threads that spin while they wait take those cores from one
+# another: two frontiers side by side took 140 s of CPU, and take 100 s. Before torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# Hundreds of processes import the same modules: what the first one compiled is there for the rest.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 ROOT = Path(__file__).parents[1]
 BLOCKER = """
@@ -36,6 +44,40 @@ class Answer:
     out: str
     err: str
     cpu_s: float = 0.0
+
+
+@pytest.fixture(autouse=True)
+def frozen_heap() -> Iterator[None]:
+    """What was there before a test is not looked through by the collections within it, as in a trial
+    forked from the fork server: in a process that has imported torch, Ray and MLflow each collection
+    takes half a second, and a trial makes three.
+    """
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.fixture(scope="session")
+def give_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], None]:
+    """Puts an empty MLflow store into a folder, as if a sweep had been run there before: MLflow takes
+    a second and a half of CPU to make one.
+    """
+    from orchestrator.trackers.mlflow_store import connected, let_go
+
+    store = tmp_path_factory.mktemp("empty-store") / "mlflow.db"
+    let_go(connected(f"sqlite:///{store}"))
+
+    def give(folder: Path) -> None:
+        (folder / "mlruns").mkdir()
+        shutil.copy(store, folder / "mlruns")
+
+    return give
+
+
+@pytest.fixture
+def ready_store(give_store: Callable[[Path], None], tmp_path: Path) -> None:
+    """A store in the test's folder, for tests that are about something else."""
+    give_store(tmp_path)
 
 
 @pytest.fixture

@@ -5,6 +5,9 @@ two agents beside the raylet, for metrics and for runtime environments. A sweep 
 uses none of them, and on two cores they took half of Ray's start: `ray.init` waits for the
 dashboard, and the raylet for its agents. `ray.init` has no option for any of it, so Ray's own
 functions are replaced while it runs. pyproject.toml pins Ray's version, and a test starts it.
+
+Its raylet also starts a worker for every core of the machine before anyone asks for one, and a sweep
+has one for each slot.
 """
 
 from __future__ import annotations
@@ -31,7 +34,10 @@ done
 exec cat > /dev/null
 """
 AGENTS = ("dashboard_agent", "runtime_env_agent")
-INPUT_ENDS_WITH_RAYLET = "RAY_enable_pipe_based_agent_to_parent_health_check"
+SETTINGS = {
+    "RAY_enable_pipe_based_agent_to_parent_health_check": "1",  # an agent's input ends with the raylet
+    "RAY_prestart_worker_first_driver": "0",
+}
 
 
 @contextmanager
@@ -54,8 +60,8 @@ def lean_start(ray: Any) -> Iterator[None]:
         yield
         return
     before = [(owner, name, getattr(owner, name)) for owner, name, _ in wanted]
-    held = os.environ.get(INPUT_ENDS_WITH_RAYLET)
-    os.environ[INPUT_ENDS_WITH_RAYLET] = "1"
+    held = {name: os.environ.get(name) for name in SETTINGS}
+    os.environ.update(SETTINGS)
     for owner, name, replacing in wanted:
         setattr(owner, name, replacing(getattr(owner, name)))
     try:
@@ -63,10 +69,11 @@ def lean_start(ray: Any) -> Iterator[None]:
     finally:
         for owner, name, function in before:
             setattr(owner, name, function)
-        if held is None:
-            os.environ.pop(INPUT_ENDS_WITH_RAYLET, None)
-        else:
-            os.environ[INPUT_ENDS_WITH_RAYLET] = held
+        for name, value in held.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _nothing(_function: Callable[..., Any]) -> Callable[..., None]:

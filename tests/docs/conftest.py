@@ -6,5 +6,5 @@ from tests.docs.guide import Reader
 
 
 @pytest.fixture(scope="session")
-def reader(tmp_path_factory):
-    return Reader(tmp_path_factory.mktemp("reader"))
+def reader(tmp_path_factory, give_store):
+    return Reader(tmp_path_factory.mktemp("reader"), give_store)

@@ -28,6 +28,7 @@ ABOUT_OWN_CODE = {
     "flashinfer-definitions", "gallery", "gpu-mode-tasks", "in-place", "kernel-against-torch",
     "model-shapes", "own-workload", "problem-folders", "which-kernel",
 }  # fmt: skip
+FIRST = {"README", "first-sweep"}
 LENT = ("sweeps", "docs")  # what a reader has in the checkout where they type
 FENCE = re.compile(r"^```(?P<info>[^\n`]*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
 # What the machine may do to a row; `unproven` among them, as calls are told apart by their times
@@ -94,10 +95,15 @@ def carried_out(names, others=False):
 
 
 class Reader:
-    """Someone who follows guides: one folder per guide, each guide carried out once."""
+    """Someone who follows guides: one folder per guide, each guide carried out once.
 
-    def __init__(self, home):
+    Where a guide of FIRST begins nothing was run before; elsewhere `give_store` has put an MLflow
+    store, which takes long to make.
+    """
+
+    def __init__(self, home, give_store):
         self.home = home
+        self._give_store = give_store
         self._done = {}
 
     def follow(self, guide):
@@ -113,6 +119,8 @@ class Reader:
             folder.mkdir()
             for name in LENT:
                 (folder / name).symlink_to(ROOT / name)
+            if guide.path.stem not in FIRST:
+                self._give_store(folder)
         else:
             shutil.copytree(self.follow(guide.before), folder, symlinks=True)
         printed = ""

@@ -224,7 +224,7 @@ def test_the_ring_by_launches(monkeypatch, case, share):
 
 
 @given(
-    of=any_params(mixing="head_groups", batch=1),
+    of=any_params(longest=32, most_heads=4, mixing="head_groups", batch=1),
     ring_size=st.integers(2, 6),
     half=st.booleans(),
     share=st.sampled_from([bound.SHARE, 0.04]),

@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,14 +44,18 @@ workload: dilated_attention
 implementations: [ENTRIES]
 axes: {batch: [2]}
 constants: {seq_len: 128, heads: 4, head_dim: 8, segment_lengths: [64], dilation_rates: [1], causal: true}
-measure: {warmup_s: 0, min_time_s: 0, max_time_s: 5, min_repetitions: 20, target_ci: 0.9, ceilings: false}
+measure: {warmup_s: 0, min_time_s: 0, max_time_s: 5, min_repetitions: 20, target_ci: 0.9, remeasure: 0,
+  sentinels: false, ceilings: false}
 """
 
 
 @pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+def rows(
+    tmp_path_factory: pytest.TempPathFactory, give_store: Callable[[Path], None]
+) -> dict[str, dict[str, Any]]:
     """The rows of one sweep of all cheats, the honest one first and last, by label."""
     folder = tmp_path_factory.mktemp("cheats")
+    give_store(folder)
     (folder / "cheats.py").write_text(CHEATS.read_text())
     entries = ["{use: './cheats.py:honest', label: honest}"]
     for name in SAID:

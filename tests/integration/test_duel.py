@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -32,9 +33,10 @@ def orchestrator(folder: Path, *arguments: str) -> subprocess.CompletedProcess[s
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, give_store: Callable[[Path], None]) -> Path:
     """A folder with a sweep file of three implementations at two points."""
     folder = tmp_path_factory.mktemp("duel")
+    give_store(folder)
     entries = ", ".join(
         f"{{use: '{TOYS}/matmul.py:{name}', label: {label}}}"
         for name, label in [("right", "a"), ("right", "b"), ("forgets_a_transpose", "wrong")]

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -26,12 +27,13 @@ FRONTIER = (
 
 @pytest.fixture(scope="module")
 def killed_and_gone_on_with(
-    tmp_path_factory: pytest.TempPathFactory,
+    tmp_path_factory: pytest.TempPathFactory, give_store: Callable[[Path], None]
 ) -> tuple[Path, int, dict[str, object]]:
     """(its folder, how many probes had ended when the driver was killed, what `resume --json`
     printed).
     """
     folder = tmp_path_factory.mktemp("frontier")
+    give_store(folder)
     (folder / "sweep.yaml").write_text(FRONTIER)
     process = subprocess.Popen(
         command("sweep.yaml", "--output", "out", "--quiet"), cwd=folder, stderr=subprocess.DEVNULL,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ import time
 
 def build(config):
     def product(a, b):
-        time.sleep(0.02)
+        time.sleep(0.005)
         return a @ b
 
     return product
@@ -60,7 +61,7 @@ def carry_out(
 
 
 @pytest.fixture
-def workspace(tmp_path: Path) -> Path:
+def workspace(tmp_path: Path, give_store: Callable[[Path], None]) -> Path:
     """Two checkouts that differ in the file of an implementation alone; `.venv` stands for what
     `Set up` made.
     """
@@ -76,6 +77,8 @@ def workspace(tmp_path: Path) -> Path:
     python.chmod(0o755)
     (tmp_path / "candidate" / ".venv").symlink_to(tmp_path / "base" / ".venv")
     (tmp_path / "temp").mkdir()
+    for folder in ("base", "candidate", "temp"):  # in which sweeps run
+        give_store(tmp_path / folder)
     return tmp_path
 
 
@@ -89,7 +92,7 @@ def test_a_slower_file_is_found_and_a_side_is_never_held_against_itself(
 ) -> None:
     """Without a history both are measured in turns; each side runs the file of its own checkout.
 
-    The slower one is so by twenty milliseconds in place of a few microseconds, whatever the machine
+    The slower one is so by five milliseconds in place of a few microseconds, whatever the machine
     does.
     """
     (workspace / "candidate" / "sweeps" / "kernel.py").write_text(kernel)

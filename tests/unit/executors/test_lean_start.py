@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.executors.lean_start import AGENT, AGENTS, INPUT_ENDS_WITH_RAYLET, lean_start
+from orchestrator.executors.lean_start import AGENT, AGENTS, SETTINGS, lean_start
 
 
 def ray_of(services: SimpleNamespace) -> Any:
@@ -34,8 +34,12 @@ def ray_of(services: SimpleNamespace) -> Any:
 def test_nothing_unused_starts_meanwhile_and_all_is_as_before_afterwards(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Monitor, log monitor and dashboard are not started, agents are idle; Ray is whole again."""
-    monkeypatch.delenv(INPUT_ENDS_WITH_RAYLET, raising=False)
+    """Monitor, log monitor and dashboard are not started, agents are idle, no worker is started
+    before it is asked for; Ray is whole again.
+    """
+    own, another = SETTINGS
+    monkeypatch.delenv(own, raising=False)
+    monkeypatch.setenv(another, "the user's")
     services = SimpleNamespace(
         _build_python_executable_command_memory_profileable=lambda component, folder: [component]
     )
@@ -48,10 +52,11 @@ def test_nothing_unused_starts_meanwhile_and_all_is_as_before_afterwards(
         replaced = services._build_python_executable_command_memory_profileable
         assert [replaced(name, "/f")[0] for name in AGENTS] == ["/bin/sh", "/bin/sh"]
         assert replaced("worker", "/f") == ["worker"]
-        assert os.environ[INPUT_ENDS_WITH_RAYLET] == "1"
+        assert (os.environ[own], os.environ[another]) == ("1", "0")
     assert (node.start_monitor(), node.start_api_server()) == ("monitor", "dashboard")
     assert services._build_python_executable_command_memory_profileable is build
-    assert INPUT_ENDS_WITH_RAYLET not in os.environ
+    assert own not in os.environ
+    assert os.environ[another] == "the user's"
 
 
 def test_a_ray_with_other_functions_starts_as_always() -> None:

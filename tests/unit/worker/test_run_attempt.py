@@ -31,17 +31,6 @@ TALL = {"batch": 1, "rows": 100_000, "inner": 4, "width": 4, "dtype": "float16"}
 PHASES = [Phase.BUILD, Phase.FIRST_CALL, Phase.VERIFY, Phase.MEASURE, Phase.MEMORY, Phase.DONE]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def cheap_collector() -> Iterator[None]:
-    """A worker collects garbage; what the tests themselves imported need not be looked through each
-    time.
-    """
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
 @pytest.fixture(autouse=True)
 def settings_put_back() -> Iterator[None]:
     """Some implementations change torch's global settings; here they share a process."""
