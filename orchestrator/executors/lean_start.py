@@ -19,8 +19,10 @@ from typing import Any
 
 # The raylet does not start without agents, reads their ports from these files, and ends when one of
 # them ends. So each agent is a process that writes the files and waits for the raylet's end, which
-# closes its standard input. Nothing listens on port 1: metrics are dropped, as they were.
+# closes its standard input. Nothing listens on port 1: metrics are dropped, as they were. Ctrl-C
+# goes to every process of a terminal's group; Ray's own ignore it, and so must these.
 AGENT = """
+trap '' INT
 for argument; do
     case $argument in
         --session-dir=*) folder=${argument#*=} ;;
