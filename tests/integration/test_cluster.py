@@ -57,6 +57,8 @@ def node_environment(number: int, token: str, folder: Path) -> dict[str, str]:
     }
     auth = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token, "RAY_USAGE_STATS_ENABLED": "0"}
     own = {"PYTHONPATH": str(folder), "SWEEP_TEST_NODE": str(number)}
+    # a worker started ahead lacks the sweep's runtime_env, and is of no use
+    own["RAY_prestart_worker_first_driver"] = "0"
     return {**kept, **HEALTH, **auth, **own}
 
 
