@@ -51,9 +51,9 @@ def examine(uri: str | None = None, address: str | None = None) -> list[Finding]
             ("ray", lambda: services.ray(address)),
         ]
         found = list(chain.from_iterable(pool.map(_carried_out, checks)))
-        return found + _carried_out(
-            ("torch", lambda: gpu.torch_uses_gpu(api))
-        )  # last: it keeps the GPU and a core busy
+        # last: it keeps the GPU and a core busy
+        found += _carried_out(("torch", lambda: gpu.torch_uses_gpu(api)))
+        return found
 
 
 def as_text(findings: Sequence[Finding]) -> str:
