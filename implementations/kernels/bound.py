@@ -96,7 +96,10 @@ def assigned(
     A lane holds what the largest of its tasks needs. Its tasks follow one another, so where there
     is no room for more lanes a task goes where the least work waits.
     """
-    found, lanes, room = [0] * len(needs), [0.0] * 0, allowed
+    found = [0] * len(needs)
+    lanes: list[float] = []  # the work that waits in each
+    room = allowed
+    # the largest first: a lane that holds its need has room for every later task
     for task in sorted(range(len(needs)), key=lambda task: -needs[task]):
         if not lanes or (len(lanes) < most and needs[task] <= room):
             lanes.append(0.0)

@@ -255,11 +255,8 @@ class _Plot:
         from matplotlib.ticker import FuncFormatter, MaxNLocator
 
         for position, name in enumerate(self.names):
-            own = [
-                row
-                for row in rows
-                if row.implementation == name and self.value(row, metric) is not None
-            ]
+            own = [row for row in rows if row.implementation == name]
+            own = [row for row in own if self.value(row, metric) is not None]
             if own:
                 self._line(place, position, own, metric)
         low, high = self._range(rows, metric)
