@@ -104,9 +104,8 @@ class Multihead(nn.Module):
 
     def _projections(self) -> tuple[torch.Tensor, ...]:
         """Weight and bias of q, k and v."""
-        return tuple(
-            p for proj in (self.q_proj, self.k_proj, self.v_proj) for p in (proj.weight, proj.bias)
-        )
+        q, k, v = self.q_proj, self.k_proj, self.v_proj
+        return q.weight, q.bias, k.weight, k.bias, v.weight, v.bias
 
 
 class FusedMultihead(Multihead):

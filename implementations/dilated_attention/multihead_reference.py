@@ -83,17 +83,13 @@ class _Layer:
         """
         task, seen = self.task, self._seen(run)
         shape = (len(x), -1, heads.stop - heads.start, task.head_dim)
-        q, k, v = (
-            as_heads(
-                _linear(
-                    x[:, places],
-                    self._rows(f"{name}.weight", heads),
-                    self._rows(f"{name}.bias", heads),
-                    task.how,
-                ).view(shape)
-            )
-            for name, places in zip(INTO, (task.positions, seen, seen), strict=True)
-        )
+        projected = []
+        for name, places in zip(INTO, (task.positions, seen, seen), strict=True):
+            weight = self._rows(f"{name}.weight", heads)
+            bias = self._rows(f"{name}.bias", heads)
+            flat = _linear(x[:, places], weight, bias, task.how)
+            projected.append(as_heads(flat.view(shape)))
+        q, k, v = projected
         spread = k.new_zeros(2, x.shape[1], *k.shape[1:])
         spread[0, seen], spread[1, seen] = k, v
         return Unit(run, q, spread[0], spread[1], task.positions, task.how)

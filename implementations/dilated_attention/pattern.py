@@ -92,17 +92,21 @@ class Pattern:
     def head_runs(self) -> tuple[HeadRun, ...]:
         """The heads cut wherever a piece starts or ends, in order."""
         cuts = sorted({piece.first_head for piece in self.pieces} | {self.heads})
-        return tuple(
-            HeadRun(
-                first, last - first, tuple(piece for piece in self.pieces if piece.holds(first))
-            )
-            for first, last in pairwise(cuts)
-        )
+        runs = []
+        for first, last in pairwise(cuts):
+            # no piece starts or ends within a run: what holds its first head holds all of them
+            pieces = tuple(piece for piece in self.pieces if piece.holds(first))
+            runs.append(HeadRun(first, last - first, pieces))
+        return tuple(runs)
 
     @cached_property
     def full_coverage(self) -> bool:
         """Whether every position of every head takes part: some piece of each run has rate 1."""
-        return all(any(piece.rate == 1 for piece in run.pieces) for run in self.head_runs)
+        for run in self.head_runs:
+            rates = [piece.rate for piece in run.pieces]
+            if 1 not in rates:
+                return False
+        return True
 
     def _grouped(self) -> tuple[Piece, ...]:
         """Branch i for the i-th group of heads, at offset i mod rate."""

@@ -28,10 +28,8 @@ def work(params: Any, form: str) -> Work:
         return Work(flops=attention, bytes=_qkv_bytes(params, backward), tokens=tokens)
     embed = params.heads * params.head_dim
     passes = 1 + BACKWARD_OF_PROJECTION * backward
-    useful, needed = (
-        8.0 * tokens * embed**2,
-        6.0 * covered_rows(params) * params.head_dim * embed + 2.0 * tokens * embed**2,
-    )
+    useful = 8.0 * tokens * embed**2
+    needed = 6.0 * covered_rows(params) * params.head_dim * embed + 2.0 * tokens * embed**2
     return Work(
         flops=attention + passes * useful,
         bytes=_multihead_bytes(params, embed, backward),

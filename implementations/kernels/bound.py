@@ -44,22 +44,36 @@ def extents(
     Heads are cut first, which costs nothing but calls. All per feature: head_dim and batch are on
     both sides.
     """
-    allowed, n = budget(pattern.seq_len * pattern.heads, item), pattern.seq_len
+    n = pattern.seq_len
+    allowed = budget(n * pattern.heads, item)
     found = []
     for window in schedule:
-        if window.mixed:
-            part = max(_rows(group) for group in window.groups)
-            needs = [(part * item + (n * FLOAT if item != FLOAT else 0), n)]
-        else:
-            needs = [
-                (_rows(group) * held(depth(group), item, fused), _reach(group))
-                for group in window.groups
-            ]
+        needs = _needs(window, n, item, fused)
         heads = min(window.heads, int(allowed // max(need for need, _ in needs)))
-        size = n if heads else int(min(allowed / need * reach for need, reach in needs))
-        rate = max(group[0].piece.rate for group in window.groups)
-        found.append(Extent(max(1, heads), n if size >= n else whole_units(size, rate)))
+        size = n
+        if heads == 0:
+            # not even one head fits: its positions are cut too
+            heads = 1
+            size = int(min(allowed / need * reach for need, reach in needs))
+        if size >= n:
+            found.append(Extent(heads, n))
+        else:
+            rate = max(group[0].piece.rate for group in window.groups)
+            found.append(Extent(heads, whole_units(size, rate)))
     return tuple(found)
+
+
+def _needs(window: Window, n: int, item: int, fused: bool) -> list[tuple[int, int]]:
+    """Bytes per feature of one head beyond the output, each with the positions they are held for."""
+    if window.mixed:
+        # the result of one call, and the running result over all positions where the output is
+        # not itself in float32
+        largest = max(_rows(group) for group in window.groups)
+        running_result = 0 if item == FLOAT else n * FLOAT
+        return [(largest * item + running_result, n)]
+    return [
+        (_rows(group) * held(depth(group), item, fused), _reach(group)) for group in window.groups
+    ]
 
 
 def _reach(group: Group) -> int:
@@ -82,7 +96,10 @@ def assigned(
     A lane holds what the largest of its tasks needs. Its tasks follow one another, so where there
     is no room for more lanes a task goes where the least work waits.
     """
-    found, lanes, room = [0] * len(needs), [0.0] * 0, allowed
+    found = [0] * len(needs)
+    lanes: list[float] = []  # the work that waits in each
+    room = allowed
+    # the largest first: a lane that holds its need has room for every later task
     for task in sorted(range(len(needs)), key=lambda task: -needs[task]):
         if not lanes or (len(lanes) < most and needs[task] <= room):
             lanes.append(0.0)

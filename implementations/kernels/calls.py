@@ -105,9 +105,11 @@ class Task:
     @property
     def work(self) -> int:
         """Pairs of rows and keys."""
-        return sum(
-            call.q.size[0] * call.q.size[1] * call.q.size[2] * call.k.size[2] for call in self.calls
-        )
+        pairs = 0
+        for call in self.calls:
+            outer, heads, rows = call.q.size[:3]
+            pairs += outer * heads * rows * call.k.size[2]
+        return pairs
 
     def inner(self, call: Call) -> slice:
         """Which rows of the place a call takes."""
@@ -119,9 +121,10 @@ def tasks_of(
     window: Window, shape: tuple[int, ...], strides: tuple[Strides, Strides, Strides], item: int
 ) -> tuple[Task, ...]:
     """The calls of a window for inputs (b, n, H, d) with these strides and bytes per element."""
-    return tuple(
-        task for group in window.groups for task in _tasks(group, window, shape, strides, item)
-    )
+    tasks: list[Task] = []
+    for group in window.groups:
+        tasks.extend(_tasks(group, window, shape, strides, item))
+    return tuple(tasks)
 
 
 def _tasks(
@@ -142,9 +145,8 @@ def _tasks(
 
 def _call(part: Part, views: list[Strided], cut: Cut) -> Call:
     q, k, v, rows, keys, local, sums = (_four(view, cut) for view in views)
-    return Call(
-        q, k, v, rows, keys, local, Strided(sums.size[:3], sums.stride[:3], sums.offset), part, cut
-    )
+    sums = Strided(sums.size[:3], sums.stride[:3], sums.offset)
+    return Call(q, k, v, rows, keys, local, sums, part, cut)
 
 
 def _views(

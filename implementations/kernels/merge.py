@@ -102,11 +102,14 @@ class Plan:
 
     def places(self, qkv: Tensors) -> bool:
         """Whether `place` writes every byte of the gradients: one call a row, whole segments."""
-        return not self.merges and all(
-            window.whole and fills(task.place, qkv[0])
-            for window, tasks in self.back(qkv)
-            for task in tasks
-        )
+        if self.merges:
+            return False
+        for window, tasks in self.back(qkv):
+            if not window.whole:
+                return False
+            if not all(fills(task.place, qkv[0]) for task in tasks):
+                return False
+        return True
 
     def side_by_side(self, qkv: Tensors) -> bool:
         """Whether all calls may run at once: few, on CUDA, no two of which write the same rows."""
@@ -115,16 +118,17 @@ class Plan:
 
     def _lanes(self, scheduled: Scheduled, qkv: Tensors) -> tuple[int, ...] | None:
         q = qkv[0]
-        tasks = [task for _, tasks in scheduled for task in tasks]
+        tasks: list[Task] = []
+        for _, of_window in scheduled:
+            tasks.extend(of_window)
         if not q.is_cuda or self.mixes or len(tasks) < 2:
             return None
         if self.block is None:
             return tuple(range(len(tasks))) if self.side_by_side(qkv) else None
         item, fused = q.element_size(), takes_triton(q)
         needs = [task.place.rows.elements * bound.held(task.depth, item, fused) for task in tasks]
-        return bound.assigned(
-            needs, [task.work for task in tasks], bound.budget(q.numel(), item), LANES
-        )
+        works = [task.work for task in tasks]
+        return bound.assigned(needs, works, bound.budget(q.numel(), item), LANES)
 
     def kernel(self, near: Tensors, backward: bool = False) -> Kernel:
         """The kernel for one call's views of q, k and v, forward or backward."""
@@ -134,9 +138,9 @@ class Plan:
 
     def precision(self, t: torch.Tensor) -> AbstractContextManager[None]:
         """The plan's precision where it has a meaning."""
-        return (
-            matmul_precision(self.tf32) if t.is_cuda and t.dtype == torch.float32 else nullcontext()
-        )
+        if t.is_cuda and t.dtype == torch.float32:
+            return matmul_precision(self.tf32)
+        return nullcontext()
 
 
 def _layout(qkv: Tensors) -> tuple[tuple[int, ...], tuple[Strides, Strides, Strides], int]:
@@ -162,13 +166,16 @@ class _Merged(torch.autograd.Function):
     def forward(
         ctx: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, plan: Plan
     ) -> torch.Tensor:
+        # the backward pass can take over the results of calls only if it makes the same calls
         parts: list[Attended] | None = [] if plan.windows(q) is plan.windows(q, back=True) else None
         ctx.keep, ctx.parts = plan.merges or parts is None, parts is not None
         out, sums, _ = forward((q, k, v), plan, keep=ctx.keep, parts=parts)
-        merged = (out, sums) if ctx.keep else ()
-        ctx.save_for_backward(
-            q, k, v, *(t for part in parts or () for t in (part.out, part.lse)), *merged
-        )
+        saved = [q, k, v]
+        for part in parts or ():
+            saved += [part.out, part.lse]
+        if ctx.keep:
+            saved += [out, sums]
+        ctx.save_for_backward(*saved)
         ctx.plan = plan
         return out
 
@@ -176,21 +183,23 @@ class _Merged(torch.autograd.Function):
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         q, k, v, *saved = ctx.saved_tensors
         plan: Plan = ctx.plan
-        out, sums = saved[-2:] if ctx.keep else (None, None)
-        held = saved[:-2] if ctx.keep else saved
-        parts = (
-            [Attended(*pair) for pair in zip(held[::2], held[1::2], strict=True)]
-            if ctx.parts
-            else None
-        )
+        out = sums = parts = None
+        if ctx.keep:
+            *saved, out, sums = saved
+        if ctx.parts:
+            parts = [Attended(*pair) for pair in zip(saved[::2], saved[1::2], strict=True)]
         found = backward(grads[0].contiguous(), (q, k, v), out, sums, plan, parts)
-        return (
-            *(
-                grad if wanted else None
-                for grad, wanted in zip(found, ctx.needs_input_grad, strict=False)
-            ),
-            None,
-        )
+        return (*wanted_only(found, ctx.needs_input_grad), None)
+
+
+def wanted_only(
+    gradients: tuple[torch.Tensor, ...], wanted: tuple[bool, ...]
+) -> list[torch.Tensor | None]:
+    """The gradients of the inputs that need one, None for the others; `wanted` may be longer."""
+    found: list[torch.Tensor | None] = []
+    for gradient, needed in zip(gradients, wanted, strict=False):
+        found.append(gradient if needed else None)
+    return found
 
 
 def forward(
@@ -283,10 +292,11 @@ def _mix(
         acc = torch.zeros(window.of(out).shape, dtype=torch.float32, device=q.device)
     else:
         window.of(out).zero_()
-    for call in (call for task in tasks for call in task.calls):
-        done = _call(call, qkv, plan)
-        merge((call.local if local else call.rows).of(acc), call.sums.of(sums), done)
-        del done
+    for task in tasks:
+        for call in task.calls:
+            done = _call(call, qkv, plan)
+            merge((call.local if local else call.rows).of(acc), call.sums.of(sums), done)
+            del done  # before the next call, whose result takes as much memory
     if local or plan.mixture != 1:
         torch.mul(acc if local else window.of(out), plan.mixture, out=window.of(out))
 
@@ -313,9 +323,11 @@ def backward(
     q = qkv[0]
     placed, adds = plan.places(qkv), (plan.merges, plan.repeats, plan.repeats)
     new = torch.empty if placed else torch.zeros
-    into = tuple(
-        new(q.shape, dtype=torch.float32 if add else q.dtype, device=q.device) for add in adds
-    )
+    targets = []
+    for add in adds:
+        dtype = torch.float32 if add else q.dtype
+        targets.append(new(q.shape, dtype=dtype, device=q.device))
+    into = tuple(targets)
     rest: Iterator[Attended] | None = None if parts is None else iter(parts)
     with plan.precision(q), lanes(q.device, plan.side_by_side(qkv)) as side:
         for window, tasks in plan.back(qkv):
@@ -355,10 +367,12 @@ def _give(
     if placed:
         place(found, into, call, 1.0)
         return
-    for at, target, gradient, add in zip(
-        (call.rows, call.keys, call.keys), into, found, adds, strict=True
-    ):
-        at.of(target).add_(gradient) if add else at.of(target).copy_(gradient)
+    places = (call.rows, call.keys, call.keys)
+    for at, target, gradient, add in zip(places, into, found, adds, strict=True):
+        if add:
+            at.of(target).add_(gradient)
+        else:
+            at.of(target).copy_(gradient)
 
 
 def _recovered(

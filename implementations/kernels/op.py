@@ -98,7 +98,9 @@ def _backward_op(
         return fused.backward(grad, (q, k, v), out, sums, plan)
     near = _ready(q, k, v)
     width, head_dim = near[0].shape[-1], q.shape[-1]
-    grad, out = (pad(t, (0, width - head_dim)) if width > head_dim else t for t in (grad, out))
+    if width > head_dim:
+        # the inputs were padded for the calls; what is handed to the backward pass was cut back
+        grad, out = pad(grad, (0, width - head_dim)), pad(out, (0, width - head_dim))
     dq, dk, dv = merge.backward(grad.contiguous(), near, out, sums, plan)
     if width == head_dim:
         return dq, dk, dv
@@ -123,8 +125,7 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, torch.T
 
 def _gradients(ctx: Any, grad: torch.Tensor, _: Any) -> tuple[torch.Tensor | None, ...]:
     found = _backward_op(grad, *ctx.saved_tensors, ctx.spec)
-    wanted = ctx.needs_input_grad
-    return (*(part if want else None for part, want in zip(found, wanted, strict=False)), None)
+    return (*merge.wanted_only(found, ctx.needs_input_grad), None)
 
 
 _forward_op.register_autograd(_gradients, setup_context=_keep)

@@ -31,9 +31,9 @@ def place(
 
     outer, heads, rows, head_dim = call.rows.size
     piece = call.part.piece
-    strides = [
-        step for source in (*found, *(found[:1] * (3 - len(found)))) for step in source.stride()[:3]
-    ]
+    strides: list[int] = []
+    for source in _three(found):
+        strides += source.stride()[:3]
     blocks = -(-row_groups(piece) // BLOCK_ROWS)
     place_kernel[(outer * heads * blocks,)](
         *_three(found), *_three(into), *strides, call.rows.offset, *call.rows.stride[:2], blocks, heads, rows, factor,

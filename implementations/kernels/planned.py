@@ -85,17 +85,16 @@ def _cudnn_takes_all(config: Config, block: int | None) -> bool:
     if config.device.type != "cuda" or config.dtype == torch.float32:
         return False
     width = -(-config.head_dim // 8) * 8
-    parts = [
-        part
-        for window in windows(Pattern.of(config), block or config.seq_len, config.causal)
-        for part in window.parts
-    ]
-    sizes = {(part.rows[1] - part.rows[0], part.keys[1] - part.keys[0]) for part in parts}
+    sizes = set()
+    for window in windows(Pattern.of(config), block or config.seq_len, config.causal):
+        for part in window.parts:
+            sizes.add((part.rows[1] - part.rows[0], part.keys[1] - part.keys[0]))
     backward = config.direction == "forward_backward"
-    return all(
-        takes_cudnn(config.device, config.dtype, (1, 1, rows, width), (1, 1, keys, width), backward)
-        for rows, keys in sizes
-    )
+    for rows, keys in sizes:
+        q, k = (1, 1, rows, width), (1, 1, keys, width)
+        if not takes_cudnn(config.device, config.dtype, q, k, backward):
+            return False
+    return True
 
 
 def why_not_fused(config: Config) -> str | None:

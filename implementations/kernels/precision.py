@@ -45,4 +45,9 @@ def at_autocast(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
     if not torch.is_autocast_enabled(kind):
         return tensors
     dtype = torch.get_autocast_dtype(kind)
-    return tuple(t.to(dtype) if t.is_floating_point() else t for t in tensors)
+    cast = []
+    for t in tensors:
+        if t.is_floating_point():
+            t = t.to(dtype)
+        cast.append(t)
+    return tuple(cast)

@@ -75,9 +75,8 @@ class _Projected(torch.autograd.Function):
         with lanes(x.device, x.is_cuda) as side:
             for piece in plan.pattern.pieces:
                 with side.lane():
-                    weight, bias = (
-                        _stacked(projections[i::2], plan.features(piece)) for i in (0, 1)
-                    )
+                    weight = _stacked(projections[0::2], plan.features(piece))
+                    bias = _stacked(projections[1::2], plan.features(piece))
                     qkv = torch.addmm(bias, _rows(x, piece), weight.t())
                     near = plan.split(qkv, piece)
                     done = plan.kernel(near).forward(near, plan.causal, plan.head_dim**-0.5)
@@ -105,17 +104,17 @@ class _Projected(torch.autograd.Function):
             slope = torch.stack([part.transpose(1, 2) for part in parts], dim=2).view(qkv.shape)
             features = plan.features(piece)
             _add_rows(dx, piece, slope, _stacked(projections[::2], features))
-            for target, share in zip(
-                found[::2], (slope.t() @ _rows(x, piece)).chunk(3), strict=True
-            ):
+            weights = (slope.t() @ _rows(x, piece)).chunk(3)
+            for target, share in zip(found[::2], weights, strict=True):
                 target[features] = share
-            for target, share in zip(found[1::2], slope.sum(0).chunk(3), strict=True):
+            biases = slope.sum(0).chunk(3)
+            for target, share in zip(found[1::2], biases, strict=True):
                 target[features] = share
         everything = (dx, None, *found)
-        return tuple(
-            grad if wanted else None
-            for grad, wanted in zip(everything, ctx.needs_input_grad, strict=True)
-        )
+        asked = []
+        for gradient, wanted in zip(everything, ctx.needs_input_grad, strict=True):
+            asked.append(gradient if wanted else None)
+        return tuple(asked)
 
 
 def _stacked(projections: tuple[torch.Tensor, ...], features: slice) -> torch.Tensor:

@@ -15,6 +15,7 @@ selected rows in its group: K and V once (all-gather), their gradients once in f
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ import torch.distributed as dist
 
 from ..dilated_attention.pattern import Pattern, Piece
 from .dense import dense_kernel
-from .merge import ready
+from .merge import ready, wanted_only
 from .online import merge
 from .ring_exchange import Arrived, Pending, Shared
 from .ring_shares import Shares, Span, groups_of, is_local
@@ -119,7 +120,7 @@ class _Sharded(torch.autograd.Function):
     ) -> torch.Tensor:
         merged, sums, held = _forward((q, k, v), plan)
         if any(ctx.needs_input_grad):
-            ctx.save_for_backward(q, k, v, merged, sums, *(t for near in held for t in near))
+            ctx.save_for_backward(q, k, v, merged, sums, *chain.from_iterable(held))
             ctx.plan = plan
         return merged if plan.pattern.scale == 1 else merged * plan.pattern.scale
 
@@ -131,13 +132,7 @@ class _Sharded(torch.autograd.Function):
         if ctx.plan.pattern.scale != 1:
             wanted = wanted * ctx.plan.pattern.scale
         found = _backward(wanted, (q, k, v), merged, sums, held, ctx.plan)
-        return (
-            *(
-                grad if needed else None
-                for grad, needed in zip(found, ctx.needs_input_grad, strict=False)
-            ),
-            None,
-        )
+        return (*wanted_only(found, ctx.needs_input_grad), None)
 
 
 def _forward(qkv: Tensors, plan: RanksPlan) -> tuple[torch.Tensor, torch.Tensor, list[Tensors]]:
@@ -209,10 +204,13 @@ def _backward(
     dtype = torch.float32 if plan.mixes else wanted.dtype
     dq, dk, dv = (torch.zeros(t.shape, dtype=dtype, device=t.device) for t in qkv)
 
-    asked = []
+    asked: list[list[Pending] | list[Arrived]] = []
     for part in plan.shared:
         rows = [part.take(t) for t in (wanted, merged, sums)]
-        asked.append([part.hand_out(t) if plan.causal else Arrived(t) for t in rows])
+        if plan.causal:
+            asked.append([part.hand_out(t) for t in rows])
+        else:
+            asked.append([Arrived(t) for t in rows])
 
     returning = []
     for part, near, given in zip(plan.shared, held, asked, strict=True):

@@ -98,7 +98,9 @@ class Shares:
         start, end = self.first_rows[member], self.first_rows[member + 1]
         found = []
         for other in range(len(self.ranks)):
-            rows = [row for span in self.computed(other) for row in self._rows_of(span)]
+            rows: list[int] = []
+            for span in self.computed(other):
+                rows.extend(self._rows_of(span))
             found.append([row - start for row in sorted(rows) if start <= row < end])
         return found
 

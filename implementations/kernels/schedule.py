@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import torch
 
@@ -78,7 +79,7 @@ class Window:
     @property
     def parts(self) -> tuple[Part, ...]:
         """Those of all groups."""
-        return tuple(part for group in self.groups for part in group)
+        return tuple(chain.from_iterable(self.groups))
 
     @property
     def origin(self) -> tuple[int, int]:
@@ -90,10 +91,11 @@ class Window:
         """One group takes whole segments that make up all of it."""
         if len(self.groups) != 1:
             return False
-        (part, *_), rows = self.groups[0], rows_of(self.groups[0])
+        group = self.groups[0]
+        part = group[0]
         length = part.piece.segment_length
         ends = (part.segments[0] * length, part.segments[1] * length)
-        return ends == (self.first, self.last) and rows == (0, part.piece.selected)
+        return ends == (self.first, self.last) and rows_of(group) == (0, part.piece.selected)
 
     def of(self, t: torch.Tensor) -> torch.Tensor:
         """(b, n, H, ...) -> its positions and heads."""
@@ -127,12 +129,11 @@ def windows(
             pieces = [replace(piece, first_head=head, heads=heads) for piece in run.pieces]
             for first in range(0, pattern.seq_len, extent.positions):
                 last = min(first + extent.positions, pattern.seq_len)
-                groups = [
-                    group
-                    for piece in pieces
-                    for group in _groups(piece, first, last, block, causal)
-                ]
-                merged = mixed or any(not part.alone for group in groups for part in group)
+                groups: list[Group] = []
+                for piece in pieces:
+                    groups.extend(_groups(piece, first, last, block, causal))
+                alone = all(part.alone for part in chain.from_iterable(groups))
+                merged = mixed or not alone
                 filled = not mixed and pieces[0].rate == 1
                 found.append(Window(first, last, head, heads, tuple(groups), mixed, merged, filled))
     return tuple(found)
@@ -171,12 +172,13 @@ def meetings(
 ) -> Iterator[tuple[int, Part]]:
     """The numbered blocks of keys that these rows of a segment meet, in order."""
     start, segments = segment * piece.segment_length, (segment, segment + 1)
-    numbers = range(start // block, (start + piece.segment_length - 1) // block + 1)
-    spans = [
-        (number, within(piece, number * block - start, (number + 1) * block - start))
-        for number in numbers
-    ]
-    spans = [(number, keys) for number, keys in spans if keys[0] < keys[1]]
+    last = start + piece.segment_length - 1
+    spans = []
+    for number in range(start // block, last // block + 1):
+        keys = within(piece, number * block - start, (number + 1) * block - start)
+        # what a block has of the segment may be shorter than the rate, without a selected position
+        if keys[0] < keys[1]:
+            spans.append((number, keys))
     for number, keys in spans:
         begins, final = number == spans[0][0], number == spans[-1][0]
         if not causal:
@@ -234,8 +236,10 @@ def _runs(
             segment = inner
             continue
         rows = within(piece, first - start, last - start)
-        met = meetings(piece, segment, rows, block, causal) if rows[0] < rows[1] else ()
-        parts = [square for _, part in met for square in _squares(part)]
+        parts: list[Part] = []
+        if rows[0] < rows[1]:
+            for _, part in meetings(piece, segment, rows, block, causal):
+                parts.extend(_squares(part))
         if parts:
             yield (segment, segment + 1), parts
         segment += 1

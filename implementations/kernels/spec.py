@@ -40,10 +40,13 @@ class Spec:
     def parse(cls, text: str) -> Spec:
         """From `text`."""
         found: dict[str, Any] = json.loads(text)
-        pattern: dict[str, Any] = {
-            key: tuple(v) if isinstance(v, list) else v for key, v in found["pattern"].items()
-        }
+        pattern: dict[str, Any] = found["pattern"]
+        for key, value in pattern.items():
+            # JSON has no tuples, and a pattern must be hashable
+            if isinstance(value, list):
+                pattern[key] = tuple(value)
         found["pattern"] = Pattern(**pattern)
         for kernel in ("forward", "backward"):
-            found[kernel] = None if found[kernel] is None else Blocks(**found[kernel])
+            if found[kernel] is not None:
+                found[kernel] = Blocks(**found[kernel])
         return cls(**found)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 from ..dilated_attention.pattern import Pattern, Piece
 from .schedule import Part, crossing, meetings, within
@@ -78,8 +79,9 @@ class Steps:
             size: positions of a window of rows; None: all.
         """
         launches, carried = [], 0
-        for first in range(0, pattern.seq_len, size or pattern.seq_len):
-            last = min(first + (size or pattern.seq_len), pattern.seq_len)
+        size = size or pattern.seq_len
+        for first in range(0, pattern.seq_len, size):
+            last = min(first + size, pattern.seq_len)
             steps, rows = window(pattern, batch, block, causal, (first, last))
             launches += [steps[number] for number in sorted(steps)]
             carried = max(carried, rows)
@@ -87,9 +89,8 @@ class Steps:
         most = max(len(entries) for entries in launches)
         filler = (NEVER, *[1] * (FIELDS - 1))
         tables = tuple(table + filler * (most - len(table) // FIELDS) for table, _ in made)
-        even = all(
-            (e.part.keys[1] - e.part.keys[0]) % inner == 0 for entries in launches for e in entries
-        )
+        parts = [entry.part for entry in chain.from_iterable(launches)]
+        even = all((part.keys[1] - part.keys[0]) % inner == 0 for part in parts)
         return cls(tables, tuple(count for _, count in made), most, even, carried)
 
 
@@ -136,11 +137,13 @@ def _table(
     """A launch's table, rows that meet many keys first, and its number of tiles."""
     table: list[int] = []
     count, first_rows = 0, compact_rows(pattern)
+    # longest first, so that no long tile starts last
     for entry in sorted(entries, key=lambda entry: entry.part.keys[0] - entry.part.keys[1]):
         part, piece = entry.part, entry.part.piece
         numbers = _entry(entry, tile, first_rows[piece], pattern.seq_len // piece.segment_length)
         table += [count, *numbers]
-        count += numbers[6] * (part.segments[1] - part.segments[0]) * piece.heads * batch
+        tiles_of_segment = numbers[6]
+        count += tiles_of_segment * (part.segments[1] - part.segments[0]) * piece.heads * batch
     return tuple(table), count
 
 

@@ -41,10 +41,8 @@ class Tiles:
         count = 0
         first_rows = compact_rows(pattern)
         for piece in pieces:
-            per_segment, segments = (
-                -(-row_groups(piece) // block),
-                pattern.seq_len // piece.segment_length,
-            )
+            per_segment = -(-row_groups(piece) // block)
+            segments = pattern.seq_len // piece.segment_length
             table += [count, piece.segment_length, piece.rate, piece.offset, piece.selected]
             table += [piece.first_head, piece.heads, per_segment, segments, first_rows[piece]]
             count += per_segment * segments * piece.heads * batch

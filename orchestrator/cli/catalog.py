@@ -21,58 +21,52 @@ def as_object() -> dict[str, Any]:
     A workload has name, forms and params.
     """
     gpus = nvml.count()
+    implementations = []
+    for name, entry in registry.implementations().items():
+        described = {
+            "name": name,
+            "workload": entry.workload,
+            "form": entry.form,
+            "needs": entry.needs,
+            "missing": missing(entry.needs, gpus),
+            "summary": entry.summary,
+            "explain": entry.explain,
+        }
+        implementations.append(described)
     return {
         "machine": {"cores": usable_cores(), "gpus": gpus},
-        "implementations": [
-            {
-                "name": name,
-                "workload": entry.workload,
-                "form": entry.form,
-                "needs": entry.needs,
-                "missing": missing(entry.needs, gpus),
-                "summary": entry.summary,
-                "explain": entry.explain,
-            }
-            for name, entry in registry.implementations().items()
-        ],
+        "implementations": implementations,
         "workloads": [_workload(name) for name in registry.workloads()],
     }
 
 
 def as_text() -> str:
     """The same as two tables."""
-    formats = ", ".join(f"{name}:PATH" for name in workloads.adapters())
     found = as_object()
-    implementations = [
-        (
-            item["name"],
-            item["workload"],
-            item["form"],
-            item["needs"] or "-",
-            _here(item["missing"]),
-            item["summary"],
-        )
-        for item in found["implementations"]
-    ]
-    params: list[tuple[str, ...]] = []
+    implementations = []
+    for item in found["implementations"]:
+        cells = [item["name"], item["workload"], item["form"], item["needs"] or "-"]
+        cells += [_here(item["missing"]), item["summary"]]
+        implementations.append(cells)
+    params = []
     for item in found["workloads"]:
-        name = item["name"]
-        params += [(name, one["name"], one["type"], str(one["default"])) for one in item["params"]]
-    return "\n\n".join(
-        [
-            table_text(
-                ["Implementation", "Workload", "Form", "Needs", "Here", "What it is"],
-                implementations,
-                wrapped=(3, 5),
-            ),
-            table_text(["Workload", "Param", "Type", "Default"], params, wrapped=(2,)),
-            f"This machine: {_machine(found['machine'])}.",
-            *(f"! {text}" for text in [*registry.broken(), *_unusable(found)]),
-            "A sweep may also name package.module:attribute or ./path/to/file.py:attribute;\n"
-            "for a workload also ./path/to/file.py, or a path in another format:\n"
-            f"{formats}.",
-        ]
+        for param in item["params"]:
+            cells = [item["name"], param["name"], param["type"], str(param["default"])]
+            params.append(cells)
+    headings = ["Implementation", "Workload", "Form", "Needs", "Here", "What it is"]
+    parts = [
+        table_text(headings, implementations, wrapped=(3, 5)),
+        table_text(["Workload", "Param", "Type", "Default"], params, wrapped=(2,)),
+        f"This machine: {_machine(found['machine'])}.",
+    ]
+    parts += [f"! {text}" for text in (*registry.broken(), *_unusable(found))]
+    formats = ", ".join(f"{name}:PATH" for name in workloads.adapters())
+    parts.append(
+        "A sweep may also name package.module:attribute or ./path/to/file.py:attribute;\n"
+        "for a workload also ./path/to/file.py, or a path in another format:\n"
+        f"{formats}."
     )
+    return "\n\n".join(parts)
 
 
 def _unusable(found: Mapping[str, Any]) -> list[str]:
@@ -85,10 +79,11 @@ def _unusable(found: Mapping[str, Any]) -> list[str]:
 
 def explanations() -> str:
     """How each implementation that has a choice chooses."""
-    explained = [
-        (name, entry.explain) for name, entry in registry.implementations().items() if entry.explain
-    ]
-    return "\n\n".join(f"{name} chooses:\n{text}" for name, text in explained)
+    parts = []
+    for name, entry in registry.implementations().items():
+        if entry.explain:
+            parts.append(f"{name} chooses:\n{entry.explain}")
+    return "\n\n".join(parts)
 
 
 def missing(needs: str, gpus: int) -> list[str]:

@@ -45,12 +45,13 @@ def run(options: argparse.Namespace) -> int:
     from orchestrator.plan.sweep import Sweep
 
     _check_columns(options, lambda: _stated_metrics(options))
-    overrides = [
-        *options.overrides,
-        *(["measure.profile=true"] if getattr(options, "profile", False) else []),
-        *(["reuse=true"] if getattr(options, "reuse", False) else []),
-    ]
-    if getattr(options, "reuse", False) and options.rerun is not None:
+    overrides = [*options.overrides]
+    if getattr(options, "profile", False):
+        overrides.append("measure.profile=true")
+    reuse = getattr(options, "reuse", False)
+    if reuse:
+        overrides.append("reuse=true")
+    if reuse and options.rerun is not None:
         raise RequestError("--rerun measures rows again, and --reuse measures none twice: give one")
     sweep = Sweep.load(options.sweep, overrides, options.only)
     export = getattr(options, "export", None)
@@ -137,10 +138,15 @@ def ui(options: argparse.Namespace) -> int:
     """Serve the MLflow UI until it is interrupted."""
     from orchestrator.trackers import ui
 
-    given = [options.uri] if options.uri else []
-    given += ["--host", options.host] if options.host else []
-    given += ["--port", str(options.port)] if options.port is not None else []
-    given += ["--no-browser"] if options.no_browser else []
+    given = []
+    if options.uri:
+        given.append(options.uri)
+    if options.host:
+        given += ["--host", options.host]
+    if options.port is not None:
+        given += ["--port", str(options.port)]
+    if options.no_browser:
+        given.append("--no-browser")
     return ui.main(given)
 
 
@@ -331,9 +337,8 @@ def doctor(options: argparse.Namespace) -> int:
     from orchestrator.doctor import checkup
 
     findings = checkup.examine(options.tracking_uri, options.address)
-    print(
-        json.dumps(checkup.as_object(findings), indent=1)
-        if options.json
-        else checkup.as_text(findings)
-    )
+    if options.json:
+        print(json.dumps(checkup.as_object(findings), indent=1))
+    else:
+        print(checkup.as_text(findings))
     return checkup.exit_code(findings)

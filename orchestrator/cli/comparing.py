@@ -210,10 +210,8 @@ def _refuse_same_files(base: Side, candidate: Side, options: argparse.Namespace)
 
     if not _one_interpreter(base, candidate):
         return
-    was, now = (
-        sources(Sweep.load(side.file, options.overrides, options.only))
-        for side in (base, candidate)
-    )
+    was = sources(Sweep.load(base.file, options.overrides, options.only))
+    now = sources(Sweep.load(candidate.file, options.overrides, options.only))
     both = was.keys() & now.keys()
     if both and all(was[label].hash == now[label].hash for label in both):
         raise ComparisonError(

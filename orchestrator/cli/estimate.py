@@ -63,6 +63,16 @@ class Estimate:
         Of a search or a frontier, count and estimate_s are at most, and trials are those that may
         be run and are known: of a frontier all that may be probed, of a search one of each.
         """
+        trials = []
+        for trial in self.sweep.trials:
+            described = {
+                "trial_id": trial.trial_id,
+                "implementation": trial.implementation,
+                "params": trial.params,
+                "options": trial.options,
+                "resources": self.resources[trial.trial_id].model_dump(),
+            }
+            trials.append(described)
         return {
             "count": self.at_most,
             "at_least": self.at_least,
@@ -71,16 +81,7 @@ class Estimate:
             "device": self.device,
             "slots": self.slots,
             "rounds": self.sweep.spec.measure.repeats,
-            "trials": [
-                {
-                    "trial_id": trial.trial_id,
-                    "implementation": trial.implementation,
-                    "params": trial.params,
-                    "options": trial.options,
-                    "resources": self.resources[trial.trial_id].model_dump(),
-                }
-                for trial in self.sweep.trials
-            ],
+            "trials": trials,
             "estimate_s": round(self.seconds, 1),
             "warnings": self.warnings(),
         }
@@ -120,8 +121,7 @@ class Estimate:
         here = self.gpus if self.device == "cuda" else 0
         known = registry.implementations()
         for use, count in Counter(trial.use for trial in self.sweep.trials).items():
-            lacking = missing(known[use].needs, here) if use in known else []
-            if lacking:
+            if use in known and (lacking := missing(known[use].needs, here)):
                 found.append(
                     f"{use} needs {', '.join(lacking)}: its {_count(count, count)} will be unsupported"
                 )
@@ -145,10 +145,10 @@ class Estimate:
         for trial in self.sweep.trials:
             sums[trial.implementation] += repeats * self.spent[trial.trial_id]  # type: ignore[assignment]
         total = sum(sums.values()) or 1
-        body = [
-            [name, _duration(seconds), f"{100 * seconds / total:.0f} %"]
-            for name, seconds in sums.most_common()
-        ]
+        body = []
+        for name, seconds in sums.most_common():
+            share = 100 * seconds / total
+            body.append([name, _duration(seconds), f"{share:.0f} %"])
         longest = sorted(self.sweep.trials, key=lambda trial: -self.spent[trial.trial_id])[:LONGEST]
         trials = []
         for trial in longest:
@@ -166,7 +166,8 @@ class Estimate:
         if axis is not None:
             probed = f"at least {self.at_least} and at most {self.at_most} of them are probed"
             if self.at_least == self.at_most:
-                probed = f"{self.at_most} of them {'is' if self.at_most == 1 else 'are'} probed"
+                verb = "is" if self.at_most == 1 else "are"
+                probed = f"{self.at_most} of them {verb} probed"
             where = f"frontier of {axis} in {counted(cells, 'cell')}"
             return [f"  {where}, by doubling and bisection: {probed}"]
         search = self.sweep.spec.search

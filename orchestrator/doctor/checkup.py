@@ -51,17 +51,17 @@ def examine(uri: str | None = None, address: str | None = None) -> list[Finding]
             ("ray", lambda: services.ray(address)),
         ]
         found = list(chain.from_iterable(pool.map(_carried_out, checks)))
-        return found + _carried_out(
-            ("torch", lambda: gpu.torch_uses_gpu(api))
-        )  # last: it keeps the GPU and a core busy
+        # last: it keeps the GPU and a core busy
+        found += _carried_out(("torch", lambda: gpu.torch_uses_gpu(api)))
+        return found
 
 
 def as_text(findings: Sequence[Finding]) -> str:
     """A table, and below it the verdict in one line."""
-    body = [
-        [MARKS[finding.state], finding.check, finding.message, finding.advice]
-        for finding in findings
-    ]
+    body = []
+    for one in findings:
+        cells = [MARKS[one.state], one.check, one.message, one.advice]
+        body.append(cells)
     table = table_text(["", "Check", "Found", "Advice"], body, wrapped=(2, 3))
     return f"{table}\n\n{_verdict(findings)}"
 

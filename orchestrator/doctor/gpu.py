@@ -146,11 +146,13 @@ def _clocks(api: Any, gpu: Any, check: str) -> Finding:
     highest = ask(api.nvmlDeviceGetMaxClockInfo, gpu, api.NVML_CLOCK_SM)
     if chosen is not None and chosen != usual:
         return Finding(f"{check} clocks", "ok", f"application clock {chosen} MHz")
+    if not highest:
+        return Finding(f"{check} clocks", "ok", "not told")
     return Finding(
         f"{check} clocks",
         "ok",
-        f"free, at most {highest} MHz" if highest else "not told",
-        "to compare over weeks, fix them: nvidia-smi -lgc MHZ" if highest else "",
+        f"free, at most {highest} MHz",
+        "to compare over weeks, fix them: nvidia-smi -lgc MHZ",
     )
 
 
@@ -175,10 +177,9 @@ def company(api: Any, gpu: Any, check: str) -> Finding:
     held = 0 if memory is None else memory.used / MIB
     if not running and not busy and held < HELD_MIB:
         return Finding(f"{check} alone", "ok", "no other process on it")
-    who = (
-        ", ".join(_named(process.pid) for process in running)
-        or "processes that cannot be seen from here"
-    )
+    who = ", ".join(_named(process.pid) for process in running)
+    if not who:
+        who = "processes that cannot be seen from here"
     message = f"{who}: {use.gpu if use else '?'} % in use, {held:.0f} MiB held"
     return Finding(
         f"{check} alone",

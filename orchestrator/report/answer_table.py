@@ -53,8 +53,9 @@ class AnswerTable:
 def as_objects(layout: Layout) -> list[dict[str, Any]]:
     """The answers as JSON values."""
     meta = layout.results.meta
-    return [
-        {
+    objects = []
+    for answer in answers(meta, layout.rows):
+        described = {
             "implementation": answer.implementation,
             "point": dict(answer.point),
             "metric": metric(meta.spec),
@@ -64,8 +65,8 @@ def as_objects(layout: Layout) -> list[dict[str, Any]]:
             "trials": len(answer.rows),
             "settled": answer.settled,
         }
-        for answer in answers(meta, layout.rows)
-    ]
+        objects.append(described)
+    return objects
 
 
 def _best_object(answer: Answer) -> dict[str, Any]:
@@ -160,7 +161,8 @@ def _over_start(answer: Answer, name: str, least: bool) -> str:
     start = None if answer.start is None else answer.start.metrics.get(name)
     if not start or not answer.value:
         return NONE
-    return f"{(start / answer.value if least else answer.value / start):.2f}x"
+    times_as_good = start / answer.value if least else answer.value / start
+    return f"{times_as_good:.2f}x"
 
 
 def _trials(answer: Answer, search: SearchSpec) -> str:

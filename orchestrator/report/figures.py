@@ -178,10 +178,9 @@ def _names(columns: str, known: Collection[str]) -> list[str]:
 def speedups(layout: Layout, ranking: Ranking) -> dict[str, float]:
     """trial_id -> the baseline's median latency over the row's own, of rows that have both."""
     baseline = {standing.implementation: standing.baseline for standing in ranking.standings}
-    times = {
-        (row.implementation, layout.point(row)): row.metrics.get("latency_ms")
-        for row in layout.rows
-    }
+    times = {}
+    for row in layout.rows:
+        times[row.implementation, layout.point(row)] = row.metrics.get("latency_ms")
     found = {}
     for row in layout.rows:
         own = row.metrics.get("latency_ms")
@@ -198,10 +197,8 @@ def disturbed_pairs(layout: Layout, ranking: Ranking) -> set[str]:
     found = set()
     for row in layout.rows:
         point = layout.point(row)
-        if (row.implementation, point) in disturbed or (
-            baseline[row.implementation],
-            point,
-        ) in disturbed:
+        pair = {(row.implementation, point), (baseline[row.implementation], point)}
+        if pair & disturbed:
             found.add(row.trial_id)
     return found
 

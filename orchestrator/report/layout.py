@@ -74,11 +74,9 @@ class Layout:
     def not_allowed(self) -> list[Row]:
         """Rows that ran, are not ok, and whose outcome the sweep does not allow."""
         spec = self.results.meta.spec
-        allowed = {
-            Outcome.OK,
-            *spec.allow_outcomes,
-            *(LIMITS if spec.frontier.axis is not None else ()),
-        }
+        allowed = {Outcome.OK, *spec.allow_outcomes}
+        if spec.frontier.axis is not None:
+            allowed |= LIMITS  # a frontier looks for them
         return [row for row in self.rows if row.outcome is not None and row.outcome not in allowed]
 
     def point(self, row: Row) -> tuple[str, ...]:
@@ -94,22 +92,20 @@ class Layout:
 
     def point_text(self, row: Row) -> str:
         """`batch=1 seq_len=1024 heads=8`."""
-        return " ".join(
-            f"{name}={value}" for name, value in zip(self.columns, self.point(row), strict=True)
-        )
+        named = zip(self.columns, self.point(row), strict=True)
+        return " ".join(f"{name}={value}" for name, value in named)
 
     @cached_property
     def busy_s(self) -> float | None:
         """Seconds in which something ran, without pauses before a resume; None: not known."""
+        made = self.results.made
         try:
-            spans = sorted(
-                (_seconds(record.started_at), _seconds(record.finished_at))
-                for record in self.results.made
-            )
+            spans = [(_seconds(one.started_at), _seconds(one.finished_at)) for one in made]
         except ValueError:
             return None
         busy, until = 0.0, -math.inf
-        for start, end in spans:
+        # attempts of several slots overlap: what they share counts once
+        for start, end in sorted(spans):
             busy += max(0.0, end - max(start, until))
             until = max(until, end)
         return busy if spans else None
@@ -129,8 +125,9 @@ def status(row: Row) -> str:
     if row.outcome is None:
         return f"- {NOT_RUN}"
     if not row.ok:
-        return f"✗ {row.outcome}{' predicted' if Flag.PREDICTED.value in row.flags else ''}"
-    return " ".join(["✓", ", ".join(map(printable, row.flags))]).strip()
+        predicted = " predicted" if Flag.PREDICTED.value in row.flags else ""
+        return f"✗ {row.outcome}{predicted}"
+    return f"✓ {', '.join(map(printable, row.flags))}".strip()
 
 
 def devices(results: Results) -> list[str]:
@@ -145,14 +142,17 @@ def devices(results: Results) -> list[str]:
 
 
 def _device_line(results: Results, found: Sequence[Row]) -> str:
+    line = f"Device: {results.meta.device}"
     names = devices(results)
-    device = f"Device: {results.meta.device}" + (
-        f" ({printable(', '.join(names))})" if names else ""
-    )
-    dtypes = dict.fromkeys(
-        f"torch.{shown(row.params['dtype'])}" for row in found if "dtype" in row.params
-    )
-    return f"{device}, Dtype: {', '.join(dtypes)}" if dtypes else device
+    if names:
+        line += f" ({printable(', '.join(names))})"
+    dtypes: dict[str, None] = {}  # a set that keeps the order
+    for row in found:
+        if "dtype" in row.params:
+            dtypes[f"torch.{shown(row.params['dtype'])}"] = None
+    if dtypes:
+        line += f", Dtype: {', '.join(dtypes)}"
+    return line
 
 
 def _header(results: Results) -> Sequence[str]:

@@ -45,20 +45,13 @@ def _answers(layout: Layout) -> Iterator[str]:
 
 
 def _standings(verdict: Ranking) -> Iterator[str]:
-    yield from _head(
-        [
-            "Implementation",
-            "Ok",
-            "Flagged",
-            "Fastest in",
-            speed_heading(verdict, markdown),
-            "Peak (MiB)",
-            "Largest error",
-        ],
-        numbers=6,
-    )
+    speed = speed_heading(verdict, markdown)
+    titles = ["Implementation", "Ok", "Flagged", "Fastest in", speed]
+    titles += ["Peak (MiB)", "Largest error"]
+    yield from _head(titles, numbers=len(titles) - 1)
+    several_kinds = len(set(verdict.kinds.values())) > 1
     for standing in verdict.standings:
-        yield _line(_standing(standing, named=len(set(verdict.kinds.values())) > 1))
+        yield _line(_standing(standing, named=several_kinds))
 
 
 def _standing(standing: Standing, named: bool) -> list[str]:
@@ -67,9 +60,9 @@ def _standing(standing: Standing, named: bool) -> list[str]:
         speed = "baseline"
     elif standing.speedup is not None:
         mean, least, most = map(ratio, standing.speedup)
-        speed = f"{mean} ({least} to {most})" + (
-            f" over {markdown(standing.baseline)}" if named else ""
-        )
+        speed = f"{mean} ({least} to {most})"
+        if named:
+            speed += f" over {markdown(standing.baseline)}"
     error = "N/A" if standing.relative_error is None else f"{standing.relative_error:.1e}"
     shared = f" (+{standing.shared} close)" if standing.shared else ""
     return [
@@ -108,22 +101,22 @@ def rows_table(layout: Layout, limit: int | None = None) -> Iterator[str]:
     )
     for row in layout.rows[:limit]:
         metrics = row.metrics
-        yield _line(
-            [
-                markdown(row.implementation),
-                *(markdown(axis_text(name, row.value(name))) for name in layout.columns),
-                interval(*latency(metrics)),
-                number(metrics.get("peak_memory_mib")),
-                number(metrics.get("throughput_tokens_per_s"), decimals=0),
-                number(metrics.get("tflops_per_s"), decimals=3),
-                markdown(status(row)),
-            ]
-        )
+        cells = [markdown(row.implementation)]
+        cells += [markdown(axis_text(name, row.value(name))) for name in layout.columns]
+        cells.append(interval(*latency(metrics)))
+        cells.append(number(metrics.get("peak_memory_mib")))
+        cells.append(number(metrics.get("throughput_tokens_per_s"), decimals=0))
+        cells.append(number(metrics.get("tflops_per_s"), decimals=3))
+        cells.append(markdown(status(row)))
+        yield _line(cells)
 
 
 def _head(titles: Sequence[str], numbers: int, last_text: bool = False) -> Iterator[str]:
     yield _line(titles)
-    yield _line([":--", *["--:"] * numbers, *([":--"] if last_text else [])])
+    sides = [":--", *["--:"] * numbers]
+    if last_text:
+        sides.append(":--")
+    yield _line(sides)
 
 
 def _line(cells: Sequence[str]) -> str:

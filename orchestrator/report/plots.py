@@ -119,9 +119,11 @@ class _Plot:
         spec = layout.results.meta.spec
         searched = spec.searched if spec.search.active else ()
         x = None if searched else _along(layout)
-        others = [
-            name for name in layout.columns if name not in (x, *searched) and _varies(layout, name)
-        ]
+        others = {}
+        for name, heading in layout.columns.items():
+            runs_along = name == x or name in searched
+            if not runs_along and _varies(layout, name):
+                others[name] = heading
         names: dict[str, None] = {}  # a set that keeps the order
         by_point: dict[tuple[str, tuple[str, ...]], Row] = {}
         panels: dict[str, list[Row]] = {}
@@ -129,7 +131,7 @@ class _Plot:
             names[row.implementation] = None
             by_point[row.implementation, layout.point(row)] = row
             values = [
-                f"{layout.columns[name]} {axis_text(name, row.value(name))}" for name in others
+                f"{heading} {axis_text(name, row.value(name))}" for name, heading in others.items()
             ]
             panels.setdefault(" · ".join(values), []).append(row)
         trials = _numbered(panels.values()) if searched else {}
@@ -149,10 +151,9 @@ class _Plot:
         if metric != "speedup":
             return row.metrics.get(metric)
         base = self.by_point.get((self.baselines[row.implementation], self.layout.point(row)))
-        ours, theirs = (
-            row.metrics.get("latency_ms"),
-            base.metrics.get("latency_ms") if base else None,
-        )
+        if base is None:
+            return None
+        ours, theirs = row.metrics.get("latency_ms"), base.metrics.get("latency_ms")
         return theirs / ours if ours and theirs else None
 
     def reach(self, row: Row, metric: str) -> tuple[float, float]:
@@ -188,9 +189,8 @@ class _Plot:
         figure = Figure(figsize=(5.2, 3.6), layout="constrained")
         place = figure.subplots()
         found = [row for row in self.layout.rows if intensity(row)]
-        reach = [intensity(row) or 1.0 for row in found] + [
-            peaks.ridge(name) for name in peaks.matmul
-        ]
+        reach = [intensity(row) or 1.0 for row in found]
+        reach += [peaks.ridge(name) for name in peaks.matmul]
         left, right = min(reach) / 2, max(reach) * 2
         for precision, rate in peaks.matmul.items():
             ridge = peaks.ridge(precision)
@@ -255,11 +255,8 @@ class _Plot:
         from matplotlib.ticker import FuncFormatter, MaxNLocator
 
         for position, name in enumerate(self.names):
-            own = [
-                row
-                for row in rows
-                if row.implementation == name and self.value(row, metric) is not None
-            ]
+            own = [row for row in rows if row.implementation == name]
+            own = [row for row in own if self.value(row, metric) is not None]
             if own:
                 self._line(place, position, own, metric)
         low, high = self._range(rows, metric)

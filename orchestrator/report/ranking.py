@@ -104,15 +104,18 @@ class Ranking:
         for row in layout.rows:
             by_name.setdefault(row.implementation, []).append(row)
             by_point.setdefault((layout.point(row), of_kind[row.implementation]), []).append(row)
-        winners = tuple(
-            found for (point, _), here in by_point.items() if (found := _winner(point, here))
-        )
+        winners = []
+        for (point, _), here in by_point.items():
+            winner = _winner(point, here)
+            if winner is not None:
+                winners.append(winner)
         first = baselines(of_kind, layout.results.meta.spec.baseline)
-        standings = (
-            _standing(layout, name, found, (first[name], by_name[first[name]]), winners)
-            for name, found in by_name.items()
-        )
-        return cls(of_kind, tuple(standings), winners, layout.results.meta.spec.proposes)
+        standings = []
+        for name, found in by_name.items():
+            baseline = (first[name], by_name[first[name]])
+            standings.append(_standing(layout, name, found, baseline, winners))
+        proposes = layout.results.meta.spec.proposes
+        return cls(of_kind, tuple(standings), tuple(winners), proposes)
 
     def sentences(self) -> list[str]:
         """Plain sentences: right, fits, everything else that went wrong, fastest, what to doubt."""
@@ -318,9 +321,8 @@ def _standing(
 
 
 def _largest(found: Sequence[Row], name: str) -> float | None:
-    return max(
-        (value for row in found if (value := row.metrics.get(name)) is not None), default=None
-    )
+    values = [row.metrics.get(name) for row in found]
+    return max((value for value in values if value is not None), default=None)
 
 
 def _doubts(row: Row) -> list[str]:

@@ -63,7 +63,8 @@ def message(
     if error.kind == "SystemExit":
         code = re.match(r"(.*?)\s*(\([^()]*\))?$", text)
         value, place = (code[1], code[2]) if code else (text, None)
-        return f"called sys.exit({value}){f' {place}' if place else ''}"
+        said = f"called sys.exit({value})"
+        return f"{said} {place}" if place else said
     if not error.kind.endswith(EXCEPTIONS):
         return text or printable(error.kind)
     said = printable(error.kind)

@@ -36,18 +36,12 @@ def _answers(layout: Layout) -> list[str]:
 
 def grid(layout: Layout) -> str:
     """The grid alone: one row per planned trial."""
-    headers = [
-        "Implementation",
-        *layout.columns.values(),
-        "Time (ms)",
-        "Memory (MB)",
-        "Throughput (tok/s)",
-        "Status",
-    ]
-    body = [
-        [printable(row.implementation), *cells(layout, row), *_figures(row), status(row)]
-        for row in layout.rows
-    ]
+    headers = ["Implementation", *layout.columns.values()]
+    headers += ["Time (ms)", "Memory (MB)", "Throughput (tok/s)", "Status"]
+    body = []
+    for row in layout.rows:
+        line = [printable(row.implementation), *cells(layout, row), *_figures(row), status(row)]
+        body.append(line)
     texts = [index for index in range(len(headers)) if not 1 <= index <= len(layout.columns)]
     return str(tabulate(body, headers, tablefmt="grid", disable_numparse=texts if body else True))
 
@@ -91,13 +85,14 @@ def places(layout: Layout) -> list[str]:
     directory = layout.results.directory
     if directory is None:
         return []
-    tracked = layout.results.tracked
-    runs = [] if tracked is None else [f"Runs: {tracked.address}"]
-    return [
+    lines = [
         f"Logs: {shown_path(directory / 'logs')}",
         f"Page: {shown_path(directory / 'report.html')}",
-        *runs,
     ]
+    tracked = layout.results.tracked
+    if tracked is not None:
+        lines.append(f"Runs: {tracked.address}")
+    return lines
 
 
 def next_lines(layout: Layout, follows: bool = False) -> list[str]:
@@ -105,30 +100,24 @@ def next_lines(layout: Layout, follows: bool = False) -> list[str]:
     if layout.results.directory is None:
         return []
     name, tracked = name_of(layout), layout.results.tracked
+    resume = f"orchestrator resume {name}"
     commands = {}
     if NOT_RUN in layout.outcomes:
-        commands[f"orchestrator resume {name}"] = "go on where it stopped"
+        commands[resume] = "go on where it stopped"
     elif layout.not_allowed:
-        commands[f"orchestrator resume {name} --rerun failed"] = (
-            "run these again, also after a repair"
-        )
+        commands[f"{resume} --rerun failed"] = "run these again, also after a repair"
+    is_complete = not commands
     if tracked is None:
         commands["orchestrator ui"] = "open the runs in the MLflow UI"
     elif tracked.command is not None:
         commands[tracked.command] = "open the runs in the MLflow UI"
-    if not commands.keys() & {
-        f"orchestrator resume {name}",
-        f"orchestrator resume {name} --rerun failed",
-    }:
-        if follows:
-            commands[f"orchestrator compare {name}"] = "compare with the one before"
-        else:
-            commands[f"orchestrator compare {name} last"] = "compare a later sweep with this one"
+    if is_complete and follows:
+        commands[f"orchestrator compare {name}"] = "compare with the one before"
+    elif is_complete:
+        commands[f"orchestrator compare {name} last"] = "compare a later sweep with this one"
     width = max(map(len, commands))
-    return [
-        "Next:",
-        *(f"  {command:<{width}}  # {purpose}" for command, purpose in commands.items()),
-    ]
+    lines = [f"  {command:<{width}}  # {purpose}" for command, purpose in commands.items()]
+    return ["Next:", *lines]
 
 
 def _figures(row: Row) -> list[str]:

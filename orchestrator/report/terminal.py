@@ -117,13 +117,12 @@ def show(
 
 def _constants(layout: Layout) -> Iterator[str]:
     """The columns that are the same in every row: said once, above the table."""
-    same = [
-        (heading, layout.rows[0].value(name))
-        for name, heading in layout.columns.items()
-        if _is_constant(layout, name)
-    ]
+    same = []
+    for name, heading in layout.columns.items():
+        if _is_constant(layout, name):
+            same.append(f"{heading} {shown(layout.rows[0].value(name))}")
     if same:
-        yield "In every row: " + ", ".join(f"{heading} {shown(value)}" for heading, value in same)
+        yield f"In every row: {', '.join(same)}"
 
 
 def _is_constant(layout: Layout, name: str) -> bool:
@@ -157,7 +156,7 @@ def _print_rows(
     for form in forms:
         headings = _headings(axes, layout, form)
         body = [_cells(row, axes, form, winners) for row in rows]
-        widths = [max(map(cell_len, column)) for column in zip(headings, *body, strict=True)]
+        widths = _widths(headings, body)
         over = sum(widths) + GAP * (len(widths) - 1) - min(WIDTH, console.width)
         if over <= 0:
             break
@@ -232,6 +231,11 @@ def _section_of(layout: Layout, order: str, has_axes: bool) -> Callable[[Row], o
     return None
 
 
+def _widths(headings: Sequence[str], body: Sequence[Sequence[str]]) -> list[int]:
+    columns = zip(headings, *body, strict=True)
+    return [max(map(cell_len, column)) for column in columns]
+
+
 def _print_line(
     console: Console,
     cells: Sequence[str],
@@ -266,11 +270,9 @@ def _styles(row: Row, cells: Sequence[str], wins: bool) -> list[str]:
 
 def _print_where_the_rows_are(layout: Layout, console: Console) -> None:
     directory = layout.results.directory
-    files = (
-        ""
-        if directory is None
-        else f" in {reasons.shown_path(directory / 'results.csv')} and report.html;"
-    )
+    files = ""
+    if directory is not None:
+        files = f" in {reasons.shown_path(directory / 'results.csv')} and report.html;"
     name = reasons.name_of(layout)
     console.print(
         Text(
@@ -288,9 +290,7 @@ def _print_answers(layout: Layout, console: Console) -> None:
     if table is None:
         return
     console.print(Text(table.title, "bold"))
-    widths = [
-        max(map(cell_len, column)) for column in zip(table.headings, *table.lines, strict=True)
-    ]
+    widths = _widths(table.headings, table.lines)
     _print_line(console, table.headings, widths, ["bold"] * len(widths))
     for cells in table.lines:
         _print_line(console, cells, widths, [""] * len(widths))
@@ -305,7 +305,7 @@ def _print_standings(ranking: Ranking, console: Console) -> None:
     room = min(WIDTH, console.width)
     for brief in (False, True):  # the range of the speed-ups goes before the columns do
         body = [_standing(standing, several, brief) for standing in ranking.standings]
-        widths = [max(map(cell_len, column)) for column in zip(headings, *body, strict=True)]
+        widths = _widths(headings, body)
         if sum(widths[:4]) + GAP * 3 <= room:
             break
     while sum(widths) + GAP * (len(widths) - 1) > room and len(widths) > 4:
@@ -385,6 +385,6 @@ def _print_wrapped(console: Console, text: Text, indent: int = GAP) -> None:
     """Broken between words, further lines indented."""
     for number_of_line, line in enumerate(text.wrap(console, min(WIDTH, console.width) - indent)):
         line.rstrip()
-        console.print(
-            line if number_of_line == 0 else Text(" " * indent).append_text(line), soft_wrap=True
-        )
+        if number_of_line > 0:
+            line = Text(" " * indent).append_text(line)
+        console.print(line, soft_wrap=True)

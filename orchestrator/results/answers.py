@@ -45,10 +45,10 @@ class Answer:
 
     def is_good(self, allowed: Iterable[str]) -> bool:
         """Whether a frontier's cell is complete, and ended only by limits and allowed outcomes."""
+        if not self.settled or self.best is None:
+            return False
         fine = {Outcome.OK, *LIMITS, *allowed}
-        return (
-            self.settled and self.best is not None and all(row.outcome in fine for row in self.rows)
-        )
+        return all(row.outcome in fine for row in self.rows)
 
 
 def answers(meta: SweepMeta, rows: Iterable[Row]) -> list[Answer]:
@@ -113,10 +113,8 @@ def _answer(statement: AxisValues, point: Mapping[str, Any], rows: Sequence[Row]
 def _largest(spec: SweepSpec, rows: Sequence[Row]) -> tuple[Row | None, float | None, Row | None]:
     """The largest row that is ok, its value, and the next row, which is not ok."""
     axis = str(spec.frontier.axis)
-    ran = sorted(
-        (row for row in rows if row.outcome is not None),
-        key=lambda row: float(row.trial.value(axis)),
-    )
+    ran = [row for row in rows if row.outcome is not None]
+    ran.sort(key=lambda row: float(row.trial.value(axis)))
     fitting = [index for index, row in enumerate(ran) if row.ok]
     last = fitting[-1] if fitting else -1
     beyond = ran[last + 1] if last + 1 < len(ran) else None

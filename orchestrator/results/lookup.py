@@ -27,9 +27,8 @@ _TRIAL_ID = re.compile(rf"[0-9a-f]{{{SHORTEST_ID},16}}")
 def directories(name: str | None = None) -> list[Path]:
     """The directories of the sweeps under SWEEPS, oldest first; with `name` those of that name."""
     folder = "*" if name is None else name
-    return sorted(
-        (path.parent for path in SWEEPS.glob(f"{folder}/*/{META_FILE}")), key=lambda path: path.name
-    )
+    found = [path.parent for path in SWEEPS.glob(f"{folder}/*/{META_FILE}")]
+    return sorted(found, key=lambda path: path.name)
 
 
 def run_here() -> list[Path]:
@@ -89,14 +88,13 @@ def before(directory: Path) -> Path:
         SweepNotFoundError: it is the first of its name.
     """
     results = load(directory)
-    earlier = [
-        path
-        for path in directories(results.meta.name)
-        if path.name < results.meta.sweep_id and not is_imported(path)
-    ]
+    sweep_id = results.meta.sweep_id
+    # an id begins with the time of the sweep's start
+    earlier = [path for path in directories(results.meta.name) if path.name < sweep_id]
+    earlier = [path for path in earlier if not is_imported(path)]
     if not earlier:
         raise SweepNotFoundError(
-            f"{results.meta.sweep_id} is the first sweep named {results.meta.name!r} under {SWEEPS}: "
+            f"{sweep_id} is the first sweep named {results.meta.name!r} under {SWEEPS}: "
             "name the one to compare it with (`orchestrator sweeps` lists them)"
         )
     return earlier[-1]
@@ -122,9 +120,10 @@ def trial(trial_id: str, sweep: str | None = None) -> tuple[Results, Trial]:
             if sweep is not None:
                 raise
             continue  # a sweep that cannot be read must not hide the others
-        found = {
-            known.trial_id: known for known in meta.planned if known.trial_id.startswith(trial_id)
-        }
+        found = {}
+        for known in meta.planned:
+            if known.trial_id.startswith(trial_id):
+                found[known.trial_id] = known
         if len(found) > 1:
             raise RequestError(
                 f"{trial_id} stands for {len(found)} trials of {place.name}: give more digits"
@@ -145,7 +144,9 @@ def _not_found(name: str, known: list[Path]) -> str:
             f"no sweeps under ./{SWEEPS}: results are kept where a sweep was started; go there, or give the sweep's "
             "directory"
         )
-    names = {path.name for path in known} | {path.parent.name for path in known} | {"last"}
+    names = {"last"}
+    for path in known:
+        names |= {path.name, path.parent.name}
     near = difflib.get_close_matches(name, sorted(names), n=1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
     newest = ", ".join(path.name for path in known[-3:])

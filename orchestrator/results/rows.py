@@ -120,8 +120,7 @@ def last_attempts(records: Sequence[TrialRecord]) -> tuple[TrialRecord, ...]:
 
     If a disturbed attempt is repeated and the repeat ends as out of memory, timeout or lost, the
     disturbed one still counts: what disturbed it may be what ended the repeat. Of two records of
-        one
-    attempt the first counts.
+    one attempt the first counts.
     """
     last: dict[int, TrialRecord] = {}
     for record in records:

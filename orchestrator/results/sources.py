@@ -27,9 +27,10 @@ def read(directory: Path | None) -> dict[str, Described]:
 
 
 def _is_described(found: Any) -> bool:
-    return isinstance(found, dict) and all(
-        isinstance(found.get(part, {}), dict) for part in ("files", "packages", "imported")
-    )
+    if not isinstance(found, dict):
+        return False
+    parts = [found.get(part, {}) for part in ("files", "packages", "imported")]
+    return all(isinstance(part, dict) for part in parts)
 
 
 def write(directory: Path, sources: Mapping[str, Described]) -> None:

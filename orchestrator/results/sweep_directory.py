@@ -189,9 +189,10 @@ def _environments(path: Path) -> dict[str, Any]:
 
 def _is_described(facts: Any) -> bool:
     """Whether these are the facts of an environment: what must match, and what to know."""
-    return isinstance(facts, dict) and all(
-        isinstance(facts.get(part, {}), dict) for part in ("match", "know")
-    )
+    if not isinstance(facts, dict):
+        return False
+    parts = [facts.get(part, {}) for part in ("match", "know")]
+    return all(isinstance(part, dict) for part in parts)
 
 
 def is_imported(directory: Path) -> bool:

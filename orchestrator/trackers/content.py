@@ -68,13 +68,12 @@ class Frame:
     def of(cls, meta: SweepMeta) -> Frame:
         """The frame of a sweep; imports its workload."""
         width = len(str(len(meta.planned)))
-        places = {
-            trial.trial_id: f"{place:0{width}}" for place, trial in enumerate(meta.planned, start=1)
-        }
+        places = {}
+        for place, trial in enumerate(meta.planned, start=1):
+            places[trial.trial_id] = f"{place:0{width}}"
         labels = dict.fromkeys(entry.label for entry in meta.spec.implementations)
-        return cls(
-            meta, _columns(meta), places, dict(zip(labels, itertools.cycle(COLOURS), strict=False))
-        )
+        colours = dict(zip(labels, itertools.cycle(COLOURS), strict=False))
+        return cls(meta, _columns(meta), places, colours)
 
 
 def child(
@@ -93,24 +92,23 @@ def child(
     params = {"implementation": row.implementation, **row.params}
     params |= {f"options.{name}": value for name, value in row.trial.options.items()}
     params[STARTED_AT] = moment(meta.created_at)
-    spans = [
-        milliseconds(record.finished_at) - milliseconds(record.started_at) for record in row.records
-    ]
+    spent_ms = 0
+    for record in row.records:
+        spent_ms += milliseconds(record.finished_at) - milliseconds(record.started_at)
     end_ms = milliseconds(last.finished_at)
+    tags = {
+        **_child_tags(frame, row),
+        **environment_tags(last.device, environment),
+        "host": last.host,
+    }
     return RunContent(
         name=run_name(list(frame.axes), row),
         status="FINISHED" if row.outcome in counts_as_ok else "FAILED",
-        start_ms=end_ms - sum(spans),
+        start_ms=end_ms - spent_ms,
         end_ms=end_ms,
         params={legal(name): within(text(value), MAX_PARAM) for name, value in params.items()},
         metrics=finite({**row.metrics, SPEEDUP: speedup}),
-        tags=_limited(
-            {
-                **_child_tags(frame, row),
-                **environment_tags(last.device, environment),
-                "host": last.host,
-            }
-        ),
+        tags=_limited(tags),
     )
 
 
@@ -138,12 +136,10 @@ def link(frame: Frame, row: Row, address: str | None) -> RunContent:
 
 def _child_tags(frame: Frame, row: Row) -> dict[str, str]:
     error = row.error
-    reason = "" if error is None else " ".join(f"{error.kind}: {error.message}".split())
-    note = (
-        ""
-        if error is None
-        else f"**{row.outcome}**: {error.kind}\n\n```\n{error.message}\n```\nLog: `{row.log}`"
-    )
+    reason = note = ""
+    if error is not None:
+        reason = " ".join(f"{error.kind}: {error.message}".split())
+        note = f"**{row.outcome}**: {error.kind}\n\n```\n{error.message}\n```\nLog: `{row.log}`"
     return {
         "kind": TRIAL,
         "sweep_id": frame.meta.sweep_id,
@@ -171,16 +167,17 @@ def speedups(frame: Frame, found: Sequence[Row]) -> dict[str, float]:
     """
     by_point: dict[str, list[Row]] = {}
     stated = frame.meta.spec.baseline
+    # the baseline first: of each point the first row that does the same work is the base
     for row in sorted(found, key=lambda row: row.implementation != stated):
         if row.metrics.get("latency_ms"):
-            by_point.setdefault(repr([row.value(axis) for axis in frame.axes]), []).append(row)
+            point = repr([row.value(axis) for axis in frame.axes])
+            by_point.setdefault(point, []).append(row)
     ratios = {}
     for rows in by_point.values():
         for row in rows:
             base = next(other for other in rows if _does_the_same(row, other))
-            ratios[row.trial_id] = (base.metrics["latency_ms"] or 0.0) / (
-                row.metrics["latency_ms"] or 1.0
-            )
+            theirs, ours = base.metrics["latency_ms"] or 0.0, row.metrics["latency_ms"] or 1.0
+            ratios[row.trial_id] = theirs / ours
     return ratios
 
 
@@ -263,11 +260,12 @@ def _answers(frame: Frame, found: Sequence[Row]) -> dict[str, float]:
             varying.append(axis)
     named = {}
     for answer in answers(frame.meta, found):
-        if answer.value is not None:
-            place = [
-                f"{axis}:{shown(answer.point[axis])}" for axis in varying if axis in answer.point
-            ]
-            named[legal(" ".join([name, answer.implementation, *place]))] = answer.value
+        if answer.value is None:
+            continue
+        point = answer.point
+        words = [name, answer.implementation]
+        words += [f"{axis}:{shown(point[axis])}" for axis in varying if axis in point]
+        named[legal(" ".join(words))] = answer.value
     return named
 
 
@@ -289,10 +287,9 @@ def run_name(axes: Sequence[str], row: Row) -> str:
         words = re.split(r"[._]", name.removeprefix("options."))
         short[name] = "".join(word[:1] for word in words)
     unique = len({*short.values()}) == len(short)
-    return within(
-        " ".join([row.implementation, *(_part(name, short, unique, row) for name in axes)]),
-        MAX_NAME,
-    )
+    words = [row.implementation]
+    words += [_part(name, short, unique, row) for name in axes]
+    return within(" ".join(words), MAX_NAME)
 
 
 def moment(at: str) -> str:

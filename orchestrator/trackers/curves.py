@@ -179,10 +179,11 @@ def varying_axes(meta: SweepMeta, axes: Sequence[str]) -> list[str]:
 
 def widest(meta: SweepMeta, axes: Sequence[str]) -> list[str]:
     """The axis that reaches the largest numbers, to draw figures along; empty without numbers."""
-    values = {name: meta.spec.axes.get(name, []) for name in axes}
-    reach = {
-        name: max(_numbers(points)) for name, points in values.items() if len(_numbers(points)) > 1
-    }
+    reach = {}
+    for name in axes:
+        numbers = _numbers(meta.spec.axes.get(name, []))
+        if len(numbers) > 1:
+            reach[name] = max(numbers)
     return sorted(reach, key=lambda name: -reach[name])[:1]
 
 

@@ -41,13 +41,9 @@ class MemoryTracker:
     def finish(self, status: Status, results: Results) -> None:
         """Keep the status and every row that ran."""
         self._enter("finish")
-        self.rows.update(
-            {
-                row.trial_id: row
-                for row in rows(results.meta, results.records)
-                if row.outcome is not None
-            }
-        )
+        for row in rows(results.meta, results.records):
+            if row.outcome is not None:
+                self.rows[row.trial_id] = row
         self.status = status
 
     @property

@@ -201,12 +201,12 @@ class MlflowTracker:
         if not row.reused_from:
             return content.child(self._frame, row, environments, speedup)
         if row.reused_from not in self._origins:
-            query = f"tags.sweep_id = '{row.reused_from}'"
-            self._origins[row.reused_from] = {
-                _key(run.content): run.run_id for run in self._runs(query)
-            }
+            runs = self._runs(f"tags.sweep_id = '{row.reused_from}'")
+            self._origins[row.reused_from] = {_key(run.content): run.run_id for run in runs}
         run_id = self._origins[row.reused_from].get(row.trial_id)
-        address = None if run_id is None else f"#/experiments/{self.experiment_id}/runs/{run_id}"
+        address = None
+        if run_id is not None:
+            address = f"#/experiments/{self.experiment_id}/runs/{run_id}"
         return content.link(self._frame, row, address)
 
     def _put(self, wanted: RunContent, key: str) -> None:
@@ -292,12 +292,11 @@ class MlflowTracker:
     def _finish_parent(self, status: Status, results: Results, found: Sequence[Row]) -> None:
         known = self._known[PARENT]
         wanted = content.summary(status, results, self._frame, found)
-        files = [
-            path
-            for name in FILES
-            if results.directory and (path := results.directory / name).is_file()
-        ]
-        traces = [] if results.directory is None else profiles.traces(results.directory)
+        files, traces = [], []
+        if results.directory is not None:
+            places = [results.directory / name for name in FILES]
+            files = [path for path in places if path.is_file()]
+            traces = profiles.traces(results.directory)
         digest = _digest([*files, *traces])
         same_files = known.content.tags.get("files", "") == digest
         if known.is_like(wanted) and same_files:

@@ -59,10 +59,13 @@ class Known:
 
 def finite(metrics: Mapping[str, float | None]) -> dict[str, float]:
     """The figures that a server takes, under legal names, rounded to DIGITS."""
-    rounded = {
-        name: float(f"{value:.{DIGITS}g}") for name, value in metrics.items() if value is not None
-    }
-    return {legal(name): value for name, value in rounded.items() if math.isfinite(value)}
+    found = {}
+    for name, value in metrics.items():
+        if value is not None:
+            rounded = float(f"{value:.{DIGITS}g}")
+            if math.isfinite(rounded):
+                found[legal(name)] = rounded
+    return found
 
 
 def legal(name: str) -> str:

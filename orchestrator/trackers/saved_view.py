@@ -71,13 +71,14 @@ def outdated(tags: Iterable[str], sweep_id: str) -> list[str]:
 
     Only views named like a sweep's id: others are a person's own.
     """
-    marks = sweep_id.translate(str.maketrans("0123456789abcdef", "x" * 16))
-    ours = [tag for tag in tags if tag.startswith(PREFIX) and tag.removeprefix(PREFIX) != sweep_id]
-    like = [
-        tag
-        for tag in ours
-        if len(tag) == len(PREFIX) + len(marks) and tag.removeprefix(PREFIX)[:8].isdigit()
-    ]
+    like = []
+    for tag in tags:
+        if not tag.startswith(PREFIX):
+            continue
+        key = tag.removeprefix(PREFIX)
+        # as long as an id, and a date first
+        if key != sweep_id and len(key) == len(sweep_id) and key[:8].isdigit():
+            like.append(tag)
     return sorted(like)[: max(0, len(like) - KEPT + 1)]
 
 

@@ -116,14 +116,16 @@ def as_text(trial: Trial, found: Profile, directory: Path) -> str:
         beside = f"  [{values}]" if values else ""
         lines.append(f"  {one.share:6.1%}  {one.count:4} x  {printable(one.name)}{beside}")
     more = len(found.kernels) - SHOWN
-    lines += [f"  and {more} more"] if more > 0 else []
+    if more > 0:
+        lines.append(f"  and {more} more")
     if found.trace:
         lines.append(f"  trace: {directory / found.trace}")
     if found.error:
         lines.append(
             f"  not profiled: {printable(found.error)}; an earlier profile of it, if any, still counts"
         )
-    return "\n".join([*lines, *(f"  note: {printable(note)}" for note in found.notes)])
+    lines += [f"  note: {printable(note)}" for note in found.notes]
+    return "\n".join(lines)
 
 
 def _counter(name: str, value: float) -> str:
@@ -165,5 +167,6 @@ def _counted(ncu: str, attempt: Attempt) -> tuple[dict[str, dict[str, float]], s
             return {}, f"longer than resources.timeout_s, {limit_s:g} s"
         text = file.read_text(errors="replace") if file.is_file() else ""
     said = [one for one in text.splitlines() if "ERR" in one]
-    said += done.stderr.strip().splitlines()[-1:] if done.returncode else []
+    if done.returncode:
+        said += done.stderr.strip().splitlines()[-1:]
     return counters.read(text), said[0] if said else "it wrote none"

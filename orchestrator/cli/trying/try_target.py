@@ -222,13 +222,13 @@ def _template(workload: str | None, use: str, folder: Path) -> tuple[dict[str, A
     """
     from orchestrator.cli.demo import NAME, shipped
 
-    beside = [(path, data) for path in sorted(folder.glob("*.yaml")) if (data := _sweep_file(path))]
+    beside = [(path, _sweep_file(path)) for path in sorted(folder.glob("*.yaml"))]
+    beside = [(path, data) for path, data in beside if data]
     beside.sort(key=lambda found: not _entry(found[1], use))
-    known = shipped() if workload is None or workload in registry.workloads() else {}
-    others = [
-        (path, _sweep_file(path))
-        for path in sorted(known.values(), key=lambda path: path.stem != NAME)
-    ]
+    known: list[Path] = []
+    if workload is None or workload in registry.workloads():
+        known = sorted(shipped().values(), key=lambda path: path.stem != NAME)
+    others = [(path, _sweep_file(path)) for path in known]
     for path, data in [*beside, *others]:
         if data and (workload is None or data["workload"] == workload):
             return data, shown_path(path)

@@ -38,8 +38,10 @@ def outputs_of(
         AttemptEndedError: a leaf of what it returned is no tensor that can be judged.
     """
     found = {name: one.detach() for name, one in tensors_of(returned, implementation).items()}
-    written = zip(implementation.names(len(inputs)), inputs, strict=True)
-    return found | {name: one.detach() for name, one in written if name in workload.writes}
+    for name, one in zip(implementation.names(len(inputs)), inputs, strict=True):
+        if name in workload.writes:
+            found[name] = one.detach()
+    return found
 
 
 def wrong_elements(outputs: Mapping[str, torch.Tensor], answer: Any, allowed: float) -> list[str]:

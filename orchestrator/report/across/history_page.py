@@ -37,6 +37,9 @@ def history_page(history: History) -> str:
         for point in row.series.points:
             machines.setdefault(point.machine, f"i{len(machines) % COLOURS}")
     drawn = ordered[:MOST_ROWS]
+    legend = []
+    for name, colour in machines.items():
+        legend.append((printable(name or "unknown machine"), colour))
     return rendered(
         "history.html.j2",
         (),
@@ -46,9 +49,7 @@ def history_page(history: History) -> str:
         steps=[*_failing(history), *_steps(history)],
         notes=notes(history),
         left_out=_left_out(history, drawn),
-        machines=[
-            (printable(name or "unknown machine"), colour) for name, colour in machines.items()
-        ],
+        machines=legend,
         rows=[_row(history, row, machines) for row in drawn],
         width=WIDTH,
         height=HEIGHT,
@@ -88,7 +89,12 @@ def _tiles(history: History) -> list[tuple[int, str, str]]:
         (len(history.rows), "rows", "quiet", "quiet"),
         (history.sweeps, "sweeps", "quiet", "quiet"),
     ]
-    return [(count, label, tone if count else none) for count, label, tone, none in described]
+    tiles = []
+    for count, label, tone, tone_of_none in described:
+        if count == 0:
+            tone = tone_of_none
+        tiles.append((count, label, tone))
+    return tiles
 
 
 def _steps(history: History) -> list[dict[str, str]]:
@@ -173,47 +179,52 @@ class _Scale:
 def _row(history: History, row: Timeline, machines: dict[str, str]) -> dict[str, Any]:
     points = row.series.points[-MOST_POINTS:]
     scale = _Scale.of(points)
-    places = {id(point): place for place, point in enumerate(points)}
-    steps = [f"{100 * (step.ratio - 1):+.3g} % on {day(step.after.at)}" for step in row.steps]
+    places: dict[int, int] = {}
+    marks = []
+    for place, point in enumerate(points):
+        places[id(point)] = place
+        marks.append(_point(history, point, place, scale, machines))
+    # A change lies between two points: half a place before the first that has it.
+    environments = []
+    for change in row.environments:
+        if id(change.after) in places:
+            x = scale.x(places[id(change.after)] - 0.5)
+            environments.append({"x": x, "facts": "; ".join(change.facts)})
+    cuts = []
+    for step in row.steps:
+        if id(step.after) in places:
+            x = scale.x(places[id(step.after)] - 0.5)
+            cuts.append({"x": x, "tone": _tone(step), "text": since(step)})
+    steps = ", ".join(
+        f"{100 * (step.ratio - 1):+.3g} % on {day(step.after.at)}" for step in row.steps
+    )
     is_bad = row.newly_failing or any(step.is_regression for step in row.steps)
-    tone = "bad" if is_bad else "quiet"
     last = figure(history, points[-1])
     return {
         "name": name_of(history, row),
         "last": last,
-        "steps": ", ".join(steps),
-        "tone": tone,
-        "spoken": f"{counted(len(points), 'sweep')}, last {last}. {', '.join(steps) or 'no step'}",
+        "steps": steps,
+        "tone": "bad" if is_bad else "quiet",
+        "spoken": f"{counted(len(points), 'sweep')}, last {last}. {steps or 'no step'}",
         "low": number(scale.low),
         "high": number(scale.high),
-        "points": [_point(history, point, place, scale, machines)
-                   for place, point in enumerate(points)],
-        "environments": [
-            {"x": scale.x(places[id(change.after)] - 0.5), "facts": "; ".join(change.facts)}
-            for change in row.environments
-            if id(change.after) in places
-        ],
-        "cuts": [
-            {"x": scale.x(places[id(step.after)] - 0.5), "tone": _tone(step), "text": since(step)}
-            for step in row.steps
-            if id(step.after) in places
-        ],
+        "points": marks,
+        "environments": environments,
+        "cuts": cuts,
         "levels": _levels(row, scale, places),
-    }  # fmt: skip
+    }
 
 
 def _levels(row: Timeline, scale: _Scale, places: dict[int, int]) -> list[dict[str, Any]]:
     """The level before each step and after it, as far as the steps around it."""
     found: list[dict[str, Any]] = []
-    for number_, step in enumerate(row.steps):
-        cut = places.get(id(step.after), 0) - 0.5
-        before = row.steps[number_ - 1] if number_ else None
-        start = 0.0 if before is None else places.get(id(before.after), 0) - 0.5
-        after = row.steps[number_ + 1] if number_ + 1 < len(row.steps) else None
-        end = scale.count - 1.0 if after is None else places.get(id(after.after), 0) - 0.5
+    cuts = [places.get(id(step.after), 0) - 0.5 for step in row.steps]
+    ends = [*cuts[1:], scale.count - 1.0]
+    for step, cut, end in zip(row.steps, cuts, ends, strict=False):
         lines = [(cut, end, step.now, _tone(step))]
-        if before is None:
-            lines.append((start, cut, step.was, ""))
+        if not found:
+            # of later steps the level before is the level after the step before
+            lines.append((0.0, cut, step.was, ""))
         for left, right, level, tone in lines:
             found.append(
                 {"start": scale.x(left), "end": scale.x(right), "y": scale.y(level), "tone": tone}
@@ -227,13 +238,15 @@ def _point(
     kind = "counts" if point.ranked else "disturbed"
     if point.value is None:
         kind = "failed"
-    has_interval = point.value is not None and point.low is not None and point.high is not None
+    low = high = None
+    if point.value is not None and point.low is not None and point.high is not None:
+        low, high = scale.y(point.low), scale.y(point.high)
     where = ", ".join(filter(None, [day(point.at), commit(point), point.machine, point.flags]))
     return {
         "x": scale.x(place),
         "y": HEIGHT - MARGIN if point.value is None else scale.y(point.value),
-        "low": scale.y(point.low or 0.0) if has_interval else None,
-        "high": scale.y(point.high or 0.0) if has_interval else None,
+        "low": low,
+        "high": high,
         "kind": kind,
         "colour": machines[point.machine],
         "text": f"{figure(history, point)}: {where}, sweep {point.sweep.sweep_id}",

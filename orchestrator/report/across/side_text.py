@@ -129,9 +129,10 @@ def csv_text(found: SideBySide) -> str:
                 continue
             params = {f"params.{name}": value for name, value in row.params.items()}
             figures = {name: row.metrics.get(name) for name in fields if name in row.metrics}
-            known = {} if ratio is None else {
-                "ratio": ratio.value, "ratio_ci_low": ratio.ci_low, "ratio_ci_high": ratio.ci_high,
-            }  # fmt: skip
+            known = {}
+            if ratio is not None:
+                known["ratio"] = ratio.value
+                known["ratio_ci_low"], known["ratio_ci_high"] = ratio.ci_low, ratio.ci_high
             cells = {
                 "implementation": row.implementation, **params, found.by: column.label,
                 "outcome": str(row.outcome), "flags": " ".join(row.flags), **figures, **known,

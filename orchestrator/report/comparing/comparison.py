@@ -45,14 +45,14 @@ def markdown_page(comparison: Comparison) -> str:
 
 def footer(comparison: Comparison) -> list[str]:
     """The geometric mean, counts of verdicts, what the verdicts rest on, and what was left out."""
-    counts = ", ".join(f"{count} {verdict}" for verdict, count in comparison.counts.items())
-    lines = [f"{counted(len(comparison.rows), 'row')}: {counts}"]
+    lines = []
     if comparison.geometric_mean is not None:
         timed = sum(pair.ratio is not None for pair in comparison.rows)
-        lines.insert(
-            0,
-            f"Geometric mean of {counted(timed, 'ratio')}: {comparison.geometric_mean:.3f} (above 1: slower)",
+        lines.append(
+            f"Geometric mean of {counted(timed, 'ratio')}: {comparison.geometric_mean:.3f} (above 1: slower)"
         )
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in comparison.counts.items())
+    lines.append(f"{counted(len(comparison.rows), 'row')}: {counts}")
     if comparison.duel is not None:
         lines.append(
             f"Measured in turns, both in one process, in fresh processes each round (sweep {comparison.duel})."
@@ -134,7 +134,7 @@ def _nothing_found(comparison: Comparison) -> list[str]:
         return []
     what = "The row is" if len(rows) == 1 else f"All {len(rows)} rows are"
     said = f"{what} unclear: this comparison found nothing"
-    busy = sum(bool(DISTURBED & {*pair.base.flags, *pair.candidate.flags}) for pair in rows)
+    busy = sum(_is_disturbed(pair) for pair in rows)
     if busy:
         said += f"; the machine was busy ({busy} contended or throttled)"
     return [f"{said}. --fail-unclear makes that a failure."]
@@ -159,12 +159,15 @@ def _doubtful(comparison: Comparison) -> tuple[int, int]:
     changed = [pair for pair in comparison.rows if pair.verdict.value in ("faster", "slower")]
     if comparison.duel is not None or comparison.again:
         return 0, len(changed)
-    disturbed = [DISTURBED & {*pair.base.flags, *pair.candidate.flags} for pair in changed]
-    return sum(map(bool, disturbed)), len(changed)
+    return sum(_is_disturbed(pair) for pair in changed), len(changed)
+
+
+def _is_disturbed(pair: Pair) -> bool:
+    return bool(DISTURBED & {*pair.base.flags, *pair.candidate.flags})
 
 
 def _percent(fractions: Sequence[float]) -> str:
-    low, high = (_rounded(100 * value) for value in (min(fractions), max(fractions)))
+    low, high = _rounded(100 * min(fractions)), _rounded(100 * max(fractions))
     return f"{low} %" if low == high else f"{low} to {high} %"
 
 

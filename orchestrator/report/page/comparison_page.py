@@ -53,14 +53,13 @@ class _Scale:
     @classmethod
     def of(cls, pairs: Sequence[Pair]) -> _Scale:
         """The scale that holds every ratio."""
-        values = [
-            pair.ratio.value for pair in pairs if pair.ratio is not None and pair.ratio.value > 0
-        ]
+        low, high = 1 / LEAST_SPAN, LEAST_SPAN
         ends: list[float] = []
         for pair in pairs:
             if pair.ratio is not None:
                 ends += [pair.ratio.ci_low, pair.ratio.ci_high]
-        low, high = min([*values, 1 / LEAST_SPAN]), max([*values, LEAST_SPAN])
+                if pair.ratio.value > 0:
+                    low, high = min(low, pair.ratio.value), max(high, pair.ratio.value)
         least = min([end for end in ends if end > low / BEYOND], default=low)
         most = max([end for end in ends if end < high * BEYOND], default=high)
         return cls(min(low, least) / 1.02, max(high, most) * 1.02)

@@ -120,9 +120,10 @@ def _details(layout: Layout, row: Row) -> dict[str, Any]:
     if phases := phase_shares(row.records):
         details["phases"] = {phase.name: _five_digits(phase.seconds) for phase in phases}
     if row.kernels:
-        details["kernels"] = [
-            [printable(one.name), one.count, _five_digits(one.share)] for one in row.kernels
-        ]
+        details["kernels"] = []
+        for one in row.kernels:
+            kernel = [printable(one.name), one.count, _five_digits(one.share)]
+            details["kernels"].append(kernel)
     if row.error is not None:
         message = row.error.message
         if len(message) > MAX_MESSAGE:

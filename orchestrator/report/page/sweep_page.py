@@ -84,16 +84,17 @@ def _fixed(layout: Layout) -> list[str]:
 
 
 def _standing(position: int, found: Standing) -> dict[str, Any]:
-    bad = {
-        name: count for name, count in found.outcomes.items() if name not in (Outcome.OK, NOT_RUN)
-    }
+    bad = []
+    for outcome, count in found.outcomes.items():
+        if outcome not in (Outcome.OK, NOT_RUN):
+            bad.append(f"{count} {outcome}")
     return {
         "found": found,
         "name": printable(found.implementation),
         "baseline": printable(found.baseline),
         "colour": position % COLOURS,
         "position": position,
-        "bad": ", ".join(f"{count} {name}" for name, count in bad.items()),
+        "bad": ", ".join(bad),
         "not_run": found.outcomes.get(NOT_RUN, 0),
         "error": "N/A" if found.relative_error is None else f"{found.relative_error:.1e}",
     }
@@ -113,11 +114,9 @@ def _facts(environment: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str,
 
 
 def _fact(value: Any) -> str:
-    return (
-        one_line(json.dumps(value, default=str), 400)
-        if isinstance(value, Mapping)
-        else shown(value)
-    )
+    if isinstance(value, Mapping):
+        return one_line(json.dumps(value, default=str), 400)
+    return shown(value)
 
 
 def _sweep_file(layout: Layout) -> str:
