@@ -141,6 +141,11 @@ class Comparison:
         return int(bool(self.failures) or any(pair.verdict in REGRESSIONS for pair in self.rows))
 
     @property
+    def settled(self) -> bool:
+        """Whether no row is unclear."""
+        return Verdict.UNCLEAR not in self.counts
+
+    @property
     def open_rows(self) -> int:
         """How many rows are unclear, though both sides have a time: more rounds may tell."""
         return sum(pair.is_open for pair in self.rows)
