@@ -1,4 +1,4 @@
-"""`improved` beside `standard` over a random sample of shapes, on one GPU, outside the orchestrator.
+"""`improved` beside `standard` over a random sample of shapes, on one GPU.
 
     PYTHONPATH=. python3 benchmarks/any_shape.py [--shapes 60] [--seed 0] [--plans] [--sweep FOLDER]
 

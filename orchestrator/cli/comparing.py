@@ -147,7 +147,7 @@ def _in_one_process(
     for number, label in enumerate(labels, start=1):
 
         def run(sweep: Sweep, resume: bool, number: int = number) -> Results:
-            return api.run(sweep, output=folder / f"{number + 1}", resume=resume, **place(options))
+            return api.run(sweep, output=folder / str(number), resume=resume, **place(options))
 
         sweep = one_process.in_turns(was, now, label)
         tell = partial(_tell, options=options)

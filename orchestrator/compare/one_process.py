@@ -1,4 +1,4 @@
-"""`compare --again` in one process: both checkouts' implementations called in turns of milliseconds.
+"""`compare --again` in one process: the code of both checkouts called in turns of milliseconds.
 
 What disturbs a shared machine lasts longer than that, so it falls on both sides alike, where rounds
 of seconds differ by what each of them met. A process holds one of each package: it works where the
