@@ -48,7 +48,7 @@ def why_apart(sides: tuple[Side, Side], loaded: tuple[Sweep, Sweep]) -> str | No
         return "they come through an adapter"
     roots = [side.root for side in sides]
     for sweep in loaded:
-        by_name = _imported_by_name(sweep, roots)
+        by_name = imported_by_name(sweep, roots)
         if by_name is not None:
             return f"{by_name} is imported by its name from a checkout"
     return _another_problem(base, candidate)
@@ -151,7 +151,7 @@ def _of_the_candidate(entry: ImplementationSpec, candidate: Sweep) -> Implementa
     return entry.model_copy(update={"use": use, "label": label, "files": files})
 
 
-def _imported_by_name(sweep: Sweep, roots: Sequence[Path]) -> str | None:
+def imported_by_name(sweep: Sweep, roots: Sequence[Path]) -> str | None:
     """What a process would find by a module's name in a checkout, and so once for both sides."""
     targets = list(workloads.targets(sweep.spec.workload, sweep.base_dir))
     for entry in sweep.spec.implementations:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import shutil
 from pathlib import Path
 
 import pytest
 
+from orchestrator.cli import comparing
 from orchestrator.compare import one_process
 from orchestrator.compare.again import Side
 from orchestrator.plan.sweep import Sweep
@@ -127,6 +129,29 @@ def test_a_package_of_a_checkout_keeps_them_apart(tmp_path: Path) -> None:
     (sides[0].root / "orchestrator").mkdir()
     (sides[0].root / "orchestrator" / "__init__.py").touch()
     assert "an orchestrator of its own" in str(one_process.why_apart(pair, loaded))
+
+
+def test_checkouts_that_differ_in_a_package_are_not_taken_for_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here the package of one is found for both; when they run, each finds its own."""
+    sides = []
+    for name, body in (("base", "x + x"), ("candidate", "x.add(x)")):
+        root = checkout(tmp_path / name).root
+        (root / "doubling").mkdir()
+        (root / "doubling" / "__init__.py").write_text(f"def twice_of(x):\n    return {body}\n")
+        (root / "kernels").mkdir()
+        shutil.copy(root / "notes.txt", root / "kernels")
+        (root / "kernels" / "small.yaml").write_text(SWEEP)
+        own = "from doubling import twice_of\n" + FILE.replace("x + x", "twice_of(x)")
+        (root / "kernels" / "double.py").write_text(own)
+        sides.append(Side(root / "kernels" / "small.yaml", root))
+    monkeypatch.syspath_prepend(str(sides[1].root))
+    options = argparse.Namespace(overrides=[], only=None)
+    comparing._refuse_same_files(sides[0], sides[1], options)
+    loaded = both(*sides)
+    assert one_process.differing(*loaded) == ()  # as far as this process sees
+    assert "doubling" in str(one_process.why_apart((sides[0], sides[1]), loaded))
 
 
 def test_each_implementation_is_measured_beside_itself(tmp_path: Path) -> None:
