@@ -17,6 +17,7 @@ from orchestrator.util.credentials import masked
 if TYPE_CHECKING:
     from orchestrator.compare.again import Side
     from orchestrator.compare.comparison import Comparison
+    from orchestrator.plan.sweep import Sweep
     from orchestrator.results.results import Results
 
 
@@ -96,15 +97,16 @@ def _again(options: argparse.Namespace) -> int:
     if options.candidate is None:
         raise RequestError("compare --again takes two sweeps or sweep files: BASE and CANDIDATE")
     base, candidate = again.Side.of(options.base), again.Side.of(options.candidate)
-    if not options.same_code:
-        _refuse_same_files(base, candidate, options)
+    loaded = _loaded(base, candidate, options)
+    if loaded is not None and not options.same_code:
+        _refuse_same_files(base, candidate, loaded)
     spec, _ = loading.read(base.file, options.overrides)
     stated = "repeats" in spec.measure.model_fields_set and spec.measure.repeats > 1
     looks = (spec.measure.repeats,) if stated else again.LOOKS
     folder = Path(
         options.output or Path("mlruns", "again", f"{datetime.now():%Y%m%d_%H%M%S}")
     ).resolve()
-    found = _in_one_process(base, candidate, looks, folder, options)
+    found = _in_one_process((base, candidate), loaded, looks, folder, options)
     if found is None:
         found = _in_rounds(base, candidate, looks, folder, options)
     found = _demanded(found, options)
@@ -114,8 +116,8 @@ def _again(options: argparse.Namespace) -> int:
 
 
 def _in_one_process(
-    base: Side,
-    candidate: Side,
+    sides: tuple[Side, Side],
+    loaded: tuple[Sweep, Sweep] | None,
     looks: Sequence[int],
     folder: Path,
     options: argparse.Namespace,
@@ -125,20 +127,17 @@ def _in_one_process(
     """
     from orchestrator import api
     from orchestrator.compare import one_process
-    from orchestrator.plan.sweep import Sweep
 
-    why = None
     if options.fail_memory is not None:
-        why = "--fail-memory asks for what either takes by itself"
-    elif not _one_interpreter(base, candidate):
+        why: str | None = "--fail-memory asks for what either takes by itself"
+    elif loaded is None:
         why = "each has an interpreter of its own"
-    if why is None:
-        sides = (base, candidate)
-        was, now = (Sweep.load(side.file, options.overrides, options.only) for side in sides)
-        why = one_process.why_apart(sides, (was, now))
-    if why is not None:
+    else:
+        why = one_process.why_apart(sides, loaded)
+    if loaded is None or why is not None:
         _tell(f"measuring round by round, each in its own checkout: {why}", options)
         return None
+    was, now = loaded
     labels = tuple(was.entries) if options.same_code else one_process.differing(was, now)
     left = [label for label in was.entries if label not in labels]
     also = f"; with the same code on both sides and left out: {', '.join(left)}" if left else ""
@@ -191,15 +190,23 @@ def _tell(line: str, options: argparse.Namespace) -> None:
         print(line, file=sys.stderr)
 
 
-def _one_interpreter(base: Side, candidate: Side) -> bool:
-    """Whether both sides run in one environment, whose interpreter may be a link."""
-    return Path(base.python).parent.resolve() == Path(candidate.python).parent.resolve()
+def _loaded(base: Side, candidate: Side, options: argparse.Namespace) -> tuple[Sweep, Sweep] | None:
+    """Both sweeps as this process reads them; None: the sides run in two environments, and what is
+    installed there shows when they are measured.
+    """
+    from orchestrator.plan.sweep import Sweep
+
+    # A virtual environment's interpreter is a link, and so may be the environment.
+    if Path(base.python).parent.resolve() != Path(candidate.python).parent.resolve():
+        return None
+    was, now = (
+        Sweep.load(side.file, options.overrides, options.only) for side in (base, candidate)
+    )
+    return was, now
 
 
-def _refuse_same_files(base: Side, candidate: Side, options: argparse.Namespace) -> None:
+def _refuse_same_files(base: Side, candidate: Side, loaded: tuple[Sweep, Sweep]) -> None:
     """Refuse two checkouts that are one, before an hour is spent on them.
-
-    Where each has an interpreter of its own, what is installed there shows when both are measured.
 
     Raises:
         ComparisonError: both run by one interpreter, and the code of every implementation that
@@ -207,15 +214,11 @@ def _refuse_same_files(base: Side, candidate: Side, options: argparse.Namespace)
     """
     from orchestrator.compare.one_process import imported_by_name
     from orchestrator.plan.sources import sources
-    from orchestrator.plan.sweep import Sweep
 
-    if not _one_interpreter(base, candidate):
-        return
-    sweeps = [Sweep.load(side.file, options.overrides, options.only) for side in (base, candidate)]
     roots = (base.root, candidate.root)
-    if any(imported_by_name(sweep, roots) is not None for sweep in sweeps):
+    if any(imported_by_name(sweep, roots) is not None for sweep in loaded):
         return  # by that name either finds its own when it runs, and this process one for both
-    was, now = (sources(sweep) for sweep in sweeps)
+    was, now = (sources(sweep) for sweep in loaded)
     both = was.keys() & now.keys()
     if both and all(was[label].hash == now[label].hash for label in both):
         raise ComparisonError(

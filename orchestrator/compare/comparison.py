@@ -305,13 +305,13 @@ def untimed_pair(base: Row, candidate: Row) -> Pair:
     if base.is_screened or candidate.is_screened:
         return Pair(base, candidate, note="only screened by a search: its time is not compared")
     if base.ok:
-        return Pair(base, candidate, note=_whyuntimed_pair((*base.rounds, *candidate.rounds)))
+        return Pair(base, candidate, note=_why_untimed((*base.rounds, *candidate.rounds)))
     same = base.outcome == candidate.outcome
     note = f"{base.outcome} in both" if same else f"{base.outcome}, now {candidate.outcome}"
     return Pair(base, candidate, Verdict.SAME if same else Verdict.UNCLEAR, note=note)
 
 
-def _whyuntimed_pair(rounds: Sequence[Sequence[float]]) -> str:
+def _why_untimed(rounds: Sequence[Sequence[float]]) -> str:
     if all(values and min(values) > 0 for values in rounds):
         return "a single repetition has no interval"
     return "repetitions are missing from the journal, or took no time"

@@ -173,9 +173,10 @@ def _pair(
     if sum(min(map(len, pair)) // 2 for pair in rounds) < FEWEST_BLOCKS:
         return _without_ratio(base, candidate)
     found, spread = paired_ratio(rounds)
-    threshold = Threshold.of(base, candidate, spread, device, fail_slower)
     if narrowing and spread is not None:
         threshold = Threshold.in_turns(spread, len(rounds), device, fail_slower)
+    else:
+        threshold = Threshold.of(base, candidate, spread, device, fail_slower)
     return timed_pair(base, candidate, found, threshold, measured=spread is not None)
 
 

@@ -188,9 +188,17 @@ def _another_problem(base: Sweep, candidate: Sweep) -> str | None:
     rest, other = rest_of_file(was.pop(main), names), rest_of_file(now.pop(main), names)
     if rest != other:
         return f"{main} differs in more than what is measured"
-    if rest.modules.isdisjoint(path.stem for path in was.values()):
+    beside = {_module_beside(file, named) for file in was.values()}
+    if rest.modules.isdisjoint(beside):
         return None  # what lies beside it is only the implementations'
     return None if _contents(was) == _contents(now) else f"what {main} imports differs"
+
+
+def _module_beside(file: Path, main: Path) -> str:
+    """The module or package by which the file `main` would import `file`."""
+    if file.is_relative_to(main.parent):
+        return Path(file.relative_to(main.parent).parts[0]).stem
+    return file.stem
 
 
 def _workload_files(sweep: Sweep) -> dict[str, Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import shutil
 from pathlib import Path
 
@@ -92,17 +91,19 @@ def test_what_keeps_them_apart_is_named(
         assert why in str(apart(base, candidate))
 
 
+@pytest.mark.parametrize("file_of_tools", ["tools.py", "tools/__init__.py"])
 @pytest.mark.parametrize("shared", [False, True])
 def test_a_neighbour_may_differ_where_only_implementations_use_it(
-    tmp_path: Path, shared: bool
+    tmp_path: Path, shared: bool, file_of_tools: str
 ) -> None:
-    """Not where the reference does."""
+    """A module or a package; not where the reference does, too."""
     file = "from tools import twice_of\n" + FILE.replace("x + x", "twice_of(x)")
     if shared:
         file = file.replace("x * 2", "twice_of(x)")
     sides = [checkout(tmp_path / name, file) for name in ("base", "candidate")]
     for side, body in zip(sides, ("x + x", "x * 2"), strict=True):
-        (side.root / "tools.py").write_text(f"def twice_of(x):\n    return {body}\n")
+        (side.root / file_of_tools).parent.mkdir(exist_ok=True)
+        (side.root / file_of_tools).write_text(f"def twice_of(x):\n    return {body}\n")
     expected = "what double.py imports differs" if shared else None
     assert apart(sides[0], sides[1]) == expected
 
@@ -147,9 +148,8 @@ def test_checkouts_that_differ_in_a_package_are_not_taken_for_one(
         (root / "kernels" / "double.py").write_text(own)
         sides.append(Side(root / "kernels" / "small.yaml", root))
     monkeypatch.syspath_prepend(str(sides[1].root))
-    options = argparse.Namespace(overrides=[], only=None)
-    comparing._refuse_same_files(sides[0], sides[1], options)
     loaded = both(*sides)
+    comparing._refuse_same_files(sides[0], sides[1], loaded)
     assert one_process.differing(*loaded) == ()  # as far as this process sees
     assert "doubling" in str(one_process.why_apart((sides[0], sides[1]), loaded))
 
