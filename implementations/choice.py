@@ -29,7 +29,7 @@ them: GFLOP a branch, forward, times 2^k / head_dim. Time of fused over views th
     head_dim   forward                                     with backward
     16 to 32   0.64 to 0.89 up to 135 GFLOP                0.65 to 0.90 up to 3, 1.13 at 101
     40 to 64   0.84 to 1.25 up to 15, 0.96 to 1.10 beyond  0.66 to 0.81 up to 3, 1.09 at 16
-    72 to 128  0.58 to 0.98 up to 2.7, 1.05 to 1.6 beyond  0.54 to 0.88 up to 2.7, 0.86 to 1.47 beyond
+    72 to 128  0.58 to 0.98 up to 2.7, 1.05 to 1.6 beyond  0.54 to 0.88 up to 2.7, 0.86 to 1.47 on
 
 float32 at full accuracy, 8 heads, n 8192: fused 42, views 43 (head_dim 128; with backward 28 and
 37); head_dim 64: fused 43, views 23 (with backward 35 and 22). Only the fused kernel does tf32.

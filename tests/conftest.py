@@ -17,8 +17,8 @@ import pytest
 
 from orchestrator.cli.main import main
 
-# Several sweeps run at once on few cores. Threads that spin while they wait take those cores from one
-# another: two frontiers side by side took 140 s of CPU, and take 100 s. Before torch is imported.
+# Several sweeps run at once on few cores. Threads that spin while they wait take those cores from
+# one another: two frontiers side by side took 140 s of CPU, and take 100 s. Before torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 # Hundreds of processes import the same modules: what the first one compiled is there for the rest.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -48,9 +48,9 @@ class Answer:
 
 @pytest.fixture(autouse=True)
 def frozen_heap() -> Iterator[None]:
-    """What was there before a test is not looked through by the collections within it, as in a trial
-    forked from the fork server: in a process that has imported torch, Ray and MLflow each collection
-    takes half a second, and a trial makes three.
+    """What was there before a test is not looked through by the collections within it, as in a
+    trial forked from the fork server: in a process that has imported torch, Ray and MLflow each
+    collection takes half a second, and a trial makes three.
     """
     gc.freeze()
     yield
@@ -59,8 +59,8 @@ def frozen_heap() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def give_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], None]:
-    """Puts an empty MLflow store into a folder, as if a sweep had been run there before: MLflow takes
-    a second and a half of CPU to make one.
+    """Puts an empty MLflow store into a folder, as if a sweep had been run there before: MLflow
+    takes a second and a half of CPU to make one.
     """
     from orchestrator.trackers.mlflow_store import connected, let_go
 

@@ -64,7 +64,7 @@ def extents(
 
 
 def _needs(window: Window, n: int, item: int, fused: bool) -> list[tuple[int, int]]:
-    """Bytes per feature of one head beyond the output, each with the positions they are held for."""
+    """Bytes per feature of one head beyond the output, and the positions they are held for."""
     if window.mixed:
         # the result of one call, and the running result over all positions where the output is
         # not itself in float32

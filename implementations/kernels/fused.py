@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from math import e, gcd, log, log2
 from typing import Any
 
@@ -102,7 +103,7 @@ class Layout:
             raise ValueError(
                 f"this attention was built for (batch, {', '.join(map(str, built))}), not {(*self.shape,)}"
             )
-        self.strides = tuple(stride for t in qkv for stride in t.stride()[:3])
+        self.strides = tuple(chain.from_iterable(t.stride()[:3] for t in qkv))
         self.unit = gcd(UNIT, *self.strides)
         self.scalars = (self.shape[0], plan.pattern.seq_len, plan.pattern.heads)
         width = max(16, 1 << (plan.head_dim - 1).bit_length())

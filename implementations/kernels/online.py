@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from functools import cache
+from itertools import chain
 
 import torch
 
@@ -51,6 +52,6 @@ def _launch(into: torch.Tensor, total: torch.Tensor, done: Attended) -> None:
     blocks = -(-rows // BLOCK_ROWS)
     views = (into.stride()[:3], total.stride(), done.out.stride()[:3], done.lse.stride())
     merge_kernel[(outer * heads * blocks,)](
-        into, total, done.out, done.lse, *(step for view in views for step in view), blocks, heads, rows,
+        into, total, done.out, done.lse, *chain.from_iterable(views), blocks, heads, rows,
         HEAD_DIM=head_dim, WIDTH=width, BLOCK_M=BLOCK_ROWS,
     )  # fmt: skip

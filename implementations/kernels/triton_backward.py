@@ -137,29 +137,13 @@ def backward_kernel(
             HEAD_DIM, WIDTH, BLOCK_M, BLOCK_N, CAUSAL, PRECISION,
         )  # fmt: skip
         store_rows(
-            dk + place,
-            found_k * score_scale,
-            owned,
-            row_step,
-            rate,
-            offset,
-            selected,
-            length,
-            HEAD_DIM,
-            WIDTH,
-        )
+            dk + place, found_k * score_scale, owned, row_step, rate, offset, selected, length,
+            HEAD_DIM, WIDTH,
+        )  # fmt: skip
         store_rows(
-            dv + place,
-            found_v * mixture,
-            owned,
-            row_step,
-            rate,
-            offset,
-            selected,
-            length,
-            HEAD_DIM,
-            WIDTH,
-        )
+            dv + place, found_v * mixture, owned, row_step, rate, offset, selected, length,
+            HEAD_DIM, WIDTH,
+        )  # fmt: skip
     else:
         last = selected
         if CAUSAL:
@@ -177,14 +161,6 @@ def backward_kernel(
             HEAD_DIM, WIDTH, BLOCK_M, BLOCK_N, CAUSAL, EVEN, PRECISION,
         )  # fmt: skip
         store_rows(
-            dq + place,
-            found_q * score_scale,
-            owned,
-            row_step,
-            rate,
-            offset,
-            selected,
-            length,
-            HEAD_DIM,
-            WIDTH,
-        )
+            dq + place, found_q * score_scale, owned, row_step, rate, offset, selected, length,
+            HEAD_DIM, WIDTH,
+        )  # fmt: skip

@@ -38,8 +38,8 @@ def add(subparsers: Any) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--again", action="store_true",
-        help="measure both now, in turns: in one process where only files that the sweep names differ, else each in "
-        "its own checkout, round by round",
+        help="measure both now, in turns: in one process where only files that the sweep names "
+        "differ, else each in its own checkout, round by round",
     )  # fmt: skip
     parser.add_argument(
         "--fail-slower",

@@ -210,10 +210,8 @@ class AttemptQueue:
                     further.add(key)
                     files.add(self._trials[record.trial_id].implementation)
             if further:
-                said = (
-                    f"{counted(len(further), 'finished row')} of {', '.join(sorted(files))} run again, "
-                    "too: the source changed"
-                )
+                rows, of = counted(len(further), "finished row"), ", ".join(sorted(files))
+                said = f"{rows} of {of} run again, too: the source changed"
             chosen |= further
         self._retries.start_over(chosen)
         self._invalidate(chosen)

@@ -6,8 +6,8 @@ uses none of them, and on two cores they took half of Ray's start: `ray.init` wa
 dashboard, and the raylet for its agents. `ray.init` has no option for any of it, so Ray's own
 functions are replaced while it runs. pyproject.toml pins Ray's version, and a test starts it.
 
-Its raylet also starts a worker for every core of the machine before anyone asks for one, and a sweep
-has one for each slot.
+Its raylet also starts a worker for every core of the machine before anyone asks for one, and a
+sweep has one for each slot.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ exec cat > /dev/null
 """
 AGENTS = ("dashboard_agent", "runtime_env_agent")
 SETTINGS = {
-    "RAY_enable_pipe_based_agent_to_parent_health_check": "1",  # an agent's input ends with the raylet
+    # an agent's input ends with the raylet
+    "RAY_enable_pipe_based_agent_to_parent_health_check": "1",
     "RAY_prestart_worker_first_driver": "0",
 }
 

@@ -120,7 +120,7 @@ class ReferenceValues:
     def _distance(
         self, drawn: Mapping[str, Expected], outputs: Mapping[str, FloatOutput | ExactOutput]
     ) -> float:
-        """The relative distance of a draw from the reference; infinity where it has another shape."""
+        """The relative distance of a draw from the reference; infinity if of another shape."""
         farthest = 0.0
         for name, output in outputs.items():
             if drawn[name].values.shape != self.expected[name].values.shape:

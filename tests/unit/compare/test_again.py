@@ -165,7 +165,7 @@ def test_more_rounds_find_what_five_do_not_and_deceive_no_more_often() -> None:
 
 
 def _restless(seed: int, slow: float = 1.0) -> again.Results:
-    """A sweep of as many rounds as there may be, on a CPU, whose rows differ by 8 % between them."""
+    """A sweep of as many rounds as there may be, on a CPU; rows differ by 8 % between them."""
     return sweep(seed, slow=slow, rounds=again.LOOKS[-1], between=0.08, device="cpu")
 
 

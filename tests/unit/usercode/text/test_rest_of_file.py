@@ -67,8 +67,9 @@ def test_a_function_that_is_new_beside_it_is_part_of_the_rest(tmp_path: Path) ->
     was.write_text(FILE)
     now.write_text(FILE + "\n\ndef other(x):\n    return x\n")
     assert rest_of_file(was, {"fast"}) != rest_of_file(now, {"fast"})
-    now.write_text(FILE.replace("_own(x) ", "_own(x)").replace("return _own", "return other(x) or _own")
-                   + "\n\ndef other(x):\n    return x\n")  # fmt: skip
+    used = FILE.replace("return _own(x)", "return _own(other(x))")
+    assert used != FILE
+    now.write_text(used + "\n\ndef other(x):\n    return x\n")
     assert rest_of_file(was, {"fast"}) == rest_of_file(now, {"fast"})
 
 
