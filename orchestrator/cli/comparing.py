@@ -138,8 +138,12 @@ def _in_one_process(
         _tell(f"measuring round by round, each in its own checkout: {why}", options)
         return None
     was, now = loaded
-    labels = tuple(was.entries) if options.same_code else one_process.differing(was, now)
-    left = [label for label in was.entries if label not in labels]
+    asked = tuple(dict.fromkeys(trial.implementation for trial in was.trials))
+    differing = one_process.differing(was, now)
+    labels = [label for label in asked if options.same_code or label in differing]
+    left = [label for label in asked if label not in labels]
+    if not labels:
+        raise RequestError("nothing to compare: no row that is asked for has another code")
     also = f"; with the same code on both sides and left out: {', '.join(left)}" if left else ""
     _tell(f"measuring {', '.join(labels)} of both in one process, in turns{also}", options)
     found = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import shutil
 from pathlib import Path
 
@@ -178,3 +179,28 @@ def test_only_what_differs_is_measured(tmp_path: Path) -> None:
     for side, body in zip(sides, ("x + x", "x.add(x)"), strict=True):
         (side.root / "other.py").write_text(f"def double(x):\n    return {body}\n")
     assert one_process.differing(*both(*sides)) == ("other:double",)
+
+
+@pytest.mark.parametrize(
+    ("only", "found"),
+    [("implementation == 'double:double'", ["double:double"]), ("rows == 16", None)],
+)
+def test_only_what_is_asked_for_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, only: str, found: list[str] | None
+) -> None:
+    """An implementation of which `--only` leaves no row takes no part."""
+    base = checkout(tmp_path / "base")
+    candidate = checkout(tmp_path / "candidate", FILE.replace("x + x", "x.add(x)"))
+    loaded = both(base, candidate, only)
+    measured: list[str] = []
+
+    def run(sweep: Sweep, *_more: object) -> None:
+        assert len(sweep.trials) > 0
+        measured.append(sweep.trials[0].implementation)
+
+    monkeypatch.setattr(one_process, "measured", run)
+    monkeypatch.setattr(one_process, "judge", lambda *_more: "judged")
+    options = argparse.Namespace(fail_memory=None, same_code=False, quiet=True, fail_slower=None)
+    said = comparing._in_one_process((base, candidate), loaded, (5,), tmp_path, options)
+    assert said == "judged"
+    assert measured == (found or ["double:double", "double:twice"])
