@@ -45,6 +45,41 @@ def become(
         log: open file for what the attempt prints.
         result: open pipe for phases and the answer, see `ResultPipe`.
     """
+    _settle(environment, server, log)
+    _answer_and_exit(request, ResultPipe(result))
+
+
+def stand_by(
+    request: dict[str, Any], server: int, *, log: int, result: int, order: int
+) -> NoReturn:
+    """Make this fresh fork of `server` ready, say so, wait for a request, do it, and exit.
+
+    Args:
+        request: {"ready_by": "module:function" that is called, "cwd": path, "environment": variables
+            of this process besides the server's}.
+        server: pid of the fork server.
+        log: open file for what the process prints.
+        result: open pipe for its readiness, then as of `become`.
+        order: open pipe for the request, as of `become`, one line; its end without one ends this
+            process.
+    """
+    _settle(request["environment"], server, log)
+    os.chdir(request["cwd"])
+    pipe = ResultPipe(result)
+    module, _, name = request["ready_by"].partition(":")
+    getattr(import_module(module), name)()
+    gc.collect()
+    gc.freeze()  # as the server does: no collection of the attempt walks what was imported here
+    pipe.ready()
+    with os.fdopen(order, "rb") as orders:
+        line = orders.readline()
+    if not line.endswith(b"\n"):
+        os._exit(0)
+    _answer_and_exit(json.loads(line), pipe)
+
+
+def _settle(environment: Mapping[str, str], server: int, log: int) -> None:
+    """Set this process up: its session, variables, cores, signals and output."""
     os.setsid()
     os.environ.update(environment)
     _pin_to_cores(environment)
@@ -57,7 +92,9 @@ def become(
     _redirect_output(log)
     _prefer_for_oom_kill()
     gc.enable()
-    pipe = ResultPipe(result)
+
+
+def _answer_and_exit(request: dict[str, Any], pipe: ResultPipe) -> NoReturn:
     answer = _answer(request, pipe)
     _flush()
     os._exit(0 if pipe.finish(answer) else EXIT_NO_PIPE)
@@ -222,6 +259,10 @@ class ResultPipe:
         self._fd = fd
         self._pid = os.getpid()
         self._identity = _identity(fd)
+
+    def ready(self) -> None:
+        """Report that this process can be given an attempt."""
+        self._write({"ready": True})
 
     def phase(self, phase: Phase) -> None:
         """Report that a phase was reached."""

@@ -50,6 +50,7 @@ class ForkClient:
     ) -> None:
         self._mark = f"{proc.mark()}/{secrets.token_hex(8)}"
         self._pid: int | None = None
+        self._standing: frozenset[int] = frozenset()
         self._failed: list[str] = []
         self.closed = False
         self._words = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the server
@@ -120,11 +121,50 @@ class ForkClient:
             ServerDiedError: nothing was started.
         """
         self.ready()
+        self._asked({"run": request}, files)
+
+    def stand_by(self, request: messages.Message, files: Sequence[int]) -> list[int]:
+        """Fork processes that wait for an attempt each; their pids, once they are forked.
+
+        Args:
+            request: see `child.stand_by`; "count" says how many.
+            files: three open files for each process: for its log, its result, and its attempt.
+
+        Raises:
+            ServerDiedError: the server has died.
+        """
+        self.ready()
+        found: list[int] = self._asked({"stand_by": request}, files)["standing"]
+        self._standing = frozenset(found)
+        return found
+
+    def take(self, pid: int) -> bool:
+        """Make a process that stands by the one that runs an attempt; False: it has ended.
+
+        Raises:
+            ServerDiedError: the server has died.
+        """
+        started = self._asked({"run": {"standby": pid}})["started"]
+        self._standing -= {pid}
+        return pid in started
+
+    def dismiss(self) -> list[int]:
+        """End the processes that stand by; the pids that would not die.
+
+        Raises:
+            ServerDiedError: the server has died.
+        """
+        left: list[int] = self._asked({"dismiss": {}})["dismissed"]
+        self._standing = frozenset()
+        return left
+
+    def _asked(self, message: messages.Message, files: Sequence[int] = ()) -> messages.Message:
+        """The server's answer to a message."""
         try:
-            messages.send(self._sock, {"run": request}, files)
+            messages.send(self._sock, message, files)
         except OSError as exc:
             raise self._death(exc) from exc
-        self.receive()
+        return self.receive()
 
     def kill(self, *, dump: bool) -> None:
         """End the running attempt; its end is reported like any other.
@@ -146,8 +186,10 @@ class ForkClient:
             raise self._death(exc) from exc
 
     def family(self) -> list[int]:
-        """The processes of the running attempt."""
-        return [] if self._pid is None else proc.descendants(self._pid)
+        """The processes of the running attempt; those that stand by for another are not."""
+        if self._pid is None:
+            return []
+        return [pid for pid in proc.descendants(self._pid) if pid not in self._standing]
 
     def processes(self) -> list[int]:
         """Its keeper, its server and what they started; none once it is closed."""

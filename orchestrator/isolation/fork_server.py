@@ -11,11 +11,19 @@ has one thread and never initialises CUDA: that makes its forks sound.
 An attempt is one process, or one for each of its ranks on this node. Its processes end together:
 what any of them started is ended when the last has exited, and a kill is for all.
 
+Processes may also be made ready ahead (standby.py). They wait for an attempt, and live on when
+another attempt ends.
+
 Messages in:   {"preload": [...]} first
                {"run": request}, with two pipes for each process
+               {"stand_by": request}, with three pipes for each process
+               {"run": {"standby": pid}}: it has been given its attempt
+               {"dismiss": {}}: end the processes that stand by
                {"kill": {"dump": bool}}
 Messages out:  {"ready": pid, "failed": [names of what could not be imported or called]}
-               {"started": [pids]}
+               {"started": [pids]}; none if the process that stood by has ended
+               {"standing": [pids]}
+               {"dismissed": [pids that would not die]}
                {"exited": number, "status": wait status}, while others run
                {"ended": [wait statuses], "left": [pids]}
 """
@@ -91,6 +99,7 @@ class Server:
         self._sock = sock
         self._keeper = keeper
         self._children: list[int] = []
+        self._standing: set[int] = set()
         self._reported: set[int] = set()  # children whose exit was reported before the end of all
         self._over = False
         self._wake, self._woken = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -132,6 +141,7 @@ class Server:
             with contextlib.suppress(BlockingIOError):
                 os.read(self._wake, 4096)
         self.reaper.reap()
+        self._standing -= self.reaper.statuses.keys()
         self._report_exits()
         if self._sock.fileno() in ready:
             self._receive()
@@ -147,7 +157,7 @@ class Server:
                     self._reported.add(pid)
                     messages.send(self._sock, {"exited": number, "status": statuses[pid]})
             return
-        left = self.reaper.end_family(END_TIMEOUT_S)
+        left = self.reaper.end_family(END_TIMEOUT_S, self._standing)
         self._report_end([statuses[pid] for pid in self._children], left)
 
     def _report_end(self, ended: Sequence[int], left: Sequence[int]) -> None:
@@ -163,8 +173,14 @@ class Server:
         except (EOFError, OSError):
             self._over = True
             return
-        if "run" in message:
+        if "run" in message and "standby" in message["run"]:
+            self._take(message["run"]["standby"])
+        elif "run" in message:
             self._run(message["run"], files)
+        elif "stand_by" in message:
+            self._stand_by(message["stand_by"], files)
+        elif "dismiss" in message:
+            self._dismiss()
         elif "kill" in message and self._children:
             self._kill(dump=message["kill"]["dump"])
 
@@ -184,6 +200,41 @@ class Server:
         for fd in files:
             os.close(fd)
         messages.send(self._sock, {"started": list(self._children)})
+
+    def _stand_by(self, request: messages.Message, files: Sequence[int]) -> None:
+        """Fork processes that make themselves ready and wait for an attempt each."""
+        from orchestrator.isolation import child
+
+        server, made = os.getpid(), []
+        for number in range(request["count"]):
+            log, result, order = files[3 * number : 3 * number + 3]
+            pid = os.fork()
+            if pid == 0:
+                others = [fd for fd in files if fd not in (log, result, order)]
+                stand_by = partial(
+                    child.stand_by, request, server, log=log, result=result, order=order
+                )
+                self._leave_to(stand_by, others)
+            made.append(pid)
+        for fd in files:
+            os.close(fd)
+        self._standing |= set(made)
+        messages.send(self._sock, {"standing": made})
+
+    def _take(self, pid: int) -> None:
+        """Make a process that stands by the attempt's."""
+        self.reaper.reap()
+        self._standing -= self.reaper.statuses.keys()
+        if pid in self._standing:
+            self._standing.discard(pid)
+            self._children.append(pid)
+        messages.send(self._sock, {"started": list(self._children)})
+
+    def _dismiss(self) -> None:
+        self._standing.clear()
+        left = self.reaper.end_family(END_TIMEOUT_S)
+        self.reaper.statuses.clear()
+        messages.send(self._sock, {"dismissed": left})
 
     def _leave_to(self, become: Callable[[], NoReturn], others: Sequence[int]) -> None:
         """In the child: close the files of server and other ranks, run `become`, never return."""
@@ -205,7 +256,7 @@ class Server:
                 if pid not in self.reaper.statuses:
                     proc.send(pid, signal.SIGQUIT)
             time.sleep(_DUMP_S)
-        left = self.reaper.end_family(END_TIMEOUT_S)
+        left = self.reaper.end_family(END_TIMEOUT_S, self._standing)
         if left and any(pid not in self.reaper.statuses for pid in self._children):
             self._report_end(
                 [self.reaper.statuses.get(pid, signal.SIGKILL) for pid in self._children], left

@@ -33,6 +33,7 @@ from orchestrator.isolation.ranks import (
     on_one_node,
 )
 from orchestrator.isolation.request import Call, ProcessRequest, Returned
+from orchestrator.isolation.standby import Standbys
 from orchestrator.machine.environment import describe
 from orchestrator.outcome import Phase
 from orchestrator.record import TrialRecord, utc_now
@@ -116,6 +117,8 @@ class Isolator:
         cores: cores to pin attempts to; empty: all. Ranks get equal shares.
         slots: how many isolators share this machine, and so its memory, if no limit is stated.
         target: "module:function" that runs an attempt: (Attempt, on_phase) -> AttemptResult.
+        ready_by: "module:function" that makes a process ready for any attempt ahead of time, for
+            those that `run` is told may use one (standby.py).
     """
 
     def __init__(
@@ -128,6 +131,7 @@ class Isolator:
         slots: int = 1,
         cores: Sequence[int] = (),
         target: str = WORKER,
+        ready_by: str | None = None,
     ) -> None:
         warm = WARM if target == WORKER else (target.partition(":")[0],)
         self._preload = list(dict.fromkeys([*warm, *preload]))
@@ -138,6 +142,10 @@ class Isolator:
         self._slots = slots
         self._cores = tuple(cores)
         self._target = target
+        self._standbys: Standbys | None = None
+        if ready_by is not None:
+            (own,) = environments(None, {}, self._cores)
+            self._standbys = Standbys(ready_by, own, self._cwd)
         self._busy = threading.Lock()
         self._closing = False
         self._stopped, self._stop = socket.socketpair()
@@ -154,6 +162,7 @@ class Isolator:
         target: str | None = None,
         watches: Sequence[Watch] = (),
         span: RankSpan | None = None,
+        made_ready: bool = False,
     ) -> Completed:
         """Run one attempt to its end, whatever end that is.
 
@@ -166,13 +175,14 @@ class Isolator:
             target: what runs it; None: the isolator's own target.
             watches: called while it runs, in this thread.
             span: which of its ranks run here; None: all.
+            made_ready: whether its process is one that `make_ready` made, if there is one.
         """
         with self._busy, contextlib.ExitStack() as stack:
             started_at = utc_now()
             if span is None and attempt.resources.ranks > 1:
                 span = stack.enter_context(on_one_node(attempt.resources.ranks))
             request = ProcessRequest.of_attempt(attempt, target or self._target)
-            run = self._run(request, span, on_phase, watches)
+            run = self._run(request, span, on_phase, watches, made_ready=made_ready)
             return self._completed(attempt, run, span, started_at)
 
     def screen(self, attempt: Attempt, target: str, on_phase: OnPhase | None = None) -> Completed:
@@ -199,6 +209,22 @@ class Isolator:
         """Call a function in a fresh process; what it returned, or why it returned nothing."""
         with self._busy:
             return value_of_end(call, self._run(ProcessRequest.of_call(call)).ends[0])
+
+    def make_ready(self) -> frozenset[int]:
+        """Have processes wait for attempts, if none does; the pids of those that wait."""
+        if self._standbys is None:
+            return frozenset()
+        # a server that has died is replaced by the next `run`
+        with self._busy, contextlib.suppress(ServerDiedError):
+            self._make_whole()
+            self._standbys.fill(self._server)
+        return frozenset(standby.pid for standby in self._standbys.waiting)
+
+    def dismiss(self) -> None:
+        """End the processes that wait for an attempt."""
+        with self._busy, contextlib.suppress(ServerDiedError):
+            if self._standbys is not None:
+                self._standbys.dismiss()
 
     def processes(self) -> list[int]:
         """Every living process of this isolator: keeper, server and the running attempt's."""
@@ -229,6 +255,8 @@ class Isolator:
             self._server.hang_up()
             self._busy.acquire()
         try:
+            if self._standbys is not None:
+                self._standbys.forget()
             self._server.close()
             self._stop.close()
             self._stopped.close()
@@ -252,6 +280,8 @@ class Isolator:
         span: RankSpan | None = None,
         on_phase: OnPhase | None = None,
         watches: Sequence[Watch] = (),
+        *,
+        made_ready: bool = False,
     ) -> _Run:
         """Run a request to its end. A server that dies before it started anything is replaced once."""
         self._forget_stop()
@@ -265,8 +295,11 @@ class Isolator:
             stop = self._stopped.fileno()
             try:
                 self._make_whole()
+                standby = None
+                if made_ready and self._standbys is not None:
+                    standby = self._standbys.take(self._server)
                 monitor = AttemptMonitor(
-                    self._server, request, self._slots, stop, on_phase, watches, own
+                    self._server, request, self._slots, stop, on_phase, watches, own, standby
                 )
                 return _Run(monitor.run(self._cwd), monitor.processes, monitor.left_alive)
             except ServerDiedError as exc:  # before it started anything

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from orchestrator.isolation import host_memory
 from orchestrator.isolation.child import MAX_RESULT_BYTES
@@ -21,6 +21,7 @@ from orchestrator.isolation.output import MAX_LOG_BYTES, BoundedOutput
 from orchestrator.isolation.process_end import Cause, ProcessEnd, answers_well, read_line
 from orchestrator.isolation.ranks import SETTLE_S, STOPPED
 from orchestrator.isolation.request import ProcessRequest
+from orchestrator.isolation.standby import Standby
 from orchestrator.machine import nvml
 from orchestrator.outcome import Outcome, Phase
 from orchestrator.util.quantities import GIB, MIB
@@ -140,6 +141,7 @@ class AttemptMonitor:
         on_phase: called with each phase that the first process reaches.
         watches: further ones, besides those of memory.
         environments: each process's variables besides the server's.
+        standby: the process that runs it, which is ready for it; None: fresh ones.
 
     Attributes:
         processes: the state of each.
@@ -155,6 +157,7 @@ class AttemptMonitor:
         on_phase: OnPhase | None,
         watches: Sequence[Watch] = (),
         environments: Sequence[Mapping[str, str]] = ({},),
+        standby: Standby | None = None,
     ) -> None:
         self.processes: list[ProcessOutput] = []
         self.left_alive: list[int] = []
@@ -164,6 +167,7 @@ class AttemptMonitor:
         self._stop = stop
         self._on_phase = on_phase or (lambda _: None)
         self._environments = environments
+        self._standby = standby
         self._cause: Cause | None = None
         self._died = ""
         self._over = False
@@ -184,19 +188,17 @@ class AttemptMonitor:
         with ExitStack() as stack:
             for watch in self._watches:
                 stack.callback(watch.close)
-            with ExitStack() as theirs:
-                files: list[int] = []
-                for _ in self._environments:
-                    log, log_end = _pipe(stack, theirs)
-                    result, result_end = _pipe(stack, theirs)
-                    with suppress(OSError):  # over the quota of pipe pages: the default will do
-                        fcntl.fcntl(log, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-                    printed = BoundedOutput(MAX_LOG_BYTES // len(self._environments))
-                    self.processes.append(ProcessOutput(log, result, printed))
-                    files += [log_end, result_end]
-                own = [dict(one) for one in self._environments]
-                message = {**self._request.message, "cwd": cwd, "environments": own}
-                self._server.start(message, files)
+            message = {**self._request.message, "cwd": cwd}
+            if self._standby is None:
+                self._start(message, stack)
+            else:
+                for fd in (self._standby.log, self._standby.result):
+                    stack.callback(os.close, fd)
+                printed = BoundedOutput(MAX_LOG_BYTES)
+                self.processes.append(
+                    ProcessOutput(self._standby.log, self._standby.result, printed)
+                )
+                self._standby.give(message)
             self._watch()
         out_of_memory = host_memory.kernel_kills() > kills
         return [
@@ -211,6 +213,21 @@ class AttemptMonitor:
             )
             for process in self.processes
         ]
+
+    def _start(self, message: Mapping[str, Any], stack: ExitStack) -> None:
+        """Have the server fork the processes; `stack` closes our ends of their pipes."""
+        with ExitStack() as theirs:
+            files: list[int] = []
+            for _ in self._environments:
+                log, log_end = _pipe(stack, theirs)
+                result, result_end = _pipe(stack, theirs)
+                with suppress(OSError):  # over the quota of pipe pages: the default will do
+                    fcntl.fcntl(log, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+                printed = BoundedOutput(MAX_LOG_BYTES // len(self._environments))
+                self.processes.append(ProcessOutput(log, result, printed))
+                files += [log_end, result_end]
+            own = [dict(one) for one in self._environments]
+            self._server.start({**message, "environments": own}, files)
 
     def _watch(self) -> None:
         """Wait for output, messages, time limits and watches until the attempt is over."""

@@ -163,18 +163,30 @@ class Reaper:
                 return True
             self.statuses[pid] = status
 
-    def end_family(self, timeout_s: float) -> list[int]:
+    def end_family(self, timeout_s: float, spared: Iterable[int] = ()) -> list[int]:
         """Kill all descendants of this process; the pids still alive after `timeout_s` seconds.
 
         An empty list is proof: the kernel has reported that this process has no child, and orphans
         would be its children.
+
+        Args:
+            timeout_s: how long they may take to end.
+            spared: children that live on. They must not start processes of their own.
         """
+        spared = set(spared)
+
+        def family() -> list[int]:
+            return [pid for pid in descendants(os.getpid()) if pid not in spared]
+
         deadline = time.monotonic() + timeout_s
         pause_s = 0.0005
         while self.reap():
+            found = family()
+            if spared and not found:
+                return []
             if time.monotonic() > deadline:
-                return descendants(os.getpid())
-            end(lambda: descendants(os.getpid()))
+                return found
+            end(family)
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, 0.05)
         return []

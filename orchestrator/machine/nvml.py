@@ -110,6 +110,17 @@ def memory_used_bytes(ordinal: int = 0) -> int | None:
         return None if memory is None else int(memory.used)
 
 
+def total_bytes(nvml: ModuleType, gpu: Any) -> int:
+    """The memory of a card; 0 where that is not known."""
+    found = ask(nvml.nvmlDeviceGetMemoryInfo, gpu)
+    return 0 if found is None else int(found.total)
+
+
+def admits_several(nvml: ModuleType, gpu: Any) -> bool:
+    """Whether several processes may compute on a card: its compute mode is the default one."""
+    return bool(ask(nvml.nvmlDeviceGetComputeMode, gpu) == nvml.NVML_COMPUTEMODE_DEFAULT)
+
+
 def compute_pids(ordinal: int = 0) -> frozenset[int]:
     """Processes that compute on cuda:`ordinal`. In a container these are the host's pids."""
     with session() as nvml:

@@ -56,15 +56,19 @@ class Reading(NamedTuple):
     energy_j: float
 
 
-def judge(samples: Sequence[Sample], before: frozenset[int]) -> Findings:
-    """Flags and notes of one GPU; `before`: its compute processes before the trial began."""
+def judge(
+    samples: Sequence[Sample], before: frozenset[int], standing: frozenset[int] = frozenset()
+) -> Findings:
+    """Flags and notes of one GPU; `before`: its compute processes before the trial began, of which
+    `standing` are ours.
+    """
     if not samples or samples[-1].at_s - samples[0].at_s < SHORTEST_S:
         return Findings()
     flags, notes = [], []
     if reasons := _slowdowns(samples):
         flags.append(Flag.THROTTLED.value)
         notes.append(f"throttled: {', '.join(reasons)}")
-    others = max(other_processes(sample, before) for sample in samples)
+    others = max(other_processes(sample, before, standing) for sample in samples)
     if others > 0:
         flags.append(Flag.CONTENDED.value)
         notes.append(f"contended: {others} other process{'es' if others > 1 else ''} on the GPU")
@@ -73,19 +77,22 @@ def judge(samples: Sequence[Sample], before: frozenset[int]) -> Findings:
     return Findings(tuple(flags), tuple(notes))
 
 
-def other_processes(sample: Sample, before: frozenset[int]) -> int:
-    """How many processes on the GPU are not the trial's.
+def other_processes(
+    sample: Sample, before: frozenset[int], standing: frozenset[int] = frozenset()
+) -> int:
+    """How many processes on the GPU are neither the trial's nor `standing`, ours from before it.
 
-    Processes from before the trial began are not its own. Of the new ones, if NVML uses our pids,
-    all but the trial's are others. If it does not, any of them may be the trial's: then only as
-    many count as exceed the number of the trial's processes.
+    If NVML uses our pids, they are known. If it does not, any of those from before the trial may be
+    one that stands by, and any of the new ones the trial's: then only as many count as exceed the
+    number of ours.
     """
     if sample.pids is None:
         return 0
+    ours = sample.family | standing
+    if sample.pids & ours:
+        return len(sample.pids - ours)
     old, new = sample.pids & before, sample.pids - before
-    if new & sample.family:
-        return len(old) + len(new - sample.family)
-    return len(old) + max(0, len(new) - len(sample.family))
+    return max(0, len(old) - len(standing)) + max(0, len(new) - len(sample.family - standing))
 
 
 def _slowdowns(samples: Sequence[Sample]) -> list[str]:
@@ -137,11 +144,13 @@ class GpuSampler:
         api: pynvml, initialised.
         gpus: handles.
         family: the trial's processes.
+        standing: processes of ours that were made ready before the trial, its own among them.
     """
 
     api: ModuleType
     gpus: Sequence[Any]
     family: Callable[[], Iterable[int]]
+    standing: frozenset[int] = frozenset()
     samples: list[list[Sample]] = field(default_factory=list)
     readings: list[list[Reading]] = field(default_factory=list)
     before: list[frozenset[int]] = field(default_factory=list)
@@ -183,7 +192,7 @@ class GpuSampler:
         flags: dict[str, None] = {}  # sets that keep the order
         notes: dict[str, None] = {}
         for series, before in zip(self.samples, self.before, strict=True):
-            found = judge(series, before)
+            found = judge(series, before, self.standing)
             flags |= dict.fromkeys(found.flags)
             notes |= dict.fromkeys(found.notes)
         return Findings(tuple(flags), tuple(notes))

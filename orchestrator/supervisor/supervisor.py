@@ -16,25 +16,29 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from orchestrator.attempt_result import AttemptResult
-from orchestrator.isolation.isolator import Isolator
+from orchestrator.isolation.isolator import Completed, Isolator
 from orchestrator.isolation.ranks import SET_ON_CUDA, RankSpan
+from orchestrator.isolation.standby import COUNT
 from orchestrator.machine import environment, nvml
 from orchestrator.measure.phase_times import PhaseTimes
-from orchestrator.outcome import Phase
+from orchestrator.outcome import Flag, Outcome, Phase
 from orchestrator.record import TrialRecord, utc_now
 from orchestrator.supervisor.calibration import Calibration
 from orchestrator.supervisor.compile_ahead import compile_ahead
 from orchestrator.supervisor.cores import cores_of_slot
 from orchestrator.supervisor.cpu_interference import CpuSampler
 from orchestrator.supervisor.device_fault import noted
-from orchestrator.supervisor.device_health import DeviceHealth
+from orchestrator.supervisor.device_health import WELL, DeviceHealth
 from orchestrator.supervisor.gpu_interference import GpuSampler
 from orchestrator.supervisor.interference import InterferenceMonitor, Sampler
 from orchestrator.trial import Attempt
+from orchestrator.util.quantities import GIB
 
 STAGED_FILES = "files"
 SCREEN = "orchestrator.worker.screening:screen"
+READY = "orchestrator.worker.ready:ready_on_cuda"
 LEAST_CALIBRATE_S = 0.01  # less was no calibration
+ROOMY_GIB = 16.0  # of a card on which a few contexts are no great part
 
 
 class SupervisorReport(NamedTuple):
@@ -51,6 +55,14 @@ class SupervisorReport(NamedTuple):
     log: bytes
     observations: list[str]
     unclean: str
+
+
+class _Run(NamedTuple):
+    """An attempt that was run."""
+
+    done: Completed
+    interference: InterferenceMonitor
+    phase_s: dict[str, float]
 
 
 class Supervisor:
@@ -103,7 +115,9 @@ class Supervisor:
             cwd=str(self._folder),
             slots=slots,
             cores=self._cores(slots, ordinal),
+            ready_by=READY if device == "cuda" else None,
         )
+        self._runs = 0
         self._health = DeviceHealth(self._isolator.call)
         self._calibration = Calibration(self._isolator)
         self._compiled: set[str] = set()  # trials: what is given back is not compiled again
@@ -139,7 +153,32 @@ class Supervisor:
         began_s = time.monotonic()
         attempt = self._calibration.prepare(attempt)
         calibrate_s = round(time.monotonic() - began_s, 4)
-        sampler = self._sampler(attempt)
+        made_ready = self._may_be_made_ready(attempt, span)
+        self._runs += 1
+        run = self._run(attempt, span, made_ready)
+        uncapped = attempt.resources.gpu_memory_gib is None
+        if made_ready and uncapped and _lacked_memory(run.done.result):
+            # what waits for the next attempts holds memory of the card, too
+            self._isolator.dismiss()
+            run = self._run(attempt, span, made_ready=False)
+        unclean = self._health.fault_after(attempt, run.done)
+        if any(record.outcome not in WELL for record in run.done.result.records):
+            self._isolator.dismiss()  # they may not know what has become of their card
+        phase_s = run.phase_s
+        if calibrate_s >= LEAST_CALIBRATE_S:
+            phase_s = {"calibrate": calibrate_s, **phase_s}
+
+        def with_phases(record: TrialRecord) -> TrialRecord:
+            return record.model_copy(update={"phase_s": phase_s})
+
+        result = run.interference.applied(run.done.result).changed(with_phases)
+        return self._report(attempt, result, run.done.log, unclean)
+
+    def _run(self, attempt: Attempt, span: RankSpan | None, made_ready: bool) -> _Run:
+        """Run an attempt in processes of its own, `made_ready` ahead or not."""
+        times = PhaseTimes()
+        standing = self._isolator.make_ready() if made_ready else frozenset()
+        sampler = self._sampler(attempt, standing)
         if isinstance(sampler, GpuSampler):
             attempt = attempt.model_copy(
                 update={"energy": attempt.energy and sampler.counts_energy()}
@@ -147,24 +186,35 @@ class Supervisor:
         interference = InterferenceMonitor(sampler)
         self._phase = str(Phase.BUILD)
         self._health.before(attempt)
-        times = PhaseTimes()
 
         def enter(phase: Phase) -> None:
             self._phase = str(phase)
             times.enter(str(phase))
 
-        done = self._isolator.run(attempt, enter, watches=[interference], span=span)
-        phase_s = times.seconds()
+        done = self._isolator.run(
+            attempt, enter, watches=[interference], span=span, made_ready=made_ready
+        )
         self._phase = ""
-        unclean = self._health.fault_after(attempt, done)
-        if calibrate_s >= LEAST_CALIBRATE_S:
-            phase_s = {"calibrate": calibrate_s, **phase_s}
+        return _Run(done, interference, times.seconds())
 
-        def with_phases(record: TrialRecord) -> TrialRecord:
-            return record.model_copy(update={"phase_s": phase_s})
+    def _may_be_made_ready(self, attempt: Attempt, span: RankSpan | None) -> bool:
+        """Whether the attempt's process may be one of several that were made ready ahead.
 
-        result = interference.applied(done.result).changed(with_phases)
-        return self._report(attempt, result, done.log, unclean)
+        Not the first: a sweep may have no other. Not where compilers are timed from cold, nor on a
+        card that is too small for several contexts, or that admits one process only.
+        """
+        resources = attempt.resources
+        if self._nvml is None or self._runs == 0 or attempt.compile_times:
+            return False
+        if span is not None or resources.ranks > 1 or resources.gpus > 1:
+            return False
+        gpu = nvml.handle(self._nvml)
+        if gpu is None or not nvml.admits_several(self._nvml, gpu):
+            return False
+        needed_gib = ROOMY_GIB
+        if resources.gpu_memory_gib is not None:
+            needed_gib = resources.gpu_memory_gib + COUNT + 2
+        return nvml.total_bytes(self._nvml, gpu) >= needed_gib * GIB
 
     def _screen(self, attempt: Attempt) -> SupervisorReport:
         """Compile the trials of an attempt ahead, then screen them in one process."""
@@ -228,16 +278,15 @@ class Supervisor:
     def _seen(self) -> list[str]:
         return [seen.model_dump_json() for seen in self._calibration.take()]
 
-    def _sampler(self, attempt: Attempt) -> Sampler:
-        """What samples the machine while the attempt is timed."""
+    def _sampler(self, attempt: Attempt, standing: frozenset[int]) -> Sampler:
+        """What samples the machine while the attempt is timed; `standing` were made ready."""
         if self._nvml is None:
             return CpuSampler(self._isolator.family)
         handles = [
             nvml.handle(self._nvml, ordinal) for ordinal in range(max(1, attempt.resources.gpus))
         ]
-        return GpuSampler(
-            self._nvml, [gpu for gpu in handles if gpu is not None], self._isolator.family
-        )
+        gpus = [gpu for gpu in handles if gpu is not None]
+        return GpuSampler(self._nvml, gpus, self._isolator.family, standing)
 
     def _cores(self, slots: int, ordinal: int) -> tuple[int, ...]:
         near = nvml.local_cores(self._nvml) if self._nvml is not None else frozenset[int]()
@@ -263,6 +312,12 @@ class Supervisor:
         if self._staged:
             base_dir = str(self._folder / STAGED_FILES)
         return attempt.model_copy(update={"resources": resources, "base_dir": base_dir})
+
+
+def _lacked_memory(result: AttemptResult) -> bool:
+    """Whether an attempt would have liked more memory."""
+    retried = Flag.ALLOCATION_RETRIES.value
+    return any(one.outcome is Outcome.OOM or retried in one.flags for one in result.records)
 
 
 def _with_code(record: TrialRecord, base_dir: str) -> TrialRecord:
