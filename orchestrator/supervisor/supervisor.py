@@ -38,7 +38,8 @@ STAGED_FILES = "files"
 SCREEN = "orchestrator.worker.screening:screen"
 READY = "orchestrator.worker.ready:ready_on_cuda"
 LEAST_CALIBRATE_S = 0.01  # less was no calibration
-ROOMY_GIB = 16.0  # of a card on which a few contexts are no great part
+ROOMY_GIB = 40.0  # of a card on which a few contexts are no great part
+FEW_RUNS = 2  # fewer would wait for processes that are never used
 
 
 class SupervisorReport(NamedTuple):
@@ -200,11 +201,11 @@ class Supervisor:
     def _may_be_made_ready(self, attempt: Attempt, span: RankSpan | None) -> bool:
         """Whether the attempt's process may be one of several that were made ready ahead.
 
-        Not the first: a sweep may have no other. Not where compilers are timed from cold, nor on a
-        card that is too small for several contexts, or that admits one process only.
+        Not the first ones: a sweep may have no more. Not where compilers are timed from cold, nor
+        on a card that is too small for several contexts, or that admits one process only.
         """
         resources = attempt.resources
-        if self._nvml is None or self._runs == 0 or attempt.compile_times:
+        if self._nvml is None or self._runs < FEW_RUNS or attempt.compile_times:
             return False
         if span is not None or resources.ranks > 1 or resources.gpus > 1:
             return False

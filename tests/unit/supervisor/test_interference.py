@@ -239,6 +239,27 @@ def test_strangers_are_told_from_the_trial_also_in_a_container(
     )
 
 
+@pytest.mark.parametrize(
+    ("pids", "family", "before", "count"),
+    [
+        ({7, 8, 9}, {7}, {7, 8, 9}, 0),  # the trial is 7; 8 and 9 wait for theirs
+        ({7, 8, 9, 20}, {7}, {7, 8, 9}, 1),
+        ({7, 8, 9, 20}, {7}, {7, 8, 9, 20}, 1),
+        ({7, 8, 9, 30}, {7, 30}, {7, 8, 9}, 0),  # 30 was started by the trial
+        ({4001, 4002, 4003}, {7}, {4001, 4002, 4003}, 0),  # by the host's numbers
+        ({4001, 4002, 4003, 4020}, {7}, {4001, 4002, 4003, 4020}, 1),
+        ({4001, 4002, 4003, 4020}, {7}, {4001, 4002, 4003}, 1),
+        ({4001, 4002, 4003, 4030}, {7, 30}, {4001, 4002, 4003}, 0),
+    ],
+)
+def test_what_stands_by_is_no_stranger(
+    pids: set[int], family: set[int], before: set[int], count: int
+) -> None:
+    """Processes of ours that were made ready before the trial, its own among them."""
+    sample = gpu_interference.Sample(0.0, pids=frozenset(pids), family=frozenset(family))
+    assert other_processes(sample, frozenset(before), frozenset({7, 8, 9})) == count
+
+
 def counter(at_s: float, watts: float, every_s: float) -> gpu_interference.Reading:
     """What a counter says that is renewed every so often."""
     return gpu_interference.Reading(at_s, 1000 + watts * every_s * int(at_s / every_s))
@@ -268,7 +289,7 @@ def test_a_source_asks_nvml_and_survives_what_it_does_not_know() -> None:
 
     api = SimpleNamespace(
         NVMLError=RuntimeError,
-        nvmlDeviceGetComputeRunningProcesses=lambda _: [SimpleNamespace(pid=7)],
+        nvmlDeviceGetComputeRunningProcesses=lambda _: [SimpleNamespace(pid=5)],
         nvmlDeviceGetCurrentClocksEventReasons=lambda _: 0x40,
         nvmlDeviceGetViolationStatus=unknown,
         nvmlDeviceGetTotalEnergyConsumption=lambda _: 5000,
@@ -281,5 +302,5 @@ def test_a_source_asks_nvml_and_survives_what_it_does_not_know() -> None:
     source.sample_energy()
     assert source.readings[0][0].energy_j == 5.0
     assert source.samples[0][0].throttled_s is None
-    assert source.findings().flags == ("throttled", "contended")  # 7 was there before the trial
+    assert source.findings().flags == ("throttled", "contended")  # 5 was there before the trial
     assert source.joules(0.0, 1.0) is None  # a counter that stands still
