@@ -79,7 +79,8 @@ def _inputs(config: Config, _form: str, seed: int) -> tuple[torch.Tensor, ...]:
 
 
 def _attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-    return (q @ k.transpose(-1, -2) * WIDTH**-0.5).softmax(-1) @ v
+    weights: torch.Tensor = (q @ k.transpose(-1, -2) * WIDTH**-0.5).softmax(-1)
+    return weights @ v
 
 
 def _reference(problem: Problem) -> Expected:
