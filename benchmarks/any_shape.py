@@ -1,6 +1,6 @@
 """`improved` beside `standard` over a random sample of shapes, on one GPU.
 
-    PYTHONPATH=. python3 benchmarks/any_shape.py [--shapes 60] [--seed 0] [--plans] [--sweep FOLDER]
+    PYTHONPATH=. python3 benchmarks/any_shape.py [--shapes 60] [--seed 0] [--mixing lse] [--plans] [--sweep FOLDER]
 
 A shape: any head_dim divisible by 8 up to 256, heads that the branches share unevenly, any rates,
 dtypes, causal or not, with and without a backward pass. One line each: the device's median times,
@@ -38,19 +38,19 @@ WARMING = 12  # processes
 PLANS = ("views", "fused")
 
 
-def sample(shapes: int, seed: int) -> list[DilatedAttentionParams]:
-    """So many random problems; the same for the same seed."""
+def sample(shapes: int, seed: int, mixing: str) -> list[DilatedAttentionParams]:
+    """So many random problems; the same for the same seed and mixing."""
     draw = random.Random(seed)
     found: list[DilatedAttentionParams] = []
     while len(found) < shapes:
-        of = _drawn(draw)
+        of = _drawn(draw, mixing)
         elements = of.batch * of.seq_len * of.heads * of.head_dim
         if LEAST_FLOPS < attention_flops(of) < MOST_FLOPS and elements < MOST_ELEMENTS:
             found.append(of)
     return found
 
 
-def _drawn(draw: random.Random) -> DilatedAttentionParams:
+def _drawn(draw: random.Random, mixing: str) -> DilatedAttentionParams:
     branches = draw.randint(1, 4)
     shortest = draw.choice([96, 128, 200, 256, 384, 500, 512, 768, 1000, 1024, 1536, 2048])
     lengths = [shortest]
@@ -67,6 +67,7 @@ def _drawn(draw: random.Random) -> DilatedAttentionParams:
         dilation_rates=tuple(draw.randint(1, 6) for _ in lengths),
         dtype=dtype,
         causal=draw.random() < 0.5,
+        mixing=mixing,
         matmul_precision=precision if dtype == "float32" else "ieee",
         direction=draw.choice(["forward", "forward_backward"]),
         device="cuda",
@@ -106,7 +107,7 @@ def warm() -> None:
 
 def compile_share(options: argparse.Namespace) -> None:
     """Call what belongs to one of the processes that compile."""
-    for of in sample(options.shapes, options.seed)[options.share :: WARMING]:
+    for of in sample(options.shapes, options.seed, options.mixing)[options.share :: WARMING]:
         backward = of.direction == "forward_backward"
         for _, name, given in asked(options.plans):
             try:
@@ -151,11 +152,12 @@ def main() -> None:
     )
     parser.add_argument("--shapes", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--mixing", choices=["head_groups", "lse"], default="head_groups")
     parser.add_argument("--plans", action="store_true")
     parser.add_argument("--sweep", type=Path, metavar="FOLDER")
     parser.add_argument("--share", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    problems = sample(options.shapes, options.seed)
+    problems = sample(options.shapes, options.seed, options.mixing)
     if options.sweep:
         write_sweep(problems, options.sweep)
         return

@@ -33,8 +33,36 @@ them: GFLOP a branch, forward, times 2^k / head_dim. Time of fused over views th
 
 float32 at full accuracy, 8 heads, n 8192: fused 42, views 43 (head_dim 128; with backward 28 and
 37); head_dim 64: fused 43, views 23 (with backward 35 and 22). Only the fused kernel does tf32.
-Where branches are merged (lse), or projected one by one, the same kernel serves each of them in
-float32 (`implementations.kernels.dense`).
+Where views merges branches (lse), or they are projected one by one, the same kernel serves each of
+them in float32 (`implementations.kernels.dense`).
+
+Under lse views is as many calls and merges as there are offsets: 31 for five branches at rates 1 to
+16, where fused is two launches. Time of fused over views there (H200, 2026-11-30; 16 heads of 64,
+8 of 128):
+
+    n       GFLOP a branch   bfloat16: forward  causal  backward   float32: forward  causal  backward
+    1024    0.1                        0.02     0.02    0.01                0.06     0.06    0.05
+    4096    1.7                        0.05     0.05    0.05                0.16     0.13    0.23
+    8192    6.7                        0.11     0.09    0.11
+    16384   26.6                       0.25     0.17    0.26                0.52     0.35    0.69
+    32768   107                        0.48     0.31    0.54
+    65536   426                        0.74     0.49    0.91
+    16384   26.6 (head_dim 128)        0.36     0.28    0.34                0.57     0.36    0.73
+    32768   107 (head_dim 128)         0.64     0.47    0.64
+
+It holds the selected rows of all branches, twice the output at these rates (six times in the
+backward pass), so that views, which holds next to nothing, keeps the lengths that barely fit.
+
+With keys in four blocks (ring_v2, bfloat16, the same day) views makes a call for each block of each
+branch, and more where heads are taken in windows. Time of fused over views, 8 and 16 heads of 64,
+and 8 of 128; over `standard` the plan chosen here takes 0.15 to 1.09:
+
+    n       GFLOP a branch     forward            causal             backward           causal
+    4096    1.8, 3.5, 3.6      0.82, 0.58, 0.85   0.48, 0.38, 0.51   0.26, 0.32, 0.28   0.15, 0.18, 0.18
+    8192    7.2, 14.0          1.07, 0.82         0.70, 0.54         0.42, 0.58         0.26, 0.33
+    16384   28.6, 55.8, 57.3   1.14, 0.83, 1.27   0.95, 0.64, 0.93   0.74, 0.83, 0.79   0.47, 0.55, 0.51
+    32768   114, 223, 229      1.00, 0.95, 1.26   0.98, 0.83, 1.10   0.98, 1.13, 1.04   0.74, 0.87, 0.79
+    65536   458, 893           1.06, 1.03         1.04, 0.94         1.28, 1.29         1.09, 1.14
 """
 
 from __future__ import annotations
@@ -42,12 +70,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import inf
 
+Limits = dict[int, tuple[float, float]]
+
 FUSED_WIDTH = 256  # head_dim that the fused kernels take at most
 MEASURED_WIDTH = 128  # and up to which they were measured
 NARROW = 64  # and up to which they are the faster ones in float32 at full accuracy
 # By the width that a fused kernel works in, up to: operations of a branch, forward, padding
 # included, up to which fused is taken in half precision; forward alone, and with a backward pass.
-HALF_LIMITS = {32: (inf, 30e9), 64: (10e9, 8e9), 128: (3e9, 4.5e9)}
+HALF_LIMITS: Limits = {32: (inf, 30e9), 64: (10e9, 8e9), 128: (3e9, 4.5e9)}
+RING_LIMITS: Limits = {64: (250e9, 150e9), 128: (40e9, 150e9)}  # with keys in blocks
+LSE_LIMIT = 500e9  # where branches share heads, in any dtype, either way
 FLOAT32_WIDE = 5e9  # likewise, of all branches
 
 
@@ -57,7 +89,9 @@ class Facts:
 
     Attributes:
         cuda: the trial's device is one.
-        fusible: Triton is there, the mixing is head_groups, head_dim is at most FUSED_WIDTH.
+        fusible: Triton is there, head_dim is at most FUSED_WIDTH, keys are not in blocks under lse.
+        shares_heads: heads take several branches (lse).
+        in_blocks: keys are in several blocks.
         dtype: float32, float16 or bfloat16.
         tf32: products of float32 may be in tf32.
         backward: the trial has a backward pass.
@@ -68,6 +102,8 @@ class Facts:
 
     cuda: bool
     fusible: bool
+    shares_heads: bool
+    in_blocks: bool
     dtype: str
     tf32: bool
     backward: bool
@@ -81,21 +117,24 @@ def choose(facts: Facts) -> str:
     """The plan: fused or views. RULES says the same in words."""
     if not facts.cuda or not facts.fusible or facts.head_dim > MEASURED_WIDTH:
         return "views"
+    width = 1 << (facts.head_dim - 1).bit_length()
+    work = facts.flops * width / facts.head_dim / facts.branches
+    if facts.shares_heads:
+        return "fused" if work < LSE_LIMIT else "views"
     if facts.dtype == "float32":
         narrow = facts.tf32 or facts.head_dim <= NARROW
         return "fused" if narrow or facts.flops < FLOAT32_WIDE else "views"
     if not facts.cudnn:
         return "fused"
-    width = 1 << (facts.head_dim - 1).bit_length()
-    forward, with_backward = HALF_LIMITS[max(width, min(HALF_LIMITS))]
-    work = facts.flops * width / facts.head_dim / facts.branches
+    limits = RING_LIMITS if facts.in_blocks else HALF_LIMITS
+    forward, with_backward = limits[max(width, min(limits))]
     return "fused" if work < (with_backward if facts.backward else forward) else "views"
 
 
-def _half_rows() -> list[tuple[str, str, str, str]]:
-    """What HALF_LIMITS says, for RULES."""
+def _half_rows(limits: Limits) -> list[tuple[str, str, str, str]]:
+    """What limits by width say, for RULES."""
     rows = []
-    for width, (forward, backward) in HALF_LIMITS.items():
+    for width, (forward, backward) in limits.items():
         most = "any" if forward == inf else f"< {forward / 1e9:g}"
         problem = f"head_dim to {width}: {most}, backward < {backward / 1e9:g} GFLOP a branch"
         rows.append(("cuda", "half", problem, "fused (one Triton launch)"))
@@ -105,8 +144,14 @@ def _half_rows() -> list[tuple[str, str, str, str]]:
 ROWS = (
     ("device", "dtype", "problem", "plan"),
     ("cpu", "any", "any", "views (torch's CPU kernel)"),
-    ("cuda", "any", f"mixing lse, head_dim > {MEASURED_WIDTH}, or no Triton", "views"),
-    *_half_rows(),
+    ("cuda", "any", f"head_dim > {MEASURED_WIDTH}, or no Triton", "views"),
+    (
+        "cuda",
+        "any",
+        f"mixing lse: < {LSE_LIMIT / 1e9:g} GFLOP a branch, else views",
+        "fused (two Triton launches)",
+    ),
+    *_half_rows(HALF_LIMITS),
     ("cuda", "half", "more, Hopper or newer", "views (cuDNN, branches at once)"),
     ("cuda", "half", "more, other devices", "fused"),
     (
@@ -123,15 +168,24 @@ ROWS = (
     ),
     ("cuda", "tf32", "any", "fused"),
 )
+
+
+def _line(row: tuple[str, str, str, str]) -> str:
+    device, dtype, problem, plan = row
+    return f"{device:7} {dtype:8} {problem:57} {plan}"
+
+
 RULES = "\n".join(
     [
-        *(f"{device:7} {dtype:8} {problem:57} {plan}" for device, dtype, problem, plan in ROWS),
+        *(_line(row) for row in ROWS),
         "Options plan, block_m, block_n, num_warps, num_stages override it. Figures: implementations/choice.py.",
     ]
 )
 RING_RULES = "\n".join(
     [
-        "by the same rule as improved, with keys in ring_size blocks:",
+        "by the same rule as improved, with keys in ring_size blocks; under mixing lse always views,",
+        "in half precision on a GPU, with several blocks:",
+        *(_line(row) for row in _half_rows(RING_LIMITS)),
         "  fused  one Triton launch for each block of keys, over all branches; rows carry their state between launches",
         "  views  one attention call for each branch and block of its segments' keys, all rows at once; merged",
         "Heads or rows are taken in windows where more than 15 % of inputs and output would be held beside them.",

@@ -3,7 +3,7 @@
 Plans:
     fused: one Triton launch over all branches, the zeros of positions outside a branch and the
         factor 1 / G included, so that each byte of the output is written once; the backward pass in
-        two launches.
+        two launches. Under lse a second launch merges the branches, and a third adds up gradients.
     views: one attention call per branch on strided views, by the kernel that suits device, dtype
         and shape (cuDNN, flash, memory-efficient, torch's own on a CPU), on a GPU side by side;
         each result is multiplied by 1 / G straight into its place, together with the zeros around

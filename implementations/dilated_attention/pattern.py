@@ -99,6 +99,11 @@ class Pattern:
             runs.append(HeadRun(first, last - first, pieces))
         return tuple(runs)
 
+    @property
+    def shares_heads(self) -> bool:
+        """Whether heads take several branches, whose results are merged."""
+        return self.mixing == "lse" and len(self.segment_lengths) > 1
+
     @cached_property
     def full_coverage(self) -> bool:
         """Whether every position of every head takes part: some piece of each run has rate 1."""

@@ -1,4 +1,6 @@
-"""All branches of dilated attention under head_groups in one launch; the backward pass in two.
+"""All branches of dilated attention in one launch; the backward pass in two.
+
+So it is where no head takes two branches; where one does, see `fused_lse`.
 
 The host's share of a call: one output, one launch. What depends on shapes and strides alone is
 worked out once.
@@ -21,6 +23,7 @@ from .launch import Launch
 from .tiles import Tiles
 
 Tensors = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+Scalars = tuple[float, ...]
 
 # The tensor cores cut both operands to tf32 instead of rounding them, which makes each smaller by 2
 # ** -11 / (2 ln 2) on average over mantissas (evenly spread in the logarithm) and every product by
@@ -91,9 +94,11 @@ class Layout:
 
     Attributes:
         carries: whether the forward pass itself needs log-sum-exps.
+        parts: whether kernels write the selected rows of each piece side by side.
     """
 
     carries = False
+    parts = False
 
     def __init__(self, plan: FusedPlan, qkv: Tensors, aligned: bool) -> None:
         self.plan, self.aligned = plan, aligned
@@ -166,6 +171,7 @@ class Layout:
                 "WIDE": self.wide(blocks, self.strides),
                 "KEEP": keep,
                 "PRECISION": plan.precision,
+                "PARTS": self.parts,
             }
             grid = (tiles.count, 1, 1)
             self._forward[keep] = Launch(
@@ -187,11 +193,17 @@ class Layout:
         rows = {"PIECES": tiles.pieces, **self.common, "UNIT": unit, "BLOCK_M": blocks.block_m}
         wide = self.wide(blocks, (*self.strides, *step))
         both = {"BLOCK_N": blocks.block_n, "CAUSAL": plan.causal, "EVEN": tiles.even, "WIDE": wide}
-        constants = {**rows, **both, "PRECISION": plan.precision}
+        constants = {**rows, **both, "PRECISION": plan.precision, "PARTS": self.parts}
         delta = Launch(delta_kernel, (tiles.count, 1, 1), rows, {"num_warps": 4}, reuse=False)
         return delta, Launch(
             backward_kernel, (tiles.count, 2, 1), constants, blocks.options, reuse=False
         )
+
+    def differentiate(
+        self, gradients: Launch, asked: tuple[torch.Tensor, ...], found: Tensors, scalars: Scalars
+    ) -> None:
+        """Fill in dq, dk and dv by the kernel of the gradients; asked: what it reads."""
+        gradients(*asked, *found, self.back[1], *scalars)
 
 
 def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, plan: FusedPlan) -> torch.Tensor:
@@ -253,23 +265,11 @@ def backward(
     grad_strides = layout.counted(step, unit)
     delta = torch.empty_like(lse)
     dq, dk, dv = (torch.empty(q.shape, dtype=q.dtype, device=q.device) for _ in range(3))
+    asked, strides = (q, k, v, grad, lse, delta), layout.counted(layout.strides, unit)
+    scalars = (*strides, *grad_strides, *layout.backward_scalars)
     with _on(layout.device):
         delta_of(out, grad, delta, table, *grad_strides, *layout.scalars)
-        gradients(
-            q,
-            k,
-            v,
-            grad,
-            lse,
-            delta,
-            dq,
-            dk,
-            dv,
-            table,
-            *layout.counted(layout.strides, unit),
-            *grad_strides,
-            *layout.backward_scalars,
-        )
+        layout.differentiate(gradients, asked, (dq, dk, dv), scalars)
     return dq, dk, dv
 
 

@@ -15,6 +15,7 @@ import torch
 from torch.nn.functional import pad
 
 from ..kernels import fused, merge
+from .fused_lse import LsePlan
 from .precision import at_autocast
 from .ringed import RingPlan
 from .spec import Spec
@@ -58,6 +59,8 @@ def _plan(text: str) -> fused.FusedPlan | merge.Plan:
         spec.forward,
         spec.backward,
     )
+    if spec.pattern.shares_heads:
+        return LsePlan(*fields)
     if spec.block is None or spec.block >= spec.pattern.seq_len:
         return fused.FusedPlan(*fields)
     return RingPlan(*fields, spec.block)

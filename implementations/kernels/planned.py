@@ -44,7 +44,7 @@ def planned(config: Config, name: str, block: int | None = None) -> Spec:
     )
     if plan == "views":
         return spec
-    if reason := why_not_fused(config):
+    if reason := why_not_fused(config, block):
         raise NotImplementedError(f"{name}'s plan fused {reason}")
     item = torch.empty(0, dtype=config.dtype).element_size()
     blocks = forward_blocks(
@@ -68,7 +68,7 @@ def choose(config: Config, block: int | None = None) -> str:
     """The name of the plan for this trial, by the rule of `implementations.choice`."""
     facts = Facts(
         cuda=config.device.type == "cuda",
-        fusible=why_not_fused(config) is None,
+        fusible=why_not_fused(config, block) is None,
         dtype=str(config.dtype).removeprefix("torch."),
         tf32=config.matmul_precision == "tf32",
         backward=config.direction == "forward_backward",
@@ -76,6 +76,8 @@ def choose(config: Config, block: int | None = None) -> str:
         cudnn=_cudnn_takes_all(config, block),
         flops=attention_flops(config),
         branches=len(config.segment_lengths),
+        shares_heads=Pattern.of(config).shares_heads,
+        in_blocks=block is not None and block < config.seq_len,
     )
     return chosen(facts)
 
@@ -97,14 +99,14 @@ def _cudnn_takes_all(config: Config, block: int | None) -> bool:
     return True
 
 
-def why_not_fused(config: Config) -> str | None:
+def why_not_fused(config: Config, block: int | None) -> str | None:
     """What keeps the fused plan from working here, or None."""
     if not has_triton():
         return "needs Triton, which is not installed"
     if config.device.type != "cuda" and not interpreted():
         return f"needs a CUDA device; the trial's is {config.device}"
-    if config.mixing != "head_groups":
-        return f"knows mixing head_groups only; the trial's is {config.mixing}"
+    if config.mixing == "lse" and block is not None:
+        return "takes keys in blocks under mixing head_groups only; the trial's is lse"
     if config.head_dim > FUSED_WIDTH:
         return f"takes a head_dim of at most {FUSED_WIDTH}; the trial's is {config.head_dim}"
     return None

@@ -13,18 +13,22 @@ from dataclasses import dataclass
 from ..dilated_attention.pattern import Pattern, Piece
 
 FIELDS = 10  # of a piece in the table: see `Tiles.table`
+MANY = 16  # pieces: of more, a kernel loads all first tiles at once
+NEVER = 2**31 - 1  # the first tile of a piece that fills up the table
 
 
 @dataclass(frozen=True)
 class Tiles:
-    """The tiles of a pattern under head_groups.
+    """The tiles of a pattern.
 
     Attributes:
         table: FIELDS numbers for each piece, longest segments of rows first, so that no long tile
             starts last: first tile, segment length, rate, offset, selected rows, first head, heads,
             tiles of a segment, segments, and first row of the piece among all selected rows of the
-            batch (see `compact_rows`), per batch entry.
+            batch (see `compact_rows`), per batch entry. More than MANY are filled up to a power
+            of 2 by pieces that no tile belongs to.
         count: tiles of all batch entries.
+        pieces: in the table.
         even: every segment's rows fill blocks of `inner` keys exactly.
     """
 
@@ -36,7 +40,7 @@ class Tiles:
     @classmethod
     def of(cls, pattern: Pattern, batch: int, block: int, inner: int) -> Tiles:
         """Tiles of `block` rows that meet `inner` keys at a time."""
-        pieces = sorted(pattern.pieces, key=lambda piece: -piece.selected)
+        pieces = longest_first(pattern)
         table: list[int] = []
         count = 0
         first_rows = compact_rows(pattern)
@@ -47,7 +51,25 @@ class Tiles:
             table += [piece.first_head, piece.heads, per_segment, segments, first_rows[piece]]
             count += per_segment * segments * piece.heads * batch
         even = all(piece.selected % inner == 0 for piece in pieces)
-        return cls(tuple(table), count, len(pieces), even)
+        entries = len(pieces)
+        if entries > MANY:
+            entries = 1 << (entries - 1).bit_length()
+            table += [NEVER, *[0] * (FIELDS - 1)] * (entries - len(pieces))
+        return cls(tuple(table), count, entries, even)
+
+
+def longest_first(pattern: Pattern) -> list[Piece]:
+    """The pieces as `Tiles.table` has them."""
+    return sorted(pattern.pieces, key=lambda piece: -piece.selected)
+
+
+def entries_of_heads(pattern: Pattern) -> tuple[int, ...]:
+    """(branches, H) under lse: which piece of `Tiles.table` a head takes in each branch."""
+    found = {}
+    for entry, piece in enumerate(longest_first(pattern)):
+        for head in range(piece.first_head, piece.last_head):
+            found[piece.branch, head] = entry
+    return tuple(found[key] for key in sorted(found))
 
 
 def compact_rows(pattern: Pattern) -> dict[Piece, int]:

@@ -1,9 +1,12 @@
-"""The backward pass under head_groups in two launches, by Triton (Dao 2023, appendix B).
+"""The backward pass in two launches, by Triton (Dao 2023, appendix B).
 
 The first sums out * grad over each row. In the second half of the programs own keys and sum dk and
 dv over the rows that ask them, the others own rows and sum dq over their keys: nothing is added
 from two sides, so results are the same each time, and every byte of dq, dk and dv is written once,
 zeros between the selected positions included.
+
+PARTS, for heads that take several branches: lse is of the merged result, and dq, dk and dv are
+(rows, HEAD_DIM), what each piece adds to them, in the order of lse; `triton_gather` adds it up.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .triton_tile import decode, load_rows, store_rows
+from .triton_tile import decode, load_rows, put_rows
 
 LOG2_E: tl.constexpr = tl.constexpr(1.4426950408889634)
 
@@ -107,6 +110,7 @@ def backward_kernel(
     PIECES: tl.constexpr, HEAD_DIM: tl.constexpr, WIDTH: tl.constexpr, UNIT: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     CAUSAL: tl.constexpr, EVEN: tl.constexpr, WIDE: tl.constexpr, PRECISION: tl.constexpr,
+    PARTS: tl.constexpr,
 ):  # fmt: skip
     """One tile: dk, dv of BLOCK_M keys (axis 1: 0) or dq of rows (axis 1: 1). scale has log2(e)."""
     rate, offset, selected, length, block, segment, batch, head, compact = decode(
@@ -136,13 +140,13 @@ def backward_kernel(
             owned, begin, selected, scale, mixture,
             HEAD_DIM, WIDTH, BLOCK_M, BLOCK_N, CAUSAL, PRECISION,
         )  # fmt: skip
-        store_rows(
-            dk + place, found_k * score_scale, owned, row_step, rate, offset, selected, length,
-            HEAD_DIM, WIDTH,
+        put_rows(
+            dk, dk + place, compact, found_k * score_scale, owned, row_step, rate, offset, selected, length,
+            HEAD_DIM, WIDTH, PARTS,
         )  # fmt: skip
-        store_rows(
-            dv + place, found_v * mixture, owned, row_step, rate, offset, selected, length,
-            HEAD_DIM, WIDTH,
+        put_rows(
+            dv, dv + place, compact, found_v * mixture, owned, row_step, rate, offset, selected, length,
+            HEAD_DIM, WIDTH, PARTS,
         )  # fmt: skip
     else:
         last = selected
@@ -160,7 +164,7 @@ def backward_kernel(
             owned, last, selected, scale, mixture,
             HEAD_DIM, WIDTH, BLOCK_M, BLOCK_N, CAUSAL, EVEN, PRECISION,
         )  # fmt: skip
-        store_rows(
-            dq + place, found_q * score_scale, owned, row_step, rate, offset, selected, length,
-            HEAD_DIM, WIDTH,
+        put_rows(
+            dq, dq + place, compact, found_q * score_scale, owned, row_step, rate, offset, selected, length,
+            HEAD_DIM, WIDTH, PARTS,
         )  # fmt: skip

@@ -1,8 +1,11 @@
-"""Dilated attention under head_groups in one launch, by Triton (Dao 2023, FlashAttention-2).
+"""The pieces of dilated attention in one launch, by Triton (Dao 2023, FlashAttention-2).
 
 Shapes: q, k, v (batch, seq_len, heads, HEAD_DIM), any strides but the last, which is 1; out alike
 and contiguous. Kept for the backward pass: lse, float32, the natural log-sum-exp of each selected
 row in the order of `tiles.compact_rows`. float16, bfloat16 or float32; sums in float32.
+
+PARTS, for heads that take several branches: out is (rows, HEAD_DIM), the result of each selected
+row over its piece alone, in the order of lse; `triton_gather` makes the output of them.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .triton_tile import decode, load_rows, store_rows
+from .triton_tile import decode, load_rows, put_rows
 
 LN_2: tl.constexpr = tl.constexpr(0.6931471805599453)
 
@@ -53,6 +56,7 @@ def forward_kernel(
     PIECES: tl.constexpr, HEAD_DIM: tl.constexpr, WIDTH: tl.constexpr, UNIT: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     CAUSAL: tl.constexpr, EVEN: tl.constexpr, WIDE: tl.constexpr, KEEP: tl.constexpr, PRECISION: tl.constexpr,
+    PARTS: tl.constexpr,
 ):  # fmt: skip
     """One tile: BLOCK_M rows of one head of one segment, against that segment's keys."""
     rate, offset, selected, length, block, segment, batch, head, compact = decode(
@@ -89,8 +93,11 @@ def forward_kernel(
         )  # fmt: skip
 
     row_step = all_heads * HEAD_DIM
-    out += (batch * seq_len + start) * row_step + head * HEAD_DIM
+    place = out + ((batch * seq_len + start) * row_step + head * HEAD_DIM)
     acc = acc / total[:, None]
-    store_rows(out, acc * mixture, rows, row_step, rate, offset, selected, length, HEAD_DIM, WIDTH)
+    put_rows(
+        out, place, compact, acc * mixture, rows, row_step, rate, offset, selected, length,
+        HEAD_DIM, WIDTH, PARTS,
+    )  # fmt: skip
     if KEEP:
         tl.store(lse + compact + rows, (top + tl.math.log2(total)) * LN_2, mask=rows < selected)

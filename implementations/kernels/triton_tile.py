@@ -8,6 +8,7 @@ import triton.language as tl
 from ..kernels import tiles
 
 FIELDS: tl.constexpr = tl.constexpr(tiles.FIELDS)
+MANY: tl.constexpr = tl.constexpr(tiles.MANY)
 
 
 @triton.jit
@@ -22,7 +23,12 @@ def entry_of(table, tile, PIECES: tl.constexpr, FIELDS: tl.constexpr):
 @triton.jit
 def decode(table, tile, batches, PIECES: tl.constexpr, LAST_FIRST: tl.constexpr):
     """Where a tile lies: see `decode_entry`."""
-    return decode_entry(entry_of(table, tile, PIECES, FIELDS), tile, batches, LAST_FIRST)
+    if PIECES > MANY:
+        starts = tl.load(table + tl.arange(0, PIECES) * FIELDS)
+        entry = table + (tl.sum((tile >= starts).to(tl.int32), 0) - 1) * FIELDS
+    else:
+        entry = entry_of(table, tile, PIECES, FIELDS)
+    return decode_entry(entry, tile, batches, LAST_FIRST)
 
 
 @triton.jit
@@ -117,3 +123,21 @@ def store_rows(
         tl.store(
             at + between[:, None] * row_step, nothing, mask=(between < length)[:, None] & inside
         )
+
+
+@triton.jit
+def put_rows(
+    base, segment, compact, values, rows, row_step, rate, offset, selected, length,
+    HEAD_DIM: tl.constexpr, WIDTH: tl.constexpr, PARTS: tl.constexpr,
+):  # fmt: skip
+    """Write rows as `store_rows` does into a segment; PARTS: side by side, from `compact` on.
+
+    segment: of its first position; compact: the number of its first row, of `base`.
+    """
+    if PARTS:
+        columns = tl.arange(0, WIDTH)
+        at = base + (compact + rows)[:, None] * HEAD_DIM + columns[None, :]
+        mask = (rows < selected)[:, None] & (columns < HEAD_DIM)[None, :]
+        tl.store(at, values.to(base.dtype.element_ty), mask=mask)
+    else:
+        store_rows(segment, values, rows, row_step, rate, offset, selected, length, HEAD_DIM, WIDTH)

@@ -73,12 +73,86 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_the_fused_plan(case):
     """Output, zeros and gradients against explicit masks."""
-    changes = dict(CASES[case])
+    check_fused({"batch": 1} | CASES[case])
+
+
+def check_fused(changes):
+    """The plan fused for params with these changes, which may name the kernels' blocks and layout."""
+    changes = dict(changes)
     blocks, layout = changes.pop("blocks", SMALL), changes.pop("layout", "contiguous")
-    of = params(**({"batch": 1} | changes))
+    of = params(**changes)
     spec = spec_of(Config(of.model_dump(exclude={"device"}), "cpu", {"plan": "fused"}))
     attention = attention_of(replace(spec, forward=blocks, backward=blocks))
     check_against_masks(of, attention, layout, 5e-6 if of.dtype == "float32" else 3e-3)
+
+
+# Heads that take every branch; three of them, where it is not stated.
+LSE = {
+    "rates that divide nothing, positions of nobody": {},
+    "causal": {"causal": True, "segment_lengths": [48, 24, 12], "dilation_rates": [1, 3, 5]},
+    "causal, keys wider than rows": {"causal": True, "blocks": Blocks(16, 32, 1, 1)},
+    "causal, rows wider than keys": {"causal": True, "blocks": Blocks(32, 16, 1, 1)},
+    "offsets of uneven heads": {"heads": 5, "segment_lengths": [24, 48], "dilation_rates": [1, 3]},
+    "more pieces than are met one by one": {
+        "heads": 16,
+        "segment_lengths": [16, 16],
+        "dilation_rates": [1, 16],
+        "seq_len": 16,
+    },
+    "rate of a whole segment": {"heads": 1, "segment_lengths": [6, 16], "dilation_rates": [6, 16]},
+    "whole blocks": {
+        "heads": 1,
+        "seq_len": 64,
+        "segment_lengths": [16, 64],
+        "dilation_rates": [1, 2],
+    },
+    "one branch": {"heads": 2, "segment_lengths": [24], "dilation_rates": [2], "seq_len": 24},
+    "branches that are alike": {"heads": 1, "segment_lengths": [24, 24], "dilation_rates": [2, 2]},
+    "float16, an odd head_dim": {"dtype": "float16", "head_dim": 20, "heads": 2},
+    "a full head_dim": {"head_dim": 64, "heads": 1},
+    "packed": {"layout": "packed", "heads": 1},
+    "batch inside, heads that share an offset": {
+        "layout": "batch inside",
+        "batch": 2,
+        "heads": 3,
+        "seq_len": 24,
+        "segment_lengths": [12, 24],
+        "dilation_rates": [5, 2],
+    },
+    "every other feature": {"layout": "every other feature", "heads": 1},
+}
+
+
+@pytest.mark.parametrize("case", LSE)
+def test_the_fused_plan_of_lse(case):
+    """Each piece's rows apart, then merged; the gradients likewise: against explicit masks."""
+    check_fused({"batch": 1, "heads": 3, "mixing": "lse"} | LSE[case])
+
+
+@given(
+    of=any_params(longest=24, most_heads=3, mixing="lse", batch=1),
+    half=st.booleans(),
+)
+@settings(max_examples=2, deadline=None)
+def test_the_fused_plan_of_lse_for_any_shape(of, half):
+    """Branches in any order, of any rates."""
+    changes = {"dtype": "float16" if half else "float32"}
+    check_fused(of.model_copy(update=changes).model_dump())
+
+
+@pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered")
+@pytest.mark.parametrize("apart", [8.0, -8.0])
+def test_branches_of_lse_whose_scores_are_all_large(apart):
+    """Scores of -130 and of 130: what is merged are log-sum-exps, never sums."""
+    of = params(batch=1, heads=2, mixing="lse", segment_lengths=[48, 12], dilation_rates=[3, 1])
+    attention = load("improved").build(of, {"plan": "fused"})
+    check_against_masks(of, attention, "contiguous", 1e-4, apart=apart)
+
+
+def test_offsets_of_64_bits_of_lse(monkeypatch):
+    """As they are where a block of rows spans more than 2 ** 31 elements."""
+    monkeypatch.setattr(Layout, "wide", lambda *_: True)
+    test_the_fused_plan_of_lse("causal, keys wider than rows")
 
 
 # in rows that are nobody's and not stored

@@ -13,13 +13,18 @@ from implementations import IMPLEMENTATIONS, load, ring
 from implementations.choice import Facts, choose
 from implementations.improved import spec_of
 from implementations.kernels import op
+from implementations.kernels.fused import FusedPlan
+from implementations.kernels.fused_lse import LsePlan
 from implementations.kernels.spec import Spec
-from implementations.kernels.tiles import Tiles, compact_rows
+from implementations.kernels.tiles import FIELDS, Tiles, compact_rows, entries_of_heads
+from orchestrator.workload import Config
 from tests.implementations.problems import built, config, inputs, params, relative
 
 HOPPER = Facts(
     cuda=True,
     fusible=True,
+    shares_heads=False,
+    in_blocks=False,
     dtype="bfloat16",
     tf32=False,
     backward=False,
@@ -54,6 +59,24 @@ def test_the_fused_plan_is_unsupported_on_a_cpu(options, name):
         load(name).build(params(), options)
 
 
+def test_keys_in_blocks_are_not_fused_under_lse(monkeypatch):
+    """Which is said. All keys at once are, and one branch is what it is under head_groups."""
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    of, fused = params(mixing="lse", ring_size=3), {"plan": "fused"}
+
+    def kind(of):
+        made = Config(of.model_dump(exclude={"device"}), "cpu", fused)
+        return type(op._plan(spec_of(made).text()))
+
+    with pytest.raises(
+        NotImplementedError,
+        match="ring_v2's plan fused takes keys in blocks under mixing head_groups only",
+    ):
+        load("ring_v2").build(of, fused)
+    assert kind(of) is LsePlan
+    assert kind(params(mixing="lse", segment_lengths=[12], dilation_rates=[5])) is FusedPlan
+
+
 @pytest.mark.parametrize(
     ("changes", "plan"),
     [
@@ -66,6 +89,18 @@ def test_the_fused_plan_is_unsupported_on_a_cpu(options, name):
         ({"flops": 900e9, "head_dim": 24, "backward": True}, "views"),
         ({"flops": 8e9, "head_dim": 128}, "fused"),
         ({"flops": 8e9, "head_dim": 72}, "views"),  # as much work as of 128 features
+        ({"flops": 1400e9, "shares_heads": True}, "fused"),
+        ({"flops": 1400e9, "shares_heads": True, "backward": True}, "fused"),
+        ({"flops": 1600e9, "shares_heads": True}, "views"),
+        ({"flops": 1400e9, "shares_heads": True, "head_dim": 48}, "views"),
+        ({"flops": 1400e9, "shares_heads": True, "dtype": "float32", "head_dim": 128}, "fused"),
+        ({"flops": 1600e9, "shares_heads": True, "dtype": "float32"}, "views"),
+        ({"flops": 700e9, "in_blocks": True}, "fused"),
+        ({"flops": 700e9, "in_blocks": True, "backward": True}, "views"),
+        ({"flops": 400e9, "in_blocks": True, "backward": True}, "fused"),
+        ({"flops": 400e9, "in_blocks": True, "head_dim": 128}, "views"),
+        ({"flops": 800e9, "in_blocks": True, "head_dim": 32}, "views"),
+        ({"flops": 700e9, "in_blocks": True, "head_dim": 32}, "fused"),
         ({"flops": 100e9, "cudnn": False}, "fused"),
         ({"head_dim": 256}, "views"),
         ({"fusible": False}, "views"),
@@ -158,3 +193,19 @@ def test_tiles_cover_every_row_once():
         assert 4 * per_segment >= -(-length // rate) >= selected
     assert [field[4] for field in fields] == sorted((field[4] for field in fields), reverse=True)
     assert sorted(compact_rows(pattern).values())[0] == 0
+
+
+def test_every_head_finds_its_piece_in_each_branch():
+    """Of more pieces than a kernel looks through one by one: the table is filled up."""
+    pattern = spec_of(config(params(mixing="lse", heads=18, dilation_rates=[12, 9]))).pattern
+    tiles = Tiles.of(pattern, 2, 4, 4)
+    assert (len(pattern.pieces), tiles.pieces) == (18, 32)
+    assert len(tiles.table) == 32 * FIELDS
+    assert min(tiles.table[18 * FIELDS :: FIELDS]) > tiles.count
+    found = iter(entries_of_heads(pattern))
+    for length, rate in ((12, 12), (48, 9)):
+        for head in range(18):
+            entry = tiles.table[next(found) * FIELDS :][:FIELDS]
+            offset = head // -(-18 // rate)
+            assert entry[1:4] == (length, rate, offset)
+            assert entry[5] <= head < entry[5] + entry[6]

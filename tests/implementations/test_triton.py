@@ -20,11 +20,12 @@ STATED = {
     "mixture": "fp32",
     "factor": "fp32",
     "table": "*i32",
+    "entries": "*i32",
 }
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kernels", ["ring", "not ring"])
+@pytest.mark.parametrize("kernels", ["ring", "lse", "not (ring or lse)"])
 def test_they_are_right_in_the_interpreter(kernels):
     """A process of its own: Triton decides when a kernel is defined whether it will be interpreted."""
     file = Path(__file__).with_name("interpreted.py")
@@ -80,13 +81,16 @@ def compiled(kernel, types, constants, warps, plain=()):
     )
 
 
-@pytest.mark.parametrize(
-    "kind", ["forward", "causal", "tf32", "backward", "ring", "merge", "place"]
-)
+MERGED = ("merge", "place", "gather", "gather gradients")  # of these kernels none multiplies
+FUSED = ("forward", "parts", "causal", "tf32", "backward", "parts backward", "ring")
+
+
+@pytest.mark.parametrize("kind", FUSED + MERGED)
 def test_they_compile_for_hopper(kind):
     """On its matrix units where there are products."""
     from implementations.kernels.triton_backward import backward_kernel
     from implementations.kernels.triton_forward import forward_kernel
+    from implementations.kernels.triton_gather import gather_gradients_kernel, gather_kernel
     from implementations.kernels.triton_merge import merge_kernel
     from implementations.kernels.triton_place import place_kernel
     from implementations.kernels.triton_ring import ring_kernel
@@ -99,8 +103,16 @@ def test_they_compile_for_hopper(kind):
         "delta": FLOAT,
         "state": FLOAT,
     }
-    if kind == "backward":
-        made = compiled(backward_kernel, tensors, size | how | {"CAUSAL": True}, 4)
+    parts = {"PARTS": kind.startswith("parts"), "PIECES": 32 if kind.startswith("parts") else 3}
+    gathered = {"BRANCHES": 5, "HEAD_DIM": 64, "WIDTH": 64, "BLOCK_M": 32}
+    if kind.endswith("backward"):
+        made = compiled(backward_kernel, tensors, size | how | parts | {"CAUSAL": True}, 4)
+    elif kind == "gather":
+        types = tensors | {"parts": HALF, "sums": FLOAT}
+        made = compiled(gather_kernel, types, gathered | {"KEEP": True}, 4)
+    elif kind == "gather gradients":
+        types = tensors | dict.fromkeys(("parts_q", "parts_k", "parts_v"), HALF)
+        made = compiled(gather_gradients_kernel, types, gathered, 4)
     elif kind == "ring":
         own = {"ENTRIES": 7, "BLOCK_N": 64, "WIDE": False, "PRECISION": "tf32", "IN_PLACE": False}
         made = compiled(
@@ -118,10 +130,10 @@ def test_they_compile_for_hopper(kind):
         made = compiled(
             forward_kernel,
             tensors,
-            size | how | {"CAUSAL": causal, "EVEN": not causal, "KEEP": causal},
+            size | how | parts | {"CAUSAL": causal, "EVEN": not causal, "KEEP": kind != "forward"},
             4,
         )
-    assert ("wgmma.mma_async" in made.asm["ptx"]) == (kind not in ("merge", "place"))
+    assert ("wgmma.mma_async" in made.asm["ptx"]) == (kind in FUSED)
 
 
 @pytest.mark.parametrize("unit", [8, 1])
@@ -135,6 +147,7 @@ def test_rows_at_odd_multiples_of_eight_are_read_sixteen_bytes_at_a_time(unit):
     constants = {
         "HEAD_DIM": 88, "WIDTH": 128, "UNIT": unit, "BLOCK_M": 64, "BLOCK_N": 64, "PIECES": 1,
         "CAUSAL": False, "EVEN": True, "WIDE": False, "KEEP": False, "PRECISION": "ieee",
+        "PARTS": False,
     }  # fmt: skip
     tensors = dict.fromkeys(("q", "k", "v", "out"), HALF) | {"lse": FLOAT}
     strides = [f"{tensor}_{of}" for tensor in "qkv" for of in ("batch", "row", "head")]
