@@ -101,13 +101,16 @@ def missing(needs: str, gpus: int) -> list[str]:
 def _has(part: str, gpus: int) -> bool:
     if part == "CUDA":
         return gpus >= 1
-    if count := re.fullmatch(r"(\d+) GPUs?", part):
+    count = re.fullmatch(r"(\d+) GPUs?", part)
+    if count:
         return gpus >= int(count[1])
     return part.isidentifier() and importlib.util.find_spec(part) is not None
 
 
 def _here(lacking: list[str]) -> str:
-    return f"no {', no '.join(lacking)}" if lacking else "yes"
+    if not lacking:
+        return "yes"
+    return f"no {', no '.join(lacking)}"
 
 
 def _machine(machine: dict[str, int]) -> str:

@@ -121,7 +121,9 @@ def _of_output(name: str, actual: torch.Tensor, expected: Expected, allowed: flo
 def _scale(values: torch.Tensor) -> float:
     """The root mean square of the finite elements; 0 without any."""
     finite = values[values.isfinite()].abs().double()
-    return float(finite.square().mean().sqrt()) if finite.numel() else 0.0
+    if not finite.numel():
+        return 0.0
+    return float(finite.square().mean().sqrt())
 
 
 def _place(name: str, row: int, column: int, actual: torch.Tensor, expected: Expected) -> str:
@@ -137,4 +139,6 @@ def _place(name: str, row: int, column: int, actual: torch.Tensor, expected: Exp
 
 def _text(value: torch.Tensor) -> str:
     found = value.item()
-    return f"{found:.6g}" if isinstance(found, float | complex) else str(found)
+    if isinstance(found, float | complex):
+        return f"{found:.6g}"
+    return str(found)
