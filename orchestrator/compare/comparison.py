@@ -274,7 +274,10 @@ def paired(
         if not both_ok(base, candidate):
             pairs.append(untimed_pair(base, candidate))
             continue
-        pair = _timed(base, candidate, device, fail_slower)
+        floor = floor_of(base, candidate)
+        threshold = Threshold.of(base, candidate, floor, device, fail_slower)
+        found = ratio(base.rounds, candidate.rounds)
+        pair = timed_pair(base, candidate, found, threshold, measured=floor is not None)
         if machine is not None:
             pair = replace(pair, machine=(machine.low, machine.high))
         pairs.append(pair)
@@ -315,14 +318,6 @@ def untimed_pair(base: Row, candidate: Row) -> Pair:
 def _has_times(rounds: Sequence[Sequence[float]]) -> bool:
     """Whether every round has repetitions, and each took time: a ratio takes no 0."""
     return all(values and min(values) > 0 for values in rounds)
-
-
-def _timed(base: Row, candidate: Row, device: str, fail_slower: float | None) -> Pair:
-    """A row with a time in both; its verdict follows when all p-values are known."""
-    found = ratio(base.rounds, candidate.rounds)
-    floor = floor_of(base, candidate)
-    threshold = Threshold.of(base, candidate, floor, device, fail_slower)
-    return timed_pair(base, candidate, found, threshold, measured=floor is not None)
 
 
 def timed_pair(

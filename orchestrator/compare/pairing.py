@@ -43,8 +43,12 @@ def pair_up(base: Sequence[Row], candidate: Sequence[Row]) -> Paired:
             matched.append((was, now))
         elif any_ran and was.ok and now.outcome is None:
             matched.append((was, now))  # the candidate stopped before it
+        elif was.outcome is None and now.outcome is None:
+            not_run.append(_only(was, "neither (not run)"))
+        elif now.outcome is None:
+            not_run.append(_only(was, "base (not run in candidate)"))
         else:
-            not_run.append(_only(was, _run_where(was, now)))
+            not_run.append(_only(was, "candidate (not run in base)"))
     unmatched = [_only(row, "base") for key, row in here.items() if key not in there]
     unmatched += [_only(row, "candidate") for key, row in there.items() if key not in here]
     return matched, [*unmatched, *not_run]
@@ -77,14 +81,6 @@ def _shown(answer: Answer) -> Row:
     if answer.best is None:
         return answer.rows[0]
     return answer.best
-
-
-def _run_where(base: Row, candidate: Row) -> str:
-    if base.outcome is None and candidate.outcome is None:
-        return "neither (not run)"
-    if candidate.outcome is None:
-        return "base (not run in candidate)"
-    return "candidate (not run in base)"
 
 
 def name_of(row: Row, with_options: bool = True) -> str:

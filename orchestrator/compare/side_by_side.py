@@ -72,11 +72,16 @@ class SideBySide:
     @property
     def means(self) -> dict[str, tuple[tuple[float, int] | None, ...]]:
         """Implementation -> per column the geometric mean of its ratios, and of how many."""
-        found = {}
-        for label in dict.fromkeys(line.row.implementation for line in self.lines):
-            own = [line for line in self.lines if line.row.implementation == label]
-            found[label] = tuple(_mean(own, place) for place in range(len(self.columns)))
-        return found
+        ratios: dict[str, list[list[float]]] = {}  # of each implementation, by column
+        for line in self.lines:
+            own = ratios.setdefault(line.row.implementation, [[] for _ in self.columns])
+            for values, found in zip(own, line.ratios, strict=True):
+                if found is not None:
+                    values.append(found.value)
+        means = {}
+        for label, own in ratios.items():
+            means[label] = tuple((geometric_mean(one), len(one)) if one else None for one in own)
+        return means
 
 
 @dataclass
@@ -215,11 +220,3 @@ def _axes(sweeps: Sequence[Results], lines: Sequence[Line]) -> dict[str, str]:
         if len(values) > 1:
             telling[name] = heading
     return telling
-
-
-def _mean(lines: Sequence[Line], place: int) -> tuple[float, int] | None:
-    ratios = [line.ratios[place] for line in lines]
-    values = [one.value for one in ratios if one is not None]
-    if not values:
-        return None
-    return geometric_mean(values), len(values)

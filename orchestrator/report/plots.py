@@ -122,8 +122,9 @@ class _Plot:
         x = None if searched else _along(layout)
         others = {}
         for name, heading in layout.columns.items():
-            runs_along = name == x or name in searched
-            if not runs_along and _varies(layout, name):
+            if name == x or name in searched:
+                continue
+            if len({shown(row.value(name)) for row in layout.rows}) > 1:
                 others[name] = heading
         names: dict[str, None] = {}  # a set that keeps the order
         by_point: dict[tuple[str, tuple[str, ...]], Row] = {}
@@ -278,7 +279,12 @@ class _Plot:
             textwrap.fill(title, TITLE_WIDTH), fontsize=8, fontweight="bold", loc="left"
         )
         if self.x is not None:
-            self._ticks(place, [row.value(self.x) for row in rows])
+            ticks = sorted({row.value(self.x) for row in rows})
+            if ticks[0] > 0 and ticks[-1] / ticks[0] >= 4:
+                place.set_xscale("log")
+            place.set_xticks(ticks, [shown(value) for value in ticks])
+            place.set_xticks([], minor=True)  # a logarithmic axis has some of its own
+            place.set_xlabel(self.layout.columns[self.x])
         elif self.trials:
             place.xaxis.set_major_locator(MaxNLocator(6, integer=True))
             place.set_xlabel("Trial")
@@ -359,14 +365,6 @@ class _Plot:
             face = "white" if row.flags else marks["color"]
             place.plot([x(row)], [y(row) or 0.0], markerfacecolor=face, **marks)
 
-    def _ticks(self, place: Axes, found: Sequence[Any]) -> None:
-        values = sorted(set(found))
-        if values[0] > 0 and values[-1] / values[0] >= 4:
-            place.set_xscale("log")
-        place.set_xticks(values, [shown(value) for value in values])
-        place.set_xticks([], minor=True)
-        place.set_xlabel(self.layout.columns[self.x or ""])
-
 
 def _along(layout: Layout) -> str | None:
     """The numeric axis with the most values; of several the one that reaches furthest."""
@@ -388,7 +386,3 @@ def _numbered(panels: Iterable[Sequence[Row]]) -> dict[str, int]:
             seen[panel, row.implementation] += 1
             found[row.trial_id] = seen[panel, row.implementation]
     return found
-
-
-def _varies(layout: Layout, name: str) -> bool:
-    return len({shown(row.value(name)) for row in layout.rows}) > 1

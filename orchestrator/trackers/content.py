@@ -73,7 +73,13 @@ class Frame:
             places[trial.trial_id] = f"{place:0{width}}"
         labels = dict.fromkeys(entry.label for entry in meta.spec.implementations)
         colours = dict(zip(labels, itertools.cycle(COLOURS), strict=False))
-        return cls(meta, _columns(meta), places, colours)
+        # headings of the workload's own columns, plain names for the axes beyond them
+        own = shown_of(meta)
+        axes = {}
+        for name, stated in column_headings(meta).items():
+            is_own = own is not None and name in own.columns
+            axes[name] = stated if is_own else name
+        return cls(meta, axes, places, colours)
 
 
 def child(
@@ -311,17 +317,6 @@ def moment(at: str) -> str:
 def milliseconds(at: str) -> int:
     """ISO 8601 to milliseconds since 1970."""
     return round(datetime.fromisoformat(at).timestamp() * 1000)
-
-
-def _columns(meta: SweepMeta) -> dict[str, str]:
-    """The table's columns: headings of the workload's own, plain names for the axes beyond them."""
-    own = shown_of(meta)
-    headings = column_headings(meta)
-    columns = {}
-    for name, stated in headings.items():
-        is_own = own is not None and name in own.columns
-        columns[name] = stated if is_own else name
-    return columns
 
 
 def _limited(tags: Mapping[str, str]) -> dict[str, str]:

@@ -190,13 +190,10 @@ def widest(meta: SweepMeta, axes: Sequence[str]) -> list[str]:
     """The axis that reaches the largest numbers, to draw figures along; empty without numbers."""
     reach = {}
     for name in axes:
-        numbers = _numbers(meta.spec.axes.get(name, []))
+        points = meta.spec.axes.get(name, [])
+        if isinstance(points, Range):
+            points = [points.low, points.high]
+        numbers = [point for point in points if is_number(point)]
         if len(numbers) > 1:
             reach[name] = max(numbers)
     return sorted(reach, key=lambda name: -reach[name])[:1]
-
-
-def _numbers(points: Sequence[Any] | Range) -> list[float]:
-    if isinstance(points, Range):
-        return [points.low, points.high]
-    return [point for point in points if is_number(point)]

@@ -248,6 +248,7 @@ class MlflowTracker:
         self.changes["created" if known is None else "updated"] += 1
 
     def _made(self, wanted: RunContent, known: Known | None) -> Known:
+        """The run `known` with what it lacks; a new one where additions do not suffice."""
         if known is not None and known.can_become(wanted):
             try:
                 return self._write(wanted, known)
@@ -257,9 +258,6 @@ class MlflowTracker:
         if known is not None:
             with suppress(MlflowException):
                 self._client.delete_run(known.run_id)
-        return self._write_new(wanted)
-
-    def _write_new(self, wanted: RunContent) -> Known:
         created = self._create(wanted)
         try:
             return self._write(wanted, created)

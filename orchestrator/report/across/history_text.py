@@ -150,7 +150,10 @@ def _row_object(row: Timeline) -> dict[str, Any]:
 
 def csv_text(history: History) -> str:
     """CSV with a header: a line for each row of each sweep, numbers unrounded."""
-    names = [f"params.{name}" for name in _params(history)]
+    params: dict[str, None] = {}  # a set that keeps the order
+    for row in history.rows:
+        params |= dict.fromkeys(row.series.params)
+    names = [f"params.{name}" for name in params]
     lines = []
     for row in history.rows:
         same = {
@@ -267,13 +270,6 @@ def _curve(points: Sequence[Point]) -> str:
             height = (point.value - low) / (high - low)
             marks.append(BARS[round(height * (len(BARS) - 1))])
     return "".join(marks)
-
-
-def _params(history: History) -> list[str]:
-    names: dict[str, None] = {}
-    for row in history.rows:
-        names |= dict.fromkeys(row.series.params)
-    return list(names)
 
 
 def _point(point: Point) -> dict[str, Any]:

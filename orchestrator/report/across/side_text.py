@@ -6,7 +6,7 @@ import string
 from collections.abc import Sequence
 from typing import Any
 
-from orchestrator.compare.side_by_side import Column, Line, SideBySide
+from orchestrator.compare.side_by_side import Line, SideBySide
 from orchestrator.formatting import (
     counted,
     fitted,
@@ -111,7 +111,9 @@ def notes(found: SideBySide, labels: Sequence[str] | None = None) -> list[str]:
         "were run at different times: `compare` judges whether code made it."
     ]
     for place, (label, column) in enumerate(zip(labels, found.columns, strict=True)):
-        lines.append(f"{label}: {_of(column)}")
+        models = ", ".join(map(printable, column.models)) or "a device that is not known"
+        sweeps = ", ".join(map(printable, column.sweeps))
+        lines.append(f"{label}: {models}; {counted(len(column.sweeps), 'sweep')}: {sweeps}")
         if place != found.against and column.unlike:
             facts = "; ".join(map(printable, column.unlike))
             lines.append(f"{label} differs in: {facts}")
@@ -151,6 +153,15 @@ def csv_text(found: SideBySide) -> str:
 
 def as_object(found: SideBySide) -> dict[str, Any]:
     """One object of JSON values."""
+    columns = []
+    for column in found.columns:
+        described = {
+            "label": column.label,
+            "sweeps": list(column.sweeps),
+            "models": list(column.models),
+            "unlike": list(column.unlike),
+        }
+        columns.append(described)
     means: dict[str, list[float | None]] = {}
     for label, values in found.means.items():
         means[label] = []
@@ -159,18 +170,9 @@ def as_object(found: SideBySide) -> dict[str, Any]:
     return {
         "by": found.by,
         "against": found.columns[found.against].label,
-        "columns": [_column_object(column) for column in found.columns],
+        "columns": columns,
         "rows": [_line_object(line) for line in found.lines],
         "geometric_means": means,
-    }
-
-
-def _column_object(column: Column) -> dict[str, Any]:
-    return {
-        "label": column.label,
-        "sweeps": list(column.sweeps),
-        "models": list(column.models),
-        "unlike": list(column.unlike),
     }
 
 
@@ -190,12 +192,6 @@ def _line_object(line: Line) -> dict[str, Any]:
         "outcome": outcomes,
         "ratio": ratios,
     }
-
-
-def _of(column: Column) -> str:
-    models = ", ".join(map(printable, column.models)) or "a device that is not known"
-    sweeps = ", ".join(map(printable, column.sweeps))
-    return f"{models}; {counted(len(column.sweeps), 'sweep')}: {sweeps}"
 
 
 def _time(row: Row | None) -> str:
