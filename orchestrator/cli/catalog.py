@@ -121,7 +121,7 @@ def _machine(machine: dict[str, int]) -> str:
 def _workload(name: str) -> dict[str, Any]:
     try:
         workload = registry.workload(name, ".")
-    except Exception as error:  # noqa: BLE001 - somebody else's code, which need not be imported here
+    except Exception as error:  # noqa: BLE001 - somebody else's code, which need not work here
         why = f"cannot be imported: {type(error).__name__}: {error}"
         return {"name": name, "forms": [], "params": [], "missing": [why]}
     properties = workload.params.model_json_schema().get("properties", {})

@@ -1,4 +1,4 @@
-"""What else a comparison is to fail on: rows that are unclear, take more memory, or err more. Pure."""
+"""Fails a comparison on more than time: unclear rows, more memory, larger errors. Pure."""
 
 from __future__ import annotations
 

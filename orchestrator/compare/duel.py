@@ -55,7 +55,8 @@ def prepare(sweep: Sweep, base: str, candidate: str) -> Sweep:
         )
     if sweep.spec.resources.per_accelerator:
         raise RequestError(
-            "compare --duel measures on one model of accelerator: choose it by resources.accelerator"
+            "compare --duel measures on one model of accelerator: "
+            "choose it by resources.accelerator"
         )
     by_point, others = _by_point(sweep, base), _by_point(sweep, candidate)
     firsts, seconds, rivals = [], [], {}

@@ -147,7 +147,7 @@ def _few(names: Sequence[str]) -> str:
 
 
 def unlike(base: Results, candidate: Results, matched: Sequence[tuple[Row, Row]]) -> list[str]:
-    """What must match and does not: workload, protocol, and the environments of the rows of both."""
+    """What must match and does not: workload, protocol, and the environments of both's rows."""
     found: list[str] = []
     for was_asked, now_asked in zip(_asked(base), _asked(candidate), strict=True):
         found += differences(was_asked, now_asked)

@@ -1,4 +1,4 @@
-"""Several sweeps in one table: a column for each sweep, device or commit, and ratios to one. Pure."""
+"""Puts sweeps side by side: a column for each sweep, device or commit, ratios to one. Pure."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ print(json.dumps({"count": count, "torch": torch.__version__, "cuda": torch.vers
 
 
 def gpus(api: Any) -> Iterator[Finding]:
-    """Every check of every GPU; `api` is an initialised pynvml, or None where there is no driver."""
+    """Every check of every GPU; `api`: an initialised pynvml, or None where there is no driver."""
     count = 0
     if api is not None:
         count = ask(api.nvmlDeviceGetCount) or 0

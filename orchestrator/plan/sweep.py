@@ -160,8 +160,8 @@ class Sweep:
         ranks = self.ranks(trial)
         if ranks > 1 and stated < ranks:
             raise RequestError(
-                f"resources.gpus: {stated} where a trial of {self.workload.name} has {ranks} ranks, "
-                "each with a GPU of its own; "
+                f"resources.gpus: {stated} where a trial of {self.workload.name} "
+                f"has {ranks} ranks, each with a GPU of its own; "
                 f"leave it out, or state {ranks} or more (at {trial.params})"
             )
         return stated
@@ -179,8 +179,8 @@ class Sweep:
             return int(self.workload.gpus(self.params(trial)))
         except Exception as error:
             raise RequestError(
-                f"workload {self.workload.name}: gpus() fails with {type(error).__name__}: {error}, "
-                f"at {trial.params}"
+                f"workload {self.workload.name}: gpus() fails with {type(error).__name__}: "
+                f"{error}, at {trial.params}"
             ) from error
 
     def params(self, trial: Trial) -> Any:

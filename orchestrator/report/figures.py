@@ -15,7 +15,8 @@ from orchestrator.results.rows import Row, latency
 
 DEFAULT = "time,ci,speedup,memory"
 NAMES = (
-    "time", "ci", "noise", "speedup", "memory", "tflops", "gbps", "peak", "tokens", "error", "repetitions",
+    "time", "ci", "noise", "speedup", "memory", "tflops", "gbps", "peak", "tokens", "error",
+    "repetitions",
 )  # fmt: skip
 OTHERS = tuple(name for name in METRICS if name not in NAMES)  # every other metric, by its own name
 ORDERS = ("table", "shape")  # beside the names of the columns

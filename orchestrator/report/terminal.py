@@ -16,13 +16,7 @@ from orchestrator.report import reasons
 from orchestrator.report.answer_table import AnswerTable
 from orchestrator.report.figures import DEFAULT, Figure, chosen, figures, ordered
 from orchestrator.report.layout import Layout, status
-from orchestrator.report.ranking import (
-    Ranking,
-    Standing,
-    ratio,
-    speed_heading,
-    spread,
-)
+from orchestrator.report.ranking import Ranking, Standing, ratio, speed_heading, spread
 from orchestrator.report.table import MAX_REASONS, counts, drift_lines, next_lines, places
 from orchestrator.results import lookup, reused
 from orchestrator.results.results import Results

@@ -1,4 +1,4 @@
-"""Writes what a search chose to a file that implementations can load; see orchestrator/chosen.py."""
+"""Writes what a search chose to a file that implementations load; see orchestrator/chosen.py."""
 
 from __future__ import annotations
 

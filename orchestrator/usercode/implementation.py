@@ -33,7 +33,7 @@ _HARNESS = str(PACKAGE)
 
 
 class AttemptEndedError(Exception):
-    """An attempt that has its outcome before the end: which, of what kind, and why in a few words."""
+    """An attempt that has its outcome before the end: which, of what kind, and why in short."""
 
     def __init__(self, outcome: Outcome, kind: str, message: str) -> None:
         self.outcome = outcome

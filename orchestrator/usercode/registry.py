@@ -164,5 +164,5 @@ def locate(ref: str, base_dir: str | Path, known: Iterable[str], kind: str) -> T
 
 
 def _is_source(source: str) -> bool:
-    """Whether this may stand before the colon: a path of a Python file, or a module's dotted name."""
+    """Whether this may stand before the colon: a path of a Python file, or a module's name."""
     return source.endswith(".py") or all(part.isidentifier() for part in source.split("."))

@@ -41,7 +41,7 @@ class FoundWrong(Exception):  # noqa: N818 - it ends the check, and is no fault 
 
 
 def problems(workload: Workload, params: Any, device: str) -> list[str]:
-    """What is wrong with a workload at these params, each in a sentence; empty: nothing was found."""
+    """What is wrong with a workload at these params, each in a sentence; empty: nothing found."""
     named = {name: getattr(params, name) for name in type(params).model_fields if name != "device"}
     config, form = Config(named, device), workload.forms[0]
     try:
@@ -161,7 +161,7 @@ def _values(leaf: Any) -> Any:
 
 
 def _near(one: Any, other: Any) -> bool:
-    """Whether two floating leaves are one answer: sums may come in another order, ties in another."""
+    """Whether two floating leaves are one answer: sums and ties may come in another order."""
     first, second = _values(one), _values(other)
     for value in (first, second):
         if not is_tensor(value) or value.layout is not torch.strided:

@@ -31,8 +31,8 @@ def command(ncu: str, file: str, nvtx_range: str, program: Sequence[str]) -> lis
 def read(text: str) -> dict[str, dict[str, float]]:
     """Kernel -> counters by our names, weighted by the time of its launches.
 
-    `text` is what Nsight Compute writes with `--csv --page raw --print-units base`: lines of its own
-    that start with ==, a line of headings, one of units, then a line a launch.
+    `text` is what Nsight Compute writes with `--csv --page raw --print-units base`: lines of its
+    own that start with ==, a line of headings, one of units, then a line a launch.
     """
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("==")]
     found: dict[str, list[dict[str, float]]] = {}

@@ -146,7 +146,7 @@ def _refuse_values(target: str, values: Sequence[str]) -> None:
 def _of_implementation(
     target: str, values: Sequence[str], workload: str | None
 ) -> tuple[Sweep, str]:
-    """A sweep of one implementation with the params given, and where those come from that were not."""
+    """A sweep of one implementation with the params given, and where the other params come from."""
     use, folder = _placed(target)
     if workload is not None:
         workload = _from_here(workload)
@@ -247,7 +247,7 @@ def _sweep_file(path: Path) -> dict[str, Any]:
 
 
 def _entry(template: Mapping[str, Any], use: str) -> dict[str, Any]:
-    """What a sweep file says of an implementation besides its name: params, options, call, compile."""
+    """What a sweep file says of an implementation: params, options, call, compile."""
     for entry in template.get("implementations", ()):
         stated = {"use": entry} if isinstance(entry, str) else entry
         if not isinstance(stated, Mapping):

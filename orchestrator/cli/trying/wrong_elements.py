@@ -102,8 +102,8 @@ def _of_output(name: str, actual: torch.Tensor, expected: Expected, allowed: flo
             found.append((place, _text(got[row, column]), _text(right[row, column])))
     if not found and floating:
         return [
-            f"  every element of {name} is within ten times the budget: the error is spread thinly, "
-            "or shows in other calls only"
+            f"  every element of {name} is within ten times the budget: "
+            "the error is spread thinly, or shows in other calls only"
         ]
     if not found:
         return [f"  every element of {name} is right: in this call"]
