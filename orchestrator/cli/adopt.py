@@ -36,7 +36,8 @@ def adopt(path: str | Path, output: str | Path | None = None) -> tuple[Path, str
     if not place.exists():
         raise RequestError(f"there is no {place}")
     there = place.resolve()
-    if (name := _format_of(there)) is None:
+    name = _format_of(there)
+    if name is None:
         there, name = _only_one_below(place)
     found = workloads.adapter(name).adopted(there)
     assert found is not None
@@ -74,8 +75,9 @@ def _only_one_below(place: Path) -> tuple[Path, str]:
         raise RequestError(f"{place} holds no problems of a format that is known here: {known}")
     if len(found) > 1:
         lines = [f"  orchestrator adopt {below}  # {name}" for below, name in found.items()]
-        more = [f"  and {len(lines) - MOST_SHOWN} more"] if len(lines) > MOST_SHOWN else []
-        shown = "\n".join([*lines[:MOST_SHOWN], *more])
+        if len(lines) > MOST_SHOWN:
+            lines[MOST_SHOWN:] = [f"  and {len(lines) - MOST_SHOWN} more"]
+        shown = "\n".join(lines)
         raise RequestError(f"{place} holds problems in {len(found)} places; adopt one:\n{shown}")
     ((below, name),) = found.items()
     return below.resolve(), name
@@ -121,8 +123,9 @@ def _write(
             f"{file} cannot be written ({error.strerror}): give another with --output"
         ) from None
     labels = ", ".join(entry["label"] for entry in found["implementations"])
-    said = f"{place.name} is of the format {name}; implementations: {labels}"
-    return file, "\n".join([said, *(f"  left out: {why}" for why in left_out)])
+    lines = [f"{place.name} is of the format {name}; implementations: {labels}"]
+    lines += [f"  left out: {why}" for why in left_out]
+    return file, "\n".join(lines)
 
 
 def _rebased(found: dict[str, Any], folder: Path) -> dict[str, Any]:

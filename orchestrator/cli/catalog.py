@@ -101,13 +101,16 @@ def missing(needs: str, gpus: int) -> list[str]:
 def _has(part: str, gpus: int) -> bool:
     if part == "CUDA":
         return gpus >= 1
-    if count := re.fullmatch(r"(\d+) GPUs?", part):
+    count = re.fullmatch(r"(\d+) GPUs?", part)
+    if count:
         return gpus >= int(count[1])
     return part.isidentifier() and importlib.util.find_spec(part) is not None
 
 
 def _here(lacking: list[str]) -> str:
-    return f"no {', no '.join(lacking)}" if lacking else "yes"
+    if not lacking:
+        return "yes"
+    return f"no {', no '.join(lacking)}"
 
 
 def _machine(machine: dict[str, int]) -> str:
@@ -118,7 +121,7 @@ def _machine(machine: dict[str, int]) -> str:
 def _workload(name: str) -> dict[str, Any]:
     try:
         workload = registry.workload(name, ".")
-    except Exception as error:  # noqa: BLE001 - somebody else's code, which need not be imported here
+    except Exception as error:  # noqa: BLE001 - somebody else's code, which need not work here
         why = f"cannot be imported: {type(error).__name__}: {error}"
         return {"name": name, "forms": [], "params": [], "missing": [why]}
     properties = workload.params.model_json_schema().get("properties", {})

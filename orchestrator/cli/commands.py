@@ -25,9 +25,8 @@ def adopt(options: argparse.Namespace) -> int:
     from orchestrator.cli import adopt as adopting
 
     file, found = adopting.adopt(options.path, options.output)
-    print(
-        f"{found}\nwrote {file}\nNext:\n  python -m orchestrator plan {file}\n  python -m orchestrator {file}"
-    )
+    print(f"{found}\nwrote {file}\nNext:")
+    print(f"  python -m orchestrator plan {file}\n  python -m orchestrator {file}")
     return 0
 
 
@@ -59,22 +58,29 @@ def run(options: argparse.Namespace) -> int:
         from orchestrator.results import choices
 
         choices.refuse(sweep.spec, export)
-    shown: list[int] = []
+    codes: list[int] = []  # one, where it was shown as soon as the last trial had ended
     results = api.run(
-        sweep, output=options.output, resume=options.resume, **place(options),
-        on_results=lambda found: shown.append(_show(found, options)),
-    )  # fmt: skip
+        sweep,
+        output=options.output,
+        resume=options.resume,
+        on_results=lambda found: codes.append(_show(found, options)),
+        **place(options),
+    )
     if export is not None:
         _export(results, export)
-    return shown[0] if shown else _show(results, options)
+    if not codes:
+        return _show(results, options)
+    return codes[0]
 
 
 def _export(results: Any, file: str) -> None:
     from orchestrator.results import choices
 
     missing = choices.write(results, file)
-    said = f"; {missing} of {len(results.answers)} searches chose nothing" if missing else ""
-    print(f"wrote {file}{said}", file=sys.stderr)
+    said = f"wrote {file}"
+    if missing:
+        said += f"; {missing} of {len(results.answers)} searches chose nothing"
+    print(said, file=sys.stderr)
 
 
 def demo(options: argparse.Namespace) -> int:
@@ -94,9 +100,14 @@ def try_(options: argparse.Namespace) -> int:
     if device == "auto" and not try_target.is_row(options.target, options.values):
         device = "cuda" if nvml.count() else "cpu"
     selection = try_target.attempts(
-        options.target, options.values, only=options.only, overrides=options.overrides, workload=options.workload,
-        sweep=options.sweep, device=device,
-    )  # fmt: skip
+        options.target,
+        options.values,
+        only=options.only,
+        overrides=options.overrides,
+        workload=options.workload,
+        sweep=options.sweep,
+        device=device,
+    )
     return try_one.main(selection, check=options.check, debug=options.pdb)
 
 
@@ -238,10 +249,14 @@ def plan(options: argparse.Namespace) -> int:
 
         known = known_rows.of(sweep, options.device, why=options.why)
     if options.json:
-        more = {} if known is None else {"reuse": known.to_json()}
-        print(json.dumps({**planned.to_json(), **more}, indent=1))
+        content = planned.to_json()
+        if known is not None:
+            content["reuse"] = known.to_json()
+        print(json.dumps(content, indent=1))
         return 0
-    print(planned.to_text() + (f"\n{planned.costs()}" if options.cost else ""))
+    print(planned.to_text())
+    if options.cost:
+        print(planned.costs())
     if known is not None:
         print(known.to_text())
     return 0
@@ -285,10 +300,10 @@ def _write_plots(results: Any, directory: str) -> None:
     from orchestrator.report.plots import write_plots
 
     written = write_plots(results, directory)
-    print(
-        f"wrote {', '.join(map(str, written))}" if written else "nothing to draw: no row is ok",
-        file=sys.stderr,
-    )
+    said = "nothing to draw: no row is ok"
+    if written:
+        said = f"wrote {', '.join(map(str, written))}"
+    print(said, file=sys.stderr)
 
 
 def sync(options: argparse.Namespace) -> int:
@@ -310,7 +325,10 @@ def list_(options: argparse.Namespace) -> int:
 
     if options.json:
         refuse(options, ("explain",), "is of the text, and does nothing with --json")
-    print(json.dumps(catalog.as_object(), indent=1) if options.json else catalog.as_text())
+    if options.json:
+        print(json.dumps(catalog.as_object(), indent=1))
+    else:
+        print(catalog.as_text())
     if options.explain:
         print(f"\n{catalog.explanations()}")
     return 0

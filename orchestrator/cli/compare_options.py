@@ -22,19 +22,21 @@ def add(subparsers: Any) -> None:
     )
     parser.add_argument(
         "base", metavar="BASE",
-        help="a sweep by id, name, last~1 or directory, or a results.jsonl; with --duel a label; with --again a "
-        "sweep file, too",
+        help="a sweep by id, name, last~1 or directory, or a results.jsonl; with --duel a label; "
+        "with --again a sweep file, too",
     )  # fmt: skip
     parser.add_argument(
         "candidate", metavar="CANDIDATE", nargs="?",
-        help="same forms as BASE; left out: BASE is compared with the sweep of the same name before it",
+        help="same forms as BASE; left out: BASE is compared with the sweep of the same name "
+        "before it",
     )  # fmt: skip
     parser.add_argument(
         "sweep", metavar="SWEEP", nargs="?", help="with --duel: the sweep file with both labels"
     )
     parser.add_argument(
         "--duel", action="store_true",
-        help="measure both in turns, in one process and over fresh ones: the way to settle a close call",
+        help="measure both in turns, in one process and over fresh ones: the way to settle "
+        "a close call",
     )  # fmt: skip
     parser.add_argument(
         "--again", action="store_true",

@@ -25,26 +25,29 @@ def compare(options: argparse.Namespace) -> int:
     """Compare two sweeps, or measure two implementations interleaved."""
     if options.duel != (options.sweep is not None):
         raise RequestError(
-            "compare takes BASE and CANDIDATE, and with --duel the sweep file with both labels as third"
+            "compare takes BASE and CANDIDATE, and with --duel the sweep file with both labels "
+            "as third"
         )
     if options.duel and options.candidate is None:
         raise RequestError("compare --duel takes two labels and the sweep file that has both")
     if options.duel:
-        refuse(
-            options, ("again", "same_machine", "same_code", "force"),
-            "does nothing with --duel, which measures both labels of one sweep file in one process",
-        )  # fmt: skip
+        others = ("again", "same_machine", "same_code", "force")
+        why = (
+            "does nothing with --duel, which measures both labels of one sweep file in one process"
+        )
+        refuse(options, others, why)
         return _duel(options)
     if options.again:
-        refuse(
-            options, ("same_machine", "resume", "rerun", "address"),
-            "does nothing with --again, which measures BASE and CANDIDATE anew on this machine",
-        )  # fmt: skip
+        others = ("same_machine", "resume", "rerun", "address")
+        why = "does nothing with --again, which measures BASE and CANDIDATE anew on this machine"
+        refuse(options, others, why)
         return _again(options)
     refuse(
-        options, ("overrides", "only", "output", "resume", "rerun", "address", "tracking_uri", "device"),
-        "is an option of run, and compare of two sweeps measures nothing: it goes with --duel or --again",
-    )  # fmt: skip
+        options,
+        ("overrides", "only", "output", "resume", "rerun", "address", "tracking_uri", "device"),
+        "is an option of run, and compare of two sweeps measures nothing: it goes with --duel "
+        "or --again",
+    )
     from orchestrator.compare.comparison import compare
     from orchestrator.report.comparing import comparison_formats
 
@@ -101,11 +104,12 @@ def _again(options: argparse.Namespace) -> int:
     if loaded is not None and not options.same_code:
         _refuse_same_files(base, candidate, loaded)
     spec, _ = loading.read(base.file, options.overrides)
-    stated = "repeats" in spec.measure.model_fields_set and spec.measure.repeats > 1
-    looks = (spec.measure.repeats,) if stated else again.LOOKS
-    folder = Path(
-        options.output or Path("mlruns", "again", f"{datetime.now():%Y%m%d_%H%M%S}")
-    ).resolve()
+    looks: Sequence[int] = again.LOOKS
+    if "repeats" in spec.measure.model_fields_set and spec.measure.repeats > 1:
+        looks = (spec.measure.repeats,)  # what the file states is looked at once, at its end
+    folder = Path("mlruns", "again", f"{datetime.now():%Y%m%d_%H%M%S}").resolve()
+    if options.output:
+        folder = Path(options.output).resolve()
     found = _in_one_process((base, candidate), loaded, looks, folder, options)
     if found is None:
         found = _in_rounds(base, candidate, looks, folder, options)
@@ -138,13 +142,18 @@ def _in_one_process(
         _tell(f"measuring round by round, each in its own checkout: {why}", options)
         return None
     was, now = loaded
-    asked = tuple(dict.fromkeys(trial.implementation for trial in was.trials))
     differing = one_process.differing(was, now)
-    labels = [label for label in asked if options.same_code or label in differing]
-    left = [label for label in asked if label not in labels]
+    labels, left = [], []
+    for label in dict.fromkeys(trial.implementation for trial in was.trials):
+        if options.same_code or label in differing:
+            labels.append(label)
+        else:
+            left.append(label)
     if not labels:
         raise RequestError("nothing to compare: no row that is asked for has another code")
-    also = f"; with the same code on both sides and left out: {', '.join(left)}" if left else ""
+    also = ""
+    if left:
+        also = f"; with the same code on both sides and left out: {', '.join(left)}"
     _tell(f"measuring {', '.join(labels)} of both in one process, in turns{also}", options)
     found = []
     for number, label in enumerate(labels, start=1):
@@ -171,11 +180,13 @@ def _in_rounds(
     arguments: list[str] = []
     for override in options.overrides:
         arguments += ["-S", override]
-    arguments += ["--only", options.only] if options.only else []
+    if options.only:
+        arguments += ["--only", options.only]
     if options.tracking_uri:  # anyone may read a command line, so a log-in goes by the environment
         os.environ["MLFLOW_TRACKING_URI"] = options.tracking_uri
         arguments += ["--tracking-uri", masked(options.tracking_uri)]
-    arguments += ["--device", options.device] if options.device != "auto" else []
+    if options.device != "auto":
+        arguments += ["--device", options.device]
     return again.measure(
         base,
         candidate,
@@ -203,9 +214,8 @@ def _loaded(base: Side, candidate: Side, options: argparse.Namespace) -> tuple[S
     # A virtual environment's interpreter is a link, and so may be the environment.
     if Path(base.python).parent.resolve() != Path(candidate.python).parent.resolve():
         return None
-    was, now = (
-        Sweep.load(side.file, options.overrides, options.only) for side in (base, candidate)
-    )
+    was = Sweep.load(base.file, options.overrides, options.only)
+    now = Sweep.load(candidate.file, options.overrides, options.only)
     return was, now
 
 
@@ -222,7 +232,7 @@ def _refuse_same_files(base: Side, candidate: Side, loaded: tuple[Sweep, Sweep])
     roots = (base.root, candidate.root)
     if any(imported_by_name(sweep, roots) is not None for sweep in loaded):
         return  # by that name either finds its own when it runs, and this process one for both
-    was, now = (sources(sweep) for sweep in loaded)
+    was, now = sources(loaded[0]), sources(loaded[1])
     both = was.keys() & now.keys()
     if both and all(was[label].hash == now[label].hash for label in both):
         raise ComparisonError(
@@ -237,9 +247,8 @@ def _duel(options: argparse.Namespace) -> int:
     from orchestrator.compare import duel
     from orchestrator.plan.sweep import Sweep
 
-    sweep = duel.prepare(
-        Sweep.load(options.sweep, options.overrides, options.only), options.base, options.candidate
-    )
+    loaded = Sweep.load(options.sweep, options.overrides, options.only)
+    sweep = duel.prepare(loaded, options.base, options.candidate)
     results = api.run(sweep, output=options.output, resume=options.resume, **place(options))
     return show_duel(results, options.fail_slower, options.format, options)
 

@@ -44,4 +44,6 @@ def sweep_file(name: str = NAME) -> Path:
 def _folders() -> Iterator[Path]:
     for package in (registry.REGISTRY, "orchestrator"):
         place = Path(str(importlib.resources.files(package)))
-        yield from (folder for folder in (place / FOLDER, place.parent / FOLDER) if folder.is_dir())
+        for folder in (place / FOLDER, place.parent / FOLDER):  # installed; in a checkout
+            if folder.is_dir():
+                yield folder

@@ -1,5 +1,5 @@
-"""What a sweep would do, and about how long it would take: the answer of `plan`. Runs nothing,
-imports no torch.
+"""Estimates what a sweep would do, and about how long it would take: the answer of `plan`. Runs
+nothing, imports no torch.
 """
 
 from __future__ import annotations
@@ -121,11 +121,14 @@ class Estimate:
         here = self.gpus if self.device == "cuda" else 0
         known = registry.implementations()
         for use, count in Counter(trial.use for trial in self.sweep.trials).items():
-            if use in known and (lacking := missing(known[use].needs, here)):
-                found.append(
-                    f"{use} needs {', '.join(lacking)}: its {_count(count, count)} will be unsupported"
-                )
-        if self.device == "cpu" and (said := NEEDS_GPU.search(self.sweep.document.text)):
+            if use not in known:
+                continue
+            lacking = missing(known[use].needs, here)
+            if lacking:
+                trials = counted(count, "trial")
+                found.append(f"{use} needs {', '.join(lacking)}: its {trials} will be unsupported")
+        said = NEEDS_GPU.search(self.sweep.document.text)  # its comments count, too
+        if self.device == "cpu" and said:
             found.append(f"the sweep file says {said[0]!r}, and this plan is for the CPU")
         if self.device == "cuda" and not self.gpus:
             found.append("no GPU is here: this plan is for a machine that has one")
@@ -176,8 +179,8 @@ class Estimate:
             each_s = _screened_s(self.sweep, self.device, self.spent)
             ending = "" if search.budget_s is None else f", for at most {search.budget_s:g} s"
             return [
-                f"  screened in shared processes, about {each_s:.1f} s each{ending}; of each search at most "
-                f"{alone} are then measured by themselves"
+                f"  screened in shared processes, about {each_s:.1f} s each{ending}; "
+                f"of each search at most {alone} are then measured by themselves"
             ]
         if search.budget_s is not None:
             return [
@@ -196,7 +199,9 @@ def of(sweep: Sweep, device: str = "auto") -> Estimate:
         kind = "cuda" if gpus else "cpu"
     spec, cores = sweep.spec, usable_cores()
     protocol = spec.measure.for_device(kind)
-    per_s = FLOPS_PER_S["cuda"] if kind == "cuda" else FLOPS_PER_S["cpu_core"] * cores
+    per_s = FLOPS_PER_S["cpu_core"] * cores
+    if kind == "cuda":
+        per_s = FLOPS_PER_S["cuda"]
     known = registry.implementations()
     resources, spent = {}, {}
     for trial in sweep.trials:
@@ -217,9 +222,8 @@ def of(sweep: Sweep, device: str = "auto") -> Estimate:
     busy = longest * max(1.0, most / len(spent)) * spec.measure.repeats
     if spec.search.active:
         busy = _search_s(sweep, kind, most, spent, busy)
-    return Estimate(
-        sweep, kind, slots, resources, STARTUP_S + busy / slots, least, most, spent, gpus
-    )
+    total = STARTUP_S + busy / slots
+    return Estimate(sweep, kind, slots, resources, total, least, most, spent, gpus)
 
 
 def _search_s(
@@ -253,7 +257,8 @@ def _flops(sweep: Sweep, trial: Trial, form: str) -> float:
         return float(sweep.workload.work(sweep.params(trial), form).flops)
     except Exception as error:
         raise RequestError(
-            f"workload {sweep.workload.name}: work() fails with {type(error).__name__}: {error}, at {trial.params}"
+            f"workload {sweep.workload.name}: work() fails with {type(error).__name__}: {error}, "
+            f"at {trial.params}"
         ) from error
 
 
@@ -265,17 +270,22 @@ def _count(least: int, most: int) -> str:
 
 
 def _resources_text(resources: Resources) -> str:
-    parts = [counted(resources.gpus, "GPU")] if resources.gpus else []
+    parts = []
+    if resources.gpus:
+        parts.append(counted(resources.gpus, "GPU"))
     parts.append("all cores of a slot" if resources.cpus is None else f"{resources.cpus} cores")
     if resources.gpu_memory_gib is not None:
         parts.append(f"at most {resources.gpu_memory_gib:g} GiB of the card")
     if resources.host_memory_gib is not None:
         parts.append(f"at most {resources.host_memory_gib:g} GiB of host memory")
-    return ", ".join([*parts, f"{resources.timeout_s:g} s"])
+    parts.append(f"{resources.timeout_s:g} s")
+    return ", ".join(parts)
 
 
 def _duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = seconds / 60
-    return f"{minutes:.0f} minutes" if minutes < 90 else f"{minutes / 60:.1f} hours"
+    if minutes < 90:
+        return f"{minutes:.0f} minutes"
+    return f"{minutes / 60:.1f} hours"

@@ -36,8 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
         return code
     except OrchestratorError as error:
-        text = f"error: {error}" if "\n" not in str(error) else f"error:\n{error}"
-        print(fitted(text, sys.stderr), file=sys.stderr)
+        space = "\n" if "\n" in str(error) else " "  # of several lines each begins at the left
+        print(fitted(f"error:{space}{error}", sys.stderr), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -58,7 +58,8 @@ def _refuse_near_command(
     near = difflib.get_close_matches(name, commands, n=1)
     if near and not os.path.lexists(name):
         parser.error(
-            f"there is no command {name!r}, and no sweep file of that name (did you mean {near[0]!r}?)"
+            f"there is no command {name!r}, and no sweep file of that name "
+            f"(did you mean {near[0]!r}?)"
         )
 
 

@@ -139,9 +139,12 @@ def place(options: argparse.Namespace) -> dict[str, Any]:
     """What `add_place` has read, as arguments of `api.run`."""
     from orchestrator.progress.live import progress_for
 
-    names = ("tracking_uri", "address", "device", "rerun")
-    return {name: getattr(options, name) for name in names} | {
-        "progress": progress_for(options.quiet)
+    return {
+        "tracking_uri": options.tracking_uri,
+        "address": options.address,
+        "device": options.device,
+        "rerun": options.rerun,
+        "progress": progress_for(options.quiet),
     }
 
 
@@ -162,8 +165,9 @@ def refuse(options: argparse.Namespace, names: Sequence[str], why: str) -> None:
     """
     for name in names:
         value = getattr(options, name, None)
-        if value and (name, value) != ("device", "auto"):
-            raise RequestError(f"{SPELLED.get(name, '--' + name.replace('_', '-'))} {why}")
+        if value and (name, value) != ("device", "auto"):  # its default
+            spelled = SPELLED.get(name, "--" + name.replace("_", "-"))
+            raise RequestError(f"{spelled} {why}")
 
 
 def _device(text: str) -> str:

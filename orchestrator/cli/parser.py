@@ -36,9 +36,9 @@ def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argument
     parser.add_argument("--version", action="version", version=__version__)
     subparsers = parser.add_subparsers(metavar="COMMAND", title="commands")
     for add in (
-        _add_demo, _add_init, _add_adopt, _add_try, _add_run, _add_plan, _add_resume, _add_report, _add_sweeps,
-        _add_history, _add_import, compare_options.add, _add_repro, _add_profile, _add_ui, _add_sync, _add_list, _add_doctor,
-        _add_cheats, _add_completion,
+        _add_demo, _add_init, _add_adopt, _add_try, _add_run, _add_plan, _add_resume, _add_report,
+        _add_sweeps, _add_history, _add_import, compare_options.add, _add_repro, _add_profile,
+        _add_ui, _add_sync, _add_list, _add_doctor, _add_cheats, _add_completion,
     ):  # fmt: skip
         add(subparsers)
     subparsers.choices["completion"].set_defaults(parser=parser)  # what it completes
@@ -60,14 +60,16 @@ def _add_demo(subparsers: Any) -> None:
 
 def _add_try(subparsers: Any) -> None:
     parser = add_command(
-        subparsers, "try", commands.try_, "right or wrong, and one time, within seconds: in this process, unisolated",
+        subparsers, "try", commands.try_,
+        "right or wrong, and one time, within seconds: in this process, unisolated",
         "try ./my_attention.py:build seq_len=512\n"
         "  orchestrator try sweep.yaml --only \"implementation == 'mine' and seq_len == 512\"\n"
         "  orchestrator try 4ba9858e --pdb",
     )  # fmt: skip
     parser.add_argument(
         "target", metavar="IMPLEMENTATION|SWEEP|TRIAL_ID",
-        help="a registered name or path.py:attribute, a sweep file, a sweep that was run, or a row of one",
+        help="a registered name or path.py:attribute, a sweep file, a sweep that was run, "
+        "or a row of one",
     )  # fmt: skip
     parser.add_argument(
         "values", metavar="NAME=VALUE", nargs="*",
@@ -87,7 +89,8 @@ def _add_try(subparsers: Any) -> None:
 
 def _add_repro(subparsers: Any) -> None:
     parser = add_command(
-        subparsers, "repro", commands.repro, "write a plain script that runs exactly one row's inputs",
+        subparsers, "repro", commands.repro,
+        "write a plain script that runs exactly one row's inputs",
         "repro 4ba9858e  # then: python repro_4ba9858e*.py, ncu python ...",
     )  # fmt: skip
     parser.add_argument(
@@ -221,7 +224,8 @@ def _add_run(subparsers: Any) -> None:
 
 def _add_plan(subparsers: Any) -> None:
     parser = add_command(
-        subparsers, "plan", commands.plan, "what would run, why that many, and for how long; runs nothing",
+        subparsers, "plan", commands.plan,
+        "what would run, why that many, and for how long; runs nothing",
         "plan sweeps/full.yaml --only 'heads == 8'",
     )  # fmt: skip
     options.add_sweep_file(parser)

@@ -37,7 +37,10 @@ def history(options: argparse.Namespace) -> int:
         print(history_text.text(found))
         if options.page is not None:
             print(f"Page: {options.page}")
-    return int(options.fail and bool(found.regressions or any(r.newly_failing for r in found.rows)))
+    failing = any(row.newly_failing for row in found.rows)
+    if options.fail and (found.regressions or failing):
+        return 1
+    return 0
 
 
 def import_(options: argparse.Namespace) -> int:
@@ -73,8 +76,10 @@ def side_by_side(options: argparse.Namespace) -> int:
         print(json.dumps(side_text.as_object(found), indent=1))
     elif options.format == "csv":
         print(side_text.csv_text(found), end="")
+    elif options.format == "md":
+        print(side_text.markdown_page(found))
     else:
-        print(side_text.markdown_page(found) if options.format == "md" else side_text.text(found))
+        print(side_text.text(found))
     return 0
 
 
@@ -87,6 +92,8 @@ def _directories(names: list[str], *, every: bool) -> list[Path]:
 
     found: dict[Path, None] = {}
     for name in names:
-        of_name = lookup.directories(name) if every and "/" not in name else []
+        of_name = []
+        if every and "/" not in name:
+            of_name = lookup.directories(name)
         found |= dict.fromkeys(of_name or [lookup.find(name)])
     return list(found)

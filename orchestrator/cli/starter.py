@@ -31,20 +31,21 @@ def init(directory: str | Path, workload: str | None = None) -> list[Path]:
             be written; or the workload's name is no name of a Python file.
     """
     folder = Path(directory)
-    files = {folder / entry.name: entry.read_text(encoding="utf-8") for entry in _starters(FOLDER)}
-    if workload is not None:
+    files = {}
+    if workload is None:
+        for entry in _starters(FOLDER):
+            files[folder / entry.name] = entry.read_text(encoding="utf-8")
+    else:
         if not workload.isidentifier() or not workload.isascii():
             raise RequestError(
                 f"--workload: must be a name of letters, digits and underscores, found {workload!r}"
             )
-        files = {}
         for entry in _starters(WORKLOAD_FOLDER):
             text = entry.read_text(encoding="utf-8")
             for ending in (".py", ".yaml"):
                 text = text.replace(f"{EXAMPLE}{ending}", f"{workload}{ending}")
-            files[folder / entry.name.replace(EXAMPLE, workload)] = text.replace(
-                f"name: {EXAMPLE}", f"name: {workload}"
-            )
+            text = text.replace(f"name: {EXAMPLE}", f"name: {workload}")
+            files[folder / entry.name.replace(EXAMPLE, workload)] = text
     taken = [path for path in files if path.exists() or path.is_symlink()]
     if taken:
         names = ", ".join(map(str, taken))
@@ -71,13 +72,13 @@ def next_steps(written: list[Path]) -> str:
         f"orchestrator {sweep}": "run it: about half a minute on a CPU",
     }
     width = max(map(len, commands))
-    return "\n".join(
-        [
-            f"wrote {', '.join(map(str, written))}",
-            f"Next: put your code into {', '.join(map(str, rest))}, then",
-            *(f"  {command:<{width}}  # {purpose}" for command, purpose in commands.items()),
-        ]
-    )
+    lines = [
+        f"wrote {', '.join(map(str, written))}",
+        f"Next: put your code into {', '.join(map(str, rest))}, then",
+    ]
+    for command, purpose in commands.items():
+        lines.append(f"  {command:<{width}}  # {purpose}")
+    return "\n".join(lines)
 
 
 def _starters(name: str) -> list[Traversable]:

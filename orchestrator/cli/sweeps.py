@@ -1,4 +1,4 @@
-"""The sweeps that were run in this folder: the answer of `sweeps`."""
+"""Lists the sweeps that were run in this folder: the answer of `sweeps`."""
 
 from __future__ import annotations
 
@@ -47,18 +47,22 @@ def as_text(name: str | None = None, limit: int | None = NEWEST) -> str:
         if "error" in item:
             body.append([item["sweep_id"], "", "", "", "", "", "", item["error"]])
             continue
-        when = datetime.fromisoformat(item["created_at"]).strftime("%m-%d %H:%M")
+        cells = [item["sweep_id"], printable(item["name"])]
+        cells.append(datetime.fromisoformat(item["created_at"]).strftime("%m-%d %H:%M"))
+        cells.append(f"✓ {item['ok']}")
         bad = f"✗ {item['not_ok']}" if item["not_ok"] else ""
         left = f"- {item['not_run']}" if item["not_run"] else ""
-        called = _called(item["sweep_id"], own) if name is None else ""
-        body.append(
-            [item["sweep_id"], printable(item["name"]), when, f"✓ {item['ok']}", f"{bad} {left}".strip(),
-             printable(item["device"]), printable(item["commit"]), called]
-        )  # fmt: skip
+        cells.append(f"{bad} {left}".strip())
+        cells += [printable(item["device"]), printable(item["commit"])]
+        # `last` counts sweeps of every name
+        cells.append(_called(item["sweep_id"], own) if name is None else "")
+        body.append(cells)
     headings = ["Sweep", "Name", "When", "Ok", "Not ok", "Device", "Commit", ""]
     table = table_text(headings, body[::-1], wrapped=(1, 5, 7))
     more = total - len(body)
-    return f"{table}\n({more} older: --all)" if more > 0 else table
+    if more > 0:
+        return f"{table}\n({more} older: --all)"
+    return table
 
 
 def _called(sweep_id: str, own: list[str]) -> str:

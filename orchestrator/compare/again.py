@@ -82,7 +82,9 @@ class Side:
         command += [*arguments, "-S", f"measure.repeats={rounds}", "--output", str(output)]
         # A disturbed row is met by another round, which tells more than a repetition within one.
         command += ["-S", "measure.remeasure=0"]
-        return [*command, "--resume"] if rounds > 1 else command
+        if rounds > 1:
+            command.append("--resume")
+        return command
 
 
 def measure(

@@ -1,11 +1,10 @@
-"""Two sweeps, row by row: faster, slower, the same, unclear, newly failing or newly ok."""
+"""Compares two sweeps row by row: faster, slower, the same, unclear, newly failing or newly ok."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from typing import Any
 
 from orchestrator.compare.machine import MachineChange, machine_change, observations_of
@@ -133,7 +132,9 @@ class Comparison:
     def geometric_mean(self) -> float | None:
         """The geometric mean of the ratios; None where no row is ok in both."""
         values = [pair.ratio.value for pair in self.rows if pair.ratio is not None]
-        return geometric_mean(values) if values else None
+        if not values:
+            return None
+        return geometric_mean(values)
 
     @property
     def exit_code(self) -> int:
@@ -187,20 +188,19 @@ def compare(
         ComparisonError: no row in common, or environments that differ.
     """
     searched = _searched(base, candidate)
-    matched, unmatched = (
-        pair_answers(base.answers, candidate.answers)
-        if searched
-        else pair_up(base.rows, candidate.rows)
-    )
+    if searched:
+        matched, unmatched = pair_answers(base.answers, candidate.answers)
+    else:
+        matched, unmatched = pair_up(base.rows, candidate.rows)
+    both = f"{base.meta.sweep_id} and {candidate.meta.sweep_id}"
     if not matched and any("not run" in row["only_in"] for row in unmatched):
         raise ComparisonError(
-            f"no row was run in both {base.meta.sweep_id} and {candidate.meta.sweep_id}: go on with the one that "
-            "stopped, by resume"
+            f"no row was run in both {both}: go on with the one that stopped, by resume"
         )
     if not matched:
         raise ComparisonError(
-            f"{base.meta.sweep_id} and {candidate.meta.sweep_id} have no row in common (rows match by label and "
-            f"params): {why_apart(base.rows, candidate.rows)}"
+            f"{both} have no row in common (rows match by label and params): "
+            f"{why_apart(base.rows, candidate.rows)}"
         )
     facts = unlike(base, candidate, matched)
     if facts and not force:
@@ -209,17 +209,22 @@ def compare(
             + "; ".join(facts)
             + ". Measure both in one environment, or compare all the same with --force"
         )
-    seen = observations_of(base, [row for row, _ in matched])
-    machine = machine_change(seen, observations_of(candidate, [row for _, row in matched]))
-    rows = paired(matched, base.meta.device, fail_slower, machine)
+    base_rows = [row for row, _ in matched]
+    candidate_rows = [row for _, row in matched]
+    seen = observations_of(base, base_rows)
+    machine = machine_change(seen, observations_of(candidate, candidate_rows))
+    rows = []
+    for pair in paired(matched, base.meta.device, fail_slower, machine):
+        note = _with_points(pair, searched)
+        rows.append(replace(pair, note=note))
     return Comparison(
         base.meta.sweep_id,
         candidate.meta.sweep_id,
-        tuple(replace(pair, note=_with_points(pair, searched)) for pair in rows),
+        tuple(rows),
         tuple(unmatched),
         tuple(facts),
         fail_slower,
-        columns.columns(base, [row for row, _ in matched]),
+        columns.columns(base, base_rows),
         same_code=same_code(matched),
         code_differences=tuple(code_differences(base, candidate, matched)),
         machine=machine,
@@ -232,32 +237,29 @@ def _searched(base: Results, candidate: Results) -> tuple[str, ...]:
     Raises:
         ComparisonError: what is best is not the least latency.
     """
-    specs = (base.meta.spec, candidate.meta.spec)
-    if not all(spec.search.active for spec in specs):
+    was, now = base.meta.spec, candidate.meta.spec
+    if not was.search.active or not now.search.active:
         return ()
-    for spec in specs:
+    for spec in (was, now):
         if spec.search.metric != "latency_ms" or not spec.search.least:
             raise ComparisonError(
-                f"these sweeps searched for the best {spec.search.metric}, and compare compares times: run the points "
-                "that they found as a grid, and compare those"
+                f"these sweeps searched for the best {spec.search.metric}, and compare compares "
+                "times: run the points that they found as a grid, and compare those"
             )
-    return tuple(dict.fromkeys(chain.from_iterable(spec.searched for spec in specs)))
+    return tuple(dict.fromkeys([*was.searched, *now.searched]))
 
 
 def _with_points(pair: Pair, searched: Sequence[str]) -> str:
     """The note of a pair, after what is another in the points that two searches found."""
-    points = []
+    notes = []
     for axis in searched:
         was, now = columns.value(pair.base, axis), columns.value(pair.candidate, axis)
-        points.append((axis, was, now))
-    moved = [
-        f"{axis.removeprefix('options.')} {was}, now {now}"
-        for axis, was, now in points
-        if was != now
-    ]
-    return "; ".join(
-        [*moved, *([pair.note] if pair.note else []), *doubts(pair.base, pair.candidate)]
-    )
+        if was != now:
+            notes.append(f"{axis.removeprefix('options.')} {was}, now {now}")
+    if pair.note:
+        notes.append(pair.note)
+    notes += doubts(pair.base, pair.candidate)
+    return "; ".join(notes)
 
 
 def paired(
@@ -272,7 +274,10 @@ def paired(
         if not both_ok(base, candidate):
             pairs.append(untimed_pair(base, candidate))
             continue
-        pair = _timed(base, candidate, device, fail_slower)
+        floor = floor_of(base, candidate)
+        threshold = Threshold.of(base, candidate, floor, device, fail_slower)
+        found = ratio(base.rounds, candidate.rounds)
+        pair = timed_pair(base, candidate, found, threshold, measured=floor is not None)
         if machine is not None:
             pair = replace(pair, machine=(machine.low, machine.high))
         pairs.append(pair)
@@ -283,46 +288,36 @@ def both_ok(base: Row, candidate: Row) -> bool:
     """Whether both rows have every repetition that a ratio is made of, at least two, none of them
     of no time at all; a time that a search screened is none.
     """
-    rounds = (*base.rounds, *candidate.rounds)
-    timed = all(values and min(values) > 0 for values in rounds)
-    return (
-        base.ok
-        and candidate.ok
-        and not (base.is_screened or candidate.is_screened)
-        and timed
-        and all(sum(map(len, row.rounds)) > 1 for row in (base, candidate))
-    )
+    for row in (base, candidate):
+        if not row.ok or row.is_screened:
+            return False
+        if sum(map(len, row.rounds)) < 2 or not _has_times(row.rounds):
+            return False
+    return True
 
 
 def untimed_pair(base: Row, candidate: Row) -> Pair:
     """A row that has no time in one of the sweeps, or in both."""
     if base.ok and not candidate.ok:
-        return Pair(
-            base, candidate, Verdict.NEWLY_FAILING, note=f"ok, now {candidate.outcome or 'not run'}"
-        )
+        note = f"ok, now {candidate.outcome or 'not run'}"
+        return Pair(base, candidate, Verdict.NEWLY_FAILING, note=note)
     if candidate.ok and not base.ok:
         return Pair(base, candidate, Verdict.NEWLY_OK, note=f"{base.outcome}, now ok")
     if base.is_screened or candidate.is_screened:
         return Pair(base, candidate, note="only screened by a search: its time is not compared")
     if base.ok:
-        return Pair(base, candidate, note=_why_untimed((*base.rounds, *candidate.rounds)))
-    same = base.outcome == candidate.outcome
-    note = f"{base.outcome} in both" if same else f"{base.outcome}, now {candidate.outcome}"
-    return Pair(base, candidate, Verdict.SAME if same else Verdict.UNCLEAR, note=note)
+        note = "repetitions are missing from the journal, or took no time"
+        if _has_times((*base.rounds, *candidate.rounds)):
+            note = "a single repetition has no interval"
+        return Pair(base, candidate, note=note)
+    if base.outcome == candidate.outcome:
+        return Pair(base, candidate, Verdict.SAME, note=f"{base.outcome} in both")
+    return Pair(base, candidate, note=f"{base.outcome}, now {candidate.outcome}")
 
 
-def _why_untimed(rounds: Sequence[Sequence[float]]) -> str:
-    if all(values and min(values) > 0 for values in rounds):
-        return "a single repetition has no interval"
-    return "repetitions are missing from the journal, or took no time"
-
-
-def _timed(base: Row, candidate: Row, device: str, fail_slower: float | None) -> Pair:
-    """A row with a time in both; its verdict follows when all p-values are known."""
-    found = ratio(base.rounds, candidate.rounds)
-    floor = floor_of(base, candidate)
-    threshold = Threshold.of(base, candidate, floor, device, fail_slower)
-    return timed_pair(base, candidate, found, threshold, measured=floor is not None)
+def _has_times(rounds: Sequence[Sequence[float]]) -> bool:
+    """Whether every round has repetitions, and each took time: a ratio takes no 0."""
+    return all(values and min(values) > 0 for values in rounds)
 
 
 def timed_pair(
@@ -352,7 +347,7 @@ def corrected(pairs: Sequence[Pair], significant: float = SIGNIFICANT) -> tuple[
             pair = replace(pair, p_value=next(adjusted))
             verdict = _verdict(pair, significant)
             if verdict in CHANGED and _is_the_machine(pair, verdict):
-                note = "; ".join([*([pair.note] if pair.note else []), MACHINE_DIFFERED])
+                note = f"{pair.note}; {MACHINE_DIFFERED}" if pair.note else MACHINE_DIFFERED
                 pair, verdict = replace(pair, note=note), Verdict.UNCLEAR
             pair = replace(pair, verdict=verdict)
         judged.append(pair)
@@ -363,13 +358,17 @@ def _verdict(pair: Pair, significant: float) -> Verdict:
     found, threshold = pair.ratio, pair.threshold
     if found is None or pair.p_value is None:
         return pair.verdict
+    # The interval is of this row alone; the p-value is adjusted for all that were compared.
     apart = not found.ci_low <= 1 <= found.ci_high and pair.p_value < significant
     if apart and found.value > 1 + threshold:
         return Verdict.SLOWER
     if apart and found.value < 1 / (1 + threshold):
         return Verdict.FASTER
+    # "The same" is claimed, too: the whole interval must lie within what counts as no change.
     within = 1 / (1 + pair.alike) <= found.ci_low and found.ci_high <= 1 + pair.alike
-    return Verdict.SAME if within and pair.measured else Verdict.UNCLEAR
+    if within and pair.measured:
+        return Verdict.SAME
+    return Verdict.UNCLEAR
 
 
 def _is_the_machine(pair: Pair, verdict: Verdict) -> bool:

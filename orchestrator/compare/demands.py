@@ -1,7 +1,8 @@
-"""What else a comparison is to fail on: rows that are unclear, take more memory, or err more. Pure."""
+"""Fails a comparison on more than time: unclear rows, more memory, larger errors. Pure."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from orchestrator.compare.comparison import Comparison, Pair, Verdict
@@ -66,8 +67,8 @@ def refuse_same_code(found: Comparison) -> None:
 
 def _both(pair: Pair, metric: str) -> tuple[float, float]:
     """A figure of base and candidate; not a number, which no comparison is true of, without one."""
-    was, now = (row.metrics.get(metric) for row in (pair.base, pair.candidate))
-    return (float("nan") if was is None else was, float("nan") if now is None else now)
+    was, now = pair.base.metrics.get(metric), pair.candidate.metrics.get(metric)
+    return math.nan if was is None else was, math.nan if now is None else now
 
 
 def _point(pair: Pair, found: Comparison) -> str:

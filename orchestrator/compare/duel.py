@@ -55,33 +55,36 @@ def prepare(sweep: Sweep, base: str, candidate: str) -> Sweep:
         )
     if sweep.spec.resources.per_accelerator:
         raise RequestError(
-            "compare --duel measures on one model of accelerator: choose it by resources.accelerator"
+            "compare --duel measures on one model of accelerator: "
+            "choose it by resources.accelerator"
         )
-    firsts, seconds = (_by_point(sweep, label) for label in (base, candidate))
-    pairs = [(firsts[point], seconds[point]) for point in firsts if point in seconds]
-    if not pairs:
+    by_point, others = _by_point(sweep, base), _by_point(sweep, candidate)
+    firsts, seconds, rivals = [], [], {}
+    for point, first in by_point.items():
+        if point in others:
+            firsts.append(first)
+            seconds.append(others[point])
+            rivals[first.trial_id] = others[point]
+    if not firsts:
         raise RequestError(
             f"nothing to compare: {base} and {candidate} have no point of the axes in common"
         )
     spec = _narrowed(sweep.spec, base, candidate)
-    trials = (*(first for first, _ in pairs), *(second for _, second in pairs))
-    text = f"{len(pairs)} points with a trial of {base} and one of {candidate}, measured in turns"
+    trials = (*firsts, *seconds)  # `pairs_of` takes the rows apart in the middle
+    text = f"{len(firsts)} points with a trial of {base} and one of {candidate}, measured in turns"
     plan = Plan(trials, (*sweep.plan.steps, Step(text, len(trials))))
-    return replace(
-        sweep, spec=spec, plan=plan, rivals={first.trial_id: second for first, second in pairs}
-    )
+    return replace(sweep, spec=spec, plan=plan, rivals=rivals)
 
 
 def _refuse_labels(sweep: Sweep, base: str, candidate: str) -> None:
     for label in (base, candidate):
         if label not in sweep.entries:
-            raise RequestError(
-                f"the sweep has no implementation labelled {label!r}{suggestion(label, sweep.entries)}"
-            )
+            near = suggestion(label, sweep.entries)
+            raise RequestError(f"the sweep has no implementation labelled {label!r}{near}")
     if base == candidate:
         raise RequestError(
-            f"{base} against itself: give it a second entry under another label, {{use: ..., label: {base}-again}}, "
-            "to see what a duel makes of no difference"
+            f"{base} against itself: give it a second entry under another label, "
+            f"{{use: ..., label: {base}-again}}, to see what a duel makes of no difference"
         )
 
 
@@ -101,7 +104,8 @@ def _by_point(sweep: Sweep, label: str) -> dict[str, Trial]:
     found = {}
     for trial in sweep.trials:
         if trial.implementation == label:
-            found[json.dumps([trial.value(axis) for axis in sweep.spec.axes])] = trial
+            point = [trial.value(axis) for axis in sweep.spec.axes]
+            found[json.dumps(point)] = trial
     return found
 
 
@@ -111,7 +115,9 @@ def is_of(directory: Path, duel: tuple[str, str] | None) -> bool:
         held = json.loads((directory / META_FILE).read_bytes()).get("duel")
     except (OSError, ValueError, AttributeError):
         return duel is None
-    return (None if held is None else tuple(held)) == duel
+    if held is None:
+        return duel is None
+    return tuple(held) == duel
 
 
 def judge(results: Results, fail_slower: float | None = None) -> Comparison:
@@ -143,22 +149,21 @@ def pairs_of(
 
     `narrowing`: the more rounds, the smaller a change that counts; see `Threshold.in_turns`.
     """
-    half = len(results.rows) // 2
-    pairs, unmatched = [], []
-    for pair in zip(results.rows[:half], results.rows[half:], strict=True):
-        missing = [row for row in pair if row.outcome is None]
-        unmatched += [_not_run(row) for row in missing]
+    half = len(results.rows) // 2  # first every row of the base, then every one of the candidate
+    pairs: list[Pair] = []
+    unmatched: list[Mapping[str, Any]] = []
+    for base, candidate in zip(results.rows[:half], results.rows[half:], strict=True):
+        missing = [row for row in (base, candidate) if row.outcome is None]
         if not missing:
-            pairs.append(_pair(*pair, results.meta.device, fail_slower, narrowing))
+            pairs.append(_pair(base, candidate, results.meta.device, fail_slower, narrowing))
+        for row in missing:
+            not_run = {
+                "implementation": row.implementation,
+                "params": dict(row.params),
+                "only_in": "neither (not run)",
+            }
+            unmatched.append(not_run)
     return pairs, unmatched
-
-
-def _not_run(row: Row) -> Mapping[str, Any]:
-    return {
-        "implementation": row.implementation,
-        "params": dict(row.params),
-        "only_in": "neither (not run)",
-    }
 
 
 def pair(base: Row, candidate: Row, device: str) -> Pair:
@@ -170,7 +175,8 @@ def _pair(
     base: Row, candidate: Row, device: str, fail_slower: float | None, narrowing: bool = False
 ) -> Pair:
     rounds = in_turns(base, candidate) if both_ok(base, candidate) else []
-    if sum(min(map(len, pair)) // 2 for pair in rounds) < FEWEST_BLOCKS:
+    blocks = sum(min(len(was), len(now)) // 2 for was, now in rounds)
+    if blocks < FEWEST_BLOCKS:
         return _without_ratio(base, candidate)
     found, spread = paired_ratio(rounds)
     if narrowing and spread is not None:
@@ -182,24 +188,24 @@ def _pair(
 
 def _without_ratio(base: Row, candidate: Row) -> Pair:
     verdict = Verdict.UNCLEAR
-    if base.ok != candidate.ok:
-        verdict = Verdict.NEWLY_FAILING if base.ok else Verdict.NEWLY_OK
-    ends = (f"{row.implementation}: {row.outcome}" for row in (base, candidate) if not row.ok)
-    return Pair(
-        base,
-        candidate,
-        verdict,
-        note="; ".join(ends) or "too few blocks in which both sides were timed",
-    )
+    if base.ok and not candidate.ok:
+        verdict = Verdict.NEWLY_FAILING
+    elif candidate.ok and not base.ok:
+        verdict = Verdict.NEWLY_OK
+    ends = [f"{row.implementation}: {row.outcome}" for row in (base, candidate) if not row.ok]
+    note = "; ".join(ends) or "too few blocks in which both sides were timed"
+    return Pair(base, candidate, verdict, note=note)
 
 
 def in_turns(base: Row, candidate: Row) -> list[tuple[Values, Values]]:
     """The repetitions of both sides, of each round in which one process made both."""
     others = {(record.round, record.attempt): record for record in candidate.records}
-    pairs = ((record, others.get((record.round, record.attempt))) for record in base.records)
-    found = [
-        (record.values_ms, other.values_ms)
-        for record, other in pairs
-        if other is not None and record.values_ms and other.values_ms
-    ]
-    return [pair for pair in found if min(map(len, pair)) >= 2]
+    found: list[tuple[Values, Values]] = []
+    for record in base.records:
+        other = others.get((record.round, record.attempt))
+        if other is None:
+            continue
+        was, now = record.values_ms or (), other.values_ms or ()
+        if min(len(was), len(now)) >= 2:
+            found.append((was, now))
+    return found

@@ -123,8 +123,9 @@ def judge(
     for results in found:
         own, missing = duel.pairs_of(results, fail_slower, narrowing=True)
         for pair in own:
-            both_ran = pair.base.ok and pair.candidate.ok
-            pairs.append(pair if both_ran else untimed_pair(pair.base, pair.candidate))
+            if not pair.base.ok or not pair.candidate.ok:
+                pair = untimed_pair(pair.base, pair.candidate)
+            pairs.append(pair)
         unmatched += missing
         told_apart |= columns.columns(results, [pair.base for pair in own])
     return Comparison(
@@ -179,10 +180,12 @@ def _within(file: Path, roots: Iterable[Path]) -> bool:
 
 def _another_problem(base: Sweep, candidate: Sweep) -> str | None:
     """In what the problems that the two pose differ; None: they are one."""
-    was, now = (_workload_files(sweep) for sweep in (base, candidate))
+    was, now = _workload_files(base), _workload_files(candidate)
     named = workloads.file_of(base.spec.workload, base.base_dir)
     if named is None:
-        return None if _contents(was) == _contents(now) else "their workloads differ"
+        if _contents(was) == _contents(now):
+            return None
+        return "their workloads differ"
     names = {entry.use.rpartition(":")[2] for entry in base.spec.implementations}
     main = os.path.relpath(named, base.base_dir)
     rest, other = rest_of_file(was.pop(main), names), rest_of_file(now.pop(main), names)
@@ -191,7 +194,9 @@ def _another_problem(base: Sweep, candidate: Sweep) -> str | None:
     beside = {_module_beside(file, named) for file in was.values()}
     if rest.modules.isdisjoint(beside):
         return None  # what lies beside it is only the implementations'
-    return None if _contents(was) == _contents(now) else f"what {main} imports differs"
+    if _contents(was) == _contents(now):
+        return None
+    return f"what {main} imports differs"
 
 
 def _module_beside(file: Path, main: Path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import product
 from typing import Any
 
@@ -32,22 +32,26 @@ def pair_up(base: Sequence[Row], candidate: Sequence[Row]) -> Paired:
     ambiguous = _repeated(base) | _repeated(candidate)
     here, there = _by_key(base, ambiguous), _by_key(candidate, ambiguous)
     both = [key for key in here if key in there]
-    ran = {
-        key: None
-        for key in both
-        if here[key].outcome is not None and there[key].outcome is not None
-    }
-    if ran:
-        ran = {
-            key: None for key in both if key in ran or (here[key].ok and there[key].outcome is None)
-        }
-    matched = [(here[key], there[key]) for key in ran]
-    unmatched = [_only(here[key], "base") for key in here if key not in there]
-    unmatched += [_only(there[key], "candidate") for key in there if key not in here]
-    unmatched += [
-        _only(here[key], _run_where(here[key], there[key])) for key in both if key not in ran
-    ]
-    return matched, unmatched
+    any_ran = False
+    for key in both:
+        if here[key].outcome is not None and there[key].outcome is not None:
+            any_ran = True
+    matched, not_run = [], []
+    for key in both:
+        was, now = here[key], there[key]
+        if was.outcome is not None and now.outcome is not None:
+            matched.append((was, now))
+        elif any_ran and was.ok and now.outcome is None:
+            matched.append((was, now))  # the candidate stopped before it
+        elif was.outcome is None and now.outcome is None:
+            not_run.append(_only(was, "neither (not run)"))
+        elif now.outcome is None:
+            not_run.append(_only(was, "base (not run in candidate)"))
+        else:
+            not_run.append(_only(was, "candidate (not run in base)"))
+    unmatched = [_only(row, "base") for key, row in here.items() if key not in there]
+    unmatched += [_only(row, "candidate") for key, row in there.items() if key not in here]
+    return matched, [*unmatched, *not_run]
 
 
 def pair_answers(base: Sequence[Answer], candidate: Sequence[Answer]) -> Paired:
@@ -56,9 +60,15 @@ def pair_answers(base: Sequence[Answer], candidate: Sequence[Answer]) -> Paired:
     """
     here = {_question(answer): answer for answer in base}
     there = {_question(answer): answer for answer in candidate}
-    matched = [(_shown(here[key]), _shown(there[key])) for key in here if key in there]
-    unmatched = [_only(_shown(here[key]), "base") for key in here if key not in there]
-    unmatched += [_only(_shown(there[key]), "candidate") for key in there if key not in here]
+    matched, unmatched = [], []
+    for key, answer in here.items():
+        if key in there:
+            matched.append((_shown(answer), _shown(there[key])))
+        else:
+            unmatched.append(_only(_shown(answer), "base"))
+    for key, answer in there.items():
+        if key not in here:
+            unmatched.append(_only(_shown(answer), "candidate"))
     return matched, unmatched
 
 
@@ -68,30 +78,21 @@ def _question(answer: Answer) -> str:
 
 def _shown(answer: Answer) -> Row:
     """The row that answers, or one that did not."""
-    return answer.rows[0] if answer.best is None else answer.best
-
-
-def _run_where(base: Row, candidate: Row) -> str:
-    if base.outcome is None and candidate.outcome is None:
-        return "neither (not run)"
-    return (
-        "base (not run in candidate)"
-        if candidate.outcome is None
-        else "candidate (not run in base)"
-    )
+    if answer.best is None:
+        return answer.rows[0]
+    return answer.best
 
 
 def name_of(row: Row, with_options: bool = True) -> str:
     """What a row is called in every sweep: its label, params and options, as JSON."""
-    content = [
-        row.implementation,
-        dict(row.params),
-        *([dict(row.trial.options)] if with_options else []),
-    ]
+    content = [row.implementation, dict(row.params)]
+    if with_options:
+        content.append(dict(row.trial.options))
     return json.dumps(content, sort_keys=True, default=str)
 
 
 def _repeated(rows: Iterable[Row]) -> set[str]:
+    """The names, without options, that several rows have."""
     names = Counter(name_of(row, with_options=False) for row in rows)
     return {name for name, count in names.items() if count > 1}
 
@@ -126,60 +127,58 @@ def why_apart(base: Sequence[Row], candidate: Sequence[Row]) -> str:
 
 
 def _values(rows: Sequence[Row], name: str) -> list[str]:
-    return [_value(row.params.get(name, "not given")) for row in rows]
-
-
-def _value(value: Any) -> str:
-    return f"[{shown(value)}]" if isinstance(value, list | tuple) else shown(value)
+    values = []
+    for row in rows:
+        value = row.params.get(name, "not given")
+        text = shown(value)
+        values.append(f"[{text}]" if isinstance(value, list | tuple) else text)
+    return values
 
 
 def _few(names: Sequence[str]) -> str:
     """The first of them, and how many more there are."""
     names = list(dict.fromkeys(names))
-    more = f" and {len(names) - FEW} more" if len(names) > FEW else ""
-    return (", ".join(names[:FEW]) or "none") + more
+    if not names:
+        return "none"
+    text = ", ".join(names[:FEW])
+    if len(names) > FEW:
+        text += f" and {len(names) - FEW} more"
+    return text
 
 
 def unlike(base: Results, candidate: Results, matched: Sequence[tuple[Row, Row]]) -> list[str]:
-    """What must match and does not: workload, protocol, and the environments of the rows of both."""
-    found = differences(
-        {"workload": base.meta.spec.workload}, {"workload": candidate.meta.spec.workload}
-    )
-    found += differences(
-        *(
-            {"measured": "alone" if one.meta.duel is None else "in turns"}
-            for one in (base, candidate)
-        )
-    )
-    found += differences(
-        *({"verify.tolerance": one.meta.spec.verify.tolerance} for one in (base, candidate))
-    )
-    protocols = [
-        results.meta.spec.measure.for_device(results.meta.device) for results in (base, candidate)
-    ]
-    was, now = (one.model_dump() for one in protocols)
-    found += differences(_prefixed("protocol.", was), _prefixed("protocol.", now))
+    """What must match and does not: workload, protocol, and the environments of both's rows."""
+    found: list[str] = []
+    for was_asked, now_asked in zip(_asked(base), _asked(candidate), strict=True):
+        found += differences(was_asked, now_asked)
     seen: dict[tuple[str, str], None] = {}  # a set that keeps the order
     for base_row, candidate_row in matched:
         for left, right in product(base_row.records, candidate_row.records):
             seen[left.fingerprint.environment, right.fingerprint.environment] = None
     for was_in, now_in in seen:
-        found += _facts_unlike(
-            base.environments.get(was_in), candidate.environments.get(now_in), was_in == now_in
-        )
+        if was_in == now_in:
+            continue
+        was, now = base.environments.get(was_in), candidate.environments.get(now_in)
+        if was is None or now is None:
+            found.append(
+                "environment: the fingerprints differ, and environment.json is not there to say "
+                "in what"
+            )
+        else:
+            found += differences(was.get("match", {}), now.get("match", {}))
     return list(dict.fromkeys(found))
 
 
-def _facts_unlike(
-    base: Mapping[str, Any] | None, candidate: Mapping[str, Any] | None, same_hash: bool
-) -> list[str]:
-    if same_hash:
-        return []
-    if base is None or candidate is None:
-        return [
-            "environment: the fingerprints differ, and environment.json is not there to say in what"
-        ]
-    return differences(base.get("match", {}), candidate.get("match", {}))
+def _asked(results: Results) -> list[dict[str, Any]]:
+    """What of a sweep's file must match, by name; what is to be told first comes first."""
+    spec = results.meta.spec
+    protocol = spec.measure.for_device(results.meta.device).model_dump()
+    return [
+        {"workload": spec.workload},
+        {"measured": "alone" if results.meta.duel is None else "in turns"},
+        {"verify.tolerance": spec.verify.tolerance},
+        {f"protocol.{name}": value for name, value in protocol.items()},
+    ]
 
 
 def code_differences(
@@ -188,18 +187,26 @@ def code_differences(
     """What the code of the matched rows differs in, as far as both sweeps say what they ran: files
     and packages.
     """
-    known = sources.read(base.directory), sources.read(candidate.directory)
-    found: dict[str, None] = {}
-    for left, right in dict.fromkeys((_source(was), _source(now)) for was, now in matched):
-        if left != right:
-            found |= dict.fromkeys(sources.differences(known[0].get(left), known[1].get(right)))
+    here, there = sources.read(base.directory), sources.read(candidate.directory)
+    hashes = dict.fromkeys((_source(was), _source(now)) for was, now in matched)
+    found: dict[str, None] = {}  # a set that keeps the order
+    for was_hash, now_hash in hashes:
+        if was_hash != now_hash:
+            lines = sources.differences(here.get(was_hash), there.get(now_hash))
+            found |= dict.fromkeys(lines)
     return list(found)
 
 
 def same_code(matched: Sequence[tuple[Row, Row]]) -> bool:
     """Whether every row that ran in both was measured with the same source code."""
-    ran = [(_source(was), _source(now)) for was, now in matched if was.records and now.records]
-    return bool(ran) and all(left and left == right for left, right in ran)
+    any_ran = False
+    for was, now in matched:
+        if not was.records or not now.records:
+            continue
+        any_ran = True
+        if not _source(was) or _source(was) != _source(now):  # empty: not known
+            return False
+    return any_ran
 
 
 def doubts(base: Row, candidate: Row) -> list[str]:
@@ -223,9 +230,7 @@ def _cards(row: Row) -> set[str]:
     return {record.card for record in row.records if record.card}
 
 
-def _prefixed(prefix: str, facts: Mapping[str, Any]) -> dict[str, Any]:
-    return {prefix + name: value for name, value in facts.items()}
-
-
 def _source(row: Row) -> str:
-    return row.records[-1].fingerprint.source if row.records else ""
+    if not row.records:
+        return ""
+    return row.records[-1].fingerprint.source

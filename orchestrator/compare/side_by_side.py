@@ -1,4 +1,4 @@
-"""Several sweeps in one table: a column for each sweep, device or commit, and ratios to one. Pure."""
+"""Puts sweeps side by side: a column for each sweep, device or commit, ratios to one. Pure."""
 
 from __future__ import annotations
 
@@ -72,11 +72,16 @@ class SideBySide:
     @property
     def means(self) -> dict[str, tuple[tuple[float, int] | None, ...]]:
         """Implementation -> per column the geometric mean of its ratios, and of how many."""
-        found = {}
-        for label in dict.fromkeys(line.row.implementation for line in self.lines):
-            own = [line for line in self.lines if line.row.implementation == label]
-            found[label] = tuple(_mean(own, place) for place in range(len(self.columns)))
-        return found
+        ratios: dict[str, list[list[float]]] = {}  # of each implementation, by column
+        for line in self.lines:
+            own = ratios.setdefault(line.row.implementation, [[] for _ in self.columns])
+            for values, found in zip(own, line.ratios, strict=True):
+                if found is not None:
+                    values.append(found.value)
+        means = {}
+        for label, own in ratios.items():
+            means[label] = tuple((geometric_mean(one), len(one)) if one else None for one in own)
+        return means
 
 
 @dataclass
@@ -113,10 +118,11 @@ def side_by_side(
     for results in sweeps:
         for row in results.rows:
             is_a_copy = by != "sweep" and row.reused_from in ids
-            if row.outcome is not None and not is_a_copy:
-                found = gathered.setdefault(_label(results, row, by), _Gathered())
-                _add(found, results, row)
-                first.setdefault(name_of(row), row)
+            if row.outcome is None or is_a_copy:
+                continue
+            found = gathered.setdefault(_label(results, row, by), _Gathered())
+            _add(found, results, row)
+            first.setdefault(name_of(row), row)
     if len(gathered) < 2:
         named = ", ".join(gathered) or "none"
         raise RequestError(
@@ -127,12 +133,13 @@ def side_by_side(
     base = list(gathered.values())[chosen]
     lines = []
     for name, row in first.items():
-        cells = tuple(found.rows.get(name) for found in gathered.values())
-        lines.append(Line(row, cells, tuple(_ratio(cells[chosen], cell) for cell in cells)))
-    columns = [
-        Column(label, tuple(found.sweeps), tuple(found.models), _unlike(base, found))
-        for label, found in gathered.items()
-    ]
+        cells = [found.rows.get(name) for found in gathered.values()]
+        ratios = [_ratio(cells[chosen], cell) for cell in cells]
+        lines.append(Line(row, tuple(cells), tuple(ratios)))
+    columns = []
+    for label, found in gathered.items():
+        sweep_ids, models = tuple(found.sweeps), tuple(found.models)
+        columns.append(Column(label, sweep_ids, models, _unlike(base, found)))
     return SideBySide(by, tuple(columns), chosen, _axes(sweeps, lines), tuple(lines))
 
 
@@ -161,15 +168,20 @@ def _add(found: _Gathered, results: Results, row: Row) -> None:
 
 def _weight(row: Row) -> tuple[int, str]:
     """What a row tells, and when it was measured: it failed, was only screened, or has a time."""
-    told = 2 if row.ok and not row.is_screened else int(row.ok)
+    told = 0
+    if row.is_screened:
+        told = 1
+    elif row.ok:
+        told = 2
     return told, max(record.finished_at for record in row.records)  # ISO 8601 in UTC: as text
 
 
 def _chosen(labels: Sequence[str], against: str | None) -> int:
     if against is None:
         return 0
-    found = [place for place, label in enumerate(labels) if label == against]
-    found = found or [place for place, label in enumerate(labels) if label.startswith(against)]
+    if against in labels:
+        return labels.index(against)
+    found = [place for place, label in enumerate(labels) if label.startswith(against)]
     if len(found) != 1:
         what = "several columns begin so" if found else "there is no such column"
         raise RequestError(f"--against {against}: {what}{suggestion(against, labels)}")
@@ -208,8 +220,3 @@ def _axes(sweeps: Sequence[Results], lines: Sequence[Line]) -> dict[str, str]:
         if len(values) > 1:
             telling[name] = heading
     return telling
-
-
-def _mean(lines: Sequence[Line], place: int) -> tuple[float, int] | None:
-    values = [ratio_.value for line in lines if (ratio_ := line.ratios[place]) is not None]
-    return (geometric_mean(values), len(values)) if values else None

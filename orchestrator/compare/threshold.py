@@ -69,9 +69,10 @@ def floor_of(base: Row, candidate: Row) -> float | None:
     """The A/A noise floor: the spread between fresh processes of one row; None where either has one
     process only.
     """
-    spreads = [round_spread(row.rounds) for row in (base, candidate)]
-    known = [spread for spread in spreads if spread is not None]
-    return math.sqrt(sum(spread**2 for spread in known) / 2) if len(known) == len(spreads) else None
+    was, now = round_spread(base.rounds), round_spread(candidate.rounds)
+    if was is None or now is None:
+        return None
+    return math.sqrt((was**2 + now**2) / 2)
 
 
 def _within(base: Row, candidate: Row) -> float:

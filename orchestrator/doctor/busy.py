@@ -1,7 +1,7 @@
-"""Who else uses this machine just before a sweep measures on it: named, with what that does to the
+"""Names who else uses this machine just before a sweep measures on it, and what that does to the
 figures.
 
-Half a second's look at the cores, and at the GPUs where they are to be measured; nothing is
+It looks at the cores for half a second, and at the GPUs where they are to be measured. Nothing is
 changed.
 """
 
@@ -31,8 +31,8 @@ def notices(device: str, cores: int | None = None) -> list[str]:
             found += _gpus(api)
     if found:
         found.append(
-            "  rows will be flagged contended, which puts them in no ranking, and may be measured again; "
-            "better: wait, or end these (`orchestrator doctor` shows more)"
+            "  rows will be flagged contended, which puts them in no ranking, and may be measured "
+            "again; better: wait, or end these (`orchestrator doctor` shows more)"
         )
     return found
 

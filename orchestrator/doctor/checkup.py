@@ -1,4 +1,4 @@
-"""Is this machine fit to measure, and if not, why not."""
+"""Says whether this machine is fit to measure, and if not, why not."""
 
 from __future__ import annotations
 
@@ -77,7 +77,9 @@ def as_object(findings: Sequence[Finding]) -> dict[str, Any]:
 
 def exit_code(findings: Sequence[Finding]) -> int:
     """3 (no fit machine) if anything is bad, else 0."""
-    return UNFIT if any(finding.state == "bad" for finding in findings) else 0
+    if any(finding.state == "bad" for finding in findings):
+        return UNFIT
+    return 0
 
 
 def _verdict(findings: Sequence[Finding]) -> str:
@@ -85,7 +87,9 @@ def _verdict(findings: Sequence[Finding]) -> str:
     doubtful = [finding.check for finding in findings if finding.state == "warn"]
     if bad:
         return f"Not fit to measure: {', '.join(bad)}"
-    return f"Fit to measure, with doubts: {', '.join(doubtful)}" if doubtful else "Fit to measure"
+    if doubtful:
+        return f"Fit to measure, with doubts: {', '.join(doubtful)}"
+    return "Fit to measure"
 
 
 def _carried_out(check: tuple[str, Check]) -> list[Finding]:

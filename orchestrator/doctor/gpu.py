@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 
-from orchestrator.doctor.finding import Finding
+from orchestrator.doctor.finding import Finding, State
 from orchestrator.machine.nvml import ask
 from orchestrator.util import subprocesses
 from orchestrator.util.quantities import MIB
@@ -37,24 +37,24 @@ print(json.dumps({"count": count, "torch": torch.__version__, "cuda": torch.vers
 
 
 def gpus(api: Any) -> Iterator[Finding]:
-    """Every check of every GPU; `api` is an initialised pynvml, or None where there is no driver."""
-    count = 0 if api is None else ask(api.nvmlDeviceGetCount) or 0
-    if api is None or not count:
+    """Every check of every GPU; `api`: an initialised pynvml, or None where there is no driver."""
+    count = 0
+    if api is not None:
+        count = ask(api.nvmlDeviceGetCount) or 0
+    if count == 0:
         yield Finding("gpu", "ok", "none that a driver shows: sweeps run on the CPU")
         return
-    yield Finding(
-        "driver", "ok", f"NVIDIA {ask(api.nvmlSystemGetDriverVersion) or 'of unknown version'}"
-    )
-    yield from _visible(count)
+    version = ask(api.nvmlSystemGetDriverVersion) or "of unknown version"
+    yield Finding("driver", "ok", f"NVIDIA {version}")
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        text = f"CUDA_VISIBLE_DEVICES={visible!r} chooses among {count}"
+        yield Finding("gpu", "warn", text, "unset it to use them all")
     for index in range(count):
         gpu = ask(api.nvmlDeviceGetHandleByIndex, index)
         if gpu is None:
-            yield Finding(
-                f"gpu {index}",
-                "bad",
-                "the driver does not answer for it",
-                "nvidia-smi -q says why; reboot",
-            )
+            text = "the driver does not answer for it"
+            yield Finding(f"gpu {index}", "bad", text, "nvidia-smi -q says why; reboot")
             continue
         for check in (_identity, _persistence, _mig, _clocks, _temperature, company):
             yield check(api, gpu, f"gpu {index}")
@@ -68,79 +68,55 @@ def torch_uses_gpu(
     """
     if api is None or not ask(api.nvmlDeviceGetCount):
         return Finding("torch", "ok", f"torch {_version('torch')}")
+    build_advice = (
+        f"torch {_version('torch')} may be built for another CUDA or GPU: "
+        "install a build for this driver"
+    )
     try:
         seen = subprocesses.last_json_line((run or _probe)())
     except subprocess.TimeoutExpired:
-        return Finding(
-            "torch",
-            "bad",
-            f"no answer from a GPU within {TORCH_S:.0f} s",
-            "look for a process that hangs on it",
-        )
+        text = f"no answer from a GPU within {TORCH_S:.0f} s"
+        return Finding("torch", "bad", text, "look for a process that hangs on it")
     except ValueError as error:
-        return Finding("torch", "bad", f"cannot compute on a GPU: {error}", _build_advice())
+        return Finding("torch", "bad", f"cannot compute on a GPU: {error}", build_advice)
     if not seen["count"]:
-        return Finding(
-            "torch", "bad", f"torch {seen['torch']} sees no GPU, the driver does", _build_advice()
-        )
-    return Finding(
-        "torch",
-        "ok",
-        f"torch {seen['torch']}, CUDA {seen['cuda']}, right on {seen['count']} of its GPUs",
-    )
-
-
-def _visible(count: int) -> Iterator[Finding]:
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        yield Finding(
-            "gpu",
-            "warn",
-            f"CUDA_VISIBLE_DEVICES={visible!r} chooses among {count}",
-            "unset it to use them all",
-        )
+        text = f"torch {seen['torch']} sees no GPU, the driver does"
+        return Finding("torch", "bad", text, build_advice)
+    text = f"torch {seen['torch']}, CUDA {seen['cuda']}, right on {seen['count']} of its GPUs"
+    return Finding("torch", "ok", text)
 
 
 def _identity(api: Any, gpu: Any, check: str) -> Finding:
+    text = str(ask(api.nvmlDeviceGetName, gpu))
     memory = ask(api.nvmlDeviceGetMemoryInfo, gpu)
-    size = "" if memory is None else f", {memory.total / MIB / 1024:.0f} GiB"
-    return Finding(check, "ok", f"{ask(api.nvmlDeviceGetName, gpu)}{size}")
+    if memory is not None:
+        text += f", {memory.total / MIB / 1024:.0f} GiB"
+    return Finding(check, "ok", text)
 
 
 def _persistence(api: Any, gpu: Any, check: str) -> Finding:
     mode = ask(api.nvmlDeviceGetPersistenceMode, gpu)
     if mode == 0:
-        return Finding(
-            f"{check} persistence",
-            "warn",
-            "off: every trial waits for the driver to wake up",
-            "nvidia-smi -pm 1",
-        )
+        text = "off: every trial waits for the driver to wake up"
+        return Finding(f"{check} persistence", "warn", text, "nvidia-smi -pm 1")
     return Finding(f"{check} persistence", "ok", "on" if mode else "not told")
 
 
 def _mig(api: Any, gpu: Any, check: str) -> Finding:
     mode = ask(api.nvmlDeviceGetMigMode, gpu)
-    if mode and mode[0]:
-        return Finding(
-            f"{check} MIG",
-            "warn",
-            "on: a part of the GPU is measured, others may use the rest",
-            "nvidia-smi -mig 0",
-        )
+    if mode and mode[0]:  # (now, after the next reboot)
+        text = "on: a part of the GPU is measured, others may use the rest"
+        return Finding(f"{check} MIG", "warn", text, "nvidia-smi -mig 0")
     return Finding(f"{check} MIG", "ok", "off")
 
 
 def _clocks(api: Any, gpu: Any, check: str) -> Finding:
     reasons = ask(api.nvmlDeviceGetCurrentClocksEventReasons, gpu) or 0
+    # a set, for two of the reasons read alike; 0: a pynvml that does not know the reason
     slowed = {text for name, text in SLOWED.items() if reasons & getattr(api, name, 0)}
     if slowed:
-        return Finding(
-            f"{check} clocks",
-            "bad",
-            f"held down: {', '.join(sorted(slowed))}",
-            "cool it, and look at its power supply",
-        )
+        text = f"held down: {', '.join(sorted(slowed))}"
+        return Finding(f"{check} clocks", "bad", text, "cool it, and look at its power supply")
     chosen = ask(api.nvmlDeviceGetApplicationsClock, gpu, api.NVML_CLOCK_SM)
     usual = ask(api.nvmlDeviceGetDefaultApplicationsClock, gpu, api.NVML_CLOCK_SM)
     highest = ask(api.nvmlDeviceGetMaxClockInfo, gpu, api.NVML_CLOCK_SM)
@@ -148,24 +124,18 @@ def _clocks(api: Any, gpu: Any, check: str) -> Finding:
         return Finding(f"{check} clocks", "ok", f"application clock {chosen} MHz")
     if not highest:
         return Finding(f"{check} clocks", "ok", "not told")
-    return Finding(
-        f"{check} clocks",
-        "ok",
-        f"free, at most {highest} MHz",
-        "to compare over weeks, fix them: nvidia-smi -lgc MHZ",
-    )
+    advice = "to compare over weeks, fix them: nvidia-smi -lgc MHZ"
+    return Finding(f"{check} clocks", "ok", f"free, at most {highest} MHz", advice)
 
 
 def _temperature(api: Any, gpu: Any, check: str) -> Finding:
     degrees = ask(api.nvmlDeviceGetTemperature, gpu, api.NVML_TEMPERATURE_GPU)
-    if degrees is not None and degrees >= HOT_C:
-        return Finding(
-            f"{check} temperature",
-            "warn",
-            f"{degrees} °C before anything runs",
-            "let it cool down first",
-        )
-    return Finding(f"{check} temperature", "ok", "not told" if degrees is None else f"{degrees} °C")
+    if degrees is None:
+        return Finding(f"{check} temperature", "ok", "not told")
+    if degrees >= HOT_C:
+        text = f"{degrees} °C before anything runs"
+        return Finding(f"{check} temperature", "warn", text, "let it cool down first")
+    return Finding(f"{check} temperature", "ok", f"{degrees} °C")
 
 
 def company(api: Any, gpu: Any, check: str) -> Finding:
@@ -180,13 +150,11 @@ def company(api: Any, gpu: Any, check: str) -> Finding:
     who = ", ".join(_named(process.pid) for process in running)
     if not who:
         who = "processes that cannot be seen from here"
-    message = f"{who}: {use.gpu if use else '?'} % in use, {held:.0f} MiB held"
-    return Finding(
-        f"{check} alone",
-        "bad" if busy else "warn",
-        message,
-        "end them: their work would be in our figures",
-    )
+    percent = use.gpu if use else "?"
+    message = f"{who}: {percent} % in use, {held:.0f} MiB held"
+    state: State = "bad" if busy else "warn"
+    advice = "end them: their work would be in our figures"
+    return Finding(f"{check} alone", state, message, advice)
 
 
 def _named(pid: int) -> str:
@@ -199,10 +167,6 @@ def _named(pid: int) -> str:
 def _probe() -> subprocess.CompletedProcess[str]:
     line = [sys.executable, "-c", PROBE]
     return subprocesses.run(line, "", TORCH_S)
-
-
-def _build_advice() -> str:
-    return f"torch {_version('torch')} may be built for another CUDA or GPU: install a build for this driver"
 
 
 def _version(package: str) -> str:

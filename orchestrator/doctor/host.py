@@ -1,4 +1,4 @@
-"""The machine around the GPUs: its cores, memory and disks."""
+"""Checks the machine around the GPUs: its cores, memory and disks."""
 
 from __future__ import annotations
 
@@ -52,9 +52,13 @@ class Busy:
 
     def __str__(self) -> str:
         """`python train.py (pid 1234) 76 %`."""
-        said = self.command if self.command and len(self.command) <= LONGEST_COMMAND else self.name
-        pid = f" (pid {self.pid})" if self.pid else ""
-        return f"{printable(said)}{pid} {self.percent:.0f} %"
+        said = self.name
+        if self.command and len(self.command) <= LONGEST_COMMAND:
+            said = self.command
+        text = printable(said)
+        if self.pid:
+            text += f" (pid {self.pid})"
+        return f"{text} {self.percent:.0f} %"
 
 
 def load(used: float, busy: Sequence[Busy], cores: int) -> Finding:
@@ -64,12 +68,8 @@ def load(used: float, busy: Sequence[Busy], cores: int) -> Finding:
     names = ", ".join(map(str, busy[:NAMED])) or "processes that cannot be seen"
     state: State = "bad" if used > 0.75 * cores else "warn"
     message = f"{used:.1f} of {cores} cores in use by others: {names}"
-    return Finding(
-        "cpu load",
-        state,
-        message,
-        "end them, or figures of the CPU and of small kernels will be noisy",
-    )
+    advice = "end them, or figures of the CPU and of small kernels will be noisy"
+    return Finding("cpu load", state, message, advice)
 
 
 def governor(name: str | None) -> Finding:
@@ -84,10 +84,9 @@ def quota(share: float | None, cores: int) -> Finding:
     """`share`: cores' worth of time that the control group allows; None: there is no limit."""
     if share is None or share >= cores:
         return Finding("cpu quota", "ok", "none below the cores shown")
+    text = f"{share:g} of {cores} cores: trials stall when it is used up"
     advice = "pin the container to whole cores instead (cpuset)"
-    return Finding(
-        "cpu quota", "warn", f"{share:g} of {cores} cores: trials stall when it is used up", advice
-    )
+    return Finding("cpu quota", "warn", text, advice)
 
 
 def system() -> Finding:
@@ -104,25 +103,17 @@ def temporary(place: Path, max_bytes: int) -> Finding:
     if len(os.fsencode(place)) <= longest:
         return Finding("temporary folder", "ok", str(place))
     message = f"{place} is too deep for Ray's sockets: /tmp is used in its place"
-    return Finding(
-        "temporary folder",
-        "warn",
-        message,
-        f"set TMPDIR to a folder of at most {longest} characters",
-    )
+    advice = f"set TMPDIR to a folder of at most {longest} characters"
+    return Finding("temporary folder", "warn", message, advice)
 
 
 def memory() -> Finding:
     """Host memory that is free for trials."""
     free = psutil.virtual_memory().available
+    text = f"{free / GIB:.1f} GiB available"
     if free < 2 * GIB:
-        return Finding(
-            "memory",
-            "warn",
-            f"{free / GIB:.1f} GiB available",
-            "end what holds it, or set host_memory_gib",
-        )
-    return Finding("memory", "ok", f"{free / GIB:.1f} GiB available")
+        return Finding("memory", "warn", text, "end what holds it, or set host_memory_gib")
+    return Finding("memory", "ok", text)
 
 
 def disk(place: Path, needed_gib: float) -> Finding:
@@ -132,33 +123,24 @@ def disk(place: Path, needed_gib: float) -> Finding:
     existing = next(folder for folder in (place, *place.absolute().parents) if folder.exists())
     free = shutil.disk_usage(existing).free / GIB
     if not os.access(existing, os.W_OK):
-        return Finding(
-            f"disk {place}",
-            "bad",
-            "cannot be written",
-            "use --output DIR, or give this user the right to write",
-        )
-    state: State = "ok"
-    if free < needed_gib:
-        state = "bad"
-    elif free < 10 * needed_gib:
-        state = "warn"
-    return Finding(
-        f"disk {place}",
-        state,
-        f"{free:.1f} GiB free",
-        "" if state == "ok" else "make room: results are kept there",
-    )
+        advice = "use --output DIR, or give this user the right to write"
+        return Finding(f"disk {place}", "bad", "cannot be written", advice)
+    text = f"{free:.1f} GiB free"
+    if free >= 10 * needed_gib:
+        return Finding(f"disk {place}", "ok", text)
+    state: State = "bad" if free < needed_gib else "warn"
+    return Finding(f"disk {place}", state, text, "make room: results are kept there")
 
 
 def busiest(seconds: float) -> tuple[float, list[Busy]]:
     """Cores in use by others over `seconds`, and the busiest of those that can be seen."""
-    own = {os.getpid()}
-    processes = [process for process in psutil.process_iter(["name"]) if process.pid not in own]
+    own = os.getpid()
+    processes = [process for process in psutil.process_iter(["name"]) if process.pid != own]
     before = {process.pid: _cpu_s(process) for process in processes}
     total, mine, begun = psutil.cpu_times(), sum(os.times()[:2]), time.monotonic()
     time.sleep(seconds)
     later, elapsed = psutil.cpu_times(), time.monotonic() - begun
+    # the first three: user, nice, system; of `os.times`, the first two: ours
     spent = (sum(later[:3]) - sum(total[:3])) - (sum(os.times()[:2]) - mine)
     found = []
     for process in processes:
@@ -174,7 +156,9 @@ def _command(process: psutil.Process) -> str:
         line = process.cmdline()
     except psutil.Error:
         return ""
-    return " ".join([Path(line[0]).name, *line[1:]]) if line else ""
+    if not line:  # a kernel thread has none
+        return ""
+    return " ".join([Path(line[0]).name, *line[1:]])
 
 
 def _cpu_s(process: psutil.Process) -> float:

@@ -1,4 +1,4 @@
-"""The tracking server and the Ray cluster: do they answer, within a bounded time."""
+"""Checks whether the tracking server and the Ray cluster answer, within a bounded time."""
 
 from __future__ import annotations
 
@@ -27,20 +27,16 @@ def tracking(uri: str | None) -> Finding:
     if not uri.startswith(("http://", "https://")):
         return Finding("tracking", "ok", f"{redacted(uri)}: taken as it is, not tried")
     advice = "start it, or go without: results stay in the journal, and sync writes the runs later"
+    health = f"{uri.rstrip('/')}/health"
     try:
-        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=ANSWER_S) as answer:  # noqa: S310 - http(s) only
+        with urllib.request.urlopen(health, timeout=ANSWER_S) as answer:  # noqa: S310 - http(s) only
             return Finding("tracking", "ok", f"{redacted(uri)} answers ({answer.status})")
     except urllib.error.HTTPError as error:  # it is there; servers behind a log-in refuse /health
-        return Finding(
-            "tracking",
-            "warn",
-            f"{redacted(uri)} answers {error.code}",
-            "check the address and the log-in",
-        )
+        text = f"{redacted(uri)} answers {error.code}"
+        return Finding("tracking", "warn", text, "check the address and the log-in")
     except (OSError, ValueError) as error:
-        return Finding(
-            "tracking", "warn", f"{redacted(uri)} does not answer: {_reason(error)}", advice
-        )
+        text = f"{redacted(uri)} does not answer: {_reason(error)}"
+        return Finding("tracking", "warn", text, advice)
 
 
 def ray(address: str | None) -> list[Finding]:
@@ -65,35 +61,26 @@ def _ray(address: str | None) -> Finding:
     if not address or address == "local":
         return Finding("ray", "ok", f"Ray {version}, started by the run itself")
     if address == "auto":
-        return Finding(
-            "ray", "warn", "address auto joins whatever cluster is found", "name it: HOST:PORT"
-        )
+        text = "address auto joins whatever cluster is found"
+        return Finding("ray", "warn", text, "name it: HOST:PORT")
     parts = urlsplit(address if "://" in address else f"ray://{address}")
     try:
-        with socket.create_connection(
-            (parts.hostname or "", parts.port or RAY_PORT), timeout=ANSWER_S
-        ):
+        place = (parts.hostname or "", parts.port or RAY_PORT)  # a port that is none raises
+        with socket.create_connection(place, timeout=ANSWER_S):
             return Finding("ray", "ok", f"{address} accepts connections; Ray {version} here")
     except (OSError, ValueError) as error:
-        return Finding(
-            "ray",
-            "bad",
-            f"{address} does not answer: {_reason(error)}",
-            "start the cluster, or leave --address out",
-        )
+        text = f"{address} does not answer: {_reason(error)}"
+        return Finding("ray", "bad", text, "start the cluster, or leave --address out")
 
 
 def _store(database: Path) -> Finding:
     folder = next(folder for folder in database.parents if folder.exists())
-    if os.access(folder, os.W_OK):
-        return Finding(
-            "tracking",
-            "ok",
-            f"{database}{'' if database.exists() else ', made by the first sweep'}",
-        )
-    return Finding(
-        "tracking", "warn", f"{folder} cannot be written", "name another store with --tracking-uri"
-    )
+    if not os.access(folder, os.W_OK):
+        advice = "name another store with --tracking-uri"
+        return Finding("tracking", "warn", f"{folder} cannot be written", advice)
+    if database.exists():
+        return Finding("tracking", "ok", str(database))
+    return Finding("tracking", "ok", f"{database}, made by the first sweep")
 
 
 def _reason(error: Exception) -> str:

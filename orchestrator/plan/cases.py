@@ -32,9 +32,10 @@ def with_cases(spec: SweepSpec, document: Document, workload: Workload, base_dir
         rows = cases.read(Path(base_dir) / stated.file, shown)
     else:
         shown = document.name
-        rows = [
-            Row(dict(row), _line(document, index)) for index, row in enumerate(stated.rows or [])
-        ]
+        rows = []
+        for index, case in enumerate(stated.rows or []):
+            line = _line(document, index)
+            rows.append(Row(dict(case), line))
     if spec.cases is None and _states_one(spec, rows):
         return spec
     if stated.columns is not None:
@@ -96,6 +97,7 @@ def _value(row: Row, name: str, shown: str, defaults: dict[str, Any]) -> Any:
 
 
 def _defaults(workload: Workload) -> dict[str, Any]:
+    """Param -> default, of those that have one."""
     found = {}
     for name, info in workload.params.model_fields.items():
         if not info.is_required():
@@ -111,7 +113,5 @@ def _refuse_stated_twice(
             raise document.refusal(("axes", name), f"the cases state {name} in each row: keep one")
         for index, entry in enumerate(spec.implementations):
             if name in entry.params:
-                raise document.refusal(
-                    ("implementations", index, "params", name),
-                    f"the cases state {name} in each row: keep one",
-                )
+                place = ("implementations", index, "params", name)
+                raise document.refusal(place, f"the cases state {name} in each row: keep one")

@@ -102,16 +102,15 @@ def expand(
             trial = found[trial.trial_id]
         found[trial.trial_id] = trial
         if spec.frontier.axis is not None:  # a trial may be a probe of several cells
-            stated = {
-                name: value for name, value in point.stated.items() if name != spec.frontier.axis
-            }
+            stated = dict(point.stated)
+            stated.pop(spec.frontier.axis, None)
             cell = Cell(entry, stated, ())
             cells.setdefault(cell.key, cell)
             probes.setdefault(cell.key, []).append(trial)
     state.refuse()
     steps = tuple(_steps(spec, state.removed, repeated))
-    whole = tuple(replace(cell, trials=tuple(probes[key])) for key, cell in cells.items())
-    return select(Plan(tuple(found.values()), steps, whole), only)
+    whole = [replace(cell, trials=tuple(probes[key])) for key, cell in cells.items()]
+    return select(Plan(tuple(found.values()), steps, tuple(whole)), only)
 
 
 def select(plan: Plan, only: str | None) -> Plan:
@@ -179,8 +178,10 @@ def _searches(spec: SweepSpec, workload: Workload, document: Document, only: str
     space = Space.of(spec)
     wanted = wanted_by(only, option_names(spec))
     whole = Expansion(spec, workload, document)
-    cells, empty = list[Cell](), 0
+    cells: list[Cell] = []
+    empty = 0
     for entry, point in _product(spec, whole):
+        # what is wrong with points that were tried counts only where none of the cell can be run
         tried = Expansion(spec, workload, document)
         example = _example(entry, point, space, tried, wanted)
         if example is not None:
@@ -252,7 +253,10 @@ def _most_gpus(
                     break
                 place = {**space.values(space.draw(generator)), dimension.name: value}
                 neighbour = make(place)
-            if neighbour is not None and (needed := _gpus(workload, neighbour)) > most:
+            if neighbour is None:
+                continue
+            needed = _gpus(workload, neighbour)
+            if needed > most:
                 best, values, most = neighbour, place, needed
     return best
 
@@ -260,9 +264,8 @@ def _most_gpus(
 def _gpus(workload: Workload, trial: Trial) -> int:
     """How many GPUs a trial takes; 0 if the workload's function fails."""
     with suppress(Exception):  # a user's function; placing the trial reports its error
-        return int(
-            workload.gpus(workload.params.model_validate_json(trial.params_of(workload.params)))
-        )
+        params = workload.params.model_validate_json(trial.params_of(workload.params))
+        return int(workload.gpus(params))
     return 0
 
 
@@ -285,20 +288,17 @@ def _points_to_try(space: Space) -> Iterator[dict[str, Any]]:
 
 def _search_steps(spec: SweepSpec, space: Space, empty: int) -> Iterator[Step]:
     left = product_size(spec)
-    yield Step(f"{factors(spec)} = {left} {'search' if left == 1 else 'searches'}", left)
+    noun = "search" if left == 1 else "searches"
+    yield Step(f"{factors(spec)} = {left} {noun}", left)
     if empty:
         left -= empty
-        yield Step(
-            f"- {empty} of which no point is left by exclude and --only = {left} searches",
-            left,
-            empty,
-        )
-    samples = spec.search.samples
-    most = samples if space.size is None else min(samples, space.size)
-    points = "" if space.size is None else f" of {space.size}"
-    yield Step(
-        f"{spec.search.strategy} over {space}: at most {most}{points} points each", left * most
-    )
+        text = f"- {empty} of which no point is left by exclude and --only = {left} searches"
+        yield Step(text, left, empty)
+    most, points = spec.search.samples, ""
+    if space.size is not None:  # None: the space is not finite
+        most, points = min(most, space.size), f" of {space.size}"
+    text = f"{spec.search.strategy} over {space}: at most {most}{points} points each"
+    yield Step(text, left * most)
 
 
 def _steps(spec: SweepSpec, removed: Mapping[str, int], repeated: int) -> Iterator[Step]:

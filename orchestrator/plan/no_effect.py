@@ -26,11 +26,13 @@ def keys_without_effect(sweep: Sweep, device: str, cores: int, slots: int) -> li
     wanted = spec.resources.cpus
     if isinstance(wanted, int) and 0 < cores < wanted:
         found.append(
-            f"resources.cpus: {wanted} is more than the {cores} that can be used here, so trials have {cores}"
+            f"resources.cpus: {wanted} is more than the {cores} that can be used here, "
+            f"so trials have {cores}"
         )
     if spec.max_concurrent is not None and 0 < slots < spec.max_concurrent:
         found.append(
-            f"max_concurrent: {spec.max_concurrent} is more than there is room for, so {slots} run at a time"
+            f"max_concurrent: {spec.max_concurrent} is more than there is room for, "
+            f"so {slots} run at a time"
         )
     return found
 
@@ -43,16 +45,17 @@ def _gpu_keys(spec: SweepSpec) -> list[str]:
         found.append("resources.gpus has no effect on a CPU")
     if spec.search.active and spec.search.metric in ONLY_ON_A_GPU:
         found.append(
-            f"search.metric: {spec.search.metric} is measured on a GPU alone: this search will find nothing"
+            f"search.metric: {spec.search.metric} is measured on a GPU alone: "
+            "this search will find nothing"
         )
     return found
 
 
 def _search_keys(spec: SweepSpec) -> list[str]:
     default = SearchSpec()
-    names = SearchSpec.model_fields
-    stated = [name for name in names if getattr(spec.search, name) != getattr(default, name)]
-    return [
-        f"search.{name} has no effect without search.strategy: every point is run"
-        for name in stated
-    ]
+    found = []
+    for name in SearchSpec.model_fields:
+        is_stated = getattr(spec.search, name) != getattr(default, name)
+        if is_stated:
+            found.append(f"search.{name} has no effect without search.strategy: every point is run")
+    return found

@@ -61,7 +61,8 @@ class Expansion:
         self._defaults = _defaults(workload)
         self._options: dict[str, None] = {}  # for expressions: an option that a trial lacks is null
         for entry in spec.implementations:
-            self._options |= dict.fromkeys(f"options.{name}" for name in entry.options)
+            for name in entry.options:
+                self._options[f"options.{name}"] = None
         self._derivations: dict[str, Derivation] = {}
         self._names_cases = spec.cases is not None and CASE_NAME not in workload.params.model_fields
 
@@ -72,9 +73,8 @@ class Expansion:
                 point.values = self._derivation(entry).values(point.stated, self._defaults)
         except UnderivableError as error:
             place, found = _Place(entry, point.stated, self), point.stated[error.name]
-            self._report(
-                self.document.problem(place.of(error.name), str(error), found, hint=place.hint)
-            )
+            field = place.of(error.name)
+            self._report(self.document.problem(field, str(error), found, hint=place.hint))
             return None
         if self._excluded(entry, point) or not self._resolve(entry, point):
             return None
@@ -148,14 +148,10 @@ class Expansion:
         """Whether an exclude rule removes this point; it is counted for the first that holds."""
         if not self.spec.exclude:
             return False
-        own = {f"options.{name}": value for name, value in entry.options.items()}
-        names = {
-            **self._options,
-            **self._defaults,
-            **point.values,
-            **own,
-            "implementation": entry.label,
-        }
+        names = {**self._options, **self._defaults, **point.values}
+        for name, value in entry.options.items():
+            names[f"options.{name}"] = value
+        names["implementation"] = entry.label
         for index, rule in enumerate(self.spec.exclude):
             try:
                 if condition(rule, names):
@@ -178,12 +174,12 @@ def _ever_derived(name: str, fixed: Mapping[str, Any], spec: SweepSpec) -> bool:
 
 
 def _defaults(workload: Workload) -> dict[str, Any]:
-    fields = workload.params.model_fields.items()
-    return {
-        name: info.get_default(call_default_factory=True)
-        for name, info in fields
-        if not info.is_required()
-    }
+    """Param -> default, of those that have one."""
+    found = {}
+    for name, info in workload.params.model_fields.items():
+        if not info.is_required():
+            found[name] = info.get_default(call_default_factory=True)
+    return found
 
 
 @dataclass(frozen=True)
@@ -238,7 +234,8 @@ class _Place:
         named = [name for name in self.stated if name in rule]
         if not named:
             return self.of("")
-        return self.of(min(named, key=lambda name: (rule.find(name), -len(name))))
+        first = min(named, key=lambda name: (rule.find(name), -len(name)))
+        return self.of(first)
 
 
 def _refusals(error: ValidationError, place: _Place) -> Iterator[Problem]:

@@ -1,4 +1,4 @@
-"""A sweep that has been read, checked and expanded: what `run` executes and `plan` explains."""
+"""Reads, checks and expands a sweep: what `run` executes and `plan` explains."""
 
 from __future__ import annotations
 
@@ -78,14 +78,12 @@ class Sweep:
         try:
             workload = workloads.find(spec.workload, base_dir)
         except UnknownNameError as error:
-            raise SweepFileError(
-                document.name, [document.problem(("workload",), str(error))]
-            ) from None
-        except (Exception, SystemExit) as error:
+            problem = document.problem(("workload",), str(error))
+            raise SweepFileError(document.name, [problem]) from None
+        except (Exception, SystemExit) as error:  # of the user's file, which may do anything
             rule = f"cannot be imported: {type(error).__name__}: {error}"
-            raise SweepFileError(
-                document.name, [document.problem(("workload",), rule, spec.workload)]
-            ) from error
+            problem = document.problem(("workload",), rule, spec.workload)
+            raise SweepFileError(document.name, [problem]) from error
         if fresh:
             spec = with_cases(spec, document, workload, base_dir)
         problems: list[Problem] = rules.find(spec, document, workload, base_dir)
@@ -93,16 +91,15 @@ class Sweep:
             raise SweepFileError(document.name, problems)
         labels = {"implementation": [entry.label for entry in spec.implementations]}
         if only is not None:
-            known = option_names(spec) | {
-                *workload.params.model_fields,
-                *spec.axes,
-                "implementation",
-            } - {"device"}
+            known = {"implementation", *workload.params.model_fields, *spec.axes}
+            known.discard("device")  # no trial has it as a param
+            known |= option_names(spec)
             check(only, known, labels)
         plan = expand(spec, workload, document, only)
         if not plan.trials:
             reasons = plan.explain()
-            if only is not None and (strange := strange_values(only, labels)):
+            strange = "" if only is None else strange_values(only, labels)
+            if strange:
                 reasons.append(strange)
             raise RequestError(f"nothing to run: {'; '.join(reasons)}")
         return cls(spec, document, base_dir, workload, plan, only)
@@ -160,10 +157,12 @@ class Sweep:
         stated = self.spec.resources.gpus
         if stated == "auto":
             return self._gpus_of_workload(trial)
-        if stated < (ranks := self.ranks(trial)) and ranks > 1:
+        ranks = self.ranks(trial)
+        if ranks > 1 and stated < ranks:
             raise RequestError(
-                f"resources.gpus: {stated} where a trial of {self.workload.name} has {ranks} ranks, each with a GPU of "
-                f"its own; leave it out, or state {ranks} or more (at {trial.params})"
+                f"resources.gpus: {stated} where a trial of {self.workload.name} "
+                f"has {ranks} ranks, each with a GPU of its own; "
+                f"leave it out, or state {ranks} or more (at {trial.params})"
             )
         return stated
 
@@ -171,14 +170,17 @@ class Sweep:
         """How many processes share the trial: as many as its workload asks GPUs for, if it shards
         its inputs.
         """
-        return 1 if self.workload.shard is None else max(1, self._gpus_of_workload(trial))
+        if self.workload.shard is None:
+            return 1
+        return max(1, self._gpus_of_workload(trial))
 
     def _gpus_of_workload(self, trial: Trial) -> int:
         try:
             return int(self.workload.gpus(self.params(trial)))
         except Exception as error:
             raise RequestError(
-                f"workload {self.workload.name}: gpus() fails with {type(error).__name__}: {error}, at {trial.params}"
+                f"workload {self.workload.name}: gpus() fails with {type(error).__name__}: "
+                f"{error}, at {trial.params}"
             ) from error
 
     def params(self, trial: Trial) -> Any:

@@ -53,38 +53,31 @@ class AnswerTable:
 def as_objects(layout: Layout) -> list[dict[str, Any]]:
     """The answers as JSON values."""
     meta = layout.results.meta
+    axis = meta.spec.frontier.axis
     objects = []
     for answer in answers(meta, layout.rows):
+        trial_id = options = memory = beyond = None
+        if answer.best is not None:
+            trial_id = answer.best.trial_id
+            options = dict(answer.best.trial.options)
+            memory = answer.best.metrics.get("peak_memory_mib")
+        if answer.beyond is not None and axis is not None:
+            outcome = str(answer.beyond.outcome)
+            beyond = {"value": answer.beyond.value(axis), "outcome": outcome}
         described = {
             "implementation": answer.implementation,
             "point": dict(answer.point),
             "metric": metric(meta.spec),
             "value": answer.value,
-            **_best_object(answer),
-            "beyond": _beyond_object(layout, answer),
+            "trial_id": trial_id,
+            "options": options,
+            "peak_memory_mib": memory,
+            "beyond": beyond,
             "trials": len(answer.rows),
             "settled": answer.settled,
         }
         objects.append(described)
     return objects
-
-
-def _best_object(answer: Answer) -> dict[str, Any]:
-    """The row that is best, as JSON values; null where there is none."""
-    if answer.best is None:
-        return {"trial_id": None, "options": None, "peak_memory_mib": None}
-    return {
-        "trial_id": answer.best.trial_id,
-        "options": dict(answer.best.trial.options),
-        "peak_memory_mib": answer.best.metrics.get("peak_memory_mib"),
-    }
-
-
-def _beyond_object(layout: Layout, answer: Answer) -> dict[str, Any] | None:
-    axis = layout.results.meta.spec.frontier.axis
-    if answer.beyond is None or axis is None:
-        return None
-    return {"value": answer.beyond.value(axis), "outcome": str(answer.beyond.outcome)}
 
 
 Cells = tuple[str, list[str], list[list[str]]]
@@ -112,7 +105,9 @@ def _beyond(answer: Answer, axis: str) -> str:
     if answer.beyond is None:
         return "the axis ends there" if answer.settled else "not settled"
     text = f"{shown(answer.beyond.value(axis))}: {answer.beyond.outcome}"
-    return text if answer.settled or answer.beyond.outcome not in LIMITS else f"{text}, not settled"
+    if answer.beyond.outcome in LIMITS and not answer.settled:
+        text += ", not settled"
+    return text
 
 
 def _search(layout: Layout, found: Sequence[Answer]) -> Cells:
@@ -127,11 +122,11 @@ def _search(layout: Layout, found: Sequence[Answer]) -> Cells:
             line.append(_over_start(answer, spec.search.metric, spec.search.least))
         line.append(_trials(answer, spec.search))
         cells.append(line)
-    first = "Over the first point" if starts and spec.search.first[0] else "Over the defaults"
     figure = spec.search.metric
     headings.append("Time (ms)" if figure == "latency_ms" else printable(figure))
     if starts:
-        headings.append(first)
+        # a first point that sets nothing is the implementation as it comes
+        headings.append("Over the first point" if spec.search.first[0] else "Over the defaults")
     headings.append("Trials")
     return f"Best {figure} found by {spec.search.strategy}", headings, cells
 
@@ -141,7 +136,9 @@ def _searched(answer: Answer, axis: str) -> str:
     if answer.best is None:
         return NONE
     value = answer.best.value(axis)
-    return "default" if value is None and axis.startswith("options.") else shown(value)
+    if value is None and axis.startswith("options."):
+        return "default"
+    return shown(value)
 
 
 def _value(answer: Answer, name: str) -> str:
@@ -158,7 +155,9 @@ def _value(answer: Answer, name: str) -> str:
 
 def _over_start(answer: Answer, name: str, least: bool) -> str:
     """How many times as good as the first point the best is."""
-    start = None if answer.start is None else answer.start.metrics.get(name)
+    if answer.start is None:
+        return NONE
+    start = answer.start.metrics.get(name)
     if not start or not answer.value:
         return NONE
     times_as_good = start / answer.value if least else answer.value / start
@@ -186,6 +185,7 @@ def _trials(answer: Answer, search: SearchSpec) -> str:
 
 
 def _heading(layout: Layout, axis: str) -> str:
-    return layout.columns.get(
-        axis, printable(axis.removeprefix("options.").replace("_", " ").title())
-    )
+    """The column's heading; of an axis without a column its name, as a title."""
+    if axis in layout.columns:
+        return layout.columns[axis]
+    return printable(axis.removeprefix("options.").replace("_", " ").title())

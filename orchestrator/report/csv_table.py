@@ -20,10 +20,12 @@ FORMULA = ("=", "+", "-", "@", "\t")
 def csv_text(layout: Layout) -> str:
     """CSV with a header: one row per trial, numbers unrounded, lists as JSON, empty if missing."""
     origins = reused.columns(layout.rows)
-    records = [{**flat(layout, row), **origins.get(row.trial_id, {})} for row in layout.rows]
+    records = []
     names: dict[str, None] = {}  # a set that keeps the order
-    for record in records:
+    for row in layout.rows:
+        record = flat(layout, row) | origins.get(row.trial_id, {})
         names |= dict.fromkeys(record)
+        records.append(record)
     return csv_of(names, records)
 
 
@@ -43,10 +45,7 @@ def flat(layout: Layout, row: Row) -> dict[str, Any]:
     A param named like a column of ours becomes `params.<name>`; metrics that a row lacks are left
     out.
     """
-    ours = {
-        "outcome": outcome_of(row),
-        "flags": " ".join(row.flags),
-    }
+    ours = {"outcome": outcome_of(row), "flags": " ".join(row.flags)}
     tail = _tail(layout, row)
     params = {}
     for name in (*layout.columns, *row.params):  # in the order of the table's columns
@@ -60,20 +59,25 @@ def flat(layout: Layout, row: Row) -> dict[str, Any]:
 
 
 def _tail(layout: Layout, row: Row) -> dict[str, Any]:
-    error = row.error
-    found: dict[str, Any] = {}
+    """The columns at the right: what else the row says, and where it comes from."""
+    kernels = {}
     if row.kernels:
-        kernels = [f"{one.name} {one.share:.1%} ({one.count} x)" for one in row.kernels]
-        found["kernels"] = "; ".join(kernels)
-    return found | {
+        told = [f"{one.name} {one.share:.1%} ({one.count} x)" for one in row.kernels]
+        kernels["kernels"] = "; ".join(told)
+    error_kind = error_message = device = None
+    if row.error is not None:
+        error_kind, error_message = row.error.kind, row.error.message
+    if row.records:
+        device = row.records[0].device
+    return kernels | {
         "notes": "; ".join(row.notes),
         "rounds": len(row.records),
         "repetitions": sum(map(len, row.rounds)),
         "attempts": row.attempts,
-        "error_kind": None if error is None else error.kind,
-        "error_message": None if error is None else error.message,
+        "error_kind": error_kind,
+        "error_message": error_message,
         "log": row.log,
-        "device": row.records[0].device if row.records else None,
+        "device": device,
         "trial_id": row.trial_id,
         "sweep_id": layout.sweep_id,
     }

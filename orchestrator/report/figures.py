@@ -1,4 +1,4 @@
-"""The columns of `--columns` and `--sort`: each with its heading, its text and its order."""
+"""Defines the columns of `--columns` and `--sort`: heading, text and order of each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from orchestrator.results.rows import Row, latency
 
 DEFAULT = "time,ci,speedup,memory"
 NAMES = (
-    "time", "ci", "noise", "speedup", "memory", "tflops", "gbps", "peak", "tokens", "error", "repetitions",
+    "time", "ci", "noise", "speedup", "memory", "tflops", "gbps", "peak", "tokens", "error",
+    "repetitions",
 )  # fmt: skip
 OTHERS = tuple(name for name in METRICS if name not in NAMES)  # every other metric, by its own name
 ORDERS = ("table", "shape")  # beside the names of the columns
@@ -52,7 +53,8 @@ def figures(layout: Layout, ranking: Ranking) -> dict[str, Figure]:
         value = speed(row)
         if value is None:
             return NONE
-        return f"~{ratio(value)}" if row.trial_id in doubtful else ratio(value)
+        mark = "~" if row.trial_id in doubtful else ""
+        return f"{mark}{ratio(value)}"
 
     known = [
         Figure("time", "Time (ms)", lambda row: _latency(row)[0], _metric("latency_ms")),
@@ -85,12 +87,14 @@ def figures(layout: Layout, ranking: Ranking) -> dict[str, Figure]:
             largest_first=True,
         ),
     ]
-    others = [Figure(name, METRICS[name].heading, _text(name), _metric(name)) for name in OTHERS]
-    own = [
-        Figure(name, name, _text(name), _metric(name), largest_first=name.endswith("_per_s"))
-        for name in own_metrics(layout.rows)
-    ]
-    return {figure.name: figure for figure in (*known, *others, *own)}
+    for name in OTHERS:
+        heading = METRICS[name].heading
+        known.append(Figure(name, heading, _text(name), _metric(name)))
+    for name in own_metrics(layout.rows):
+        # a workload states no direction: only a rate is known to be better the larger it is
+        is_rate = name.endswith("_per_s")
+        known.append(Figure(name, name, _text(name), _metric(name), largest_first=is_rate))
+    return {figure.name: figure for figure in known}
 
 
 def own_metrics(rows: Iterable[Row]) -> list[str]:
@@ -115,8 +119,10 @@ def check_names(
         RequestError: there is no such column, or no such order.
     """
     known = [*NAMES, *OTHERS]
-    asked = {*(columns or "").split(","), order or "table"}
-    if {name.strip() for name in asked} - {*known, *ORDERS, ""}:
+    asked = [(order or "table").strip()]
+    if columns is not None:
+        asked += [name.strip() for name in columns.split(",")]
+    if not set(asked) <= {*known, *ORDERS, ""}:
         with suppress(RequestError):  # what is wrong elsewhere is refused later
             known += own()
     if columns is not None:
@@ -149,15 +155,18 @@ def ordered(layout: Layout, order: str, known: Mapping[str, Figure]) -> list[Row
     if order == "table":
         return list(layout.rows)
     if order == "shape":
-        points = dict.fromkeys(map(layout.point, layout.rows))
-        places = {point: place for place, point in enumerate(points)}
+        places: dict[tuple[str, ...], int] = {}  # of a shape: where it is met first
+        for row in layout.rows:
+            places.setdefault(layout.point(row), len(places))
         return sorted(layout.rows, key=lambda row: places[layout.point(row)])
     figure = known[order]
     sign = -1 if figure.largest_first else 1
 
     def key(row: Row) -> tuple[bool, float]:
         value = figure.value(row)
-        return (True, 0.0) if value is None else (False, sign * value)
+        if value is None:
+            return True, 0.0  # after every row that has a value
+        return False, sign * value
 
     return sorted(layout.rows, key=key)
 
@@ -168,7 +177,8 @@ def _names(columns: str, known: Collection[str]) -> list[str]:
         if name not in known:
             near = suggestion(name, known) if nearest(name, known) else ""
             raise RequestError(
-                f"--columns: no column {name!r}{near}; use {', '.join(NAMES)}, or a metric's name in results.csv"
+                f"--columns: no column {name!r}{near}; use {', '.join(NAMES)}, "
+                "or a metric's name in results.csv"
             )
     if not names:
         raise RequestError(f"--columns: names no column; use {', '.join(NAMES)}")
@@ -193,12 +203,15 @@ def speedups(layout: Layout, ranking: Ranking) -> dict[str, float]:
 def disturbed_pairs(layout: Layout, ranking: Ranking) -> set[str]:
     """trial_id of rows that were contended or throttled, or whose baseline was."""
     baseline = {standing.implementation: standing.baseline for standing in ranking.standings}
-    disturbed = {(row.implementation, layout.point(row)) for row in layout.rows if row.is_disturbed}
+    disturbed = set()
+    for row in layout.rows:
+        if row.is_disturbed:
+            disturbed.add((row.implementation, layout.point(row)))
     found = set()
     for row in layout.rows:
         point = layout.point(row)
-        pair = {(row.implementation, point), (baseline[row.implementation], point)}
-        if pair & disturbed:
+        own, base = (row.implementation, point), (baseline[row.implementation], point)
+        if own in disturbed or base in disturbed:
             found.add(row.trial_id)
     return found
 

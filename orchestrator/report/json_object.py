@@ -13,13 +13,14 @@ from orchestrator.results.rows import Row
 
 def as_object(results: Results) -> dict[str, Any]:
     """The sweep's identity, its count of rows by outcome, and its rows in table order, as JSON."""
+    outcomes = Counter(_outcome(row) for row in results.rows)
     return {
         "sweep_id": results.meta.sweep_id,
         "name": results.meta.name,
         "device": results.meta.device,
         "directory": str(results.directory) if results.directory else None,
         "ok": results.all_ok,
-        "outcomes": dict(Counter(_outcome(row) for row in results.rows)),
+        "outcomes": dict(outcomes),
         "answers": as_objects(Layout.of(results)),
         "rows": [_row(row) for row in results.rows],
     }

@@ -28,26 +28,25 @@ def tabular(layout: Layout) -> str:
     head = [r"\toprule", " & ".join(map(latex, headings)) + r" \\", r"\midrule"]
     caption = rf"\caption{{{latex('. '.join([layout.title, *layout.lines]))}}}"
     set_as = f"{{l{'r' * len(columns)}rrrl}}"
-    lines = _short(caption, set_as, head, _body(layout))
     if len(layout.rows) > ONE_PAGE:
-        lines = _long(caption, set_as, head, _body(layout))
+        lines = [
+            r"% needs \usepackage{booktabs,amssymb,longtable}",
+            rf"\begin{{longtable}}{set_as}",
+            caption + r" \\",
+        ]
+        lines += [*head, r"\endfirsthead", *head, r"\endhead"]
+        # longtable takes the foot of the last page before the rows
+        lines += [r"\bottomrule", r"\endlastfoot", *_body(layout), r"\end{longtable}"]
+    else:
+        lines = [
+            r"% needs \usepackage{booktabs,amssymb}",
+            r"\begin{table}",
+            r"\centering",
+            caption,
+            rf"\begin{{tabular}}{set_as}",
+        ]
+        lines += [*head, *_body(layout), r"\bottomrule", r"\end{tabular}", r"\end{table}"]
     return "\n".join(lines) + "\n"
-
-
-def _short(caption: str, set_as: str, head: list[str], body: list[str]) -> list[str]:
-    opening = [r"% needs \usepackage{booktabs,amssymb}", r"\begin{table}", r"\centering", caption]
-    closing = [r"\bottomrule", r"\end{tabular}", r"\end{table}"]
-    return [*opening, rf"\begin{{tabular}}{set_as}", *head, *body, *closing]
-
-
-def _long(caption: str, set_as: str, head: list[str], body: list[str]) -> list[str]:
-    opening = [
-        r"% needs \usepackage{booktabs,amssymb,longtable}",
-        rf"\begin{{longtable}}{set_as}",
-        caption + r" \\",
-    ]
-    heads = [*head, r"\endfirsthead", *head, r"\endhead", r"\bottomrule", r"\endlastfoot"]
-    return [*opening, *heads, *body, r"\end{longtable}"]
 
 
 def _body(layout: Layout) -> list[str]:
@@ -57,19 +56,14 @@ def _body(layout: Layout) -> list[str]:
             lines.append(r"\addlinespace")
         before = row.implementation
         metrics = row.metrics
-        cells = [
-            latex(row.implementation),
-            *(latex(axis_text(name, row.value(name))) for name in layout.columns),
-            interval(*latency(metrics)),
-            number(metrics.get("peak_memory_mib")),
-            number(metrics.get("throughput_tokens_per_s"), decimals=0),
-            _status(latex(status(row))),
-        ]
+        cells = [latex(row.implementation)]
+        cells += [latex(axis_text(name, row.value(name))) for name in layout.columns]
+        cells.append(interval(*latency(metrics)))
+        cells.append(number(metrics.get("peak_memory_mib")))
+        cells.append(number(metrics.get("throughput_tokens_per_s"), decimals=0))
+        ended = latex(status(row))
+        for mark, command in MARKS.items():
+            ended = ended.replace(mark, command)
+        cells.append(ended)
         lines.append(" & ".join(cells) + r" \\")
     return lines
-
-
-def _status(text: str) -> str:
-    for mark, command in MARKS.items():
-        text = text.replace(mark, command)
-    return text

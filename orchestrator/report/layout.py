@@ -87,7 +87,8 @@ class Layout:
     def _points(self) -> Mapping[str, tuple[str, ...]]:
         found = {}
         for row in self.rows:
-            found[row.trial_id] = tuple(axis_text(name, row.value(name)) for name in self.columns)
+            values = [axis_text(name, row.value(name)) for name in self.columns]
+            found[row.trial_id] = tuple(values)
         return found
 
     def point_text(self, row: Row) -> str:
@@ -98,17 +99,21 @@ class Layout:
     @cached_property
     def busy_s(self) -> float | None:
         """Seconds in which something ran, without pauses before a resume; None: not known."""
-        made = self.results.made
+        spans = []
         try:
-            spans = [(_seconds(one.started_at), _seconds(one.finished_at)) for one in made]
+            for record in self.results.made:
+                start, end = _seconds(record.started_at), _seconds(record.finished_at)
+                spans.append((start, end))
         except ValueError:
+            return None
+        if not spans:
             return None
         busy, until = 0.0, -math.inf
         # attempts of several slots overlap: what they share counts once
         for start, end in sorted(spans):
             busy += max(0.0, end - max(start, until))
             until = max(until, end)
-        return busy if spans else None
+        return busy
 
 
 def _seconds(moment: str) -> float:
@@ -156,11 +161,15 @@ def _device_line(results: Results, found: Sequence[Row]) -> str:
 
 
 def _header(results: Results) -> Sequence[str]:
-    constants = results.meta.spec.constants
+    """What the workload says of its constants; without a word of its own their names and values."""
     own = shown_of(results.meta)
     if own is not None:
         return own.header
-    return [f"{name}: {shown(value)}" for name, value in constants.items() if name != "dtype"]
+    lines = []
+    for name, value in results.meta.spec.constants.items():
+        if name != "dtype":  # the line of the device says it
+            lines.append(f"{name}: {shown(value)}")
+    return lines
 
 
 def cells(layout: Layout, row: Row) -> list[Any]:

@@ -22,6 +22,7 @@ def summary(layout: Layout) -> str:
     within the length of an issue.
     """
     verdict = Ranking.of(layout)
+    below = "\n".join(footer(layout)).replace("```", "'''")  # which would end the block
     parts = [
         f"## {markdown(layout.title)}",
         "  \n".join(markdown(line) for line in layout.lines),
@@ -29,19 +30,21 @@ def summary(layout: Layout) -> str:
         "\n".join(_standings(verdict)),
         "\n".join(_answers(layout)),
         "\n".join(_all_rows(layout)),
-        "\n".join(["```text", *(line.replace("```", "'''") for line in footer(layout)), "```"]),
+        f"```text\n{below}\n```",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _answers(layout: Layout) -> Iterator[str]:
     table = AnswerTable.of(layout)
-    if table is not None:
-        yield from (f"**{markdown(table.title)}**", "")
-        titles = [markdown(heading) for heading in table.headings]
-        yield from _head(titles, numbers=len(titles) - 2, last_text=True)
-        for line in table.lines:
-            yield _line([markdown(cell) for cell in line])
+    if table is None:
+        return
+    yield f"**{markdown(table.title)}**"
+    yield ""
+    titles = [markdown(heading) for heading in table.headings]
+    yield from _head(titles, numbers=len(titles) - 2, last_text=True)
+    for line in table.lines:
+        yield _line([markdown(cell) for cell in line])
 
 
 def _standings(verdict: Ranking) -> Iterator[str]:
@@ -64,12 +67,14 @@ def _standing(standing: Standing, named: bool) -> list[str]:
         if named:
             speed += f" over {markdown(standing.baseline)}"
     error = "N/A" if standing.relative_error is None else f"{standing.relative_error:.1e}"
-    shared = f" (+{standing.shared} close)" if standing.shared else ""
+    wins = str(standing.wins)
+    if standing.shared:
+        wins += f" (+{standing.shared} close)"
     return [
         markdown(standing.implementation),
         f"{standing.ok} of {standing.total}",
         str(standing.flagged),
-        f"{standing.wins}{shared}",
+        wins,
         speed,
         number(standing.peak_memory_mib),
         error,
@@ -79,15 +84,15 @@ def _standing(standing: Standing, named: bool) -> list[str]:
 def _all_rows(layout: Layout) -> Iterator[str]:
     folded = len(layout.rows) > OPEN_ROWS
     if folded:
-        yield from (f"<details><summary>All {len(layout.rows)} rows</summary>", "")
+        yield f"<details><summary>All {len(layout.rows)} rows</summary>"
+        yield ""  # without it what follows would not be read as Markdown
     yield from rows_table(layout, MAX_ROWS)
     if len(layout.rows) > MAX_ROWS:
-        yield from (
-            "",
-            f"The first {MAX_ROWS} of {len(layout.rows)} rows; results.csv has them all.",
-        )
+        yield ""
+        yield f"The first {MAX_ROWS} of {len(layout.rows)} rows; results.csv has them all."
     if folded:
-        yield from ("", "</details>")
+        yield ""
+        yield "</details>"
 
 
 def rows_table(layout: Layout, limit: int | None = None) -> Iterator[str]:

@@ -21,5 +21,7 @@ def plain(value: float, _: int) -> str:
     """`0.05`, `200`, `2.5M`."""
     for size, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e4, "k")):
         if abs(value) >= size:
-            return f"{value / (1e3 if letter == 'k' else size):.4g}{letter}"
+            # thousands are abbreviated from 10,000 on
+            unit = 1e3 if letter == "k" else size
+            return f"{value / unit:.4g}{letter}"
     return f"{value:.4g}"

@@ -1,4 +1,4 @@
-"""Figures for a paper or a notebook: the page's curves, drawn by matplotlib as PNG and SVG."""
+"""Draws the page's curves as PNG and SVG, for a paper or a notebook, by matplotlib."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import itertools
 import math
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,9 +65,10 @@ def figures(results: Results) -> dict[str, Figure]:
     with mpl.rc_context(STYLE):
         drawn = {}
         for name, metric in FIGURES.items():
-            if plot.has(metric):
-                label = "Speed-up" if metric == "speedup" else known(metric).heading
-                drawn[name] = plot.draw(metric, label)
+            if not plot.has(metric):
+                continue
+            label = "Speed-up" if metric == "speedup" else known(metric).heading
+            drawn[name] = plot.draw(metric, label)
         peaks = Peaks.of(results.observations)
         if peaks is not None and any(intensity(row) for row in plot.layout.rows):
             drawn["roofline"] = plot.roofline(peaks)
@@ -121,8 +122,9 @@ class _Plot:
         x = None if searched else _along(layout)
         others = {}
         for name, heading in layout.columns.items():
-            runs_along = name == x or name in searched
-            if not runs_along and _varies(layout, name):
+            if name == x or name in searched:
+                continue
+            if len({shown(row.value(name)) for row in layout.rows}) > 1:
                 others[name] = heading
         names: dict[str, None] = {}  # a set that keeps the order
         by_point: dict[tuple[str, tuple[str, ...]], Row] = {}
@@ -130,9 +132,9 @@ class _Plot:
         for row in layout.rows:
             names[row.implementation] = None
             by_point[row.implementation, layout.point(row)] = row
-            values = [
-                f"{heading} {axis_text(name, row.value(name))}" for name, heading in others.items()
-            ]
+            values = []
+            for name, heading in others.items():
+                values.append(f"{heading} {axis_text(name, row.value(name))}")
             panels.setdefault(" · ".join(values), []).append(row)
         trials = _numbered(panels.values()) if searched else {}
         first = baselines(kinds(layout), spec.baseline)
@@ -143,8 +145,10 @@ class _Plot:
         """Whether there is anything to draw."""
         if metric == "speedup" and (self.trials or len(self.names) < 2):
             return False
-        rows = itertools.chain.from_iterable(self.panels.values())
-        return any(self.value(row, metric) is not None for row in rows)
+        return any(self.value(row, metric) is not None for row in self._drawn_rows())
+
+    def _drawn_rows(self) -> Iterator[Row]:
+        return itertools.chain.from_iterable(self.panels.values())
 
     def value(self, row: Row, metric: str) -> float | None:
         """The figure of a row."""
@@ -164,6 +168,7 @@ class _Plot:
             return 0.0, 0.0
         if metric == "latency_ms":
             return value - low, high - value
+        # Every other figure is a constant over the latency: its low end is at the latency's high.
         return value - value * median / high, value * median / low - value
 
     def draw(self, metric: str, label: str) -> Figure:
@@ -176,7 +181,7 @@ class _Plot:
         places = list(figure.subplots(down, across, squeeze=False).flat)
         for place, (title, rows) in zip(places, self.panels.items(), strict=False):
             self._panel(place, title, rows, metric)
-        for place in places[len(self.panels) :]:
+        for place in places[len(self.panels) :]:  # the last line of panels may not be full
             place.set_visible(False)
         figure.supylabel(label, fontsize=8)
         self._legend(figure, metric == "speedup")
@@ -186,16 +191,24 @@ class _Plot:
         """Useful work against arithmetic intensity of every row, below the peaks of the device."""
         from matplotlib.figure import Figure
 
+        def work(row: Row) -> float | None:
+            return row.metrics.get("tflops_per_s")
+
         figure = Figure(figsize=(5.2, 3.6), layout="constrained")
         place = figure.subplots()
-        found = [row for row in self.layout.rows if intensity(row)]
-        reach = [intensity(row) or 1.0 for row in found]
-        reach += [peaks.ridge(name) for name in peaks.matmul]
+        found = []
+        reach = [peaks.ridge(name) for name in peaks.matmul]
+        for row in self.layout.rows:
+            at = intensity(row)
+            if at:
+                found.append(row)
+                reach.append(at)
         left, right = min(reach) / 2, max(reach) * 2
         for precision, rate in peaks.matmul.items():
             ridge = peaks.ridge(precision)
             edge = [left, ridge, right]
-            place.plot(edge, [peaks.roof(precision, at) for at in edge], color="0.5", linewidth=1)
+            roof = [peaks.roof(precision, at) for at in edge]
+            place.plot(edge, roof, color="0.5", linewidth=1)
             place.annotate(
                 f"{precision} matmul {rate:.4g} TFLOP/s",
                 (ridge, rate),  # left of it no point can be, and right of it few reach the roof
@@ -206,14 +219,7 @@ class _Plot:
         for position, name in enumerate(self.names):
             own = [row for row in found if row.implementation == name]
             if own:
-                self._points(
-                    place,
-                    position,
-                    own,
-                    intensity,
-                    lambda row: row.metrics.get("tflops_per_s"),
-                    printable(name),
-                )
+                self._points(place, position, own, intensity, work, printable(name))
         place.set(xscale="log", yscale="log")
         logarithmic(place.xaxis)
         logarithmic(place.yaxis)
@@ -228,11 +234,13 @@ class _Plot:
         """One entry per implementation, and what a hollow mark says where there is one."""
         from matplotlib.lines import Line2D
 
-        found = {}
+        found: dict[str, Any] = {}
         first = {printable(name) for name in self.baselines.values()}
-        for label, line in _entries(figure).items():
-            is_baseline = names_baseline and label in first
-            found[f"{label} (baseline)" if is_baseline else label] = line
+        for place in figure.axes:
+            for line, label in zip(*place.get_legend_handles_labels(), strict=True):
+                if names_baseline and label in first:
+                    label += " (baseline)"
+                found.setdefault(label, line)  # once for all panels
         if any(row.flags for row in self.layout.rows if row.ok):
             found["hollow: flagged"] = Line2D(
                 [],
@@ -271,7 +279,12 @@ class _Plot:
             textwrap.fill(title, TITLE_WIDTH), fontsize=8, fontweight="bold", loc="left"
         )
         if self.x is not None:
-            self._ticks(place, [row.value(self.x) for row in rows])
+            ticks = sorted({row.value(self.x) for row in rows})
+            if ticks[0] > 0 and ticks[-1] / ticks[0] >= 4:
+                place.set_xscale("log")
+            place.set_xticks(ticks, [shown(value) for value in ticks])
+            place.set_xticks([], minor=True)  # a logarithmic axis has some of its own
+            place.set_xlabel(self.layout.columns[self.x])
         elif self.trials:
             place.xaxis.set_major_locator(MaxNLocator(6, integer=True))
             place.set_xlabel("Trial")
@@ -293,19 +306,30 @@ class _Plot:
 
     def _spans(self, metric: str) -> float:
         """The largest value of all panels over the smallest: all panels share one kind of scale."""
-        rows = itertools.chain.from_iterable(self.panels.values())
-        values = list(filter(None, (self.value(row, metric) for row in rows)))
+        values = []
+        for row in self._drawn_rows():
+            value = self.value(row, metric)
+            if value:
+                values.append(value)
         return max(values) / min(values) if values else 1.0
 
     def _line(self, place: Axes, position: int, own: Sequence[Row], metric: str) -> None:
         def at(row: Row) -> Any:
-            return self.trials.get(row.trial_id, position) if self.x is None else row.value(self.x)
+            if self.x is not None:
+                return row.value(self.x)
+            return self.trials.get(row.trial_id, position)  # no axis: a place for each name
 
         ordered = sorted(own, key=at)
+        values, below, above = [], [], []
+        for row in ordered:
+            down, up = self.reach(row, metric)
+            values.append(self.value(row, metric) or 0.0)
+            below.append(down)
+            above.append(up)
         place.errorbar(
             list(map(at, ordered)),
-            [self.value(row, metric) or 0.0 for row in ordered],
-            yerr=list(zip(*(self.reach(row, metric) for row in ordered), strict=True)),
+            values,
+            yerr=(below, above),
             label=printable(self.names[position]),
             color=COLOURS[position % len(COLOURS)],
             marker=MARKERS[position % len(MARKERS)],
@@ -341,14 +365,6 @@ class _Plot:
             face = "white" if row.flags else marks["color"]
             place.plot([x(row)], [y(row) or 0.0], markerfacecolor=face, **marks)
 
-    def _ticks(self, place: Axes, found: Sequence[Any]) -> None:
-        values = sorted(set(found))
-        if values[0] > 0 and values[-1] / values[0] >= 4:
-            place.set_xscale("log")
-        place.set_xticks(values, [shown(value) for value in values])
-        place.set_xticks([], minor=True)
-        place.set_xlabel(self.layout.columns[self.x or ""])
-
 
 def _along(layout: Layout) -> str | None:
     """The numeric axis with the most values; of several the one that reaches furthest."""
@@ -369,17 +385,4 @@ def _numbered(panels: Iterable[Sequence[Row]]) -> dict[str, int]:
         for row in rows:
             seen[panel, row.implementation] += 1
             found[row.trial_id] = seen[panel, row.implementation]
-    return found
-
-
-def _varies(layout: Layout, name: str) -> bool:
-    return len({shown(row.value(name)) for row in layout.rows}) > 1
-
-
-def _entries(figure: Figure) -> dict[str, Any]:
-    """Label -> what stands for it in the legend, each once."""
-    found: dict[str, Any] = {}
-    for place in figure.axes:
-        for line, label in zip(*place.get_legend_handles_labels(), strict=True):
-            found.setdefault(label, line)
     return found

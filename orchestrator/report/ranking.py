@@ -1,4 +1,4 @@
-"""The verdict: who is right, who fits, who is fastest where, and by how much."""
+"""Ranks implementations: who is right, who fits, who is fastest where, and by how much."""
 
 from __future__ import annotations
 
@@ -119,10 +119,12 @@ class Ranking:
 
     def sentences(self) -> list[str]:
         """Plain sentences: right, fits, everything else that went wrong, fastest, what to doubt."""
-        return [
-            *self._unranked(), self._right(), *self._fits(), *self._others(), *self._apart(), *self._fastest(),
-            *self._doubts(),
-        ]  # fmt: skip
+        found = [*self._unranked(), self._right(), *self._fits(), *self._others()]
+        groups = [", ".join(map(printable, names)) for names in members(self.kinds)]
+        if len(groups) > 1:
+            apart = "; ".join(groups)
+            found.append(f"Not ranked together (they do different work): {apart}.")
+        return [*found, *self._fastest(), *self._doubts()]
 
     def _unranked(self) -> list[str]:
         """A warning, before all else, if most rows were contended or throttled."""
@@ -130,8 +132,9 @@ class Ranking:
         disturbed = sum(standing.disturbed for standing in self.standings)
         if not timed or 2 * disturbed <= timed:
             return []
+        rows = _of(disturbed, timed, "timed row")
         return [
-            f"No ranking: the machine was busy ({_of(disturbed, timed, 'timed row')} contended or throttled); "
+            f"No ranking: the machine was busy ({rows} contended or throttled); "
             "`orchestrator doctor` shows by what; run it again when it is quiet."
         ]
 
@@ -141,9 +144,11 @@ class Ranking:
         if wrong:
             rows = f"{counted(wrong, 'row')} ({self._having(Outcome.MISMATCH)})"
             disagree, have = ("disagrees", "has") if wrong == 1 else ("disagree", "have")
-            rest = f"; the {judged} timed agree"
-            if judged <= 1:
-                rest = "; the one timed row agrees" if judged else ""
+            rest = ""
+            if judged == 1:
+                rest = "; the one timed row agrees"
+            elif judged > 1:
+                rest = f"; the {judged} timed agree"
             return f"Wrong: {rows} {disagree} with the float64 reference and {have} no time{rest}."
         if not judged:
             return "No row has a time yet."
@@ -152,22 +157,23 @@ class Ranking:
 
     def _fits(self) -> list[str]:
         large = self._having(Outcome.OOM)
-        if not large and not any(standing.ok for standing in self.standings):
-            return []
-        return [f"Out of memory: {large}." if large else "Fits: no row ran out of memory."]
+        if large:
+            return [f"Out of memory: {large}."]
+        if any(standing.ok for standing in self.standings):
+            return ["Fits: no row ran out of memory."]
+        return []  # nothing ran that could say so
 
     def _others(self) -> list[str]:
+        """A line for each outcome that no other sentence is about."""
         names: dict[str, None] = {}  # a set that keeps the order
         for standing in self.standings:
             names |= dict.fromkeys(standing.outcomes)
-        rest = [name for name in names if name not in (Outcome.OK, Outcome.MISMATCH, Outcome.OOM)]
-        return [f"{name.capitalize()}: {self._having(name)}." for name in rest]
-
-    def _apart(self) -> list[str]:
-        groups = [", ".join(map(printable, names)) for names in members(self.kinds)]
-        if len(groups) < 2:
-            return []
-        return [f"Not ranked together (they do different work): {'; '.join(groups)}."]
+        lines = []
+        for name in names:
+            if name in (Outcome.OK, Outcome.MISMATCH, Outcome.OOM):
+                continue
+            lines.append(f"{name.capitalize()}: {self._having(name)}.")
+        return lines
 
     def _doubts(self) -> list[str]:
         flagged = timed = 0
@@ -188,17 +194,20 @@ class Ranking:
         leaders = [standing for standing in self.standings if standing.wins]
         leaders.sort(key=lambda found: (self.kinds[found.implementation], -found.wins))
         lines = [self._leads(standing) for standing in leaders]
-        contested = [winner for winner in self.winners if winner.rival is not None]
-        doubtful = sum(winner.doubtful for winner in contested)
-        close = sum(not winner.clear and not winner.doubtful for winner in contested)
+        contested = doubtful = close = 0
+        for winner in self.winners:
+            if winner.rival is None:
+                continue
+            contested += 1
+            doubtful += winner.doubtful
+            close += not winner.clear and not winner.doubtful
         if close:
-            lines.append(
-                f"Too close to call: {_of(close, len(contested), 'shape')} (the 95 % intervals overlap)."
-            )
+            shapes = _of(close, contested, "shape")
+            lines.append(f"Too close to call: {shapes} (the 95 % intervals overlap).")
         if doubtful:
+            shapes = _of(doubtful, contested, "shape")
             lines.append(
-                f"Not ranked: {_of(doubtful, len(contested), 'shape')} "
-                "(the fastest or the next was contended or throttled)."
+                f"Not ranked: {shapes} (the fastest or the next was contended or throttled)."
             )
         if not contested and not self.proposes and any(standing.ok for standing in self.standings):
             lines.append(
@@ -221,12 +230,17 @@ class Ranking:
         return f"Fastest: {printable(name)} in {where}, {span} ahead of the next."
 
     def _having(self, outcome: str) -> str:
+        """`standard in 3 of 8, mine in 1 of 8`; names alone where each has one row."""
         each_has_one = all(standing.total == 1 for standing in self.standings)
         parts = []
         for standing in self.standings:
-            if count := standing.outcomes.get(outcome):
-                name = printable(standing.implementation)
-                parts.append(name if each_has_one else f"{name} in {count} of {standing.total}")
+            count = standing.outcomes.get(outcome)
+            if not count:
+                continue
+            text = printable(standing.implementation)
+            if not each_has_one:
+                text += f" in {count} of {standing.total}"
+            parts.append(text)
         return ", ".join(parts)
 
 
@@ -236,18 +250,23 @@ def ratio(value: float) -> str:
         return f"{value:.2g}x"
     if value < 10:
         return f"{value:.2f}x"
-    return f"{value:.1f}x" if value < 100 else f"{value:.0f}x"
+    if value < 100:
+        return f"{value:.1f}x"
+    return f"{value:.0f}x"
 
 
 def spread(least: float, most: float) -> str:
     """`1.27x to 5.62x`, or `2.50x` where both read the same."""
-    return ratio(least) if ratio(least) == ratio(most) else f"{ratio(least)} to {ratio(most)}"
+    low, high = ratio(least), ratio(most)
+    return low if low == high else f"{low} to {high}"
 
 
 def speed_heading(ranking: Ranking, escape: Callable[[str], str] = printable) -> str:
     """The heading of speeds: over the one baseline, or over the one that each row names."""
     first = {standing.baseline for standing in ranking.standings}
-    return f"Speed over {escape(first.pop())}" if len(first) == 1 else "Speed"
+    if len(first) == 1:
+        return f"Speed over {escape(first.pop())}"
+    return "Speed"
 
 
 def _of(count: int, total: int, noun: str) -> str:
@@ -259,7 +278,8 @@ def _of(count: int, total: int, noun: str) -> str:
 
 
 def _winner(point: tuple[str, ...], here: Sequence[Row]) -> Winner | None:
-    timed = (row for row in here if row.metrics.get("latency_ms") and not row.is_screened)
+    # A screened row shared its process with other candidates: its time decides nothing.
+    timed = [row for row in here if row.metrics.get("latency_ms") and not row.is_screened]
     ranked = sorted(timed, key=_latency)
     if not ranked:
         return None
@@ -302,6 +322,7 @@ def _standing(
             shared += not winner.clear and not winner.doubtful
     speedup = None
     if ratios:
+        # The geometric mean: that of the inverse ratios is its inverse.
         mean = math.exp(math.fsum(map(math.log, ratios)) / len(ratios))
         speedup = (mean, min(ratios), max(ratios))
     return Standing(
@@ -321,8 +342,12 @@ def _standing(
 
 
 def _largest(found: Sequence[Row], name: str) -> float | None:
-    values = [row.metrics.get(name) for row in found]
-    return max((value for value in values if value is not None), default=None)
+    values = []
+    for row in found:
+        value = row.metrics.get(name)
+        if value is not None:
+            values.append(value)
+    return max(values, default=None)
 
 
 def _doubts(row: Row) -> list[str]:

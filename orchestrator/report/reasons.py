@@ -61,15 +61,19 @@ def message(
     if outcome is not Outcome.FAILED:
         return text or printable(error.kind)
     if error.kind == "SystemExit":
+        # `3 (mine.py:3 in build)`: the code, then the place if there is one
         code = re.match(r"(.*?)\s*(\([^()]*\))?$", text)
-        value, place = (code[1], code[2]) if code else (text, None)
-        said = f"called sys.exit({value})"
-        return f"{said} {place}" if place else said
+        if code is None:
+            return f"called sys.exit({text})"
+        said = f"called sys.exit({code[1]})"
+        return f"{said} {code[2]}" if code[2] else said
     if not error.kind.endswith(EXCEPTIONS):
         return text or printable(error.kind)
     said = printable(error.kind)
-    if text:  # of an exception without a message: its place alone
-        said += f" {text}" if PLACE.fullmatch(text) else f": {text}"
+    if PLACE.fullmatch(text):  # of an exception without a message: its place alone
+        said += f" {text}"
+    elif text:
+        said += f": {text}"
     hint = HINTS.get(error.kind)
     return f"{said}: {hint}" if hint else said
 
@@ -81,11 +85,12 @@ def lines(layout: Layout, limit: int | None = None) -> Iterator[str]:
     """
     reasons = grouped(layout)
     for reason in reasons[:limit]:
-        yield f"  ✗ {reason.outcome}: {_rows(layout, reason)}: {message(reason.first.error, reason.first.outcome)}"
+        said = message(reason.first.error, reason.first.outcome)
+        yield f"  ✗ {reason.outcome}: {_rows(layout, reason)}: {said}"
         yield f"    {' · '.join(_places(layout, reason.first))}"
     if limit is not None and len(reasons) > limit:
-        rest = sum(len(reason.rows) for reason in reasons[limit:])
-        yield f"  ... and {counted(rest, 'more row')}: orchestrator report {name_of(layout)} --errors"
+        rest = counted(sum(len(reason.rows) for reason in reasons[limit:]), "more row")
+        yield f"  ... and {rest}: orchestrator report {name_of(layout)} --errors"
 
 
 def in_full(layout: Layout) -> str:
@@ -116,7 +121,9 @@ def name_of(layout: Layout) -> str:
 def shown_path(path: Path) -> str:
     """A path to click or paste: relative if below the current directory, else absolute."""
     whole = path.absolute()
-    return str(whole.relative_to(Path.cwd()) if whole.is_relative_to(Path.cwd()) else whole)
+    if whole.is_relative_to(Path.cwd()):
+        return str(whole.relative_to(Path.cwd()))
+    return str(whole)
 
 
 def _rows(layout: Layout, reason: Reason) -> str:
@@ -132,8 +139,9 @@ def _places(layout: Layout, row: Row) -> Sequence[str]:
     if directory is None:
         return [str(row.log)]
     log = shown_path(directory / str(row.log))
-    if Flag.PREDICTED.value in row.flags:
+    if Flag.PREDICTED.value in row.flags:  # it was not run, so there is nothing to repeat
         return [log]
-    inside = directory.absolute().is_relative_to(Path.cwd() / SWEEPS)
-    where = "" if inside else f" --sweep {shlex.quote(shown_path(directory))}"
-    return [log, f"orchestrator try {row.trial_id}{where}"]
+    command = f"orchestrator try {row.trial_id}"
+    if not directory.absolute().is_relative_to(Path.cwd() / SWEEPS):  # where `try` looks by itself
+        command += f" --sweep {shlex.quote(shown_path(directory))}"
+    return [log, command]

@@ -37,7 +37,9 @@ class Peaks:
             copy = max(copy, seen.values["copy_bytes_per_s"] / 1e9)
             for precision, rate in seen.values["matmul_flops_per_s"].items():
                 matmul[precision] = max(matmul.get(precision, 0.0), rate / 1e12)
-        return cls(matmul, copy) if matmul and copy else None
+        if not matmul or not copy:
+            return None
+        return cls(matmul, copy)
 
     def roof(self, precision: str, intensity: float) -> float:
         """TFLOP/s that a call of this intensity (FLOP/byte) can reach in this precision."""
@@ -51,4 +53,6 @@ class Peaks:
 def intensity(row: Row) -> float | None:
     """Useful FLOP per byte that a call must move at least; None where either is not known."""
     work, traffic = row.metrics.get("tflops_per_s"), row.metrics.get("gb_per_s")
-    return 1000 * work / traffic if work and traffic else None
+    if not work or not traffic:
+        return None
+    return 1000 * work / traffic  # TFLOP/s over GB/s

@@ -6,8 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from orchestrator.results.rows import Row
-
 if TYPE_CHECKING:
     from orchestrator.report.layout import Layout
 
@@ -26,18 +24,31 @@ def kinds(layout: Layout) -> dict[str, int]:
     works: dict[str, Works] = {}
     for row in layout.rows:
         known = works.setdefault(row.implementation, {})
-        if (work := _work(row)) is not None:
-            known[layout.point(row)] = work
-    found: list[list[Works]] = []
-    return {name: _place(own, found) for name, own in works.items()}
+        rate, time = row.metrics.get("tflops_per_s"), row.metrics.get("latency_ms")
+        if rate and time:
+            known[layout.point(row)] = rate * time
+    groups: list[list[Works]] = []
+    numbers = {}
+    for name, own in works.items():
+        number = 0
+        while number < len(groups) and not _alike(own, groups[number]):
+            number += 1
+        if number == len(groups):
+            groups.append([])
+        groups[number].append(own)
+        numbers[name] = number
+    return numbers
 
 
 def baselines(of_kind: Mapping[str, int], stated: str | None = None) -> dict[str, str]:
     """Implementation -> its baseline: `stated` if its work is the same, else the first alike."""
-    first: dict[int, str] = (
-        {} if stated is None or stated not in of_kind else {of_kind[stated]: stated}
-    )
-    return {name: first.setdefault(kind, name) for name, kind in of_kind.items()}
+    first: dict[int, str] = {}  # of each group
+    if stated is not None and stated in of_kind:
+        first[of_kind[stated]] = stated
+    found = {}
+    for name, kind in of_kind.items():
+        found[name] = first.setdefault(kind, name)
+    return found
 
 
 def members(of_kind: Mapping[str, int]) -> list[list[str]]:
@@ -48,15 +59,6 @@ def members(of_kind: Mapping[str, int]) -> list[list[str]]:
     return [groups[number] for number in sorted(groups)]
 
 
-def _place(own: Works, found: list[list[Works]]) -> int:
-    for number, others in enumerate(found):
-        if _alike(own, others):
-            others.append(own)
-            return number
-    found.append([own])
-    return len(found) - 1
-
-
 def _alike(own: Works, others: Sequence[Works]) -> bool:
     """Whether the work is the same at every point that is known of both."""
     for other in others:
@@ -64,8 +66,3 @@ def _alike(own: Works, others: Sequence[Works]) -> bool:
             if not math.isclose(own[point], other[point], rel_tol=SAME):
                 return False
     return True
-
-
-def _work(row: Row) -> float | None:
-    rate, time = row.metrics.get("tflops_per_s"), row.metrics.get("latency_ms")
-    return rate * time if rate and time else None

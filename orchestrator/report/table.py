@@ -12,26 +12,18 @@ from orchestrator.report.layout import NOT_RUN, Layout, cells, status
 from orchestrator.report.page.phases import harness_line
 from orchestrator.report.reasons import name_of, shown_path
 from orchestrator.results import reused
-from orchestrator.results.rows import Row
 
 MAX_REASONS = 10
 
 
 def text_table(layout: Layout) -> str:
     """Title, device, header, table, results of a search or frontier, footer; ends in a newline."""
-    parts = [layout.title, *layout.lines, "", grid(layout), "", *_answers(layout), *footer(layout)]
-    return "\n".join(parts) + "\n"
-
-
-def _answers(layout: Layout) -> list[str]:
+    parts = [layout.title, *layout.lines, "", grid(layout), ""]
     table = AnswerTable.of(layout)
-    if table is None:
-        return []
-    return [
-        table.title,
-        str(tabulate(table.lines, table.headings, tablefmt="grid", disable_numparse=True)),
-        "",
-    ]
+    if table is not None:
+        answers = tabulate(table.lines, table.headings, tablefmt="grid", disable_numparse=True)
+        parts += [table.title, str(answers), ""]
+    return "\n".join([*parts, *footer(layout)]) + "\n"
 
 
 def grid(layout: Layout) -> str:
@@ -40,24 +32,37 @@ def grid(layout: Layout) -> str:
     headers += ["Time (ms)", "Memory (MB)", "Throughput (tok/s)", "Status"]
     body = []
     for row in layout.rows:
-        line = [printable(row.implementation), *cells(layout, row), *_figures(row), status(row)]
+        line = [printable(row.implementation), *cells(layout, row)]
+        line.append(number(row.metrics.get("latency_ms")))
+        line.append(number(row.metrics.get("peak_memory_mib")))
+        line.append(number(row.metrics.get("throughput_tokens_per_s"), decimals=0))
+        line.append(status(row))
         body.append(line)
-    texts = [index for index in range(len(headers)) if not 1 <= index <= len(layout.columns)]
-    return str(tabulate(body, headers, tablefmt="grid", disable_numparse=texts if body else True))
+    # tabulate may align the values of the axes as numbers, and must leave our digits as they are
+    texts: list[int] | bool = [0, *range(1 + len(layout.columns), len(headers))]
+    if not body:
+        texts = True  # it refuses a list of columns that have no cells
+    return str(tabulate(body, headers, tablefmt="grid", disable_numparse=texts))
 
 
 def footer(layout: Layout) -> list[str]:
     """Counts of outcomes and flags, reasons, drift of the machine, files, next steps."""
-    return [
-        counts(layout), *reused.lines(layout.results), *reasons.lines(layout, MAX_REASONS), *drift_lines(layout),
-        *places(layout), *next_lines(layout),
-    ]  # fmt: skip
+    found = [counts(layout)]
+    found += reused.lines(layout.results)
+    found += reasons.lines(layout, MAX_REASONS)
+    found += drift_lines(layout)
+    found += places(layout)
+    found += next_lines(layout)
+    return found
 
 
 def counts(layout: Layout) -> str:
     """`30 trials in 4 min 48 s: 28 ok, 2 failed; flagged: 3 noisy`."""
     if not layout.rows:
-        return "0 trials: no point that may be run was proposed; widen the ranges, or loosen exclude and --only"
+        return (
+            "0 trials: no point that may be run was proposed; widen the ranges, "
+            "or loosen exclude and --only"
+        )
     allowed = layout.results.meta.spec.allow_outcomes
     outcomes = []
     for outcome, count in layout.outcomes.items():
@@ -67,9 +72,10 @@ def counts(layout: Layout) -> str:
     flags = [f"{count} {printable(flag)}" for flag, count in layout.flags.items()]
     if flags:
         parts.append(f"flagged: {', '.join(flags)}")
-    elapsed = layout.busy_s
-    time = "" if elapsed is None else f" in {duration(elapsed)}"
-    return f"{counted(len(layout.rows), 'trial')}{time}: {'; '.join(parts)}"
+    trials = counted(len(layout.rows), "trial")
+    if layout.busy_s is not None:
+        trials += f" in {duration(layout.busy_s)}"
+    return f"{trials}: {'; '.join(parts)}"
 
 
 def drift_lines(layout: Layout) -> list[str]:
@@ -77,7 +83,9 @@ def drift_lines(layout: Layout) -> list[str]:
     results = layout.results
     lines = [f"  ! {printable(text)}" for text in drifts(results.observations, results.meta.device)]
     slow = harness_line(results.made)
-    return lines if slow is None else [*lines, f"  {slow}"]
+    if slow is not None:
+        lines.append(f"  {slow}")
+    return lines
 
 
 def places(layout: Layout) -> list[str]:
@@ -116,11 +124,7 @@ def next_lines(layout: Layout, follows: bool = False) -> list[str]:
     elif is_complete:
         commands[f"orchestrator compare {name} last"] = "compare a later sweep with this one"
     width = max(map(len, commands))
-    lines = [f"  {command:<{width}}  # {purpose}" for command, purpose in commands.items()]
-    return ["Next:", *lines]
-
-
-def _figures(row: Row) -> list[str]:
-    throughput = row.metrics.get("throughput_tokens_per_s")
-    memory = row.metrics.get("peak_memory_mib")
-    return [number(row.metrics.get("latency_ms")), number(memory), number(throughput, decimals=0)]
+    lines = ["Next:"]
+    for command, purpose in commands.items():
+        lines.append(f"  {command:<{width}}  # {purpose}")
+    return lines

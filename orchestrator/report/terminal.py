@@ -1,4 +1,4 @@
-"""Writes what `run` and `report` print: a table as wide as the terminal, findings, next steps."""
+"""Prints a sweep's answer: a table as wide as the terminal, findings, next steps."""
 
 from __future__ import annotations
 
@@ -16,13 +16,7 @@ from orchestrator.report import reasons
 from orchestrator.report.answer_table import AnswerTable
 from orchestrator.report.figures import DEFAULT, Figure, chosen, figures, ordered
 from orchestrator.report.layout import Layout, status
-from orchestrator.report.ranking import (
-    Ranking,
-    Standing,
-    ratio,
-    speed_heading,
-    spread,
-)
+from orchestrator.report.ranking import Ranking, Standing, ratio, speed_heading, spread
 from orchestrator.report.table import MAX_REASONS, counts, drift_lines, next_lines, places
 from orchestrator.results import lookup, reused
 from orchestrator.results.results import Results
@@ -84,7 +78,13 @@ def show(
     rows = ordered(layout, sort or "table", known)
     asked = columns is not None or sort is not None
 
-    head = [layout.title, *layout.lines, *_constants(layout)]
+    head = [layout.title, *layout.lines]
+    same = []
+    for name, heading in layout.columns.items():
+        if _is_constant(layout, name):
+            same.append(f"{heading} {shown(layout.rows[0].value(name))}")
+    if same:  # said once, and in no column of the table
+        head.append(f"In every row: {', '.join(same)}")
     for line in head:
         console.print(Text(line, "bold" if line == layout.title else ""), soft_wrap=True)
     console.print()
@@ -115,16 +115,6 @@ def show(
     _print_footer(layout, console)
 
 
-def _constants(layout: Layout) -> Iterator[str]:
-    """The columns that are the same in every row: said once, above the table."""
-    same = []
-    for name, heading in layout.columns.items():
-        if _is_constant(layout, name):
-            same.append(f"{heading} {shown(layout.rows[0].value(name))}")
-    if same:
-        yield f"In every row: {', '.join(same)}"
-
-
 def _is_constant(layout: Layout, name: str) -> bool:
     return bool(layout.rows) and len({shown(row.value(name)) for row in layout.rows}) == 1
 
@@ -136,8 +126,10 @@ def _forms(full: Sequence[Figure], fixed: bool) -> Iterator[Form]:
     yield Form(tuple(full), letters=True, brief_interval=True)
     if fixed:
         return
-    yield Form(tuple(figure for figure in full if figure.name != "ci"), letters=True)
-    yield Form(tuple(figure for figure in full if figure.name in ("time", "speedup")), letters=True)
+    no_interval = [figure for figure in full if figure.name != "ci"]
+    yield Form(tuple(no_interval), letters=True)
+    least = [figure for figure in full if figure.name in ("time", "speedup")]
+    yield Form(tuple(least), letters=True)
 
 
 def _print_rows(
@@ -162,17 +154,20 @@ def _print_rows(
             break
     if "memory" not in {figure.name for figure in form.figures}:  # no column can be dropped
         widths[0] = max(min(widths[0], NARROWEST_LABEL), widths[0] - max(over, 0))
+    rule = Text("─" * (sum(widths) + GAP * (len(widths) - 1)), "dim")
     section = _section_of(layout, order, len(axes) > 0)
     _print_line(console, headings, widths, ["bold"] * len(headings))
-    before: object = None
-    for number_of_line, (row, cells) in enumerate(zip(rows, body, strict=True)):
-        if number_of_line == 0 or (section is not None and section(row) != before):
-            console.print(
-                Text("─" * (sum(widths) + GAP * (len(widths) - 1)), "dim"), soft_wrap=True
-            )
-        before = None if section is None else section(row)
-        _print_line(console, cells, widths, _styles(row, cells, row.trial_id in winners))
-    for legend in _legend(rows, form, bool(winners & {row.trial_id for row in rows})):
+    console.print(rule, soft_wrap=True)
+    before = section(rows[0])
+    has_winners = False
+    for row, cells in zip(rows, body, strict=True):
+        if section(row) != before:
+            console.print(rule, soft_wrap=True)
+            before = section(row)
+        wins = row.trial_id in winners
+        has_winners |= wins
+        _print_line(console, cells, widths, _styles(row, cells, wins))
+    for legend in _legend(rows, form, has_winners):
         console.print(Text(legend, "dim"), soft_wrap=True)
     console.print()
 
@@ -182,8 +177,8 @@ def _headings(axes: Sequence[str], layout: Layout, form: Form) -> list[str]:
     found += [layout.columns[name] for name in axes]
     found.append("")
     for figure in form.figures:
-        brief = figure.name == "ci" and form.brief_interval
-        found.append("±%" if brief else figure.heading)
+        is_brief = figure.name == "ci" and form.brief_interval
+        found.append("±%" if is_brief else figure.heading)
     return [*found, "Status"]
 
 
@@ -196,7 +191,9 @@ def _cells(row: Row, axes: Sequence[str], form: Form, winners: Container[str]) -
         if figure.name == "ci" and form.brief_interval:
             share = figure.value(row)
             # half of the interval in percent; nothing where it reaches 0
-            text = NONE if share is None or share >= 1 else number(100 * share, 1)
+            text = NONE
+            if share is not None and share < 1:
+                text = number(100 * share, 1)
         cells.append("" if text == NONE else text)
     if row.ok and form.letters:
         cells.append(f"✓ {''.join(map(_letter, row.flags))}".rstrip())
@@ -222,16 +219,17 @@ def _legend(rows: Sequence[Row], form: Form, has_winners: bool) -> Iterator[str]
         yield ", ".join(f"{_letter(flag)} {printable(flag)}" for flag in flags)
 
 
-def _section_of(layout: Layout, order: str, has_axes: bool) -> Callable[[Row], object] | None:
-    """What changes where a rule is drawn; None: nowhere."""
+def _section_of(layout: Layout, order: str, has_axes: bool) -> Callable[[Row], object]:
+    """What changes from row to row where a rule is drawn."""
     if order == "shape":
         return layout.point
     if order == "table" and has_axes:
         return lambda row: row.implementation
-    return None
+    return lambda _: None  # nowhere
 
 
 def _widths(headings: Sequence[str], body: Sequence[Sequence[str]]) -> list[int]:
+    """Of each column: its longest cell, in places of a terminal."""
     columns = zip(headings, *body, strict=True)
     return [max(map(cell_len, column)) for column in columns]
 
@@ -244,12 +242,14 @@ def _print_line(
     at_left: Container[int] | None = None,
 ) -> None:
     """One line of a table: cells to the right, `at_left` (else first and last) to the left."""
-    at_left = (0, len(cells) - 1) if at_left is None else at_left
+    if at_left is None:
+        at_left = (0, len(cells) - 1)
     line = Text()
     for place, (cell, width, style) in enumerate(zip(cells, widths, styles, strict=True)):
-        text = cell if cell_len(cell) <= width else set_cell_size(cell, width - 1) + "…"
-        padding = " " * (width - cell_len(text))
-        line.append(text + padding if place in at_left else padding + text, style)
+        if cell_len(cell) > width:
+            cell = set_cell_size(cell, width - 1) + "…"
+        padding = " " * (width - cell_len(cell))
+        line.append(cell + padding if place in at_left else padding + cell, style)
         line.append(" " * GAP)
     line.rstrip()
     console.print(line, soft_wrap=True)
@@ -276,8 +276,8 @@ def _print_where_the_rows_are(layout: Layout, console: Console) -> None:
     name = reasons.name_of(layout)
     console.print(
         Text(
-            f"All {len(layout.rows):,} rows are{files} `orchestrator report {name} --full-grid` prints them, "
-            f"`--sort time` the first {MAX_ROWS}."
+            f"All {len(layout.rows):,} rows are{files} `orchestrator report {name} --full-grid` "
+            f"prints them, `--sort time` the first {MAX_ROWS}."
         ),
         soft_wrap=True,
     )
@@ -317,11 +317,13 @@ def _print_standings(ranking: Ranking, console: Console) -> None:
 
 
 def _standing(standing: Standing, several: bool, brief: bool) -> list[str]:
-    close = f" (+{standing.shared} close)" if standing.shared else ""
+    wins = str(standing.wins)
+    if standing.shared:
+        wins += f" (+{standing.shared} close)"
     return [
         printable(standing.implementation),
         f"{standing.ok} of {standing.total}",
-        f"{standing.wins}{close}",
+        wins,
         _speed(standing, several, brief),
         str(standing.flagged or ""),
         grouped(standing.peak_memory_mib),
@@ -335,8 +337,12 @@ def _speed(standing: Standing, several: bool, brief: bool) -> str:
     if standing.speedup is None:
         return ""
     mean, least, most = standing.speedup
-    over = f" over {printable(standing.baseline)}" if several else ""
-    return f"{ratio(mean)}{over}" if brief else f"{ratio(mean)} ({spread(least, most)}){over}"
+    text = ratio(mean)
+    if not brief:
+        text += f" ({spread(least, most)})"
+    if several:
+        text += f" over {printable(standing.baseline)}"
+    return text
 
 
 def _print_footer(layout: Layout, console: Console) -> None:
@@ -349,8 +355,10 @@ def _print_footer(layout: Layout, console: Console) -> None:
             _print_wrapped(console, Text(line, "red"), indent=4)
             continue
         indent = line[: len(line) - len(line.lstrip())]
-        parts = [line] if cell_len(line) <= console.width else line.split(" · ")
-        for part in parts:  # a log and a command, each whole
+        parts = [line]
+        if cell_len(line) > console.width:
+            parts = line.split(" · ")  # a log and a command, each whole
+        for part in parts:
             console.print(Text(indent + part.lstrip(), "dim"), soft_wrap=True)
     for line in drift_lines(layout):
         _print_wrapped(console, Text(line, "yellow"), indent=4)
@@ -359,7 +367,8 @@ def _print_footer(layout: Layout, console: Console) -> None:
     for line in next_lines(layout, _follows(layout)):
         command, mark, purpose = line.partition("  # ")
         if cell_len(line) > console.width:
-            command, mark, purpose = command.rstrip(), "", ""  # the command says it
+            # the command alone, so that it stays whole for pasting
+            command, mark, purpose = command.rstrip(), "", ""
         console.print(Text.assemble((command, "cyan"), (mark + purpose, "dim")), soft_wrap=True)
 
 

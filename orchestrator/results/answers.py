@@ -69,9 +69,12 @@ def answers(meta: SweepMeta, rows: Iterable[Row]) -> list[Answer]:
         point = cell.point
         if point is None:
             point = statement.point(own[0].trial)
-        first = min(places[row.trial_id] for row in own)
-        found.append((first, _answer(statement, point, own)))
-    return [answer for _, answer in sorted(found, key=lambda pair: pair[0])]
+        found.append(_answer(statement, point, own))
+
+    def first_place(answer: Answer) -> int:
+        return min(places[row.trial_id] for row in answer.rows)
+
+    return sorted(found, key=first_place)
 
 
 def metric(spec: SweepSpec) -> str:
@@ -85,8 +88,10 @@ def annotated(meta: SweepMeta, rows: Sequence[Row]) -> list[Row]:
     """The rows; the best row of each complete cell has the result among its metrics."""
     if not meta.spec.proposes:
         return list(rows)
-    settled = [answer for answer in answers(meta, rows) if answer.settled]
-    found = {answer.best.trial_id: answer.value for answer in settled if answer.best is not None}
+    found = {}
+    for answer in answers(meta, rows):
+        if answer.settled and answer.best is not None:
+            found[answer.best.trial_id] = answer.value
     name = metric(meta.spec)
     with_results = []
     for row in rows:
@@ -105,9 +110,17 @@ def _answer(statement: AxisValues, point: Mapping[str, Any], rows: Sequence[Row]
         best, value, beyond = _largest(spec, rows)
     else:
         best, value = _best(spec, rows)
-    settled = all(row.outcome is not None for row in rows) and not _gap(statement, best, beyond)
-    start = next((row for row in rows if row.ok and _is_first(spec, row)), None)
-    return Answer(rows[0].implementation, point, best, value, beyond, start, tuple(rows), settled)
+    ran = all(row.outcome is not None for row in rows)
+    return Answer(
+        implementation=rows[0].implementation,
+        point=point,
+        best=best,
+        value=value,
+        beyond=beyond,
+        start=next((row for row in rows if row.ok and _is_first(spec, row)), None),
+        rows=tuple(rows),
+        settled=ran and not _gap(statement, best, beyond),
+    )
 
 
 def _largest(spec: SweepSpec, rows: Sequence[Row]) -> tuple[Row | None, float | None, Row | None]:
@@ -115,19 +128,24 @@ def _largest(spec: SweepSpec, rows: Sequence[Row]) -> tuple[Row | None, float | 
     axis = str(spec.frontier.axis)
     ran = [row for row in rows if row.outcome is not None]
     ran.sort(key=lambda row: float(row.trial.value(axis)))
-    fitting = [index for index, row in enumerate(ran) if row.ok]
-    last = fitting[-1] if fitting else -1
-    beyond = ran[last + 1] if last + 1 < len(ran) else None
-    if last < 0:
-        return None, None, beyond
-    return ran[last], float(ran[last].trial.value(axis)), beyond
+    best: Row | None = None
+    value: float | None = None
+    beyond: Row | None = None
+    for row in ran:
+        if row.ok:
+            best, value, beyond = row, float(row.trial.value(axis)), None
+        elif beyond is None:
+            beyond = row
+    return best, value, beyond
 
 
 def _gap(statement: AxisValues, best: Row | None, beyond: Row | None) -> bool:
     """Whether a frontier still has values to probe between the largest that fits and the next."""
     axis = statement.spec.frontier.axis
-    if axis is None or best is None or (beyond is not None and beyond.outcome not in LIMITS):
+    if axis is None or best is None:
         return False
+    if beyond is not None and beyond.outcome not in LIMITS:
+        return False  # why it failed says nothing of the values between
     low = best.trial.value(axis)
     between = [value for value in statement.spec.listed(axis) if value > low]
     if beyond is not None:

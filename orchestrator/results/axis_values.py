@@ -36,9 +36,12 @@ class AxisValues:
 
     def point(self, trial: Trial) -> dict[str, Any]:
         """Axis -> value of the axes that are not searched, as the file states it if it does."""
-        return {
-            axis: self._listed(trial, axis) for axis in self.spec.axes if axis not in self.asked
-        }
+        asked = self.asked
+        found = {}
+        for axis in self.spec.axes:
+            if axis not in asked:
+                found[axis] = self._listed(trial, axis)
+        return found
 
     @property
     def asked(self) -> frozenset[str]:
@@ -54,10 +57,15 @@ class AxisValues:
     def _is_selected(self, trial: Trial, moved: Mapping[str, Any]) -> bool:
         """Whether `exclude` and `only` leave the point in; True if they cannot be evaluated."""
         spec = self.spec
-        options = {name for name in (*spec.axes, *spec.constants) if name.startswith("options.")}
+        # an option of another implementation is None here, and no unknown name
+        names: dict[str, Any] = {}
+        for name in (*spec.axes, *spec.constants):
+            if name.startswith("options."):
+                names[name] = None
         for entry in spec.implementations:
-            options.update(f"options.{name}" for name in entry.options)
-        names = {**dict.fromkeys(options), **_named(trial), **moved}
+            names |= {f"options.{name}": None for name in entry.options}
+        names |= _named(trial)
+        names |= moved
         names["implementation"] = trial.implementation
         try:
             if any(condition(rule, names) for rule in spec.exclude):
@@ -74,10 +82,10 @@ class AxisValues:
             fixed |= entry.params
         derived: dict[str, Any] = {}
         for stated in (fixed, self.point(trial)):
-            names = [
-                name for name, text in stated.items() if _is_derived_here(text, trial.value(name))
-            ]
-            derived |= {name: stated[name] for name in names}
+            for name, text in stated.items():
+                if not _is_derived_here(text, trial.value(name)):
+                    continue
+                derived[name] = text
         try:
             return derive({**_named(trial), **derived, axis: value}, frozenset(derived))
         except ExpressionError:
@@ -109,7 +117,10 @@ class AxisValues:
 
 def _named(trial: Trial) -> dict[str, Any]:
     """What an expression may read of a trial."""
-    return {**trial.params, **{f"options.{name}": value for name, value in trial.options.items()}}
+    names = dict(trial.params)
+    for name, value in trial.options.items():
+        names[f"options.{name}"] = value
+    return names
 
 
 def _is_derived_here(stated: Any, found: Any) -> bool:

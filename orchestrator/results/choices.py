@@ -1,4 +1,4 @@
-"""Writes what a search chose to a file that implementations can load; see orchestrator/chosen.py."""
+"""Writes what a search chose to a file that implementations load; see orchestrator/chosen.py."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from orchestrator.chosen import FORMAT
 from orchestrator.errors import RequestError
 from orchestrator.results.answers import Answer
 from orchestrator.results.results import Results
+from orchestrator.results.rows import Row
 from orchestrator.spec.models import SweepSpec
 from orchestrator.util.files import write_atomically
 
@@ -53,8 +54,11 @@ def write(results: Results, file: str) -> int:
     """
     meta = results.meta
     refuse_other_than_search(meta.spec)
-    found = [answer for answer in results.answers if answer.best is not None]
-    choices = [_choice(meta.spec, answer) for answer in found]
+    choices = []
+    for answer in results.answers:
+        if answer.best is not None:
+            choice = _choice(meta.spec, answer, answer.best)
+            choices.append(choice)
     content = {
         "format": FORMAT,
         "sweep_id": meta.sweep_id,
@@ -71,15 +75,15 @@ def write(results: Results, file: str) -> int:
             f"--export: {file} cannot be written ({error.strerror}): name another file with "
             f"`orchestrator report {meta.sweep_id} --export FILE`"
         ) from None
-    return len(results.answers) - len(found)
+    return len(results.answers) - len(choices)
 
 
-def _choice(spec: SweepSpec, answer: Answer) -> dict[str, Any]:
+def _choice(spec: SweepSpec, answer: Answer, best: Row) -> dict[str, Any]:
     """One search: its point, what it chose, and how good that is."""
-    best = answer.best
-    assert best is not None
     searched = {name: best.params[name] for name in spec.searched if name in best.params}
-    others = {name: value for name, value in best.params.items() if name not in searched}
+    others = dict(best.params)
+    for name in searched:
+        del others[name]
     return {
         "implementation": best.implementation,
         "use": best.trial.use,

@@ -31,10 +31,9 @@ def shown_by(workload: Workload, constants: Mapping[str, Any]) -> ShownMeta:
     """The columns and header of a workload, as they are stored with its results."""
     header: tuple[str, ...] = ()
     with suppress(Exception):  # a user's function: a failing header must not fail the sweep
-        header = tuple(str(line) for line in workload.header(constants))
-    return ShownMeta(
-        columns={name: str(text) for name, text in workload.columns.items()}, header=header
-    )
+        header = tuple(map(str, workload.header(constants)))
+    columns = {name: str(text) for name, text in workload.columns.items()}
+    return ShownMeta(columns=columns, header=header)
 
 
 def shown_of(meta: SweepMeta) -> ShownMeta | None:
@@ -70,7 +69,7 @@ def column_headings(meta: SweepMeta) -> dict[str, str]:
 def _varies(name: str, meta: SweepMeta) -> bool:
     """Whether an axis has several values among the trials, or may get them."""
     axis = meta.spec.axes[name]
-    if meta.spec.proposes:
+    if meta.spec.proposes:  # what is planned so far says nothing of what will be
         return isinstance(axis, Range) or len(axis) > 1
     return len({shown(trial.value(name)) for trial in meta.planned}) > 1
 

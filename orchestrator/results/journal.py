@@ -98,7 +98,9 @@ def refuse_busy(directory: Path) -> None:
 def count(directory: Path) -> int:
     """How many records a sweep directory has, without reading what is in them; 0: no journal."""
     path = directory / FILE_NAME
-    return path.read_bytes().count(b"\n") if path.exists() else 0
+    if not path.exists():
+        return 0
+    return path.read_bytes().count(b"\n")
 
 
 def read(directory: Path) -> Iterator[TrialRecord]:
@@ -142,6 +144,7 @@ def parse(line: bytes, place: str) -> TrialRecord:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise JournalError(f"{place}: field {field}: {first['msg']}") from None
+    # without it the field's default would pass for a version
     if "schema_version" not in record.model_fields_set or not _is_known(record.schema_version):
         _check_version(line, place)
     return record
@@ -157,12 +160,13 @@ def _check_version(line: bytes, place: str) -> None:
         ) from None
     if not _is_known(version):
         raise JournalError(
-            f"{place}: schema_version {version} is not known to this version, which reads up to {SCHEMA_VERSION}"
+            f"{place}: schema_version {version} is not known to this version, "
+            f"which reads up to {SCHEMA_VERSION}"
         )
 
 
 def _is_known(version: object) -> bool:
-    return type(version) is int and 1 <= version <= SCHEMA_VERSION
+    return type(version) is int and 1 <= version <= SCHEMA_VERSION  # a bool is an int, too
 
 
 def _lock(path: Path) -> int:
@@ -173,7 +177,8 @@ def _lock(path: Path) -> int:
         holder = os.read(descriptor, 64).decode(errors="replace").strip() or "unknown"
         os.close(descriptor)
         raise SweepBusyError(
-            f"another driver (pid {holder}) is working on the sweep in {path.parent}: wait for it, or stop it"
+            f"another driver (pid {holder}) is working on the sweep in {path.parent}: "
+            "wait for it, or stop it"
         ) from None
     os.ftruncate(descriptor, 0)
     os.write(descriptor, str(os.getpid()).encode())

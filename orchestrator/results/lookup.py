@@ -112,7 +112,7 @@ def trial(trial_id: str, sweep: str | None = None) -> tuple[Results, Trial]:
         SweepNotFoundError: no sweep has such a trial.
         RequestError: the digits stand for several trials of one sweep.
     """
-    places = [find(sweep)] if sweep is not None else run_here()[::-1]
+    places = [find(sweep)] if sweep is not None else run_here()[::-1]  # the newest first
     for place in places:
         try:
             meta = load_meta(place)
@@ -129,7 +129,8 @@ def trial(trial_id: str, sweep: str | None = None) -> tuple[Results, Trial]:
                 f"{trial_id} stands for {len(found)} trials of {place.name}: give more digits"
             )
         if found:
-            return load(place), next(iter(found.values()))
+            _, chosen = found.popitem()
+            return load(place), chosen
     where = f"any of the {len(places)} sweeps under {Path.cwd() / SWEEPS}"
     if sweep is not None:
         where = f"the sweep {sweep}"
@@ -138,11 +139,14 @@ def trial(trial_id: str, sweep: str | None = None) -> tuple[Results, Trial]:
 
 def _not_found(name: str, known: list[Path]) -> str:
     if Path(name).suffix in (".yaml", ".yml"):
-        return f"{name} is a sweep file, and a sweep that was run is wanted: run it first, then give its id, or `last`"
+        return (
+            f"{name} is a sweep file, and a sweep that was run is wanted: "
+            "run it first, then give its id, or `last`"
+        )
     if not known:
         return (
-            f"no sweeps under ./{SWEEPS}: results are kept where a sweep was started; go there, or give the sweep's "
-            "directory"
+            f"no sweeps under ./{SWEEPS}: results are kept where a sweep was started; "
+            "go there, or give the sweep's directory"
         )
     names = {"last"}
     for path in known:

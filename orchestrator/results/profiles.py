@@ -1,4 +1,4 @@
-"""What rows of a finished sweep were seen to run: a line of profiles.jsonl for each profile."""
+"""Keeps what rows of a finished sweep were seen to run: profiles.jsonl, a line for each profile."""
 
 from __future__ import annotations
 
@@ -69,10 +69,10 @@ def with_profiles(records: Sequence[TrialRecord], directory: Path) -> Iterable[T
     known = read(directory)
     if not known:
         return records
-    return [_with(record, known.get(record.trial_id)) for record in records]
-
-
-def _with(record: TrialRecord, profile: Profile | None) -> TrialRecord:
-    if profile is None:
-        return record
-    return record.model_copy(update={"kernels": profile.kernels})
+    found = []
+    for record in records:
+        if record.trial_id in known:
+            kernels = known[record.trial_id].kernels
+            record = record.model_copy(update={"kernels": kernels})
+        found.append(record)
+    return found

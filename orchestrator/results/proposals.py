@@ -110,10 +110,11 @@ def asked(meta: SweepMeta, proposals: Sequence[Proposal]) -> SweepMeta:
     """The sweep with its proposals as planned trials, cell by cell."""
     cells: dict[str, CellMeta] = {}
     for proposal in proposals:
-        held = cells.get(proposal.cell)
-        before = () if held is None else held.trials
-        trials = tuple(dict.fromkeys((*before, proposal.trial.trial_id)))
-        cells[proposal.cell] = CellMeta(point=proposal.point, trials=trials)
+        trials = [proposal.trial.trial_id]
+        if proposal.cell in cells:
+            trials = [*cells[proposal.cell].trials, *trials]
+        once = tuple(dict.fromkeys(trials))  # a trial may be proposed again, to be measured alone
+        cells[proposal.cell] = CellMeta(point=proposal.point, trials=once)
     planned = arranged(meta.spec, (proposal.trial for proposal in proposals))
     return meta.model_copy(update={"planned": planned, "cells": cells})
 
@@ -125,14 +126,15 @@ def arranged(spec: SweepSpec, trials: Iterable[Trial]) -> tuple[Trial, ...]:
     places: dict[str, dict[str, int]] = {}  # axis -> value -> its place on the axis
     for axis in spec.axes:
         if axis not in spec.searched:
-            texts = [json.dumps(value) for value in spec.listed(axis)]
-            places[axis] = {text: at for at, text in enumerate(texts)}
+            places[axis] = {}
+            for at, value in enumerate(spec.listed(axis)):
+                places[axis][json.dumps(value)] = at
     order = [axis for axis in places if axis != spec.frontier.axis]
     if spec.frontier.axis in places:
         order.append(spec.frontier.axis)  # a cell's probes stand together
 
     def place(trial: Trial) -> tuple[Any, ...]:
-        key = [len(labels)]
+        key = [len(labels)]  # what the file no longer has comes last
         if trial.implementation in labels:
             key = [labels.index(trial.implementation)]
         for axis in order:

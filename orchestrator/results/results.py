@@ -1,4 +1,4 @@
-"""The results of a sweep, as read from its directory."""
+"""Holds the results of a sweep, as read from its directory."""
 
 from __future__ import annotations
 
@@ -62,6 +62,8 @@ class Results:
         if self.meta.spec.frontier.axis is not None:
             return bool(self.rows) and all(answer.is_good(allowed) for answer in self.answers)
         for row in self.rows:
-            if row.outcome is None or not (row.ok or str(row.outcome) in allowed):
+            if row.outcome is None:
+                return False
+            if not row.ok and str(row.outcome) not in allowed:
                 return False
         return bool(self.rows)

@@ -1,4 +1,4 @@
-"""Where rows come from that the sweep did not measure itself."""
+"""Tells where rows come from that the sweep did not measure itself."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from orchestrator.results.rows import Row
 def origin(sweep_id: str, measured_at: str, model: str, card: str) -> str:
     """`20261122_093000_ab12 (2026-11-22, NVIDIA H100 80GB HBM3, GPU-5d...)`."""
     day = datetime.fromisoformat(measured_at).strftime("%Y-%m-%d")
-    where = [day, *(printable(part) for part in (model, card) if part)]
+    where = [day]
+    where += [printable(part) for part in (model, card) if part]
     return f"{printable(sweep_id)} ({', '.join(where)})"
 
 
@@ -41,6 +42,7 @@ def columns(rows: Iterable[Row]) -> dict[str, dict[str, Any]]:
 
 
 def _origin(row: Row) -> dict[str, Any]:
+    """The cells of one row, empty where the sweep measured it itself."""
     if not row.reused_from:
         return {"reused_from": None, "reused_at": None, "reused_card": None}
     first = row.records[0]

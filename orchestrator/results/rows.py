@@ -1,4 +1,4 @@
-"""Rows of a report: per planned trial the attempt of each round that counts, pooled."""
+"""Pools records into the rows of a report: of each round of a trial the attempt that counts."""
 
 from __future__ import annotations
 
@@ -132,8 +132,9 @@ def last_attempts(records: Sequence[TrialRecord]) -> tuple[TrialRecord, ...]:
 
 def _is_failed_repeat(held: TrialRecord, later: TrialRecord) -> bool:
     """Whether `later` repeated a disturbed attempt with the same code, and the machine ended it."""
-    same = held.fingerprint == later.fingerprint
-    return same and is_disturbed(held) and later.outcome in ENDED_BY_THE_MACHINE
+    if held.fingerprint != later.fingerprint:
+        return False
+    return is_disturbed(held) and later.outcome in ENDED_BY_THE_MACHINE
 
 
 def is_disturbed(record: TrialRecord) -> bool:
@@ -168,9 +169,11 @@ def row_of(trial: Trial, records: Sequence[TrialRecord], wanted: float | None = 
     for record in last:
         flags |= dict.fromkeys(record.flags)
     notes = _notes(last)
-    if len(last) > 1 and wanted is not None and (reason := _too_wide(metrics, wanted)):
-        flags[Flag.NOISY.value] = None
-        notes.append(reason)
+    if len(last) > 1 and wanted is not None:
+        reason = _too_wide(metrics, wanted)
+        if reason:
+            flags[Flag.NOISY.value] = None
+            notes.append(reason)
     return Row(
         trial,
         Outcome.OK,
@@ -263,6 +266,10 @@ def _rates(
         return {}
     rates: dict[str, float | None] = {}
     for name, rate in first.items():
-        if known(name).pooling is Pooling.RATE:
-            rates[name] = None if rate is None else rate * before / latency_ms
+        if known(name).pooling is not Pooling.RATE:
+            continue
+        if rate is None:
+            rates[name] = None
+        else:
+            rates[name] = rate * before / latency_ms
     return rates

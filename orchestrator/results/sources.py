@@ -1,4 +1,6 @@
-"""sources.json: the files and packages behind each source hash, to name changes of the code."""
+"""Reads and writes sources.json: the files and packages behind each source hash, to name changes
+of the code.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,10 @@ Described = dict[str, Any]  # "files" and "packages" as read, "imported" as foun
 
 def read(directory: Path | None) -> dict[str, Described]:
     """Source hash -> files and packages, of those that are; empty if the file cannot be read."""
+    if directory is None:
+        return {}
     try:
-        found = {} if directory is None else json.loads((directory / FILE_NAME).read_bytes())
+        found = json.loads((directory / FILE_NAME).read_bytes())
     except (OSError, ValueError, RecursionError):
         return {}
     if not isinstance(found, dict):

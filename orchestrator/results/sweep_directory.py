@@ -1,4 +1,4 @@
-"""A sweep's directory: the names of its files, how it is written and read."""
+"""Writes and reads a sweep's directory, and names its files."""
 
 from __future__ import annotations
 
@@ -24,13 +24,11 @@ from orchestrator.util.files import write_atomically
 from orchestrator.util.quantities import MIB
 
 SWEEPS = Path("mlruns") / "sweeps"
-SWEEP_FILE, META_FILE, ENVIRONMENT_FILE, LOGS = (
-    "sweep.yaml",
-    "sweep.resolved.json",
-    "environment.json",
-    "logs",
-)
+SWEEP_FILE = "sweep.yaml"
+META_FILE = "sweep.resolved.json"
+ENVIRONMENT_FILE = "environment.json"
 MACHINE_FILE = "machine.jsonl"
+LOGS = "logs"
 IMPORTED_FILE = "imported.json"  # of a sweep that was run elsewhere: where it came from, and when
 MAX_LOG_BYTES = 16 * MIB
 
@@ -109,8 +107,7 @@ def found_by(name: str, directory: Path) -> str:
 
     `name` is the sweep's. A directory given by --output may lie anywhere and be called anything.
     """
-    inside = directory.resolve().parent == (SWEEPS / name).resolve()
-    if inside:
+    if directory.resolve().parent == (SWEEPS / name).resolve():
         return directory.name
     return str(directory)
 
@@ -128,8 +125,9 @@ def load(directory: Path, records: Sequence[TrialRecord] | None = None) -> Resul
     """
     meta = load_meta(directory)
     if records is None:
-        exists = (directory / journal.FILE_NAME).exists()
-        records = tuple(journal.read(directory)) if exists else ()
+        records = ()
+        if (directory / journal.FILE_NAME).exists():  # a sweep that no driver began has none
+            records = tuple(journal.read(directory))
     return Results(
         meta,
         tuple(profiles.with_profiles(records, directory)),
@@ -155,9 +153,8 @@ def load_meta(directory: Path) -> SweepMeta:
         ) from None
     except ValidationError as error:
         first = error.errors()[0]
-        raise SweepNotFoundError(
-            f"{directory / META_FILE}: {'.'.join(map(str, first['loc']))}: {first['msg']}"
-        ) from None
+        field = ".".join(map(str, first["loc"]))
+        raise SweepNotFoundError(f"{directory / META_FILE}: {field}: {first['msg']}") from None
     if meta.spec.proposes:
         meta = proposals.asked(meta, proposals.current(directory))
     return meta
@@ -176,8 +173,10 @@ def observations(directory: Path) -> tuple[Observation, ...]:
 
 
 def _environments(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
     try:
-        environments = json.loads(path.read_bytes()) if path.exists() else {}
+        environments = json.loads(path.read_bytes())
     except (ValueError, RecursionError):
         environments = None
     if not isinstance(environments, dict) or not all(map(_is_described, environments.values())):
@@ -191,8 +190,7 @@ def _is_described(facts: Any) -> bool:
     """Whether these are the facts of an environment: what must match, and what to know."""
     if not isinstance(facts, dict):
         return False
-    parts = [facts.get(part, {}) for part in ("match", "know")]
-    return all(isinstance(part, dict) for part in parts)
+    return isinstance(facts.get("match", {}), dict) and isinstance(facts.get("know", {}), dict)
 
 
 def is_imported(directory: Path) -> bool:

@@ -1,4 +1,6 @@
-"""Where runs are kept and where a person looks at them: URIs, without the library behind them."""
+"""Names where runs are kept and where a person looks at them: URIs, without the library behind
+them.
+"""
 
 from __future__ import annotations
 
@@ -32,24 +34,30 @@ def with_login(uri: str | None) -> str:
     whole = os.environ.get("MLFLOW_TRACKING_URI")
     if whole is None:
         raise TrackingError(
-            f"{uri} was kept without its log-in: give it whole by --tracking-uri or the variable MLFLOW_TRACKING_URI"
+            f"{uri} was kept without its log-in: "
+            "give it whole by --tracking-uri or the variable MLFLOW_TRACKING_URI"
         )
     return whole
 
 
 def database_of(uri: str) -> Path | None:
     """The file of an sqlite URI, absolute; None for any other URI."""
-    return Path(uri.removeprefix(_SQLITE)).absolute() if uri.startswith(_SQLITE) else None
+    if not uri.startswith(_SQLITE):
+        return None
+    return Path(uri.removeprefix(_SQLITE)).absolute()
 
 
 def view_url(uri: str, experiment_id: str, sweep_id: str) -> str:
     """The UI's address of one sweep's trials; of a store without a server, by `orchestrator ui`."""
     base = redacted(uri).rstrip("/") if uri.startswith("http") else UI
-    return f"{base}/#/experiments/{experiment_id}/runs?viewStateShareKey={quote(sweep_id)}&workflowType=machine_learning"
+    query = f"viewStateShareKey={quote(sweep_id)}&workflowType=machine_learning"
+    return f"{base}/#/experiments/{experiment_id}/runs?{query}"
 
 
 def ui_command(uri: str) -> str | None:
     """What opens the UI of a store without a server; None where the address answers by itself."""
     if uri.startswith("http"):
         return None
-    return "orchestrator ui" if uri == default_uri() else f"orchestrator ui {redacted(uri)}"
+    if uri == default_uri():
+        return "orchestrator ui"
+    return f"orchestrator ui {redacted(uri)}"

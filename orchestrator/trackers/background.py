@@ -113,8 +113,7 @@ class BackgroundTracker:
         """Wait until everything queued was taken; give up early where that is hopeless.
 
         It is when a few more tries fail, or when the tracker is too slow to be done in time: what
-            waits would take
-        longer at its pace so far, or one call has not returned for STALLED_S.
+        waits would take longer at its pace so far, or one call has not returned for STALLED_S.
 
         Args:
             timeout_s: the longest to wait.
@@ -130,7 +129,9 @@ class BackgroundTracker:
             self._flushing, self._failures = True, 0
             self._changed.notify_all()
             while not (self._idle or self._is_hopeless(begun + timeout_s)):
-                limit_s = timeout_s if hurried_s is None or not is_hurried() else hurried_s
+                limit_s = timeout_s
+                if hurried_s is not None and is_hurried():
+                    limit_s = hurried_s
                 left_s = begun + limit_s - time.monotonic()
                 if left_s <= 0:
                     break
@@ -142,10 +143,10 @@ class BackgroundTracker:
         return complete
 
     def _is_hopeless(self, deadline: float) -> bool:
+        if self._failures >= FLUSH_TRIES:
+            return True
         now = time.monotonic()
-        if self._failures >= FLUSH_TRIES or (
-            self._called_at is not None and now - self._called_at > STALLED_S
-        ):
+        if self._called_at is not None and now - self._called_at > STALLED_S:
             return True
         waiting = len(self._rows) + (self._end is not None)
         return self._call_s is not None and now + self._call_s * waiting > deadline
@@ -154,9 +155,9 @@ class BackgroundTracker:
     def tracked(self) -> Tracked | None:
         """Where a person looks at this sweep's runs; None: nowhere, or not yet."""
         with self._changed:
-            return (
-                None if self._tracker is None or self._meta is not None else self._tracker.tracked
-            )
+            if self._tracker is None or self._meta is not None:
+                return None
+            return self._tracker.tracked
 
     def close(self) -> None:
         """End the thread. A call that hangs in it is left behind and ends with the process."""
@@ -178,9 +179,10 @@ class BackgroundTracker:
         _lower_priority()
         while (job := self._next()) is not None:
             try:
-                tracker = self._made()
+                if self._tracker is None:
+                    self._tracker = self._make()
                 self._called_at = time.monotonic()
-                job.carry_out(tracker)
+                job.carry_out(self._tracker)
             except RejectedError as error:
                 self._done(job, refused=error)
             except Exception as error:  # noqa: BLE001 - the sweep goes on whatever it raises
@@ -189,11 +191,6 @@ class BackgroundTracker:
                 self._done(job)
         if self._tracker is not None:
             self._tracker.close()
-
-    def _made(self) -> Tracker:
-        if self._tracker is None:
-            self._tracker = self._make()
-        return self._tracker
 
     def _next(self) -> _Job | None:
         """Wait for something to do and take it off the queue; None when closing."""
@@ -205,8 +202,11 @@ class BackgroundTracker:
             if self._meta is not None:
                 return self._opening(self._meta)
             if self._rows:
-                return self._logging(self._rows.pop(next(iter(self._rows))))
-            return self._finishing(*self._end) if self._end else None
+                oldest = next(iter(self._rows))
+                return self._logging(self._rows.pop(oldest))
+            if self._end is not None:
+                return self._finishing(*self._end)
+            return None
 
     def _opening(self, meta: SweepMeta) -> _Job:
         def carry_out(tracker: Tracker) -> None:
@@ -236,20 +236,16 @@ class BackgroundTracker:
 
     def _done(self, job: _Job, refused: RejectedError | None = None) -> None:
         with self._changed:
-            if job.typical:
-                self._note_pace()
+            if job.typical and self._called_at is not None:
+                # seconds per row: the mean of the last few, the older the less
+                took_s = time.monotonic() - self._called_at
+                self._call_s = took_s if self._call_s is None else (self._call_s + took_s) / 2
             self._called_at = None
             self._busy, self._failures = False, 0
             self._refused += refused is not None
             self._changed.notify_all()
         if refused is not None:
             self._tell(f"tracking refused a run: {_reason(refused)}")
-
-    def _note_pace(self) -> None:
-        """Seconds per row: the mean of the last few, the older the less."""
-        if self._called_at is not None:
-            took_s = time.monotonic() - self._called_at
-            self._call_s = took_s if self._call_s is None else (self._call_s + took_s) / 2
 
     def _failed(self, job: _Job, error: Exception) -> None:
         with self._changed:
@@ -260,24 +256,29 @@ class BackgroundTracker:
         self._tell(f"tracking failed: {_reason(error)}")
         with self._changed:
             flushing = self._flushing
-            wait_s = self._wait_s(FLUSH_WAIT_S if flushing else self._waits[0])
+            first_s, longest_s = self._waits
+            if flushing:
+                first_s = FLUSH_WAIT_S
+            doublings = min(self._failures - 1, 32)  # 2.0 ** 1024 overflows
+            wait_s = min(longest_s, first_s * 2.0**doublings)
+            # a flush that begins meanwhile does not sit out a long wait
             self._changed.wait_for(lambda: self._closing or self._flushing > flushing, wait_s)
-
-    def _wait_s(self, first: float) -> float:
-        return min(self._waits[1], first * 2.0 ** min(self._failures - 1, 32))
 
     def _tell(self, what: str) -> None:
         with self._changed:
             told, self._noted = self._noted, True
         if not told:
             self._note(
-                f"{what}. The sweep goes on; what is missing is added by: orchestrator sync {self._target}"
+                f"{what}. The sweep goes on; "
+                f"what is missing is added by: orchestrator sync {self._target}"
             )
 
 
 def _reason(error: Exception) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= MAX_REASON else f"{text[:MAX_REASON]}…"
+    if len(text) <= MAX_REASON:
+        return text
+    return f"{text[:MAX_REASON]}…"
 
 
 def _lower_priority() -> None:

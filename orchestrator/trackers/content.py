@@ -31,8 +31,8 @@ from orchestrator.trackers.run_content import (
 from orchestrator.util.quantities import is_number
 
 MAX_ERROR = 300
-# A param: the UI's charts have params and metrics on their axes alone. That of the sweep: a param is
-# written once, and a trial may be measured again.
+# A param: the UI's charts have params and metrics on their axes alone. It is the time of the sweep:
+# a param is written once, and a trial may be measured again.
 STARTED_AT = "sweep_started_at"
 SPEEDUP = "speedup"
 SAME_WORK = 1e-6  # relative: the work of a row is its rate times its time
@@ -73,7 +73,13 @@ class Frame:
             places[trial.trial_id] = f"{place:0{width}}"
         labels = dict.fromkeys(entry.label for entry in meta.spec.implementations)
         colours = dict(zip(labels, itertools.cycle(COLOURS), strict=False))
-        return cls(meta, _columns(meta), places, colours)
+        # headings of the workload's own columns, plain names for the axes beyond them
+        own = shown_of(meta)
+        axes = {}
+        for name, stated in column_headings(meta).items():
+            is_own = own is not None and name in own.columns
+            axes[name] = stated if is_own else name
+        return cls(meta, axes, places, colours)
 
 
 def child(
@@ -90,7 +96,8 @@ def child(
     environment = last.environment or environments.get(last.fingerprint.environment, {})
     counts_as_ok = {Outcome.OK, *meta.spec.allow_outcomes}
     params = {"implementation": row.implementation, **row.params}
-    params |= {f"options.{name}": value for name, value in row.trial.options.items()}
+    for name, value in row.trial.options.items():
+        params[f"options.{name}"] = value
     params[STARTED_AT] = moment(meta.created_at)
     spent_ms = 0
     for record in row.records:
@@ -182,13 +189,18 @@ def speedups(frame: Frame, found: Sequence[Row]) -> dict[str, float]:
 
 
 def _does_the_same(row: Row, other: Row) -> bool:
-    works = [_work(row), _work(other)]
-    return None in works or math.isclose(works[0] or 0.0, works[1] or 0.0, rel_tol=SAME_WORK)
+    """Whether two rows do the same work; True where that of either is not known."""
+    ours, theirs = _work(row), _work(other)
+    if ours is None or theirs is None:
+        return True
+    return math.isclose(ours, theirs, rel_tol=SAME_WORK)
 
 
 def _work(row: Row) -> float | None:
     rate, time = row.metrics.get("tflops_per_s"), row.metrics.get("latency_ms")
-    return rate * time if rate and time else None
+    if not rate or not time:
+        return None
+    return rate * time
 
 
 def environment_tags(device: str, environment: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
@@ -235,19 +247,17 @@ def summary(status: str, results: Results, frame: Frame, found: Sequence[Row]) -
     }
     outcomes = Counter(row.outcome for row in found)
     totals = {f"trials_{outcome}": float(outcomes[outcome]) for outcome in Outcome}
-    totals |= {"trials": float(len(found)), "trials_not_run": float(outcomes[None])}
-    totals |= {
-        "trials_flagged": float(sum(bool(row.flags) for row in found)),
-        "attempts": float(len(results.made)),
-    }
+    totals["trials"] = float(len(found))
+    totals["trials_not_run"] = float(outcomes[None])
+    totals["trials_flagged"] = float(sum(bool(row.flags) for row in found))
+    totals["attempts"] = float(len(results.made))
+    totals |= _answers(frame, found)
     starts = [milliseconds(record.started_at) for record in results.made]
     ends = [milliseconds(record.finished_at) for record in results.made]
     end_ms = max(ends, default=begun.start_ms)
-    totals |= _answers(frame, found)
     totals["elapsed_s"] = (end_ms - min(starts, default=end_ms)) / 1000
-    return replace(
-        begun, status=status, end_ms=end_ms, metrics=totals, tags={**begun.tags, **_limited(tags)}
-    )
+    all_tags = {**begun.tags, **_limited(tags)}
+    return replace(begun, status=status, end_ms=end_ms, metrics=totals, tags=all_tags)
 
 
 def _answers(frame: Frame, found: Sequence[Row]) -> dict[str, float]:
@@ -286,9 +296,16 @@ def run_name(axes: Sequence[str], row: Row) -> str:
     for name in axes:
         words = re.split(r"[._]", name.removeprefix("options."))
         short[name] = "".join(word[:1] for word in words)
-    unique = len({*short.values()}) == len(short)
+    unique = len(set(short.values())) == len(short)
     words = [row.implementation]
-    words += [_part(name, short, unique, row) for name in axes]
+    for name in axes:
+        value = row.value(name)
+        if unique and is_number(value):
+            words.append(f"{short[name]}{shown(value)}")
+        elif isinstance(value, str):
+            words.append(value)
+        else:
+            words.append(f"{name}={shown(value).replace(' ', '')}")
     return within(" ".join(words), MAX_NAME)
 
 
@@ -300,26 +317,6 @@ def moment(at: str) -> str:
 def milliseconds(at: str) -> int:
     """ISO 8601 to milliseconds since 1970."""
     return round(datetime.fromisoformat(at).timestamp() * 1000)
-
-
-def _columns(meta: SweepMeta) -> dict[str, str]:
-    """The table's columns: headings of the workload's own, plain names for the axes beyond them."""
-    own = shown_of(meta)
-    headings = column_headings(meta)
-    columns = {}
-    for name, stated in headings.items():
-        is_own = own is not None and name in own.columns
-        columns[name] = stated if is_own else name
-    return columns
-
-
-def _part(name: str, short: Mapping[str, str], unique: bool, row: Row) -> str:
-    value = row.value(name)
-    if unique and is_number(value):
-        return f"{short[name]}{shown(value)}"
-    if isinstance(value, str):
-        return value
-    return f"{name}={shown(value).replace(' ', '')}"
 
 
 def _limited(tags: Mapping[str, str]) -> dict[str, str]:

@@ -42,7 +42,9 @@ class Panel:
     def metric(self, figure: str) -> str:
         """The figure's name here, which no trial's metric has: `latency_ms batch:2`."""
         at = [f"{name}:{shown(value)}" for name, value in self.at.items()]
-        return legal(" ".join([figure, *(at or ["by", str(self.along)])]))
+        if not at:
+            at = ["by", str(self.along)]
+        return legal(" ".join([figure, *at]))
 
     def has(self, row: Row) -> bool:
         """Whether a row is a point of it."""
@@ -126,6 +128,7 @@ def _content(frame: Frame, mine: Sequence[Row], ratios: Mapping[str, float]) -> 
     mean = None
     if logarithms:
         mean = math.exp(sum(logarithms) / len(logarithms))
+    start_ms = max(ends) - spent_ms  # as long as it was measured, without the waits between
     tags = {
         "kind": IMPLEMENTATION,
         "sweep_id": meta.sweep_id,
@@ -136,7 +139,7 @@ def _content(frame: Frame, mine: Sequence[Row], ratios: Mapping[str, float]) -> 
     }
     status = "FINISHED" if ok == len(mine) else "FAILED"
     metrics = finite({SPEEDUP: mean})
-    return RunContent("", status, max(ends) - spent_ms, max(ends), {}, metrics, tags)
+    return RunContent("", status, start_ms, max(ends), {}, metrics, tags)
 
 
 def _points(
@@ -145,8 +148,10 @@ def _points(
     """The figures of a panel's rows, and the axis itself, by which the chart places them."""
     points = []
     for row in mine:
+        if not panel.has(row):
+            continue
         known = finite({panel.metric(name): row.metrics.get(name) for name in CHARTED})
-        if not (known and panel.has(row)):
+        if not known:
             continue
         step = 0
         if panel.along is not None:
@@ -163,7 +168,11 @@ def _steps(meta: SweepMeta, along: str | None) -> dict[Any, int]:
     """The axis's numbers in ascending order, each with its place: MLflow's steps are integers."""
     if along is None:
         return {}
-    values = {trial.value(along) for trial in meta.planned if is_number(trial.value(along))}
+    values = set()
+    for trial in meta.planned:
+        value = trial.value(along)
+        if is_number(value):
+            values.add(value)
     return {value: step for step, value in enumerate(sorted(values))}
 
 
@@ -181,13 +190,10 @@ def widest(meta: SweepMeta, axes: Sequence[str]) -> list[str]:
     """The axis that reaches the largest numbers, to draw figures along; empty without numbers."""
     reach = {}
     for name in axes:
-        numbers = _numbers(meta.spec.axes.get(name, []))
+        points = meta.spec.axes.get(name, [])
+        if isinstance(points, Range):
+            points = [points.low, points.high]
+        numbers = [point for point in points if is_number(point)]
         if len(numbers) > 1:
             reach[name] = max(numbers)
     return sorted(reach, key=lambda name: -reach[name])[:1]
-
-
-def _numbers(points: Sequence[Any] | Range) -> list[float]:
-    if isinstance(points, Range):
-        return [points.low, points.high]
-    return [point for point in points if is_number(point)]

@@ -47,7 +47,9 @@ def _answers(meta: SweepMeta, axes: Mapping[str, str], found: Sequence[Row]) -> 
         if len(values_there) > 1:
             varying.append(axis)
     frontier = meta.spec.frontier.axis
-    headings = ["Implementation", *(axes[axis] for axis in varying), metric(meta.spec)]
+    headings = ["Implementation"]
+    headings += [axes[axis] for axis in varying]
+    headings.append(metric(meta.spec))
     if frontier is not None:
         headings.append("Just beyond")
     else:
@@ -94,21 +96,26 @@ def _status(row: Row) -> str:
 
 
 def _line(cells: Sequence[str]) -> str:
-    escaped = [re.sub(r"([\\|`*<>\[\]])", r"\\\1", " ".join(cell.split())) for cell in cells]
+    escaped = []
+    for cell in cells:
+        flat = " ".join(cell.split())  # a line break would end the row
+        escaped.append(re.sub(r"([\\|`*<>\[\]])", r"\\\1", flat))
     return "|".join(["", *escaped, ""])
 
 
 def _fitting(head: Sequence[str], lines: Sequence[str]) -> str:
+    """As many lines as a tag has room for; then how many are left out, and where they are."""
     whole = "\n".join([*head, *lines])
     if len(whole) <= MAX_TAG:
         return whole
-    kept, room = [*head], MAX_TAG - 80 - sum(len(line) + 1 for line in head)
+    kept = list(head)
+    room = MAX_TAG - 80 - sum(len(line) + 1 for line in head)  # 80: for the last line
     for index, line in enumerate(lines):
         room -= len(line) + 1
         if room < 0:
-            return "\n".join(
-                [*kept, "", f"and {len(lines) - index} more rows, in summary.txt of the artifacts"]
-            )
+            rest = len(lines) - index
+            kept += ["", f"and {rest} more rows, in summary.txt of the artifacts"]
+            break
         kept.append(line)
     return "\n".join(kept)
 

@@ -1,4 +1,4 @@
-"""Runs in MLflow. Import it late: mlflow takes seconds.
+"""Writes runs to MLflow. Import it late: mlflow takes seconds.
 
 One experiment per sweep name, one parent run per sweep, one child run per trial and one per
 implementation. Runs are found again by their tags (`sweep_id`, `trial_id`, `implementation`), so
@@ -85,9 +85,8 @@ class MlflowTracker:
             parent = self._known[PARENT]
             if parent.content.status != "RUNNING":
                 self._client.update_run(parent.run_id, status="RUNNING")
-                self._known[PARENT] = replace(
-                    parent, content=replace(parent.content, status="RUNNING")
-                )
+                running = replace(parent.content, status="RUNNING")
+                self._known[PARENT] = replace(parent, content=running)
             self._end_zombies()
 
     def log(self, row: Row) -> None:
@@ -112,9 +111,8 @@ class MlflowTracker:
         """The UI's table of this sweep's trials, and what serves it where there is no server."""
         if not self.experiment_id:
             return None
-        return Tracked(
-            view_url(self.uri, self.experiment_id, self._frame.meta.sweep_id), ui_command(self.uri)
-        )
+        address = view_url(self.uri, self.experiment_id, self._frame.meta.sweep_id)
+        return Tracked(address, ui_command(self.uri))
 
     def close(self) -> None:
         """Let go of connections."""
@@ -136,8 +134,10 @@ class MlflowTracker:
         self._known, self._doubtful = {}, set()
         for run in self._search():
             key = _key(run.content)
-            if self._known.setdefault(key, run) is not run:
+            if key in self._known:  # of duplicates the oldest stays
                 self._client.delete_run(run.run_id)
+            else:
+                self._known[key] = run
         self._is_new = PARENT not in self._known
         if self._is_new:
             self._known[PARENT] = self._create(content.parent(meta))
@@ -177,12 +177,15 @@ class MlflowTracker:
     def _put_all(self, found: Sequence[Row], environments: Environments) -> MlflowException | None:
         """Write every row that ran; return those that the server refuses."""
         refused = None
-        ratios = {} if self._frame.meta.spec.proposes else content.speedups(self._frame, found)
+        ratios: dict[str, float] = {}
+        if not self._frame.meta.spec.proposes:
+            ratios = content.speedups(self._frame, found)
         for row in found:
+            if row.outcome is None:
+                continue
             try:
-                if row.outcome is not None:
-                    wanted = self._content(row, environments, ratios.get(row.trial_id))
-                    self._put(wanted, row.trial_id)
+                wanted = self._content(row, environments, ratios.get(row.trial_id))
+                self._put(wanted, row.trial_id)
             except MlflowException as error:
                 if error.error_code not in REFUSALS:
                     raise
@@ -211,10 +214,9 @@ class MlflowTracker:
 
     def _put(self, wanted: RunContent, key: str) -> None:
         """Make the run of the trial `key` what it should be, with as few calls as that takes."""
-        wanted = replace(
-            wanted, tags={**wanted.tags, "mlflow.parentRunId": self._known[PARENT].run_id}
-        )
-        known = self._known.get(key) if key not in self._doubtful else self._find(key)
+        tags = {**wanted.tags, "mlflow.parentRunId": self._known[PARENT].run_id}
+        wanted = replace(wanted, tags=tags)
+        known = self._find(key) if key in self._doubtful else self._known.get(key)
         if known is not None and known.is_like(wanted):
             self.changes["unchanged"] += 1
             return
@@ -228,7 +230,7 @@ class MlflowTracker:
         tags = {**curve.content.tags, "mlflow.parentRunId": self._known[PARENT].run_id}
         wanted = replace(curve.content, tags=tags)
         key = _key(wanted)
-        known = self._known.get(key) if key not in self._doubtful else self._find(key)
+        known = self._find(key) if key in self._doubtful else self._known.get(key)
         if known is not None:
             drawn = replace(wanted, metrics=known.content.metrics)
             if known.is_like(drawn):  # the tag `points` stands for the figures
@@ -246,6 +248,7 @@ class MlflowTracker:
         self.changes["created" if known is None else "updated"] += 1
 
     def _made(self, wanted: RunContent, known: Known | None) -> Known:
+        """The run `known` with what it lacks; a new one where additions do not suffice."""
         if known is not None and known.can_become(wanted):
             try:
                 return self._write(wanted, known)
@@ -255,9 +258,6 @@ class MlflowTracker:
         if known is not None:
             with suppress(MlflowException):
                 self._client.delete_run(known.run_id)
-        return self._write_new(wanted)
-
-    def _write_new(self, wanted: RunContent) -> Known:
         created = self._create(wanted)
         try:
             return self._write(wanted, created)
@@ -270,16 +270,16 @@ class MlflowTracker:
         run = self._client.create_run(
             self.experiment_id, wanted.start_ms, dict(wanted.tags), wanted.name
         )
-        return Known(
-            run.info.run_id, replace(wanted, status="RUNNING", end_ms=0, params={}, metrics={})
-        )
+        begun = replace(wanted, status="RUNNING", end_ms=0, params={}, metrics={})
+        return Known(run.info.run_id, begun)
 
     def _write(self, wanted: RunContent, known: Known) -> Known:
         held = known.content
-        at_ms = round(time.time() * 1000) if held.metrics else wanted.end_ms  # the later counts
-        metrics = [
-            Metric(name, value, at_ms, 0) for name, value in _new(wanted.metrics, held.metrics)
-        ]
+        at_ms = wanted.end_ms
+        if held.metrics:
+            at_ms = round(time.time() * 1000)  # of two values of a metric the later counts
+        new = _new(wanted.metrics, held.metrics)
+        metrics = [Metric(name, value, at_ms, 0) for name, value in new]
         params = [Param(name, value) for name, value in _new(wanted.params, held.params)]
         tags = [RunTag(name, value) for name, value in _new(wanted.tags, held.tags)]
         for start in range(0, max(len(metrics), len(params), len(tags)), BATCH):
@@ -310,10 +310,10 @@ class MlflowTracker:
                 self._client.log_artifact(known.run_id, str(path))
             for path in traces:
                 self._client.log_artifact(known.run_id, str(path), profiles.FOLDER)
+            # last: where an upload fails the next call uploads them all again
             self._client.set_tag(known.run_id, "files", digest)
-            self._known[PARENT] = replace(
-                known, content=replace(known.content, tags={**known.content.tags, "files": digest})
-            )
+            tags = {**known.content.tags, "files": digest}
+            self._known[PARENT] = replace(known, content=replace(known.content, tags=tags))
 
     def _end_zombies(self) -> None:
         for key, run in self._known.items():
@@ -323,7 +323,9 @@ class MlflowTracker:
 
     def _find(self, key: str) -> Known | None:
         """The run of a trial or an implementation as the server has it now, duplicates deleted."""
-        of = f"tags.trial_id = '{key}'" if " " not in key else f"tags.kind = '{IMPLEMENTATION}'"
+        of = f"tags.trial_id = '{key}'"
+        if " " in key:  # see `_key`: of an implementation
+            of = f"tags.kind = '{IMPLEMENTATION}'"
         found = [run for run in self._search(f" and {of}") if _key(run.content) == key]
         for run in found[1:]:
             self._client.delete_run(run.run_id)
@@ -354,11 +356,16 @@ class MlflowTracker:
 def _known(run: Run) -> Known:
     """What a search found."""
     info, data = run.info, run.data
-    times = (info.start_time or 0, info.end_time or 0)
-    return Known(
-        info.run_id,
-        RunContent(info.run_name or "", info.status, *times, data.params, data.metrics, data.tags),
+    held = RunContent(
+        name=info.run_name or "",
+        status=info.status,
+        start_ms=info.start_time or 0,
+        end_ms=info.end_time or 0,
+        params=data.params,
+        metrics=data.metrics,
+        tags=data.tags,
     )
+    return Known(info.run_id, held)
 
 
 def _key(run: RunContent) -> str:
@@ -369,9 +376,12 @@ def _key(run: RunContent) -> str:
 
 
 def _digest(files: Sequence[Path]) -> str:
+    if not files:
+        return ""
     parts = [f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in files]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16] if parts else ""
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 def _new(wanted: Mapping[str, Any], held: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """What the server does not have yet, or has with another value."""
     return [(name, value) for name, value in wanted.items() if held.get(name) != value]

@@ -1,4 +1,4 @@
-"""The store of MLflow: how it is made, reached, asked for experiments, and what its errors mean.
+"""Makes and reaches the store of MLflow, asks it for experiments, and says what its errors mean.
 
 This and `mlflow` are the modules that import mlflow. Import them late: it takes seconds.
 """
@@ -82,9 +82,8 @@ def connected(uri: str) -> MlflowClient:
     if database is None:
         return MlflowClient(tracking_uri=uri)
     database.parent.mkdir(parents=True, exist_ok=True)
-    with (database.parent / f".{database.name}.lock").open(
-        "w"
-    ) as lock:  # two that make one store at once lose all runs
+    place = database.parent / f".{database.name}.lock"
+    with place.open("w") as lock:  # two that make one store at once lose all runs
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not database.exists():
             _make(database)
@@ -100,32 +99,29 @@ def _make(database: Path) -> None:
     for rest in database.parent.glob(f".{database.name}.unfinished*"):
         rest.unlink()
     unfinished = database.with_name(f".{database.name}.unfinished-{secrets.token_hex(4)}")
-    _prepare(unfinished)
+    # With a write-ahead log readers (the UI) do not block the writer, and commits cost less.
+    with closing(sqlite3.connect(unfinished)) as connection, suppress(sqlite3.OperationalError):
+        connection.execute("PRAGMA journal_mode=WAL")
     let_go(MlflowClient(tracking_uri=f"sqlite:///{unfinished}"))
     unfinished.replace(database)
 
 
 def let_go(client: MlflowClient) -> None:
     """Close its connections; the last one takes the write-ahead log into the database."""
-    engine = getattr(
-        getattr(getattr(client, "_tracking_client", None), "store", None), "engine", None
-    )
+    # MLflow has no call for it; a store that is no database has no engine
+    tracking = getattr(client, "_tracking_client", None)
+    engine = getattr(getattr(tracking, "store", None), "engine", None)
     if engine is not None:
         engine.dispose()
-
-
-def _prepare(database: Path) -> None:
-    """Use a write-ahead log: readers (the UI) do not block the writer, and commits cost less."""
-    with closing(sqlite3.connect(database)) as connection, suppress(sqlite3.OperationalError):
-        connection.execute("PRAGMA journal_mode=WAL")
 
 
 def experiment(client: MlflowClient, uri: str, meta: SweepMeta) -> str:
     """The id of the sweep's experiment, made or brought back where it is not there."""
     found = client.get_experiment_by_name(meta.name)
     if found is None:
-        database = database_of(uri)
-        place = None if database is None else (database.parent / "artifacts" / meta.name).as_uri()
+        database, place = database_of(uri), None  # None: where the server puts it
+        if database is not None:
+            place = (database.parent / "artifacts" / meta.name).as_uri()
         with suppress(MlflowException):  # another driver may have been faster
             client.create_experiment(meta.name, place, content.experiment_tags(meta))
         found = client.get_experiment_by_name(meta.name)
@@ -146,14 +142,18 @@ def explained(uri: str) -> Iterator[None]:
     except TrackingError:
         raise
     except Exception as error:  # stores raise what their libraries do: SQL, HTTP, files
-        refused = isinstance(error, MlflowException) and error.error_code in REFUSALS
-        raise (RejectedError if refused else TrackingError)(
-            f"{redacted(uri)}: {without_credentials(_reason(error), uri)}"
-        ) from error
+        said = f"{redacted(uri)}: {without_credentials(_reason(error), uri)}"
+        if isinstance(error, MlflowException) and error.error_code in REFUSALS:
+            raise RejectedError(said) from error
+        raise TrackingError(said) from error
 
 
 def _reason(error: Exception) -> str:
     """What went wrong, without the library's layers around it."""
     said = " ".join(str(error).split())
-    nested = re.findall(r"\[Errno -?\d+\] [^'\")]+|(?:timed out|Read timed out)[^'\")]*", said)
-    return nested[-1] if nested else said[:300] or type(error).__name__
+    nested: list[str] = re.findall(
+        r"\[Errno -?\d+\] [^'\")]+|(?:timed out|Read timed out)[^'\")]*", said
+    )
+    if nested:
+        return nested[-1]
+    return said[:300] or type(error).__name__

@@ -1,4 +1,6 @@
-"""A run of a tracking server, as it should be and as it is. Pure, without a server's library."""
+"""Describes a run of a tracking server, as it should be and as it is. Pure, without a server's
+library.
+"""
 
 from __future__ import annotations
 
@@ -41,30 +43,31 @@ class Known:
     def can_become(self, wanted: RunContent) -> bool:
         """Whether additions suffice: start and params are written once, no metric is removed."""
         held = self.content
-        kept = (
-            held.metrics.keys() <= wanted.metrics.keys()
-            and held.params.items() <= wanted.params.items()
-        )
-        return kept and held.start_ms == wanted.start_ms
+        if held.start_ms != wanted.start_ms:
+            return False
+        if not held.params.items() <= wanted.params.items():
+            return False
+        return held.metrics.keys() <= wanted.metrics.keys()
 
     def is_like(self, wanted: RunContent) -> bool:
         """Whether nothing is left to write; tags that others set are theirs."""
         held = self.content
-        same = dict(held.params) == dict(wanted.params) and dict(held.metrics) == dict(
-            wanted.metrics
-        )
-        ended = (held.status, held.end_ms) == (wanted.status, wanted.end_ms)
-        return same and ended and wanted.tags.items() <= held.tags.items()
+        if (held.status, held.end_ms) != (wanted.status, wanted.end_ms):
+            return False
+        if dict(held.params) != dict(wanted.params) or dict(held.metrics) != dict(wanted.metrics):
+            return False
+        return wanted.tags.items() <= held.tags.items()
 
 
 def finite(metrics: Mapping[str, float | None]) -> dict[str, float]:
     """The figures that a server takes, under legal names, rounded to DIGITS."""
     found = {}
     for name, value in metrics.items():
-        if value is not None:
-            rounded = float(f"{value:.{DIGITS}g}")
-            if math.isfinite(rounded):
-                found[legal(name)] = rounded
+        if value is None:
+            continue
+        rounded = float(f"{value:.{DIGITS}g}")
+        if math.isfinite(rounded):
+            found[legal(name)] = rounded
     return found
 
 

@@ -54,8 +54,14 @@ def view_over_time() -> tuple[str, str]:
 
     A row that was reused is a link without figures, and so no point of it.
     """
-    columns = [*FIRST, "params.`implementation`", "tags.`sweep_id`", "tags.`git_commit`",
-               "tags.`device_model`", "tags.`trial_id`"]  # fmt: skip
+    columns = [
+        *FIRST,
+        "params.`implementation`",
+        "tags.`sweep_id`",
+        "tags.`git_commit`",
+        "tags.`device_model`",
+        "tags.`trial_id`",
+    ]
     charts = [_scatter(("PARAM", STARTED_AT), name) for name in CHARTED]
     state = {
         **_shared("tags.kind = 'trial' and tags.outcome = 'ok'", columns, charts),
@@ -84,8 +90,9 @@ def outdated(tags: Iterable[str], sweep_id: str) -> list[str]:
 
 def _state(meta: SweepMeta, axes: Sequence[str]) -> Mapping[str, Any]:
     varying = varying_axes(meta, axes)
-    params = [f"params.`{name}`" for name in ("implementation", *varying)]
-    columns = [*FIRST, *params, *(f"metrics.`{name}`" for name in FIGURES)]
+    columns = list(FIRST)
+    columns += [f"params.`{name}`" for name in ("implementation", *varying)]
+    columns += [f"metrics.`{name}`" for name in FIGURES]
     searched = f"tags.sweep_id = '{meta.sweep_id}' and tags.kind != 'sweep'"
     return {
         **_shared(searched, columns, _charts(meta, axes, varying)),

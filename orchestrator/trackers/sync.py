@@ -1,4 +1,4 @@
-"""Runs of a sweep rebuilt from its journal. mlflow is imported when a function is called."""
+"""Rebuilds the runs of a sweep from its journal. mlflow is imported when a function is called."""
 
 from __future__ import annotations
 
@@ -38,9 +38,8 @@ def sync(
     tracker = MlflowTracker(uri)
     try:
         tracker.open(results.meta)
-        note(
-            f"{len(results.meta.planned)} trials of sweep {results.meta.sweep_id} to {redacted(tracker.uri)}"
-        )
+        trials = f"{len(results.meta.planned)} trials of sweep {results.meta.sweep_id}"
+        note(f"{trials} to {redacted(tracker.uri)}")
         tracker.finish(_status_of(results, tracker.status), results)
     finally:
         tracker.close()

@@ -39,14 +39,14 @@ def command(uri: str, host: str = HOST, port: int = PORT) -> list[str]:
     """The server's command line: one worker, artifacts from the store's folder, errors only.
 
     The store itself is named by MLFLOW_BACKEND_STORE_URI: anyone may read a command line, and it
-        may have a password.
+    may have a password.
     """
-    database = database_of(uri)
-    artifacts = (
-        [] if database is None else ["--artifacts-destination", str(database.parent / "artifacts")]
-    )
     server = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port)]
-    return [*server, "--workers", "1", "--uvicorn-opts", "--log-level error", *artifacts]
+    server += ["--workers", "1", "--uvicorn-opts", "--log-level error"]
+    database = database_of(uri)
+    if database is not None:
+        server += ["--artifacts-destination", str(database.parent / "artifacts")]
+    return server
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

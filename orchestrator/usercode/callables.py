@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from orchestrator.formatting import counted
 from orchestrator.usercode.text import signatures
 from orchestrator.workload import Config
 
@@ -47,9 +48,11 @@ class Shape:
         return (*self.required, *self.optional, *self.keywords)
 
     def __str__(self) -> str:
-        return ", ".join(
-            [*self.required, *(f"{name}=..." for name in self.optional), *(["*args"] * self.star)]
-        )
+        parts = list(self.required)
+        parts += [f"{name}=..." for name in self.optional]
+        if self.star:
+            parts.append("*args")
+        return ", ".join(parts)
 
 
 def is_factory(name: str, shape: Shape, inputs: Sequence[str] | None, *, old_form: bool) -> bool:
@@ -80,8 +83,9 @@ def complaint(
     if options:
         stated = ", ".join(f"{key}: {value!r}" for key, value in options.items())
         return (
-            f"{name}({shape}) is called with the inputs, and options reach build(config) alone: write "
-            f"call: {{{stated}}} to give them to {name}, or make it a factory, whose one parameter is called config"
+            f"{name}({shape}) is called with the inputs, and options reach build(config) alone: "
+            f"write call: {{{stated}}} to give them to {name}, or make it a factory, "
+            "whose one parameter is called config"
         )
     unknown = [key for key in call if key not in shape.names]
     if unknown and not shape.any_keyword:
@@ -92,24 +96,19 @@ def complaint(
     missing = [one for one in shape.needed if one not in given]
     if missing:
         return f"{name} needs {', '.join(missing)} by keyword: give it with call:"
-    counted = len(inputs)
-    if any(one.startswith("*") for one in inputs) or (
-        len(least) <= counted and (shape.star or counted <= len(most))
-    ):
+    if any(one.startswith("*") for one in inputs):  # how many there are is not known
         return ""
+    if len(least) <= len(inputs) and (shape.star or len(inputs) <= len(most)):
+        return ""
+    takes = f"{len(least)} to {len(most)} arguments"
+    if len(least) == len(most):
+        takes = counted(len(least), "argument")
     return (
-        f"{name}({shape}) takes {_arguments(len(least), len(most))}, and the workload has "
-        f"{_count(counted, 'input')} ({', '.join(inputs)}): an implementation is a function of the inputs, or "
+        f"{name}({shape}) takes {takes}, and the workload has "
+        f"{counted(len(inputs), 'input')} ({', '.join(inputs)}): "
+        "an implementation is a function of the inputs, or "
         "a factory, whose one parameter is called config and which returns one"
     )
-
-
-def _arguments(least: int, most: int) -> str:
-    return _count(least, "argument") if least == most else f"{least} to {most} arguments"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def shape_in_text(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> Shape:
@@ -136,17 +135,26 @@ def shape_of(function: Any) -> Shape | None:
         stated = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
         return None
-    positional = [
-        one for one in stated if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)
-    ]
-    keyword = [one for one in stated if one.kind is one.KEYWORD_ONLY]
+    required: list[str] = []
+    optional: list[str] = []
+    keywords: list[str] = []
+    needed: list[str] = []
+    star = any_keyword = False
+    for one in stated:
+        if one.kind is one.VAR_POSITIONAL:
+            star = True
+        elif one.kind is one.VAR_KEYWORD:
+            any_keyword = True
+        elif one.kind is one.KEYWORD_ONLY:
+            keywords.append(one.name)
+            if one.default is one.empty:
+                needed.append(one.name)
+        elif one.default is one.empty:
+            required.append(one.name)
+        else:
+            optional.append(one.name)
     return Shape(
-        tuple(one.name for one in positional if one.default is one.empty),
-        tuple(one.name for one in positional if one.default is not one.empty),
-        tuple(one.name for one in keyword),
-        tuple(one.name for one in keyword if one.default is one.empty),
-        any(one.kind is one.VAR_POSITIONAL for one in stated),
-        any(one.kind is one.VAR_KEYWORD for one in stated),
+        tuple(required), tuple(optional), tuple(keywords), tuple(needed), star, any_keyword
     )
 
 
@@ -175,9 +183,9 @@ def complaint_in_text(
         node = signatures.values(tree).get(name)
     if isinstance(node, ast.Constant | ast.List | ast.Tuple | ast.Dict | ast.Set | ast.JoinedStr):
         found = ast.unparse(node)
-        return (
-            f"{name} is {found if len(found) <= 40 else f'{found[:37]}...'}, which cannot be called"
-        )
+        if len(found) > 40:
+            found = f"{found[:37]}..."
+        return f"{name} is {found}, which cannot be called"
     if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
         return ""  # a class, something imported, or made by a call
     if isinstance(node, ast.AsyncFunctionDef):
@@ -187,7 +195,9 @@ def complaint_in_text(
         return ""
     if getattr(node, "decorator_list", None):
         return ""  # what a decorator makes of it is known once it is imported
-    return "" if inputs is None else complaint(name, shape, inputs, call, options)
+    if inputs is None:
+        return ""
+    return complaint(name, shape, inputs, call, options)
 
 
 @dataclass(frozen=True)

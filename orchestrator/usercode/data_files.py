@@ -82,11 +82,10 @@ def included_files(start: Path) -> frozenset[Path]:
             continue
         seen.add(file)
         if file.suffix in C_LIKE and file.stat().st_size <= MAX_READ_BYTES:
-            beside = [
-                file.parent / match.decode(errors="replace")
-                for match in _INCLUDE.findall(file.read_bytes())
-            ]
-            queue += [place.resolve() for place in beside if place.is_file()]
+            for match in _INCLUDE.findall(file.read_bytes()):
+                place = file.parent / match.decode(errors="replace")
+                if place.is_file():
+                    queue.append(place.resolve())
     return frozenset(seen)
 
 
@@ -95,11 +94,9 @@ def expanded(pattern: str, base_dir: Path) -> Iterator[Path]:
     match a pattern.
     """
     place = base_dir / pattern
-    found = (
-        sorted(base_dir.glob(pattern))
-        if _is_pattern(pattern) and not Path(pattern).is_absolute()
-        else [place]
-    )
+    found = [place]
+    if _is_pattern(pattern) and not Path(pattern).is_absolute():
+        found = sorted(base_dir.glob(pattern))
     for one in found:
         inside = sorted(one.rglob("*")) if one.is_dir() else [one]
         for file in inside:

@@ -119,8 +119,8 @@ class Functions:
         arguments = drawn if is_plain_tuple else (drawn,)
         if not any(name.startswith("*") for name in names) and len(arguments) > len(names):
             raise WorkloadError(
-                f"inputs returns {len(arguments)} values, and reference takes {len(names)} ({', '.join(names)}); "
-                "a tuple is taken as its arguments"
+                f"inputs returns {len(arguments)} values, and reference takes {len(names)} "
+                f"({', '.join(names)}); a tuple is taken as its arguments"
             )
         return arguments
 
@@ -130,14 +130,16 @@ class Functions:
         before, now = dict(leaves(known)), dict(leaves(tree))
         if list(before) != list(now):
             raise WorkloadError(
-                f"the structure of what inputs returns follows the seed: {', '.join(before)}, then {', '.join(now)}"
+                f"the structure of what inputs returns follows the seed: {', '.join(before)}, "
+                f"then {', '.join(now)}"
             )
         for name, leaf in now.items():
-            if (leaf is TENSOR) != (before[name] is TENSOR) or (
-                leaf is not TENSOR and not _same(leaf, before[name])
-            ):
+            was = before[name]
+            if leaf is TENSOR and was is TENSOR:
+                continue  # its values follow the seed, as they should
+            if leaf is TENSOR or was is TENSOR or not _same(leaf, was):
                 raise WorkloadError(
-                    f"the input {self._spelled(name)} follows the seed: {before[name]!r}, then {leaf!r}; "
+                    f"the input {self._spelled(name)} follows the seed: {was!r}, then {leaf!r}; "
                     "what is not a tensor must be the same for every seed: take it from the params"
                 )
 
@@ -160,9 +162,8 @@ class Functions:
         Buffers in it are made anew, `wide` ones in float64.
         """
         device = tensors[0].device if tensors else config.device
-        arguments: tuple[Any, ...] = _filled(
-            self._trees[repr(self.values(config))], iter(tensors), device, wide
-        )
+        tree = self._trees[repr(self.values(config))]
+        arguments: tuple[Any, ...] = _filled(tree, iter(tensors), device, wide)
         return arguments
 
     def reference(self, problem: Problem) -> Any:
@@ -210,9 +211,8 @@ class Functions:
             answer = self.get("reference", problem.config)(*arguments, **keywords)
         if not writes:
             return answer
-        written = {
-            name: tensor for name, tensor in zip(names, tensors, strict=True) if name in writes
-        }
+        pairs = zip(names, tensors, strict=True)
+        written = {name: tensor for name, tensor in pairs if name in writes}
         if answer is None:
             return written
         if is_tensor(answer):
@@ -312,7 +312,9 @@ def _filled(tree: Any, tensors: Iterator[torch.Tensor], device: Any, wide: bool)
     def leaf_of(leaf: Any) -> Any:
         if leaf is TENSOR:
             return next(tensors)
-        return leaf.made(device, wide=wide) if isinstance(leaf, Buffer) else leaf
+        if isinstance(leaf, Buffer):
+            return leaf.made(device, wide=wide)
+        return leaf
 
     return mapped(tree, leaf_of)
 
@@ -327,13 +329,15 @@ def in_precision(tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tenso
         return tensor
     if tensor.is_complex():
         return tensor.to(torch.complex128)
-    return tensor.to(dtype) if tensor.is_floating_point() else tensor
+    if tensor.is_floating_point():
+        return tensor.to(dtype)
+    return tensor
 
 
 def _same(one: Any, other: Any) -> bool:
     try:
         return bool(one == other) or one != one  # NaN is what it was
-    except Exception:  # noqa: BLE001 - a user's value that cannot be compared is not held against anyone
+    except Exception:  # noqa: BLE001 - a user's value that cannot be compared is no fault
         return True
 
 
@@ -341,4 +345,6 @@ def _writes(facts: FileFacts) -> tuple[str, ...] | Mapping[str, str]:
     stated = facts.values.get("writes") or ()
     if isinstance(stated, Mapping):
         return stated
-    return (stated,) if isinstance(stated, str) else tuple(stated)
+    if isinstance(stated, str):
+        return (stated,)
+    return tuple(stated)

@@ -33,7 +33,7 @@ _HARNESS = str(PACKAGE)
 
 
 class AttemptEndedError(Exception):
-    """An attempt that has its outcome before the end: which, of what kind, and why in a few words."""
+    """An attempt that has its outcome before the end: which, of what kind, and why in short."""
 
     def __init__(self, outcome: Outcome, kind: str, message: str) -> None:
         self.outcome = outcome
@@ -67,15 +67,12 @@ def in_brief(error: BaseException) -> str:
         text = str(error)
     except Exception:  # noqa: BLE001 - a user's exception may have a broken __str__
         text = "(its text cannot be had: its __str__ raises)"
-    frames = traceback.extract_tb(error.__traceback__)
-    theirs = [
-        frame
-        for frame in frames
-        if not frame.filename.startswith((_HARNESS, *_LIBRARIES, "<frozen"))
-    ]
-    if not theirs:
+    place = ""
+    for frame in traceback.extract_tb(error.__traceback__):  # the last that is the user's
+        if not frame.filename.startswith((_HARNESS, *_LIBRARIES, "<frozen")):
+            place = f"({Path(frame.filename).name}:{frame.lineno} in {frame.name})"
+    if not place:
         return text or type(error).__name__
-    place = f"({Path(theirs[-1].filename).name}:{theirs[-1].lineno} in {theirs[-1].name})"
     return f"{text} {place}" if text else place
 
 
@@ -120,7 +117,8 @@ class Implementation:
         arguments = self.arguments(inputs)
         with user_code(may_refuse=True), torch.set_grad_enabled(self.backward):
             out = self.function(*arguments, **self.keywords)
-        if (left := _modes_left_on()) is not None:
+        left = _modes_left_on()
+        if left is not None:
             raise _failed(
                 f"left a {left} on, which may put off what it computes until someone looks at it"
             )
@@ -148,10 +146,9 @@ class Implementation:
 
     def names(self, count: int) -> tuple[str, ...]:
         """The names of so many inputs; a number where the workload states none."""
-        return (
-            *self.input_names[:count],
-            *(str(number) for number in range(len(self.input_names), count)),
-        )
+        names = list(self.input_names[:count])
+        names += [str(number) for number in range(len(names), count)]
+        return tuple(names)
 
     def gradients(
         self,
@@ -181,9 +178,8 @@ class Implementation:
         """Its trainable parameters by name; none, unless it is an nn.Module."""
         if self.module is None:
             return {}
-        return {
-            name: value for name, value in self.module.named_parameters() if value.requires_grad
-        }
+        named = self.module.named_parameters()
+        return {name: value for name, value in named if value.requires_grad}
 
     def timed(
         self, inputs: tuple[torch.Tensor, ...], upstream: Sequence[torch.Tensor] = ()
@@ -196,18 +192,14 @@ class Implementation:
         """
         import torch
 
+        # All that a call needs is looked up here: what the closure does is timed.
         function, arguments, keywords = self.function, self.arguments(inputs), self.keywords
+        if not upstream and keywords:
+            return lambda: function(*arguments, **keywords)
         if not upstream:
-            return (
-                (lambda: function(*arguments, **keywords))
-                if keywords
-                else (lambda: function(*arguments))
-            )
-        leaves, grad, given = (
-            tuple(self.leaves(inputs).values()),
-            torch.autograd.grad,
-            tuple(upstream),
-        )
+            return lambda: function(*arguments)
+        leaves, given = tuple(self.leaves(inputs).values()), tuple(upstream)
+        grad = torch.autograd.grad
 
         def call() -> object:
             out = function(*arguments, **keywords)
@@ -248,7 +240,8 @@ def build(
     out_dtypes: Mapping[str, tuple[torch.dtype, ...]] = {}
     if isinstance(workload, FileWorkload):
         names = workload.facts.arguments
-        if reason := workload.calls.unsupported(config):
+        reason = workload.calls.unsupported(config)
+        if reason:
             raise AttemptEndedError(Outcome.UNSUPPORTED, "NotImplementedError", reason)
     given = {name: getattr(params, name) for name in type(params).model_fields}
     with user_code(may_refuse=True):
@@ -291,9 +284,8 @@ def _bound(
 ) -> tuple[tuple[str, ...], Callable[[tuple[torch.Tensor, ...]], tuple[Any, ...]]]:
     """The names of the tensors among the inputs, and what puts the rest around them."""
     workload.inputs(config, form, seed)  # its structure is known once it was drawn
-    return workload.calls.input_names(config), lambda tensors: workload.calls.arguments(
-        config, tensors
-    )
+    names = workload.calls.input_names(config)
+    return names, lambda tensors: workload.calls.arguments(config, tensors)
 
 
 def _module_of(function: Any) -> torch.nn.Module | None:
@@ -301,7 +293,9 @@ def _module_of(function: Any) -> torch.nn.Module | None:
     import torch
 
     inner = getattr(function, "_orig_mod", function)
-    return inner if isinstance(inner, torch.nn.Module) else None
+    if isinstance(inner, torch.nn.Module):
+        return inner
+    return None
 
 
 def _load(
@@ -313,8 +307,8 @@ def _load(
         if shape is not None and callables.STATE in shape.names:
             return {callables.STATE: state}
         raise _failed(
-            f"build returned {_named(function)}, expected an nn.Module to load parameters into, or a function that "
-            "takes them as `state`"
+            f"build returned {_named(function)}, expected an nn.Module to load parameters into, "
+            "or a function that takes them as `state`"
         )
     own = module.state_dict()
     try:
@@ -325,8 +319,8 @@ def _load(
         if shapes == wanted:
             raise _failed(str(error)) from error
         raise _failed(
-            f"the module has the parameters {_shapes(shapes, wanted)}, and the workload's state has "
-            f"{_shapes(wanted, shapes)}: they are loaded by name"
+            f"the module has the parameters {_shapes(shapes, wanted)}, "
+            f"and the workload's state has {_shapes(wanted, shapes)}: they are loaded by name"
         ) from error
     return {}
 
@@ -347,7 +341,9 @@ def _modes_left_on() -> str | None:
 
     modes = (*_get_current_function_mode_stack(), *_get_current_dispatch_mode_stack())  # type: ignore[no-untyped-call]
     found = [mode for mode in modes if not isinstance(mode, DeviceContext)]
-    return type(found[-1]).__name__ if found else None
+    if not found:
+        return None
+    return type(found[-1]).__name__
 
 
 def _failed(message: str) -> AttemptEndedError:

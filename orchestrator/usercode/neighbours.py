@@ -2,9 +2,9 @@
 
 Python keeps one module per name and process, so two files from two folders that both say `import
 helper` would share the first one's. Here each folder is a package with a private name: a file is
-compiled so that `import helper` means
-`from <that package> import helper` wherever the folder holds a helper. Only import statements are changed, so line
-numbers, `__file__`, tracebacks and `inspect.getsource` are those of the file as it was written.
+compiled so that `import helper` means `from <that package> import helper` wherever the folder holds
+a helper. Only import statements are changed, so line numbers, `__file__`, tracebacks and
+`inspect.getsource` are those of the file as it was written.
 """
 
 from __future__ import annotations
@@ -216,9 +216,12 @@ class _ByName:
         if len(having) > 1:
             places = " and ".join(str(folder.path) for folder in having)
             raise ImportError(
-                f"{fullname!r} is a module of {places}: write `import {fullname}`, which means the file's own neighbour"
+                f"{fullname!r} is a module of {places}: write `import {fullname}`, "
+                "which means the file's own neighbour"
             )
-        return ModuleSpec(fullname, _Renamed(f"{having[0].package}.{fullname}")) if having else None
+        if not having:
+            return None
+        return ModuleSpec(fullname, _Renamed(f"{having[0].package}.{fullname}"))
 
 
 class _Renamed(Loader):
@@ -325,8 +328,10 @@ def _refuse_foreign(folder: Folder, added: Sequence[str], loaded: set[str]) -> N
             and not _same_file(meant, had)
         ):
             raise ImportError(
-                f"{folder.path} means {name} of {meant.origin}, but {had.origin} was imported under that name before: "
-                "put it beside the file instead of changing sys.path, or measure each in a sweep of its own"
+                f"{folder.path} means {name} of {meant.origin}, but {had.origin} was imported "
+                "under that name before: "
+                "put it beside the file instead of changing sys.path, or measure each in a sweep "
+                "of its own"
             )
 
 
@@ -348,6 +353,6 @@ def _refuse_replaced(folder: Folder, before: dict[str, int]) -> None:
         taken = sorted(made & other.operators) if other is not folder else []
         if taken:
             raise ImportError(
-                f"{folder.path} and {other.path} both define the operator {taken[0]}, of which torch keeps one: "
-                "give them two names, or measure each in a sweep of its own"
+                f"{folder.path} and {other.path} both define the operator {taken[0]}, of which "
+                "torch keeps one: give them two names, or measure each in a sweep of its own"
             )

@@ -134,7 +134,8 @@ def _check(
         fits = fits and wanted in (None, size)
     if not fits or found.dtype != dtype:
         raise RecordingError(
-            f"{found.file.name}: {name} is {found.dtype} of shape {found.shape}, expected {dtype} of shape {shape}"
+            f"{found.file.name}: {name} is {found.dtype} of shape {found.shape}, "
+            f"expected {dtype} of shape {shape}"
         )
 
 
@@ -145,7 +146,8 @@ def _header(file: Path) -> list[tuple[str, Place]]:
         length = int.from_bytes(opened.read(8), "little")
         if length > min(size - 8, MOST_HEADER):
             raise RecordingError(
-                f"{file.name} is not a safetensors file: its header would take {length} bytes of {size}"
+                f"{file.name} is not a safetensors file: "
+                f"its header would take {length} bytes of {size}"
             )
         try:
             header: dict[str, Any] = json.loads(opened.read(length))

@@ -45,8 +45,9 @@ class Target:
             return getattr(module, self.attribute)
         except AttributeError:
             names = [name for name in vars(module) if not name.startswith("_")]
+            near = suggestion(self.attribute, names)
             raise UnknownNameError(
-                f"{self.file or self.module} has no attribute {self.attribute!r}{suggestion(self.attribute, names)}"
+                f"{self.file or self.module} has no attribute {self.attribute!r}{near}"
             ) from None
 
 
@@ -102,7 +103,8 @@ def workload(ref: str, base_dir: str | Path) -> Workload:
     found = locate(known.get(ref, ref), base_dir, known, "workload").load()
     if not isinstance(found, Workload):
         raise UnknownNameError(
-            f"{ref} is a {type(found).__name__}, not a workload: make it an orchestrator.workload.Workload"
+            f"{ref} is a {type(found).__name__}, not a workload: "
+            "make it an orchestrator.workload.Workload"
         )
     return found
 
@@ -126,7 +128,8 @@ def build_function(use: str, base_dir: str | Path) -> tuple[Callable[[Any], Any]
     form = known[use].form if use in known else getattr(build, "form", None)
     if not callable(build):
         raise UnknownNameError(
-            f"{use} is a {type(build).__name__}, not a function: it must be callable as build(config)"
+            f"{use} is a {type(build).__name__}, not a function: "
+            "it must be callable as build(config)"
         )
     return build, form
 
@@ -140,11 +143,9 @@ def locate(ref: str, base_dir: str | Path, known: Iterable[str], kind: str) -> T
     """
     source, colon, attribute = ref.rpartition(":")
     if not colon or not attribute.isidentifier() or not _is_source(source):
-        hint = (
-            f"{ref}:build"
-            if ref.endswith(".py")
-            else "package.module:attribute or path/to/file.py:attribute"
-        )
+        hint = "package.module:attribute or path/to/file.py:attribute"
+        if ref.endswith(".py"):
+            hint = f"{ref}:build"
         reasons = "".join(f"; {text}" for text in broken())
         raise UnknownNameError(
             f"there is no {kind} {ref!r}{suggestion(ref, known)}: use a registered name, or {hint}"
@@ -163,5 +164,5 @@ def locate(ref: str, base_dir: str | Path, known: Iterable[str], kind: str) -> T
 
 
 def _is_source(source: str) -> bool:
-    """Whether this may stand before the colon: a path of a Python file, or a module's dotted name."""
+    """Whether this may stand before the colon: a path of a Python file, or a module's name."""
     return source.endswith(".py") or all(part.isidentifier() for part in source.split("."))

@@ -51,9 +51,9 @@ class Source:
         """JSON values that tell two sources apart: {"files": {path from base_dir: hash},
         "packages": {...}}.
         """
-        files = {
-            os.path.relpath(file, base_dir): content for file, content in sorted(self.files.items())
-        }
+        files = {}
+        for file, content in sorted(self.files.items()):
+            files[os.path.relpath(file, base_dir)] = content
         return {"files": files, "packages": dict(self.packages)}
 
 
@@ -75,7 +75,9 @@ def check(target: Target) -> None:
         text = file.read_bytes()
         tree = ast.parse(text)
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        line = f" on line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
+        line = ""
+        if isinstance(error, SyntaxError) and error.lineno:
+            line = f" on line {error.lineno}"
         why = getattr(error, "msg", None) or getattr(error, "strerror", None) or error
         raise UnknownNameError(f"{file} does not parse as Python{line}: {why}") from None
     name = target.attribute
@@ -158,9 +160,10 @@ class _Walk:
         root = file.parents[module.count(".") + (file.name == "__init__.py")]
         head = module.partition(".")[0]
         site = site_of(root)
-        if head in STATED or (
-            head not in HARNESS and site is not None and self._is_installed(head, site)
-        ):
+        is_installed = head in STATED
+        if not is_installed and head not in HARNESS and site is not None:
+            is_installed = self._is_installed(head, site)
+        if is_installed:
             self.files[file] = None  # of what is installed the one file that is named
             return
         for init in _inits(module.split("."), root):
@@ -293,7 +296,9 @@ def _place_of(head: str) -> Path | None:
         return None
     if spec.submodule_search_locations:
         return Path(next(iter(spec.submodule_search_locations))).resolve().parent
-    return Path(spec.origin).resolve().parent if spec.has_location and spec.origin else None
+    if not spec.has_location or not spec.origin:
+        return None
+    return Path(spec.origin).resolve().parent
 
 
 def may_be_elsewhere(module: str) -> bool:
@@ -316,8 +321,5 @@ def _imports_all(tree: ast.Module) -> bool:
 
 def _top_names(tree: ast.Module) -> list[str]:
     defined = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-    return [
-        node.name
-        for node in tree.body
-        if isinstance(node, defined) and not node.name.startswith("_")
-    ]
+    names = [node.name for node in tree.body if isinstance(node, defined)]
+    return [name for name in names if not name.startswith("_")]

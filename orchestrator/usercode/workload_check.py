@@ -2,8 +2,8 @@
 its own.
 
 What is wrong with its inputs or its reference would else be said of every implementation. Reads one
-JSON object of
-`workload`, `base_dir`, `params`, `device` from stdin, and prints a JSON list of what is wrong.
+JSON object of `workload`, `base_dir`, `params`, `device` from stdin, and prints a JSON list of what
+is wrong.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ SAME = 1e-3  # relative difference below which two answers are one
 NARROW = ("float32", "float16", "bfloat16")
 
 
-class FoundWrong(Exception):  # noqa: N818 - it ends the check with what it says, and is no fault of ours
+class FoundWrong(Exception):  # noqa: N818 - it ends the check, and is no fault of ours
     """What is wrong, where nothing more can be asked."""
 
 
 def problems(workload: Workload, params: Any, device: str) -> list[str]:
-    """What is wrong with a workload at these params, each in a sentence; empty: nothing was found."""
+    """What is wrong with a workload at these params, each in a sentence; empty: nothing found."""
     named = {name: getattr(params, name) for name in type(params).model_fields if name != "device"}
     config, form = Config(named, device), workload.forms[0]
     try:
@@ -53,7 +53,9 @@ def problems(workload: Workload, params: Any, device: str) -> list[str]:
 def _problems(workload: Workload, params: Any, config: Config, form: str) -> Iterator[str]:
     inputs = _call("inputs", lambda: workload.inputs(config, form, SEED))
     if not isinstance(inputs, list | tuple) or not all(map(is_tensor, inputs)):
-        found = type(inputs).__name__ if not isinstance(inputs, tuple) else _kinds(inputs)
+        found = type(inputs).__name__
+        if isinstance(inputs, tuple):
+            found = f"a tuple of {', '.join(type(value).__name__ for value in inputs)}"
         raise FoundWrong(f"inputs returns {found}, and must return a tuple of tensors")
     names = _input_names(workload, config, form, len(inputs))
     yield from _of_inputs(inputs, names, config)
@@ -63,7 +65,8 @@ def _problems(workload: Workload, params: Any, config: Config, form: str) -> Ite
     _call("work", lambda: workload.work(params, form))
     written = [name for name in workload.writes if name not in names]
     if written:
-        yield f"writes names {', '.join(written)}, which no input is called{suggestion(written[0], names)}"
+        near = suggestion(written[0], names)
+        yield f"writes names {', '.join(written)}, which no input is called{near}"
     state: Mapping[str, torch.Tensor] = {}
     if workload.state is not None:
         draw = workload.state
@@ -75,8 +78,9 @@ def _problems(workload: Workload, params: Any, config: Config, form: str) -> Ite
 def _input_names(workload: Workload, config: Config, form: str, count: int) -> tuple[str, ...]:
     if isinstance(workload, FileWorkload):
         return workload.calls.input_names(config)
-    stated = tuple(workload.input_names.get(form, ()))
-    return (*stated, *(str(number) for number in range(len(stated), count)))
+    names = list(workload.input_names.get(form, ()))
+    names += [str(number) for number in range(len(names), count)]
+    return tuple(names)
 
 
 def _of_inputs(
@@ -88,13 +92,10 @@ def _of_inputs(
         if tensor.device.type != config.device.type:
             yield f"the input {name} is on {tensor.device}, and the trial runs on {config.device}"
     asked = config.__dict__.get("dtype")
+    if not isinstance(asked, torch.dtype) or not asked.is_floating_point:
+        return
     floating = sorted({str(tensor.dtype) for tensor in inputs if tensor.is_floating_point()})
-    if (
-        isinstance(asked, torch.dtype)
-        and asked.is_floating_point
-        and floating
-        and str(asked) not in floating
-    ):
+    if floating and str(asked) not in floating:
         yield f"the trial asks for {asked}, and the inputs are {', '.join(floating)}"
 
 
@@ -103,16 +104,20 @@ def _of_seeds(
 ) -> Iterator[str]:
     for name, one, other in zip(names, inputs, again, strict=False):
         if one.shape != other.shape or one.dtype != other.dtype:
-            yield f"the input {name} has another shape or dtype when it is drawn again with the same seed"
-        elif one.layout is torch.strided and not _same(one, other):
-            yield f"the input {name} has other values when it is drawn again with the same seed: seed what draws it"
+            yield (
+                f"the input {name} has another shape or dtype when it is drawn again "
+                "with the same seed"
+            )
+        elif one.layout is torch.strided and not torch.equal(_bits(one), _bits(other)):
+            yield (
+                f"the input {name} has other values when it is drawn again with the same seed: "
+                "seed what draws it"
+            )
 
 
-def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
-    bits = [
-        tensor.detach().cpu().contiguous().flatten().view(torch.uint8) for tensor in (one, other)
-    ]
-    return torch.equal(*bits)
+def _bits(tensor: torch.Tensor) -> torch.Tensor:
+    """The bytes of its values, where NaN equals NaN, and -0 is not 0."""
+    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
 
 
 def _of_reference(workload: Workload, problem: Problem) -> Iterator[str]:
@@ -129,18 +134,23 @@ def _of_reference(workload: Workload, problem: Problem) -> Iterator[str]:
                 )
     found = {name: leaf for name, leaf in _answers(answer) if leaf is not None}
     if not found:
-        yield "reference returns nothing, and names no input in `writes` that it changes: there is nothing to compare"
+        yield (
+            "reference returns nothing, and names no input in `writes` that it changes: "
+            "there is nothing to compare"
+        )
     for name, leaf in found.items():
         if not isinstance(leaf, torch.Tensor | Expected | bool | int | float | complex):
-            yield f"reference returns {type(leaf).__name__} for {name}, and must return tensors or numbers"
+            kind = type(leaf).__name__
+            yield f"reference returns {kind} for {name}, and must return tensors or numbers"
     values = {name: _values(leaf) for name, leaf in found.items()}
     # the text of another format's reference is not the user's to change
     is_own = not (isinstance(workload, FileWorkload) and workload.calls.is_foreign)
     for name, value in values.items():
         if is_own and is_tensor(value) and str(value.dtype).removeprefix("torch.") in NARROW:
             yield (
-                f"reference returns {value.dtype} for {name} where it is asked for {problem.dtype}: its rounding would "
-                "be taken for the truth; leave dtypes as they come"
+                f"reference returns {value.dtype} for {name} where it is asked for "
+                f"{problem.dtype}: its rounding would be taken for the truth; "
+                "leave dtypes as they come"
             )
     if workload.judge is None:  # which is there for answers that may be far apart
         yield from _conditioned(workload, problem, values)
@@ -151,7 +161,7 @@ def _values(leaf: Any) -> Any:
 
 
 def _near(one: Any, other: Any) -> bool:
-    """Whether two floating leaves are one answer: sums may come in another order, ties in another."""
+    """Whether two floating leaves are one answer: sums and ties may come in another order."""
     first, second = _values(one), _values(other)
     for value in (first, second):
         if not is_tensor(value) or value.layout is not torch.strided:
@@ -166,20 +176,21 @@ def _answers(answer: Any) -> Iterator[tuple[str, Any]]:
         yield "output", answer
     elif isinstance(answer, Mapping):
         for name, value in answer.items():
-            yield from [(name, value)] if isinstance(value, Expected) else leaves(value, str(name))
+            if isinstance(value, Expected):
+                yield name, value
+            else:
+                yield from leaves(value, str(name))
     else:
         yield from leaves(answer)
 
 
 def _conditioned(workload: Workload, problem: Problem, exact: Mapping[str, Any]) -> Iterator[str]:
     """Whether the reference in the trial's own dtype says about the same as in float64."""
-    asked = problem.config.__dict__.get("dtype")
     floating = [tensor.dtype for tensor in problem.inputs if tensor.is_floating_point()]
-    dtype = (
-        asked
-        if isinstance(asked, torch.dtype) and asked.is_floating_point
-        else next(iter(floating), None)
-    )
+    dtype = floating[0] if floating else None
+    asked = problem.config.__dict__.get("dtype")
+    if isinstance(asked, torch.dtype) and asked.is_floating_point:
+        dtype = asked
     if dtype is None or dtype is torch.float64 or dtype.itemsize < 2:
         return
     try:
@@ -188,19 +199,17 @@ def _conditioned(workload: Workload, problem: Problem, exact: Mapping[str, Any])
         return
     for name, leaf in _answers(plain):
         true: Any = exact.get(name)
-        value = leaf.values if isinstance(leaf, Expected) else leaf
-        if (
-            not is_tensor(value)
-            or not is_tensor(true)
-            or not value.is_floating_point()
-            or value.shape != true.shape
-        ):
+        value = _values(leaf)
+        if not is_tensor(value) or not is_tensor(true):
+            continue
+        if not value.is_floating_point() or value.shape != true.shape:
             continue
         error = float((value.double() - true.double()).norm() / true.double().norm())
         if error > HOPELESS:
             yield (
-                f"reference in {dtype} is itself {error:.2g} off from what it says in float64 ({name}): no "
-                "implementation can be verified in this dtype; state a better conditioned problem, or a wider dtype"
+                f"reference in {dtype} is itself {error:.2g} off from what it says in float64 "
+                f"({name}): no implementation can be verified in this dtype; "
+                "state a better conditioned problem, or a wider dtype"
             )
 
 
@@ -213,17 +222,10 @@ def _call(name: str, function: Callable[[], Any]) -> Any:
     try:
         return function()
     except Exception as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        theirs = [
-            frame
-            for frame in frames
-            if not frame.filename.startswith((str(PACKAGE), *_libraries()))
-        ]
-        place = (
-            f" ({Path(theirs[-1].filename).name}:{theirs[-1].lineno} in {theirs[-1].name})"
-            if theirs
-            else ""
-        )
+        place, others = "", (str(PACKAGE), *_libraries())
+        for frame in traceback.extract_tb(error.__traceback__):  # the last that is the user's
+            if not frame.filename.startswith(others):
+                place = f" ({Path(frame.filename).name}:{frame.lineno} in {frame.name})"
         if isinstance(error, WorkloadError):  # names the function itself
             raise FoundWrong(str(error)) from error
         said = str(error)
@@ -233,15 +235,9 @@ def _call(name: str, function: Callable[[], Any]) -> Any:
 
 
 def _libraries() -> tuple[str, ...]:
-    return (
-        str(Path(traceback.__file__).parent),
-        *(path for path in sys.path if path.endswith("-packages")),
-        "<frozen",
-    )
-
-
-def _kinds(values: Sequence[Any]) -> str:
-    return f"a tuple of {', '.join(type(value).__name__ for value in values)}"
+    """How the file names of Python's own code and of what is installed begin."""
+    packages = [path for path in sys.path if path.endswith("-packages")]
+    return (str(Path(traceback.__file__).parent), *packages, "<frozen")
 
 
 def main() -> int:
@@ -252,7 +248,8 @@ def main() -> int:
     if "device" in workload.params.model_fields:
         given["device"] = asked["device"]
     params = workload.params.model_validate_json(json.dumps(given))
-    print(json.dumps(problems(workload, params, asked["device"])))  # noqa: T201 - the answer is what it is for
+    found = problems(workload, params, asked["device"])
+    print(json.dumps(found))  # noqa: T201 - the answer is what it is for
     return 0
 
 

@@ -173,8 +173,9 @@ def loaded(
     value = target.load()
     if not callable(value):
         raise UnknownNameError(
-            f"{use} is a {type(value).__name__}, which cannot be called: name a function of the inputs, an nn.Module "
-            "class, or a factory, whose one parameter is called config"
+            f"{use} is a {type(value).__name__}, which cannot be called: "
+            "name a function of the inputs, an nn.Module class, or a factory, "
+            "whose one parameter is called config"
         )
     form = getattr(value, "form", None)
     return LoadedEntry(

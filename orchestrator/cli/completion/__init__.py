@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from importlib.resources import files
-from itertools import chain
 
 NAME = "orchestrator"
 SHELLS = ("bash", "zsh")
@@ -38,14 +37,15 @@ def script(parser: argparse.ArgumentParser, shell: str) -> str:
             action.complete = dict.fromkeys(SHELLS, lookup)  # type: ignore[attr-defined]
     generated = shtab.complete(parser, shell, root_prefix=NAME)
     functions = generated.rpartition(f"\n{REGISTERING[shell]}")[0].splitlines()
-    head = f"# Completion of {NAME} for {shell}. To use it: source <(python -m {NAME} completion {shell})"
-    names = f'_orchestrator_commands="{" ".join(_commands(parser))}"'
-    own = (files(__name__) / f"{shell}.sh").read_text()
-    return "\n".join([head, *(line for line in functions if not line.startswith("#")), names, own])
-
-
-def _commands(parser: argparse.ArgumentParser) -> list[str]:
-    return list(chain.from_iterable(action.choices for action in _subparsers(parser)))
+    printed = f"python -m {NAME} completion {shell}"
+    lines = [f"# Completion of {NAME} for {shell}. To use it: source <({printed})"]
+    lines += [line for line in functions if not line.startswith("#")]
+    commands: list[str] = []
+    for subparsers in _subparsers(parser):
+        commands += subparsers.choices
+    lines.append(f'_orchestrator_commands="{" ".join(commands)}"')
+    lines.append((files(__name__) / f"{shell}.sh").read_text())
+    return "\n".join(lines)
 
 
 def _subparsers(

@@ -22,22 +22,23 @@ SCALE = {"dram_gb_per_s": 1e-9, "dram_share": 0.01, "tensor_share": 0.01, "occup
 
 def command(ncu: str, file: str, nvtx_range: str, program: Sequence[str]) -> list[str]:
     """The command line that writes the counters of a range's kernels into `file` as CSV."""
-    metrics = ",".join([TIME, *COUNTERS.values()])
-    output = ["--csv", "--page", "raw", "--print-units", "base", "--log-file", file]
-    return [ncu, "--nvtx", "--nvtx-include", f"{nvtx_range}/", "--metrics", metrics, *output,
-            *program]  # fmt: skip
+    line = [ncu, "--nvtx", "--nvtx-include", f"{nvtx_range}/"]
+    line += ["--metrics", ",".join([TIME, *COUNTERS.values()])]
+    line += ["--csv", "--page", "raw", "--print-units", "base", "--log-file", file]
+    return [*line, *program]
 
 
 def read(text: str) -> dict[str, dict[str, float]]:
     """Kernel -> counters by our names, weighted by the time of its launches.
 
-    `text` is what Nsight Compute writes with `--csv --page raw --print-units base`: lines of its own
-    that start with ==, a line of headings, one of units, then a line a launch.
+    `text` is what Nsight Compute writes with `--csv --page raw --print-units base`: lines of its
+    own that start with ==, a line of headings, one of units, then a line a launch.
     """
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("==")]
     found: dict[str, list[dict[str, float]]] = {}
     for row in csv.DictReader(io.StringIO("\n".join(lines))):
-        if (seconds := _number(row.get(TIME))) is None:
+        seconds = _number(row.get(TIME))
+        if seconds is None:
             continue  # the line of units
         values = {"seconds": seconds}
         for name, theirs in COUNTERS.items():
@@ -57,9 +58,11 @@ def with_counters(
     bracket, and the longest that agrees counts.
     """
     by_stem = {_stem(name): values for name, values in counters.items()}
-    return tuple(
-        one.model_copy(update={"counters": by_stem.get(_stem(one.name), {})}) for one in kernels
-    )
+    found = []
+    for one in kernels:
+        values = by_stem.get(_stem(one.name), {})
+        found.append(one.model_copy(update={"counters": values}))
+    return tuple(found)
 
 
 def _stem(name: str) -> str:

@@ -122,7 +122,8 @@ def as_text(trial: Trial, found: Profile, directory: Path) -> str:
         lines.append(f"  trace: {directory / found.trace}")
     if found.error:
         lines.append(
-            f"  not profiled: {printable(found.error)}; an earlier profile of it, if any, still counts"
+            f"  not profiled: {printable(found.error)}; "
+            "an earlier profile of it, if any, still counts"
         )
     lines += [f"  note: {printable(note)}" for note in found.notes]
     return "\n".join(lines)
@@ -130,7 +131,9 @@ def as_text(trial: Trial, found: Profile, directory: Path) -> str:
 
 def _counter(name: str, value: float) -> str:
     label = name.removesuffix("_share").removesuffix("_gb_per_s").replace("_", " ")
-    return f"{label} {value:.0f} GB/s" if name.endswith("_gb_per_s") else f"{label} {value:.0%}"
+    if name.endswith("_gb_per_s"):
+        return f"{label} {value:.0f} GB/s"
+    return f"{label} {value:.0%}"
 
 
 def _profiled(isolator: Isolator, attempt: Attempt) -> Profile:

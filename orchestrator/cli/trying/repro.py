@@ -176,15 +176,20 @@ def write(trial_id: str, sweep: str | None = None, output: str | None = None) ->
 
 
 def _round(results: Results, trial: Trial) -> int:
-    mine = [record for record in results.records if record.trial_id == trial.trial_id]
-    bad = [record.round for record in mine if record.outcome is not Outcome.OK]
-    return bad[-1] if bad else 1
+    number = 1
+    for record in results.records:
+        if record.trial_id == trial.trial_id and record.outcome is not Outcome.OK:
+            number = record.round
+    return number
 
 
 def _salt(results: Results, trial: Trial, number: int) -> str:
     """What the inputs of the latest attempt of that round were drawn with, beside the seed."""
-    mine = [one for one in results.records if (one.trial_id, one.round) == (trial.trial_id, number)]
-    return mine[-1].salt if mine else ""
+    salt = ""
+    for record in results.records:
+        if (record.trial_id, record.round) == (trial.trial_id, number):
+            salt = record.salt
+    return salt
 
 
 def _literal(value: Any) -> str:

@@ -3,7 +3,8 @@ isolation, Ray or MLflow.
 
 What runs is what a sweep's worker runs, so that a row of a sweep can be seen to fail under a
 debugger or a profiler:
-`python -m pdb -m orchestrator try ...`, `ncu orchestrator try ... --check`, a `breakpoint()` in the code itself.
+`python -m pdb -m orchestrator try ...`, `ncu orchestrator try ... --check`, a `breakpoint()` in the
+code itself.
 """
 
 from __future__ import annotations
@@ -61,14 +62,15 @@ def run(attempt: Attempt, *, check: bool = False, debug: bool = False) -> Tried:
     began = perf_counter()
     try:
         stages.ready()
-        right = f"✓ right: relative error {stages.before.error:.1e}, rounding explains {stages.before.explained:.0e}"
+        error, explained = stages.before.error, stages.before.explained
+        lines = [f"✓ right: relative error {error:.1e}, rounding explains {explained:.0e}"]
         if check:
-            return Tried(
-                Outcome.OK,
-                (right, *_first_call(stages), f"  in {perf_counter() - began:.1f} s, not timed"),
-            )
-        end = stages.measured_alone()
-        return Tried(Outcome.OK, (right, *_timed(end, stages)))
+            lines += _first_call(stages)
+            lines.append(f"  in {perf_counter() - began:.1f} s, not timed")
+        else:
+            end = stages.measured_alone()
+            lines += _timed(end, stages)
+        return Tried(Outcome.OK, tuple(lines))
     except AttemptEndedError as ended:
         cause = ended.__cause__
         said = message(ErrorInfo.of(ended.kind, ended.message), ended.outcome)
@@ -137,8 +139,11 @@ def describe(attempt: Attempt) -> str:
     count, too.
     """
     trial = attempt.trial
-    values = {**trial.params, **{f"options.{name}": value for name, value in trial.options.items()}}
-    point = " ".join(f"{name}={str(value).replace(' ', '')}" for name, value in values.items())
+    values = dict(trial.params)
+    for name, value in trial.options.items():
+        values[f"options.{name}"] = value
+    named = [f"{name}={str(value).replace(' ', '')}" for name, value in values.items()]
+    point = " ".join(named)
     return f"{printable(trial.implementation)} on {attempt.device}, {printable(point)}"
 
 
@@ -165,19 +170,22 @@ def _timed(end: TrialEnd, stages: Stages) -> list[str]:
     from orchestrator.worker.rates import COUNTED
 
     metrics = end.metrics or {}
-    median = interval(*latency(metrics))
-    flags = f" ({', '.join(end.flags)})" if end.flags else ""
+    time = f"{interval(*latency(metrics))} ms"
+    if end.flags:
+        time += f" ({', '.join(end.flags)})"
     rates = [f"{number(metrics.get('gb_per_s'), 1)} GB/s"]
     if metrics.get("tflops_per_s"):  # none: nobody stated the work, and here it is not counted
         rates.insert(0, f"{number(metrics['tflops_per_s'], 3)} TFLOP/s")
     memory = metrics.get("peak_memory_mib")
     if memory is not None:
         rates.append(f"{number(memory)} MiB")
-    return [
-        f"  {median} ms{flags}, {', '.join(rates)}",
-        *_first_call(stages),
-        *(f"  note: {printable(note)}" for note in end.notes if note != COUNTED),
-    ]
+    lines = [f"  {time}, {', '.join(rates)}"]
+    lines += _first_call(stages)
+    for note in end.notes:
+        if note == COUNTED:  # that the work was counted, which it is not here
+            continue
+        lines.append(f"  note: {printable(note)}")
+    return lines
 
 
 def _first_call(stages: Stages) -> list[str]:

@@ -80,9 +80,9 @@ def attempts(
             raise RequestError("--only narrows a sweep, and a row is one trial")
         results, found = lookup.trial(target, sweep)
         planned = Sweep.resolved(results.meta.spec, results.meta.base_dir, None, target)
-        return Selection(
-            (attempt_of(planned, found, results.meta.device if device == "auto" else device),)
-        )
+        if device == "auto":
+            device = results.meta.device  # where the row was measured
+        return Selection((attempt_of(planned, found, device),))
     if target.endswith((".yaml", ".yml")):
         _refuse_values(target, values)
         planned = Sweep.load(target, overrides, only)
@@ -132,33 +132,31 @@ def attempt_of(sweep: Sweep, trial: Trial, device: str, number: int = 1) -> Atte
 
 
 def _names_implementation(target: str) -> bool:
-
     return ":" in target or target.endswith(".py") or target in registry.implementations()
 
 
 def _refuse_values(target: str, values: Sequence[str]) -> None:
     if values:
         raise RequestError(
-            f"{values[0]}: {target} states its params itself: narrow it with --only, or use -S PATH=VALUE"
+            f"{values[0]}: {target} states its params itself: "
+            "narrow it with --only, or use -S PATH=VALUE"
         )
 
 
 def _of_implementation(
     target: str, values: Sequence[str], workload: str | None
 ) -> tuple[Sweep, str]:
-    """A sweep of one implementation with the params given, and where those come from that were not."""
+    """A sweep of one implementation with the params given, and where the other params come from."""
     use, folder = _placed(target)
     if workload is not None:
         workload = _from_here(workload)
     elif target in (known := registry.implementations()):
         workload = known[target].workload
     template, where = _template(workload, use, folder)
-    if (
-        workload is None
-        and not _entry(template, use)
-        and _is_workload(folder / use.rpartition(":")[0])
-    ):
-        template, where, workload = {}, "", use.rpartition(":")[0]
+    if workload is None and not _entry(template, use):
+        file = use.rpartition(":")[0]
+        if _is_workload(folder / file):
+            template, where, workload = {}, "", file
     if workload is None and not template:
         raise RequestError(f"{target}: which workload? --workload NAME or PATH.py says it")
     content = {
@@ -181,9 +179,9 @@ def _is_workload(path: Path) -> bool:
     except (OSError, SyntaxError, ValueError):
         return False
     functions = {one.name for one in body if isinstance(one, ast.FunctionDef)}
-    return {"inputs", "reference"} <= functions and "Workload(" not in path.read_text(
-        errors="replace"
-    )
+    if not {"inputs", "reference"} <= functions:
+        return False
+    return "Workload(" not in path.read_text(errors="replace")  # which is named by its attribute
 
 
 def _placed(target: str) -> tuple[str, Path]:
@@ -204,7 +202,9 @@ def _from_here(workload: str) -> str:
     if workload.endswith(".py"):
         return str(Path(workload).absolute())
     source, _, attribute = workload.rpartition(":")
-    return f"{Path(source).absolute()}:{attribute}" if source.endswith(".py") else workload
+    if source.endswith(".py"):
+        return f"{Path(source).absolute()}:{attribute}"
+    return workload
 
 
 def _value(text: str) -> tuple[str, Any]:
@@ -241,18 +241,19 @@ def _sweep_file(path: Path) -> dict[str, Any]:
         data = document.load(path.read_text(), str(path)).data
     except (RequestError, OSError, UnicodeDecodeError):
         return {}
-    return data if isinstance(data.get("implementations"), list) and "workload" in data else {}
+    if "workload" not in data or not isinstance(data.get("implementations"), list):
+        return {}
+    return data
 
 
 def _entry(template: Mapping[str, Any], use: str) -> dict[str, Any]:
-    """What a sweep file says of an implementation besides its name: params, options, call, compile."""
+    """What a sweep file says of an implementation: params, options, call, compile."""
     for entry in template.get("implementations", ()):
-        if isinstance(entry, Mapping) and str(entry.get("use")).removeprefix(
-            "./"
-        ) == use.removeprefix("./"):
-            return dict(entry)
-        if isinstance(entry, str) and entry.removeprefix("./") == use.removeprefix("./"):
-            return {"use": entry}
+        stated = {"use": entry} if isinstance(entry, str) else entry
+        if not isinstance(stated, Mapping):
+            continue
+        if str(stated.get("use")).removeprefix("./") == use.removeprefix("./"):
+            return dict(stated)
     return {}
 
 

@@ -102,8 +102,8 @@ def _of_output(name: str, actual: torch.Tensor, expected: Expected, allowed: flo
             found.append((place, _text(got[row, column]), _text(right[row, column])))
     if not found and floating:
         return [
-            f"  every element of {name} is within ten times the budget: the error is spread thinly, "
-            "or shows in other calls only"
+            f"  every element of {name} is within ten times the budget: "
+            "the error is spread thinly, or shows in other calls only"
         ]
     if not found:
         return [f"  every element of {name} is right: in this call"]
@@ -121,7 +121,9 @@ def _of_output(name: str, actual: torch.Tensor, expected: Expected, allowed: flo
 def _scale(values: torch.Tensor) -> float:
     """The root mean square of the finite elements; 0 without any."""
     finite = values[values.isfinite()].abs().double()
-    return float(finite.square().mean().sqrt()) if finite.numel() else 0.0
+    if not finite.numel():
+        return 0.0
+    return float(finite.square().mean().sqrt())
 
 
 def _place(name: str, row: int, column: int, actual: torch.Tensor, expected: Expected) -> str:
@@ -137,4 +139,6 @@ def _place(name: str, row: int, column: int, actual: torch.Tensor, expected: Exp
 
 def _text(value: torch.Tensor) -> str:
     found = value.item()
-    return f"{found:.6g}" if isinstance(found, float | complex) else str(found)
+    if isinstance(found, float | complex):
+        return f"{found:.6g}"
+    return str(found)

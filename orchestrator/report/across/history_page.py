@@ -32,7 +32,7 @@ COLOURS = 8
 def history_page(history: History) -> str:
     """The page as HTML; it needs no script."""
     ordered = sorted(history.rows, key=_rank)
-    machines: dict[str, str] = {}
+    machines: dict[str, str] = {}  # machine -> its colour
     for row in ordered:
         for point in row.series.points:
             machines.setdefault(point.machine, f"i{len(machines) % COLOURS}")
@@ -60,8 +60,10 @@ def _rank(row: Timeline) -> tuple[int, float]:
     """Regressions first, the largest first; then rows with other steps."""
     worst = max((abs(step.ratio - 1) for step in row.steps if step.is_regression), default=0.0)
     if row.newly_failing or worst:
-        return (0, -worst)
-    return (1 if row.steps else 2, 0.0)
+        return 0, -worst
+    if row.steps:
+        return 1, 0.0
+    return 2, 0.0
 
 
 def _answer(history: History) -> str:
@@ -71,9 +73,11 @@ def _answer(history: History) -> str:
     if worse:
         parts.append(f"{counted(len(worse), 'row')} regressed")
     if failing:
-        parts.append(f"{counted(failing, 'row')} newly {'fails' if failing == 1 else 'fail'}")
-    nothing = "Too few sweeps to tell" if tells_nothing(history) else "Nothing regressed"
-    return ", ".join(parts) or nothing
+        verb = "fails" if failing == 1 else "fail"
+        parts.append(f"{counted(failing, 'row')} newly {verb}")
+    if parts:
+        return ", ".join(parts)
+    return "Too few sweeps to tell" if tells_nothing(history) else "Nothing regressed"
 
 
 def _tiles(history: History) -> list[tuple[int, str, str]]:
@@ -100,39 +104,41 @@ def _tiles(history: History) -> list[tuple[int, str, str]]:
 def _steps(history: History) -> list[dict[str, str]]:
     lines = []
     for row, step in [*history.regressions, *history.others]:
-        lines.append(
-            {
-                "name": name_of(history, row),
-                "what": _what(step),
-                "tone": _tone(step),
-                "by": f"{100 * (step.ratio - 1):+.3g} %",
-                "was": number(step.was),
-                "now": number(step.now),
-                "since": since(step),
-                "cause": CAUSES[step.cause],
-            }
-        )
+        what = "worse" if step.worse else "better"
+        if step.is_regression:
+            what = "regressed"
+        line = {
+            "name": name_of(history, row),
+            "what": what,
+            "tone": _tone(step),
+            "by": f"{100 * (step.ratio - 1):+.3g} %",
+            "was": number(step.was),
+            "now": number(step.now),
+            "since": since(step),
+            "cause": CAUSES[step.cause],
+        }
+        lines.append(line)
     return lines
 
 
 def _failing(history: History) -> list[dict[str, str]]:
     lines = []
     for row in history.rows:
-        if row.newly_failing:
-            ended = row.series.points[-1].outcome
-            lines.append(
-                {
-                    "name": name_of(history, row), "what": ended, "tone": "bad", "by": "",
-                    "was": "ok", "now": ended, "cause": "", "since": failing_since(row),
-                }
-            )  # fmt: skip
+        if not row.newly_failing:
+            continue
+        ended = row.series.points[-1].outcome
+        line = {
+            "name": name_of(history, row),
+            "what": ended,
+            "tone": "bad",
+            "by": "",
+            "was": "ok",
+            "now": ended,
+            "cause": "",
+            "since": failing_since(row),
+        }
+        lines.append(line)
     return lines
-
-
-def _what(step: Step) -> str:
-    if step.is_regression:
-        return "regressed"
-    return "worse" if step.worse else "better"
 
 
 def _tone(step: Step) -> str:
@@ -160,6 +166,7 @@ class _Scale:
 
     @classmethod
     def of(cls, points: Sequence[Point]) -> _Scale:
+        # a logarithm takes no 0
         values = [point.value for point in points if point.value is not None and point.value > 0]
         low, high = min(values, default=1.0), max(values, default=1.0)
         # Less than 10 % from end to end is drawn as little as it is.
@@ -179,7 +186,7 @@ class _Scale:
 def _row(history: History, row: Timeline, machines: dict[str, str]) -> dict[str, Any]:
     points = row.series.points[-MOST_POINTS:]
     scale = _Scale.of(points)
-    places: dict[int, int] = {}
+    places: dict[int, int] = {}  # points by identity: two may be equal
     marks = []
     for place, point in enumerate(points):
         places[id(point)] = place
@@ -195,9 +202,8 @@ def _row(history: History, row: Timeline, machines: dict[str, str]) -> dict[str,
         if id(step.after) in places:
             x = scale.x(places[id(step.after)] - 0.5)
             cuts.append({"x": x, "tone": _tone(step), "text": since(step)})
-    steps = ", ".join(
-        f"{100 * (step.ratio - 1):+.3g} % on {day(step.after.at)}" for step in row.steps
-    )
+    told = [f"{100 * (step.ratio - 1):+.3g} % on {day(step.after.at)}" for step in row.steps]
+    steps = ", ".join(told)
     is_bad = row.newly_failing or any(step.is_regression for step in row.steps)
     last = figure(history, points[-1])
     return {
@@ -217,34 +223,36 @@ def _row(history: History, row: Timeline, machines: dict[str, str]) -> dict[str,
 
 def _levels(row: Timeline, scale: _Scale, places: dict[int, int]) -> list[dict[str, Any]]:
     """The level before each step and after it, as far as the steps around it."""
-    found: list[dict[str, Any]] = []
+    lines: list[tuple[float, float, float, str]] = []
     cuts = [places.get(id(step.after), 0) - 0.5 for step in row.steps]
     ends = [*cuts[1:], scale.count - 1.0]
     for step, cut, end in zip(row.steps, cuts, ends, strict=False):
-        lines = [(cut, end, step.now, _tone(step))]
-        if not found:
+        lines.append((cut, end, step.now, _tone(step)))
+        if len(lines) == 1:
             # of later steps the level before is the level after the step before
             lines.append((0.0, cut, step.was, ""))
-        for left, right, level, tone in lines:
-            found.append(
-                {"start": scale.x(left), "end": scale.x(right), "y": scale.y(level), "tone": tone}
-            )
+    found = []
+    for left, right, level, tone in lines:
+        drawn = {"start": scale.x(left), "end": scale.x(right), "y": scale.y(level), "tone": tone}
+        found.append(drawn)
     return found
 
 
 def _point(
     history: History, point: Point, place: int, scale: _Scale, machines: dict[str, str]
 ) -> dict[str, Any]:
-    kind = "counts" if point.ranked else "disturbed"
-    if point.value is None:
-        kind = "failed"
+    kind = "failed"
+    y: float = HEIGHT - MARGIN
     low = high = None
-    if point.value is not None and point.low is not None and point.high is not None:
-        low, high = scale.y(point.low), scale.y(point.high)
+    if point.value is not None:
+        kind = "counts" if point.ranked else "disturbed"
+        y = scale.y(point.value)
+        if point.low is not None and point.high is not None:
+            low, high = scale.y(point.low), scale.y(point.high)
     where = ", ".join(filter(None, [day(point.at), commit(point), point.machine, point.flags]))
     return {
         "x": scale.x(place),
-        "y": HEIGHT - MARGIN if point.value is None else scale.y(point.value),
+        "y": y,
         "low": low,
         "high": high,
         "kind": kind,

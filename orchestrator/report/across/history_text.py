@@ -1,4 +1,4 @@
-"""The history of rows as text, CSV and JSON."""
+"""Writes the history of rows as text, CSV and JSON."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def _short_rows(history: History) -> int:
     short = 0
     for row in history.rows:
         timed = sum(point.value is not None and point.ranked for point in row.series.points)
-        short += timed < 2 * 3
+        short += timed < 2 * 3  # a step has three sweeps or more on either side
     return short
 
 
@@ -109,7 +109,8 @@ def notes(history: History) -> list[str]:
         )
     changed: set[str] = set()
     for row in history.rows:
-        changed.update(*(one.facts for one in row.environments))
+        for change in row.environments:
+            changed.update(change.facts)
     if changed:
         shown_facts = "; ".join(map(printable, sorted(changed)[:MOST]))
         found.append(f"Environments that changed (no step is taken across them): {shown_facts}.")
@@ -131,10 +132,10 @@ def as_object(history: History) -> dict[str, Any]:
 
 
 def _row_object(row: Timeline) -> dict[str, Any]:
-    environments = [
-        {"sweep_id": change.after.sweep.sweep_id, "facts": list(change.facts)}
-        for change in row.environments
-    ]
+    environments = []
+    for change in row.environments:
+        seen = {"sweep_id": change.after.sweep.sweep_id, "facts": list(change.facts)}
+        environments.append(seen)
     return {
         "trial_id": row.series.trial_id,
         "implementation": row.series.implementation,
@@ -149,18 +150,21 @@ def _row_object(row: Timeline) -> dict[str, Any]:
 
 def csv_text(history: History) -> str:
     """CSV with a header: a line for each row of each sweep, numbers unrounded."""
-    names = [f"params.{name}" for name in _params(history)]
+    params: dict[str, None] = {}  # a set that keeps the order
+    for row in history.rows:
+        params |= dict.fromkeys(row.series.params)
+    names = [f"params.{name}" for name in params]
     lines = []
     for row in history.rows:
-        params = {f"params.{name}": shown(value) for name, value in row.series.params.items()}
+        same = {
+            "implementation": row.series.implementation,
+            "trial_id": row.series.trial_id,
+        }
+        for name, value in row.series.params.items():
+            same[f"params.{name}"] = shown(value)
         for point in row.series.points:
-            line = {**_point(point), **params, history.metric: point.value}
-            line |= {
-                "implementation": row.series.implementation,
-                "trial_id": row.series.trial_id,
-            }
-            line.pop("value")
-            line.pop("disturbed")
+            line = _point(point) | same
+            line[history.metric] = point.value  # its column; `csv_of` leaves out what has none
             lines.append(line)
     return csv_of([*FIELDS[:1], *names, history.metric, *FIELDS[1:]], lines)
 
@@ -203,12 +207,15 @@ def _since(before: Point, after: Point) -> str:
         return at
     if was == now:
         return f"{at}, both at commit {now}"
-    return f"commit {now} ({at}; before it {was or 'an unknown one'})"
+    if not was:
+        was = "an unknown one"
+    return f"commit {now} ({at}; before it {was})"
 
 
 def commit(point: Point) -> str:
     """The first digits of a commit, and `+` where files were changed since; empty: not known."""
-    return f"{point.commit[:7]}{'+' if point.commit.endswith('+') else ''}"
+    mark = "+" if point.commit.endswith("+") else ""
+    return f"{point.commit[:7]}{mark}"
 
 
 def day(moment: float) -> str:
@@ -233,19 +240,22 @@ def _first(lines: Sequence[str]) -> list[str]:
 
 def _line(history: History, row: Timeline) -> list[str]:
     points = row.series.points
-    values = [shown(row.series.params.get(name)) for name in history.axes]
+    cells = [printable(row.series.implementation)]
+    cells += [shown(row.series.params.get(name)) for name in history.axes]
+    cells.append(str(len(points)))
+    cells.append(figure(history, points[0]))
+    cells.append(figure(history, points[-1]))
+    cells.append(_curve(points))
     steps = [f"{day(step.after.at)} {100 * (step.ratio - 1):+.3g} %" for step in row.steps]
-    return [
-        printable(row.series.implementation), *values, str(len(points)),
-        figure(history, points[0]), figure(history, points[-1]), _curve(points),
-        ", ".join(steps),
-    ]  # fmt: skip
+    cells.append(", ".join(steps))
+    return cells
 
 
 def _curve(points: Sequence[Point]) -> str:
     """A mark for each of the newest points: `▁▁▂▇`; a blank where there is no figure."""
     is_narrow = sys.stdout.isatty() and shutil.get_terminal_size().columns < WIDE
-    newest = points[-(NARROW if is_narrow else WIDEST) :]
+    most = NARROW if is_narrow else WIDEST
+    newest = points[-most:]
     values = [point.value for point in newest if point.value is not None]
     if not values:
         return ""
@@ -254,17 +264,12 @@ def _curve(points: Sequence[Point]) -> str:
     for point in newest:
         if point.value is None:
             marks.append(" ")
+        elif high <= low:  # a flat curve lies at the bottom
+            marks.append(BARS[0])
         else:
-            height = 0.0 if high <= low else (point.value - low) / (high - low)
+            height = (point.value - low) / (high - low)
             marks.append(BARS[round(height * (len(BARS) - 1))])
     return "".join(marks)
-
-
-def _params(history: History) -> list[str]:
-    names: dict[str, None] = {}
-    for row in history.rows:
-        names |= dict.fromkeys(row.series.params)
-    return list(names)
 
 
 def _point(point: Point) -> dict[str, Any]:

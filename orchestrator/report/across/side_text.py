@@ -1,4 +1,4 @@
-"""Several sweeps side by side as text, Markdown, CSV and JSON."""
+"""Writes several sweeps side by side as text, Markdown, CSV and JSON."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import string
 from collections.abc import Sequence
 from typing import Any
 
-from orchestrator.compare.side_by_side import Column, Line, SideBySide
+from orchestrator.compare.side_by_side import Line, SideBySide
 from orchestrator.formatting import (
     counted,
     fitted,
@@ -21,13 +21,18 @@ from orchestrator.report.csv_table import csv_of
 from orchestrator.report.layout import status
 from orchestrator.results.rows import Row
 
+# Columns of the CSV.
+METRICS = ("latency_ms", "latency_ci_low_ms", "latency_ci_high_ms", "peak_memory_mib")
+
 
 def text(found: SideBySide) -> str:
     """The rows, the geometric means, and what the columns differ in; on a terminal no wider.
 
-    Sweeps are named by letters there, whose ids are below.
+    Sweeps are named by letters there, whose ids are below, as far as the alphabet goes.
     """
-    labels = _letters(found) if found.by == "sweep" else _labels(found)
+    labels = _labels(found)
+    if found.by == "sweep" and len(labels) <= 26:
+        labels = list(string.ascii_uppercase[: len(labels)])
     parts = [fitted(title(found)), "", _grid(headings(found, labels), rows(found)), ""]
     parts += [_grid(mean_headings(found, labels), means(found)), ""]
     return "\n".join([*parts, *map(fitted, notes(found, labels))])
@@ -35,12 +40,13 @@ def text(found: SideBySide) -> str:
 
 def markdown_page(found: SideBySide) -> str:
     """The same as Markdown."""
-    tables = [
+    parts = [
+        f"## {markdown(title(found))}",
         _markdown(headings(found), rows(found)),
         _markdown(mean_headings(found), means(found)),
+        "\n".join(f"- {markdown(line)}" for line in notes(found)),
     ]
-    listed = "\n".join(f"- {markdown(line)}" for line in notes(found))
-    return f"## {markdown(title(found))}\n\n{tables[0]}\n\n{tables[1]}\n\n{listed}\n"
+    return "\n\n".join(parts) + "\n"
 
 
 def title(found: SideBySide) -> str:
@@ -105,7 +111,9 @@ def notes(found: SideBySide, labels: Sequence[str] | None = None) -> list[str]:
         "were run at different times: `compare` judges whether code made it."
     ]
     for place, (label, column) in enumerate(zip(labels, found.columns, strict=True)):
-        lines.append(f"{label}: {_of(column)}")
+        models = ", ".join(map(printable, column.models)) or "a device that is not known"
+        sweeps = ", ".join(map(printable, column.sweeps))
+        lines.append(f"{label}: {models}; {counted(len(column.sweeps), 'sweep')}: {sweeps}")
         if place != found.against and column.unlike:
             facts = "; ".join(map(printable, column.unlike))
             lines.append(f"{label} differs in: {facts}")
@@ -117,33 +125,43 @@ def csv_text(found: SideBySide) -> str:
     names: dict[str, None] = {}
     for line in found.lines:
         names |= dict.fromkeys(line.row.params)
-    fields = [
-        "implementation", *(f"params.{name}" for name in names), found.by, "outcome", "flags",
-        "latency_ms", "latency_ci_low_ms", "latency_ci_high_ms", "peak_memory_mib", "ratio",
-        "ratio_ci_low", "ratio_ci_high", "trial_id",
-    ]  # fmt: skip
+    fields = ["implementation", *[f"params.{name}" for name in names], found.by, "outcome", "flags"]
+    fields += METRICS
+    fields += ["ratio", "ratio_ci_low", "ratio_ci_high", "trial_id"]
     records = []
     for line in found.lines:
         for column, row, ratio in zip(found.columns, line.cells, line.ratios, strict=True):
             if row is None:
                 continue
-            params = {f"params.{name}": value for name, value in row.params.items()}
-            figures = {name: row.metrics.get(name) for name in fields if name in row.metrics}
-            known = {}
-            if ratio is not None:
-                known["ratio"] = ratio.value
-                known["ratio_ci_low"], known["ratio_ci_high"] = ratio.ci_low, ratio.ci_high
-            cells = {
-                "implementation": row.implementation, **params, found.by: column.label,
-                "outcome": str(row.outcome), "flags": " ".join(row.flags), **figures, **known,
+            cells: dict[str, Any] = {
+                "implementation": row.implementation,
+                found.by: column.label,
+                "outcome": str(row.outcome),
+                "flags": " ".join(row.flags),
                 "trial_id": row.trial_id,
-            }  # fmt: skip
+            }
+            for name, value in row.params.items():
+                cells[f"params.{name}"] = value
+            for name in METRICS:
+                cells[name] = row.metrics.get(name)
+            if ratio is not None:
+                cells["ratio"] = ratio.value
+                cells["ratio_ci_low"], cells["ratio_ci_high"] = ratio.ci_low, ratio.ci_high
             records.append(cells)
     return csv_of(fields, records)
 
 
 def as_object(found: SideBySide) -> dict[str, Any]:
     """One object of JSON values."""
+    columns = []
+    for column in found.columns:
+        described = {
+            "label": column.label,
+            "sweeps": list(column.sweeps),
+            "models": list(column.models),
+            "unlike": list(column.unlike),
+        }
+        columns.append(described)
     means: dict[str, list[float | None]] = {}
     for label, values in found.means.items():
         means[label] = []
@@ -152,18 +170,9 @@ def as_object(found: SideBySide) -> dict[str, Any]:
     return {
         "by": found.by,
         "against": found.columns[found.against].label,
-        "columns": [_column_object(column) for column in found.columns],
+        "columns": columns,
         "rows": [_line_object(line) for line in found.lines],
         "geometric_means": means,
-    }
-
-
-def _column_object(column: Column) -> dict[str, Any]:
-    return {
-        "label": column.label,
-        "sweeps": list(column.sweeps),
-        "models": list(column.models),
-        "unlike": list(column.unlike),
     }
 
 
@@ -185,28 +194,19 @@ def _line_object(line: Line) -> dict[str, Any]:
     }
 
 
-def _of(column: Column) -> str:
-    models = ", ".join(map(printable, column.models)) or "a device that is not known"
-    return f"{models}; {counted(len(column.sweeps), 'sweep')}: {', '.join(map(printable, column.sweeps))}"
-
-
 def _time(row: Row | None) -> str:
     if row is None:
         return "-"
     if not row.ok:
         return status(row)
-    flags = f" {', '.join(map(printable, row.flags))}" if row.flags else ""
-    return f"{number(row.metrics.get('latency_ms'))}{flags}"
+    text = number(row.metrics.get("latency_ms"))
+    if row.flags:
+        text += f" {', '.join(map(printable, row.flags))}"
+    return text
 
 
 def _labels(found: SideBySide) -> list[str]:
     return [printable(column.label) for column in found.columns]
-
-
-def _letters(found: SideBySide) -> list[str]:
-    """A, B, C, ...; the labels themselves where there are more columns than letters."""
-    count = len(found.columns)
-    return list(string.ascii_uppercase[:count]) if count <= 26 else _labels(found)
 
 
 def _grid(titles: Sequence[str], body: Sequence[Sequence[str]]) -> str:
@@ -214,6 +214,9 @@ def _grid(titles: Sequence[str], body: Sequence[Sequence[str]]) -> str:
 
 
 def _markdown(titles: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    lines = [list(map(markdown, titles)), ["---"] * len(titles)]
-    lines += [list(map(markdown, line)) for line in body]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    lines = [f"| {' | '.join(map(markdown, titles))} |"]
+    lines.append(f"| {' | '.join(['---'] * len(titles))} |")
+    for cells in body:
+        line = " | ".join(map(markdown, cells))
+        lines.append(f"| {line} |")
+    return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""A comparison of two sweeps as a table: for a terminal, and as Markdown."""
+"""Writes a comparison of two sweeps as a table: for a terminal, and as Markdown."""
 
 from __future__ import annotations
 
@@ -36,66 +36,73 @@ def table(comparison: Comparison) -> str:
 def markdown_page(comparison: Comparison) -> str:
     """The same as Markdown."""
     headers = ["Implementation", *map(markdown, comparison.columns.values()), *HEADERS]
-    body = [list(map(markdown, _cells(pair, comparison.columns))) for pair in comparison.rows]
-    lines = [headers, ["---"] * len(headers), *body]
-    rows = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    notes = "\n".join(f"- {markdown(line)}" for line in footer(comparison))
-    return f"## {markdown(_title(comparison))}\n\n{rows}\n\n{notes}\n"
+    lines = [f"## {markdown(_title(comparison))}", ""]
+    lines.append(f"| {' | '.join(headers)} |")
+    lines.append(f"| {' | '.join(['---'] * len(headers))} |")
+    for pair in comparison.rows:
+        cells = map(markdown, _cells(pair, comparison.columns))
+        lines.append(f"| {' | '.join(cells)} |")
+    lines.append("")
+    lines += [f"- {markdown(line)}" for line in footer(comparison)]
+    return "\n".join(lines) + "\n"
 
 
 def footer(comparison: Comparison) -> list[str]:
     """The geometric mean, counts of verdicts, what the verdicts rest on, and what was left out."""
     lines = []
     if comparison.geometric_mean is not None:
-        timed = sum(pair.ratio is not None for pair in comparison.rows)
-        lines.append(
-            f"Geometric mean of {counted(timed, 'ratio')}: {comparison.geometric_mean:.3f} (above 1: slower)"
-        )
+        timed = counted(sum(pair.ratio is not None for pair in comparison.rows), "ratio")
+        mean = comparison.geometric_mean
+        lines.append(f"Geometric mean of {timed}: {mean:.3f} (above 1: slower)")
     counts = ", ".join(f"{count} {verdict}" for verdict, count in comparison.counts.items())
     lines.append(f"{counted(len(comparison.rows), 'row')}: {counts}")
     if comparison.duel is not None:
         lines.append(
-            f"Measured in turns, both in one process, in fresh processes each round (sweep {comparison.duel})."
+            "Measured in turns, both in one process, in fresh processes each round "
+            f"(sweep {comparison.duel})."
         )
-    lines += [*_code(comparison), *_thresholds(comparison), *_machine(comparison)]
-    lines += [*_disturbed(comparison), *_nothing_found(comparison)]
+    if comparison.same_code:
+        lines.append(
+            "Both sweeps measured the same code: a difference is the machine's, "
+            "or there is none to find."
+        )
+    elif comparison.code_differences:
+        lines.append(f"The code differs: {printable('; '.join(comparison.code_differences))}.")
+    lines += _thresholds(comparison)
+    lines += _machine(comparison)
+    lines += _disturbed(comparison)
+    lines += _nothing_found(comparison)
     lines += [f"Fails: {printable(failure)}" for failure in comparison.failures]
     if comparison.unmatched:
-        lines.append(
-            f"Not compared: {counted(len(comparison.unmatched), 'row')} found or run in one sweep only."
-        )
+        unmatched = counted(len(comparison.unmatched), "row")
+        lines.append(f"Not compared: {unmatched} found or run in one sweep only.")
     if comparison.environment_differences:
         facts = "; ".join(map(printable, comparison.environment_differences))
         lines.append(f"Forced: the environments differ, and so may the figures ({facts}).")
     return lines
 
 
-def _code(comparison: Comparison) -> list[str]:
-    """Whether there is anything that could differ, and what."""
-    if comparison.same_code:
-        return [
-            "Both sweeps measured the same code: a difference is the machine's, or there is none to find."
-        ]
-    if comparison.code_differences:
-        return [f"The code differs: {printable('; '.join(comparison.code_differences))}."]
-    return []
-
-
 def _thresholds(comparison: Comparison) -> list[str]:
-    timed = [pair for pair in comparison.rows if pair.ratio is not None]
-    measured = [pair.threshold for pair in timed if pair.measured]
-    unmeasured = [pair.threshold for pair in timed if not pair.measured]
+    """From which change on a row has a verdict: where the spread was measured, and elsewhere."""
+    measured, unmeasured = [], []
+    for pair in comparison.rows:
+        if pair.ratio is None:
+            continue
+        if pair.measured:
+            measured.append(pair.threshold)
+        else:
+            unmeasured.append(pair.threshold)
     lines = []
     if measured:
         lines.append(
             f"A change counts from {_percent(measured)} on, by the spread between fresh processes."
         )
     if unmeasured:
-        least = _percent(unmeasured)
         rows = counted(len(unmeasured), "row")
         where = "" if comparison.duel is not None else " in both sweeps"
         lines.append(
-            f"{rows} without repeats: the spread between processes is unknown, so less than {least} is unclear; "
+            f"{rows} without repeats: the spread between processes is unknown, "
+            f"so less than {_percent(unmeasured)} is unclear; "
             f"set measure.repeats to 5{where} to see finer."
         )
     return lines
@@ -107,7 +114,8 @@ def _machine(comparison: Comparison) -> list[str]:
         return []
     if comparison.again:
         return [
-            "Both were measured for this comparison, round by round in turns; ratios are those within rounds."
+            "Both were measured for this comparison, round by round in turns; "
+            "ratios are those within rounds."
         ]
     if comparison.machine is None:
         return [
@@ -121,8 +129,8 @@ def _machine(comparison: Comparison) -> list[str]:
     lines = [f"The machine differed: in the candidate {comparison.machine}."]
     if hidden:
         lines.append(
-            f"{counted(hidden, 'row')} changed by no more than that and no verdict: measure both now, in turns, "
-            "with compare --again."
+            f"{counted(hidden, 'row')} changed by no more than that and no verdict: "
+            "measure both now, in turns, with compare --again."
         )
     return lines
 
@@ -147,8 +155,8 @@ def _disturbed(comparison: Comparison) -> list[str]:
         return []
     rest = "rests" if doubtful == 1 else "rest"
     return [
-        f"Doubtful: {counted(doubtful, 'change')} of {changed} {rest} on rows that were contended or throttled, "
-        "which may be all there is to it: measure both again on a quieter machine."
+        f"Doubtful: {counted(doubtful, 'change')} of {changed} {rest} on rows that were contended "
+        "or throttled, which may be all there is to it: measure both again on a quieter machine."
     ]
 
 
@@ -167,13 +175,16 @@ def _is_disturbed(pair: Pair) -> bool:
 
 
 def _percent(fractions: Sequence[float]) -> str:
+    """`5 %`, or `1.2 to 5 %` of fractions that differ."""
     low, high = _rounded(100 * min(fractions)), _rounded(100 * max(fractions))
     return f"{low} %" if low == high else f"{low} to {high} %"
 
 
 def _rounded(percent: float) -> str:
     """Two digits, and never an exponent."""
-    return f"{percent:.2g}" if percent < 99.5 else f"{percent:.0f}"
+    if percent < 99.5:  # .2g writes 99.5 as 1e+02
+        return f"{percent:.2g}"
+    return f"{percent:.0f}"
 
 
 def _title(comparison: Comparison) -> str:
@@ -184,7 +195,9 @@ def _title(comparison: Comparison) -> str:
 
 def doubted(verdict: str, doubtful: bool) -> str:
     """The verdict, with the doubt where there is one."""
-    return f"{verdict}, doubtful: the machine was busy" if doubtful else verdict
+    if not doubtful:
+        return verdict
+    return f"{verdict}, doubtful: the machine was busy"
 
 
 def is_doubtful(comparison: Comparison) -> bool:
@@ -206,13 +219,11 @@ def ratio_text(ratio: Ratio) -> str:
 
 
 def _cells(pair: Pair, axes: Iterable[str]) -> list[str]:
-    found = pair.ratio
-    return [
-        printable(pair.base.implementation),
-        *(shown(pair.base.value(name)) for name in axes),
-        number(pair.base.metrics.get("latency_ms")),
-        number(pair.candidate.metrics.get("latency_ms")),
-        "" if found is None else ratio_text(found),
-        pair.verdict.value,
-        printable(pair.note),
-    ]
+    cells = [printable(pair.base.implementation)]
+    cells += [shown(pair.base.value(name)) for name in axes]
+    cells.append(number(pair.base.metrics.get("latency_ms")))
+    cells.append(number(pair.candidate.metrics.get("latency_ms")))
+    cells.append("" if pair.ratio is None else ratio_text(pair.ratio))
+    cells.append(pair.verdict.value)
+    cells.append(printable(pair.note))
+    return cells

@@ -19,7 +19,9 @@ def render(comparison: Comparison, form: str) -> str:
         return json.dumps(comparison.to_json(), indent=1)
     if form == "html":
         return comparison_page(comparison)
-    return table(comparison) if form == "table" else markdown_page(comparison)
+    if form == "table":
+        return table(comparison)
+    return markdown_page(comparison)
 
 
 def write(comparison: Comparison, directory: Path) -> None:

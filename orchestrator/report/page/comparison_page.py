@@ -25,8 +25,12 @@ BEYOND = 1.5  # how far beyond the outermost ratio an interval is drawn: it must
 
 def comparison_page(comparison: Comparison) -> str:
     """The page as HTML; it needs no script."""
-    scale = _Scale.of([pair for pair in comparison.rows if pair.ratio is not None])
+    scale = _Scale.of(comparison.rows)
+    axes = list(comparison.columns)
     doubtful = is_doubtful(comparison)
+    tiles = []
+    for verdict, count in comparison.counts.items():
+        tiles.append((count, _words(verdict), TONES[verdict]))
     return rendered(
         "comparison.html.j2",
         (),
@@ -34,12 +38,10 @@ def comparison_page(comparison: Comparison) -> str:
         candidate=printable(comparison.candidate),
         verdict=doubted(_words(comparison.verdict), doubtful),
         tone="warn" if doubtful else TONES[comparison.verdict],
-        tiles=[
-            (count, _words(verdict), TONES[verdict]) for verdict, count in comparison.counts.items()
-        ],
+        tiles=tiles,
         sentences=footer(comparison),
         columns=list(comparison.columns.values()),
-        rows=[_row(pair, list(comparison.columns), scale) for pair in comparison.rows],
+        rows=[_row(pair, axes, scale) for pair in comparison.rows],
         scale=scale,
     )
 
@@ -56,10 +58,12 @@ class _Scale:
         low, high = 1 / LEAST_SPAN, LEAST_SPAN
         ends: list[float] = []
         for pair in pairs:
-            if pair.ratio is not None:
-                ends += [pair.ratio.ci_low, pair.ratio.ci_high]
-                if pair.ratio.value > 0:
-                    low, high = min(low, pair.ratio.value), max(high, pair.ratio.value)
+            if pair.ratio is None:
+                continue
+            ends += [pair.ratio.ci_low, pair.ratio.ci_high]
+            if pair.ratio.value > 0:
+                low, high = min(low, pair.ratio.value), max(high, pair.ratio.value)
+        # ends further out than that are drawn at the edge, by `place`
         least = min([end for end in ends if end > low / BEYOND], default=low)
         most = max([end for end in ends if end < high * BEYOND], default=high)
         return cls(min(low, least) / 1.02, max(high, most) * 1.02)

@@ -1,4 +1,6 @@
-"""What the page's script works on: rows as columns of plain values, small enough for 10,000."""
+"""Prepares what the page's script works on: rows as columns of plain values, small enough for
+10,000.
+"""
 
 from __future__ import annotations
 
@@ -26,25 +28,36 @@ PERCENTILES = tuple(f"latency_{name}_ms" for name in SHARES)
 def page_data(layout: Layout, ranking: Ranking) -> dict[str, Any]:
     """Rows as columns of JSON values, numbers to five digits, repetitions sampled to fit a page."""
     rows = layout.rows
-    names = list(dict.fromkeys(row.implementation for row in rows))
-    index = {name: number for number, name in enumerate(names)}
+    index: dict[str, int] = {}  # of an implementation: its place in the table
+    for row in rows:
+        index.setdefault(row.implementation, len(index))
     baseline = {standing.implementation: standing.baseline for standing in ranking.standings}
     axes, axis_values = [], {}
     for name, heading in layout.columns.items():
         axes.append({"name": name, "heading": heading})
         axis_values[name] = [_axis_value(name, row.value(name)) for row in rows]
+    peaks = None
+    measured = Peaks.of(layout.results.observations)
+    if measured is not None:
+        matmul = {name: _five_digits(rate) for name, rate in measured.matmul.items()}
+        peaks = {"matmul": matmul, "copy": _five_digits(measured.copy)}
     metrics, figures = _metrics(rows), {}
     for name in metrics:
         figures[name] = [_five_digits(row.metrics.get(name)) for row in rows]
     known_first = [name for name in METRICS if name in metrics]
     known_first += [name for name in metrics if name not in METRICS]
+    described = []
+    for name in known_first:
+        about = known(name)
+        one = {"name": name, "label": about.label, "unit": about.unit, "drawn": about.drawn}
+        described.append(one)
     return {
-        "implementations": [printable(name) for name in names],
-        "kinds": [ranking.kinds[name] for name in names],
-        "baselines": [index[baseline[name]] for name in names],
+        "implementations": [printable(name) for name in index],
+        "kinds": [ranking.kinds[name] for name in index],
+        "baselines": [index[baseline[name]] for name in index],
         "axes": axes,
         "search": _search(layout),
-        "metrics": [_described(name) for name in known_first],
+        "metrics": described,
         "implementation": [index[row.implementation] for row in rows],
         "values": axis_values,
         "outcome": [outcome_of(row) for row in rows],
@@ -54,7 +67,7 @@ def page_data(layout: Layout, ranking: Ranking) -> dict[str, Any]:
         "log": [row.log for row in rows],
         "details": [_details(layout, row) for row in rows],
         "repetitions": _repetitions(rows),
-        "peaks": _peaks(layout),
+        "peaks": peaks,
     }
 
 
@@ -74,28 +87,12 @@ def embedded(data: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _peaks(layout: Layout) -> dict[str, Any] | None:
-    """The peaks above the roofline; None: not measured."""
-    peaks = Peaks.of(layout.results.observations)
-    if peaks is None:
-        return None
-    return {
-        "matmul": {name: _five_digits(rate) for name, rate in peaks.matmul.items()},
-        "copy": _five_digits(peaks.copy),
-    }
-
-
 def _search(layout: Layout) -> dict[str, Any] | None:
     """What is searched, and what is best; None: every point is asked for."""
     spec = layout.results.meta.spec
     if not spec.search.active:
         return None
     return {"axes": list(spec.searched), "metric": spec.search.metric, "least": spec.search.least}
-
-
-def _described(name: str) -> dict[str, Any]:
-    metric = known(name)
-    return {"name": name, "label": metric.label, "unit": metric.unit, "drawn": metric.drawn}
 
 
 def _axis_value(name: str, value: Any) -> int | float | str:
@@ -117,7 +114,8 @@ def _details(layout: Layout, row: Row) -> dict[str, Any]:
     details: dict[str, Any] = {"params": params, "notes": list(map(printable, row.notes))}
     if row.rounds:
         details["percentiles"] = [_five_digits(row.metrics.get(name)) for name in PERCENTILES]
-    if phases := phase_shares(row.records):
+    phases = phase_shares(row.records)
+    if phases:
         details["phases"] = {phase.name: _five_digits(phase.seconds) for phase in phases}
     if row.kernels:
         details["kernels"] = []
@@ -140,14 +138,14 @@ def _details(layout: Layout, row: Row) -> dict[str, Any]:
 def _repetitions(rows: Sequence[Row]) -> list[dict[str, Any] | None]:
     """Per row its rounds, every `step`-th repetition of each; None without any."""
     timed = sum(bool(row.rounds) for row in rows)
+    # 20 a row at least: from 10,000 rows on that is more than MAX_VALUES
     most = min(MAX_VALUES_PER_ROW, max(20, MAX_VALUES // max(1, timed)))
-    return [_sampled(row.rounds, most) for row in rows]
-
-
-def _sampled(rounds: Sequence[Sequence[float]], most: int) -> dict[str, Any] | None:
-    """Every `step`-th repetition of each round, at most about `most` in all; None: no rounds."""
-    if not rounds:
-        return None
-    step = math.ceil(sum(map(len, rounds)) / most) or 1
-    kept = [list(map(_five_digits, values[::step])) for values in rounds]
-    return {"step": step, "rounds": kept}
+    sampled: list[dict[str, Any] | None] = []
+    for row in rows:
+        if not row.rounds:
+            sampled.append(None)
+            continue
+        step = math.ceil(sum(map(len, row.rounds)) / most) or 1
+        kept = [list(map(_five_digits, values[::step])) for values in row.rounds]
+        sampled.append({"step": step, "rounds": kept})
+    return sampled

@@ -43,8 +43,11 @@ def harness_line(records: Iterable[TrialRecord]) -> str | None:
     total = sum(phase.share for phase in own)
     if total <= 0.5:
         return None
-    named = ", ".join(f"{phase.name} {phase.percent}" for phase in own if phase.share >= 0.01)
-    return f"the harness took {100 * total:.0f} % of the attempts' time ({named}), the rest went to what is measured"
+    named = [f"{phase.name} {phase.percent}" for phase in own if phase.share >= 0.01]
+    return (
+        f"the harness took {100 * total:.0f} % of the attempts' time ({', '.join(named)}), "
+        "the rest went to what is measured"
+    )
 
 
 def phases_of(record: TrialRecord) -> Mapping[str, float]:
@@ -61,6 +64,8 @@ def phase_shares(records: Iterable[TrialRecord]) -> list[PhaseShare]:
     total = sum(seconds.values())
     if total <= 0:
         return []
-    return [
-        PhaseShare(name.replace("_", " "), value, value / total) for name, value in seconds.items()
-    ]
+    shares = []
+    for name, value in seconds.items():
+        share = PhaseShare(name.replace("_", " "), value, value / total)
+        shares.append(share)
+    return shares

@@ -26,6 +26,7 @@ def html_page(layout: Layout) -> str:
     verdict = Ranking.of(layout)
     phases = phase_shares(layout.results.made)
     named = [f"{phase.name} {phase.percent}" for phase in phases]
+    shares = [row.metrics.get("ceiling_share") or 0.0 for row in layout.rows]
     return rendered(
         "sweep.html.j2",
         SCRIPTS,
@@ -44,7 +45,7 @@ def html_page(layout: Layout) -> str:
         phase_colours=[*(f"i{number}" for number in range(COLOURS)), "strong-line"],
         phases_text=f"Where the time went: {', '.join(named)}",
         phases_total=duration(sum(phase.seconds for phase in phases)),
-        over_peak=any((row.metrics.get("ceiling_share") or 0) > OVER_PEAK for row in layout.rows),
+        over_peak=max(shares, default=0.0) > OVER_PEAK,
     )
 
 
@@ -68,8 +69,13 @@ def _sentences(layout: Layout, verdict: Ranking) -> list[tuple[str, str]]:
     found = []
     for sentence in verdict.sentences():
         head, colon, rest = sentence.partition(":")
-        found.append((head + colon, rest.strip()) if colon else ("", head))
-    found += [("Reused:", line.removeprefix("Reused: ")) for line in reused.lines(layout.results)]
+        if colon:
+            found.append((head + colon, rest.strip()))
+        else:
+            found.append(("", sentence))
+    for line in reused.lines(layout.results):
+        rest = line.removeprefix("Reused: ")
+        found.append(("Reused:", rest))
     return found
 
 
@@ -122,7 +128,6 @@ def _fact(value: Any) -> str:
 def _sweep_file(layout: Layout) -> str:
     """The file as it was written, or as it was understood where it is gone."""
     directory = layout.results.directory
-    path = None if directory is None else directory / "sweep.yaml"
-    if path is not None and path.is_file():
-        return path.read_text(encoding="utf-8", errors="replace")
+    if directory is not None and (directory / "sweep.yaml").is_file():
+        return (directory / "sweep.yaml").read_text(encoding="utf-8", errors="replace")
     return layout.results.meta.spec.model_dump_json(indent=2, exclude_defaults=True)

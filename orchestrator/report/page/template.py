@@ -33,7 +33,7 @@ def rendered(template: str, scripts: Sequence[str], **values: Any) -> str:
 def commands(text: str) -> Markup:
     """A sentence with what stands between backticks as code, all of it as text."""
     parts = text.split("`")
-    if len(parts) % 2 == 0:
+    if len(parts) % 2 == 0:  # one that nothing closes
         return TEXT.format(text)
     found = Markup("")
     for place, part in enumerate(parts):
@@ -45,17 +45,18 @@ def commands(text: str) -> Markup:
 @cache
 def asset(name: str) -> str:
     """The text of a file in `assets`."""
-    return (
-        resources.files("orchestrator.report.page")
-        .joinpath("assets", name)
-        .read_text(encoding="utf-8")
-    )
+    file = resources.files("orchestrator.report.page") / "assets" / name
+    return file.read_text(encoding="utf-8")
 
 
 def policy(scripts: Sequence[str]) -> str:
     """Only our own scripts run, and nothing is fetched: what a label smuggles in stays text."""
-    digests = [
-        base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts
-    ]
-    sources = " ".join(f"'sha256-{digest}'" for digest in digests) or "'none'"
-    return f"default-src 'none'; script-src {sources}; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+    sources = []
+    for script in scripts:
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        sources.append(f"'sha256-{digest}'")
+    allowed = " ".join(sources) or "'none'"
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; "
+        "base-uri 'none'; form-action 'none'"
+    )

@@ -92,13 +92,10 @@ def _kind(name: str, hint: Any) -> Kind:
         bounds: dict[str, Any] = {}
         for item in inside[1:]:
             for part in getattr(item, "metadata", None) or [item]:
-                bounds.update(
-                    {
-                        bound: value
-                        for bound in BOUNDS
-                        if (value := getattr(part, bound, None)) is not None
-                    }
-                )
+                for bound in BOUNDS:
+                    value = getattr(part, bound, None)
+                    if value is not None:
+                        bounds[bound] = value
         return bounded(_kind(name, inside[0]), bounds)
     if origin is Literal:
         return Kind("literal", values=tuple(inside))
@@ -114,8 +111,8 @@ def _kind(name: str, hint: Any) -> Kind:
         if hint.__name__ == "dtype" and hint.__module__ == "torch":
             return Kind("dtype")
     raise TypeError(
-        f"parameter {name} of inputs is {hint}: a param is int, float, bool, str, torch.dtype, a Literal, "
-        "a list of these, or None beside one"
+        f"parameter {name} of inputs is {hint}: a param is int, float, bool, str, torch.dtype, "
+        "a Literal, a list of these, or None beside one"
     )
 
 

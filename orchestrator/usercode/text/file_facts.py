@@ -136,16 +136,15 @@ def from_text(path: Path, tree: ast.Module) -> FileFacts:
 
 
 def _no_workload(path: Path, tree: ast.Module, missing: list[str]) -> str:
+    said = f"{path.name} defines no {' and no '.join(missing)}"
     for name, node in signatures.values(tree).items():
-        if (
-            isinstance(node, ast.Call)
-            and isinstance(node.func, ast.Name)
-            and node.func.id == "Workload"
-        ):
-            return f"{path.name} defines no {' and no '.join(missing)}; to use its Workload, write {path.name}:{name}"
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+            continue
+        if node.func.id == "Workload":
+            return f"{said}; to use its Workload, write {path.name}:{name}"
     return (
-        f"{path.name} defines no {' and no '.join(missing)}: a workload file has inputs(...), whose parameters are the "
-        "params of a trial, and reference(...), which is given what inputs returns"
+        f"{said}: a workload file has inputs(...), whose parameters are the params of a trial, "
+        "and reference(...), which is given what inputs returns"
     )
 
 

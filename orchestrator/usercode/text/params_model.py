@@ -58,7 +58,8 @@ def params_model(name: str, parameters: Iterable[Parameter]) -> type[BaseModel]:
     for parameter in parameters:
         if parameter.kind is None:
             raise ValueError(
-                f"{parameter.name} has neither a type nor a default: write {parameter.name}: int, or the type it has"
+                f"{parameter.name} has neither a type nor a default: "
+                f"write {parameter.name}: int, or the type it has"
             )
         default = parameter.default
         if "dtype" in _names(parameter.kind) and isinstance(default, str):

@@ -2,8 +2,8 @@
 is needed nor run.
 
 A parameter's type is one of int, float, bool, str, torch.dtype, a Literal, a list of these, or None
-beside one of them;
-`Annotated` gives bounds. What cannot be told from the text alone raises `NotInTextError`, and is asked of Python.
+beside one of them; `Annotated` gives bounds. What cannot be told from the text alone raises
+`NotInTextError`, and is asked of Python.
 """
 
 from __future__ import annotations
@@ -100,9 +100,9 @@ def values(tree: ast.Module) -> dict[str, ast.expr]:
     found: dict[str, ast.expr] = {}
     for node in tree.body:
         if isinstance(node, ast.Assign):
-            found.update(
-                (target.id, node.value) for target in node.targets if isinstance(target, ast.Name)
-            )
+            for target in node.targets:
+                if isinstance(target, ast.Name):
+                    found[target.id] = node.value
         elif (
             isinstance(node, ast.AnnAssign)
             and node.value is not None
@@ -177,11 +177,9 @@ class Reader:
         """The value of an expression: a literal, a dtype by its name, or a constant of the file."""
         if self._is_dtype(node):
             assert isinstance(node, ast.Attribute | ast.Name)
-            return (
-                node.attr
-                if isinstance(node, ast.Attribute)
-                else self._members[node.id].rpartition(".")[2]
-            )
+            if isinstance(node, ast.Attribute):
+                return node.attr
+            return self._members[node.id].rpartition(".")[2]
         if isinstance(node, ast.Name) and node.id in self._values:
             return self.value(self._values[node.id])
         if isinstance(node, ast.List | ast.Tuple):
@@ -295,10 +293,8 @@ def bounded(kind: Kind, bounds: Mapping[str, Any]) -> Kind:
     if not bounds:
         return kind
     if kind.name == "union":
-        return Kind(
-            "union",
-            of=tuple(one if one.name == "null" else bounded(one, bounds) for one in kind.of),
-        )
+        of = [one if one.name == "null" else bounded(one, bounds) for one in kind.of]
+        return Kind("union", of=tuple(of))
     return Kind(kind.name, kind.of, kind.values, {**kind.bounds, **bounds})
 
 

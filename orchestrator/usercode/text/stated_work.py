@@ -52,9 +52,8 @@ def stated_work(path: Path, params: Any, dtypes: frozenset[str]) -> Work:
             given = {name: value for name, value in given.items() if name in takes}
         found = alone(**given)
     except (NameError, AttributeError, ImportError):  # it needs its file, or a real dtype
-        found = Target("work", file=path).load()(
-            **{name: _real(value) for name, value in given.items()}
-        )
+        function = Target("work", file=path).load()
+        found = function(**{name: _real(value) for name, value in given.items()})
     return as_work(found)
 
 
@@ -67,15 +66,11 @@ def as_work(found: Any) -> Work:
     """
     if isinstance(found, Work):
         return found
-    if (
-        not isinstance(found, Mapping)
-        or not {"flops", "bytes"} <= set(found)
-        or not set(found) <= set(NAMES)
-    ):
-        raise ValueError(
-            f"work must return a mapping of flops and bytes (and tokens, needed_flops), not {found!r}"
-        )
-    return Work(**found)
+    if isinstance(found, Mapping) and {"flops", "bytes"} <= set(found) <= set(NAMES):
+        return Work(**found)
+    raise ValueError(
+        f"work must return a mapping of flops and bytes (and tokens, needed_flops), not {found!r}"
+    )
 
 
 def counted_work(

@@ -114,6 +114,18 @@ def test_every_format_has_every_row(store: Store) -> None:
     assert "<script" not in page
 
 
+def test_a_figure_named_like_a_column_does_not_get_into_it(store: Store) -> None:
+    """A workload's own metric `outcome` or `ratio` is none of the table's."""
+    own = {"outcome": 7.0, "ratio": 7.0, "trial_id": 7.0}
+    first = store.sweep(metrics=own, device={"model": A100})
+    second = store.sweep("axes.n=[16, 64]", metrics=own, device={"model": A100})
+    found = side_by_side([first, second])
+    lines = list(csv.DictReader(io.StringIO(csv_text(found))))
+    assert {line["outcome"] for line in lines} == {"ok"}
+    assert "7.0" not in {line["ratio"] for line in lines}
+    assert all(len(line["trial_id"]) == 16 for line in lines)
+
+
 def test_one_column_is_no_table(store: Store) -> None:
     """What would give two is said."""
     with pytest.raises(RequestError, match="wants two columns or more, and by device there is"):
