@@ -73,7 +73,6 @@ def kernel_for(q: torch.Tensor, k: torch.Tensor, backward: bool = False) -> Kern
     return CUDNN if takes else FLASH
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 @lru_cache(maxsize=1024)
 def takes_cudnn(
     device: torch.device,
@@ -100,6 +99,12 @@ def takes_cudnn(
         )
         asked = SDPAParams(rows, keys, keys, None, 0.0, False, False)
         return bool(can_use_cudnn_attention(asked))
+
+
+# What torch.compiler.assume_constant_result sets, for graphs of what calls this. To ask it for that
+# imports the whole compiler, a second of every sweep's start
+# (findings/marking-a-constant-imports-the-compiler.sh).
+takes_cudnn._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 @lru_cache

@@ -57,7 +57,6 @@ WARM = (
     "orchestrator.usercode.registry:workloads",
     "orchestrator.usercode.workloads:adapters",
     "orchestrator.isolation.child:know_this_machine",
-    "orchestrator.isolation.child:know_gradients",
     "orchestrator.isolation.child:know_triton",
 )
 _TRIES = 2

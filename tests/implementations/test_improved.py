@@ -4,6 +4,8 @@ export.
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -12,7 +14,7 @@ import torch
 from implementations import IMPLEMENTATIONS, load, ring
 from implementations.choice import Facts, choose
 from implementations.improved import spec_of
-from implementations.kernels import op
+from implementations.kernels import op, sdpa
 from implementations.kernels.fused import FusedPlan
 from implementations.kernels.fused_lse import LsePlan
 from implementations.kernels.spec import Spec
@@ -209,3 +211,17 @@ def test_every_head_finds_its_piece_in_each_branch():
             offset = head // -(-18 // rate)
             assert entry[1:4] == (length, rate, offset)
             assert entry[5] <= head < entry[5] + entry[6]
+
+
+def test_importing_the_implementations_imports_no_compiler():
+    """Which takes a second: every sweep's fork server would pay for what only graphs need."""
+    modules = sorted({of.target.partition(":")[0] for of in IMPLEMENTATIONS.values()})
+    code = f"import {', '.join(modules)}, sys; print('torch._dynamo' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_the_compiler_takes_the_choice_of_cudnn_for_a_constant():
+    """By the mark that torch's own decorator sets, which would import the compiler at once."""
+    marked = torch.compiler.assume_constant_result(lambda: 1)
+    assert vars(marked).items() <= vars(sdpa.takes_cudnn).items()

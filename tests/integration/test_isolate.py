@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.driver.preload import GRADIENTS
 from orchestrator.isolation import proc
 from orchestrator.isolation.isolator import Completed, Isolator
 from orchestrator.isolation.process_end import Cause
@@ -261,7 +262,7 @@ def test_an_attempt_imports_nothing_large(tmp_path: Path) -> None:
     (tmp_path / "tells.py").write_text(TELLS)
     attempt = attention_attempt("honest", direction="forward_backward")
     trial = attempt.trial.model_copy(update={"use": f"{tmp_path}/tells.py:build"})
-    with Isolator() as isolator:
+    with Isolator(preload=[GRADIENTS]) as isolator:
         done = isolator.run(attempt.model_copy(update={"trial": trial}))
     assert done.record.outcome is Outcome.OK, done.record.error
     calls = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from orchestrator.driver.preload import preload
+from orchestrator.driver.preload import GRADIENTS, preload
 from orchestrator.plan.sweep import Sweep
 
 WORKLOAD = """
@@ -35,3 +35,15 @@ def test_what_counting_the_work_imports_is_there_before_the_first_trial(tmp_path
     assert preload(Sweep.load(tmp_path / "product.yaml")) == ("torch._dynamo",)
     (tmp_path / "product.py").write_text(WORKLOAD + STATED)
     assert preload(Sweep.load(tmp_path / "product.yaml")) == ()
+
+
+def test_what_the_first_gradient_imports_is_there_where_trials_have_one(tmp_path: Path) -> None:
+    """Of a workload's file that says so, and of one whose params do."""
+    sweep = tmp_path / "product.yaml"
+    sweep.write_text(SWEEP)
+    (tmp_path / "product.py").write_text("backward = True\n" + WORKLOAD + STATED)
+    assert preload(Sweep.load(sweep)) == (GRADIENTS,)
+    quick = Path(__file__).parents[3] / "sweeps/quick.yaml"
+    assert GRADIENTS not in preload(Sweep.load(quick))
+    both = ["axes.direction=[forward, forward_backward]"]
+    assert GRADIENTS in preload(Sweep.load(quick, both))
