@@ -311,6 +311,11 @@ _ALL = (
 
 METRICS = {metric.name: metric for metric in _ALL}
 SEARCHABLE = tuple(metric.name for metric in _ALL if metric.searchable)
+# The columns of results.csv that are no metric: a workload's own metrics have other names.
+ROW_COLUMNS = (
+    *("implementation", "outcome", "flags", "kernels", "notes", "rounds", "attempts"),
+    *("error_kind", "error_message", "log", "device", "trial_id", "sweep_id"),
+)
 LEADING = ("latency_ms", "latency_ci_low_ms", "latency_ci_high_ms", "noise_pct", "peak_memory_mib")
 
 

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from orchestrator.metrics import LEADING
+from orchestrator.metrics import LEADING, ROW_COLUMNS
 from orchestrator.report.layout import Layout, outcome_of
 from orchestrator.results import reused
 from orchestrator.results.columns import distinct
@@ -42,8 +42,9 @@ def csv_of(names: Iterable[str], records: Iterable[Mapping[str, Any]]) -> str:
 def flat(layout: Layout, row: Row) -> dict[str, Any]:
     """One row as plain values by name: a line of results.csv.
 
-    A param named like a column of ours becomes `params.<name>`; metrics that a row lacks are left
-    out.
+    A param named like a column of ours becomes `params.<name>`, a workload's own metric
+    `metrics.<name>` (a sweep file with one is refused now; older journals may have it). Metrics that
+    a row lacks are left out.
     """
     ours = {"outcome": outcome_of(row), "flags": " ".join(row.flags)}
     tail = _tail(layout, row)
@@ -54,7 +55,8 @@ def flat(layout: Layout, row: Row) -> dict[str, Any]:
     options = {f"options.{name}": value for name, value in row.trial.options.items()}
     taken = {*ours, *tail, *LEADING, *row.metrics, "implementation"}
     named = distinct(params, taken, "params")
-    metrics = {name: row.metrics.get(name) for name in [*LEADING, *row.metrics]}
+    figures = {name: row.metrics.get(name) for name in [*LEADING, *row.metrics]}
+    metrics = distinct(figures, ROW_COLUMNS, "metrics")
     return {"implementation": row.implementation, **named, **options, **ours, **metrics, **tail}
 
 

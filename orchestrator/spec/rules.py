@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import ExpressionError, Problem, UnknownNameError, suggestion
+from orchestrator.metrics import METRICS, ROW_COLUMNS
 from orchestrator.outcome import Outcome
 from orchestrator.spec import expression, implementation_rules, search_rules
 from orchestrator.spec.axes import ACCELERATOR_NAME, CASE_NAME, Range
@@ -214,6 +215,10 @@ def _expressions(spec: SweepSpec, document: Document, workload: Workload) -> Ite
             text, [*params, *options, "implementation"], document, ("exclude", index)
         )
     for name, text in workload.metrics.items():
+        if name in METRICS or name in ROW_COLUMNS:
+            rule = f"its metric {name} has the name of a column that every row has"
+            hint = f"call it own_{name}, say"
+            yield document.problem(("workload",), rule, hint=hint)
         for problem in _checked(text, [*params, *WORK_NAMES], document, ("workload",)):
             yield replace(problem, rule=f"its metric {name}: {problem.rule}")
     numeric = numeric_fields(workload.params)

@@ -183,6 +183,16 @@ def test_a_formula_of_a_metric_is_checked(tmp_path: Path) -> None:
         Sweep.parse(text, tmp_path)
 
 
+@pytest.mark.parametrize("name", ["latency_ms", "outcome", "relative_error", "trial_id"])
+def test_a_metric_may_not_have_the_name_of_a_column(tmp_path: Path, name: str) -> None:
+    """It would stand in the place of what was measured."""
+    (tmp_path / "m.py").write_text(WORKLOAD + f"metrics = {{'{name}': 'heads / seconds'}}\n")
+    text = "name: s\nworkload: ./m.py\nimplementations: ['./m.py:f']\naxes: {heads: [1]}\n"
+    message = rf"its metric {name} has the name of a column .*own_{name}"
+    with pytest.raises(SweepFileError, match=message):
+        Sweep.parse(text, tmp_path)
+
+
 @pytest.mark.parametrize("stated", ["'shapes.csv'", "[{'name': 'small', 'heads': 8}]"])
 def test_a_workloads_cases_are_left_where_the_sweep_states_their_params(
     tmp_path: Path, stated: str

@@ -7,6 +7,7 @@ import io
 
 import pytest
 
+from orchestrator.metrics import METRICS, ROW_COLUMNS
 from orchestrator.outcome import Outcome
 from orchestrator.record import ErrorInfo, KernelShare
 from orchestrator.report.csv_table import csv_text
@@ -59,3 +60,22 @@ def test_what_was_profiled_and_percentiles_have_columns() -> None:
     assert row["kernels"] == "aten::mm 75.0% (2 x)"
     found = [float(row[f"latency_{name}_ms"]) for name in ("min", "p5", "p50", "p95")]
     assert found == [1.0, 6.0, 51.0, 96.0]
+
+
+def test_a_metric_with_the_name_of_a_column_of_ours_takes_another() -> None:
+    """Its journal is older than the rule that refuses it: nothing of the row is lost."""
+    record = made.ok(PLANNED[0])
+    own = {**(record.metrics or {}), "outcome": 7.0, "keys_per_s": 3.0}
+    results = made.results(PLANNED, [record.model_copy(update={"metrics": own})])
+    (row,) = csv.DictReader(io.StringIO(csv_text(Layout.of(results)), newline=""))
+    assert (row["outcome"], row["metrics.outcome"], row["keys_per_s"]) == ("ok", "7.0", "3.0")
+
+
+def test_every_column_is_a_param_a_metric_or_of_every_row() -> None:
+    """Which is what a workload's own metrics must not be named like."""
+    record = made.ok(PLANNED[0]).model_copy(
+        update={"kernels": (KernelShare(name="aten::mm", count=2, share=0.75),)}
+    )
+    text = csv_text(Layout.of(made.results(PLANNED, [record])))
+    columns = set(text.splitlines()[0].split(","))
+    assert columns - set(METRICS) - set(PLANNED[0].params) == set(ROW_COLUMNS)
