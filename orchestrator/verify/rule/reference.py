@@ -17,7 +17,7 @@ import torch
 from orchestrator.verify.rule.exact import EXACT, ExactOutput, Fault
 from orchestrator.verify.rule.judgement import Judgement, Verdict, joined
 from orchestrator.verify.rule.limits import AS_PLAIN, Comparison, gain_floor
-from orchestrator.verify.rule.noise import Noise
+from orchestrator.verify.rule.noise import Noise, Ties
 from orchestrator.verify.rule.output_rows import check_shape
 from orchestrator.verify.rule.outputs import FloatOutput, check_dtype, described
 from orchestrator.verify.rule.precisions import UNITS
@@ -31,6 +31,10 @@ HOPELESS = 4.0  # share of a limit beyond which four draws are enough to refuse
 UNSEEN = 4.0  # limits are so much wider where torch sees none of the reference's operations
 STRUCTURED_ERROR = 2.0**-6  # inputs with structure look for faults of order one
 TOO_NOISY = 2.0**-4
+OPEN_TIES_HINT = (
+    "; the reference may name any of equal values: if the order of ties matters sort with "
+    "stable=True there, else a judge of the workload's own says what is right"
+)
 UNSEEN_NOTE = "torch sees no operation of the reference: limits are four times as wide"
 
 
@@ -60,6 +64,8 @@ class Reference(ReferenceValues):
         self.unseen = False
         self.as_plain = False
         self._outputs: dict[str, FloatOutput | ExactOutput] = {}
+        self._exact_draws = 0
+        self._ties: Ties = "kept"
 
     @property
     def has_special(self) -> bool:
@@ -255,11 +261,14 @@ class Reference(ReferenceValues):
     def _exact(self, output: ExactOutput, actual: torch.Tensor) -> Verdict:
         steps = (0, ALL_DRAWS, DRAWS_FOR_TIES) if self._has_floating_inputs() else (0,)
         for draws in steps:
-            self._draw(draws)
+            self._draw_exact(draws)
             fault = output.fault(actual)
             if fault is None:
                 return Verdict(0.0, 0.0, Fault(0.0, ""))
-        return Verdict(math.inf, 0.0, fault or Fault(math.inf, ""))
+        fault = fault or Fault(math.inf, "")
+        if self._ties == "broken":
+            fault = replace(fault, text=fault.text + OPEN_TIES_HINT)
+        return Verdict(math.inf, 0.0, fault)
 
     def _structured(self, output: FloatOutput, actual: torch.Tensor, finite_only: bool) -> Verdict:
         fault = output.fault(actual)
@@ -282,9 +291,28 @@ class Reference(ReferenceValues):
             noise = Noise(self.precision, self.seed + self.draws)
             drawn = self.drawn(noise, self._outputs, is_first=self.draws == 0)
             for name, output in self._outputs.items():
-                output.add(drawn[name], noise)
+                if isinstance(output, FloatOutput):
+                    output.add(drawn[name], noise)
             self.unseen = self.unseen or noise.seen == 0
             self.draws += 1
+
+    def _draw_exact(self, count: int) -> None:
+        """Have at least `count` draws of outputs that have no rounding.
+
+        Inputs that are equal stay equal in them: an index that no rounding decides is demanded as
+        it is, unless the reference leaves open which of equal values it names.
+        """
+        while self._exact_draws < count:
+            noise = Noise(self.precision, self.seed + self._exact_draws, self._ties)
+            is_first = self.draws == self._exact_draws == 0
+            drawn = self.drawn(noise, self._outputs, is_first=is_first)
+            if noise.leaves_ties_open and self._ties == "kept":
+                self._ties = "broken"
+                continue
+            for name, output in self._outputs.items():
+                if isinstance(output, ExactOutput):
+                    output.add(drawn[name], noise)
+            self._exact_draws += 1
 
     def _has_floating_inputs(self) -> bool:
         """A function of integers alone has no noise, whatever its reference computes in."""
