@@ -12,6 +12,7 @@ import json
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -20,8 +21,9 @@ import torch
 
 from orchestrator.errors import suggestion
 from orchestrator.usercode import workloads
-from orchestrator.usercode.functions import WorkloadError
+from orchestrator.usercode.functions import WorkloadError, in_precision
 from orchestrator.usercode.values.answers import alike
+from orchestrator.usercode.values.by_name import ByName
 from orchestrator.usercode.values.trees import is_tensor, leaves
 from orchestrator.usercode.workload_file import FileWorkload
 from orchestrator.util.files import PACKAGE
@@ -144,6 +146,8 @@ def _of_reference(workload: Workload, problem: Problem) -> Iterator[str]:
             )
     if workload.judge is None:  # which is there for answers that may be far apart
         yield from _conditioned(workload, problem, values)
+    elif all(is_tensor(leaf) for leaf in found.values()):
+        yield from _of_judge(workload, problem, values)
 
 
 def _values(leaf: Any) -> Any:
@@ -173,13 +177,7 @@ def _answers(answer: Any) -> Iterator[tuple[str, Any]]:
 
 def _conditioned(workload: Workload, problem: Problem, exact: Mapping[str, Any]) -> Iterator[str]:
     """Whether the reference in the trial's own dtype says about the same as in float64."""
-    asked = problem.config.__dict__.get("dtype")
-    floating = [tensor.dtype for tensor in problem.inputs if tensor.is_floating_point()]
-    dtype = (
-        asked
-        if isinstance(asked, torch.dtype) and asked.is_floating_point
-        else next(iter(floating), None)
-    )
+    dtype = _working_dtype(problem)
     if dtype is None or dtype is torch.float64 or dtype.itemsize < 2:
         return
     try:
@@ -202,6 +200,63 @@ def _conditioned(workload: Workload, problem: Problem, exact: Mapping[str, Any])
                 f"reference in {dtype} is itself {error:.2g} off from what it says in float64 ({name}): no "
                 "implementation can be verified in this dtype; state a better conditioned problem, or a wider dtype"
             )
+
+
+def _working_dtype(problem: Problem) -> torch.dtype | None:
+    """What the trial computes in: what it asks for, else the dtype of its first floating input."""
+    asked = problem.config.__dict__.get("dtype")
+    if isinstance(asked, torch.dtype) and asked.is_floating_point:
+        return asked
+    floating = [tensor.dtype for tensor in problem.inputs if tensor.is_floating_point()]
+    return next(iter(floating), None)
+
+
+def _of_judge(workload: Workload, problem: Problem, exact: Mapping[str, Any]) -> Iterator[str]:
+    """Whether the judge accepts the reference's own answer: rounded to the trial's dtype, or else
+    computed in it.
+    """
+    dtype = _working_dtype(problem)
+    rounded = {}
+    for name, values in exact.items():
+        narrow = dtype is not None and values.is_floating_point() and values.dtype.itemsize > 1
+        rounded[name] = values.to(dtype) if narrow else values
+    refused = _refused_by_judge(workload, problem, rounded, exact)
+    if refused and dtype is not None:
+        with suppress(Exception):  # it need not exist in every dtype
+            plain = workload.reference(Problem(**{**problem.__dict__, "dtype": dtype}))
+            answer = {name: _values(leaf) for name, leaf in _answers(plain) if leaf is not None}
+            refused = _refused_by_judge(workload, problem, answer, exact)
+    if refused:
+        yield (
+            f"judge refuses the reference's own answer: {'; '.join(refused)}; no implementation "
+            "could be right"
+        )
+
+
+def _refused_by_judge(
+    workload: Workload, problem: Problem, found: Mapping[str, Any], exact: Mapping[str, Any]
+) -> list[str]:
+    """The lines of the judge that refuse these outputs.
+
+    Raises:
+        FoundWrong: it raised, or returned something else than pairs of numbers.
+    """
+    judge = workload.judge
+    assert judge is not None
+    inputs = [in_precision(tensor, torch.float64) for tensor in problem.inputs]
+    outputs = {name: in_precision(values, torch.float64) for name, values in found.items()}
+    lines = _call("judge", lambda: judge(inputs, ByName(outputs), ByName(exact)))
+    refused = []
+    try:
+        for name, (error, allowed) in lines.items():
+            if not float(error) <= float(allowed):  # NaN is refused, too
+                refused.append(f"{name}: {float(error):.3g}, allowed {float(allowed):.3g}")
+    except (AttributeError, TypeError, ValueError):
+        raise FoundWrong(
+            f"judge returns {lines!r:.80}, and must return a dict of names with pairs of numbers: "
+            'error and what is allowed of it, {"residual": (error, 1e-5)}'
+        ) from None
+    return refused
 
 
 def _call(name: str, function: Callable[[], Any]) -> Any:

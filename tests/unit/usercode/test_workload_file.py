@@ -203,3 +203,34 @@ def test_a_model_of_params_is_frozen(scale: Path) -> None:
     params = workload_file.load(scale).params(rows=1)
     with pytest.raises(ValidationError, match="frozen"):
         params.rows = 2  # type: ignore[attr-defined]
+
+
+STATE_AS_INPUT = """
+import torch
+def inputs(n: int):
+    return {"x": torch.randn(n), "state": (torch.randn(n), torch.randn(n))}
+def reference(x, state):
+    return x + state[0] * state[1]
+def sums(x, state):
+    return x + state[0] * state[1]
+"""
+
+
+def test_state_is_an_input_like_others_where_the_file_draws_none(tmp_path: Path) -> None:
+    """A cell's state, say; parameters to load are drawn by a function of that name."""
+    path = tmp_path / "cell.py"
+    path.write_text(STATE_AS_INPUT)
+    assert read(path) == ask_python.facts(path)
+    assert read(path).arguments == ("x", "state")
+    workload = workload_file.load(path)
+    tensors = workload.inputs(config(workload, n=3), "", 1)
+    assert workload.calls.input_names(config(workload, n=3)) == ("x", "state[0]", "state[1]")
+    assert len(tensors) == 3
+    sweep = tmp_path / "s.yaml"
+    sweep.write_text(
+        "name: s\nworkload: ./cell.py\nimplementations: ['./cell.py:sums']\naxes: {n: [2]}\n"
+    )
+    assert len(Sweep.load(sweep).trials) == 1
+    path.write_text(STATE_AS_INPUT + "def state(n): return {'w': torch.ones(n)}\n")
+    assert read(path).arguments == ("x",)
+    assert read(path).takes_state
