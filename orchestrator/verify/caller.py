@@ -144,7 +144,7 @@ class Caller:
                 "returned a tensor without a gradient, but direction is forward_backward",
             )
         self.roots = tuple(roots)
-        if upstream is None or not set(roots) <= set(upstream):
+        if upstream is None or not _fits(upstream, roots):
             # of outputs without a gradient, too: the reference may know one
             floating = {
                 name: one
@@ -228,6 +228,13 @@ def _with_plan_of(first: Tensors, drawn: Tensors) -> Tensors | None:
     if not any(_is_floating(other) for _, other in pairs):
         return drawn
     return tuple(other if _is_floating(other) else one.clone() for one, other in pairs)
+
+
+def _fits(upstream: Mapping[str, torch.Tensor], roots: Mapping[str, torch.Tensor]) -> bool:
+    """Whether there is a gradient for each root, of its shape."""
+    return all(
+        name in upstream and upstream[name].shape == one.shape for name, one in roots.items()
+    )
 
 
 def _is_floating(tensor: torch.Tensor) -> bool:

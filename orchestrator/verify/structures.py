@@ -91,9 +91,11 @@ class Structures:
         self, problem: Problem, host: bool, upstream: Mapping[str, torch.Tensor]
     ) -> Reference | None:
         """The reference of inputs with structure; None where they are outside of its domain."""
+        from orchestrator.verify.rule.output_rows import ShapeError
+
         try:
             return self.references.of(problem, host, upstream, own_inputs=False)
-        except (RuntimeError, ValueError, ArithmeticError) as error:
+        except (RuntimeError, ValueError, ArithmeticError, ShapeError) as error:
             if is_shortage(error):
                 raise
             return None
@@ -134,7 +136,7 @@ class Structures:
         if kind in FINITE_ONLY and is_finite(called) and not own.has_special:
             self.tried.append(kind)  # that is all that is asked
             return None
-        reference = self.reference(problem, host, upstream)
+        reference = self.reference(problem, host, called.upstream)
         if reference is None:
             return None
         outputs = self.references.outputs(called, used, reference)

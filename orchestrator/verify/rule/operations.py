@@ -108,9 +108,11 @@ _SOLVERS = _names(
     """
 )
 
-# decompositions that no finite number of steps gives: each sweep rounds every element once a column
-SWEEPS = 10
-_ITERATED = _names("_linalg_eigh _linalg_svd linalg_eig linalg_pinv")
+# Decompositions that no finite number of steps gives: each sweep rounds every element once a column.
+# An exponential is squared as often as it was halved, and each square doubles the error.
+SWEEPS, SQUARINGS = 10.0, 4
+_ITERATED = dict.fromkeys(_names("_linalg_eigh _linalg_svd linalg_eig linalg_pinv"), SWEEPS)
+_ITERATED["linalg_matrix_exp"] = 4.0**SQUARINGS
 
 # Whose operands are jittered, too: what a sequential accumulator loses is relative to the terms,
 # not to their sum.
@@ -244,7 +246,7 @@ def growth(name: str, args: Sequence[Any]) -> float:
         return 4 * max(1.0, math.prod(sizes[-1]) / max(1, math.prod(sizes[0])))
     if name == "_cdist_forward" or name.startswith(_LINEAR_ALGEBRA):
         size = float(sizes[0][-1]) if sizes[0] else 1.0
-        return size * SWEEPS if name in _ITERATED else size
+        return size * _ITERATED.get(name, 1.0)
     return 1.0
 
 

@@ -100,7 +100,7 @@ class Reference(ReferenceValues):
 
         Not finite is wrong where the reference is finite. Unless that is all that is asked, so is a
         relative error of the whole beyond four times that of the draws, and at least 2^-6. Integers
-        are judged as ever. What the reference itself, computed in the working dtype, does not do
+        are judged as ever, unless finite values are all that is asked beside them. What the reference itself, computed in the working dtype, does not do
         better is not asked for. `only`: outputs of these names are judged; None: all.
 
         Raises:
@@ -122,12 +122,13 @@ class Reference(ReferenceValues):
         self, actual: Mapping[str, torch.Tensor], finite_only: bool, names: Collection[str]
     ) -> Judgement:
         found = []
+        has_floats = any(isinstance(one, FloatOutput) for one in self._outputs.values())
         for name in names:
             output = self._outputs[name]
-            if isinstance(output, ExactOutput):
-                found.append(self._exact(output, actual[name]))
-            else:
+            if not isinstance(output, ExactOutput):
                 found.append(self._structured(output, actual[name], finite_only))
+            elif not (finite_only and has_floats):
+                found.append(self._structured_exact(output, actual[name]))
         return joined(found, self._notes())
 
     def judge_by_tolerance(self, actual: Mapping[str, torch.Tensor], tolerance: float) -> Judgement:
@@ -269,6 +270,13 @@ class Reference(ReferenceValues):
         if self._ties == "broken":
             fault = replace(fault, text=fault.text + OPEN_TIES_HINT)
         return Verdict(math.inf, 0.0, fault)
+
+    def _structured_exact(self, output: ExactOutput, actual: torch.Tensor) -> Verdict:
+        """As ever, unless the reference names any of equal values: scores that are apart on the
+        workload's own inputs may be equal on these, as probabilities that underflow are.
+        """
+        found = self._exact(output, actual)
+        return Verdict(0.0, 0.0, Fault(0.0, "")) if self._ties == "broken" else found
 
     def _structured(self, output: FloatOutput, actual: torch.Tensor, finite_only: bool) -> Verdict:
         fault = output.fault(actual)

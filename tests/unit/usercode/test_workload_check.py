@@ -153,3 +153,17 @@ def test_a_judge_is_asked_about_the_references_own_answer(
     why = "; ".join(found(tmp_path, text=JUDGED.replace("LINES", lines)))
     assert said in why
     assert bool(said) is bool(why)
+
+
+OVERFLOWS = """
+import torch
+def inputs(n: int, dtype: torch.dtype = torch.float16):
+    return torch.linspace(100, 1000, n, dtype=dtype)
+def reference(x):
+    return x * x, (x * x).mean().sqrt()
+"""
+
+
+def test_what_overflows_in_the_trials_dtype_is_no_want_of_condition(tmp_path: Path) -> None:
+    """It is judged where it is, and an implementation may go another way."""
+    assert found(tmp_path, text=OVERFLOWS) == []

@@ -234,3 +234,20 @@ def test_state_is_an_input_like_others_where_the_file_draws_none(tmp_path: Path)
     path.write_text(STATE_AS_INPUT + "def state(n): return {'w': torch.ones(n)}\n")
     assert read(path).arguments == ("x",)
     assert read(path).takes_state
+
+
+def test_state_and_unsupported_take_any_of_the_params(tmp_path: Path) -> None:
+    """As `work` does."""
+    path = tmp_path / "linear.py"
+    path.write_text(
+        "import torch\n"
+        "def inputs(n: int, width: int = 3): return torch.randn(n, width)\n"
+        "def state(width): return {'w': torch.randn(width)}\n"
+        "def unsupported(n): return 'too many' if n > 5 else None\n"
+        "def reference(x, state): return x * state['w']\n"
+    )
+    workload = workload_file.load(path)
+    assert workload.state is not None
+    assert workload.state(config(workload, n=2), "", 1)["w"].shape == (3,)
+    assert workload.calls.unsupported(config(workload, n=2)) == ""
+    assert workload.calls.unsupported(config(workload, n=6)) == "too many"

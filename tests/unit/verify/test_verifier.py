@@ -466,3 +466,38 @@ def test_an_output_alone_is_out_to_a_judge() -> None:
     assert "output:" not in said  # the rule is not asked as well
     with pytest.raises(KeyError, match="there is no output 'values'; there is output"):
         verified(lambda x: x * 2, wide(lambda x: x * 2), judge=confused)
+
+
+def test_choices_among_scores_that_underflow_are_free() -> None:
+    """On large inputs all probabilities but one are 0 in the reference, and scores are apart."""
+
+    def weighted(inputs: int) -> Function:
+        return draw((40, 16), (inputs, 16))
+
+    def route(x: torch.Tensor, w: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        found = torch.softmax(x @ w.T, -1).topk(2)
+        return found.values, found.indices
+
+    def by_scores(x: torch.Tensor, w: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        scores = x @ w.T
+        indices = scores.topk(2).indices
+        return torch.softmax(scores, -1).gather(-1, indices), indices
+
+    def only_second(x: torch.Tensor, w: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        values, indices = by_scores(x, w)
+        return values, indices[:, [1, 1]]
+
+    assert verified(by_scores, wide(route), weighted(8)).ok
+    assert verified(
+        lambda x, w: by_scores(x, w)[1], wide(lambda x, w: route(x, w)[1]), weighted(8)
+    ).ok
+    assert not verified(only_second, wide(route), weighted(8)).ok
+
+
+def test_gradients_of_outputs_whose_shapes_follow_the_values() -> None:
+    """On inputs with structure another number of them is positive."""
+
+    def positive(x: torch.Tensor) -> torch.Tensor:
+        return x[x.detach() > 0.5] * 3
+
+    assert verified(positive, wide(positive), backward=True, names=("x",)).ok
