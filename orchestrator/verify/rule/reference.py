@@ -100,8 +100,9 @@ class Reference(ReferenceValues):
 
         Not finite is wrong where the reference is finite. Unless that is all that is asked, so is a
         relative error of the whole beyond four times that of the draws, and at least 2^-6. Integers
-        are judged as ever, unless finite values are all that is asked beside them. What the reference itself, computed in the working dtype, does not do
-        better is not asked for. `only`: outputs of these names are judged; None: all.
+        are judged as ever, unless finite values are all that is asked beside them. What the
+        reference itself, computed in the working dtype, does not do better is not asked for.
+        `only`: outputs of these names are judged; None: all.
 
         Raises:
             ShapeError, UnknownDtypeError: as by `judge`.
