@@ -274,6 +274,8 @@ def build(
     module = _module_of(function)
     state = {} if workload.state is None else workload.state(config, form, seed)
     if state:
+        if module is not None and isinstance(found.value, type):
+            _in_dtypes_of(state, module)
         keywords |= _load(function, module, state)
     if isinstance(workload, FileWorkload):
         names, bind = _bound(workload, config, form, seed)
@@ -310,6 +312,15 @@ def _module_of(function: Any) -> torch.nn.Module | None:
 
     inner = getattr(function, "_orig_mod", function)
     return inner if isinstance(inner, torch.nn.Module) else None
+
+
+def _in_dtypes_of(state: Mapping[str, torch.Tensor], module: torch.nn.Module) -> None:
+    """Give parameters the dtypes in which they are drawn: whoever names a class leaves its making
+    to the harness, and a layer is made in float32.
+    """
+    for name, parameter in module.named_parameters():
+        if name in state and parameter.dtype is not state[name].dtype:
+            parameter.data = parameter.data.to(state[name].dtype)
 
 
 def _load(

@@ -4,7 +4,7 @@ included.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,7 +33,7 @@ class Gradients:
         roots: the names of what of it has a gradient.
         answered: whether the reference names them all itself; None: not known yet.
         left_out: names of parameters whose gradients a reference that names others leaves out.
-        detached: names of outputs that have a gradient in the reference alone.
+        detached: names of outputs that have a gradient, other than 0, in the reference alone.
     """
 
     inputs: tuple[str, ...]
@@ -128,32 +128,42 @@ def _by_autograd(
         answers = named(workload.reference(replace(problem, inputs=inputs, state=state)))
 
     lacking = sorted(name for name in wanted if GRAD + name not in answers)
-    roots, upstream = [], []
+    roots, upstream, names = [], [], []
     own = _own_names(workload, asked, answers)
     given = {own.get(name, name): one for name, one in asked.upstream.items()}
     followed = {own.get(name, name) for name in asked.roots}
-    detached = []
     for name, answer in answers.items():
         if name in given and isinstance(answer, torch.Tensor) and answer.requires_grad:
             check_shape(name, given[name], whole_answer(answer))
             roots.append(answer)
             upstream.append(given[name].to(answer.device, answer.dtype))
-            if name not in followed:
-                detached.append(name)
-    asked.detached = tuple(detached)
+            names.append(name)
     if not roots or any(name not in tracked for name in lacking):
-        names = ", ".join(GRAD + name for name in lacking)
+        said = ", ".join(GRAD + name for name in lacking)
         raise IncompleteReferenceError(
-            f"the reference lacks {names}, and autograd cannot work them out: return them beside the output, "
+            f"the reference lacks {said}, and autograd cannot work them out: return them beside the output, "
             "or return the whole output, made from the inputs by torch's operations"
         )
     if problem.upstream is not None and len(roots) == len(asked.upstream) == 1:
         upstream = [problem.upstream.to(roots[0])]
     targets = [tracked[name] for name in lacking]
+    asked.detached = tuple(
+        name
+        for name, root, grad in zip(names, roots, upstream, strict=True)
+        if name not in followed and _has_effect(root, targets, grad)
+    )
     found = torch.autograd.grad(roots, targets, upstream, allow_unused=True)
     for name, target, grad in zip(lacking, targets, found, strict=True):
         answers[GRAD + name] = torch.zeros_like(target) if grad is None else grad
     return answers
+
+
+def _has_effect(
+    root: torch.Tensor, targets: Sequence[torch.Tensor], upstream: torch.Tensor
+) -> bool:
+    """Whether the gradient of one output is anywhere other than 0; that of rounding or a sign is 0."""
+    found = torch.autograd.grad(root, targets, upstream, retain_graph=True, allow_unused=True)
+    return any(one is not None and bool(one.any()) for one in found)
 
 
 def _own_names(

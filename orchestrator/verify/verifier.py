@@ -267,7 +267,7 @@ class Verifier:
         with own_settings():
             verdict = self._judge_later(reference, outputs)
         self._first = self._first or reference
-        if not verdict.ok and self._references.detached:
+        if self._references.detached:
             names = ", ".join(self._references.detached)
             text = f"returned {names} without a gradient, which the reference's has"
             verdict = replace(verdict, complaints=(*verdict.complaints, text))

@@ -370,9 +370,9 @@ def test_unfused_float16_code_may_overflow_where_a_gradient_grows_without_bound(
 
 
 def two_outputs(x: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Both have a gradient; `above` has none."""
+    """Two have a gradient; that of `above` is 0."""
     lse = torch.logsumexp(x, -1)
-    above = (x > 0).to(x.dtype)
+    above = (x > 0).to(x.dtype) + torch.round(0 * x)
     return {"out": torch.exp(x - lse[:, None]), "lse": lse, "above": above}
 
 
@@ -392,6 +392,22 @@ def test_an_output_whose_gradient_is_forgotten_is_found() -> None:
         assert "grad_x" in said
         assert f"returned {name} without a gradient, which the reference's has" in said
     assert verified(detaches("above"), reference, backward=True, names=("x",)).ok
+
+
+def test_a_forgotten_gradient_is_found_below_the_noise_as_well() -> None:
+    """A loss beside an output that moves its inputs by less than rounding does."""
+
+    def with_loss(x: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"out": torch.exp(x), "loss": 1e-4 * x.square().mean()}
+
+    def forgets(x: torch.Tensor) -> dict[str, torch.Tensor]:
+        found = with_loss(x)
+        return {**found, "loss": found["loss"].detach()}
+
+    given = {"backward": True, "names": ("x",), "dtype": "bfloat16"}
+    assert verified(with_loss, wide(with_loss), **given).ok
+    said = str(verified(forgets, wide(with_loss), **given))
+    assert said == "returned loss without a gradient, which the reference's has"
 
 
 def test_gradients_of_a_tuple_are_those_of_named_outputs_in_their_order() -> None:
