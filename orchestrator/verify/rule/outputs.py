@@ -33,6 +33,8 @@ Fetch = Callable[[int, int], torch.Tensor]
 
 FLOATS = {*GRIDS, torch.float64, torch.complex64, torch.complex128, torch.complex32}
 GRAD = "grad_"  # begins the name of a gradient
+# relative error from which on a value is another answer, and noise beside which none explains it
+FAR, CERTAIN = 0.5, 0.02
 ORDER_ONE = 0.3  # relative error of what is not rounding but another answer
 PARTS = {
     torch.complex32: torch.float16,
@@ -223,6 +225,30 @@ class FloatOutput:
                 text = f"{place}: the values are the inputs' own, without rounding, and {int(wrong.sum())} differ"
                 return Fault(math.inf, text)
         return None
+
+    def far_off(self, actual: torch.Tensor, *, of_draws: bool) -> int:
+        """How many values are off by more than half of themselves; `of_draws`: and have noise that
+        is below a fiftieth of them.
+        """
+        return self._far_off(self._fetch(actual), of_draws=of_draws)
+
+    def plain_far_off(self, plain: Expected) -> int:
+        """The same for what the reference gives in the working dtype."""
+        values = as_reals(plain.values.to(self.dtype)).contiguous()
+        return self._far_off(lambda part: values[part], of_draws=True)
+
+    def _far_off(self, fetch: Callable[[slice], torch.Tensor], *, of_draws: bool) -> int:
+        count = 0
+        for part in self.rows.chunks():
+            values = self.rows.values[part]
+            off = (self._masked(fetch(part), part) - values).abs() > FAR * values.abs()
+            off &= values != 0
+            if of_draws and bool(off.any()):
+                noise = self.spread.squares[part] / max(1, self.spread.draws)
+                noise = noise + grid_noise(values, self.rows.dtype)
+                off &= noise < (CERTAIN * values).square()
+            count += int(off.sum())
+        return count
 
     def largest_share(self, actual: torch.Tensor, noise: torch.Tensor) -> tuple[float, float]:
         """(the largest e^2 / n^2 of any element, relative error of the worst block), where n^2 is

@@ -19,7 +19,7 @@ from orchestrator.verify.rule.judgement import Judgement, Verdict, joined
 from orchestrator.verify.rule.limits import AS_PLAIN, Comparison, gain_floor
 from orchestrator.verify.rule.noise import Noise, Ties
 from orchestrator.verify.rule.output_rows import check_shape
-from orchestrator.verify.rule.outputs import FloatOutput, check_dtype, described
+from orchestrator.verify.rule.outputs import GRAD, FloatOutput, check_dtype, described
 from orchestrator.verify.rule.precisions import UNITS
 from orchestrator.verify.rule.values import ReferenceValues
 from orchestrator.workload import Expected, Problem
@@ -31,6 +31,7 @@ HOPELESS = 4.0  # share of a limit beyond which four draws are enough to refuse
 UNSEEN = 4.0  # limits are so much wider where torch sees none of the reference's operations
 STRUCTURED_ERROR = 2.0**-6  # inputs with structure look for faults of order one
 TOO_NOISY = 2.0**-4
+FEW, MANY = 16, 1 / 8  # how many values, and which share of all, must be far off to be wrong so
 OPEN_TIES_HINT = (
     "; the reference may name any of equal values: if the order of ties matters sort with "
     "stable=True there, else a judge of the workload's own says what is right"
@@ -220,7 +221,36 @@ class Reference(ReferenceValues):
             fault = output.moved_values_differ(actual, self.problem.inputs)
             if fault is not None:
                 return Verdict(comparison.block_error, 0.0, fault)
+        fault = self._another_answer(output, actual)
+        if fault is not None and comparison.worst.share <= 1:
+            return Verdict(comparison.block_error, comparison.explained, fault)
         return self._described(self, output, comparison, self._gain_floor(output))
+
+    def _another_answer(self, output: FloatOutput, actual: torch.Tensor) -> Fault | None:
+        """What is wrong where many values are far from right beside themselves and small beside the
+        noise of few large ones, which every limit is relative to; None: that is not so.
+
+        Of an output whose values are of many sizes, 1 / x^2 say, half might be 0 otherwise.
+        Gradients that cancel are as far off, and are left to the limits.
+        """
+        least = max(FEW, MANY * output.rows.count)
+        if self.unseen or output.name.startswith(GRAD):
+            return None
+        if output.far_off(actual, of_draws=False) < least:
+            return None
+        self._draw(ALL_DRAWS)
+        found = output.far_off(actual, of_draws=True)
+        if found < least:
+            return None
+        plain = self.in_working_dtype()
+        if plain is not None and output.plain_far_off(plain[output.name]) >= least:
+            return None
+        text = (
+            f"{output.name}: {found} of {output.rows.count} values are off by more than half of "
+            "themselves, and rounding explains less than a fiftieth of each: they are small beside "
+            "the largest"
+        )
+        return Fault(found / least, text)
 
     def _by_noise_of(
         self, of: Reference, drawn: FloatOutput, output: FloatOutput, actual: torch.Tensor

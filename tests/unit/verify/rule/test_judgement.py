@@ -359,3 +359,35 @@ def test_a_rounded_threshold_may_fall_on_either_side() -> None:
     assert judged(lambda x: x > 0.1, x > 0.1, x).ok
     assert bool((x.double() > 0.1)[0].all()) is not bool((x > 0.1)[0].any())
     assert not judged(lambda x: x > 0.1, x > 0.11, x).ok
+
+
+@pytest.mark.parametrize(
+    ("dtype", "precision"), [(torch.float32, "float32"), (torch.bfloat16, "bfloat16")]
+)
+def test_many_small_values_are_not_lost_beside_a_few_large_ones(
+    dtype: torch.dtype, precision: str
+) -> None:
+    """The noise of the whole is that of the largest: half of 1 / x^2 would be free beside it."""
+
+    def steep(x: torch.Tensor) -> torch.Tensor:
+        return torch.exp(4 * x)
+
+    x = random(32, 256).to(dtype)
+    right = steep(x.double()).to(dtype)
+    assert judged(steep, right, x, precision=precision).ok
+    wrong = torch.where(right < right.float().median(), 0, right)
+    found = judged(steep, wrong, x, precision=precision)
+    assert not found.ok
+    if precision == "bfloat16":
+        assert "values are off by more than half of themselves" in str(found)
+
+
+def test_values_that_cancel_may_be_far_off_beside_themselves() -> None:
+    """That is what the draws show of them."""
+
+    def cancels(x: torch.Tensor) -> torch.Tensor:
+        return (1000 + x) - 1000
+
+    x = random(32, 256)
+    found = ((1000 + x.bfloat16()) - 1000).to(torch.bfloat16)
+    assert judged(cancels, found, x.bfloat16(), precision="bfloat16").ok
