@@ -226,29 +226,32 @@ class FloatOutput:
                 return Fault(math.inf, text)
         return None
 
-    def far_off(self, actual: torch.Tensor, *, of_draws: bool) -> int:
-        """How many values are off by more than half of themselves; `of_draws`: and have noise that
-        is below a fiftieth of them.
+    def far_off(self, actual: torch.Tensor) -> int:
+        """How many values are off by more than half of themselves."""
+        fetch = self._fetch(actual)
+        return sum(int(self._is_far(fetch, part).sum()) for part in self.rows.chunks())
+
+    def far_off_by_draws(self, actual: torch.Tensor, plain: Expected | None) -> int:
+        """How many of these have noise below a fiftieth of them, and are not as far off in what the
+        reference gives in the working dtype.
         """
-        return self._far_off(self._fetch(actual), of_draws=of_draws)
-
-    def plain_far_off(self, plain: Expected) -> int:
-        """The same for what the reference gives in the working dtype."""
-        values = as_reals(plain.values.to(self.dtype)).contiguous()
-        return self._far_off(lambda part: values[part], of_draws=True)
-
-    def _far_off(self, fetch: Callable[[slice], torch.Tensor], *, of_draws: bool) -> int:
-        count = 0
+        fetch, count = self._fetch(actual), 0
+        beside = None if plain is None else as_reals(plain.values.to(self.dtype)).contiguous()
         for part in self.rows.chunks():
             values = self.rows.values[part]
-            off = (self._masked(fetch(part), part) - values).abs() > FAR * values.abs()
-            off &= values != 0
-            if of_draws and bool(off.any()):
-                noise = self.spread.squares[part] / max(1, self.spread.draws)
-                noise = noise + grid_noise(values, self.rows.dtype)
-                off &= noise < (CERTAIN * values).square()
+            noise = self.spread.squares[part] / max(1, self.spread.draws)
+            noise = noise + grid_noise(values, self.rows.dtype)
+            off = self._is_far(fetch, part) & (noise < (CERTAIN * values).square())
+            if beside is not None:
+                off &= ~self._is_far(lambda rows: beside[rows], part)
             count += int(off.sum())
         return count
+
+    def _is_far(self, fetch: Callable[[slice], torch.Tensor], part: slice) -> torch.Tensor:
+        """Which values of some rows are another answer; not finite ones are judged elsewhere."""
+        values = self.rows.values[part]
+        off = (self._masked(fetch(part), part) - values).abs() > FAR * values.abs()
+        return off & (values != 0)
 
     def largest_share(self, actual: torch.Tensor, noise: torch.Tensor) -> tuple[float, float]:
         """(the largest e^2 / n^2 of any element, relative error of the worst block), where n^2 is

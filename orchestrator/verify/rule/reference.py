@@ -236,14 +236,12 @@ class Reference(ReferenceValues):
         least = max(FEW, MANY * output.rows.count)
         if self.unseen or output.name.startswith(GRAD):
             return None
-        if output.far_off(actual, of_draws=False) < least:
+        if output.far_off(actual) < least:
             return None
         self._draw(ALL_DRAWS)
-        found = output.far_off(actual, of_draws=True)
-        if found < least:
-            return None
         plain = self.in_working_dtype()
-        if plain is not None and output.plain_far_off(plain[output.name]) >= least:
+        found = output.far_off_by_draws(actual, None if plain is None else plain[output.name])
+        if found < least:
             return None
         text = (
             f"{output.name}: {found} of {output.rows.count} values are off by more than half of "

@@ -391,3 +391,22 @@ def test_values_that_cancel_may_be_far_off_beside_themselves() -> None:
     x = random(32, 256)
     found = ((1000 + x.bfloat16()) - 1000).to(torch.bfloat16)
     assert judged(cancels, found, x.bfloat16(), precision="bfloat16").ok
+
+
+def test_what_the_reference_loses_in_the_working_dtype_excuses_the_same_values_alone() -> None:
+    """Squares overflow for a fifth of the inputs, and are 0 as quotients; the rest are asked for."""
+
+    def quotients(x: torch.Tensor) -> torch.Tensor:
+        return 1 / (x * x)
+
+    x = (200 * random(2000)).to(torch.float16)
+    right = quotients(x.double()).to(torch.float16)
+
+    def of(problem: Problem) -> Any:
+        return as_expected(quotients(problem.inputs[0].to(problem.dtype)))
+
+    problem = Problem(Config({}, "cpu"), "default", (x,), {}, torch.float64, 1e9, 0)
+    made = Reference(of, problem, "float16", seed=0)
+    assert made.judge({"output": right}).ok
+    assert made.judge({"output": quotients(x)}).ok
+    assert not made.judge({"output": torch.where(right < 2.0**-14, 0, right)}).ok
