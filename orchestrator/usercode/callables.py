@@ -90,7 +90,7 @@ def complaint(
     unknown = [key for key in call if key not in shape.names]
     if unknown and not shape.any_keyword:
         return f"{name}({shape}) takes no {', '.join(unknown)}, which call: gives"
-    given = {*call, STATE}
+    given = {*call, *({STATE} - set(inputs))}
     least = [one for one in shape.required if one not in given]
     most = [one for one in (*shape.required, *shape.optional) if one not in given]
     missing = [one for one in shape.needed if one not in given]

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.usercode.callables import shape_of
 from orchestrator.usercode.generators import on_device, seeded
 from orchestrator.usercode.oom import is_out_of_memory
 from orchestrator.usercode.text.file_facts import FileFacts
@@ -151,6 +152,14 @@ class Functions:
             return f"{names[int(number)].removeprefix('*')}{rest}"
         return name
 
+    def _of_params(self, name: str, config: Config) -> Any:
+        """What a function of the file returns that takes any of the params."""
+        function, given = self.get(name, config), self.values(config)
+        shape = shape_of(function)
+        if shape is not None and not shape.any_keyword:
+            given = {one: value for one, value in given.items() if one in shape.names}
+        return function(**given)
+
     def input_names(self, config: Config) -> tuple[str, ...]:
         """The names of the tensors that `inputs` gives, once it was called."""
         tree = self._trees[repr(self.values(config))]
@@ -248,7 +257,7 @@ class Functions:
     def state(self, config: Config, _form: str, seed: int) -> Mapping[str, torch.Tensor]:
         """The parameters that the harness draws and loads into an implementation."""
         with seeded(seed, config.device):
-            drawn: Mapping[str, torch.Tensor] = self.get("state", config)(**self.values(config))
+            drawn: Mapping[str, torch.Tensor] = self._of_params("state", config)
         return {name: tensor.detach() for name, tensor in drawn.items()}
 
     def work(self, params: Any, _form: str) -> Work:
@@ -263,7 +272,7 @@ class Functions:
         """Why the workload says that it has no such trial; empty: it has."""
         if "unsupported" not in self._facts.functions:
             return ""
-        return str(self.get("unsupported", config)(**self.values(config)) or "")
+        return str(self._of_params("unsupported", config) or "")
 
     def counted_work(self, config: Config, tensors: Tensors) -> Work:
         """The bytes of inputs and outputs, and the FLOPs that torch counts."""

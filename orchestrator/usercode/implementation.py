@@ -202,8 +202,16 @@ class Implementation:
         grad = torch.autograd.grad
 
         def call() -> object:
+            nonlocal given
             out = function(*arguments, **keywords)
             roots = (out,) if isinstance(out, torch.Tensor) else differentiable(out)
+            try:
+                return out, grad(roots, leaves, given, allow_unused=True)
+            except RuntimeError:
+                if [one.shape for one in roots] == [one.shape for one in given]:
+                    raise
+            # the shapes of outputs follow the inputs: those of the next call will be these
+            given = tuple(torch.ones_like(one) for one in roots)
             return out, grad(roots, leaves, given, allow_unused=True)
 
         return call
@@ -259,6 +267,8 @@ def build(
     module = _module_of(function)
     state = {} if workload.state is None else workload.state(config, form, seed)
     if state:
+        if module is not None and isinstance(found.value, type):
+            _in_dtypes_of(state, module)
         keywords |= _load(function, module, state)
     if isinstance(workload, FileWorkload):
         names, bind = _bound(workload, config, form, seed)
@@ -296,6 +306,15 @@ def _module_of(function: Any) -> torch.nn.Module | None:
     if isinstance(inner, torch.nn.Module):
         return inner
     return None
+
+
+def _in_dtypes_of(state: Mapping[str, torch.Tensor], module: torch.nn.Module) -> None:
+    """Give parameters the dtypes in which they are drawn: whoever names a class leaves its making
+    to the harness, and a layer is made in float32.
+    """
+    for name, parameter in module.named_parameters():
+        if name in state and parameter.dtype is not state[name].dtype:
+            parameter.data = parameter.data.to(state[name].dtype)
 
 
 def _load(

@@ -9,9 +9,11 @@ is wrong.
 from __future__ import annotations
 
 import json
+import math
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -20,8 +22,9 @@ import torch
 
 from orchestrator.errors import suggestion
 from orchestrator.usercode import workloads
-from orchestrator.usercode.functions import WorkloadError
+from orchestrator.usercode.functions import WorkloadError, in_precision
 from orchestrator.usercode.values.answers import alike
+from orchestrator.usercode.values.by_name import ByName
 from orchestrator.usercode.values.trees import is_tensor, leaves
 from orchestrator.usercode.workload_file import FileWorkload
 from orchestrator.util.files import PACKAGE
@@ -154,6 +157,8 @@ def _of_reference(workload: Workload, problem: Problem) -> Iterator[str]:
             )
     if workload.judge is None:  # which is there for answers that may be far apart
         yield from _conditioned(workload, problem, values)
+    elif all(is_tensor(leaf) for leaf in found.values()):
+        yield from _of_judge(workload, problem, values)
 
 
 def _values(leaf: Any) -> Any:
@@ -186,11 +191,7 @@ def _answers(answer: Any) -> Iterator[tuple[str, Any]]:
 
 def _conditioned(workload: Workload, problem: Problem, exact: Mapping[str, Any]) -> Iterator[str]:
     """Whether the reference in the trial's own dtype says about the same as in float64."""
-    floating = [tensor.dtype for tensor in problem.inputs if tensor.is_floating_point()]
-    dtype = floating[0] if floating else None
-    asked = problem.config.__dict__.get("dtype")
-    if isinstance(asked, torch.dtype) and asked.is_floating_point:
-        dtype = asked
+    dtype = _working_dtype(problem)
     if dtype is None or dtype is torch.float64 or dtype.itemsize < 2:
         return
     try:
@@ -202,15 +203,84 @@ def _conditioned(workload: Workload, problem: Problem, exact: Mapping[str, Any])
         value = _values(leaf)
         if not is_tensor(value) or not is_tensor(true):
             continue
+        if value.layout is not torch.strided or true.layout is not torch.strided:
+            continue
         if not value.is_floating_point() or value.shape != true.shape:
             continue
-        error = float((value.double() - true.double()).norm() / true.double().norm())
+        error = _relative_error(value.double(), true.double(), torch.finfo(dtype).max)
         if error > HOPELESS:
             yield (
                 f"reference in {dtype} is itself {error:.2g} off from what it says in float64 "
                 f"({name}): no implementation can be verified in this dtype; "
                 "state a better conditioned problem, or a wider dtype"
             )
+
+
+def _relative_error(value: torch.Tensor, true: torch.Tensor, largest: float) -> float:
+    """Of what is finite and within the dtype: an overflow is judged where it is, and is no want of
+    condition.
+    """
+    counted = value.isfinite() & (true.abs() <= largest)
+    right = true[counted]
+    away, norm = float((value[counted] - right).norm()), float(right.norm())
+    return away / norm if norm else (math.inf if away else 0.0)
+
+
+def _working_dtype(problem: Problem) -> torch.dtype | None:
+    """What the trial computes in: what it asks for, else the dtype of its first floating input."""
+    asked = problem.config.__dict__.get("dtype")
+    if isinstance(asked, torch.dtype) and asked.is_floating_point:
+        return asked
+    floating = [tensor.dtype for tensor in problem.inputs if tensor.is_floating_point()]
+    return next(iter(floating), None)
+
+
+def _of_judge(workload: Workload, problem: Problem, exact: Mapping[str, Any]) -> Iterator[str]:
+    """Whether the judge accepts the reference's own answer: rounded to the trial's dtype, or else
+    computed in it.
+    """
+    dtype = _working_dtype(problem)
+    rounded = {}
+    for name, values in exact.items():
+        narrow = dtype is not None and values.is_floating_point() and values.dtype.itemsize > 1
+        rounded[name] = values.to(dtype) if narrow else values
+    refused = _refused_by_judge(workload, problem, rounded, exact)
+    if refused and dtype is not None:
+        with suppress(Exception):  # it need not exist in every dtype
+            plain = workload.reference(Problem(**{**problem.__dict__, "dtype": dtype}))
+            answer = {name: _values(leaf) for name, leaf in _answers(plain) if leaf is not None}
+            refused = _refused_by_judge(workload, problem, answer, exact)
+    if refused:
+        yield (
+            f"judge refuses the reference's own answer: {'; '.join(refused)}; no implementation "
+            "could be right"
+        )
+
+
+def _refused_by_judge(
+    workload: Workload, problem: Problem, found: Mapping[str, Any], exact: Mapping[str, Any]
+) -> list[str]:
+    """The lines of the judge that refuse these outputs.
+
+    Raises:
+        FoundWrong: it raised, or returned something else than pairs of numbers.
+    """
+    judge = workload.judge
+    assert judge is not None
+    inputs = [in_precision(tensor, torch.float64) for tensor in problem.inputs]
+    outputs = {name: in_precision(values, torch.float64) for name, values in found.items()}
+    lines = _call("judge", lambda: judge(inputs, ByName(outputs), ByName(exact)))
+    refused = []
+    try:
+        for name, (error, allowed) in lines.items():
+            if not float(error) <= float(allowed):  # NaN is refused, too
+                refused.append(f"{name}: {float(error):.3g}, allowed {float(allowed):.3g}")
+    except (AttributeError, TypeError, ValueError):
+        raise FoundWrong(
+            f"judge returns {lines!r:.80}, and must return a dict of names with pairs of numbers: "
+            'error and what is allowed of it, {"residual": (error, 1e-5)}'
+        ) from None
+    return refused
 
 
 def _call(name: str, function: Callable[[], Any]) -> Any:

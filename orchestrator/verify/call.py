@@ -32,7 +32,8 @@ class Called:
         returned: by the call, in its own memory.
         copies: of the tensors in it, made on the current stream as soon as the call returned.
         gradients: by name; empty without a backward pass.
-        upstream: the gradient of each output that they were propagated from.
+        upstream: the gradient of each floating-point output; gradients were propagated from those
+            that have one.
         own: the tensors that the implementation returned.
         seconds: of the process's threads that the call took, gradients included.
         wall_s: seconds that passed meanwhile; 0 where gradients belong to the call.

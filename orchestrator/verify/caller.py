@@ -38,6 +38,8 @@ class Caller:
         seed: of the attempt's inputs, which are others in every attempt.
         state_seed: of the parameters that the harness loads.
         layout: shape and dtype of what the latest call returned.
+        returned: the names of that.
+        roots: the names of what of it has a gradient.
     """
 
     workload: Workload
@@ -46,6 +48,8 @@ class Caller:
     seed: int
     state_seed: int
     layout: list[tuple[torch.Size, torch.dtype]] = field(default_factory=list)
+    returned: tuple[str, ...] = ()
+    roots: tuple[str, ...] = ()
     _plans: list[Tensors] = field(default_factory=list)
 
     def inputs(self, *purpose: object) -> Tensors:
@@ -126,6 +130,7 @@ class Caller:
         seconds, wall_s = process_time() - start, perf_counter() - started
         found = tensors_of(out, self.implementation)
         self.layout = [(one.shape, one.dtype) for one in found.values()]
+        self.returned = tuple(found)
         copies = {name: one.detach().clone() for name, one in found.items()}
         own = tuple(one.detach() for one in found.values())
         if not self.implementation.backward:
@@ -138,12 +143,19 @@ class Caller:
                 "InvalidResult",
                 "returned a tensor without a gradient, but direction is forward_backward",
             )
-        if upstream is None:
+        self.roots = tuple(roots)
+        if upstream is None or not _fits(upstream, roots):
+            # of outputs without a gradient, too: the reference may know one
+            floating = {
+                name: one
+                for name, one in found.items()
+                if _is_floating(one) and one.dtype.itemsize > 1
+            }
             with own_settings():
-                upstream = self._upstream(problem, roots)
+                upstream = self._upstream(problem, floating)
         start = process_time()
         grads = self.implementation.gradients(
-            tuple(roots.values()), inputs, tuple(upstream.values())
+            tuple(roots.values()), inputs, tuple(upstream[name] for name in roots)
         )
         seconds += process_time() - start
         grads = {name: grad.detach().clone() for name, grad in grads.items()}
@@ -167,15 +179,15 @@ class Caller:
                 block.fill_(0x5A)
 
     def _upstream(
-        self, problem: Problem, roots: Mapping[str, torch.Tensor]
+        self, problem: Problem, outputs: Mapping[str, torch.Tensor]
     ) -> dict[str, torch.Tensor]:
-        """The gradient of each output that has one: the workload's own, or normal random."""
-        if self.workload.upstream is not None and len(roots) == 1:
-            ((name, one),) = roots.items()
+        """The gradient of each floating-point output: the workload's own, or normal random."""
+        if self.workload.upstream is not None and len(outputs) == 1:
+            ((name, one),) = outputs.items()
             return {name: self.workload.upstream(problem, tuple(one.shape)).to(one.device)}
         return {
             name: random_like(one, derived_seed(problem.seed, number))
-            for number, (name, one) in enumerate(roots.items())
+            for number, (name, one) in enumerate(outputs.items())
         }
 
     def copied(self, problem: Problem) -> Tensors:
@@ -216,6 +228,13 @@ def _with_plan_of(first: Tensors, drawn: Tensors) -> Tensors | None:
     if not any(_is_floating(other) for _, other in pairs):
         return drawn
     return tuple(other if _is_floating(other) else one.clone() for one, other in pairs)
+
+
+def _fits(upstream: Mapping[str, torch.Tensor], roots: Mapping[str, torch.Tensor]) -> bool:
+    """Whether there is a gradient for each root, of its shape."""
+    return all(
+        name in upstream and upstream[name].shape == one.shape for name, one in roots.items()
+    )
 
 
 def _is_floating(tensor: torch.Tensor) -> bool:

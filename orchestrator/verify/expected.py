@@ -4,18 +4,17 @@ included.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
+from orchestrator.usercode.values.by_name import OUTPUT
 from orchestrator.usercode.values.trees import leaves
-from orchestrator.verify.rule.output_rows import whole_answer
+from orchestrator.verify.rule.output_rows import check_shape, whole_answer
 from orchestrator.verify.rule.outputs import GRAD
 from orchestrator.workload import Expected, Problem, Workload
-
-OUTPUT = "output"  # the name of what a call returns, where it is one tensor
 
 
 class IncompleteReferenceError(Exception):
@@ -29,16 +28,22 @@ class Gradients:
     Attributes:
         inputs: names of the inputs, one per input.
         parameters: names of the parameters that have one.
-        upstream: gradient of each output, in the output's dtype.
+        upstream: gradient of each floating-point output, in the output's dtype.
+        returned: the names of all that a call returned, in order.
+        roots: the names of what of it has a gradient.
         answered: whether the reference names them all itself; None: not known yet.
         left_out: names of parameters whose gradients a reference that names others leaves out.
+        detached: names of outputs that have a gradient, other than 0, in the reference alone.
     """
 
     inputs: tuple[str, ...]
     parameters: tuple[str, ...]
     upstream: Mapping[str, torch.Tensor]
+    returned: tuple[str, ...] = ()
+    roots: tuple[str, ...] = ()
     answered: bool | None = None
     left_out: tuple[str, ...] = ()
+    detached: tuple[str, ...] = ()
 
 
 def named(answer: Any) -> dict[str, Any]:
@@ -123,24 +128,52 @@ def _by_autograd(
         answers = named(workload.reference(replace(problem, inputs=inputs, state=state)))
 
     lacking = sorted(name for name in wanted if GRAD + name not in answers)
-    roots, upstream = [], []
+    roots, upstream, names = [], [], []
+    own = _own_names(workload, asked, answers)
+    given = {own.get(name, name): one for name, one in asked.upstream.items()}
+    followed = {own.get(name, name) for name in asked.roots}
     for name, answer in answers.items():
-        if name in asked.upstream and isinstance(answer, torch.Tensor) and answer.requires_grad:
+        if name in given and isinstance(answer, torch.Tensor) and answer.requires_grad:
+            check_shape(name, given[name], whole_answer(answer))
             roots.append(answer)
-            upstream.append(asked.upstream[name].to(answer.device, answer.dtype))
+            upstream.append(given[name].to(answer.device, answer.dtype))
+            names.append(name)
     if not roots or any(name not in tracked for name in lacking):
-        names = ", ".join(GRAD + name for name in lacking)
+        said = ", ".join(GRAD + name for name in lacking)
         raise IncompleteReferenceError(
-            f"the reference lacks {names}, and autograd cannot work them out: return them beside the output, "
+            f"the reference lacks {said}, and autograd cannot work them out: return them beside the output, "
             "or return the whole output, made from the inputs by torch's operations"
         )
-    if problem.upstream is not None and len(roots) == 1:
+    if problem.upstream is not None and len(roots) == len(asked.upstream) == 1:
         upstream = [problem.upstream.to(roots[0])]
     targets = [tracked[name] for name in lacking]
+    asked.detached = tuple(
+        name
+        for name, root, grad in zip(names, roots, upstream, strict=True)
+        if name not in followed and _has_effect(root, targets, grad)
+    )
     found = torch.autograd.grad(roots, targets, upstream, allow_unused=True)
     for name, target, grad in zip(lacking, targets, found, strict=True):
         answers[GRAD + name] = torch.zeros_like(target) if grad is None else grad
     return answers
+
+
+def _has_effect(
+    root: torch.Tensor, targets: Sequence[torch.Tensor], upstream: torch.Tensor
+) -> bool:
+    """Whether the gradient of one output is anywhere other than 0; that of rounding or a sign is 0."""
+    found = torch.autograd.grad(root, targets, upstream, retain_graph=True, allow_unused=True)
+    return any(one is not None and bool(one.any()) for one in found)
+
+
+def _own_names(
+    workload: Workload, asked: Gradients, answers: Mapping[str, Any]
+) -> Mapping[str, str]:
+    """What the reference calls each output: a tuple answers for those that it names in order."""
+    names = [name for name in answers if not name.startswith(GRAD) and name not in workload.writes]
+    if len(names) != len(asked.returned) or set(names) == set(asked.returned):
+        names = list(asked.returned)
+    return dict(zip(asked.returned, names, strict=True))
 
 
 def _differentiable(answers: Mapping[str, Any]) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import replace
 import torch
 
 from orchestrator.usercode.values.answers import same_bytes
+from orchestrator.usercode.values.by_name import ByName, output_of
 from orchestrator.verify.rule.exact import Fault
 from orchestrator.verify.rule.judgement import Judgement, Verdict, joined
 from orchestrator.verify.rule.reference import Reference
@@ -19,7 +20,7 @@ from orchestrator.workload import Expected, Judge
 def judged(judge: Judge, reference: Reference, outputs: Mapping[str, torch.Tensor]) -> Judgement:
     """The verdict of `judge` on the outputs that it names, and of the rule on the others."""
     lines = _lines(judge, reference, outputs)
-    named = {name.split(":")[0].strip() for name in lines} & set(reference.expected)
+    named = {output_of(name) for name in lines} & set(reference.expected)
     own = joined([_verdict(name, *pair) for name, pair in lines.items()])
     others = [name for name in reference.expected if named and name not in named]
     ruled = reference.judge(outputs, only=others)
@@ -66,7 +67,8 @@ def _lines(
 ) -> Mapping[str, tuple[float, float]]:
     inputs = [_wide(tensor) for tensor in reference.problem.inputs]
     expected = {name: _shaped(one, outputs[name]) for name, one in reference.expected.items()}
-    return judge(inputs, {name: _wide(one) for name, one in outputs.items()}, expected)
+    found = {name: _wide(one) for name, one in outputs.items()}
+    return judge(inputs, ByName(found), ByName(expected))
 
 
 def _shuffled(tensor: torch.Tensor) -> torch.Tensor:

@@ -45,11 +45,13 @@ class References:
         caller: of the implementation.
         shared: those of other trials on the same problems; None: there are none.
         left_out: names of parameters whose gradients the reference leaves out.
+        detached: names of outputs that have a gradient in the reference alone.
     """
 
     caller: Caller
     shared: SharedReferences | None = None
     left_out: tuple[str, ...] = ()
+    detached: tuple[str, ...] = ()
     _answered: bool | None = None
 
     def of(
@@ -66,7 +68,8 @@ class References:
         if self.shared is None or not own_inputs:
             return self._new(problem, host, upstream, own_inputs)
         form, layout = self.caller.implementation.form, tuple(self.caller.layout)
-        key = (problem.seed, problem.max_flops, host, form, layout, upstream is None)
+        roots = None if upstream is None else self.caller.roots
+        key = (problem.seed, problem.max_flops, host, form, layout, roots)
         if key not in self.shared.by_problem:
             reference = self._new(problem, host, upstream, own_inputs)
             self.shared.by_problem[key] = reference, self.left_out
@@ -90,15 +93,16 @@ class References:
         problem = replace(problem, inputs=tuple(one.detach() for one in problem.inputs))
         gradients = None
         if self.caller.implementation.backward and upstream is not None:
-            if len(upstream) == 1:
-                problem = replace(
-                    problem, upstream=next(iter(upstream.values())).to(problem.inputs[0].device)
-                )
+            if len(self.caller.roots) == 1:
+                only = upstream[self.caller.roots[0]]
+                problem = replace(problem, upstream=only.to(problem.inputs[0].device))
             names = self.caller.implementation.names(len(problem.inputs))
             gradients = Gradients(
                 names,
                 tuple(self.caller.implementation.parameters()),
                 upstream,
+                self.caller.returned,
+                self.caller.roots,
                 self._answered,
             )
 
@@ -121,6 +125,7 @@ class References:
         if gradients is not None:
             self._answered = gradients.answered
             self.left_out = gradients.left_out
+            self.detached = gradients.detached
         return reference
 
     def outputs(

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from time import process_time
 from typing import TYPE_CHECKING
 
+from orchestrator.outcome import Outcome
+from orchestrator.usercode.implementation import AttemptEndedError
 from orchestrator.verify.fallback import is_shortage
 from orchestrator.verify.references import References
 from orchestrator.verify.torch_settings import own_settings
@@ -89,9 +91,11 @@ class Structures:
         self, problem: Problem, host: bool, upstream: Mapping[str, torch.Tensor]
     ) -> Reference | None:
         """The reference of inputs with structure; None where they are outside of its domain."""
+        from orchestrator.verify.rule.output_rows import ShapeError
+
         try:
             return self.references.of(problem, host, upstream, own_inputs=False)
-        except (RuntimeError, ValueError, ArithmeticError) as error:
+        except (RuntimeError, ValueError, ArithmeticError, ShapeError) as error:
             if is_shortage(error):
                 raise
             return None
@@ -119,11 +123,20 @@ class Structures:
                 inputs = larger(own.problem.inputs, own.of_inputs) or inputs
         problem = replace(own.problem, inputs=inputs)
         used = caller.copied(problem)
-        called = caller.called(used, problem, upstream)
+        try:
+            called = caller.called(used, problem, upstream)
+        except AttemptEndedError as error:
+            # what it raised itself has a cause; inputs that were changed, say, have none
+            if error.outcome is not Outcome.FAILED or error.__cause__ is None:
+                raise
+            if not self._has_answer(kind, own, problem, upstream, host):
+                return None
+            said = f"on {kind} inputs: {error.message}"
+            raise AttemptEndedError(error.outcome, error.kind, said) from error.__cause__
         if kind in FINITE_ONLY and is_finite(called) and not own.has_special:
             self.tried.append(kind)  # that is all that is asked
             return None
-        reference = self.reference(problem, host, upstream)
+        reference = self.reference(problem, host, called.upstream)
         if reference is None:
             return None
         outputs = self.references.outputs(called, used, reference)
@@ -142,6 +155,35 @@ class Structures:
             return None
         self.tried.append(kind)
         return found
+
+    def _has_answer(
+        self,
+        kind: str,
+        own: Reference,
+        problem: Problem,
+        upstream: Mapping[str, torch.Tensor],
+        host: bool,
+    ) -> bool:
+        """Whether there is an answer on inputs with structure that an implementation raised on.
+
+        A library refuses what is outside of its domain (a matrix of zeros has no Cholesky factor)
+        where a reference by hand divides by 0, and what is positive definite in float64 need not be
+        so in the trial's dtype.
+        """
+        from orchestrator.verify.rule.structured import is_comparable
+
+        reference = self.reference(problem, host, upstream)
+        if reference is None:
+            return False
+        plain = reference.in_working_dtype()
+        if plain is None and own.in_working_dtype() is not None:
+            return False  # it raises, too
+        for answers in (reference.expected, plain or {}):
+            for name, answer in answers.items():
+                ordinary = own.expected[name].values
+                if not is_comparable(kind, answer.values, ordinary, answer.values.dtype):
+                    return False
+        return True
 
 
 def said_of(kind: str, found: Judgement) -> Judgement:

@@ -267,6 +267,10 @@ class Verifier:
         with own_settings():
             verdict = self._judge_later(reference, outputs)
         self._first = self._first or reference
+        if self._references.detached:
+            names = ", ".join(self._references.detached)
+            text = f"returned {names} without a gradient, which the reference's has"
+            verdict = replace(verdict, complaints=(*verdict.complaints, text))
         return verdict, reference, called
 
     def _on_more_rows(

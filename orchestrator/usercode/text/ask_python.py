@@ -57,10 +57,11 @@ def facts(path: Path) -> FileFacts:
             inspect.Parameter.POSITIONAL_OR_KEYWORD,
         ):
             arguments.append(name)
+    has_state = "state" in defined  # else it is the name of an input
     return FileFacts(
         parameters(inputs),
-        tuple(name for name in arguments if name != "state"),
-        "state" in reference.parameters,
+        tuple(name for name in arguments if not (has_state and name == "state")),
+        has_state and "state" in reference.parameters,
         stated,
         frozenset(defined),
     )

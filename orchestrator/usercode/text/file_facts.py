@@ -39,9 +39,9 @@ class FileFacts:
 
     Attributes:
         parameters: of `inputs`, which are the params of the workload.
-        arguments: the names of what `reference` is called with, but for `state`; a star among them:
-            any number.
-        takes_state: whether `reference` has a parameter `state`.
+        arguments: the names of what `reference` is called with, but for `state` where the file has
+            such a function; a star among them: any number.
+        takes_state: whether `reference` has a parameter `state`, and the file that function.
         values: what names of VALUES are assigned.
         functions: the names of FUNCTIONS that it defines.
     """
@@ -126,10 +126,11 @@ def from_text(path: Path, tree: ast.Module) -> FileFacts:
     if reference.args.vararg is not None:
         arguments.append(f"*{reference.args.vararg.arg}")
     keywords = [argument.arg for argument in reference.args.kwonlyargs]
+    has_state = "state" in bound  # else it is the name of an input
     return FileFacts(
         reader.parameters(defined["inputs"]),
-        tuple(name for name in arguments if name != "state"),
-        "state" in (*arguments, *keywords),
+        tuple(name for name in arguments if not (has_state and name == "state")),
+        has_state and "state" in (*arguments, *keywords),
         stated,
         frozenset(name for name in FUNCTIONS if name in bound),
     )

@@ -17,7 +17,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -27,6 +27,7 @@ from orchestrator.verify.rule.operations import (
     COMPOSED,
     CONTRACTIONS,
     DECOMPOSED,
+    OPEN_TIES,
     growth,
     is_move,
     name_of,
@@ -38,12 +39,16 @@ if TYPE_CHECKING:
     from torch._ops import OpOverload
 
 Result = TypeVar("Result")
+# whether inputs that are equal stay equal, of whichever tensors; or err independently; or as is
+# cheap: so in half precision, and not in float32
+Ties = Literal["as they come", "kept", "broken"]
 
 TF32_OPERANDS = 2.0**-11  # what the tensor cores keep of a float32 operand
 ACCUMULATOR = 2.0**-24  # sums are kept in float32 or better; in float64 for float64
 APPROXIMATION = 4.0  # units of the accumulator that exp, erf and their like may be off by
 # a stretch of one pool costs a fourteenth of fresh random numbers; odd, so that it shifts
 POOL = 2**18 + 7
+MIXER = -0x61C8864680B583EB  # odd; products with it spread over all bits
 HALF = 2.0**-11  # unit roundoff from which on many values round alike
 SMALL = 2**15  # tensors up to this size do not pay for a pool of ready factors ...
 KEPT_POOLS = 8  # ... of which the latest are kept, 4 MiB each
@@ -57,15 +62,19 @@ class Noise(TorchDispatchMode):  # type: ignore[no-untyped-call]
         seen: how many floating-point operations were perturbed. None: the reference computes where
             torch does not see it (NumPy, a kernel of its own), and only its inputs and its outputs
             are noisy.
+        leaves_ties_open: whether an operation was seen that may give equal values in any order.
     """
 
-    def __init__(self, precision: str, seed: int) -> None:
+    def __init__(self, precision: str, seed: int, ties: Ties = "as they come") -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.unit = UNITS[precision]
         self.seen = 0
+        self.leaves_ties_open = False
+        self._ties = ties
         self._accumulator = min(ACCUMULATOR, self.unit)
         self._operands = TF32_OPERANDS if precision == "tf32" else 0.0
         self._places = random.Random(seed)
+        self._phase = self._places.getrandbits(62)
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -85,6 +94,8 @@ class Noise(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """
         kwargs = kwargs or {}
         name = name_of(func)
+        if name in OPEN_TIES and not kwargs.get("stable"):
+            self.leaves_ties_open = True
         if name in DECOMPOSED:
             with self:
                 return DECOMPOSED[name](*args)
@@ -117,10 +128,19 @@ class Noise(TorchDispatchMode):  # type: ignore[no-untyped-call]
         are.
         """
         if values.is_complex():
-            return self._perturb(values.detach().to(torch.complex128, copy=True), self.unit)
-        if not values.dtype.is_floating_point:
+            wide = values.detach().to(torch.complex128, copy=True)
+        elif values.dtype.is_floating_point:
+            wide = values.detach().to(torch.float64, copy=True)
+        else:
             return values
-        return self._perturb(values.detach().to(torch.float64, copy=True), self.unit)
+        if self._ties == "as they come":
+            return self._perturb(wide, self.unit)
+        parts = torch.view_as_real(wide) if wide.is_complex() else wide
+        if self._ties == "kept":
+            parts.mul_(_by_bits(parts, self._phase).mul_(self.unit).add_(1))
+        else:
+            parts.mul_(self._factors(self.unit, parts.numel(), parts.device).view(parts.shape))
+        return wide
 
     @contextmanager
     def _drawn(self) -> Iterator[None]:
@@ -215,6 +235,13 @@ class Noise(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if count <= POOL:
             return pool[start : start + count]
         return pool[start : start + POOL].repeat(-(-count // POOL))[:count]
+
+
+def _by_bits(values: torch.Tensor, phase: int) -> torch.Tensor:
+    """In [-1, 1), the same for equal float64 values, in whichever tensor they are."""
+    bits = values.contiguous().view(torch.int64)
+    mixed = (bits ^ (bits >> 29) ^ phase) * MIXER
+    return (mixed >> 11).double().mul_(2.0**-52)
 
 
 _FACTORS: dict[tuple[torch.device, float], torch.Tensor] = {}

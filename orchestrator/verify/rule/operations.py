@@ -53,6 +53,9 @@ APPROXIMATED = _names("""
     softplus special_erfcx sqrt tan tanh xlogy
     """)
 
+# of equal values they may name any, unless they are asked to be stable; argmax and max name the first
+OPEN_TIES = _names("kthvalue median mode nanmedian sort topk")
+
 # several operations in one: an implementation may round after each
 COMPOSED = _names("""
     _log_softmax _log_softmax_backward_data _softmax _softmax_backward_data binary_cross_entropy cudnn_batch_norm
@@ -97,11 +100,19 @@ _LINEAR_ALGEBRA = (
 
 _SOLVERS = _names(
     """
-    _cdist_forward _linalg_det _linalg_eigh _linalg_slogdet _linalg_solve_ex _linalg_svd cholesky_solve
-    linalg_cholesky_ex linalg_householder_product linalg_inv_ex linalg_lstsq linalg_lu_factor_ex linalg_qr
-    linalg_solve_triangular
+    _cdist_forward _linalg_det _linalg_eigh _linalg_slogdet _linalg_solve_ex _linalg_svd
+    cholesky_inverse cholesky_solve geqrf linalg_cholesky_ex linalg_eig linalg_householder_product
+    linalg_inv_ex linalg_ldl_factor_ex linalg_ldl_solve linalg_lstsq linalg_lu
+    linalg_lu_factor_ex linalg_lu_solve linalg_matrix_exp linalg_pinv linalg_qr
+    linalg_solve_triangular ormqr triangular_solve
     """
 )
+
+# Decompositions that no finite number of steps gives: each sweep rounds every element once a column.
+# An exponential is squared as often as it was halved, and each square doubles the error.
+SWEEPS, SQUARINGS = 10.0, 4
+_ITERATED = dict.fromkeys(_names("_linalg_eigh _linalg_svd linalg_eig linalg_pinv"), SWEEPS)
+_ITERATED["linalg_matrix_exp"] = 4.0**SQUARINGS
 
 # Whose operands are jittered, too: what a sequential accumulator loses is relative to the terms,
 # not to their sum.
@@ -234,7 +245,8 @@ def growth(name: str, args: Sequence[Any]) -> float:
     if name in _SCATTERS:
         return 4 * max(1.0, math.prod(sizes[-1]) / max(1, math.prod(sizes[0])))
     if name == "_cdist_forward" or name.startswith(_LINEAR_ALGEBRA):
-        return float(sizes[0][-1]) if sizes[0] else 1.0
+        size = float(sizes[0][-1]) if sizes[0] else 1.0
+        return size * _ITERATED.get(name, 1.0)
     return 1.0
 
 

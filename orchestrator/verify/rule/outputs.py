@@ -33,6 +33,8 @@ Fetch = Callable[[int, int], torch.Tensor]
 
 FLOATS = {*GRIDS, torch.float64, torch.complex64, torch.complex128, torch.complex32}
 GRAD = "grad_"  # begins the name of a gradient
+# relative error from which on a value is another answer, and noise beside which none explains it
+FAR, CERTAIN = 0.5, 0.02
 ORDER_ONE = 0.3  # relative error of what is not rounding but another answer
 PARTS = {
     torch.complex32: torch.float16,
@@ -223,6 +225,33 @@ class FloatOutput:
                 text = f"{place}: the values are the inputs' own, without rounding, and {int(wrong.sum())} differ"
                 return Fault(math.inf, text)
         return None
+
+    def far_off(self, actual: torch.Tensor) -> int:
+        """How many values are off by more than half of themselves."""
+        fetch = self._fetch(actual)
+        return sum(int(self._is_far(fetch, part).sum()) for part in self.rows.chunks())
+
+    def far_off_by_draws(self, actual: torch.Tensor, plain: Expected | None) -> int:
+        """How many of these have noise below a fiftieth of them, and are not as far off in what the
+        reference gives in the working dtype.
+        """
+        fetch, count = self._fetch(actual), 0
+        beside = None if plain is None else as_reals(plain.values.to(self.dtype)).contiguous()
+        for part in self.rows.chunks():
+            values = self.rows.values[part]
+            noise = self.spread.squares[part] / max(1, self.spread.draws)
+            noise = noise + grid_noise(values, self.rows.dtype)
+            off = self._is_far(fetch, part) & (noise < (CERTAIN * values).square())
+            if beside is not None:
+                off &= ~self._is_far(lambda rows: beside[rows], part)
+            count += int(off.sum())
+        return count
+
+    def _is_far(self, fetch: Callable[[slice], torch.Tensor], part: slice) -> torch.Tensor:
+        """Which values of some rows are another answer; not finite ones are judged elsewhere."""
+        values = self.rows.values[part]
+        off = (self._masked(fetch(part), part) - values).abs() > FAR * values.abs()
+        return off & (values != 0)
 
     def largest_share(self, actual: torch.Tensor, noise: torch.Tensor) -> tuple[float, float]:
         """(the largest e^2 / n^2 of any element, relative error of the worst block), where n^2 is

@@ -17,9 +17,9 @@ import torch
 from orchestrator.verify.rule.exact import EXACT, ExactOutput, Fault
 from orchestrator.verify.rule.judgement import Judgement, Verdict, joined
 from orchestrator.verify.rule.limits import AS_PLAIN, Comparison, gain_floor
-from orchestrator.verify.rule.noise import Noise
+from orchestrator.verify.rule.noise import Noise, Ties
 from orchestrator.verify.rule.output_rows import check_shape
-from orchestrator.verify.rule.outputs import FloatOutput, check_dtype, described
+from orchestrator.verify.rule.outputs import GRAD, FloatOutput, check_dtype, described
 from orchestrator.verify.rule.precisions import UNITS
 from orchestrator.verify.rule.values import ReferenceValues
 from orchestrator.workload import Expected, Problem
@@ -31,6 +31,11 @@ HOPELESS = 4.0  # share of a limit beyond which four draws are enough to refuse
 UNSEEN = 4.0  # limits are so much wider where torch sees none of the reference's operations
 STRUCTURED_ERROR = 2.0**-6  # inputs with structure look for faults of order one
 TOO_NOISY = 2.0**-4
+FEW, MANY = 16, 1 / 8  # how many values, and which share of all, must be far off to be wrong so
+OPEN_TIES_HINT = (
+    "; the reference may name any of equal values: if the order of ties matters sort with "
+    "stable=True there, else a judge of the workload's own says what is right"
+)
 UNSEEN_NOTE = "torch sees no operation of the reference: limits are four times as wide"
 
 
@@ -60,6 +65,8 @@ class Reference(ReferenceValues):
         self.unseen = False
         self.as_plain = False
         self._outputs: dict[str, FloatOutput | ExactOutput] = {}
+        self._exact_draws = 0
+        self._ties: Ties = "kept"
 
     @property
     def has_special(self) -> bool:
@@ -94,8 +101,9 @@ class Reference(ReferenceValues):
 
         Not finite is wrong where the reference is finite. Unless that is all that is asked, so is a
         relative error of the whole beyond four times that of the draws, and at least 2^-6. Integers
-        are judged as ever. What the reference itself, computed in the working dtype, does not do
-        better is not asked for. `only`: outputs of these names are judged; None: all.
+        are judged as ever, unless finite values are all that is asked beside them. What the
+        reference itself, computed in the working dtype, does not do better is not asked for.
+        `only`: outputs of these names are judged; None: all.
 
         Raises:
             ShapeError, UnknownDtypeError: as by `judge`.
@@ -116,12 +124,13 @@ class Reference(ReferenceValues):
         self, actual: Mapping[str, torch.Tensor], finite_only: bool, names: Collection[str]
     ) -> Judgement:
         found = []
+        has_floats = any(isinstance(one, FloatOutput) for one in self._outputs.values())
         for name in names:
             output = self._outputs[name]
-            if isinstance(output, ExactOutput):
-                found.append(self._exact(output, actual[name]))
-            else:
+            if not isinstance(output, ExactOutput):
                 found.append(self._structured(output, actual[name], finite_only))
+            elif not (finite_only and has_floats):
+                found.append(self._structured_exact(output, actual[name]))
         return joined(found, self._notes())
 
     def judge_by_tolerance(self, actual: Mapping[str, torch.Tensor], tolerance: float) -> Judgement:
@@ -212,7 +221,34 @@ class Reference(ReferenceValues):
             fault = output.moved_values_differ(actual, self.problem.inputs)
             if fault is not None:
                 return Verdict(comparison.block_error, 0.0, fault)
+        fault = self._another_answer(output, actual)
+        if fault is not None and comparison.worst.share <= 1:
+            return Verdict(comparison.block_error, comparison.explained, fault)
         return self._described(self, output, comparison, self._gain_floor(output))
+
+    def _another_answer(self, output: FloatOutput, actual: torch.Tensor) -> Fault | None:
+        """What is wrong where many values are far from right beside themselves and small beside the
+        noise of few large ones, which every limit is relative to; None: that is not so.
+
+        Of an output whose values are of many sizes, 1 / x^2 say, half might be 0 otherwise.
+        Gradients that cancel are as far off, and are left to the limits.
+        """
+        least = max(FEW, MANY * output.rows.count)
+        if self.unseen or output.name.startswith(GRAD):
+            return None
+        if output.far_off(actual) < least:
+            return None
+        self._draw(ALL_DRAWS)
+        plain = self.in_working_dtype()
+        found = output.far_off_by_draws(actual, None if plain is None else plain[output.name])
+        if found < least:
+            return None
+        text = (
+            f"{output.name}: {found} of {output.rows.count} values are off by more than half of "
+            "themselves, and rounding explains less than a fiftieth of each: they are small beside "
+            "the largest"
+        )
+        return Fault(found / least, text)
 
     def _by_noise_of(
         self, of: Reference, drawn: FloatOutput, output: FloatOutput, actual: torch.Tensor
@@ -255,11 +291,21 @@ class Reference(ReferenceValues):
     def _exact(self, output: ExactOutput, actual: torch.Tensor) -> Verdict:
         steps = (0, ALL_DRAWS, DRAWS_FOR_TIES) if self._has_floating_inputs() else (0,)
         for draws in steps:
-            self._draw(draws)
+            self._draw_exact(draws)
             fault = output.fault(actual)
             if fault is None:
                 return Verdict(0.0, 0.0, Fault(0.0, ""))
-        return Verdict(math.inf, 0.0, fault or Fault(math.inf, ""))
+        fault = fault or Fault(math.inf, "")
+        if self._ties == "broken":
+            fault = replace(fault, text=fault.text + OPEN_TIES_HINT)
+        return Verdict(math.inf, 0.0, fault)
+
+    def _structured_exact(self, output: ExactOutput, actual: torch.Tensor) -> Verdict:
+        """As ever, unless the reference names any of equal values: scores that are apart on the
+        workload's own inputs may be equal on these, as probabilities that underflow are.
+        """
+        found = self._exact(output, actual)
+        return Verdict(0.0, 0.0, Fault(0.0, "")) if self._ties == "broken" else found
 
     def _structured(self, output: FloatOutput, actual: torch.Tensor, finite_only: bool) -> Verdict:
         fault = output.fault(actual)
@@ -282,9 +328,28 @@ class Reference(ReferenceValues):
             noise = Noise(self.precision, self.seed + self.draws)
             drawn = self.drawn(noise, self._outputs, is_first=self.draws == 0)
             for name, output in self._outputs.items():
-                output.add(drawn[name], noise)
+                if isinstance(output, FloatOutput):
+                    output.add(drawn[name], noise)
             self.unseen = self.unseen or noise.seen == 0
             self.draws += 1
+
+    def _draw_exact(self, count: int) -> None:
+        """Have at least `count` draws of outputs that have no rounding.
+
+        Inputs that are equal stay equal in them: an index that no rounding decides is demanded as
+        it is, unless the reference leaves open which of equal values it names.
+        """
+        while self._exact_draws < count:
+            noise = Noise(self.precision, self.seed + self._exact_draws, self._ties)
+            is_first = self.draws == self._exact_draws == 0
+            drawn = self.drawn(noise, self._outputs, is_first=is_first)
+            if noise.leaves_ties_open and self._ties == "kept":
+                self._ties = "broken"
+                continue
+            for name, output in self._outputs.items():
+                if isinstance(output, ExactOutput):
+                    output.add(drawn[name], noise)
+            self._exact_draws += 1
 
     def _has_floating_inputs(self) -> bool:
         """A function of integers alone has no noise, whatever its reference computes in."""

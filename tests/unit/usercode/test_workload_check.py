@@ -115,3 +115,55 @@ def test_a_dict_that_names_other_arguments_is_no_argument(tmp_path: Path) -> Non
         "inputs returns a dict of x, yy, and reference takes x, y: a dict with these names is taken "
         "as its arguments"
     )
+
+
+JUDGED = """
+import torch
+def inputs(n: int):
+    return torch.randn(n)
+def reference(x):
+    return x / 3
+def judge(inputs, outputs, expected):
+    return LINES
+"""
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("{'out: off': ((outputs['out'] - expected['out']).abs().max(), 1e-6)}", ""),
+        ("{'off': ((outputs['output'] - expected['output']).abs().max(), 1e-6)}", ""),
+        (
+            "{'off': ((outputs['output'] - expected['output']).abs().max(), 0)}",
+            "judge refuses the reference's own answer: off: ",
+        ),
+        ("{'off': (float('nan'), 1)}", "judge refuses the reference's own answer: off: nan"),
+        (
+            "{'off': (outputs['values'].sum(), 1)}",
+            "judge fails with KeyError: \"there is no output 'values'; there is out\" (w.py:8",
+        ),
+        ("outputs['out'].sum() < 1", "judge returns tensor("),
+        ("{'off': 0.0}", "judge returns {'off': 0.0}, and must return a dict of names with pairs"),
+    ],
+)
+def test_a_judge_is_asked_about_the_references_own_answer(
+    tmp_path: Path, lines: str, said: str
+) -> None:
+    """What it gets wrong is wrong for every implementation."""
+    why = "; ".join(found(tmp_path, text=JUDGED.replace("LINES", lines)))
+    assert said in why
+    assert bool(said) is bool(why)
+
+
+OVERFLOWS = """
+import torch
+def inputs(n: int, dtype: torch.dtype = torch.float16):
+    return torch.linspace(100, 1000, n, dtype=dtype)
+def reference(x):
+    return x * x, (x * x).mean().sqrt()
+"""
+
+
+def test_what_overflows_in_the_trials_dtype_is_no_want_of_condition(tmp_path: Path) -> None:
+    """It is judged where it is, and an implementation may go another way."""
+    assert found(tmp_path, text=OVERFLOWS) == []

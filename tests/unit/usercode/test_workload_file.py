@@ -203,3 +203,51 @@ def test_a_model_of_params_is_frozen(scale: Path) -> None:
     params = workload_file.load(scale).params(rows=1)
     with pytest.raises(ValidationError, match="frozen"):
         params.rows = 2  # type: ignore[attr-defined]
+
+
+STATE_AS_INPUT = """
+import torch
+def inputs(n: int):
+    return {"x": torch.randn(n), "state": (torch.randn(n), torch.randn(n))}
+def reference(x, state):
+    return x + state[0] * state[1]
+def sums(x, state):
+    return x + state[0] * state[1]
+"""
+
+
+def test_state_is_an_input_like_others_where_the_file_draws_none(tmp_path: Path) -> None:
+    """A cell's state, say; parameters to load are drawn by a function of that name."""
+    path = tmp_path / "cell.py"
+    path.write_text(STATE_AS_INPUT)
+    assert read(path) == ask_python.facts(path)
+    assert read(path).arguments == ("x", "state")
+    workload = workload_file.load(path)
+    tensors = workload.inputs(config(workload, n=3), "", 1)
+    assert workload.calls.input_names(config(workload, n=3)) == ("x", "state[0]", "state[1]")
+    assert len(tensors) == 3
+    sweep = tmp_path / "s.yaml"
+    sweep.write_text(
+        "name: s\nworkload: ./cell.py\nimplementations: ['./cell.py:sums']\naxes: {n: [2]}\n"
+    )
+    assert len(Sweep.load(sweep).trials) == 1
+    path.write_text(STATE_AS_INPUT + "def state(n): return {'w': torch.ones(n)}\n")
+    assert read(path).arguments == ("x",)
+    assert read(path).takes_state
+
+
+def test_state_and_unsupported_take_any_of_the_params(tmp_path: Path) -> None:
+    """As `work` does."""
+    path = tmp_path / "linear.py"
+    path.write_text(
+        "import torch\n"
+        "def inputs(n: int, width: int = 3): return torch.randn(n, width)\n"
+        "def state(width): return {'w': torch.randn(width)}\n"
+        "def unsupported(n): return 'too many' if n > 5 else None\n"
+        "def reference(x, state): return x * state['w']\n"
+    )
+    workload = workload_file.load(path)
+    assert workload.state is not None
+    assert workload.state(config(workload, n=2), "", 1)["w"].shape == (3,)
+    assert workload.calls.unsupported(config(workload, n=2)) == ""
+    assert workload.calls.unsupported(config(workload, n=6)) == "too many"

@@ -367,3 +367,153 @@ def test_unfused_float16_code_may_overflow_where_a_gradient_grows_without_bound(
     found = verified(unfused, wide(unfused), **half)
     assert (found.ok, found.notes) == (True, ())
     assert "small inputs" in str(verified(lost, wide(lambda x: x * 1), **half))
+
+
+def two_outputs(x: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Two have a gradient; that of `above` is 0."""
+    lse = torch.logsumexp(x, -1)
+    above = (x > 0).to(x.dtype) + torch.round(0 * x)
+    return {"out": torch.exp(x - lse[:, None]), "lse": lse, "above": above}
+
+
+def test_an_output_whose_gradient_is_forgotten_is_found() -> None:
+    """Gradients are propagated from every output that has one in the reference."""
+
+    def detaches(name: str) -> Function:
+        def function(x: torch.Tensor) -> dict[str, torch.Tensor]:
+            found = two_outputs(x)
+            return {**found, name: found[name].detach()}
+
+        return function
+
+    reference = wide(two_outputs)
+    for name in ("out", "lse"):
+        said = str(verified(detaches(name), reference, backward=True, names=("x",)))
+        assert "grad_x" in said
+        assert f"returned {name} without a gradient, which the reference's has" in said
+    assert verified(detaches("above"), reference, backward=True, names=("x",)).ok
+
+
+def test_a_forgotten_gradient_is_found_below_the_noise_as_well() -> None:
+    """A loss beside an output that moves its inputs by less than rounding does."""
+
+    def with_loss(x: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"out": torch.exp(x), "loss": 1e-4 * x.square().mean()}
+
+    def forgets(x: torch.Tensor) -> dict[str, torch.Tensor]:
+        found = with_loss(x)
+        return {**found, "loss": found["loss"].detach()}
+
+    given = {"backward": True, "names": ("x",), "dtype": "bfloat16"}
+    assert verified(with_loss, wide(with_loss), **given).ok
+    said = str(verified(forgets, wide(with_loss), **given))
+    assert said == "returned loss without a gradient, which the reference's has"
+
+
+def test_gradients_of_a_tuple_are_those_of_named_outputs_in_their_order() -> None:
+    """The reference names its outputs, and the implementation returns them in order."""
+    reference = wide(two_outputs)
+
+    def right(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(two_outputs(x).values())
+
+    def wrong(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        out, lse, above = right(x)
+        return out, (2 * lse) - lse.detach(), above
+
+    assert verified(right, reference, backward=True, names=("x",)).ok
+    assert "grad_x" in str(verified(wrong, reference, backward=True, names=("x",)))
+
+
+def test_the_wrong_shape_is_said_as_such_with_gradients_too() -> None:
+    """The gradient of an output cannot be propagated through one of another shape."""
+    found = ended(lambda x: x.T * 2, wide(lambda x: x * 2), backward=True, names=("x",))
+    assert "returned shape (64, 16), expected (16, 64): a transpose is missing?" in found.message
+
+
+def positive(config: Config, form: str, seed: int) -> tuple[torch.Tensor, ...]:
+    """A positive definite matrix."""
+    (a,) = draw((24, 24))(config, form, seed)
+    return (a @ a.T / 24 + torch.eye(24),)
+
+
+def by_columns(a: torch.Tensor) -> torch.Tensor:
+    """A Cholesky factor that knows no error: of zeros it is NaN."""
+    a = a.clone()
+    for k in range(len(a)):
+        a[k, k] = a[k, k].sqrt()
+        a[k + 1 :, k] = a[k + 1 :, k] / a[k, k]
+        a[k + 1 :, k + 1 :] -= a[k + 1 :, k, None] * a[k + 1 :, k]
+    return a.tril()
+
+
+def test_an_implementation_may_raise_where_there_is_no_answer() -> None:
+    """A matrix of zeros has no Cholesky factor: the library says so, a reference by hand divides."""
+    for reference in (torch.linalg.cholesky, by_columns):
+        for function in (torch.linalg.cholesky, by_columns):
+            assert verified(function, wide(reference), positive).ok
+
+
+def test_what_raises_on_inputs_with_structure_that_have_an_answer_has_failed() -> None:
+    """And the message names the inputs."""
+
+    def divides(x: torch.Tensor) -> torch.Tensor:
+        if not bool(x.any()):
+            raise ZeroDivisionError("nothing is left")
+        return x * 2
+
+    found = ended(divides, wide(lambda x: x * 2))
+    assert found.outcome is Outcome.FAILED
+    assert "on zeros inputs: nothing is left" in found.message
+
+
+def test_an_output_alone_is_out_to_a_judge() -> None:
+    """As a file's reference and the guides call it; other names are refused with those there are."""
+
+    def judge(inputs: Any, outputs: Any, expected: Any) -> Any:
+        return {"out: distance": ((outputs["out"] - expected["out"]).abs().max(), 1e-6)}
+
+    def confused(inputs: Any, outputs: Any, expected: Any) -> Any:
+        return {"values": (outputs["values"].sum(), 1.0)}
+
+    assert verified(lambda x: x * 2, wide(lambda x: x * 2), judge=judge).ok
+    said = str(verified(lambda x: x * 3, wide(lambda x: x * 2), judge=judge))
+    assert "out: distance" in said
+    assert "output:" not in said  # the rule is not asked as well
+    with pytest.raises(KeyError, match="there is no output 'values'; there is output"):
+        verified(lambda x: x * 2, wide(lambda x: x * 2), judge=confused)
+
+
+def test_choices_among_scores_that_underflow_are_free() -> None:
+    """On large inputs all probabilities but one are 0 in the reference, and scores are apart."""
+
+    def weighted(inputs: int) -> Function:
+        return draw((40, 16), (inputs, 16))
+
+    def route(x: torch.Tensor, w: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        found = torch.softmax(x @ w.T, -1).topk(2)
+        return found.values, found.indices
+
+    def by_scores(x: torch.Tensor, w: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        scores = x @ w.T
+        indices = scores.topk(2).indices
+        return torch.softmax(scores, -1).gather(-1, indices), indices
+
+    def only_second(x: torch.Tensor, w: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        values, indices = by_scores(x, w)
+        return values, indices[:, [1, 1]]
+
+    assert verified(by_scores, wide(route), weighted(8)).ok
+    assert verified(
+        lambda x, w: by_scores(x, w)[1], wide(lambda x, w: route(x, w)[1]), weighted(8)
+    ).ok
+    assert not verified(only_second, wide(route), weighted(8)).ok
+
+
+def test_gradients_of_outputs_whose_shapes_follow_the_values() -> None:
+    """On inputs with structure another number of them is positive."""
+
+    def positive(x: torch.Tensor) -> torch.Tensor:
+        return x[x.detach() > 0.5] * 3
+
+    assert verified(positive, wide(positive), backward=True, names=("x",)).ok

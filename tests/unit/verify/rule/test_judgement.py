@@ -296,3 +296,117 @@ def test_more_rows_are_judged_by_the_noise_of_few_and_then_by_their_own() -> Non
     assert "output[40" in str(few.judge_by_this_noise(many, {"output": wrong}))
     assert not many.judge({"output": wrong}).ok
     assert many.judge({"output": right}).ok
+
+
+def tied(dtype: torch.dtype) -> torch.Tensor:
+    """Values of which many are equal."""
+    return random(8, 200, dtype=torch.float64).mul(2).round().div(2).to(dtype)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "precision"),
+    [(torch.float64, "float64"), (torch.float32, "float32"), (torch.bfloat16, "bfloat16")],
+)
+def test_the_order_of_ties_is_demanded_where_the_reference_has_one(
+    dtype: torch.dtype, precision: str
+) -> None:
+    """Inputs that are equal are equal to everybody: no rounding decides between them."""
+    x, edges = tied(dtype), torch.arange(-4, 5, dtype=dtype)
+
+    def stable(x: torch.Tensor) -> torch.Tensor:
+        return torch.argsort(x, dim=1, stable=True)
+
+    latest_first = x.shape[1] - 1 - stable(x.flip(1))
+    assert judged(stable, stable(x), x, precision=precision).ok
+    assert not judged(stable, latest_first, x, precision=precision).ok
+    first = (x == x.amax(1, keepdim=True)).to(torch.int8).argmax(1)
+    assert judged(lambda x: x.argmax(1), first, x, precision=precision).ok
+    latest = x.shape[1] - 1 - (x == x.amax(1, keepdim=True)).flip(1).to(torch.int8).argmax(1)
+    assert not judged(lambda x: x.argmax(1), latest, x, precision=precision).ok
+
+    def bins(x: torch.Tensor, edges: torch.Tensor) -> torch.Tensor:
+        return torch.searchsorted(edges, x, right=True)
+
+    left = torch.searchsorted(edges, x)
+    assert judged(bins, bins(x, edges), x, edges, precision=precision).ok
+    assert not judged(bins, left, x, edges, precision=precision).ok
+
+
+@pytest.mark.parametrize(
+    ("dtype", "precision"), [(torch.float32, "float32"), (torch.bfloat16, "bfloat16")]
+)
+def test_any_of_equal_values_is_right_where_the_reference_names_any(
+    dtype: torch.dtype, precision: str
+) -> None:
+    """A sort that need not be stable leaves the order of ties open; that of others it does not."""
+    x = random(4, 300).to(torch.bfloat16).to(dtype)  # pairs and triples are equal
+
+    def some(x: torch.Tensor) -> torch.Tensor:
+        return torch.sort(x, dim=1).indices
+
+    latest_first = x.shape[1] - 1 - torch.sort(x.flip(1), dim=1, stable=True).indices
+    assert not torch.equal(latest_first, some(x))
+    assert judged(some, latest_first, x, precision=precision).ok
+    wrong = judged(some, latest_first.roll(1, 1), x, precision=precision)
+    assert not wrong.ok
+    assert "the reference may name any of equal values" in str(wrong)
+
+
+def test_a_rounded_threshold_may_fall_on_either_side() -> None:
+    """In float32 0.1 is not what it is in float64, and a value may be exactly that."""
+    x = random(64, 64)
+    x[0] = 0.1
+    assert judged(lambda x: x > 0.1, x > 0.1, x).ok
+    assert bool((x.double() > 0.1)[0].all()) is not bool((x > 0.1)[0].any())
+    assert not judged(lambda x: x > 0.1, x > 0.11, x).ok
+
+
+@pytest.mark.parametrize(
+    ("dtype", "precision"), [(torch.float32, "float32"), (torch.bfloat16, "bfloat16")]
+)
+def test_many_small_values_are_not_lost_beside_a_few_large_ones(
+    dtype: torch.dtype, precision: str
+) -> None:
+    """The noise of the whole is that of the largest: half of 1 / x^2 would be free beside it."""
+
+    def steep(x: torch.Tensor) -> torch.Tensor:
+        return torch.exp(4 * x)
+
+    x = random(32, 256).to(dtype)
+    right = steep(x.double()).to(dtype)
+    assert judged(steep, right, x, precision=precision).ok
+    wrong = torch.where(right < right.float().median(), 0, right)
+    found = judged(steep, wrong, x, precision=precision)
+    assert not found.ok
+    if precision == "bfloat16":
+        assert "values are off by more than half of themselves" in str(found)
+
+
+def test_values_that_cancel_may_be_far_off_beside_themselves() -> None:
+    """That is what the draws show of them."""
+
+    def cancels(x: torch.Tensor) -> torch.Tensor:
+        return (1000 + x) - 1000
+
+    x = random(32, 256)
+    found = ((1000 + x.bfloat16()) - 1000).to(torch.bfloat16)
+    assert judged(cancels, found, x.bfloat16(), precision="bfloat16").ok
+
+
+def test_what_the_reference_loses_in_the_working_dtype_excuses_the_same_values_alone() -> None:
+    """Squares overflow for a fifth of the inputs, and are 0 as quotients; the rest are asked for."""
+
+    def quotients(x: torch.Tensor) -> torch.Tensor:
+        return 1 / (x * x)
+
+    x = (200 * random(2000)).to(torch.float16)
+    right = quotients(x.double()).to(torch.float16)
+
+    def of(problem: Problem) -> Any:
+        return as_expected(quotients(problem.inputs[0].to(problem.dtype)))
+
+    problem = Problem(Config({}, "cpu"), "default", (x,), {}, torch.float64, 1e9, 0)
+    made = Reference(of, problem, "float16", seed=0)
+    assert made.judge({"output": right}).ok
+    assert made.judge({"output": quotients(x)}).ok
+    assert not made.judge({"output": torch.where(right < 2.0**-14, 0, right)}).ok

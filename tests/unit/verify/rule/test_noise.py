@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -186,3 +187,53 @@ def test_rounding_at_random_is_unbiased_and_stays_on_the_grid() -> None:
     assert set(found.tolist()) == {1.0, 1.0 + step}
     assert float((found > 1).double().mean()) == pytest.approx(1 / 3, abs=0.02)
     assert torch.equal(found, found.bfloat16().double())
+
+
+def test_equal_inputs_err_alike_where_ties_are_kept() -> None:
+    """In whichever tensor they are; and independently where ties are broken."""
+    x = torch.tensor([0.1, 0.3, 0.1, -0.3, 0.0, math.inf, math.nan])
+    y = torch.cat([x.flip(0), x])[3:]
+    for seed in range(5):
+        noise = Noise("float32", seed, "kept")
+        one, other = noise.jittered(x), noise.jittered(y)
+        assert one[0] == one[2] == other[-7] == other[1]
+        assert one[1] == other[2]
+        assert 0 < abs(float(one[0] / x[0].double()) - 1) <= UNITS["float32"]
+        assert one[4] == 0
+        assert one[5] == math.inf
+        assert bool(one[6].isnan())
+    broken = Noise("bfloat16", 0, "broken").jittered(torch.ones(100, dtype=torch.bfloat16))
+    assert len(broken.unique()) > 90
+
+
+@pytest.mark.parametrize(
+    ("function", "is_open"),
+    [
+        (torch.sort, True),
+        (torch.argsort, True),
+        (lambda x: torch.topk(x, 2), True),
+        (lambda x: torch.sort(x, stable=True), False),
+        (lambda x: torch.argsort(x, stable=True), False),
+        (torch.argmax, False),
+        (lambda x: x.max(0), False),
+    ],
+)
+def test_operations_that_leave_ties_open_are_known(function: Any, is_open: bool) -> None:
+    """Unless they are asked to be stable."""
+    noise = Noise("float32", 0)
+    with noise:
+        function(torch.ones(5, dtype=torch.float64))
+    assert noise.leaves_ties_open is is_open
+
+
+def test_eigenvalues_may_err_as_sweeps_of_rotations_do() -> None:
+    """Jacobi's method in float32 rounds every element once a column, in each of its sweeps."""
+    a = torch.randn(24, 24, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    a = a + a.T
+    right = torch.linalg.eigvalsh(a)
+    off = []
+    for seed in range(8):
+        with Noise("float32", seed):
+            drawn = torch.linalg.eigvalsh(a)
+        off.append(float((drawn - right).norm() / right.norm()))
+    assert 2 * UNITS["float32"] < max(off) < 40 * UNITS["float32"]

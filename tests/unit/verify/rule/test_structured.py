@@ -103,3 +103,12 @@ def test_ties_are_not_asked_of_indices() -> None:
     assert not is_comparable(ZEROS, indices, indices, torch.int64)
     assert not is_comparable(EQUAL, indices, indices, torch.int64)
     assert is_comparable(LARGE, indices, indices, torch.int64)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_what_is_near_overflow_is_outside_of_the_domain(dtype: torch.dtype) -> None:
+    """Another way to the same value may overflow where the reference's does not."""
+    ordinary = torch.ones(4, dtype=torch.float64)
+    largest = torch.finfo(dtype).max
+    assert is_comparable(LARGE, ordinary * (largest / 8), ordinary, dtype)
+    assert not is_comparable(LARGE, ordinary * (largest / 2), ordinary, dtype)
