@@ -18,10 +18,9 @@ from typing import Any, NamedTuple
 from orchestrator.attempt_result import AttemptResult
 from orchestrator.isolation.isolator import Completed, Isolator
 from orchestrator.isolation.ranks import SET_ON_CUDA, RankSpan
-from orchestrator.isolation.standby import COUNT
 from orchestrator.machine import environment, nvml
 from orchestrator.measure.phase_times import PhaseTimes
-from orchestrator.outcome import Flag, Outcome, Phase
+from orchestrator.outcome import Phase
 from orchestrator.record import TrialRecord, utc_now
 from orchestrator.supervisor.calibration import Calibration
 from orchestrator.supervisor.compile_ahead import compile_ahead
@@ -31,15 +30,13 @@ from orchestrator.supervisor.device_fault import noted
 from orchestrator.supervisor.device_health import WELL, DeviceHealth
 from orchestrator.supervisor.gpu_interference import GpuSampler
 from orchestrator.supervisor.interference import InterferenceMonitor, Sampler
+from orchestrator.supervisor.made_ready import lacked_memory, may_be_made_ready
 from orchestrator.trial import Attempt
-from orchestrator.util.quantities import GIB
 
 STAGED_FILES = "files"
 SCREEN = "orchestrator.worker.screening:screen"
 READY = "orchestrator.worker.ready:ready_on_cuda"
 LEAST_CALIBRATE_S = 0.01  # less was no calibration
-ROOMY_GIB = 40.0  # of a card on which a few contexts are no great part
-FEW_RUNS = 2  # fewer would wait for processes that are never used
 
 
 class SupervisorReport(NamedTuple):
@@ -154,12 +151,10 @@ class Supervisor:
         began_s = time.monotonic()
         attempt = self._calibration.prepare(attempt)
         calibrate_s = round(time.monotonic() - began_s, 4)
-        made_ready = self._may_be_made_ready(attempt, span)
+        made_ready = may_be_made_ready(attempt, span, self._runs, self._nvml)
         self._runs += 1
         run = self._run(attempt, span, made_ready)
-        uncapped = attempt.resources.gpu_memory_gib is None
-        if made_ready and uncapped and _lacked_memory(run.done.result):
-            # what waits for the next attempts holds memory of the card, too
+        if made_ready and lacked_memory(attempt, run.done.result):
             self._isolator.dismiss()
             run = self._run(attempt, span, made_ready=False)
         unclean = self._health.fault_after(attempt, run.done)
@@ -197,25 +192,6 @@ class Supervisor:
         )
         self._phase = ""
         return _Run(done, interference, times.seconds())
-
-    def _may_be_made_ready(self, attempt: Attempt, span: RankSpan | None) -> bool:
-        """Whether the attempt's process may be one of several that were made ready ahead.
-
-        Not the first ones: a sweep may have no more. Not where compilers are timed from cold, nor
-        on a card that is too small for several contexts, or that admits one process only.
-        """
-        resources = attempt.resources
-        if self._nvml is None or self._runs < FEW_RUNS or attempt.compile_times:
-            return False
-        if span is not None or resources.ranks > 1 or resources.gpus > 1:
-            return False
-        gpu = nvml.handle(self._nvml)
-        if gpu is None or not nvml.admits_several(self._nvml, gpu):
-            return False
-        needed_gib = ROOMY_GIB
-        if resources.gpu_memory_gib is not None:
-            needed_gib = resources.gpu_memory_gib + COUNT + 2
-        return nvml.total_bytes(self._nvml, gpu) >= needed_gib * GIB
 
     def _screen(self, attempt: Attempt) -> SupervisorReport:
         """Compile the trials of an attempt ahead, then screen them in one process."""
@@ -313,12 +289,6 @@ class Supervisor:
         if self._staged:
             base_dir = str(self._folder / STAGED_FILES)
         return attempt.model_copy(update={"resources": resources, "base_dir": base_dir})
-
-
-def _lacked_memory(result: AttemptResult) -> bool:
-    """Whether an attempt would have liked more memory."""
-    retried = Flag.ALLOCATION_RETRIES.value
-    return any(one.outcome is Outcome.OOM or retried in one.flags for one in result.records)
 
 
 def _with_code(record: TrialRecord, base_dir: str) -> TrialRecord:

@@ -1,0 +1,160 @@
+"""Which attempts run in processes that were made ready ahead, and what becomes of those that wait."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from orchestrator.attempt_result import AttemptResult
+from orchestrator.isolation.isolator import Completed
+from orchestrator.isolation.ranks import SET_ON_CUDA, RankSpan
+from orchestrator.isolation.standby import COUNT
+from orchestrator.machine import nvml
+from orchestrator.outcome import Outcome, Phase
+from orchestrator.record import TrialRecord, record_of, utc_now
+from orchestrator.supervisor import supervisor
+from orchestrator.supervisor.made_ready import FEW_RUNS, ROOMY_GIB, may_be_made_ready
+from orchestrator.supervisor.supervisor import Supervisor
+from orchestrator.trial import Attempt, Resources
+from orchestrator.util.quantities import GIB
+from tests.support.attempts import attempt
+
+
+def card(gib: float = 141.0, mode: int = 0) -> Any:
+    """What NVML says of a card."""
+    return SimpleNamespace(
+        NVML_COMPUTEMODE_DEFAULT=0,
+        nvmlDeviceGetHandleByIndex=lambda _: "gpu",
+        nvmlDeviceGetComputeMode=lambda _: mode,
+        nvmlDeviceGetComputeRunningProcesses=lambda _: [],
+        nvmlDeviceGetMemoryInfo=lambda _: SimpleNamespace(total=int(gib * GIB), used=0),
+    )
+
+
+def on_gpu(**resources: Any) -> Attempt:
+    given = {"gpus": 1, "cpus": 1, **resources}
+    return attempt("honest", device="cuda", resources=Resources(**given))
+
+
+@pytest.mark.parametrize(
+    ("api", "given", "expected"),
+    [
+        (card(), on_gpu(), True),
+        (card(), on_gpu(gpu_memory_gib=8), True),
+        (None, on_gpu(), False),
+        (card(mode=3), on_gpu(), False),  # one process at a time
+        (card(gib=ROOMY_GIB - 1), on_gpu(), False),
+        (card(gib=24), on_gpu(gpu_memory_gib=8), True),
+        (card(gib=24), on_gpu(gpu_memory_gib=24 - COUNT - 1), False),
+        (card(), on_gpu(gpus=2), False),
+        (card(), on_gpu(gpus=2, ranks=2), False),
+        (card(), on_gpu().model_copy(update={"compile_times": True}), False),
+    ],
+)
+def test_where_there_is_room_for_them(
+    monkeypatch: pytest.MonkeyPatch, api: Any, given: Attempt, expected: bool
+) -> None:
+    """On the card, and where nothing is measured from cold."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert may_be_made_ready(given, None, FEW_RUNS, api) is expected
+    assert not may_be_made_ready(given, None, FEW_RUNS - 1, api)
+    assert not may_be_made_ready(given, RankSpan(0, 1, 2, "file://there"), FEW_RUNS, api)
+
+
+class Slot:
+    """An isolator whose attempts end as told; keeps what it was asked for."""
+
+    def __init__(self, ends: Callable[[bool], TrialRecord]) -> None:
+        self.ends = ends
+        self.asked: list[str] = []
+
+    def make_ready(self) -> frozenset[int]:
+        self.asked.append("make ready")
+        return frozenset({7})
+
+    def dismiss(self) -> None:
+        self.asked.append("dismiss")
+
+    def family(self) -> list[int]:
+        return []
+
+    def run(self, _attempt: Attempt, _enter: object, **how: Any) -> Completed:
+        self.asked.append("run" if how["made_ready"] else "run alone")
+        return Completed(AttemptResult(record=self.ends(how["made_ready"])))
+
+    def call(self, _call: object) -> Any:
+        return SimpleNamespace(faults=())
+
+
+def asked_of(
+    monkeypatch: pytest.MonkeyPatch,
+    outcome: Outcome,
+    *,
+    alone: Outcome | None = None,
+    flags: tuple[str, ...] = (),
+    **resources: Any,
+) -> list[str]:
+    """What a slot is asked for by one attempt that ends so, after others."""
+    given = on_gpu(**resources)
+
+    def ends(made_ready: bool) -> TrialRecord:
+        how = outcome if made_ready or alone is None else alone
+        told = flags if made_ready else ()
+        return record_of(given, how, Phase.DONE, utc_now(), {}, flags=told)
+
+    slot = Slot(ends)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    for name, value in {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", **SET_ON_CUDA}.items():
+        monkeypatch.setenv(name, value)  # what a supervisor sets, undone afterwards
+    monkeypatch.setattr(supervisor, "Isolator", lambda **_: slot)
+    monkeypatch.setattr(nvml, "session", Session)
+    monkeypatch.setattr(nvml, "local_cores", lambda _: frozenset())
+    monkeypatch.setattr(nvml, "card", lambda *_: "card")
+    made = Supervisor("cuda", 1, "0", (), staged=False)
+    made._calibration = SimpleNamespace(prepare=lambda one: one, take=list)  # type: ignore[assignment]
+    monkeypatch.setattr(made, "_sampler", lambda *_: Quiet())
+    made._runs = FEW_RUNS
+    made.run(given.model_dump_json())
+    return slot.asked
+
+
+class Quiet:
+    """A sampler that finds nothing."""
+
+    def findings(self) -> Any:
+        return SimpleNamespace(flags=(), notes=())
+
+
+class Session:
+    """With NVML."""
+
+    def __enter__(self) -> Any:
+        return card()
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+def test_an_attempt_that_ends_well_leaves_those_that_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert asked_of(monkeypatch, Outcome.OK) == ["make ready", "run"]
+    assert asked_of(monkeypatch, Outcome.UNSUPPORTED) == ["make ready", "run"]
+
+
+def test_after_one_that_failed_they_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The card may be in a state that they do not know of."""
+    assert asked_of(monkeypatch, Outcome.CRASHED) == ["make ready", "run", "dismiss"]
+
+
+def test_one_that_lacks_memory_beside_them_is_made_again_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Unless a cap of its own was what it lacked."""
+    found = asked_of(monkeypatch, Outcome.OOM, alone=Outcome.OK)
+    assert found == ["make ready", "run", "dismiss", "run alone"]
+    found = asked_of(monkeypatch, Outcome.OK, flags=("allocation_retries",))
+    assert found == ["make ready", "run", "dismiss", "run alone"]
+    found = asked_of(monkeypatch, Outcome.OOM, gpu_memory_gib=8.0)
+    assert found == ["make ready", "run", "dismiss"]
