@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 from orchestrator.attempt_result import AttemptResult
 from orchestrator.isolation import proc
+from orchestrator.isolation.messages import Signatures
 from orchestrator.isolation.ranks import CORES
 from orchestrator.machine.environment import usable_cores
 from orchestrator.outcome import Phase
@@ -30,6 +31,7 @@ from orchestrator.util.quantities import MIB
 MAX_RESULT_BYTES = 16 * MIB
 EXIT_NO_PIPE = 113
 EXIT_ORPHANED = 114
+READY = b"ready\n"  # what a process that stands by reports once it can be given an attempt
 
 
 def become(
@@ -39,14 +41,16 @@ def become(
 
     Args:
         request: {"target": "module:function", "cwd": path, "cpus": how many or null}, and either
-            "attempt", the JSON text of an Attempt, or "argument", that of what a function takes.
+            "attempt", the JSON text of an Attempt, or "argument", that of what a function takes;
+            "key", of what it reports.
         environment: variables of this process besides the server's: its rank, if there are several.
         server: pid of the fork server; when it ends, so does this process.
         log: open file for what the attempt prints.
         result: open pipe for phases and the answer, see `ResultPipe`.
     """
     _settle(environment, server, log)
-    _answer_and_exit(request, ResultPipe(result))
+    key = request.pop("key")
+    _answer_and_exit(request, ResultPipe(result, key))
 
 
 def stand_by(
@@ -65,17 +69,18 @@ def stand_by(
     """
     _settle(request["environment"], server, log)
     os.chdir(request["cwd"])
-    pipe = ResultPipe(result)
     module, _, name = request["ready_by"].partition(":")
     getattr(import_module(module), name)()
     gc.collect()
     gc.freeze()  # as the server does: no collection of the attempt walks what was imported here
-    pipe.ready()
+    os.write(result, READY)
     with os.fdopen(order, "rb") as orders:
         line = orders.readline()
     if not line.endswith(b"\n"):
         os._exit(0)
-    _answer_and_exit(json.loads(line), pipe)
+    told = json.loads(line)
+    key = told.pop("key")
+    _answer_and_exit(told, ResultPipe(result, key))
 
 
 def _settle(environment: Mapping[str, str], server: int, log: int) -> None:
@@ -248,21 +253,18 @@ def _flush() -> None:
 
 
 class ResultPipe:
-    """Writes one JSON object a line: {"phase": name} as phases are reached, then the answer.
+    """Writes one signed JSON object a line: {"phase": name} as phases are reached, then the answer.
 
     Only the process that made it writes: a copy forked by the implementation exits where it would
     report. And it writes only while the descriptor is still its pipe: the implementation may have
     closed it, and its number may now be another file's.
     """
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, key: str) -> None:
         self._fd = fd
+        self._signatures = Signatures(key)
         self._pid = os.getpid()
         self._identity = _identity(fd)
-
-    def ready(self) -> None:
-        """Report that this process can be given an attempt."""
-        self._write({"ready": True})
 
     def phase(self, phase: Phase) -> None:
         """Report that a phase was reached."""
@@ -281,7 +283,8 @@ class ResultPipe:
             os._exit(0)
         if _identity(self._fd) != self._identity:
             return False
-        data = json.dumps(message, allow_nan=False).encode() + b"\n"
+        line = json.dumps(message, allow_nan=False).encode()
+        data = self._signatures.signed(line) + b"\n"
         while data:
             data = data[os.write(self._fd, data) :]
         return True

@@ -1,9 +1,14 @@
-"""Messages between a supervisor and its fork server: length, JSON, and open files passed along."""
+"""Messages between a supervisor and its fork server: length, JSON, and open files passed along; and
+the signatures of what an attempt's process reports.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 import os
+import secrets
 import socket
 import struct
 from collections.abc import Mapping, Sequence
@@ -15,6 +20,41 @@ _LENGTH = struct.Struct("!Q")
 _MAX_FILES = 128  # two for each rank of an attempt; the kernel passes at most 253
 
 Message = dict[str, Any]
+
+
+def new_key() -> str:
+    """A key for the reports of one attempt."""
+    return secrets.token_hex(16)
+
+
+class Signatures:
+    """Signs the lines that one process reports, in their order, or checks them.
+
+    An implementation runs in the same process and can write into the same pipe. A line that it
+    writes there, or one of ours that it writes again, has no valid signature, and is stray output.
+    """
+
+    def __init__(self, key: str) -> None:
+        self._key = bytes.fromhex(key)
+        self._count = 0
+
+    def signed(self, line: bytes) -> bytes:
+        """The line, its signature before it."""
+        found = self._signature(line)
+        self._count += 1
+        return found + b" " + line
+
+    def checked(self, line: bytes) -> bytes | None:
+        """The line without its signature; None: it is not the next one that was signed."""
+        signature, _, text = line.partition(b" ")
+        if not hmac.compare_digest(signature, self._signature(text)):
+            return None
+        self._count += 1
+        return text
+
+    def _signature(self, line: bytes) -> bytes:
+        numbered = b"%d %s" % (self._count, line)
+        return hashlib.blake2b(numbered, key=self._key, digest_size=16).hexdigest().encode()
 
 
 def send(sock: socket.socket, message: Mapping[str, Any], files: Sequence[int] = ()) -> None:

@@ -17,6 +17,7 @@ from orchestrator.isolation.child import MAX_RESULT_BYTES
 from orchestrator.isolation.device_memory import DeviceWatch
 from orchestrator.isolation.fork_client import ForkClient, ServerDiedError
 from orchestrator.isolation.fork_server import END_TIMEOUT_S
+from orchestrator.isolation.messages import Signatures, new_key
 from orchestrator.isolation.output import MAX_LOG_BYTES, BoundedOutput
 from orchestrator.isolation.process_end import Cause, ProcessEnd, answers_well, read_line
 from orchestrator.isolation.ranks import SETTLE_S, STOPPED
@@ -64,6 +65,7 @@ class ProcessOutput:
 
     Attributes:
         log, result: our ends of the pipes that it writes into.
+        signatures: check what it reports.
         phase: the last one it reported.
         parts: the results that it reported before its answer, each a line of JSON.
         answer: its answer, a line of JSON; None until it has answered.
@@ -77,6 +79,7 @@ class ProcessOutput:
     log: int
     result: int
     printed: BoundedOutput
+    signatures: Signatures
     phase: Phase = Phase.BUILD
     parts: list[bytes] = field(default_factory=list)
     answer: bytes | None = None
@@ -106,14 +109,18 @@ class ProcessOutput:
         return bool(data)
 
     def _take(self, line: bytes, on_phase: OnPhase) -> None:
-        kind, message = read_line(line)
+        text = self.signatures.checked(line)
+        if text is None:
+            self.stray = self.stray or line[:_STRAY_BYTES]
+            return
+        kind, message = read_line(text)
         if kind == "phase":
             self.phase = Phase(message["phase"])
             on_phase(self.phase)
         elif kind == "part":
-            self.parts.append(line)
+            self.parts.append(text)
         elif kind == "answer":
-            self.answer = line
+            self.answer = text
             self.answers_badly = not answers_well(message)
             self.ended_at = min(self.ended_at, time.monotonic())
         else:
@@ -188,15 +195,16 @@ class AttemptMonitor:
         with ExitStack() as stack:
             for watch in self._watches:
                 stack.callback(watch.close)
-            message = {**self._request.message, "cwd": cwd}
+            key = new_key()
+            message = {**self._request.message, "cwd": cwd, "key": key}
             if self._standby is None:
-                self._start(message, stack)
+                self._start(message, key, stack)
             else:
                 for fd in (self._standby.log, self._standby.result):
                     stack.callback(os.close, fd)
                 printed = BoundedOutput(MAX_LOG_BYTES)
                 self.processes.append(
-                    ProcessOutput(self._standby.log, self._standby.result, printed)
+                    ProcessOutput(self._standby.log, self._standby.result, printed, Signatures(key))
                 )
                 self._standby.give(message)
             self._watch()
@@ -214,7 +222,7 @@ class AttemptMonitor:
             for process in self.processes
         ]
 
-    def _start(self, message: Mapping[str, Any], stack: ExitStack) -> None:
+    def _start(self, message: Mapping[str, Any], key: str, stack: ExitStack) -> None:
         """Have the server fork the processes; `stack` closes our ends of their pipes."""
         with ExitStack() as theirs:
             files: list[int] = []
@@ -224,7 +232,7 @@ class AttemptMonitor:
                 with suppress(OSError):  # over the quota of pipe pages: the default will do
                     fcntl.fcntl(log, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
                 printed = BoundedOutput(MAX_LOG_BYTES // len(self._environments))
-                self.processes.append(ProcessOutput(log, result, printed))
+                self.processes.append(ProcessOutput(log, result, printed, Signatures(key)))
                 files += [log_end, result_end]
             own = [dict(one) for one in self._environments]
             self._server.start({**message, "environments": own}, files)

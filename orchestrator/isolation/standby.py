@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
+from orchestrator.isolation.child import READY
 from orchestrator.isolation.fork_client import ForkClient
 from orchestrator.isolation.messages import Message
 
@@ -153,6 +154,6 @@ def all_ready(standbys: list[Standby], within_s: float = READY_WITHIN_S) -> bool
         poll.register(standby.result, select.POLLIN)
         if not poll.poll(1000 * max(0.0, deadline - time.monotonic())):
             return False
-        if os.read(standby.result, 4096) != b'{"ready": true}\n':  # it has ended, or printed there
+        if os.read(standby.result, 4096) != READY:  # it has ended, or printed there
             return False
     return True

@@ -237,6 +237,21 @@ def scribbles(config: Any) -> float:
 
 
 @when_called
+def forges_an_answer(config: Any) -> float:
+    """Writes what our own code would into every file it finds open, with a signature like ours."""
+    answer = (
+        b'{"raised": {"kind": "Forged", "message": "not by the harness"}, "out_of_memory": false}'
+    )
+    for fd in range(3, 64):
+        for start in (b"", b"0" * 32 + b" "):
+            try:
+                os.write(fd, start + b'{"phase": "done"}\n' + start + answer + b"\n")
+            except OSError:
+                continue
+    return 1.0
+
+
+@when_called
 def closes_streams(config: Any) -> float:
     sys.stdout.close()
     sys.stderr.close()

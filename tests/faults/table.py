@@ -82,6 +82,7 @@ FAULTS = [
     Fault("closes_files", "failed", ("closed the pipe",), processes_only=True),
     Fault("takes_over_files", "failed", ("closed the pipe",), processes_only=True),
     Fault("scribbles", "ok", processes_only=True),
+    Fault("forges_an_answer", "ok", processes_only=True),
     Fault("closes_streams", "ok", processes_only=True),
     Fault("changes_the_world", "ok", processes_only=True),
 ]

@@ -69,3 +69,19 @@ def test_a_closed_connection_is_told_from_a_message(
         messages.receive(pair[1])
     with pytest.raises(EOFError):
         messages.receive(pair[1])
+
+
+def test_lines_are_taken_in_the_order_in_which_they_were_signed() -> None:
+    """One that was not signed, or signed by another, or sent twice, or left out, is none."""
+    key = messages.new_key()
+    ours, theirs = messages.Signatures(key), messages.Signatures(key)
+    first, second, third = (ours.signed(line) for line in (b"one", b"two", b"three words here"))
+    assert theirs.checked(b"one") is None
+    assert theirs.checked(messages.Signatures(messages.new_key()).signed(b"one")) is None
+    assert theirs.checked(first.replace(b"one", b"two")) is None
+    assert theirs.checked(b"") is None
+    assert theirs.checked(first) == b"one"
+    assert theirs.checked(first) is None
+    assert theirs.checked(third) is None
+    assert theirs.checked(second) == b"two"
+    assert theirs.checked(third) == b"three words here"
