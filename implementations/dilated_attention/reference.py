@@ -65,8 +65,9 @@ def _qkv_reference(problem: Problem, task: Task) -> Expected | Answer:
     grads = _Gradients.like(q, task) if problem.upstream is not None else None
     for run, heads in task.units():
         for entries in task.entries(q.shape[0], heads.stop - heads.start):
-            near = tuple(as_heads(t[entries, :, heads].to(task.how.compute)) for t in (q, k, v))
-            unit = Unit(run, near[0][task.positions], near[1], near[2], task.positions, task.how)
+            rows = as_heads(q[entries, :, heads][:, task.positions].to(task.how.compute))
+            keys, values = as_heads(k[entries, :, heads]), as_heads(v[entries, :, heads])
+            unit = Unit(run, rows, keys, values, task.positions, task.how)
             merged, lse = attend(unit)
             count = entries.stop - entries.start
             out[entries, :, heads] = by_entry(task.how.rounded(merged * task.pattern.scale), count)

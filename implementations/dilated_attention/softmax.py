@@ -111,9 +111,10 @@ class Unit:
     """Some heads that share their pieces, of one batch entry or of several, which are alike.
 
     Attributes:
-        q: (P, h, d), the rows at `positions`.
-        k: (n, h, d), all positions.
-        v: (n, h, d).
+        q: (P, h, d), the rows at `positions`, in the dtype that is computed in.
+        k: (n, h, d), all positions, in any dtype: of sampled rows few tiles look at them, each at
+            its own keys, and to widen them all would take longer than to attend.
+        v: (n, h, d), likewise.
         positions: (P,) sorted.
     """
 
@@ -123,6 +124,10 @@ class Unit:
     v: torch.Tensor
     positions: torch.Tensor
     how: Arithmetic
+
+    def at(self, tensor: torch.Tensor, tile: _Tile, keys: torch.Tensor) -> torch.Tensor:
+        """(J, h, M, d) of k or v: these keys of the tile's segments, in the dtype of q."""
+        return tensor[tile.places(keys)].to(self.q.dtype).transpose(1, 2)
 
     def tiles(self) -> Iterator[_Tile]:
         """All rows, as many scores at a time as the device takes."""
@@ -180,18 +185,16 @@ def gradients(
     Returns:
         dq (P, h, d), dk (n, h, d), dv (n, h, d).
     """
-    dq, dk, dv = torch.zeros_like(unit.q), torch.zeros_like(unit.k), torch.zeros_like(unit.v)
+    dtype = unit.q.dtype
+    dq = torch.zeros_like(unit.q)
+    dk, dv = torch.zeros_like(unit.k, dtype=dtype), torch.zeros_like(unit.v, dtype=dtype)
     for tile in unit.tiles():
         wanted = tile.take(upstream)
         if tile.valid is not None:
             wanted = wanted * tile.valid[:, None, :, None]
         for keys in tile.key_chunks(unit.how.causal):
             places = tile.places(keys)
-            leaves = [
-                tile.take(unit.q),
-                unit.k[places].transpose(1, 2),
-                unit.v[places].transpose(1, 2),
-            ]
+            leaves = [tile.take(unit.q), unit.at(unit.k, tile, keys), unit.at(unit.v, tile, keys)]
             with torch.enable_grad():
                 leaves = [leaf.detach().requires_grad_() for leaf in leaves]
                 partial = _partial(tile, leaves, keys, tile.take(out), tile.take(lse), unit.how)
@@ -226,12 +229,11 @@ def _attend_tile(tile: _Tile, unit: Unit) -> tuple[torch.Tensor, torch.Tensor]:
     top = torch.full_like(rows[..., :1], -torch.inf)
     total, acc = torch.zeros_like(top), torch.zeros_like(rows)
     for keys in tile.key_chunks(how.causal):
-        places = tile.places(keys)
-        scores = _scores(tile, rows, unit.k[places].transpose(1, 2), keys, how)
+        scores = _scores(tile, rows, unit.at(unit.k, tile, keys), keys, how)
         higher = torch.maximum(top, scores.amax(-1, keepdim=True))
         weights, shrink = scores.sub_(higher).exp_(), (top - higher).exp()
         total = total * shrink + weights.sum(-1, keepdim=True)
-        acc = acc * shrink + how.rounded(weights) @ unit.v[places].transpose(1, 2)
+        acc = acc * shrink + how.rounded(weights) @ unit.at(unit.v, tile, keys)
         top = higher
     return acc / total, top + total.log()
 

@@ -37,6 +37,7 @@ REMEMBERS = 1.2
 # of the medians; honest ones are below 1.1 on a loaded machine, a table of a third above 1.4
 SUSPICIOUS = 1.3
 TOLD_BY_ONE_S = 1e-3  # a shorter call is told by many
+MORE_CALLS = 3  # on values of their own, before many are asked
 TRIALS = 3  # each on values of its own, and each must say so
 LEAST_ELEMENTS, LEAST_SETS, FEWEST_SETS, MOST_SETS = 40_000, 16, 4, 128
 MOST_BYTES = 2**28  # of all sets of one trial
@@ -64,9 +65,14 @@ class Suspicion:
     text: str = ""
 
 
-def memoization(caller: Caller, used: Tensors) -> Suspicion:
+def memoization(caller: Caller, used: Tensors, timed_s: float = 0.0) -> Suspicion:
     """Whether an implementation keeps outputs by the values of its inputs; new values are written
     into `used`.
+
+    Args:
+        caller: of the implementation.
+        used: inputs that it was called with.
+        timed_s: seconds of the shortest timed call; 0: not known.
 
     Raises:
         AttemptEndedError: a call raised.
@@ -86,10 +92,16 @@ def memoization(caller: Caller, used: Tensors) -> Suspicion:
     def draw(number: int) -> Tensors:
         return caller.inputs("turns", number)
 
+    def draw_alone(number: int) -> Tensors:
+        return caller.inputs("alone", number)
+
     device = implementation.config.device
-    threads = _one_thread() if device.type == "cpu" else nullcontext()
-    with torch.set_grad_enabled(implementation.backward), collector_off(collect=False), threads:
-        return by_turns(call, draw, used, device)
+    with torch.set_grad_enabled(implementation.backward), collector_off(collect=False):
+        alone = device.type == "cpu" and not implementation.backward
+        if alone and is_excluded_by_more(call, draw_alone, used, timed_s):
+            return Suspicion(1.0, proven=False)
+        with _one_thread() if device.type == "cpu" else nullcontext():
+            return by_turns(call, draw, used, device)
 
 
 def is_excluded(on_new_s: float, timed_s: float) -> bool:
@@ -105,6 +117,28 @@ def is_excluded(on_new_s: float, timed_s: float) -> bool:
         timed_s: seconds of the shortest timed call.
     """
     return timed_s >= TOLD_BY_ONE_S and 0 < on_new_s <= REMEMBERS * timed_s
+
+
+def is_excluded_by_more(
+    call: Callable[[Tensors], object],
+    draw: Callable[[int], Tensors],
+    used: Tensors,
+    timed_s: float,
+) -> bool:
+    """Whether one of a few more calls on new values shows what a call that was disturbed did not.
+
+    The longer look takes half a second, and ten calls at least.
+    """
+    if timed_s < TOLD_BY_ONE_S:
+        return False
+    for number in range(MORE_CALLS):
+        if rewrite(used, _floating_only(draw(number), used)) is None:
+            return False
+        start = perf_counter()
+        call(used)
+        if is_excluded(perf_counter() - start, timed_s):
+            return True
+    return False
 
 
 @contextmanager

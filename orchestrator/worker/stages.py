@@ -358,7 +358,7 @@ class Stages:
         self.subject.prepare(used)  # its plan may be that of the verification before
         if self.config.device.type == "cpu" and is_excluded(self.verifier.on_new_s, timed_s):
             return
-        found = memoization(self.caller, used)
+        found = memoization(self.caller, used, timed_s)
         if found.proven:
             text = f"it remembers answers by the values of its inputs: {found.text}"
             raise AttemptEndedError(Outcome.MISMATCH, "Mismatch", text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import pytest
@@ -12,6 +13,7 @@ from orchestrator.verify.memoization import (
     Suspicion,
     by_turns,
     is_excluded,
+    is_excluded_by_more,
 )
 
 SMALL, LARGE = (128, 96), (1024, TOO_LARGE_TO_LEARN // 1024)
@@ -120,3 +122,29 @@ def test_one_call_excludes_memory_only_where_new_values_take_what_was_timed() ->
     assert not is_excluded(on_new_s=0.0030, timed_s=0.002)
     assert not is_excluded(on_new_s=0.00021, timed_s=0.0002)
     assert not is_excluded(on_new_s=0.0, timed_s=0.002)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "timed_s", "expected", "calls"),
+    [
+        ((0.05,), 0.05, True, 1),
+        ((0.2, 0.05), 0.05, True, 2),  # the first was disturbed
+        ((0.1, 0.1, 0.1, 0.02), 0.02, False, 3),
+        ((0.0005,), 0.0005, False, 0),  # of short calls many are asked instead
+    ],
+)
+def test_a_call_that_was_disturbed_is_asked_again(
+    seconds: tuple[float, ...], timed_s: float, expected: bool, calls: int
+) -> None:
+    """Each on values that it has not met: what keeps outputs by value is slow on all of them."""
+    met: list[float] = []
+
+    def call(inputs: tuple[torch.Tensor, ...]) -> None:
+        time.sleep(seconds[len(met)])
+        met.append(float(inputs[0]))
+
+    def draw(number: int) -> tuple[torch.Tensor, ...]:
+        return (torch.tensor([float(number + 1)]),)
+
+    assert is_excluded_by_more(call, draw, (torch.zeros(1),), timed_s) is expected
+    assert met == [1.0, 2.0, 3.0][:calls]
