@@ -21,7 +21,7 @@ from orchestrator.isolation.child import READY
 from orchestrator.isolation.fork_client import ForkClient
 from orchestrator.isolation.messages import Message
 
-# 1.4 s on an H200, for one as for six; more would take memory of the card, 0.7 GiB each, and save
+# 1.4 s on an H200 for one, 1.7 for six; more would take memory of the card, 0.7 GiB each, and save
 # little.
 COUNT = 6
 READY_WITHIN_S = 20.0
@@ -127,7 +127,7 @@ class Standbys:
             "environment": dict(self.environment),
         }
         ours: list[tuple[int, int, int]] = []
-        with ExitStack() as theirs:
+        with ExitStack() as theirs, ExitStack() as kept:
             files: list[int] = []
             for _ in range(self.count):
                 log, log_end = os.pipe2(os.O_CLOEXEC)
@@ -135,11 +135,14 @@ class Standbys:
                 order_end, order = os.pipe2(os.O_CLOEXEC)
                 for fd in (log_end, result_end, order_end):
                     theirs.callback(os.close, fd)
+                for fd in (log, result, order):
+                    kept.callback(os.close, fd)
                 for fd in (log, result):
                     os.set_blocking(fd, False)
                 ours.append((log, result, order))
                 files += [log_end, result_end, order_end]
             pids = server.stand_by(request, files)
+            kept.pop_all()  # they are the processes' from here on
         self.waiting = [Standby(pid, *fds) for pid, fds in zip(pids, ours, strict=True)]
         if not all_ready(self.waiting):
             self.failed = True

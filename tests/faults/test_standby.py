@@ -187,6 +187,19 @@ def test_a_restart_and_a_dead_server_take_them_along(folder: Path) -> None:
     assert gone(of_our_isolators)
 
 
+def test_a_server_that_is_dead_already_costs_no_open_files(folder: Path) -> None:
+    """Those that were to be given to it."""
+    with isolator_of(folder) as isolator:
+        assert isolator.run(tells(folder)).record.outcome is Outcome.OK
+        for pid in isolator.processes():
+            os.kill(pid, signal.SIGKILL)
+        assert gone(lambda: [pid for pid in isolator.processes() if proc.is_alive(pid)])
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        assert isolator.make_ready() == frozenset()
+        assert len(list(Path("/proc/self/fd").iterdir())) == before
+        assert isolator.run(tells(folder), made_ready=True).record.outcome is Outcome.OK
+
+
 def test_the_time_limit_of_an_attempt_begins_with_it(folder: Path) -> None:
     """Not with its process."""
     attempt = tells(folder, "sleeps")
