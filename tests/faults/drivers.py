@@ -114,7 +114,7 @@ def attach(doom: Doom) -> None:
     doom.after(mlflow.MlflowTracker, "start", "tracking started")
     doom.after(mlflow.MlflowTracker, "_create", "run created")
     doom.after(mlflow_store.MlflowClient, "log_batch", "run filled")
-    doom.after(mlflow.MlflowTracker, "_write_new", "run ended")
+    doom.after(mlflow.MlflowTracker, "_made", "run ended")
     doom.after(
         mlflow.MlflowTracker,
         "_write",
