@@ -24,13 +24,16 @@ if TYPE_CHECKING:
 
 @dataclass
 class SharedReferences:
-    """References that were asked for before, and the gradients that they leave out, by problem.
+    """References that were asked for before, by problem; with each what `References` knows of it
+    beside: `left_out` and `detached`.
 
     Trials that are verified on the same problems one after another share them, with all draws of
     their noise.
     """
 
-    by_problem: dict[Hashable, tuple[Reference, tuple[str, ...]]] = field(default_factory=dict)
+    by_problem: dict[Hashable, tuple[Reference, tuple[str, ...], tuple[str, ...]]] = field(
+        default_factory=dict
+    )
 
     def forget(self) -> None:
         """Give back the memory that they take."""
@@ -72,8 +75,8 @@ class References:
         key = (problem.seed, problem.max_flops, host, form, layout, roots)
         if key not in self.shared.by_problem:
             reference = self._new(problem, host, upstream, own_inputs)
-            self.shared.by_problem[key] = reference, self.left_out
-        reference, self.left_out = self.shared.by_problem[key]
+            self.shared.by_problem[key] = reference, self.left_out, self.detached
+        reference, self.left_out, self.detached = self.shared.by_problem[key]
         reference.as_plain = False  # that was said of another trial's outputs
         return reference
 

@@ -45,7 +45,7 @@ def test_a_note_on_one_trial_is_not_said_of_the_next() -> None:
 
     shared = SharedReferences()
     verifier(normed, wide(normed), shared=shared, dtype="float16").verify("before")
-    for reference, _ in shared.by_problem.values():
+    for reference, *_ in shared.by_problem.values():
         reference.as_plain = True
     verdict = verifier(normed, wide(normed), shared=shared, dtype="float16").verify("before")
     assert verdict.ok

@@ -408,6 +408,11 @@ def test_a_forgotten_gradient_is_found_below_the_noise_as_well() -> None:
     assert verified(with_loss, wide(with_loss), **given).ok
     said = str(verified(forgets, wide(with_loss), **given))
     assert said == "returned loss without a gradient, which the reference's has"
+    shared = SharedReferences()  # the second finds the reference there, and what is known of it
+    for _ in range(2):
+        again = verifier(forgets, wide(with_loss), shared=shared, **given).verify("before")
+        assert str(again) == said
+    assert len(shared.by_problem) == 1
 
 
 def test_gradients_of_a_tuple_are_those_of_named_outputs_in_their_order() -> None:
