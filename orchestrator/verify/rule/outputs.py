@@ -33,8 +33,6 @@ Fetch = Callable[[int, int], torch.Tensor]
 
 FLOATS = {*GRIDS, torch.float64, torch.complex64, torch.complex128, torch.complex32}
 GRAD = "grad_"  # begins the name of a gradient
-# relative error from which on a value is another answer, and noise beside which none explains it
-FAR, CERTAIN = 0.5, 0.02
 ORDER_ONE = 0.3  # relative error of what is not rounding but another answer
 PARTS = {
     torch.complex32: torch.float16,
@@ -121,7 +119,7 @@ class FloatOutput:
         """What is wrong whatever the noise: not finite, not the infinity that is due, not 0 where 0
         is due.
         """
-        fetch = self._fetch(actual)
+        fetch = self.fetch(actual)
         for part in self.rows.chunks():
             values = fetch(part)
             if self.special is None and all_finite(values):
@@ -169,15 +167,15 @@ class FloatOutput:
 
     def is_rounding(self, actual: torch.Tensor) -> bool:
         """Whether rounding the right values to the output's dtype explains all of it."""
-        fetch = self._fetch(actual)
+        fetch = self.fetch(actual)
         return all(
-            within_half_ulp(self.rows, part, self._masked(fetch(part), part))
+            within_half_ulp(self.rows, part, self.masked(fetch(part), part))
             for part in self.rows.chunks()
         )
 
     def compare(self, actual: torch.Tensor, gain_floor: float | None, scale: float) -> Comparison:
         """All errors beside their limits."""
-        return self._compared(self._fetch(actual), gain_floor, scale)
+        return self._compared(self.fetch(actual), gain_floor, scale)
 
     def compare_plain(
         self, plain: Expected, gain_floor: float | None, scale: float
@@ -196,7 +194,7 @@ class FloatOutput:
             self.spread, gain_floor=gain_floor, scale=scale, gradient=gradient
         )
         for part in self.rows.chunks():
-            examination.add(part, self._masked(fetch(part), part))
+            examination.add(part, self.masked(fetch(part), part))
         return examination.result()
 
     def moved_values_differ(
@@ -211,12 +209,12 @@ class FloatOutput:
             [tensor.detach().reshape(-1) for tensor in inputs if tensor.is_floating_point()]
         )
         known = torch.cat([known.to(self.rows.values).abs(), self.rows.values.new_zeros(1)])
-        fetch = self._fetch(actual)
+        fetch = self.fetch(actual)
         for part in self.rows.chunks():
             values = self.rows.values[part]
             if not bool(torch.isin(values.abs(), known).all()):
                 return None
-            wrong = (self._masked(fetch(part), part) - values).abs() > HALF_ULP * ulp(
+            wrong = (self.masked(fetch(part), part) - values).abs() > HALF_ULP * ulp(
                 values, self.rows.dtype
             )
             if bool(wrong.any()):
@@ -226,41 +224,14 @@ class FloatOutput:
                 return Fault(math.inf, text)
         return None
 
-    def far_off(self, actual: torch.Tensor) -> int:
-        """How many values are off by more than half of themselves."""
-        fetch = self._fetch(actual)
-        return sum(int(self._is_far(fetch, part).sum()) for part in self.rows.chunks())
-
-    def far_off_by_draws(self, actual: torch.Tensor, plain: Expected | None) -> int:
-        """How many of these have noise below a fiftieth of them, and are not as far off in what the
-        reference gives in the working dtype.
-        """
-        fetch, count = self._fetch(actual), 0
-        beside = None if plain is None else as_reals(plain.values.to(self.dtype)).contiguous()
-        for part in self.rows.chunks():
-            values = self.rows.values[part]
-            noise = self.spread.squares[part] / max(1, self.spread.draws)
-            noise = noise + grid_noise(values, self.rows.dtype)
-            off = self._is_far(fetch, part) & (noise < (CERTAIN * values).square())
-            if beside is not None:
-                off &= ~self._is_far(lambda rows: beside[rows], part)
-            count += int(off.sum())
-        return count
-
-    def _is_far(self, fetch: Callable[[slice], torch.Tensor], part: slice) -> torch.Tensor:
-        """Which values of some rows are another answer; not finite ones are judged elsewhere."""
-        values = self.rows.values[part]
-        off = (self._masked(fetch(part), part) - values).abs() > FAR * values.abs()
-        return off & (values != 0)
-
     def largest_share(self, actual: torch.Tensor, noise: torch.Tensor) -> tuple[float, float]:
         """(the largest e^2 / n^2 of any element, relative error of the worst block), where n^2 is
         given by row, (R,): up to 1 every group's limit is kept, for none is below 1.
         """
-        fetch, values = self._fetch(actual), self.rows.values
+        fetch, values = self.fetch(actual), self.rows.values
         largest, sums = 0.0, values.new_zeros(2, len(values))
         for part in self.rows.chunks():
-            errors = self._masked(fetch(part), part).sub(values[part]).square_()
+            errors = self.masked(fetch(part), part).sub(values[part]).square_()
             largest = max(largest, float(ratio(errors.amax(1), noise[part]).max()))
             sums[0, part], sums[1, part] = errors.sum(1), values[part].square().sum(1)
         block = self.rows.block
@@ -271,10 +242,10 @@ class FloatOutput:
 
     def relative_error(self, actual: torch.Tensor) -> tuple[float, float]:
         """(relative error of the whole, that of rounding to the dtype's own grid)."""
-        fetch, squares, norms, grid = self._fetch(actual), 0.0, 0.0, 0.0
+        fetch, squares, norms, grid = self.fetch(actual), 0.0, 0.0, 0.0
         for part in self.rows.chunks():
             values = self.rows.values[part]
-            squares += float((self._masked(fetch(part), part) - values).square().sum())
+            squares += float((self.masked(fetch(part), part) - values).square().sum())
             norms += float(values.square().sum())
             grid += float(grid_noise(values, self.rows.dtype).sum())
         return _root(squares, norms), _root(grid, norms)
@@ -336,11 +307,13 @@ class FloatOutput:
             return str(column), ""
         return str(column // 2), (".real", ".imag")[column % 2]
 
-    def _fetch(self, actual: torch.Tensor) -> Callable[[slice], torch.Tensor]:
+    def fetch(self, actual: torch.Tensor) -> Callable[[slice], torch.Tensor]:
+        """Takes rows of what an implementation returned, as reals, to where the reference is."""
         take, device = fetcher(actual, self.expected), self.rows.values.device
         return lambda part: as_reals(take(part.start, part.stop).to(device))
 
-    def _masked(self, values: torch.Tensor, part: slice) -> torch.Tensor:
+    def masked(self, values: torch.Tensor, part: slice) -> torch.Tensor:
+        """Values of some rows, 0 where the reference is not finite."""
         return values if self.special is None else values.masked_fill(self.special[part], 0.0)
 
 

@@ -14,6 +14,7 @@ from dataclasses import replace
 
 import torch
 
+from orchestrator.verify.rule.another_answer import another_answer, may_be_another
 from orchestrator.verify.rule.exact import EXACT, ExactOutput, Fault
 from orchestrator.verify.rule.judgement import Judgement, Verdict, joined
 from orchestrator.verify.rule.limits import AS_PLAIN, Comparison, gain_floor
@@ -31,7 +32,6 @@ HOPELESS = 4.0  # share of a limit beyond which four draws are enough to refuse
 UNSEEN = 4.0  # limits are so much wider where torch sees none of the reference's operations
 STRUCTURED_ERROR = 2.0**-6  # inputs with structure look for faults of order one
 TOO_NOISY = 2.0**-4
-FEW, MANY = 16, 1 / 8  # how many values, and which share of all, must be far off to be wrong so
 OPEN_TIES_HINT = (
     "; the reference may name any of equal values: if the order of ties matters sort with "
     "stable=True there, else a judge of the workload's own says what is right"
@@ -221,34 +221,21 @@ class Reference(ReferenceValues):
             fault = output.moved_values_differ(actual, self.problem.inputs)
             if fault is not None:
                 return Verdict(comparison.block_error, 0.0, fault)
-        fault = self._another_answer(output, actual)
-        if fault is not None and comparison.worst.share <= 1:
-            return Verdict(comparison.block_error, comparison.explained, fault)
+        if comparison.worst.share <= 1:
+            fault = self._another_answer(output, actual)
+            if fault is not None:
+                return Verdict(comparison.block_error, comparison.explained, fault)
         return self._described(self, output, comparison, self._gain_floor(output))
 
     def _another_answer(self, output: FloatOutput, actual: torch.Tensor) -> Fault | None:
-        """What is wrong where many values are far from right beside themselves and small beside the
-        noise of few large ones, which every limit is relative to; None: that is not so.
-
-        Of an output whose values are of many sizes, 1 / x^2 say, half might be 0 otherwise.
-        Gradients that cancel are as far off, and are left to the limits.
+        """What is wrong with an output that keeps every limit; None: nothing. Gradients that cancel
+        are as far off, and are left to the limits.
         """
-        least = max(FEW, MANY * output.rows.count)
-        if self.unseen or output.name.startswith(GRAD):
-            return None
-        if output.far_off(actual) < least:
+        if self.unseen or output.name.startswith(GRAD) or not may_be_another(output, actual):
             return None
         self._draw(ALL_DRAWS)
         plain = self.in_working_dtype()
-        found = output.far_off_by_draws(actual, None if plain is None else plain[output.name])
-        if found < least:
-            return None
-        text = (
-            f"{output.name}: {found} of {output.rows.count} values are off by more than half of "
-            "themselves, and rounding explains less than a fiftieth of each: they are small beside "
-            "the largest"
-        )
-        return Fault(found / least, text)
+        return another_answer(output, actual, None if plain is None else plain[output.name])
 
     def _by_noise_of(
         self, of: Reference, drawn: FloatOutput, output: FloatOutput, actual: torch.Tensor
