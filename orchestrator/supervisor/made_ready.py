@@ -9,10 +9,13 @@ from orchestrator.isolation.ranks import RankSpan
 from orchestrator.isolation.standby import COUNT
 from orchestrator.machine import nvml
 from orchestrator.outcome import Flag, Outcome
+from orchestrator.supervisor.device_health import WELL
 from orchestrator.trial import Attempt
 from orchestrator.util.quantities import GIB
 
 ROOMY_GIB = 40.0  # of a card on which a few contexts are no great part
+# Of these the card is as it was; a sweep may have many of them.
+HARMLESS = WELL | {Outcome.MISMATCH, Outcome.IMPLAUSIBLE}
 FEW_RUNS = 2  # fewer would wait for processes that are never used
 
 

@@ -27,10 +27,10 @@ from orchestrator.supervisor.compile_ahead import compile_ahead
 from orchestrator.supervisor.cores import cores_of_slot
 from orchestrator.supervisor.cpu_interference import CpuSampler
 from orchestrator.supervisor.device_fault import noted
-from orchestrator.supervisor.device_health import WELL, DeviceHealth
+from orchestrator.supervisor.device_health import DeviceHealth
 from orchestrator.supervisor.gpu_interference import GpuSampler
 from orchestrator.supervisor.interference import InterferenceMonitor, Sampler
-from orchestrator.supervisor.made_ready import lacked_memory, may_be_made_ready
+from orchestrator.supervisor.made_ready import HARMLESS, lacked_memory, may_be_made_ready
 from orchestrator.trial import Attempt
 
 STAGED_FILES = "files"
@@ -158,7 +158,7 @@ class Supervisor:
             self._isolator.dismiss()
             run = self._run(attempt, span, made_ready=False)
         unclean = self._health.fault_after(attempt, run.done)
-        if any(record.outcome not in WELL for record in run.done.result.records):
+        if any(record.outcome not in HARMLESS for record in run.done.result.records):
             self._isolator.dismiss()  # they may not know what has become of their card
         phase_s = run.phase_s
         if calibrate_s >= LEAST_CALIBRATE_S:

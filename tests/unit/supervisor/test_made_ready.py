@@ -138,14 +138,20 @@ class Session:
         return None
 
 
-def test_an_attempt_that_ends_well_leaves_those_that_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert asked_of(monkeypatch, Outcome.OK) == ["make ready", "run"]
-    assert asked_of(monkeypatch, Outcome.UNSUPPORTED) == ["make ready", "run"]
+@pytest.mark.parametrize("outcome", ["ok", "unsupported", "mismatch", "implausible"])
+def test_what_says_nothing_of_the_card_leaves_those_that_wait(
+    monkeypatch: pytest.MonkeyPatch, outcome: str
+) -> None:
+    """A wrong answer costs the next attempts nothing."""
+    assert asked_of(monkeypatch, Outcome(outcome)) == ["make ready", "run"]
 
 
-def test_after_one_that_failed_they_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("outcome", ["crashed", "failed", "timeout", "lost"])
+def test_after_one_that_failed_they_are_ended(
+    monkeypatch: pytest.MonkeyPatch, outcome: str
+) -> None:
     """The card may be in a state that they do not know of."""
-    assert asked_of(monkeypatch, Outcome.CRASHED) == ["make ready", "run", "dismiss"]
+    assert asked_of(monkeypatch, Outcome(outcome)) == ["make ready", "run", "dismiss"]
 
 
 def test_one_that_lacks_memory_beside_them_is_made_again_alone(
