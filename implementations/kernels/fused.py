@@ -137,17 +137,9 @@ class Layout:
         rate = max(piece.rate for piece in self.plan.pattern.pieces)
         return max(blocks.block_m, blocks.block_n) * rate * max(strides[1::3]) >= 2**31
 
-    def attend(
-        self,
-        q: torch.Tensor,
-        k: torch.Tensor,
-        v: torch.Tensor,
-        out: torch.Tensor,
-        lse: torch.Tensor,
-        keep: bool,
-    ) -> None:
+    def attend(self, qkv: Tensors, out: torch.Tensor, lse: torch.Tensor, keep: bool) -> None:
         """Fill in the output and, to keep them, log-sum-exps."""
-        self.forward(keep)(q, k, v, out, lse, self.front[1], *self.forward_scalars)
+        self.forward(keep)(*qkv, out, lse, self.front[1], *self.forward_scalars)
 
     @cached_property
     def front(self) -> tuple[Tiles, torch.Tensor]:
@@ -249,7 +241,7 @@ def forward(
     if keep or layout.carries:
         lse = torch.empty(layout.shape[0] * plan.rows, dtype=torch.float32, device=layout.device)
     with _on(layout.device):
-        layout.attend(q, k, v, out, lse, keep)
+        layout.attend((q, k, v), out, lse, keep)
     return out, lse
 
 

@@ -50,19 +50,11 @@ class LseLayout(Layout):
         found = entries_of_heads(self.plan.pattern)
         return self.front[1], torch.tensor(found, dtype=torch.int32, device=self.device)
 
-    def attend(
-        self,
-        q: torch.Tensor,
-        k: torch.Tensor,
-        v: torch.Tensor,
-        out: torch.Tensor,
-        lse: torch.Tensor,
-        keep: bool,
-    ) -> None:
+    def attend(self, qkv: Tensors, out: torch.Tensor, lse: torch.Tensor, keep: bool) -> None:
         """Fill in the output and, to keep them, log-sum-exps of the merged result."""
         parts = self._compact()
         sums = torch.empty(self.rows, dtype=torch.float32, device=self.device)
-        self.forward(True)(q, k, v, parts, sums, self.front[1], *self.forward_scalars)
+        self.forward(True)(*qkv, parts, sums, self.front[1], *self.forward_scalars)
         self._gather(keep)(parts, sums, out, lse, *self.tables, *self.scalars)
 
     def differentiate(

@@ -93,19 +93,11 @@ class RingLayout(Layout):
             )
         return self._launches[keep]
 
-    def attend(
-        self,
-        q: torch.Tensor,
-        k: torch.Tensor,
-        v: torch.Tensor,
-        out: torch.Tensor,
-        lse: torch.Tensor,
-        keep: bool,
-    ) -> None:
+    def attend(self, qkv: Tensors, out: torch.Tensor, lse: torch.Tensor, keep: bool) -> None:
         """Fill in the output and log-sum-exps, step by step."""
         state = out
         if not self.in_place:
             size = self.steps.carried * self.plan.head_dim
             state = torch.empty(size, dtype=torch.float32, device=self.device)
         for launch, table in zip(self.launches(keep), self.tables, strict=True):
-            launch(q, k, v, out, lse, state, table, *self.forward_scalars)
+            launch(*qkv, out, lse, state, table, *self.forward_scalars)
