@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter, process_time
 from typing import TYPE_CHECKING
@@ -65,14 +65,18 @@ class Suspicion:
     text: str = ""
 
 
-def memoization(caller: Caller, used: Tensors, timed_s: float = 0.0) -> Suspicion:
+NOTHING = Suspicion(1.0, proven=False)
+
+
+def memoization(caller: Caller, used: Tensors, on_new_s: float, timed_s: float) -> Suspicion:
     """Whether an implementation keeps outputs by the values of its inputs; new values are written
     into `used`.
 
     Args:
         caller: of the implementation.
         used: inputs that it was called with.
-        timed_s: seconds of the shortest timed call; 0: not known.
+        on_new_s: seconds of one call on new values; 0 where it is not known.
+        timed_s: seconds of the shortest timed call.
 
     Raises:
         AttemptEndedError: a call raised.
@@ -97,10 +101,14 @@ def memoization(caller: Caller, used: Tensors, timed_s: float = 0.0) -> Suspicio
 
     device = implementation.config.device
     with torch.set_grad_enabled(implementation.backward), collector_off(collect=False):
-        alone = device.type == "cpu" and not implementation.backward
-        if alone and is_excluded_by_more(call, draw_alone, used, timed_s):
-            return Suspicion(1.0, proven=False)
-        with _one_thread() if device.type == "cpu" else nullcontext():
+        if device.type != "cpu":
+            return by_turns(call, draw, used, device)
+        if is_excluded(on_new_s, timed_s):
+            return NOTHING
+        # a call that was disturbed is asked again; where it is not known, one tells nothing
+        if on_new_s > 0 and is_excluded_by_more(call, draw_alone, used, timed_s):
+            return NOTHING
+        with _one_thread():
             return by_turns(call, draw, used, device)
 
 
@@ -176,7 +184,7 @@ def by_turns(
     fresh = _floating_only(draw(0), used)
     drawing_s = perf_counter() - start
     if rewrite(used, fresh) is None:
-        return Suspicion(1.0, proven=False)
+        return NOTHING
     timed = _TimedCalls(call, used, device)
     count = _sets(used, max(drawing_s, timed()))
     if sum(tensor.numel() for tensor in used) < TOO_LARGE_TO_LEARN:

@@ -21,7 +21,7 @@ from orchestrator.trial import Attempt
 from orchestrator.usercode.implementation import AttemptEndedError, Implementation, build, user_code
 from orchestrator.usercode.workload_file import FileWorkload
 from orchestrator.verify.caller import Caller
-from orchestrator.verify.memoization import is_excluded, memoization
+from orchestrator.verify.memoization import memoization
 from orchestrator.verify.other_shapes import OtherShapes
 from orchestrator.verify.references import SharedReferences
 from orchestrator.verify.seeds import derived_seed, salted, state_seed
@@ -356,9 +356,7 @@ class Stages:
             self.notes.append(NOT_LOOKED_FOR)
             return
         self.subject.prepare(used)  # its plan may be that of the verification before
-        if self.config.device.type == "cpu" and is_excluded(self.verifier.on_new_s, timed_s):
-            return
-        found = memoization(self.caller, used, timed_s)
+        found = memoization(self.caller, used, self.verifier.on_new_s, timed_s)
         if found.proven:
             text = f"it remembers answers by the values of its inputs: {found.text}"
             raise AttemptEndedError(Outcome.MISMATCH, "Mismatch", text)
