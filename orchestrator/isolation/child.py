@@ -49,8 +49,7 @@ def become(
         result: open pipe for phases and the answer, see `ResultPipe`.
     """
     _settle(environment, server, log)
-    key = request.pop("key")
-    _answer_and_exit(request, ResultPipe(result, key))
+    _answer_and_exit(request, result)
 
 
 def stand_by(
@@ -59,8 +58,8 @@ def stand_by(
     """Make this fresh fork of `server` ready, say so, wait for a request, do it, and exit.
 
     Args:
-        request: {"ready_by": "module:function" that is called, "cwd": path, "environment": variables
-            of this process besides the server's}.
+        request: {"ready_by": "module:function" that is called, "cwd": path, "environment":
+            variables of this process besides the server's}.
         server: pid of the fork server.
         log: open file for what the process prints.
         result: open pipe for its readiness, then as of `become`.
@@ -78,9 +77,7 @@ def stand_by(
         line = orders.readline()
     if not line.endswith(b"\n"):
         os._exit(0)
-    told = json.loads(line)
-    key = told.pop("key")
-    _answer_and_exit(told, ResultPipe(result, key))
+    _answer_and_exit(json.loads(line), result)
 
 
 def _settle(environment: Mapping[str, str], server: int, log: int) -> None:
@@ -99,7 +96,8 @@ def _settle(environment: Mapping[str, str], server: int, log: int) -> None:
     gc.enable()
 
 
-def _answer_and_exit(request: dict[str, Any], pipe: ResultPipe) -> NoReturn:
+def _answer_and_exit(request: dict[str, Any], result: int) -> NoReturn:
+    pipe = ResultPipe(result, request.pop("key"))
     answer = _answer(request, pipe)
     _flush()
     os._exit(0 if pipe.finish(answer) else EXIT_NO_PIPE)
