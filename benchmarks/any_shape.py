@@ -1,6 +1,7 @@
 """`improved` beside `standard` over a random sample of shapes, on one GPU.
 
-    PYTHONPATH=. python3 benchmarks/any_shape.py [--shapes 60] [--seed 0] [--mixing lse] [--plans] [--sweep FOLDER]
+    PYTHONPATH=. python3 benchmarks/any_shape.py
+        [--shapes 60] [--seed 0] [--mixing lse] [--plans] [--sweep FOLDER]
 
 A shape: any head_dim divisible by 8 up to 256, heads that the branches share unevenly, any rates,
 dtypes, causal or not, with and without a backward pass. One line each: the device's median times,

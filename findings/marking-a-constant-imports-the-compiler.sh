@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# torch 2.13.0: a mark on a function imports the whole compiler, whether anything is compiled or not.
+# torch 2.13.0: a mark on a function imports the whole compiler, compiled or not.
 #
-# torch.compiler.assume_constant_result, allow_in_graph, substitute_in_graph and disable are made for
-# code that may one day be traced; is_compiling, in the same namespace, costs nothing. Applying one
-# of the four, as a decorator at import, imports torch._dynamo and with it torch.distributed.fsdp,
+# torch.compiler.assume_constant_result, allow_in_graph, substitute_in_graph and disable are made
+# for code that may one day be traced; is_compiling, in the same namespace, costs nothing. Applying
+# one of the four, as a decorator at import, imports torch._dynamo and with it torch.distributed.fsdp,
 # torch.distributed.tensor and hundreds of other modules: most of a second of CPU time, nearly as
 # much as torch itself. A library that marks one function makes every program that imports it pay.
 #

@@ -141,12 +141,12 @@ def backward_kernel(
             HEAD_DIM, WIDTH, BLOCK_M, BLOCK_N, CAUSAL, PRECISION,
         )  # fmt: skip
         put_rows(
-            dk, dk + place, compact, found_k * score_scale, owned, row_step, rate, offset, selected, length,
-            HEAD_DIM, WIDTH, PARTS,
+            dk, dk + place, compact, found_k * score_scale, owned, row_step, rate, offset,
+            selected, length, HEAD_DIM, WIDTH, PARTS,
         )  # fmt: skip
         put_rows(
-            dv, dv + place, compact, found_v * mixture, owned, row_step, rate, offset, selected, length,
-            HEAD_DIM, WIDTH, PARTS,
+            dv, dv + place, compact, found_v * mixture, owned, row_step, rate, offset,
+            selected, length, HEAD_DIM, WIDTH, PARTS,
         )  # fmt: skip
     else:
         last = selected
@@ -165,6 +165,6 @@ def backward_kernel(
             HEAD_DIM, WIDTH, BLOCK_M, BLOCK_N, CAUSAL, EVEN, PRECISION,
         )  # fmt: skip
         put_rows(
-            dq, dq + place, compact, found_q * score_scale, owned, row_step, rate, offset, selected, length,
-            HEAD_DIM, WIDTH, PARTS,
+            dq, dq + place, compact, found_q * score_scale, owned, row_step, rate, offset,
+            selected, length, HEAD_DIM, WIDTH, PARTS,
         )  # fmt: skip

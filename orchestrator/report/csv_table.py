@@ -43,8 +43,8 @@ def flat(layout: Layout, row: Row) -> dict[str, Any]:
     """One row as plain values by name: a line of results.csv.
 
     A param named like a column of ours becomes `params.<name>`, a workload's own metric
-    `metrics.<name>` (a sweep file with one is refused now; older journals may have it). Metrics that
-    a row lacks are left out.
+    `metrics.<name>` (a sweep file with one is refused now; older journals may have it). Metrics
+    that a row lacks are left out.
     """
     ours = {"outcome": outcome_of(row), "flags": " ".join(row.flags)}
     tail = _tail(layout, row)

@@ -141,8 +141,9 @@ def _by_autograd(
     if not roots or any(name not in tracked for name in lacking):
         said = ", ".join(GRAD + name for name in lacking)
         raise IncompleteReferenceError(
-            f"the reference lacks {said}, and autograd cannot work them out: return them beside the output, "
-            "or return the whole output, made from the inputs by torch's operations"
+            f"the reference lacks {said}, and autograd cannot work them out: "
+            "return them beside the output, or return the whole output, made from the inputs "
+            "by torch's operations"
         )
     if problem.upstream is not None and len(roots) == len(asked.upstream) == 1:
         upstream = [problem.upstream.to(roots[0])]
@@ -161,7 +162,7 @@ def _by_autograd(
 def _has_effect(
     root: torch.Tensor, targets: Sequence[torch.Tensor], upstream: torch.Tensor
 ) -> bool:
-    """Whether the gradient of one output is anywhere other than 0; that of rounding or a sign is 0."""
+    """Whether the gradient of one output is anywhere not 0; that of rounding or a sign is 0."""
     found = torch.autograd.grad(root, targets, upstream, retain_graph=True, allow_unused=True)
     return any(one is not None and bool(one.any()) for one in found)
 

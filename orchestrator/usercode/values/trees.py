@@ -16,7 +16,7 @@ ROOT = "out"  # the name of a leaf that is the whole tree
 
 
 def leaves(tree: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Every leaf of a tree with its name, in order; of a tree that is a leaf, `name`, else "out"."""
+    """Every leaf of a tree with its name, in order; of one that is a leaf, `name`, else "out"."""
     parts = _parts(tree)
     if parts is None:
         yield name or ROOT, tree

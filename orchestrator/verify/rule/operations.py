@@ -53,7 +53,7 @@ APPROXIMATED = _names("""
     softplus special_erfcx sqrt tan tanh xlogy
     """)
 
-# of equal values they may name any, unless they are asked to be stable; argmax and max name the first
+# of equal values they may name any, unless asked to be stable; argmax and max name the first
 OPEN_TIES = _names("kthvalue median mode nanmedian sort topk")
 
 # several operations in one: an implementation may round after each
@@ -108,7 +108,7 @@ _SOLVERS = _names(
     """
 )
 
-# Decompositions that no finite number of steps gives: each sweep rounds every element once a column.
+# Decompositions that no finite number of steps gives: a sweep rounds every element once a column.
 # An exponential is squared as often as it was halved, and each square doubles the error.
 SWEEPS, SQUARINGS = 10.0, 4
 _ITERATED = dict.fromkeys(_names("_linalg_eigh _linalg_svd linalg_eig linalg_pinv"), SWEEPS)

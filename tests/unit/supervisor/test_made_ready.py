@@ -1,4 +1,4 @@
-"""Which attempts run in processes that were made ready ahead, and what becomes of those that wait."""
+"""Which attempts run in processes made ready ahead, and what becomes of those that wait."""
 
 from __future__ import annotations
 
