@@ -136,6 +136,8 @@ class Attempt(FrozenModel):
         seed: of this trial's inputs.
         round: which of the trial's repeats, from 1.
         attempt: which try of this round, from 1.
+        left: how many attempts of the sweep wait after it; None: not known, since what a search
+            asks for next depends on what is found.
         source: hash of the source code that defines the implementation and the workload.
         ceilings: what this device was seen to do (`Ceilings` as JSON values); None: plausibility is
             not judged.
@@ -171,6 +173,7 @@ class Attempt(FrozenModel):
     resources: Resources
     round: int = 1
     attempt: int = 1
+    left: int | None = None
     source: str = ""
     ceilings: dict[str, Any] | None = None
     precision: str = ""

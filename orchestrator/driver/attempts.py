@@ -47,6 +47,7 @@ class AttemptFactory:
         cut_above_ms: float | None = None,
         screened: Sequence[Trial] = (),
         incumbent: Row | None = None,
+        left: int | None = None,
     ) -> Attempt:
         """The attempt of a trial's round.
 
@@ -59,6 +60,7 @@ class AttemptFactory:
             screened: the trials to be screened in one process, `trial` the first of them; empty:
                 it is measured by itself.
             incumbent: what they are compared with.
+            left: how many attempts wait after it, if that is known.
         """
         spec = self._sweep.spec
         return Attempt(
@@ -73,6 +75,7 @@ class AttemptFactory:
             resources=self._resources(trial),
             round=key[1],
             attempt=number,
+            left=left,
             source=self._source(trial),
             precision=self._precision(trial) if spec.measure.ceilings else "",
             sentinels=spec.measure.sentinels,

@@ -364,4 +364,5 @@ class AttemptQueue:
             cut_above_ms=self._proposer.cut_above_ms(trial),
             screened=[self._trials[trial_id] for trial_id, _ in batch],
             incumbent=self._proposer.incumbent(trial) if batch else None,
+            left=len(self._pending) if self._proposer.at_once else None,
         )

@@ -209,14 +209,17 @@ class Isolator:
         with self._busy:
             return value_of_end(call, self._run(ProcessRequest.of_call(call)).ends[0])
 
-    def make_ready(self) -> frozenset[int]:
-        """Have processes wait for attempts, if none does; the pids of those that wait."""
+    def make_ready(self, count: int) -> frozenset[int]:
+        """Have `count` processes wait for attempts, if none does; the pids of those that wait.
+
+        None is made ready for fewer than standby.FEWEST attempts.
+        """
         if self._standbys is None:
             return frozenset()
         # a server that has died is replaced by the next `run`
         with self._busy, contextlib.suppress(ServerDiedError):
             self._make_whole()
-            self._standbys.fill(self._server)
+            self._standbys.fill(self._server, count)
         return frozenset(standby.pid for standby in self._standbys.waiting)
 
     def dismiss(self) -> None:

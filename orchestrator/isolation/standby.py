@@ -21,9 +21,9 @@ from orchestrator.isolation.child import READY
 from orchestrator.isolation.fork_client import ForkClient
 from orchestrator.isolation.messages import Message
 
-# 1.4 s on an H200 for one, 1.7 for six; more would take memory of the card, 0.7 GiB each, and save
-# little.
-COUNT = 6
+# An attempt in a process that was not made ready takes half a second more; the first one is ready
+# after 1.4 s, however many there are.
+FEWEST = 3
 READY_WITHIN_S = 20.0
 
 
@@ -61,7 +61,6 @@ class Standbys:
         ready_by: "module:function" that makes a process ready.
         environment: variables of the processes besides the server's.
         cwd: their current directory.
-        count: how many are made ready at once.
         waiting: those that are ready.
         failed: whether some could not be made ready: then none will be any more.
     """
@@ -69,20 +68,19 @@ class Standbys:
     ready_by: str
     environment: Mapping[str, str]
     cwd: str
-    count: int = COUNT
     waiting: list[Standby] = field(default_factory=list)
     failed: bool = False
     _server: ForkClient | None = None
 
-    def fill(self, server: ForkClient) -> None:
-        """Where none waits, make new ones ready.
+    def fill(self, server: ForkClient, count: int) -> None:
+        """Where none waits, make `count` new ones ready; fewer than FEWEST are not worth it.
 
         Raises:
             ServerDiedError: the server has died.
         """
         self._belong_to(server)
-        if not self.waiting and not self.failed:
-            self._make_ready(server)
+        if not self.waiting and not self.failed and count >= FEWEST:
+            self._make_ready(server, count)
 
     def take(self, server: ForkClient) -> Standby | None:
         """A process that is ready, and an attempt's from now on; None: there is none.
@@ -119,9 +117,9 @@ class Standbys:
             self.forget()
             self._server = server
 
-    def _make_ready(self, server: ForkClient) -> None:
+    def _make_ready(self, server: ForkClient, count: int) -> None:
         request = {
-            "count": self.count,
+            "count": count,
             "ready_by": self.ready_by,
             "cwd": self.cwd,
             "environment": dict(self.environment),
@@ -129,7 +127,7 @@ class Standbys:
         ours: list[tuple[int, int, int]] = []
         with ExitStack() as theirs, ExitStack() as kept:
             files: list[int] = []
-            for _ in range(self.count):
+            for _ in range(count):
                 log, log_end = os.pipe2(os.O_CLOEXEC)
                 result, result_end = os.pipe2(os.O_CLOEXEC)
                 order_end, order = os.pipe2(os.O_CLOEXEC)

@@ -30,7 +30,7 @@ from orchestrator.supervisor.device_fault import noted
 from orchestrator.supervisor.device_health import DeviceHealth
 from orchestrator.supervisor.gpu_interference import GpuSampler
 from orchestrator.supervisor.interference import InterferenceMonitor, Sampler
-from orchestrator.supervisor.made_ready import HARMLESS, lacked_memory, may_be_made_ready
+from orchestrator.supervisor.made_ready import HARMLESS, WELL_AGAIN, lacked_memory, to_make_ready
 from orchestrator.trial import Attempt
 
 STAGED_FILES = "files"
@@ -115,7 +115,8 @@ class Supervisor:
             cores=self._cores(slots, ordinal),
             ready_by=READY if device == "cuda" else None,
         )
-        self._runs = 0
+        self._slots = slots
+        self._well = WELL_AGAIN  # attempts since one that may have harmed the card
         self._health = DeviceHealth(self._isolator.call)
         self._calibration = Calibration(self._isolator)
         self._compiled: set[str] = set()  # trials: what is given back is not compiled again
@@ -151,15 +152,16 @@ class Supervisor:
         began_s = time.monotonic()
         attempt = self._calibration.prepare(attempt)
         calibrate_s = round(time.monotonic() - began_s, 4)
-        made_ready = may_be_made_ready(attempt, span, self._runs, self._nvml)
-        self._runs += 1
-        run = self._run(attempt, span, made_ready)
-        if made_ready and lacked_memory(attempt, run.done.result):
+        ready = to_make_ready(attempt, span, self._slots, self._well, self._nvml)
+        run = self._run(attempt, span, ready)
+        if ready and lacked_memory(attempt, run.done.result):
             self._isolator.dismiss()
-            run = self._run(attempt, span, made_ready=False)
+            run = self._run(attempt, span, 0)
         unclean = self._health.fault_after(attempt, run.done)
+        self._well += 1
         if any(record.outcome not in HARMLESS for record in run.done.result.records):
             self._isolator.dismiss()  # they may not know what has become of their card
+            self._well = 0
         phase_s = run.phase_s
         if calibrate_s >= LEAST_CALIBRATE_S:
             phase_s = {"calibrate": calibrate_s, **phase_s}
@@ -170,10 +172,10 @@ class Supervisor:
         result = run.interference.applied(run.done.result).changed(with_phases)
         return self._report(attempt, result, run.done.log, unclean)
 
-    def _run(self, attempt: Attempt, span: RankSpan | None, made_ready: bool) -> _Run:
-        """Run an attempt in processes of its own, `made_ready` ahead or not."""
+    def _run(self, attempt: Attempt, span: RankSpan | None, ready: int) -> _Run:
+        """Run an attempt in processes of its own, one of `ready` made ready ahead or none of them."""
         times = PhaseTimes()
-        standing = self._isolator.make_ready() if made_ready else frozenset()
+        standing = self._isolator.make_ready(ready) if ready else frozenset()
         sampler = self._sampler(attempt, standing)
         if isinstance(sampler, GpuSampler):
             attempt = attempt.model_copy(
@@ -188,7 +190,7 @@ class Supervisor:
             times.enter(str(phase))
 
         done = self._isolator.run(
-            attempt, enter, watches=[interference], span=span, made_ready=made_ready
+            attempt, enter, watches=[interference], span=span, made_ready=bool(ready)
         )
         self._phase = ""
         return _Run(done, interference, times.seconds())

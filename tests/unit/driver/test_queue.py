@@ -62,6 +62,16 @@ def test_one_round_goes_in_the_order_of_the_table() -> None:
     assert len(queue) == 0
 
 
+def test_an_attempt_knows_how_many_wait_after_it() -> None:
+    """What a search asks for next depends on what is found: nobody knows."""
+    queue = agenda_of(sweep(**SMALL))
+    left = [queue.next(), queue.next(), queue.next()]
+    assert [found and found.left for found in left] == [2, 1, 0]
+    found = agenda_of(sweep(**SMALL, frontier="{axis: batch}")).next()
+    assert found is not None
+    assert found.left is None
+
+
 def test_rounds_come_one_after_another_each_in_its_own_order() -> None:
     """Every trial once a round; the seed gives the orders, and gives them again."""
     fields = {**SMALL, "axes": "{batch: [1, 2, 3, 4, 5, 6, 7, 8], seq_len: [64], heads: [4]}"}

@@ -11,12 +11,17 @@ import pytest
 from orchestrator.attempt_result import AttemptResult
 from orchestrator.isolation.isolator import Completed
 from orchestrator.isolation.ranks import SET_ON_CUDA, RankSpan
-from orchestrator.isolation.standby import COUNT
 from orchestrator.machine import nvml
 from orchestrator.outcome import Outcome, Phase
 from orchestrator.record import TrialRecord, record_of, utc_now
 from orchestrator.supervisor import supervisor
-from orchestrator.supervisor.made_ready import FEW_RUNS, ROOMY_GIB, may_be_made_ready
+from orchestrator.supervisor.made_ready import (
+    IN_A_SEARCH,
+    MOST,
+    ROOMY_GIB,
+    WELL_AGAIN,
+    to_make_ready,
+)
 from orchestrator.supervisor.supervisor import Supervisor
 from orchestrator.trial import Attempt, Resources
 from orchestrator.util.quantities import GIB
@@ -36,32 +41,45 @@ def card(gib: float = 141.0, mode: int = 0) -> Any:
 
 def on_gpu(**resources: Any) -> Attempt:
     given = {"gpus": 1, "cpus": 1, **resources}
-    return attempt("honest", device="cuda", resources=Resources(**given))
+    return attempt("honest", device="cuda", resources=Resources(**given), left=500)
 
 
 @pytest.mark.parametrize(
     ("api", "given", "expected"),
     [
-        (card(), on_gpu(), True),
-        (card(), on_gpu(gpu_memory_gib=8), True),
-        (None, on_gpu(), False),
-        (card(mode=3), on_gpu(), False),  # one process at a time
-        (card(gib=ROOMY_GIB - 1), on_gpu(), False),
-        (card(gib=24), on_gpu(gpu_memory_gib=8), True),
-        (card(gib=24), on_gpu(gpu_memory_gib=24 - COUNT - 1), False),
-        (card(), on_gpu(gpus=2), False),
-        (card(), on_gpu(gpus=2, ranks=2), False),
-        (card(), on_gpu().model_copy(update={"compile_times": True}), False),
+        (card(), on_gpu(), MOST),
+        (card(), on_gpu(gpu_memory_gib=8), MOST),
+        (None, on_gpu(), 0),
+        (card(mode=3), on_gpu(), 0),  # one process at a time
+        (card(gib=ROOMY_GIB - 1), on_gpu(), 0),
+        (card(gib=24), on_gpu(gpu_memory_gib=8), MOST),
+        (card(gib=24), on_gpu(gpu_memory_gib=24 - MOST - 1), 0),
+        (card(), on_gpu(gpus=2), 0),
+        (card(), on_gpu(gpus=2, ranks=2), 0),
+        (card(), on_gpu().model_copy(update={"compile_times": True}), 0),
     ],
 )
 def test_where_there_is_room_for_them(
-    monkeypatch: pytest.MonkeyPatch, api: Any, given: Attempt, expected: bool
+    monkeypatch: pytest.MonkeyPatch, api: Any, given: Attempt, expected: int
 ) -> None:
     """On the card, and where nothing is measured from cold."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert may_be_made_ready(given, None, FEW_RUNS, api) is expected
-    assert not may_be_made_ready(given, None, FEW_RUNS - 1, api)
-    assert not may_be_made_ready(given, RankSpan(0, 1, 2, "file://there"), FEW_RUNS, api)
+    assert to_make_ready(given, None, 1, WELL_AGAIN, api) == expected
+    assert to_make_ready(given, None, 1, WELL_AGAIN - 1, api) == 0
+    assert to_make_ready(given, RankSpan(0, 1, 2, "file://there"), 1, WELL_AGAIN, api) == 0
+
+
+@pytest.mark.parametrize(
+    ("left", "slots", "expected"),
+    [(None, 1, IN_A_SEARCH), (0, 1, 1), (4, 1, 5), (4, 2, 3), (500, 8, MOST)],
+)
+def test_no_more_than_there_are_attempts_left(
+    monkeypatch: pytest.MonkeyPatch, left: int | None, slots: int, expected: int
+) -> None:
+    """Of a sweep; its slots share them."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    given = on_gpu().model_copy(update={"left": left})
+    assert to_make_ready(given, None, slots, WELL_AGAIN, card()) == expected
 
 
 class Slot:
@@ -71,7 +89,7 @@ class Slot:
         self.ends = ends
         self.asked: list[str] = []
 
-    def make_ready(self) -> frozenset[int]:
+    def make_ready(self, _count: int) -> frozenset[int]:
         self.asked.append("make ready")
         return frozenset({7})
 
@@ -95,9 +113,10 @@ def asked_of(
     *,
     alone: Outcome | None = None,
     flags: tuple[str, ...] = (),
+    times: int = 1,
     **resources: Any,
 ) -> list[str]:
-    """What a slot is asked for by one attempt that ends so, after others."""
+    """What a slot is asked for by one attempt that ends so, or by several."""
     given = on_gpu(**resources)
 
     def ends(made_ready: bool) -> TrialRecord:
@@ -116,8 +135,8 @@ def asked_of(
     made = Supervisor("cuda", 1, "0", (), staged=False)
     made._calibration = SimpleNamespace(prepare=lambda one: one, take=list)  # type: ignore[assignment]
     monkeypatch.setattr(made, "_sampler", lambda *_: Quiet())
-    made._runs = FEW_RUNS
-    made.run(given.model_dump_json())
+    for _ in range(times):
+        made.run(given.model_dump_json())
     return slot.asked
 
 
@@ -152,6 +171,15 @@ def test_after_one_that_failed_they_are_ended(
 ) -> None:
     """The card may be in a state that they do not know of."""
     assert asked_of(monkeypatch, Outcome(outcome)) == ["make ready", "run", "dismiss"]
+
+
+def test_one_that_fails_in_every_row_ends_them_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each row would wait for a dozen new ones, two seconds, to end them again."""
+    found = asked_of(monkeypatch, Outcome.FAILED, times=3)
+    assert found == ["make ready", "run", "dismiss", "run alone", "dismiss", "run alone", "dismiss"]
+    well = asked_of(monkeypatch, Outcome.FAILED, alone=Outcome.OK, times=4)
+    alone = ["run alone"] * WELL_AGAIN
+    assert well == ["make ready", "run", "dismiss", *alone, "make ready", "run", "dismiss"]
 
 
 def test_one_that_lacks_memory_beside_them_is_made_again_alone(
