@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import mmap
+import fcntl
 import os
+import struct
 import sys
+import termios
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -19,8 +21,10 @@ TARGET = "orchestrator.supervisor.compile_ahead:compile_each"
 # seconds that all candidates of an attempt have for it: one that hangs meets its own limit when it
 # is screened, and the others are compiled there
 MOST_S = 60.0
-# trials of a process: it starts CUDA once for them, which processes do one after another
-SHARE = 4
+# trials of a process on average: it starts CUDA once for them, which processes do one after another,
+# 0.2 s each on an H200; a kernel takes one to ten seconds to compile
+SHARE = 2
+NUMBER = struct.Struct("=I")
 
 
 class Compiled(FrozenModel):
@@ -40,25 +44,35 @@ def compile_each(attempt_json: str) -> Compiled:
     """Build each trial of an attempt and call it once, side by side in forked processes, so that
     what they compile is on disk when they are screened.
 
-    This process itself uses neither the device nor a thread. How a trial ends here does not
-    matter: it meets the same end when it is screened. One that ends its process is followed by the
-    next in a new one.
+    Each process takes one trial after another from a pipe that holds their numbers, so that none
+    waits for the one with the slowest kernels. This process itself uses neither the device nor a
+    thread. How a trial ends here does not matter: it meets the same end when it is screened. Where
+    one ends its process a new process takes its place.
     """
     trials = Attempt.model_validate_json(attempt_json).of_each_trial()
     side_by_side = min(len(os.sched_getaffinity(0)), -(-len(trials) // SHARE))
-    begun = mmap.mmap(-1, side_by_side)  # of each process's share, how many
-    shares = [trials[first::side_by_side] for first in range(side_by_side)]
-    running = {_forked(share, begun, number): number for number, share in enumerate(shares)}
+    waiting, end = os.pipe()
+    for number in range(len(trials)):  # 16,000 fit in a pipe, and 128 are screened at most
+        os.write(end, NUMBER.pack(number))
+    os.close(end)
+    running = {_forked(trials, waiting) for _ in range(side_by_side)}
     while running:
         pid, _ = os.wait()
-        number = running.pop(pid)
-        if begun[number] < len(shares[number]):
-            running[_forked(shares[number], begun, number)] = number
+        running.discard(pid)
+        if len(running) < _left(waiting):
+            running.add(_forked(trials, waiting))
+    os.close(waiting)
     return Compiled(count=len(trials))
 
 
-def _forked(share: Sequence[Attempt], begun: mmap.mmap, number: int) -> int:
-    """A process that builds and calls those trials of its share that none has begun; its pid."""
+def _left(waiting: int) -> int:
+    """How many numbers a pipe holds."""
+    held = fcntl.ioctl(waiting, termios.FIONREAD, struct.pack("i", 0))
+    return int(struct.unpack("i", held)[0]) // NUMBER.size
+
+
+def _forked(trials: Sequence[Attempt], waiting: int) -> int:
+    """A process that builds and calls those trials whose numbers it reads; its pid."""
     pid = os.fork()
     if pid:
         return pid
@@ -71,9 +85,8 @@ def _forked(share: Sequence[Attempt], begun: mmap.mmap, number: int) -> int:
 
         torch.set_num_threads(1)
         with _launching_nothing():
-            while begun[number] < len(share):
-                attempt = share[begun[number]]
-                begun[number] += 1
+            while number := os.read(waiting, NUMBER.size):
+                attempt = trials[NUMBER.unpack(number)[0]]
                 try:
                     Stages(attempt, lambda _phase: None).called()
                 except BaseException:  # noqa: BLE001 - it says so in the log, and is tried again in earnest
