@@ -260,9 +260,15 @@ def resume(
         sweep = duel.prepare(sweep, *meta.duel)
     wanted = meta.device if device == "auto" else device
     return run(
-        sweep, output=directory, tracking_uri=tracking_uri, address=address, device=wanted, resume=True, rerun=rerun,
+        sweep,
+        output=directory,
+        tracking_uri=tracking_uri,
+        address=address,
+        device=wanted,
+        resume=True,
+        rerun=rerun,
         progress=progress,
-    )  # fmt: skip
+    )
 
 
 def load(name: str | Path) -> Results:

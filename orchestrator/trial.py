@@ -116,7 +116,8 @@ class Resources(FrozenModel):
     """What one attempt may take, resolved: counts, GiB and seconds. cpus None: all that its slot
     has.
 
-    `ranks` above 1: the attempt is so many processes, each with a share of the inputs and, on CUDA, a GPU of its own.
+    `ranks` above 1: the attempt is so many processes, each with a share of the inputs and, on CUDA,
+    a GPU of its own.
     """
 
     gpus: int = 0

@@ -185,7 +185,8 @@ class Workload:
             tensor of indices); an input may be given to several ranks. Where it is there a trial of
             `gpus(params)` > 1 is as many processes, each with a GPU of its own, or a share of the
             CPU's cores, and `config.rank`,
-            `config.world_size` and an initialised process group. None: one process, which sees all its GPUs.
+            `config.world_size` and an initialised process group. None: one process, which sees all
+            its GPUs.
         gather: the outputs of all ranks, in order of rank -> the whole output, which the reference
             is compared with (torch.cat; torch.stack where every rank has a whole one, which the
             reference then repeats).

@@ -53,5 +53,6 @@ def _check_disk(directory: Path) -> None:
     free = sweep_directory.free_bytes(directory)
     if free < MIN_FREE_BYTES:
         raise UnfitMachineError(
-            f"{directory}: {free / MIB:.0f} MiB free on its disk, a sweep needs {MIN_FREE_BYTES / MIB:.0f}"
+            f"{directory}: {free / MIB:.0f} MiB free on its disk, a sweep needs "
+            f"{MIN_FREE_BYTES / MIB:.0f}"
         )

@@ -47,8 +47,8 @@ def refuse_missing_gpu(device: str) -> None:
     """
     if device == "cuda" and nvml.count() == 0:
         raise UnfitMachineError(
-            "--device cuda: no GPU is here (no driver answers, or CUDA_VISIBLE_DEVICES hides them all); "
-            "`orchestrator doctor` shows what is, --device cpu runs on the cores"
+            "--device cuda: no GPU is here (no driver answers, or CUDA_VISIBLE_DEVICES hides them "
+            "all); `orchestrator doctor` shows what is, --device cpu runs on the cores"
         )
 
 

@@ -50,7 +50,8 @@ class RerunRule:
             near = nearest(text, [*WORDS, *OUTCOMES])
             if text in labels:
                 raise RequestError(
-                    f"--rerun {text}: that is an implementation: write \"implementation == '{text}'\""
+                    f"--rerun {text}: that is an implementation: write "
+                    f"\"implementation == '{text}'\""
                 )
             hint = (
                 f"did you mean {near!r}?"

@@ -167,7 +167,8 @@ def refuse_in_turns(sweep: Sweep) -> None:
     """
     if sweep.spec.reuse and sweep.duel is not None:
         raise RequestError(
-            "compare --duel measures both in turns, so that nothing can be reused: leave `reuse` out"
+            "compare --duel measures both in turns, so that nothing can be reused: leave `reuse` "
+            "out"
         )
 
 

@@ -23,11 +23,13 @@ def of(sweep: Sweep, directory: Path, device: str, resuming: bool) -> SweepMeta:
         held = sweep_directory.load_meta(directory)
         if held.device != device:
             raise RequestError(
-                f"{directory} was measured on {held.device}, this run is on {device}: one table never mixes two"
+                f"{directory} was measured on {held.device}, this run is on {device}: one table "
+                "never mixes two"
             )
         if held.duel != sweep.duel:
             raise RequestError(
-                f"{directory} holds another kind of sweep: {_kind(held.duel)}, not {_kind(sweep.duel)}"
+                f"{directory} holds another kind of sweep: {_kind(held.duel)}, not "
+                f"{_kind(sweep.duel)}"
             )
         planned = {
             "spec": sweep.spec,
@@ -85,8 +87,8 @@ def on_each_model(sweep: Sweep, executor: Executor, directory: Path, resuming: b
     missing = [model for model in begun if model not in models]
     if missing:
         raise RequestError(
-            f"{directory} measures on {', '.join(begun)}, and no node has {', '.join(missing)} now: "
-            "start one and go on, or begin a new sweep"
+            f"{directory} measures on {', '.join(begun)}, and no node has {', '.join(missing)} "
+            "now: start one and go on, or begin a new sweep"
         )
     return sweep.on_each(list(dict.fromkeys([*begun, *models])))
 

@@ -130,7 +130,8 @@ def temporary_folder(mark: str, max_bytes: int | None = None) -> Path:
         else f" of at most {max_bytes - random_part - len(_PREFIX) - 1} characters"
     )
     raise UnfitMachineError(
-        f"no temporary folder can be made in {', '.join(map(str, _places()))}: set TMPDIR to a folder{longest}"
+        f"no temporary folder can be made in {', '.join(map(str, _places()))}: set TMPDIR to a "
+        f"folder{longest}"
     )
 
 

@@ -210,7 +210,10 @@ def no_room(
 ) -> str:
     """Why there is no slot, in words."""
     if not nodes and accelerator:
-        return f"no node has the accelerator {accelerator} (resources.accelerator, as `ray status -v` names it)"
+        return (
+            f"no node has the accelerator {accelerator} (resources.accelerator, as `ray status -v` "
+            "names it)"
+        )
     model = f" of the model {accelerator}" if accelerator else ""
     found = (
         ", ".join(f"{node.address}: {node.cpus} CPUs, {node.gpus} GPUs" for node in nodes)

@@ -211,8 +211,9 @@ class Session:
         others = sorted(hosts - {socket.gethostname()})
         if others:
             raise UnfitMachineError(
-                f"this process is connected to the Ray at {here} already, too late to send the sweep's files to "
-                f"{', '.join(others)}: call ray.shutdown() first, and give the address to the sweep"
+                f"this process is connected to the Ray at {here} already, too late to send the "
+                f"sweep's files to {', '.join(others)}: call ray.shutdown() first, and give the "
+                "address to the sweep"
             )
 
     def _disconnect(self) -> None:

@@ -10,8 +10,8 @@ from orchestrator.executors.placement import Node, SlotPlan, place
 from orchestrator.executors.session import RayOptions
 
 NONE_NAMED = (
-    "resources.per_accelerator: no node names a model (`ray status -v` shows them). Ray names those "
-    "of GPUs; others are named by `ray start --resources='{\"accelerator_type:NAME\": 1}'`"
+    "resources.per_accelerator: no node names a model (`ray status -v` shows them). Ray names "
+    "those of GPUs; others are named by `ray start --resources='{\"accelerator_type:NAME\": 1}'`"
 )
 
 

@@ -63,8 +63,8 @@ class Waiting:
         free, every = self.ray.available_resources(), self.ray.cluster_resources()
         held = self._holders()
         return (
-            f"waiting for the cluster since {waited_s:.0f} s: a slot takes {wanted}, {_amounts(free)} of "
-            f"{_amounts(every)} are free{f', held by {held}' if held else ''}"
+            f"waiting for the cluster since {waited_s:.0f} s: a slot takes {wanted}, "
+            f"{_amounts(free)} of {_amounts(every)} are free{f', held by {held}' if held else ''}"
         )
 
     def _holders(self) -> str:
@@ -88,7 +88,8 @@ class Waiting:
                 job = known.get(job_id, {})
                 what = ", ".join(f"{count} {name}" for name, count in names.most_common(MOST_NAMED))
                 found.append(
-                    f"{what} of driver {job.get('DriverPid', '?')} on {job.get('DriverIPAddress', '?')}"
+                    f"{what} of driver {job.get('DriverPid', '?')} on "
+                    f"{job.get('DriverIPAddress', '?')}"
                 )
         return "; ".join(found)
 

@@ -35,20 +35,21 @@ Environment = tuple[dict[str, Any], dict[str, Any]]  # what must match, what to 
 
 SCHEMA = """
 CREATE TABLE sweep (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, path TEXT UNIQUE, stamp TEXT, sweep_id TEXT, name TEXT,
-    created_at TEXT, device TEXT, imported INTEGER, asked TEXT, controls TEXT,
-    error TEXT
+    number INTEGER PRIMARY KEY AUTOINCREMENT, path TEXT UNIQUE, stamp TEXT, sweep_id TEXT,
+    name TEXT, created_at TEXT, device TEXT, imported INTEGER, asked TEXT, controls TEXT, error TEXT
 );
 CREATE TABLE word (number INTEGER PRIMARY KEY, text TEXT UNIQUE);
 CREATE TABLE trial (
     number INTEGER PRIMARY KEY, trial_id TEXT UNIQUE, implementation TEXT, params TEXT, options TEXT
 );
-CREATE TABLE environment (sweep INTEGER, hash TEXT, match TEXT, know TEXT, PRIMARY KEY (sweep, hash));
+CREATE TABLE environment (
+    sweep INTEGER, hash TEXT, match TEXT, know TEXT, PRIMARY KEY (sweep, hash)
+);
 CREATE TABLE row (
     trial INTEGER, sweep INTEGER, outcome INTEGER, flags INTEGER, source INTEGER,
     environment INTEGER, protocol INTEGER, card INTEGER, host INTEGER, reused_from INTEGER,
-    reusable INTEGER, finished REAL, latency REAL, low REAL, high REAL, names INTEGER, figures TEXT, places TEXT,
-    PRIMARY KEY (trial, sweep)
+    reusable INTEGER, finished REAL, latency REAL, low REAL, high REAL, names INTEGER,
+    figures TEXT, places TEXT, PRIMARY KEY (trial, sweep)
 ) WITHOUT ROWID;
 CREATE INDEX row_of_sweep ON row (sweep);
 CREATE INDEX row_to_reuse ON row (trial, source, protocol, finished, sweep) WHERE reusable = 1;

@@ -57,8 +57,9 @@ class DeviceWatch:
         if grown <= self._cap + _OVERHEAD_BYTES:
             return None
         return (
-            f"it took {grown / GIB:.2f} GiB of a GPU, the cap is {self._cap / GIB:.2f} (resources.gpu_memory_gib) "
-            f"and {_OVERHEAD_BYTES / GIB:.0f} GiB for the CUDA context; torch's own allocator was capped already"
+            f"it took {grown / GIB:.2f} GiB of a GPU, the cap is {self._cap / GIB:.2f} "
+            f"(resources.gpu_memory_gib) and {_OVERHEAD_BYTES / GIB:.0f} GiB for the CUDA context; "
+            "torch's own allocator was capped already"
         )
 
     def close(self) -> None:

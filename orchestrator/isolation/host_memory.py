@@ -146,7 +146,10 @@ class MemoryWatch:
         whose = self._whose
         if limit != self.limit:
             whose = "what this machine can spare"
-        return f"its processes held {held / GIB:.2f} GiB of host memory, the limit is {limit / GIB:.2f} ({whose})"
+        return (
+            f"its processes held {held / GIB:.2f} GiB of host memory, the limit is "
+            f"{limit / GIB:.2f} ({whose})"
+        )
 
     def close(self) -> None:
         """Does nothing: no file is open."""

@@ -185,7 +185,8 @@ class Isolator:
             return self._completed(attempt, run, span, started_at)
 
     def screen(self, attempt: Attempt, target: str, on_phase: OnPhase | None = None) -> Completed:
-        """Screen the trials of an attempt in one process, as far as it comes; arguments as of `run`.
+        """Screen the trials of an attempt in one process, as far as it comes; arguments as of
+        `run`.
 
         A trial that ends the process, or takes longer than the time limit, is the last that has a
         record. Where the process ended before the first trial, the incumbent may be why: then they

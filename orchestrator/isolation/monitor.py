@@ -317,7 +317,10 @@ class AttemptMonitor:
             self.left_alive = self._server.close()
         elif now > self._timeout:
             limit_s = self._request.resources.timeout_s
-            text = f"it took longer than resources.timeout_s = {limit_s:g} s and was killed with all it had started"
+            text = (
+                f"it took longer than resources.timeout_s = {limit_s:g} s and was killed with all "
+                "it had started"
+            )
             self._end(Cause(Outcome.TIMEOUT, "Timeout", text), dump=True)
         elif now > self._settled and not self._over:
             self._settled = float("inf")

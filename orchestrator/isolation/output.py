@@ -44,5 +44,8 @@ class BoundedOutput:
             return bytes(self._head) + tail
         tail = tail[-self._tail_room :]
         left_out = self._total - len(self._head) - len(tail)
-        mark = f"\n[... {left_out} of {self._total} bytes left out: a log is kept up to {self._limit} bytes ...]\n"
+        mark = (
+            f"\n[... {left_out} of {self._total} bytes left out: a log is kept up to {self._limit} "
+            "bytes ...]\n"
+        )
         return bytes(self._head) + mark.encode() + tail

@@ -186,7 +186,10 @@ def _own_end(ending: ProcessEnd) -> Cause:
         )
         return _unusable(text)
     if code == EXIT_NO_PIPE:
-        text = "it closed the pipe that its result goes through (os.closerange or the like); close only your own files"
+        text = (
+            "it closed the pipe that its result goes through (os.closerange or the like); close "
+            "only your own files"
+        )
         return Cause(Outcome.FAILED, "ResultPipeClosed", text)
     return Cause(
         Outcome.CRASHED,

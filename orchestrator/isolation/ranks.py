@@ -20,9 +20,10 @@ SETTLE_S = 2.0  # between the first rank that ends badly and the end of the othe
 
 # In the error of a rank that lost its peer: it is not the cause.
 _PEER_LOST = re.compile(
-    r"connection (?:closed|reset|refused)|broken pipe|peer|remote process|NCCL|gloo|DistBackend|DistNetwork"
-    r"|DistStore|collective|timed out", re.IGNORECASE,
-)  # fmt: skip
+    r"connection (?:closed|reset|refused)|broken pipe|peer|remote process|NCCL|gloo"
+    r"|DistBackend|DistNetwork|DistStore|collective|timed out",
+    re.IGNORECASE,
+)
 _WAITS_IN = (
     b"torch/distributed/",
     b"torch/cuda/",

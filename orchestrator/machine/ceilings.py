@@ -77,6 +77,6 @@ class Ceilings(FrozenModel):
 
 def _too_fast(rate: float, ceiling: float, unit: str, what: str) -> str:
     return (
-        f"faster than this device can be: {rate:.3g} {unit}, but its own {what} reaches {ceiling:.3g} {unit}; "
-        "the work was not done, or not within the time measured"
+        f"faster than this device can be: {rate:.3g} {unit}, but its own {what} reaches "
+        f"{ceiling:.3g} {unit}; the work was not done, or not within the time measured"
     )

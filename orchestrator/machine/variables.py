@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping
 
 PREFIXES = (
-    "CUBLAS", "CUDA_", "CUDNN_", "GOMP_", "KMP_", "MALLOC_", "MKL_", "NCCL_", "NVIDIA_TF32", "NVTE_", "OMP_",
-    "OPENBLAS_", "PYTORCH_", "TORCH_", "TORCHINDUCTOR_", "TRITON_",
+    "CUBLAS", "CUDA_", "CUDNN_", "GOMP_", "KMP_", "MALLOC_", "MKL_", "NCCL_",
+    "NVIDIA_TF32", "NVTE_", "OMP_", "OPENBLAS_", "PYTORCH_", "TORCH_", "TORCHINDUCTOR_", "TRITON_",
 )  # fmt: skip
 LIBRARIES = frozenset({"LD_PRELOAD"})
 # Set by the harness or by Ray for each process; threads, cards and how ranks meet are recorded

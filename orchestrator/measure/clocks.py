@@ -98,9 +98,9 @@ class CpuClock(Clock):
 class CudaClock(Clock):
     """CUDA events around a block on the current stream, with the queue kept ahead of the device.
 
-    `time` gives device time with warm caches, less what rotated inputs evict. `extras` gives `cold_latency_ms` (the L2
-    cache overwritten before each call, untimed) and `host_latency_ms` (wall clock per call of an
-    eager loop, from an idle device to an idle device).
+    `time` gives device time with warm caches, less what rotated inputs evict. `extras` gives
+    `cold_latency_ms` (the L2 cache overwritten before each call, untimed) and `host_latency_ms`
+    (wall clock per call of an eager loop, from an idle device to an idle device).
     """
 
     def __init__(

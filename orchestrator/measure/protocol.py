@@ -103,7 +103,10 @@ def _cut(
     to be doubted.
     """
     values_ms = tuple(1000 * value for value in seconds)
-    why = f"cut after {len(values_ms)} repetitions: its interval lies above {above_ms:.4g} ms, so that another is best"
+    why = (
+        f"cut after {len(values_ms)} repetitions: its interval lies above {above_ms:.4g} ms, so "
+        "that another is best"
+    )
     flags, rest = (Flag.CUT.value,), (*notes, *bench.clock.notes)
     return Measurement(values_ms, summarize(values_ms), flags, (why, *rest), bench.iterations)
 

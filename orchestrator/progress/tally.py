@@ -151,7 +151,10 @@ class Tally:
         if repeats <= 0:
             return text
         why = ", ".join(self.repeated)
-        return f"{text}; {counted(self.attempts, 'attempt')}, {repeats} of them repeats{f' ({why})' if why else ''}"
+        return (
+            f"{text}; {counted(self.attempts, 'attempt')}, {repeats} of them "
+            f"repeats{f' ({why})' if why else ''}"
+        )
 
     @property
     def elapsed_s(self) -> float:

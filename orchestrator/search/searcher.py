@@ -125,10 +125,16 @@ class Search:
             return ""
         if self._is_spent():
             budget_s = self._spec.budget_s
-            return f"{self._cell.entry.label}: {made} of {wanted} samples in search.budget_s = {budget_s:g} s"
+            return (
+                f"{self._cell.entry.label}: {made} of {wanted} samples in search.budget_s = "
+                f"{budget_s:g} s"
+            )
         head = f"{self._cell.entry.label}: {made} of {wanted} samples"
         if self._asks >= self._most_asks():
-            return f"{head}, since none of the last of {self._asks} proposals was a new point that can be run"
+            return (
+                f"{head}, since none of the last of {self._asks} proposals was a new point that "
+                "can be run"
+            )
         return f"{head}, since {self._spec.strategy} proposes nothing more"
 
     def tell(self, row: Row) -> None:

@@ -51,8 +51,8 @@ class TuneSampler:
             )
         except Exception as error:
             raise RequestError(
-                f"search.strategy: {spec.strategy} cannot be used here ({type(error).__name__}: {error}): "
-                "try optuna or random"
+                f"search.strategy: {spec.strategy} cannot be used here ({type(error).__name__}: "
+                f"{error}): try optuna or random"
             ) from error
 
     def ask(self, token: str) -> Coordinates | None:

@@ -31,15 +31,18 @@ def noise_reasons(
     found = []
     if summary.half_width > protocol.target_ci:
         found.append(
-            f"interval +-{percent(summary.half_width)} wide, target_ci is {percent(protocol.target_ci)}"
+            f"interval +-{percent(summary.half_width)} wide, target_ci is "
+            f"{percent(protocol.target_ci)}"
         )
     if summary.noise_pct > 100 * most_iqr:
         found.append(
-            f"interquartile range {summary.noise_pct:.1f} % of the median, more than {percent(most_iqr)}"
+            f"interquartile range {summary.noise_pct:.1f} % of the median, more than "
+            f"{percent(most_iqr)}"
         )
     if abs(shift := drift(series)) > most_drift:
         found.append(
-            f"drift of {percent(shift)} from the first third to the last, more than {percent(most_drift)}"
+            f"drift of {percent(shift)} from the first third to the last, more than "
+            f"{percent(most_drift)}"
         )
     if (modes := two_modes(series, most_drift)) is not None:
         found.append(f"two modes, at {modes[0]:.4g} and {modes[1]:.4g}")

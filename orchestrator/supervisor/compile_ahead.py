@@ -21,8 +21,8 @@ TARGET = "orchestrator.supervisor.compile_ahead:compile_each"
 # seconds that all candidates of an attempt have for it: one that hangs meets its own limit when it
 # is screened, and the others are compiled there
 MOST_S = 60.0
-# trials of a process on average: it starts CUDA once for them, which processes do one after another,
-# 0.2 s each on an H200; a kernel takes one to ten seconds to compile
+# trials of a process on average: it starts CUDA once for them, which processes do one after
+# another, 0.2 s each on an H200; a kernel takes one to ten seconds to compile
 SHARE = 2
 NUMBER = struct.Struct("=I")
 

@@ -71,7 +71,10 @@ def judge(samples: Sequence[Sample], cores: int) -> Findings:
     own = _grown(first.own_s, last.own_s)
     others = max(0.0, last.busy_s - first.busy_s - own) / (seconds * cores)
     if not found and waited > MOST_WAITED and others > MOST_OTHERS:
-        text = f"other processes took {others:.0%} of the cores; it stood in line {waited:.0%} of the time"
+        text = (
+            f"other processes took {others:.0%} of the cores; it stood in line {waited:.0%} of the "
+            "time"
+        )
         found.append((Flag.CONTENDED, text))
     clocks = [sample.clock_hz for sample in samples if sample.clock_hz]
     if len(clocks) >= FEWEST_CLOCKS and (slowest := min(clocks[1:])) < LEAST_CLOCK * max(clocks):

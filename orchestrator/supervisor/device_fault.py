@@ -12,13 +12,14 @@ from orchestrator.record import TrialRecord
 _TEXT = re.compile(
     r"""
       \billegal\ memory\ access\b | \billegal\ address\b | \bdevice-side\ assert\b
-    | \blaunch\ timed\ out\b | \bunspecified\ launch\ failure\b | \bhardware\ stack\ error\b | \billegal\ instruction\b
-    | \bmisaligned\ address\b | \binvalid\ (?:address\ space|program\ counter)\b | \buncorrectable\ (?:ECC|NVLink)\b
+    | \blaunch\ timed\ out\b | \bunspecified\ launch\ failure\b | \bhardware\ stack\ error\b
+    | \billegal\ instruction\b | \bmisaligned\ address\b
+    | \binvalid\ (?:address\ space|program\ counter)\b | \buncorrectable\ (?:ECC|NVLink)\b
     | \bfallen\ off\ the\ bus\b | \bCUDA\ error\ 7(?:00|02|1[04-9])\b
-    | cudaError(?:IllegalAddress|LaunchTimeout|Assert|HardwareStackError|IllegalInstruction|MisalignedAddress
-        |InvalidAddressSpace|InvalidPc|LaunchFailure|ECCUncorrectable|NvlinkUncorrectable)
-    | CUDA_ERROR_(?:ILLEGAL_ADDRESS|LAUNCH_TIMEOUT|ASSERT|HARDWARE_STACK_ERROR|ILLEGAL_INSTRUCTION|MISALIGNED_ADDRESS
-        |INVALID_ADDRESS_SPACE|INVALID_PC|LAUNCH_FAILED|ECC_UNCORRECTABLE|NVLINK_UNCORRECTABLE)
+    | cudaError(?:IllegalAddress|LaunchTimeout|Assert|HardwareStackError|IllegalInstruction
+        |MisalignedAddress|InvalidAddressSpace|InvalidPc|LaunchFailure|ECCUncorrectable|NvlinkUncorrectable)
+    | CUDA_ERROR_(?:ILLEGAL_ADDRESS|LAUNCH_TIMEOUT|ASSERT|HARDWARE_STACK_ERROR|ILLEGAL_INSTRUCTION
+        |MISALIGNED_ADDRESS|INVALID_ADDRESS_SPACE|INVALID_PC|LAUNCH_FAILED|ECC_UNCORRECTABLE|NVLINK_UNCORRECTABLE)
     """,
     re.IGNORECASE | re.VERBOSE,
 )

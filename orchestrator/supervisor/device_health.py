@@ -59,7 +59,10 @@ class DeviceHealth:
     def fault_after(self, attempt: Attempt, done: Completed) -> str:
         """Why no other trial may run on this device; "": it is clean, or the attempt ended well."""
         if done.left_alive:
-            return f"process {', '.join(map(str, done.left_alive))} of {_name(attempt)} cannot be killed"
+            return (
+                f"process {', '.join(map(str, done.left_alive))} of {_name(attempt)} cannot be "
+                "killed"
+            )
         well = all(record.outcome in WELL for record in done.result.records)
         if well or not attempt.device.startswith("cuda"):
             return ""
@@ -71,7 +74,10 @@ class DeviceHealth:
         for gpu in self._before:
             while (grown := self._growth(gpu)) > SLACK_BYTES:
                 if time.monotonic() > deadline:
-                    return f"cuda:{gpu} holds {grown / MIB:.0f} MiB more than before {_name(attempt)}, which is gone"
+                    return (
+                        f"cuda:{gpu} holds {grown / MIB:.0f} MiB more than before "
+                        f"{_name(attempt)}, which is gone"
+                    )
                 time.sleep(_EVERY_S)
         return ""
 

@@ -27,11 +27,11 @@ WELL_AGAIN = 2
 def to_make_ready(
     attempt: Attempt, span: RankSpan | None, slots: int, well: int, api: ModuleType | None
 ) -> int:
-    """How many processes may be made ready for the attempt and those after it, if none waits yet; 0:
-    it is to run in one that was not.
+    """How many processes may be made ready for the attempt and those after it, if none waits yet;
+    0: it is to run in one that was not.
 
-    That is 0 where compilers are timed from cold, nor on a card that is too small for several contexts,
-    or that admits one process only.
+    That is 0 where compilers are timed from cold, nor on a card that is too small for several
+    contexts, or that admits one process only.
 
     Args:
         attempt: what is to be run.

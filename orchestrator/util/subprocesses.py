@@ -54,8 +54,8 @@ def finish(
 def end(process: subprocess.Popen[str]) -> None:
     """Kill a started program with all that it started.
 
-    `Popen.kill` kills the program alone; who reads its pipes then waits for as long as anything that
-    it started holds them.
+    `Popen.kill` kills the program alone; who reads its pipes then waits for as long as anything
+    that it started holds them.
     """
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
