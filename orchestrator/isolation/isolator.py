@@ -213,14 +213,15 @@ class Isolator:
     def make_ready(self, count: int) -> frozenset[int]:
         """Have `count` processes wait for attempts, if none does; the pids of those that wait.
 
-        None is made ready for fewer than standby.FEWEST attempts.
+        None is made ready for fewer than standby.FEWEST attempts; those that wait go on waiting.
         """
         if self._standbys is None:
             return frozenset()
-        # a server that has died is replaced by the next `run`
-        with self._busy, contextlib.suppress(ServerDiedError):
-            self._make_whole()
-            self._standbys.fill(self._server, count)
+        if count:
+            # a server that has died is replaced by the next `run`
+            with self._busy, contextlib.suppress(ServerDiedError):
+                self._make_whole()
+                self._standbys.fill(self._server, count)
         return frozenset(standby.pid for standby in self._standbys.waiting)
 
     def dismiss(self) -> None:

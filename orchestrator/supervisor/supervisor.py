@@ -56,9 +56,10 @@ class SupervisorReport(NamedTuple):
 
 
 class _Run(NamedTuple):
-    """An attempt that was run."""
+    """An attempt that was run; `standing`: processes of ours that waited meanwhile, or were its."""
 
     done: Completed
+    standing: frozenset[int]
     interference: InterferenceMonitor
     phase_s: dict[str, float]
 
@@ -152,9 +153,11 @@ class Supervisor:
         began_s = time.monotonic()
         attempt = self._calibration.prepare(attempt)
         calibrate_s = round(time.monotonic() - began_s, 4)
+        if span is not None:
+            self._isolator.dismiss()  # one node alone cannot make it again
         ready = to_make_ready(attempt, span, self._slots, self._well, self._nvml)
         run = self._run(attempt, span, ready)
-        if ready and lacked_memory(attempt, run.done.result):
+        if run.standing and lacked_memory(attempt, run.done.result):
             self._isolator.dismiss()
             run = self._run(attempt, span, 0)
         unclean = self._health.fault_after(attempt, run.done)
@@ -175,7 +178,7 @@ class Supervisor:
     def _run(self, attempt: Attempt, span: RankSpan | None, ready: int) -> _Run:
         """Run an attempt in processes of its own, one of `ready` made ready ahead or none of them."""
         times = PhaseTimes()
-        standing = self._isolator.make_ready(ready) if ready else frozenset()
+        standing = self._isolator.make_ready(ready)
         sampler = self._sampler(attempt, standing)
         if isinstance(sampler, GpuSampler):
             attempt = attempt.model_copy(
@@ -193,7 +196,7 @@ class Supervisor:
             attempt, enter, watches=[interference], span=span, made_ready=bool(ready)
         )
         self._phase = ""
-        return _Run(done, interference, times.seconds())
+        return _Run(done, standing, interference, times.seconds())
 
     def _screen(self, attempt: Attempt) -> SupervisorReport:
         """Compile the trials of an attempt ahead, then screen them in one process."""

@@ -158,6 +158,16 @@ class MlflowTracker:
         return annotated(results.meta, found)
 
     def _save_view(self) -> None:
+        """Save the views of this sweep and of all. Runs are what counts: a server that takes no tag
+        so long has none.
+        """
+        try:
+            self._write_views()
+        except MlflowException as error:
+            if error.error_code not in REFUSALS:
+                raise
+
+    def _write_views(self) -> None:
         tags = self._client.get_experiment(self.experiment_id).tags
         key, value = view_over_time()
         if tags.get(key) != value:

@@ -17,6 +17,7 @@ from orchestrator.trackers.run_content import legal
 
 PREFIX = "mlflow.sharedViewState."
 KEPT = 20
+LONGEST = 20_000  # characters of an experiment's tag; MLflow refuses a longer one
 FIRST = (
     "metrics.`latency_ms`",
     "tags.`outcome`",
@@ -42,11 +43,18 @@ def saved_view(meta: SweepMeta, axes: Sequence[str]) -> tuple[str, str]:
     Above them stands each implementation's own run, which is what the charts draw.
 
     The value has the state twice: for versions of the UI that know named views, and for older ones.
+    Charts that would make it too long are left out, the last ones first.
     """
-    state = _state(meta, axes)
+    varying = varying_axes(meta, axes)
+    charts = _charts(meta, axes, varying)
     created_ms = milliseconds(meta.created_at)
     named = {"name": f"sweep {meta.sweep_id}", "createdAt": created_ms, "updatedAt": created_ms}
-    return PREFIX + meta.sweep_id, json.dumps({**state, **named, "state": json.dumps(state)})
+    while True:
+        state = _state(meta, varying, charts)
+        value = json.dumps({**state, **named, "state": json.dumps(state)})
+        if len(value) <= LONGEST or not charts:
+            return PREFIX + meta.sweep_id, value
+        charts.pop()
 
 
 def view_over_time() -> tuple[str, str]:
@@ -88,14 +96,15 @@ def outdated(tags: Iterable[str], sweep_id: str) -> list[str]:
     return sorted(like)[: max(0, len(like) - KEPT + 1)]
 
 
-def _state(meta: SweepMeta, axes: Sequence[str]) -> Mapping[str, Any]:
-    varying = varying_axes(meta, axes)
+def _state(
+    meta: SweepMeta, varying: Sequence[str], charts: Sequence[Mapping[str, Any]]
+) -> Mapping[str, Any]:
     columns = list(FIRST)
     columns += [f"params.`{name}`" for name in ("implementation", *varying)]
     columns += [f"metrics.`{name}`" for name in FIGURES]
     searched = f"tags.sweep_id = '{meta.sweep_id}' and tags.kind != 'sweep'"
     return {
-        **_shared(searched, columns, _charts(meta, axes, varying)),
+        **_shared(searched, columns, charts),
         "orderByKey": "tags.`row`",  # by start the UI would fold all trials under the sweep
         "orderByAsc": True,
     }

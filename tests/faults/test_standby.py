@@ -110,6 +110,7 @@ def test_they_are_made_once_and_used_by_no_attempt_that_may_not(folder: Path) ->
     with isolator_of(folder) as isolator:
         standing = isolator.make_ready(COUNT)
         assert isolator.make_ready(COUNT) == standing
+        assert isolator.make_ready(0) == standing
         plain = isolator.run(tells(folder))
         assert ran_in(plain) not in standing
         assert all(proc.is_alive(pid) for pid in standing)

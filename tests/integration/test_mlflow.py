@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from orchestrator.results.rows import rows
 from orchestrator.trackers.address import view_url
 from orchestrator.trackers.background import BackgroundTracker
 from orchestrator.trackers.base import RejectedError, TrackingError
+from orchestrator.trackers.saved_view import LONGEST
 from orchestrator.trackers.sync import SyncReport, sync, url
 from orchestrator.trackers.ui import command
 from tests.support import made
@@ -631,6 +633,21 @@ def test_the_address_shown_opens_the_sweeps_view(store: str, sweep: Made) -> Non
         store, experiment.experiment_id, results.meta.sweep_id
     )
     assert f"mlflow.sharedViewState.{results.meta.sweep_id}" in experiment.tags
+
+
+def test_a_server_that_takes_no_long_tag_has_the_runs_all_the_same(
+    store: str, sweep: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What MLflow's own limit is has its own test: this is a server with another."""
+    limit = "mlflow.utils.validation.MAX_EXPERIMENT_TAG_VAL_LENGTH"
+    assert LONGEST <= import_module("mlflow.utils.validation").MAX_EXPERIMENT_TAG_VAL_LENGTH
+    monkeypatch.setattr(limit, 5_000)
+    results = sweep.whole()
+    assert sync(results, store)
+    experiment = client(store).get_experiment_by_name(results.meta.name)
+    assert f"mlflow.sharedViewState.{results.meta.sweep_id}" not in experiment.tags
+    found = client(store).search_runs([experiment.experiment_id])
+    assert sum(run.data.tags.get("kind") == "trial" for run in found) == len(results.meta.planned)
 
 
 def test_the_ui_names_the_sweeps_view_and_ends_quietly_on_interrupt(

@@ -88,13 +88,17 @@ class Slot:
     def __init__(self, ends: Callable[[bool], TrialRecord]) -> None:
         self.ends = ends
         self.asked: list[str] = []
+        self.waiting: frozenset[int] = frozenset()
 
-    def make_ready(self, _count: int) -> frozenset[int]:
-        self.asked.append("make ready")
-        return frozenset({7})
+    def make_ready(self, count: int) -> frozenset[int]:
+        if count:
+            self.asked.append("make ready")
+            self.waiting = frozenset({7})
+        return self.waiting
 
     def dismiss(self) -> None:
         self.asked.append("dismiss")
+        self.waiting = frozenset()
 
     def family(self) -> list[int]:
         return []
@@ -125,6 +129,16 @@ def asked_of(
         return record_of(given, how, Phase.DONE, utc_now(), {}, flags=told)
 
     slot = Slot(ends)
+    made, _ = supervised(monkeypatch, slot)
+    for _ in range(times):
+        made.run(given.model_dump_json())
+    return slot.asked
+
+
+def supervised(
+    monkeypatch: pytest.MonkeyPatch, slot: Slot
+) -> tuple[Supervisor, list[frozenset[int]]]:
+    """A supervisor with this isolator, and of each attempt which processes stood by as ours."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     for name, value in {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", **SET_ON_CUDA}.items():
         monkeypatch.setenv(name, value)  # what a supervisor sets, undone afterwards
@@ -134,10 +148,14 @@ def asked_of(
     monkeypatch.setattr(nvml, "card", lambda *_: "card")
     made = Supervisor("cuda", 1, "0", (), staged=False)
     made._calibration = SimpleNamespace(prepare=lambda one: one, take=list)  # type: ignore[assignment]
-    monkeypatch.setattr(made, "_sampler", lambda *_: Quiet())
-    for _ in range(times):
-        made.run(given.model_dump_json())
-    return slot.asked
+    stood_by: list[frozenset[int]] = []
+
+    def sampler(_attempt: Attempt, standing: frozenset[int]) -> Quiet:
+        stood_by.append(standing)
+        return Quiet()
+
+    monkeypatch.setattr(made, "_sampler", sampler)
+    return made, stood_by
 
 
 class Quiet:
@@ -180,6 +198,37 @@ def test_one_that_fails_in_every_row_ends_them_once(monkeypatch: pytest.MonkeyPa
     well = asked_of(monkeypatch, Outcome.FAILED, alone=Outcome.OK, times=4)
     alone = ["run alone"] * WELL_AGAIN
     assert well == ["make ready", "run", "dismiss", *alone, "make ready", "run", "dismiss"]
+
+
+def test_beside_an_attempt_that_may_use_none_they_are_still_ours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Over ranks: who else is on the card is no stranger. One that lacks memory beside them is
+    made again alone.
+    """
+    over_ranks = on_gpu(gpus=2, ranks=2)
+
+    def ends(_made_ready: bool) -> TrialRecord:
+        outcome = Outcome.OOM if slot.waiting else Outcome.OK
+        return record_of(over_ranks, outcome, Phase.DONE, utc_now(), {})
+
+    slot = Slot(ends)
+    made, stood_by = supervised(monkeypatch, slot)
+    slot.waiting = frozenset({7, 8})
+    made.run(over_ranks.model_dump_json())
+    assert slot.asked == ["run alone", "dismiss", "run alone"]
+    assert stood_by == [{7, 8}, set()]
+
+
+def test_before_an_attempt_over_nodes_they_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One node cannot make it again by itself."""
+    over_nodes = on_gpu(gpus=2, ranks=2)
+    slot = Slot(lambda _: record_of(over_nodes, Outcome.OOM, Phase.DONE, utc_now(), {}))
+    made, stood_by = supervised(monkeypatch, slot)
+    slot.waiting = frozenset({7})
+    made.run(over_nodes.model_dump_json(), RankSpan(0, 1, 2, "file://there"))
+    assert slot.asked == ["dismiss", "run alone", "dismiss"]
+    assert stood_by == [set()]
 
 
 def test_one_that_lacks_memory_beside_them_is_made_again_alone(

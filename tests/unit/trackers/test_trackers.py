@@ -283,6 +283,21 @@ def test_the_saved_view_shows_the_sweeps_trials_in_the_order_of_the_table() -> N
     ]
 
 
+def test_a_view_that_would_be_too_long_for_a_server_has_fewer_charts() -> None:
+    """The first ones: latency along the widest axis."""
+    long = "a_name_of_an_axis_that_says_what_it_is_of_in_full"
+    axes = {f"{long}_{letter}": [1, 2] for letter in "abc"} | {"seq_len": [64, 128, 256]}
+    planned = made.trials(["standard", "improved"], axes)
+    meta = made.results(planned, [], axes=axes).meta
+    _, value = saved_view.saved_view(meta, list(axes))
+    assert len(value) <= saved_view.LONGEST
+    state = json.loads(json.loads(value)["state"])
+    charts = state["compareRunCharts"]
+    assert 0 < len(charts) < len(curves.CHARTED) * curves.MAX_PANELS
+    assert {chart["selectedXAxisMetricKey"] for chart in charts} == {"seq_len"}
+    assert charts[0]["metricKey"].startswith("latency_ms")
+
+
 def drawn(results: Results) -> list[curves.Curve]:
     """The runs of the implementations of a sweep."""
     frame, found = Frame.of(results.meta), rows(results.meta, results.records)
