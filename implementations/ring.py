@@ -57,7 +57,8 @@ def build(config: Config) -> Attention:
 
 
 def _over_ranks(config: Config) -> Attention:
-    from .kernels.ring_ranks import RanksPlan, attention
+    from .kernels.ring_plan import RanksPlan
+    from .kernels.ring_ranks import attention
 
     if config.options:
         raise ValueError(f"ring_v2 over ranks has no options, found {', '.join(config.options)}")

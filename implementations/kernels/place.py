@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from .calls import Call
+from ..dilated_attention.pattern import Piece
+from .calls import Call, Strided
 from .online import takes_triton
 from .tiles import row_groups
 
@@ -27,17 +28,29 @@ def place(
         for source, target in zip(found, into, strict=True):
             torch.mul(source, factor, out=call.rows.of(target))
         return
+    place_whole(found, into, call.rows, call.part.piece, factor)
+
+
+def place_whole(
+    found: tuple[torch.Tensor, ...],
+    into: tuple[torch.Tensor, ...],
+    place: Strided,
+    piece: Piece,
+    factor: float,
+) -> None:
+    """Write factor * found (B, g, m, d), all rows of a piece's segments, to their place in each of
+    one or three tensors, and zeros between them; where `takes_triton`.
+    """
     from .triton_place import place_kernel
 
-    outer, heads, rows, head_dim = call.rows.size
-    piece = call.part.piece
+    outer, heads, rows, head_dim = place.size
     strides: list[int] = []
     for source in _three(found):
         strides += source.stride()[:3]
     blocks = -(-row_groups(piece) // BLOCK_ROWS)
     place_kernel[(outer * heads * blocks,)](
-        *_three(found), *_three(into), *strides, call.rows.offset, *call.rows.stride[:2], blocks, heads, rows, factor,
-        piece.rate, piece.offset, piece.segment_length, call.rows.stride[2] // piece.rate,
+        *_three(found), *_three(into), *strides, place.offset, *place.stride[:2], blocks, heads, rows, factor,
+        piece.rate, piece.offset, piece.segment_length, place.stride[2] // piece.rate,
         COUNT=len(found), HEAD_DIM=head_dim, WIDTH=1 << (head_dim - 1).bit_length(), BLOCK_M=BLOCK_ROWS,
     )  # fmt: skip
 
