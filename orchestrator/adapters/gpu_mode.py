@@ -15,9 +15,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from orchestrator.adapters import stated
 from orchestrator.adapters.materialised import materialised
+from orchestrator.adapters.stated import TaskFile
 from orchestrator.adapters.task_data import TaskData
-from orchestrator.errors import SweepFileError, UnknownNameError
+from orchestrator.errors import SweepFileError, UnknownNameError, suggestion
 from orchestrator.spec import document as documents
 from orchestrator.usercode.registry import Target
 from orchestrator.usercode.text import signatures
@@ -42,8 +44,8 @@ class GpuMode:
             UnknownNameError: it is no task, or has what this adapter does not know; naming it.
         """
         task = _task(path)
-        cases = _cases(path, task)
         tree = parsed(_reference(path, task))
+        cases = _cases(path, task, tree)
         functions = {"inputs", "reference"}
         if _tests_properties(tree):
             functions.add("judge")
@@ -53,7 +55,11 @@ class GpuMode:
             values={"columns": {name: name for name in cases[0] if name != "name"}},
             functions=frozenset(functions),
         )
-        data = TaskData(lambda name: _load(path, task, "reference.py", name))
+        taken, takes_any = _arguments(tree)
+        data = TaskData(
+            lambda name: _load(path, task, "reference.py", name),
+            takes_seed=takes_any or "seed" in taken,
+        )
         made = {"inputs": data.inputs, "reference": data.reference, "judge": data.judge}
         return workload_of(
             path.name,
@@ -102,15 +108,28 @@ class GpuMode:
         """A sweep over a task with every submission in its folder."""
         if not (path / TASK).is_file():
             return None
+        self.workload(path)  # what it has that is not known is said here
         entries: list[dict[str, Any]] = [{"use": "gpu-mode:.", "label": "reference"}]
+        left_out = []
         own = {(path / source).resolve() for source in _sources(_task(path)).values()}
         for file in sorted(path.rglob("*.py")):
-            if file.resolve() not in own and "custom_kernel" in signatures.names(parsed(file)):
+            if file.resolve() in own or _folder_of(file) != path:
+                continue
+            try:
+                is_submission = "custom_kernel" in signatures.names(parsed(file))
+            except UnknownNameError as error:
+                left_out.append(str(error))
+                continue
+            if is_submission:
                 name = file.relative_to(path)
-                entries.append(
-                    {"use": f"gpu-mode:{name}", "label": "-".join(name.with_suffix("").parts)[:64]}
-                )
-        return {"workload": "gpu-mode:.", "implementations": entries, "baseline": "reference"}
+                label = "-".join(name.with_suffix("").parts)
+                entries.append({"use": f"gpu-mode:{name}", "label": label})
+        return {
+            "workload": "gpu-mode:.",
+            "implementations": entries,
+            "baseline": "reference",
+            "left_out": left_out,
+        }
 
 
 def _folder_of(submission: Path) -> Path:
@@ -123,17 +142,21 @@ def _folder_of(submission: Path) -> Path:
 
 def _task(path: Path) -> dict[str, Any]:
     file = path / TASK
+    fields = "files, lang, tests, benchmarks"
     try:
-        task = documents.load(file.read_text(encoding="utf-8"), TASK).data
-    except OSError:
-        raise UnknownNameError(f"{path} is no GPU MODE task: it holds no {TASK}") from None
+        task = documents.load(file.read_text(encoding="utf-8"), str(file), fields).data
+    except (OSError, UnicodeDecodeError):
+        raise UnknownNameError(f"{path} is no GPU MODE task: it holds no {TASK} in UTF-8") from None
     except SweepFileError as error:
-        raise UnknownNameError(f"{path}: {error}") from None
+        raise UnknownNameError(str(error)) from None
+    stated.check(TaskFile, task, file)
     if task.get("lang", "py") != "py":
         raise UnknownNameError(f"{file}: lang is {task['lang']!r}, and this adapter knows py alone")
     if task.get("multi_gpu"):
         raise UnknownNameError(f"{file}: multi_gpu tasks are not known to this adapter")
     reference = _reference(path, task)
+    if not reference.is_file():
+        raise UnknownNameError(f"{path} is no GPU MODE task: there is no {reference}")
     missing = sorted(set(NEEDED) - signatures.names(parsed(reference)))
     if missing:
         raise UnknownNameError(f"{reference} defines no {' and no '.join(missing)}")
@@ -145,16 +168,34 @@ def _sources(task: Mapping[str, Any]) -> dict[str, str]:
     return {str(entry["name"]): str(entry["source"]) for entry in task.get("files", [])}
 
 
-def _cases(path: Path, task: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _cases(path: Path, task: Mapping[str, Any], tree: ast.Module) -> list[dict[str, Any]]:
     """The benchmarks, without their seeds: the harness seeds."""
-    found = []
-    stated = task.get("benchmarks") or task.get("tests") or []
-    for number, case in enumerate(stated, start=1):
-        values = {name: value for name, value in case.items() if name != "seed"}
-        found.append({"name": f"benchmark-{number}", **values})
-    if not found:
+    section = "benchmarks" if task.get("benchmarks") else "tests"
+    stated_cases = task.get(section) or []
+    if not stated_cases:
         raise UnknownNameError(f"{path / TASK} states neither benchmarks nor tests")
+    taken, takes_any = _arguments(tree)
+    found = []
+    for number, case in enumerate(stated_cases, start=1):
+        for name in case:
+            if taken and name not in taken and not takes_any:
+                raise UnknownNameError(
+                    f"{path / TASK}: {section}[{number - 1}].{name}: generate_input takes no "
+                    f"{name}{suggestion(name, taken)}"
+                )
+        values = {name: value for name, value in case.items() if name != "seed"}
+        found.append(values if "name" in taken else {"name": f"benchmark-{number}", **values})
     return found
+
+
+def _arguments(tree: ast.Module) -> tuple[list[str], bool]:
+    """The names of what `generate_input` takes, and whether it takes any; none: it is imported."""
+    function = signatures.functions(tree).get("generate_input")
+    if function is None:
+        return [], True
+    stated_ones = function.args
+    named = [*stated_ones.posonlyargs, *stated_ones.args, *stated_ones.kwonlyargs]
+    return [argument.arg for argument in named], stated_ones.kwarg is not None
 
 
 def _reference(path: Path, task: Mapping[str, Any]) -> Path:
@@ -169,7 +210,8 @@ def _parameters(
     names: dict[str, None] = {}  # a set that keeps the order
     for case in cases:
         names |= dict.fromkeys(case)
-    names.pop("name", None)
+    if "name" not in _arguments(tree)[0]:
+        names.pop("name", None)  # it is ours
     found = []
     for name in names:
         values = [case[name] for case in cases if name in case]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -25,8 +26,9 @@ def adopt(options: argparse.Namespace) -> int:
     from orchestrator.cli import adopt as adopting
 
     file, found = adopting.adopt(options.path, options.output)
+    named = shlex.quote(str(file))
     print(f"{found}\nwrote {file}\nNext:")
-    print(f"  python -m orchestrator plan {file}\n  python -m orchestrator {file}")
+    print(f"  python -m orchestrator plan {named}\n  python -m orchestrator {named}")
     return 0
 
 

@@ -7,6 +7,7 @@ here they are copied.
 from __future__ import annotations
 
 import importlib.resources
+import shlex
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
@@ -67,9 +68,10 @@ def init(directory: str | Path, workload: str | None = None) -> list[Path]:
 def next_steps(written: list[Path]) -> str:
     """What `init` says: which files there are now, and what to do with them."""
     sweep, *rest = written
+    named = shlex.quote(str(sweep))
     commands = {
-        f"orchestrator plan {sweep}": "what would run",
-        f"orchestrator {sweep}": "run it: about half a minute on a CPU",
+        f"orchestrator plan {named}": "what would run",
+        f"orchestrator {named}": "run it: about half a minute on a CPU",
     }
     width = max(map(len, commands))
     lines = [
