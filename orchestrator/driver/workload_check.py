@@ -29,7 +29,7 @@ class WorkloadCheck:
     """A check under way, or the mark that it found nothing wrong with the same code and params.
 
     Attributes:
-        name: of the workload.
+        name: of the workload, and where in the sweep it is asked: other points may be right.
         kept: the mark.
         process: that checks; None: nothing was wrong before.
         asked: what it is given.
@@ -109,4 +109,15 @@ def begin(sweep: Sweep, device: str, *, always: bool = False) -> WorkloadCheck |
         "params": json.loads(params),
         "device": kind,
     }
-    return WorkloadCheck(sweep.workload.name, kept, process, json.dumps(asked))
+    name = " at ".join(filter(None, (sweep.workload.name, _first_point(sweep))))
+    return WorkloadCheck(name, kept, process, json.dumps(asked))
+
+
+def _first_point(sweep: Sweep) -> str:
+    """What tells the sweep's first point from its others: `problem=1_Linear`; empty: nothing."""
+    first = sweep.trials[0].params
+    parts = []
+    for name, value in first.items():
+        if any(trial.params.get(name) != value for trial in sweep.trials):
+            parts.append(f"{name}={value}")
+    return " ".join(parts)

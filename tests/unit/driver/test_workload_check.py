@@ -70,6 +70,20 @@ def test_a_reference_that_raises_is_a_fault_of_the_workload(
 
 
 @pytest.mark.slow
+def test_where_the_workload_was_asked_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By what tells that point from the others: of a folder of problems one may be at fault."""
+    monkeypatch.setattr(workload_check, "cache_folder", lambda: tmp_path / "cache")
+    (tmp_path / "by_hand.py").write_text(BY_HAND)
+    text = SWEEP.replace("[16]", "[16, 32]")
+    check = workload_check.begin(Sweep.parse(text, tmp_path), "cpu")
+    assert check is not None
+    with pytest.raises(RequestError, match=r"workload by_hand at n=16: reference .*KeyError"):
+        check.refuse()
+
+
+@pytest.mark.slow
 def test_what_is_right_is_not_checked_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
