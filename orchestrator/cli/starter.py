@@ -6,8 +6,11 @@ here they are copied.
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.resources
+import keyword
 import shlex
+import sys
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
@@ -29,7 +32,8 @@ def init(directory: str | Path, workload: str | None = None) -> list[Path]:
 
     Raises:
         RequestError: one of the files is there already (nothing is written), or the folder cannot
-            be written; or the workload's name is no name of a Python file.
+            be written; or the workload's name is no name of a Python file, or hides a
+            module.
     """
     folder = Path(directory)
     files = {}
@@ -40,6 +44,11 @@ def init(directory: str | Path, workload: str | None = None) -> list[Path]:
         if not workload.isidentifier() or not workload.isascii():
             raise RequestError(
                 f"--workload: must be a name of letters, digits and underscores, found {workload!r}"
+            )
+        if keyword.iskeyword(workload) or workload in _importable():
+            raise RequestError(
+                f"--workload: {workload} is a word of Python or a module that is installed, which "
+                f"{workload}.py would hide: give another name, my_{workload}"
             )
         for entry in _starters(WORKLOAD_FOLDER):
             text = entry.read_text(encoding="utf-8")
@@ -63,6 +72,11 @@ def init(directory: str | Path, workload: str | None = None) -> list[Path]:
             f"{folder} cannot be written ({error.strerror}): name another folder"
         ) from None
     return list(files)
+
+
+def _importable() -> set[str]:
+    """The names of the modules of Python and of what is installed."""
+    return {*sys.stdlib_module_names, *importlib.metadata.packages_distributions()}
 
 
 def next_steps(written: list[Path]) -> str:
