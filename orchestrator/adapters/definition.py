@@ -273,9 +273,11 @@ def json_object(path: Path) -> dict[str, Any]:
     Raises:
         UnknownNameError: there is none.
     """
+    if path.is_dir():
+        raise UnknownNameError(f"{path} is a folder: name a JSON file in it")
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UnknownNameError(f"{path} is no JSON file: {error}") from None
     if not isinstance(data, dict):
         raise UnknownNameError(f"{path} holds no JSON object")

@@ -60,7 +60,12 @@ class GpuMode:
             lambda name: _load(path, task, "reference.py", name),
             takes_seed=takes_any or "seed" in taken,
         )
-        made = {"inputs": data.inputs, "reference": data.reference, "judge": data.judge}
+        made: dict[str, Any] = {
+            "inputs": data.inputs,
+            "reference": data.reference,
+            "judge": data.judge,
+            "task": path,
+        }
         return workload_of(
             path.name,
             facts,
@@ -82,16 +87,17 @@ class GpuMode:
 
         return build
 
-    def check(self, path: Path, _workload: Workload) -> str:
-        """Why the file is no submission; empty where it is."""
-        if path.is_dir():
-            return "" if (path / TASK).is_file() else f"{path} holds no {TASK}"
+    def check(self, path: Path, workload: Workload) -> str:
+        """Why the file is no submission to the task; empty where it is."""
         try:
-            tree = parsed(path)
-            _task(_folder_of(path))
+            task = path if path.is_dir() else _folder_of(path)
+            _task(task)
+            names = set() if path.is_dir() else signatures.names(parsed(path))
         except UnknownNameError as error:
             return str(error)
-        if "custom_kernel" not in signatures.names(tree):
+        if _task_of(workload) != task:
+            return f"{path.name} is of the task {task.name}, and the workload is {workload.name}"
+        if path.is_file() and "custom_kernel" not in names:
             return f"{path.name} defines no custom_kernel"
         return ""
 
@@ -132,6 +138,16 @@ class GpuMode:
         }
 
 
+def _task_of(workload: Workload) -> Path | None:
+    """The folder of the task that a workload is; None: it is of another kind."""
+    if not isinstance(workload, FileWorkload):
+        return None
+    with suppress(Exception):  # of another kind, which has no such function
+        found = workload.calls.get("task", None)
+        return found if isinstance(found, Path) else None
+    return None
+
+
 def _folder_of(submission: Path) -> Path:
     """The folder of the task that a submission belongs to: the nearest above it with a task.yml."""
     for folder in submission.parents:
@@ -145,8 +161,10 @@ def _task(path: Path) -> dict[str, Any]:
     fields = "files, lang, tests, benchmarks"
     try:
         task = documents.load(file.read_text(encoding="utf-8"), str(file), fields).data
-    except (OSError, UnicodeDecodeError):
-        raise UnknownNameError(f"{path} is no GPU MODE task: it holds no {TASK} in UTF-8") from None
+    except OSError:
+        raise UnknownNameError(f"{path} is no GPU MODE task: it holds no {TASK}") from None
+    except UnicodeDecodeError:
+        raise UnknownNameError(f"{file} is not valid UTF-8") from None
     except SweepFileError as error:
         raise UnknownNameError(str(error)) from None
     stated.check(TaskFile, task, file)

@@ -53,14 +53,29 @@ def adopt(path: str | Path, output: str | Path | None = None) -> tuple[Path, str
 
 
 def _format_of(place: Path) -> str | None:
-    """The format that the problems at a path are of; None: there are none."""
+    """The format that the problems at a path are of; None: there are none.
+
+    Raises:
+        RequestError: of a format, and it has what the adapter does not know; or no adapter of ours
+            finds any, and that of another package fails.
+    """
+    failed = []
     for name in workloads.adapters():
         try:
             adapter = workloads.adapter(name)
         except UnknownNameError:  # of another package; what is of our formats is found without it
             continue
-        if adapter.adopted(place) is not None:
-            return name
+        try:
+            if adapter.adopted(place) is not None:
+                return name
+        except RequestError:
+            raise
+        except Exception as error:
+            if name in workloads.OWN_ADAPTERS:
+                raise
+            failed.append(f"the adapter {name} fails with {type(error).__name__}: {error}")
+    if failed:
+        raise RequestError("; ".join(failed))
     return None
 
 
@@ -94,6 +109,7 @@ def _only_one_below(place: Path) -> tuple[Path, str]:
             continue
         if name is not None:
             found[below] = name
+    refused = list(dict.fromkeys(refused))
     if not found and refused:
         more = f" ({len(refused) - 1} more cannot be read, either)" if len(refused) > 1 else ""
         raise RequestError(f"{refused[0]}{more}")

@@ -9,6 +9,7 @@ from orchestrator.cli.adopt import adopt
 from orchestrator.cli.main import main
 from orchestrator.errors import RequestError
 from orchestrator.plan.sweep import Sweep
+from orchestrator.usercode import workloads
 
 PROBLEM = """
 import torch
@@ -194,3 +195,65 @@ def test_solutions_that_cannot_run_are_left_out(tmp_path: Path) -> None:
     assert "nowhere.json: spec.entry_point: main.py defines no kernel (known: run)" in said
     assert "bare.json: sources: must be a list" in said
     assert "torn.json is no JSON file" in said
+
+
+class Failing:
+    """An adapter of another package that cannot cope with what it is given."""
+
+    def adopted(self, path: Path) -> None:
+        raise KeyError(path.name)
+
+
+def test_an_adapter_of_another_package_that_fails_hides_none_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing else is found its fault is said."""
+    ours = workloads.adapters()
+    monkeypatch.setattr(workloads, "adapters", lambda: {"failing": "none:NONE", **ours})
+    adapter = workloads.adapter
+    monkeypatch.setattr(
+        workloads, "adapter", lambda name: Failing() if name == "failing" else adapter(name)
+    )
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RequestError, match="the adapter failing fails with KeyError: 'empty'"):
+        adopt(tmp_path / "empty")
+    (tmp_path / "1_plus.py").write_text(PROBLEM)
+    assert adopt(tmp_path)[1].startswith(f"{tmp_path.name} is of the format kernelbench")
+
+
+@pytest.mark.parametrize(
+    ("workload", "said"),
+    [
+        ("kernelbnch:.", "did you mean kernelbench:PATH?"),
+        ("flashinfer-bench:.", "is a folder: name a JSON file in it"),
+    ],
+)
+def test_a_workload_that_is_not_there_says_what_is_meant(
+    tmp_path: Path, workload: str, said: str
+) -> None:
+    """A slip in the format's name, or a folder where a file is wanted."""
+    text = f"name: s\nworkload: '{workload}'\nimplementations: ['torch:add']\n"
+    with pytest.raises(RequestError) as refused:
+        Sweep.parse(text, tmp_path)
+    assert said in str(refused.value)
+
+
+def test_a_submission_is_to_its_own_task_alone(tmp_path: Path) -> None:
+    """It is refused where the workload is another, of whichever kind."""
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "task.yml").write_text(TASK)
+        (folder / "reference.py").write_text(REFERENCE)
+        (folder / "mine.py").write_text("def custom_kernel(data): ...\n")
+    (tmp_path / "file.py").write_text("def inputs(n: int = 4): ...\ndef reference(x): ...\n")
+    text = "name: s\nworkload: 'gpu-mode:two'\nimplementations: ['gpu-mode:{}']\n"
+    assert Sweep.parse(text.format("two/mine.py"), tmp_path).trials
+    for use, workload in (
+        ("one/mine.py", "gpu-mode:two"),
+        ("one", "gpu-mode:two"),
+        ("two/mine.py", "./file.py"),
+    ):
+        other = text.format(use).replace("gpu-mode:two", workload, 1)
+        with pytest.raises(RequestError, match=r"is of the task .*, and the workload is"):
+            Sweep.parse(other, tmp_path)
