@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.adapters import stated
+from orchestrator.adapters.folders import below
 from orchestrator.adapters.materialised import materialised
 from orchestrator.adapters.stated import TaskFile
 from orchestrator.adapters.task_data import TaskData
@@ -118,7 +119,8 @@ class GpuMode:
         entries: list[dict[str, Any]] = [{"use": "gpu-mode:.", "label": "reference"}]
         left_out = []
         own = {(path / source).resolve() for source in _sources(_task(path)).values()}
-        for file in sorted(path.rglob("*.py")):
+        beside = [file for folder in (path, *below(path)) for file in folder.glob("*.py")]
+        for file in sorted(beside):
             if file.resolve() in own or _folder_of(file) != path:
                 continue
             try:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from orchestrator.adapters.folders import below
 from orchestrator.errors import UnknownNameError
 from orchestrator.usercode.generators import seeded
 from orchestrator.usercode.registry import Target
@@ -124,7 +125,7 @@ class KernelBench:
         entries.append({"use": problems, "label": "torch-compiled", "compile": True})
         is_partial = False
         around = path if path.is_dir() else path.parent
-        for folder in [entry for entry in sorted(around.rglob("*")) if entry.is_dir()]:
+        for folder in below(around):
             place = folder.relative_to(around)
             use, label = f"kernelbench:{place}", "-".join(place.parts)
             samples: list[int | None] = []

@@ -8,6 +8,7 @@ import io
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +142,8 @@ def _candidates(place: Path) -> Iterator[Path]:
     for _ in range(DEEPEST):
         inside: list[Path] = []
         for folder in level:
-            inside += sorted(folder.iterdir())
+            with suppress(OSError):  # it may not be read
+                inside += sorted(folder.iterdir())
         level = [one for one in inside if one.is_dir() and not one.name.startswith((".", "_"))]
         yield from level
 

@@ -257,3 +257,20 @@ def test_a_submission_is_to_its_own_task_alone(tmp_path: Path) -> None:
         other = text.format(use).replace("gpu-mode:two", workload, 1)
         with pytest.raises(RequestError, match=r"is of the task .*, and the workload is"):
             Sweep.parse(other, tmp_path)
+
+
+@pytest.mark.parametrize("hidden", [".venv", "env", "__pycache__"])
+def test_answers_are_looked_for_in_no_environment(tmp_path: Path, hidden: str) -> None:
+    """Nor in hidden folders: what is installed there is nobody's answer."""
+    folder = tmp_path / hidden / "lib"
+    folder.mkdir(parents=True)
+    if hidden == "env":
+        (tmp_path / hidden / "pyvenv.cfg").write_text("")
+    for name, text in (("1_plus.py", ANSWER), ("kernel.py", "def custom_kernel(data): ...")):
+        (folder / name).write_text(text)
+    (tmp_path / "1_plus.py").write_text(PROBLEM)
+    assert labels_of(adopt(tmp_path)[0]) == ["torch", "torch-compiled"]
+    (tmp_path / "1_plus.py").unlink()
+    (tmp_path / "task.yml").write_text(TASK)
+    (tmp_path / "reference.py").write_text(REFERENCE)
+    assert labels_of(adopt(tmp_path, tmp_path / "task.yaml")[0]) == ["reference"]
