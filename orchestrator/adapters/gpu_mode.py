@@ -289,14 +289,16 @@ def _defaults(tree: ast.Module) -> dict[str, Any]:
 def _tests_properties(tree: ast.Module) -> bool:
     """Whether the task's check is a function of its own that never asks the reference."""
     functions = signatures.functions(tree)
+    defined: dict[str, ast.AST] = {**signatures.values(tree), **signatures.classes(tree)}
+    defined.update(functions)
     seen: set[str] = set()
     waiting = [CHECK]
     while waiting:
         name = waiting.pop()
         seen.add(name)
-        if name not in functions:
+        if name not in defined:
             continue
-        used = {node.id for node in ast.walk(functions[name]) if isinstance(node, ast.Name)}
+        used = {node.id for node in ast.walk(defined[name]) if isinstance(node, ast.Name)}
         waiting.extend(used - seen)
     return CHECK in functions and "ref_kernel" not in seen
 
