@@ -242,9 +242,7 @@ def plan(options: argparse.Namespace) -> int:
     if options.workload:
         from orchestrator.driver import workload_check
 
-        checked = workload_check.begin(sweep, options.device, always=True)
-        if checked is not None:
-            checked.refuse()
+        workload_check.refuse_any(sweep, options.device)
     known = None
     if options.reuse or options.why or sweep.spec.reuse:
         from orchestrator.driver import known_rows

@@ -105,3 +105,25 @@ def test_what_is_right_is_not_checked_again(
 def test_what_is_registered_was_checked_by_its_author() -> None:
     """A sweep of it starts no process for that."""
     assert workload_check.begin(Sweep.load(ROOT / "sweeps" / "quick.yaml"), "cpu") is None
+
+
+@pytest.mark.slow
+def test_of_a_folder_of_problems_each_is_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is wrong with any is said, of all at once."""
+    monkeypatch.setattr(workload_check, "cache_folder", lambda: tmp_path / "cache")
+    problem = (
+        "import torch\nclass Model(torch.nn.Module):\n    def forward(self, x): return x * {}\n"
+        "def get_inputs(): return [torch.randn(8)]\ndef get_init_inputs(): return []\n"
+    )
+    for name, factor in (("1_right", "2"), ("2_wrong", "self.two"), ("3_wrong", "three")):
+        (tmp_path / f"{name}.py").write_text(problem.format(factor))
+    text = "name: s\nworkload: 'kernelbench:.'\nimplementations: ['kernelbench:.']\n"
+    with pytest.raises(RequestError) as refused:
+        workload_check.refuse_any(Sweep.parse(text, tmp_path), "cpu")
+    lines = str(refused.value).splitlines()
+    assert [line.partition(":")[0] for line in lines] == [
+        "workload kernelbench at problem=2_wrong",
+        "workload kernelbench at problem=3_wrong",
+    ]
