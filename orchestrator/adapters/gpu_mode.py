@@ -112,7 +112,11 @@ class GpuMode:
         return [file for file in found if file.is_file()]
 
     def adopted(self, path: Path) -> dict[str, Any] | None:
-        """A sweep over a task with every submission in its folder."""
+        """A sweep over a task, named by its folder or its task.yml, with every submission in its
+        folder.
+        """
+        if path.name == TASK:
+            path = path.parent
         if not (path / TASK).is_file():
             return None
         self.workload(path)  # what it has that is not known is said here
@@ -120,7 +124,7 @@ class GpuMode:
         left_out = []
         own = {(path / source).resolve() for source in _sources(_task(path)).values()}
         beside = [file for folder in (path, *below(path)) for file in folder.glob("*.py")]
-        for file in sorted(beside):
+        for file in sorted(filter(Path.is_file, beside)):
             if file.resolve() in own or _folder_of(file) != path:
                 continue
             try:

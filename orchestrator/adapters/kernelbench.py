@@ -108,7 +108,7 @@ class KernelBench:
 
     def files(self, path: Path) -> Sequence[Path]:
         """The files of the folder."""
-        return [path] if path.is_file() else sorted(path.glob("*.py"))
+        return _files(path)
 
     def adopted(self, path: Path) -> dict[str, Any] | None:
         """A sweep over the problems of the folder, or over the one that a file is; answers are the
@@ -157,6 +157,11 @@ class KernelBench:
         return {**sweep, "allow_outcomes": ["unsupported"]} if is_partial else sweep
 
 
+def _files(path: Path) -> list[Path]:
+    """The Python files of a folder, or the one that is named."""
+    return [path] if path.is_file() else sorted(filter(Path.is_file, path.glob("*.py")))
+
+
 def _problems(path: Path) -> dict[str, Path]:
     """The files of a folder that are problems, by name. One that defines `Model` and nothing else
     that the format asks for, beside others that do, is what they import.
@@ -164,7 +169,7 @@ def _problems(path: Path) -> dict[str, Path]:
     Raises:
         UnknownNameError: a file does not parse, and may be one.
     """
-    files = [path] if path.is_file() else sorted(path.glob("*.py"))
+    files = _files(path)
     found = {file.stem: _top(parsed(file)) for file in files}
     by_name = {file.stem: file for file in files}
     models = [name for name, top in found.items() if "Model" in top]
@@ -179,7 +184,7 @@ def _answers(path: Path, problems: Sequence[str], sample: int | None) -> dict[st
     A file has the problem's own name, or is called as the format's scripts call the answers of a
     run, by the number that the problem's name begins with; then `sample` counts, or the first.
     """
-    files = [path] if path.is_file() else sorted(path.glob("*.py"))
+    files = _files(path)
     found = {file.stem: file for file in files if file.stem in problems}
     by_number: dict[str, Path] = {}
     for file, number, of_sample in _generated(path):
@@ -195,7 +200,7 @@ def _answers(path: Path, problems: Sequence[str], sample: int | None) -> dict[st
 def _generated(path: Path) -> list[tuple[Path, str, int]]:
     """The answers of a run: file, number of the problem, sample; the first samples first."""
     found = []
-    for file in [path] if path.is_file() else sorted(path.glob("*.py")):
+    for file in _files(path):
         match = GENERATED.fullmatch(file.stem)
         if match is not None:
             found.append((file, str(int(match[1])), int(match[2])))

@@ -137,7 +137,8 @@ def _candidates(place: Path) -> Iterator[Path]:
     """Folders below, nearest first, and the definitions of a data set."""
     if not place.is_dir():
         return
-    yield from sorted((place / "definitions").rglob("*.json"))
+    definitions = place if "definitions" in place.resolve().parts else place / "definitions"
+    yield from sorted(definitions.rglob("*.json"))
     level = [place]
     for _ in range(DEEPEST):
         inside: list[Path] = []

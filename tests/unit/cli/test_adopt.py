@@ -274,3 +274,27 @@ def test_answers_are_looked_for_in_no_environment(tmp_path: Path, hidden: str) -
     (tmp_path / "task.yml").write_text(TASK)
     (tmp_path / "reference.py").write_text(REFERENCE)
     assert labels_of(adopt(tmp_path, tmp_path / "task.yaml")[0]) == ["reference"]
+
+
+def test_the_folder_of_definitions_and_the_file_of_a_task_are_found(tmp_path: Path) -> None:
+    """As the data set and the folder that they are of."""
+    folder = tmp_path / "trace" / "definitions" / "scale"
+    folder.mkdir(parents=True)
+    (folder / "twice.json").write_text(json.dumps(DEFINITION))
+    for place in (folder.parents[1], folder.parent, folder):
+        assert labels_of(adopt(place)[0]) == ["reference"]
+        (folder / "sweep.yaml").unlink()
+    (tmp_path / "task.yml").write_text(TASK)
+    (tmp_path / "reference.py").write_text(REFERENCE)
+    (tmp_path / "mine.py").write_text("def custom_kernel(data): ...\n")
+    file, _ = adopt(tmp_path / "task.yml")
+    assert file == tmp_path / "sweep.yaml"
+    assert labels_of(file) == ["reference", "mine"]
+
+
+def test_a_folder_that_is_called_like_a_file_is_none(tmp_path: Path) -> None:
+    """Of Python's."""
+    (tmp_path / "1_plus.py").write_text(PROBLEM)
+    (tmp_path / "2_plus.py").mkdir()
+    file, _ = adopt(tmp_path)
+    assert {trial.params["problem"] for trial in Sweep.load(file).trials} == {"1_plus"}
