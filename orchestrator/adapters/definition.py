@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,15 +10,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import ExpressionError, UnknownNameError
+from orchestrator.adapters import stated
+from orchestrator.adapters.stated import DefinitionFile, WorkloadLine
+from orchestrator.errors import ExpressionError, UnknownNameError, suggestion
 from orchestrator.spec.expression import condition
 from orchestrator.usercode import recorded
+from orchestrator.usercode.text import signatures
 from orchestrator.usercode.text.signatures import Kind, Parameter
 
 FIELDS = ("name", "axes", "inputs", "outputs", "reference")
 FLOATS = ("float64", "float32", "float16", "bfloat16")
 SMALL_FLOATS = ("float8_e4m3fn", "float8_e5m2")
 WHOLE = ("int64", "int32", "int16", "int8")
+GUESSED_SIZE = 64
 LARGEST_SMALL = 2.0  # of random values in eight bits
 RECORDING = "recording"  # the param that tells which workload's recorded inputs are meant
 
@@ -126,6 +131,9 @@ class Definition:
                         f"{place} is random {tensor['dtype']}, and the format states no range for "
                         "it: write a workload file, whose inputs draw it"
                     )
+            missing = [name for name in self.variable if name not in workload["axes"]]
+            if missing:
+                raise UnknownNameError(f"{where}: axes.{missing[0]}: required, and not given")
             cases.append(case)
         return cases
 
@@ -147,6 +155,14 @@ class Definition:
         if self.recordings:
             uuids = tuple(str(case[RECORDING]) for case in cases)
             found.append(Parameter(RECORDING, Kind("literal", values=uuids)))
+        return found
+
+    def guessed(self) -> dict[str, list[Any]]:
+        """Values for the params where no workload states any, to begin with."""
+        found: dict[str, list[Any]] = {name: [GUESSED_SIZE] for name in self.variable}
+        for name, tensor in self.inputs.items():
+            if tensor["shape"] is None:
+                found[name] = [True if tensor["dtype"] == "bool" else 1]
         return found
 
     def drawn(self, params: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -202,11 +218,9 @@ class Definition:
             try:
                 data = json.loads(line)
                 workload = data.get("workload") or data
-                missing = [name for name in ("uuid", "axes", "inputs") if name not in workload]
             except (ValueError, AttributeError, TypeError) as error:
                 raise UnknownNameError(f"{where} is no workload in JSON: {error}") from None
-            if missing:
-                raise UnknownNameError(f"{where} is no workload: it lacks {', '.join(missing)}")
+            stated.check(WorkloadLine, workload, where)
             yield where, workload
 
 
@@ -220,20 +234,37 @@ def read(path: Path) -> Definition:
     missing = [name for name in FIELDS if name not in data]
     if missing:
         raise UnknownNameError(f"{path.name} is no definition: it lacks {', '.join(missing)}")
+    stated.check(DefinitionFile, data, path.name)
     if data.get("op_type") == "sampling":
         raise UnknownNameError(
             f"{path.name}: op_type is sampling, whose answers are drawn at random: write a "
             "workload file with a judge of the draws"
         )
-    for name, axis in data["axes"].items():
-        if axis.get("type") not in ("const", "var"):
-            raise UnknownNameError(
-                f"{path.name}: axes.{name} is of type {axis.get('type')!r}; known are const and var"
-            )
+    try:
+        why = lacks(data["reference"], "the text", "run")
+    except SyntaxError as error:
+        why = f"does not parse as Python on its line {error.lineno}: {error.msg}"
+    if why:
+        raise UnknownNameError(f"{path.name}: reference: {why}")
     for part in ("inputs", "outputs"):
         for name, tensor in data[part].items():
             _check_tensor(f"{path.name}: {part}.{name}", tensor, data["axes"])
     return Definition(path, data)
+
+
+def lacks(text: str, file: str, function: str) -> str:
+    """That a Python text defines no such function; empty where it does.
+
+    Raises:
+        SyntaxError: it does not parse.
+    """
+    try:
+        known = signatures.names(ast.parse(text))
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise SyntaxError(str(error)) from None
+    if function in known or "*" in known:  # the star may bring it
+        return ""
+    return f"{file} defines no {function}{suggestion(function, known)}"
 
 
 def json_object(path: Path) -> dict[str, Any]:
@@ -242,9 +273,11 @@ def json_object(path: Path) -> dict[str, Any]:
     Raises:
         UnknownNameError: there is none.
     """
+    if path.is_dir():
+        raise UnknownNameError(f"{path} is a folder: name a JSON file in it")
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UnknownNameError(f"{path} is no JSON file: {error}") from None
     if not isinstance(data, dict):
         raise UnknownNameError(f"{path} holds no JSON object")

@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from orchestrator.adapters.definition import FIELDS, Definition, json_object, read
+from orchestrator.adapters import stated
+from orchestrator.adapters.definition import Definition, json_object, lacks, read
 from orchestrator.adapters.materialised import materialised
+from orchestrator.adapters.stated import SolutionFile
 from orchestrator.errors import UnknownNameError
 from orchestrator.usercode.registry import Target
 from orchestrator.usercode.text.file_facts import FileFacts
@@ -83,38 +86,22 @@ class FlashInferBench:
         """Why the file is no solution of the workload; empty where it is."""
         try:
             data = json_object(path)
+            if "reference" in data:
+                is_same = data.get("name") == workload.name
+                return "" if is_same else f"{path.name} defines {data.get('name')}"
+            stated.check(SolutionFile, data, path.name)
         except UnknownNameError as error:
             return str(error)
-        if "reference" in data:
-            return (
-                ""
-                if data.get("name") == workload.name
-                else f"{path.name} defines {data.get('name')}"
-            )
-        missing = sorted({"name", "definition", "spec", "sources"} - set(data))
-        if missing:
-            return f"{path.name} is no solution: it lacks {', '.join(missing)}"
-        if data["definition"] != workload.name:
+        definition = _definition_of(workload)
+        if definition is None or data["definition"] != definition.name:
             return f"{path.name} solves {data['definition']}, and the workload is {workload.name}"
-        entry = str(data["spec"].get("entry_point", "")).partition("::")
-        if entry[0] not in {source["path"] for source in data["sources"]} or not entry[2]:
-            return (
-                f"{path.name}: spec.entry_point is {''.join(entry)!r}, and must be a path of "
-                "sources, '::' and a function"
-            )
         if why := _has_to_be_built(path, data):
             return why
-        assert isinstance(workload, FileWorkload)
-        scalars = [
-            name
-            for name, one in workload.calls.get("definition", None).outputs.items()
-            if one["shape"] is None
-        ]
+        if why := _is_nowhere(data):
+            return f"{path.name}: spec.entry_point: {why}, found {data['spec']['entry_point']!r}"
+        scalars = [name for name, one in definition.outputs.items() if one["shape"] is None]
         if scalars and data["spec"].get("destination_passing_style"):
-            return (
-                f"{path.name} is in destination passing style, and the output {scalars[0]} is a "
-                "number, which nothing can be written into"
-            )
+            return f"{path.name} {_into_a_number(scalars[0])}"
         return ""
 
     def files(self, path: Path) -> Sequence[Path]:
@@ -134,29 +121,68 @@ class FlashInferBench:
         if path.suffix != ".json" or not path.is_file():
             return None
         data = json_object(path)
-        if not set(FIELDS) <= set(data):
-            return None
+        if not {"axes", "inputs", "outputs"} & set(data):
+            return None  # JSON of another kind
         entries: list[dict[str, Any]] = [
             {"use": f"flashinfer-bench:{path.name}", "label": "reference"}
         ]
+        workload = self.workload(path)
+        definition = _definition_of(workload)
+        assert definition is not None
         left_out = []
-        root = Definition(path, data).root
-        for file in sorted((root / "solutions").rglob("*.json")) if root else []:
-            solution = json_object(file)
-            if solution.get("definition") != data["name"]:
+        for file in (
+            sorted((definition.root / "solutions").rglob("*.json")) if definition.root else []
+        ):
+            try:
+                solution = json_object(file)
+            except UnknownNameError as error:
+                left_out.append(str(error))
                 continue
-            if why := _has_to_be_built(file, solution):
+            if solution.get("definition") != definition.name:
+                continue
+            if why := self.check(file, workload):
                 left_out.append(why)
             else:
-                entries.append(
-                    {"use": f"flashinfer-bench:{file}", "label": str(solution["name"])[:64]}
-                )
-        return {
+                entries.append({"use": f"flashinfer-bench:{file}", "label": solution["name"]})
+        sweep = {
             "workload": f"flashinfer-bench:{path.name}",
             "implementations": entries,
             "baseline": "reference",
             "left_out": left_out,
         }
+        if workload.cases:
+            return sweep
+        left_out.append("its workloads: there are none, and the axes of the sweep are a guess")
+        return {**sweep, "axes": definition.guessed()}
+
+
+def _definition_of(workload: Workload) -> Definition | None:
+    """The definition that a workload is of; None: it is of another kind."""
+    if not isinstance(workload, FileWorkload):
+        return None
+    with suppress(Exception):  # of another kind, which has no such function
+        found = workload.calls.get("definition", None)
+        return found if isinstance(found, Definition) else None
+    return None
+
+
+def _is_nowhere(solution: Mapping[str, Any]) -> str:
+    """Why the entry point of a solution is not among its sources; empty where it is."""
+    file, _, function = solution["spec"]["entry_point"].partition("::")
+    texts = {source["path"]: source["content"] for source in solution["sources"]}
+    if file not in texts or not function:
+        return "must be a path of sources, '::' and a function"
+    try:
+        return lacks(texts[file], file, function)
+    except SyntaxError:
+        return ""  # its rows say so
+
+
+def _into_a_number(output: str) -> str:
+    return (
+        f"is in destination passing style, and the output {output} is a number, which nothing can "
+        "be written into: state destination_passing_style: false, and return it"
+    )
 
 
 def _has_to_be_built(path: Path, solution: Mapping[str, Any]) -> str:
@@ -227,6 +253,9 @@ def _allocating(
     """
     import torch
 
+    scalars = [name for name, one in definition.outputs.items() if one["shape"] is None]
+    if scalars:
+        raise TypeError(f"the solution {_into_a_number(scalars[0])}")
     params = {name: getattr(config, name) for name in definition.variable}
     kinds = {
         name: (definition.shape(tensor, params), getattr(torch, tensor["dtype"]))

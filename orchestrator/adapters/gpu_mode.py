@@ -15,9 +15,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from orchestrator.adapters import stated
+from orchestrator.adapters.folders import below
 from orchestrator.adapters.materialised import materialised
+from orchestrator.adapters.stated import TaskFile
 from orchestrator.adapters.task_data import TaskData
-from orchestrator.errors import SweepFileError, UnknownNameError
+from orchestrator.errors import SweepFileError, UnknownNameError, suggestion
 from orchestrator.spec import document as documents
 from orchestrator.usercode.registry import Target
 from orchestrator.usercode.text import signatures
@@ -42,8 +45,8 @@ class GpuMode:
             UnknownNameError: it is no task, or has what this adapter does not know; naming it.
         """
         task = _task(path)
-        cases = _cases(path, task)
         tree = parsed(_reference(path, task))
+        cases = _cases(path, task, tree)
         functions = {"inputs", "reference"}
         if _tests_properties(tree):
             functions.add("judge")
@@ -53,8 +56,17 @@ class GpuMode:
             values={"columns": {name: name for name in cases[0] if name != "name"}},
             functions=frozenset(functions),
         )
-        data = TaskData(lambda name: _load(path, task, "reference.py", name))
-        made = {"inputs": data.inputs, "reference": data.reference, "judge": data.judge}
+        taken, takes_any = _arguments(tree)
+        data = TaskData(
+            lambda name: _load(path, task, "reference.py", name),
+            takes_seed=takes_any or "seed" in taken,
+        )
+        made: dict[str, Any] = {
+            "inputs": data.inputs,
+            "reference": data.reference,
+            "judge": data.judge,
+            "task": path,
+        }
         return workload_of(
             path.name,
             facts,
@@ -76,16 +88,17 @@ class GpuMode:
 
         return build
 
-    def check(self, path: Path, _workload: Workload) -> str:
-        """Why the file is no submission; empty where it is."""
-        if path.is_dir():
-            return "" if (path / TASK).is_file() else f"{path} holds no {TASK}"
+    def check(self, path: Path, workload: Workload) -> str:
+        """Why the file is no submission to the task; empty where it is."""
         try:
-            tree = parsed(path)
-            _task(_folder_of(path))
+            task = path if path.is_dir() else _folder_of(path)
+            _task(task)
+            names = set() if path.is_dir() else signatures.names(parsed(path))
         except UnknownNameError as error:
             return str(error)
-        if "custom_kernel" not in signatures.names(tree):
+        if _task_of(workload) != task:
+            return f"{path.name} is of the task {task.name}, and the workload is {workload.name}"
+        if path.is_file() and "custom_kernel" not in names:
             return f"{path.name} defines no custom_kernel"
         return ""
 
@@ -99,18 +112,46 @@ class GpuMode:
         return [file for file in found if file.is_file()]
 
     def adopted(self, path: Path) -> dict[str, Any] | None:
-        """A sweep over a task with every submission in its folder."""
+        """A sweep over a task, named by its folder or its task.yml, with every submission in its
+        folder.
+        """
+        if path.name == TASK:
+            path = path.parent
         if not (path / TASK).is_file():
             return None
+        self.workload(path)  # what it has that is not known is said here
         entries: list[dict[str, Any]] = [{"use": "gpu-mode:.", "label": "reference"}]
+        left_out = []
         own = {(path / source).resolve() for source in _sources(_task(path)).values()}
-        for file in sorted(path.rglob("*.py")):
-            if file.resolve() not in own and "custom_kernel" in signatures.names(parsed(file)):
+        beside = [file for folder in (path, *below(path)) for file in folder.glob("*.py")]
+        for file in sorted(filter(Path.is_file, beside)):
+            if file.resolve() in own or _folder_of(file) != path:
+                continue
+            try:
+                is_submission = "custom_kernel" in signatures.names(parsed(file))
+            except UnknownNameError as error:
+                left_out.append(str(error))
+                continue
+            if is_submission:
                 name = file.relative_to(path)
-                entries.append(
-                    {"use": f"gpu-mode:{name}", "label": "-".join(name.with_suffix("").parts)[:64]}
-                )
-        return {"workload": "gpu-mode:.", "implementations": entries, "baseline": "reference"}
+                label = "-".join(name.with_suffix("").parts)
+                entries.append({"use": f"gpu-mode:{name}", "label": label})
+        return {
+            "workload": "gpu-mode:.",
+            "implementations": entries,
+            "baseline": "reference",
+            "left_out": left_out,
+        }
+
+
+def _task_of(workload: Workload) -> Path | None:
+    """The folder of the task that a workload is; None: it is of another kind."""
+    if not isinstance(workload, FileWorkload):
+        return None
+    with suppress(Exception):  # of another kind, which has no such function
+        found = workload.calls.get("task", None)
+        return found if isinstance(found, Path) else None
+    return None
 
 
 def _folder_of(submission: Path) -> Path:
@@ -123,17 +164,23 @@ def _folder_of(submission: Path) -> Path:
 
 def _task(path: Path) -> dict[str, Any]:
     file = path / TASK
+    fields = "files, lang, tests, benchmarks"
     try:
-        task = documents.load(file.read_text(encoding="utf-8"), TASK).data
+        task = documents.load(file.read_text(encoding="utf-8"), str(file), fields).data
     except OSError:
         raise UnknownNameError(f"{path} is no GPU MODE task: it holds no {TASK}") from None
+    except UnicodeDecodeError:
+        raise UnknownNameError(f"{file} is not valid UTF-8") from None
     except SweepFileError as error:
-        raise UnknownNameError(f"{path}: {error}") from None
+        raise UnknownNameError(str(error)) from None
+    stated.check(TaskFile, task, file)
     if task.get("lang", "py") != "py":
         raise UnknownNameError(f"{file}: lang is {task['lang']!r}, and this adapter knows py alone")
     if task.get("multi_gpu"):
         raise UnknownNameError(f"{file}: multi_gpu tasks are not known to this adapter")
     reference = _reference(path, task)
+    if not reference.is_file():
+        raise UnknownNameError(f"{path} is no GPU MODE task: there is no {reference}")
     missing = sorted(set(NEEDED) - signatures.names(parsed(reference)))
     if missing:
         raise UnknownNameError(f"{reference} defines no {' and no '.join(missing)}")
@@ -145,16 +192,34 @@ def _sources(task: Mapping[str, Any]) -> dict[str, str]:
     return {str(entry["name"]): str(entry["source"]) for entry in task.get("files", [])}
 
 
-def _cases(path: Path, task: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _cases(path: Path, task: Mapping[str, Any], tree: ast.Module) -> list[dict[str, Any]]:
     """The benchmarks, without their seeds: the harness seeds."""
-    found = []
-    stated = task.get("benchmarks") or task.get("tests") or []
-    for number, case in enumerate(stated, start=1):
-        values = {name: value for name, value in case.items() if name != "seed"}
-        found.append({"name": f"benchmark-{number}", **values})
-    if not found:
+    section = "benchmarks" if task.get("benchmarks") else "tests"
+    stated_cases = task.get(section) or []
+    if not stated_cases:
         raise UnknownNameError(f"{path / TASK} states neither benchmarks nor tests")
+    taken, takes_any = _arguments(tree)
+    found = []
+    for number, case in enumerate(stated_cases, start=1):
+        for name in case:
+            if taken and name not in taken and not takes_any:
+                raise UnknownNameError(
+                    f"{path / TASK}: {section}[{number - 1}].{name}: generate_input takes no "
+                    f"{name}{suggestion(name, taken)}"
+                )
+        values = {name: value for name, value in case.items() if name != "seed"}
+        found.append(values if "name" in taken else {"name": f"benchmark-{number}", **values})
     return found
+
+
+def _arguments(tree: ast.Module) -> tuple[list[str], bool]:
+    """The names of what `generate_input` takes, and whether it takes any; none: it is imported."""
+    function = signatures.functions(tree).get("generate_input")
+    if function is None:
+        return [], True
+    stated_ones = function.args
+    named = [*stated_ones.posonlyargs, *stated_ones.args, *stated_ones.kwonlyargs]
+    return [argument.arg for argument in named], stated_ones.kwarg is not None
 
 
 def _reference(path: Path, task: Mapping[str, Any]) -> Path:
@@ -169,7 +234,8 @@ def _parameters(
     names: dict[str, None] = {}  # a set that keeps the order
     for case in cases:
         names |= dict.fromkeys(case)
-    names.pop("name", None)
+    if "name" not in _arguments(tree)[0]:
+        names.pop("name", None)  # it is ours
     found = []
     for name in names:
         values = [case[name] for case in cases if name in case]
@@ -227,14 +293,16 @@ def _defaults(tree: ast.Module) -> dict[str, Any]:
 def _tests_properties(tree: ast.Module) -> bool:
     """Whether the task's check is a function of its own that never asks the reference."""
     functions = signatures.functions(tree)
+    defined: dict[str, ast.AST] = {**signatures.values(tree), **signatures.classes(tree)}
+    defined.update(functions)
     seen: set[str] = set()
     waiting = [CHECK]
     while waiting:
         name = waiting.pop()
         seen.add(name)
-        if name not in functions:
+        if name not in defined:
             continue
-        used = {node.id for node in ast.walk(functions[name]) if isinstance(node, ast.Name)}
+        used = {node.id for node in ast.walk(defined[name]) if isinstance(node, ast.Name)}
         waiting.extend(used - seen)
     return CHECK in functions and "ref_kernel" not in seen
 

@@ -12,16 +12,18 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from orchestrator.adapters.folders import below
 from orchestrator.errors import UnknownNameError
 from orchestrator.usercode.generators import seeded
 from orchestrator.usercode.registry import Target
 from orchestrator.usercode.text import signatures
 from orchestrator.usercode.text.file_facts import FileFacts, parsed
 from orchestrator.usercode.text.signatures import Kind, Parameter
+from orchestrator.usercode.values.trees import mapped
 from orchestrator.usercode.workload_file import FileWorkload, workload_of
 from orchestrator.workload import Config, Workload
 
@@ -40,8 +42,8 @@ class KernelBench:
         """One workload, with a param `problem` for the files of the folder.
 
         Raises:
-            UnknownNameError: the folder holds no such files, or a file with `Model` lacks what the
-                format asks for.
+            UnknownNameError: the folder holds no such files, a file does not parse, or one with
+                `Model` lacks what the format asks for.
         """
         found = _problems(path)
         if not found:
@@ -90,7 +92,7 @@ class KernelBench:
                 raise NotImplementedError(f"{path.name} has no answer{which} to {config.problem}")
             assert isinstance(workload, FileWorkload)
             problem: Problem = workload.calls.get("problem", config)
-            kind = ANSWER if ANSWER in _top(parsed(file)) else "Model"
+            kind = "Model" if ANSWER not in _named(file) and "Model" in _named(file) else ANSWER
             return problem.answer(Target(kind, file=file).load(), config)
 
         return build
@@ -100,29 +102,31 @@ class KernelBench:
         wanted = [one["problem"] for one in getattr(workload, "cases", ()) if "problem" in one]
         if not wanted:
             return f"a KernelBench answer is for a KernelBench workload, and this one is {workload.name}"
-        if _answers(path, wanted, None):
+        if any(_is_answer(file) for file in _answers(path, wanted, None).values()):
             return ""
         return f"{path} has a file with {ANSWER} for none of the problems ({', '.join(wanted[:3])}, ...)"
 
     def files(self, path: Path) -> Sequence[Path]:
         """The files of the folder."""
-        return [path] if path.is_file() else sorted(path.glob("*.py"))
+        return _files(path)
 
     def adopted(self, path: Path) -> dict[str, Any] | None:
-        """A sweep over the problems of the folder; answers are its subfolders with files of the
-        same names.
+        """A sweep over the problems of the folder, or over the one that a file is; answers are the
+        folder's subfolders with files of the same names.
         """
-        if not path.is_dir():
+        if path.is_file() and path.suffix != ".py":
             return None
-        found = [file for file in _problems(path).values() if set(NEEDED) <= _top(parsed(file))]
-        if not found:
+        named = {file: _named(file) for file in self.files(path)}
+        if not any(set(NEEDED) <= found for found in named.values()):
             return None
-        names = [file.stem for file in found]
-        entries: list[dict[str, Any]] = [{"use": "kernelbench:.", "label": "torch"}]
-        entries.append({"use": "kernelbench:.", "label": "torch-compiled", "compile": True})
+        names = list(_problems(path))
+        problems = "kernelbench:." if path.is_dir() else f"kernelbench:{path.name}"
+        entries: list[dict[str, Any]] = [{"use": problems, "label": "torch"}]
+        entries.append({"use": problems, "label": "torch-compiled", "compile": True})
         is_partial = False
-        for folder in [entry for entry in sorted(path.rglob("*")) if entry.is_dir()]:
-            place = folder.relative_to(path)
+        around = path if path.is_dir() else path.parent
+        for folder in below(around):
+            place = folder.relative_to(around)
             use, label = f"kernelbench:{place}", "-".join(place.parts)
             samples: list[int | None] = []
             samples += sorted({sample for _, _, sample in _generated(folder)})
@@ -130,32 +134,58 @@ class KernelBench:
                 samples = [None]
             for sample in samples:
                 answered = _answers(folder, names, sample)
-                if not answered:
+                # a name that only an answer has is enough
+                if not any(_is_answer(one) or _is_generated(one) for one in answered.values()):
                     continue
                 is_partial = is_partial or len(answered) < len(names)
-                entry: dict[str, Any] = {"use": use, "label": label[:64]}
+                entry: dict[str, Any] = {"use": use, "label": label}
                 if sample is not None:
                     entry["label"] = f"{label[:52]}-sample-{sample}"
                     entry["options"] = {SAMPLE: sample}
                 entries.append(entry)
-        sweep = {"workload": "kernelbench:.", "implementations": entries, "baseline": "torch"}
+        left_out = []
+        for file, found in named.items():
+            if "Model" in found and file.stem not in names:
+                left_out.append(f"{file.name}, which defines Model alone, and is no problem")
+        sweep: dict[str, Any] = {
+            "workload": problems,
+            "implementations": entries,
+            "baseline": "torch",
+        }
+        sweep["left_out"] = left_out
         # A problem without an answer is no failure
         return {**sweep, "allow_outcomes": ["unsupported"]} if is_partial else sweep
 
 
+def _files(path: Path) -> list[Path]:
+    """The Python files of a folder, or the one that is named."""
+    return [path] if path.is_file() else sorted(filter(Path.is_file, path.glob("*.py")))
+
+
 def _problems(path: Path) -> dict[str, Path]:
-    """The Python files of a folder that define Model or ModelNew, by name."""
-    files = [path] if path.is_file() else sorted(path.glob("*.py"))
-    return {file.stem: file for file in files if {"Model", ANSWER} & _top(parsed(file))}
+    """The files of a folder that are problems, by name. One that defines `Model` and nothing else
+    that the format asks for, beside others that do, is what they import.
+
+    Raises:
+        UnknownNameError: a file does not parse, and may be one.
+    """
+    files = _files(path)
+    found = {file.stem: _top(parsed(file)) for file in files}
+    by_name = {file.stem: file for file in files}
+    models = [name for name, top in found.items() if "Model" in top]
+    whole = [name for name in models if {"get_inputs", "get_init_inputs"} & found[name]]
+    return {name: by_name[name] for name in whole or models}
 
 
 def _answers(path: Path, problems: Sequence[str], sample: int | None) -> dict[str, Path]:
-    """The answers in a folder to these problems, by the problem's name.
+    """The files in a folder that answer these problems, by the problem's name. Whether one can be
+    imported, and defines ModelNew, shows where it is built: then its rows say so.
 
     A file has the problem's own name, or is called as the format's scripts call the answers of a
     run, by the number that the problem's name begins with; then `sample` counts, or the first.
     """
-    found = {name: file for name, file in _problems(path).items() if name in problems}
+    files = _files(path)
+    found = {file.stem: file for file in files if file.stem in problems}
     by_number: dict[str, Path] = {}
     for file, number, of_sample in _generated(path):
         if sample is None or sample == of_sample:
@@ -170,11 +200,27 @@ def _answers(path: Path, problems: Sequence[str], sample: int | None) -> dict[st
 def _generated(path: Path) -> list[tuple[Path, str, int]]:
     """The answers of a run: file, number of the problem, sample; the first samples first."""
     found = []
-    for file in [path] if path.is_file() else sorted(path.glob("*.py")):
+    for file in _files(path):
         match = GENERATED.fullmatch(file.stem)
-        if match is not None and ANSWER in _top(parsed(file)):
+        if match is not None:
             found.append((file, str(int(match[1])), int(match[2])))
     return sorted(found, key=lambda one: one[2])
+
+
+def _is_generated(file: Path) -> bool:
+    return GENERATED.fullmatch(file.stem) is not None
+
+
+def _is_answer(file: Path) -> bool:
+    return bool({"Model", ANSWER} & _named(file))
+
+
+def _named(file: Path) -> set[str]:
+    """What a file defines; nothing, where it does not parse."""
+    try:
+        return _top(parsed(file))
+    except UnknownNameError:
+        return set()
 
 
 def _top(tree: ast.Module) -> set[str]:
@@ -201,18 +247,22 @@ class Problem:
             return value.to(config.dtype) if _is_floating(value) else value
 
         def inputs(**_params: Any) -> tuple[Any, ...]:
-            return tuple(cast(value) for value in self._load("get_inputs")())
+            drawn = self._load("get_inputs")()
+            if isinstance(drawn, torch.Tensor | Mapping | str) or not isinstance(drawn, Iterable):
+                raise TypeError(
+                    f"get_inputs returns a {type(drawn).__name__}, and must return a list: what "
+                    "Model is called with, by position"
+                )
+            return tuple(mapped(value, cast) for value in drawn)
 
         def state(**_params: Any) -> dict[str, torch.Tensor]:
-            made = self._init_inputs()
             self._seed = int(torch.randint(2**31, (), device="cpu"))
-            torch.manual_seed(self._seed)
-            model = self._load("Model")(*made)
+            model = self._made(self._load("Model"), self._seed)
             return {key: cast(value) for key, value in model.state_dict().items()}
 
         def reference(*given: Any, state: Mapping[str, torch.Tensor]) -> Any:
             floating = [value.dtype for value in (*given, *state.values()) if _is_floating(value)]
-            model = self._load("Model")(*self._init_inputs())
+            model = self._made(self._load("Model"))
             model = model.to(floating[0] if floating else config.dtype)
             model.load_state_dict(state)
             return model(*given)
@@ -228,7 +278,7 @@ class Problem:
         """A module of an answer's class, which takes the weights of `Model`."""
 
         def made() -> Any:
-            return kind(*self._init_inputs()).to(config.device, config.dtype)
+            return self._made(kind).to(config.device, config.dtype)
 
         module = made()
         load_by_name = module.load_state_dict
@@ -248,14 +298,19 @@ class Problem:
         module.load_state_dict = load_state_dict
         return module
 
-    def _init_inputs(self) -> list[Any]:
-        found = self._load("get_init_inputs")()
-        if not isinstance(found, list | tuple):
+    def _made(self, kind: Callable[..., Any], seed: int | None = None) -> Any:
+        """A model of a class; its weights are drawn from `seed`, where that is given."""
+        import torch
+
+        given = self._load("get_init_inputs")()
+        if not isinstance(given, list | tuple | Mapping):
             raise TypeError(
-                f"get_init_inputs returns a {type(found).__name__}, and must return a list: what "
-                "Model is made with, by position"
+                f"get_init_inputs returns a {type(given).__name__}, and must return a list: what "
+                "Model is made with, by position (or a dict: by name)"
             )
-        return list(found)
+        if seed is not None:
+            torch.manual_seed(seed)
+        return kind(**given) if isinstance(given, Mapping) else kind(*given)
 
     def _load(self, name: str) -> Any:
         if name not in self._loaded:

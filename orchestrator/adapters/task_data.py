@@ -33,10 +33,13 @@ class TaskData:
 
     Args:
         load: the attribute of reference.py of that name.
+        takes_seed: whether `generate_input` has a parameter `seed`; else it draws from torch's
+            generators.
     """
 
-    def __init__(self, load: Callable[[str], Any]) -> None:
+    def __init__(self, load: Callable[[str], Any], takes_seed: bool = True) -> None:
         self._load = load
+        self._takes_seed = takes_seed
         self._known: dict[str, _Asked] = {}
         self._latest = _Asked(frozenset(), None, {})
         self._drawn: tuple[Any, ...] = ()
@@ -45,8 +48,10 @@ class TaskData:
         """What `generate_input` returns is one argument, whatever it is."""
         import torch
 
-        seed = int(torch.randint(2**31, (), device="cpu"))
-        data = (self._load("generate_input")(**params, seed=seed),)
+        seed = {}
+        if self._takes_seed:
+            seed["seed"] = int(torch.randint(2**31, (), device="cpu"))
+        data = (self._load("generate_input")(**params, **seed),)
         key = repr(params)
         if key not in self._known:
             self._known[key] = self._asked(data)

@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,14 @@ from orchestrator.errors import RequestError, UnknownNameError
 from orchestrator.usercode import workloads
 
 FILE = "sweep.yaml"
+LONGEST_LABEL = 64
 DEEPEST = 3  # folders below the one that is named, where problems are looked for
 MOST_SHOWN = 12
+LOOKS = {
+    "kernelbench": "a folder of Python files with Model, get_inputs and get_init_inputs, or one",
+    "flashinfer-bench": "a definition in JSON, or the data set that it lies in",
+    "gpu-mode": "a folder with task.yml and reference.py",
+}
 
 
 def adopt(path: str | Path, output: str | Path | None = None) -> tuple[Path, str]:
@@ -41,19 +49,50 @@ def adopt(path: str | Path, output: str | Path | None = None) -> tuple[Path, str
         there, name = _only_one_below(place)
     found = workloads.adapter(name).adopted(there)
     assert found is not None
-    return _write(name, there, found, output)
+    entries = _labelled(found["implementations"])
+    return _write(name, there, {**found, "implementations": entries}, output)
 
 
 def _format_of(place: Path) -> str | None:
-    """The format that the problems at a path are of; None: there are none."""
+    """The format that the problems at a path are of; None: there are none.
+
+    Raises:
+        RequestError: of a format, and it has what the adapter does not know; or no adapter of ours
+            finds any, and that of another package fails.
+    """
+    failed = []
     for name in workloads.adapters():
         try:
             adapter = workloads.adapter(name)
         except UnknownNameError:  # of another package; what is of our formats is found without it
             continue
-        if adapter.adopted(place) is not None:
-            return name
+        try:
+            if adapter.adopted(place) is not None:
+                return name
+        except RequestError:
+            raise
+        except Exception as error:
+            if name in workloads.OWN_ADAPTERS:
+                raise
+            failed.append(f"the adapter {name} fails with {type(error).__name__}: {error}")
+    if failed:
+        raise RequestError("; ".join(failed))
     return None
+
+
+def _labelled(entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The entries with labels that are short enough and unique: names of files and folders are not."""
+    taken: set[str] = set()
+    found = []
+    for entry in entries:
+        stated = str(entry["label"])
+        label, number = stated[:LONGEST_LABEL], 1
+        while label in taken:
+            number += 1
+            label = f"{stated[: LONGEST_LABEL - len(str(number)) - 1]}-{number}"
+        taken.add(label)
+        found.append({**entry, "label": label})
+    return found
 
 
 def _only_one_below(place: Path) -> tuple[Path, str]:
@@ -62,21 +101,32 @@ def _only_one_below(place: Path) -> tuple[Path, str]:
     Raises:
         RequestError: there is none, or more than one.
     """
-    found = {}
+    found, refused = {}, []
     for below in _candidates(place):
         try:
             name = _format_of(below.resolve())
-        except RequestError:  # of a format, and it has what the adapter does not know
+        except RequestError as error:  # of a format, and it has what the adapter does not know
+            refused.append(str(error))
             continue
         if name is not None:
             found[below] = name
+    refused = list(dict.fromkeys(refused))
+    if not found and refused:
+        more = f" ({len(refused) - 1} more cannot be read, either)" if len(refused) > 1 else ""
+        raise RequestError(f"{refused[0]}{more}")
     if not found:
-        known = ", ".join(workloads.adapters())
-        raise RequestError(f"{place} holds no problems of a format that is known here: {known}")
+        known = [f"  {name}: {LOOKS.get(name, '')}".rstrip(": ") for name in workloads.adapters()]
+        raise RequestError(
+            "\n".join([f"{place} holds no problems of a format that is known here:", *known])
+        )
     if len(found) > 1:
-        lines = [f"  orchestrator adopt {below}  # {name}" for below, name in found.items()]
+        lines = [
+            f"  orchestrator adopt {shlex.quote(str(below))}  # {name}"
+            for below, name in found.items()
+        ]
         if len(lines) > MOST_SHOWN:
             lines[MOST_SHOWN:] = [f"  and {len(lines) - MOST_SHOWN} more"]
+        lines += [f"  cannot be read: {why}" for why in refused[:MOST_SHOWN]]
         shown = "\n".join(lines)
         raise RequestError(f"{place} holds problems in {len(found)} places; adopt one:\n{shown}")
     ((below, name),) = found.items()
@@ -87,12 +137,14 @@ def _candidates(place: Path) -> Iterator[Path]:
     """Folders below, nearest first, and the definitions of a data set."""
     if not place.is_dir():
         return
-    yield from sorted((place / "definitions").rglob("*.json"))
+    definitions = place if "definitions" in place.resolve().parts else place / "definitions"
+    yield from sorted(definitions.rglob("*.json"))
     level = [place]
     for _ in range(DEEPEST):
         inside: list[Path] = []
         for folder in level:
-            inside += sorted(folder.iterdir())
+            with suppress(OSError):  # it may not be read
+                inside += sorted(folder.iterdir())
         level = [one for one in inside if one.is_dir() and not one.name.startswith((".", "_"))]
         yield from level
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -25,8 +26,9 @@ def adopt(options: argparse.Namespace) -> int:
     from orchestrator.cli import adopt as adopting
 
     file, found = adopting.adopt(options.path, options.output)
+    named = shlex.quote(str(file))
     print(f"{found}\nwrote {file}\nNext:")
-    print(f"  python -m orchestrator plan {file}\n  python -m orchestrator {file}")
+    print(f"  python -m orchestrator plan {named}\n  python -m orchestrator {named}")
     return 0
 
 
@@ -240,9 +242,7 @@ def plan(options: argparse.Namespace) -> int:
     if options.workload:
         from orchestrator.driver import workload_check
 
-        checked = workload_check.begin(sweep, options.device, always=True)
-        if checked is not None:
-            checked.refuse()
+        workload_check.refuse_any(sweep, options.device)
     known = None
     if options.reuse or options.why or sweep.spec.reuse:
         from orchestrator.driver import known_rows

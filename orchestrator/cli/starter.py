@@ -6,7 +6,11 @@ here they are copied.
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.resources
+import keyword
+import shlex
+import sys
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
@@ -28,7 +32,8 @@ def init(directory: str | Path, workload: str | None = None) -> list[Path]:
 
     Raises:
         RequestError: one of the files is there already (nothing is written), or the folder cannot
-            be written; or the workload's name is no name of a Python file.
+            be written; or the workload's name is no name of a Python file, or hides a
+            module.
     """
     folder = Path(directory)
     files = {}
@@ -39,6 +44,11 @@ def init(directory: str | Path, workload: str | None = None) -> list[Path]:
         if not workload.isidentifier() or not workload.isascii():
             raise RequestError(
                 f"--workload: must be a name of letters, digits and underscores, found {workload!r}"
+            )
+        if keyword.iskeyword(workload) or workload in _importable():
+            raise RequestError(
+                f"--workload: {workload} is a word of Python or a module that is installed, which "
+                f"{workload}.py would hide: give another name, my_{workload}"
             )
         for entry in _starters(WORKLOAD_FOLDER):
             text = entry.read_text(encoding="utf-8")
@@ -64,12 +74,18 @@ def init(directory: str | Path, workload: str | None = None) -> list[Path]:
     return list(files)
 
 
+def _importable() -> set[str]:
+    """The names of the modules of Python and of what is installed."""
+    return {*sys.stdlib_module_names, *importlib.metadata.packages_distributions()}
+
+
 def next_steps(written: list[Path]) -> str:
     """What `init` says: which files there are now, and what to do with them."""
     sweep, *rest = written
+    named = shlex.quote(str(sweep))
     commands = {
-        f"orchestrator plan {sweep}": "what would run",
-        f"orchestrator {sweep}": "run it: about half a minute on a CPU",
+        f"orchestrator plan {named}": "what would run",
+        f"orchestrator {named}": "run it: about half a minute on a CPU",
     }
     width = max(map(len, commands))
     lines = [

@@ -11,16 +11,19 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from orchestrator.errors import RequestError
 from orchestrator.machine import nvml
 from orchestrator.plan.sweep import Sweep
+from orchestrator.trial import Trial
 from orchestrator.usercode import registry, workloads
 from orchestrator.usercode.source import source_hash
 from orchestrator.usercode.text.file_facts import cache_folder
 from orchestrator.usercode.workload_file import FileWorkload
 from orchestrator.util import subprocesses
 
+PROBLEM = "problem"  # the param of a workload that is a folder of several
 LIMIT_S = 120.0  # a reference that takes longer at the first trial's params is not waited for
 
 
@@ -29,7 +32,7 @@ class WorkloadCheck:
     """A check under way, or the mark that it found nothing wrong with the same code and params.
 
     Attributes:
-        name: of the workload.
+        name: of the workload, and where in the sweep it is asked: other points may be right.
         kept: the mark.
         process: that checks; None: nothing was wrong before.
         asked: what it is given.
@@ -76,13 +79,38 @@ class WorkloadCheck:
         return [str(text) for text in found]
 
 
-def begin(sweep: Sweep, device: str, *, always: bool = False) -> WorkloadCheck | None:
-    """Begin to check the sweep's workload at the params of its first trial.
+def refuse_any(sweep: Sweep, device: str) -> None:
+    """Check the workload at the first trial of each problem that it holds, and refuse the sweep
+    where something is wrong; one that is registered, too.
+
+    Raises:
+        RequestError: naming all that is wrong.
+    """
+    of_each: dict[Any, Trial] = {}
+    for trial in sweep.trials:
+        of_each.setdefault(trial.params.get(PROBLEM), trial)
+    wrong = []
+    for trial in of_each.values():
+        checked = begin(sweep, device, always=True, trial=trial)
+        try:
+            if checked is not None:
+                checked.refuse()
+        except RequestError as error:
+            wrong.append(str(error))
+    if wrong:
+        raise RequestError("\n".join(wrong))
+
+
+def begin(
+    sweep: Sweep, device: str, *, always: bool = False, trial: Trial | None = None
+) -> WorkloadCheck | None:
+    """Begin to check the sweep's workload at the params of a trial.
 
     Args:
         sweep: whose workload.
         device: "cpu", "cuda" or "auto".
         always: whether to check registered workloads, too.
+        trial: which; None: the first.
 
     Returns:
         The check; None where the workload is one made by hand and registered, which its own author
@@ -94,7 +122,7 @@ def begin(sweep: Sweep, device: str, *, always: bool = False) -> WorkloadCheck |
     kind = device
     if device == "auto":
         kind = "cuda" if nvml.count() else "cpu"
-    trial = sweep.trials[0]
+    trial = trial or sweep.trials[0]
     params = trial.params_of(sweep.workload.params)
     code = source_hash(*workloads.targets(sweep.spec.workload, sweep.base_dir))
     key = hashlib.sha256(json.dumps([code, params, kind]).encode()).hexdigest()[:24]
@@ -109,4 +137,14 @@ def begin(sweep: Sweep, device: str, *, always: bool = False) -> WorkloadCheck |
         "params": json.loads(params),
         "device": kind,
     }
-    return WorkloadCheck(sweep.workload.name, kept, process, json.dumps(asked))
+    name = " at ".join(filter(None, (sweep.workload.name, _point(sweep, trial))))
+    return WorkloadCheck(name, kept, process, json.dumps(asked))
+
+
+def _point(sweep: Sweep, trial: Trial) -> str:
+    """What tells a trial's point from others of the sweep: `problem=1_Linear`; empty: nothing."""
+    parts = []
+    for name, value in trial.params.items():
+        if any(other.params.get(name) != value for other in sweep.trials):
+            parts.append(f"{name}={value}")
+    return " ".join(parts)

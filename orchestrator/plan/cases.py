@@ -30,6 +30,9 @@ def with_cases(spec: SweepSpec, document: Document, workload: Workload, base_dir
     if stated.file is not None:
         shown = stated.file
         rows = cases.read(Path(base_dir) / stated.file, shown)
+    elif spec.cases is None:  # the workload's own: no line of the sweep file has them
+        shown = f"cases of {spec.workload}"
+        rows = [Row(dict(case), number) for number, case in enumerate(stated.rows or [], start=1)]
     else:
         shown = document.name
         rows = []

@@ -9,7 +9,13 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import Problem, RequestError, SweepFileError, UnknownNameError
+from orchestrator.errors import (
+    Problem,
+    RequestError,
+    SweepFileError,
+    UnknownNameError,
+    nearest,
+)
 from orchestrator.plan.cases import with_cases
 from orchestrator.plan.expand import Plan, Step, expand
 from orchestrator.spec import loading, rules
@@ -78,11 +84,12 @@ class Sweep:
         try:
             workload = workloads.find(spec.workload, base_dir)
         except UnknownNameError as error:
-            problem = document.problem(("workload",), str(error))
+            problem = document.problem(("workload",), str(error), hint=_near_format(spec.workload))
             raise SweepFileError(document.name, [problem]) from None
         except (Exception, SystemExit) as error:  # of the user's file, which may do anything
             rule = f"cannot be imported: {type(error).__name__}: {error}"
-            problem = document.problem(("workload",), rule, spec.workload)
+            hint = _near_format(spec.workload)
+            problem = document.problem(("workload",), rule, spec.workload, hint)
             raise SweepFileError(document.name, [problem]) from error
         if fresh:
             spec = with_cases(spec, document, workload, base_dir)
@@ -198,3 +205,10 @@ class Sweep:
             host_memory_gib=spec.host_memory_gib,
             timeout_s=spec.timeout_s,
         )
+
+
+def _near_format(workload: str) -> str | None:
+    """A hint at the format whose name is meant by a slip of the finger; None: there is none."""
+    prefix, colon, _ = workload.partition(":")
+    near = nearest(prefix, workloads.adapters())
+    return f"did you mean {near}:PATH?" if colon and near not in (None, prefix) else None

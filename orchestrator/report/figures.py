@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from orchestrator.errors import RequestError, nearest, suggestion
+from orchestrator.errors import RequestError, SweepNotFoundError, nearest, suggestion
 from orchestrator.formatting import NONE, grouped, number, with_interval
 from orchestrator.metrics import METRICS
 from orchestrator.report.layout import Layout
@@ -116,14 +116,15 @@ def check_names(
         own: the metrics that the workload states, asked for where another name is met.
 
     Raises:
-        RequestError: there is no such column, or no such order.
+        RequestError: there is no such column, or no such order; or what `own` finds wrong with the
+            sweep file, since the name may be right.
     """
     known = [*NAMES, *OTHERS]
     asked = [(order or "table").strip()]
     if columns is not None:
         asked += [name.strip() for name in columns.split(",")]
     if not set(asked) <= {*known, *ORDERS, ""}:
-        with suppress(RequestError):  # what is wrong elsewhere is refused later
+        with suppress(SweepNotFoundError):  # it is refused later
             known += own()
     if columns is not None:
         _names(columns, known)

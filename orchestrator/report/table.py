@@ -12,6 +12,7 @@ from orchestrator.report.layout import NOT_RUN, Layout, cells, status
 from orchestrator.report.page.phases import harness_line
 from orchestrator.report.reasons import name_of, shown_path
 from orchestrator.results import reused
+from orchestrator.trackers.address import default_uri, ui_command
 
 MAX_REASONS = 10
 
@@ -115,10 +116,10 @@ def next_lines(layout: Layout, follows: bool = False) -> list[str]:
     elif layout.not_allowed:
         commands[f"{resume} --rerun failed"] = "run these again, also after a repair"
     is_complete = not commands
-    if tracked is None:
-        commands["orchestrator ui"] = "open the runs in the MLflow UI"
-    elif tracked.command is not None:
-        commands[tracked.command] = "open the runs in the MLflow UI"
+    uri = layout.results.meta.spec.tracking.uri
+    opens = ui_command(uri or default_uri()) if tracked is None else tracked.command
+    if opens is not None:
+        commands[opens] = "open the runs in the MLflow UI"
     if is_complete and follows:
         commands[f"orchestrator compare {name}"] = "compare with the one before"
     elif is_complete:

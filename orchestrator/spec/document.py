@@ -87,8 +87,9 @@ class Document:
         return SweepFileError(self.name, [self.problem(path, rule, found)])
 
 
-def load(text: str, name: str) -> Document:
-    """The document in a YAML text; `name` stands for the file in messages.
+def load(text: str, name: str, fields: str = "name, workload, implementations, axes") -> Document:
+    """The document in a YAML text; `name` stands for the file in messages, `fields` are some that
+    it may have.
 
     Raises:
         SweepFileError: it does not parse, is no mapping, states a key twice, or uses what a sweep
@@ -97,7 +98,7 @@ def load(text: str, name: str) -> Document:
     reader = _Reader(text, name)
     data = reader.read()
     if not isinstance(data, dict):
-        rule = "must be a mapping of fields such as name, workload, implementations, axes"
+        rule = f"must be a mapping of fields such as {fields}"
         raise SweepFileError(
             name, [Problem("file", rule, "nothing" if data is None else kind_of(data))]
         )

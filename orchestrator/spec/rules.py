@@ -7,15 +7,13 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import ExpressionError, Problem, UnknownNameError, suggestion
-from orchestrator.metrics import METRICS, ROW_COLUMNS
 from orchestrator.outcome import Outcome
-from orchestrator.spec import expression, implementation_rules, search_rules
+from orchestrator.spec import expression, implementation_rules, search_rules, workload_rules
 from orchestrator.spec.axes import ACCELERATOR_NAME, CASE_NAME, Range
 from orchestrator.spec.derived import numeric_fields
 from orchestrator.spec.loading import Document, Path_
@@ -25,7 +23,6 @@ from orchestrator.usercode import registry
 from orchestrator.usercode.data_files import MOST_FILES, expanded
 from orchestrator.workload import Workload
 
-WORK_NAMES = ("flops", "bytes", "tokens", "seconds")
 IDENTIFIER = "the name of an option must be an identifier (letters, digits, underscores)"
 
 
@@ -41,6 +38,7 @@ def find(spec: SweepSpec, document: Document, workload: Workload, base_dir: str)
         _outcomes(spec, document),
         _accelerators(spec, document, workload),
         search_rules.find(spec, document),
+        workload_rules.find(spec, document, workload),
     )
     return list(chain.from_iterable(rules))
 
@@ -214,13 +212,6 @@ def _expressions(spec: SweepSpec, document: Document, workload: Workload) -> Ite
         yield from _checked(
             text, [*params, *options, "implementation"], document, ("exclude", index)
         )
-    for name, text in workload.metrics.items():
-        if name in METRICS or name in ROW_COLUMNS:
-            rule = f"its metric {name} has the name of a column that every row has"
-            hint = f"call it own_{name}, say"
-            yield document.problem(("workload",), rule, hint=hint)
-        for problem in _checked(text, [*params, *WORK_NAMES], document, ("workload",)):
-            yield replace(problem, rule=f"its metric {name}: {problem.rule}")
     numeric = numeric_fields(workload.params)
     for path, name, value in _stated_values(spec):
         if name in numeric:

@@ -94,7 +94,7 @@ for name, output in outputs.items():
 # those.
 state = {{}} if workload.state is None else workload.state(config, form, STATE_SEED)
 answer = workload.reference(Problem(config, form, drawn, state, torch.float64, {max_flops:g}, INPUT_SEED))
-for line in wrong_elements(outputs, answer, {allowed:g}):
+for line in wrong_elements(outputs, answer, {allowed:g}, was_wrong={was_wrong}):
     print(line)
 
 upstream = [torch.ones_like(one) for one in differentiable(returned)] if built.backward else ()
@@ -145,6 +145,10 @@ def script(results: Results, trial: Trial, file: str) -> str:
         round=number,
         max_flops=spec.verify.max_reference_flops or 1e12,
         allowed=spec.verify.tolerance or floor,
+        was_wrong=any(
+            record.trial_id == trial.trial_id and record.outcome is Outcome.MISMATCH
+            for record in results.records
+        ),
     )
 
 

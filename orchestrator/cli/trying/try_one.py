@@ -9,6 +9,7 @@ code itself.
 
 from __future__ import annotations
 
+import shlex
 import sys
 import traceback
 from collections.abc import Mapping
@@ -142,7 +143,10 @@ def describe(attempt: Attempt) -> str:
     values = dict(trial.params)
     for name, value in trial.options.items():
         values[f"options.{name}"] = value
-    named = [f"{name}={str(value).replace(' ', '')}" for name, value in values.items()]
+    named = []
+    for name, value in values.items():
+        text = shlex.quote(value) if isinstance(value, str) else str(value).replace(" ", "")
+        named.append(f"{name}={text}")
     point = " ".join(named)
     return f"{printable(trial.implementation)} on {attempt.device}, {printable(point)}"
 

@@ -44,7 +44,9 @@ def outputs_of(
     return found
 
 
-def wrong_elements(outputs: Mapping[str, torch.Tensor], answer: Any, allowed: float) -> list[str]:
+def wrong_elements(
+    outputs: Mapping[str, torch.Tensor], answer: Any, allowed: float, *, was_wrong: bool = True
+) -> list[str]:
     """How many elements of each output are wrong, and the first of them.
 
     A floating-point element is wrong if it is off by more than ten times `allowed` of its own size
@@ -54,7 +56,8 @@ def wrong_elements(outputs: Mapping[str, torch.Tensor], answer: Any, allowed: fl
     Args:
         outputs: by name; where the reference names its outputs otherwise, in its order.
         answer: what the workload's reference returned.
-        allowed: relative error that rounding explains.
+        allowed: relative error that rounding explains, beside that to the output's own dtype.
+        was_wrong: whether verification found an output to be wrong.
     """
     expected = {
         name: one for name, one in named(answer).items() if isinstance(one, torch.Tensor | Expected)
@@ -70,11 +73,27 @@ def wrong_elements(outputs: Mapping[str, torch.Tensor], answer: Any, allowed: fl
             lines.append(f"  {name} is missing: returned {', '.join(given) or 'nothing'}")
             continue
         rows = right if isinstance(right, Expected) else whole_answer(right)
-        lines += _of_output(name, given[name], rows, allowed)
+        explained = max(allowed, _rounding(given[name].dtype))
+        found = _of_output(name, given[name], rows, explained)
+        if not found:
+            found = [f"  every element of {name} is right: within ten times what rounding explains"]
+            if was_wrong:
+                found[0] += "; the error is spread thinly, or shows in other calls or outputs only"
+        lines += found
     return lines
 
 
+def _rounding(dtype: torch.dtype) -> float:
+    """The relative error by which values differ that were rounded to this dtype: a tenth of what
+    is allowed for an element.
+    """
+    if dtype.is_floating_point or dtype.is_complex:
+        return torch.finfo(dtype).eps / 4
+    return 0.0
+
+
 def _of_output(name: str, actual: torch.Tensor, expected: Expected, allowed: float) -> list[str]:
+    """The wrong elements of one output; empty: there are none."""
     try:
         check_shape(name, actual, expected)
     except ShapeError as error:
@@ -100,13 +119,8 @@ def _of_output(name: str, actual: torch.Tensor, expected: Expected, allowed: flo
         for row, column in wrong.nonzero()[: SHOWN - len(found)].tolist():
             place = _place(name, start + row, column, actual, expected)
             found.append((place, _text(got[row, column]), _text(right[row, column])))
-    if not found and floating:
-        return [
-            f"  every element of {name} is within ten times the budget: "
-            "the error is spread thinly, or shows in other calls only"
-        ]
     if not found:
-        return [f"  every element of {name} is right: in this call"]
+        return []
     share = 100 * count / (rows * width)
     head = f"  {count:,} of {rows * width:,} elements are wrong ({number(share, 1)} %)"
     lines = [f"{head}, the first of them:"]

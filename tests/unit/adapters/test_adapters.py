@@ -121,8 +121,8 @@ def test_a_kernelbench_folder_is_adopted_and_a_wrong_answer_caught(kernelbench: 
     [
         (
             "1_Linear.py",
-            "class Model: ...",
-            "1_Linear.py defines no get_init_inputs and no get_inputs",
+            "class Model: ...\ndef get_inputs(): ...",
+            "1_Linear.py defines no get_init_inputs",
         ),
         (
             "answers/1_Linear.py",
@@ -213,7 +213,10 @@ def test_a_definition_is_adopted_with_its_workloads_and_solutions(dataset: Path)
             {"inputs": {"a": {"shape": ["N"], "dtype": "float32"}}},
             "has the axis 'N', which axes does not name",
         ),
-        ({"axes": {"M": {"type": "expr"}}}, "axes.M is of type 'expr'; known are const and var"),
+        (
+            {"axes": {"M": {"type": "expr"}}},
+            "axes.M.type: must be 'const' or 'var', found \"expr\"",
+        ),
         ({"outputs": None}, "is no definition: it lacks outputs"),
     ],
 )
@@ -295,6 +298,6 @@ def test_adopt_overwrites_nothing_and_says_what_it_knows(task: Path, tmp_path: P
     file, _ = adopt(task, tmp_path / "elsewhere.yaml")
     assert len(Sweep.load(file).trials) == 6
     with pytest.raises(
-        RequestError, match=r"no problems of a format that is known here: .*kernelbench"
+        RequestError, match=r"no problems of a format that is known here:\n  kernelbench: a folder"
     ):
         adopt(task / "submissions")

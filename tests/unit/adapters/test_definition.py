@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from orchestrator.cli.adopt import adopt
-from orchestrator.errors import SweepFileError
+from orchestrator.errors import RequestError, SweepFileError
 from orchestrator.outcome import Outcome
 from orchestrator.plan.sweep import Sweep
 from orchestrator.usercode.workload_check import problems
@@ -161,8 +161,8 @@ def test_what_cannot_be_verified_is_named(dataset: Path, change: dict, said: str
     """Before anything runs."""
     file = dataset / "definitions/ragged/ragged_sum_d8.json"
     file.write_text(json.dumps({**DEFINITION, **change}))
-    with pytest.raises(SweepFileError) as refused:
-        Sweep.load(adopt(dataset)[0])
+    with pytest.raises(RequestError) as refused:
+        adopt(dataset)
     assert said in str(refused.value)
 
 
@@ -177,7 +177,7 @@ def test_what_cannot_be_verified_is_named(dataset: Path, change: dict, said: str
         ),
         (line("a", {"total": 4}, type="random"), "the format states no range for it"),
         (line("a", {"total": 4}, type="file"), "known are random, scalar and safetensors"),
-        ('{"workload": {"uuid": "a", "axes": {}}}', "jsonl:1 is no workload: it lacks inputs"),
+        ('{"workload": {"uuid": "a", "axes": {}}}', "jsonl:1: inputs: required, and not given"),
         ("[1", "jsonl:1 is no workload in JSON"),
     ],
 )
@@ -193,11 +193,12 @@ def test_a_workload_that_cannot_be_read_is_refused_with_its_line(
 
 def test_a_solution_that_names_no_function_is_refused(dataset: Path) -> None:
     """By its entry point."""
+    file = adopt(dataset)[0]
     (dataset / "solutions/mine/wrong.json").write_text(
         solution("wrong", {"entry_point": "kernel.py::run"}, main=WRONG)
     )
-    with pytest.raises(SweepFileError, match=r"spec\.entry_point is 'kernel\.py::run'"):
-        Sweep.load(adopt(dataset)[0])
+    with pytest.raises(SweepFileError, match=r"spec\.entry_point: must be .*'kernel\.py::run'"):
+        Sweep.load(file)
 
 
 def test_a_constraint_over_axes_makes_a_trial_unsupported(dataset: Path) -> None:

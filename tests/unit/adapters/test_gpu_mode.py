@@ -123,6 +123,21 @@ def test_a_check_of_properties_is_the_judge(task: Path) -> None:
     assert (right, wrong) == ({"reference", "negated"}, {"flipped"})
 
 
+@pytest.mark.parametrize(
+    "asks",
+    [
+        "reference = ref_kernel\n",
+        "class Checker:\n    def reference(self, data): return ref_kernel(data)\n"
+        "reference = Checker().reference\n",
+        "from functools import partial\nreference = partial(ref_kernel)\n",
+    ],
+)
+def test_a_check_may_ask_the_reference_by_another_name(task: Path, asks: str) -> None:
+    """One that is assigned, or by a class: its tolerance would be the judge else."""
+    check = "def check_implementation(data, output):\n    return torch.allclose(output, reference(data), 1, 1)\n"
+    assert written(task, SCAN + asks + check).workload.judge is None
+
+
 def test_a_check_that_asks_the_reference_is_no_judge(task: Path) -> None:
     """It would allow what its tolerance allows."""
     check = "def check_implementation(data, output): return matches(data, output)\n"

@@ -87,9 +87,73 @@ def test_a_model_may_make_tensors_in_the_default_dtype(folder: Path) -> None:
 
 def test_init_inputs_that_are_no_list_are_named(folder: Path) -> None:
     """As what they are."""
-    (folder / "1_Linear.py").write_text(LINEAR.replace("return [16]", "return {'width': 16}"))
+    (folder / "1_Linear.py").write_text(LINEAR.replace("return [16]", "return 16"))
     sweep = Sweep.load(adopt(folder)[0], only="problem == '1_Linear' and implementation == 'torch'")
     (attempt,) = attempts_of(sweep)
     error = recorded(attempt).error
     assert error is not None
-    assert "get_init_inputs returns a dict, and must return a list" in error.message
+    assert "get_init_inputs returns a int, and must return a list" in error.message
+
+
+def test_init_inputs_may_be_a_dict(folder: Path) -> None:
+    """Of what Model is made with, by name."""
+    (folder / "1_Linear.py").write_text(LINEAR.replace("return [16]", "return {'width': 16}"))
+    sweep = Sweep.load(adopt(folder)[0], only="problem == '1_Linear' and implementation == 'torch'")
+    (attempt,) = attempts_of(sweep)
+    assert recorded(attempt).outcome is Outcome.OK
+
+
+@pytest.mark.parametrize("returned", ["torch.randn(8, 16)", "{'x': torch.randn(8, 16)}", "5"])
+def test_inputs_that_are_no_list_are_named(folder: Path, returned: str) -> None:
+    """Not taken apart: the rows of a tensor are no arguments."""
+    text = LINEAR.replace("return [torch.randn(8, 16)]", f"return {returned}")
+    (folder / "1_Linear.py").write_text(text)
+    sweep = Sweep.load(adopt(folder)[0], only="problem == '1_Linear'")
+    (said,) = problems(sweep.workload, sweep.params(sweep.trials[0]), "cpu")
+    assert "and must return a list: what Model is called with, by position" in said
+
+
+def test_tensors_in_lists_have_the_dtype_of_the_trial(folder: Path) -> None:
+    """As those that are arguments themselves."""
+    text = LINEAR.replace("forward(self, x)", "forward(self, xs)").replace("(x)", "(xs[0])")
+    text = text.replace("return [torch.randn(8, 16)]", "return [[torch.randn(8, 16)]]")
+    (folder / "1_Linear.py").write_text(text)
+    sweep = "name: s\nworkload: 'kernelbench:.'\nimplementations: ['kernelbench:.']\n"
+    sweep += "constants: {dtype: bfloat16}\naxes: {problem: [1_Linear]}\n"
+    (attempt,) = attempts_of(Sweep.parse(sweep, folder))
+    assert recorded(attempt).outcome is Outcome.OK
+
+
+def test_an_answer_that_cannot_be_imported_is_a_row_of_its_own(folder: Path) -> None:
+    """Its file does not parse, or defines no ModelNew; the other answers are run."""
+    run = folder / "runs" / "mine"
+    (run / "level_1_problem_1_sample_1_kernel.py").write_text("class ModelNew(:\n")
+    (run / "level_1_problem_12_sample_1_kernel.py").write_text("import torch\n")
+    file, said = adopt(folder)
+    assert "runs-mine-sample-1" in said
+    said_of = {}
+    for attempt in attempts_of(Sweep.load(file, only="implementation == 'runs-mine-sample-1'")):
+        record = recorded(attempt)
+        assert record.outcome is Outcome.FAILED
+        assert record.error is not None
+        said_of[attempt.trial.params["problem"]] = record.error.message
+    assert "invalid syntax" in said_of["1_Linear"]
+    assert "has no attribute 'ModelNew'" in said_of["12_Recurrent"]
+
+
+def test_what_problems_import_is_no_problem(folder: Path) -> None:
+    """A file beside them with a Model and nothing else."""
+    (folder / "common.py").write_text("class Model: ...\n")
+    file, said = adopt(folder)
+    assert "left out: common.py, which defines Model alone, and is no problem" in said
+    assert {trial.params["problem"] for trial in Sweep.load(file).trials} == {
+        "1_Linear",
+        "12_Recurrent",
+    }
+
+
+def test_one_problem_is_adopted_by_its_file(folder: Path) -> None:
+    """With the answers beside it."""
+    file, said = adopt(folder / "1_Linear.py")
+    assert "runs-mine-sample-1" in said
+    assert {trial.params["problem"] for trial in Sweep.load(file).trials} == {"1_Linear"}

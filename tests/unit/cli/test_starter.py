@@ -62,3 +62,11 @@ def test_the_name_of_a_workload_is_one_of_a_python_file(tmp_path):
     """It becomes one."""
     with pytest.raises(RequestError, match="--workload: must be a name of letters"):
         init(tmp_path, "my-op")
+
+
+@pytest.mark.parametrize("name", ["torch", "json", "class"])
+def test_a_starter_hides_no_module(tmp_path, name):
+    """From the folder that it lies in `import torch` would find it."""
+    with pytest.raises(RequestError, match=f"which {name}.py would hide: .* my_{name}"):
+        init(tmp_path, name)
+    assert list(tmp_path.iterdir()) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -51,7 +52,7 @@ def test_outputs_without_names_are_taken_in_the_reference_s_order() -> None:
     right = {"values": torch.tensor([3.0, 2.0]), "indices": torch.tensor([1, 0])}
     given = {"[0]": torch.tensor([3.0, 2.0]), "[1]": torch.tensor([1, 1])}
     lines = wrong_elements(given, right, 1e-6)
-    assert lines[0].startswith("  every element of values is within")
+    assert lines[0].startswith("  every element of values is right: within")
     assert "indices[1]    1      0" in lines[-1]
     assert "values is missing" in wrong_elements({}, right, 1e-6)[0]
 
@@ -96,3 +97,32 @@ def test_the_script_of_a_row_shows_them_too(
     assert done.returncode == 0, done.stderr
     assert said in done.stdout
     assert "median of 2 calls" in done.stdout
+
+
+def test_what_rounding_to_its_own_dtype_explains_is_not_wrong() -> None:
+    """Where the workload computes in float32 and returns less; one digit more is."""
+    right = torch.linspace(1, 2, 64, dtype=torch.float64).reshape(4, 16)
+    for dtype in (torch.bfloat16, torch.float16, torch.float8_e4m3fn):
+        (line,) = wrong_elements({"output": right.to(dtype)}, right, 1e-5, was_wrong=False)
+        assert line == "  every element of output is right: within ten times what rounding explains"
+    assert "elements are wrong" in wrong_elements({"output": 1.02 * right}, right, 1e-5)[0]
+    of_half = {"output": (1.02 * right).to(torch.float16)}
+    assert "elements are wrong" in wrong_elements(of_half, right, 1e-5)[0]
+
+
+def test_an_output_without_wrong_elements_of_a_wrong_row_says_where_to_look() -> None:
+    """Integers as well as floats; of a row that is right nothing is hinted at."""
+    right = {"values": torch.ones(2, 2, dtype=torch.float64), "index": torch.zeros(2, dtype=int)}
+    given = {"values": torch.ones(2, 2), "index": torch.zeros(2, dtype=int)}
+    for line in wrong_elements(given, right, 1e-5):
+        assert line.endswith("shows in other calls or outputs only")
+    for line in wrong_elements(given, right, 1e-5, was_wrong=False):
+        assert line.endswith("what rounding explains")
+
+
+def test_a_trial_is_described_with_the_spaces_of_its_texts() -> None:
+    """In quotes, to be pasted; lists without."""
+    axes = {"problem": ["6 with space"], "sizes": [[1, 2]], "n": [4]}
+    (trial,) = made.trials(["answers"], axes)
+    attempt = SimpleNamespace(trial=trial, device="cpu")
+    assert try_one.describe(attempt).endswith("problem='6 with space' sizes=[1,2] n=4")  # type: ignore[arg-type]

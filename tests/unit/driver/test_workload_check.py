@@ -70,6 +70,20 @@ def test_a_reference_that_raises_is_a_fault_of_the_workload(
 
 
 @pytest.mark.slow
+def test_where_the_workload_was_asked_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By what tells that point from the others: of a folder of problems one may be at fault."""
+    monkeypatch.setattr(workload_check, "cache_folder", lambda: tmp_path / "cache")
+    (tmp_path / "by_hand.py").write_text(BY_HAND)
+    text = SWEEP.replace("[16]", "[16, 32]")
+    check = workload_check.begin(Sweep.parse(text, tmp_path), "cpu")
+    assert check is not None
+    with pytest.raises(RequestError, match=r"workload by_hand at n=16: reference .*KeyError"):
+        check.refuse()
+
+
+@pytest.mark.slow
 def test_what_is_right_is_not_checked_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,3 +105,25 @@ def test_what_is_right_is_not_checked_again(
 def test_what_is_registered_was_checked_by_its_author() -> None:
     """A sweep of it starts no process for that."""
     assert workload_check.begin(Sweep.load(ROOT / "sweeps" / "quick.yaml"), "cpu") is None
+
+
+@pytest.mark.slow
+def test_of_a_folder_of_problems_each_is_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is wrong with any is said, of all at once."""
+    monkeypatch.setattr(workload_check, "cache_folder", lambda: tmp_path / "cache")
+    problem = (
+        "import torch\nclass Model(torch.nn.Module):\n    def forward(self, x): return x * {}\n"
+        "def get_inputs(): return [torch.randn(8)]\ndef get_init_inputs(): return []\n"
+    )
+    for name, factor in (("1_right", "2"), ("2_wrong", "self.two"), ("3_wrong", "three")):
+        (tmp_path / f"{name}.py").write_text(problem.format(factor))
+    text = "name: s\nworkload: 'kernelbench:.'\nimplementations: ['kernelbench:.']\n"
+    with pytest.raises(RequestError) as refused:
+        workload_check.refuse_any(Sweep.parse(text, tmp_path), "cpu")
+    lines = str(refused.value).splitlines()
+    assert [line.partition(":")[0] for line in lines] == [
+        "workload kernelbench at problem=2_wrong",
+        "workload kernelbench at problem=3_wrong",
+    ]

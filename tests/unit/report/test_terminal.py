@@ -217,6 +217,16 @@ def test_a_metric_of_the_workloads_own_is_a_column() -> None:
         figures.check_names("keys_per_s", None)
 
 
+def test_a_column_is_not_blamed_for_a_sweep_that_cannot_be_read():
+    """The name may be one of its workload's own."""
+
+    def own():
+        raise RequestError("sweep.yaml:2: workload: ...")
+
+    with pytest.raises(RequestError, match=r"sweep\.yaml:2"):
+        figures.check_names("keys_per_s", None, own)
+
+
 def test_sorted_by_time_the_fastest_come_first_and_rows_without_a_time_last(mixed: Results) -> None:
     """No rules, as implementations stand between each other."""
     lines = table_of(printed(mixed, sort="time"))
