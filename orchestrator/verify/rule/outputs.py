@@ -263,7 +263,7 @@ class FloatOutput:
             squares += float((self.masked(fetch(part), part) - values).square().sum())
             norms += float(values.square().sum())
             grid += float(grid_noise(values, self.rows.dtype).sum())
-        return _root(squares, norms), _root(grid, norms)
+        return _root(squares, norms), _root(grid, norms) if norms else 0.0
 
     def drawn_error(self) -> float:
         """The relative error of the whole that the draws have."""
