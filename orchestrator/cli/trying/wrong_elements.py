@@ -82,6 +82,8 @@ def _of_output(name: str, actual: torch.Tensor, expected: Expected, allowed: flo
     rows, width = expected.values.shape
     fetch = fetcher(actual, expected)
     values = expected.values.detach()
+    if values.is_floating_point() and values.dtype.itemsize == 1:  # which know no `isfinite`
+        values = values.float()
     floating = values.is_floating_point() or values.is_complex()
     scale = _scale(values) if floating else 0.0
     wide = torch.complex128 if values.is_complex() else torch.float64
@@ -103,7 +105,7 @@ def _of_output(name: str, actual: torch.Tensor, expected: Expected, allowed: flo
     if not found and floating:
         return [
             f"  every element of {name} is within ten times the budget: "
-            "the error is spread thinly, or shows in other calls only"
+            "the error is spread thinly, or shows in a gradient or in other calls only"
         ]
     if not found:
         return [f"  every element of {name} is right: in this call"]

@@ -27,6 +27,7 @@ from orchestrator.verify.rule.operations import (
     COMPOSED,
     CONTRACTIONS,
     DECOMPOSED,
+    FIRST_OF_TIES,
     OF_WHOLE_NUMBERS,
     OPEN_TIES,
     growth,
@@ -65,13 +66,14 @@ class Noise(TorchDispatchMode):  # type: ignore[no-untyped-call]
             torch does not see it (NumPy, a kernel of its own), and only its inputs and its outputs
             are noisy.
         leaves_ties_open: whether an operation was seen that may give equal values in any order.
+        names_first_of_ties: whether one was that picks among equal values, by whatever order.
     """
 
     def __init__(self, precision: str, seed: int, ties: Ties = "as they come") -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.unit = UNITS[precision]
         self.seen = 0
-        self.leaves_ties_open = False
+        self.leaves_ties_open = self.names_first_of_ties = False
         self._ties = ties
         self._accumulator = min(ACCUMULATOR, self.unit)
         self._operands = TF32_OPERANDS if precision == "tf32" else 0.0
@@ -98,6 +100,7 @@ class Noise(TorchDispatchMode):  # type: ignore[no-untyped-call]
         name = name_of(func)
         if name in OPEN_TIES and not kwargs.get("stable"):
             self.leaves_ties_open = True
+        self.names_first_of_ties = self.names_first_of_ties or name in FIRST_OF_TIES
         if name in DECOMPOSED:
             with self:
                 return DECOMPOSED[name](*args)

@@ -61,6 +61,13 @@ OPEN_TIES = _names("kthvalue median mode nanmedian sort topk")
 # of whole numbers their result is whole, and exact up to 1 / u
 OF_WHOLE_NUMBERS = _names("add sub rsub mul sum cumsum mm bmm addmm baddbmm mv dot")
 
+# which name the first of equal values: what is written by hand may name any, unless inputs of its
+# own tell the two apart
+FIRST_OF_TIES = OPEN_TIES - {"sort"} | _names("""
+    adaptive_max_pool2d adaptive_max_pool3d aminmax argmax argmin cummax cummin fractional_max_pool2d
+    fractional_max_pool3d max max_pool2d_with_indices max_pool3d_with_indices min
+    """)
+
 # several operations in one: an implementation may round after each
 COMPOSED = _names("""
     _log_softmax _log_softmax_backward_data _softmax _softmax_backward_data binary_cross_entropy cudnn_batch_norm

@@ -111,9 +111,8 @@ class FloatOutput:
 
     def distance(self, drawn: Expected) -> float:
         """The relative distance of a draw from the reference."""
-        away = float(
-            (self.parts(drawn) - self.rows.values).nan_to_num_(0.0, 0.0, 0.0).square().sum()
-        )
+        values = self.parts(drawn)
+        away = float((values - self.rows.values).nan_to_num_(0.0, 0.0, 0.0).square().sum())
         norm = float(self.rows.values.square().sum())
         return _root(away, norm)
 
@@ -176,21 +175,17 @@ class FloatOutput:
         )
 
     def compare(
-        self,
-        actual: torch.Tensor,
-        gain_floor: float | None,
-        scale: float,
-        kinks: Kinks | None = None,
+        self, actual: torch.Tensor, floor: float | None, scale: float, kinks: Kinks | None = None
     ) -> Comparison:
         """All errors beside their limits, but those that a slope at a kink explains."""
         fetch, right = self.fetch(actual), self.rows.values
         if kinks is None:
-            return self._compared(fetch, gain_floor, scale)
+            return self._compared(fetch, floor, scale)
 
         def forgiving(part: slice) -> torch.Tensor:
             return kinks.forgiven(self.masked(fetch(part), part), right[part], part)
 
-        return self._compared(forgiving, gain_floor, scale)
+        return self._compared(forgiving, floor, scale)
 
     def compare_plain(
         self, plain: Expected, gain_floor: float | None, scale: float

@@ -10,7 +10,7 @@ import torch
 
 from orchestrator.verify.rule.exact import ExactOutput
 from orchestrator.verify.rule.noise import Noise
-from orchestrator.verify.rule.output_rows import all_finite
+from orchestrator.verify.rule.output_rows import ShapeError, all_finite
 from orchestrator.verify.rule.outputs import GRAD, FloatOutput
 from orchestrator.workload import Expected, Problem
 
@@ -118,6 +118,17 @@ class ReferenceValues:
         self._in_float64 = False
         return as_given
 
+    def orders_ties(self, seed: int) -> bool:
+        """Whether it moves and compares the inputs' own values alone, so that no rounding decides,
+        and picks none of equal ones, as a stable sort does.
+        """
+        noise = Noise(self.precision, seed, "kept")
+        try:
+            noise.draw(self.compute, self.problem)
+        except (TypeError, RuntimeError, ValueError, ShapeError):
+            return False
+        return not (noise.seen or noise.leaves_ties_open or noise.names_first_of_ties)
+
     def drawn_apart(self, seed: int, count: int) -> list[Mapping[str, Expected]]:
         """The gradients of so many draws in which equal inputs err apart; none where there are no
         such draws.
@@ -129,7 +140,7 @@ class ReferenceValues:
             noise = Noise(self.precision, seed + len(self._apart), "broken")
             try:
                 found = noise.draw(self.compute, self.problem)
-            except (TypeError, RuntimeError, ValueError):
+            except (TypeError, RuntimeError, ValueError, ShapeError):
                 return []
             self._apart.append({name: one for name, one in found.items() if name.startswith(GRAD)})
         return self._apart[:count]

@@ -96,3 +96,12 @@ def test_the_script_of_a_row_shows_them_too(
     assert done.returncode == 0, done.stderr
     assert said in done.stdout
     assert "median of 2 calls" in done.stdout
+
+
+def test_wrong_8_bit_floats_are_shown() -> None:
+    """Of which torch cannot say whether they are finite."""
+    right = torch.tensor([1.0, 2.0, 4.0]).to(torch.float8_e4m3fn)
+    wrong = torch.tensor([1.0, 3.0, 4.0]).to(torch.float8_e4m3fn)
+    lines = wrong_elements({"output": wrong}, right, 1e-2)
+    assert lines[0].startswith("  1 of 3 elements are wrong")
+    assert lines[-1].split() == ["output[1]", "3", "2"]
