@@ -77,7 +77,7 @@ def test_what_is_wrong_on_inputs_with_structure_alone_has_no_wrong_elements(
     )
     found = tried(f"{tmp_path}/softmax.py:unshifted", "n=64")
     assert found.lines[0].startswith("✗ mismatch: on large inputs: output[")
-    assert found.lines[-1] == "  its outputs are right on the workload's own inputs"
+    assert found.lines[-1].startswith("  its outputs are right on the workload's own inputs")
 
 
 @pytest.mark.usefixtures("folder")
