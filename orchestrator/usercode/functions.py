@@ -234,12 +234,17 @@ class Functions:
         outputs: Mapping[str, Any],
         expected: Mapping[str, Any],
     ) -> Mapping[str, tuple[float, float]]:
-        """What `judge` says; it is given the inputs as `reference` is."""
+        """What `judge` says; it is given the inputs as `reference` is, and the params that it
+        names beside: all tensors are wide, so that the trial's dtype tells what rounding is.
+        """
         device = inputs[0].device if inputs else "cpu"
         arguments = _filled(self._latest, iter(inputs), device, wide=True)
-        found: Mapping[str, tuple[float, float]] = self.get("judge", None)(
-            arguments, outputs, expected
-        )
+        function, config = self.get("judge", None), self._latest_config
+        shape, given = shape_of(function), {}
+        if shape is not None and config is not None:
+            taken = (*(*shape.required, *shape.optional)[3:], *shape.keywords)
+            given = {name: one for name, one in self.values(config).items() if name in taken}
+        found: Mapping[str, tuple[float, float]] = function(arguments, outputs, expected, **given)
         return found
 
     def changed(self) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -76,6 +77,8 @@ def _problems(workload: Workload, params: Any, config: Config, form: str) -> Ite
         state = _call("state", lambda: draw(config, form, SEED))
     problem = Problem(config, form, tuple(inputs), state, torch.float64, MAX_FLOPS, SEED)
     yield from _of_reference(workload, problem)
+    if workload.backward(params):
+        _of_gradients(workload, problem, names)
 
 
 def _input_names(workload: Workload, config: Config, form: str, count: int) -> tuple[str, ...]:
@@ -159,6 +162,36 @@ def _of_reference(workload: Workload, problem: Problem) -> Iterator[str]:
         yield from _conditioned(workload, problem, values)
     elif all(is_tensor(leaf) for leaf in found.values()):
         yield from _of_judge(workload, problem, values)
+
+
+def _of_gradients(workload: Workload, problem: Problem, names: Sequence[str]) -> None:
+    """That autograd can work out the gradients that the reference does not name itself.
+
+    Raises:
+        FoundWrong: torch cannot differentiate what it calls.
+    """
+    wide = [in_precision(tensor, torch.float64).detach() for tensor in problem.inputs]
+    tracked = {
+        name: tensor.clone().requires_grad_()
+        for name, tensor in zip(names, wide, strict=True)
+        if tensor.is_floating_point() or tensor.is_complex()
+    }
+    inputs = tuple(tracked.get(name, one) for name, one in zip(names, wide, strict=True))
+    try:
+        with torch.enable_grad():
+            answer = dict(_answers(workload.reference(replace(problem, inputs=inputs))))
+            lacking = [one for name, one in tracked.items() if f"grad_{name}" not in answer]
+            found = [_values(leaf) for leaf in answer.values()]
+            roots = [one for one in found if is_tensor(one) and one.requires_grad]
+            if roots and lacking:
+                upstream = [torch.ones_like(one) for one in roots]
+                torch.autograd.grad(roots, lacking, upstream, allow_unused=True)
+    except RuntimeError as error:
+        raise FoundWrong(
+            "backward = True, and the gradients of reference cannot be worked out: "
+            f"{error}{_place(error)}; write the operation out, detach() an input there that has no "
+            "gradient (it is then 0), or have reference return its gradients as grad_NAME"
+        ) from error
 
 
 def _values(leaf: Any) -> Any:
@@ -292,16 +325,21 @@ def _call(name: str, function: Callable[[], Any]) -> Any:
     try:
         return function()
     except Exception as error:
-        place, others = "", (str(PACKAGE), *_libraries())
-        for frame in traceback.extract_tb(error.__traceback__):  # the last that is the user's
-            if not frame.filename.startswith(others):
-                place = f" ({Path(frame.filename).name}:{frame.lineno} in {frame.name})"
         if isinstance(error, WorkloadError):  # names the function itself
             raise FoundWrong(str(error)) from error
         said = str(error)
         if not type(error).__module__.startswith("orchestrator."):
             said = f"{type(error).__name__}: {said}"
-        raise FoundWrong(f"{name} fails with {said}{place}") from error
+        raise FoundWrong(f"{name} fails with {said}{_place(error)}") from error
+
+
+def _place(error: Exception) -> str:
+    """Where in the user's file it was raised; "" where it was in none."""
+    place, others = "", (str(PACKAGE), *_libraries())
+    for frame in traceback.extract_tb(error.__traceback__):  # the last that is the user's
+        if not frame.filename.startswith(others):
+            place = f" ({Path(frame.filename).name}:{frame.lineno} in {frame.name})"
+    return place
 
 
 def _libraries() -> tuple[str, ...]:

@@ -9,6 +9,7 @@ code itself.
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 import traceback
@@ -32,6 +33,11 @@ if TYPE_CHECKING:
     from orchestrator.worker.trial_end import TrialEnd
 
 AFTER_VERIFICATION = (Phase.WARM_UP, Phase.MEASURE, Phase.MEMORY)
+ON_STRUCTURE = re.compile(r"^on \w+ inputs: ")  # how the verdict on inputs with structure begins
+OUTSIDE = (
+    "  its outputs are right on the workload's own inputs; if its domain excludes such ones state "
+    "`stress`, the kinds that it has, in the workload"
+)
 
 
 @dataclass(frozen=True)
@@ -84,6 +90,8 @@ def run(attempt: Attempt, *, check: bool = False, debug: bool = False) -> Tried:
             lines = [*"".join(traceback.format_exception(cause)).rstrip().splitlines(), *lines]
         elif ended.outcome is Outcome.MISMATCH and phase[-1] in AFTER_VERIFICATION:
             lines.append("  its outputs were right before it was timed")
+        elif ended.outcome is Outcome.MISMATCH and ON_STRUCTURE.search(ended.message):
+            lines.append(OUTSIDE)
         elif ended.outcome is Outcome.MISMATCH and hasattr(stages, "verifier"):
             lines += first_wrong(stages)
         return Tried(ended.outcome, tuple(lines))

@@ -77,6 +77,10 @@ class ExactOutput:
             f"{int(found[row, column])}, expected {right}",
         )
 
+    def largest(self) -> int:
+        """The largest size of the reference's values."""
+        return int(self.values.to(torch.float64).abs().max()) if self.values.numel() else 0
+
     def _place(self, row: int, column: int) -> str:
         if not self.shape:
             return self.name

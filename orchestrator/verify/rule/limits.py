@@ -249,10 +249,8 @@ class Examination:
                 findings += self._gains(kind, sums, of_slice)
             if kind == "block":
                 block_error = float(relative_of(sums).max())
-        explained = (
-            math.sqrt(float(ratio(whole.values[1], whole.values[4])[0]))
-            * _limit(limit, whole.counts)[0]
-        )
+        share = ratio(whole.values[1], whole.values[4]).nan_to_num(posinf=0.0)  # of nothing but 0
+        explained = math.sqrt(float(share[0])) * _limit(limit, whole.counts)[0]
         wrong_rows = self._wrong_by_row.nonzero()[:, 0]
         squares, norms = (float(by_row.values[term, wrong_rows].sum()) for term in (0, 4))
         return Comparison(

@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 import math
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -27,6 +27,8 @@ from orchestrator.verify.rule.operations import (
     COMPOSED,
     CONTRACTIONS,
     DECOMPOSED,
+    FIRST_OF_TIES,
+    OF_WHOLE_NUMBERS,
     OPEN_TIES,
     growth,
     is_move,
@@ -51,6 +53,7 @@ POOL = 2**18 + 7
 MIXER = -0x61C8864680B583EB  # odd; products with it spread over all bits
 HALF = 2.0**-11  # unit roundoff from which on many values round alike
 SMALL = 2**15  # tensors up to this size do not pay for a pool of ready factors ...
+FIRST = 64  # values that are looked at before all are
 KEPT_POOLS = 8  # ... of which the latest are kept, 4 MiB each
 
 
@@ -63,13 +66,14 @@ class Noise(TorchDispatchMode):  # type: ignore[no-untyped-call]
             torch does not see it (NumPy, a kernel of its own), and only its inputs and its outputs
             are noisy.
         leaves_ties_open: whether an operation was seen that may give equal values in any order.
+        names_first_of_ties: whether one was that picks among equal values, by whatever order.
     """
 
     def __init__(self, precision: str, seed: int, ties: Ties = "as they come") -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.unit = UNITS[precision]
         self.seen = 0
-        self.leaves_ties_open = False
+        self.leaves_ties_open = self.names_first_of_ties = False
         self._ties = ties
         self._accumulator = min(ACCUMULATOR, self.unit)
         self._operands = TF32_OPERANDS if precision == "tf32" else 0.0
@@ -96,14 +100,16 @@ class Noise(TorchDispatchMode):  # type: ignore[no-untyped-call]
         name = name_of(func)
         if name in OPEN_TIES and not kwargs.get("stable"):
             self.leaves_ties_open = True
+        self.names_first_of_ties = self.names_first_of_ties or name in FIRST_OF_TIES
         if name in DECOMPOSED:
             with self:
                 return DECOMPOSED[name](*args)
         if is_move(name, func, args):
             return func(*args, **kwargs)
+        is_whole = name in OF_WHOLE_NUMBERS and _are_whole((*args, *kwargs.values()))
         terms = growth(name, args)
         summed = self._accumulator * math.sqrt(terms)
-        if name in CONTRACTIONS:
+        if name in CONTRACTIONS and not is_whole:
             written = 1 if func._schema.is_mutable else 0
             jitter = math.sqrt(3) * max(summed, self._operands)  # root mean square
             args = (
@@ -120,6 +126,8 @@ class Noise(TorchDispatchMode):  # type: ignore[no-untyped-call]
         result = func(*args, **kwargs)
         for tensor in _results(func, args, kwargs, result):
             self.seen += 1
+            if is_whole and bool((tensor.abs() <= 1 / self.unit).all()):
+                continue  # a count is the same in whatever order it is counted
             self._perturb(tensor, size)
         return result
 
@@ -139,7 +147,12 @@ class Noise(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if self._ties == "kept":
             parts.mul_(_by_bits(parts, self._phase).mul_(self.unit).add_(1))
         else:
-            parts.mul_(self._factors(self.unit, parts.numel(), parts.device).view(parts.shape))
+            factors = self._factors(self.unit, parts.numel(), parts.device).view(parts.shape)
+            sizes = parts[parts != 0].abs()
+            if sizes.numel():  # no factor tells zeros apart: they err by less than any other value
+                parts.masked_fill_(parts == 0, float(sizes.min()) * self.unit)
+                factors = torch.where(parts.abs() < sizes.min(), (factors - 1) / self.unit, factors)
+            parts.mul_(factors)
         return wide
 
     @contextmanager
@@ -283,6 +296,22 @@ def _in_memory_order(tensor: torch.Tensor) -> torch.Tensor | None:
         order = sorted(range(tensor.ndim), key=lambda dim: tensor.stride()[dim], reverse=True)
         tensor = tensor.permute(order)
     return tensor.view(-1) if tensor.is_contiguous() else None
+
+
+def _are_whole(operands: Iterable[Any]) -> bool:
+    """Whether all floating-point operands, of which there is one, are whole numbers."""
+    found = False
+    for operand in operands:
+        if isinstance(operand, float) and operand % 1:
+            return False
+        if isinstance(operand, torch.Tensor) and operand.is_floating_point():
+            found = True
+            values = operand.reshape(-1)
+            if bool(values[:FIRST].frac().any()) or bool(values.frac().any()):
+                return False
+        elif isinstance(operand, torch.Tensor) and operand.is_complex():
+            return False
+    return found
 
 
 def _results(

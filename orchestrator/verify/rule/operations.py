@@ -24,12 +24,14 @@ def _names(text: str) -> frozenset[str]:
 MOVES = _names("""
     _assert_async _conj _conj_physical _copy_from _fused_moving_avg_obs_fq_helper
     _local_scalar_dense _neg_view _pin_memory _reshape_alias _resize_output _spdiags _to_copy
-    _to_dense _unique2 _unsafe_index _unsafe_view abs alias amax amin aminmax any arange argsort
+    _to_dense _unique2 _unsafe_index _unsafe_view abs adaptive_max_pool2d adaptive_max_pool3d
+    alias amax amin aminmax any arange argsort
     as_strided as_strided_scatter bernoulli block_diag broadcast_tensors bucketize
     cartesian_prod cat ceil channel_shuffle chunk clamp clamp_max clamp_min clone complex conj
     conj_physical constant_pad_nd copy copysign cummax cummin detach diag diag_embed diagonal
     diagonal_scatter embedding empty empty_like empty_permuted empty_strided expand exponential
-    eye fill flip floor fmax fmin frac frexp full full_like gather geometric heaviside hstack
+    eye fill flip floor fmax fmin frac frexp full full_like gather geometric hardshrink hardtanh
+    hardtanh_backward heaviside hstack
     im2col imag index index_copy index_fill index_select isfinite kthvalue lift lift_fresh
     lift_fresh_copy linspace log_normal logspace masked_fill masked_scatter masked_select max
     max_pool1d max_pool2d max_pool2d_with_indices max_pool3d_with_indices maximum median min
@@ -55,6 +57,16 @@ APPROXIMATED = _names("""
 
 # of equal values they may name any, unless asked to be stable; argmax and max name the first
 OPEN_TIES = _names("kthvalue median mode nanmedian sort topk")
+
+# of whole numbers their result is whole, and exact up to 1 / u
+OF_WHOLE_NUMBERS = _names("add sub rsub mul sum cumsum mm bmm addmm baddbmm mv dot")
+
+# which name the first of equal values: what is written by hand may name any, unless inputs of its
+# own tell the two apart
+FIRST_OF_TIES = OPEN_TIES - {"sort"} | _names("""
+    adaptive_max_pool2d adaptive_max_pool3d aminmax argmax argmin cummax cummin fractional_max_pool2d
+    fractional_max_pool3d max max_pool2d_with_indices max_pool3d_with_indices min
+    """)
 
 # several operations in one: an implementation may round after each
 COMPOSED = _names("""
@@ -218,6 +230,8 @@ def is_move(name: str, func: OpOverload, args: Sequence[Any]) -> bool:
         return True
     if name == "index_put" or name == "_index_put_impl":
         return not (len(args) > 3 and args[3])  # unless it accumulates
+    if name in ("scatter_reduce", "index_reduce"):
+        return bool({"amax", "amin"} & {arg for arg in args[3:] if isinstance(arg, str)})
     return False
 
 

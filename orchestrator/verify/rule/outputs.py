@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from orchestrator.verify.rule.exact import EXACT, Fault, first_of, index_of
+from orchestrator.verify.rule.kinks import Kinks
 from orchestrator.verify.rule.limits import (
     HALF_ULP,
     Comparison,
@@ -101,16 +102,16 @@ class FloatOutput:
 
     def add(self, drawn: Expected, noise: Noise) -> None:
         """One more draw of the reference."""
+        self.spread.add(noise.at_random(self.parts(drawn), self.rows.dtype))
+
+    def parts(self, drawn: Expected) -> torch.Tensor:
+        """(R, W): a draw's values as reals, 0 where the reference is not finite."""
         values = as_reals(drawn.values)
-        if self.special is not None:
-            values = values.masked_fill(self.special, 0.0)
-        self.spread.add(noise.at_random(values, self.rows.dtype))
+        return values if self.special is None else values.masked_fill(self.special, 0.0)
 
     def distance(self, drawn: Expected) -> float:
         """The relative distance of a draw from the reference."""
-        values = as_reals(drawn.values)
-        if self.special is not None:
-            values = values.masked_fill(self.special, 0.0)
+        values = self.parts(drawn)
         away = float((values - self.rows.values).nan_to_num_(0.0, 0.0, 0.0).square().sum())
         norm = float(self.rows.values.square().sum())
         return _root(away, norm)
@@ -173,9 +174,18 @@ class FloatOutput:
             for part in self.rows.chunks()
         )
 
-    def compare(self, actual: torch.Tensor, gain_floor: float | None, scale: float) -> Comparison:
-        """All errors beside their limits."""
-        return self._compared(self.fetch(actual), gain_floor, scale)
+    def compare(
+        self, actual: torch.Tensor, floor: float | None, scale: float, kinks: Kinks | None = None
+    ) -> Comparison:
+        """All errors beside their limits, but those that a slope at a kink explains."""
+        fetch, right = self.fetch(actual), self.rows.values
+        if kinks is None:
+            return self._compared(fetch, floor, scale)
+
+        def forgiving(part: slice) -> torch.Tensor:
+            return kinks.forgiven(self.masked(fetch(part), part), right[part], part)
+
+        return self._compared(forgiving, floor, scale)
 
     def compare_plain(
         self, plain: Expected, gain_floor: float | None, scale: float
@@ -248,7 +258,7 @@ class FloatOutput:
             squares += float((self.masked(fetch(part), part) - values).square().sum())
             norms += float(values.square().sum())
             grid += float(grid_noise(values, self.rows.dtype).sum())
-        return _root(squares, norms), _root(grid, norms)
+        return _root(squares, norms), _root(grid, norms) if norms else 0.0
 
     def drawn_error(self) -> float:
         """The relative error of the whole that the draws have."""

@@ -70,11 +70,17 @@ def larger(inputs: Tensors, compute: Callable[[Tensors], object]) -> Tensors | N
         return None
     for factor in LARGER_HALF:
         found = tuple(one * factor if one.dtype is torch.float16 else one for one in inputs)
-        with _LargestValue() as seen:
-            compute(found)
-        if seen.largest <= MOST_ON_THE_WAY:
+        if largest_on_the_way(found, compute) <= MOST_ON_THE_WAY:
             return found
     return None
+
+
+def largest_on_the_way(inputs: Tensors, compute: Callable[[Tensors], object]) -> float:
+    """The largest finite value that any operation of a reference gives for these inputs."""
+    seen = _LargestValue()
+    with seen:
+        compute(inputs)
+    return seen.largest
 
 
 class _LargestValue(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -10,8 +10,8 @@ import torch
 
 from orchestrator.verify.rule.exact import ExactOutput
 from orchestrator.verify.rule.noise import Noise
-from orchestrator.verify.rule.output_rows import all_finite
-from orchestrator.verify.rule.outputs import FloatOutput
+from orchestrator.verify.rule.output_rows import ShapeError, all_finite
+from orchestrator.verify.rule.outputs import GRAD, FloatOutput
 from orchestrator.workload import Expected, Problem
 
 WORKING_DTYPES = {
@@ -42,6 +42,7 @@ class ReferenceValues:
         self.expected = compute(problem)
         self._plain: Mapping[str, Expected] | None = None
         self._in_float64 = True
+        self._apart: list[Mapping[str, Expected]] = []
 
     def of_inputs(self, inputs: tuple[torch.Tensor, ...]) -> Mapping[str, Expected]:
         """What the reference says of other inputs of the same problem."""
@@ -116,6 +117,33 @@ class ReferenceValues:
             return found  # the problem is that ill-conditioned
         self._in_float64 = False
         return as_given
+
+    def orders_ties(self, seed: int) -> bool:
+        """Whether it moves and compares the inputs' own values alone, so that no rounding decides,
+        and picks none of equal ones, as a stable sort does.
+        """
+        noise = Noise(self.precision, seed, "kept")
+        try:
+            noise.draw(self.compute, self.problem)
+        except (TypeError, RuntimeError, ValueError, ShapeError):
+            return False
+        return not (noise.seen or noise.leaves_ties_open or noise.names_first_of_ties)
+
+    def drawn_apart(self, seed: int, count: int) -> list[Mapping[str, Expected]]:
+        """The gradients of so many draws in which equal inputs err apart; none where there are no
+        such draws.
+
+        Inputs err whatever `drawn` makes of these: autograd is asked in float64 in any case, and a
+        kink moves a gradient as far as a reference that misread its inputs moves its answer.
+        """
+        while len(self._apart) < count:
+            noise = Noise(self.precision, seed + len(self._apart), "broken")
+            try:
+                found = noise.draw(self.compute, self.problem)
+            except (TypeError, RuntimeError, ValueError, ShapeError):
+                return []
+            self._apart.append({name: one for name, one in found.items() if name.startswith(GRAD)})
+        return self._apart[:count]
 
     def _distance(
         self, drawn: Mapping[str, Expected], outputs: Mapping[str, FloatOutput | ExactOutput]

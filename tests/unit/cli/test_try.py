@@ -65,6 +65,21 @@ def test_a_right_implementation_is_right_and_has_one_time() -> None:
     assert "TFLOP/s" in text
 
 
+def test_what_is_wrong_on_inputs_with_structure_alone_has_no_wrong_elements(
+    tmp_path: Path,
+) -> None:
+    """The elements that are shown are of the workload's own inputs, and those are right."""
+    (tmp_path / "softmax.py").write_text(
+        "import torch\n"
+        "def inputs(n: int):\n    return torch.randn(n, n)\n"
+        "def reference(x):\n    return torch.softmax(x, 1)\n"
+        "def unshifted(x):\n    return x.exp() / x.exp().sum(1, keepdim=True)\n"
+    )
+    found = tried(f"{tmp_path}/softmax.py:unshifted", "n=64")
+    assert found.lines[0].startswith("✗ mismatch: on large inputs: output[")
+    assert found.lines[-1].startswith("  its outputs are right on the workload's own inputs")
+
+
 @pytest.mark.usefixtures("folder")
 def test_what_is_wrong_only_once_it_is_timed_has_no_wrong_elements(
     monkeypatch: pytest.MonkeyPatch,

@@ -126,3 +126,12 @@ def test_a_trial_is_described_with_the_spaces_of_its_texts() -> None:
     (trial,) = made.trials(["answers"], axes)
     attempt = SimpleNamespace(trial=trial, device="cpu")
     assert try_one.describe(attempt).endswith("problem='6 with space' sizes=[1,2] n=4")  # type: ignore[arg-type]
+
+
+def test_wrong_8_bit_floats_are_shown() -> None:
+    """Of which torch cannot say whether they are finite."""
+    right = torch.tensor([1.0, 2.0, 4.0]).to(torch.float8_e4m3fn)
+    wrong = torch.tensor([1.0, 3.0, 4.0]).to(torch.float8_e4m3fn)
+    lines = wrong_elements({"output": wrong}, right, 1e-2)
+    assert lines[0].startswith("  1 of 3 elements are wrong")
+    assert lines[-1].split() == ["output[1]", "3", "2"]

@@ -78,6 +78,14 @@ def test_a_sound_workload_has_nothing_wrong(tmp_path: Path) -> None:
             "no implementation can be verified in this dtype",
         ),
         (
+            "x * 2",
+            "torch.nn.functional.binary_cross_entropy_with_logits(x, x, pos_weight=x)"
+            "\nbackward = True",
+            "backward = True, and the gradients of reference cannot be worked out: The function "
+            "'binary_cross_entropy_with_logits' is not differentiable with respect to argument "
+            "'pos_weight'. This input cannot have requires_grad True. (w.py:7 in reference); write",
+        ),
+        (
             "columns = {}",
             "def work(n): return n",
             "work fails with ValueError: work must return a mapping",
@@ -105,6 +113,32 @@ def judge(inputs, outputs, expected):
 def test_answers_that_a_judge_looks_at_may_be_far_apart(tmp_path: Path) -> None:
     """Of two dtypes, and of two calls."""
     assert found(tmp_path, text=EIGENVECTORS) == []
+
+
+def test_an_input_that_is_detached_needs_no_gradient(tmp_path: Path) -> None:
+    """Its gradient is 0, and an operation that torch cannot differentiate by it is a reference's."""
+    new = "torch.nn.functional.binary_cross_entropy_with_logits(x, x, pos_weight=x.detach())"
+    assert found(tmp_path, "x * 2", f"{new}\nbackward = True") == []
+    assert found(tmp_path, "x * 2", "{'out': x * 2, 'grad_x': x * 0 + 2}\nbackward = True") == []
+
+
+BY_DTYPE = """
+import torch
+def inputs(n: int, dtype: torch.dtype = torch.float16):
+    return torch.rand(n, dtype=dtype)
+def reference(x):
+    return x / 3
+def judge(inputs, outputs, expected, dtype, *, n):
+    away = (outputs["out"] - expected["out"]).abs().max()
+    return {"away": (away, torch.finfo(dtype).eps), "count": (abs(n - outputs["out"].numel()), 0)}
+"""
+
+
+@pytest.mark.parametrize(("allowed", "ok"), [("torch.finfo(dtype).eps", True), ("1e-9", False)])
+def test_a_judge_may_ask_for_params(tmp_path: Path, allowed: str, ok: bool) -> None:
+    """All its tensors are wide: the trial's dtype alone says what rounding is."""
+    wrong = found(tmp_path, "torch.finfo(dtype).eps", allowed, text=BY_DTYPE)
+    assert ("judge refuses the reference's own answer" in str(wrong)) is not ok
 
 
 def test_a_dict_that_names_other_arguments_is_no_argument(tmp_path: Path) -> None:

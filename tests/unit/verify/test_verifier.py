@@ -489,6 +489,50 @@ def test_an_output_alone_is_out_to_a_judge() -> None:
         verified(lambda x: x * 2, wide(lambda x: x * 2), judge=confused)
 
 
+def test_large_inputs_whose_way_is_beyond_the_dtype_are_asked_nothing() -> None:
+    """A decay of exp(-exp(a)) is 0 of large inputs, and the difference of two such logarithms NaN."""
+
+    def decayed(x: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
+        decay, state, found = torch.exp(-torch.exp(a)), torch.zeros_like(x[0]), []
+        for row in x:
+            state = decay * state + row
+            found.append(state)
+        return torch.stack(found)
+
+    def by_logarithms(x: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
+        steps = (-torch.exp(a)).expand(len(x), -1).cumsum(0)
+        apart = (steps[:, None] - steps[None]).masked_fill(
+            torch.ones(len(x), len(x)).triu(1).bool()[..., None], -math.inf
+        )
+        return (torch.exp(apart) * x[None]).sum(1)
+
+    inputs = draw((12, 32), (32,))
+    assert verified(by_logarithms, wide(decayed), inputs).ok
+    said = str(verified(lambda x: x.exp().log(), wide(lambda x: 1 * x)))
+    assert "on large inputs" in said  # the reference's own way is short
+
+
+def test_the_order_of_ties_that_a_reference_states_is_tried_on_inputs_that_have_some() -> None:
+    """Of float32's values few are equal: a sort that is flipped looks stable. Which of equal values
+    an argmax names is left to the workload's own inputs.
+    """
+
+    def sort(x: torch.Tensor) -> Any:
+        return torch.sort(x, dim=1, descending=True, stable=True).indices
+
+    def flipped(x: torch.Tensor) -> Any:
+        return torch.sort(x, dim=1, stable=True).indices.flip(1)
+
+    assert verified(sort, wide(sort)).ok
+    assert "on ties inputs" in str(verified(flipped, wide(sort)))
+
+    def latest(x: torch.Tensor) -> torch.Tensor:
+        return x.shape[1] - 1 - x.flip(1).argmax(1)
+
+    assert verified(latest, wide(lambda x: x.argmax(1))).ok
+    assert verified(lambda x: (x * 3).argsort(1), wide(lambda x: x.argsort(1))).ok
+
+
 def test_choices_among_scores_that_underflow_are_free() -> None:
     """On large inputs all probabilities but one are 0 in the reference, and scores are apart."""
 

@@ -332,6 +332,25 @@ def test_the_order_of_ties_is_demanded_where_the_reference_has_one(
     assert not judged(bins, left, x, edges, precision=precision).ok
 
 
+def test_weights_decide_ties_of_whole_numbers_either_way_and_large_sums_are_exact() -> None:
+    """A grey value of 170.5 is 170 or 171, as 0.299 is rounded; a lost bit of a sum is one too many."""
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (64, 64, 3), generator=generator, dtype=torch.uint8)
+
+    def grey(x: torch.Tensor) -> torch.Tensor:
+        return (x.double() @ torch.tensor([0.299, 0.587, 0.114]).double()).round().to(torch.uint8)
+
+    thousandths = (pixels.int() * torch.tensor([299, 587, 114])).sum(-1)
+    for right in ((thousandths + 500) // 1000, (thousandths + 499) // 1000):
+        assert judged(grey, right.to(torch.uint8), pixels).ok
+    assert not judged(grey, (thousandths // 1000).to(torch.uint8), pixels).ok
+
+    numbers = torch.randint(0, 2**20, (8, 1000), generator=generator)
+    total = numbers.sum(1)
+    assert judged(lambda x: x.double().sum(1).long(), total, numbers).ok
+    assert not judged(lambda x: x.double().sum(1).long(), total + 1, numbers).ok
+
+
 @pytest.mark.parametrize(
     ("dtype", "precision"), [(torch.float32, "float32"), (torch.bfloat16, "bfloat16")]
 )

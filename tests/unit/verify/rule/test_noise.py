@@ -45,10 +45,21 @@ MOVES = {
     "stack": lambda x: torch.stack([x, x]),
     "eye": lambda x: torch.eye(3, dtype=x.dtype),
     "nan_to_num": torch.nan_to_num,
+    "hardtanh": torch.nn.functional.hardtanh,
+    "hardshrink": torch.nn.functional.hardshrink,
+    "adaptive_max_pool": lambda x: torch.nn.functional.adaptive_max_pool2d(x[None], (2, 2)),
+    "scatter_reduce, amax": lambda x: torch.zeros_like(x).scatter_reduce(
+        0, torch.zeros_like(x, dtype=torch.int64), x, "amax"
+    ),
     "scatter": lambda x: torch.zeros_like(x).scatter(0, torch.zeros_like(x, dtype=torch.int64), x),
 }
 COMPUTES = {
     "add": lambda x: x + 1,
+    "add of half a whole number": lambda x: x.round() + 0.3,
+    "whole numbers beyond 1 / u": lambda x: x.round() * 2**30 + 2**30,
+    "scatter_reduce, sum": lambda x: torch.ones_like(x).scatter_reduce(
+        0, torch.zeros_like(x, dtype=torch.int64), x, "sum"
+    ),
     "add in place": lambda x: x.clone().add_(1),
     "multiply": lambda x: x * 3,
     "exp": torch.exp,
@@ -115,6 +126,25 @@ def test_an_unknown_operation_counts_as_one_that_computes() -> None:
     assert not torch.equal(found, 2 * random(4))
 
 
+WHOLE = {
+    "add": lambda x: x.round() + 100,
+    "subtract": lambda x: 1 - x.round(),
+    "multiply in place": lambda x: x.round().mul_(3.0),
+    "sum": lambda x: (x > 0).double().sum(-1),
+    "cumsum": lambda x: (x > 0).double().cumsum(-1),
+    "matmul": lambda x: x.round() @ x.T.round(),
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_whole_numbers_are_added_and_multiplied_without_rounding(name: str) -> None:
+    """Else a count that is cast to an integer were one less in every second draw."""
+    x = 3 * torch.randn(3, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found, seen = drawn(lambda: WHOLE[name](x))
+    assert torch.equal(found, WHOLE[name](x))
+    assert seen == 1
+
+
 def test_infinities_and_nan_stay_what_they_are() -> None:
     """A perturbed minus infinity is minus infinity, at every size of tensor."""
     for count in (8, 100_000):
@@ -126,9 +156,9 @@ def test_a_sum_of_many_terms_errs_as_a_sequential_accumulator() -> None:
     """Results of K positive terms spread by about sqrt(K / 3) units of float32, whatever the
     working dtype above it.
     """
-    x = torch.ones(64, 4096, dtype=torch.float64)
+    x = torch.full((64, 4096), 0.7, dtype=torch.float64)
     found, _ = drawn(lambda: x.sum(-1))
-    spread = float((found / 4096 - 1).square().mean().sqrt()) / 2.0**-24
+    spread = float((found / 4096 / 0.7 - 1).square().mean().sqrt()) / 2.0**-24
     assert 0.5 * (4096 / 3) ** 0.5 < spread < 2 * 4096**0.5
 
 
@@ -204,6 +234,9 @@ def test_equal_inputs_err_alike_where_ties_are_kept() -> None:
         assert bool(one[6].isnan())
     broken = Noise("bfloat16", 0, "broken").jittered(torch.ones(100, dtype=torch.bfloat16))
     assert len(broken.unique()) > 90
+    zeros = Noise("float32", 0, "broken").jittered(torch.tensor([0.5] + 99 * [0.0]))[1:]
+    assert len(zeros.unique()) > 90
+    assert 0 < float(zeros.abs().max()) <= 0.5 * UNITS["float32"]
 
 
 @pytest.mark.parametrize(
