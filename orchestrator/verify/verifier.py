@@ -374,9 +374,20 @@ def _sampled(called: Called, expected: Mapping[str, Expected]) -> tuple[str, ...
     if rows >= total:
         return ()
     return (
-        f"{rows} of {total} rows were compared: the whole reference is beyond verify.max_reference_flops; "
-        f"a single wrong row is missed with a chance of {1 - rows / total:.0%}",
+        f"{rows} of {total} rows were compared: the whole reference is beyond "
+        "verify.max_reference_flops; a single wrong row is missed with a chance of "
+        f"{chance(1 - rows / total)}",
     )
+
+
+def chance(missed: float) -> str:
+    """In percent, and neither 0 nor 100: some rows were compared, and some were not."""
+    percent = 100 * missed
+    if percent > 99:
+        return "more than 99 %"
+    if percent < 1:
+        return "less than 1 %"
+    return f"{percent:.0f} %"
 
 
 def _share_memory(ones: Iterable[torch.Tensor], others: Iterable[torch.Tensor]) -> bool:
