@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
+from orchestrator.isolation.isolator import Isolator
 from orchestrator.spec.models import MeasureProtocol, VerifySpec
 from orchestrator.trial import Attempt, Resources, Trial
 
@@ -61,12 +60,12 @@ TRICKS = (
     Trick("changes_the_input", "the input changed to fit"),
     Trick("counts_on_unit_variance", "special cases of the inputs used"),
     Trick("draws_the_inputs_again", "outputs prepared from the seed", gains=False),
+    Trick("writes_its_own_result", "a result written over the pipe"),
 )
 NOT_TRIED = (
-    "results written over the reporting channel: a trial's process holds its own socket, and nothing signs "
-    "what it sends",
-    "the harness's own modules rewritten, or its frames read: isolation protects trials from each other, "
-    "not the harness from the code in its process",
+    "the key that results are signed with, searched for in memory: it is in the same process",
+    "the harness's own modules rewritten, or its frames read: isolation protects trials from each "
+    "other, not the harness from the code in its process",
     "L2 lines made persistent: cold figures would show it only beside another implementation's",
 )
 
@@ -83,10 +82,11 @@ class Tried:
 
 def run(device: str) -> Iterator[Tried]:
     """Try honest code, then every trick that this device allows."""
-    yield _tried(Trick("honest", "honest code"), device, honest=True)
-    for trick in TRICKS:
-        if not trick.device or device.startswith(trick.device):
-            yield _tried(trick, device, honest=False)
+    with Isolator() as isolator:
+        yield _tried(isolator, Trick("honest", "honest code"), device, honest=True)
+        for trick in TRICKS:
+            if not trick.device or device.startswith(trick.device):
+                yield _tried(isolator, trick, device, honest=False)
 
 
 def as_text(found: Sequence[Tried]) -> str:
@@ -111,8 +111,11 @@ def exit_code(found: Sequence[Tried]) -> int:
     return int(any(one.result in (MISSED, REFUSED) for one in found))
 
 
-def _tried(trick: Trick, device: str, *, honest: bool) -> Tried:
-    outcome, reason = _outcome(trick.name, device)
+def _tried(isolator: Isolator, trick: Trick, device: str, *, honest: bool) -> Tried:
+    record = isolator.run(attempt_of(trick.name, device)).record
+    outcome = str(record.outcome)
+    text = record.error.message if record.error else ", ".join(record.flags)
+    reason = text.partition("\n")[0]
     if honest:
         return Tried(trick.name, trick.kind, RIGHT if outcome == "ok" else REFUSED, reason)
     if outcome != "ok":
@@ -120,40 +123,8 @@ def _tried(trick: Trick, device: str, *, honest: bool) -> Tried:
     return Tried(trick.name, trick.kind, MISSED if trick.gains else HARMLESS, reason)
 
 
-def _outcome(name: str, device: str) -> tuple[str, str]:
-    """(outcome, reason) of a trick in a process of its own: some would break this one."""
-    context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(name, device, sender), daemon=True)
-    process.start()
-    sender.close()
-    try:
-        if not receiver.poll(TIMEOUT_S):
-            return "timeout", f"no end within {TIMEOUT_S:.0f} s"
-        found: tuple[str, str] = receiver.recv()
-        return found
-    except EOFError:
-        return "crashed", "its process died"
-    finally:
-        process.kill()
-        process.join()
-        receiver.close()
-
-
-def _work(name: str, device: str, sender: Any) -> None:
-    import io
-    from contextlib import redirect_stderr
-
-    from orchestrator.worker.run_attempt import run_attempt
-
-    with redirect_stderr(io.StringIO()):  # tracebacks of what is meant to fail
-        record = run_attempt(_attempt(name, device)).record
-    reason = record.error.message if record.error else ", ".join(record.flags)
-    sender.send((str(record.outcome), reason.splitlines()[0] if reason else ""))
-    sender.close()
-
-
-def _attempt(name: str, device: str) -> Attempt:
+def attempt_of(name: str, device: str) -> Attempt:
+    """The attempt that tries the build function `name` of `tricks`."""
     problem = Path(__file__).with_name("problem.py")
     trial = Trial.of(
         implementation=name,
@@ -173,5 +144,5 @@ def _attempt(name: str, device: str) -> Attempt:
             warmup_s=0.01, min_time_s=0.05, max_time_s=0.3, min_repetitions=5, target_ci=0.05
         ),
         verify=VerifySpec(also=1),
-        resources=Resources(gpus=1 if device.startswith("cuda") else 0),
+        resources=Resources(gpus=1 if device.startswith("cuda") else 0, timeout_s=TIMEOUT_S),
     )

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import gc
+import json
+import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -330,5 +333,30 @@ def draws_the_inputs_again(config: Config) -> Norm:
     def norm(x: torch.Tensor) -> torch.Tensor:
         found = prepared.get(float(x[0, 0]))
         return right(x) if found is None else found.clone()
+
+    return norm
+
+
+def writes_its_own_result(config: Config) -> Norm:
+    """A fast result in every file that the process has open, written as our own code writes its
+    results, with a signature like theirs and without; then the end, before our own code can answer.
+    """
+    from orchestrator.attempt_result import AttemptResult
+    from orchestrator.cheats.suite import attempt_of
+    from orchestrator.isolation.messages import Signatures, new_key
+    from orchestrator.outcome import Outcome, Phase
+    from orchestrator.record import record_of, utc_now
+
+    attempt = attempt_of("writes_its_own_result", str(config.device))
+    figures = {"metrics": {"latency_ms": 1e-6}}
+    record = record_of(attempt, Outcome.OK, Phase.DONE, utc_now(), {}, **figures)
+    line = json.dumps({"result": AttemptResult(record=record).model_dump(mode="json")}).encode()
+
+    def norm(x: torch.Tensor) -> torch.Tensor:
+        for fd in range(3, 64):
+            for forged in (line, Signatures(new_key()).signed(line)):
+                with suppress(OSError):
+                    os.write(fd, forged + b"\n")
+        os._exit(0)
 
     return norm

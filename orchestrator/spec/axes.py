@@ -45,7 +45,8 @@ class Range(FrozenModel):
             raise ValueError(f"log needs low > 0: low is {self.low:g}")
         if self.step is not None and self.step > self.high - self.low:
             raise ValueError(
-                f"step must not exceed high - low: step is {self.step:g}, which leaves {self.low:g} alone"
+                f"step must not exceed high - low: step is {self.step:g}, which leaves "
+                f"{self.low:g} alone"
             )
         if (self.step is not None or self.whole) and (self.high - self.low) / (
             self.step or 1
@@ -130,7 +131,8 @@ class CasesSpec(FrozenModel):
             return {"rows": value}
         if not isinstance(value, dict | CasesSpec):
             raise ValueError(
-                "must be the name of a file, a list of cases, or a mapping with file or rows, every, where"
+                "must be the name of a file, a list of cases, or a mapping with file or rows, "
+                "every, where"
             )
         return value
 

@@ -64,7 +64,8 @@ def read(path: str | Path, overrides: Sequence[str] = ()) -> tuple[SweepSpec, Do
     except UnicodeDecodeError as error:
         raise _refused(
             name,
-            f"is not valid UTF-8: byte 0x{raw[error.start]:02x} at offset {error.start} is part of no character",
+            f"is not valid UTF-8: byte 0x{raw[error.start]:02x} at offset {error.start} is part "
+            "of no character",
         ) from None
     return parse(text, name, overrides)
 
@@ -155,7 +156,10 @@ def _explain(document: Document, item: Mapping[str, Any]) -> tuple[Path_, Proble
             path, str(item["ctx"]["error"]), ... if isinstance(found, dict) else found
         )
     if kind == "string_pattern_mismatch":
-        rule = "must be a slug: 1 to 64 letters, digits, dots, dashes and underscores, a letter or digit first"
+        rule = (
+            "must be a slug: 1 to 64 letters, digits, dots, dashes and underscores, a letter or "
+            "digit first"
+        )
         return path, document.problem(path, rule, found)
     return path, document.problem(path, worded(item["msg"]), found, hint=near_literal(item))
 

@@ -59,8 +59,8 @@ class MeasureSpec(FrozenModel):
             protocol = self.for_device(device)
             if protocol.min_time_s > protocol.max_time_s:
                 raise ValueError(
-                    f"min_time_s must not exceed max_time_s: min_time_s is {protocol.min_time_s:g}, "
-                    f"max_time_s is {protocol.max_time_s:g} on {device}"
+                    "min_time_s must not exceed max_time_s: min_time_s is "
+                    f"{protocol.min_time_s:g}, max_time_s is {protocol.max_time_s:g} on {device}"
                 )
         return self
 
@@ -227,7 +227,8 @@ class ImplementationSpec(FrozenModel):
             value = {"use": value}
         if not isinstance(value, dict | ImplementationSpec):
             raise ValueError(
-                "must be a name, or a mapping with use, label, params, options, call, compile and files"
+                "must be a name, or a mapping with use, label, params, options, call, compile and "
+                "files"
             )
         if isinstance(value, dict) and isinstance(value.get("use"), str) and not value.get("label"):
             compiled = "-compiled" if value.get("compile") else ""

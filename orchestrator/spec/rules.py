@@ -69,7 +69,10 @@ def _names(spec: SweepSpec, document: Document, workload: Workload) -> Iterator[
             rule = f"{workload.name} has no param {name!r}{suggestion(name, known)}"
             yield document.problem(path, rule)
         if name in spec.axes and in_entry:
-            rule = f"{name} is an axis of this sweep, so that an entry cannot fix it: exclude the points not wanted"
+            rule = (
+                f"{name} is an axis of this sweep, so that an entry cannot fix it: exclude the "
+                "points not wanted"
+            )
             yield document.problem(path, rule)
         if name in spec.axes and path[0] == "constants":
             yield document.problem(path, f"{name} is both an axis and a constant: keep one")
@@ -200,7 +203,10 @@ def _size(spec: SweepSpec, document: Document) -> Iterator[Problem]:
             return  # said already; the product has no size
     count = product_size(spec)
     if count > spec.max_trials:
-        rule = f"the axes and implementations expand to {count} trials, more than max_trials ({spec.max_trials})"
+        rule = (
+            f"the axes and implementations expand to {count} trials, more than max_trials "
+            f"({spec.max_trials})"
+        )
         yield document.problem(("axes",), rule, hint="shorten an axis or raise max_trials")
 
 

@@ -43,7 +43,10 @@ def _ranges(spec: SweepSpec, document: Document) -> Iterator[Problem]:
             and name not in spec.searched
             and (axis.step is None or axis.log)
         ):
-            rule = "a range that is not searched needs a step, and no log: give a step, a list, or a search.strategy"
+            rule = (
+                "a range that is not searched needs a step, and no log: give a step, a list, or a "
+                "search.strategy"
+            )
             yield document.problem(("axes", name), rule, axis.model_dump(exclude_defaults=True))
 
 
@@ -53,7 +56,8 @@ def _search(spec: SweepSpec, document: Document) -> Iterator[Problem]:
         if (reason := searchers.refusal(search.strategy)) is not None:
             yield document.problem(("search", "strategy"), reason)
     else:
-        rule = f"there is no strategy {search.strategy!r}{suggestion(search.strategy, searchers.KNOWN)}"
+        hint = suggestion(search.strategy, searchers.KNOWN)
+        rule = f"there is no strategy {search.strategy!r}{hint}"
         yield document.problem(("search", "strategy"), rule)
     if search.metric not in SEARCHABLE:
         rule = f"there is no metric {search.metric!r}{suggestion(search.metric, SEARCHABLE)}"
@@ -93,7 +97,10 @@ def _searched(spec: SweepSpec, document: Document) -> Iterator[Problem]:
             yield document.problem(("zip", index), rule, list(group))
     search = spec.search
     if len(search.first) > search.samples:
-        rule = f"{len(search.first)} points to begin with are more than samples, which is {search.samples}"
+        rule = (
+            f"{len(search.first)} points to begin with are more than samples, which is "
+            f"{search.samples}"
+        )
         yield document.problem(("search", "first"), rule)
     over = search.over or ()
     for index, name in enumerate(over):

@@ -111,7 +111,8 @@ class Dimension:
         if not isinstance(self.axis, Range):
             return f"{self.name} ({len(self.axis)})"
         step = "" if self.axis.step is None else f" by {self.axis.step:g}"
-        return f"{self.name} ({self.axis.low:g} to {self.axis.high:g}{step}{', log' if self.axis.log else ''})"
+        scale = ", log" if self.axis.log else ""
+        return f"{self.name} ({self.axis.low:g} to {self.axis.high:g}{step}{scale})"
 
 
 @dataclass(frozen=True)

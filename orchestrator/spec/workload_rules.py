@@ -1,7 +1,7 @@
 """Rules of what a workload states beside its functions: metrics, columns, a tolerance, flags.
 
-What is of another type would else be read as something: a `backward = "no"` as yes, the letters of a
-string as names, a negative tolerance as one that nothing keeps to.
+What is of another type would else be read as something: a `backward = "no"` as yes, the letters of
+a string as names, a negative tolerance as one that nothing keeps to.
 """
 
 from __future__ import annotations
