@@ -352,7 +352,7 @@ def writes_its_own_result(config: Config) -> Norm:
     record = record_of(attempt, Outcome.OK, Phase.DONE, utc_now(), {}, **figures)
     line = json.dumps({"result": AttemptResult(record=record).model_dump(mode="json")}).encode()
 
-    def norm(x: torch.Tensor) -> torch.Tensor:
+    def norm(_x: torch.Tensor) -> torch.Tensor:
         for fd in range(3, 64):
             for forged in (line, Signatures(new_key()).signed(line)):
                 with suppress(OSError):

@@ -92,8 +92,8 @@ def matched(
 
     `found` are these tensors, or copies of them, by the names that they have in what was returned.
 
-    A tuple answers for outputs that the reference names in its order. A float of Python's own has no
-    dtype, and is taken in the one that is asked for.
+    A tuple answers for outputs that the reference names in its order. A float of Python's own has
+    no dtype, and is taken in the one that is asked for.
 
     Raises:
         AttemptEndedError: failed: a leaf is missing, too much, or of another dtype.

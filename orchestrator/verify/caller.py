@@ -216,7 +216,8 @@ class Caller:
                 raise AttemptEndedError(
                     Outcome.MISMATCH,
                     "InputsChanged",
-                    f"the call changed its input {name}; a workload names inputs that are written in `writes`",
+                    f"the call changed its input {name}; a workload names inputs that are written "
+                    "in `writes`",
                 )
 
 

@@ -80,7 +80,8 @@ def as_shortage(error: Exception) -> AttemptEndedError:
     return AttemptEndedError(
         Outcome.FAILED,
         "ReferenceOutOfMemory",
-        f"the harness, not the implementation, ran out of memory: {in_brief(error)}; lower verify.max_reference_flops",
+        f"the harness, not the implementation, ran out of memory: {in_brief(error)}; lower "
+        "verify.max_reference_flops",
     )
 
 

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 def rewrite(old: Tensors, fresh: Tensors) -> Tensors | None:
     """Write fresh inputs into used tensors; the used ones, or None where they do not fit.
 
-    `.data` does not count as a new version of the tensor. Work that an implementation pushes to a stream of its own
-    without waiting for the current one starts before the inputs are there.
+    `.data` does not count as a new version of the tensor. Work that an implementation pushes to a
+    stream of its own without waiting for the current one starts before the inputs are there.
     """
     if any(used.shape != drawn.shape for used, drawn in zip(old, fresh, strict=True)):
         return None

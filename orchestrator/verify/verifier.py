@@ -35,7 +35,10 @@ if TYPE_CHECKING:
 AGAIN = 2  # further calls that are judged, on inputs that the implementation has met ...
 AGAIN_S = 0.05  # ... and after these many seconds of them no more
 FEW_ROWS = 1 / 32  # of the reference's FLOPs: for draws, each of which costs several references
-SHARED = "a call writes its output where that of the call before lies: keep a copy of it, which is not timed"
+SHARED = (
+    "a call writes its output where that of the call before lies: keep a copy of it, which is not "
+    "timed"
+)
 EMPTY = "the outputs have no elements: there was nothing to compare"
 SHAPES_FOLLOW = (
     "the shapes of the inputs follow the seed: they are given anew, not rewritten in place"
@@ -115,7 +118,10 @@ class Verifier:
                 judge = self.caller.workload.judge
                 verdict = with_blind_spots(verdict, judge, reference, outputs)
             if self._references.left_out:
-                text = f"gradients that the reference leaves out, not compared: {', '.join(self._references.left_out)}"
+                text = (
+                    "gradients that the reference leaves out, not compared: "
+                    f"{', '.join(self._references.left_out)}"
+                )
                 verdict = replace(verdict, notes=(*verdict.notes, text))
             if (
                 verdict.ok

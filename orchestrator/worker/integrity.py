@@ -11,14 +11,14 @@ from orchestrator.usercode.implementation import AttemptEndedError
 
 _TIME = ("perf_counter", "process_time", "monotonic", "time")
 _TORCH = (
-    "equal", "isfinite", "isin", "where", "maximum", "minimum", "empty", "empty_like", "zeros", "zeros_like", "cat",
-    "randn", "rand", "as_tensor", "view_as_real", "finfo",
+    "equal", "isfinite", "isin", "where", "maximum", "minimum", "empty", "empty_like", "zeros",
+    "zeros_like", "cat", "randn", "rand", "as_tensor", "view_as_real", "finfo",
 )  # fmt: skip
 _TENSOR = (
-    "clone", "detach", "copy_", "to", "double", "cpu", "contiguous", "view", "reshape", "sum", "mean", "abs", "square",
-    "sqrt", "max", "argmax", "any", "all", "item", "isfinite", "masked_fill", "index_add_", "fill_", "data_ptr",
-    "nan_to_num_", "sub_", "addcmul_", "__sub__", "__mul__", "__truediv__", "__gt__", "__le__", "__eq__", "__ne__",
-    "__bool__", "__float__",
+    "clone", "detach", "copy_", "to", "double", "cpu", "contiguous", "view", "reshape", "sum",
+    "mean", "abs", "square", "sqrt", "max", "argmax", "any", "all", "item", "isfinite",
+    "masked_fill", "index_add_", "fill_", "data_ptr", "nan_to_num_", "sub_", "addcmul_", "__sub__",
+    "__mul__", "__truediv__", "__gt__", "__le__", "__eq__", "__ne__", "__bool__", "__float__",
 )  # fmt: skip
 _CUDA = (
     "synchronize",

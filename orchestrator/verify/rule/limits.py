@@ -10,7 +10,9 @@ gain of the error along the output is held against that of the draws.
     tile      sqrt(sum e^2 / sum n^2) of 64 neighbours      8
     slice     that, and sqrt(mean (e/n)^2), of m elements   5 + 3 / sqrt(m)
     whole     the same two                                  1.3 + 6.7 / sqrt(m)
-    gain      |sum e y| / sum y^2                           4, of slices 5.5, times sqrt(G^2 + (b/16)^2)
+    gain      |sum e y| / sum y^2                           4, of slices 5.5, times S
+
+where S is sqrt(G^2 + (b/16)^2).
 
 Gradients are rounded at more places than a fused reference shows: the whole of one may be off by
 1.5 + 6.7 / sqrt(m), an element or a tile by six times what rounding explains of its row, so that

@@ -180,7 +180,8 @@ class Noise(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> Result:
         """What `compute` gives for the problem when its inputs and each of its operations err.
 
-        `in_float64=False` leaves the inputs as they are, for a reference that looks at their dtype or their bits.
+        `in_float64=False` leaves the inputs as they are, for a reference that looks at their dtype
+        or their bits.
         """
         if in_float64:
             problem = replace(

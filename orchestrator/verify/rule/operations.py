@@ -49,10 +49,11 @@ MOVES = _names("""
     """)
 
 APPROXIMATED = _names("""
-    _log_softmax _logcumsumexp _softmax acos acosh asin asinh atan atan2 atanh celu cos cosh digamma elu erf erfc erfinv
-    exp exp2 expm1 gelu gelu_backward glu hypot i0 lgamma log log10 log1p log2 log_sigmoid_forward logaddexp logaddexp2
-    logcumsumexp logit logsumexp mish polar polygamma pow reciprocal rsqrt selu sigmoid silu silu_backward sin sinc sinh
-    softplus special_erfcx sqrt tan tanh xlogy
+    _log_softmax _logcumsumexp _softmax acos acosh asin asinh atan atan2 atanh celu cos cosh digamma
+    elu erf erfc erfinv exp exp2 expm1 gelu gelu_backward glu hypot i0 lgamma log log10 log1p log2
+    log_sigmoid_forward logaddexp logaddexp2 logcumsumexp logit logsumexp mish polar polygamma pow
+    reciprocal rsqrt selu sigmoid silu silu_backward sin sinc sinh softplus special_erfcx sqrt tan
+    tanh xlogy
     """)
 
 # of equal values they may name any, unless asked to be stable; argmax and max name the first
@@ -64,30 +65,33 @@ OF_WHOLE_NUMBERS = _names("add sub rsub mul sum cumsum mm bmm addmm baddbmm mv d
 # which name the first of equal values: what is written by hand may name any, unless inputs of its
 # own tell the two apart
 FIRST_OF_TIES = OPEN_TIES - {"sort"} | _names("""
-    adaptive_max_pool2d adaptive_max_pool3d aminmax argmax argmin cummax cummin fractional_max_pool2d
-    fractional_max_pool3d max max_pool2d_with_indices max_pool3d_with_indices min
+    adaptive_max_pool2d adaptive_max_pool3d aminmax argmax argmin cummax cummin
+    fractional_max_pool2d fractional_max_pool3d max max_pool2d_with_indices max_pool3d_with_indices
+    min
     """)
 
 # several operations in one: an implementation may round after each
 COMPOSED = _names("""
-    _log_softmax _log_softmax_backward_data _softmax _softmax_backward_data binary_cross_entropy cudnn_batch_norm
-    gelu gelu_backward huber_loss log_sigmoid_forward log_sigmoid_backward logsumexp mish mish_backward mse_loss
-    mse_loss_backward native_batch_norm native_batch_norm_backward native_group_norm native_group_norm_backward
-    native_layer_norm native_layer_norm_backward silu silu_backward smooth_l1_loss softplus softplus_backward std
+    _log_softmax _log_softmax_backward_data _softmax _softmax_backward_data binary_cross_entropy
+    cudnn_batch_norm gelu gelu_backward huber_loss log_sigmoid_forward log_sigmoid_backward
+    logsumexp mish mish_backward mse_loss mse_loss_backward native_batch_norm
+    native_batch_norm_backward native_group_norm native_group_norm_backward native_layer_norm
+    native_layer_norm_backward silu silu_backward smooth_l1_loss softplus softplus_backward std
     std_mean var var_mean
     """)
 
 _PRODUCTS = _names("mm bmm addmm baddbmm addbmm mv addmv dot vdot _addmm_activation _int_mm")
 _CONVOLUTIONS = _names("convolution convolution_overrideable conv2d mkldnn_convolution")
 _REDUCTIONS = _names("""
-    mean nansum norm prod std std_mean sum trace var var_mean linalg_vector_norm avg_pool1d avg_pool2d avg_pool3d
-    _adaptive_avg_pool2d _adaptive_avg_pool3d mse_loss binary_cross_entropy smooth_l1_loss huber_loss nll_loss_forward
+    mean nansum norm prod std std_mean sum trace var var_mean linalg_vector_norm avg_pool1d
+    avg_pool2d avg_pool3d _adaptive_avg_pool2d _adaptive_avg_pool3d mse_loss binary_cross_entropy
+    smooth_l1_loss huber_loss nll_loss_forward
     """)
 # which sum squares where they cannot be seen
 OF_SQUARES = _names(
     """
-    _cdist_forward linalg_vector_norm mse_loss native_batch_norm native_group_norm native_layer_norm norm std
-    std_mean var var_mean
+    _cdist_forward linalg_vector_norm mse_loss native_batch_norm native_group_norm native_layer_norm
+    norm std std_mean var var_mean
     """
 )
 _SCANS = _names("cumsum cumprod _cumsum logcumsumexp _logcumsumexp")
@@ -97,7 +101,8 @@ _SOFTMAX = _names(
 )
 _TRANSFORMS = _names("_fft_c2c _fft_r2c _fft_c2r")
 _SCATTERS = _names(
-    "scatter_add index_add scatter_reduce index_put index_reduce embedding_dense_backward segment_reduce"
+    "scatter_add index_add scatter_reduce index_put index_reduce embedding_dense_backward "
+    "segment_reduce"
 )
 _LINEAR_ALGEBRA = (
     "linalg_",

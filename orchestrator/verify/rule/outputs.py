@@ -1,5 +1,5 @@
-"""One floating-point output beside its reference: is it settled without a draw, what does a draw add,
-and what is wrong.
+"""One floating-point output beside its reference: is it settled without a draw, what does a draw
+add, and what is wrong.
 """
 
 from __future__ import annotations
@@ -230,7 +230,10 @@ class FloatOutput:
             if bool(wrong.any()):
                 row, column = first_of(wrong)
                 place = self.place("element", (part.start + row, column))
-                text = f"{place}: the values are the inputs' own, without rounding, and {int(wrong.sum())} differ"
+                text = (
+                    f"{place}: the values are the inputs' own, without rounding, and "
+                    f"{int(wrong.sum())} differ"
+                )
                 return Fault(math.inf, text)
         return None
 

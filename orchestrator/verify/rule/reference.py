@@ -48,7 +48,8 @@ class Reference(ReferenceValues):
         own_inputs: the workload's own, and not inputs with structure: gains are asked for.
         draws: that the outputs which were judged have.
         unseen: whether torch saw none of its operations in the draws.
-        as_plain: whether an output was right by no more than what it is itself in the working dtype.
+        as_plain: whether an output was right by no more than what it is itself in the working
+            dtype.
     """
 
     def __init__(
@@ -163,7 +164,8 @@ class Reference(ReferenceValues):
         return joined(
             found,
             (
-                f"verify.tolerance: a relative error of {tolerance:g} stands in the place of the rule",
+                f"verify.tolerance: a relative error of {tolerance:g} stands in the place of the "
+                "rule",
             ),
         )
 
@@ -256,7 +258,9 @@ class Reference(ReferenceValues):
         return comparison
 
     def _kinks(self, output: FloatOutput, draws: int) -> Kinks | None:
-        """What draws show of one gradient's kinks; None: there is no room for them, or there are none."""
+        """What draws show of one gradient's kinks; None: there is no room for them, or there are
+        none.
+        """
         if draws * output.rows.count > MOST_KEPT:
             return None
         drawn = [output.parts(one[output.name]) for one in self.drawn_apart(self.seed, draws)]

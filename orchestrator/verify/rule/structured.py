@@ -1,8 +1,8 @@
 """Inputs with structure, made from the workload's own: what unit normal numbers never show.
 
-They are the workload's inputs times exact powers of two, or rounded to two bits, so that values stay on their dtype's grid,
-and positive, triangular and positive definite inputs stay what they are. Integers, bools and 8-bit
-floats are left alone.
+They are the workload's inputs times exact powers of two, or rounded to two bits, so that values
+stay on their dtype's grid, and positive, triangular and positive definite inputs stay what they
+are. Integers, bools and 8-bit floats are left alone.
 """
 
 from __future__ import annotations

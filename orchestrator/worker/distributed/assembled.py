@@ -43,7 +43,10 @@ def assembled(
             before, now = found[places][shared].double(), values[shared].double()
             error = float((now - before).norm() / before.norm().clamp(min=1e-30))
             if not error <= SAME.get(str(dtype).removeprefix("torch."), 0.0):
-                text = f"{name}: rank {rank} has another gradient of the same input, relative difference {error:.1e}"
+                text = (
+                    f"{name}: rank {rank} has another gradient of the same input, relative "
+                    f"difference {error:.1e}"
+                )
                 raise AttemptEndedError(Outcome.MISMATCH, "RanksDiffer", text)
         found[places] = values
         seen[places] = True

@@ -90,8 +90,9 @@ class _AlignedCuda(CudaClock):
 class RankedClock(Clock):
     """The clock that rank 0 measures with: an order to all ranks, and the slowest one's time.
 
-    `extras` gives `fastest_rank_ms` (median over blocks of the fastest rank's time) and `rank_skew_ms` (of slowest less
-    fastest), per call; on CUDA also `host_latency_ms`, the slowest rank's.
+    `extras` gives `fastest_rank_ms` (median over blocks of the fastest rank's time) and
+    `rank_skew_ms` (of slowest less fastest), per call; on CUDA also `host_latency_ms`, the slowest
+    rank's.
     """
 
     def __init__(self, share: Share, timer: RankTimer) -> None:

@@ -49,7 +49,10 @@ def run(attempt: Attempt, enter: Callable[[Phase], None]) -> TrialEnd:
         AttemptEndedError: every other outcome.
     """
     if attempt.rival is not None:
-        text = "two implementations over ranks cannot be timed interleaved yet: run each and compare the sweeps"
+        text = (
+            "two implementations over ranks cannot be timed interleaved yet: run each and compare "
+            "the sweeps"
+        )
         raise AttemptEndedError(Outcome.UNSUPPORTED, "NotImplementedError", text)
     stages = RankStages(attempt, enter)
     stages.join()
@@ -194,8 +197,9 @@ class RankStages(Stages):
         raise AttemptEndedError(
             Outcome.MISMATCH,
             "Mismatch",
-            f"it remembers answers by the values of its inputs: a call takes {1000 * fastest_new:.3g} ms or more on "
-            f"new values, {1000 * usual_met:.3g} ms on those it has met",
+            "it remembers answers by the values of its inputs: a call takes "
+            f"{1000 * fastest_new:.3g} ms or more on new values, {1000 * usual_met:.3g} ms on "
+            "those it has met",
         )
 
     @override
