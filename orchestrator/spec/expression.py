@@ -28,8 +28,9 @@ MAX_BITS = 1024  # of an integer: as far as floats reach
 MAX_REMEMBERED = 10_000
 CONSTANTS = {"true": True, "false": False, "null": None, "True": True, "False": False, "None": None}
 ALLOWED = (
-    ast.Expression, ast.BoolOp, ast.BinOp, ast.UnaryOp, ast.Compare, ast.IfExp, ast.Call, ast.Constant, ast.Name,
-    ast.List, ast.Tuple, ast.Subscript, ast.Load, ast.boolop, ast.operator, ast.unaryop, ast.cmpop,
+    ast.Expression, ast.BoolOp, ast.BinOp, ast.UnaryOp, ast.Compare, ast.IfExp, ast.Call,
+    ast.Constant, ast.Name, ast.List, ast.Tuple, ast.Subscript, ast.Load, ast.boolop, ast.operator,
+    ast.unaryop, ast.cmpop,
 )  # fmt: skip
 
 
@@ -79,8 +80,9 @@ def _shift_left(value: int, places: int) -> int:
 
 _ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
-    ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod, ast.Pow: _power, ast.LShift: _shift_left,
-    ast.RShift: operator.rshift, ast.BitAnd: operator.and_, ast.BitOr: operator.or_, ast.BitXor: operator.xor,
+    ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod, ast.Pow: _power,
+    ast.LShift: _shift_left, ast.RShift: operator.rshift, ast.BitAnd: operator.and_,
+    ast.BitOr: operator.or_, ast.BitXor: operator.xor,
 }  # fmt: skip
 OPERATORS = {**DEFAULT_OPERATORS, **{kind: _bounded(apply) for kind, apply in _ARITHMETIC.items()}}
 

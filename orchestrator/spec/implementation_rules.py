@@ -28,10 +28,14 @@ try:
 except AttributeError:
     import difflib
     names = [name for name in dir(sys.modules[sys.argv[1]]) if not name.startswith("_")]
-    near = difflib.get_close_matches(sys.argv[2], names, n=1)
-    print(json.dumps(f"{sys.argv[1]} has no {sys.argv[2]!r}" + (f" (did you mean {near[0]!r}?)" if near else "")))
+    said = f"{sys.argv[1]} has no {sys.argv[2]!r}"
+    for near in difflib.get_close_matches(sys.argv[2], names, n=1):
+        said += f" (did you mean {near!r}?)"
 else:
-    print(json.dumps("" if callable(found) else f"{sys.argv[2]} is a {type(found).__name__}, which cannot be called"))
+    said = ""
+    if not callable(found):
+        said = f"{sys.argv[2]} is a {type(found).__name__}, which cannot be called"
+print(json.dumps(said))
 """
 
 

@@ -70,10 +70,12 @@ params = workload.params.model_validate_json(json.dumps(given))
 named = {{name: getattr(params, name) for name in workload.params.model_fields if name != "device"}}
 config = Config(named, DEVICE, OPTIONS)
 
-built = build(workload, params, config, entry, STATE_SEED)  # built.function is what your code returned
+# built.function is what your code returned
+built = build(workload, params, config, entry, STATE_SEED)
 inputs = tuple(workload.inputs(config, form, INPUT_SEED))
 if built.backward:
-    inputs = tuple(one.requires_grad_(one.is_floating_point() or one.is_complex()) for one in inputs)
+    for one in inputs:
+        one.requires_grad_(one.is_floating_point() or one.is_complex())
 drawn = tuple(one.detach() for one in copied(inputs))  # a call may write into its inputs
 built.prepare(inputs)
 
@@ -93,7 +95,9 @@ for name, output in outputs.items():
 # The right answer in float64, without gradients; where the workload answers for some rows, of
 # those.
 state = {{}} if workload.state is None else workload.state(config, form, STATE_SEED)
-answer = workload.reference(Problem(config, form, drawn, state, torch.float64, {max_flops:g}, INPUT_SEED))
+answer = workload.reference(
+    Problem(config, form, drawn, state, torch.float64, {max_flops:g}, INPUT_SEED)
+)
 for line in wrong_elements(outputs, answer, {allowed:g}, was_wrong={was_wrong}):
     print(line)
 
@@ -113,7 +117,8 @@ with torch.set_grad_enabled(built.backward):
         milliseconds.append(1000 * (time.perf_counter() - start))
         if config.device.type == "cuda":
             torch.cuda.nvtx.range_pop()
-print(f"median of {{calls}} calls: {{statistics.median(milliseconds):.4g}} ms (one call at a time, by the wall clock)")
+median_ms = statistics.median(milliseconds)
+print(f"median of {{calls}} calls: {{median_ms:.4g}} ms (one call at a time, by the wall clock)")
 '''
 
 
