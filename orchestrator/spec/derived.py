@@ -25,11 +25,12 @@ class UnderivableError(ExpressionError):
 
 def numeric_fields(model: type[BaseModel]) -> frozenset[str]:
     """The fields of a params model that want a number, alone or in a list, and never a string."""
-    return frozenset(
-        name
-        for name, info in model.model_fields.items()
-        if (kinds := set(_leaves(info.annotation))) & {int, float} and str not in kinds
-    )
+    found = set()
+    for name, info in model.model_fields.items():
+        kinds = set(_leaves(info.annotation))
+        if kinds & {int, float} and str not in kinds:
+            found.add(name)
+    return frozenset(found)
 
 
 class Derivation:
@@ -52,9 +53,10 @@ class Derivation:
         """
         if not self._names:
             return dict(stated)
-        reads = set(self._names).union(*(_needs(stated[name]) for name in self._names))
-        needed = [stated.get(name) for name in sorted(reads)]
-        key = repr(needed)
+        reads = set(self._names)
+        for name in self._names:
+            reads |= _needs(stated[name])
+        key = repr([stated.get(name) for name in sorted(reads)])
         if key not in self._known:
             values = derive(stated, self._names, defaults)
             self._known[key] = {name: values[name] for name in self._names}
@@ -76,7 +78,10 @@ def derive(
     waiting = {name for name in numeric if is_derived(stated.get(name))}
     if not waiting:
         return values
-    known = {**defaults, **{name: value for name, value in values.items() if name not in waiting}}
+    known = dict(defaults)
+    for name, value in values.items():
+        if name not in waiting:
+            known[name] = value
     while waiting:
         ready = sorted(name for name in waiting if not _needs(stated[name]) & waiting)
         if not ready:
@@ -84,34 +89,44 @@ def derive(
             need = "need each other in a circle" if len(waiting) > 1 else "needs itself"
             raise UnderivableError(min(waiting), f"{circle} {need}: give one of them a number")
         for name in ready:
-            values[name] = _worked_out(name, stated[name], known)
+            values[name] = known[name] = _worked_out(name, stated[name], known)
         waiting -= set(ready)
-        known.update((name, values[name]) for name in ready)
     return values
 
 
 def _worked_out(name: str, value: Any, known: Mapping[str, Any]) -> Any:
-    try:
-        items = [number(item, known) if isinstance(item, str) else item for item in _items(value)]
-    except ExpressionError as error:
-        raise UnderivableError(name, str(error)) from error
+    """The value with arithmetic in the place of its strings, which read none of those still to be
+    worked out.
+    """
+    items = []
+    for item in _items(value):
+        if not isinstance(item, str):
+            items.append(item)
+            continue
+        try:
+            items.append(number(item, known))
+        except ExpressionError as error:
+            raise UnderivableError(name, str(error)) from error
     return items if isinstance(value, list) else items[0]
 
 
 def is_derived(value: Any) -> bool:
     """Whether a value, or an item of it, is a string."""
-    return isinstance(value, str) or (
-        isinstance(value, list) and any(isinstance(item, str) for item in value)
-    )
+    return any(isinstance(item, str) for item in _items(value))
 
 
 def _items(value: Any) -> list[Any]:
+    """The items of a list; any other value is one."""
     return value if isinstance(value, list) else [value]
 
 
 def _needs(value: Any) -> set[str]:
-    texts = [item for item in _items(value) if isinstance(item, str)]
-    return set().union(*(expression(text).names for text in texts))
+    """The params that the strings of a value read."""
+    found: set[str] = set()
+    for item in _items(value):
+        if isinstance(item, str):
+            found |= expression(item).names
+    return found
 
 
 def _leaves(annotation: Any) -> Iterator[type]:

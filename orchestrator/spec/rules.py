@@ -141,6 +141,7 @@ def _implementations(
 
 
 def _labels(spec: SweepSpec, document: Document) -> Iterator[Problem]:
+    """Rows are told apart by their labels."""
     labels = Counter(entry.label for entry in spec.implementations)
     for index, entry in enumerate(spec.implementations):
         if labels[entry.label] > 1:
@@ -149,6 +150,7 @@ def _labels(spec: SweepSpec, document: Document) -> Iterator[Problem]:
 
 
 def _axes(spec: SweepSpec, document: Document) -> Iterator[Problem]:
+    """An axis has each value once; of zipped axes that holds for their points."""
     zipped = set(chain.from_iterable(spec.zip))
     for name, values in spec.axes.items():
         if isinstance(values, Range) or name in zipped:
@@ -161,6 +163,7 @@ def _axes(spec: SweepSpec, document: Document) -> Iterator[Problem]:
 
 
 def _zips(spec: SweepSpec, document: Document) -> Iterator[Problem]:
+    """Axes that move together are there, have equally many values, and move with one group."""
     uses = Counter(chain.from_iterable(spec.zip))
     for index, group in enumerate(spec.zip):
         path: Path_ = ("zip", index)
@@ -195,6 +198,7 @@ def _same_points(
 
 
 def _size(spec: SweepSpec, document: Document) -> Iterator[Problem]:
+    """A slip of one zero must not become a million trials."""
     for group in spec.zip:
         sizes = set()
         for name in group:
@@ -213,29 +217,30 @@ def _size(spec: SweepSpec, document: Document) -> Iterator[Problem]:
 def _expressions(spec: SweepSpec, document: Document, workload: Workload) -> Iterator[Problem]:
     params = [name for name in workload.params.model_fields if name != "device"]
     params += [CASE_NAME] if spec.cases is not None else []
-    options = sorted(option_names(spec))
+    known = [*params, *sorted(option_names(spec))]
     for index, text in enumerate(spec.exclude):
-        yield from _checked(
-            text, [*params, *options, "implementation"], document, ("exclude", index)
-        )
+        yield from _checked(text, [*known, "implementation"], document, ("exclude", index))
     numeric = numeric_fields(workload.params)
     for path, name, value in _stated_values(spec):
-        if name in numeric:
-            items = value if isinstance(value, list) else [value]
-            for text in (item for item in items if isinstance(item, str)):
-                yield from _checked(text, [*params, *options], document, path)
+        if name not in numeric:
+            continue  # a string there is no arithmetic
+        for item in value if isinstance(value, list) else [value]:
+            if isinstance(item, str):
+                yield from _checked(item, known, document, path)
 
 
 def _stated_values(spec: SweepSpec) -> Iterator[tuple[Path_, str, Any]]:
+    """Every value that the file states of a param: where, of which, and the value."""
     for name, values in spec.axes.items():
-        listed = [] if isinstance(values, Range) else values
-        yield from ((("axes", name, index), name, value) for index, value in enumerate(listed))
-    yield from ((("constants", name), name, value) for name, value in spec.constants.items())
+        if isinstance(values, Range):
+            continue
+        for index, value in enumerate(values):
+            yield ("axes", name, index), name, value
+    for name, value in spec.constants.items():
+        yield ("constants", name), name, value
     for index, entry in enumerate(spec.implementations):
-        yield from (
-            (("implementations", index, "params", name), name, value)
-            for name, value in entry.params.items()
-        )
+        for name, value in entry.params.items():
+            yield ("implementations", index, "params", name), name, value
 
 
 def _checked(text: str, known: Iterable[str], document: Document, path: Path_) -> Iterator[Problem]:
