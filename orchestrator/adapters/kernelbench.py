@@ -240,8 +240,10 @@ class Problem:
         self._seed = 0  # that the latest weights were drawn from
 
     def function(self, name: str, config: Config) -> Callable[..., Any]:
-        """The workload's function of that name for a trial."""
+        """The workload's function of that name for a trial; the file is imported."""
         import torch
+
+        self._load("get_inputs")
 
         def cast(value: Any) -> Any:
             return value.to(config.dtype) if _is_floating(value) else value

@@ -61,6 +61,7 @@ class Functions:
         self.get = get
         self.is_foreign = widens
         self._widens = widens
+        self._as_it_stands = False  # whether the reference turned out to know no float64
         self.out_dtypes = out_dtypes
         self._path = path
         self._dtypes = dtype_params(facts.parameters)
@@ -98,12 +99,19 @@ class Functions:
         """
         given = self.values(config)
         with seeded(seed, config.device):
-            drawn = self.get("inputs", config)(**given)
+            drawn = self._imported("inputs", config)(**given)
         tree = self._as_arguments(drawn)
         found = tuple(leaf.detach() for _, leaf in leaves(tree) if is_tensor(leaf))
         self._latest_config = config
         self._remember(repr(given), mapped(tree, lambda leaf: TENSOR if is_tensor(leaf) else leaf))
         return found
+
+    def _imported(self, name: str, config: Config) -> Any:
+        """The function of that name. What its file draws when it is imported comes from a seed of
+        its own, so that the first draw is like later ones.
+        """
+        with seeded(0, config.device):
+            return self.get(name, config)
 
     def _as_arguments(self, drawn: Any) -> tuple[Any, ...]:
         """What `inputs` returned, as positional arguments."""
@@ -154,7 +162,7 @@ class Functions:
 
     def _of_params(self, name: str, config: Config) -> Any:
         """What a function of the file returns that takes any of the params."""
-        function, given = self.get(name, config), self.values(config)
+        function, given = self._imported(name, config), self.values(config)
         shape = shape_of(function)
         if shape is not None and not shape.any_keyword:
             given = {one: value for one, value in given.items() if one in shape.names}
@@ -185,6 +193,8 @@ class Functions:
 
         if not self._widens or problem.dtype is not torch.float64:
             return self._answer(problem, problem.dtype)
+        if self._as_it_stands:
+            return self._answer(problem, None)
         from orchestrator.usercode.values.widened import widened
 
         try:
@@ -194,7 +204,7 @@ class Functions:
             if is_out_of_memory(error):
                 raise
         answer = self._answer(problem, None)
-        self._widens = False  # what it calls knows no float64: it will not later either
+        self._as_it_stands = True  # what it calls knows no float64: it will not later either
         return answer
 
     def _answer(self, problem: Problem, dtype: torch.dtype | None) -> Any:

@@ -157,3 +157,20 @@ def test_one_problem_is_adopted_by_its_file(folder: Path) -> None:
     file, said = adopt(folder / "1_Linear.py")
     assert "runs-mine-sample-1" in said
     assert {trial.params["problem"] for trial in Sweep.load(file).trials} == {"1_Linear"}
+
+
+def test_a_reference_that_knows_no_float64_is_computed_as_it_stands_at_every_call(
+    tmp_path: Path,
+) -> None:
+    """Not at the first alone: the implementation is not blamed for the second."""
+    (tmp_path / "1_Weight.py").write_text(
+        "import torch\nW = torch.randn(16, 16)\n"
+        "class Model(torch.nn.Module):\n    def forward(self, x): return x @ W\n"
+        "def get_inputs(): return [torch.randn(8, 16)]\ndef get_init_inputs(): return []\n"
+    )
+    text = "name: s\nworkload: 'kernelbench:.'\nimplementations: ['kernelbench:.']\n"
+    sweep = Sweep.parse(text, tmp_path)
+    assert problems(sweep.workload, sweep.params(sweep.trials[0]), "cpu") == []
+    (attempt,) = attempts_of(sweep)
+    record = recorded(attempt)
+    assert record.outcome is Outcome.OK, record.error

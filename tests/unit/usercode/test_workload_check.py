@@ -201,3 +201,8 @@ def reference(x):
 def test_what_overflows_in_the_trials_dtype_is_no_want_of_condition(tmp_path: Path) -> None:
     """It is judged where it is, and an implementation may go another way."""
     assert found(tmp_path, text=OVERFLOWS) == []
+
+
+def test_what_a_file_draws_when_it_is_imported_shifts_no_input(tmp_path: Path) -> None:
+    """The first draw, which imports the file, is like the second."""
+    assert found(tmp_path, "columns = {}", "W = torch.randn(3)") == []
