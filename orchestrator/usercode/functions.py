@@ -270,9 +270,24 @@ class Functions:
         return tuple(name for name, before, after in pairs if not before.equal(after))
 
     def state(self, config: Config, _form: str, seed: int) -> Mapping[str, torch.Tensor]:
-        """The parameters that the harness draws and loads into an implementation."""
+        """The parameters that the harness draws and loads into an implementation.
+
+        Raises:
+            WorkloadError: it returns something else than tensors by name.
+        """
         with seeded(seed, config.device):
-            drawn: Mapping[str, torch.Tensor] = self._of_params("state", config)
+            drawn = self._of_params("state", config)
+        if not isinstance(drawn, Mapping):
+            raise WorkloadError(
+                f"state returns a {type(drawn).__name__}, and must return a dict of tensors by "
+                'name: {"weight": torch.randn(...)}'
+            )
+        for name, tensor in drawn.items():
+            if not is_tensor(tensor):
+                raise WorkloadError(
+                    f"state returns a {type(tensor).__name__} for {name}, and must return a dict "
+                    "of tensors: give torch.tensor(...) in its place"
+                )
         return {name: tensor.detach() for name, tensor in drawn.items()}
 
     def work(self, params: Any, _form: str) -> Work:
