@@ -32,15 +32,10 @@ VALUES = (
 FUNCTIONS = ("inputs", "reference", "work", "judge", "state", "unsupported", "gpus")
 # Those that are called with any of the params, by name
 OF_PARAMS = ("work", "state", "unsupported")
-# What a value must be, and how it is written
+# What a value must be to be read at all, and how it is written; the rest is a rule of the plan
 TYPES: Mapping[str, tuple[tuple[type, ...], str]] = {
-    "backward": ((bool,), "True or False"),
     "cases": ((str, list, tuple), 'a list of dicts of params, or a file, as "shapes.csv"'),
-    "columns": ((dict,), 'a dict of params and their headings, as {"rows": "Rows"}'),
-    "metrics": ((dict,), 'a dict of names and formulas, as {"keys_per_s": "size / seconds"}'),
-    "restore": ((bool,), "True or False"),
     "stress": ((list, tuple), 'a tuple of kinds of inputs, as ("edges", "small"), or ()'),
-    "tolerance": ((int, float), "a relative error, as 1e-3"),
     "writes": ((str, list, tuple, dict), 'a tuple of names of inputs, as ("cache",)'),
 }
 ASK_S = 120.0  # for a Python that imports the file, and torch with it
@@ -113,7 +108,7 @@ def _refuse_values(path: Path, tree: ast.Module, facts: FileFacts) -> None:
             continue
         kinds, meant = TYPES[name]
         found = value
-        is_right = isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
+        is_right = isinstance(value, kinds)
         if name == "cases" and isinstance(value, list | tuple):
             found = next((case for case in value if not isinstance(case, dict)), None)
             is_right = found is None
