@@ -147,17 +147,24 @@ class Functions:
             if leaf is TENSOR and was is TENSOR:
                 continue  # its values follow the seed, as they should
             if leaf is TENSOR or was is TENSOR or not _same(leaf, was):
+                instead = "take it from the params"
+                if self.is_foreign:  # whose inputs see no params
+                    instead = "write it down as a constant, or give it as a tensor"
                 raise WorkloadError(
                     f"the input {self._spelled(name)} follows the seed: {was!r}, then {leaf!r}; "
-                    "what is not a tensor must be the same for every seed: take it from the params"
+                    f"what is not a tensor must be the same for every seed: {instead}"
                 )
 
     def _spelled(self, name: str) -> str:
         """The name of a leaf with the argument's own name: [1].key -> cache.key."""
         number, bracket, rest = name.removeprefix("[").partition("]")
         names = self._facts.arguments
-        if bracket and number.isdigit() and int(number) < len(names):
-            return f"{names[int(number)].removeprefix('*')}{rest}"
+        if not bracket or not number.isdigit():
+            return name
+        if int(number) < len(names) and not names[int(number)].startswith("*"):
+            return f"{names[int(number)]}{rest}"
+        if names and names[-1].startswith("*"):
+            return f"{names[-1].removeprefix('*')}[{int(number) - len(names) + 1}]{rest}"
         return name
 
     def _of_params(self, name: str, config: Config) -> Any:

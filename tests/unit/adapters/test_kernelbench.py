@@ -196,7 +196,7 @@ def get_init_inputs(): return []
         (
             "torch.randn(8, 16)",
             "torch.from_numpy(GENERATOR.standard_normal((8, 16)))",
-            "the problem is at fault, and no implementation: the input inputs has other values",
+            "the problem is at fault, and no implementation: the input inputs[0] has other values",
         ),
     ],
 )
@@ -220,3 +220,14 @@ def test_dropout_that_drops_nothing_is_no_draw(tmp_path: Path) -> None:
     sweep = "name: s\nworkload: 'kernelbench:.'\nimplementations: ['kernelbench:.']\n"
     (attempt,) = attempts_of(Sweep.parse(sweep, tmp_path))
     assert recorded(attempt).outcome is Outcome.OK
+
+
+def test_a_number_that_is_drawn_is_refused_with_what_works_in_this_format(tmp_path: Path) -> None:
+    """Its inputs see no params; and each is called by its place."""
+    text = ONE.replace("[torch.randn(8, 16)]", "[torch.randn(8, 16), np.random.rand()]")
+    (tmp_path / "1_One.py").write_text(text.replace("self, x", "self, x, factor"))
+    sweep = "name: s\nworkload: 'kernelbench:.'\nimplementations: ['kernelbench:.']\n"
+    parsed = Sweep.parse(sweep, tmp_path)
+    (said,) = problems(parsed.workload, parsed.params(parsed.trials[0]), "cpu")
+    assert "the input inputs[1] follows the seed" in said
+    assert "write it down as a constant, or give it as a tensor" in said
