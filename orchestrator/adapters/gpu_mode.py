@@ -67,10 +67,16 @@ class GpuMode:
             "judge": data.judge,
             "task": path,
         }
+
+        def get(name: str, _config: Config | None) -> Any:
+            if name == "inputs":  # imported here, not while inputs are drawn
+                _load(path, task, "reference.py", "generate_input")
+            return made[name]
+
         return workload_of(
             path.name,
             facts,
-            lambda name, _config: made[name],
+            get,
             cases=cases,
             finds_writes=True,
             widens=True,

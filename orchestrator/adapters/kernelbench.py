@@ -18,7 +18,8 @@ from typing import Any
 
 from orchestrator.adapters.folders import below
 from orchestrator.errors import UnknownNameError
-from orchestrator.usercode.generators import seeded
+from orchestrator.usercode.functions import WorkloadError
+from orchestrator.usercode.generators import seeded, states_of_torch
 from orchestrator.usercode.registry import Target
 from orchestrator.usercode.text import signatures
 from orchestrator.usercode.text.file_facts import FileFacts, parsed
@@ -240,8 +241,10 @@ class Problem:
         self._seed = 0  # that the latest weights were drawn from
 
     def function(self, name: str, config: Config) -> Callable[..., Any]:
-        """The workload's function of that name for a trial."""
+        """The workload's function of that name for a trial; the file is imported."""
         import torch
+
+        self._load("get_inputs")
 
         def cast(value: Any) -> Any:
             return value.to(config.dtype) if _is_floating(value) else value
@@ -265,7 +268,15 @@ class Problem:
             model = self._made(self._load("Model"))
             model = model.to(floating[0] if floating else config.dtype)
             model.load_state_dict(state)
-            return model(*given)
+            before = states_of_torch()
+            answer = model(*given)
+            if states_of_torch() != before:
+                raise WorkloadError(
+                    f"{self._file.name}: forward of Model draws random numbers, so that it has no "
+                    "one right answer, and any would pass: have Dropout do nothing (p=0, or "
+                    "self.eval() in __init__), or draw in get_inputs"
+                )
+            return answer
 
         functions: dict[str, Callable[..., Any]] = {
             "inputs": inputs,

@@ -242,7 +242,18 @@ def make(
     if shape is None and (name == FACTORY or old_form):
         return value(config)
     if shape is not None and is_factory(name, shape, inputs, old_form=old_form):
-        return value(config)
+        is_guessed = name != FACTORY and shape.required != (CONFIG,)
+        try:
+            return value(config)
+        except Exception as error:
+            if is_guessed:
+                error.add_note(
+                    f"{name}({shape}) was called with the config: under a hand-written Workload a "
+                    "function of one argument is a factory, which returns what is called with the "
+                    f"inputs; write def build(config): return {name}, or have the Workload's "
+                    "input_names name its one input"
+                )
+            raise
     if inspect.isclass(value):
         return value(**_constructor_arguments(shape, config, params))
     return value

@@ -61,6 +61,7 @@ class Functions:
         self.get = get
         self.is_foreign = widens
         self._widens = widens
+        self._as_it_stands = False  # whether the reference turned out to know no float64
         self.out_dtypes = out_dtypes
         self._path = path
         self._dtypes = dtype_params(facts.parameters)
@@ -98,12 +99,19 @@ class Functions:
         """
         given = self.values(config)
         with seeded(seed, config.device):
-            drawn = self.get("inputs", config)(**given)
+            drawn = self._imported("inputs", config)(**given)
         tree = self._as_arguments(drawn)
         found = tuple(leaf.detach() for _, leaf in leaves(tree) if is_tensor(leaf))
         self._latest_config = config
         self._remember(repr(given), mapped(tree, lambda leaf: TENSOR if is_tensor(leaf) else leaf))
         return found
+
+    def _imported(self, name: str, config: Config) -> Any:
+        """The function of that name. What its file draws when it is imported comes from a seed of
+        its own, so that the first draw is like later ones.
+        """
+        with seeded(0, config.device):
+            return self.get(name, config)
 
     def _as_arguments(self, drawn: Any) -> tuple[Any, ...]:
         """What `inputs` returned, as positional arguments."""
@@ -139,22 +147,29 @@ class Functions:
             if leaf is TENSOR and was is TENSOR:
                 continue  # its values follow the seed, as they should
             if leaf is TENSOR or was is TENSOR or not _same(leaf, was):
+                instead = "take it from the params"
+                if self.is_foreign:  # whose inputs see no params
+                    instead = "write it down as a constant, or give it as a tensor"
                 raise WorkloadError(
                     f"the input {self._spelled(name)} follows the seed: {was!r}, then {leaf!r}; "
-                    "what is not a tensor must be the same for every seed: take it from the params"
+                    f"what is not a tensor must be the same for every seed: {instead}"
                 )
 
     def _spelled(self, name: str) -> str:
         """The name of a leaf with the argument's own name: [1].key -> cache.key."""
         number, bracket, rest = name.removeprefix("[").partition("]")
         names = self._facts.arguments
-        if bracket and number.isdigit() and int(number) < len(names):
-            return f"{names[int(number)].removeprefix('*')}{rest}"
+        if not bracket or not number.isdigit():
+            return name
+        if int(number) < len(names) and not names[int(number)].startswith("*"):
+            return f"{names[int(number)]}{rest}"
+        if names and names[-1].startswith("*"):
+            return f"{names[-1].removeprefix('*')}[{int(number) - len(names) + 1}]{rest}"
         return name
 
     def _of_params(self, name: str, config: Config) -> Any:
         """What a function of the file returns that takes any of the params."""
-        function, given = self.get(name, config), self.values(config)
+        function, given = self._imported(name, config), self.values(config)
         shape = shape_of(function)
         if shape is not None and not shape.any_keyword:
             given = {one: value for one, value in given.items() if one in shape.names}
@@ -185,6 +200,8 @@ class Functions:
 
         if not self._widens or problem.dtype is not torch.float64:
             return self._answer(problem, problem.dtype)
+        if self._as_it_stands:
+            return self._answer(problem, None)
         from orchestrator.usercode.values.widened import widened
 
         try:
@@ -194,7 +211,7 @@ class Functions:
             if is_out_of_memory(error):
                 raise
         answer = self._answer(problem, None)
-        self._widens = False  # what it calls knows no float64: it will not later either
+        self._as_it_stands = True  # what it calls knows no float64: it will not later either
         return answer
 
     def _answer(self, problem: Problem, dtype: torch.dtype | None) -> Any:
@@ -260,9 +277,24 @@ class Functions:
         return tuple(name for name, before, after in pairs if not before.equal(after))
 
     def state(self, config: Config, _form: str, seed: int) -> Mapping[str, torch.Tensor]:
-        """The parameters that the harness draws and loads into an implementation."""
+        """The parameters that the harness draws and loads into an implementation.
+
+        Raises:
+            WorkloadError: it returns something else than tensors by name.
+        """
         with seeded(seed, config.device):
-            drawn: Mapping[str, torch.Tensor] = self._of_params("state", config)
+            drawn = self._of_params("state", config)
+        if not isinstance(drawn, Mapping):
+            raise WorkloadError(
+                f"state returns a {type(drawn).__name__}, and must return a dict of tensors by "
+                'name: {"weight": torch.randn(...)}'
+            )
+        for name, tensor in drawn.items():
+            if not is_tensor(tensor):
+                raise WorkloadError(
+                    f"state returns a {type(tensor).__name__} for {name}, and must return a dict "
+                    "of tensors: give torch.tensor(...) in its place"
+                )
         return {name: tensor.detach() for name, tensor in drawn.items()}
 
     def work(self, params: Any, _form: str) -> Work:

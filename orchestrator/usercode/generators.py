@@ -5,7 +5,10 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
 
 
 @contextmanager
@@ -40,3 +43,27 @@ def seeded(seed: int, device: Any) -> Iterator[None]:
         finally:
             random.setstate(python)
             np.random.set_state(numpy)
+
+
+def states_of_torch() -> list[bytes]:
+    """Where torch's generators stand, on every device in use: what draws moves one of them."""
+    import torch
+
+    generators = [torch.default_generator]
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        generators += torch.cuda.default_generators
+    return [generator.get_state().numpy().tobytes() for generator in generators]
+
+
+def same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two draws hold the same bytes, where NaN equals NaN, and -0 is not 0; what is sparse
+    is not looked at.
+    """
+    import torch
+
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    if one.layout is not torch.strided:
+        return True
+    parts = [tensor.detach().contiguous().flatten().view(torch.uint8) for tensor in (one, other)]
+    return torch.equal(*parts)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.outcome import Outcome
 from orchestrator.usercode import callables
 from orchestrator.usercode.callables import LoadedEntry
+from orchestrator.usercode.generators import same_bits
 from orchestrator.usercode.oom import is_out_of_memory
 from orchestrator.usercode.values.trees import leaves
 from orchestrator.usercode.workload_file import FileWorkload
@@ -56,15 +57,25 @@ def user_code(*, may_refuse: bool = False) -> Iterator[None]:
         raise
     except BaseException as error:
         outcome = Outcome.OOM if is_out_of_memory(error) else Outcome.FAILED
-        if may_refuse and isinstance(error, NotImplementedError):
+        said = in_brief(error)
+        if may_refuse and isinstance(error, NotImplementedError) and not _lacks_forward(error):
             outcome = Outcome.UNSUPPORTED
-        raise AttemptEndedError(outcome, type(error).__name__, in_brief(error)) from error
+            if not error.args:
+                said = f'it gives no reason {said}: raise NotImplementedError("the reason")'
+        raise AttemptEndedError(outcome, type(error).__name__, said) from error
+
+
+def _lacks_forward(error: BaseException) -> bool:
+    """Whether torch says that a module or an autograd.Function has no `forward`: a slip."""
+    *_, last = traceback.extract_tb(error.__traceback__)
+    is_function = last.name == "forward" and last.filename.endswith("torch/autograd/function.py")
+    return is_function or last.name == "_forward_unimplemented"
 
 
 def in_brief(error: BaseException) -> str:
     """What the exception says, and the last line of the user's own code that it passed through."""
     try:
-        text = str(error)
+        text = "; ".join((str(error), *getattr(error, "__notes__", ())))
     except Exception:  # noqa: BLE001 - a user's exception may have a broken __str__
         text = "(its text cannot be had: its __str__ raises)"
     place = ""
@@ -292,9 +303,22 @@ def build(
 def _bound(
     workload: FileWorkload, config: Config, form: str, seed: int
 ) -> tuple[tuple[str, ...], Callable[[tuple[torch.Tensor, ...]], tuple[Any, ...]]]:
-    """The names of the tensors among the inputs, and what puts the rest around them."""
-    workload.inputs(config, form, seed)  # its structure is known once it was drawn
+    """The names of the tensors among the inputs, and what puts the rest around them.
+
+    Raises:
+        AttemptEndedError: of a folder of problems, whose first alone was checked, this one draws
+            others from the same seed.
+    """
+    drawn = workload.inputs(config, form, seed)  # its structure is known once it was drawn
     names = workload.calls.input_names(config)
+    if workload.calls.is_foreign:
+        again = workload.inputs(config, form, seed)
+        for name, one, other in zip(names, drawn, again, strict=True):
+            if not same_bits(one, other):
+                raise _failed(
+                    f"the problem is at fault, and no implementation: the input {name} has other "
+                    "values when it is drawn again with the same seed; seed what draws it"
+                )
     return names, lambda tensors: workload.calls.arguments(config, tensors)
 
 
@@ -303,9 +327,7 @@ def _module_of(function: Any) -> torch.nn.Module | None:
     import torch
 
     inner = getattr(function, "_orig_mod", function)
-    if isinstance(inner, torch.nn.Module):
-        return inner
-    return None
+    return inner if isinstance(inner, torch.nn.Module) else None
 
 
 def _in_dtypes_of(state: Mapping[str, torch.Tensor], module: torch.nn.Module) -> None:

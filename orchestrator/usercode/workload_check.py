@@ -24,6 +24,7 @@ import torch
 from orchestrator.errors import suggestion
 from orchestrator.usercode import workloads
 from orchestrator.usercode.functions import WorkloadError, in_precision
+from orchestrator.usercode.generators import same_bits
 from orchestrator.usercode.values.answers import alike
 from orchestrator.usercode.values.by_name import ByName
 from orchestrator.usercode.values.trees import is_tensor, leaves
@@ -114,16 +115,11 @@ def _of_seeds(
                 f"the input {name} has another shape or dtype when it is drawn again "
                 "with the same seed"
             )
-        elif one.layout is torch.strided and not torch.equal(_bits(one), _bits(other)):
+        elif not same_bits(one, other):
             yield (
                 f"the input {name} has other values when it is drawn again with the same seed: "
                 "seed what draws it"
             )
-
-
-def _bits(tensor: torch.Tensor) -> torch.Tensor:
-    """The bytes of its values, where NaN equals NaN, and -0 is not 0."""
-    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
 
 
 def _of_reference(workload: Workload, problem: Problem) -> Iterator[str]:
@@ -134,9 +130,12 @@ def _of_reference(workload: Workload, problem: Problem) -> Iterator[str]:
         again = _call("reference", lambda: workload.reference(problem))
         for (_, one), (_, other) in zip(_answers(answer), _answers(again), strict=False):
             if not _near(one, other):
+                hint = "have it draw from a seed that it sets itself, or state a judge"
+                if workload.calls.is_foreign:  # which has no judge of ours
+                    hint = "what it draws or keeps between calls has to come with its inputs"
                 raise FoundWrong(
                     "reference gives another answer when it is called again with the same inputs: "
-                    "have it draw from a seed that it sets itself, or state a judge"
+                    f"{hint}"
                 )
     found = {name: leaf for name, leaf in _answers(answer) if leaf is not None}
     if not found:

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import UnknownNameError
+from orchestrator.errors import UnknownNameError, suggestion
 from orchestrator.usercode.registry import Target
 from orchestrator.usercode.source import source_hash
 from orchestrator.usercode.text import signatures
@@ -30,6 +30,14 @@ VALUES = (
     "backward", "cases", "columns", "header", "metrics", "precision", "restore", "stress", "tolerance", "writes",
 )  # fmt: skip
 FUNCTIONS = ("inputs", "reference", "work", "judge", "state", "unsupported", "gpus")
+# Those that are called with any of the params, by name
+OF_PARAMS = ("work", "state", "unsupported")
+# What a value must be to be read at all, and how it is written; the rest is a rule of the plan
+TYPES: Mapping[str, tuple[tuple[type, ...], str]] = {
+    "cases": ((str, list, tuple), 'a list of dicts of params, or a file, as "shapes.csv"'),
+    "stress": ((list, tuple), 'a tuple of kinds of inputs, as ("edges", "small"), or ()'),
+    "writes": ((str, list, tuple, dict), 'a tuple of names of inputs, as ("cache",)'),
+}
 ASK_S = 120.0  # for a Python that imports the file, and torch with it
 
 
@@ -80,13 +88,55 @@ def read(path: Path) -> FileFacts:
 
     Raises:
         UnknownNameError: it does not parse, or lacks `inputs` or `reference`, or a parameter has no
-            type.
+            type, or what it states is of the wrong kind.
     """
     tree = parsed(path)
     try:
-        return from_text(path, tree)
+        facts = from_text(path, tree)
     except NotInTextError:
-        return asked(path)
+        facts = asked(path)
+    _refuse_values(path, tree, facts)
+    _refuse_parameters(path, tree, facts)
+    return facts
+
+
+def _refuse_values(path: Path, tree: ast.Module, facts: FileFacts) -> None:
+    """Refuse a value of another kind than its name asks for."""
+    assigned = signatures.values(tree)
+    for name, value in facts.values.items():
+        if name not in TYPES or value is None:
+            continue
+        kinds, meant = TYPES[name]
+        found = value
+        is_right = isinstance(value, kinds)
+        if name == "cases" and isinstance(value, list | tuple):
+            found = next((case for case in value if not isinstance(case, dict)), None)
+            is_right = found is None
+        if not is_right:
+            where = f"{path.name}:{assigned[name].lineno}" if name in assigned else path.name
+            one = "one of cases" if found is not value else name
+            raise UnknownNameError(f"{where}: {one} is {found!r:.60}: {name} must be {meant}")
+
+
+def _refuse_parameters(path: Path, tree: ast.Module, facts: FileFacts) -> None:
+    """Refuse a function of params that needs what is no param: every trial would fail by it."""
+    params = [parameter.name for parameter in facts.parameters]
+    defined = signatures.functions(tree)
+    for name in OF_PARAMS:
+        if name not in defined or defined[name].decorator_list:
+            continue
+        stated = defined[name].args
+        positional = [*stated.posonlyargs, *stated.args]
+        needed = positional[: len(positional) - len(stated.defaults)]
+        for argument, default in zip(stated.kwonlyargs, stated.kw_defaults, strict=True):
+            if default is None:
+                needed.append(argument)
+        for argument in needed:
+            if argument.arg not in params:
+                raise UnknownNameError(
+                    f"{path.name}:{argument.lineno}: {name} takes {argument.arg!r}, and inputs has "
+                    f"no such param{suggestion(argument.arg, params)}"
+                )
 
 
 def parsed(path: Path) -> ast.Module:

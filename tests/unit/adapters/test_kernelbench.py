@@ -157,3 +157,77 @@ def test_one_problem_is_adopted_by_its_file(folder: Path) -> None:
     file, said = adopt(folder / "1_Linear.py")
     assert "runs-mine-sample-1" in said
     assert {trial.params["problem"] for trial in Sweep.load(file).trials} == {"1_Linear"}
+
+
+def test_a_reference_that_knows_no_float64_is_computed_as_it_stands_at_every_call(
+    tmp_path: Path,
+) -> None:
+    """Not at the first alone: the implementation is not blamed for the second."""
+    (tmp_path / "1_Weight.py").write_text(
+        "import torch\nW = torch.randn(16, 16)\n"
+        "class Model(torch.nn.Module):\n    def forward(self, x): return x @ W\n"
+        "def get_inputs(): return [torch.randn(8, 16)]\ndef get_init_inputs(): return []\n"
+    )
+    text = "name: s\nworkload: 'kernelbench:.'\nimplementations: ['kernelbench:.']\n"
+    sweep = Sweep.parse(text, tmp_path)
+    assert problems(sweep.workload, sweep.params(sweep.trials[0]), "cpu") == []
+    (attempt,) = attempts_of(sweep)
+    record = recorded(attempt)
+    assert record.outcome is Outcome.OK, record.error
+
+
+ONE = """
+import numpy as np, torch
+GENERATOR = np.random.default_rng(0)
+class Model(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.drop = torch.nn.Dropout(0.5)
+    def forward(self, x): return x * 2
+def get_inputs(): return [torch.randn(8, 16)]
+def get_init_inputs(): return []
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("x * 2", "self.drop(x)", "forward of Model draws random numbers, so that it has no one"),
+        (
+            "torch.randn(8, 16)",
+            "torch.from_numpy(GENERATOR.standard_normal((8, 16)))",
+            "the problem is at fault, and no implementation: the input inputs[0] has other values",
+        ),
+    ],
+)
+def test_a_problem_that_cannot_be_verified_is_said_to_be_at_fault_in_its_row(
+    tmp_path: Path, old: str, new: str, said: str
+) -> None:
+    """A run checks the first problem of a folder alone; with dropout any answer would pass."""
+    (tmp_path / "1_One.py").write_text(ONE.replace(old, new))
+    text = "name: s\nworkload: 'kernelbench:.'\nimplementations: ['kernelbench:.']\n"
+    (attempt,) = attempts_of(Sweep.parse(text, tmp_path))
+    record = recorded(attempt)
+    assert record.outcome is Outcome.FAILED
+    assert record.error is not None
+    assert said in record.error.message
+
+
+def test_dropout_that_drops_nothing_is_no_draw(tmp_path: Path) -> None:
+    """As in evaluation mode."""
+    text = ONE.replace("x * 2", "self.drop(x)").replace("(0.5)", "(0.5).eval()")
+    (tmp_path / "1_One.py").write_text(text)
+    sweep = "name: s\nworkload: 'kernelbench:.'\nimplementations: ['kernelbench:.']\n"
+    (attempt,) = attempts_of(Sweep.parse(sweep, tmp_path))
+    assert recorded(attempt).outcome is Outcome.OK
+
+
+def test_a_number_that_is_drawn_is_refused_with_what_works_in_this_format(tmp_path: Path) -> None:
+    """Its inputs see no params; and each is called by its place."""
+    text = ONE.replace("[torch.randn(8, 16)]", "[torch.randn(8, 16), np.random.rand()]")
+    (tmp_path / "1_One.py").write_text(text.replace("self, x", "self, x, factor"))
+    sweep = "name: s\nworkload: 'kernelbench:.'\nimplementations: ['kernelbench:.']\n"
+    parsed = Sweep.parse(sweep, tmp_path)
+    (said,) = problems(parsed.workload, parsed.params(parsed.trials[0]), "cpu")
+    assert "the input inputs[1] follows the seed" in said
+    assert "write it down as a constant, or give it as a tensor" in said

@@ -110,3 +110,16 @@ def test_with_a_hand_written_workload_one_argument_builds_as_ever() -> None:
 def test_what_is_written_in_c_has_no_parameters_to_ask() -> None:
     """It is taken as it is."""
     assert shape_of(torch.softmax) is None
+
+
+def test_a_function_that_is_taken_for_a_factory_says_so_when_it_fails() -> None:
+    """Under a hand-written Workload, which names no inputs; with what to write instead."""
+
+    def plain(x: torch.Tensor) -> torch.Tensor:
+        return x + x
+
+    with pytest.raises(TypeError) as raised:
+        make(plain, "plain", Config({}, "cpu"), {}, None, old_form=True)
+    (note,) = raised.value.__notes__
+    assert note.startswith("plain(x) was called with the config: under a hand-written Workload")
+    assert "write def build(config): return plain" in note

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from orchestrator.outcome import Outcome
 from orchestrator.usercode import workload_file
 from orchestrator.usercode.callables import LoadedEntry
-from orchestrator.usercode.implementation import Implementation, build
+from orchestrator.usercode.implementation import AttemptEndedError, Implementation, build, user_code
 from orchestrator.usercode.registry import Target
 from orchestrator.workload import Config
 
@@ -86,3 +87,22 @@ def test_a_class_has_its_parameters_in_the_dtype_that_they_are_drawn_in(tmp_path
     out = built.call(workload.inputs(config, "", 1))
     assert out.dtype is torch.bfloat16
     assert built.parameters()["layer.weight"].dtype is torch.bfloat16
+
+
+def test_a_module_without_forward_has_failed_and_refused_nothing() -> None:
+    """Torch raises NotImplementedError for it, which is a refusal where an author writes it."""
+    with pytest.raises(AttemptEndedError) as ended, user_code(may_refuse=True):
+        torch.nn.Module()(torch.ones(2))
+    assert ended.value.outcome is Outcome.FAILED
+    with pytest.raises(AttemptEndedError) as ended, user_code(may_refuse=True):
+        torch.autograd.Function.apply(torch.ones(2))
+    assert ended.value.outcome is Outcome.FAILED
+
+
+def test_a_refusal_without_a_reason_says_so() -> None:
+    """And how one is given."""
+    with pytest.raises(AttemptEndedError) as ended, user_code(may_refuse=True):
+        raise NotImplementedError
+    assert ended.value.outcome is Outcome.UNSUPPORTED
+    assert "it gives no reason (test_implementation.py:" in ended.value.message
+    assert 'raise NotImplementedError("the reason")' in ended.value.message

@@ -201,3 +201,25 @@ def reference(x):
 def test_what_overflows_in_the_trials_dtype_is_no_want_of_condition(tmp_path: Path) -> None:
     """It is judged where it is, and an implementation may go another way."""
     assert found(tmp_path, text=OVERFLOWS) == []
+
+
+def test_what_a_file_draws_when_it_is_imported_shifts_no_input(tmp_path: Path) -> None:
+    """The first draw, which imports the file, is like the second."""
+    assert found(tmp_path, "columns = {}", "W = torch.randn(3)") == []
+
+
+@pytest.mark.parametrize(
+    ("returned", "said"),
+    [
+        ("[torch.ones(n)]", "state returns a list, and must return a dict of tensors by name"),
+        ("{'w': 2.0}", "state returns a float for w, and must return a dict of tensors"),
+    ],
+)
+def test_a_state_that_is_no_dict_of_tensors_is_named(
+    tmp_path: Path, returned: str, said: str
+) -> None:
+    """As what it is."""
+    text = SOUND.replace("reference(x)", "reference(x, state)")
+    text += f"def state(n):\n    return {returned}\n"
+    (problem,) = found(tmp_path, text=text)
+    assert said in problem

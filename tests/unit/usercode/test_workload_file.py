@@ -53,6 +53,9 @@ def scaled(x, options):
 SWEEP = "name: s\nworkload: ./scale.py\nimplementations: ['./scale.py:scaled']\naxes: {rows: [2]}\n"
 
 
+SMALL = "def inputs(rows: int): ...\ndef reference(x): ..."
+
+
 @pytest.fixture
 def scale(tmp_path: Path) -> Path:
     path = tmp_path / "scale.py"
@@ -110,6 +113,14 @@ def test_params_that_do_not_fit_are_refused(scale: Path, params: str, said: str)
             "def inputs(n: bytes): ...\ndef reference(x): ...",
             "parameter n of inputs is <class 'bytes'>",
         ),
+        (
+            f"{SMALL}\ndef unsupported(rovs): ...",
+            "w.py:3: unsupported takes 'rovs', and inputs has no such param (did you mean 'rows'?)",
+        ),
+        (f"{SMALL}\ndef state(*, q): ...", "w.py:3: state takes 'q', and inputs has no such param"),
+        (f"{SMALL}\ncases = 5", "w.py:3: cases is 5: cases must be a list of dicts of params, or"),
+        (f"{SMALL}\ncases = [5]", "w.py:3: one of cases is 5: cases must be a list of dicts"),
+        (f"{SMALL}\nwrites = 5", "w.py:3: writes is 5: writes must be a tuple of names of inputs"),
     ],
 )
 def test_what_is_no_workload_says_why(
