@@ -204,8 +204,8 @@ def _writes_outputs(
 ) -> bool:
     """Whether outputs are the last arguments of a solution.
 
-    Where it says nothing they are, as the format has it, unless its function takes the inputs alone:
-    older solutions say nothing and return.
+    Where it says nothing they are, as the format has it, unless its function takes the inputs
+    alone: older solutions say nothing and return.
     """
     stated = solution["spec"].get("destination_passing_style")
     if stated is not None:

@@ -4,7 +4,8 @@
 Written from the format's README and its task files: `generate_input(seed=..., **case)` draws what
 `custom_kernel` and `ref_kernel` are given; `benchmarks` of task.yml are the cases. Answers are held
 against `ref_kernel` by the rule of verification. A task's own `check_implementation` is the judge
-where it never asks `ref_kernel`: it then tests what a right answer is like, since there are several.
+where it never asks `ref_kernel`: it then tests what a right answer is like, since there are
+several.
 """
 
 from __future__ import annotations

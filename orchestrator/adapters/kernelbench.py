@@ -102,10 +102,16 @@ class KernelBench:
         """Why the folder answers none of the workload's problems; empty where it answers some."""
         wanted = [one["problem"] for one in getattr(workload, "cases", ()) if "problem" in one]
         if not wanted:
-            return f"a KernelBench answer is for a KernelBench workload, and this one is {workload.name}"
+            return (
+                "a KernelBench answer is for a KernelBench workload, and this one is "
+                f"{workload.name}"
+            )
         if any(_is_answer(file) for file in _answers(path, wanted, None).values()):
             return ""
-        return f"{path} has a file with {ANSWER} for none of the problems ({', '.join(wanted[:3])}, ...)"
+        return (
+            f"{path} has a file with {ANSWER} for none of the problems ({', '.join(wanted[:3])}, "
+            "...)"
+        )
 
     def files(self, path: Path) -> Sequence[Path]:
         """The files of the folder."""

@@ -33,7 +33,8 @@ def seeded(seed: int, device: Any) -> Iterator[None]:
     with torch.random.fork_rng(devices=cards):
         random.seed(seed)
         np.random.seed(seed % 2**32)
-        # torch.manual_seed would have a card that is not in use seeded later: 1 ms for the tracebacks
+        # torch.manual_seed would have a card that is not in use seeded later: 1 ms for the
+        # tracebacks
         torch.default_generator.manual_seed(seed)
         if cards:
             torch.cuda.manual_seed_all(seed)

@@ -1,8 +1,8 @@
 """Finds the workload that a sweep file names: a registered one, a Workload in a module or file, a
 file, or an adapter.
 
-`workload: ./softmax.py` is a file as a workload; `workload: kernelbench:./problems` is what the adapter of that name
-makes of a folder. Packages bring workloads, implementations and adapters by entry points.
+`workload: ./softmax.py` is a file as a workload; `workload: kernelbench:./problems` is what the
+adapter of that name makes of a folder. Packages bring workloads, implementations and adapters by entry points.
 """
 
 from __future__ import annotations

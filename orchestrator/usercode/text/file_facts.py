@@ -27,7 +27,8 @@ from orchestrator.util import subprocesses
 
 # What a workload file may state beside `inputs` and `reference`: values, and functions
 VALUES = (
-    "backward", "cases", "columns", "header", "metrics", "precision", "restore", "stress", "tolerance", "writes",
+    "backward", "cases", "columns", "header", "metrics", "precision", "restore", "stress",
+    "tolerance", "writes",
 )  # fmt: skip
 FUNCTIONS = ("inputs", "reference", "work", "judge", "state", "unsupported", "gpus")
 # Those that are called with any of the params, by name

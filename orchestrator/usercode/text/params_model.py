@@ -15,9 +15,11 @@ from orchestrator.usercode.text.signatures import Kind, Parameter
 # Every dtype of torch by name: the model is made where torch is not imported
 DTYPES = (
     "float64", "double", "float32", "float", "float16", "half", "bfloat16",
-    "float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu", "float4_e2m1fn_x2",
+    "float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu",
+    "float4_e2m1fn_x2",
     "complex32", "complex64", "complex128",
-    "bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "short", "int", "long",
+    "bool", "uint8", "uint16", "uint32", "uint64",
+    "int8", "int16", "int32", "int64", "short", "int", "long",
 )  # fmt: skip
 _ALIASES = {
     "double": "float64",

@@ -87,7 +87,7 @@ def test_where_the_workload_was_asked_is_said(
 def test_what_is_right_is_not_checked_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of the same code and params."""
+    """Of the same code and params, by the same checker."""
     monkeypatch.setattr(workload_check, "cache_folder", lambda: tmp_path / "cache")
     (tmp_path / "twice.py").write_text(
         "import torch\ndef inputs(n: int): return torch.randn(n)\ndef reference(x): return x + x\n"
@@ -100,6 +100,11 @@ def test_what_is_right_is_not_checked_again(
     again = workload_check.begin(sweep, "cpu")
     assert again is not None
     assert again.process is None
+    monkeypatch.setattr(workload_check, "_checker", lambda: "a newer one")
+    by_another = workload_check.begin(sweep, "cpu")
+    assert by_another is not None
+    assert by_another.process is not None
+    by_another.stop()
 
 
 def test_what_is_registered_was_checked_by_its_author() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.cheats.suite import _attempt
+from orchestrator.cheats.suite import attempt_of
 from orchestrator.outcome import Outcome
 from orchestrator.spec.models import VerifySpec
 from orchestrator.verify.other_shapes import variations
@@ -13,7 +13,7 @@ from orchestrator.worker.run_attempt import run_attempt
 
 
 def attempt(name: str, also: int) -> Any:
-    return _attempt(name, "cpu").model_copy(update={"verify": VerifySpec(also=also)})
+    return attempt_of(name, "cpu").model_copy(update={"verify": VerifySpec(also=also)})
 
 
 @pytest.mark.slow

@@ -96,8 +96,9 @@ def test_rows_that_were_not_compared_are_counted_in_a_note() -> None:
     record = recorded(given.model_copy(update={"verify": VerifySpec(max_reference_flops=1e6)}))
     assert record.outcome is Outcome.OK
     (note,) = [note for note in record.notes if "compared" in note]
-    rows, total = (int(word) for word in note.split() if word.isdigit())
+    rows, total, chance = (int(word) for word in note.split() if word.isdigit())
     assert 0 < rows < total == 2 * 512 * 3
+    assert chance == round(100 * (1 - rows / total))
     assert not [note for note in recorded(given).notes if "compared" in note]
 
 
