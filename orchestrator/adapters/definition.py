@@ -188,7 +188,7 @@ class Definition:
         return tuple(found)
 
     def unsupported(self, params: Mapping[str, Any]) -> str | None:
-        """Which constraint does not hold at these params; those on values of inputs are not asked."""
+        """Which constraint does not hold at these params; those on inputs' values are not asked."""
         known = {**self.sizes, **params}
         for text in self.data.get("constraints") or ():
             try:

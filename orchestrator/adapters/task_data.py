@@ -65,7 +65,7 @@ class TaskData:
 
     @property
     def out_dtypes(self) -> dict[str, tuple[Any, ...]]:
-        """The dtypes that each output may have at the latest params; known once there are inputs."""
+        """The dtypes that each output may have at the latest params, once there are inputs."""
         return self._latest.out_dtypes
 
     def reference(self, data: Any) -> Any:
@@ -75,7 +75,7 @@ class TaskData:
     def judge(
         self, arguments: Sequence[Any], outputs: Mapping[str, Any], _expected: Mapping[str, Any]
     ) -> dict[str, tuple[float, float]]:
-        """What the task's own check says of an answer, which it gets in the dtypes that it knows."""
+        """What the task's own check says of an answer, in the dtypes that it knows."""
         dtypes = iter([leaf for _, leaf in leaves(self._drawn)])
         data = mapped(arguments, lambda leaf: _cast(leaf, next(dtypes)))
         given = iter(outputs.values())

@@ -81,7 +81,7 @@ def _format_of(place: Path) -> str | None:
 
 
 def _labelled(entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The entries with labels that are short enough and unique: names of files and folders are not."""
+    """The entries with labels that are short and unique: names of files and folders need not be."""
     taken: set[str] = set()
     found = []
     for entry in entries:

@@ -328,7 +328,7 @@ class AttemptQueue:
             self._retries.repeat([(trial_id, 1)])
 
     def _must_be_timed_in_full(self, record: TrialRecord) -> bool:
-        """True if the trial for whose sake this one was cut short is no longer part of the sweep."""
+        """True if the trial for whose sake this one was cut short is not in the sweep any more."""
         if Flag.CUT.value not in record.flags:
             return False
         limit = self._proposer.cut_above_ms(self._trials[record.trial_id])

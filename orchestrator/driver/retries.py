@@ -116,7 +116,7 @@ class Retries:
         self._again |= dict.fromkeys(keys, True)
 
     def start_over(self, keys: Iterable[RoundKey]) -> None:
-        """Forget how often these rounds were tried: whoever asks again is given every retry again."""
+        """Forget how often these rounds were tried: whoever asks again is given all retries."""
         chosen = set(keys)
         self.first.forget_counts(chosen)
         self.second.forget_counts(chosen)

@@ -287,7 +287,7 @@ class Isolator:
         *,
         made_ready: bool = False,
     ) -> _Run:
-        """Run a request to its end. A server that dies before it started anything is replaced once."""
+        """Run a request to its end. A server that died before it started anything is replaced."""
         self._forget_stop()
         own = environments(span, {**os.environ, **self._env}, self._cores)
         death = "the isolator is closed"

@@ -1,4 +1,4 @@
-"""Monitors the processes of one request from their supervisor: phases, output, memory, time, end."""
+"""Monitors the processes of one request from their supervisor: phase, output, memory, time, end."""
 
 from __future__ import annotations
 

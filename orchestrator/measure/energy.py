@@ -36,7 +36,7 @@ class EnergyWindow(FrozenModel):
 
 
 def run_warm(calls: Sequence[Callable[[], object]], tokens: float | None) -> EnergyWindow:
-    """Make calls back to back for RAMP_S seconds, then for WINDOW_S in which energy is to be read."""
+    """Make calls back to back for RAMP_S seconds, then for WINDOW_S, in which energy is read."""
     seconds = min(_one_call_s(calls[0]), _one_call_s(calls[-1]))
     if seconds < SLOW_S:
         _run_for(calls, RAMP_S, seconds)

@@ -1,4 +1,4 @@
-"""The time of a call as a CUDA graph: captured once, replayed, without Python between its kernels."""
+"""The time of a call as a CUDA graph: captured once, replayed, no Python between its kernels."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class HostPeak:
         self._start = _Resident.now()
 
     def mark(self) -> None:
-        """Reset the high-water mark; where the kernel does not let us, every figure will be None."""
+        """Reset the high-water mark; where the kernel does not let us, each figure will be None."""
         gc.collect()
         _trim()
         self._marked = _reset_high_water_mark()
@@ -157,7 +157,7 @@ class CudaPeak:
 
 
 def cap(device: torch.device, gib: float | None) -> None:
-    """Let this process allocate at most `gib` GiB on a CUDA device through torch; None: all of it."""
+    """Let this process allocate at most `gib` GiB on a CUDA device through torch; None: all."""
     if device.type != "cuda":
         return
     import torch

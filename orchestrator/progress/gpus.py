@@ -1,4 +1,4 @@
-"""GPU memory and temperature of this machine's slots, for the live display: reads of NVML, no CUDA."""
+"""GPU memory and temperature of this machine's slots, for the live display, by NVML alone."""
 
 from __future__ import annotations
 

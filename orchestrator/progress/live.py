@@ -142,7 +142,7 @@ class PlainProgress:
 
 
 class LiveProgress:
-    """A display on a terminal, redrawn once a second: progress, slots, counts, the last failures."""
+    """A display on a terminal, redrawn once a second: progress, slots, counts, last failures."""
 
     def __init__(self, console: Console | None = None, tally: Tally | None = None) -> None:
         self._console = console or Console(stderr=True)

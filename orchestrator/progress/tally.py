@@ -162,7 +162,7 @@ class Tally:
         return self.clock() - self.began
 
     def left_s(self) -> float | None:
-        """Seconds to go, over the slots that there are; None: too little has been measured to say."""
+        """Seconds to go, over the slots that there are; None: too little was measured to say."""
         if self.bounded or not self._estimator.ready:
             return None
         rests = [self._rest(found) for found in self.slots.values() if found is not None]

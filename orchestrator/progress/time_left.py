@@ -42,7 +42,7 @@ def useful_flops(workload: Workload) -> Work:
 
 @dataclass
 class Line:
-    """duration = fixed + slope * work, both at least 0, fitted so that relative errors are least."""
+    """duration = fixed + slope * work, both at least 0, so that relative errors are least."""
 
     count: int = 0
     weight: float = 0.0

@@ -204,7 +204,7 @@ class _Reader:
         return value
 
     def _alias(self, event: AliasEvent, path: Path_) -> Any:
-        """A copy of what the anchor names; it counts in full each time, so that none can explode."""
+        """A copy of what the anchor names; it counts in full each time: none can explode."""
         if event.anchor not in self._anchors:
             raise self.document.refusal(
                 path, f"there is no anchor {event.anchor!r} above (*{event.anchor})"

@@ -182,7 +182,7 @@ def _field_path(loc: Path_, data: Any, missing: bool) -> Path_:
 
 
 def _fields_of(path: Path_) -> tuple[str, ...]:
-    """The field names of the model at `path`; nothing where the file may choose the names itself."""
+    """The field names of the model at `path`; nothing where the file may choose them itself."""
     model: type[BaseModel] = SweepSpec
     for part in path:
         if isinstance(part, int):

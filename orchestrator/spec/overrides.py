@@ -65,7 +65,7 @@ def _set(data: dict[str, Any], path: Path_, value: Any) -> bool:
 
 
 def _has_place(at: Any, part: str | int) -> bool:
-    """Whether `part` can be set in `at`: any key of a mapping, an element of a list that is there."""
+    """Whether `part` can be set in `at`: any key of a mapping, an element that a list has."""
     return (
         isinstance(part, str) if isinstance(at, dict) else isinstance(part, int) and part < len(at)
     )

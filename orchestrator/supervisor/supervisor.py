@@ -176,7 +176,7 @@ class Supervisor:
         return self._report(attempt, result, run.done.log, unclean)
 
     def _run(self, attempt: Attempt, span: RankSpan | None, ready: int) -> _Run:
-        """Run an attempt in processes of its own, one of `ready` made ready ahead or none of them."""
+        """Run an attempt in one of `ready` processes that are made ready ahead, or a fresh one."""
         times = PhaseTimes()
         standing = self._isolator.make_ready(ready)
         sampler = self._sampler(attempt, standing)

@@ -2,7 +2,8 @@
 file, or an adapter.
 
 `workload: ./softmax.py` is a file as a workload; `workload: kernelbench:./problems` is what the
-adapter of that name makes of a folder. Packages bring workloads, implementations and adapters by entry points.
+adapter of that name makes of a folder. Packages bring workloads, implementations and adapters by
+entry points.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ def _umask() -> int:
 
 
 def write_atomically(path: Path | str, text: str) -> None:
-    """Write `text` to `path` as UTF-8, without translating newlines; see `write_bytes_atomically`."""
+    """Write `text` to `path` as UTF-8, newlines as they are; see `write_bytes_atomically`."""
     write_bytes_atomically(path, text.encode("utf-8"))
 
 

@@ -110,7 +110,7 @@ def _verdict(name: str, error: float, allowed: float) -> Verdict:
 
 
 def _shaped(expected: Expected, actual: torch.Tensor) -> torch.Tensor:
-    """The reference's values in the output's shape where it answers for all of it, else its rows."""
+    """The reference's values in the output's shape where it answers for all of it; or its rows."""
     values = _wide(expected.values)
     return values.reshape(actual.shape) if expected.index is None else values
 

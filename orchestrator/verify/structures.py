@@ -79,7 +79,7 @@ class Structures:
         return verdict
 
     def for_later(self, problem: Problem) -> Problem | None:
-        """A problem whose inputs have the structure that is still to be tried; None: there is none."""
+        """A problem whose inputs have the structure to be tried next; None: there is none."""
         from orchestrator.verify.rule.structured import structured
 
         if self.later is None:

@@ -57,7 +57,7 @@ class ExactOutput:
         self.high = values if self.high is None else torch.maximum(self.high, values)
 
     def fault(self, actual: torch.Tensor) -> Fault | None:
-        """The elements that are neither the reference's nor, where the draws differ, among theirs."""
+        """The elements that are not the reference's nor, where the draws differ, among theirs."""
         found = as_integers(fetcher(actual, self.expected)(0, len(self.values))).to(
             self.values.device
         )

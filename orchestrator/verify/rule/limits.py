@@ -112,7 +112,7 @@ class Comparison:
         return local if local.share > 1 else max(self.findings, key=lambda one: one.share)
 
     def is_no_worse(self, plain: Comparison) -> bool:
-        """Whether what is beyond its limit here is so in `plain`, too, about as far, and not far."""
+        """Whether what is beyond its limit here is so in `plain`, too, as far, and not far."""
         shares = {one.group: one.share for one in plain.findings}
         beyond = [one for one in self.findings if one.share > 1]
         return all(
@@ -122,7 +122,7 @@ class Comparison:
 
 
 def within_half_ulp(rows: Rows, part: slice, actual: torch.Tensor) -> bool:
-    """Whether rounding the right values to the output's dtype explains all of some rows (float64)."""
+    """Whether rounding right values to the output's dtype explains all of some rows (float64)."""
     values = rows.values[part]
     return bool(((actual - values).abs() <= HALF_ULP * ulp(values, rows.dtype)).all())
 

@@ -159,7 +159,7 @@ class FloatOutput:
         return torch.where(due.isfinite(), overflown | close, same)
 
     def beside(self, plain: Expected) -> FloatOutput:
-        """The same output, of which no more is asked than the reference in the working dtype does."""
+        """The same output, asked for no more than the reference in the working dtype does."""
         return replace(self, plain=plain)
 
     def plain_error(self) -> float:

@@ -387,7 +387,7 @@ class Reference(ReferenceValues):
             self._exact_draws += 1
 
     def _has_floating_inputs(self) -> bool:
-        """Whole numbers alone have no noise, but for weights that are none: of a grey pixel, say."""
+        """Whole numbers alone have no noise, but for weights that are none, as of a grey pixel."""
         given = (*self.problem.inputs, *self.problem.state.values())
         return any(tensor.is_floating_point() or tensor.is_complex() for tensor in given)
 

@@ -89,7 +89,7 @@ class Spread:
         self.draws += 1
 
     def _gained(self, by_row: torch.Tensor, by_column: torch.Tensor) -> None:
-        """Add the squared sums of this draw; divided by the squared norms when they are asked for."""
+        """Add the squared sums of this draw; those of the norms divide them when asked for."""
         found = {"whole": by_row.sum().reshape(1), "column": by_column}
         for kind, group, count, asked in self.rows.groups():
             if asked:
@@ -117,7 +117,7 @@ class Spread:
         return found
 
     def by_row(self, scale: float) -> torch.Tensor:
-        """(R,): a bound from below of n^2 in each row, where all of a row's elements are as noisy."""
+        """(R,): a lower bound of n^2 in each row, where all of a row's elements are as noisy."""
         spread = self.squares[:, 0] / max(1, self.draws)
         return spread.clamp(min=self.typical() / 4) * scale * scale
 

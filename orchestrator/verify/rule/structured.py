@@ -84,7 +84,7 @@ def largest_on_the_way(inputs: Tensors, compute: Callable[[Tensors], object]) ->
 
 
 class _LargestValue(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """The largest finite floating-point value that an operation gave, or a sum of squares within."""
+    """The largest finite floating-point value of an operation, or of a sum of squares within."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

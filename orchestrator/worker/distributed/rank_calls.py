@@ -55,7 +55,7 @@ class Share:
     _out: torch.Tensor | None = None
 
     def load(self, number: int, values: Sequence[torch.Tensor]) -> None:
-        """Write inputs into the set of that number, which stays where it is in memory if it fits."""
+        """Write inputs into the set of that number, which stays where it lies if it fits."""
         import torch
 
         held = self.sets.get(number)
