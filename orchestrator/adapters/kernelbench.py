@@ -14,7 +14,7 @@ import ast
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.adapters.folders import below
 from orchestrator.errors import UnknownNameError
@@ -28,12 +28,15 @@ from orchestrator.usercode.values.trees import mapped
 from orchestrator.usercode.workload_file import FileWorkload, workload_of
 from orchestrator.workload import Config, Workload
 
+if TYPE_CHECKING:
+    import torch
+
 NEEDED = ("Model", "get_inputs", "get_init_inputs")
 ANSWER = "ModelNew"
 # What the format's own scripts call the answers of a run
 GENERATED = re.compile(r"level_\d+_problem_(\d+)_sample_(\d+)_kernel")
 SAMPLE = "sample"  # the option that tells which of several answers of a run is meant
-DTYPES = ("float32", "float16", "bfloat16", "float64")
+BESIDE_WEIGHTS = 42  # the seed of what a model draws that is neither parameter nor buffer
 
 
 class KernelBench:
@@ -271,8 +274,8 @@ class Problem:
 
         def reference(*given: Any, state: Mapping[str, torch.Tensor]) -> Any:
             floating = [value.dtype for value in (*given, *state.values()) if _is_floating(value)]
-            model = self._made(self._load("Model"))
-            model = model.to(floating[0] if floating else config.dtype)
+            model = self._started(self._load("Model"), config)
+            model = _cast(model, floating[0] if floating else config.dtype)
             model.load_state_dict(state)
             before = states_of_torch()
             answer = model(*given)
@@ -292,12 +295,10 @@ class Problem:
         return functions[name]
 
     def answer(self, kind: Callable[..., Any], config: Config) -> Any:
-        """A module of an answer's class, which takes the weights of `Model`."""
-
-        def made() -> Any:
-            return self._made(kind).to(config.device, config.dtype)
-
-        module = made()
+        """A module of an answer's class, which takes the weights of `Model`, and draws what it has
+        beside them from the same seed.
+        """
+        module = self._started(kind, config).to(config.device)
         load_by_name = module.load_state_dict
 
         def load_state_dict(state: Mapping[str, Any], **options: Any) -> Any:
@@ -310,10 +311,25 @@ class Problem:
                     "both are drawn from one seed, as KernelBench does, instead of being copied"
                 )
                 with seeded(self._seed, config.device):
-                    return load_by_name(made().state_dict())
+                    alike = self._made(kind, self._seed).to(config.device, config.dtype)
+                return load_by_name(alike.state_dict())
 
         module.load_state_dict = load_state_dict
         return module
+
+    def _started(self, kind: Callable[..., Any], config: Config) -> Any:
+        """A model of a class, in the trial's dtype, whose weights are still to be loaded. What it
+        draws beside them (a first hidden state, say) is the same of each: nothing copies it.
+        """
+        import torch
+
+        default = torch.get_default_dtype()  # a reference is asked in another than an answer
+        torch.set_default_dtype(torch.float32)
+        try:
+            with seeded(BESIDE_WEIGHTS, config.device):
+                return _cast(self._made(kind, BESIDE_WEIGHTS), config.dtype)
+        finally:
+            torch.set_default_dtype(default)
 
     def _made(self, kind: Callable[..., Any], seed: int | None = None) -> Any:
         """A model of a class; its weights are drawn from `seed`, where that is given."""
@@ -333,6 +349,15 @@ class Problem:
         if name not in self._loaded:
             self._loaded[name] = Target(name, file=self._file).load()
         return self._loaded[name]
+
+
+def _cast(model: Any, dtype: torch.dtype) -> Any:
+    """The model in a dtype, with tensors that are neither parameters nor buffers."""
+    for module in model.modules():
+        for name, value in list(vars(module).items()):
+            if _is_floating(value):
+                setattr(module, name, value.to(dtype))
+    return model.to(dtype)
 
 
 def _is_floating(value: Any) -> bool:

@@ -231,3 +231,41 @@ def test_a_number_that_is_drawn_is_refused_with_what_works_in_this_format(tmp_pa
     (said,) = problems(parsed.workload, parsed.params(parsed.trials[0]), "cpu")
     assert "the input inputs[1] follows the seed" in said
     assert "write it down as a constant, or give it as a tensor" in said
+
+
+STARTED = """
+import torch
+class Model(torch.nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.cell = torch.nn.GRU(width, width, batch_first=True)
+        self.start = torch.randn(1, 2, width)
+    def forward(self, x):
+        return self.cell(x, self.start)[0]
+def get_inputs(): return [torch.randn(2, 4, 8)]
+def get_init_inputs(): return [8]
+"""
+
+
+def test_what_a_model_draws_beside_its_weights_is_the_same_for_model_and_answer(
+    tmp_path: Path,
+) -> None:
+    """A first hidden state, say: as in the format, both are made from one seed. The weights may
+    have other names.
+    """
+    answer = STARTED.replace("class Model", "class ModelNew")
+    for place, text in (
+        ("1_Started.py", STARTED),
+        ("right/1_Started.py", answer),
+        ("renamed/1_Started.py", answer.replace("self.cell", "self.gru")),
+        ("wrong/1_Started.py", answer.replace("self.start)[0]", "0 * self.start)[0]")),
+    ):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        (tmp_path / place).write_text(text)
+    uses = ", ".join(f"'kernelbench:{name}'" for name in (".", "right", "renamed", "wrong"))
+    for dtype in ("float32", "bfloat16"):
+        text = f"name: s\nworkload: 'kernelbench:.'\nimplementations: [{uses}]\n"
+        sweep = Sweep.parse(f"{text}axes: {{dtype: [{dtype}]}}\n", tmp_path)
+        assert problems(sweep.workload, sweep.params(sweep.trials[0]), "cpu") == []
+        found = [recorded(attempt).outcome for attempt in attempts_of(sweep)]
+        assert found == [Outcome.OK, Outcome.OK, Outcome.OK, Outcome.MISMATCH]
