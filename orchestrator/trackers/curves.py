@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from orchestrator.outcome import DISTURBED
+from orchestrator.outcome import DISTURBED, Outcome
 from orchestrator.results.meta import SweepMeta
 from orchestrator.results.rows import Row
 from orchestrator.spec.axes import Range
@@ -113,10 +113,12 @@ def _content(frame: Frame, mine: Sequence[Row], ratios: Mapping[str, float]) -> 
     A row that something else slowed down has no part in that mean.
     """
     meta = frame.meta
-    ok = flagged = spent_ms = 0
+    counts_as_ok = {Outcome.OK, *meta.spec.allow_outcomes}
+    ok = well = flagged = spent_ms = 0
     logarithms, ends = [], []
     for row in mine:
         flagged += bool(row.flags)
+        well += row.outcome in counts_as_ok
         if row.ok:
             ok += 1
             if row.trial_id in ratios and not DISTURBED & set(row.flags):
@@ -137,7 +139,7 @@ def _content(frame: Frame, mine: Sequence[Row], ratios: Mapping[str, float]) -> 
         "flags": f"{flagged} flagged" if flagged else "",
         **SOURCE,
     }
-    status = "FINISHED" if ok == len(mine) else "FAILED"
+    status = "FINISHED" if well == len(mine) else "FAILED"
     metrics = finite({SPEEDUP: mean})
     return RunContent("", status, start_ms, max(ends), {}, metrics, tags)
 

@@ -320,6 +320,16 @@ def test_each_implementation_has_one_run_with_its_curves_and_its_totals() -> Non
     assert not {name for name, _, _ in standard.points} & set(trial_metrics)
 
 
+def test_an_implementation_whose_every_row_ended_as_the_sweep_allows_is_no_failed_run() -> None:
+    """Its outcome says how many are ok all the same."""
+    allowed: tuple[str, ...]
+    for allowed, status in ((), "FAILED"), (("oom",), "FINISHED"):
+        standard, improved = (curve.content for curve in drawn(sweep(allow_outcomes=allowed)))
+        assert standard.status == "FINISHED"
+        assert improved.status == status
+        assert improved.tags["outcome"] == "3 of 4 ok"
+
+
 def test_a_disturbed_row_has_no_part_in_a_mean_speed_up() -> None:
     """Something else slowed it down."""
     planned = made.trials(["standard", "improved"], {"batch": [1], "seq_len": [1, 2], "heads": [8]})
