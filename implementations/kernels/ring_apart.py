@@ -16,6 +16,7 @@ from .place import place_whole
 from .ring_calls import (
     attend_locally,
     attend_shared,
+    gathered,
     local_gradients,
     segments,
     shared_gradients,
@@ -31,14 +32,9 @@ def forward(qkv: Tensors, plan: RanksPlan) -> tuple[torch.Tensor, list[torch.Ten
     """This rank's rows (b, n / w, H, d), and what `backward` needs of it: result and log-sum-exp of
     each local piece; Q, K, V, result and log-sum-exp of each shared one.
     """
-    q, k, v = qkv
-    started = []
-    for part in plan.shared:
-        rows = part.take(q)
-        asked = part.hand_out(rows) if plan.causal else Arrived(rows)
-        started.append((part, asked, part.gather(part.take(k)), part.gather(part.take(v))))
+    started = gathered(qkv, plan)
 
-    out = _blank(q, plan)
+    out = _blank(qkv[0], plan)
     kept: list[torch.Tensor] = []
     for piece in plan.local:
         done = attend_locally(qkv, piece, plan)

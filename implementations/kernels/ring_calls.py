@@ -6,10 +6,25 @@ import torch
 
 from ..dilated_attention.pattern import Piece
 from .online import merge
-from .ring_exchange import Shared
+from .ring_exchange import Arrived, Pending, Shared
 from .ring_plan import RanksPlan
 from .ring_shares import Shares, Span
 from .sdpa import Attended, Tensors
+
+Started = tuple[Shared, Pending | Arrived, Pending, Pending]  # a piece, and its Q, K and V
+
+
+def gathered(qkv: Tensors, plan: RanksPlan) -> list[Started]:
+    """Start what each shared piece needs: the rows of Q that this rank computes, and the group's
+    rows of K and V.
+    """
+    q, k, v = qkv
+    started: list[Started] = []
+    for part in plan.shared:
+        rows = part.take(q)
+        asked = part.hand_out(rows) if plan.causal else Arrived(rows)
+        started.append((part, asked, part.gather(part.take(k)), part.gather(part.take(v))))
+    return started
 
 
 def attend_locally(qkv: Tensors, piece: Piece, plan: RanksPlan) -> Attended:

@@ -12,6 +12,7 @@ from .online import merge
 from .ring_calls import (
     attend_locally,
     attend_shared,
+    gathered,
     heads_first,
     local_gradients,
     segments,
@@ -28,15 +29,11 @@ def forward(qkv: Tensors, plan: RanksPlan) -> tuple[torch.Tensor, list[torch.Ten
     """This rank's rows (b, n / w, H, d), and what `backward` needs of it: the merged result and its
     log-sum-exps, and Q, K, V of each shared piece.
     """
-    q, k, v = qkv
+    q = qkv[0]
     merged = torch.zeros(q.shape, dtype=torch.float32, device=q.device)
     sums = torch.full(q.shape[:3], -torch.inf, dtype=torch.float32, device=q.device)
 
-    started = []
-    for part in plan.shared:
-        rows = part.take(q)
-        asked = part.hand_out(rows) if plan.causal else Arrived(rows)
-        started.append((part, asked, part.gather(part.take(k)), part.gather(part.take(v))))
+    started = gathered(qkv, plan)
 
     for piece in plan.local:
         done = attend_locally(qkv, piece, plan)
