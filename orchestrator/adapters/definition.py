@@ -10,8 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from orchestrator.adapters import stated
-from orchestrator.adapters.stated import DefinitionFile, WorkloadLine
+from orchestrator.adapters.stated import DefinitionFile, WorkloadLine, check_stated
 from orchestrator.errors import ExpressionError, UnknownNameError, suggestion
 from orchestrator.spec.expression import condition
 from orchestrator.usercode import recorded
@@ -220,7 +219,7 @@ class Definition:
                 workload = data.get("workload") or data
             except (ValueError, AttributeError, TypeError) as error:
                 raise UnknownNameError(f"{where} is no workload in JSON: {error}") from None
-            stated.check(WorkloadLine, workload, where)
+            check_stated(WorkloadLine, workload, where)
             yield where, workload
 
 
@@ -234,7 +233,7 @@ def read(path: Path) -> Definition:
     missing = [name for name in FIELDS if name not in data]
     if missing:
         raise UnknownNameError(f"{path.name} is no definition: it lacks {', '.join(missing)}")
-    stated.check(DefinitionFile, data, path.name)
+    check_stated(DefinitionFile, data, path.name)
     if data.get("op_type") == "sampling":
         raise UnknownNameError(
             f"{path.name}: op_type is sampling, whose answers are drawn at random: write a "

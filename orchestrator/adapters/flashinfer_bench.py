@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from orchestrator.adapters import stated
 from orchestrator.adapters.definition import Definition, json_object, lacks, read
 from orchestrator.adapters.materialised import materialised
-from orchestrator.adapters.stated import SolutionFile
+from orchestrator.adapters.origin import origin
+from orchestrator.adapters.stated import SolutionFile, check_stated
 from orchestrator.errors import UnknownNameError
 from orchestrator.usercode.registry import Target
 from orchestrator.usercode.text.file_facts import FileFacts
@@ -89,10 +88,10 @@ class FlashInferBench:
             if "reference" in data:
                 is_same = data.get("name") == workload.name
                 return "" if is_same else f"{path.name} defines {data.get('name')}"
-            stated.check(SolutionFile, data, path.name)
+            check_stated(SolutionFile, data, path.name)
         except UnknownNameError as error:
             return str(error)
-        definition = _definition_of(workload)
+        definition = origin(workload, "definition", Definition)
         if definition is None or data["definition"] != definition.name:
             return f"{path.name} solves {data['definition']}, and the workload is {workload.name}"
         if why := _has_to_be_built(path, data):
@@ -127,7 +126,7 @@ class FlashInferBench:
             {"use": f"flashinfer-bench:{path.name}", "label": "reference"}
         ]
         workload = self.workload(path)
-        definition = _definition_of(workload)
+        definition = origin(workload, "definition", Definition)
         assert definition is not None
         left_out = []
         for file in (
@@ -154,16 +153,6 @@ class FlashInferBench:
             return sweep
         left_out.append("its workloads: there are none, and the axes of the sweep are a guess")
         return {**sweep, "axes": definition.guessed()}
-
-
-def _definition_of(workload: Workload) -> Definition | None:
-    """The definition that a workload is of; None: it is of another kind."""
-    if not isinstance(workload, FileWorkload):
-        return None
-    with suppress(Exception):  # of another kind, which has no such function
-        found = workload.calls.get("definition", None)
-        return found if isinstance(found, Definition) else None
-    return None
 
 
 def _is_nowhere(solution: Mapping[str, Any]) -> str:

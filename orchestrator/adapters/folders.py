@@ -6,12 +6,14 @@ import os
 from pathlib import Path
 
 
-def below(path: Path) -> list[Path]:
-    """The folders below, in order; none that is hidden, private or an environment of Python's, and
-    none that may not be read.
+def below(path: Path, deepest: int | None = None) -> list[Path]:
+    """The folders below, in order, down to so many levels; none that is hidden, private or an
+    environment of Python's, and none that may not be read.
     """
     found = []
     for here, names, _ in os.walk(path):
+        if deepest is not None and len(Path(here).relative_to(path).parts) >= deepest:
+            names.clear()
         kept = []
         for name in names:
             is_environment = (Path(here) / name / "pyvenv.cfg").is_file()

@@ -16,10 +16,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from orchestrator.adapters import stated
 from orchestrator.adapters.folders import below
 from orchestrator.adapters.materialised import materialised
-from orchestrator.adapters.stated import TaskFile
+from orchestrator.adapters.origin import origin
+from orchestrator.adapters.stated import TaskFile, check_stated
 from orchestrator.adapters.task_data import TaskData
 from orchestrator.errors import SweepFileError, UnknownNameError, suggestion
 from orchestrator.spec import document as documents
@@ -103,7 +103,7 @@ class GpuMode:
             names = set() if path.is_dir() else signatures.names(parsed(path))
         except UnknownNameError as error:
             return str(error)
-        if _task_of(workload) != task:
+        if origin(workload, "task", Path) != task:
             return f"{path.name} is of the task {task.name}, and the workload is {workload.name}"
         if path.is_file() and "custom_kernel" not in names:
             return f"{path.name} defines no custom_kernel"
@@ -130,7 +130,9 @@ class GpuMode:
         entries: list[dict[str, Any]] = [{"use": "gpu-mode:.", "label": "reference"}]
         left_out = []
         own = {(path / source).resolve() for source in _sources(_task(path)).values()}
-        beside = [file for folder in (path, *below(path)) for file in folder.glob("*.py")]
+        beside: list[Path] = []
+        for folder in (path, *below(path)):
+            beside += folder.glob("*.py")
         for file in sorted(filter(Path.is_file, beside)):
             if file.resolve() in own or _folder_of(file) != path:
                 continue
@@ -149,16 +151,6 @@ class GpuMode:
             "baseline": "reference",
             "left_out": left_out,
         }
-
-
-def _task_of(workload: Workload) -> Path | None:
-    """The folder of the task that a workload is; None: it is of another kind."""
-    if not isinstance(workload, FileWorkload):
-        return None
-    with suppress(Exception):  # of another kind, which has no such function
-        found = workload.calls.get("task", None)
-        return found if isinstance(found, Path) else None
-    return None
 
 
 def _folder_of(submission: Path) -> Path:
@@ -180,7 +172,7 @@ def _task(path: Path) -> dict[str, Any]:
         raise UnknownNameError(f"{file} is not valid UTF-8") from None
     except SweepFileError as error:
         raise UnknownNameError(str(error)) from None
-    stated.check(TaskFile, task, file)
+    check_stated(TaskFile, task, file)
     if task.get("lang", "py") != "py":
         raise UnknownNameError(f"{file}: lang is {task['lang']!r}, and this adapter knows py alone")
     if task.get("multi_gpu"):
@@ -202,12 +194,12 @@ def _sources(task: Mapping[str, Any]) -> dict[str, str]:
 def _cases(path: Path, task: Mapping[str, Any], tree: ast.Module) -> list[dict[str, Any]]:
     """The benchmarks, without their seeds: the harness seeds."""
     section = "benchmarks" if task.get("benchmarks") else "tests"
-    stated_cases = task.get(section) or []
-    if not stated_cases:
+    cases = task.get(section) or []
+    if not cases:
         raise UnknownNameError(f"{path / TASK} states neither benchmarks nor tests")
     taken, takes_any = _arguments(tree)
     found = []
-    for number, case in enumerate(stated_cases, start=1):
+    for number, case in enumerate(cases, start=1):
         for name in case:
             if taken and name not in taken and not takes_any:
                 raise UnknownNameError(
@@ -224,9 +216,9 @@ def _arguments(tree: ast.Module) -> tuple[list[str], bool]:
     function = signatures.functions(tree).get("generate_input")
     if function is None:
         return [], True
-    stated_ones = function.args
-    named = [*stated_ones.posonlyargs, *stated_ones.args, *stated_ones.kwonlyargs]
-    return [argument.arg for argument in named], stated_ones.kwarg is not None
+    stated = function.args
+    named = [*stated.posonlyargs, *stated.args, *stated.kwonlyargs]
+    return [argument.arg for argument in named], stated.kwarg is not None
 
 
 def _reference(path: Path, task: Mapping[str, Any]) -> Path:

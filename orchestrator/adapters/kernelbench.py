@@ -96,7 +96,8 @@ class KernelBench:
                 raise NotImplementedError(f"{path.name} has no answer{which} to {config.problem}")
             assert isinstance(workload, FileWorkload)
             problem: Problem = workload.calls.get("problem", config)
-            kind = "Model" if ANSWER not in _named(file) and "Model" in _named(file) else ANSWER
+            defined = _named(file)
+            kind = "Model" if ANSWER not in defined and "Model" in defined else ANSWER
             return problem.answer(Target(kind, file=file).load(), config)
 
         return build

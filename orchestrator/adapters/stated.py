@@ -102,7 +102,7 @@ class TaskFile(_Stated):
     benchmarks: list[dict[str, Any]] | None = None
 
 
-def check(kind: type[BaseModel], data: Mapping[str, Any], where: object) -> None:
+def check_stated(kind: type[BaseModel], data: Mapping[str, Any], where: object) -> None:
     """Whether a file's content is of this kind.
 
     Raises:

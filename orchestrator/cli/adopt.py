@@ -8,12 +8,12 @@ import io
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 
+from orchestrator.adapters import folders
 from orchestrator.errors import RequestError, UnknownNameError
 from orchestrator.usercode import workloads
 
@@ -139,14 +139,7 @@ def _candidates(place: Path) -> Iterator[Path]:
         return
     definitions = place if "definitions" in place.resolve().parts else place / "definitions"
     yield from sorted(definitions.rglob("*.json"))
-    level = [place]
-    for _ in range(DEEPEST):
-        inside: list[Path] = []
-        for folder in level:
-            with suppress(OSError):  # it may not be read
-                inside += sorted(folder.iterdir())
-        level = [one for one in inside if one.is_dir() and not one.name.startswith((".", "_"))]
-        yield from level
+    yield from sorted(folders.below(place, DEEPEST), key=lambda folder: len(folder.parts))
 
 
 def _write(

@@ -83,7 +83,7 @@ def _is_texts(value: Any) -> bool:
     """Whether it maps texts to texts."""
     if not isinstance(value, Mapping):
         return False
-    return all(isinstance(part, str) for pair in value.items() for part in pair)
+    return all(isinstance(part, str) for part in (*value.keys(), *value.values()))
 
 
 def _is_positive(value: Any) -> bool:

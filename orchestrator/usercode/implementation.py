@@ -31,6 +31,7 @@ _LIBRARIES = tuple(
     }
 )
 _HARNESS = str(PACKAGE)
+MOST_DRAWN_TWICE = 2**28  # bytes of inputs: more would take memory that the trial may need
 
 
 class AttemptEndedError(Exception):
@@ -306,12 +307,13 @@ def _bound(
     """The names of the tensors among the inputs, and what puts the rest around them.
 
     Raises:
-        AttemptEndedError: of a folder of problems, whose first alone was checked, this one draws
-            others from the same seed.
+        AttemptEndedError: a problem of a folder, of which the first was checked, draws others from
+            the same seed.
     """
     drawn = workload.inputs(config, form, seed)  # its structure is known once it was drawn
     names = workload.calls.input_names(config)
-    if workload.calls.is_foreign:
+    size = sum(one.numel() * one.element_size() for one in drawn)
+    if workload.calls.is_foreign and size <= MOST_DRAWN_TWICE:
         again = workload.inputs(config, form, seed)
         for name, one, other in zip(names, drawn, again, strict=True):
             if not same_bits(one, other):

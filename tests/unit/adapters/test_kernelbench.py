@@ -269,3 +269,20 @@ def test_what_a_model_draws_beside_its_weights_is_the_same_for_model_and_answer(
         assert problems(sweep.workload, sweep.params(sweep.trials[0]), "cpu") == []
         found = [recorded(attempt).outcome for attempt in attempts_of(sweep)]
         assert found == [Outcome.OK, Outcome.OK, Outcome.OK, Outcome.MISMATCH]
+
+
+def test_large_inputs_are_not_drawn_a_second_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They might not fit beside the first ones; of such a problem the check alone tells."""
+    monkeypatch.setattr("orchestrator.usercode.implementation.MOST_DRAWN_TWICE", 100)
+    drawn = "torch.from_numpy(GENERATOR.standard_normal((8, 16)))"
+    (tmp_path / "1_One.py").write_text(ONE.replace("torch.randn(8, 16)", drawn))
+    sweep = Sweep.parse(
+        "name: s\nworkload: 'kernelbench:.'\nimplementations: ['kernelbench:.']\n", tmp_path
+    )
+    (attempt,) = attempts_of(sweep)
+    error = recorded(attempt).error
+    assert error is None or "the problem is at fault" not in error.message
+    (said,) = problems(sweep.workload, sweep.params(sweep.trials[0]), "cpu")
+    assert "other values when it is drawn again" in said
