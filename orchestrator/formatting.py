@@ -142,6 +142,16 @@ def roughly(seconds: float) -> str:
     return duration(max(step, step * round(seconds / step)))
 
 
+def chance(share: float) -> str:
+    """A chance in percent that is neither none nor certain: it is rounded to neither 0 nor 100."""
+    percent = 100 * share
+    if percent > 99:
+        return "more than 99 %"
+    if percent < 1:
+        return "less than 1 %"
+    return f"{percent:.0f} %"
+
+
 def counted(count: int, noun: str) -> str:
     """`1 trial`, `2 trials`."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -345,11 +345,8 @@ class SweepRun:
         limit = self.sweep.spec.max_failures
         if limit is not None and len(self._faults_in_a_row) >= limit:
             last = record.error.message if record.error else str(record.outcome)
-            text = (
-                f"{limit} trials in a row crashed, were lost or broke the device (max_failures); "
-                f"the last: {last}"
-            )
-            self._broken = text
+            what = f"{limit} trials in a row crashed, were lost or broke the device"
+            self._broken = f"{what} (max_failures); the last: {last}"
 
     def _check_stale(self, queue: AttemptQueue, journal: Journal, held: Results) -> None:
         """Judge what is finished by the environments of all slots: which answers first must not

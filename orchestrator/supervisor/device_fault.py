@@ -17,9 +17,11 @@ _TEXT = re.compile(
     | \binvalid\ (?:address\ space|program\ counter)\b | \buncorrectable\ (?:ECC|NVLink)\b
     | \bfallen\ off\ the\ bus\b | \bCUDA\ error\ 7(?:00|02|1[04-9])\b
     | cudaError(?:IllegalAddress|LaunchTimeout|Assert|HardwareStackError|IllegalInstruction
-        |MisalignedAddress|InvalidAddressSpace|InvalidPc|LaunchFailure|ECCUncorrectable|NvlinkUncorrectable)
+        |MisalignedAddress|InvalidAddressSpace|InvalidPc
+        |LaunchFailure|ECCUncorrectable|NvlinkUncorrectable)
     | CUDA_ERROR_(?:ILLEGAL_ADDRESS|LAUNCH_TIMEOUT|ASSERT|HARDWARE_STACK_ERROR|ILLEGAL_INSTRUCTION
-        |MISALIGNED_ADDRESS|INVALID_ADDRESS_SPACE|INVALID_PC|LAUNCH_FAILED|ECC_UNCORRECTABLE|NVLINK_UNCORRECTABLE)
+        |MISALIGNED_ADDRESS|INVALID_ADDRESS_SPACE|INVALID_PC
+        |LAUNCH_FAILED|ECC_UNCORRECTABLE|NVLINK_UNCORRECTABLE)
     """,
     re.IGNORECASE | re.VERBOSE,
 )

@@ -106,6 +106,7 @@ class Structures:
         """The verdict on one kind of inputs with structure; None where there is none."""
         import torch
 
+        from orchestrator.verify.expected import has_gradient
         from orchestrator.verify.rule.outputs import GRAD
         from orchestrator.verify.rule.structured import (
             FINITE_ONLY,
@@ -147,7 +148,7 @@ class Structures:
         outputs = self.references.outputs(called, used, reference)
         has_order = kind == TIES and reference.orders_ties(reference.seed)
         for name, answer in reference.expected.items():
-            ordinary, is_index = own.expected[name].values, not is_float(answer.values)
+            ordinary, is_index = own.expected[name].values, not has_gradient(answer.values)
             if not (is_index and has_order) and not is_comparable(
                 kind, answer.values, ordinary, outputs[name].dtype
             ):
@@ -200,11 +201,6 @@ class Structures:
                 if not is_comparable(kind, answer.values, ordinary, answer.values.dtype):
                     return False
         return True
-
-
-def is_float(tensor: torch.Tensor) -> bool:
-    """Whether its values may be rounded."""
-    return tensor.is_floating_point() or tensor.is_complex()
 
 
 def said_of(kind: str, found: Judgement) -> Judgement:

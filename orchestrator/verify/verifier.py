@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from time import perf_counter as now
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.formatting import chance
 from orchestrator.measure.clocks import spin
 from orchestrator.measure.protocol import collector_off
 from orchestrator.outcome import Outcome
@@ -384,16 +385,6 @@ def _sampled(called: Called, expected: Mapping[str, Expected]) -> tuple[str, ...
         "verify.max_reference_flops; a single wrong row is missed with a chance of "
         f"{chance(1 - rows / total)}",
     )
-
-
-def chance(missed: float) -> str:
-    """In percent, and neither 0 nor 100: some rows were compared, and some were not."""
-    percent = 100 * missed
-    if percent > 99:
-        return "more than 99 %"
-    if percent < 1:
-        return "less than 1 %"
-    return f"{percent:.0f} %"
 
 
 def _share_memory(ones: Iterable[torch.Tensor], others: Iterable[torch.Tensor]) -> bool:

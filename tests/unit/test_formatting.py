@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from orchestrator.formatting import (
     axis_text,
+    chance,
     duration,
     fitted,
     interval,
@@ -145,3 +146,17 @@ def test_an_option_that_was_not_set_is_at_its_default() -> None:
     assert axis_text("options.block", None) == "default"
     assert axis_text("options.block", 64) == "64"
     assert axis_text("case", None) == "N/A"
+
+
+@pytest.mark.parametrize(
+    ("missed", "said"),
+    [
+        (0.999, "more than 99 %"),
+        (0.386, "39 %"),
+        (0.99, "99 %"),
+        (0.01, "1 %"),
+        (0.002, "less than 1 %"),
+    ],
+)
+def test_no_chance_is_rounded_to_none_or_all(missed: float, said: str) -> None:
+    assert chance(missed) == said

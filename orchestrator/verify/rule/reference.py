@@ -48,8 +48,7 @@ class Reference(ReferenceValues):
         own_inputs: the workload's own, and not inputs with structure: gains are asked for.
         draws: that the outputs which were judged have.
         unseen: whether torch saw none of its operations in the draws.
-        as_plain: whether an output was right by no more than what it is itself in the working
-            dtype.
+        as_plain: whether an output was right by no more than what it is in the working dtype.
     """
 
     def __init__(

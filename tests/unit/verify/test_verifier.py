@@ -17,7 +17,7 @@ from orchestrator.usercode.implementation import AttemptEndedError, Implementati
 from orchestrator.verify.caller import Caller
 from orchestrator.verify.references import SharedReferences
 from orchestrator.verify.rule.judgement import Judgement
-from orchestrator.verify.verifier import Verifier, chance
+from orchestrator.verify.verifier import Verifier
 from orchestrator.workload import Config, Expected, Work, Workload
 
 Function = Callable[..., Any]
@@ -566,17 +566,3 @@ def test_gradients_of_outputs_whose_shapes_follow_the_values() -> None:
         return x[x.detach() > 0.5] * 3
 
     assert verified(positive, wide(positive), backward=True, names=("x",)).ok
-
-
-@pytest.mark.parametrize(
-    ("missed", "said"),
-    [
-        (0.999, "more than 99 %"),
-        (0.386, "39 %"),
-        (0.99, "99 %"),
-        (0.01, "1 %"),
-        (0.002, "less than 1 %"),
-    ],
-)
-def test_no_chance_is_rounded_to_none_or_all(missed: float, said: str) -> None:
-    assert chance(missed) == said
