@@ -319,11 +319,12 @@ class Functions:
         if self._facts.takes_state:
             keywords["state"] = self.state(config, "", 0)
         function = self.get("reference", config)
-        return counted_work(
-            tensors,
-            self.arguments(config, tensors),
-            lambda *given: function(*given, **keywords),
-        )
+        with on_device(config.device):
+            return counted_work(
+                tensors,
+                self.arguments(config, tensors),
+                lambda *given: function(*given, **keywords),
+            )
 
 
 class Changed(Sequence[str]):

@@ -10,7 +10,7 @@ from orchestrator.machine.ceilings import Ceilings
 from orchestrator.measure.memory import Figures
 from orchestrator.outcome import Outcome
 from orchestrator.trial import Attempt
-from orchestrator.usercode.implementation import AttemptEndedError
+from orchestrator.usercode.implementation import AttemptEndedError, in_brief
 from orchestrator.usercode.workload_file import FileWorkload
 from orchestrator.verify.caller import Caller
 from orchestrator.worker.calls import FirstCall
@@ -19,6 +19,10 @@ from orchestrator.workload import Config, Work
 COUNTED = (
     "the work is counted, not stated: bytes of all inputs and outputs, FLOPs of the reference's "
     "products; plausibility was not judged"
+)
+ONLY_BYTES = (
+    "the work is counted, not stated: bytes of all inputs and outputs; FLOPs were not counted, for "
+    "the reference, called as torch counts, raised {error}; plausibility was not judged"
 )
 
 
@@ -36,19 +40,28 @@ class Rates:
 
 
 def counted_work(
-    workload: FileWorkload, config: Config, caller: Caller, first: FirstCall | None
-) -> Work:
-    """The work of one call, where the workload states none.
+    workload: FileWorkload, config: Config, caller: Caller, first: FirstCall
+) -> tuple[Work, str]:
+    """The work of one call, where the workload states none; and a note that says how it was found.
+
+    A reference that raises here was verified against all the same, in float64, with other inputs or
+    in host memory: that costs the FLOPs, never the row.
 
     Args:
         workload: whose reference is called.
         config: that the implementation was built with.
         caller: of the implementation.
-        first: its first call, for the bytes alone; None: FLOPs are counted, too.
+        first: its first call, for the bytes where FLOPs cannot be counted.
     """
-    if first is not None:
-        return Work(flops=0.0, bytes=float(first.bytes_in + first.bytes_out))
-    return workload.calls.counted_work(config, caller.inputs("work"))
+    try:
+        return workload.calls.counted_work(config, caller.inputs("work")), COUNTED
+    except Exception as error:  # noqa: BLE001 - whatever a user's reference raises
+        return bytes_alone(first), ONLY_BYTES.format(error=in_brief(error))
+
+
+def bytes_alone(first: FirstCall) -> Work:
+    """The bytes of the inputs and outputs of a first call, as work without FLOPs."""
+    return Work(flops=0.0, bytes=float(first.bytes_in + first.bytes_out))
 
 
 def rates(

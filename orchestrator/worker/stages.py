@@ -31,7 +31,7 @@ from orchestrator.worker.calls import RotatedInputs, first_call, one_more, sets_
 from orchestrator.worker.compiling import times
 from orchestrator.worker.compiling.chosen import chosen_configurations
 from orchestrator.worker.integrity import bound_functions, check_unchanged
-from orchestrator.worker.rates import COUNTED, counted_work, gpus_of, own_metrics, rates
+from orchestrator.worker.rates import bytes_alone, counted_work, gpus_of, own_metrics, rates
 from orchestrator.worker.resolved import cap_memory, opened, resolve
 from orchestrator.worker.trial_end import TrialEnd, agreed
 from orchestrator.workload import Work
@@ -210,7 +210,6 @@ class Stages:
         if self._counted is not None:
             # of a cache all is counted, and the reference may do more than is needed
             ceilings = None
-            self.notes.append(COUNTED)
         gpus = gpus_of(self.attempt)
         found = rates(work, seconds, ceilings, precision, gpus, ceilings_again)
         own, missing = own_metrics(self.workload.metrics, work, seconds, self.attempt.trial.params)
@@ -370,9 +369,13 @@ class Stages:
         if not (isinstance(self.workload, FileWorkload) and self.workload.counts_work):
             form = self.entry.form or self.workload.forms[0]
             return self.workload.work(self.params, form)
-        if self._counted is None:
-            first = None if self.counts_flops else self.first_call
-            self._counted = counted_work(self.workload, self.config, self.caller, first)
+        if self._counted is None and self.counts_flops:
+            self._counted, note = counted_work(
+                self.workload, self.config, self.caller, self.first_call
+            )
+            self.notes.append(note)
+        elif self._counted is None:
+            self._counted = bytes_alone(self.first_call)
         return self._counted
 
     def _gpu_memory(self, peak: CudaPeak) -> Figures:

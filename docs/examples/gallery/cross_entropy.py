@@ -19,7 +19,7 @@ def inputs(rows: int, classes: int = 1000, dtype: torch.dtype = torch.float32):
 
 def reference(logits, targets):
     counted = targets != IGNORED
-    rows = torch.arange(len(targets))[counted]
+    rows = torch.arange(len(targets), device=targets.device)[counted]
     largest = logits.max(dim=-1, keepdim=True).values
     total = torch.exp(logits - largest).sum(dim=-1).log() + largest[:, 0]
     return (total[rows] - logits[rows, targets[rows]]).mean()

@@ -179,8 +179,6 @@ def main(selection: Selection, *, check: bool, debug: bool) -> int:
 
 
 def _timed(end: TrialEnd, stages: Stages) -> list[str]:
-    from orchestrator.worker.rates import COUNTED
-
     metrics = end.metrics or {}
     time = f"{interval(*latency(metrics))} ms"
     if end.flags:
@@ -194,8 +192,6 @@ def _timed(end: TrialEnd, stages: Stages) -> list[str]:
     lines = [f"  {time}, {', '.join(rates)}"]
     lines += _first_call(stages)
     for note in end.notes:
-        if note == COUNTED:  # that the work was counted, which it is not here
-            continue
         lines.append(f"  note: {printable(note)}")
     return lines
 

@@ -209,6 +209,24 @@ def test_unstated_work_is_counted(tmp_path: Path) -> None:
         assert (work.flops, work.bytes) == (2 * n * 3 * 5, 4 * (3 * n + 15 + 5 * n))
 
 
+def test_a_reference_makes_tensors_on_its_device_where_its_work_is_counted(tmp_path: Path) -> None:
+    """As where it is verified; the meta device, on which masks select nothing, stands for a GPU."""
+    path = tmp_path / "masked.py"
+    path.write_text(
+        "import torch\n"
+        "def inputs(n: int): return torch.randn(n)\n"
+        "def reference(x):\n"
+        "    reference.made.append(torch.arange(len(x)).device.type)\n"
+        "    assert len(reference.made) > 1, 'the first call counts without computing'\n"
+        "    return x\n"
+        "reference.made = []\n"
+    )
+    workload = workload_file.load(path)
+    given = Config({"n": 4}, "meta")
+    workload.calls.counted_work(given, workload.inputs(given, "", 1))
+    assert workload.calls.get("reference", given).made == ["meta", "meta"]
+
+
 def test_a_model_of_params_is_frozen(scale: Path) -> None:
     """As those written by hand are."""
     params = workload_file.load(scale).params(rows=1)
