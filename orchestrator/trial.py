@@ -157,6 +157,8 @@ class Attempt(FrozenModel):
             again.
         screened: trials of one search to be verified and timed briefly, one after another in one
             process; `trial` is the first of them. Empty: `trial` is measured by itself.
+        ahead: trials that are to be screened after these; they are compiled meanwhile, where that
+            disturbs nothing.
         incumbent: what each of them is timed in turns with: the best of the search so far.
         incumbent_ms: its latency, by which those of the others are stated.
         cut_above_ms: timing may stop as soon as the interval lies above this latency; None: it
@@ -187,6 +189,7 @@ class Attempt(FrozenModel):
     trace: str = ""
     rival: Trial | None = None
     screened: tuple[Trial, ...] = ()
+    ahead: tuple[Trial, ...] = ()
     incumbent: Trial | None = None
     incumbent_ms: float | None = None
     cut_above_ms: float | None = None
@@ -202,7 +205,7 @@ class Attempt(FrozenModel):
         attempt itself.
         """
         if self.screened:
-            nothing = {"screened": (), "incumbent": None, "incumbent_ms": None}
+            nothing = {"screened": (), "ahead": (), "incumbent": None, "incumbent_ms": None}
             alone = self.model_copy(update=nothing)
             return tuple(alone.model_copy(update={"trial": trial}) for trial in self.screened)
         if self.rival is None:

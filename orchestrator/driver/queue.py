@@ -92,11 +92,7 @@ class AttemptQueue:
 
     def next(self) -> Attempt | None:
         """The next attempt to make; None: there is none, or none before another ends."""
-        while not self._pending or self._batch_may_grow():
-            proposed = self._proposer.next()
-            if not proposed:
-                break
-            self._accept(proposed)
+        self._fill()
         if not self._pending:
             return None
         key = self._pending[0]
@@ -104,7 +100,19 @@ class AttemptQueue:
         if not batch:
             return self._attempt(self._pending.popleft())
         self._pending = deque(one for one in self._pending if one not in batch)
+        # what other searches screen next is compiled meanwhile; this one waits for what is found
+        self._fill(without=self._cell_of[key[0]])
         return self._attempt(key, batch)
+
+    def _fill(self, without: str = "") -> None:
+        """Have proposals wait for the next attempt, as many as it takes; none of the cell
+        `without`.
+        """
+        while not self._pending or self._batch_may_grow():
+            proposed = self._proposer.next(without)
+            if not proposed:
+                break
+            self._accept(proposed)
 
     def give_back(self, attempt: Attempt) -> None:
         """Queue those trials again that were to be screened by an attempt which did not come to
@@ -125,6 +133,15 @@ class AttemptQueue:
         screened = filter(lambda key: self._is_screened(key[0]), self._pending)
         found = [key for key in screened if self._cell_of.get(key[0]) == cell]
         return found[: self._most_screened]
+
+    def _ahead(self) -> list[Trial]:
+        """The trials that wait to be screened, cell by cell."""
+        by_cell: dict[str, list[Trial]] = {}
+        for trial_id, _ in self._pending:
+            if self._is_screened(trial_id):
+                cell = self._cell_of[trial_id]
+                by_cell.setdefault(cell, []).append(self._trials[trial_id])
+        return [trial for trials in by_cell.values() for trial in trials]
 
     def _batch_may_grow(self) -> bool:
         """Whether the next attempt screens trials, and could screen more."""
@@ -254,9 +271,9 @@ class AttemptQueue:
         if not self._proposer.at_once:
             for found in proposed:
                 self.proposals.append(found.model_copy(update={"after": self._seen}))
-            self._note_place(found)
-            if found.final:
-                trials[found.trial.trial_id] = found.trial
+                self._note_place(found)
+                if found.final:
+                    trials[found.trial.trial_id] = found.trial
         self._pending.extend(filter(self._retries.is_unfinished, self._rounds(trials)))
         for found in proposed:  # the trial may be one of an earlier sweep, or of another group
             self._tell(found.trial.trial_id)
@@ -363,6 +380,7 @@ class AttemptQueue:
             pausing=held is not None and self._retries.is_disturbed(held),
             cut_above_ms=self._proposer.cut_above_ms(trial),
             screened=[self._trials[trial_id] for trial_id, _ in batch],
+            ahead=self._ahead() if batch else (),
             incumbent=self._proposer.incumbent(trial) if batch else None,
             left=len(self._pending) if self._proposer.at_once else None,
         )

@@ -51,6 +51,7 @@ class Staging:
             "trial": self._translated(attempt.trial),
             "rival": rival,
             "screened": tuple(map(self._translated, attempt.screened)),
+            "ahead": tuple(map(self._translated, attempt.ahead)),
             "incumbent": incumbent,
             "workload": self.paths.get(attempt.workload, attempt.workload),
         }

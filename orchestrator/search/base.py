@@ -30,8 +30,12 @@ class Proposer(Protocol):
     ahead: int
     times: bool
 
-    def next(self) -> Sequence[Proposal]:
-        """Trials to run now. Empty: none until another trial ends, or none any more."""
+    def next(self, without: str = "") -> Sequence[Proposal]:
+        """Trials to run now. Empty: none until another trial ends, or none any more.
+
+        Args:
+            without: the key of a cell that is to propose nothing yet; "": all may.
+        """
         ...
 
     def tell(self, trial: Trial, records: Sequence[TrialRecord]) -> None:

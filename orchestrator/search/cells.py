@@ -70,10 +70,12 @@ class Cells:
         self._cells_of: dict[str, set[str]] = {}
         self._under_way: dict[str, set[str]] = {key: set() for key in askers}
 
-    def next(self) -> Sequence[Proposal]:
-        """One more trial, of the first cell that has one to propose."""
+    def next(self, without: str = "") -> Sequence[Proposal]:
+        """One more trial, of the first cell that has one to propose, and is not `without`."""
         fewest_first = sorted(self._askers, key=lambda key: len(self._under_way[key]))
         for key in fewest_first:
+            if key == without:
+                continue
             proposal = self._askers[key].next()
             if proposal is not None:
                 self._record(proposal)

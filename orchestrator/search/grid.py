@@ -24,7 +24,7 @@ class Grid:
         self.ahead = ahead
         self._trials = list(trials)
 
-    def next(self) -> Sequence[Proposal]:
+    def next(self, without: str = "") -> Sequence[Proposal]:
         """Every trial at the first call, none later."""
         trials, self._trials = self._trials, []
         return [Proposal(trial=trial) for trial in trials]

@@ -92,23 +92,31 @@ class Calibration:
         self._last: Attempt | None = None
         self._seen: list[Observation] = []
 
+    def is_due(self, attempt: Attempt) -> bool:
+        """Whether `prepare` will measure something for this attempt."""
+        return self._controls_are_due(attempt) or self._lacks_ceilings(attempt)
+
     def prepare(self, attempt: Attempt) -> Attempt:
         """The attempt with the ceilings of its precision, measured now if they never were.
 
         Controls that are due are timed in the same process. If calibration fails, the attempt is
         returned unchanged: its trial is not the cause.
         """
-        controls = attempt.sentinels and (
-            self._now() >= self._due_s or attempt.round != self._round
-        )
-        precision = attempt.precision
-        known = precision in MATMUL_SIZES[attempt.device.partition(":")[0]]
-        precisions = [precision] if known and precision not in self._asked else []
-        if controls or precisions:
+        if self.is_due(attempt):
+            controls = self._controls_are_due(attempt)
+            precisions = [attempt.precision] if self._lacks_ceilings(attempt) else []
             self._calibrate(attempt, controls=controls, precisions=precisions)
-        if self._ceilings is None or not precision:
+        if self._ceilings is None or not attempt.precision:
             return attempt
         return attempt.model_copy(update={"ceilings": self._ceilings.model_dump()})
+
+    def _controls_are_due(self, attempt: Attempt) -> bool:
+        is_time = self._now() >= self._due_s or attempt.round != self._round
+        return attempt.sentinels and is_time
+
+    def _lacks_ceilings(self, attempt: Attempt) -> bool:
+        known = MATMUL_SIZES[attempt.device.partition(":")[0]]
+        return attempt.precision in known and attempt.precision not in self._asked
 
     def conclude(self) -> None:
         """Time the last controls, if there were earlier ones to compare them with."""

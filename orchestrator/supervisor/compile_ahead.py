@@ -27,20 +27,33 @@ SHARE = 2
 NUMBER = struct.Struct("=I")
 
 
+class ToCompile(FrozenModel):
+    """What is to be compiled.
+
+    Attributes:
+        attempt: that screens it.
+        spare_cores: how many cores are left to what is being timed meanwhile.
+    """
+
+    attempt: Attempt
+    spare_cores: int = 0
+
+
 class Compiled(FrozenModel):
     """How many trials were built and called."""
 
     count: int
 
 
-def compile_ahead(attempt: Attempt) -> Call[Compiled]:
-    """The call that compiles what an attempt is about to screen."""
+def compile_ahead(attempt: Attempt, spare_cores: int = 0) -> Call[Compiled]:
+    """The call that compiles what an attempt is about to screen, with all cores but so many."""
     timeout_s = min(attempt.resources.timeout_s, MOST_S)
     resources = attempt.resources.model_copy(update={"timeout_s": timeout_s})
-    return Call(TARGET, attempt, Compiled, attempt.device, resources)
+    asked = ToCompile(attempt=attempt, spare_cores=spare_cores)
+    return Call(TARGET, asked, Compiled, attempt.device, resources)
 
 
-def compile_each(attempt_json: str) -> Compiled:
+def compile_each(asked_json: str) -> Compiled:
     """Build each trial of an attempt and call it once, side by side in forked processes, so that
     what they compile is on disk when they are screened.
 
@@ -49,8 +62,10 @@ def compile_each(attempt_json: str) -> Compiled:
     thread. How a trial ends here does not matter: it meets the same end when it is screened. Where
     one ends its process a new process takes its place.
     """
-    trials = Attempt.model_validate_json(attempt_json).of_each_trial()
-    side_by_side = min(len(os.sched_getaffinity(0)), -(-len(trials) // SHARE))
+    asked = ToCompile.model_validate_json(asked_json)
+    trials = asked.attempt.of_each_trial()
+    cores = max(1, len(os.sched_getaffinity(0)) - asked.spare_cores)
+    side_by_side = min(cores, -(-len(trials) // SHARE))
     waiting, end = os.pipe()
     for number in range(len(trials)):  # 16,000 fit in a pipe, and 128 are screened at most
         os.write(end, NUMBER.pack(number))

@@ -48,13 +48,24 @@ def to_make_ready(
     count = IN_A_SEARCH
     if attempt.left is not None:
         count = min(MOST, 1 + attempt.left // slots)
+    return count if has_room_beside(attempt, count, api) else 0
+
+
+def has_room_beside(attempt: Attempt, count: int, api: ModuleType) -> bool:
+    """Whether a card has room for the attempt and `count` more processes that do little on it.
+
+    Args:
+        attempt: what is to be run.
+        count: of the other processes.
+        api: pynvml, initialised.
+    """
     gpu = nvml.handle(api)
     if gpu is None or not nvml.admits_several(api, gpu):
-        return 0
+        return False
     needed_gib = ROOMY_GIB
-    if resources.gpu_memory_gib is not None:
-        needed_gib = resources.gpu_memory_gib + count + 2
-    return count if nvml.total_bytes(api, gpu) >= needed_gib * GIB else 0
+    if attempt.resources.gpu_memory_gib is not None:
+        needed_gib = attempt.resources.gpu_memory_gib + count + 2
+    return nvml.total_bytes(api, gpu) >= needed_gib * GIB
 
 
 def lacked_memory(attempt: Attempt, result: AttemptResult) -> bool:

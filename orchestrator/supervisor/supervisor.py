@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +24,6 @@ from orchestrator.measure.phase_times import PhaseTimes
 from orchestrator.outcome import Phase
 from orchestrator.record import TrialRecord, utc_now
 from orchestrator.supervisor.calibration import Calibration
-from orchestrator.supervisor.compile_ahead import compile_ahead
 from orchestrator.supervisor.cores import cores_of_slot
 from orchestrator.supervisor.cpu_interference import CpuSampler
 from orchestrator.supervisor.device_fault import noted
@@ -31,10 +31,10 @@ from orchestrator.supervisor.device_health import DeviceHealth
 from orchestrator.supervisor.gpu_interference import GpuSampler
 from orchestrator.supervisor.interference import InterferenceMonitor, Sampler
 from orchestrator.supervisor.made_ready import HARMLESS, WELL_AGAIN, lacked_memory, to_make_ready
+from orchestrator.supervisor.screener import Screener
 from orchestrator.trial import Attempt
 
 STAGED_FILES = "files"
-SCREEN = "orchestrator.worker.screening:screen"
 READY = "orchestrator.worker.ready:ready_on_cuda"
 LEAST_CALIBRATE_S = 0.01  # less was no calibration
 
@@ -107,20 +107,23 @@ class Supervisor:
             for name, value in SET_ON_CUDA.items():
                 os.environ.setdefault(name, value)
         self._nvml = self._open.enter_context(nvml.session()) if device == "cuda" else None
-        self._isolator = Isolator(
+        cores = self._cores(slots, ordinal)
+        self._core_count = len(cores) or len(os.sched_getaffinity(0))
+        self._new_isolator = partial(
+            Isolator,
             preload=preload,
             env={"CUDA_VISIBLE_DEVICES": visible_gpus},
             sys_path=[*sys.path, str(self._folder)],
             cwd=str(self._folder),
             slots=slots,
-            cores=self._cores(slots, ordinal),
-            ready_by=READY if device == "cuda" else None,
+            cores=cores,
         )
+        self._isolator = self._new_isolator(ready_by=READY if device == "cuda" else None)
+        self._screener: Screener | None = None  # of a search that screens
         self._slots = slots
         self._well = WELL_AGAIN  # attempts since one that may have harmed the card
         self._health = DeviceHealth(self._isolator.call)
         self._calibration = Calibration(self._isolator)
-        self._compiled: set[str] = set()  # trials: what is given back is not compiled again
 
     def describe(self, gpu_memory_gib: float | None) -> dict[str, Any]:
         """This slot's facts that must match, and those worth knowing; see environment.describe."""
@@ -146,6 +149,8 @@ class Supervisor:
         attempt = self._here(Attempt.model_validate_json(attempt_json), span)
         if attempt.screened:
             return self._screen(attempt)
+        if self._screener is not None:
+            self._screener.wait()
         if attempt.round != self._round:
             self._isolator.restart()
             self._round = attempt.round
@@ -199,22 +204,23 @@ class Supervisor:
         return _Run(done, standing, interference, times.seconds())
 
     def _screen(self, attempt: Attempt) -> SupervisorReport:
-        """Compile the trials of an attempt ahead, then screen them in one process."""
+        """Compile the trials of an attempt, then screen them in one process."""
         started_at = utc_now()
+        if self._screener is None:
+            self._screener = Screener(
+                self._isolator, self._core_count, self._nvml, self._new_isolator
+            )
+        if self._calibration.is_due(attempt):
+            self._screener.wait()
         attempt = self._calibration.prepare(attempt)
         self._phase = str(Phase.BUILD)
-        began_s = time.monotonic()
-        new = tuple(trial for trial in attempt.screened if trial.trial_id not in self._compiled)
-        if new:
-            self._compiled |= {trial.trial_id for trial in new}
-            self._isolator.call(compile_ahead(attempt.model_copy(update={"screened": new})))
-        compile_s = round(time.monotonic() - began_s, 4)
+        compile_s = self._screener.compile(attempt)
         self._health.before(attempt)
 
         def enter(phase: Phase) -> None:
             self._phase = str(phase)
 
-        done = self._isolator.screen(attempt, SCREEN, enter)
+        done = self._screener.screen(attempt, enter)
         self._phase = ""
         unclean = self._health.fault_after(attempt, done)
         first = done.result.record
@@ -253,6 +259,8 @@ class Supervisor:
     def close(self) -> None:
         """End the running attempt and the fork server."""
         self._closed.set()
+        if self._screener is not None:
+            self._screener.close()
         self._isolator.kill()
         self._isolator.close()
         self._open.close()

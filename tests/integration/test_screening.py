@@ -15,7 +15,8 @@ from orchestrator.isolation.isolator import Completed, Isolator
 from orchestrator.outcome import Flag, Outcome
 from orchestrator.record import TrialRecord
 from orchestrator.supervisor.compile_ahead import compile_ahead
-from orchestrator.supervisor.supervisor import SCREEN, Supervisor
+from orchestrator.supervisor.screener import SCREEN
+from orchestrator.supervisor.supervisor import Supervisor
 from orchestrator.trial import Attempt, Resources, Trial
 from tests.support.attempts import BRIEF, attempt
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from orchestrator.driver.queue import LEAST_SCREENED, AttemptQueue
@@ -132,6 +134,25 @@ def test_each_search_has_processes_of_its_own() -> None:
     for attempt in Driven(found).drive(by_block, slots=2).made:
         places = {(t.implementation, t.params["seq_len"]) for t in attempt.screened}
         assert len(places) <= 1
+
+
+def test_what_other_searches_screen_next_is_known_ahead() -> None:
+    """So that it can be compiled meanwhile; a search waits for what it has under way itself."""
+    axes = f"{{batch: [1], seq_len: [64, 128], heads: [4], {SPACE}}}"
+    two = sweep(axes=axes, search=f"{{{HOW}}}", implementations="[improved]")
+    made = Driven(two).drive(by_block).made
+    batches = [attempt for attempt in made if attempt.screened]
+    lengths = [attempt.trial.params["seq_len"] for attempt in batches]
+    assert lengths == [64, 128, 64, 128]
+    for attempt in batches:
+        own = attempt.trial.params["seq_len"]
+        assert own not in {trial.params["seq_len"] for trial in attempt.ahead}
+    for attempt, following in itertools.pairwise(batches):
+        assert attempt.ahead == following.screened
+    assert batches[-1].ahead == ()
+    assert all(attempt.ahead == () for attempt in made if not attempt.screened)
+    alone = Driven(search()).drive(by_block).made
+    assert all(attempt.ahead == () for attempt in alone)
 
 
 def test_finalists_are_measured_in_every_round() -> None:
