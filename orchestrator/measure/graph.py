@@ -20,6 +20,16 @@ class NotCapturedError(Exception):
     """The call cannot be captured, or its replay gives something else."""
 
 
+def graph_figures(
+    call: Callable[[], object], device: torch.device
+) -> tuple[dict[str, float], tuple[str, ...]]:
+    """That time by its name; or nothing, and a note that says why the call cannot be captured."""
+    try:
+        return {"graph_latency_ms": graph_latency_ms(call, device)}, ()
+    except NotCapturedError as error:
+        return {}, (f"not captured as a CUDA graph: {error}",)
+
+
 def graph_latency_ms(call: Callable[[], object], device: torch.device) -> float:
     """Median time of one replay in milliseconds, replays back to back.
 

@@ -21,6 +21,7 @@ from orchestrator.measure.protocol import (
     Bench,
     Measurement,
     collector_off,
+    find_length,
     is_settled,
     judged,
     lies_above,
@@ -50,6 +51,7 @@ def measure_interleaved(
     seed: int,
     calls_made: int = 1,
     cut_above: float | None = None,
+    first_is_warm: bool = False,
 ) -> Pair:
     """Time two sides in turns; repetitions 2k and 2k + 1 of either side are from one block.
 
@@ -62,16 +64,20 @@ def measure_interleaved(
         calls_made: calls made of each side already; they count as warm-up.
         cut_above: stop as soon as the whole interval of the second's time over the first's lies
             above this; None: never.
+        first_is_warm: whether the first side was timed just now.
 
     Raises:
         SideError: a call raised.
     """
     benches = [Bench(own, clock, None) for own, clock in zip(calls, clocks, strict=True)]
+    notes: list[tuple[str, ...]] = []
     with collector_off():
-        notes = [
-            _of(side, partial(warm_up, bench, protocol, calls_made))
-            for side, bench in enumerate(benches)
-        ]
+        for side, bench in enumerate(benches):
+            if side == 0 and first_is_warm:
+                _of(side, partial(find_length, bench))
+                notes.append(())
+            else:
+                notes.append(_of(side, partial(warm_up, bench, protocol, calls_made)))
         series = _blocks(benches, protocol, random.Random(seed), cut_above)
     first, second = (
         judged(benches[side], series[side], protocol, notes[side], {}) for side in (0, 1)

@@ -203,6 +203,12 @@ def warm_up(
         windows = [] if bench.grow(seconds) else [*windows, seconds]
 
 
+def find_length(bench: Bench) -> None:
+    """Lengthen the block until it is long enough: all that calls need which were timed just now."""
+    while bench.grow(bench.repetition()):
+        pass
+
+
 def _steady(windows: Sequence[float], within: float) -> bool:
     """Whether the last third and the third before it have medians `within` a fraction of one
     another.

@@ -136,9 +136,11 @@ def turns(
     sides: tuple[Side, Side],
     counts: Sequence[int],
     cut_above: float | None = None,
+    *,
+    first_is_warm: bool = False,
 ) -> Pair | EndedSide:
-    """Both timed on so many sets of inputs, or which side ended, and how; `cut_above`: see
-    `measure_interleaved`.
+    """Both timed on so many sets of inputs, or which side ended, and how; `cut_above` and
+    `first_is_warm`: see `measure_interleaved`.
     """
     import torch
 
@@ -154,7 +156,13 @@ def turns(
             clocks = [side.stages.clock() for side in sides]
             seed = derived_seed(attempt.seed, "turns", attempt.round, attempt.attempt)
             return measure_interleaved(
-                calls, attempt.protocol, clocks, seed, calls_made=2, cut_above=cut_above
+                calls,
+                attempt.protocol,
+                clocks,
+                seed,
+                calls_made=2,
+                cut_above=cut_above,
+                first_is_warm=first_is_warm,
             )
     except SideError as error:
         return EndedSide(sides[error.side], _as_ended(error.__cause__))

@@ -100,11 +100,12 @@ def screen_here(attempt: Attempt, on_phase: OnPhase) -> AttemptResult:
 
 
 class _Incumbent:
-    """The best so far, ready to be called, and its latency."""
+    """The best so far, ready to be called, and its latency; whether it was timed in this process."""
 
-    def __init__(self, side: Side, latency_ms: float) -> None:
+    def __init__(self, side: Side, latency_ms: float, *, is_warm: bool) -> None:
         self.side = side
         self.latency_ms = latency_ms
+        self.is_warm = is_warm
 
 
 def _ready(attempt: Attempt, enter: OnPhase, shared: SharedReferences) -> Side:
@@ -130,7 +131,9 @@ def _incumbent(attempt: Attempt, shared: SharedReferences) -> _Incumbent | None:
         return None
     own = attempt.of_each_trial()[0].model_copy(update={"trial": attempt.incumbent})
     side = _ready(own, lambda _phase: None, shared)
-    return None if side.end is not None else _Incumbent(side, attempt.incumbent_ms)
+    if side.end is not None:
+        return None
+    return _Incumbent(side, attempt.incumbent_ms, is_warm=False)
 
 
 def _compared(
@@ -142,14 +145,15 @@ def _compared(
     """
     enter(Phase.MEASURE)
     side.phase = Phase.MEASURE
-    held = incumbent or _Incumbent(side, 0.0)
-    found = _in_turns(attempt, held.side, side)
+    held = incumbent or _Incumbent(side, 0.0, is_warm=False)
+    found = _in_turns(attempt, held, side)
     if isinstance(found, EndedSide):
         if found.side is side:
             side.end = TrialEnd.of_error(found.how)
             return incumbent
         release(side.stages.config.device)
         return _compared(attempt, side, None, enter)
+    held.is_warm = True
     base, own = found
     level_ms = held.latency_ms or own.summary.median
     ratios = summarize(block_ratios(base.values_ms, own.values_ms).tolist())
@@ -165,23 +169,24 @@ def _compared(
         return incumbent
     side.end = end
     if incumbent is None:
-        return _Incumbent(side, level_ms)
+        return _Incumbent(side, level_ms, is_warm=True)
     if ratios.ci_high is not None and ratios.ci_high < 1:
-        return _Incumbent(side, level_ms * ratios.median)
+        return _Incumbent(side, level_ms * ratios.median, is_warm=True)
     return incumbent
 
 
 def _in_turns(
-    attempt: Attempt, base: Side, side: Side
+    attempt: Attempt, held: _Incumbent, side: Side
 ) -> tuple[Measurement, Measurement] | EndedSide:
     """Both measurements; on one set of inputs each where more take the memory that a call needs."""
+    base, is_warm = held.side, held.is_warm
     counts = [base.stages.input_sets(), side.stages.input_sets()]
-    found = turns(attempt, (base, side), counts, PLAINLY_SLOWER)
+    found = turns(attempt, (base, side), counts, PLAINLY_SLOWER, first_is_warm=is_warm)
     if isinstance(found, EndedSide) and found.how.outcome is Outcome.OOM and max(counts) > 1:
         del found  # its traceback holds tensors
         for one in (base, side):
             one.stages.forget_inputs()
-        found = turns(attempt, (base, side), [1, 1], PLAINLY_SLOWER)
+        found = turns(attempt, (base, side), [1, 1], PLAINLY_SLOWER, first_is_warm=is_warm)
     return found
 
 

@@ -28,11 +28,18 @@ class Machine:
         )
 
     def duel(
-        self, protocol: MeasureProtocol = GPU, seed: int = 0, cut_above: float | None = None
+        self,
+        protocol: MeasureProtocol = GPU,
+        seed: int = 0,
+        cut_above: float | None = None,
+        *,
+        first_is_warm: bool = False,
     ) -> Pair:
         calls = [[lambda side=side: self.sides.append(side)] for side in (0, 1)]
         clocks = (self.clock, self.clock)
-        return measure_interleaved(calls, protocol, clocks, seed, cut_above=cut_above)
+        return measure_interleaved(
+            calls, protocol, clocks, seed, cut_above=cut_above, first_is_warm=first_is_warm
+        )
 
 
 def test_two_steady_sides_have_their_own_times_and_ratio() -> None:
@@ -97,6 +104,18 @@ def test_one_that_is_plainly_slower_is_not_timed_any_longer(
     first, second = Machine(0.010, second_s).duel(cut_above=1.1)
     assert len(first.values_ms) == len(second.values_ms) == pytest.approx(repetitions, rel=0.1)
     assert second.summary.median == pytest.approx(1000 * second_s)
+
+
+def test_a_side_that_was_timed_just_now_is_not_warmed_up() -> None:
+    """Its blocks have the same length, and its times are the same."""
+    cold, warm = Machine(0.0005, 0.0005), Machine(0.0005, 0.0005)
+    (first, second), (again, other) = cold.duel(), warm.duel(first_is_warm=True)
+    assert again.iterations_per_repetition == first.iterations_per_repetition > 1
+    assert again.summary.median == pytest.approx(first.summary.median)
+    assert other.summary.median == pytest.approx(second.summary.median)
+    saved = cold.sides.count(0) - warm.sides.count(0)
+    assert saved * 0.0005 == pytest.approx(GPU.warmup_s, rel=0.2)
+    assert cold.sides.count(1) == warm.sides.count(1)
 
 
 def test_what_a_side_raises_is_that_side_s() -> None:
