@@ -184,7 +184,14 @@ class Isolator:
             run = self._run(request, span, on_phase, watches, made_ready=made_ready)
             return self._completed(attempt, run, span, started_at)
 
-    def screen(self, attempt: Attempt, target: str, on_phase: OnPhase | None = None) -> Completed:
+    def screen(
+        self,
+        attempt: Attempt,
+        target: str,
+        on_phase: OnPhase | None = None,
+        *,
+        made_ready: bool = False,
+    ) -> Completed:
         """Screen the trials of an attempt in one process, as far as it comes; arguments as of
         `run`.
 
@@ -194,7 +201,8 @@ class Isolator:
         """
         with self._busy:
             started_at = utc_now()
-            run = self._run(ProcessRequest.of_attempt(attempt, target), None, on_phase)
+            request = ProcessRequest.of_attempt(attempt, target)
+            run = self._run(request, None, on_phase, made_ready=made_ready)
             if attempt.incumbent is not None and run.died_at_once:
                 attempt = attempt.model_copy(update={"incumbent": None, "incumbent_ms": None})
                 run = self._run(ProcessRequest.of_attempt(attempt, target), None, on_phase)

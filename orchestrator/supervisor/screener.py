@@ -54,23 +54,28 @@ class Screener:
         self._compiler.compile(attempt)
         return round(time.monotonic() - began_s, 4)
 
-    def screen(self, attempt: Attempt, on_phase: Callable[[Phase], None]) -> Completed:
-        """Screen the trials of an attempt in one process.
+    def screen(
+        self, attempt: Attempt, on_phase: Callable[[Phase], None], ready: int = 0
+    ) -> Completed:
+        """Screen the trials of an attempt in one process: one of `ready` that are made ready ahead,
+        or a fresh one.
 
-        Those that were out of memory beside processes that compile are screened once more without
-        them.
+        Those that were out of memory beside processes that compile or stand by are screened once
+        more without them.
         """
+        standing = self._isolator.make_ready(ready)
         if self._may_compile_beside(attempt):
             self._compiler.go_on(attempt, SPARE_CORES)
-        shared_the_card = self._compiler.is_busy
-        done = self._isolator.screen(attempt, SCREEN, on_phase)
+        shared_the_card = bool(standing) or self._compiler.is_busy
+        done = self._isolator.screen(attempt, SCREEN, on_phase, made_ready=bool(ready))
         short = [one.trial_id for one in done.result.records if one.outcome is Outcome.OOM]
         if not short or not shared_the_card:
             return done
+        self._isolator.dismiss()
         self._compiler.wait()
         trials = tuple(trial for trial in attempt.screened if trial.trial_id in short)
         left = attempt.model_copy(update={"trial": trials[0], "screened": trials})
-        again = self._isolator.screen(left, SCREEN, on_phase)
+        again = self._isolator.screen(left, SCREEN, on_phase, made_ready=False)
         by_id = {one.trial_id: one for one in again.result.records}
 
         def latest(record: TrialRecord) -> TrialRecord:

@@ -165,11 +165,7 @@ class Supervisor:
         if run.standing and lacked_memory(attempt, run.done.result):
             self._isolator.dismiss()
             run = self._run(attempt, span, 0)
-        unclean = self._health.fault_after(attempt, run.done)
-        self._well += 1
-        if any(record.outcome not in HARMLESS for record in run.done.result.records):
-            self._isolator.dismiss()  # they may not know what has become of their card
-            self._well = 0
+        unclean = self._fault_after(attempt, run.done)
         phase_s = run.phase_s
         if calibrate_s >= LEAST_CALIBRATE_S:
             phase_s = {"calibrate": calibrate_s, **phase_s}
@@ -220,14 +216,24 @@ class Supervisor:
         def enter(phase: Phase) -> None:
             self._phase = str(phase)
 
-        done = self._screener.screen(attempt, enter)
+        ready = to_make_ready(attempt, None, self._slots, self._well, self._nvml)
+        done = self._screener.screen(attempt, enter, ready)
         self._phase = ""
-        unclean = self._health.fault_after(attempt, done)
+        unclean = self._fault_after(attempt, done)
         first = done.result.record
         phase_s = {"compile": compile_s, **(first.phase_s or {})}
         first = first.model_copy(update={"started_at": started_at, "phase_s": phase_s})
         result = done.result.model_copy(update={"record": first})
         return self._report(attempt, result, done.log, unclean)
+
+    def _fault_after(self, attempt: Attempt, done: Completed) -> str:
+        """Why no other attempt may run on the device after this one; "": it may."""
+        fault = self._health.fault_after(attempt, done)
+        self._well += 1
+        if any(record.outcome not in HARMLESS for record in done.result.records):
+            self._isolator.dismiss()  # they may not know what has become of their card
+            self._well = 0
+        return fault
 
     def _report(
         self, attempt: Attempt, result: AttemptResult, log: bytes, unclean: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from orchestrator.attempt_result import AttemptResult
 from orchestrator.executors.base import Finished
 from orchestrator.isolation.isolator import Completed, Isolator
+from orchestrator.isolation.standby import FEWEST
 from orchestrator.outcome import Flag, Outcome
 from orchestrator.record import TrialRecord
 from orchestrator.supervisor.compile_ahead import compile_ahead
@@ -149,6 +151,21 @@ def test_candidates_are_compiled_ahead_in_other_processes(
     assert sorted(times for times, _ in built) == ["0", "1", "2", "3", "4", "5"]
     # each of three ends its process, and another has to be there for what is left
     assert 4 <= len({pid for _, pid in built}) <= 6
+
+
+def test_candidates_are_screened_in_a_process_that_was_made_ready(tmp_path: Path) -> None:
+    """One of those that wait, and one only."""
+    (tmp_path / "made_ready.py").write_text("def ready(): pass\n")
+    (tmp_path / "built").mkdir()
+    two = screening(*({"times": times, "folder": str(tmp_path / "built")} for times in (1, 2)))
+    with Isolator(ready_by="made_ready:ready", sys_path=[*sys.path, str(tmp_path)]) as isolator:
+        standing = isolator.make_ready(FEWEST)
+        found = isolator.screen(two, SCREEN, made_ready=True)
+        left = isolator.make_ready(FEWEST)
+    assert outcomes(found) == [Outcome.OK] * 2
+    (pid,) = {int(path.name.partition("-")[2]) for path in (tmp_path / "built").iterdir()}
+    assert pid in standing
+    assert left == standing - {pid}
 
 
 def test_what_is_given_back_is_not_compiled_again(tmp_path: Path) -> None:

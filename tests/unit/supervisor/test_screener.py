@@ -47,6 +47,8 @@ class Processes:
     def __init__(self, outcomes: Sequence[dict[str, Outcome]] = ()) -> None:
         self.compiled: list[tuple[list[str], int]] = []
         self.screened: list[list[str]] = []
+        self.made_ready: list[bool] = []
+        self.dismissed = 0
         self.hold = threading.Event()
         self.hold.set()
         self._outcomes = list(outcomes)
@@ -58,8 +60,17 @@ class Processes:
         self.compiled.append((named(asked.attempt.screened), asked.spare_cores))
         return Compiled(count=len(asked.attempt.screened))
 
-    def screen(self, asked: Attempt, _target: str, _on_phase: object) -> Completed:
+    def make_ready(self, count: int) -> frozenset[int]:
+        return frozenset(range(count))
+
+    def dismiss(self) -> None:
+        self.dismissed += 1
+
+    def screen(
+        self, asked: Attempt, _target: str, _on_phase: object, *, made_ready: bool
+    ) -> Completed:
         self.screened.append(named(asked.screened))
+        self.made_ready.append(made_ready)
         given = self._outcomes.pop(0) if self._outcomes else {}
         first, *others = [_ended(own, given) for own in asked.of_each_trial()]
         self.hold.set()
@@ -131,6 +142,18 @@ def test_one_that_is_out_of_memory_beside_them_is_screened_again_without_them() 
     tried.close()
 
 
+def test_one_that_is_out_of_memory_beside_those_that_stand_by_is_screened_again() -> None:
+    """They are ended first."""
+    processes = Processes([{"a": Outcome.OOM}])
+    tried = screener(processes, card())
+    tried.compile(screening(trials("a")))
+    done = tried.screen(screening(trials("a")), lambda _phase: None, ready=6)
+    assert done.result.record.outcome is Outcome.OK
+    assert processes.made_ready == [True, False]
+    assert processes.dismissed == 1
+    tried.close()
+
+
 def test_one_that_is_out_of_memory_alone_is_so() -> None:
     """It is not screened again."""
     processes = Processes([{"a": Outcome.OOM}])
@@ -148,7 +171,7 @@ def test_it_can_be_closed_while_it_compiles() -> None:
     asked = screening(trials("a"), trials("b", "c"))
     tried.compile(asked)
     processes.hold.clear()
-    processes.screen = lambda *_: Completed(  # type: ignore[method-assign]
+    processes.screen = lambda *_, **_how: Completed(  # type: ignore[method-assign]
         AttemptResult(record=_ended(asked, {}))
     )
     tried.screen(asked, lambda _phase: None)
