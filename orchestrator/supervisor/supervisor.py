@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -219,7 +220,11 @@ class Supervisor:
         ready = to_make_ready(attempt, None, self._slots, self._well, self._nvml)
         done = self._screener.screen(attempt, enter, ready)
         self._phase = ""
-        unclean = self._fault_after(attempt, done)
+        # one that failed did the card no harm if others went on in the same process
+        last = AttemptResult(record=done.result.records[-1])
+        if last.record.outcome not in HARMLESS:
+            self._screener.wait()  # memory that compiling takes is not the attempt's
+        unclean = self._fault_after(attempt, replace(done, result=last))
         first = done.result.record
         phase_s = {"compile": compile_s, **(first.phase_s or {})}
         first = first.model_copy(update={"started_at": started_at, "phase_s": phase_s})

@@ -107,8 +107,20 @@ class Slot:
         self.asked.append("run" if how["made_ready"] else "run alone")
         return Completed(AttemptResult(record=self.ends(how["made_ready"])))
 
+    def screen(
+        self, attempt: Attempt, _target: str, _enter: object, *, made_ready: bool
+    ) -> Completed:
+        self.asked.append("screen" if made_ready else "screen alone")
+        own = attempt.of_each_trial()
+        first, *others = [self.ends(made_ready), *(_of(one, Outcome.OK) for one in own[1:])]
+        return Completed(AttemptResult(record=first, others=tuple(others)))
+
     def call(self, _call: object) -> Any:
         return SimpleNamespace(faults=())
+
+
+def _of(attempt: Attempt, outcome: Outcome) -> TrialRecord:
+    return record_of(attempt, outcome, Phase.DONE, utc_now(), {})
 
 
 def asked_of(
@@ -147,7 +159,9 @@ def supervised(
     monkeypatch.setattr(nvml, "local_cores", lambda _: frozenset())
     monkeypatch.setattr(nvml, "card", lambda *_: "card")
     made = Supervisor("cuda", 1, "0", (), staged=False)
-    made._calibration = SimpleNamespace(prepare=lambda one: one, take=list)  # type: ignore[assignment]
+    made._calibration = SimpleNamespace(  # type: ignore[assignment]
+        prepare=lambda one: one, take=list, is_due=lambda _: False
+    )
     stood_by: list[frozenset[int]] = []
 
     def sampler(_attempt: Attempt, standing: frozenset[int]) -> Quiet:
@@ -189,6 +203,22 @@ def test_after_one_that_failed_they_are_ended(
 ) -> None:
     """The card may be in a state that they do not know of."""
     assert asked_of(monkeypatch, Outcome(outcome)) == ["make ready", "run", "dismiss"]
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [(2, ["make ready", "screen"]), (1, ["make ready", "screen", "dismiss"])],
+)
+def test_a_candidate_that_failed_and_let_others_go_on_ends_none(
+    monkeypatch: pytest.MonkeyPatch, count: int, expected: list[str]
+) -> None:
+    """Those screened behind it in its process say that the card is well."""
+    given = on_gpu()
+    asked = given.model_copy(update={"screened": (given.trial,) * count})
+    slot = Slot(lambda _: _of(given, Outcome.FAILED))
+    made, _ = supervised(monkeypatch, slot)
+    made.run(asked.model_dump_json())
+    assert slot.asked == expected
 
 
 def test_one_that_fails_in_every_row_ends_them_once(monkeypatch: pytest.MonkeyPatch) -> None:
