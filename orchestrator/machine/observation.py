@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from orchestrator.util.frozen_model import FrozenModel
 
@@ -63,29 +63,57 @@ def values_of(series: Iterable[Control], name: str) -> list[float]:
     return [value for value in found if value is not None]
 
 
-def machine_drift(series: Sequence[Control], device: str) -> str | None:
-    """A sentence on the control that changed most; None if none changed beyond its limit."""
-    most, sentence = 1 + MAX_MACHINE_DRIFT[device], None
+class Drift(NamedTuple):
+    """The control that changed most between two times, in milliseconds; `control` in words."""
+
+    control: str
+    least_ms: float
+    most_ms: float
+
+    @property
+    def share(self) -> float:
+        """By how much of the least the most is longer."""
+        return self.most_ms / self.least_ms - 1
+
+    def sentence(self) -> str:
+        """What a report says of it."""
+        return (
+            f"the machine itself changed meanwhile: {self.control} took {self.least_ms:.4g} ms at "
+            f"its fastest, {self.most_ms:.4g} ms at its slowest (+{self.share:.0%})"
+        )
+
+
+def machine_drift(series: Sequence[Control], device: str) -> Drift | None:
+    """The control that changed most; None if none changed beyond its limit."""
+    limit, found = MAX_MACHINE_DRIFT[device], None
     for name, words in WORDS.items():
         values = values_of(series, name)
-        if values and max(values) > most * min(values):
-            most = max(values) / min(values)
-            sentence = (
-                f"the machine itself changed meanwhile: {words} took {min(values):.4g} ms at its "
-                f"fastest, {max(values):.4g} ms at its slowest (+{most - 1:.0%})"
-            )
-    return sentence
+        if not values:
+            continue
+        drift = Drift(words, min(values), max(values))
+        if drift.share > limit:
+            limit, found = drift.share, drift
+    return found
 
 
-def drifts(observations: Iterable[Observation], device: str) -> list[str]:
-    """A sentence for each slot whose machine drifted; `device` is "cpu" or "cuda"."""
+def drifts(observations: Iterable[Observation], device: str) -> dict[tuple[str, int], Drift]:
+    """The drift of each (host, slot) whose machine drifted; `device` is "cpu" or "cuda"."""
     slots: dict[tuple[str, int], list[Observation]] = {}
     for seen in observations:
         slots.setdefault((seen.host, seen.slot), []).append(seen)
+    found = {}
+    for slot, seen_there in slots.items():
+        drift = machine_drift(controls(seen_there), device)
+        if drift is not None:
+            found[slot] = drift
+    return found
+
+
+def drift_sentences(observations: Sequence[Observation], device: str) -> list[str]:
+    """A sentence for each slot whose machine drifted; it names the slot if there are several."""
+    several = len({(seen.host, seen.slot) for seen in observations}) > 1
     sentences = []
-    for (host, slot), seen_there in slots.items():
-        found = machine_drift(controls(seen_there), device)
-        if found is not None:
-            where = f"{host}, slot {slot}: " if len(slots) > 1 else ""
-            sentences.append(where + found)
+    for (host, slot), drift in drifts(observations, device).items():
+        where = f"{host}, slot {slot}: " if several else ""
+        sentences.append(where + drift.sentence())
     return sentences

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.formatting import counted, printable
+from orchestrator.machine.observation import drifts
 from orchestrator.outcome import Flag, Outcome
 from orchestrator.report.layout import Layout, outcome_of
 from orchestrator.report.same_work import baselines, kinds, members
@@ -24,13 +25,16 @@ class Winner:
         lead: the rival's median latency over the winner's, at least 1; None without a rival.
         doubtful: whether something disturbed either of the two (contended, throttled): no interval
             knows of that.
-        clear: whether the two 95 % intervals are apart, and neither row is doubtful.
+        apart: whether the two 95 % intervals are apart.
+        clear: whether they are, neither row is doubtful, and the lead is more than the machine's
+            own changes may have made.
     """
 
     point: tuple[str, ...]
     row: Row
     rival: Row | None = None
     lead: float | None = None
+    apart: bool = False
     clear: bool = False
     doubtful: bool = False
 
@@ -87,12 +91,15 @@ class Ranking:
         kinds: implementation -> which others do the same work (see `kinds`); only those are ranked
             together.
         winners: one per point and kind with a row that is ok, in the order of the table.
+        drift: the most that the machine itself changed by, as a share; 0: by no more than is usual,
+            or every row was measured in several processes, so that its interval knows of it.
         proposes: whether it is a search or a frontier, whose answers say more than a ranking.
     """
 
     kinds: Mapping[str, int]
     standings: tuple[Standing, ...]
     winners: tuple[Winner, ...]
+    drift: float = 0.0
     proposes: bool = False
 
     @classmethod
@@ -104,9 +111,10 @@ class Ranking:
         for row in layout.rows:
             by_name.setdefault(row.implementation, []).append(row)
             by_point.setdefault((layout.point(row), of_kind[row.implementation]), []).append(row)
+        drift = _drift(layout)
         winners = []
         for (point, _), here in by_point.items():
-            winner = _winner(point, here)
+            winner = _winner(point, here, least_lead(drift))
             if winner is not None:
                 winners.append(winner)
         first = baselines(of_kind, layout.results.meta.spec.baseline)
@@ -115,7 +123,7 @@ class Ranking:
             baseline = (first[name], by_name[first[name]])
             standings.append(_standing(layout, name, found, baseline, winners))
         proposes = layout.results.meta.spec.proposes
-        return cls(of_kind, tuple(standings), tuple(winners), proposes)
+        return cls(of_kind, tuple(standings), tuple(winners), drift, proposes)
 
     def sentences(self) -> list[str]:
         """Plain sentences: right, fits, everything else that went wrong, fastest, what to doubt."""
@@ -194,16 +202,26 @@ class Ranking:
         leaders = [standing for standing in self.standings if standing.wins]
         leaders.sort(key=lambda found: (self.kinds[found.implementation], -found.wins))
         lines = [self._leads(standing) for standing in leaders]
-        contested = doubtful = close = 0
+        contested = doubtful = close = within = 0
         for winner in self.winners:
             if winner.rival is None:
                 continue
             contested += 1
             doubtful += winner.doubtful
-            close += not winner.clear and not winner.doubtful
+            if winner.doubtful or winner.clear:
+                continue
+            close += not winner.apart
+            within += winner.apart
         if close:
             shapes = _of(close, contested, "shape")
             lines.append(f"Too close to call: {shapes} (the 95 % intervals overlap).")
+        if within:
+            shapes = _of(within, contested, "shape")
+            lines.append(
+                f"Too close to call: {shapes} (ahead by less than {ratio(least_lead(self.drift))}, "
+                f"and the machine itself changed by {self.drift:.0%} meanwhile; measure.repeats: 3 "
+                "would tell)."
+            )
         if doubtful:
             shapes = _of(doubtful, contested, "shape")
             lines.append(
@@ -255,6 +273,24 @@ def ratio(value: float) -> str:
     return f"{value:.0f}x"
 
 
+def least_lead(drift: float) -> float:
+    """The lead above which one row is faster than another on a machine that changed by this share.
+
+    Twice the change: one row may have had the machine at its best and the other at its worst, and
+    the controls, some moments of the sweep, have seen neither.
+    """
+    return 1 + 2 * drift
+
+
+def _drift(layout: Layout) -> float:
+    """The most that any slot's machine changed by; 0 where intervals span several processes."""
+    results = layout.results
+    if results.meta.spec.measure.repeats > 1:
+        return 0.0
+    found = drifts(results.observations, results.meta.device)
+    return max((drift.share for drift in found.values()), default=0.0)
+
+
 def spread(least: float, most: float) -> str:
     """`1.27x to 5.62x`, or `2.50x` where both read the same."""
     low, high = ratio(least), ratio(most)
@@ -277,7 +313,8 @@ def _of(count: int, total: int, noun: str) -> str:
     return f"{count} of {counted(total, noun)}"
 
 
-def _winner(point: tuple[str, ...], here: Sequence[Row]) -> Winner | None:
+def _winner(point: tuple[str, ...], here: Sequence[Row], least: float) -> Winner | None:
+    """The fastest of these rows; clear if it leads by more than `least`."""
     # A screened row shared its process with other candidates: its time decides nothing.
     timed = [row for row in here if row.metrics.get("latency_ms") and not row.is_screened]
     ranked = sorted(timed, key=_latency)
@@ -288,8 +325,10 @@ def _winner(point: tuple[str, ...], here: Sequence[Row]) -> Winner | None:
     best, rival = ranked[:2]
     high, low = best.metrics.get("latency_ci_high_ms"), rival.metrics.get("latency_ci_low_ms")
     doubtful = best.is_disturbed or rival.is_disturbed
-    clear = high is not None and low is not None and high < low and not doubtful
-    return Winner(point, best, rival, _latency(rival) / _latency(best), clear, doubtful)
+    apart = high is not None and low is not None and high < low
+    lead = _latency(rival) / _latency(best)
+    clear = apart and lead > least and not doubtful
+    return Winner(point, best, rival, lead, apart, clear, doubtful)
 
 
 def _latency(row: Row) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tabulate import tabulate
 
 from orchestrator.formatting import counted, duration, number, printable
-from orchestrator.machine.observation import drifts
+from orchestrator.machine.observation import drift_sentences
 from orchestrator.report import reasons
 from orchestrator.report.answer_table import AnswerTable
 from orchestrator.report.layout import NOT_RUN, Layout, cells, status
@@ -82,7 +82,8 @@ def counts(layout: Layout) -> str:
 def drift_lines(layout: Layout) -> list[str]:
     """How the machine itself changed meanwhile, and whether the harness took most of the time."""
     results = layout.results
-    lines = [f"  ! {printable(text)}" for text in drifts(results.observations, results.meta.device)]
+    sentences = drift_sentences(results.observations, results.meta.device)
+    lines = [f"  ! {printable(text)}" for text in sentences]
     slow = harness_line(results.made)
     if slow is not None:
         lines.append(f"  {slow}")

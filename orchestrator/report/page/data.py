@@ -13,7 +13,7 @@ from orchestrator.formatting import axis_text, printable, shown
 from orchestrator.metrics import METRICS, known
 from orchestrator.report.layout import Layout, outcome_of
 from orchestrator.report.page.phases import phase_shares
-from orchestrator.report.ranking import Ranking
+from orchestrator.report.ranking import Ranking, least_lead
 from orchestrator.report.roofline import Peaks
 from orchestrator.results.rows import Row
 from orchestrator.stats.percentiles import SHARES
@@ -54,6 +54,7 @@ def page_data(layout: Layout, ranking: Ranking) -> dict[str, Any]:
     return {
         "implementations": [printable(name) for name in index],
         "kinds": [ranking.kinds[name] for name in index],
+        "least_lead": least_lead(ranking.drift),
         "baselines": [index[baseline[name]] for name in index],
         "axes": axes,
         "search": _search(layout),

@@ -85,8 +85,10 @@ def test_a_machine_that_slows_down_is_named() -> None:
         Control(at="a", matmul_ms=1.0, copy_ms=2.0),
         Control(at="b", matmul_ms=1.05, copy_ms=2.0),
     ]
-    said = machine_drift(series, "cuda") or ""
-    assert "a fixed matmul took 1 ms at its fastest, 1.05 ms at its slowest (+5%)" in said
+    found = machine_drift(series, "cuda")
+    assert found is not None
+    said = "a fixed matmul took 1 ms at its fastest, 1.05 ms at its slowest (+5%)"
+    assert said in found.sentence()
     assert machine_drift(series, "cpu") is None
     assert machine_drift([], "cuda") is None
 
@@ -97,7 +99,10 @@ def test_the_control_that_changed_most_is_the_one_that_is_named() -> None:
         Control(at=at, matmul_ms=matmul, copy_ms=2.0, loop_ms=loop)
         for at, matmul, loop in (("a", 1.0, 3.0), ("b", 1.2, 4.5))
     ]
-    assert "a fixed loop of the interpreter took 3 ms" in (machine_drift(series, "cpu") or "")
+    found = machine_drift(series, "cpu")
+    assert found is not None
+    assert "a fixed loop of the interpreter took 3 ms" in found.sentence()
+    assert found.share == pytest.approx(0.5)
 
 
 def test_controls_of_an_earlier_version_are_readable() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
+from orchestrator.machine.observation import Control, Observation
 from orchestrator.outcome import Outcome
 from orchestrator.report.layout import Layout
 from orchestrator.report.ranking import Ranking, ratio
@@ -35,6 +38,39 @@ def test_overlapping_intervals_are_too_close_to_call() -> None:
     assert [standing.wins for standing in verdict.standings] == [0, 0]
     assert [standing.shared for standing in verdict.standings] == [0, 1]
     assert verdict.sentences()[-1].startswith("Too close to call: 1 of 1 shape")
+
+
+def controls(*matmul_ms: float) -> tuple[Observation, ...]:
+    """Of a machine whose fixed product took so long, one time after another."""
+    seen = []
+    for value in matmul_ms:
+        control = Control(at="then", matmul_ms=value, copy_ms=1.0)
+        seen.append(Observation(kind="sentinel", at="then", host="h", values=control.model_dump()))
+    return tuple(seen)
+
+
+@pytest.mark.parametrize(
+    ("matmul_ms", "repeats", "wins"),
+    [((1.0, 1.01), 1, 1), ((1.0, 1.7), 1, 1), ((1.0, 1.8), 1, 0), ((1.0, 1.8), 3, 1)],
+)
+def test_a_lead_that_the_machine_may_have_made_is_none(
+    matmul_ms: tuple[float, ...], repeats: int, wins: int
+) -> None:
+    """2.5x ahead of the next is less than twice 80 % of change; rounds in several processes have
+    intervals that know of it.
+    """
+    planned = made.trials(["standard", "improved"], ONE)
+    records = [made.ok(trial) for trial in planned]
+    found = made.results(planned, records, axes=ONE, measure={"repeats": repeats})
+    found = dataclasses.replace(found, observations=controls(*matmul_ms))
+    verdict = Ranking.of(Layout.of(found))
+    assert sum(standing.wins for standing in verdict.standings) == wins
+    if wins:
+        return
+    assert verdict.winners[0].apart
+    said = verdict.sentences()[-1]
+    assert "1 of 1 shape (ahead by less than 2.60x, and the machine itself changed by 80%" in said
+    assert "measure.repeats" in said
 
 
 def test_speed_is_a_geometric_mean_over_the_points_that_both_have(mixed: Results) -> None:

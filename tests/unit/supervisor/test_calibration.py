@@ -7,7 +7,7 @@ from typing import Any
 from orchestrator.isolation.process_end import Cause
 from orchestrator.isolation.request import Call
 from orchestrator.machine.ceilings import Ceilings
-from orchestrator.machine.observation import Control, drifts
+from orchestrator.machine.observation import Control, drift_sentences
 from orchestrator.outcome import Outcome
 from orchestrator.supervisor.calibration import (
     EVERY_S,
@@ -124,8 +124,8 @@ def test_a_machine_that_changed_between_calibrations_is_named() -> None:
     watch.at(0, precision="")
     seen = watch.calibration.take()
     slower = seen[0].model_copy(update={"values": {**seen[0].values, "matmul_ms": 1.1}})
-    assert drifts(seen, "cuda") == []
-    (said,) = drifts([*seen, slower], "cuda")
+    assert drift_sentences(seen, "cuda") == []
+    (said,) = drift_sentences([*seen, slower], "cuda")
     assert "a fixed matmul took 1 ms at its fastest, 1.1 ms at its slowest (+10%)" in said
 
 
