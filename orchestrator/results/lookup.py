@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from orchestrator.errors import OrchestratorError, RequestError, SweepNotFoundError
+from orchestrator.formatting import counted
 from orchestrator.results import journal
 from orchestrator.results.results import Results
 from orchestrator.results.sweep_directory import (
@@ -67,7 +68,7 @@ def find(name: str) -> Path:
                 f"{name}: {len(own)} of {len(known)} sweeps under {SWEEPS} were run here; "
                 "an imported one is named by its id"
             )
-        raise SweepNotFoundError(f"{name}: there are only {len(own)} sweeps under {SWEEPS}")
+        raise SweepNotFoundError(f"{name}: {counted(len(own), 'sweep')} under {SWEEPS}, no more")
     by_id = [path for path in known if path.name == name]
     by_name = [path for path in known if path.parent.name == name]
     if by_id or by_name:
@@ -131,7 +132,7 @@ def trial(trial_id: str, sweep: str | None = None) -> tuple[Results, Trial]:
         if found:
             _, chosen = found.popitem()
             return load(place), chosen
-    where = f"any of the {len(places)} sweeps under {Path.cwd() / SWEEPS}"
+    where = f"{counted(len(places), 'sweep')} under {Path.cwd() / SWEEPS}"
     if sweep is not None:
         where = f"the sweep {sweep}"
     raise SweepNotFoundError(f"no trial {trial_id} in {where}; --sweep DIR names another sweep")
