@@ -121,7 +121,7 @@ def test_a_trial_is_found_by_the_first_digits_of_its_id_in_the_newest_sweep() ->
     results, found = lookup.trial(wanted.trial_id[:8])
     assert (found, results.meta.sweep_id) == (wanted, "20261103_000000_cccc")
     assert lookup.trial(wanted.trial_id, "quick")[0].meta.name == "quick"
-    with pytest.raises(SweepNotFoundError, match="no trial 0123456789 in any of the 3 sweeps"):
+    with pytest.raises(SweepNotFoundError, match="no trial 0123456789 in 3 sweeps"):
         lookup.trial("0123456789")
 
 
