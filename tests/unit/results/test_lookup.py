@@ -70,7 +70,7 @@ def test_a_sweep_is_found_by(name: str, sweep_id: str) -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("last~3", "only 3 sweeps"),
+        ("last~3", "3 sweeps under"),
         ("quik", "did you mean 'quick'"),
         ("20261103_000000_cccd", "did you mean '20261103_000000_cccc'"),
         ("sweeps/full.yaml", "is a sweep file"),
