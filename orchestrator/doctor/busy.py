@@ -43,10 +43,10 @@ def _cores(used: float, busiest: Sequence[Busy], cores: int, device: str) -> lis
         return []
     who = "; ".join(map(str, busiest[:NAMED])) or "processes that cannot be seen from here"
     lines = [f"this machine is busy: {used:.1f} of {cores} cores are in use by others: {who}"]
-    sweeps = [process.pid for process in busiest if process.is_sweep]
-    if sweeps:
+    others = [process.pid for process in busiest if process.is_orchestrator]
+    if others:
         lines.append(
-            f"  another sweep measures on this machine (pid {', '.join(map(str, sweeps))}): "
+            f"  another orchestrator is at work on this machine (pid {', '.join(map(str, others))}): "
             "each will find the other in its figures"
         )
     return lines

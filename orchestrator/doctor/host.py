@@ -46,8 +46,8 @@ class Busy:
     command: str = ""
 
     @property
-    def is_sweep(self) -> bool:
-        """Whether it is the driver of another sweep."""
+    def is_orchestrator(self) -> bool:
+        """Whether it is another command of this package: a sweep, `try`, a report."""
         return re.search(r"(-m |^|/)orchestrator( |$)", self.command) is not None
 
     def __str__(self) -> str:

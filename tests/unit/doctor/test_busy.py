@@ -48,22 +48,23 @@ def test_a_gpu_bears_more_company_on_the_cores(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize(
-    ("command", "is_sweep"),
+    ("command", "is_orchestrator"),
     [
         ("python -m orchestrator sweeps/quick.yaml", True),
         ("orchestrator run sweeps/quick.yaml", True),
         ("python /opt/venv/bin/orchestrator resume last", True),
         ("python -P -m orchestrator.isolation.fork_server 42", False),
+        ("python /opt/venv/bin/orchestrator try ./mine.py:build", True),
         ("vim orchestrator.py", False),
     ],
 )
-def test_another_sweep_on_the_machine_is_named_as_one(
-    command: str, is_sweep: bool, monkeypatch: pytest.MonkeyPatch
+def test_another_command_of_ours_on_the_machine_is_named_as_one(
+    command: str, is_orchestrator: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both will find the other in their figures."""
     look(monkeypatch, 2.0, Busy("python", 99.0, 77, command))
     said = "\n".join(busy.notices("cpu", cores=2))
-    assert ("another sweep measures on this machine (pid 77)" in said) == is_sweep
+    assert ("another orchestrator is at work on this machine (pid 77)" in said) == is_orchestrator
 
 
 def test_whoever_is_on_the_gpu_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
