@@ -36,6 +36,8 @@ ANSWER = "ModelNew"
 # What the format's own scripts call the answers of a run
 GENERATED = re.compile(r"level_\d+_problem_(\d+)_sample_(\d+)_kernel")
 SAMPLE = "sample"  # the option that tells which of several answers of a run is meant
+# What a Model writes into its own input with: relu_(x), inplace=True, x += 1, x[0] = 1
+IN_PLACE = re.compile(r"[a-z0-9]_\(|inplace|[-+*/]=|\]\s*=[^=]|out=")
 BESIDE_WEIGHTS = 42  # the seed of what a model draws that is neither parameter nor buffer
 
 
@@ -80,8 +82,12 @@ class KernelBench:
             problem = problems[config.problem]
             return problem if name == "problem" else problem.function(name, config)
 
+        def may_write(config: Config) -> bool:
+            text = found[config.problem].read_text(encoding="utf-8")
+            return IN_PLACE.search(text) is not None
+
         cases = [{"problem": name} for name in found]
-        return workload_of("kernelbench", facts, get, cases=cases, widens=True)
+        return workload_of("kernelbench", facts, get, cases=cases, widens=True, scratch=may_write)
 
     def build(self, path: Path, workload: Workload) -> Callable[[Config], Any]:
         """Makes the answer to the trial's problem that lies in the folder; a folder of problems

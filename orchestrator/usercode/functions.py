@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.usercode.callables import shape_of
-from orchestrator.usercode.generators import on_device, seeded
+from orchestrator.usercode.generators import on_device, same_bits, seeded
 from orchestrator.usercode.oom import is_out_of_memory
 from orchestrator.usercode.text.file_facts import FileFacts
 from orchestrator.usercode.text.params_model import dtype_params
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 Get = Callable[[str, Config | None], Any]
 TENSOR = object()  # stands in a tree for a tensor
+SCRATCH = "scratch"  # in `writes`: what a call leaves in that input is no output
 
 
 class WorkloadError(Exception):
@@ -46,6 +47,11 @@ class Functions:
             reference that cannot be computed so is computed in its own dtypes.
         out_dtypes: config -> the dtypes that outputs may have, by name, once `inputs` was called;
             None: they follow the inputs' dtype.
+
+    Attributes:
+        writes: names of the inputs that a call may change.
+        scratch: config -> whether it is worth to ask which those are, where what a call leaves in
+            them is no output; None: it is one.
     """
 
     def __init__(
@@ -66,14 +72,15 @@ class Functions:
         self._path = path
         self._dtypes = dtype_params(facts.parameters)
         self.writes = _writes(facts)
+        self.scratch: Callable[[Config], bool] | None = None
         self._trees: dict[str, Any] = {}
         self._latest: Any = ()
         self._latest_config: Config | None = None
 
     @property
-    def has_drawn(self) -> bool:
-        """Whether inputs were drawn, so that the reference can be asked."""
-        return self._latest_config is not None
+    def latest_config(self) -> Config | None:
+        """Of the trial that inputs were drawn for; None: they were not."""
+        return self._latest_config
 
     def values(self, config: Config) -> dict[str, Any]:
         """The params as the file's functions take them: a dtype is torch's own, or its name where
@@ -238,12 +245,18 @@ class Functions:
         if not writes:
             return answer
         pairs = zip(names, tensors, strict=True)
-        written = {name: tensor for name, tensor in pairs if name in writes}
+        written = {name: tensor for name, tensor in pairs if self._is_judged(name)}
         if answer is None:
             return written
         if is_tensor(answer):
             return {"output": answer, **written}
         return {**dict(leaves(answer)), **written}
+
+    def _is_judged(self, name: str) -> bool:
+        """Whether a call may change this input, and what it leaves there is an output."""
+        if self.scratch is not None or name not in self.writes:
+            return False
+        return not isinstance(self.writes, Mapping) or self.writes[name] != SCRATCH
 
     def judge(
         self,
@@ -267,14 +280,15 @@ class Functions:
     def changed(self) -> tuple[str, ...]:
         """The names of the inputs that the reference changes, at the params of the latest draw."""
         config = self._latest_config
-        if config is None:
+        if config is None or (self.scratch is not None and not self.scratch(config)):
             return ()
         drawn = self.inputs(config, "", 0)
         used = tuple(tensor.clone() for tensor in drawn)
+        keywords = {"state": self.state(config, "", 0)} if self._facts.takes_state else {}
         with on_device(config.device):
-            self.get("reference", config)(*self.arguments(config, used))
+            self.get("reference", config)(*self.arguments(config, used), **keywords)
         pairs = zip(self.input_names(config), drawn, used, strict=True)
-        return tuple(name for name, before, after in pairs if not before.equal(after))
+        return tuple(name for name, before, after in pairs if not same_bits(before, after))
 
     def state(self, config: Config, _form: str, seed: int) -> Mapping[str, torch.Tensor]:
         """The parameters that the harness draws and loads into an implementation.
@@ -325,32 +339,6 @@ class Functions:
                 self.arguments(config, tensors),
                 lambda *given: function(*given, **keywords),
             )
-
-
-class Changed(Sequence[str]):
-    """The names of the inputs that a reference changes, found once they are asked for.
-
-    Args:
-        calls: the functions of the workload.
-    """
-
-    def __init__(self, calls: Functions) -> None:
-        self._calls = calls
-        self._found: tuple[str, ...] | None = None
-
-    def _names(self) -> tuple[str, ...]:
-        if self._found is None:
-            found = self._calls.changed()
-            if self._calls.has_drawn:
-                self._found = found
-            return found
-        return self._found
-
-    def __getitem__(self, index: Any) -> Any:
-        return self._names()[index]
-
-    def __len__(self) -> int:
-        return len(self._names())
 
 
 def _filled(tree: Any, tensors: Iterator[torch.Tensor], device: Any, wide: bool) -> Any:

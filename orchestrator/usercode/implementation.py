@@ -101,6 +101,7 @@ class Implementation:
         bind: puts around the tensors what else a call is given; None: nothing.
         module: what holds its parameters; None: it has none.
         out_dtypes: the dtypes that outputs may have, by name, where the workload states them.
+        writes: with gradients, the inputs that a call may change: state, which has none.
     """
 
     function: Callable[..., Any]
@@ -112,9 +113,15 @@ class Implementation:
     bind: Callable[[tuple[torch.Tensor, ...]], tuple[Any, ...]] | None = None
     module: torch.nn.Module | None = None
     out_dtypes: Mapping[str, tuple[torch.dtype, ...]] = field(default_factory=dict)
+    writes: tuple[str, ...] = ()
 
     def arguments(self, inputs: tuple[torch.Tensor, ...]) -> tuple[Any, ...]:
-        """What the function is called with."""
+        """What the function is called with. What it writes is given anew in each call: else its
+        history, for gradients, would grow from one to the next.
+        """
+        if self.writes:
+            named = zip(self.names(len(inputs)), inputs, strict=True)
+            inputs = tuple(one.detach() if name in self.writes else one for name, one in named)
         return inputs if self.bind is None else self.bind(inputs)
 
     def call(self, inputs: tuple[torch.Tensor, ...]) -> Any:
@@ -215,7 +222,8 @@ class Implementation:
 
         def call() -> object:
             nonlocal given
-            out = function(*arguments, **keywords)
+            own = self.arguments(inputs) if self.writes else arguments
+            out = function(*own, **keywords)
             roots = (out,) if isinstance(out, torch.Tensor) else differentiable(out)
             try:
                 return out, grad(roots, leaves, given, allow_unused=True)
@@ -298,6 +306,7 @@ def build(
         bind,
         module,
         out_dtypes,
+        tuple(workload.writes) if workload.backward(params) else (),
     )
 
 

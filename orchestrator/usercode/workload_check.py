@@ -173,7 +173,7 @@ def _of_gradients(workload: Workload, problem: Problem, names: Sequence[str]) ->
     tracked = {
         name: tensor.clone().requires_grad_()
         for name, tensor in zip(names, wide, strict=True)
-        if tensor.is_floating_point() or tensor.is_complex()
+        if (tensor.is_floating_point() or tensor.is_complex()) and name not in workload.writes
     }
     inputs = tuple(tracked.get(name, one) for name, one in zip(names, wide, strict=True))
     try:

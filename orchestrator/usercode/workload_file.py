@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import UnknownNameError
-from orchestrator.usercode.functions import Changed, Functions, Get
+from orchestrator.usercode.functions import Functions, Get
 from orchestrator.usercode.registry import Target
 from orchestrator.usercode.text import file_facts
 from orchestrator.usercode.text.file_facts import FileFacts
 from orchestrator.usercode.text.params_model import params_model
+from orchestrator.usercode.values.changed import Changed
 from orchestrator.workload import Config, Workload
 
 PRECISIONS = ("float64", "float32", "tf32", "float16", "bfloat16")
@@ -75,6 +76,7 @@ def workload_of(
     cases: Sequence[Mapping[str, Any]] = (),
     *,
     finds_writes: bool = False,
+    scratch: Callable[[Config], bool] | None = None,
     widens: bool = False,
     out_dtypes: Callable[[Config], Mapping[str, Any]] | None = None,
 ) -> FileWorkload:
@@ -88,6 +90,8 @@ def workload_of(
         cases: points that are run where the sweep file states none.
         finds_writes: whether the inputs that `reference` changes are those that a call may change;
             else what is stated.
+        scratch: as of `Functions`: such inputs are found, put back before every call, and what a
+            call leaves in them is not judged.
         widens: as of `Functions`.
         out_dtypes: as of `Functions`.
 
@@ -95,7 +99,8 @@ def workload_of(
         ValueError, TypeError: a parameter has no type, or a default breaks its own bounds.
     """
     calls = Functions(facts, get, path, widens=widens, out_dtypes=out_dtypes)
-    if finds_writes:
+    calls.scratch = scratch
+    if finds_writes or scratch is not None:
         calls.writes = Changed(calls)  # type: ignore[assignment]
     stated = facts.values.get("cases") or ()
     if isinstance(stated, str) and path is not None:
@@ -115,7 +120,7 @@ def workload_of(
         precision=lambda given: _precision(facts, given),
         columns=facts.values.get("columns") or {},
         writes=calls.writes,
-        restore=bool(facts.values.get("restore", False)),
+        restore=scratch is not None or bool(facts.values.get("restore", False)),
         judge=calls.judge if "judge" in facts.functions else None,
         stress=None if stress is None else tuple(stress),
         tolerance=facts.values.get("tolerance"),

@@ -85,8 +85,9 @@ class Caller:
     def _tracked(self, drawn: Sequence[torch.Tensor]) -> Tensors:
         """The inputs, with gradients for those that have one where gradients belong to a call."""
         if self.implementation.backward:
-            for tensor in drawn:
-                if tensor.is_floating_point() or tensor.is_complex():
+            names = self.implementation.names(len(drawn))
+            for name, tensor in zip(names, drawn, strict=True):
+                if _is_floating(tensor) and name not in self.workload.writes:
                     tensor.requires_grad_()
         return tuple(drawn)
 

@@ -98,7 +98,7 @@ def _with_gradients(workload: Workload, problem: Problem, asked: Gradients) -> d
     """
     wanted = set(asked.parameters)
     for name, tensor in zip(asked.inputs, problem.inputs, strict=True):
-        if has_gradient(tensor):
+        if has_gradient(tensor) and name not in workload.writes:
             wanted.add(name)
     if asked.answered is not False:
         answers = named(workload.reference(problem))

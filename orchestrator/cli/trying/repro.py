@@ -74,8 +74,9 @@ config = Config(named, DEVICE, OPTIONS)
 built = build(workload, params, config, entry, STATE_SEED)
 inputs = tuple(workload.inputs(config, form, INPUT_SEED))
 if built.backward:
-    for one in inputs:
-        one.requires_grad_(one.is_floating_point() or one.is_complex())
+    for name, one in zip(built.names(len(inputs)), inputs):
+        is_state = name in built.writes
+        one.requires_grad_(not is_state and (one.is_floating_point() or one.is_complex()))
 drawn = tuple(one.detach() for one in copied(inputs))  # a call may write into its inputs
 built.prepare(inputs)
 

@@ -5,7 +5,8 @@ At 1 torch's hardtanh has the slope 0 and its clamp the slope 1; of the largest 
 window max_pool2d names the first, amax all of them in equal parts; a sum that is nearly 0 is above
 0 in one way of rounding and below it in another, and with it a relu is open or shut. Draws in which
 equal inputs err apart fall to all sides of a kink: what an element is in any of them, and all that
-lies between, is no error. Elsewhere the draws are one cloud, and nothing is forgiven.
+lies between, is no error. Elsewhere the draws are one cloud, and nothing is forgiven. The values of
+a reference that rounds to whole numbers, or compares, jump alike.
 """
 
 from __future__ import annotations

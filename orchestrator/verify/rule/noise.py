@@ -30,9 +30,13 @@ from orchestrator.verify.rule.operations import (
     FIRST_OF_TIES,
     OF_WHOLE_NUMBERS,
     OPEN_TIES,
+    PLACES,
+    RESAMPLED,
     growth,
     is_move,
+    jumps,
     name_of,
+    results_of,
 )
 from orchestrator.verify.rule.precisions import UNITS
 from orchestrator.workload import Problem
@@ -67,13 +71,14 @@ class Noise(TorchDispatchMode):  # type: ignore[no-untyped-call]
             are noisy.
         leaves_ties_open: whether an operation was seen that may give equal values in any order.
         names_first_of_ties: whether one was that picks among equal values, by whatever order.
+        jumps: whether one was whose result jumps where its operands pass some value.
     """
 
     def __init__(self, precision: str, seed: int, ties: Ties = "as they come") -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.unit = UNITS[precision]
         self.seen = 0
-        self.leaves_ties_open = self.names_first_of_ties = False
+        self.leaves_ties_open = self.names_first_of_ties = self.jumps = False
         self._ties = ties
         self._accumulator = min(ACCUMULATOR, self.unit)
         self._operands = TF32_OPERANDS if precision == "tf32" else 0.0
@@ -101,6 +106,7 @@ class Noise(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if name in OPEN_TIES and not kwargs.get("stable"):
             self.leaves_ties_open = True
         self.names_first_of_ties = self.names_first_of_ties or name in FIRST_OF_TIES
+        self.jumps = self.jumps or jumps(name, args, kwargs)
         if name in DECOMPOSED:
             with self:
                 return DECOMPOSED[name](*args)
@@ -116,6 +122,9 @@ class Noise(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 *args[:written],
                 *(self._jittered_operand(arg, jitter) for arg in args[written:]),
             )
+        if name in PLACES:
+            at = PLACES[name]
+            args = (*args[:at], self._moved_places(args[at]), *args[at + 1 :])
         if name == "pow" and len(args) > 1 and isinstance(args[1], float) and args[1] % 1:
             args = (args[0], args[1] * (1 + self.unit * self._places.uniform(-1, 1)), *args[2:])
         size = self.unit * (2 if name in COMPOSED else 1)
@@ -124,7 +133,9 @@ class Noise(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if terms > 1:
             size = math.hypot(size, summed)
         result = func(*args, **kwargs)
-        for tensor in _results(func, args, kwargs, result):
+        if name.startswith(RESAMPLED):
+            self._move(result, args[0].shape if not name.endswith("_backward") else result.shape)
+        for tensor in results_of(func, args, kwargs, result):
             self.seen += 1
             if is_whole and bool((tensor.abs() <= 1 / self.unit).all()):
                 continue  # a count is the same in whatever order it is counted
@@ -209,6 +220,31 @@ class Noise(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if isinstance(arg, torch.Tensor) and (arg.dtype.is_floating_point or arg.is_complex()):
             return self._perturb(arg.clone(), size)
         return arg
+
+    def _moved_places(self, places: torch.Tensor) -> torch.Tensor:
+        """Places between -1 and 1, which are rounded once 1 is added, and once more as an index."""
+        factors = self._factors(2 * self.unit, places.numel(), places.device).view(places.shape)
+        return (places + 1) * factors - 1
+
+    def _move(self, values: torch.Tensor, given: Sequence[int]) -> None:
+        """Take interpolated values from places that err by two units of the accumulator, times
+        their index: in all alike, as their distance is rounded, and each by itself. Its weights are
+        rounded, too.
+
+        `given`: the shape that they are interpolated from.
+        """
+        for dim in range(2, values.ndim):
+            size = values.shape[dim]
+            if size < 2:
+                continue
+            steps = values.diff(dim=dim)
+            slopes = torch.cat([steps, steps.narrow(dim, size - 2, 1)], dim)
+            index = torch.arange(size, dtype=torch.float64, device=values.device)
+            index = index * max(1.0, given[dim] / size) * 2 * self._accumulator
+            away = self._cut(_pool(values.device), size) + self._places.uniform(-1, 1)
+            shape = [-1 if number == dim else 1 for number in range(values.ndim)]
+            weights = self._factors(self.unit, size, values.device).view(shape)
+            values.mul_(weights).add_(slopes * (index * away).view(shape))
 
     def _perturb(self, tensor: torch.Tensor, size: float) -> torch.Tensor:
         """Multiply by 1 + size * xi in place; infinities and NaN stay what they are."""
@@ -313,42 +349,6 @@ def _are_whole(operands: Iterable[Any]) -> bool:
         elif isinstance(operand, torch.Tensor) and operand.is_complex():
             return False
     return found
-
-
-def _results(
-    func: OpOverload, args: Sequence[Any], kwargs: dict[str, Any], result: Any
-) -> Iterator[torch.Tensor]:
-    """The floating-point tensors that an operation computed: returned, or written in place."""
-    if func._schema.is_mutable:
-        named = zip(func._schema.arguments, args, strict=False)
-        found = [value for argument, value in named if _is_written(argument)]
-        found += [
-            kwargs[argument.name]
-            for argument in func._schema.arguments
-            if _is_given(argument, kwargs)
-        ]
-        result = found
-    for value in _flat(result):
-        if isinstance(value, torch.Tensor) and (
-            value.dtype.is_floating_point or value.is_complex()
-        ):
-            yield value
-
-
-def _is_written(argument: Any) -> bool:
-    return argument.alias_info is not None and argument.alias_info.is_write
-
-
-def _is_given(argument: Any, kwargs: dict[str, Any]) -> bool:
-    return _is_written(argument) and argument.kwarg_only and argument.name in kwargs
-
-
-def _flat(values: Any) -> Iterator[Any]:
-    if isinstance(values, list | tuple):
-        for value in values:
-            yield from _flat(value)
-    else:
-        yield values
 
 
 EXPONENT_BITS = 0x7FF0_0000_0000_0000  # of float64

@@ -8,7 +8,7 @@ listed counts as one that computes: a new operation of torch makes the noise lar
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -50,10 +50,15 @@ MOVES = _names("""
 
 APPROXIMATED = _names("""
     _log_softmax _logcumsumexp _softmax acos acosh asin asinh atan atan2 atanh celu cos cosh digamma
-    elu erf erfc erfinv exp exp2 expm1 gelu gelu_backward glu hypot i0 lgamma log log10 log1p log2
-    log_sigmoid_forward logaddexp logaddexp2 logcumsumexp logit logsumexp mish polar polygamma pow
-    reciprocal rsqrt selu sigmoid silu silu_backward sin sinc sinh softplus special_erfcx sqrt tan
-    tanh xlogy
+    elu erf erfc erfinv exp exp2 expm1 gelu gelu_backward glu hypot i0 igamma igammac lgamma log
+    log10 log1p log2 log_sigmoid_forward logaddexp logaddexp2 logcumsumexp logit logsumexp mish
+    mvlgamma polar polygamma pow reciprocal rsqrt selu sigmoid silu silu_backward sin sinc sinh
+    softplus special_airy_ai special_bessel_j0 special_bessel_j1 special_bessel_y0
+    special_bessel_y1 special_erfcx special_i0e special_i1 special_i1e special_log_ndtr
+    special_modified_bessel_i0 special_modified_bessel_i1 special_modified_bessel_k0
+    special_modified_bessel_k1 special_ndtri special_scaled_modified_bessel_k0
+    special_scaled_modified_bessel_k1 special_spherical_bessel_j0 special_xlog1py special_zeta sqrt
+    tan tanh xlogy
     """)
 
 # of equal values they may name any, unless asked to be stable; argmax and max name the first
@@ -76,8 +81,28 @@ COMPOSED = _names("""
     cudnn_batch_norm gelu gelu_backward huber_loss log_sigmoid_forward log_sigmoid_backward
     logsumexp mish mish_backward mse_loss mse_loss_backward native_batch_norm
     native_batch_norm_backward native_group_norm native_group_norm_backward native_layer_norm
-    native_layer_norm_backward silu silu_backward smooth_l1_loss softplus softplus_backward std
-    std_mean var var_mean
+    native_layer_norm_backward renorm silu silu_backward smooth_l1_loss softplus softplus_backward
+    std std_mean upsample_bicubic2d upsample_bicubic2d_backward upsample_bilinear2d
+    upsample_bilinear2d_backward upsample_trilinear3d upsample_trilinear3d_backward
+    _upsample_bicubic2d_aa _upsample_bilinear2d_aa var var_mean
+    """)
+
+# Which interpolate between neighbours, at places that are rounded, too: of index 300 by 300 units
+RESAMPLED = (
+    "upsample_linear", "upsample_bilinear", "upsample_bicubic", "upsample_trilinear",
+    "_upsample_bilinear", "_upsample_bicubic",
+)  # fmt: skip
+# The same at places that are given between -1 and 1: which argument has them
+PLACES = {
+    "grid_sampler_2d": 1,
+    "grid_sampler_3d": 1,
+    "grid_sampler_2d_backward": 2,
+    "grid_sampler_3d_backward": 2,
+}
+# From one side of some value to the other they jump, so that rounding before them decides
+JUMPS = _names("""
+    ceil fake_quantize_per_channel_affine_cachemask fake_quantize_per_tensor_affine_cachemask
+    floor floor_divide fmod frac ge gt le lt remainder round sgn sign trunc
     """)
 
 _PRODUCTS = _names("mm bmm addmm baddbmm addbmm mv addmv dot vdot _addmm_activation _int_mm")
@@ -102,7 +127,7 @@ _SOFTMAX = _names(
 _TRANSFORMS = _names("_fft_c2c _fft_r2c _fft_c2r")
 _SCATTERS = _names(
     "scatter_add index_add scatter_reduce index_put index_reduce embedding_dense_backward "
-    "segment_reduce"
+    "segment_reduce _unsafe_masked_index_put_accumulate _unsafe_index_put"
 )
 _LINEAR_ALGEBRA = (
     "linalg_",
@@ -141,7 +166,7 @@ CONTRACTIONS = (
     | _NORMS
     | _TRANSFORMS
     | _SOLVERS
-    | {"convolution_backward"}
+    | {"convolution_backward", "upsample_bicubic2d", "_upsample_bicubic2d_aa", *PLACES}
 )
 
 
@@ -231,6 +256,8 @@ def name_of(func: OpOverload) -> str:
 
 def is_move(name: str, func: OpOverload, args: Sequence[Any]) -> bool:
     """Whether an operation only makes, views, moves or selects values, or rounds them to a grid."""
+    if name in ("abs", "sgn") and isinstance(args[0], torch.Tensor) and args[0].is_complex():
+        return False
     if func.is_view or name in MOVES or name.endswith("_copy"):
         return True
     if name == "index_put" or name == "_index_put_impl":
@@ -238,6 +265,15 @@ def is_move(name: str, func: OpOverload, args: Sequence[Any]) -> bool:
     if name in ("scatter_reduce", "index_reduce"):
         return bool({"amax", "amin"} & {arg for arg in args[3:] if isinstance(arg, str)})
     return False
+
+
+def jumps(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Whether an operation's result jumps where floating-point operands pass some value."""
+    if name != "div" and name not in JUMPS:
+        return False
+    if name == "div" and kwargs.get("rounding_mode") is None:
+        return False
+    return any(isinstance(arg, torch.Tensor) and arg.is_floating_point() for arg in args)
 
 
 def growth(name: str, args: Sequence[Any]) -> float:
@@ -261,6 +297,9 @@ def growth(name: str, args: Sequence[Any]) -> float:
         return _normalized(name, sizes, args)
     if name in _TRANSFORMS:
         return math.sqrt(math.prod(sizes[0][dim] for dim in args[1]))
+    if name.startswith(RESAMPLED) or name in PLACES:
+        cubic = "bicubic" in name or (name == "grid_sampler_2d" and args[2] == 2)
+        return float((4 if cubic else 2) ** (len(sizes[0]) - 2))
     if name in _SCATTERS:
         return 4 * max(1.0, math.prod(sizes[-1]) / max(1, math.prod(sizes[0])))
     if name == "_cdist_forward" or name.startswith(_LINEAR_ALGEBRA):
@@ -298,3 +337,39 @@ def _size(size: Sequence[int], dim: Any) -> int:
     if isinstance(dim, int) and -len(size) <= dim < len(size):
         return size[dim]
     return math.prod(size)
+
+
+def results_of(
+    func: OpOverload, args: Sequence[Any], kwargs: dict[str, Any], result: Any
+) -> Iterator[torch.Tensor]:
+    """The floating-point tensors that an operation computed: returned, or written in place."""
+    if func._schema.is_mutable:
+        named = zip(func._schema.arguments, args, strict=False)
+        found = [value for argument, value in named if _is_written(argument)]
+        found += [
+            kwargs[argument.name]
+            for argument in func._schema.arguments
+            if _is_given(argument, kwargs)
+        ]
+        result = found
+    for value in _flat(result):
+        if isinstance(value, torch.Tensor) and (
+            value.dtype.is_floating_point or value.is_complex()
+        ):
+            yield value
+
+
+def _is_written(argument: Any) -> bool:
+    return argument.alias_info is not None and argument.alias_info.is_write
+
+
+def _is_given(argument: Any, kwargs: dict[str, Any]) -> bool:
+    return _is_written(argument) and argument.kwarg_only and argument.name in kwargs
+
+
+def _flat(values: Any) -> Iterator[Any]:
+    if isinstance(values, list | tuple):
+        for value in values:
+            yield from _flat(value)
+    else:
+        yield values

@@ -215,10 +215,8 @@ class FloatOutput:
 
         None where they are not, or where nothing is wrong.
         """
-        known = torch.cat(
-            [tensor.detach().reshape(-1) for tensor in inputs if tensor.is_floating_point()]
-        )
-        known = torch.cat([known.to(self.rows.values).abs(), self.rows.values.new_zeros(1)])
+        floating = [one.detach().reshape(-1) for one in inputs if one.is_floating_point()]
+        known = torch.cat([self.rows.values.new_zeros(1), *floating]).abs()
         fetch = self.fetch(actual)
         for part in self.rows.chunks():
             values = self.rows.values[part]

@@ -17,7 +17,7 @@ import torch
 from orchestrator.verify.rule.another_answer import another_answer, may_be_another
 from orchestrator.verify.rule.exact import EXACT, ExactOutput, Fault
 from orchestrator.verify.rule.judgement import Judgement, Verdict, joined
-from orchestrator.verify.rule.kinks import FEW_ELEMENTS, MOST_KEPT, Kinks, kinks_of
+from orchestrator.verify.rule.kinks import FEW_ELEMENTS, MOST_KEPT, kinks_of
 from orchestrator.verify.rule.limits import AS_PLAIN, Comparison, gain_floor
 from orchestrator.verify.rule.noise import Noise, Ties
 from orchestrator.verify.rule.output_rows import check_shape
@@ -29,6 +29,7 @@ from orchestrator.workload import Expected, Problem
 FEW_DRAWS, ALL_DRAWS, DRAWS_FOR_TIES = 4, 8, 32
 # so many draws are enough below this share of every limit: of few, noise may be overestimated
 CLEAR = {1: 0.25, 2: 0.35, FEW_DRAWS: 0.5, ALL_DRAWS: 0.0}
+NEARLY = 1.5  # share of a limit up to which nothing is refused by eight draws
 HOPELESS = 4.0  # share of a limit beyond which four draws are enough to refuse
 UNSEEN = 4.0  # limits are so much wider where torch sees none of the reference's operations
 STRUCTURED_ERROR = 2.0**-6  # inputs with structure look for faults of order one
@@ -48,6 +49,7 @@ class Reference(ReferenceValues):
         own_inputs: the workload's own, and not inputs with structure: gains are asked for.
         draws: that the outputs which were judged have.
         unseen: whether torch saw none of its operations in the draws.
+        jumps: whether an operation was seen whose result jumps where its operands pass some value.
         as_plain: whether an output was right by no more than what it is in the working dtype.
     """
 
@@ -63,7 +65,7 @@ class Reference(ReferenceValues):
         self.seed = seed
         self.own_inputs = own_inputs
         self.draws = 0
-        self.unseen = False
+        self.unseen = self.jumps = False
         self.as_plain = False
         self._outputs: dict[str, FloatOutput | ExactOutput] = {}
         self._exact_draws = 0
@@ -218,13 +220,16 @@ class Reference(ReferenceValues):
             if draws < min(self.draws, ALL_DRAWS):
                 continue
             self._draw(draws)
-            comparison = output.compare(
-                actual, self._gain_floor(output), UNSEEN if self.unseen else 1.0
-            )
+            comparison = output.compare(actual, self._gain_floor(output), self._scale)
             worst = comparison.worst
             if worst.share <= clear or (worst.share > HOPELESS and draws >= FEW_DRAWS):
                 break
-        if comparison.worst.share > 1 and looks_for_kinks and name.startswith(GRAD):
+        if 1 < comparison.worst.share <= NEARLY and looks_for_kinks:
+            # eight draws may have less noise than there is, where few values decide
+            self._draw(DRAWS_FOR_TIES)
+            comparison = output.compare(actual, self._gain_floor(output), self._scale)
+        may_jump = name.startswith(GRAD) or self.jumps
+        if comparison.worst.share > 1 and looks_for_kinks and may_jump:
             comparison = self._beside_kinks(output, actual, comparison)
         if self.unseen and self.precision != "tf32":
             fault = output.moved_values_differ(actual, self.problem.inputs)
@@ -239,31 +244,25 @@ class Reference(ReferenceValues):
     def _beside_kinks(
         self, output: FloatOutput, actual: torch.Tensor, comparison: Comparison
     ) -> Comparison:
-        """The comparison of a gradient, but for what any slope at a kink of the reference explains.
+        """The comparison, but for what any slope at a kink of the reference explains, or any value
+        where it jumps.
 
         Few draws are enough where most of it is wrong and they explain none of it.
         """
         for draws in (ALL_DRAWS, DRAWS_FOR_TIES):
-            kinks = self._kinks(output, draws)
-            if kinks is None:
+            if draws * output.rows.count > MOST_KEPT:
+                break  # there is no room for them
+            drawn = [output.parts(one[output.name]) for one in self.drawn_apart(self.seed, draws)]
+            if not drawn:
                 break
-            scale = UNSEEN if self.unseen else 1.0
-            found = output.compare(actual, self._gain_floor(output), scale, kinks)
+            kinks = kinks_of(output.rows.values, drawn, output.rows.dtype)
+            found = output.compare(actual, self._gain_floor(output), self._scale, kinks)
             is_hopeless = found.wrong > FEW_ELEMENTS * found.count
             if found.worst.share <= 1:
                 return found
             if is_hopeless and found.block_error > comparison.block_error / 2:
                 break
         return comparison
-
-    def _kinks(self, output: FloatOutput, draws: int) -> Kinks | None:
-        """What draws show of one gradient's kinks; None: there is no room for them, or there are
-        none.
-        """
-        if draws * output.rows.count > MOST_KEPT:
-            return None
-        drawn = [output.parts(one[output.name]) for one in self.drawn_apart(self.seed, draws)]
-        return kinks_of(output.rows.values, drawn, output.rows.dtype) if drawn else None
 
     def _another_answer(self, output: FloatOutput, actual: torch.Tensor) -> Fault | None:
         """What is wrong with an output that keeps every limit; None: nothing. Gradients that cancel
@@ -286,7 +285,7 @@ class Reference(ReferenceValues):
             if output.is_rounding(actual):
                 return Verdict(error, 2 * grid, Fault(0.0, ""))
             self._draw(1)
-        scale = UNSEEN if self.unseen else 1.0
+        scale = self._scale
         spread = drawn.spread.like_the_noisiest(output.rows)
         if output.rows.count:
             largest, error = output.largest_share(actual, spread.by_row(scale))
@@ -306,8 +305,7 @@ class Reference(ReferenceValues):
         """
         fault = described(output, comparison, comparison.worst)
         if fault.share > 1 and (plain := of.in_working_dtype()) is not None:
-            scale = UNSEEN if self.unseen else 1.0
-            beside = output.compare_plain(plain[output.name], floor, scale)
+            beside = output.compare_plain(plain[output.name], floor, self._scale)
             if beside is not None and comparison.is_no_worse(beside):
                 self.as_plain = True
                 fault = replace(fault, share=1.0)
@@ -364,7 +362,7 @@ class Reference(ReferenceValues):
             for name, output in self._outputs.items():
                 if isinstance(output, FloatOutput):
                     output.add(drawn[name], noise)
-            self.unseen = self.unseen or noise.seen == 0
+            self.unseen, self.jumps = self.unseen or noise.seen == 0, noise.jumps
             self.draws += 1
 
     def _draw_exact(self, count: int) -> None:
@@ -389,6 +387,10 @@ class Reference(ReferenceValues):
         """Whole numbers alone have no noise, but for weights that are none, as of a grey pixel."""
         given = (*self.problem.inputs, *self.problem.state.values())
         return any(tensor.is_floating_point() or tensor.is_complex() for tensor in given)
+
+    @property
+    def _scale(self) -> float:
+        return UNSEEN if self.unseen else 1.0
 
     def _gain_floor(self, output: FloatOutput) -> float | None:
         if not self.own_inputs:

@@ -2,7 +2,7 @@
 
 They are the workload's inputs times exact powers of two, or rounded to two bits, so that values
 stay on their dtype's grid, and positive, triangular and positive definite inputs stay what they
-are. Integers, bools and 8-bit floats are left alone.
+are. Integers, bools, masks of 0 and 1 and 8-bit floats are left alone.
 """
 
 from __future__ import annotations
@@ -40,14 +40,15 @@ def structured(kind: str, inputs: Tensors) -> Tensors | None:
     equal: along the first dimension all entries are the first.
     ties: rounded to two bits, so that many are alike.
 
-    In float16 factors are at most 4; `larger` may find that inputs can be larger by more.
+    Values between 0 and 1, as of probabilities and pixels, stay there, and masks what they are. In
+    float16 factors are at most 4; `larger` may find that inputs can be larger by more.
     """
-    change = _CHANGES[kind]
-    if not any(_is_scaled(tensor) for tensor in inputs):
-        return None
-    return tuple(
-        change(tensor.detach().clone()) if _is_scaled(tensor) else tensor for tensor in inputs
-    )
+    change, found, is_changed = _CHANGES[kind], [], False
+    for tensor in inputs:
+        if _is_scaled(tensor) and not (kind == LARGE and _is_share(tensor)):
+            tensor, is_changed = change(tensor.detach().clone()), True
+        found.append(tensor)
+    return tuple(found) if is_changed else None
 
 
 def asks_for_gradients(kind: str, dtype: torch.dtype) -> bool:
@@ -69,7 +70,10 @@ def larger(inputs: Tensors, compute: Callable[[Tensors], object]) -> Tensors | N
     if not any(tensor.dtype is torch.float16 for tensor in inputs):
         return None
     for factor in LARGER_HALF:
-        found = tuple(one * factor if one.dtype is torch.float16 else one for one in inputs)
+        found = tuple(
+            one * factor if one.dtype is torch.float16 and not _is_share(one) else one
+            for one in inputs
+        )
         if largest_on_the_way(found, compute) <= MOST_ON_THE_WAY:
             return found
     return None
@@ -148,17 +152,38 @@ def is_comparable(
 
 
 def _is_scaled(tensor: torch.Tensor) -> bool:
-    return (tensor.dtype.is_floating_point and tensor.dtype.itemsize > 1) or tensor.is_complex()
+    if tensor.is_complex():
+        return True
+    return tensor.is_floating_point() and tensor.dtype.itemsize > 1 and not _is_mask(tensor)
+
+
+def _is_mask(tensor: torch.Tensor) -> bool:
+    """Whether all values are 0 or 1, and some are each: a mask that is kept as numbers."""
+    for values in (tensor.detach().reshape(-1)[:64], tensor.detach()):  # most are none at a glance
+        if not bool(((values == 0) | (values == 1)).all()):
+            return False
+    return bool((tensor == 0).any()) and bool((tensor == 1).any())
 
 
 def _at_edges(tensor: torch.Tensor) -> torch.Tensor:
+    """Probabilities and pixels, between 0 and 1, stay so: all else is made smaller instead."""
     most = 2 if tensor.dtype is torch.float16 else 10
+    is_share, largest = _is_share(tensor), 1.0
     for dim, size in enumerate(tensor.shape):
         if size > 1:
             factor = 2.0 ** min(most, round(math.log2(size) / 2))
+            largest *= factor
             for at in (0, size - 1):
                 tensor.select(dim, at).mul_(factor)
-    return tensor
+    return tensor.div_(largest) if is_share else tensor
+
+
+def _is_share(tensor: torch.Tensor) -> bool:
+    """Whether all values lie between 0 and 1, and not all of them at these ends."""
+    if tensor.is_complex() or not tensor.numel():
+        return False
+    inside = (tensor > 0) & (tensor < 1)
+    return bool(((tensor >= 0) & (tensor <= 1)).all() and inside.any())
 
 
 def _enlarged(tensor: torch.Tensor) -> torch.Tensor:
@@ -178,11 +203,12 @@ def _equal(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _tied(tensor: torch.Tensor) -> torch.Tensor:
-    """Mantissas of 1, 1.5 and 2 alone: signs stay, and nothing becomes 0."""
+    """Mantissas of 1, 1.5 and 2 alone: signs stay, and nothing becomes 0, nor what is below 1 it."""
     parts = torch.view_as_real(tensor) if tensor.is_complex() else tensor
     wide = parts if parts.dtype is torch.float64 else parts.float()
     mantissa, exponent = torch.frexp(wide)
-    parts.copy_(torch.ldexp((mantissa * 4).round() / 4, exponent))
+    steps = (mantissa * 4).floor() if _is_share(wide) else (mantissa * 4).round()
+    parts.copy_(torch.ldexp(steps / 4, exponent))
     return tensor
 
 

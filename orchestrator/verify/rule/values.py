@@ -130,7 +130,7 @@ class ReferenceValues:
         return not (noise.seen or noise.leaves_ties_open or noise.names_first_of_ties)
 
     def drawn_apart(self, seed: int, count: int) -> list[Mapping[str, Expected]]:
-        """The gradients of so many draws in which equal inputs err apart; none where there are no
+        """The outputs of so many draws in which equal inputs err apart; none where there are no
         such draws.
 
         Inputs err whatever `drawn` makes of these: autograd is asked in float64 in any case, and a
@@ -142,7 +142,10 @@ class ReferenceValues:
                 found = noise.draw(self.compute, self.problem)
             except (TypeError, RuntimeError, ValueError, ShapeError):
                 return []
-            self._apart.append({name: one for name, one in found.items() if name.startswith(GRAD)})
+            kept = {
+                name: one for name, one in found.items() if noise.jumps or name.startswith(GRAD)
+            }
+            self._apart.append(kept)
         return self._apart[:count]
 
     def _distance(

@@ -271,6 +271,45 @@ def test_what_a_model_draws_beside_its_weights_is_the_same_for_model_and_answer(
         assert found == [Outcome.OK, Outcome.OK, Outcome.OK, Outcome.MISMATCH]
 
 
+IN_PLACE = """
+import torch
+class Model(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.relu = torch.nn.ReLU(inplace=True)
+    def forward(self, x):
+        return self.relu(x) * 2
+def get_inputs(): return [torch.randn(8, 16)]
+def get_init_inputs(): return []
+"""
+
+
+def test_an_input_that_a_model_changes_may_be_changed_or_not(tmp_path: Path) -> None:
+    """As in the format, nobody looks at it afterwards; one that it leaves alone must stay."""
+    answer = IN_PLACE.replace("class Model", "class ModelNew")
+    for place, text in (
+        ("1_InPlace.py", IN_PLACE),
+        ("2_Apart.py", IN_PLACE.replace("inplace=True", "")),
+        ("same/1_InPlace.py", answer),
+        ("same/2_Apart.py", answer),
+        ("apart/1_InPlace.py", answer.replace("inplace=True", "")),
+        ("apart/2_Apart.py", answer.replace("inplace=True", "")),
+        ("wrong/1_InPlace.py", answer.replace("* 2", "* 3")),
+        ("wrong/2_Apart.py", answer.replace("* 2", "* 3").replace("inplace=True", "")),
+    ):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        (tmp_path / place).write_text(text)
+    uses = ", ".join(f"'kernelbench:{name}'" for name in (".", "same", "apart", "wrong"))
+    text = f"name: s\nworkload: 'kernelbench:.'\nimplementations: [{uses}]\n"
+    found = outcomes(Sweep.parse(text, tmp_path), "problem")
+    for name, ends in (
+        ("1_InPlace", (Outcome.OK, Outcome.OK, Outcome.OK, Outcome.MISMATCH)),
+        ("2_Apart", (Outcome.OK, Outcome.MISMATCH, Outcome.OK, Outcome.MISMATCH)),
+    ):
+        of_problem = [outcome for (_, problem), outcome in found.items() if problem == name]
+        assert tuple(of_problem) == ends
+
+
 def test_large_inputs_are_not_drawn_a_second_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,6 +51,22 @@ PLAIN: dict[str, tuple[Callable[..., torch.Tensor], tuple[tuple[int, ...], ...]]
 }
 
 
+IMAGES = ((1, 2, 40, 40),)
+# what interpolates knows the places that it takes values from as float32 numbers
+INTERPOLATED = {
+    f"{mode}, {size} of 40, {aligned}": (
+        lambda x, mode=mode, size=size, aligned=aligned: functional.interpolate(
+            x, (size, size), mode=mode, align_corners=aligned == "by corners"
+        ),
+        IMAGES,
+    )
+    for mode in ("bilinear", "bicubic")
+    for size in (11, 130)
+    for aligned in ("by corners", "by middles")
+}
+PLAIN |= INTERPOLATED
+
+
 @pytest.mark.parametrize("backward", [False, True])
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 @pytest.mark.parametrize("name", PLAIN)
@@ -63,6 +79,68 @@ def test_the_reference_in_the_trial_s_own_dtype_is_right(
     asked: dict[str, Any] = {"backward": backward, "names": names, "dtype": dtype}
     verdict = verified(function, wide(function), draw(*shapes), **asked)
     assert verdict.ok, str(verdict)
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
+def test_torch_s_own_samples_of_a_grid_are_right(mode: str) -> None:
+    """Places near 0 are rounded once 1 is added to them."""
+
+    def sampled(x: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+        return functional.grid_sample(x, torch.tanh(places), mode=mode, align_corners=False)
+
+    shapes = ((1, 2, 60, 60), (1, 50, 50, 2))
+    verdict = verified(sampled, wide(sampled), draw(*shapes), names=("x", "places"))
+    assert verdict.ok, str(verdict)
+
+
+@pytest.mark.parametrize("size", [13, 100])
+def test_torch_s_own_antialiased_pictures_are_right(size: int) -> None:
+    def smaller(x: torch.Tensor) -> torch.Tensor:
+        return functional.interpolate(x, (size, size), mode="bilinear", antialias=True)
+
+    verdict = verified(smaller, wide(smaller), draw(*IMAGES), backward=True, names=("x",))
+    assert verdict.ok, str(verdict)
+
+
+SPECIAL: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    name: getattr(torch.special, name)
+    for name in ("bessel_y0", "bessel_y1", "i1e", "log_ndtr", "modified_bessel_k0", "ndtri")
+}
+
+
+@pytest.mark.parametrize("name", SPECIAL)
+def test_functions_that_torch_approximates_are_right(name: str) -> None:
+    function = SPECIAL[name]
+
+    def by(x: torch.Tensor) -> torch.Tensor:
+        return function(torch.sigmoid(x))
+
+    verdict = verified(by, wide(by), draw(*ROWS))
+    assert verdict.ok, str(verdict)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_quotient_that_rounding_makes_whole_may_be_cut_on_either_side(
+    dtype: str, seed: int
+) -> None:
+    def whole(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return torch.div(x, y, rounding_mode="trunc")
+
+    def by_hand(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return (x / y).trunc()
+
+    def down(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return (x / y).floor()
+
+    def drawn(config: Any, form: str, given: int) -> tuple[torch.Tensor, ...]:
+        x, y = draw(*ROWS * 2)(config, form, given + seed)
+        return 8 * x, 1 + y.abs()
+
+    for right in (whole, by_hand):
+        verdict = verified(right, wide(whole), drawn, names=("x", "y"), dtype=dtype)
+        assert verdict.ok, str(verdict)
+    assert not verified(down, wide(whole), drawn, names=("x", "y"), dtype=dtype).ok
 
 
 def test_what_overflows_where_its_reference_does_not_is_wrong() -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytest
@@ -78,6 +79,8 @@ def verifier(
     )
     config = Config({"dtype": dtype}, "cpu")
     built = Implementation(function, config, "default", backward, names)
+    if backward:
+        built = replace(built, writes=tuple(fields.get("writes", ())))
     return Verifier(Caller(workload, Params(dtype=dtype), built, 1, 2), tolerance, None, shared)
 
 
@@ -150,6 +153,32 @@ def test_written_inputs_are_judged_and_others_must_be_left_alone() -> None:
 
     error = ended(careless, reference, inputs, names=names, **fields)
     assert (error.outcome, "changed its input new" in error.message) == (Outcome.MISMATCH, True)
+
+
+def test_what_a_call_writes_is_state_and_has_no_gradient() -> None:
+    """Running statistics, or a residual that is added to in place: torch differentiates none."""
+    names = ("x", "mean")
+
+    def reference(problem: Any) -> dict[str, torch.Tensor]:
+        x, mean = (one.to(problem.dtype, copy=True) for one in problem.inputs)
+        mean += x
+        return {"output": mean.square(), "mean": mean.detach()}
+
+    def right(x: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
+        return mean.add_(x).square()
+
+    def stale(x: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
+        return (mean + x).square()
+
+    def without(x: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
+        return mean.add_(x.detach()).square() + 0 * x
+
+    fields: dict[str, Any] = {"writes": ("mean",), "input_names": {"default": names}}
+    fields |= {"backward": True, "names": names}
+    inputs = draw((16, 64), (16, 64))
+    assert verified(right, reference, inputs, **fields).ok
+    assert "mean" in str(verified(stale, reference, inputs, **fields))
+    assert "grad_x" in str(verified(without, reference, inputs, **fields))
 
 
 def test_a_judge_of_its_own_replaces_the_comparison_of_what_it_names() -> None:

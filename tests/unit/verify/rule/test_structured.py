@@ -45,6 +45,23 @@ def test_values_stay_on_their_grid_and_the_own_inputs_as_they_were(
         assert torch.equal(ratio, torch.exp2(ratio.log2().round()))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_probabilities_and_masks_of_numbers_stay_what_they_are(dtype: torch.dtype) -> None:
+    """Values between 0 and 1 are made larger at no edge; all else is made smaller."""
+    drawn = torch.rand(16, 64, generator=torch.Generator().manual_seed(0)).to(dtype).clamp(max=0.99)
+    mask = (drawn > 0.5).to(dtype)
+    for kind in STRUCTURES:
+        found = structured(kind, (random(5, dtype=dtype), drawn, mask))
+        assert found is not None
+        assert found[2] is mask
+        assert ((found[1] >= 0) & (found[1] < 1)).all()
+    assert structured(LARGE, (drawn, mask)) is None
+    found = structured(EDGES, (drawn,))
+    assert found is not None
+    assert found[0][0, 0] == drawn[0, 0]
+    assert found[0][1, 1] <= drawn[1, 1] / 4
+
+
 def test_integers_and_masks_are_left_alone() -> None:
     """And where there is nothing else, there is no structure to be had."""
     ids, mask, fp8 = (
