@@ -98,5 +98,12 @@ def report(name: str, counts: Counts) -> str:
 
 
 if __name__ == "__main__":
-    for given in sys.argv[1:] or [str(Path(__file__).resolve().parents[1])]:
-        print(report(given, count(Path(given))))
+    checkouts = sys.argv[1:] or [str(Path(__file__).resolve().parents[1])]
+    for checkout in checkouts:
+        counts = count(Path(checkout))
+        if not counts.functions:
+            sys.exit(
+                f"{checkout}: no functions in {' or '.join(PACKAGES)} there: give the folder of a "
+                "checkout"
+            )
+        print(report(checkout, counts))

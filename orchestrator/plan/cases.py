@@ -11,6 +11,7 @@ from orchestrator.spec.axes import CASE_NAME, CasesSpec
 from orchestrator.spec.cases import Row
 from orchestrator.spec.document import Document
 from orchestrator.spec.models import SweepSpec
+from orchestrator.spec.params import param_defaults, param_names
 from orchestrator.usercode.workload_file import FileWorkload
 from orchestrator.workload import Workload
 
@@ -43,9 +44,8 @@ def with_cases(spec: SweepSpec, document: Document, workload: Workload, base_dir
         return spec
     if stated.columns is not None:
         rows = cases.picked(rows, shown, stated.columns)
-    known = [name for name in workload.params.model_fields if name != "device"]
-    cases.check(rows, shown, known)
-    defaults = _defaults(workload) | spec.constants
+    cases.check(rows, shown, param_names(workload))
+    defaults = param_defaults(workload) | spec.constants
     kept = cases.chosen(rows, shown, stated.every, stated.where, defaults)
     if not kept:
         raise document.refusal(("cases",), f"no case is left of {len(rows)}", stated.where)
@@ -97,15 +97,6 @@ def _value(row: Row, name: str, shown: str, defaults: dict[str, Any]) -> Any:
         rule = "this row does not state it, and it has no default"
         raise SweepFileError(shown, [Problem(name, rule, None, row.line)])
     return defaults[name]
-
-
-def _defaults(workload: Workload) -> dict[str, Any]:
-    """Param -> default, of those that have one."""
-    found = {}
-    for name, info in workload.params.model_fields.items():
-        if not info.is_required():
-            found[name] = info.get_default(call_default_factory=True)
-    return found
 
 
 def _refuse_stated_twice(

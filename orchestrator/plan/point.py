@@ -11,10 +11,16 @@ from pydantic import ValidationError
 
 from orchestrator.errors import ExpressionError, Problem, SweepFileError
 from orchestrator.spec.axes import CASE_NAME, Range
-from orchestrator.spec.derived import Derivation, UnderivableError, is_derived, numeric_fields
 from orchestrator.spec.expression import condition
 from orchestrator.spec.loading import Document, Path_, near_literal, worded
 from orchestrator.spec.models import ImplementationSpec, SweepSpec
+from orchestrator.spec.params import (
+    Derivation,
+    UnderivableError,
+    is_derived,
+    numeric_fields,
+    param_defaults,
+)
 from orchestrator.trial import Trial
 from orchestrator.workload import Workload
 
@@ -58,7 +64,7 @@ class Expansion:
         self.removed = dict.fromkeys(spec.exclude, 0)
         self.problems: dict[tuple[str, str, str | None], Problem] = {}
         self._numeric = numeric_fields(workload.params)
-        self._defaults = _defaults(workload)
+        self._defaults = param_defaults(workload)
         self._options: dict[str, None] = {}  # for expressions: an option that a trial lacks is null
         for entry in spec.implementations:
             for name in entry.options:
@@ -72,8 +78,8 @@ class Expansion:
             if not point.values:
                 point.values = self._derivation(entry).values(point.stated, self._defaults)
         except UnderivableError as error:
-            place, found = _Place(entry, point.stated, self), point.stated[error.name]
-            field = place.of(error.name)
+            place = _Place(entry, point.stated, self)
+            field, found = place.of(error.name), point.stated[error.name]
             self._report(self.document.problem(field, str(error), found, hint=place.hint))
             return None
         if self._excluded(entry, point) or not self._resolve(entry, point):
@@ -171,15 +177,6 @@ def _ever_derived(name: str, fixed: Mapping[str, Any], spec: SweepSpec) -> bool:
     if isinstance(axis, Range):
         return False
     return any(map(is_derived, axis))
-
-
-def _defaults(workload: Workload) -> dict[str, Any]:
-    """Param -> default, of those that have one."""
-    found = {}
-    for name, info in workload.params.model_fields.items():
-        if not info.is_required():
-            found[name] = info.get_default(call_default_factory=True)
-    return found
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.errors import ExpressionError
-from orchestrator.spec.derived import derive, is_derived
 from orchestrator.spec.expression import condition
 from orchestrator.spec.models import ImplementationSpec, SweepSpec
+from orchestrator.spec.params import derive, is_derived
 from orchestrator.trial import Trial
 
 

@@ -48,9 +48,8 @@ class Range(FrozenModel):
                 f"step must not exceed high - low: step is {self.step:g}, which leaves "
                 f"{self.low:g} alone"
             )
-        if (self.step is not None or self.whole) and (self.high - self.low) / (
-            self.step or 1
-        ) > MOST_STEPS:
+        is_counted = self.step is not None or self.whole
+        if is_counted and (self.high - self.low) / (self.step or 1) > MOST_STEPS:
             raise ValueError(
                 f"more than {MOST_STEPS:g} values: give a larger step, or a narrower range"
             )
@@ -59,19 +58,21 @@ class Range(FrozenModel):
     @property
     def whole(self) -> bool:
         """Whether its values are integers."""
-        return all(isinstance(value, int) for value in (self.low, self.high, self.step or 0))
+        stated = (self.low, self.high, self.step or 0)
+        return all(isinstance(value, int) for value in stated)
 
     @property
     def count(self) -> int | None:
         """How many values it has; None: a range of real numbers without a step."""
-        if self.step is None:
-            return int(self.high - self.low) + 1 if self.whole else None
-        return int((_exact(self.high) - _exact(self.low)) // _exact(self.step)) + 1
+        if self.step is not None:
+            return int((_exact(self.high) - _exact(self.low)) // _exact(self.step)) + 1
+        if self.whole:
+            return int(self.high - self.low) + 1
+        return None
 
     def value(self, index: int) -> int | float:
         """The value at `index` of those that the step, or being whole, leaves."""
-        step = self.step if self.step is not None else 1
-        value = _exact(self.low) + index * _exact(step)
+        value = _exact(self.low) + index * _exact(self.step or 1)
         return int(value) if self.whole else float(value)
 
     def values(self) -> list[int | float]:
@@ -82,7 +83,8 @@ class Range(FrozenModel):
         """
         if self.step is None:
             raise ValueError("a range is a list of values only where it has a step")
-        if (count := self.count or 0) > MAX_VALUES:
+        count = self.count or 0
+        if count > MAX_VALUES:
             raise ValueError(
                 f"a range of {count} values, more than {MAX_VALUES}: give a larger step"
             )
@@ -90,6 +92,7 @@ class Range(FrozenModel):
 
 
 def _exact(number: float) -> Decimal:
+    """The number as it is written: 0 + 3 x 0.1 is 0.3, and not 0.30000000000000004."""
     return Decimal(str(number))
 
 

@@ -12,7 +12,6 @@ import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +53,8 @@ def read(path: Path, shown: str) -> list[Row]:
     except OSError as error:
         raise _refused(shown, f"cannot be read ({error.strerror})") from None
     except UnicodeDecodeError as error:
-        raise _refused(
-            shown, f"is not valid UTF-8: {error.reason} at offset {error.start}"
-        ) from None
+        rule = f"is not valid UTF-8: {error.reason} at offset {error.start}"
+        raise _refused(shown, rule) from None
     if not rows:
         raise _refused(shown, "holds no cases")
     return rows
@@ -70,18 +68,20 @@ def picked(
     Raises:
         SweepFileError: no row has such a column.
     """
-    wanted = columns if isinstance(columns, Mapping) else {name: name for name in columns}
-    there = dict.fromkeys(chain.from_iterable(row.values for row in rows))
-    for column in wanted.values():
-        if column not in there:
-            raise SweepFileError(
-                shown, [Problem(column, f"is not a column of this file{suggestion(column, there)}")]
-            )
+    column_of = columns if isinstance(columns, Mapping) else {name: name for name in columns}
+    known: dict[str, Any] = {}  # every column that a row has
+    for row in rows:
+        known |= row.values
+    for column in column_of.values():
+        if column not in known:
+            rule = f"is not a column of this file{suggestion(column, known)}"
+            raise SweepFileError(shown, [Problem(column, rule)])
     kept = []
     for row in rows:
-        values = {
-            name: row.values[column] for name, column in wanted.items() if column in row.values
-        }
+        values = {}
+        for name, column in column_of.items():
+            if column in row.values:
+                values[name] = row.values[column]
         kept.append(Row(values, row.line))
     return kept
 
@@ -143,37 +143,38 @@ def _refused(shown: str, rule: str, line: int | None = None) -> SweepFileError:
 
 
 def _csv(path: Path, shown: str) -> list[Row]:
-    text = path.read_bytes().decode("utf-8-sig")
+    """The rows below the header; empty lines and lines that begin with # are left out."""
+    text = path.read_bytes().decode("utf-8-sig")  # a spreadsheet may write a byte order mark
     reader = csv.reader(io.StringIO(text), skipinitialspace=True)
-    header: list[str] | None = None
+    header: list[str] = []
     rows = []
-    line = 1
-    for cells in reader:
-        start, line = line, reader.line_num + 1
-        if not cells or (len(cells) == 1 and not cells[0].strip()) or cells[0].startswith("#"):
+    next_line = 1  # a quoted cell may hold line breaks, so that a row may have several lines
+    for raw_cells in reader:
+        line, next_line = next_line, reader.line_num + 1
+        cells = [cell.strip() for cell in raw_cells]
+        if cells in ([], [""]) or raw_cells[0].startswith("#"):
             continue
-        if header is None:
-            header = [cell.strip() for cell in cells]
-            twice = {name for name in header if header.count(name) > 1}
-            if twice or "" in header:
-                rule = (
-                    f"the column {min(twice)!r} is given twice" if twice else "a column has no name"
-                )
-                raise _refused(shown, rule, start)
+        if not header:
+            header = cells
+            for name in sorted(header):
+                if name and header.count(name) > 1:
+                    raise _refused(shown, f"the column {name!r} is given twice", line)
+            if "" in header:
+                raise _refused(shown, "a column has no name", line)
             continue
         if len(cells) != len(header):
-            raise _refused(shown, f"has {len(cells)} cells, and the header {len(header)}", start)
-        values = {
-            name: _cell(name, cell.strip())
-            for name, cell in zip(header, cells, strict=True)
-            if cell.strip()
-        }
-        rows.append(Row(values, start))
+            raise _refused(shown, f"has {len(cells)} cells, and the header {len(header)}", line)
+        values = {}
+        for name, cell in zip(header, cells, strict=True):
+            if cell:
+                values[name] = _cell(name, cell)
+        rows.append(Row(values, line))
     return rows
 
 
 def _cell(column: str, text: str) -> Any:
-    if column == CASE_NAME:
+    """The value of a CSV cell."""
+    if column == CASE_NAME:  # a case may be called 1.0 or true
         return text
     lowered = text.lower()
     if lowered in ("true", "false"):
@@ -182,7 +183,9 @@ def _cell(column: str, text: str) -> Any:
         value = json.loads(text)
     except ValueError:
         return text
-    return text if isinstance(value, dict) or value is None else value
+    if value is None or isinstance(value, dict):
+        return text
+    return value
 
 
 def _json(path: Path, shown: str) -> list[Row]:
@@ -190,31 +193,28 @@ def _json(path: Path, shown: str) -> list[Row]:
     try:
         data = json.loads(text)
     except ValueError as error:
-        raise _refused(
-            shown, f"does not parse as JSON: {error}", getattr(error, "lineno", None)
-        ) from None
+        line = getattr(error, "lineno", None)
+        raise _refused(shown, f"does not parse as JSON: {error}", line) from None
     if not isinstance(data, list):
         raise _refused(shown, "must be a list of cases, each a mapping from params to values")
-    lines = list(_lines_of_items(text))
-    return [
-        _row(item, shown, lines[index] if index < len(lines) else 1)
-        for index, item in enumerate(data)
-    ]
+    items = zip(data, _lines_of_items(text), strict=True)
+    return [_row(item, shown, line) for item, line in items]
 
 
 def _lines_of_items(text: str) -> Iterator[int]:
-    """The line on which each item of a JSON list begins."""
+    """The line on which each item of a valid JSON list begins: the decoder tells none."""
     decoder = json.JSONDecoder()
-    at, line, counted = text.index("[") + 1, 1, 0
+    position = text.index("[") + 1
+    line, counted = 1, 0
     while True:
-        while at < len(text) and (text[at].isspace() or text[at] == ","):
-            at += 1
-        if at >= len(text) or text[at] == "]":
+        while text[position].isspace() or text[position] == ",":
+            position += 1
+        if text[position] == "]":
             return
-        line += text.count("\n", counted, at)
-        counted = at
+        line += text.count("\n", counted, position)
+        counted = position
         yield line
-        _, at = decoder.raw_decode(text, at)
+        _, position = decoder.raw_decode(text, position)
 
 
 def _jsonl(path: Path, shown: str) -> list[Row]:
@@ -238,22 +238,21 @@ def _parquet(path: Path, shown: str) -> list[Row]:
     try:
         from pyarrow import parquet
     except ImportError:
-        raise _refused(
-            shown, "is a Parquet file, which needs the package pyarrow: install it, or write CSV"
-        ) from None
+        rule = "is a Parquet file, which needs the package pyarrow: install it, or write CSV"
+        raise _refused(shown, rule) from None
     data = parquet.read_table(path).to_pylist()
-    rows = []
-    for number, item in enumerate(data, start=1):
-        rows.append(
-            _row({name: value for name, value in item.items() if value is not None}, shown, number)
-        )
-    return rows
+    return [_row(item, shown, number) for number, item in enumerate(data, start=1)]
 
 
 def _row(item: Any, shown: str, line: int) -> Row:
+    """The case in a mapping; null is a param that it does not state."""
     if not isinstance(item, dict):
         raise _refused(shown, "a case must be a mapping from params to values", line)
-    return Row({str(name): value for name, value in item.items() if value is not None}, line)
+    values = {}
+    for name, value in item.items():
+        if value is not None:
+            values[str(name)] = value
+    return Row(values, line)
 
 
 READERS: dict[str, Callable[[Path, str], list[Row]]] = {

@@ -64,7 +64,9 @@ class Document:
 
     def problem(self, path: Path_, rule: str, found: Any = ..., hint: str | None = None) -> Problem:
         """A broken rule at `path`, with the nearest line known and the value found."""
-        shown = None if found is ... else shorten(found)
+        shown = None
+        if found is not ...:
+            shown = shorten(found)
         if len(path) == 3 and path[0] == "axes" and path[1] in self.case_columns:
             place = f"in {self.case_places[int(path[2])]}"
             hint = f"{hint}, {place}" if hint else place
@@ -72,15 +74,14 @@ class Document:
         if any(path[: len(done)] == done for done in self.overridden):
             hint = f"{hint}; set by -S" if hint else "set by -S"
             return Problem(dotted(path), rule, shown, None, hint)
-        line = next(
-            (
-                self.lines[path[:size]]
-                for size in range(len(path), 0, -1)
-                if path[:size] in self.lines
-            ),
-            None,
-        )
-        return Problem(dotted(path), rule, shown, line, hint)
+        return Problem(dotted(path), rule, shown, self._nearest_line(path), hint)
+
+    def _nearest_line(self, path: Path_) -> int | None:
+        """The line of the field at `path`; if the file lacks it, of what would hold it."""
+        for size in range(len(path), 0, -1):
+            if path[:size] in self.lines:
+                return self.lines[path[:size]]
+        return None
 
     def refusal(self, path: Path_, rule: str, found: Any = ...) -> SweepFileError:
         """The error for one broken rule."""
@@ -99,9 +100,8 @@ def load(text: str, name: str, fields: str = "name, workload, implementations, a
     data = reader.read()
     if not isinstance(data, dict):
         rule = f"must be a mapping of fields such as {fields}"
-        raise SweepFileError(
-            name, [Problem("file", rule, "nothing" if data is None else kind_of(data))]
-        )
+        found = "nothing" if data is None else kind_of(data)
+        raise SweepFileError(name, [Problem("file", rule, found)])
     reader.document.data = data
     return reader.document
 
@@ -131,7 +131,9 @@ def value_of(text: str) -> Any:
 
 def dotted(path: Path_) -> str:
     """('axes', 'heads', 1) -> axes.heads[1]."""
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}"
     return text.removeprefix(".") or "file"
 
 
@@ -154,7 +156,7 @@ def kind_of(value: Any) -> str:
 
 
 class _Reader:
-    """Turns YAML events into plain values, and notes the line of each."""
+    """Turns YAML events into plain values, and records the line of each."""
 
     def __init__(self, text: str, name: str) -> None:
         self.document = Document(name, text, {})
@@ -172,29 +174,29 @@ class _Reader:
             assert isinstance(next(self._events), DocumentEndEvent)
             after = next(self._events)
         except MarkedYAMLError as error:
-            raise self._unparsed(
-                " ".join(str(error.problem or error.context).split()), error.problem_mark
-            ) from None
+            raise self._unparsed(str(error.problem or error.context), error.problem_mark) from None
         except (YAMLError, ValueError) as error:
-            raise self._unparsed(" ".join(str(error).split()), None) from None
+            raise self._unparsed(str(error), None) from None
         if not isinstance(after, StreamEndEvent):
-            raise self._unparsed(
-                "a second document begins: a file holds one sweep", after.start_mark
-            )
+            why = "a second document begins: a file holds one sweep"
+            raise self._unparsed(why, after.start_mark)
         return value
 
     def _unparsed(self, why: str, mark: Any) -> SweepFileError:
         line = None if mark is None else mark.line + 1
-        return SweepFileError(
-            self.document.name, [Problem("file", f"does not parse as YAML: {why}", line=line)]
-        )
+        one_line = " ".join(why.split())
+        return self._refused("file", f"does not parse as YAML: {one_line}", line)
+
+    def _refused(
+        self, field: str, rule: str, line: int | None, found: str | None = None
+    ) -> SweepFileError:
+        """The error for one broken rule, on a line that `document.lines` does not have."""
+        return SweepFileError(self.document.name, [Problem(field, rule, found, line)])
 
     def _value(self, event: Any, path: Path_) -> Any:
         self._left -= 1
         if self._left < 0 or len(path) > MAX_DEPTH:
-            raise SweepFileError(
-                self.document.name, [Problem("file", _TOO_MUCH, line=event.start_mark.line + 1)]
-            )
+            raise self._refused("file", _TOO_MUCH, event.start_mark.line + 1)
         if isinstance(event, AliasEvent):
             return self._alias(event, path)
         before = self._left
@@ -204,35 +206,41 @@ class _Reader:
         return value
 
     def _alias(self, event: AliasEvent, path: Path_) -> Any:
-        """A copy of what the anchor names; it counts in full each time: none can explode."""
+        """A copy of what the anchor names.
+
+        It counts in full each time, so that aliases of aliases cannot fill the memory.
+        """
         if event.anchor not in self._anchors:
-            raise self.document.refusal(
-                path, f"there is no anchor {event.anchor!r} above (*{event.anchor})"
-            )
+            rule = f"there is no anchor {event.anchor!r} above (*{event.anchor})"
+            raise self.document.refusal(path, rule)
         value, size = self._anchors[event.anchor]
         self._left -= size
         if self._left < 0:
-            raise SweepFileError(
-                self.document.name, [Problem("file", _TOO_MUCH, line=event.start_mark.line + 1)]
-            )
+            raise self._refused("file", _TOO_MUCH, event.start_mark.line + 1)
         return copy.deepcopy(value)
 
     def _fresh(self, event: Any, path: Path_) -> Any:
-        tag = None if event.tag is None else str(event.tag)
+        """A value that is written out here: a scalar, a mapping or a list."""
         if isinstance(event, ScalarEvent):
-            resolved = tag or str(
-                self._yaml.resolver.resolve(ScalarNode, event.value, event.implicit)
-            )
-            if resolved not in _SCALARS and resolved != _MERGE:
-                raise self.document.refusal(
-                    path, "YAML tags are not allowed", resolved.replace(_CORE, "!!")
-                )
-            return self._scalar(event, _SCALARS.get(resolved, "str"), path)
-        is_map = isinstance(event, MappingStartEvent)
-        assert is_map or isinstance(event, SequenceStartEvent)
-        if tag is not None and tag not in ("!", f"{_CORE}{'map' if is_map else 'seq'}"):
-            raise self.document.refusal(path, "YAML tags are not allowed", tag.replace(_CORE, "!!"))
-        return self._mapping(path) if is_map else self._list(path)
+            tag = self._tag(event)
+            if tag not in _SCALARS and tag != _MERGE:
+                raise self._tagged(tag, path)
+            return self._scalar(event, _SCALARS.get(tag, "str"), path)
+        is_mapping = isinstance(event, MappingStartEvent)
+        assert is_mapping or isinstance(event, SequenceStartEvent)
+        plain = f"{_CORE}map" if is_mapping else f"{_CORE}seq"
+        if event.tag is not None and str(event.tag) not in ("!", plain):
+            raise self._tagged(str(event.tag), path)
+        return self._mapping(path) if is_mapping else self._list(path)
+
+    def _tag(self, event: ScalarEvent) -> str:
+        """The tag of a scalar: the one written, else the one that YAML gives to such a text."""
+        if event.tag:
+            return str(event.tag)
+        return str(self._yaml.resolver.resolve(ScalarNode, event.value, event.implicit))
+
+    def _tagged(self, tag: str, path: Path_) -> SweepFileError:
+        return self.document.refusal(path, "YAML tags are not allowed", tag.replace(_CORE, "!!"))
 
     def _list(self, path: Path_) -> list[Any]:
         values: list[Any] = []
@@ -243,61 +251,49 @@ class _Reader:
         return values
 
     def _mapping(self, path: Path_) -> dict[str, Any]:
+        """A mapping; its own keys win over those merged by `<<`, and earlier merges over later."""
         stated: dict[str, Any] = {}
         merged: dict[str, Any] = {}
         while not isinstance(event := next(self._events), MappingEndEvent):
             key = self._key(event, path)
-            at = path if key is None else (*path, key)
-            if key in stated:
-                raise SweepFileError(
-                    self.document.name, [self._twice(at, event.start_mark.line + 1)]
-                )
             if key is None:
-                merged = {**self._merge(self._value(next(self._events), at), path), **merged}
-            else:
-                self.document.lines[at] = event.start_mark.line + 1
-                stated[key] = self._value(next(self._events), at)
-        return {**merged, **stated}
-
-    def _twice(self, at: Path_, line: int) -> Problem:
-        return Problem(
-            dotted(at),
-            f"is given twice, first on line {self.document.lines[at]}: keep one",
-            line=line,
-        )
+                merged = self._merged(self._value(next(self._events), path), path) | merged
+                continue
+            at = (*path, key)
+            line = event.start_mark.line + 1
+            if key in stated:
+                rule = f"is given twice, first on line {self.document.lines[at]}: keep one"
+                raise self._refused(dotted(at), rule, line)
+            self.document.lines[at] = line
+            stated[key] = self._value(next(self._events), at)
+        return merged | stated
 
     def _key(self, event: Any, path: Path_) -> str | None:
         """The key that an event states; None: the merge key `<<`."""
         line = event.start_mark.line + 1
         if not isinstance(event, ScalarEvent):
-            raise SweepFileError(
-                self.document.name, [Problem(dotted(path), "a key must be a string", line=line)]
-            )
-        resolved = str(
-            event.tag or self._yaml.resolver.resolve(ScalarNode, event.value, event.implicit)
-        )
-        if resolved == _MERGE:
+            raise self._refused(dotted(path), "a key must be a string", line)
+        tag = self._tag(event)
+        if tag == _MERGE:
             return None
-        if resolved != f"{_CORE}str":
+        if tag != f"{_CORE}str":
             rule = "a key must be a string: put it in quotes"
-            raise SweepFileError(
-                self.document.name, [Problem(dotted(path), rule, event.value or "nothing", line)]
-            )
+            raise self._refused(dotted(path), rule, line, event.value or "nothing")
         return self._text(event.value, path)
 
-    def _merge(self, value: Any, path: Path_) -> dict[str, Any]:
+    def _merged(self, value: Any, path: Path_) -> dict[str, Any]:
+        """What `<<: value` states; of several mappings the first wins."""
         parts = value if isinstance(value, list) else [value]
-        if not all(isinstance(part, dict) for part in parts):
-            raise self.document.refusal(
-                path, "<< must be given a mapping, or a list of them", value
-            )
         merged: dict[str, Any] = {}
         for part in reversed(parts):
+            if not isinstance(part, dict):
+                rule = "<< must be given a mapping, or a list of them"
+                raise self.document.refusal(path, rule, value)
             merged |= part
         return merged
 
     def _scalar(self, event: ScalarEvent, kind: str, path: Path_) -> Any:
-        if kind in ("str", "timestamp"):
+        if kind in ("str", "timestamp"):  # JSON has no dates: one stays as it is written
             return self._text(event.value, path)
         if kind == "null":
             return None
@@ -305,16 +301,14 @@ class _Reader:
             return event.value.lower() in ("true", "yes", "on", "y")
         node = ScalarNode(f"{_CORE}{kind}", event.value)
         constructor = self._yaml.constructor
+        construct = constructor.construct_yaml_float
+        if kind == "int":
+            construct = constructor.construct_yaml_int
         try:
-            value = (
-                constructor.construct_yaml_int(node)
-                if kind == "int"
-                else constructor.construct_yaml_float(node)
-            )
+            value = construct(node)
         except (ValueError, IndexError):
-            raise self.document.refusal(
-                path, "is not a number that can be read", event.value
-            ) from None
+            rule = "is not a number that can be read"
+            raise self.document.refusal(path, rule, event.value) from None
         if isinstance(value, int) and abs(value) > MAX_INTEGER:
             raise self.document.refusal(path, "must be an integer of at most 64 bits", event.value)
         if isinstance(value, float) and not math.isfinite(value):
@@ -326,9 +320,8 @@ class _Reader:
         try:
             joined = value.encode("utf-16", "surrogatepass").decode("utf-16")
         except UnicodeDecodeError:
-            raise self.document.refusal(
-                path, "holds half a character (a lone surrogate)", ascii(value)
-            ) from None
+            rule = "holds half a character (a lone surrogate)"
+            raise self.document.refusal(path, rule, ascii(value)) from None
         if any(character < " " and character not in "\n\t" for character in joined):
             raise self.document.refusal(path, "holds a control character", ascii(joined))
         return joined

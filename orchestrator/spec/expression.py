@@ -13,7 +13,6 @@ import re
 import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import lru_cache
-from itertools import chain
 from typing import Any
 
 from simpleeval import DEFAULT_OPERATORS, EvalWithCompoundTypes
@@ -25,7 +24,7 @@ ASSIGNS = re.compile(r"(?<![=!<>])=(?!=)")
 MAX_LENGTH = 1000
 MAX_DEPTH = 100
 MAX_BITS = 1024  # of an integer: as far as floats reach
-MAX_REMEMBERED = 10_000
+MAX_CACHED = 10_000  # results of one expression
 CONSTANTS = {"true": True, "false": False, "null": None, "True": True, "False": False, "None": None}
 ALLOWED = (
     ast.Expression, ast.BoolOp, ast.BinOp, ast.UnaryOp, ast.Compare, ast.IfExp, ast.Call,
@@ -35,10 +34,11 @@ ALLOWED = (
 
 
 def _rounded(value: float, digits: int = 0) -> int | float:
-    """As round, the digits bounded: round(7, -10**9) would build a number of a thousand million
-    digits.
-    """
-    return round(value, max(-400, min(400, digits))) if digits else round(value)
+    """As round, with bounded digits: round(7, -10**9) would build a number of 10**9 digits."""
+    if not digits:
+        return round(value)
+    bounded = max(-400, min(400, digits))  # a float has no digits beyond
+    return round(value, bounded)
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
@@ -63,12 +63,11 @@ def _bounded(apply: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
 
 
 def _power(base: float, exponent: float) -> Any:
-    if (
-        isinstance(base, int)
-        and isinstance(exponent, int)
-        and base.bit_length() * exponent > 2 * MAX_BITS
-    ):
-        raise ValueError("the number grows too large")
+    """base**exponent; refused before it is computed, which alone could take minutes."""
+    if isinstance(base, int) and isinstance(exponent, int):
+        bits = base.bit_length() * exponent  # at most; `_bounded` has the exact bound
+        if bits > 2 * MAX_BITS:
+            raise ValueError("the number grows too large")
     return base**exponent
 
 
@@ -84,12 +83,15 @@ _ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.LShift: _shift_left, ast.RShift: operator.rshift, ast.BitAnd: operator.and_,
     ast.BitOr: operator.or_, ast.BitXor: operator.xor,
 }  # fmt: skip
-OPERATORS = {**DEFAULT_OPERATORS, **{kind: _bounded(apply) for kind, apply in _ARITHMETIC.items()}}
+OPERATORS = DEFAULT_OPERATORS | {kind: _bounded(apply) for kind, apply in _ARITHMETIC.items()}
 
 
 class Expression:
-    """A parsed expression: `names` are the params it reads, `compared` the strings that each is
-    compared with.
+    """A parsed expression, whose results are cached.
+
+    Attributes:
+        names: the params that it reads.
+        compared: name -> the literal strings that it is compared with.
 
     Raises:
         ExpressionError: it does not parse, is too long, or uses what is not arithmetic or
@@ -99,17 +101,19 @@ class Expression:
     def __init__(self, text: str) -> None:
         self.text = text
         self._tree = _parse(text)
-        self.names = frozenset(
-            node.id
-            for node in ast.walk(self._tree)
-            if isinstance(node, ast.Name) and node.id not in {*CONSTANTS, *_called(self._tree)}
-        )
+        names, called = set(), set()
+        for node in ast.walk(self._tree):
+            if isinstance(node, ast.Name):
+                names.add(node.id)
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                called.add(node.func.id)
+        self.names = frozenset(names - called - CONSTANTS.keys())
         self.compared = _compared(self._tree)
         self._order = sorted(self.names)
         self._evaluator = EvalWithCompoundTypes(
             operators=OPERATORS, functions=dict(FUNCTIONS), names={}
         )
-        self._remembered: dict[str, Any] = {}
+        self._results: dict[str, Any] = {}
 
     def evaluate(self, values: Mapping[str, Any]) -> Any:
         """The value over `values` (options under their dotted names, options.x).
@@ -121,22 +125,20 @@ class Expression:
             read = {name: values[name] for name in self._order}
         except KeyError as error:
             name = str(error.args[0])
-            raise ExpressionError(
-                f"{self.text!r}: no param {name!r} here{suggestion(name, values)}"
-            ) from None
+            rule = f"no param {name!r} here{suggestion(name, values)}"
+            raise ExpressionError(f"{self.text!r}: {rule}") from None
         key = repr(read)  # tells 1 from True and from 1.0, and knows lists
-        if key not in self._remembered:
-            if len(self._remembered) >= MAX_REMEMBERED:
-                self._remembered.clear()
-            self._remembered[key] = self._work_out(read)
-        return self._remembered[key]
-
-    def _work_out(self, read: Mapping[str, Any]) -> Any:
-        self._evaluator.names = {**CONSTANTS, **read}
+        if key in self._results:
+            return self._results[key]
+        self._evaluator.names = CONSTANTS | read
         try:
-            return self._evaluator.eval(self.text, previously_parsed=self._tree.body)
+            result = self._evaluator.eval(self.text, previously_parsed=self._tree.body)
         except Exception as error:  # simpleeval raises whatever the arithmetic raises
             raise ExpressionError(f"{self.text!r} cannot be evaluated: {error}") from error
+        if len(self._results) >= MAX_CACHED:
+            self._results.clear()
+        self._results[key] = result
+        return result
 
 
 @lru_cache(maxsize=1024)
@@ -146,8 +148,9 @@ def expression(text: str) -> Expression:
 
 
 def number(text: str, values: Mapping[str, Any]) -> int | float:
-    """The number that `text` works out to; a whole float becomes an int, so that "seq_len / 4"
-    serves where "//" does.
+    """The number that `text` evaluates to.
+
+    A whole float becomes an int, so that "seq_len / 4" serves where "//" does.
 
     Raises:
         ExpressionError: as evaluate, or the result is no finite number.
@@ -155,7 +158,9 @@ def number(text: str, values: Mapping[str, Any]) -> int | float:
     result = expression(text).evaluate(values)
     if not is_number(result) or not _finite(result):
         raise ExpressionError(f"{text!r} yields {result!r}, which is not a number")
-    return int(result) if isinstance(result, float) and result.is_integer() else result
+    if isinstance(result, float) and result.is_integer():
+        return int(result)
+    return result
 
 
 def condition(text: str, values: Mapping[str, Any]) -> bool:
@@ -189,18 +194,17 @@ def check(
         name = min(unknown)
         for quoted, strings in (values or {}).items():
             if name in strings:
-                raise ExpressionError(
-                    f"{text!r} reads a name {name!r}: quote it, {quoted} == {name!r}"
-                )
-        raise ExpressionError(
-            f"{text!r} reads {name!r}, which is not known here{suggestion(name, known)}"
-        )
+                hint = f"quote it, {quoted} == {name!r}"
+                raise ExpressionError(f"{text!r} reads a name {name!r}: {hint}")
+        near = suggestion(name, known)
+        raise ExpressionError(f"{text!r} reads {name!r}, which is not known here{near}")
     return parsed
 
 
 def strange_values(text: str, values: Mapping[str, Collection[str]]) -> str:
-    """What the expression compares one of the names with and it never is, with the nearest it can
-    be; or nothing.
+    """Names the strings that the expression compares a name with, and that it never has.
+
+    Each with the nearest that it can have; empty if there is none.
 
     Args:
         text: a valid expression.
@@ -208,38 +212,44 @@ def strange_values(text: str, values: Mapping[str, Collection[str]]) -> str:
     """
     found = []
     for name, strings in values.items():
-        strange = sorted(expression(text).compared.get(name, frozenset()) - set(strings))
-        found += [f"no {name} is {literal!r}{suggestion(literal, strings)}" for literal in strange]
+        compared = expression(text).compared.get(name, frozenset())
+        for literal in sorted(compared.difference(strings)):
+            found.append(f"no {name} is {literal!r}{suggestion(literal, strings)}")
     return "; ".join(found)
 
 
 def _parse(text: str) -> ast.Expression:
+    """The syntax tree of an expression, refused where it is more than arithmetic and comparison."""
     if len(text) > MAX_LENGTH:
-        raise ExpressionError(
-            f"an expression is at most {MAX_LENGTH} characters, this one has {len(text)}"
-        )
+        rule = f"an expression is at most {MAX_LENGTH} characters, this one has {len(text)}"
+        raise ExpressionError(rule)
     try:
-        # "1 is 2" and the like warn; the check below refuses them by name
+        # "1 is 2" and the like warn; `_refuse_unsafe` refuses them by name
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SyntaxWarning)
             tree = ast.parse(text.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        hint = " (= assigns; compare with ==)" if ASSIGNS.search(text) else ""
-        raise ExpressionError(
-            f"{text!r} is not a valid expression: {getattr(error, 'msg', error)}{hint}"
-        ) from None
+        why = getattr(error, "msg", error)
+        if ASSIGNS.search(text):
+            why = f"{why} (= assigns; compare with ==)"
+        raise ExpressionError(f"{text!r} is not a valid expression: {why}") from None
     _refuse_deep(tree, text)
     for node in ast.walk(tree):
         _refuse_unsafe(node, text)
-    return _DottedNames().without_dots(tree)
+    _DottedNames().visit(tree)
+    return tree
 
 
 def _refuse_deep(tree: ast.AST, text: str) -> None:
+    """Refuse what is nested deeply, level by level: a recursive walk would overflow the stack."""
     level: list[ast.AST] = [tree]
     for _ in range(MAX_DEPTH):
-        level = list(chain.from_iterable(map(ast.iter_child_nodes, level)))
-        if not level:
+        below: list[ast.AST] = []
+        for node in level:
+            below.extend(ast.iter_child_nodes(node))
+        if not below:
             return
+        level = below
     raise ExpressionError(f"{text!r} is nested more than {MAX_DEPTH} levels deep")
 
 
@@ -261,11 +271,7 @@ def _refuse_unsafe(node: ast.AST, text: str) -> None:
 
 
 class _DottedNames(ast.NodeTransformer):
-    """`options.x` as one name, so that nothing is left that could look up an attribute."""
-
-    def without_dots(self, tree: ast.Expression) -> ast.Expression:
-        self.visit(tree)
-        return tree
+    """Makes `options.x` one name, so that nothing is left that could look up an attribute."""
 
     def visit_Attribute(self, node: ast.Attribute) -> ast.Name:
         return ast.Name(f"options.{node.attr}", ast.Load())
@@ -278,24 +284,19 @@ def _compared(tree: ast.AST) -> dict[str, frozenset[str]]:
         if not isinstance(node, ast.Compare):
             continue
         operands = [node.left, *node.comparators]
-        items = list(operands)
-        for operand in operands:
-            if isinstance(operand, ast.List | ast.Tuple):
-                items += operand.elts
-        constants = (item.value for item in items if isinstance(item, ast.Constant))
-        strings = {value for value in constants if isinstance(value, str)}
+        names, strings = set(), set()
         for operand in operands:
             if isinstance(operand, ast.Name):
-                found.setdefault(operand.id, set()).update(strings)
+                names.add(operand.id)
+            items = [operand]
+            if isinstance(operand, ast.List | ast.Tuple):  # name in ["a", "b"]
+                items = operand.elts
+            for item in items:
+                if isinstance(item, ast.Constant) and isinstance(item.value, str):
+                    strings.add(item.value)
+        for name in names:
+            found.setdefault(name, set()).update(strings)
     return {name: frozenset(strings) for name, strings in found.items()}
-
-
-def _called(tree: ast.AST) -> set[str]:
-    return {
-        node.func.id
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
-    }
 
 
 def _finite(value: int | float) -> bool:

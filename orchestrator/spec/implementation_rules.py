@@ -1,5 +1,6 @@
-"""Whether what an entry of `implementations` names can be one, as far as the text of its file
-tells.
+"""Whether an entry of `implementations` names what can be called as one.
+
+Told from the text of its file; only what is installed is imported, by another Python.
 """
 
 from __future__ import annotations
@@ -52,8 +53,10 @@ def complaint(entry: ImplementationSpec, workload: Workload, base_dir: str) -> s
         return (
             f"{entry.use} is registered with its own keywords: call: is for functions of one's own"
         )
-    if (made := workloads.adapted(entry.use, base_dir)) is not None:
-        return made[0].check(made[1], workload)
+    adapted = workloads.adapted(entry.use, base_dir)
+    if adapted is not None:
+        adapter, path = adapted
+        return adapter.check(path, workload)
     target = registry.implementation_target(entry.use, base_dir)
     if target.file is None and _is_installed(target):
         return asked(str(target.module), target.attribute)
@@ -61,36 +64,32 @@ def complaint(entry: ImplementationSpec, workload: Workload, base_dir: str) -> s
     file = target.file or source.module_file(str(target.module))
     if file is None:
         return ""
-    is_file = isinstance(workload, FileWorkload)
+    inputs: tuple[str, ...] | None
+    if isinstance(workload, FileWorkload):
+        inputs = workload.facts.arguments
+    else:  # None: the workload does not say what it calls an implementation with
+        inputs = tuple(workload.input_names.get(workload.forms[0], ())) or None
     return callables.complaint_in_text(
         file_facts.parsed(file),
         target.attribute,
-        _inputs(workload),
+        inputs,
         entry.call,
         entry.options,
-        old_form=not is_file,
+        old_form=not isinstance(workload, FileWorkload),
     )
 
 
-def _inputs(workload: Workload) -> tuple[str, ...] | None:
-    """The names of what the workload calls an implementation with; None: it does not say."""
-    if isinstance(workload, FileWorkload):
-        return workload.facts.arguments
-    return tuple(workload.input_names.get(workload.forms[0], ())) or None
-
-
 def _is_installed(target: Target) -> bool:
-    """Whether the module belongs to an installed package, whose attributes may be made in C or at
-    run time.
-    """
+    """Whether the module is of an installed package: it may make attributes in C or at run time."""
     file = source.module_file(str(target.module))
     return file is None or "site-packages" in file.parts
 
 
 @lru_cache(maxsize=256)
 def asked(module: str, attribute: str) -> str:
-    """Why an attribute of an installed package cannot be called, as a Python beside says that
-    imports it.
+    """Why an attribute of an installed package cannot be called; empty if it can.
+
+    Another Python process imports it: here the import would cost seconds, and stay.
 
     Raises:
         UnknownNameError: there is no such module, or it cannot be imported.
@@ -116,8 +115,8 @@ def asked(module: str, attribute: str) -> str:
 
 
 def _version(module: str) -> str:
-    """The version of the package that the module is of, by which an answer is kept."""
-    head = module.partition(".")[0]
+    """The versions of the module's package and of Python, by which an answer is kept."""
+    version = "unknown"
     with suppress(importlib.metadata.PackageNotFoundError):
-        return f"{importlib.metadata.version(head)}-{sys.version_info[0]}.{sys.version_info[1]}"
-    return f"unknown-{sys.version_info[0]}.{sys.version_info[1]}"
+        version = importlib.metadata.version(module.partition(".")[0])
+    return f"{version}-{sys.version_info[0]}.{sys.version_info[1]}"

@@ -1,6 +1,4 @@
-"""Reads a sweep file once, at the edge: YAML with line numbers, overrides, and every broken rule
-named.
-"""
+"""Reads and validates a sweep file, and names every broken rule with its line."""
 
 from __future__ import annotations
 
@@ -9,7 +7,6 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 from typing import Any, get_args
 
@@ -50,23 +47,18 @@ def read(path: str | Path, overrides: Sequence[str] = ()) -> tuple[SweepSpec, Do
     try:
         with Path(path).open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
         why = getattr(error, "strerror", None) or error
-        raise _refused(
-            name, f"cannot be read ({why}): name an existing sweep file{_near_file(Path(path))}"
-        ) from None
+        near = _near_file(Path(path))
+        raise _refused(name, f"cannot be read ({why}): name an existing sweep file{near}") from None
     if len(raw) > MAX_BYTES:
-        raise _refused(
-            name, f"is larger than {MAX_BYTES} bytes: a sweep file is a page or two of YAML"
-        )
+        rule = f"is larger than {MAX_BYTES} bytes: a sweep file is a page or two of YAML"
+        raise _refused(name, rule)
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise _refused(
-            name,
-            f"is not valid UTF-8: byte 0x{raw[error.start]:02x} at offset {error.start} is part "
-            "of no character",
-        ) from None
+        byte = f"byte 0x{raw[error.start]:02x} at offset {error.start}"
+        raise _refused(name, f"is not valid UTF-8: {byte} is part of no character") from None
     return parse(text, name, overrides)
 
 
@@ -85,8 +77,11 @@ def near_literal(item: Mapping[str, Any]) -> str | None:
     """A hint at the literal that is meant by a value that is none of them: `half` for float16."""
     if item["type"] != "literal_error" or not isinstance(item["input"], str):
         return None
-    near = nearest(item["input"], re.findall(r"'([^']*)'", item["ctx"]["expected"]))
-    return None if near is None else f"did you mean {near!r}?"
+    literals = re.findall(r"'([^']*)'", item["ctx"]["expected"])
+    near = nearest(item["input"], literals)
+    if near is None:
+        return None
+    return f"did you mean {near!r}?"
 
 
 def worded(message: str) -> str:
@@ -99,9 +94,7 @@ def worded(message: str) -> str:
 
 
 def _near_file(path: Path) -> str:
-    """The file that is meant by a slip of the finger, or by the other ending: ' (did you mean
-    ...?)', or nothing.
-    """
+    """' (did you mean ...?)' with a file of nearly that name, or with the other ending; or ''."""
     with suppress(OSError, ValueError):
         names = [entry.name for entry in path.parent.iterdir() if entry.suffix in (".yaml", ".yml")]
         near = nearest(path.name, names)
@@ -115,23 +108,26 @@ def _refused(name: str, rule: str) -> SweepFileError:
 
 
 def _explain_all(document: Document, error: ValidationError) -> list[Problem]:
-    """One problem a field; what only follows from a problem further in is left out."""
+    """One problem a field, in the order of their lines.
+
+    Where a field inside another is wrong, the problems of the outer one only follow from it.
+    """
     problems: dict[Path_, Problem] = {}
     for item in error.errors():
         path, problem = _explain(document, item)
-        problems[path] = _either(problems[path], problem) if path in problems else problem
-    inner = [problem for path, problem in problems.items() if not _has_inner(path, problems)]
-    return sorted(inner, key=lambda problem: problem.line or 0)
+        if path in problems:
+            problem = _joined(problems[path], problem)
+        problems[path] = problem
+    outer = set()  # the paths that lead to a field with a problem
+    for path in problems:
+        for size in range(len(path)):
+            outer.add(path[:size])
+    kept = [problem for path, problem in problems.items() if path not in outer]
+    return sorted(kept, key=lambda problem: problem.line or 0)
 
 
-def _has_inner(path: Path_, problems: Mapping[Path_, Problem]) -> bool:
-    return any(len(other) > len(path) and other[: len(path)] == path for other in problems)
-
-
-def _either(one: Problem, other: Problem) -> Problem:
-    """The branches of a union that all refused a value: "must be a boolean, an integer or a
-    string".
-    """
+def _joined(one: Problem, other: Problem) -> Problem:
+    """One problem for two branches of a union: "must be a boolean, an integer or a string"."""
     if one.rule == other.rule:
         return one
     before = one.rule.replace(" or ", ", ")
@@ -143,18 +139,20 @@ def _explain(document: Document, item: Mapping[str, Any]) -> tuple[Path_, Proble
     kind, found = item["type"], item["input"]
     path = _field_path(item["loc"], document.data, missing=kind == "missing")
     if kind == "extra_forbidden":
-        name, siblings = str(path[-1]), _fields_of(path[:-1])
-        elsewhere = [other for other in _sections_of(name) if other != ".".join(map(str, path))]
-        meant = f" (did you mean {elsewhere[0]!r}?)" if elsewhere else suggestion(name, siblings)
-        return path, document.problem(path, f"unknown key{meant}")
+        name = str(path[-1])
+        near = suggestion(name, _fields_of(path[:-1]))
+        for place in _places_of(name):
+            if place != ".".join(map(str, path)):
+                near = f" (did you mean {place!r}?)"
+                break
+        return path, document.problem(path, f"unknown key{near}")
     if kind == "missing":
-        return path, document.problem(
-            path, "required, and not given", hint=f"add a line `{path[-1]}:`"
-        )
+        hint = f"add a line `{path[-1]}:`"
+        return path, document.problem(path, "required, and not given", hint=hint)
     if kind == "value_error":
-        return path, document.problem(
-            path, str(item["ctx"]["error"]), ... if isinstance(found, dict) else found
-        )
+        if isinstance(found, dict):  # a whole section is too much to show
+            found = ...
+        return path, document.problem(path, str(item["ctx"]["error"]), found)
     if kind == "string_pattern_mismatch":
         rule = (
             "must be a slug: 1 to 64 letters, digits, dots, dashes and underscores, a letter or "
@@ -165,20 +163,20 @@ def _explain(document: Document, item: Mapping[str, Any]) -> tuple[Path_, Proble
 
 
 def _field_path(loc: Path_, data: Any, missing: bool) -> Path_:
-    """The steps of a Pydantic location that are fields of the file; the others name branches of
-    unions.
+    """The steps of a Pydantic location that are in the file; the others name branches of unions.
+
+    The last step of a `missing` field is kept, too.
     """
     path: list[str | int] = []
     for part in loc:
-        inside = (
-            part in data
-            if isinstance(data, dict)
-            else isinstance(data, list) and part in range(len(data))
-        )
-        if inside:
+        is_key = isinstance(data, dict) and part in data
+        is_index = isinstance(data, list) and part in range(len(data))
+        if is_key or is_index:
             data = data[part]
             path.append(part)
-    return (*path, loc[-1]) if missing else tuple(path)
+    if missing:
+        path.append(loc[-1])
+    return tuple(path)
 
 
 def _fields_of(path: Path_) -> tuple[str, ...]:
@@ -187,25 +185,32 @@ def _fields_of(path: Path_) -> tuple[str, ...]:
     for part in path:
         if isinstance(part, int):
             continue
-        found = model.model_fields.get(str(part))
-        inner = _models_in(found.annotation) if found else []
-        if not inner:
+        field = model.model_fields.get(part)
+        models = _models_in(field.annotation) if field else []
+        if not models:
             return ()
-        model = inner[0]
+        model = models[0]
     return tuple(model.model_fields)
 
 
-def _sections_of(name: str) -> list[str]:
-    """Where the sweep file has a key of that name, in a section: `resources.timeout_s`."""
+def _places_of(name: str) -> list[str]:
+    """Where sections of the sweep file have a key of that name: `resources.timeout_s`."""
     found = []
     for section, field in SweepSpec.model_fields.items():
-        if any(name in model.model_fields for model in _models_in(field.annotation)):
-            each = "" if isinstance(field.annotation, type) else "[0]"
-            found.append(f"{section}{each}.{name}")
+        if not isinstance(field.annotation, type):  # a list: `implementations[0].use`
+            section = f"{section}[0]"
+        for model in _models_in(field.annotation):
+            if name in model.model_fields:
+                found.append(f"{section}.{name}")
+                break
     return found
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The models that an annotation names: itself, or those of a list or a union."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    return list(chain.from_iterable(map(_models_in, get_args(annotation))))
+    found = []
+    for argument in get_args(annotation):
+        found += _models_in(argument)
+    return found

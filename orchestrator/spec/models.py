@@ -1,4 +1,4 @@
-"""The sweep file as frozen Pydantic models. Nothing after this module doubts its input."""
+"""The sweep file as frozen Pydantic models. What comes after relies on them, unchecked."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Positive = Annotated[float, Field(gt=0)]
 
 
 class MeasureSpec(FrozenModel):
-    """Knobs of the measuring protocol. None: the device's default (see `Protocol`).
+    """Knobs of the measuring protocol. None: the device's default (see `MeasureProtocol`).
 
     Times in seconds; target_ci is a fraction of the median (0.005: the 95 % interval within +-0.5
     %). remeasure: how often at most a round flagged throttled or contended is measured again.
@@ -69,14 +69,18 @@ class MeasureSpec(FrozenModel):
         defaults.
         """
         defaults = PROTOCOL_DEFAULTS[device]
-        stated = {name: value for name in defaults if (value := getattr(self, name)) is not None}
+        stated = {}
+        for name in defaults:
+            value = getattr(self, name)
+            if value is not None:
+                stated[name] = value
+        # A stated bound moves the default of the other one, so that the two never contradict.
         if "max_time_s" in stated and "min_time_s" not in stated:
             stated["min_time_s"] = min(defaults["min_time_s"], stated["max_time_s"])
         if "min_time_s" in stated and "max_time_s" not in stated:
             stated["max_time_s"] = max(defaults["max_time_s"], stated["min_time_s"])
-        return MeasureProtocol(
-            **{**defaults, **stated}, cold_cache=self.cold_cache, remeasure=self.remeasure
-        )
+        in_force = defaults | stated
+        return MeasureProtocol(**in_force, cold_cache=self.cold_cache, remeasure=self.remeasure)
 
     def facts(self, device: str) -> dict[str, Any]:
         """The protocol in force as `measure.<name>`, to be held against another's."""
@@ -210,6 +214,7 @@ class ImplementationSpec(FrozenModel):
     options: dict[str, Any] = {}
     call: dict[str, Value] = {}
     compile: bool | CompileSpec = False
+    files: list[str] = []
 
     @property
     def compile_options(self) -> bool | dict[str, Any]:
@@ -217,8 +222,6 @@ class ImplementationSpec(FrozenModel):
         if isinstance(self.compile, bool):
             return self.compile
         return self.compile.model_dump(exclude_none=True)
-
-    files: list[str] = []
 
     @model_validator(mode="before")
     @classmethod
@@ -294,14 +297,17 @@ class FrontierSpec(FrozenModel):
 
 
 def default_label(use: str) -> str:
-    """The label of an entry that states none: `improved` -> improved, `./my_attention.py:build` ->
-    my_attention.
+    """The label of an entry that states none.
+
+    `improved` -> improved, `./my_attention.py:build` -> my_attention.
     """
     source, _, attribute = use.rpartition(":")
     if not source:
         return use[:MAX_LABEL]
-    stem = re.split(r"[./\\]", source.removesuffix(".py"))[-1]
-    return (stem if attribute == "build" else f"{stem}:{attribute}")[:MAX_LABEL]
+    label = re.split(r"[./\\]", source.removesuffix(".py"))[-1]
+    if attribute != "build":
+        label += f":{attribute}"
+    return label[:MAX_LABEL]
 
 
 class SweepSpec(FrozenModel):
@@ -353,24 +359,27 @@ class SweepSpec(FrozenModel):
             return ()
         if self.search.over is not None:
             return tuple(name for name in self.axes if name in self.search.over)
-        free = [
-            name
-            for name, axis in self.axes.items()
-            if isinstance(axis, Range) or name.startswith("options.")
-        ]
+        free = []
+        for name, axis in self.axes.items():
+            if isinstance(axis, Range) or name.startswith("options."):
+                free.append(name)
         return tuple(free or self.axes)
 
     def listed(self, axis: str) -> list[Value]:
-        """The values of an axis that is not searched; none where it is a range without a step
-        (refused elsewhere).
+        """The values of an axis that is not searched.
+
+        None of a range without a step, which the rules of the search refuse.
         """
         values = self.axes[axis]
-        if isinstance(values, Range):
-            return list(values.values()) if values.step is not None and not values.log else []
-        return values
+        if not isinstance(values, Range):
+            return values
+        if values.step is None or values.log:
+            return []
+        return list(values.values())
 
 
 def _written_out(name: str, axis: list[Value] | Range) -> list[Value] | Range:
+    """A range with a step as the list of its values; every other axis as it is."""
     if not isinstance(axis, Range) or axis.step is None or axis.log:
         return axis
     try:

@@ -10,6 +10,8 @@ from orchestrator.errors import RequestError, SweepFileError
 from orchestrator.spec import document
 from orchestrator.spec.document import Document, Path_, dotted
 
+# `axes.heads[1]`; and where a file chooses the names itself, all that follows is one: it may have
+# dots (`axes.options.block_m`).
 _NAME = r"[^.\[\]\s]+"
 _PATH = re.compile(rf"{_NAME}(?:\.{_NAME}|\[\d{{1,6}}\])*")
 _STEP = re.compile(rf"\[(\d+)\]|({_NAME})")
@@ -55,7 +57,8 @@ def _set(data: dict[str, Any], path: Path_, value: Any) -> bool:
             inside = at[part] = {"use": inside}
         elif inside is None:
             inside = at[part] = {}
-        if not isinstance(inside, list if isinstance(following, int) else dict):
+        wanted = list if isinstance(following, int) else dict
+        if not isinstance(inside, wanted):
             return False
         at = inside
     if not _has_place(at, path[-1]):
@@ -66,9 +69,9 @@ def _set(data: dict[str, Any], path: Path_, value: Any) -> bool:
 
 def _has_place(at: Any, part: str | int) -> bool:
     """Whether `part` can be set in `at`: any key of a mapping, an element that a list has."""
-    return (
-        isinstance(part, str) if isinstance(at, dict) else isinstance(part, int) and part < len(at)
-    )
+    if isinstance(at, dict):
+        return isinstance(part, str)
+    return isinstance(part, int) and part < len(at)
 
 
 def _path(name: str) -> Path_:
@@ -76,11 +79,15 @@ def _path(name: str) -> Path_:
     free = _FREE.fullmatch(name)
     if free is None:
         return _steps(name)
-    indexes = tuple(int(index) for index in re.findall(r"\d+", free[3]))
-    return (*_steps(free[1]), free[2].strip(), *indexes)
+    before, param, indexes = free.groups()
+    return (*_steps(before), param.strip(), *map(int, re.findall(r"\d+", indexes)))
 
 
 def _steps(name: str) -> Path_:
+    """('measure', 'repeats') of measure.repeats; an index is an integer."""
     if not _PATH.fullmatch(name):
         return ()
-    return tuple(int(index) if index else part for index, part in _STEP.findall(name))
+    path: list[str | int] = []
+    for index, part in _STEP.findall(name):
+        path.append(int(index) if index else part)
+    return tuple(path)

@@ -2,45 +2,57 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
+from orchestrator.formatting import counted
 from orchestrator.spec.models import SweepSpec
 
 MOST_JOINED = 4  # names of values that belong together; of more the rest is counted
 
 
 def product_size(spec: SweepSpec) -> int:
-    """How many trials the product has before anything is excluded; zipped axes count once, searched
-    ones not.
+    """How many trials the product has before anything is excluded.
+
+    Axes that move together count once; those of a search do not count.
     """
-    return len(spec.implementations) * math.prod(len(values) for _, values in axis_groups(spec))
+    size = len(spec.implementations)
+    for _, points in axis_groups(spec):
+        size *= len(points)
+    return size
 
 
 def option_names(spec: SweepSpec) -> set[str]:
     """The options that the sweep file states, as options.<name>."""
-    found = {name for name in (*spec.axes, *spec.constants) if name.startswith("options.")}
+    found = set()
+    for name in [*spec.axes, *spec.constants]:
+        if name.startswith("options."):
+            found.add(name)
     for entry in spec.implementations:
-        found |= {f"options.{name}" for name in entry.options}
+        for name in entry.options:
+            found.add(f"options.{name}")
     return found
 
 
 def axis_groups(spec: SweepSpec) -> Iterator[tuple[tuple[str, ...], list[tuple[Any, ...]]]]:
     """Axes that move together, and their points; a group stands where its first axis stands."""
-    done: set[str] = {*spec.searched}
+    done = set(spec.searched)
     for axis in spec.axes:
         if axis in done:
             continue
-        names = next((group for group in spec.zip if axis in group), (axis,))
+        names: tuple[str, ...] = (axis,)
+        for group in spec.zip:
+            if axis in group:
+                names = group
+                break
         done.update(names)
-        yield names, list(zip(*(spec.listed(name) for name in names), strict=True))
+        columns = [spec.listed(name) for name in names]
+        yield names, list(zip(*columns, strict=True))
 
 
 def factors(spec: SweepSpec) -> str:
     """The product as `plan` explains it: `5 implementations x 3 batch x 3 seq_len`."""
-    count = len(spec.implementations)
-    found = [f"{count} implementation{'s' if count != 1 else ''}"]
+    found = [counted(len(spec.implementations), "implementation")]
     for names, points in axis_groups(spec):
         joined = " with ".join(names)
         if len(names) > MOST_JOINED:

@@ -15,9 +15,9 @@ from orchestrator.errors import ExpressionError, Problem, UnknownNameError, sugg
 from orchestrator.outcome import Outcome
 from orchestrator.spec import expression, implementation_rules, search_rules, workload_rules
 from orchestrator.spec.axes import ACCELERATOR_NAME, CASE_NAME, Range
-from orchestrator.spec.derived import numeric_fields
 from orchestrator.spec.loading import Document, Path_
 from orchestrator.spec.models import SweepSpec
+from orchestrator.spec.params import numeric_fields, param_names
 from orchestrator.spec.product import option_names, product_size
 from orchestrator.usercode import registry
 from orchestrator.usercode.data_files import MOST_FILES, expanded
@@ -31,6 +31,7 @@ def find(spec: SweepSpec, document: Document, workload: Workload, base_dir: str)
     rules = (
         _names(spec, document, workload),
         _implementations(spec, document, workload, base_dir),
+        _labels(spec, document),
         _axes(spec, document),
         _zips(spec, document),
         _size(spec, document),
@@ -45,11 +46,15 @@ def find(spec: SweepSpec, document: Document, workload: Workload, base_dir: str)
 
 def _names(spec: SweepSpec, document: Document, workload: Workload) -> Iterator[Problem]:
     """Every name is a param of the workload or an option; a run gives the device."""
-    stated: list[tuple[Path_, str]] = [(("axes", name), name) for name in spec.axes]
-    stated += [(("constants", name), name) for name in spec.constants]
+    stated: list[tuple[Path_, str]] = []
+    for name in spec.axes:
+        stated.append((("axes", name), name))
+    for name in spec.constants:
+        stated.append((("constants", name), name))
     for index, entry in enumerate(spec.implementations):
-        stated += [(("implementations", index, "params", name), name) for name in entry.params]
-    known = [name for name in workload.params.model_fields if name != "device"]
+        for name in entry.params:
+            stated.append((("implementations", index, "params", name), name))
+    known = param_names(workload)
     for path, name in stated:
         in_entry = path[0] == "implementations"
         if name == "device":
@@ -100,53 +105,52 @@ def _accelerators(spec: SweepSpec, document: Document, workload: Workload) -> It
 def _implementations(
     spec: SweepSpec, document: Document, workload: Workload, base_dir: str
 ) -> Iterator[Problem]:
+    """Each entry names an implementation of this workload; its options and files exist."""
     registered = registry.implementations()
-    whole = {*spec.axes, *spec.constants}
     for index, entry in enumerate(spec.implementations):
         path: Path_ = ("implementations", index)
-        use = (*path, "use") if (*path, "use") in document.lines else path
+        use: Path_ = ("implementations", index, "use")
+        if use not in document.lines:  # the entry is a mere name
+            use = path
         try:
             rule = implementation_rules.complaint(entry, workload, base_dir)
         except UnknownNameError as error:
             rule = str(error)
         if rule:
             yield document.problem(use, rule)
-        solves = registered[entry.use].workload if entry.use in registered else workload.name
-        if solves and solves != workload.name:
-            yield document.problem(
-                use, f"{entry.use} solves {solves}, this sweep's workload is {workload.name}"
-            )
+        if entry.use in registered:
+            solves = registered[entry.use].workload
+            if solves and solves != workload.name:
+                rule = f"{entry.use} solves {solves}, this sweep's workload is {workload.name}"
+                yield document.problem(use, rule)
         for name in entry.options:
-            at = (*path, "options", name)
+            option: Path_ = ("implementations", index, "options", name)
             if not name.isidentifier():
-                yield document.problem(at, IDENTIFIER)
-            elif f"options.{name}" in whole:
-                yield document.problem(
-                    at, f"options.{name} is given here and for the whole sweep: keep one"
-                )
+                yield document.problem(option, IDENTIFIER)
+            elif f"options.{name}" in spec.axes or f"options.{name}" in spec.constants:
+                rule = f"options.{name} is given here and for the whole sweep: keep one"
+                yield document.problem(option, rule)
         for number, pattern in enumerate(entry.files):
+            file: Path_ = ("implementations", index, "files", number)
+            # One more than allowed tells that there are too many: a pattern may match a whole disk.
             count = len(list(islice(expanded(pattern, Path(base_dir)), MOST_FILES + 1)))
             if count == 0:
-                yield document.problem(
-                    (*path, "files", number), f"there is no such file below {base_dir}", pattern
-                )
+                yield document.problem(file, f"there is no such file below {base_dir}", pattern)
             elif count > MOST_FILES:
                 rule = f"means more than {MOST_FILES} files: name those that the code reads"
-                yield document.problem((*path, "files", number), rule, pattern)
-    yield from _labels(spec, document)
-    labels = [entry.label for entry in spec.implementations]
-    if spec.baseline is not None and spec.baseline not in labels:
-        rule = f"no implementation has this label{suggestion(spec.baseline, labels)}"
-        yield document.problem(("baseline",), rule, spec.baseline)
+                yield document.problem(file, rule, pattern)
 
 
 def _labels(spec: SweepSpec, document: Document) -> Iterator[Problem]:
-    """Rows are told apart by their labels."""
+    """Rows are told apart by their labels, and the baseline is one of them."""
     labels = Counter(entry.label for entry in spec.implementations)
     for index, entry in enumerate(spec.implementations):
         if labels[entry.label] > 1:
             rule = "labels must be unique: give this entry a `label:` of its own"
             yield document.problem(("implementations", index), rule, entry.label)
+    if spec.baseline is not None and spec.baseline not in labels:
+        rule = f"no implementation has this label{suggestion(spec.baseline, labels)}"
+        yield document.problem(("baseline",), rule, spec.baseline)
 
 
 def _axes(spec: SweepSpec, document: Document) -> Iterator[Problem]:
@@ -155,7 +159,7 @@ def _axes(spec: SweepSpec, document: Document) -> Iterator[Problem]:
     for name, values in spec.axes.items():
         if isinstance(values, Range) or name in zipped:
             continue
-        counts = Counter(json.dumps(value) for value in values)
+        counts = Counter(map(json.dumps, values))  # as JSON, because True equals 1
         for text, count in counts.items():
             if count > 1:
                 rule = f"the values of an axis must differ, and {text} stands {count} times"
@@ -177,34 +181,26 @@ def _zips(spec: SweepSpec, document: Document) -> Iterator[Problem]:
                     f"an axis moves with one group only, and {name!r} stands in {uses[name]} places"
                 )
                 yield document.problem(path, rule, list(group))
-        sizes = {name: len(spec.listed(name)) for name in group if name in spec.axes}
+        columns = {name: spec.listed(name) for name in group if name in spec.axes}
+        sizes = {name: len(values) for name, values in columns.items()}
         if len(set(sizes.values())) > 1:
             yield document.problem(path, "zipped axes must have equally many values", sizes)
         elif all(name in spec.axes for name in group):
-            yield from _same_points(spec, document, path, group)
-
-
-def _same_points(
-    spec: SweepSpec, document: Document, path: Path_, group: tuple[str, ...]
-) -> Iterator[Problem]:
-    """Values of zipped axes may repeat, points may not."""
-    columns = [spec.listed(name) for name in group]
-    points = Counter(json.dumps(point) for point in zip(*columns, strict=True))
-    for text, count in points.items():
-        if count > 1:
-            yield document.problem(
-                path, f"the points of zipped axes must differ, and {text} stands {count} times"
-            )
+            # Values of zipped axes may repeat, points may not.
+            points = Counter(map(json.dumps, zip(*columns.values(), strict=True)))
+            for text, count in points.items():
+                if count > 1:
+                    rule = f"the points of zipped axes must differ, and {text} stands {count} times"
+                    yield document.problem(path, rule)
 
 
 def _size(spec: SweepSpec, document: Document) -> Iterator[Problem]:
     """A slip of one zero must not become a million trials."""
     for group in spec.zip:
-        sizes = set()
-        for name in group:
-            sizes.add(len(spec.listed(name)) if name in spec.axes else 0)
-        if len(sizes) > 1:
-            return  # said already; the product has no size
+        known = [name for name in group if name in spec.axes]
+        sizes = {len(spec.listed(name)) for name in known}
+        if len(sizes) > 1 or 0 < len(known) < len(group):
+            return  # `_zips` says so; the product has no size
     count = product_size(spec)
     if count > spec.max_trials:
         rule = (
@@ -215,16 +211,19 @@ def _size(spec: SweepSpec, document: Document) -> Iterator[Problem]:
 
 
 def _expressions(spec: SweepSpec, document: Document, workload: Workload) -> Iterator[Problem]:
-    params = [name for name in workload.params.model_fields if name != "device"]
-    params += [CASE_NAME] if spec.cases is not None else []
-    known = [*params, *sorted(option_names(spec))]
+    """Conditions parse, and so does a string where a number is wanted; both read known names."""
+    known = param_names(workload)
+    if spec.cases is not None:
+        known.append(CASE_NAME)
+    known += sorted(option_names(spec))
     for index, text in enumerate(spec.exclude):
         yield from _checked(text, [*known, "implementation"], document, ("exclude", index))
     numeric = numeric_fields(workload.params)
     for path, name, value in _stated_values(spec):
         if name not in numeric:
             continue  # a string there is no arithmetic
-        for item in value if isinstance(value, list) else [value]:
+        items = value if isinstance(value, list) else [value]
+        for item in items:
             if isinstance(item, str):
                 yield from _checked(item, known, document, path)
 
@@ -251,8 +250,8 @@ def _checked(text: str, known: Iterable[str], document: Document, path: Path_) -
 
 
 def _outcomes(spec: SweepSpec, document: Document) -> Iterator[Problem]:
+    known = [str(outcome) for outcome in Outcome]
     for index, name in enumerate(spec.allow_outcomes):
-        known = [str(outcome) for outcome in Outcome]
         if name not in known:
             rule = f"there is no outcome {name!r}{suggestion(name, known)}"
             yield document.problem(("allow_outcomes", index), rule)

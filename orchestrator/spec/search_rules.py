@@ -21,28 +21,24 @@ def find(spec: SweepSpec, document: Document) -> Iterator[Problem]:
     yield from _ranges(spec, document)
     yield from _search(spec, document)
     yield from _frontier(spec, document)
-    asked = [name for name, on in _questions(spec).items() if on]
+    asked = []
+    if spec.search.active:
+        asked.append("search")
+    if spec.frontier.axis is not None:
+        asked.append("frontier")
+    if spec.predict:
+        asked.append("predict")
     if len(asked) > 1:
-        yield document.problem(
-            (asked[-1],), f"{' and '.join(asked)} ask different questions: keep one of them"
-        )
-
-
-def _questions(spec: SweepSpec) -> dict[str, bool]:
-    return {
-        "search": spec.search.active,
-        "frontier": spec.frontier.axis is not None,
-        "predict": spec.predict,
-    }
+        rule = f"{' and '.join(asked)} ask different questions: keep one of them"
+        yield document.problem((asked[-1],), rule)
 
 
 def _ranges(spec: SweepSpec, document: Document) -> Iterator[Problem]:
+    """Without a search, an axis must be values that can be listed."""
     for name, axis in spec.axes.items():
-        if (
-            isinstance(axis, Range)
-            and name not in spec.searched
-            and (axis.step is None or axis.log)
-        ):
+        if not isinstance(axis, Range) or name in spec.searched:
+            continue
+        if axis.step is None or axis.log:
             rule = (
                 "a range that is not searched needs a step, and no log: give a step, a list, or a "
                 "search.strategy"
@@ -51,9 +47,11 @@ def _ranges(spec: SweepSpec, document: Document) -> Iterator[Problem]:
 
 
 def _search(spec: SweepSpec, document: Document) -> Iterator[Problem]:
+    """The strategy and the metric exist, and what is stated goes together."""
     search = spec.search
     if search.strategy in searchers.UNUSABLE or search.strategy in searchers.KNOWN:
-        if (reason := searchers.refusal(search.strategy)) is not None:
+        reason = searchers.refusal(search.strategy)
+        if reason is not None:
             yield document.problem(("search", "strategy"), reason)
     else:
         hint = suggestion(search.strategy, searchers.KNOWN)
@@ -77,25 +75,27 @@ def _search(spec: SweepSpec, document: Document) -> Iterator[Problem]:
             "leave reuse or search.screen out"
         )
         yield document.problem(("reuse",), rule)
-    unknown = [name for name in search.over or () if name not in spec.axes]
-    for name in unknown:
-        rule = f"there is no axis {name!r}{suggestion(name, spec.axes)}"
-        yield document.problem(("search", "over", (search.over or ()).index(name)), rule)
-    if not unknown:
+    over = search.over or ()
+    for index, name in enumerate(over):
+        if name not in spec.axes:
+            rule = f"there is no axis {name!r}{suggestion(name, spec.axes)}"
+            yield document.problem(("search", "over", index), rule)
+    if spec.axes.keys() >= set(over):
         yield from _searched(spec, document)
 
 
 def _searched(spec: SweepSpec, document: Document) -> Iterator[Problem]:
+    """The searched axes leave something to choose, and `first` states points of them."""
+    search = spec.search
     if not Space.of(spec).free:
         rule = "nothing to search: give an axis more than one value, or a range"
-        yield document.problem(
-            ("axes",), rule, hint=f"searched: {', '.join(spec.searched) or 'none'}"
-        )
+        axes = ", ".join(spec.searched) or "none"
+        yield document.problem(("axes",), rule, hint=f"searched: {axes}")
     for index, group in enumerate(spec.zip):
-        if moved := [name for name in group if name in spec.searched]:
+        moved = [name for name in group if name in spec.searched]
+        if moved:
             rule = f"{moved[0]} is searched, so that it cannot move with another axis"
             yield document.problem(("zip", index), rule, list(group))
-    search = spec.search
     if len(search.first) > search.samples:
         rule = (
             f"{len(search.first)} points to begin with are more than samples, which is "
@@ -106,7 +106,7 @@ def _searched(spec: SweepSpec, document: Document) -> Iterator[Problem]:
     for index, name in enumerate(over):
         if name in over[:index]:
             yield document.problem(("search", "over", index), f"{name} stands here twice")
-    for index, point in enumerate(spec.search.first):
+    for index, point in enumerate(search.first):
         for name in spec.searched:
             if name not in point and not name.startswith("options."):
                 yield document.problem(
@@ -123,6 +123,7 @@ def _searched(spec: SweepSpec, document: Document) -> Iterator[Problem]:
 
 
 def _frontier(spec: SweepSpec, document: Document) -> Iterator[Problem]:
+    """The axis of a frontier exists, is ordered numbers, and moves by itself."""
     axis = spec.frontier.axis
     if axis is None:
         return

@@ -37,14 +37,16 @@ class Dimension:
     @property
     def count(self) -> int | None:
         """How many values it has; None: without end."""
-        return self.axis.count if isinstance(self.axis, Range) else len(self.axis)
+        if isinstance(self.axis, Range):
+            return self.axis.count
+        return len(self.axis)
 
     @property
     def by_index(self) -> bool:
         """Whether a coordinate is an index."""
-        return not isinstance(self.axis, Range) or (
-            self.axis.step is not None and not self.axis.log
-        )
+        if isinstance(self.axis, Range):
+            return self.axis.step is not None and not self.axis.log
+        return True
 
     @property
     def ordered(self) -> bool:
@@ -68,16 +70,18 @@ class Dimension:
     def coordinate(self, value: Any) -> Coordinate | None:
         """Where a value lies; None: it is none of this dimension."""
         if not isinstance(self.axis, Range):
-            for at, known in enumerate(self.axis):
+            for index, known in enumerate(self.axis):
                 if known == value and type(known) is type(value):  # True is no 1
-                    return at
+                    return index
             return None
         if not is_number(value) or not self.axis.low <= value <= self.axis.high:
             return None
         if not self.by_index:
             return value
-        at = round((value - self.axis.low) / (self.axis.step or 1))
-        return at if self.axis.value(at) == value else None
+        nearest = round((value - self.axis.low) / (self.axis.step or 1))
+        if self.axis.value(nearest) != value:
+            return None
+        return nearest
 
     def has(self, coordinate: Coordinate) -> bool:
         """Whether it is a coordinate of this dimension."""
@@ -86,33 +90,40 @@ class Dimension:
         return isinstance(self.axis, Range) and self.axis.low <= coordinate <= self.axis.high
 
     def spread(self, most: int) -> list[Any]:
-        """Values from one end to the other, at most so many (two at least); all, where there are no
-        more.
-        """
+        """At most `most` values (at least 2), evenly from one end to the other; all if no more."""
         count = min(most, self.count or most)
-        shares = [number / max(1, count - 1) for number in range(count)]
-        if not isinstance(self.axis, Range):
-            return [self.axis[round(share * (len(self.axis) - 1))] for share in shares]
-        if self.axis.count is not None:
-            return [self.axis.value(round(share * (self.axis.count - 1))) for share in shares]
-        return [self.axis.low + share * (self.axis.high - self.axis.low) for share in shares]
+        values: list[Any] = []
+        for number in range(count):
+            share = number / max(1, count - 1)
+            if not isinstance(self.axis, Range):
+                values.append(self.axis[round(share * (len(self.axis) - 1))])
+            elif self.axis.count is not None:
+                values.append(self.axis.value(round(share * (self.axis.count - 1))))
+            else:
+                values.append(self.axis.low + share * (self.axis.high - self.axis.low))
+        return values
 
-    def draw(self, chance: random.Random) -> Coordinate:
+    def draw(self, generator: random.Random) -> Coordinate:
         """A coordinate drawn evenly: by ratio where the range is logarithmic."""
         if self.by_index:
-            return chance.randrange(self.count or 1)
+            return generator.randrange(self.count or 1)
         assert isinstance(self.axis, Range)
         low, high = float(self.axis.low), float(self.axis.high)
         if self.axis.log:
-            return math.exp(chance.uniform(math.log(low), math.log(high)))
-        return chance.randint(int(low), int(high)) if self.axis.whole else chance.uniform(low, high)
+            return math.exp(generator.uniform(math.log(low), math.log(high)))
+        if self.axis.whole:
+            return generator.randint(int(low), int(high))
+        return generator.uniform(low, high)
 
     def __str__(self) -> str:
         if not isinstance(self.axis, Range):
             return f"{self.name} ({len(self.axis)})"
-        step = "" if self.axis.step is None else f" by {self.axis.step:g}"
-        scale = ", log" if self.axis.log else ""
-        return f"{self.name} ({self.axis.low:g} to {self.axis.high:g}{step}{scale})"
+        text = f"{self.axis.low:g} to {self.axis.high:g}"
+        if self.axis.step is not None:
+            text += f" by {self.axis.step:g}"
+        if self.axis.log:
+            text += ", log"
+        return f"{self.name} ({text})"
 
 
 @dataclass(frozen=True)
@@ -134,36 +145,41 @@ class Space:
     @property
     def size(self) -> int | None:
         """How many points it has; None: without end."""
-        counts = [dimension.count for dimension in self.dimensions]
-        return None if None in counts else math.prod(count or 1 for count in counts)
+        size = 1
+        for dimension in self.dimensions:
+            if dimension.count is None:
+                return None
+            size *= dimension.count
+        return size
 
-    def draw(self, chance: random.Random) -> dict[str, Coordinate]:
+    def draw(self, generator: random.Random) -> dict[str, Coordinate]:
         """A point drawn evenly, as coordinates of the free dimensions."""
-        return {dimension.name: dimension.draw(chance) for dimension in self.free}
+        return {dimension.name: dimension.draw(generator) for dimension in self.free}
 
     def values(self, coordinates: Coordinates) -> dict[str, Any]:
-        """Axis -> value at these coordinates."""
-        return {
-            dimension.name: dimension.value(coordinates.get(dimension.name, 0))
-            for dimension in self.dimensions
-        }
+        """Axis -> value at these coordinates; a fixed dimension needs none."""
+        found = {}
+        for dimension in self.dimensions:
+            found[dimension.name] = dimension.value(coordinates.get(dimension.name, 0))
+        return found
 
     def coordinates(self, values: Mapping[str, Any]) -> dict[str, Coordinate] | None:
         """Where these values lie; None: nowhere in this space."""
         found = {}
         for free in self.free:
-            at = free.coordinate(values[free.name]) if free.name in values else None
-            if at is None:
+            if free.name not in values:
                 return None
-            found[free.name] = at
+            coordinate = free.coordinate(values[free.name])
+            if coordinate is None:
+                return None
+            found[free.name] = coordinate
         return found
 
     def has(self, coordinates: Coordinates) -> bool:
         """Whether these are coordinates of a point of this space, and not of another's."""
-        names = {free.name for free in self.free}
-        return names == coordinates.keys() and all(
-            free.has(coordinates[free.name]) for free in self.free
-        )
+        if coordinates.keys() != {free.name for free in self.free}:
+            return False
+        return all(free.has(coordinates[free.name]) for free in self.free)
 
     def __str__(self) -> str:
         return ", ".join(map(str, self.dimensions))

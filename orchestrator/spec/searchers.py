@@ -39,16 +39,17 @@ class Strategy:
 
     @property
     def too_new(self) -> str:
-        """The installed package and its version, where Ray's searcher does not work with it; else
-        "".
-        """
+        """The installed package and its version, if Ray's searcher does not work with it; or ''."""
         name = re.split("[=<>]", self.packages)[0]
         try:
             version = metadata.version(name)
         except metadata.PackageNotFoundError:
             return ""
-        numbers = tuple(int(number) for number in re.findall(r"\d+", version)[: len(self.below)])
-        return f"{name} {version}" if self.below and numbers >= self.below else ""
+        parts = re.findall(r"\d+", version)[: len(self.below)]
+        numbers = tuple(map(int, parts))
+        if not self.below or numbers < self.below:
+            return ""
+        return f"{name} {version}"
 
 
 # What works with Ray 2.60; docs/LOG.md has what was tried.

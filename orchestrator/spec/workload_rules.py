@@ -17,7 +17,9 @@ from orchestrator.spec import expression
 from orchestrator.spec.axes import CASE_NAME
 from orchestrator.spec.document import Document
 from orchestrator.spec.models import SweepSpec
+from orchestrator.spec.params import param_names
 from orchestrator.usercode.workload_file import PRECISIONS, FileWorkload
+from orchestrator.util.quantities import is_number
 from orchestrator.workload import Workload
 
 WORK_NAMES = ("flops", "bytes", "tokens", "seconds")
@@ -25,20 +27,20 @@ WORK_NAMES = ("flops", "bytes", "tokens", "seconds")
 
 def find(spec: SweepSpec, document: Document, workload: Workload) -> Iterator[Problem]:
     """Every rule that the workload breaks, said of the workload."""
-    params = [name for name in workload.params.model_fields if name != "device"]
-    params += [CASE_NAME] if spec.cases is not None else []
+    params = param_names(workload)
+    if spec.cases is not None:
+        params.append(CASE_NAME)
     yield from _metrics(document, workload, params)
     if not _is_texts(workload.columns):
-        yield _broken(
-            document, "columns", 'must map params to headings, {"rows": "Rows"}', workload.columns
-        )
+        rule = 'must map params to headings, {"rows": "Rows"}'
+        yield _broken(document, "columns", rule, workload.columns)
     else:
         for name in workload.columns:
             if name not in params:
                 rule = f"there is no param {name!r}{suggestion(name, params)}"
                 yield _broken(document, "columns", rule)
     tolerance = workload.tolerance
-    if tolerance is not None and not _is_positive(tolerance):
+    if tolerance is not None and not (is_number(tolerance) and 0 < tolerance < math.inf):
         yield _broken(document, "tolerance", "must be a number above 0, or None", tolerance)
     if isinstance(workload, FileWorkload):
         yield from _of_file(document, workload.facts.values)
@@ -69,13 +71,14 @@ def _of_file(document: Document, stated: Mapping[str, Any]) -> Iterator[Problem]
         near = suggestion(str(precision), PRECISIONS)
         yield _broken(document, "precision", f"must be the name of a precision{near}", precision)
     writes = stated.get("writes", ())
-    is_names = isinstance(writes, list | tuple | Mapping)
-    if not is_names or not all(isinstance(name, str) for name in writes):
+    is_collection = isinstance(writes, list | tuple | Mapping)
+    if not is_collection or not all(isinstance(name, str) for name in writes):
         yield _broken(document, "writes", 'must be a tuple of inputs\' names, ("cache",)', writes)
 
 
-def _broken(document: Document, name: str, rule: str, *found: Any) -> Problem:
-    problem = document.problem(("workload",), rule, *found)
+def _broken(document: Document, name: str, rule: str, found: Any = ...) -> Problem:
+    """The problem of the workload's `name`; `found` is the value, if it is worth showing."""
+    problem = document.problem(("workload",), rule, found)
     return replace(problem, rule=f"its {name}: {problem.rule}")
 
 
@@ -83,9 +86,4 @@ def _is_texts(value: Any) -> bool:
     """Whether it maps texts to texts."""
     if not isinstance(value, Mapping):
         return False
-    return all(isinstance(part, str) for part in (*value.keys(), *value.values()))
-
-
-def _is_positive(value: Any) -> bool:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and math.isfinite(value) and value > 0
+    return all(isinstance(key, str) and isinstance(text, str) for key, text in value.items())

@@ -1,11 +1,11 @@
-"""Values worked out from others: where a number is wanted, a string is arithmetic over the other
-params. Pure.
+"""The params of a workload: their names, their defaults, and values that are derived from others.
+
+Where a number is wanted, a string is arithmetic over the other params. Pure.
 """
 
 from __future__ import annotations
 
 import types
-import typing
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, get_args, get_origin
 
@@ -13,14 +13,29 @@ from pydantic import BaseModel
 
 from orchestrator.errors import ExpressionError
 from orchestrator.spec.expression import expression, number
+from orchestrator.workload import Workload
 
 
 class UnderivableError(ExpressionError):
-    """A value that cannot be worked out; `name` is the param it is of."""
+    """A value cannot be derived; `name` is its param."""
 
     def __init__(self, name: str, message: str) -> None:
         self.name = name
         super().__init__(message)
+
+
+def param_names(workload: Workload) -> list[str]:
+    """The params that a sweep file may state: all but the device, which the run gives."""
+    return [name for name in workload.params.model_fields if name != "device"]
+
+
+def param_defaults(workload: Workload) -> dict[str, Any]:
+    """Param -> default, of those that have one."""
+    found = {}
+    for name, info in workload.params.model_fields.items():
+        if not info.is_required():
+            found[name] = info.get_default(call_default_factory=True)
+    return found
 
 
 def numeric_fields(model: type[BaseModel]) -> frozenset[str]:
@@ -34,8 +49,9 @@ def numeric_fields(model: type[BaseModel]) -> frozenset[str]:
 
 
 class Derivation:
-    """Works out the same params at many points, each only once for all points that agree on what
-    they need.
+    """Derives the same params at many points.
+
+    Points that agree on everything these params read share one result.
 
     Args:
         names: the params that may be stated as arithmetic.
@@ -55,7 +71,7 @@ class Derivation:
             return dict(stated)
         reads = set(self._names)
         for name in self._names:
-            reads |= _needs(stated[name])
+            reads |= _params_read(stated[name])
         key = repr([stated.get(name) for name in sorted(reads)])
         if key not in self._known:
             values = derive(stated, self._names, defaults)
@@ -68,8 +84,9 @@ def derive(
     numeric: frozenset[str],
     defaults: Mapping[str, Any] = types.MappingProxyType({}),
 ) -> dict[str, Any]:
-    """`stated` with every string that stands where a number is wanted worked out, in the order they
-    need each other.
+    """`stated` with a number for every string that stands where a number is wanted.
+
+    A param is derived after those that its expression reads.
 
     Raises:
         UnderivableError: an expression that fails, or expressions that need each other in a circle.
@@ -83,21 +100,29 @@ def derive(
         if name not in waiting:
             known[name] = value
     while waiting:
-        ready = sorted(name for name in waiting if not _needs(stated[name]) & waiting)
+        ready = []
+        for name in sorted(waiting):
+            if not _params_read(stated[name]) & waiting:
+                ready.append(name)
         if not ready:
             circle = ", ".join(sorted(waiting))
-            need = "need each other in a circle" if len(waiting) > 1 else "needs itself"
+            need = "needs itself"
+            if len(waiting) > 1:
+                need = "need each other in a circle"
             raise UnderivableError(min(waiting), f"{circle} {need}: give one of them a number")
         for name in ready:
-            values[name] = known[name] = _worked_out(name, stated[name], known)
-        waiting -= set(ready)
+            values[name] = known[name] = _evaluated(name, stated[name], known)
+        waiting.difference_update(ready)
     return values
 
 
-def _worked_out(name: str, value: Any, known: Mapping[str, Any]) -> Any:
-    """The value with arithmetic in the place of its strings, which read none of those still to be
-    worked out.
-    """
+def is_derived(value: Any) -> bool:
+    """Whether a value, or an item of it, is a string."""
+    return any(isinstance(item, str) for item in _items(value))
+
+
+def _evaluated(name: str, value: Any, known: Mapping[str, Any]) -> Any:
+    """The value with its strings evaluated over `known`; a list stays a list."""
     items = []
     for item in _items(value):
         if not isinstance(item, str):
@@ -110,17 +135,12 @@ def _worked_out(name: str, value: Any, known: Mapping[str, Any]) -> Any:
     return items if isinstance(value, list) else items[0]
 
 
-def is_derived(value: Any) -> bool:
-    """Whether a value, or an item of it, is a string."""
-    return any(isinstance(item, str) for item in _items(value))
-
-
 def _items(value: Any) -> list[Any]:
     """The items of a list; any other value is one."""
     return value if isinstance(value, list) else [value]
 
 
-def _needs(value: Any) -> set[str]:
+def _params_read(value: Any) -> set[str]:
     """The params that the strings of a value read."""
     found: set[str] = set()
     for item in _items(value):
@@ -133,8 +153,9 @@ def _leaves(annotation: Any) -> Iterator[type]:
     """The scalar types that an annotation admits; a Literal admits the types of its values."""
     origin = get_origin(annotation)
     if origin is Literal:
-        yield from (type(value) for value in get_args(annotation))
-    elif origin in (types.UnionType, typing.Union) or origin is not None:
+        for value in get_args(annotation):
+            yield type(value)
+    elif origin is not None:  # a union, or a container of what it names
         for argument in get_args(annotation):
             yield from _leaves(argument)
     elif isinstance(annotation, type):
