@@ -102,11 +102,12 @@ def _implementations(
 ) -> Iterator[Problem]:
     registered = registry.implementations()
     whole = {*spec.axes, *spec.constants}
+    options = {name.removeprefix("options.") for name in whole if name.startswith("options.")}
     for index, entry in enumerate(spec.implementations):
         path: Path_ = ("implementations", index)
         use = (*path, "use") if (*path, "use") in document.lines else path
         try:
-            rule = implementation_rules.complaint(entry, workload, base_dir)
+            rule = implementation_rules.complaint(entry, workload, base_dir, options)
         except UnknownNameError as error:
             rule = str(error)
         if rule:
