@@ -38,6 +38,7 @@ OPEN_TIES_HINT = (
     "; the reference may name any of equal values: if the order of ties matters sort with "
     "stable=True there, else a judge of the workload's own says what is right"
 )
+MADE_OF_BITS = "the reference makes its values of bits, without rounding, and some differ"
 UNSEEN_NOTE = "torch sees no operation of the reference: limits are four times as wide"
 
 
@@ -50,6 +51,7 @@ class Reference(ReferenceValues):
         draws: that the outputs which were judged have.
         unseen: whether torch saw none of its operations in the draws.
         jumps: whether an operation was seen whose result jumps where its operands pass some value.
+        from_bits: whether one was that takes integers' bits for floating-point numbers.
         as_plain: whether an output was right by no more than what it is in the working dtype.
     """
 
@@ -65,7 +67,7 @@ class Reference(ReferenceValues):
         self.seed = seed
         self.own_inputs = own_inputs
         self.draws = 0
-        self.unseen = self.jumps = False
+        self.unseen = self.jumps = self.from_bits = False
         self.as_plain = False
         self._outputs: dict[str, FloatOutput | ExactOutput] = {}
         self._exact_draws = 0
@@ -233,6 +235,8 @@ class Reference(ReferenceValues):
             comparison = self._beside_kinks(output, actual, comparison)
         if self.unseen and self.precision != "tf32":
             fault = output.moved_values_differ(actual, self.problem.inputs)
+            if self.from_bits:
+                fault = fault or Fault(math.inf, f"{name}: {MADE_OF_BITS}")
             if fault is not None:
                 return Verdict(comparison.block_error, 0.0, fault)
         if comparison.worst.share <= 1:
@@ -363,6 +367,7 @@ class Reference(ReferenceValues):
                 if isinstance(output, FloatOutput):
                     output.add(drawn[name], noise)
             self.unseen, self.jumps = self.unseen or noise.seen == 0, noise.jumps
+            self.from_bits = noise.from_bits
             self.draws += 1
 
     def _draw_exact(self, count: int) -> None:
