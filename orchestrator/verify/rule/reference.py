@@ -143,35 +143,6 @@ class Reference(ReferenceValues):
                 found.append(self._structured_exact(output, actual[name]))
         return joined(found, self._notes())
 
-    def judge_by_tolerance(self, actual: Mapping[str, torch.Tensor], tolerance: float) -> Judgement:
-        """The verdict where one relative error, stated by the user, stands in the place of the
-        rule.
-
-        Raises:
-            ShapeError, UnknownDtypeError: as by `judge`.
-        """
-        found = []
-        for name, expected in self.expected.items():
-            check_dtype(name, actual[name].dtype)
-            check_shape(name, actual[name], expected)
-            dtype = torch.float64 if actual[name].dtype in EXACT else actual[name].dtype
-            output = FloatOutput(name, expected, tuple(actual[name].shape), dtype)
-            fault = output.fault(actual[name])
-            if fault is not None:
-                found.append(Verdict(math.inf, tolerance, fault))
-                continue
-            comparison = output.compare(actual[name], None, 1.0)
-            error = comparison.block_error
-            text = f"{name}: relative error {error:.1e}, allowed {tolerance:.0e}"
-            found.append(Verdict(error, tolerance, Fault(error / tolerance, text)))
-        return joined(
-            found,
-            (
-                f"verify.tolerance: a relative error of {tolerance:g} stands in the place of the "
-                "rule",
-            ),
-        )
-
     def judge_by_this_noise(
         self, other: Reference, actual: Mapping[str, torch.Tensor]
     ) -> Judgement:
