@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from benchmarks.judging_corpus import attention, elementwise, integers, norms, products
+from benchmarks.judging_corpus import attention, elementwise, images, integers, norms, products
 from benchmarks.judging_corpus.case import Case, Tensors
 from orchestrator.workload import Config, Problem, Work, Workload
 
-PARTS = (elementwise, norms, products, attention, integers)
+PARTS = (elementwise, norms, products, attention, integers, images)
 CASES: tuple[Case, ...] = tuple(chain.from_iterable(part.CASES for part in PARTS))
 BY_NAME = {case.name: case for case in CASES}
 

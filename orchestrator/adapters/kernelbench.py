@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.adapters.folders import below
 from orchestrator.errors import UnknownNameError
-from orchestrator.usercode.functions import WorkloadError
+from orchestrator.usercode.functions import ANY_OUTPUT, WorkloadError
 from orchestrator.usercode.generators import seeded, states_of_torch
 from orchestrator.usercode.registry import Target
 from orchestrator.usercode.text import signatures
@@ -86,8 +86,22 @@ class KernelBench:
             text = found[config.problem].read_text(encoding="utf-8")
             return IN_PLACE.search(text) is not None
 
+        def out_dtypes(config: Config) -> dict[str, tuple[Any, ...]]:
+            # a Model that computes in float32 inside may return that
+            import torch
+
+            return {ANY_OUTPUT: (config.dtype, torch.float32)}
+
         cases = [{"problem": name} for name in found]
-        return workload_of("kernelbench", facts, get, cases=cases, widens=True, scratch=may_write)
+        return workload_of(
+            "kernelbench",
+            facts,
+            get,
+            cases=cases,
+            widens=True,
+            scratch=may_write,
+            out_dtypes=out_dtypes,
+        )
 
     def build(self, path: Path, workload: Workload) -> Callable[[Config], Any]:
         """Makes the answer to the trial's problem that lies in the folder; a folder of problems

@@ -9,6 +9,7 @@ import importlib.metadata
 import json
 import subprocess
 import sys
+from collections.abc import Collection
 from contextlib import suppress
 from functools import lru_cache
 
@@ -40,8 +41,11 @@ print(json.dumps(said))
 """
 
 
-def complaint(entry: ImplementationSpec, workload: Workload, base_dir: str) -> str:
-    """Why the entry names no implementation of the workload; empty where it may.
+def complaint(
+    entry: ImplementationSpec, workload: Workload, base_dir: str, options: Collection[str]
+) -> str:
+    """Why the entry names no implementation of the workload; empty where it may. `options` are the
+    names of those that the whole sweep gives.
 
     Raises:
         UnknownNameError: it names nothing.
@@ -76,6 +80,7 @@ def complaint(entry: ImplementationSpec, workload: Workload, base_dir: str) -> s
         entry.call,
         entry.options,
         old_form=not isinstance(workload, FileWorkload),
+        params={*workload.params.model_fields, *entry.options, *options},
     )
 
 

@@ -107,13 +107,17 @@ def _implementations(
 ) -> Iterator[Problem]:
     """Each entry names an implementation of this workload; its options and files exist."""
     registered = registry.implementations()
+    options = set()
+    for name in (*spec.axes, *spec.constants):
+        if name.startswith("options."):
+            options.add(name.removeprefix("options."))
     for index, entry in enumerate(spec.implementations):
         path: Path_ = ("implementations", index)
         use: Path_ = ("implementations", index, "use")
         if use not in document.lines:  # the entry is a mere name
             use = path
         try:
-            rule = implementation_rules.complaint(entry, workload, base_dir)
+            rule = implementation_rules.complaint(entry, workload, base_dir, options)
         except UnknownNameError as error:
             rule = str(error)
         if rule:

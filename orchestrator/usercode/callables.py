@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from orchestrator.errors import suggestion
 from orchestrator.formatting import counted
 from orchestrator.usercode.text import signatures
 from orchestrator.workload import Config
@@ -21,6 +22,7 @@ from orchestrator.workload import Config
 FACTORY = "build"
 CONFIG = "config"
 STATE = "state"
+GIVEN = (CONFIG, "device")  # to a constructor, beside params and options
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,7 @@ def complaint_in_text(
     options: Mapping[str, Any],
     *,
     old_form: bool,
+    params: Collection[str] = (),
 ) -> str:
     """Why what a file calls `name` can be no implementation, as far as its text tells; empty where
     it may be one.
@@ -177,8 +180,15 @@ def complaint_in_text(
         call: keywords of every call.
         options: of the implementation, which a factory alone can read.
         old_form: see `is_factory`.
+        params: what a constructor may ask for: names of the workload's params and of options.
     """
     node: ast.AST | None = signatures.functions(tree).get(name)
+    made = signatures.classes(tree).get(name)
+    if made is not None and params and not made.decorator_list:
+        shape = _constructor_in_text(made)
+        if shape is None or is_factory(name, shape, inputs, old_form=old_form):
+            return ""
+        return _of_constructor(name, shape, params)
     if node is None:
         node = signatures.values(tree).get(name)
     if isinstance(node, ast.Constant | ast.List | ast.Tuple | ast.Dict | ast.Set | ast.JoinedStr):
@@ -198,6 +208,28 @@ def complaint_in_text(
     if inputs is None:
         return ""
     return complaint(name, shape, inputs, call, options)
+
+
+def _constructor_in_text(node: ast.ClassDef) -> Shape | None:
+    """The parameters of a class's own constructor; None: it has none, or a decorated one."""
+    for one in node.body:
+        if isinstance(one, ast.FunctionDef) and one.name == "__init__" and not one.decorator_list:
+            shape = shape_in_text(one)
+            return replace(shape, required=shape.required[1:])  # but for self
+    return None
+
+
+def _of_constructor(name: str, shape: Shape, params: Collection[str]) -> str:
+    """Which argument of a constructor no param and no option gives; empty: each is given."""
+    asked = (*shape.required, *shape.needed)
+    unknown = [one for one in asked if one not in params and one not in GIVEN]
+    if not unknown:
+        return ""
+    near = suggestion(unknown[0], params)
+    return (
+        f"{name} is made with {', '.join(unknown)}, which is no param and no option{near}: "
+        "give it by options, or a default"
+    )
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 Get = Callable[[str, Config | None], Any]
 TENSOR = object()  # stands in a tree for a tensor
+ANY_OUTPUT = "*"  # in `out_dtypes`: whatever it is called, if it is floating-point
 SCRATCH = "scratch"  # in `writes`: what a call leaves in that input is no output
 
 

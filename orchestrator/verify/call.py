@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from orchestrator.outcome import Outcome
+from orchestrator.usercode.functions import ANY_OUTPUT
 from orchestrator.usercode.implementation import AttemptEndedError, Implementation
 from orchestrator.verify.expected import named
 from orchestrator.workload import Expected
@@ -153,6 +154,8 @@ def _dtypes(
     asked = asked if isinstance(asked, torch.dtype) else None
     if not (expected.is_floating_point or expected.is_complex) or expected.itemsize == 1:
         return (expected,)  # nobody gets eight bits by chance: the reference casts to them
+    if ANY_OUTPUT in implementation.out_dtypes and not expected.is_complex:
+        return implementation.out_dtypes[ANY_OUTPUT]
     # of inputs of eight bits nobody knows what their products are kept in
     floating = [one.dtype for one in inputs if _has_own_arithmetic(one.dtype)]
     if asked is None:

@@ -72,13 +72,14 @@ class Noise(TorchDispatchMode):  # type: ignore[no-untyped-call]
         leaves_ties_open: whether an operation was seen that may give equal values in any order.
         names_first_of_ties: whether one was that picks among equal values, by whatever order.
         jumps: whether one was whose result jumps where its operands pass some value.
+        from_bits: whether one was that takes integers' bits for floating-point numbers.
     """
 
     def __init__(self, precision: str, seed: int, ties: Ties = "as they come") -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.unit = UNITS[precision]
         self.seen = 0
-        self.leaves_ties_open = self.names_first_of_ties = self.jumps = False
+        self.leaves_ties_open = self.names_first_of_ties = self.jumps = self.from_bits = False
         self._ties = ties
         self._accumulator = min(ACCUMULATOR, self.unit)
         self._operands = TF32_OPERANDS if precision == "tf32" else 0.0
@@ -107,6 +108,8 @@ class Noise(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.leaves_ties_open = True
         self.names_first_of_ties = self.names_first_of_ties or name in FIRST_OF_TIES
         self.jumps = self.jumps or jumps(name, args, kwargs)
+        if func._overloadname == "dtype" and name == "view" and args[1].is_floating_point:
+            self.from_bits = self.from_bits or not args[0].is_floating_point()
         if name in DECOMPOSED:
             with self:
                 return DECOMPOSED[name](*args)

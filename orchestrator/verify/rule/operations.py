@@ -300,6 +300,11 @@ def growth(name: str, args: Sequence[Any]) -> float:
     if name.startswith(RESAMPLED) or name in PLACES:
         cubic = "bicubic" in name or (name == "grid_sampler_2d" and args[2] == 2)
         return float((4 if cubic else 2) ** (len(sizes[0]) - 2))
+    if name in ("_ctc_loss", "_ctc_loss_backward"):
+        # steps in logarithms, each of which errs by a unit of the sum so far: of the gradient, an
+        # exponential of them, that is the relative error
+        index = 1 if name == "_ctc_loss_backward" else 0
+        return float(sizes[index][0]) ** (3 if index else 1)
     if name in _SCATTERS:
         return 4 * max(1.0, math.prod(sizes[-1]) / max(1, math.prod(sizes[0])))
     if name == "_cdist_forward" or name.startswith(_LINEAR_ALGEBRA):

@@ -38,6 +38,7 @@ OPEN_TIES_HINT = (
     "; the reference may name any of equal values: if the order of ties matters sort with "
     "stable=True there, else a judge of the workload's own says what is right"
 )
+MADE_OF_BITS = "the reference makes its values of bits, without rounding, and some differ"
 UNSEEN_NOTE = "torch sees no operation of the reference: limits are four times as wide"
 
 
@@ -50,6 +51,7 @@ class Reference(ReferenceValues):
         draws: that the outputs which were judged have.
         unseen: whether torch saw none of its operations in the draws.
         jumps: whether an operation was seen whose result jumps where its operands pass some value.
+        from_bits: whether one was that takes integers' bits for floating-point numbers.
         as_plain: whether an output was right by no more than what it is in the working dtype.
     """
 
@@ -65,7 +67,7 @@ class Reference(ReferenceValues):
         self.seed = seed
         self.own_inputs = own_inputs
         self.draws = 0
-        self.unseen = self.jumps = False
+        self.unseen = self.jumps = self.from_bits = False
         self.as_plain = False
         self._outputs: dict[str, FloatOutput | ExactOutput] = {}
         self._exact_draws = 0
@@ -141,35 +143,6 @@ class Reference(ReferenceValues):
                 found.append(self._structured_exact(output, actual[name]))
         return joined(found, self._notes())
 
-    def judge_by_tolerance(self, actual: Mapping[str, torch.Tensor], tolerance: float) -> Judgement:
-        """The verdict where one relative error, stated by the user, stands in the place of the
-        rule.
-
-        Raises:
-            ShapeError, UnknownDtypeError: as by `judge`.
-        """
-        found = []
-        for name, expected in self.expected.items():
-            check_dtype(name, actual[name].dtype)
-            check_shape(name, actual[name], expected)
-            dtype = torch.float64 if actual[name].dtype in EXACT else actual[name].dtype
-            output = FloatOutput(name, expected, tuple(actual[name].shape), dtype)
-            fault = output.fault(actual[name])
-            if fault is not None:
-                found.append(Verdict(math.inf, tolerance, fault))
-                continue
-            comparison = output.compare(actual[name], None, 1.0)
-            error = comparison.block_error
-            text = f"{name}: relative error {error:.1e}, allowed {tolerance:.0e}"
-            found.append(Verdict(error, tolerance, Fault(error / tolerance, text)))
-        return joined(
-            found,
-            (
-                f"verify.tolerance: a relative error of {tolerance:g} stands in the place of the "
-                "rule",
-            ),
-        )
-
     def judge_by_this_noise(
         self, other: Reference, actual: Mapping[str, torch.Tensor]
     ) -> Judgement:
@@ -233,6 +206,8 @@ class Reference(ReferenceValues):
             comparison = self._beside_kinks(output, actual, comparison)
         if self.unseen and self.precision != "tf32":
             fault = output.moved_values_differ(actual, self.problem.inputs)
+            if self.from_bits:
+                fault = fault or Fault(math.inf, f"{name}: {MADE_OF_BITS}")
             if fault is not None:
                 return Verdict(comparison.block_error, 0.0, fault)
         if comparison.worst.share <= 1:
@@ -363,6 +338,7 @@ class Reference(ReferenceValues):
                 if isinstance(output, FloatOutput):
                     output.add(drawn[name], noise)
             self.unseen, self.jumps = self.unseen or noise.seen == 0, noise.jumps
+            self.from_bits = noise.from_bits
             self.draws += 1
 
     def _draw_exact(self, count: int) -> None:

@@ -8,10 +8,11 @@ from dataclasses import replace
 
 import torch
 
-from orchestrator.verify.rule.exact import ExactOutput
+from orchestrator.verify.rule.exact import EXACT, ExactOutput, Fault
+from orchestrator.verify.rule.judgement import Judgement, Verdict, joined
 from orchestrator.verify.rule.noise import Noise
-from orchestrator.verify.rule.output_rows import ShapeError, all_finite
-from orchestrator.verify.rule.outputs import GRAD, FloatOutput
+from orchestrator.verify.rule.output_rows import ShapeError, all_finite, check_shape
+from orchestrator.verify.rule.outputs import GRAD, FloatOutput, check_dtype
 from orchestrator.workload import Expected, Problem
 
 WORKING_DTYPES = {
@@ -43,6 +44,36 @@ class ReferenceValues:
         self._plain: Mapping[str, Expected] | None = None
         self._in_float64 = True
         self._apart: list[Mapping[str, Expected]] = []
+
+    def judge_by_tolerance(self, actual: Mapping[str, torch.Tensor], tolerance: float) -> Judgement:
+        """The verdict where one relative error, stated by the user, stands in the place of the
+        rule.
+
+        Raises:
+            ShapeError, UnknownDtypeError: an output has another shape than its reference, or a
+                dtype that no rule is known for.
+        """
+        found = []
+        for name, expected in self.expected.items():
+            check_dtype(name, actual[name].dtype)
+            check_shape(name, actual[name], expected)
+            dtype = torch.float64 if actual[name].dtype in EXACT else actual[name].dtype
+            output = FloatOutput(name, expected, tuple(actual[name].shape), dtype)
+            fault = output.fault(actual[name])
+            if fault is not None:
+                found.append(Verdict(math.inf, tolerance, fault))
+                continue
+            comparison = output.compare(actual[name], None, 1.0)
+            error = comparison.block_error
+            text = f"{name}: relative error {error:.1e}, allowed {tolerance:.0e}"
+            found.append(Verdict(error, tolerance, Fault(error / tolerance, text)))
+        return joined(
+            found,
+            (
+                f"verify.tolerance: a relative error of {tolerance:g} stands in the place of the "
+                "rule",
+            ),
+        )
 
     def of_inputs(self, inputs: tuple[torch.Tensor, ...]) -> Mapping[str, Expected]:
         """What the reference says of other inputs of the same problem."""

@@ -310,6 +310,24 @@ def test_an_input_that_a_model_changes_may_be_changed_or_not(tmp_path: Path) -> 
         assert tuple(of_problem) == ends
 
 
+def test_a_model_that_computes_in_float32_inside_may_return_that(tmp_path: Path) -> None:
+    """At bfloat16 an answer returns what it was given, or what Model returns."""
+    answer = IN_PLACE.replace("class Model", "class ModelNew").replace("inplace=True", "")
+    for place, text in (
+        ("1_Wide.py", IN_PLACE.replace("inplace=True", "").replace("(x)", "(x.float())")),
+        ("right/1_Wide.py", answer),
+        ("wrong/1_Wide.py", answer.replace("* 2", "* 2.1")),
+        ("other/1_Wide.py", answer.replace("(x)", "(x.half())")),
+    ):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        (tmp_path / place).write_text(text)
+    uses = ", ".join(f"'kernelbench:{name}'" for name in (".", "right", "wrong", "other"))
+    text = f"name: s\nworkload: 'kernelbench:.'\nimplementations: [{uses}]\n"
+    sweep = Sweep.parse(f"{text}axes: {{dtype: [bfloat16]}}\n", tmp_path)
+    found = [recorded(attempt).outcome for attempt in attempts_of(sweep)]
+    assert found == [Outcome.OK, Outcome.OK, Outcome.MISMATCH, Outcome.FAILED]
+
+
 def test_large_inputs_are_not_drawn_a_second_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -36,6 +36,18 @@ def refusal(tmp_path: Path, code: str, entry: str) -> str:
         ("def build(anything): ...", "'./mine.py:build'", ""),
         ("f = lambda a, b: a", "'./mine.py:f'", ""),
         ("class F: ...", "'./mine.py:F'", ""),
+        ("class F:\n    def __init__(self, config): ...", "'./mine.py:F'", ""),
+        ("class F:\n    def __init__(self, n, device, x=1): ...", "'./mine.py:F'", ""),
+        (
+            "class F:\n    def __init__(self, block): ...",
+            "{use: './mine.py:F', options: {block: 2}}",
+            "",
+        ),
+        (
+            "class F:\n    def __init__(self, n, hidden): ...",
+            "'./mine.py:F'",
+            "F is made with hidden, which is no param and no option",
+        ),
         ("def f(*args): ...", "'./mine.py:f'", ""),
         (
             "def f(a): ...",

@@ -143,6 +143,47 @@ def test_a_quotient_that_rounding_makes_whole_may_be_cut_on_either_side(
     assert not verified(down, wide(whole), drawn, names=("x", "y"), dtype=dtype).ok
 
 
+def test_torch_s_own_ctc_loss_has_right_gradients() -> None:
+    """Its steps are sums of logarithms."""
+    generator = torch.Generator().manual_seed(0)
+    targets = torch.randint(1, 20, (16, 30), generator=generator)
+    lengths = torch.full((16,), 50), torch.full((16,), 30)
+
+    def loss(x: torch.Tensor) -> torch.Tensor:
+        return functional.ctc_loss(x.log_softmax(-1), targets, *lengths, reduction="sum")
+
+    def last_step_lost(x: torch.Tensor) -> torch.Tensor:
+        shorter = lengths[0] - 1, lengths[1]
+        return functional.ctc_loss(x.log_softmax(-1), targets, *shorter, reduction="sum")
+
+    given: dict[str, Any] = {"backward": True, "names": ("x",)}
+    verdict = verified(loss, wide(loss), draw((50, 16, 20)), **given)
+    assert verdict.ok, str(verdict)
+    assert not verified(last_step_lost, wide(loss), draw((50, 16, 20)), **given).ok
+
+
+def test_values_that_are_made_of_bits_have_no_rounding() -> None:
+    """As of stochastic rounding by given random bits: to the nearest is another answer."""
+
+    def rounded(x: torch.Tensor, bits: torch.Tensor) -> torch.Tensor:
+        return ((x.float().view(torch.int32) + bits) & -65536).view(torch.float32).to(x.dtype)
+
+    def by_shifts(x: torch.Tensor, bits: torch.Tensor) -> torch.Tensor:
+        return (((x.view(torch.int32) + bits) >> 16) << 16).view(torch.float32)
+
+    def nearest(x: torch.Tensor, bits: torch.Tensor) -> torch.Tensor:
+        return x.bfloat16().float()
+
+    def drawn(config: Any, form: str, seed: int) -> tuple[torch.Tensor, ...]:
+        (x,) = draw(*ROWS)(config, form, seed)
+        generator = torch.Generator().manual_seed(seed)
+        return x, torch.randint(2**16, x.shape, generator=generator, dtype=torch.int32)
+
+    named: dict[str, Any] = {"names": ("x", "bits")}
+    assert verified(by_shifts, wide(rounded), drawn, **named).ok
+    assert not verified(nearest, wide(rounded), drawn, **named).ok
+
+
 def test_what_overflows_where_its_reference_does_not_is_wrong() -> None:
     """A softmax whose reference subtracts the maximum must do so, too."""
     reference = wide(lambda x: torch.softmax(x, -1))
