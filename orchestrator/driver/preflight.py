@@ -19,6 +19,7 @@ from orchestrator.plan.sweep import Sweep
 from orchestrator.results import journal, sources, sweep_directory
 from orchestrator.results.results import Results
 from orchestrator.spec.axes import ACCELERATOR_NAME
+from orchestrator.util.files import nearest_existing
 
 
 def refuse_unwritable(directory: Path) -> None:
@@ -27,9 +28,7 @@ def refuse_unwritable(directory: Path) -> None:
     Raises:
         RequestError: its nearest existing parent is no folder, or this user may not write there.
     """
-    existing = directory.absolute()
-    while not existing.exists():
-        existing = existing.parent
+    existing = nearest_existing(directory)
     if not existing.is_dir():
         raise RequestError(
             f"{directory} cannot be made: {existing} is a file; name another --output"

@@ -42,9 +42,9 @@ def of(sweep: Sweep, directory: Path, device: str, resuming: bool) -> SweepMeta:
         # written once the journal is ours and no stale row stands in the way
         return held.model_copy(update=planned)
     now = datetime.now().astimezone()
-    sweep_id = sweep_directory.new_sweep_id(now)
-    if directory.parent == sweep_directory.SWEEPS / sweep.spec.name:  # not an --output
-        sweep_id = directory.name
+    sweep_id = directory.name
+    if directory.parent != sweep_directory.SWEEPS / sweep.spec.name:  # --output names no id
+        sweep_id = sweep_directory.new_sweep_id(now)
     meta = SweepMeta(
         sweep_id=sweep_id,
         name=sweep.spec.name,
