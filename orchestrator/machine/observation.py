@@ -59,8 +59,12 @@ def controls(observations: Iterable[Observation]) -> list[Control]:
 
 def values_of(series: Iterable[Control], name: str) -> list[float]:
     """The figure `name` of each control that has it."""
-    found = [getattr(control, name) for control in series]
-    return [value for value in found if value is not None]
+    found = []
+    for control in series:
+        value = getattr(control, name)
+        if value is not None:
+            found.append(value)
+    return found
 
 
 def machine_drift(series: Sequence[Control], device: str) -> str | None:
@@ -84,8 +88,10 @@ def drifts(observations: Iterable[Observation], device: str) -> list[str]:
         slots.setdefault((seen.host, seen.slot), []).append(seen)
     sentences = []
     for (host, slot), seen_there in slots.items():
-        found = machine_drift(controls(seen_there), device)
-        if found is not None:
-            where = f"{host}, slot {slot}: " if len(slots) > 1 else ""
-            sentences.append(where + found)
+        sentence = machine_drift(controls(seen_there), device)
+        if sentence is None:
+            continue
+        if len(slots) > 1:
+            sentence = f"{host}, slot {slot}: {sentence}"
+        sentences.append(sentence)
     return sentences
