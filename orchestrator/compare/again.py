@@ -32,10 +32,10 @@ from orchestrator.results.results import Results
 from orchestrator.results.rows import Row
 from orchestrator.stats.ratio import ratio_by_rounds
 
-# After so many rounds the verdicts are looked at; where no row with times is unclear it ends.
+# After so many rounds the verdicts are judged; it ends where no row with times is unclear.
 LOOKS = (5, 8, 12)
-# Of equal sweeps one in a hundred has a row that seems to differ. Each look has its equal share,
-# for whoever looks more often is deceived more often (Bonferroni).
+# Of equal sweeps one in a hundred has a row that seems to differ. Each look has an equal share of
+# that: every further one is a further chance to be wrong (Bonferroni).
 SIGNIFICANT = 0.01
 SWEEP_FILES = (".yaml", ".yml")
 ROOT_MARKS = (".git", "pyproject.toml")
@@ -99,8 +99,9 @@ def measure(
     run: Run | None = None,
     tell: Callable[[str], None] = lambda _line: None,
 ) -> Comparison:
-    """Measure both sides, round by round, until more rounds would tell nothing; the side that goes
-    first alternates.
+    """Measure both sides round by round, until no row is unclear or the last look is reached.
+
+    The side that goes first alternates.
 
     Args:
         base: what was.
@@ -151,8 +152,9 @@ def judge(
     force: bool = False,
     fail_slower: float | None = None,
 ) -> Comparison:
-    """The verdicts on two sweeps that were measured in turns and are looked at up to `looks` times;
-    the other arguments as of `compare`.
+    """The verdicts on two sweeps that were measured in turns, corrected for `looks` looks.
+
+    The other arguments are those of `compare`.
 
     Raises:
         ComparisonError: as by `compare`.
@@ -202,13 +204,16 @@ def _file_of(directory: Path) -> Path:
 def _root(file: Path) -> Path:
     """The nearest folder above a file that looks like a checkout's; its own folder if none does."""
     for folder in file.parents:
-        if any((folder / mark).exists() for mark in ROOT_MARKS):
-            return folder
+        for mark in ROOT_MARKS:
+            if (folder / mark).exists():
+                return folder
     return file.parent
 
 
 def _run(command: Sequence[str], root: Path) -> subprocess.CompletedProcess[str]:
     """Run a side's command where its own packages come first."""
-    paths = [str(root), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
+    paths = str(root)
+    if os.environ.get("PYTHONPATH"):
+        paths += os.pathsep + os.environ["PYTHONPATH"]
+    env = os.environ | {"PYTHONPATH": paths}
     return subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, check=False)

@@ -19,13 +19,10 @@ def newest_alike(candidate: Results) -> Results:
     Raises:
         SweepNotFoundError: there is none; with what the nearest differs in.
     """
-    earlier = [
-        path
-        for path in lookup.directories(candidate.meta.name)
-        if path.name < candidate.meta.sweep_id
-    ]
+    known = lookup.directories(candidate.meta.name)
+    earlier = [path for path in known if path.name < candidate.meta.sweep_id]
     nearest: list[str] | None = None
-    for path in earlier[: -MOST - 1 : -1]:
+    for path in reversed(earlier[-MOST:]):
         try:
             found = load(path)
         except OrchestratorError:

@@ -10,7 +10,7 @@ from typing import Any
 from orchestrator.compare.machine import MachineChange, machine_change, observations_of
 from orchestrator.compare.pairing import (
     code_differences,
-    doubts,
+    other_changes,
     pair_answers,
     pair_up,
     same_code,
@@ -44,7 +44,7 @@ class Pair:
         alike: the change that is none: the threshold, but not where noise alone has driven that up.
         measured: whether the spread between fresh processes is known.
         machine: the least and the most that the machine alone made of it; see MachineChange.
-        note: why a row has no ratio, or which doubts its figures carry.
+        note: why a row has no ratio, or what else its figures say.
     """
 
     base: Row
@@ -139,7 +139,9 @@ class Comparison:
     @property
     def exit_code(self) -> int:
         """1 if any row is slower or newly failing, or fails on what else was asked, else 0."""
-        return int(bool(self.failures) or any(pair.verdict in REGRESSIONS for pair in self.rows))
+        if self.failures or any(pair.verdict in REGRESSIONS for pair in self.rows):
+            return 1
+        return 0
 
     @property
     def settled(self) -> bool:
@@ -250,7 +252,7 @@ def _searched(base: Results, candidate: Results) -> tuple[str, ...]:
 
 
 def _with_points(pair: Pair, searched: Sequence[str]) -> str:
-    """The note of a pair, after what is another in the points that two searches found."""
+    """The pair's note, with the searched axes and other figures in which its rows differ."""
     notes = []
     for axis in searched:
         was, now = columns.value(pair.base, axis), columns.value(pair.candidate, axis)
@@ -258,7 +260,7 @@ def _with_points(pair: Pair, searched: Sequence[str]) -> str:
             notes.append(f"{axis.removeprefix('options.')} {was}, now {now}")
     if pair.note:
         notes.append(pair.note)
-    notes += doubts(pair.base, pair.candidate)
+    notes += other_changes(pair.base, pair.candidate)
     return "; ".join(notes)
 
 
@@ -285,8 +287,9 @@ def paired(
 
 
 def both_ok(base: Row, candidate: Row) -> bool:
-    """Whether both rows have every repetition that a ratio is made of, at least two, none of them
-    of no time at all; a time that a search screened is none.
+    """Whether both rows have what a ratio is made of: at least two repetitions, each above 0 ms.
+
+    The time of a row that a search only screened does not count.
     """
     for row in (base, candidate):
         if not row.ok or row.is_screened:
@@ -323,8 +326,9 @@ def _has_times(rounds: Sequence[Sequence[float]]) -> bool:
 def timed_pair(
     base: Row, candidate: Row, found: Ratio, threshold: Threshold, *, measured: bool
 ) -> Pair:
-    """A pair with its ratio and what that is to be held against; its verdict follows when all
-    p-values are known. `measured`: whether the spread between fresh processes is known.
+    """A pair with its ratio and threshold, without a verdict: that needs the p-values of all.
+
+    `measured`: whether the spread between fresh processes is known.
     """
     return Pair(
         base,
@@ -345,11 +349,11 @@ def corrected(pairs: Sequence[Pair], significant: float = SIGNIFICANT) -> tuple[
     for pair in pairs:
         if pair.p_value is not None:
             pair = replace(pair, p_value=next(adjusted))
-            verdict = _verdict(pair, significant)
+            verdict, note = _verdict(pair, significant), pair.note
             if verdict in CHANGED and _is_the_machine(pair, verdict):
-                note = f"{pair.note}; {MACHINE_DIFFERED}" if pair.note else MACHINE_DIFFERED
-                pair, verdict = replace(pair, note=note), Verdict.UNCLEAR
-            pair = replace(pair, verdict=verdict)
+                verdict = Verdict.UNCLEAR
+                note = f"{note}; {MACHINE_DIFFERED}" if note else MACHINE_DIFFERED
+            pair = replace(pair, verdict=verdict, note=note)
         judged.append(pair)
     return tuple(judged)
 
@@ -372,9 +376,7 @@ def _verdict(pair: Pair, significant: float) -> Verdict:
 
 
 def _is_the_machine(pair: Pair, verdict: Verdict) -> bool:
-    """Whether the change is within what controls changed by, or its size beyond that does not
-    count.
-    """
+    """Whether the controls changed as much, or less only by what does not count."""
     assert pair.ratio is not None
     low, high = min(pair.machine[0], 1.0), max(pair.machine[1], 1.0)
     if verdict is Verdict.SLOWER:

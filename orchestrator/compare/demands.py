@@ -28,11 +28,15 @@ class Demands:
         """The comparison with what it fails on besides its verdicts."""
         failures = []
         for pair in found.rows:
-            name = f"{pair.base.implementation} {_point(pair, found)}".strip()
-            failures += [f"{name}: {why}" for why in self._of(pair)]
+            name = pair.base.implementation
+            for axis in found.columns:
+                name += f" {axis}={pair.base.value(axis)}"
+            for why in self._of(pair):
+                failures.append(f"{name}: {why}")
         return replace(found, failures=tuple(failures))
 
     def _of(self, pair: Pair) -> list[str]:
+        """What fails on one pair of rows."""
         told = []
         if self.unclear and pair.verdict is Verdict.UNCLEAR:
             told.append("unclear (--fail-unclear)")
@@ -66,10 +70,8 @@ def refuse_same_code(found: Comparison) -> None:
 
 
 def _both(pair: Pair, metric: str) -> tuple[float, float]:
-    """A figure of base and candidate; not a number, which no comparison is true of, without one."""
+    """A figure of base and candidate; NaN, of which no comparison is true, if a row has none."""
     was, now = pair.base.metrics.get(metric), pair.candidate.metrics.get(metric)
-    return math.nan if was is None else was, math.nan if now is None else now
-
-
-def _point(pair: Pair, found: Comparison) -> str:
-    return " ".join(f"{name}={pair.base.value(name)}" for name in found.columns)
+    if was is None or now is None:
+        return math.nan, math.nan
+    return was, now

@@ -1,5 +1,4 @@
-"""A duel: two implementations of one sweep file, measured in turns at every point where both have a
-trial.
+"""A duel: two implementations of one sweep file, measured in turns at each point that both have.
 
 It runs, is journalled and is resumed like any sweep, five rounds unless the file states
 `measure.repeats`. Its verdicts rest on ratios within a process, which cancel what changes from
@@ -41,8 +40,7 @@ Values = Sequence[float]
 
 
 def prepare(sweep: Sweep, base: str, candidate: str) -> Sweep:
-    """The sweep in which `base` and `candidate`, labels of its entries, are measured in turns, and
-    nothing else.
+    """The sweep that measures only `base` and `candidate`, labels of its entries, in turns.
 
     Raises:
         RequestError: a label that is not there, one label twice, no point at which both have a
@@ -174,7 +172,9 @@ def pair(base: Row, candidate: Row, device: str) -> Pair:
 def _pair(
     base: Row, candidate: Row, device: str, fail_slower: float | None, narrowing: bool = False
 ) -> Pair:
-    rounds = in_turns(base, candidate) if both_ok(base, candidate) else []
+    rounds = []
+    if both_ok(base, candidate):
+        rounds = in_turns(base, candidate)
     blocks = sum(min(len(was), len(now)) // 2 for was, now in rounds)
     if blocks < FEWEST_BLOCKS:
         return _without_ratio(base, candidate)
@@ -192,7 +192,10 @@ def _without_ratio(base: Row, candidate: Row) -> Pair:
         verdict = Verdict.NEWLY_FAILING
     elif candidate.ok and not base.ok:
         verdict = Verdict.NEWLY_OK
-    ends = [f"{row.implementation}: {row.outcome}" for row in (base, candidate) if not row.ok]
+    ends = []
+    for row in (base, candidate):
+        if not row.ok:
+            ends.append(f"{row.implementation}: {row.outcome}")
     note = "; ".join(ends) or "too few blocks in which both sides were timed"
     return Pair(base, candidate, verdict, note=note)
 

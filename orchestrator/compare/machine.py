@@ -32,9 +32,9 @@ class MachineChange:
     high: float
 
     def __str__(self) -> str:
-        parts = [
-            f"{WORDS[name]} took {ratio:.2f} times as long" for name, ratio in self.ratios.items()
-        ]
+        parts = []
+        for name, ratio in self.ratios.items():
+            parts.append(f"{WORDS[name]} took {ratio:.2f} times as long")
         return f"{', '.join(parts)} (single controls: {self.low:.2f} to {self.high:.2f})"
 
     def to_json(self) -> dict[str, Any]:
@@ -43,11 +43,15 @@ class MachineChange:
 
 
 def observations_of(results: Results, rows: Iterable[Row]) -> list[Observation]:
-    """What was seen of the machine while `rows` of a sweep were measured: by the sweep itself, and
-    by those that it has rows from, as far as they are here.
+    """What was seen of the machine while `rows` of a sweep were measured.
+
+    Reused rows were measured by other sweeps: their observations count, too, as far as those
+    sweeps are still here.
     """
     origins = {row.reused_from for row in rows}
-    found = list(results.observations) if "" in origins else []
+    found: list[Observation] = []
+    if "" in origins:
+        found += results.observations
     for origin in sorted(origins - {""}):
         with suppress(OrchestratorError):
             found += sweep_directory.observations(lookup.find(origin))
@@ -68,4 +72,6 @@ def machine_change(
             within = max(max(was) / min(was), max(now) / min(now))
             lows.append(min(min(now) / max(was), 1 / within))
             highs.append(max(max(now) / min(was), within))
-    return MachineChange(ratios, min(lows), max(highs)) if ratios else None
+    if not ratios:
+        return None
+    return MachineChange(ratios, min(lows), max(highs))

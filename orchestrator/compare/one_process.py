@@ -33,8 +33,9 @@ Run = Callable[[Sweep, bool], Results]
 def why_apart(sides: tuple[Side, Side], loaded: tuple[Sweep, Sweep]) -> str | None:
     """What keeps both sides out of one process; None: nothing does."""
     base, candidate = loaded
-    if any((side.root / OURS / "__init__.py").is_file() for side in sides):
-        return "a checkout has an orchestrator of its own"
+    for side in sides:
+        if (side.root / OURS / "__init__.py").is_file():
+            return "a checkout has an orchestrator of its own"
     if base.spec != candidate.spec:
         return "their sweep files differ"
     if base.spec.search.active or base.plan.cells:
@@ -43,9 +44,12 @@ def why_apart(sides: tuple[Side, Side], loaded: tuple[Sweep, Sweep]) -> str | No
         return "each model of accelerator is measured"
     if any(base.ranks(trial) > 1 for trial in base.trials):
         return "a trial has several ranks"
-    uses = [base.spec.workload, *(entry.use for entry in base.spec.implementations)]
-    if any(workloads.adapted(use, base.base_dir) is not None for use in uses):
-        return "they come through an adapter"
+    uses = [base.spec.workload]
+    for entry in base.spec.implementations:
+        uses.append(entry.use)
+    for use in uses:
+        if workloads.adapted(use, base.base_dir) is not None:
+            return "they come through an adapter"
     roots = [side.root for side in sides]
     for sweep in loaded:
         by_name = imported_by_name(sweep, roots)
@@ -61,8 +65,7 @@ def differing(base: Sweep, candidate: Sweep) -> tuple[str, ...]:
 
 
 def in_turns(base: Sweep, candidate: Sweep, label: str) -> Sweep:
-    """The sweep in which the implementation `label` of both is measured in turns, at the points
-    that the base's trials have.
+    """The sweep that measures the implementation `label` of both in turns, at the base's points.
 
     Raises:
         RequestError: as by `duel.prepare`.
@@ -72,9 +75,13 @@ def in_turns(base: Sweep, candidate: Sweep, label: str) -> Sweep:
     spec = base.spec.model_copy(update={"implementations": (entry, other)})
     both = Sweep.resolved(spec, base.base_dir, None, base.document.name)
     paired = duel.prepare(both, label, other.label)
+    # `--only` chose among the base's trials; the pair was expanded without it
     chosen = {trial.trial_id for trial in base.trials}
-    rivals = {first: second for first, second in paired.rivals.items() if first in chosen}
-    firsts = [trial for trial in paired.trials if trial.trial_id in rivals]
+    firsts, rivals = [], {}
+    for trial in paired.trials:
+        if trial.trial_id in chosen and trial.trial_id in paired.rivals:
+            firsts.append(trial)
+            rivals[trial.trial_id] = paired.rivals[trial.trial_id]
     plan = replace(paired.plan, trials=(*firsts, *rivals.values()))
     return replace(paired, plan=plan, rivals=rivals)
 
@@ -86,14 +93,17 @@ def measured(
     run: Run,
     tell: Callable[[str], None],
 ) -> Results:
-    """The results after so many rounds of `looks` as it takes until more would tell nothing.
+    """Measure round by round until no row is unclear, or the last of `looks` is reached.
 
     Args:
         sweep: as `in_turns` makes it.
-        looks: after how many rounds it is looked at, rising.
+        looks: after how many rounds the verdicts are judged, rising.
         fail_slower: the least change that counts, as a fraction; None: 1 %.
         run: (sweep, whether to go on with what was measured) -> its results.
         tell: gets a line after every look but the last.
+
+    Returns:
+        The results of all rounds that were made.
     """
     results = None
     for rounds in looks:
@@ -114,8 +124,13 @@ def measured(
 def judge(
     sides: tuple[Side, Side], found: Sequence[Results], looks: int, fail_slower: float | None
 ) -> Comparison:
-    """The verdicts on sweeps of `in_turns`, one for each implementation, that were looked at up to
-    so many times.
+    """The verdicts on sweeps of `in_turns`, one for each implementation.
+
+    Args:
+        sides: what was compared.
+        found: the results of the sweeps.
+        looks: how often the verdicts were judged at most, for which they are corrected.
+        fail_slower: see `compare`.
     """
     pairs: list[Pair] = []
     unmatched = []
@@ -157,11 +172,12 @@ def imported_by_name(sweep: Sweep, roots: Sequence[Path]) -> str | None:
     targets = list(workloads.targets(sweep.spec.workload, sweep.base_dir))
     for entry in sweep.spec.implementations:
         targets += workloads.implementation_targets(entry.use, sweep.base_dir)
-    modules = [target.module for target in targets if target.module is not None]
-    for name in modules:
-        file = module_file(name)
+    for target in targets:
+        if target.module is None:
+            continue
+        file = module_file(target.module)
         if file is not None and _within(file, roots):
-            return name
+            return target.module
     for source in sources(sweep).values():
         for file in source.roots:
             if _within(file, roots):

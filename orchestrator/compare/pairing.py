@@ -15,34 +15,30 @@ from orchestrator.results.answers import Answer
 from orchestrator.results.results import Results
 from orchestrator.results.rows import Row
 
-MORE_ERROR, LEAST_ERROR = 4.0, 1e-6  # what is worth a word: noise of rounding is not
-MORE_MEMORY, LEAST_MIB = 0.1, 1.0
+# Changes below these are rounding, and are not reported.
+MORE_ERROR, LEAST_ERROR = 4.0, 1e-6  # times; relative error
+MORE_MEMORY, LEAST_MIB = 0.1, 1.0  # fraction; MiB
 FEW = 6  # names in a message
 
 Paired = tuple[list[tuple[Row, Row]], list[dict[str, Any]]]
 
 
 def pair_up(base: Sequence[Row], candidate: Sequence[Row]) -> Paired:
-    """Rows of both that were run, and the others. Options tell apart only rows that nothing else
-    tells apart.
+    """Pairs of rows that were run in both sweeps, and the rows that have no such partner.
 
-    A row that is ok in the base and was to be run in the candidate, and was not, is among the
-    first, if any is.
+    Options tell apart only rows that nothing else tells apart. If any row ran in both, so counts
+    one that is ok in the base and was not run in the candidate: the candidate stopped before it.
     """
     ambiguous = _repeated(base) | _repeated(candidate)
     here, there = _by_key(base, ambiguous), _by_key(candidate, ambiguous)
-    both = [key for key in here if key in there]
-    any_ran = False
-    for key in both:
-        if here[key].outcome is not None and there[key].outcome is not None:
-            any_ran = True
+    both = [(row, there[key]) for key, row in here.items() if key in there]
+    any_ran = any(was.outcome is not None and now.outcome is not None for was, now in both)
     matched, not_run = [], []
-    for key in both:
-        was, now = here[key], there[key]
-        if was.outcome is not None and now.outcome is not None:
+    for was, now in both:
+        if (was.outcome is not None and now.outcome is not None) or (
+            any_ran and was.ok and now.outcome is None
+        ):
             matched.append((was, now))
-        elif any_ran and was.ok and now.outcome is None:
-            matched.append((was, now))  # the candidate stopped before it
         elif was.outcome is None and now.outcome is None:
             not_run.append(_only(was, "neither (not run)"))
         elif now.outcome is None:
@@ -55,9 +51,7 @@ def pair_up(base: Sequence[Row], candidate: Sequence[Row]) -> Paired:
 
 
 def pair_answers(base: Sequence[Answer], candidate: Sequence[Answer]) -> Paired:
-    """The best rows of two sweeps that searched, by implementation and the axes that were not
-    searched.
-    """
+    """The best rows of two searches, matched by implementation and the unsearched axes."""
     here = {_question(answer): answer for answer in base}
     there = {_question(answer): answer for answer in candidate}
     matched, unmatched = [], []
@@ -131,7 +125,9 @@ def _values(rows: Sequence[Row], name: str) -> list[str]:
     for row in rows:
         value = row.params.get(name, "not given")
         text = shown(value)
-        values.append(f"[{text}]" if isinstance(value, list | tuple) else text)
+        if isinstance(value, list | tuple):  # without brackets its items would seem values
+            text = f"[{text}]"
+        values.append(text)
     return values
 
 
@@ -184,13 +180,14 @@ def _asked(results: Results) -> list[dict[str, Any]]:
 def code_differences(
     base: Results, candidate: Results, matched: Sequence[tuple[Row, Row]]
 ) -> list[str]:
-    """What the code of the matched rows differs in, as far as both sweeps say what they ran: files
-    and packages.
+    """The files and packages in which the code of the matched rows differs.
+
+    Empty as far as the sweeps do not say what they ran.
     """
     here, there = sources.read(base.directory), sources.read(candidate.directory)
-    hashes = dict.fromkeys((_source(was), _source(now)) for was, now in matched)
     found: dict[str, None] = {}  # a set that keeps the order
-    for was_hash, now_hash in hashes:
+    for was, now in matched:
+        was_hash, now_hash = _source(was), _source(now)
         if was_hash != now_hash:
             lines = sources.differences(here.get(was_hash), there.get(now_hash))
             found |= dict.fromkeys(lines)
@@ -209,10 +206,8 @@ def same_code(matched: Sequence[tuple[Row, Row]]) -> bool:
     return any_ran
 
 
-def doubts(base: Row, candidate: Row) -> list[str]:
-    """What a ratio of times does not say of two rows: an error that grew, memory that changed,
-    other cards.
-    """
+def other_changes(base: Row, candidate: Row) -> list[str]:
+    """What changed besides the time: a larger error, other memory, another card."""
     found = []
     was, now = (row.metrics.get("relative_error") for row in (base, candidate))
     if was is not None and now is not None and now > max(MORE_ERROR * was, LEAST_ERROR):

@@ -79,9 +79,15 @@ class SideBySide:
                 if found is not None:
                     values.append(found.value)
         means = {}
-        for label, own in ratios.items():
-            means[label] = tuple((geometric_mean(one), len(one)) if one else None for one in own)
+        for label, columns in ratios.items():
+            means[label] = tuple(_mean(values) for values in columns)
         return means
+
+
+def _mean(ratios: Sequence[float]) -> tuple[float, int] | None:
+    if not ratios:
+        return None
+    return geometric_mean(ratios), len(ratios)
 
 
 @dataclass
@@ -167,28 +173,30 @@ def _add(found: _Gathered, results: Results, row: Row) -> None:
 
 
 def _weight(row: Row) -> tuple[int, str]:
-    """What a row tells, and when it was measured: it failed, was only screened, or has a time."""
-    told = 0
+    """Orders rows of one name: failed, then only screened, then timed; of equals by their end."""
+    kind = 0
     if row.is_screened:
-        told = 1
+        kind = 1
     elif row.ok:
-        told = 2
-    return told, max(record.finished_at for record in row.records)  # ISO 8601 in UTC: as text
+        kind = 2
+    return kind, max(record.finished_at for record in row.records)  # ISO 8601 in UTC: as text
 
 
 def _chosen(labels: Sequence[str], against: str | None) -> int:
+    """The index of the column that ratios are to."""
     if against is None:
         return 0
     if against in labels:
         return labels.index(against)
-    found = [place for place, label in enumerate(labels) if label.startswith(against)]
+    found = [label for label in labels if label.startswith(against)]
     if len(found) != 1:
         what = "several columns begin so" if found else "there is no such column"
         raise RequestError(f"--against {against}: {what}{suggestion(against, labels)}")
-    return found[0]
+    return labels.index(found[0])
 
 
 def _ratio(base: Row | None, other: Row | None) -> Ratio | None:
+    """The ratio of two rows; None if one has no time, or both are the same measurement."""
     if base is None or other is None or not both_ok(base, other):
         return None
     if other is not base and _measured_by(other) == _measured_by(base):
@@ -201,22 +209,25 @@ def _measured_by(row: Row) -> str:
 
 
 def _unlike(base: _Gathered, other: _Gathered) -> tuple[str, ...]:
+    """In what the environments of `other` differ, each from the nearest one of `base`."""
     if base is other:
         return ()
-    told: dict[str, None] = {}
+    found: dict[str, None] = {}
     for facts in other.environments:
-        nearest = min((differences(was, facts) for was in base.environments), key=len)
-        told |= dict.fromkeys(nearest)
-    return tuple(told)
+        of_each = [differences(was, facts) for was in base.environments]
+        nearest = min(of_each, key=len)
+        found |= dict.fromkeys(nearest)
+    return tuple(found)
 
 
 def _axes(sweeps: Sequence[Results], lines: Sequence[Line]) -> dict[str, str]:
+    """Axis -> heading, of those that have several values in these lines."""
     headings: dict[str, str] = {}
     for results in sweeps:
-        headings = {**column_headings(results.meta), **headings}
-    telling: dict[str, str] = {}
+        headings = column_headings(results.meta) | headings
+    varying: dict[str, str] = {}
     for name, heading in headings.items():
         values = {value(line.row, name) for line in lines}
         if len(values) > 1:
-            telling[name] = heading
-    return telling
+            varying[name] = heading
+    return varying

@@ -43,9 +43,13 @@ class Threshold:
         """
         least = LEAST_EFFECT if asked is None else asked
         unmeasured = LEAST_EFFECT_UNMEASURED[device]
-        noise = max(unmeasured, _within(base, candidate)) if floor is None else 2 * floor
+        if floor is None:
+            noise = max(unmeasured, _within(base, candidate))
+        else:
+            noise = 2 * floor
         counts = max(least, noise)
-        return cls(counts, min(counts, max(least, unmeasured)))
+        alike = min(counts, max(least, unmeasured))
+        return cls(counts, alike)
 
     @classmethod
     def in_turns(cls, spread: float, rounds: int, device: str, asked: float | None) -> Threshold:
@@ -66,8 +70,9 @@ class Threshold:
 
 
 def floor_of(base: Row, candidate: Row) -> float | None:
-    """The A/A noise floor: the spread between fresh processes of one row; None where either has one
-    process only.
+    """The A/A noise floor: the spread between fresh processes of one row.
+
+    None if either row has only one process.
     """
     was, now = round_spread(base.rounds), round_spread(candidate.rounds)
     if was is None or now is None:
@@ -76,12 +81,14 @@ def floor_of(base: Row, candidate: Row) -> float | None:
 
 
 def _within(base: Row, candidate: Row) -> float:
-    """What the machine may have done between two processes, by what it did to rows in doubt within
-    theirs: twice the standard deviation of their repetitions; 0 where none is in doubt.
+    """Twice the standard deviation of the repetitions of disturbed or noisy rows, else 0.
+
+    What disturbs a row within its process may disturb it as much between two.
     """
     variance = 0.0
     for row in (base, candidate):
         if not IN_DOUBT.isdisjoint(row.flags):
-            sigma = max(summarize(values).noise_pct for values in row.rounds) / IQR_OF_SIGMA / 100
+            noise_pct = max(summarize(values).noise_pct for values in row.rounds)
+            sigma = noise_pct / 100 / IQR_OF_SIGMA
             variance += sigma**2
     return 2 * math.sqrt(variance)

@@ -65,6 +65,10 @@ class AttemptFactory:
             left: how many attempts wait after it, if that is known.
         """
         spec = self._sweep.spec
+        protocol = self._protocol
+        if screened:
+            protocol = brief(protocol)
+        alone = not screened  # what is screened is timed again by itself, and only then profiled
         return Attempt(
             sweep_id=self._sweep_id,
             trial=trial,
@@ -72,7 +76,7 @@ class AttemptFactory:
             base_dir=self._sweep.base_dir,
             device=self._device,
             seed=input_seed(spec, trial, key[1]),
-            protocol=brief(self._protocol) if screened else self._protocol,
+            protocol=protocol,
             verify=spec.verify,
             resources=self._resources(trial),
             round=key[1],
@@ -82,10 +86,10 @@ class AttemptFactory:
             precision=self._precision(trial) if spec.measure.ceilings else "",
             sentinels=spec.measure.sentinels,
             pause_s=PAUSE_S if pausing else 0.0,
-            energy=spec.measure.energy and not screened,
-            profile=spec.measure.profile and not screened,
-            compile_times=spec.measure.compile and not screened,
-            graph=spec.measure.graph and not screened,
+            energy=spec.measure.energy and alone,
+            profile=spec.measure.profile and alone,
+            compile_times=spec.measure.compile and alone,
+            graph=spec.measure.graph and alone,
             rival=self._sweep.rivals.get(trial.trial_id),
             screened=tuple(screened),
             ahead=tuple(ahead),
@@ -161,8 +165,9 @@ def brief(protocol: MeasureProtocol) -> MeasureProtocol:
 
 
 def input_seed(spec: SweepSpec, trial: Trial, number: int) -> int:
-    """The seed of the inputs of a round: equal for all implementations and on each model of
-    accelerator, unlike between rounds.
+    """The seed of the inputs of a round; each round has another.
+
+    It is equal for all implementations, and on each model of accelerator.
     """
     params = dict(trial.params)
     if spec.resources.per_accelerator:

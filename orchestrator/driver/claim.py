@@ -16,8 +16,7 @@ MIN_FREE_BYTES = 256 * MIB
 
 
 def claimed(sweep: Sweep, output: str | Path | None, resuming: bool) -> Path:
-    """The directory of the results: new, or one that no other driver is working in; with room on
-    its disk.
+    """The directory of the results: new, or one that no other driver is working in.
 
     Raises:
         RequestError: it is taken, cannot be written, or there is no sweep to resume.
@@ -35,18 +34,19 @@ def claimed(sweep: Sweep, output: str | Path | None, resuming: bool) -> Path:
 
 
 def _directory(sweep: Sweep, output: str | Path | None, resuming: bool) -> Path:
+    """The one named, a new one, or the latest of this sweep's name that compares the same pair."""
     if output is not None:
         return Path(output)
     parent = sweep_directory.SWEEPS / sweep.spec.name
     if not resuming:
         return parent / sweep_directory.new_sweep_id(datetime.now())
-    made = sorted(path.parent for path in parent.glob(f"*/{sweep_directory.META_FILE}"))
-    known = [path for path in made if duel.is_of(path, sweep.duel)]
-    if not known:
-        raise SweepNotFoundError(
-            f"no sweep named {sweep.spec.name!r} to resume under {parent}: run it without --resume"
-        )
-    return known[-1]
+    latest_first = sorted(parent.glob(f"*/{sweep_directory.META_FILE}"), reverse=True)
+    for file in latest_first:  # their names begin with the time
+        if duel.is_of(file.parent, sweep.duel):
+            return file.parent
+    raise SweepNotFoundError(
+        f"no sweep named {sweep.spec.name!r} to resume under {parent}: run it without --resume"
+    )
 
 
 def _check_disk(directory: Path) -> None:

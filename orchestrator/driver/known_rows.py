@@ -36,19 +36,21 @@ class KnownRows:
     note: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Hits (trial_id, sweep_id, measured_at, card) and misses (trial_id, why); a note where
-        they cannot be known.
+        """Hits (trial_id, sweep_id, measured_at, model, card) and misses (trial_id, why).
+
+        With the note, if neither can be known before.
         """
-        hits = [
-            {
-                "trial_id": trial.trial_id,
-                "sweep_id": hit.sweep_id,
-                "measured_at": hit.measured_at,
-                "model": hit.model or None,
-                "card": hit.card or None,
-            }
-            for trial, hit in self.hits
-        ]
+        hits = []
+        for trial, hit in self.hits:
+            hits.append(
+                {
+                    "trial_id": trial.trial_id,
+                    "sweep_id": hit.sweep_id,
+                    "measured_at": hit.measured_at,
+                    "model": hit.model or None,
+                    "card": hit.card or None,
+                }
+            )
         misses = []
         for trial, miss in self.misses:
             why = None if miss is None else miss.why
@@ -63,20 +65,23 @@ class KnownRows:
         if self.note:
             return f"Reuse: {self.note}"
         total = len(self.hits) + len(self.misses)
-        # a frontier stops at the first that does not fit
-        most = "at most " if self.sweep.spec.frontier.axis is not None else ""
-        lines = [
-            f"Reuse: {len(self.hits)} of {counted(total, 'row')} known, "
-            f"{most}{len(self.misses)} to be measured"
-        ]
-        places = Counter(origin(hit.sweep_id, hit.measured_at, hit.model, hit.card)
-                         for _, hit in self.hits)  # fmt: skip
-        lines += [f"  {count} from {place}" for place, count in places.items()]
+        to_measure = f"{len(self.misses)} to be measured"
+        if self.sweep.spec.frontier.axis is not None:  # it stops at the first that does not fit
+            to_measure = f"at most {to_measure}"
+        known = f"{len(self.hits)} of {counted(total, 'row')} known"
+        lines = [f"Reuse: {known}, {to_measure}"]
+        origins: Counter[str] = Counter()
+        for _, hit in self.hits:
+            origins[origin(hit.sweep_id, hit.measured_at, hit.model, hit.card)] += 1
+        for place, count in origins.items():
+            lines.append(f"  {count} from {place}")
         for trial, miss in self.misses:
-            if miss is not None:
-                point = [printable(trial.implementation)]
-                point += [f"{name}={shown(trial.value(name))}" for name in self.sweep.spec.axes]
-                lines.append(f"  {' '.join(point)}: {printable(miss.why)}")
+            if miss is None:
+                continue
+            point = printable(trial.implementation)
+            for name in self.sweep.spec.axes:
+                point += f" {name}={shown(trial.value(name))}"
+            lines.append(f"  {point}: {printable(miss.why)}")
         return "\n".join(lines)
 
 
@@ -98,7 +103,9 @@ def of(sweep: Sweep, device: str, *, why: bool) -> KnownRows:
         hit = found.hit(trial)
         if hit is not None:
             hits.append((trial, hit))
+        elif why:
+            misses.append((trial, found.why_not(trial)))
         else:
-            misses.append((trial, found.why_not(trial) if why else None))
+            misses.append((trial, None))
     found.close()
     return KnownRows(sweep, hits, misses)

@@ -1,5 +1,6 @@
-"""What can be refused, or is done already, before an executor starts: that takes many seconds, and
-this none.
+"""Refuses what can be refused before an executor starts, and finds sweeps that are complete.
+
+Starting the executor takes many seconds, and none of this does.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from orchestrator.plan.sweep import Sweep
 from orchestrator.results import journal, sources, sweep_directory
 from orchestrator.results.results import Results
 from orchestrator.spec.axes import ACCELERATOR_NAME
+from orchestrator.util.files import nearest_existing
 
 
 def refuse_unwritable(directory: Path) -> None:
@@ -26,9 +28,7 @@ def refuse_unwritable(directory: Path) -> None:
     Raises:
         RequestError: its nearest existing parent is no folder, or this user may not write there.
     """
-    existing = next(
-        path for path in (directory.absolute(), *directory.absolute().parents) if path.exists()
-    )
+    existing = nearest_existing(directory)
     if not existing.is_dir():
         raise RequestError(
             f"{directory} cannot be made: {existing} is a file; name another --output"
@@ -66,11 +66,10 @@ def check_rerun(sweep: Sweep, rule: str | None) -> None:
 
 
 def complete(sweep: Sweep, directory: Path) -> Results | None:
-    """The results of a sweep of which nothing is left to run; None: something is, or it is asked
-    for otherwise now.
+    """The results of a sweep of which nothing is left to run; None: something is.
 
-    Whether the machine has changed is not looked at: that would take an executor, and nothing is
-    measured.
+    Also None if the sweep file now asks for something else. Whether the machine has changed is not
+    checked: that would take an executor, and nothing is measured.
 
     Raises:
         RequestError: a file or the protocol was changed since, so that finished rows no longer

@@ -9,32 +9,34 @@ from orchestrator.usercode import registry
 from orchestrator.usercode.workload_file import FileWorkload
 
 GRADIENTS = "orchestrator.isolation.child:know_gradients"
-LOOKED_AT = 100  # trials at most; one that is passed over imports by itself what it needs
+MOST_SAMPLED = 100  # trials; one that is passed over imports by itself what it needs
 
 
 def preload(sweep: Sweep) -> tuple[str, ...]:
-    """What a fork server may import or call once: the modules of registered implementations and of
-    the workload; and of torch what the first gradient imports, a third of a second, and what
-    counting the work of a call imports, two seconds, where trials do that.
+    """What a fork server may import or call once, sorted.
+
+    The modules of registered implementations and of the workload (a user's own file must not run
+    outside of a trial), and of torch what trials would otherwise import each.
     """
-    known, workloads = registry.implementations(), registry.workloads()
-    targets = [
-        known[entry.use].target for entry in sweep.spec.implementations if entry.use in known
-    ]
-    targets += [workloads[sweep.spec.workload]] if sweep.spec.workload in workloads else []
-    counts = isinstance(sweep.workload, FileWorkload) and sweep.workload.counts_work
+    implementations, workloads = registry.implementations(), registry.workloads()
+    targets = []
+    for entry in sweep.spec.implementations:
+        if entry.use in implementations:
+            targets.append(implementations[entry.use].target)
+    if sweep.spec.workload in workloads:
+        targets.append(workloads[sweep.spec.workload])
     names = {target.partition(":")[0] for target in targets}
-    if counts:
-        names.add("torch._dynamo")
+    if isinstance(sweep.workload, FileWorkload) and sweep.workload.counts_work:
+        names.add("torch._dynamo")  # imported when the work of a call is counted: two seconds
     if _takes_gradients(sweep):
-        names.add(GRADIENTS)
+        names.add(GRADIENTS)  # imported with the first gradient: a third of a second
     return tuple(sorted(names))
 
 
 def _takes_gradients(sweep: Sweep) -> bool:
-    """Whether any of the trials that are looked at has a backward pass."""
+    """Whether any of the trials sampled has a backward pass."""
     workload = sweep.workload
-    for trial in sweep.trials[:: 1 + len(sweep.trials) // LOOKED_AT]:
+    for trial in sweep.trials[:: 1 + len(sweep.trials) // MOST_SAMPLED]:
         given = json.loads(trial.params_of(workload.params))
         if workload.backward(workload.params.model_validate(given)):
             return True

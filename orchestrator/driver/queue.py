@@ -19,8 +19,8 @@ from orchestrator.search.factory import Proposal, proposer_of
 from orchestrator.search.oom_prediction import OomPrediction
 from orchestrator.trial import Attempt, RoundKey, Trial, content_hash
 
-# trials screened in one process: a third of a search's samples within these bounds, so that what
-# was found tells where to look on
+# Trials screened in one process: a third of a search's samples within these bounds, so that the
+# searcher learns from the first batches before it proposes the last.
 LEAST_SCREENED, MOST_SCREENED = 32, 128
 
 
@@ -58,7 +58,8 @@ class AttemptQueue:
         self.sweep = sweep
         self.proposals: list[Proposal] = []
         self.kept: list[Proposal] = []
-        known = KnownSources(sweep) if known is None else known
+        if known is None:
+            known = KnownSources(sweep)
         self._outdated = known.outdated()
         self._attempts = AttemptFactory(sweep, sweep_id, device, known.now)
         self._first_of = {second.trial_id: first for first, second in sweep.rivals.items()}
@@ -99,7 +100,8 @@ class AttemptQueue:
         batch = self._batch(key)
         if not batch:
             return self._attempt(self._pending.popleft())
-        self._pending = deque(one for one in self._pending if one not in batch)
+        for screened in batch:
+            self._pending.remove(screened)
         # what other searches screen next is compiled meanwhile; this one waits for what is found
         self._fill(without=self._cell_of[key[0]])
         return self._attempt(key, batch)
@@ -115,23 +117,24 @@ class AttemptQueue:
             self._accept(proposed)
 
     def give_back(self, attempt: Attempt) -> None:
-        """Queue those trials again that were to be screened by an attempt which did not come to
-        them.
-        """
+        """Queue again the trials that an attempt was to screen, and did not come to."""
         for trial in attempt.screened:
             key = (trial.trial_id, attempt.round)
             if self._retries.is_unfinished(key) and key not in self._pending:
                 self._pending.append(key)
 
     def _batch(self, first: RoundKey) -> list[RoundKey]:
-        """The attempts that are screened in one process with the first; none: it is measured by
-        itself.
+        """The attempts screened in one process with the first; none: it is measured by itself.
+
+        They are of one search group: only those compete with each other.
         """
         if not self._is_screened(first[0]):
             return []
         cell = self._cell_of.get(first[0])
-        screened = filter(lambda key: self._is_screened(key[0]), self._pending)
-        found = [key for key in screened if self._cell_of.get(key[0]) == cell]
+        found = []
+        for key in self._pending:
+            if self._is_screened(key[0]) and self._cell_of.get(key[0]) == cell:
+                found.append(key)
         return found[: self._most_screened]
 
     def _ahead(self) -> list[Trial]:
@@ -163,7 +166,7 @@ class AttemptQueue:
         return self._oom_prediction.predict(attempt)
 
     def finished(self, record: TrialRecord) -> bool:
-        """Note how an attempt ended; True when it is to be made again."""
+        """Record how an attempt ended; True if it is to be made again."""
         self._learn(record)
         if record.trial_id in self._first_of or not self._retries.is_due(record):
             return False
@@ -176,16 +179,16 @@ class AttemptQueue:
         Attempts that are to be made again anyway are left out.
         """
         pending = set(self._pending)
-        unlike = list(dict.fromkeys(content_hash(dict(one)) for one in environments))
+        hashes = {content_hash(dict(environment)): None for environment in environments}
         found = []
         for key, record in self._retries.first.last.items():
             if key[0] not in self._trials or key in pending or record.outcome is Outcome.LOST:
                 continue
-            changed = self._changed(key, record, unlike)
+            changed = self._changed(key, record, list(hashes))
             if changed:
-                trial, axes = self._trials[key[0]], self.sweep.spec.axes
-                point = " ".join(f"{axis}={shown(trial.value(axis))}" for axis in axes)
-                found.append(Stale(record, changed, point))
+                trial = self._trials[key[0]]
+                values = [f"{axis}={shown(trial.value(axis))}" for axis in self.sweep.spec.axes]
+                found.append(Stale(record, changed, " ".join(values)))
         return found
 
     def rerun(self, text: str, environments: Sequence[Mapping[str, object]]) -> str:
@@ -279,7 +282,7 @@ class AttemptQueue:
             self._tell(found.trial.trial_id)
 
     def _learn(self, record: TrialRecord) -> None:
-        """Take note of a record, and tell the searcher of a trial whose every round has ended."""
+        """Record how a round ended, and tell the searcher of a trial whose every round has."""
         self._seen += 1
         if record.trial_id in self._first_of:
             self._retries.add_second((self._first_of[record.trial_id], record.round), record)
@@ -299,43 +302,51 @@ class AttemptQueue:
             self._tell(trial_id)
 
     def _tell(self, trial_id: str) -> None:
+        """Tell the searcher of a trial, once every round of it has ended."""
         if trial_id not in self._trials:
             return
-        repeats = 1 if self._is_screened(trial_id) else self.sweep.spec.measure.repeats
-        rounds = range(1, repeats + 1)
-        if not any(self._retries.is_unfinished((trial_id, number)) for number in rounds):
-            self._proposer.tell(self._trials[trial_id], self._records[trial_id])
+        repeats = self.sweep.spec.measure.repeats
+        if self._is_screened(trial_id):
+            repeats = 1
+        for number in range(1, repeats + 1):
+            if self._retries.is_unfinished((trial_id, number)):
+                return
+        self._proposer.tell(self._trials[trial_id], self._records[trial_id])
 
     def _invalidate(self, keys: Collection[RoundKey]) -> None:
         """Until these attempts are re-run, their old results must not cut or rule out others."""
-        trial_ids = dict.fromkeys(trial_id for trial_id, _ in keys)
-        self._proposer.invalidate([self._trials[trial_id] for trial_id in trial_ids])
+        trials = {trial_id: self._trials[trial_id] for trial_id, _ in keys}  # each once
+        self._proposer.invalidate(list(trials.values()))
         self._oom_prediction.invalidate(keys)
 
     def _is_chosen(
         self, rule: RerunRule, key: RoundKey, record: TrialRecord, names: Mapping[str, None]
     ) -> bool:
+        """Whether the rule chooses a round; of a pair, either trial that failed is a reason."""
         values = {**names, **self._trials[key[0]].names()}
+        if rule.chooses(record.outcome, values):
+            return True
         second = self._retries.second.last.get(key)
-        return rule.chooses(record.outcome, values) or (
-            second is not None and rule.repeats_failures and rule.chooses(second.outcome, values)
-        )
+        if second is None or not rule.repeats_failures:
+            return False
+        return rule.chooses(second.outcome, values)
 
     def _rounds(self, trial_ids: Iterable[str]) -> Iterator[RoundKey]:
         """Every round of these trials, round after round."""
         repeats, known = self.sweep.spec.measure.repeats, list(trial_ids)
         for number in range(1, repeats + 1):
             trials = list(known)
-            # so that larger ones are spared
-            smallest_first = number == 1 and self.sweep.spec.predict
-            if repeats > 1 and not smallest_first:
+            # Prediction needs the order given, smallest first; only later rounds are shuffled.
+            is_predicting = number == 1 and self.sweep.spec.predict
+            # Shuffled, so that a drift of the machine does not fall on the same trials each round.
+            if repeats > 1 and not is_predicting:
                 random.Random(f"{self.sweep.spec.seed} {number}").shuffle(trials)
             for trial_id in trials:
                 if number == 1 or not self._is_screened(trial_id):
                     yield trial_id, number
 
     def _note_place(self, proposal: Proposal) -> None:
-        """Take note of a proposal's cell, and whether its trial is to be measured by itself now."""
+        """Record a proposal's cell, and whether its trial is to be measured by itself now."""
         trial_id = proposal.trial.trial_id
         self._cell_of.setdefault(trial_id, proposal.cell)
         if proposal.final and trial_id not in self._finals:

@@ -29,8 +29,7 @@ class RerunRule:
 
     @classmethod
     def of(cls, text: str, names: Collection[str], labels: Collection[str]) -> RerunRule:
-        """The rule in words (`failed`, `stale`, `all`, an outcome, several by commas) or as an
-        expression.
+        """The rule: `failed`, `stale`, `all`, outcomes between commas, or an expression.
 
         Args:
             text: the rule.
@@ -47,21 +46,20 @@ class RerunRule:
         if set(words) <= set(OUTCOMES):
             return cls(text, frozenset(words))
         if text.isidentifier() and text not in names:
-            near = nearest(text, [*WORDS, *OUTCOMES])
             if text in labels:
                 raise RequestError(
                     f"--rerun {text}: that is an implementation: write "
                     f"\"implementation == '{text}'\""
                 )
-            hint = (
-                f"did you mean {near!r}?"
-                if near
-                else f"use {', '.join(WORDS)}, an outcome, or an expression"
-            )
+            hint = f"use {', '.join(WORDS)}, an outcome, or an expression"
+            near = nearest(text, [*WORDS, *OUTCOMES])
+            if near:
+                hint = f"did you mean {near!r}?"
             raise RequestError(f"--rerun {text}: no such rule ({hint})")
         values = {"implementation": labels, "outcome": OUTCOMES}
         check(text, {*names, "outcome"}, values)
-        if strange := strange_values(text, values):
+        strange = strange_values(text, values)
+        if strange:
             raise RequestError(f"--rerun {text!r}: {strange}")
         return cls(text)
 
@@ -71,8 +69,11 @@ class RerunRule:
         return self.text == FAILED or bool(self.outcomes)
 
     def chooses(self, outcome: Outcome, values: Mapping[str, Any]) -> bool:
-        """Whether an attempt that ended so is to be made again; `values` are what an expression
-        reads of its trial.
+        """Whether an attempt that ended so is to be made again.
+
+        Args:
+            outcome: of the attempt.
+            values: what an expression reads of its trial.
         """
         if self.text == ALL:
             return True
@@ -80,4 +81,6 @@ class RerunRule:
             return outcome is not Outcome.OK
         if self.outcomes:
             return str(outcome) in self.outcomes
-        return self.text != STALE and condition(self.text, {**values, "outcome": str(outcome)})
+        if self.text == STALE:  # the queue knows what is stale
+            return False
+        return condition(self.text, {**values, "outcome": str(outcome)})

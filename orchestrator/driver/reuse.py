@@ -63,14 +63,18 @@ class Reuse:
 
     def hit(self, trial: Trial) -> Hit | None:
         """Where the trial's row is known from; None: it is not."""
-        if trial.trial_id not in self._hits:
-            wanted = self._wanted(trial)
-            found = self._ask(lambda known: known.find(wanted))
-            records = None if found is None else found.records(wanted)
-            if records is not None:
+        if trial.trial_id in self._hits:
+            return self._hits[trial.trial_id]
+        wanted = self._wanted(trial)
+        hit = self._ask(lambda known: known.find(wanted))
+        if hit is not None:
+            records = hit.records(wanted)
+            if records is None:  # the sweep is not there any more, though the index has it
+                hit = None
+            else:
                 self._records[trial.trial_id] = records
-            self._hits[trial.trial_id] = None if records is None else found
-        return self._hits[trial.trial_id]
+        self._hits[trial.trial_id] = hit
+        return hit
 
     def why_not(self, trial: Trial) -> Miss:
         """What differs from the nearest row, of a trial that is not known."""
@@ -114,12 +118,11 @@ class Reuse:
 
     def _wanted(self, trial: Trial) -> Wanted:
         spec = self._sweep.spec
-        rounds = range(1, spec.measure.repeats + 1)
-        protocols = tuple(
-            protocol_hash(self._protocol, spec.verify, input_seed(spec, trial, number))
-            for number in rounds
-        )
-        return Wanted(trial, self.sources.now[trial.implementation], protocols)
+        protocols = []
+        for number in range(1, spec.measure.repeats + 1):
+            seed = input_seed(spec, trial, number)
+            protocols.append(protocol_hash(self._protocol, spec.verify, seed))
+        return Wanted(trial, self.sources.now[trial.implementation], tuple(protocols))
 
 
 def device_here(device: str) -> str:
@@ -152,8 +155,9 @@ def environments_here(sweep: Sweep, device: str) -> list[dict[str, Any]]:
         name = f"cuda:{number * max(1, slot.gpus)}" if device == "cuda" else device
         facts = describe(name, cap, slot.cpus)
         if device == "cuda":
-            variables = decisive({**SET_ON_CUDA, **os.environ})
-            facts = {**facts, "match": {**facts["match"], "variables": variables}}
+            # as a trial's process has them: those that the isolator sets, if the user has not
+            variables = decisive(SET_ON_CUDA | os.environ)
+            facts = facts | {"match": facts["match"] | {"variables": variables}}
         if facts not in found:
             found.append(facts)
     return found

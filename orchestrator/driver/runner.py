@@ -1,6 +1,4 @@
-"""Runs a sweep: attempts go to the executor, records come back to the journal, and from there
-everywhere else.
-"""
+"""Runs a sweep: hands attempts to the executor, journals their records, then reports them."""
 
 from __future__ import annotations
 
@@ -50,7 +48,7 @@ from orchestrator.trackers.base import Status, Tracker
 from orchestrator.trial import Attempt
 
 POLL_S = 0.2
-ALL_SLOTS_S = 30.0  # a slot of a busy cluster may take for ever
+ALL_SLOTS_S = 30.0  # on a busy cluster a slot may never start
 INFRASTRUCTURE = frozenset({Outcome.CRASHED, Outcome.LOST})
 FULL_PASSES = 1000  # of the collector's passes over younger objects before one over all; usually 10
 
@@ -119,10 +117,8 @@ class SweepRun:
         with self.signals, Journal(self.directory) as journal:
             self.signals.install()
             held = sweep_directory.load(self.directory, journal.records)
-            self._environments, self._observations = (
-                dict(held.environments),
-                list(held.observations),
-            )
+            self._environments = dict(held.environments)
+            self._observations = list(held.observations)
             self._sources.held = sources.read(self.directory)
             for record in journal.records:
                 self._by_trial.setdefault(record.trial_id, []).append(record)
@@ -151,14 +147,17 @@ class SweepRun:
             return self._to_end(queue, journal)
 
     def _to_end(self, queue: AttemptQueue, journal: Journal) -> Results:
-        """The sweep proper. Whoever refuses to go on before it leaves everything as it was."""
+        """Run the attempts, write the reports, and close what is open, however it ends.
+
+        What is refused before this leaves the directory and MLflow as they were.
+        """
         self.tracker.start(self.meta)
         status: Status = "FAILED"
         try:
             self._loop(queue, journal)
             for event in self.executor.conclude():
                 self._handle(event, queue, journal)
-            self._heed_signals()
+            self._stop_if_signalled()
             status = "FINISHED"
         except InterruptedSweepError:
             status = "KILLED"
@@ -171,7 +170,7 @@ class SweepRun:
                 with suppress(OSError):
                     write_reports(results)
             finally:
-                # beside the executor's end, which takes a second or two
+                # the tracker works in its own thread while the executor takes seconds to close
                 self.tracker.finish(status, results)
                 self.executor.close()
                 if self.reuse is not None:
@@ -179,7 +178,7 @@ class SweepRun:
         return results
 
     def _save_plan(self, held: SweepMeta) -> None:
-        """What a changed sweep file asks for, once it is certain that it goes on here."""
+        """Write what a changed sweep file asks for, once it is certain that the sweep goes on."""
         if self.meta != held:
             sweep_directory.save_plan(self.directory, self.meta, self.sweep.document.text)
         if self.sweep.spec.proposes:
@@ -201,10 +200,8 @@ class SweepRun:
             self._poll(queue, journal)
 
     def _submit(self, queue: AttemptQueue, journal: Journal) -> None:
-        """Hand over as many attempts as may wait; what was proposed is written down before it is
-        run.
-        """
-        # without a slot, poll says why
+        """Hand over as many attempts as may wait; a proposal is written down before it is run."""
+        # As if there were a slot, if there is none: then the executor's poll says why.
         while self._in_flight < queue.ahead * max(1, self.executor.slots):
             attempt = queue.next()
             self._keep_proposals(queue)
@@ -254,7 +251,7 @@ class SweepRun:
         self._proposals += new
 
     def _poll(self, queue: AttemptQueue, journal: Journal) -> None:
-        self._heed_signals()
+        self._stop_if_signalled()
         try:
             events = self.executor.poll(POLL_S)
         except UnfitMachineError as error:
@@ -264,7 +261,7 @@ class SweepRun:
         if self._broken is not None:
             raise CircuitBrokenError(self._how_to_go_on(self._broken))
 
-    def _heed_signals(self) -> None:
+    def _stop_if_signalled(self) -> None:
         if self.signals.received is not None:
             raise InterruptedSweepError(self.signals.received, self.name)
 
@@ -282,20 +279,20 @@ class SweepRun:
             self._in_flight -= 1
             self._learn_imported(event)
             first, *others = event.of_each_trial()
-            # Once the first trial's is there, nothing is missing.
-            *others, first = [self._keep(end, journal) for end in (*others, first)]
-            again = [queue.finished(end.record) for end in (*others, first)]
-            self._count_faults(first.record)
+            # The first trial's record is journaled last: once it is there, none is missing.
+            ends = [self._keep(end, journal) for end in (*others, first)]
+            again = [queue.finished(end.record) for end in ends]
+            self._count_faults(ends[-1].record)
             if not event.attempt.screened:  # both trials of a pair are made again together
                 again = [again[-1]] * len(again)
-            for end, is_again in zip((*others, first), again, strict=True):
+            for end, is_again in zip(ends, again, strict=True):
                 self.progress.event(replace(end, again=is_again))
             queue.give_back(event.attempt)
             return
         self.progress.event(event)
 
     def _keep(self, event: Finished, journal: Journal) -> Finished:
-        """The log, then the journal (from here on it is finished), then the mirror.
+        """Write the log, then the journal (from then on the round is finished), then the tracker.
 
         Returns:
             The same without its environment, which is kept once and not with every record.
@@ -335,8 +332,9 @@ class SweepRun:
             sweep_directory.add_observations(self.directory, [observation])
 
     def _count_faults(self, record: TrialRecord) -> None:
-        """Count faults of rounds in a row, each once however often it is tried; `max_failures` is
-        where to stop.
+        """Count rounds that ended in a fault in a row, and stop the sweep at `max_failures`.
+
+        A round counts once, however often it is tried.
         """
         if record.outcome not in INFRASTRUCTURE and DEVICE_FAULT not in record.notes:
             self._faults_in_a_row.clear()
@@ -349,8 +347,9 @@ class SweepRun:
             self._broken = f"{what} (max_failures); the last: {last}"
 
     def _check_stale(self, queue: AttemptQueue, journal: Journal, held: Results) -> None:
-        """Judge what is finished by the environments of all slots: which answers first must not
-        decide it.
+        """Refuse to go on with finished rows that no longer hold, unless they are run again.
+
+        They are compared with the environments of all slots, not of the one that is ready first.
         """
         matches: list[Mapping[str, Any]] = []
         for environment in self._environments_of_slots(queue, journal):

@@ -15,6 +15,7 @@ from orchestrator.plan.sweep import Sweep
 from orchestrator.record import Fingerprint, TrialRecord
 from orchestrator.results import sources as kept
 from orchestrator.results.results import Results
+from orchestrator.spec.models import SweepSpec
 from orchestrator.trial import content_hash
 from orchestrator.usercode.imported import ImportedCode, changed_since
 
@@ -24,10 +25,10 @@ PARTS = ("source", "environment", "protocol")
 
 @dataclass(frozen=True)
 class Stale:
-    """A finished attempt whose fingerprint no longer holds: `changed` of source, environment and
-    protocol.
+    """A finished attempt whose fingerprint no longer holds.
 
     Attributes:
+        changed: which of source, environment and protocol.
         point: the values of the sweep's axes, for a person.
     """
 
@@ -54,8 +55,9 @@ def changed_parts(was: Fingerprint, now: Fingerprint) -> tuple[str, ...]:
 
 @dataclass
 class KnownSources:
-    """What the source hashes of a sweep stand for: as read before it runs, and as its trials turned
-    out to import.
+    """What the source hashes of a sweep stand for.
+
+    That is what is read before it runs, and what its trials turn out to import.
 
     Args:
         sweep: as it is stated now.
@@ -86,7 +88,7 @@ class KnownSources:
         return found
 
     def learn(self, source: str, imported: ImportedCode) -> bool:
-        """Note what a trial of this source imported; True where that was not known yet."""
+        """Record what a trial of this source imported; True if that was not known yet."""
         known = self.all().get(source, {})
         held: dict[str, Any] = known.get("imported", {})
         files, packages = held.get("files", {}), held.get("packages", {})
@@ -99,16 +101,14 @@ class KnownSources:
         return merged != held
 
     def forget_outdated(self) -> None:
-        """Let go of what is outdated: everything that rests on it is measured again."""
+        """Drop the imports that are outdated: everything that rests on them is measured again."""
         for name in self.outdated():
-            self.held[name] = {
-                kind: part for kind, part in self.held[name].items() if kind != "imported"
-            }
+            kept_parts = dict(self.held[name])
+            kept_parts.pop("imported", None)
+            self.held[name] = kept_parts
 
     def outdated(self) -> dict[str, list[str]]:
-        """Source hash -> what its trials imported that is another today, though its files read the
-        same.
-        """
+        """Source hash -> what its trials imported that has changed, though its files have not."""
         found = {}
         for name, described in self.held.items():
             changed = changed_since(described.get("imported", {}), self.sweep.base_dir)
@@ -129,48 +129,59 @@ def explain(
         slots: what must match of the environments of the slots that there are now.
     """
     found: dict[str, None] = {}
-    for one in stale:
-        print_ = one.record.fingerprint
-        if "source" in one.changed:
-            was = now.held.get(print_.source)
-            today = now.all().get(now.now.get(one.record.implementation, ""))
-            found |= dict.fromkeys(
-                kept.differences(was, today) or now.outdated().get(print_.source, [])
-            )
-        if "environment" in one.changed:
-            was_there = held.environments.get(print_.environment, {}).get("match")
-            if was_there is not None:
-                nearest = min((differences(was_there, slot) for slot in slots), key=len)
+    for attempt in stale:
+        was = attempt.record.fingerprint
+        if "source" in attempt.changed:
+            today = now.all().get(now.now.get(attempt.record.implementation, ""))
+            changes = kept.differences(now.held.get(was.source), today)
+            if not changes:  # its own files are the same: something that it imports is not
+                changes = now.outdated().get(was.source, [])
+            found |= dict.fromkeys(changes)
+        if "environment" in attempt.changed:
+            environment = held.environments.get(was.environment, {}).get("match")
+            if environment is not None:
+                of_each_slot = [differences(environment, slot) for slot in slots]
+                nearest = min(of_each_slot, key=len)
                 found |= dict.fromkeys(nearest)
-        if "protocol" in one.changed:
+        if "protocol" in attempt.changed:
             found |= dict.fromkeys(_protocol_differences(held, now.sweep))
     return list(found)
 
 
 def _protocol_differences(held: Results, sweep: Sweep) -> list[str]:
-    was, now = held.meta.spec, sweep.spec
-    facts = []
-    for spec in (was, now):
-        stated = spec.measure.facts(held.meta.device)
-        stated |= {f"verify.{name}": value for name, value in spec.verify.model_dump().items()}
-        facts.append({**stated, "seed": spec.seed})
-    return differences(*facts)
+    """What differs between the protocols of the sweep as it was left, and as it is stated now."""
+    was, now = (_protocol_facts(spec, held.meta.device) for spec in (held.meta.spec, sweep.spec))
+    return differences(was, now)
+
+
+def _protocol_facts(spec: SweepSpec, device: str) -> dict[str, Any]:
+    facts = spec.measure.facts(device)
+    for name, value in spec.verify.model_dump().items():
+        facts[f"verify.{name}"] = value
+    facts["seed"] = spec.seed
+    return facts
 
 
 def refuse_stale(stale: Sequence[Stale], go_on: str, why: Sequence[str] = ()) -> None:
-    """Refuse to mix two states of the world in one table.
+    """Refuse to mix rows of before and after a change in one table.
+
+    Args:
+        stale: the finished attempts that no longer hold.
+        go_on: the command that continues the sweep.
+        why: what changed.
 
     Raises:
         RequestError: there are stale rows; they are named, and what changed.
     """
     if not stale:
         return
-    shown = [f"  {found}" for found in stale[:MOST_NAMED]]
-    if len(stale) > MOST_NAMED:
-        shown.append(f"  and {len(stale) - MOST_NAMED} more")
-    changes = [f"changed: {'; '.join(why[:MOST_NAMED])}"] if why else []
     rows = "row no longer holds" if len(stale) == 1 else "rows no longer hold"
-    head = f"{len(stale)} finished {rows}:"
-    raise RequestError(
-        "\n".join([head, *shown, *changes, f"run them again: {go_on} --rerun stale"])
-    )
+    lines = [f"{len(stale)} finished {rows}:"]
+    for attempt in stale[:MOST_NAMED]:
+        lines.append(f"  {attempt}")
+    if len(stale) > MOST_NAMED:
+        lines.append(f"  and {len(stale) - MOST_NAMED} more")
+    if why:
+        lines.append(f"changed: {'; '.join(why[:MOST_NAMED])}")
+    lines.append(f"run them again: {go_on} --rerun stale")
+    raise RequestError("\n".join(lines))

@@ -41,10 +41,12 @@ def of(sweep: Sweep, directory: Path, device: str, resuming: bool) -> SweepMeta:
         }
         # written once the journal is ours and no stale row stands in the way
         return held.model_copy(update=planned)
-    inside = directory.parent == sweep_directory.SWEEPS / sweep.spec.name
     now = datetime.now().astimezone()
+    sweep_id = directory.name
+    if directory.parent != sweep_directory.SWEEPS / sweep.spec.name:  # --output names no id
+        sweep_id = sweep_directory.new_sweep_id(now)
     meta = SweepMeta(
-        sweep_id=directory.name if inside else sweep_directory.new_sweep_id(now),
+        sweep_id=sweep_id,
         name=sweep.spec.name,
         created_at=now.isoformat(timespec="seconds"),
         base_dir=sweep.base_dir,
@@ -62,8 +64,8 @@ def of(sweep: Sweep, directory: Path, device: str, resuming: bool) -> SweepMeta:
 
 def models_of(trials: Iterable[Trial]) -> list[str]:
     """The models that these trials are measured on, in the order of the table."""
-    found = (trial.params.get(ACCELERATOR_NAME) for trial in trials)
-    return list(dict.fromkeys(model for model in found if model is not None))
+    models = dict.fromkeys(trial.params.get(ACCELERATOR_NAME) for trial in trials)
+    return [model for model in models if model is not None]
 
 
 def on_each_model(sweep: Sweep, executor: Executor, directory: Path, resuming: bool) -> Sweep:
@@ -81,7 +83,8 @@ def on_each_model(sweep: Sweep, executor: Executor, directory: Path, resuming: b
     """
     if not sweep.spec.resources.per_accelerator:
         return sweep
-    models, begun = executor.accelerators, list[str]()
+    models = executor.accelerators
+    begun: list[str] = []
     if resuming and (directory / sweep_directory.META_FILE).exists():
         begun = models_of(sweep_directory.load_meta(directory).planned)
     missing = [model for model in begun if model not in models]
@@ -94,15 +97,23 @@ def on_each_model(sweep: Sweep, executor: Executor, directory: Path, resuming: b
 
 
 def _kind(labels: tuple[str, str] | None) -> str:
-    return "each trial by itself" if labels is None else f"a duel of {labels[0]} and {labels[1]}"
+    if labels is None:
+        return "each trial by itself"
+    return f"a duel of {labels[0]} and {labels[1]}"
 
 
 def _planned(sweep: Sweep, held: SweepMeta | None) -> tuple[Trial, ...]:
     """The trials that are known; of a sweep that proposes them, those that it has proposed."""
     if not sweep.spec.proposes:
         return sweep.trials
-    return held.planned if held is not None else ()
+    if held is None:
+        return ()
+    return held.planned
 
 
 def _at_most(sweep: Sweep) -> int | None:
-    return bounds(sweep)[1] if sweep.spec.proposes else None
+    """How many trials a sweep that proposes them may run; None: all are planned."""
+    if not sweep.spec.proposes:
+        return None
+    _, most = bounds(sweep)
+    return most

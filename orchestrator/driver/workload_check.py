@@ -1,6 +1,4 @@
-"""Has a workload checked as itself before its first trial, in a process beside, while the executor
-starts.
-"""
+"""Checks a workload before its first trial, in another process, while the executor starts."""
 
 from __future__ import annotations
 
@@ -65,7 +63,7 @@ class WorkloadCheck:
             return []
         try:
             done = subprocesses.finish(self.process, self.asked, LIMIT_S)
-            # it was killed, by want of memory perhaps: the trials will tell
+            # It was killed, for lack of memory perhaps: the trials will tell.
             if done.returncode < 0:
                 return []
             found = subprocesses.last_json_line(done)
@@ -73,7 +71,7 @@ class WorkloadCheck:
             return []
         except ValueError as error:
             return [f"cannot be imported: {error}"]
-        # What is wrong may be mended outside of the code: a package installed, another torch
+        # Only success is kept: what is wrong may be mended outside of the code (another torch).
         if not found:
             with suppress(OSError):
                 self.kept.parent.mkdir(parents=True, exist_ok=True)
@@ -82,8 +80,7 @@ class WorkloadCheck:
 
 
 def refuse_any(sweep: Sweep, device: str) -> None:
-    """Check the workload at the first trial of each problem that it holds, and refuse the sweep
-    where something is wrong; one that is registered, too.
+    """Check the workload, a registered one too, at the first trial of each of its problems.
 
     Raises:
         RequestError: naming all that is wrong.

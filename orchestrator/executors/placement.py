@@ -51,7 +51,9 @@ class SlotPlan:
         """(first rank, count) of each part that takes any of a trial's ranks, in order."""
         found, first = [], 0
         for part in self.parts:
-            count = ranks - first if part.ranks == 0 else min(part.ranks, ranks - first)
+            count = ranks - first
+            if part.ranks:
+                count = min(count, part.ranks)
             if count > 0:
                 found.append((first, count))
                 first += count
@@ -67,13 +69,17 @@ def usable_nodes(described: Iterable[Mapping[str, Any]], accelerator: str | None
     """
     found = []
     for node in described:
+        if not node["Alive"]:
+            continue
         resources = node["Resources"]
-        models = tuple(
-            name.removeprefix(ACCELERATOR) for name in resources if name.startswith(ACCELERATOR)
-        )
-        if node["Alive"] and accelerator in (None, *models):
+        models = []
+        for name in resources:
+            if name.startswith(ACCELERATOR):
+                models.append(name.removeprefix(ACCELERATOR))
+        if accelerator is None or accelerator in models:
             cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
-            found.append(Node(node["NodeID"], node["NodeManagerAddress"], cpus, gpus, models))
+            address = node["NodeManagerAddress"]
+            found.append(Node(node["NodeID"], address, cpus, gpus, tuple(models)))
     return found
 
 
@@ -108,7 +114,8 @@ def place(
         spread: whether ranks of a trial are to be on different nodes, as far as there are nodes.
         exclusive: a slot has its node alone, with all that the node has.
     """
-    if ranks > 1 and (spread or (device == "cuda" and all(node.gpus < gpus for node in nodes))):
+    fits_on_a_node = device == "cpu" or any(node.gpus >= gpus for node in nodes)
+    if ranks > 1 and (spread or not fits_on_a_node):
         return _across(nodes, device, ranks, cpus, max_concurrent, spread)
     if exclusive:
         whole = []
@@ -127,12 +134,18 @@ def place(
         else:
             most = node.cpus
         room.append(min(most, _by_cores(node, cpus)))
-    counts = _deal(room, sum(room) if max_concurrent is None else max_concurrent)
+    most_slots = sum(room)
+    if max_concurrent is not None:
+        most_slots = max_concurrent
     found = []
-    for node, count in zip(nodes, counts, strict=True):
-        wanted = min(cpus, node.cpus) if cpus else node.cpus // max(1, count)
-        plan = SlotPlan(node, max(1, wanted), gpus if device == "cuda" else 0)
-        found += [replace(plan, ordinal=ordinal, sharing=count) for ordinal in range(count)]
+    for node, count in zip(nodes, _deal(room, most_slots), strict=True):
+        if cpus:
+            cores = min(cpus, node.cpus)
+        else:
+            cores = node.cpus // max(1, count)
+        plan = SlotPlan(node, max(1, cores), gpus if device == "cuda" else 0, sharing=count)
+        for ordinal in range(count):
+            found.append(replace(plan, ordinal=ordinal))
     return found
 
 
@@ -148,11 +161,15 @@ def _across(
 
     Where ranks are spread every slot has as many nodes, so that all rows are measured alike.
     """
+    on_gpus = device == "cuda"
     left = sorted((node for node in nodes if node.cpus), key=lambda node: -node.gpus)
     found: list[SlotPlan] = []
     while max_concurrent is None or len(found) < max_concurrent:
-        room = [node.gpus if device == "cuda" else ranks for node in left]
-        counts = _deal(room, ranks) if spread else _fill(room, ranks)
+        room = [node.gpus if on_gpus else ranks for node in left]
+        if spread:
+            counts = _deal(room, ranks)
+        else:
+            counts = _fill(room, ranks)
         if sum(counts) < ranks:
             return found
         parts, unused = [], []
@@ -161,7 +178,7 @@ def _across(
                 unused.append(node)
                 continue
             cores = min(cpus or node.cpus, node.cpus)
-            parts.append(SlotPlan(node, cores, count if device == "cuda" else 0, count))
+            parts.append(SlotPlan(node, cores, count if on_gpus else 0, count))
         if spread and found and len(parts) < len(found[0].parts):
             return found  # the nodes left would not spread its ranks as the first slot does
         found.append(replace(parts[0], rest=tuple(parts[1:])))
@@ -184,11 +201,11 @@ def _by_cores(node: Node, cpus: int | None) -> int:
 
 def _deal(room: Sequence[int], wanted: int) -> list[int]:
     """How many of `wanted` slots each node gets: one by one, to that with the most room left."""
-    counts = [0] * len(room)
+    left = list(room)
     for _ in range(min(wanted, sum(room))):
-        index = max(range(len(room)), key=lambda at: (room[at] - counts[at], -at))
-        counts[index] += 1
-    return counts
+        roomiest = left.index(max(left))  # of equal ones the first
+        left[roomiest] -= 1
+    return [most - free for most, free in zip(room, left, strict=True)]
 
 
 def device_of(wanted: str, nodes: Sequence[Node]) -> str:
@@ -214,11 +231,13 @@ def no_room(
             f"no node has the accelerator {accelerator} (resources.accelerator, as `ray status -v` "
             "names it)"
         )
-    model = f" of the model {accelerator}" if accelerator else ""
-    found = (
-        ", ".join(f"{node.address}: {node.cpus} CPUs, {node.gpus} GPUs" for node in nodes)
-        or "no such node"
-    )
+    found = [f"{node.address}: {node.cpus} CPUs, {node.gpus} GPUs" for node in nodes]
+    there = ", ".join(found) or "no such node"
+    if device == "cuda":
+        need = f"{gpus} GPUs"
+        if accelerator:
+            need += f" of the model {accelerator}"
+    else:
+        need = f"{ranks} ranks"
     where = "on all nodes together" if ranks > 1 else "on one node"
-    need = f"{gpus} GPUs{model}" if device == "cuda" else f"{ranks} ranks"
-    return f"a trial needs {need} {where}, and there is no room for it ({found})"
+    return f"a trial needs {need} {where}, and there is no room for it ({there})"

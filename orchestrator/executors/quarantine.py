@@ -36,8 +36,9 @@ class Quarantine:
             strikes.append(strike)
         if not final and len(strikes) < STRIKES:
             return False
-        count = "" if final else f"{STRIKES} faults in a row, the last: "
-        self.reasons[slot] = f"{where}: {count}{reason}"
+        if not final:
+            reason = f"{STRIKES} faults in a row, the last: {reason}"
+        self.reasons[slot] = f"{where}: {reason}"
         return True
 
     def well(self, slot: int) -> None:
@@ -47,5 +48,7 @@ class Quarantine:
     def refusal(self, model: str = "") -> str:
         """Why no slot is left, or none of a model of accelerator: one line for each."""
         where = f" of the accelerator {model}" if model else ""
-        reasons = (f"  {reason}" for reason in self.reasons.values())
-        return "\n".join([f"no slot{where} is left to run on:", *reasons])
+        lines = [f"no slot{where} is left to run on:"]
+        for reason in self.reasons.values():
+            lines.append(f"  {reason}")
+        return "\n".join(lines)

@@ -29,8 +29,8 @@ from orchestrator.executors.slots import (
     end_of,
     lost,
     observed,
+    reason_of,
     stranded_model,
-    told_of,
 )
 from orchestrator.executors.waiting import Waiting
 from orchestrator.isolation.ranks import SETTLE_S, RankSpan
@@ -108,7 +108,8 @@ class RayExecutor:
         """The events since the last call; see Executor.poll."""
         if not self._slots:
             raise UnfitMachineError(self._quarantine.refusal())
-        if stranded := stranded_model(self._queue, self._slots):
+        stranded = stranded_model(self._queue, self._slots)
+        if stranded:
             raise UnfitMachineError(self._quarantine.refusal(stranded))
         events: list[Event] = list(self._dispatch())
         if not any(slot.ready or slot.attempt for slot in self._slots):
@@ -160,11 +161,11 @@ class RayExecutor:
         return slot_plans(self._options, self.device, nodes, most, self.accelerators)
 
     def _open(self, plans: list[SlotPlan]) -> None:
-        """A slot for each plan."""
-        first = max((slot.index for slot in self._slots), default=-1) + 1
-        first = max([first, *(index + 1 for index in self._quarantine.reasons)])
-        for number, plan in enumerate(plans):
-            slot = Slot(first + number, plan)
+        """A slot for each plan; an index is never given twice, not even that of a closed slot."""
+        used = [slot.index for slot in self._slots]
+        used += self._quarantine.reasons
+        for index, plan in enumerate(plans, start=max(used, default=-1) + 1):
+            slot = Slot(index, plan)
             self._slots.append(slot)
             self._start(slot)
 
@@ -181,17 +182,11 @@ class RayExecutor:
                 max_concurrency=4,
                 scheduling_strategy=strategy,
             )
-            staged = self._staging is not None
-            slot.actors.append(
-                actor.remote(
-                    self.device,
-                    part.cpus,
-                    self._options.preload,
-                    staged,
-                    part.sharing,
-                    part.ordinal,
-                )
+            staged, preload = self._staging is not None, self._options.preload
+            supervisor = actor.remote(
+                self.device, part.cpus, preload, staged, part.sharing, part.ordinal
             )
+            slot.actors.append(supervisor)
         for number in range(len(slot.actors)):
             self._ask("describe", slot, self._options.gpu_memory_gib, part=number)
 
@@ -209,7 +204,9 @@ class RayExecutor:
         bundles = []
         for part in plan.parts:
             bundle = {"CPU": min(part.cpus, part.node.cpus), f"node:{part.node.address}": PIN}
-            bundles.append({**bundle, "GPU": part.gpus} if part.gpus else bundle)
+            if part.gpus:
+                bundle["GPU"] = part.gpus
+            bundles.append(bundle)
         slot.group = self._ray.util.placement_group(bundles, strategy="STRICT_SPREAD")
         for number in range(len(bundles)):
             yield PlacementGroupSchedulingStrategy(slot.group, placement_group_bundle_index=number)
@@ -253,13 +250,8 @@ class RayExecutor:
         for slot in self._slots:
             if not slot.free or not self._queue:
                 continue
-            alive, queued = of_model[slot.plan.accelerator], filter(slot.suits, self._queue)
-            taken = next((one for one in queued if self._points.take(one, slot.index, alive)), None)
-            if taken is None:
-                queued = filter(slot.suits, self._queue)
-                taken = next(
-                    (one for one in queued if self._points.take_over(one, slot.index)), None
-                )
+            alike = of_model[slot.plan.accelerator]
+            taken = self._points.attempt_for(slot, alike, self._queue)
             if taken is None:
                 continue
             self._queue.remove(taken)
@@ -273,7 +265,9 @@ class RayExecutor:
             yield Started(taken, slot.index)
 
     def _sent(self, attempt: Attempt) -> str:
-        return (self._staging.translate(attempt) if self._staging else attempt).model_dump_json()
+        if self._staging:
+            attempt = self._staging.translate(attempt)
+        return attempt.model_dump_json()
 
     def _run_parts(self, slot: Slot, port: str) -> None:
         """Give each node its ranks; they meet at the first one's address."""
@@ -289,9 +283,8 @@ class RayExecutor:
         now = time.monotonic()
         if now - self._asked_phases >= PHASE_EVERY_S:
             self._asked_phases = now
-            asked = {
-                slot.index for method, slot, _ in self._calls.waiting.values() if method == "phase"
-            }
+            calls = self._calls.waiting.values()
+            asked = {slot.index for method, slot, _ in calls if method == "phase"}
             for slot in self._slots:
                 if slot.attempt is not None and slot.index not in asked:
                     self._ask("phase", slot)
@@ -304,7 +297,8 @@ class RayExecutor:
             return self._died(slot, error)
         if method == "describe":
             slot.described += 1
-            slot.environment = answer if part == 0 else slot.environment
+            if part == 0:
+                slot.environment = answer
             return [SlotReady(slot.index, slot.environment)] if slot.ready else []
         if method == "phase":
             return self._phase_of(slot, answer)
@@ -352,13 +346,13 @@ class RayExecutor:
         slot.stop_at = float("inf")
         self._calls.forget(slot)
         self._kill(slot)
-        reason, whole = told_of(error)
+        reason, whole = reason_of(error)
         events: list[Event] = []
         if attempt is not None:
             record = lost(slot, attempt, reason, self.device)
             events.append(Finished.of(attempt, AttemptResult.of_end(attempt, record), whole))
         alive = {node.node_id for node in self._nodes()}
-        gone = not alive.issuperset(part.node.node_id for part in slot.plan.parts)
+        gone = any(part.node.node_id not in alive for part in slot.plan.parts)
         events += self._fault(slot, attempt, f"the supervisor died: {reason}", final=gone)
         if slot in self._slots:
             self._start(slot)
@@ -378,7 +372,9 @@ class RayExecutor:
     def _more_slots(self) -> int | None:
         """How many slots there may be besides; None: any number."""
         most = self._options.max_concurrent
-        return None if most is None else max(0, most - len(self._slots))
+        if most is None:
+            return None
+        return max(0, most - len(self._slots))
 
     def _fault(
         self, slot: Slot, attempt: Attempt | None, reason: str, final: bool = False

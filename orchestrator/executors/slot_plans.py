@@ -43,7 +43,9 @@ def slot_plans(
     for number, (model, own) in enumerate(nodes_of.items()):
         share = None
         if most is not None:
-            share = most // len(nodes_of) + (number < most % len(nodes_of))
+            share, left_over = divmod(most, len(nodes_of))
+            if number < left_over:
+                share += 1
         plans = _placed(options, device, own, share)
         if not plans and not models:
             where = ", ".join(node.address for node in own)
@@ -54,8 +56,9 @@ def slot_plans(
 
 
 def _by_model(nodes: Sequence[Node], models: Sequence[str]) -> Mapping[str, list[Node]]:
-    """Model -> its nodes, by name; of `models` alone, if there are any. A node of several models
-    counts as one of the first; one that names none is left out.
+    """Model -> its nodes, by name; of `models` alone, if there are any.
+
+    A node of several models counts as one of the first; one that names none is left out.
     """
     found: dict[str, list[Node]] = {}
     for node in nodes:

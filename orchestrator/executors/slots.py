@@ -76,11 +76,12 @@ class Slot:
                 actor.stop.remote()
 
     def __str__(self) -> str:
-        where = (
-            f"slot {self.index} on {' and '.join(part.node.address for part in self.plan.parts)}"
-        )
+        addresses = [part.node.address for part in self.plan.parts]
+        text = f"slot {self.index} on {' and '.join(addresses)}"
         gpus = sum(part.gpus for part in self.plan.parts)
-        return f"{where} ({gpus} GPUs)" if gpus else where
+        if gpus:
+            text += f" ({gpus} GPUs)"
+        return text
 
 
 def by_model(slots: Iterable[Slot]) -> dict[str, list[int]]:
@@ -92,13 +93,14 @@ def by_model(slots: Iterable[Slot]) -> dict[str, list[int]]:
 
 
 def stranded_model(queue: Sequence[Attempt], slots: Sequence[Slot]) -> str:
-    """The model of accelerator that queued attempts wait for in vain: nothing runs, and no slot is
-    left that any of them may run on. "": something runs or can.
+    """The model of accelerator that queued attempts need, if no slot that is left has it.
+
+    "": an attempt runs, or can.
     """
-    if not queue or any(slot.attempt for slot in slots):
+    if not queue:
         return ""
     for slot in slots:
-        if any(map(slot.suits, queue)):
+        if slot.attempt is not None or any(map(slot.suits, queue)):
             return ""
     return str(queue[0].trial.params[ACCELERATOR_NAME])
 
@@ -110,8 +112,10 @@ class Calls:
     waiting: dict[Any, tuple[str, Slot, int]] = field(default_factory=dict)
 
     def forget(self, slot: Slot) -> None:
-        """Nothing that this slot says counts any more."""
-        self.waiting = {ref: call for ref, call in self.waiting.items() if call[1] is not slot}
+        """Drop the calls of this slot: what it answers does not count any more."""
+        for ref, (_, called, _) in list(self.waiting.items()):
+            if called is slot:
+                del self.waiting[ref]
 
 
 @dataclass
@@ -126,13 +130,25 @@ class Points:
     _points_of: Counter[int] = field(default_factory=Counter)
     _begun: set[str] = field(default_factory=set)
 
+    def attempt_for(self, slot: Slot, slots: list[int], queue: Iterable[Attempt]) -> Attempt | None:
+        """The first queued attempt whose point is the slot's; else one that it may take over."""
+        suited = list(filter(slot.suits, queue))
+        for attempt in suited:
+            if self.take(attempt, slot.index, slots):
+                return attempt
+        for attempt in suited:
+            if self.take_over(attempt, slot.index):
+                return attempt
+        return None
+
     def take(self, attempt: Attempt, slot: int, slots: list[int]) -> bool:
         """Whether the slot may run this attempt now; if so its point is the slot's from here on."""
         if len(slots) == 1:
             return True
         point = content_hash(attempt.trial.params)
         if point not in self._slot_of or self._slot_of[point] not in slots:
-            self._give(point, min(slots, key=lambda index: self._points_of[index]))
+            fewest = min(slots, key=lambda index: self._points_of[index])
+            self._give(point, fewest)
             self._begun.discard(point)
         if self._slot_of[point] != slot:
             return False
@@ -175,17 +191,20 @@ class AttemptEnd:
 
 def end_of(slot: Slot) -> AttemptEnd:
     """The end of a slot's attempt, from what all its supervisors reported."""
-    reports = [slot.reports[number] for number in range(slot.expected)]
-    results = [AttemptResult.model_validate_json(report.result) for report in reports]
+    results: list[AttemptResult] = []
+    logs: list[bytes] = []
+    observations: list[str] = []
+    unclean = ""
+    for number in range(slot.expected):
+        report = slot.reports[number]
+        results.append(AttemptResult.model_validate_json(report.result))
+        logs.append(report.log)
+        observations += report.observations
+        unclean = unclean or report.unclean
     record = joined_over_nodes([result.record for result in results])
     result = results[0].model_copy(update={"record": record})
     result = result.changed(lambda record: record.model_copy(update={"slot": slot.index}))
-    observations: list[str] = []
-    unclean = ""
-    for report in reports:
-        observations += report.observations
-        unclean = unclean or report.unclean
-    return AttemptEnd(result, logs_of_nodes([one.log for one in reports]), observations, unclean)
+    return AttemptEnd(result, logs_of_nodes(logs), observations, unclean)
 
 
 def lost(slot: Slot, attempt: Attempt, reason: str, device: str) -> TrialRecord:
@@ -206,20 +225,24 @@ def lost(slot: Slot, attempt: Attempt, reason: str, device: str) -> TrialRecord:
     )
 
 
-def told_of(error: Exception) -> tuple[str, bytes]:
+def reason_of(error: Exception) -> tuple[str, bytes]:
     """Why a call of a supervisor failed, in one line, and all that Ray says of it, for the log.
 
     Of an exception that the supervisor itself raised Ray makes a coloured traceback.
     """
     whole = re.sub("\x1b\\[[0-9;]*m", "", str(error))
     cause = getattr(error, "cause", None)
-    line = " ".join((whole if cause is None else str(cause)).split())
-    if cause is not None:
-        line = f"it raised {type(cause).__name__}: {line}"
-    return line or type(error).__name__, f"{whole}\n".encode()
+    if cause is None:
+        line = " ".join(whole.split()) or type(error).__name__
+    else:
+        line = " ".join(f"it raised {type(cause).__name__}: {cause}".split())
+    return line, f"{whole}\n".encode()
 
 
 def observed(slot: Slot, seen: Iterable[str]) -> list[Observed]:
     """What supervisors saw of their machine, as events."""
-    found = (Observation.model_validate_json(text) for text in seen)
-    return [Observed(one.model_copy(update={"slot": slot.index})) for one in found]
+    events = []
+    for text in seen:
+        observation = Observation.model_validate_json(text)
+        events.append(Observed(observation.model_copy(update={"slot": slot.index})))
+    return events

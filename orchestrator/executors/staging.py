@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 from orchestrator.supervisor.supervisor import STAGED_FILES
@@ -38,23 +38,24 @@ class Staging:
             shutil.copytree(source, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
         for file in files:
             self._copy(file, None)
-        found = {reference: self._gather(reference, base_dir) for reference in sorted(references)}
-        self.paths: Mapping[str, str] = {
-            ref: path for ref, path in found.items() if path is not None
-        }
+        self.paths: dict[str, str] = {}
+        for reference in sorted(references):
+            path = self._gather(reference, base_dir)
+            if path is not None:
+                self.paths[reference] = path
 
     def translate(self, attempt: Attempt) -> Attempt:
         """The attempt with its files' paths on a node; its identity is unchanged."""
-        rival = None if attempt.rival is None else self._translated(attempt.rival)
-        incumbent = None if attempt.incumbent is None else self._translated(attempt.incumbent)
         translated = {
             "trial": self._translated(attempt.trial),
-            "rival": rival,
             "screened": tuple(map(self._translated, attempt.screened)),
             "ahead": tuple(map(self._translated, attempt.ahead)),
-            "incumbent": incumbent,
             "workload": self.paths.get(attempt.workload, attempt.workload),
         }
+        if attempt.rival is not None:
+            translated["rival"] = self._translated(attempt.rival)
+        if attempt.incumbent is not None:
+            translated["incumbent"] = self._translated(attempt.incumbent)
         return attempt.model_copy(update=translated)
 
     def _translated(self, trial: Trial) -> Trial:
@@ -63,17 +64,19 @@ class Staging:
     def _gather(self, reference: str, base_dir: str) -> str | None:
         """Copy what a reference needs; the reference on a node, or None if it stays the same."""
         name, _, _ = reference.partition(":")
-        made = workloads.adapted(reference, base_dir)
-        if made is not None:
-            self._copy_all(source_of(*(Target("", file=file) for file in made[0].files(made[1]))))
-            return f"{name}:{_inside(made[1])}"
+        adapted = workloads.adapted(reference, base_dir)
+        if adapted is not None:
+            adapter, path = adapted
+            targets = [Target("", file=file) for file in adapter.files(path)]
+            self._copy_all(source_of(*targets))
+            return f"{name}:{_inside(path)}"
         alone = workloads.file_of(reference, base_dir)
         if alone is not None:
             self._copy_all(source_of(Target("", file=alone)))
             return str(_inside(alone))
-        known = registry.workloads() | {
-            name: found.target for name, found in registry.implementations().items()
-        }
+        known = dict(registry.workloads())
+        for label, found in registry.implementations().items():
+            known[label] = found.target
         target = registry.locate(known.get(reference, reference), base_dir, (), "implementation")
         if target.module is not None and target.module.partition(".")[0] in PACKAGES:
             return None
@@ -88,7 +91,10 @@ class Staging:
 
     def _copy(self, file: Path, root: Path | None) -> None:
         """Copy a file below STAGED_FILES, or, if it is imported by name, to where that finds it."""
-        inside = Path(STAGED_FILES) / _inside(file) if root is None else file.relative_to(root)
+        if root is None:
+            inside = Path(STAGED_FILES) / _inside(file)
+        else:
+            inside = file.relative_to(root)
         place = self.folder / inside
         if inside.parts[0] in PACKAGES or place.exists():
             return

@@ -61,11 +61,14 @@ class Waiting:
         if plan.rest:
             wanted += f" on each of {len(plan.parts)} nodes"
         free, every = self.ray.available_resources(), self.ray.cluster_resources()
-        held = self._holders()
-        return (
+        text = (
             f"waiting for the cluster since {waited_s:.0f} s: a slot takes {wanted}, "
-            f"{_amounts(free)} of {_amounts(every)} are free{f', held by {held}' if held else ''}"
+            f"{_amounts(free)} of {_amounts(every)} are free"
         )
+        holders = self._holders()
+        if holders:
+            text += f", held by {holders}"
+        return text
 
     def _holders(self) -> str:
         """Drivers with actors alive, other than this one: "2 Trainer of driver 4711 on 10.0.0.1".
@@ -81,19 +84,20 @@ class Waiting:
             alive: dict[str, Counter[str]] = {}
             for actor in actors:
                 if actor.get("State") == "ALIVE" and actor["JobID"] != own:
-                    alive.setdefault(actor["JobID"], Counter())[
-                        str(actor.get("ActorClassName") or "actor")
-                    ] += 1
+                    name = str(actor.get("ActorClassName") or "actor")
+                    alive.setdefault(actor["JobID"], Counter())[name] += 1
             for job_id, names in list(alive.items())[:MOST_NAMED]:
                 job = known.get(job_id, {})
-                what = ", ".join(f"{count} {name}" for name, count in names.most_common(MOST_NAMED))
-                found.append(
-                    f"{what} of driver {job.get('DriverPid', '?')} on "
-                    f"{job.get('DriverIPAddress', '?')}"
-                )
+                counts = [f"{count} {name}" for name, count in names.most_common(MOST_NAMED)]
+                driver = f"driver {job.get('DriverPid', '?')} on {job.get('DriverIPAddress', '?')}"
+                found.append(f"{', '.join(counts)} of {driver}")
         return "; ".join(found)
 
 
 def _amounts(resources: Mapping[str, float]) -> str:
-    cpus, gpus = resources.get("CPU", 0), resources.get("GPU", 0)
-    return f"{cpus:g} CPUs" + (f" and {gpus:g} GPUs" if gpus else "")
+    """`8 CPUs and 1 GPUs`."""
+    text = f"{resources.get('CPU', 0):g} CPUs"
+    gpus = resources.get("GPU", 0)
+    if gpus:
+        text += f" and {gpus:g} GPUs"
+    return text

@@ -27,19 +27,22 @@ def asked(spec: SweepSpec, device: str, *, in_turns: bool = False) -> dict[str, 
     """
     facts: dict[str, Any] = {"workload": spec.workload, "seed": spec.seed}
     facts["measured"] = "in turns" if in_turns else "alone"
-    stated = spec.measure.model_dump(exclude={ROUNDS})
-    facts |= {f"measure.{name}": value for name, value in stated.items()}
-    facts |= spec.measure.facts(device)
-    facts |= {f"verify.{name}": value for name, value in spec.verify.model_dump().items()}
-    facts |= {f"resources.{name}": getattr(spec.resources, name) for name in TAKEN}
+    for name, value in spec.measure.model_dump(exclude={ROUNDS}).items():
+        facts[f"measure.{name}"] = value
+    facts |= spec.measure.facts(device)  # the device's defaults in place of None
+    for name, value in spec.verify.model_dump().items():
+        facts[f"verify.{name}"] = value
+    for name in TAKEN:
+        facts[f"resources.{name}"] = getattr(spec.resources, name)
     facts["max_concurrent"] = spec.max_concurrent
     return facts
 
 
 def changes(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """`torch: 2.12.0, now 2.13.0` for each fact that differs, one level of nesting opened."""
-    return [f"{name}: {_text(old)}, now {_text(new)}" for name, old, new in differing(was, now)]
-
-
-def _text(value: Any) -> str:
-    return ABSENT if value is None else str(value)
+    found = []
+    for name, old, new in differing(was, now):
+        before = ABSENT if old is None else str(old)
+        after = ABSENT if new is None else str(new)
+        found.append(f"{name}: {before}, now {after}")
+    return found

@@ -61,12 +61,15 @@ class Imported:
 
     def lines(self) -> list[str]:
         """For a person."""
-        found = [f"imported {directory}" for directory in self.new]
-        found += [f"{printable(sweep_id)} is here already" for sweep_id in self.held]
-        found += [
-            f"not imported: {printable(path)}: {printable(why)}" for path, why in self.refused
-        ]
-        return [*found, f"{counted(len(self.new), 'sweep')} imported"]
+        found = []
+        for directory in self.new:
+            found.append(f"imported {directory}")
+        for sweep_id in self.held:
+            found.append(f"{printable(sweep_id)} is here already")
+        for path, why in self.refused:
+            found.append(f"not imported: {printable(path)}: {printable(why)}")
+        found.append(f"{counted(len(self.new), 'sweep')} imported")
+        return found
 
 
 def import_sweeps(paths: Sequence[Path], folder: Path = SWEEPS) -> Imported:
@@ -159,23 +162,27 @@ def _unpacked(path: Path) -> Iterator[Path]:
 
 def _unzip(archive: zipfile.ZipFile, place: Path) -> None:
     for info in _few(archive.infolist()):
-        if not info.is_dir() and (target := _target(info.filename, place)) is not None:
+        target = _target(info.filename, place)
+        if target is not None and not info.is_dir():
             with archive.open(info) as source:
                 _write(source, target)
 
 
 def _untar(archive: tarfile.TarFile, place: Path) -> None:
     for member in _few(archive):
-        if member.isfile() and (target := _target(member.name, place)) is not None:
-            source = archive.extractfile(member)
-            if source is not None:
-                _write(source, target)
+        target = _target(member.name, place)
+        if target is None or not member.isfile():
+            continue
+        source = archive.extractfile(member)
+        if source is not None:
+            _write(source, target)
     # A compressed file's checksum stands behind the archive's last member.
     while archive.fileobj is not None and archive.fileobj.read(MIB):
         pass
 
 
 def _few(members: Iterable[Any]) -> Iterator[Any]:
+    """The members of an archive, refused beyond MAX_FILES: it may hold any number."""
     for count, member in enumerate(members):
         if count >= MAX_FILES:
             raise RequestError(f"the archive has more than {MAX_FILES} files")

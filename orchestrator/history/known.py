@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,8 +20,8 @@ from orchestrator.results import sources
 from orchestrator.trial import Trial, content_hash
 from orchestrator.usercode.imported import changed_since
 
-NEAREST = 20  # rows of one trial that are looked at to say what differs
-TOLD = 3  # differences that a line names
+NEAREST = 20  # rows of one trial that are compared to say what differs
+MOST_NAMED = 3  # differences in a line
 
 ROW = (
     "SELECT sweep, outcome, flags, source, environment, protocol, card, reused_from, reusable, "
@@ -78,16 +78,24 @@ class Hit:
 
     def records(self, wanted: Wanted) -> list[TrialRecord] | None:
         """Its records as the journal has them; None: it has others by now."""
-        try:
-            found = [record_at(self.directory, place) for place in self.places]
-        except (OrchestratorError, OSError):
-            return None
-        for number, record in enumerate(found, start=1):
-            made = record.fingerprint
-            same = (record.trial_id, record.round) == (wanted.trial.trial_id, number)
-            same &= (made.source, made.protocol) == (wanted.source, wanted.protocols[number - 1])
-            if not same or record.outcome is not Outcome.OK or record.flags:
+        # The index may be older than the journal: what it says of each record is checked.
+        pairs = zip(self.places, wanted.protocols, strict=True)
+        found = []
+        for number, (place, protocol) in enumerate(pairs, start=1):
+            try:
+                record = record_at(self.directory, place)
+            except (OrchestratorError, OSError):
                 return None
+            if (record.trial_id, record.round) != (wanted.trial.trial_id, number):
+                return None
+            if (record.fingerprint.source, record.fingerprint.protocol) != (
+                wanted.source,
+                protocol,
+            ):
+                return None
+            if record.outcome is not Outcome.OK or record.flags:
+                return None
+            found.append(record)
         return found
 
 
@@ -129,15 +137,17 @@ class Known:
         self._numbers = {text: number for number, text in self._words.items()}
         self._sweeps = index.sweeps()
         if besides is not None and besides.exists():
-            for number in [n for n, entry in self._sweeps.items() if _is(entry, besides)]:
-                del self._sweeps[number]
+            for number, entry in list(self._sweeps.items()):
+                if _is_same(entry.directory, besides):
+                    del self._sweeps[number]
         self._imported: dict[tuple[int, str], list[str]] = {}
         self._held: dict[int, dict[str, Any]] = {}
 
     def find(self, wanted: Wanted) -> Hit | None:
         """The newest row that is the same in all that counts; None: there is none."""
-        trial = self._trial(wanted.trial)
-        source, protocol = self._number(wanted.source), self._number(wanted.protocols[0])
+        trial = self._number_of(wanted.trial)
+        source = self._numbers.get(wanted.source)
+        protocol = self._numbers.get(wanted.protocols[0])
         # The order of an index of the table: nothing is sorted. A sweep's number would not do, as
         # one that is read again gets a new one.
         lines = self._index.each(
@@ -153,21 +163,22 @@ class Known:
 
     def why_not(self, wanted: Wanted) -> Miss:
         """What differs between a row that `find` does not find and the nearest that there is."""
-        trial = self._trial(wanted.trial)
+        trial = self._number_of(wanted.trial)
         lines = self._index.select(
             f"{ROW} WHERE trial = ? ORDER BY sweep DESC LIMIT ?", (trial, NEAREST)
         )
-        nearest: tuple[int, str, list[str]] | None = None
+        fewest: list[str] = []
+        sweep_id = ""
         for line in lines:
             candidate = self._candidate(line)
             if candidate is None:
                 continue
             found = self._differences(candidate, wanted)
-            if found and (nearest is None or len(found) < nearest[0]):
-                nearest = (len(found), candidate.entry.sweep_id, found)
-        if nearest is None:
+            if found and (not fewest or len(found) < len(fewest)):
+                fewest, sweep_id = found, candidate.entry.sweep_id
+        if not fewest:
             return Miss(self._never(wanted.trial))
-        return Miss(f"{_brief(nearest[2])} ({nearest[1]})")
+        return Miss(f"{_brief(fewest)} ({sweep_id})")
 
     def _candidate(self, line: Sequence[Any]) -> _Candidate | None:
         entry = self._sweeps.get(line[0])
@@ -202,18 +213,18 @@ class Known:
         return told
 
     def _source_changes(self, found: _Candidate, wanted: Wanted) -> list[str]:
-        held = self._described(found.entry)
-        was = held.get(found.source, {})
+        """What differs in the source code, or, where that is the same, in what it imported."""
+        was = self._described(found.entry).get(found.source, {})
         if found.source != wanted.source:
-            named = sources.differences(was, dict(self._sources.get(wanted.source, {})))
-            return [f"source: {text}" for text in named] or [
-                f"source: {found.source}, now {wanted.source}"
-            ]
-        key = (found.entry.number, found.source)
-        if key not in self._imported:
-            imported = {**was.get("imported", {}), "base_dir": self._base_dir}
-            self._imported[key] = changed_since(imported, self._base_dir)
-        return [f"source: {text}" for text in self._imported[key]]
+            now = dict(self._sources.get(wanted.source, {}))
+            texts = sources.differences(was, now) or [f"{found.source}, now {wanted.source}"]
+        else:
+            key = (found.entry.number, found.source)
+            if key not in self._imported:
+                imported = was.get("imported", {}) | {"base_dir": self._base_dir}
+                self._imported[key] = changed_since(imported, self._base_dir)
+            texts = self._imported[key]
+        return [f"source: {text}" for text in texts]
 
     def _described(self, entry: Entry) -> dict[str, Any]:
         if entry.number not in self._held:
@@ -222,18 +233,16 @@ class Known:
 
     def _machine_changes(self, found: _Candidate) -> list[str]:
         """What the machine that is nearest to a row's differs in; nothing where one is the same."""
-        alike = [
-            machine
-            for machine, hash_ in zip(self._machines, self._hashes, strict=True)
-            if hash_ == found.environment
-        ]
-        if not alike:
+        cards = []  # of the machines that have the row's environment
+        for machine, hash_ in zip(self._machines, self._hashes, strict=True):
+            if hash_ == found.environment:
+                cards.append(machine.card)
+        if not cards:
+            if not self._machines:
+                return ["environment: of another machine"]
             was, _ = self._environment(found)
-            told = [changes(was, machine.match) for machine in self._machines]
-            return min(told, key=len, default=["environment: of another machine"]) or [
-                "environment: not known, now known"
-            ]
-        cards = [machine.card for machine in alike]
+            of_each = [changes(was, machine.match) for machine in self._machines]
+            return min(of_each, key=len) or ["environment: not known, now known"]
         if not found.card or "" in cards or found.card in cards:
             return []
         return [f"card: {found.card}, now {' or '.join(cards)}"]
@@ -242,7 +251,9 @@ class Known:
         """Whether another version of the harness measured it; nothing where none is recorded."""
         _, know = self._environment(found)
         was = know.get("orchestrator", __version__)
-        return [] if was == __version__ else [f"orchestrator: {was}, now {__version__}"]
+        if was == __version__:
+            return []
+        return [f"orchestrator: {was}, now {__version__}"]
 
     def _environment(self, found: _Candidate) -> Environment:
         return self._index.environment(found.entry.number, found.environment)
@@ -271,21 +282,23 @@ class Known:
         if not lines:
             return f"implementation: no sweep here has {trial.implementation}"
         now = _point(trial.params, trial.options)
-        told = [changes(_point(json.loads(one), json.loads(two)), now) for one, two in lines]
-        nearest = min(told, key=len)
-        return _brief(nearest) if nearest else "use, call or compile: another, now as in the file"
+        of_each = []
+        for params, options in lines:
+            of_each.append(changes(_point(json.loads(params), json.loads(options)), now))
+        nearest = min(of_each, key=len)
+        if not nearest:
+            return "use, call or compile: another, now as in the file"
+        return _brief(nearest)
 
-    def _trial(self, trial: Trial) -> int | None:
+    def _number_of(self, trial: Trial) -> int | None:
+        """The trial's number in the index; None: no sweep has it."""
         lines = self._index.select("SELECT number FROM trial WHERE trial_id = ?", (trial.trial_id,))
-        return lines[0][0] if lines else None
-
-    def _number(self, text: str) -> int | None:
-        return self._numbers.get(text)
+        return int(lines[0][0]) if lines else None
 
 
-def _is(entry: Entry, directory: Path) -> bool:
+def _is_same(one: Path, other: Path) -> bool:
     try:
-        return entry.directory.samefile(directory)
+        return one.samefile(other)
     except OSError:  # it has been removed meanwhile
         return False
 
@@ -306,10 +319,16 @@ class _Candidate:
 
 
 def _point(params: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    return {**params, **{f"options.{name}": value for name, value in options.items()}}
+    """Params and options by the names that a sweep file has for them."""
+    found = dict(params)
+    for name, value in options.items():
+        found[f"options.{name}"] = value
+    return found
 
 
-def _brief(told: Iterable[str]) -> str:
-    told = list(told)
-    more = f"; and {len(told) - TOLD} more" if len(told) > TOLD else ""
-    return "; ".join(told[:TOLD]) + more
+def _brief(differences: Sequence[str]) -> str:
+    """The first few of them, and how many more there are."""
+    text = "; ".join(differences[:MOST_NAMED])
+    if len(differences) > MOST_NAMED:
+        text += f"; and {len(differences) - MOST_NAMED} more"
+    return text

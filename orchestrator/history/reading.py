@@ -95,17 +95,20 @@ def read_sweep(directory: Path) -> IndexedSweep:
 
 
 def _read(directory: Path) -> IndexedSweep:
-    exists = (directory / journal.FILE_NAME).exists()
-    placed = list(journal.read_placed(directory)) if exists else []
-    results = sweep_directory.load(directory, [record for record, _ in placed])
-    found = results.rows
-    meta = results.meta
+    records: list[TrialRecord] = []
     places: dict[Key, Place] = {}
-    for record, place in placed:
-        places.setdefault(record.key, place)  # of an attempt the first counts, as for its row
+    if (directory / journal.FILE_NAME).exists():
+        for record, place in journal.read_placed(directory):
+            records.append(record)
+            places.setdefault(record.key, place)  # of an attempt the first counts, as for its row
+    results = sweep_directory.load(directory, records)
+    meta = results.meta
     imported = sweep_directory.is_imported(directory)
     may_be_reused = meta.duel is None and not imported
-    ran = [row for row in found if row.outcome is not None]
+    ran = [row for row in results.rows if row.outcome is not None]
+    environments = {}
+    for hash_, facts in results.environments.items():
+        environments[hash_] = (facts.get("match", {}), facts.get("know", {}))
     return IndexedSweep(
         meta.sweep_id,
         meta.name,
@@ -114,7 +117,7 @@ def _read(directory: Path) -> IndexedSweep:
         imported,
         asked(meta.spec, meta.device, in_turns=meta.duel is not None),
         _controls(results),
-        _environments(results),
+        environments,
         [_indexed(row, places, may_be_reused) for row in ran],
     )
 
@@ -133,31 +136,25 @@ def record_at(directory: Path, place: Place) -> TrialRecord:
 
 
 def _controls(results: Results) -> dict[str, tuple[float, float]]:
+    """Control -> the least and the most that it took, in ms."""
     series = controls(results.observations)
     found = {}
     for name in WORDS:
-        if values := values_of(series, name):
+        values = values_of(series, name)
+        if values:
             found[name] = (min(values), max(values))
     return found
 
 
-def _environments(results: Results) -> dict[str, tuple[Any, Any]]:
-    return {
-        hash_: (facts.get("match", {}), facts.get("know", {}))
-        for hash_, facts in results.environments.items()
-    }
-
-
 def _indexed(row: Row, places: Mapping[Key, Place], may_be_reused: bool) -> IndexedRow:
     first, last = row.records[0], row.records[-1]
-    figures = {
-        name: float(f"{value:.6g}")
-        for name, value in row.metrics.items()
-        if value is not None and math.isfinite(value)
-    }
-    latency, low, high = (
-        figures.pop(f"latency_{name}", None) for name in ("ms", "ci_low_ms", "ci_high_ms")
-    )
+    figures = {}
+    for name, value in row.metrics.items():
+        if value is not None and math.isfinite(value):
+            figures[name] = float(f"{value:.6g}")  # as many digits as are stored
+    latency = figures.pop("latency_ms", None)
+    low = figures.pop("latency_ci_low_ms", None)
+    high = figures.pop("latency_ci_high_ms", None)
     return IndexedRow(
         row.trial,
         str(row.outcome),
@@ -181,12 +178,13 @@ def _indexed(row: Row, places: Mapping[Key, Place], may_be_reused: bool) -> Inde
 
 def _is_whole(records: Sequence[TrialRecord]) -> bool:
     """Whether these are rounds 1, 2, ... by one code on one machine, measured by one sweep."""
-    same = {
-        (one.fingerprint.source, one.fingerprint.environment, one.card, one.reused_from)
-        for one in records
-    }
-    rounds = [record.round for record in records]
-    return len(same) == 1 and rounds == list(range(1, len(records) + 1))
+    kinds = set()
+    for number, record in enumerate(records, start=1):
+        if record.round != number:
+            return False
+        print_ = record.fingerprint
+        kinds.add((print_.source, print_.environment, record.card, record.reused_from))
+    return len(kinds) == 1
 
 
 def _seconds(moment: str) -> float:

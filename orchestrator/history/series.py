@@ -100,12 +100,12 @@ def read(
         for line in index.select(f"{POINTS} WHERE trial IN ({marks})", part):
             points.add(line)
     if metric != LATENCY and not points.known:
-        raise RequestError(
-            f"--metric: no row has {metric!r}{suggestion(metric, [LATENCY, *sorted(points.names)])}"
-        )
+        near = suggestion(metric, [LATENCY, *sorted(points.names)])
+        raise RequestError(f"--metric: no row has {metric!r}{near}")
     found = []
     for number, (trial_id, label, params) in trials.items():
-        own = sorted(points.of.get(number, []), key=lambda point: (point.at, point.sweep.sweep_id))
+        own = points.of.get(number, [])
+        own.sort(key=lambda point: (point.at, point.sweep.sweep_id))
         if own:
             found.append(Series(trial_id, label, params, tuple(own)))
     return found
@@ -116,27 +116,25 @@ def axes(series: Iterable[Series]) -> list[str]:
 
     Lists, such as segments that follow from a length, only where the others do not suffice.
     """
-    found = list(series)
-    names: dict[str, None] = {}
-    for one in found:
-        names |= dict.fromkeys(one.params)
-    telling: list[str] = []
-    brief: list[str] = []
+    rows = list(series)
+    names: dict[str, None] = {}  # a set that keeps the order
+    for row in rows:
+        names |= dict.fromkeys(row.params)
+    varying: list[str] = []
+    without_lists: list[str] = []
     for name in names:
-        values = [one.params.get(name) for one in found]
+        values = [row.params.get(name) for row in rows]
         if len(set(map(shown, values))) > 1:
-            telling.append(name)
-            if not any(map(_is_list, values)):
-                brief.append(name)
-    return brief if len({_point(one, brief) for one in found}) == len(found) else telling
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, list | tuple)
-
-
-def _point(series: Series, names: Iterable[str]) -> tuple[str, ...]:
-    return (series.implementation, *(shown(series.params.get(name)) for name in names))
+            varying.append(name)
+            if not any(isinstance(value, list | tuple) for value in values):
+                without_lists.append(name)
+    points = set()
+    for row in rows:
+        values = [shown(row.params.get(name)) for name in without_lists]
+        points.add((row.implementation, *values))
+    if len(points) == len(rows):  # these alone tell the rows apart
+        return without_lists
+    return varying
 
 
 Named = tuple[str, str, dict[str, Any]]
@@ -146,25 +144,28 @@ def _trials(index: Index, implementation: str | None, where: str | None) -> dict
     """Number of a trial -> its id, label and params, of those that are asked for."""
     every: dict[int, Named] = {}
     for number, trial_id, label, params, options in index.select("SELECT * FROM trial"):
-        given = {f"options.{name}": value for name, value in json.loads(options).items()}
-        every[number] = (trial_id, label, {**json.loads(params), **given})
+        values = json.loads(params)
+        for name, value in json.loads(options).items():
+            values[f"options.{name}"] = value
+        every[number] = (trial_id, label, values)
     labels = sorted({label for _, label, _ in every.values()})
     if not every:
         raise RequestError(
             f"no sweeps under {index.folder}: history is of the sweeps that were run here, or "
             "came by import"
         )
-    if implementation is not None and implementation not in labels:
-        raise RequestError(
-            f"--implementation: no sweep here has {implementation!r}"
-            f"{suggestion(implementation, labels)}"
-        )
     if implementation is not None:
-        every = {number: one for number, one in every.items() if one[1] == implementation}
-    return every if where is None else _chosen(every, where, labels)
+        if implementation not in labels:
+            near = suggestion(implementation, labels)
+            raise RequestError(f"--implementation: no sweep here has {implementation!r}{near}")
+        every = {number: trial for number, trial in every.items() if trial[1] == implementation}
+    if where is None:
+        return every
+    return _chosen(every, where, labels)
 
 
 def _chosen(every: Mapping[int, Named], where: str, labels: list[str]) -> dict[int, Named]:
+    """Those of the trials for which the expression `where` holds."""
     names = {"implementation"}
     for _, _, params in every.values():
         names |= params.keys()
@@ -216,6 +217,7 @@ class _Points:
         )  # fmt: skip
 
     def _figure(self, line: Sequence[Any]) -> tuple[float | None, float | None, float | None]:
+        """The metric's value and its interval, which only the latency has."""
         if self._words[line[2]] != Outcome.OK:
             return None, None, None
         if self._metric == LATENCY:
@@ -223,7 +225,9 @@ class _Points:
         names = _names(self._words[line[12]])
         self.names |= names.keys()
         place = names.get(self._metric)
-        return (None if place is None else json.loads(line[13])[place]), None, None
+        if place is None:
+            return None, None, None
+        return json.loads(line[13])[place], None, None
 
     def _machine(self, sweep: int, environment: int) -> tuple[str, str]:
         """Model of the device, and the commit of the user's code, or else of the harness."""
@@ -235,6 +239,7 @@ class _Points:
         return self._facts[key]
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=256)  # few lists of names, and one for each of many rows
 def _names(text: str) -> dict[str, int]:
+    """Metric -> its place among the figures of a row."""
     return {name: place for place, name in enumerate(json.loads(text))}

@@ -16,7 +16,8 @@ from orchestrator.outcome import Outcome
 from orchestrator.stats.changes import changes, significance, threshold
 
 LEAST_EFFECT = 0.01  # a smaller step is none
-Told = dict[tuple[tuple[int, str], tuple[int, str]], tuple[str, ...]]
+# (sweep, environment) before and after -> what differs between them
+Differences = dict[tuple[tuple[int, str], tuple[int, str]], tuple[str, ...]]
 BETTER_WHEN_LARGER = ("_per_s", "_share")
 
 
@@ -105,13 +106,20 @@ class History:
     def regressions(self) -> list[tuple[Timeline, Step]]:
         """The steps that the code made to the worse and that stand, the largest first."""
         found = [(row, step) for row, step in self._steps() if step.is_regression]
-        return sorted(found, key=lambda pair: -abs(pair[1].ratio - 1))
+
+        def size(pair: tuple[Timeline, Step]) -> float:
+            return abs(pair[1].ratio - 1)
+
+        return sorted(found, key=size, reverse=True)
 
     @property
     def others(self) -> list[tuple[Timeline, Step]]:
         """The other steps that stand: better ones, and those that the code did not make."""
-        standing = [(row, step) for row, step in self._steps() if step.stands]
-        return [(row, step) for row, step in standing if not step.is_regression]
+        found = []
+        for row, step in self._steps():
+            if step.stands and not step.is_regression:
+                found.append((row, step))
+        return found
 
     def _steps(self) -> Iterator[tuple[Timeline, Step]]:
         for row in self.rows:
@@ -131,32 +139,27 @@ def history(
     for among points of one machine and one way to measure; of all that are believed one in a
     hundred is false.
     """
-    series = read(index, metric, implementation, where)
+    every = read(index, metric, implementation, where)
     groups: list[tuple[Series, list[Point]]] = []
-    for one in series:
-        groups += [(one, group) for group in _groups(one)]
+    for series in every:
+        for group in _groups(series):
+            groups.append((series, group))
     p_values = [significance(_values(group), len(groups)) for _, group in groups]
     alpha = threshold(p_values)
-    steps: dict[str, list[Step]] = {}
-    for (one, group), p_value in zip(groups, p_values, strict=True):
+    steps: dict[str, list[Step]] = {}  # by trial
+    for (series, group), p_value in zip(groups, p_values, strict=True):
         if p_value <= alpha:
-            steps.setdefault(one.trial_id, []).extend(_steps(group, alpha, metric))
-    told: Told = {}
-    rows = [
-        Timeline(
-            one,
-            tuple(sorted(steps.get(one.trial_id, []), key=lambda step: step.after.at)),
-            tuple(_environment_changes(index, one.points, told)),
-            _failing_since(one.points),
-        )
-        for one in series
-    ]
-    seen: set[int] = set()
-    for one in series:
-        seen |= {point.sweep.number for point in one.points}
-    return History(
-        metric, tuple(axes(series)), tuple(rows), len(seen), alpha, tuple(index.unreadable())
-    )
+            steps.setdefault(series.trial_id, []).extend(_steps(group, alpha, metric))
+    known: Differences = {}
+    rows = []
+    sweeps: set[int] = set()
+    for series in every:
+        own = sorted(steps.get(series.trial_id, []), key=lambda step: step.after.at)
+        environments = tuple(_environment_changes(index, series.points, known))
+        rows.append(Timeline(series, tuple(own), environments, _failing_since(series.points)))
+        sweeps.update(point.sweep.number for point in series.points)
+    unreadable = tuple(index.unreadable())
+    return History(metric, tuple(axes(every)), tuple(rows), len(sweeps), alpha, unreadable)
 
 
 def _groups(series: Series) -> Iterable[list[Point]]:
@@ -173,48 +176,59 @@ def _values(points: Sequence[Point]) -> list[float]:
 
 
 def _steps(group: Sequence[Point], alpha: float, metric: str) -> list[Step]:
+    """The changes of level that are large enough to count; the last of them stands."""
     found = changes(_values(group), alpha)
     large = [change for change in found if abs(change.ratio - 1) >= LEAST_EFFECT]
-    ends = [0, *(change.at for change in found), len(group)]
-    larger_is_better = metric.endswith(BETTER_WHEN_LARGER)
+    starts = [0]  # of the levels, the small changes included
+    starts += [change.at for change in found]
+    starts.append(len(group))
     steps = []
     for number, change in enumerate(found, start=1):
         if change not in large:
             continue
-        old, new = group[ends[number - 1] : change.at], group[change.at : ends[number + 1]]
-        worse = (change.ratio < 1) if larger_is_better else (change.ratio > 1)
+        old = group[starts[number - 1] : change.at]
+        new = group[change.at : starts[number + 1]]
+        worse = change.ratio > 1
+        if metric.endswith(BETTER_WHEN_LARGER):
+            worse = change.ratio < 1
+        cause = _cause(old, new, change.ratio)
+        stands = change is large[-1]
         steps.append(
-            Step(
-                old[-1], new[0], change.before, change.after, change.p_value,
-                _cause(old, new, change.ratio), worse, stands=change is large[-1],
-            )
-        )  # fmt: skip
+            Step(old[-1], new[0], change.before, change.after, change.p_value, cause, worse, stands)
+        )
     return steps
 
 
 def _cause(old: Sequence[Point], new: Sequence[Point], ratio: float) -> str:
     """`machine` where fixed pieces of work changed by half as much or more, the same way."""
+    change = math.log(ratio)  # so that twice as long and half as long are equally far from 1
     for name in WORDS:
         was, now = _middles(old, name), _middles(new, name)
         if was and now:
-            moved = math.log(statistics.median(now) / statistics.median(was))
-            if moved * math.log(ratio) > 0 and abs(moved) >= abs(math.log(ratio)) / 2:
+            control = math.log(statistics.median(now) / statistics.median(was))
+            if control * change > 0 and abs(control) >= abs(change) / 2:
                 return "machine"
-    return "unknown" if old[-1].source == new[0].source else "code"
+    if old[-1].source == new[0].source:
+        return "unknown"
+    return "code"
 
 
 def _middles(points: Sequence[Point], control: str) -> list[float]:
-    """The middle of what a control took in each sweep, in ms."""
-    ends = [point.sweep.controls[control] for point in points if control in point.sweep.controls]
-    return [math.sqrt(low * high) for low, high in ends]
+    """The middle of what a control took in each sweep, in ms: the index keeps its ends alone."""
+    middles = []
+    for point in points:
+        if control in point.sweep.controls:
+            low, high = point.sweep.controls[control]
+            middles.append(math.sqrt(low * high))
+    return middles
 
 
 def _environment_changes(
-    index: Index, points: Sequence[Point], told: Told
+    index: Index, points: Sequence[Point], known: Differences
 ) -> Iterable[EnvironmentChange]:
     """Where the environment or the way to measure changes from a point to the next on a machine.
 
-    `told` keeps what differs between two of them: it is the same for every row of two sweeps.
+    `known` gets what differs between two of them: it is the same for every row of two sweeps.
     """
     last: dict[str, Point] = {}
     for point in points:
@@ -223,12 +237,13 @@ def _environment_changes(
         if before is not None and before.group != point.group:
             here = (before.sweep.number, before.environment)
             there = (point.sweep.number, point.environment)
-            if (here, there) not in told:
-                was, now = index.environment(*here)[0], index.environment(*there)[0]
+            if (here, there) not in known:
+                was, _ = index.environment(*here)
+                now, _ = index.environment(*there)
                 facts = facts_changed(was, now)
                 facts += facts_changed(before.sweep.asked, point.sweep.asked)
-                told[here, there] = tuple(facts) or ("environment: changed",)
-            yield EnvironmentChange(before, point, told[here, there])
+                known[here, there] = tuple(facts) or ("environment: changed",)
+            yield EnvironmentChange(before, point, known[here, there])
 
 
 def _failing_since(points: Sequence[Point]) -> Point | None:

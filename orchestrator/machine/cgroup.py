@@ -15,8 +15,12 @@ def cpu_quota(top: Path = Path("/")) -> float | None:
     Args:
         top: where /proc and /sys are found.
     """
-    limits = [_limit(group) for group in _groups(top)]
-    return min((limit for limit in limits if limit is not None), default=None)
+    least = None
+    for group in _groups(top):
+        limit = _limit(group)
+        if limit is not None and (least is None or limit < least):
+            least = limit
+    return least
 
 
 def throttled_s(top: Path = Path("/")) -> float | None:
@@ -35,12 +39,17 @@ def _limit(group: Path) -> float | None:
     for line in _words(group / "cpu.max"):  # version 2: "quota period", or "max period"
         if len(line) == 2:
             allowed, period = line
-            return None if allowed == "max" else int(allowed) / int(period)
-    quotas = [int(line[0]) for line in _words(group / "cpu.cfs_quota_us")]
-    periods = [int(line[0]) for line in _words(group / "cpu.cfs_period_us")]
-    if not quotas or not periods or quotas[0] <= 0 or periods[0] <= 0:
+            if allowed == "max":
+                return None
+            return int(allowed) / int(period)
+    quotas = _words(group / "cpu.cfs_quota_us")  # version 1; -1: no limit
+    periods = _words(group / "cpu.cfs_period_us")
+    if not quotas or not periods:
         return None
-    return quotas[0] / periods[0]
+    quota_us, period_us = int(quotas[0][0]), int(periods[0][0])
+    if quota_us <= 0 or period_us <= 0:
+        return None
+    return quota_us / period_us
 
 
 def _groups(top: Path) -> Iterator[Path]:
@@ -50,8 +59,13 @@ def _groups(top: Path) -> Iterator[Path]:
         if "-" not in line:
             continue
         kind, options = line[line.index("-") + 1], line[-1].split(",")
-        path = paths.get("") if kind == "cgroup2" else paths.get("cpu")
-        if path is None or not (kind == "cgroup2" or (kind == "cgroup" and "cpu" in options)):
+        if kind == "cgroup2":
+            path = paths.get("")
+        elif kind == "cgroup" and "cpu" in options:
+            path = paths.get("cpu")
+        else:
+            continue
+        if path is None:
             continue
         root, mount = Path(line[3]), top / line[4].lstrip("/")
         own = mount  # in a container the mount shows the group itself, whatever its path outside

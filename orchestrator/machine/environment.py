@@ -42,14 +42,18 @@ def describe(
         {"match": facts that two results must share, "know": facts worth knowing}.
     """
     kind = device.partition(":")[0]
-    on_gpu = kind == "cuda"
     match: Facts = {"device": kind}
-    match |= _gpu_match(device) if on_gpu else _cpu_match()
-    match["memory_cap_gib"] = gpu_memory_gib if on_gpu else None
+    if kind == "cuda":
+        match |= _gpu_match(device)
+        match["memory_cap_gib"] = gpu_memory_gib
+    else:
+        match |= _cpu_match()
+        match["memory_cap_gib"] = None
     match["threads"] = threads or usable_cores()
     match |= _limits()
     match |= _software(kind)
-    know = {**_know(device), "described_at": datetime.now(UTC).isoformat(timespec="seconds")}
+    know = dict(_know(device))
+    know["described_at"] = datetime.now(UTC).isoformat(timespec="seconds")
     return {"match": match, "know": know}
 
 
@@ -66,8 +70,12 @@ def differing(base: Mapping[str, Any], candidate: Mapping[str, Any]) -> list[tup
     if base == candidate:
         return []
     base, candidate = _flat(base), _flat(candidate)
-    facts = [(name, base.get(name), candidate.get(name)) for name in sorted({*base, *candidate})]
-    return [fact for fact in facts if fact[1] != fact[2]]
+    found = []
+    for name in sorted(base.keys() | candidate.keys()):
+        was, now = base.get(name), candidate.get(name)
+        if was != now:
+            found.append((name, was, now))
+    return found
 
 
 def _flat(facts: Mapping[str, Any]) -> Facts:
@@ -75,7 +83,8 @@ def _flat(facts: Mapping[str, Any]) -> Facts:
     found: Facts = {}
     for name, value in facts.items():
         if isinstance(value, Mapping):
-            found |= {f"{name}.{key}": inner for key, inner in value.items()}
+            for key, inner in value.items():
+                found[f"{name}.{key}"] = inner
         else:
             found[name] = value
     return found
@@ -92,9 +101,10 @@ def commit_of(know: Mapping[str, Any], digits: int | None = None) -> str:
         `3f2a1bc`, or `3f2a1bc+` where files of that checkout had been changed since.
     """
     prefix = "code_" if know.get("code_git_commit") else ""
-    commit = str(know.get(f"{prefix}git_commit") or "")
-    changed = commit and know.get(f"{prefix}git_dirty")
-    return f"{commit[:digits]}+" if changed else commit[:digits]
+    commit = str(know.get(f"{prefix}git_commit") or "")[:digits]
+    if commit and know.get(f"{prefix}git_dirty"):
+        return f"{commit}+"
+    return commit
 
 
 def git_state(directory: Path) -> Facts:
@@ -103,7 +113,10 @@ def git_state(directory: Path) -> Facts:
     if commit is None:
         return {"git_commit": None, "git_dirty": None}
     changed = _git(directory, "status", "--porcelain", "--untracked-files=no")
-    return {"git_commit": commit, "git_dirty": None if changed is None else bool(changed)}
+    dirty = None  # git did not answer in time
+    if changed is not None:
+        dirty = bool(changed)
+    return {"git_commit": commit, "git_dirty": dirty}
 
 
 @lru_cache
@@ -164,7 +177,9 @@ def _limits() -> Facts:
 @lru_cache
 def _cpu_match() -> Facts:
     governor = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
-    clocks = governor.read_text().strip() if governor.is_file() else None
+    clocks = None  # a virtual machine has no governor
+    if governor.is_file():
+        clocks = governor.read_text().strip()
     return {
         "model": cpu_model(),
         "cores": usable_cores(),
@@ -176,24 +191,21 @@ def _cpu_match() -> Facts:
 
 @lru_cache
 def _gpu_match(device: str) -> Facts:
+    found: Facts = dict.fromkeys(("model", "cores", "driver", "clocks", "power_limit_w"))
     with nvml.session() as api:
-        gpu = None if api is None else nvml.handle(api, nvml.ordinal_of(device))
-        if api is None or gpu is None:
-            return {
-                "model": None,
-                "cores": None,
-                "driver": None,
-                "clocks": None,
-                "power_limit_w": None,
-            }
+        if api is None:
+            return found
+        gpu = nvml.handle(api, nvml.ordinal_of(device))
+        if gpu is None:
+            return found
+        found["model"] = nvml.ask(api.nvmlDeviceGetName, gpu)
+        found["cores"] = nvml.ask(api.nvmlDeviceGetNumGpuCores, gpu)
+        found["driver"] = nvml.ask(api.nvmlSystemGetDriverVersion)
+        found["clocks"] = _clocks_policy(api, gpu)
         limit_mw = nvml.ask(api.nvmlDeviceGetEnforcedPowerLimit, gpu)
-        return {
-            "model": nvml.ask(api.nvmlDeviceGetName, gpu),
-            "cores": nvml.ask(api.nvmlDeviceGetNumGpuCores, gpu),
-            "driver": nvml.ask(api.nvmlSystemGetDriverVersion),
-            "clocks": _clocks_policy(api, gpu),
-            "power_limit_w": None if limit_mw is None else round(limit_mw / 1000),
-        }
+        if limit_mw is not None:
+            found["power_limit_w"] = round(limit_mw / 1000)
+    return found
 
 
 def _clocks_policy(api: Any, gpu: Any) -> str | None:
@@ -211,14 +223,18 @@ def _clocks_policy(api: Any, gpu: Any) -> str | None:
 @lru_cache
 def _software(kind: str) -> Facts:
     torch = _torch_version()
-    gpu = kind == "cuda"
-    return {
+    found: Facts = {
         "python": platform.python_version(),
         "torch": torch.get("__version__"),
-        "cuda": torch.get("cuda") if gpu else None,
-        "cudnn": _cudnn_version(torch) if gpu else None,
-        "triton": (_version("triton") or _version("pytorch-triton")) if gpu else None,
+        "cuda": None,
+        "cudnn": None,
+        "triton": None,
     }
+    if kind == "cuda":
+        found["cuda"] = torch.get("cuda")
+        found["cudnn"] = _cudnn_version(torch)
+        found["triton"] = _version("triton") or _version("pytorch-triton")
+    return found
 
 
 def _torch_version() -> Facts:
@@ -235,6 +251,7 @@ def _cudnn_version(torch: Mapping[str, Any]) -> str | None:
     packaged = _version(f"nvidia-cudnn-cu{major}")
     if packaged is not None or not major:
         return packaged
+    # A torch that was built here has cuDNN from elsewhere, and only itself knows which.
     cudnn: Any = import_module("torch.backends.cudnn")
     return str(cudnn.version())
 
@@ -261,21 +278,23 @@ def _know(device: str) -> Facts:
 
 
 def _gpu_know(device: str) -> Facts:
+    found: Facts = dict.fromkeys(("gpu_uuid", "gpu_memory_mib", "gpu_pci"))
     if not device.startswith("cuda"):
-        return {"gpu_uuid": None, "gpu_memory_mib": None, "gpu_pci": None}
+        return found
     with nvml.session() as api:
-        gpu = None if api is None else nvml.handle(api, nvml.ordinal_of(device))
-        if api is None or gpu is None:
-            return {"gpu_uuid": None, "gpu_memory_mib": None, "gpu_pci": None}
-        memory, pci = (
-            nvml.ask(api.nvmlDeviceGetMemoryInfo, gpu),
-            nvml.ask(api.nvmlDeviceGetPciInfo, gpu),
-        )
-        return {
-            "gpu_uuid": nvml.ask(api.nvmlDeviceGetUUID, gpu),
-            "gpu_memory_mib": None if memory is None else memory.total // MIB,
-            "gpu_pci": None if pci is None else nvml.text(pci.busId),
-        }
+        if api is None:
+            return found
+        gpu = nvml.handle(api, nvml.ordinal_of(device))
+        if gpu is None:
+            return found
+        found["gpu_uuid"] = nvml.ask(api.nvmlDeviceGetUUID, gpu)
+        memory = nvml.ask(api.nvmlDeviceGetMemoryInfo, gpu)
+        if memory is not None:
+            found["gpu_memory_mib"] = memory.total // MIB
+        pci = nvml.ask(api.nvmlDeviceGetPciInfo, gpu)
+        if pci is not None:
+            found["gpu_pci"] = nvml.text(pci.busId)
+    return found
 
 
 def _git(directory: Path, *arguments: str) -> str | None:

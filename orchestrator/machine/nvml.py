@@ -43,9 +43,9 @@ def text(value: str | bytes) -> str:
 
 def count() -> int:
     """GPUs that this process may use, by NVML and CUDA_VISIBLE_DEVICES; 0 without a driver."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     with session() as nvml:
         found = int(nvml.nvmlDeviceGetCount()) if nvml else 0
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
         return found
     named = [part for part in visible.split(",") if part.strip() not in ("", "-1")]
@@ -104,16 +104,23 @@ def cores_of(text: str) -> frozenset[int]:
 def memory_used_bytes(ordinal: int = 0) -> int | None:
     """Bytes in use on cuda:`ordinal` by all processes together, as the driver sees it."""
     with session() as nvml:
-        if nvml is None or (gpu := handle(nvml, ordinal)) is None:
+        if nvml is None:
+            return None
+        gpu = handle(nvml, ordinal)
+        if gpu is None:
             return None
         memory = ask(nvml.nvmlDeviceGetMemoryInfo, gpu)
-        return None if memory is None else int(memory.used)
+        if memory is None:
+            return None
+        return int(memory.used)
 
 
 def total_bytes(nvml: ModuleType, gpu: Any) -> int:
     """The memory of a card; 0 where that is not known."""
     found = ask(nvml.nvmlDeviceGetMemoryInfo, gpu)
-    return 0 if found is None else int(found.total)
+    if found is None:
+        return 0
+    return int(found.total)
 
 
 def admits_several(nvml: ModuleType, gpu: Any) -> bool:
@@ -124,7 +131,10 @@ def admits_several(nvml: ModuleType, gpu: Any) -> bool:
 def compute_pids(ordinal: int = 0) -> frozenset[int]:
     """Processes that compute on cuda:`ordinal`. In a container these are the host's pids."""
     with session() as nvml:
-        if nvml is None or (gpu := handle(nvml, ordinal)) is None:
+        if nvml is None:
+            return frozenset()
+        gpu = handle(nvml, ordinal)
+        if gpu is None:
             return frozenset()
         running = ask(nvml.nvmlDeviceGetComputeRunningProcesses, gpu)
     return frozenset(process.pid for process in running or ())

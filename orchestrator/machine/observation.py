@@ -59,8 +59,12 @@ def controls(observations: Iterable[Observation]) -> list[Control]:
 
 def values_of(series: Iterable[Control], name: str) -> list[float]:
     """The figure `name` of each control that has it."""
-    found = [getattr(control, name) for control in series]
-    return [value for value in found if value is not None]
+    found = []
+    for control in series:
+        value = getattr(control, name)
+        if value is not None:
+            found.append(value)
+    return found
 
 
 class Drift(NamedTuple):

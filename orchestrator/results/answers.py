@@ -111,13 +111,18 @@ def _answer(statement: AxisValues, point: Mapping[str, Any], rows: Sequence[Row]
     else:
         best, value = _best(spec, rows)
     ran = all(row.outcome is not None for row in rows)
+    start = None
+    for row in rows:
+        if row.ok and _is_first(spec, row):
+            start = row
+            break
     return Answer(
         implementation=rows[0].implementation,
         point=point,
         best=best,
         value=value,
         beyond=beyond,
-        start=next((row for row in rows if row.ok and _is_first(spec, row)), None),
+        start=start,
         rows=tuple(rows),
         settled=ran and not _gap(statement, best, beyond),
     )
@@ -147,25 +152,30 @@ def _gap(statement: AxisValues, best: Row | None, beyond: Row | None) -> bool:
     if beyond is not None and beyond.outcome not in LIMITS:
         return False  # why it failed says nothing of the values between
     low = best.trial.value(axis)
-    between = [value for value in statement.spec.listed(axis) if value > low]
-    if beyond is not None:
-        high = beyond.trial.value(axis)
-        between = [value for value in between if value < high]
-    return any(statement.has_neighbour(best.trial, axis, value) for value in between)
+    for value in statement.spec.listed(axis):
+        is_between = value > low and (beyond is None or value < beyond.trial.value(axis))
+        if is_between and statement.has_neighbour(best.trial, axis, value):
+            return True
+    return False
 
 
 def _best(spec: SweepSpec, rows: Sequence[Row]) -> tuple[Row | None, float | None]:
     """The row with the best metric, and that metric; of those that were measured by themselves."""
-    name, sign = spec.search.metric, 1 if spec.search.least else -1
-    known = []
+    best: Row | None = None
+    best_value: float | None = None
     for row in rows:
-        value = row.metrics.get(name)
-        if value is not None and not row.is_screened:
-            known.append((sign * value, row))
-    if not known:
-        return None, None
-    value, best = min(known, key=lambda pair: pair[0])
-    return best, sign * value
+        value = row.metrics.get(spec.search.metric)
+        if value is None or row.is_screened:
+            continue
+        if best_value is None:
+            is_better = True
+        elif spec.search.least:
+            is_better = value < best_value
+        else:
+            is_better = value > best_value
+        if is_better:
+            best, best_value = row, value
+    return best, best_value
 
 
 def _is_first(spec: SweepSpec, row: Row) -> bool:

@@ -13,7 +13,7 @@ from orchestrator.results.answers import Answer
 from orchestrator.results.results import Results
 from orchestrator.results.rows import Row
 from orchestrator.spec.models import SweepSpec
-from orchestrator.util.files import write_atomically
+from orchestrator.util.files import nearest_existing, write_atomically
 
 
 def refuse(spec: SweepSpec, file: str) -> None:
@@ -26,7 +26,7 @@ def refuse(spec: SweepSpec, file: str) -> None:
     path = Path(file).absolute()
     if path.is_dir():
         raise RequestError(f"--export: {file} is a folder: name a file in it")
-    existing = next(folder for folder in path.parents if folder.exists())
+    existing = nearest_existing(path.parent)
     if not existing.is_dir():
         raise RequestError(f"--export: {file} cannot be written: {existing} is a file")
     if not os.access(existing, os.W_OK | os.X_OK):

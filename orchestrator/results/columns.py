@@ -51,13 +51,15 @@ def shown_of(meta: SweepMeta) -> ShownMeta | None:
 
 
 def column_headings(meta: SweepMeta) -> dict[str, str]:
-    """Axis -> heading: the workload's columns, further axes that vary, the model of accelerator
-    where each is measured on.
+    """Axis -> heading.
 
-    Every axis, if the workload's columns are not known.
+    The workload's columns, further axes that vary, and the model of accelerator if each trial is
+    measured on several. Every axis, if the workload's columns are not known.
     """
     own = shown_of(meta)
-    columns = {} if own is None else dict(own.columns)
+    columns: dict[str, str] = {}
+    if own is not None:
+        columns |= own.columns
     for name in meta.spec.axes:
         if name not in columns and (own is None or _varies(name, meta)):
             columns[name] = name.removeprefix("options.").replace("_", " ").title()
@@ -93,5 +95,7 @@ def distinct(values: Mapping[str, Any], used: Collection[str], prefix: str) -> d
     """The values by name; a name that is already `used` becomes `<prefix>.<name>`."""
     found = {}
     for name, value in values.items():
-        found[f"{prefix}.{name}" if name in used else name] = value
+        if name in used:
+            name = f"{prefix}.{name}"
+        found[name] = value
     return found

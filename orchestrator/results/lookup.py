@@ -58,7 +58,8 @@ def find(name: str) -> Path:
         if inside:
             return _newest(sorted(inside, key=lambda path: path.name))
     known = directories()
-    if (last := _LAST.fullmatch(name)) and known:
+    last = _LAST.fullmatch(name)
+    if last and known:
         back = int(last[1] or 0)
         own = run_here()
         if back < len(own):
@@ -90,15 +91,14 @@ def before(directory: Path) -> Path:
     """
     results = load(directory)
     sweep_id = results.meta.sweep_id
-    # an id begins with the time of the sweep's start
-    earlier = [path for path in directories(results.meta.name) if path.name < sweep_id]
-    earlier = [path for path in earlier if not is_imported(path)]
-    if not earlier:
-        raise SweepNotFoundError(
-            f"{sweep_id} is the first sweep named {results.meta.name!r} under {SWEEPS}: "
-            "name the one to compare it with (`orchestrator sweeps` lists them)"
-        )
-    return earlier[-1]
+    for path in reversed(directories(results.meta.name)):
+        # an id begins with the time of the sweep's start
+        if path.name < sweep_id and not is_imported(path):
+            return path
+    raise SweepNotFoundError(
+        f"{sweep_id} is the first sweep named {results.meta.name!r} under {SWEEPS}: "
+        "name the one to compare it with (`orchestrator sweeps` lists them)"
+    )
 
 
 def is_trial_id(name: str) -> bool:
@@ -113,7 +113,10 @@ def trial(trial_id: str, sweep: str | None = None) -> tuple[Results, Trial]:
         SweepNotFoundError: no sweep has such a trial.
         RequestError: the digits stand for several trials of one sweep.
     """
-    places = [find(sweep)] if sweep is not None else run_here()[::-1]  # the newest first
+    if sweep is not None:
+        places = [find(sweep)]
+    else:
+        places = run_here()[::-1]  # the newest first
     for place in places:
         try:
             meta = load_meta(place)
@@ -139,6 +142,7 @@ def trial(trial_id: str, sweep: str | None = None) -> tuple[Results, Trial]:
 
 
 def _not_found(name: str, known: list[Path]) -> str:
+    """Why a name stands for no sweep, and what is near."""
     if Path(name).suffix in (".yaml", ".yml"):
         return (
             f"{name} is a sweep file, and a sweep that was run is wanted: "

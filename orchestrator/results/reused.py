@@ -13,10 +13,11 @@ from orchestrator.results.rows import Row
 
 def origin(sweep_id: str, measured_at: str, model: str, card: str) -> str:
     """`20261122_093000_ab12 (2026-11-22, NVIDIA H100 80GB HBM3, GPU-5d...)`."""
-    day = datetime.fromisoformat(measured_at).strftime("%Y-%m-%d")
-    where = [day]
-    where += [printable(part) for part in (model, card) if part]
-    return f"{printable(sweep_id)} ({', '.join(where)})"
+    text = datetime.fromisoformat(measured_at).strftime("%Y-%m-%d")
+    for part in (model, card):
+        if part:
+            text += f", {printable(part)}"
+    return f"{printable(sweep_id)} ({text})"
 
 
 def lines(results: Results) -> list[str]:
@@ -35,19 +36,17 @@ def lines(results: Results) -> list[str]:
 
 def columns(rows: Iterable[Row]) -> dict[str, dict[str, Any]]:
     """trial_id -> reused_from, reused_at, reused_card of each row; empty if none is reused."""
-    found = list(rows)
-    if not any(row.reused_from for row in found):
+    cells = {}
+    any_is_reused = False
+    for row in rows:
+        of_row: dict[str, Any] = {"reused_from": None, "reused_at": None, "reused_card": None}
+        if row.reused_from:
+            any_is_reused = True
+            first = row.records[0]
+            of_row["reused_from"] = row.reused_from
+            of_row["reused_at"] = first.finished_at
+            of_row["reused_card"] = first.card
+        cells[row.trial_id] = of_row
+    if not any_is_reused:
         return {}
-    return {row.trial_id: _origin(row) for row in found}
-
-
-def _origin(row: Row) -> dict[str, Any]:
-    """The cells of one row, empty where the sweep measured it itself."""
-    if not row.reused_from:
-        return {"reused_from": None, "reused_at": None, "reused_card": None}
-    first = row.records[0]
-    return {
-        "reused_from": row.reused_from,
-        "reused_at": first.finished_at,
-        "reused_card": first.card,
-    }
+    return cells

@@ -79,7 +79,9 @@ class Row:
     @property
     def reused_from(self) -> str:
         """The id of the sweep that measured it; empty: its own, or it was not run."""
-        return self.records[0].reused_from if self.records else ""
+        if not self.records:
+            return ""
+        return self.records[0].reused_from
 
     @property
     def log(self) -> str | None:
@@ -93,8 +95,10 @@ class Row:
     @property
     def kernels(self) -> tuple[KernelShare, ...]:
         """What one call ran, in the last round that was profiled; empty: none was."""
-        profiled = [record.kernels for record in self.records if record.kernels]
-        return profiled[-1] if profiled else ()
+        for record in reversed(self.records):
+            if record.kernels:
+                return record.kernels
+        return ()
 
     def value(self, name: str) -> Any:
         """The value of an axis."""
@@ -151,16 +155,18 @@ def row_of(trial: Trial, records: Sequence[TrialRecord], wanted: float | None = 
     last = last_attempts(records)
     if not last:
         return Row(trial)
-    bad = next((record for record in last if record.outcome is not Outcome.OK), None)
-    if bad is not None:
-        predicted = tuple(flag for flag in bad.flags if flag == Flag.PREDICTED)
+    for record in last:
+        if record.outcome is Outcome.OK:
+            continue
+        # The other flags doubt a figure, which such a row has not.
+        flags_of_failed = (Flag.PREDICTED.value,) if Flag.PREDICTED.value in record.flags else ()
         return Row(
             trial,
-            bad.outcome,
-            predicted,
-            notes=bad.notes,
+            record.outcome,
+            flags_of_failed,
+            notes=record.notes,
             attempts=len(records),
-            error=bad.error,
+            error=record.error,
             records=last,
         )
     rounds = tuple(record.values_ms or () for record in last)
@@ -252,9 +258,11 @@ def _pooled(records: Sequence[TrialRecord]) -> dict[str, float | None]:
 def _percentiles(rounds: Iterable[Sequence[float]]) -> dict[str, float]:
     """Of the repetitions of all rounds together, in milliseconds, under their metrics' names."""
     ordered = sorted(itertools.chain.from_iterable(rounds))
-    if not ordered:
-        return {}
-    return {f"latency_{name}_ms": percentile(ordered, share) for name, share in SHARES.items()}
+    found: dict[str, float] = {}
+    if ordered:
+        for name, share in SHARES.items():
+            found[f"latency_{name}_ms"] = percentile(ordered, share)
+    return found
 
 
 def _rates(

@@ -1,5 +1,6 @@
-"""Reads and writes sources.json: the files and packages behind each source hash, to name changes
-of the code.
+"""Reads and writes sources.json: the files and packages behind each source hash.
+
+By it a change of the code is told by file and package.
 """
 
 from __future__ import annotations
@@ -33,8 +34,10 @@ def read(directory: Path | None) -> dict[str, Described]:
 def _is_described(found: Any) -> bool:
     if not isinstance(found, dict):
         return False
-    parts = [found.get(part, {}) for part in ("files", "packages", "imported")]
-    return all(isinstance(part, dict) for part in parts)
+    for part in ("files", "packages", "imported"):
+        if not isinstance(found.get(part, {}), dict):
+            return False
+    return True
 
 
 def write(directory: Path, sources: Mapping[str, Described]) -> None:

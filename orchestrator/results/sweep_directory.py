@@ -20,7 +20,7 @@ from orchestrator.results import journal, profiles, proposals
 from orchestrator.results.meta import SweepMeta
 from orchestrator.results.results import Results
 from orchestrator.util.credentials import without_credentials
-from orchestrator.util.files import write_atomically
+from orchestrator.util.files import nearest_existing, write_atomically
 from orchestrator.util.quantities import MIB
 
 SWEEPS = Path("mlruns") / "sweeps"
@@ -200,5 +200,5 @@ def is_imported(directory: Path) -> bool:
 
 def free_bytes(directory: Path) -> int:
     """Bytes free on the disk that holds (or will hold) the directory."""
-    existing = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+    existing = nearest_existing(directory)
     return shutil.disk_usage(existing).free

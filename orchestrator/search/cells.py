@@ -103,8 +103,10 @@ class Cells:
 
     def incumbent(self, trial: Trial) -> Row | None:
         """The best row of the first of the trial's cells."""
-        cells = sorted(self._cells_of.get(trial.trial_id, ()))
-        return self._askers[cells[0]].incumbent() if cells else None
+        cells = self._cells_of.get(trial.trial_id)
+        if not cells:
+            return None
+        return self._askers[min(cells)].incumbent()
 
     def cut_above_ms(self, trial: Trial) -> float | None:
         """The highest of its cells' limits; None if any of them has no limit."""
@@ -118,8 +120,12 @@ class Cells:
 
     def ended_early(self) -> list[str]:
         """The reasons of the cells that are not complete."""
-        reasons = [asker.ended_early() for asker in self._askers.values()]
-        return [reason for reason in reasons if reason]
+        reasons = []
+        for asker in self._askers.values():
+            reason = asker.ended_early()
+            if reason:
+                reasons.append(reason)
+        return reasons
 
     def _record(self, proposal: Proposal) -> None:
         self._cells_of.setdefault(proposal.trial.trial_id, set()).add(proposal.cell)

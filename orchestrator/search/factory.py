@@ -59,7 +59,8 @@ def bounds(sweep: Sweep) -> tuple[int, int]:
         if size is not None:
             samples = min(samples, size + first)
         return len(cells), len(cells) * max(first, samples)
-    if (axis := spec.frontier.axis) is not None:
+    axis = spec.frontier.axis
+    if axis is not None:
         at_least, at_most = 0, 0
         for cell in cells:
             least, most = probes([trial.value(axis) for trial in cell.trials])

@@ -75,16 +75,16 @@ class Frontier:
         for outcome in self._known.values():
             if outcome is not Outcome.OK and outcome not in LIMITS:
                 return None
-        fits = max(
-            (index for index, outcome in self._known.items() if outcome is Outcome.OK), default=-1
-        )
-        above = [
-            index for index, outcome in self._known.items() if outcome in LIMITS and index > fits
-        ]
-        first_failure = min(above, default=len(self._values))
+        ok = [index for index, outcome in self._known.items() if outcome is Outcome.OK]
+        fits = max(ok, default=-1)
+        end = len(self._values)
+        first_failure = end
+        for index, outcome in self._known.items():
+            if outcome in LIMITS and fits < index < first_failure:
+                first_failure = index
         if first_failure - fits <= 1:
             return None
-        if above:
+        if first_failure < end:  # bisect
             return (fits + first_failure) // 2
         return following(self._values, fits)
 

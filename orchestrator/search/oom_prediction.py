@@ -108,7 +108,8 @@ class OomPrediction:
 
 def _predicted(attempt: Attempt, ruling: TrialRecord, point: Mapping[str, Any]) -> TrialRecord:
     """The record of an attempt that is not made, because of the record `ruling`."""
-    where = " ".join(f"{name}={value}" for name, value in point.items())
+    values = [f"{name}={value}" for name, value in point.items()]
+    where = " ".join(values)
     message = f"not run: trial {ruling.trial_id} ({where}), which is smaller, was out of memory"
     own = fingerprint(attempt, {})
     return record_of(
@@ -143,8 +144,10 @@ def _as_large(small: Any, large: Any) -> bool:
 
 def _bytes(sweep: Sweep, trial: Trial) -> float:
     """The bytes that the trial must move by the workload's formula; 0 if the formula fails."""
-    known = registry.implementations()
-    form = known[trial.use].form if trial.use in known else sweep.workload.forms[0]
+    registered = registry.implementations()
+    form = sweep.workload.forms[0]
+    if trial.use in registered:
+        form = registered[trial.use].form
     with suppress(Exception):  # a user's function: the trial's own record will say why
         return float(sweep.workload.work(sweep.params(trial), form).bytes)
     return 0.0

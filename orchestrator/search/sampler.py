@@ -53,11 +53,9 @@ class RandomSampler:
         self._space = space
         self._random = random.Random(seed)
         self._left: list[int] | None = None
-        if (
-            all(dimension.by_index for dimension in space.free)
-            and (space.size or 0) <= MOST_SHUFFLED
-        ):
-            self._left = self._random.sample(range(space.size or 0), space.size or 0)
+        size = space.size or 0
+        if all(dimension.by_index for dimension in space.free) and size <= MOST_SHUFFLED:
+            self._left = self._random.sample(range(size), size)
 
     def ask(self, token: str) -> Coordinates | None:
         """The next point; None: every point has been proposed."""

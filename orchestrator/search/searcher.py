@@ -71,35 +71,40 @@ class Search:
 
     def _valid_rows(self) -> list[Row]:
         """The rows with a value that still holds."""
-        valid = [row for name, row in self._rows.items() if name not in self._invalid]
-        return [row for row in valid if self._value(row) is not None]
+        found = []
+        for trial_id, row in self._rows.items():
+            if trial_id not in self._invalid and self._value(row) is not None:
+                found.append(row)
+        return found
 
     def _final(self) -> Proposal | None:
-        """Of the rows that are only screened the next to be measured by itself.
+        """The next screened trial to be measured by itself; None: enough are, or none is left.
 
         They are the first stated point, with which the answer is compared, and as many of the best
         as the sweep file says; one that fails leaves its place to the next.
         """
         start = self._start_id()
-        row = self._rows.get(start)
-        if row is not None and row.is_screened and start not in self._finals:
-            return self._final_of(row)
-        known = list(self._rows.values())
-        alone = [row for row in known if row.ok and not row.is_screened and row.trial_id != start]
-        under_way = [name for name in self._finals - {start} if self._rows[name].is_screened]
-        if len(alone) + len(under_way) >= self._spec.finalists:
+        finalists = 0  # besides the first stated point: measured by themselves, or under way
+        candidates = []
+        for trial_id, row in self._rows.items():
+            if row.is_screened and trial_id not in self._finals:
+                if trial_id == start:
+                    return self._final_of(row)
+                candidates.append(row)
+            elif trial_id != start and (row.is_screened or row.ok):
+                finalists += 1
+        if finalists >= self._spec.finalists or not candidates:
             return None
-        screened = [row for row in known if row.is_screened]
-        left = [row for row in screened if row.trial_id not in self._finals]
-        best = min(left, key=self._rank, default=None)
-        if best is None:
-            return None
-        return self._final_of(best)
+        return self._final_of(min(candidates, key=self._rank))
 
     def _start_id(self) -> str:
         """The id of the first stated point's trial; "": there is none."""
-        start = self._make(self._spec.first[0]) if self._spec.first else None
-        return "" if start is None else start.trial_id
+        if not self._spec.first:
+            return ""
+        start = self._make(self._spec.first[0])
+        if start is None:
+            return ""
+        return start.trial_id
 
     def _final_of(self, row: Row) -> Proposal:
         self._finals.add(row.trial_id)
@@ -119,17 +124,11 @@ class Search:
     def ended_early(self) -> str:
         """Why there are fewer trials than samples; "": it is complete."""
         made, wanted = len(self._rows.keys() | self._tokens.keys()), self._spec.samples
-        if made >= wanted or (
-            self._space.size is not None and len(self._proposed) >= self._space.size
-        ):
+        if made >= wanted or self._is_exhausted():
             return ""
-        if self._is_spent():
-            budget_s = self._spec.budget_s
-            return (
-                f"{self._cell.entry.label}: {made} of {wanted} samples in search.budget_s = "
-                f"{budget_s:g} s"
-            )
         head = f"{self._cell.entry.label}: {made} of {wanted} samples"
+        if self._is_spent():
+            return f"{head} in search.budget_s = {self._spec.budget_s:g} s"
         if self._asks >= self._most_asks():
             return (
                 f"{head}, since none of the last of {self._asks} proposals was a new point that "
@@ -144,7 +143,8 @@ class Search:
         self._waits = False
         for token in self._tokens.pop(row.trial_id, ()):
             self._sampler.tell(token, self._reported(row))
-        if (coordinates := self._unasked.pop(row.trial_id, None)) is not None:
+        coordinates = self._unasked.pop(row.trial_id, None)
+        if coordinates is not None:
             self._sampler.learn(coordinates, self._reported(row))
 
     def replay(self, proposal: Proposal) -> bool:
@@ -160,10 +160,8 @@ class Search:
             self._finals.add(trial_id)
             return True
         place = self._place(proposal)
-        if place is None:
-            firsts = [self._make(point) for point in self._spec.first]
-            if all(trial is None or trial.trial_id != trial_id for trial in firsts):
-                return False
+        if place is None and not self._is_stated(trial_id):
+            return False
         made = self._propose()
         self._waits = False
         if made is not None:
@@ -180,10 +178,10 @@ class Search:
 
     def _place(self, proposal: Proposal) -> Coordinates | None:
         """The coordinates of an earlier run's proposal; None: it lies outside today's space."""
-        values = {
-            dimension.name: proposal.trial.value(dimension.name)
-            for dimension in self._space.dimensions
-        }
+        values = {}
+        for dimension in self._space.dimensions:
+            values[dimension.name] = proposal.trial.value(dimension.name)
+        # A derived value does not tell what the searcher chose: then the proposal itself does.
         for coordinates in (self._space.coordinates(values), proposal.coordinates):
             if coordinates is None or not self._space.has(coordinates):
                 continue
@@ -192,10 +190,16 @@ class Search:
                 return coordinates
         return None
 
+    def _is_stated(self, trial_id: str) -> bool:
+        """Whether it is the trial of a first point that the sweep file states."""
+        for point in self._spec.first:
+            trial = self._make(point)
+            if trial is not None and trial.trial_id == trial_id:
+                return True
+        return False
+
     def invalidate(self, trial_id: str) -> None:
-        """Until this trial has run again, neither cut others short by its old result nor compare
-        them with it.
-        """
+        """Until this trial has run again, neither cut others by its old result nor compare them."""
         self._invalid.add(trial_id)
 
     def cut_above_ms(self) -> float | None:
@@ -224,7 +228,7 @@ class Search:
                     self._unasked[trial.trial_id] = place
                 return self._proposal(trial, place)
         while self._may_ask():
-            token = f"{self._asks}"
+            token = str(self._asks)
             self._asks += 1
             coordinates = self._sampler.ask(token)
             if coordinates is None:
@@ -257,7 +261,11 @@ class Search:
             return False
         if self._asks >= self._most_asks() or self._is_spent():
             return False
-        return self._space.size is None or len(self._proposed) < self._space.size
+        return not self._is_exhausted()
+
+    def _is_exhausted(self) -> bool:
+        """Whether every point of the space was proposed."""
+        return self._space.size is not None and len(self._proposed) >= self._space.size
 
     def _is_spent(self) -> bool:
         budget_s = self._spec.budget_s

@@ -40,15 +40,14 @@ class TuneSampler:
         self._waits = SEARCHERS[spec.strategy].waits
         self._values: list[float] = []
         self._unanswered: list[str] = []
+        # under names of our own: not every searcher takes the dot of `options.x`
         self._dimensions = {f"d{number}": dimension for number, dimension in enumerate(space.free)}
         try:
             self._searcher = _searcher(spec, seed)
-            domains = {
-                key: _domain(dimension, self._real) for key, dimension in self._dimensions.items()
-            }
-            self._searcher.set_search_properties(
-                spec.metric, "min" if spec.least else "max", domains
-            )
+            domains = {}
+            for key, dimension in self._dimensions.items():
+                domains[key] = _domain(dimension, self._real)
+            self._searcher.set_search_properties(spec.metric, _mode(spec), domains)
         except Exception as error:
             raise RequestError(
                 f"search.strategy: {spec.strategy} cannot be used here ({type(error).__name__}: "
@@ -65,10 +64,10 @@ class TuneSampler:
             raise
         if not isinstance(found, Mapping):
             return None
-        return {
-            dimension.name: self._coordinate(dimension, found[key])
-            for key, dimension in self._dimensions.items()
-        }
+        coordinates = {}
+        for key, dimension in self._dimensions.items():
+            coordinates[dimension.name] = self._coordinate(dimension, found[key])
+        return coordinates
 
     def tell(self, token: str, value: float) -> None:
         """Report the value of a suggestion."""
@@ -83,12 +82,14 @@ class TuneSampler:
 
     def learn(self, coordinates: Coordinates, value: float) -> None:
         """Report a point that it did not suggest, if the searcher supports that."""
-        names = {dimension.name: key for key, dimension in self._dimensions.items()}
-        if not self._real:
-            with suppress(NotImplementedError, AttributeError):
-                self._searcher.add_evaluated_point(
-                    {names[name]: at for name, at in coordinates.items()}, value
-                )
+        if self._real:
+            return
+        point = {}
+        for key, dimension in self._dimensions.items():
+            if dimension.name in coordinates:
+                point[key] = coordinates[dimension.name]
+        with suppress(NotImplementedError, AttributeError):
+            self._searcher.add_evaluated_point(point, value)
 
     def withdraw(self, token: str) -> None:
         """Report that there is no value for the suggestion: as a failed trial.
@@ -120,7 +121,7 @@ def _searcher(spec: SearchSpec, seed: int) -> Any:
     most = 10 * spec.samples  # a searcher's budget counts every suggestion, repetitions included
     wanted: dict[str, Any] = {
         "metric": spec.metric,
-        "mode": "min" if spec.least else "max",
+        "mode": _mode(spec),
         "budget": most,
     }
     if known.seed is not None:
@@ -141,16 +142,19 @@ def _searcher(spec: SearchSpec, seed: int) -> Any:
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)  # our own progress shows the proposals
     accepted = inspect.signature(kind.__init__).parameters
-    return kind(
-        **{
-            name: value
-            for name, value in wanted.items()
-            if name in accepted or name == known.seed  # Ax takes it among its keywords
-        }
-    )
+    given = {}
+    for name, value in wanted.items():
+        if name in accepted or name == known.seed:  # Ax takes the seed among its keywords
+            given[name] = value
+    return kind(**given)
+
+
+def _mode(spec: SearchSpec) -> str:
+    return "min" if spec.least else "max"
 
 
 def _domain(dimension: Dimension, real: bool) -> Any:
+    """The dimension's coordinates as Ray Tune states a parameter's values."""
     from ray import tune
 
     if real:

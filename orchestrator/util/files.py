@@ -22,14 +22,21 @@ def _umask() -> int:
     return 0o077
 
 
+def nearest_existing(path: Path) -> Path:
+    """The path, or the nearest folder above it that exists: where it would be made."""
+    path = path.absolute()
+    while not path.exists():
+        path = path.parent
+    return path
+
+
 def write_atomically(path: Path | str, text: str) -> None:
     """Write `text` to `path` as UTF-8, newlines as they are; see `write_bytes_atomically`."""
     write_bytes_atomically(path, text.encode("utf-8"))
 
 
 def write_bytes_atomically(path: Path | str, data: bytes) -> None:
-    """Write `data` to `path`: a temporary name in the same folder, fsync, replace, fsync of the
-    folder.
+    """Write `data` to `path` in whole: a temporary file is written, synced, then renamed.
 
     A reader sees the old file or the new one, never a part. Missing parent folders are made.
     OSError when the disk is full or the folder cannot be written; then the old file is untouched
@@ -62,12 +69,16 @@ def append_lines(path: Path, lines: Iterable[str]) -> None:
     Raises:
         OSError: they cannot be written.
     """
-    data = "".join(f"{line}\n" for line in lines).encode()
+    text = ""
+    for line in lines:
+        text += f"{line}\n"
+    data = text.encode()
     with path.open("a+b", buffering=0) as file:
         size = file.seek(0, os.SEEK_END)
         if size:
             file.seek(-1, os.SEEK_END)
-            data = data if file.read(1) == b"\n" else b"\n" + data
+            if file.read(1) != b"\n":
+                data = b"\n" + data
         try:
             view = memoryview(data)
             while view:

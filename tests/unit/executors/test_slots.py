@@ -13,7 +13,7 @@ from orchestrator.attempt_result import AttemptResult
 from orchestrator.errors import UnfitMachineError
 from orchestrator.executors import waiting
 from orchestrator.executors.placement import Node, SlotPlan, place
-from orchestrator.executors.slots import Points, Slot, end_of, told_of
+from orchestrator.executors.slots import Points, Slot, end_of, reason_of
 from orchestrator.executors.waiting import Waiting
 from orchestrator.outcome import Outcome, Phase
 from orchestrator.record import record_of
@@ -190,7 +190,7 @@ def test_the_reports_of_all_nodes_are_one_end() -> None:
 def test_an_exception_of_a_supervisor_is_told_in_one_line_and_kept_whole() -> None:
     """Ray wraps it into a coloured traceback."""
     error = RayTaskError("run", "Traceback\n  File x, line 1\nOSError: gone", OSError("gone"))
-    line, whole = told_of(error.as_instanceof_cause())
+    line, whole = reason_of(error.as_instanceof_cause())
     assert line == "it raised OSError: gone"
     assert b"Traceback\n  File x, line 1\n" in whole
     assert b"\x1b" not in whole
@@ -198,5 +198,5 @@ def test_an_exception_of_a_supervisor_is_told_in_one_line_and_kept_whole() -> No
 
 def test_the_death_of_an_actor_is_told_in_ray_s_words() -> None:
     """Without its line breaks; by its type where there are no words."""
-    assert told_of(ValueError("it\n  died")) == ("it died", b"it\n  died\n")
-    assert told_of(ValueError()) == ("ValueError", b"\n")
+    assert reason_of(ValueError("it\n  died")) == ("it died", b"it\n  died\n")
+    assert reason_of(ValueError()) == ("ValueError", b"\n")

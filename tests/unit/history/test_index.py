@@ -195,7 +195,7 @@ def test_whatever_is_wrong_with_a_sweep_is_a_reason_and_no_traceback(
     def torn(_found: object) -> None:
         raise AttributeError("'int' object has no attribute 'get'")
 
-    monkeypatch.setattr(reading, "_environments", torn)
+    monkeypatch.setattr(reading, "_controls", torn)
     with Index() as index:
         ((_, reason),) = index.unreadable()
     assert "its files are not what a sweep writes" in reason
