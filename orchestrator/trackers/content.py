@@ -77,8 +77,10 @@ class Frame:
         own = shown_of(meta)
         axes = {}
         for name, stated in column_headings(meta).items():
-            is_own = own is not None and name in own.columns
-            axes[name] = stated if is_own else name
+            if own is not None and name in own.columns:
+                axes[name] = stated
+            else:
+                axes[name] = name
         return cls(meta, axes, places, colours)
 
 
@@ -130,7 +132,9 @@ def link(frame: Frame, row: Row, address: str | None) -> RunContent:
         address: of the run that has the figures, from the server's own; None: the store has none.
     """
     measured = child(frame, row, {})
-    where = f"[its run]({address})" if address else "which has no run here"
+    where = "which has no run here"
+    if address:
+        where = f"[its run]({address})"
     tags = {
         **measured.tags,
         "kind": LINK,
@@ -197,6 +201,7 @@ def _does_the_same(row: Row, other: Row) -> bool:
 
 
 def _work(row: Row) -> float | None:
+    """A measure of the useful work of one call: its rate times its time; None: not known."""
     rate, time = row.metrics.get("tflops_per_s"), row.metrics.get("latency_ms")
     if not rate or not time:
         return None
@@ -282,7 +287,9 @@ def _answers(frame: Frame, found: Sequence[Row]) -> dict[str, float]:
 def experiment_tags(meta: SweepMeta) -> dict[str, str]:
     """Tags of a sweep's experiment; by them the UI opens on its runs and its main metric."""
     spec = meta.spec
-    primary = metric(spec) if spec.frontier.axis is not None else spec.search.metric
+    primary = spec.search.metric
+    if spec.frontier.axis is not None:
+        primary = metric(spec)
     return {
         NOTE: spec.description,
         "mlflow.experimentKind": "custom_model_development",

@@ -20,10 +20,10 @@ def description(meta: SweepMeta, axes: Mapping[str, str], found: Sequence[Row]) 
 
     The results of a search or a frontier stand above it.
     """
-    measured: set[str] = set()
-    for row in found:
-        measured.update(name for name, value in row.metrics.items() if value is not None)
-    figures = [name for name in FIGURES if name in measured]
+    figures = []
+    for name in FIGURES:
+        if any(row.metrics.get(name) is not None for row in found):
+            figures.append(name)
     headings = ["Implementation", *axes.values()]
     headings += [known(name).heading for name in figures]
     headings.append("Status")
@@ -83,7 +83,9 @@ def shown(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(shown, value))
     if isinstance(value, float):
-        return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.0f}"
+        if abs(value) >= 1e4:  # from here on :.4g would write an exponent
+            return f"{value:.0f}"
+        return f"{value:.4g}"
     return str(value)
 
 
@@ -96,6 +98,7 @@ def _status(row: Row) -> str:
 
 
 def _line(cells: Sequence[str]) -> str:
+    """A row of a Markdown table."""
     escaped = []
     for cell in cells:
         flat = " ".join(cell.split())  # a line break would end the row
