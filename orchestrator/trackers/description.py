@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.metrics import known
-from orchestrator.results.answers import Answer, answers, metric
+from orchestrator.results.answers import answers, metric
 from orchestrator.results.meta import SweepMeta
 from orchestrator.results.rows import Row
 from orchestrator.trackers.run_content import MAX_TAG
@@ -25,14 +25,18 @@ def description(meta: SweepMeta, axes: Mapping[str, str], found: Sequence[Row]) 
         if any(row.metrics.get(name) is not None for row in found):
             figures.append(name)
     headings = ["Implementation", *axes.values()]
-    headings += [known(name).heading for name in figures]
+    for name in figures:
+        headings.append(known(name).heading)
     headings.append("Status")
     lines = [_line(headings), _line(["---"] * len(headings))]
     for row in found:
         values = [row.implementation]
-        values += [shown(row.value(name)) for name in axes]
-        values += [shown(row.metrics.get(name)) for name in figures]
-        lines.append(_line([*values, _status(row)]))
+        for name in axes:
+            values.append(shown(row.value(name)))
+        for name in figures:
+            values.append(shown(row.metrics.get(name)))
+        values.append(_status(row))
+        lines.append(_line(values))
     return _fitting([heading(meta), "", *_answers(meta, axes, found)], lines)
 
 
@@ -59,21 +63,17 @@ def _answers(meta: SweepMeta, axes: Mapping[str, str], found: Sequence[Row]) -> 
         values = [answer.implementation]
         values += [shown(answer.point[axis]) for axis in varying]
         values.append(shown(answer.value))
-        if frontier is not None:
-            values.append(_beyond(answer, frontier))
+        beyond = answer.beyond
+        if frontier is not None and beyond is not None:  # the first value that failed, and how
+            values.append(f"{shown(beyond.value(frontier))}: {beyond.outcome}")
+        elif frontier is not None:
+            values.append(shown(None))
         elif answer.best is None:
             values += [shown(None)] * len(meta.spec.searched)
         else:
             values += [shown(answer.best.value(axis)) for axis in meta.spec.searched]
         lines.append(_line(values))
     return [*lines, ""]
-
-
-def _beyond(answer: Answer, axis: str) -> str:
-    """The value of the axis that was the first to fail, and how it did."""
-    if answer.beyond is None:
-        return "N/A"
-    return f"{shown(answer.beyond.value(axis))}: {answer.beyond.outcome}"
 
 
 def shown(value: Any) -> str:

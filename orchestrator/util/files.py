@@ -66,7 +66,7 @@ def write_bytes_atomically(path: Path | str, data: bytes) -> None:
         with suppress(OSError):
             temporary.unlink()
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def append_lines(path: Path, lines: Iterable[str]) -> None:
@@ -98,7 +98,8 @@ def append_lines(path: Path, lines: Iterable[str]) -> None:
             raise
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Wait until a new file's entry is on disk: fsync of the file itself does not cover it."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
