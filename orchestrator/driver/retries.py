@@ -17,8 +17,7 @@ FIRST = 3  # attempts of a sweep that, when all are disturbed, say so before any
 
 @dataclass
 class Attempts:
-    """The attempts made of one side: of every trial, or of the second trials of a paired
-    comparison.
+    """The attempts of every trial, or of the second trials of a paired comparison.
 
     Attributes:
         last: the newest record of each round.

@@ -137,6 +137,7 @@ class Search:
         self._rows[row.trial_id] = row
         self._invalid.discard(row.trial_id)
         self._waits = False
+        # Several tokens: the sampler may have chosen a trial again while it was under way.
         for token in self._tokens.pop(row.trial_id, ()):
             self._sampler.tell(token, self._reported(row))
         coordinates = self._unasked.pop(row.trial_id, None)
