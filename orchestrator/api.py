@@ -1,6 +1,4 @@
-"""Runs, resumes and rebuilds sweeps with the real executor and tracker; the command line and
-notebooks call this.
-"""
+"""The Python interface: runs, resumes and loads sweeps, with Ray and MLflow. The CLI calls it."""
 
 from __future__ import annotations
 
@@ -56,8 +54,7 @@ class Results(results.Results):
         return report.render(self, form)
 
     def to_pandas(self) -> pandas.DataFrame:
-        """One line per row: implementation, params, options, outcome, flags, metrics, the error's
-        message.
+        """One line per row: implementation, params, options, outcome, flags, metrics, error.
 
         A param or metric that has the name of another column is called params.<name> or
         metrics.<name>.
@@ -137,24 +134,25 @@ def run(
     directory = claim.claimed(sweep, output, resuming)
     shown = progress or SilentProgress()
     if executor is None:
-        done = preflight.complete(sweep, directory) if resume and rerun is None else None
-        if done is not None:
-            shown.note(f"{done.meta.sweep_id} is complete: nothing is left to run")
-            report.write_reports(done)
-            return Results.of(done)
+        if resume and rerun is None:
+            done = preflight.complete(sweep, directory)
+            if done is not None:
+                shown.note(f"{done.meta.sweep_id} is complete: nothing is left to run")
+                report.write_reports(done)
+                return Results.of(done)
         if not (address or os.environ.get("RAY_ADDRESS")):
             preflight.refuse_missing_gpu(device)
-            known = None
             if sweep.spec.reuse and not resuming:
                 known = known_sweep.look_up(sweep, device, directory)
-            if known is not None:
-                return _told(sweep, directory, known, shown, tracker, on_results)
-            # meanwhile, since it sleeps; what this process itself does is not counted
+                if known is not None:
+                    return _taken_over(sweep, directory, known, shown, tracker, on_results)
+            # The check of the machine mostly sleeps, and does not count this process: Ray is
+            # imported meanwhile.
             threading.Thread(target=_import_ray, name="import-ray", daemon=True).start()
-            _look_at_machine(device, shown)
+            _note_other_users(device, shown)
     if tracker is None:
-        beside = _import_mlflow if executor is not None else _import_ray_then_mlflow
-        threading.Thread(target=beside, name="import-mlflow", daemon=True).start()
+        imports = _import_ray_then_mlflow if executor is None else _import_mlflow
+        threading.Thread(target=imports, name="import-mlflow", daemon=True).start()
     make_tracker = tracker or (lambda: mlflow_tracker(sweep.spec.tracking.uri))
     return _measured(
         sweep, directory, address, device, resuming, rerun, shown, executor, make_tracker
@@ -172,15 +170,16 @@ def _measured(
     executor: Callable[[Sweep], Executor] | None,
     make_tracker: Callable[[], Tracker],
 ) -> Results:
-    """The results of a sweep that needs an executor, started here and ended again; arguments and
-    errors as of `run`.
-    """
+    """Start an executor, run the sweep on it, and end it; arguments and errors as of `run`."""
     with Signals() as signals, ExitStack() as stack:
         stack.callback(shown.stop)
-        checked = workload_check.begin(sweep, device) if not resuming else None
+        checked = None
+        if not resuming:
+            checked = workload_check.begin(sweep, device)
         if checked is not None:
             stack.callback(checked.stop)
-        shown.opening(f"starting {f'on {address}' if address else 'Ray on this machine'}")
+        where = f"on {address}" if address else "Ray on this machine"
+        shown.opening(f"starting {where}")
         make_executor = executor or (
             lambda sweep: ray_executor(sweep, address, device, signals.have_come)
         )
@@ -189,28 +188,25 @@ def _measured(
         sweep = sweep_meta.on_each_model(sweep, running, directory, resuming)
         if checked is not None:
             checked.refuse()
-        cores = 0 if address or os.environ.get("RAY_ADDRESS") else usable_cores()
+        cores = 0  # of a cluster's nodes: not known
+        if not (address or os.environ.get("RAY_ADDRESS")):
+            cores = usable_cores()
         for line in keys_without_effect(sweep, running.device, cores, running.slots):
             shown.note(line)
         meta = sweep_meta.of(sweep, directory, running.device, resuming)
-        mirror = BackgroundTracker(
-            make_tracker,
-            shown.note,
-            target=sweep_directory.found_by(meta.name, directory),
-        )
+        name = sweep_directory.found_by(meta.name, directory)
+        tracking = BackgroundTracker(make_tracker, shown.note, target=name)
         try:
-            found = SweepRun(sweep, meta, directory, running, mirror, shown, signals, rerun).run()
+            found = SweepRun(sweep, meta, directory, running, tracking, shown, signals, rerun).run()
         finally:
-            mirror.flush(TRACKING_FLUSH_S, INTERRUPTED_FLUSH_S, signals.have_come)
-            mirror.close()
-        if signals.received is not None:  # all trials are made; not all of the rest may be
-            raise InterruptedSweepError(
-                signals.received, sweep_directory.found_by(meta.name, directory)
-            )
+            tracking.flush(TRACKING_FLUSH_S, INTERRUPTED_FLUSH_S, signals.have_come)
+            tracking.close()
+        if signals.received is not None:  # every trial is done, but tracking may have been cut off
+            raise InterruptedSweepError(signals.received, name)
     return Results.of(found)
 
 
-def _told(
+def _taken_over(
     sweep: Sweep,
     directory: Path,
     known: known_sweep.KnownSweep,
@@ -218,7 +214,7 @@ def _told(
     tracker: Callable[[], Tracker] | None,
     on_results: Callable[[Results], None] | None,
 ) -> Results:
-    """The results of a sweep that is wholly known."""
+    """The results of a sweep whose every row is known from earlier ones."""
     make = tracker or (lambda: mlflow_tracker(sweep.spec.tracking.uri))
     meta = sweep_meta.of(sweep, directory, known.executor.device, resuming=False)
 
@@ -229,9 +225,12 @@ def _told(
     return Results.of(known_sweep.run(sweep, meta, directory, known, shown, make, tell))
 
 
-def _look_at_machine(device: str, shown: Progress) -> None:
+def _note_other_users(device: str, shown: Progress) -> None:
     """Name whoever else uses this machine, before Ray's own start uses it."""
-    for notice in busy.notices("cuda" if device != "cpu" and nvml.count() else "cpu"):
+    kind = "cpu"
+    if device != "cpu" and nvml.count():
+        kind = "cuda"
+    for notice in busy.notices(kind):
         shown.note(notice)
 
 
@@ -244,8 +243,9 @@ def resume(
     rerun: str | None = None,
     progress: Progress | None = None,
 ) -> Results:
-    """Go on with the sweep `name` (an id, `last` or a directory) where it stopped; arguments as of
-    `run`.
+    """Go on with the sweep `name` (an id, `last` or a directory) where it stopped.
+
+    The other arguments are those of `run`.
     """
     directory = lookup.find(name)
     if sweep_directory.is_imported(directory):
@@ -282,19 +282,17 @@ def load(name: str | Path) -> Results:
 
 
 def _line(row: Row) -> dict[str, Any]:
-    ours = {
-        "trial_id": row.trial_id,
-        "implementation": row.implementation,
-        "outcome": str(row.outcome) if row.outcome else None,
-        "flags": " ".join(row.flags),
-        "error": row.error.message if row.error else None,
-    }
+    """A row of the data frame: column -> value, in the order of the columns."""
+    head = {"trial_id": row.trial_id, "implementation": row.implementation}
+    state = {"outcome": None, "flags": " ".join(row.flags)}
+    if row.outcome:
+        state["outcome"] = str(row.outcome)
+    error = {"error": row.error.message if row.error else None}
     options = {f"options.{name}": value for name, value in row.trial.options.items()}
+    ours = head.keys() | state.keys() | error.keys()
     params = columns.distinct(row.params, {*ours, *options, *row.metrics}, "params")
-    metrics = columns.distinct(row.metrics, set(ours), "metrics")
-    head = {name: ours.pop(name) for name in ("trial_id", "implementation")}
-    error = {"error": ours.pop("error")}
-    return {**head, **params, **options, **ours, **metrics, **error}
+    metrics = columns.distinct(row.metrics, ours, "metrics")
+    return {**head, **params, **options, **state, **metrics, **error}
 
 
 def _started(
@@ -308,11 +306,10 @@ def _started(
     if signals.received is not None:
         if executor is not None:
             executor.close()
-        begun = (directory / sweep_directory.META_FILE).exists()
-        raise InterruptedSweepError(
-            signals.received,
-            sweep_directory.found_by(sweep.spec.name, directory) if begun else None,
-        )
+        name = None  # a new sweep has written nothing yet
+        if (directory / sweep_directory.META_FILE).exists():
+            name = sweep_directory.found_by(sweep.spec.name, directory)
+        raise InterruptedSweepError(signals.received, name)
     assert executor is not None
     return executor
 
@@ -320,16 +317,18 @@ def _started(
 def ray_executor(
     sweep: Sweep, address: str | None, device: str, stopped: Callable[[], bool] = lambda: False
 ) -> Executor:
-    """The executor of real sweeps, for what this sweep needs; `stopped` says to give up starting
-    it.
+    """A RayExecutor for what this sweep needs.
+
+    `stopped` is asked while it starts: when it says so, the start is given up.
     """
     from orchestrator.executors.ray import RayExecutor
     from orchestrator.executors.session import RayOptions
 
     spec = sweep.spec.resources
-    references = {entry.use for entry in sweep.spec.implementations} | {sweep.spec.workload}
+    references = {sweep.spec.workload}
     files: list[Path] = []
     for entry in sweep.spec.implementations:
+        references.add(entry.use)
         files += entry_files(entry, sweep.base_dir)
     return RayExecutor(
         RayOptions(

@@ -1,10 +1,9 @@
-"""What the process of an attempt answers: one record, both of a paired comparison, or one of each
-trial that was screened.
-"""
+"""What the process of an attempt answers: a record for each trial that it ran."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from orchestrator.measure.energy import EnergyWindow
 from orchestrator.record import TrialRecord
@@ -34,8 +33,9 @@ class AttemptResult(FrozenModel):
 
     @classmethod
     def of_end(cls, attempt: Attempt, record: TrialRecord) -> AttemptResult:
-        """The result of an attempt whose process answered nothing: a pair's trials both ended so,
-        of several that were screened the first.
+        """The result of an attempt whose process answered nothing.
+
+        Both trials of a pair ended so; of several that were screened the first.
         """
         if attempt.rival is None:
             return cls(record=record)
@@ -44,14 +44,20 @@ class AttemptResult(FrozenModel):
     @property
     def records(self) -> tuple[TrialRecord, ...]:
         """Every record."""
-        second = () if self.second is None else (self.second,)
-        return (self.record, *second, *self.others)
+        found = [self.record]
+        if self.second is not None:
+            found.append(self.second)
+        found += self.others
+        return tuple(found)
 
     def changed(self, change: Callable[[TrialRecord], TrialRecord]) -> AttemptResult:
         """The same with each of its records changed."""
-        second = None if self.second is None else change(self.second)
-        others = tuple(map(change, self.others))
-        changed = {"record": change(self.record), "second": second, "others": others}
+        changed: dict[str, Any] = {
+            "record": change(self.record),
+            "others": tuple(map(change, self.others)),
+        }
+        if self.second is not None:
+            changed["second"] = change(self.second)
         return self.model_copy(update=changed)
 
 

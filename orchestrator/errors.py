@@ -60,9 +60,12 @@ class Problem:
     hint: str | None = None
 
     def __str__(self) -> str:
-        found = "" if self.found is None else f", found {self.found}"
-        hint = "" if self.hint is None else f" ({self.hint})"
-        return f"{self.field}: {self.rule}{found}{hint}"
+        text = f"{self.field}: {self.rule}"
+        if self.found is not None:
+            text += f", found {self.found}"
+        if self.hint is not None:
+            text += f" ({self.hint})"
+        return text
 
 
 class SweepFileError(RequestError):
@@ -133,32 +136,30 @@ class InterruptedSweepError(OrchestratorError):
     def __init__(self, signum: int, name: str | None) -> None:
         self.signum = signum
         self.exit_code = 128 + signum
-        on = (
-            "start the sweep again"
-            if name is None
-            else f"go on with: orchestrator resume {shlex.quote(name)}"
-        )
-        super().__init__(f"interrupted by {signal.Signals(signum).name}; {on}")
+        next_step = "start the sweep again"
+        if name is not None:
+            next_step = f"go on with: orchestrator resume {shlex.quote(name)}"
+        super().__init__(f"interrupted by {signal.Signals(signum).name}; {next_step}")
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that is meant by a slip of the finger, or by what else the field calls it;
-    None: none is near.
-    """
+    """The known name nearest to a misspelt one, or to a synonym of it; None: none is near."""
     names = sorted(known)
     synonym = SYNONYMS.get(name.lower())
     if synonym in names:
         return synonym
-    near = difflib.get_close_matches(name, names, n=1)
-    return near[0] if near else None
+    matches = difflib.get_close_matches(name, names, n=1)
+    if not matches:
+        return None
+    return matches[0]
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """' (did you mean ...?)' for the nearest of the known names, or the names themselves, or
-    nothing.
-    """
+    """' (did you mean ...?)' for the nearest known name; if none is near, all of them; or ''."""
     names = sorted(known)
     near = nearest(name, names)
     if near is not None:
         return f" (did you mean {near!r}?)"
-    return f" (known: {', '.join(names)})" if names else ""
+    if not names:
+        return ""
+    return f" (known: {', '.join(names)})"

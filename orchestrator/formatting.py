@@ -1,6 +1,4 @@
-"""Text for people: numbers with the digits that carry meaning, and labels that cannot break what
-shows them.
-"""
+"""Text for people: numbers with the digits that carry meaning, labels that are safe to print."""
 
 from __future__ import annotations
 
@@ -18,9 +16,21 @@ NARROWEST = 14  # of a column that is wrapped
 GAP = 2  # between two columns
 MARKDOWN = str.maketrans({character: f"\\{character}" for character in "\\`*[]<>|~"})
 LATEX = str.maketrans(
-    {character: f"\\{character}" for character in "&%$#_{}"}
-    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    | {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
+    {
+        "&": r"\&",
+        "%": r"\%",
+        "$": r"\$",
+        "#": r"\#",
+        "_": r"\_",
+        "{": r"\{",
+        "}": r"\}",
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+    }
 )
 
 
@@ -44,8 +54,13 @@ def one_line(text: str, width: int = 120) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
         return ""
-    line = printable(lines[-1] if lines[0].startswith("Traceback (") else lines[0])
-    return line if len(line) <= width else f"{line[: width - 1]}…"
+    line = lines[0]
+    if line.startswith("Traceback ("):
+        line = lines[-1]
+    line = printable(line)
+    if len(line) > width:
+        line = f"{line[: width - 1]}…"
+    return line
 
 
 def markdown(text: str) -> str:
@@ -64,25 +79,26 @@ def shown(value: Any) -> str:
         return NONE
     if isinstance(value, list | tuple):
         return ", ".join(shown(item) for item in value)
-    return f"{value:.6g}" if isinstance(value, float) else printable(str(value))
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return printable(str(value))
 
 
 def number(value: float | None, decimals: int = 2) -> str:
     """At least `decimals` decimals and three significant digits, never an exponent; None as N/A."""
     if value is None:
         return NONE
-    if value == 0 or abs(value) >= 1:
-        return f"{value:.{decimals}f}"
-    return f"{value:.{max(decimals, min(9, 2 - math.floor(math.log10(abs(value)))))}f}"
+    if value != 0 and abs(value) < 1:
+        three_digits = 2 - math.floor(math.log10(abs(value)))
+        decimals = max(decimals, min(9, three_digits))
+    return f"{value:.{decimals}f}"
 
 
 def grouped(value: float | None, decimals: int = 2) -> str:
     """As `number`, with separators: `1,333,391`."""
-    return (
-        f"{value:,.{decimals}f}"
-        if value is not None and abs(value) >= 1000
-        else number(value, decimals)
-    )
+    if value is None or abs(value) < 1000:
+        return number(value, decimals)
+    return f"{value:,.{decimals}f}"
 
 
 def interval(median: float | None, low: float | None, high: float | None) -> str:
@@ -91,8 +107,7 @@ def interval(median: float | None, low: float | None, high: float | None) -> str
 
 
 def with_interval(median: float | None, low: float | None, high: float | None) -> tuple[str, str]:
-    """`("1.160", "[1.152, 1.171]")`: decimals that give the interval's half-width two significant
-    digits.
+    """`("1.160", "[1.152, 1.171]")`: as many decimals as show two digits of the half-width.
 
     The median keeps two digits of its own however wide the interval is, and a bound never reads as
     0. The interval is empty where there is none, and where it reaches 0: a time or a ratio cannot.
@@ -100,10 +115,14 @@ def with_interval(median: float | None, low: float | None, high: float | None) -
     if median is None or low is None or high is None or low <= 0:
         return number(median), ""
     half = (high - low) / 2
-    decimals = 2 if half <= 0 else min(7, max(0, _decimals(half), _decimals(median)))
+    decimals = 2
+    if half > 0:
+        decimals = min(7, max(_decimals(half), _decimals(median)))
     bounds = []
     for bound in (low, high):
-        digits = decimals if bound >= 10.0**-decimals else _decimals(bound)
+        digits = decimals
+        if bound < 10.0**-decimals:
+            digits = _decimals(bound)
         bounds.append(f"{bound:.{digits}f}")
     return f"{median:.{decimals}f}", f"[{', '.join(bounds)}]"
 
@@ -115,7 +134,9 @@ def _decimals(value: float) -> int:
 
 def axis_text(name: str, value: Any) -> str:
     """The value of an axis, as `shown`; an option that was not set is at its `default`."""
-    return "default" if value is None and name.startswith("options.") else shown(value)
+    if value is None and name.startswith("options."):
+        return "default"
+    return shown(value)
 
 
 def duration(seconds: float) -> str:
@@ -131,9 +152,7 @@ def duration(seconds: float) -> str:
 
 
 def roughly(seconds: float) -> str:
-    """A duration with no more digits than a forecast deserves: to 5 s, from a minute to 10 s, from
-    ten to a minute.
-    """
+    """A forecast's duration, rounded to 5 s; from 1 min to 10 s, from 10 min to whole minutes."""
     step = 60
     if seconds < 60:
         step = 5
@@ -182,7 +201,9 @@ def table_text(
         least = 0
         for place, column in enumerate(zip(headings, *body, strict=True)):
             length = max(map(len, column))
-            least += GAP + (min(length, NARROWEST) if place in wrapped else length)
+            if place in wrapped:
+                length = min(length, NARROWEST)
+            least += GAP + length
         columns = max(shutil.get_terminal_size().columns, least)
     printed = io.StringIO()
     Console(file=printed, width=columns, force_terminal=False).print(table)
@@ -190,8 +211,9 @@ def table_text(
 
 
 def fitted(text: str, stream: TextIO | None = None) -> str:
-    """`text` broken between words where the stream (default: stdout) is a terminal; paths and
-    commands stay whole.
+    """`text` broken between words where the stream (default: stdout) is a terminal.
+
+    Paths and commands stay whole.
     """
     if not (stream or sys.stdout).isatty():
         return text
@@ -199,7 +221,8 @@ def fitted(text: str, stream: TextIO | None = None) -> str:
     broken = []
     for line in text.splitlines():
         indent = " " * (len(line) - len(line.lstrip()) + GAP)
-        broken += textwrap.wrap(
+        parts = textwrap.wrap(
             line, columns, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
-        ) or [""]
+        )
+        broken += parts or [""]  # an empty line has no parts
     return "\n".join(broken)

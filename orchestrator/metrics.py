@@ -16,7 +16,7 @@ from enum import Enum
 class Pooling(Enum):
     """How the figures of a trial's rounds become the row's."""
 
-    INTERVAL = "interval"  # worked out from every repetition of every round
+    INTERVAL = "interval"  # computed from every repetition of every round
     # follows from the pooled latency: the work of one call is the same in every round
     RATE = "rate"
     WORST = "worst"  # the largest of the rounds
@@ -48,16 +48,18 @@ class Metric:
     @property
     def heading(self) -> str:
         """Label and unit, as an axis or a column has them."""
-        return f"{self.label} ({self.unit})" if self.unit else self.label
+        if not self.unit:
+            return self.label
+        return f"{self.label} ({self.unit})"
 
     def pooled(self, values: Sequence[float | None]) -> float | None:
-        """The row's figure from those of its rounds, for what pools by WORST or MEDIAN; None: none
-        has one.
-        """
+        """The row's figure from those of its rounds, by WORST or MEDIAN; None: none has one."""
         known = [value for value in values if value is not None]
         if not known:
             return None
-        return max(known) if self.pooling is Pooling.WORST else statistics.median(known)
+        if self.pooling is Pooling.WORST:
+            return max(known)
+        return statistics.median(known)
 
 
 _ALL = (

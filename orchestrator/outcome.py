@@ -32,12 +32,12 @@ class Phase(StrEnum):
 
 
 class Flag(StrEnum):
-    """A doubt about a row that is ok: `cut`, timing stopped early, as it was plainly slower than
-    the best.
+    """A warning on a row.
 
+    `cut`: timing stopped early, because it was clearly slower than the best.
     `screened`: its figures are from a process that it shared with other candidates of a search.
-    `unproven`: it may remember outputs by the values of its inputs; a note has the evidence.
-    And one of a row that is not: `predicted`, it was not run, as a smaller one was out of memory.
+    `unproven`: it may memoize outputs by the values of its inputs; a note has the evidence.
+    `predicted` (`oom` rows only): not run, because a smaller trial was out of memory.
     """
 
     NOISY = "noisy"
@@ -50,8 +50,7 @@ class Flag(StrEnum):
     SCREENED = "screened"
 
 
-DEVICE_FAULT = "device_fault"
-
+DEVICE_FAULT = "device_fault"  # a note: the GPU itself was at fault
 
 DISTURBED = frozenset({Flag.THROTTLED.value, Flag.CONTENDED.value})  # by what else the machine did
 UNRANKED = DISTURBED | {Flag.SCREENED.value}  # a row so flagged wins nothing and is on no level

@@ -21,8 +21,12 @@ MAX_MESSAGE = 10_000
 
 
 class ErrorInfo(FrozenModel):
-    """Why an attempt did not end well: the exception's or signal's name, what it said, and which
-    log to open.
+    """Why an attempt did not end well.
+
+    Attributes:
+        kind: name of the exception or signal.
+        message: what it said.
+        log: the log to open.
     """
 
     kind: str
@@ -63,8 +67,8 @@ class TrialRecord(FrozenModel):
     Attributes:
         metrics: figures by name, the unit in the name; null unless ok.
         values_ms: every repetition, in milliseconds per call; null unless ok.
-        flags: doubts about a row that is ok.
-        notes: what is worth knowing and is no doubt (power_capped).
+        flags: warnings on a row that is ok.
+        notes: what is worth knowing and is no warning (power_capped).
         phase_s: seconds of each phase by name, `start` and `end` of its process included,
             `calibrate` where the machine was looked at first, and `compile` where candidates of a
             search were compiled ahead, on the first of them; None: not known.
@@ -116,17 +120,18 @@ class TrialRecord(FrozenModel):
         return self.trial_id, self.round, self.attempt
 
     def to_line(self) -> str:
-        """The line of the journal, without its end: JSON without the environment, which is kept
-        once a sweep.
+        """The record as JSON, without a line break.
+
+        Without the environment, which is kept once a sweep, and without empty fields that came
+        after the first version of the schema.
         """
-        empty = {
-            name
-            for name in ("phase_s", "card", "cards", "kernels", "salt", "reused_from")
-            if not getattr(self, name)
-        }
+        left_out = {"environment"}
+        for name in ("phase_s", "card", "cards", "kernels", "salt", "reused_from"):
+            if not getattr(self, name):
+                left_out.add(name)
         if self.slot is None:
-            empty.add("slot")
-        return self.model_dump_json(exclude={"environment", *empty})
+            left_out.add("slot")
+        return self.model_dump_json(exclude=left_out)
 
 
 def record_of(
@@ -137,10 +142,15 @@ def record_of(
     match: Mapping[str, Any],
     **fields: Any,
 ) -> TrialRecord:
-    """The record of an attempt that ended just now, on this host unless `fields` (of TrialRecord)
-    say otherwise.
+    """The record of an attempt that ended just now.
 
-    `match` is what must match of the environment, and part of the fingerprint.
+    Args:
+        attempt: which.
+        outcome: how it ended.
+        phase: in which phase.
+        started_at: when it began, as records state it.
+        match: what must match of the environment; part of the fingerprint.
+        fields: further fields of TrialRecord, or other values than those of here and now.
     """
     trial = attempt.trial
     identity = {
@@ -190,8 +200,9 @@ def protocol_hash(protocol: MeasureProtocol, verify: VerifySpec, seed: int) -> s
 
 
 def capped(text: str, limit: int) -> str:
-    """`text` cut to `limit` bytes of UTF-8, the cut named in its place; the end is kept, where the
-    reason stands.
+    """`text` cut to about `limit` bytes of UTF-8, with a mark in place of the cut.
+
+    Twice as much is kept of the end as of the beginning: an error's reason stands there.
     """
     data = text.encode("utf-8", "backslashreplace")
     if len(data) <= limit:

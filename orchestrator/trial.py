@@ -61,8 +61,10 @@ class Trial(FrozenModel):
         call: Mapping[str, Any] | None = None,
         compile_: bool | Mapping[str, Any] = False,
     ) -> Trial:
-        """A trial with its id worked out; what is not stated of `call` and `compile_` is no part of
-        it.
+        """A trial with its id: the hash of its content.
+
+        `call` and `compile_` are part of that only if they are stated, so that ids of sweeps that
+        are older than these two stay as they are.
         """
         content: dict[str, Any] = {
             "implementation": implementation,
@@ -72,8 +74,10 @@ class Trial(FrozenModel):
         }
         if call:
             content["call"] = dict(call)
-        if compile_ is not False:
-            content["compile"] = compile_ if compile_ is True else dict(compile_)
+        if isinstance(compile_, Mapping):
+            content["compile"] = dict(compile_)
+        elif compile_:
+            content["compile"] = True
         return cls(trial_id=content_hash(content), **content)
 
     def on(self, accelerator: str) -> Trial:
@@ -88,36 +92,36 @@ class Trial(FrozenModel):
         )
 
     def params_of(self, model: type[BaseModel]) -> str:
-        """The params as JSON for the workload's model, without the name of the case that they are
-        of and the accelerator that they are measured on.
+        """The params as JSON for the workload's model.
+
+        Without the name of the case and the accelerator, unless the model has such a param.
         """
-        labels = {CASE_NAME, ACCELERATOR_NAME}.difference(model.model_fields)
-        return json.dumps(
-            {name: value for name, value in self.params.items() if name not in labels}
-        )
+        params = dict(self.params)
+        for name in (CASE_NAME, ACCELERATOR_NAME):
+            if name not in model.model_fields:
+                params.pop(name, None)
+        return json.dumps(params)
 
     def value(self, name: str) -> Any:
-        """The value of an axis: a param, or an option where the name starts with `options.`; None:
-        it has none.
-        """
+        """The value of an axis, a param or an option (`options.<name>`); None: it has none."""
         if name.startswith("options."):
             return self.options.get(name.removeprefix("options."))
         return self.params.get(name)
 
     def names(self) -> dict[str, Any]:
-        """What an expression may read: params, options as options.<name>, the label as
-        `implementation`.
-        """
-        options = {f"options.{name}": value for name, value in self.options.items()}
-        return {**self.params, **options, "implementation": self.implementation}
+        """What an expression may read: params, `options.<name>`, and `implementation`, the label."""
+        names = dict(self.params)
+        for name, value in self.options.items():
+            names[f"options.{name}"] = value
+        names["implementation"] = self.implementation
+        return names
 
 
 class Resources(FrozenModel):
-    """What one attempt may take, resolved: counts, GiB and seconds. cpus None: all that its slot
-    has.
+    """What one attempt may take, resolved: counts, GiB and seconds.
 
-    `ranks` above 1: the attempt is so many processes, each with a share of the inputs and, on CUDA,
-    a GPU of its own.
+    `cpus` None: all that its slot has. `ranks` above 1: the attempt is so many processes, each
+    with a share of the inputs and, on CUDA, a GPU of its own.
     """
 
     gpus: int = 0
@@ -201,9 +205,7 @@ class Attempt(FrozenModel):
         return self.trial.trial_id, self.round, self.attempt
 
     def of_each_trial(self) -> tuple[Attempt, ...]:
-        """The attempt of each trial that is compared in a pair or screened, as if alone; else the
-        attempt itself.
-        """
+        """An attempt for each of its trials, as if alone; the attempt itself if it has just one."""
         if self.screened:
             nothing = {"screened": (), "ahead": (), "incumbent": None, "incumbent_ms": None}
             alone = self.model_copy(update=nothing)

@@ -121,7 +121,11 @@ class Comparison:
     def counts(self) -> dict[Verdict, int]:
         """How many rows have each verdict."""
         found = Counter(pair.verdict for pair in self.rows)
-        return {verdict: found[verdict] for verdict in OVERALL if found[verdict]}
+        counts = {}
+        for verdict in OVERALL:
+            if found[verdict]:
+                counts[verdict] = found[verdict]
+        return counts
 
     @property
     def verdict(self) -> Verdict:
@@ -344,6 +348,7 @@ def timed_pair(
 
 def corrected(pairs: Sequence[Pair], significant: float = SIGNIFICANT) -> tuple[Pair, ...]:
     """The pairs with p-values adjusted for their number, and the verdicts that follow."""
+    # Only rows with times are tested: the others do not count among the comparisons made.
     adjusted = iter(holm([pair.p_value for pair in pairs if pair.p_value is not None]))
     judged = []
     for pair in pairs:
@@ -359,6 +364,7 @@ def corrected(pairs: Sequence[Pair], significant: float = SIGNIFICANT) -> tuple[
 
 
 def _verdict(pair: Pair, significant: float) -> Verdict:
+    """Faster, slower or the same, if the ratio shows it; else unclear."""
     found, threshold = pair.ratio, pair.threshold
     if found is None or pair.p_value is None:
         return pair.verdict
@@ -378,6 +384,7 @@ def _verdict(pair: Pair, significant: float) -> Verdict:
 def _is_the_machine(pair: Pair, verdict: Verdict) -> bool:
     """Whether the controls changed as much, or less only by what does not count."""
     assert pair.ratio is not None
+    # Controls that only got faster do not make a slower row less slow: 1 is always within.
     low, high = min(pair.machine[0], 1.0), max(pair.machine[1], 1.0)
     if verdict is Verdict.SLOWER:
         return pair.ratio.ci_low <= high or pair.ratio.value <= high * (1 + pair.threshold)

@@ -61,7 +61,11 @@ def why_apart(sides: tuple[Side, Side], loaded: tuple[Sweep, Sweep]) -> str | No
 def differing(base: Sweep, candidate: Sweep) -> tuple[str, ...]:
     """The labels of the implementations whose code differs between the two."""
     was, now = sources(base), sources(candidate)
-    return tuple(label for label in was if was[label].hash != now[label].hash)
+    found = []
+    for label in was:
+        if was[label].hash != now[label].hash:
+            found.append(label)
+    return tuple(found)
 
 
 def in_turns(base: Sweep, candidate: Sweep, label: str) -> Sweep:

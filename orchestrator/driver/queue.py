@@ -240,7 +240,10 @@ class AttemptQueue:
         return said
 
     def _replay(self, records: Sequence[TrialRecord], proposals: Iterable[Proposal]) -> None:
-        """Repeat an earlier run: its proposals and records, in the order in which they came."""
+        """Repeat an earlier run: its proposals and records, in the order in which they came.
+
+        A searcher's state is not saved: the same calls in the same order lead to it again.
+        """
         if self._proposer.at_once:
             self._accept(self._proposer.next())
         for proposal in proposals:

@@ -17,8 +17,7 @@ FIRST = 3  # attempts of a sweep that, when all are disturbed, say so before any
 
 @dataclass
 class Attempts:
-    """The attempts made of one side: of every trial, or of the second trials of a paired
-    comparison.
+    """The attempts of every trial, or of the second trials of a paired comparison.
 
     Attributes:
         last: the newest record of each round.
@@ -74,7 +73,7 @@ class Retries:
         self._first_disturbed: int | None = 0  # None: an undisturbed attempt was among the first
 
     def add(self, record: TrialRecord) -> bool:
-        """Take note of a record; True if it shows that the disturbance is permanent."""
+        """Record how an attempt ended; True if it shows that the disturbance is permanent."""
         key = (record.trial_id, record.round)
         before = self._fruitless
         self._tries[key] = max(self._tries[key], record.attempt)
@@ -83,7 +82,7 @@ class Retries:
         return before < MOST_FRUITLESS <= self._fruitless
 
     def add_second(self, key: RoundKey, record: TrialRecord) -> None:
-        """Take note of the record of a pair's second trial; `key` is the first's."""
+        """Record how a pair's second trial ended; `key` is the first's."""
         self._tries[key] = max(self._tries[key], record.attempt)
         self.second.add(key, record)
 
@@ -107,7 +106,7 @@ class Retries:
         return self._is_retried(key, record, self.first)
 
     def is_disturbed(self, record: TrialRecord) -> bool:
-        """Whether the figures of an ok record are in doubt because of what else the machine did."""
+        """Whether an ok record was timed while something else used or throttled the machine."""
         is_timed = self._times and record.outcome is Outcome.OK
         return is_timed and not DISTURBED.isdisjoint(record.flags)
 

@@ -47,7 +47,10 @@ class Reuse:
         self._sweep = sweep
         self.sources = sources
         self._protocol = sweep.spec.measure.for_device(device)
-        self._machines = [_machine(environment) for environment in environments]
+        self._machines = []
+        for environment in environments:
+            card = environment.get("know", {}).get("gpu_uuid")
+            self._machines.append(Machine(environment.get("match", {}), str(card or "")))
         self._asked = asked(sweep.spec, device)
         self._directory = directory
         self._index: Index | None = None
@@ -174,8 +177,3 @@ def refuse_in_turns(sweep: Sweep) -> None:
             "compare --duel measures both in turns, so that nothing can be reused: leave `reuse` "
             "out"
         )
-
-
-def _machine(environment: Mapping[str, Any]) -> Machine:
-    card = environment.get("know", {}).get("gpu_uuid")
-    return Machine(environment.get("match", {}), str(card or ""))

@@ -279,11 +279,12 @@ class SweepRun:
             self._in_flight -= 1
             self._learn_imported(event)
             first, *others = event.of_each_trial()
-            # The first trial's record is journaled last: once it is there, none is missing.
+            # The first trial's record is journaled last: once it is there, none is missing, and a
+            # driver killed in between makes the whole attempt again.
             ends = [self._keep(end, journal) for end in (*others, first)]
             again = [queue.finished(end.record) for end in ends]
             self._count_faults(ends[-1].record)
-            if not event.attempt.screened:  # both trials of a pair are made again together
+            if not event.attempt.screened:  # one attempt makes both trials of a pair, so both again
                 again = [again[-1]] * len(again)
             for end, is_again in zip(ends, again, strict=True):
                 self.progress.event(replace(end, again=is_again))

@@ -52,8 +52,9 @@ class Signals:
                 self._before.setdefault(number, before)
 
     def have_come(self) -> bool:
-        """Whether one was noted. For whoever waits: it takes the signals again, for Ray's end gives
-        SIGTERM away.
+        """Whether a signal has come. Asked while waiting, it also takes the signals again.
+
+        Ray's shutdown gives SIGTERM its default effect, which would end this process at once.
         """
         self.install()
         return self.received is not None

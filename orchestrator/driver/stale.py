@@ -150,8 +150,8 @@ def explain(
 
 def _protocol_differences(held: Results, sweep: Sweep) -> list[str]:
     """What differs between the protocols of the sweep as it was left, and as it is stated now."""
-    was, now = (_protocol_facts(spec, held.meta.device) for spec in (held.meta.spec, sweep.spec))
-    return differences(was, now)
+    device = held.meta.device
+    return differences(_protocol_facts(held.meta.spec, device), _protocol_facts(sweep.spec, device))
 
 
 def _protocol_facts(spec: SweepSpec, device: str) -> dict[str, Any]:

@@ -77,11 +77,15 @@ class Finished:
 
         The log of a process that screened is kept with the trials that are not ok.
         """
+        records = [self.record]
+        if self.second is not None:
+            records.append(self.second)
+        records += self.others
         ends = []
-        second = () if self.second is None else (self.second,)
-        records = (self.record, *second, *self.others)
         for own, record in zip(self.attempt.of_each_trial(), records, strict=False):
-            log = b"" if self.attempt.screened and record.outcome is Outcome.OK else self.log
+            log = self.log
+            if self.attempt.screened and record.outcome is Outcome.OK:
+                log = b""
             ends.append(replace(self, attempt=own, record=record, log=log, second=None, others=()))
         return ends
 

@@ -46,23 +46,16 @@ class CleanupProcess:
     def __init__(self) -> None:
         self.mark = proc.mark()
         self.folder = temporary_folder(self.mark, MAX_RAY_FOLDER_BYTES)
-        environment = {
-            name: value for name, value in os.environ.items() if name != proc.DRIVER_MARK
-        }
+        environment = os.environ | {"PYTHONPATH": str(PACKAGE.parent)}
+        environment.pop(proc.DRIVER_MARK, None)  # or it would end itself
+        module = "orchestrator.executors.cleanup"
         self._process = subprocess.Popen(
-            [
-                sys.executable,
-                "-P",
-                "-m",
-                "orchestrator.executors.cleanup",
-                self.mark,
-                str(self.folder),
-            ],
+            [sys.executable, "-P", "-m", module, self.mark, str(self.folder)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
-            env={**environment, "PYTHONPATH": str(PACKAGE.parent)},
+            env=environment,
         )
 
     def close(self) -> None:
@@ -79,16 +72,19 @@ def clear(find: Callable[[], Iterable[int]]) -> list[int]:
     Processes of an isolator get KEEPERS_S of time first: their keepers end them (see
         fork_server.py).
     """
-    deadline = time.monotonic() + CLEAR_S
-    keepers = time.monotonic() + KEEPERS_S
+    begun = time.monotonic()
 
     def to_end() -> list[int]:
-        waits = time.monotonic() < keepers
-        return [pid for pid in _alive(find) if not (waits and proc.has_mark(pid))]
+        pids = _alive(find)
+        if time.monotonic() >= begun + KEEPERS_S:
+            return pids
+        return [pid for pid in pids if not proc.has_mark(pid)]
 
-    while (left := _alive(find)) and time.monotonic() < deadline:
+    left = _alive(find)
+    while left and time.monotonic() < begun + CLEAR_S:
         proc.end(to_end)
         time.sleep(_EVERY_S)
+        left = _alive(find)
     return left
 
 
@@ -124,21 +120,21 @@ def temporary_folder(mark: str, max_bytes: int | None = None) -> Path:
             folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
             (folder / _OWNER).write_text(mark)
             return folder
-    longest = (
-        ""
-        if max_bytes is None
-        else f" of at most {max_bytes - random_part - len(_PREFIX) - 1} characters"
-    )
-    raise UnfitMachineError(
-        f"no temporary folder can be made in {', '.join(map(str, _places()))}: set TMPDIR to a "
-        f"folder{longest}"
-    )
+    wanted = "a folder"
+    if max_bytes is not None:
+        wanted += f" of at most {max_bytes - random_part - len(_PREFIX) - 1} characters"
+    tried = ", ".join(map(str, _places()))
+    raise UnfitMachineError(f"no temporary folder can be made in {tried}: set TMPDIR to {wanted}")
 
 
 def _places() -> list[Path]:
     """Places of temporary folders: TMPDIR, then short ones, for the length of Ray's sockets."""
-    found = [Path(tempfile.gettempdir()), *map(Path, SHORT_PLACES)]
-    return list(dict.fromkeys(place for place in found if place.is_dir()))
+    found: list[Path] = []
+    for name in (tempfile.gettempdir(), *SHORT_PLACES):
+        place = Path(name)
+        if place.is_dir() and place not in found:
+            found.append(place)
+    return found
 
 
 def _owner_of(folder: Path) -> str:

@@ -94,7 +94,9 @@ class InlineExecutor:
             return self._environment
         from orchestrator.machine.environment import describe
 
-        resources = self._queue[0].resources if self._queue else Resources()
+        resources = Resources()
+        if self._queue:
+            resources = self._queue[0].resources
         return describe(self.device, resources.gpu_memory_gib, resources.cpus)
 
 

@@ -162,6 +162,7 @@ def _across(
     Where ranks are spread every slot has as many nodes, so that all rows are measured alike.
     """
     on_gpus = device == "cuda"
+    # Nodes with many GPUs first, so that a trial is split over as few as possible.
     left = sorted((node for node in nodes if node.cpus), key=lambda node: -node.gpus)
     found: list[SlotPlan] = []
     while max_concurrent is None or len(found) < max_concurrent:

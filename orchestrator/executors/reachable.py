@@ -23,7 +23,8 @@ def refuse_unreachable(address: str) -> None:
     """
     if address == "auto":
         return
-    parts = urlsplit(address if "://" in address else f"ray://{address}")
+    url = address if "://" in address else f"ray://{address}"
+    parts = urlsplit(url)
     look = f"`orchestrator doctor --address {address}` looks closer"
     try:
         socket.create_connection((parts.hostname or "", parts.port or PORT), ANSWER_S).close()

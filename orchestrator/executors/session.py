@@ -84,9 +84,8 @@ class RayOptions:
 class Session:
     """Open once constructed; `ray` is the module, connected.
 
-    Ray starts on a thread of its own, so that a signal is heard meanwhile. The thread stays until
-    the session is
-    closed: the kernel ends Ray's servers with the thread that started them.
+    Ray starts on a thread of its own, so that a signal is handled meanwhile. The thread stays until
+    the session is closed: the kernel ends Ray's servers with the thread that started them.
 
     Args:
         load: imports and returns ray.
@@ -116,11 +115,9 @@ class Session:
         self._scratch: Path | None = None
         self._token = _Token()
         self._error: BaseException | None = None
-        self._tried, self._over, self._gone = (
-            threading.Event(),
-            threading.Event(),
-            threading.Event(),
-        )
+        self._tried = threading.Event()  # Ray has started, or cannot
+        self._over = threading.Event()  # the session is to be closed
+        self._gone = threading.Event()  # Ray has ended
         if not _IN_USE.acquire(blocking=False):
             raise UnfitMachineError(
                 "another sweep of this process is running, and a process has one Ray: wait for it, "
@@ -131,7 +128,7 @@ class Session:
             if stopped():
                 self._over.set()
                 raise StartStoppedError("stopped while Ray was starting")
-        self._raise_what_was_raised()
+        self._raise_error_of_start()
 
     def close(self) -> None:
         """Leave Ray; our own is ended with all it started. A second call does nothing."""
@@ -140,21 +137,21 @@ class Session:
             self._stopped()
         self._stopped()
 
-    def _raise_what_was_raised(self) -> None:
-        if self._error is not None:
-            self.close()
-            if isinstance(self._error, UnfitMachineError):
-                raise self._error
-            address = self._options.address
-            if address is None:
-                raise UnfitMachineError(
-                    f"Ray cannot be started on this machine: {self._error}"
-                ) from self._error
-            raise UnfitMachineError(
-                f"the Ray cluster at {address} lets nobody in: {self._error}; {token_hint()}"
-            ) from self._error
+    def _raise_error_of_start(self) -> None:
+        """Raise here what the thread of Ray met, in words."""
+        if self._error is None:
+            return
+        self.close()
+        if isinstance(self._error, UnfitMachineError):
+            raise self._error
+        address = self._options.address
+        what = f"Ray cannot be started on this machine: {self._error}"
+        if address is not None:
+            what = f"the Ray cluster at {address} lets nobody in: {self._error}; {token_hint()}"
+        raise UnfitMachineError(what) from self._error
 
     def _hold(self) -> None:
+        """The thread of Ray: connects, waits for the end of the session, disconnects."""
         try:
             self._connect()
         except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
@@ -168,18 +165,20 @@ class Session:
             self._gone.set()
 
     def _connect(self) -> None:
-        os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
+        for name, value in QUIET.items():
+            os.environ.setdefault(name, value)
         local = self._options.address is None
         self.ray = self._load()
         if self.ray.is_initialized():
             self._join()
             return
-        if self._options.address is not None:
-            refuse_unreachable(self._options.address)
-        if local:
-            self._token.make(self.ray)
         logging.getLogger("ray").setLevel(logging.CRITICAL)
-        arguments = self._local_arguments() if local else self._cluster_arguments()
+        if self._options.address is None:
+            self._token.make(self.ray)
+            arguments = self._local_arguments()
+        else:
+            refuse_unreachable(self._options.address)
+            arguments = self._cluster_arguments()
         self._owned = True
         try:
             with lean_start(self.ray) if local else nullcontext():
@@ -194,7 +193,7 @@ class Session:
             self._token.hide()
 
     def _join(self) -> None:
-        """Use the Ray that this process is connected to already, where that is what was asked for.
+        """Use the Ray that this process is connected to already, if that is the one asked for.
 
         Raises:
             UnfitMachineError: another address was asked for, or its nodes could not be sent the
@@ -268,7 +267,10 @@ class _Token:
 
     def make(self, ray: Any) -> None:
         """Have the Ray that is about to start refuse whoever lacks a new token."""
-        self._before = {name: os.environ.pop(name) for name in AUTHENTICATION if name in os.environ}
+        self._before = {}
+        for name in AUTHENTICATION:
+            if name in os.environ:
+                self._before[name] = os.environ.pop(name)
         os.environ["RAY_AUTH_MODE"] = "token"
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
         _look_at_environment(ray)

@@ -143,7 +143,7 @@ class Points:
 
     def take(self, attempt: Attempt, slot: int, slots: list[int]) -> bool:
         """Whether the slot may run this attempt now; if so its point is the slot's from here on."""
-        if len(slots) == 1:
+        if len(slots) == 1:  # then every point is its own, and no hash need be made
             return True
         point = content_hash(attempt.trial.params)
         if point not in self._slot_of or self._slot_of[point] not in slots:

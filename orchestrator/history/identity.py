@@ -42,7 +42,6 @@ def changes(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """`torch: 2.12.0, now 2.13.0` for each fact that differs, one level of nesting opened."""
     found = []
     for name, old, new in differing(was, now):
-        before = ABSENT if old is None else str(old)
-        after = ABSENT if new is None else str(new)
+        before, after = (ABSENT if value is None else value for value in (old, new))
         found.append(f"{name}: {before}, now {after}")
     return found

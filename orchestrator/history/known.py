@@ -197,7 +197,11 @@ class Known:
         told = self._source_changes(found, wanted)
         told += changes(found.entry.asked, self._asked)
         told += self._machine_changes(found)
-        told += self._version_changes(found)
+        _, know = self._environment(found)
+        version = know.get("orchestrator", __version__)  # the first versions did not record it
+        if version != __version__:
+            told.append(f"orchestrator: {version}, now {__version__}")
+        # What follows says why a row that is the same so far still may not stand for another.
         if found.outcome != Outcome.OK:
             told.append(f"outcome: {found.outcome}, now to be ok")
         elif found.flags:
@@ -246,14 +250,6 @@ class Known:
         if not found.card or "" in cards or found.card in cards:
             return []
         return [f"card: {found.card}, now {' or '.join(cards)}"]
-
-    def _version_changes(self, found: _Candidate) -> list[str]:
-        """Whether another version of the harness measured it; nothing where none is recorded."""
-        _, know = self._environment(found)
-        was = know.get("orchestrator", __version__)
-        if was == __version__:
-            return []
-        return [f"orchestrator: {was}, now {__version__}"]
 
     def _environment(self, found: _Candidate) -> Environment:
         return self._index.environment(found.entry.number, found.environment)

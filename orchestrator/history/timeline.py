@@ -253,9 +253,10 @@ def _failing_since(points: Sequence[Point]) -> Point | None:
     that is ok may lack the figure; where a model is not known all count as one.
     """
     of_model: dict[str, list[Point]] = {}
-    known_models = all(point.model for point in points)
+    are_known = all(point.model for point in points)
     for point in points:
-        of_model.setdefault(point.model if known_models else "", []).append(point)
+        model = point.model if are_known else ""
+        of_model.setdefault(model, []).append(point)
     found = []
     for known in of_model.values():
         ok = [place for place, point in enumerate(known) if point.outcome == Outcome.OK]

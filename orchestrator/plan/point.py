@@ -70,6 +70,7 @@ class Expansion:
             for name in entry.options:
                 self._options[f"options.{name}"] = None
         self._derivations: dict[str, Derivation] = {}
+        # Where the workload has a param of that name, a case's name is the param's value.
         self._names_cases = spec.cases is not None and CASE_NAME not in workload.params.model_fields
 
     def trial(self, entry: ImplementationSpec, point: Point) -> Trial | None:
@@ -248,8 +249,10 @@ def _refusals(error: ValidationError, place: _Place) -> Iterator[Problem]:
             hint = SEEDED if name in ("seed", "generator", "rng") else None
             yield document.problem(("axes", name), rule, hint=hint)
         elif raised is not None:
-            found = item["input"] if name else ...
-            at = place.of(name) if name else place.mentioned(str(raised))
+            if name:
+                at, found = place.of(name), item["input"]
+            else:  # raised by a check of the whole model, of which the text may name a field
+                at, found = place.mentioned(str(raised)), ...
             yield document.problem(at, str(raised), found, hint=place.hint)
         else:
             hint = "; ".join(filter(None, [near_literal(item), place.hint])) or None

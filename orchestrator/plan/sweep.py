@@ -81,6 +81,7 @@ class Sweep:
         *,
         fresh: bool = True,
     ) -> Sweep:
+        """Find the workload, check the rules, expand; `fresh`: the file was read just now."""
         try:
             workload = workloads.find(spec.workload, base_dir)
         except UnknownNameError as error:
@@ -91,7 +92,7 @@ class Sweep:
             hint = _near_format(spec.workload)
             problem = document.problem(("workload",), rule, spec.workload, hint)
             raise SweepFileError(document.name, [problem]) from error
-        if fresh:
+        if fresh:  # else the cases are axes already, as they were when the sweep began
             spec = with_cases(spec, document, workload, base_dir)
         problems: list[Problem] = rules.find(spec, document, workload, base_dir)
         if problems:
@@ -105,9 +106,10 @@ class Sweep:
         plan = expand(spec, workload, document, only)
         if not plan.trials:
             reasons = plan.explain()
-            strange = "" if only is None else strange_values(only, labels)
-            if strange:
-                reasons.append(strange)
+            if only is not None:
+                strange = strange_values(only, labels)
+                if strange:
+                    reasons.append(strange)
             raise RequestError(f"nothing to run: {'; '.join(reasons)}")
         return cls(spec, document, base_dir, workload, plan, only)
 
@@ -182,6 +184,7 @@ class Sweep:
         return max(1, self._gpus_of_workload(trial))
 
     def _gpus_of_workload(self, trial: Trial) -> int:
+        # A user's function, called before anything is run: its failure is the file's.
         try:
             return int(self.workload.gpus(self.params(trial)))
         except Exception as error:
@@ -197,11 +200,14 @@ class Sweep:
     def resources(self, trial: Trial, device: str) -> Resources:
         """What one attempt of the trial may take on "cpu" or "cuda"."""
         spec = self.spec.resources
+        gpus, gpu_memory_gib = 0, None
+        if device == "cuda":
+            gpus, gpu_memory_gib = self.gpus(trial), spec.gpu_memory_gib
         return Resources(
-            gpus=self.gpus(trial) if device == "cuda" else 0,
+            gpus=gpus,
             ranks=self.ranks(trial),
             cpus=None if spec.cpus == "auto" else spec.cpus,
-            gpu_memory_gib=spec.gpu_memory_gib if device == "cuda" else None,
+            gpu_memory_gib=gpu_memory_gib,
             host_memory_gib=spec.host_memory_gib,
             timeout_s=spec.timeout_s,
         )
@@ -211,4 +217,6 @@ def _near_format(workload: str) -> str | None:
     """A hint at the format whose name is meant by a slip of the finger; None: there is none."""
     prefix, colon, _ = workload.partition(":")
     near = nearest(prefix, workloads.adapters())
-    return f"did you mean {near}:PATH?" if colon and near not in (None, prefix) else None
+    if not colon or near is None or near == prefix:
+        return None
+    return f"did you mean {near}:PATH?"

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from orchestrator.errors import JournalError, SweepBusyError
 from orchestrator.record import SCHEMA_VERSION, TrialRecord
+from orchestrator.util.files import sync_folder
 
 FILE_NAME = "results.jsonl"
 LOCK_NAME = ".lock"
@@ -45,7 +46,7 @@ class Journal:
         except BaseException:
             os.close(self._lock)
             raise
-        _sync_directory(directory)
+        sync_folder(directory)
 
     def append(self, record: TrialRecord) -> None:
         """Write one record and wait until it is on disk; remove a line that fails midway.
@@ -170,6 +171,7 @@ def _is_known(version: object) -> bool:
 
 
 def _lock(path: Path) -> int:
+    """A descriptor of the locked file; the kernel gives the lock back however this process ends."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -183,12 +185,3 @@ def _lock(path: Path) -> int:
     os.ftruncate(descriptor, 0)
     os.write(descriptor, str(os.getpid()).encode())
     return descriptor
-
-
-def _sync_directory(directory: Path) -> None:
-    """Wait until a new file's directory entry is on disk: fsync of the file does not cover it."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

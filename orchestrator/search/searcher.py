@@ -117,10 +117,6 @@ class Search:
             return math.inf
         return value if self._spec.least else -value
 
-    def _spent_s(self) -> float:
-        """Seconds that the trials took which have ended."""
-        return sum(_duration_s(row) for row in self._rows.values())
-
     def ended_early(self) -> str:
         """Why there are fewer trials than samples; "": it is complete."""
         made, wanted = len(self._rows.keys() | self._tokens.keys()), self._spec.samples
@@ -141,6 +137,7 @@ class Search:
         self._rows[row.trial_id] = row
         self._invalid.discard(row.trial_id)
         self._waits = False
+        # Several tokens: the sampler may have chosen a trial again while it was under way.
         for token in self._tokens.pop(row.trial_id, ()):
             self._sampler.tell(token, self._reported(row))
         coordinates = self._unasked.pop(row.trial_id, None)
@@ -268,8 +265,11 @@ class Search:
         return self._space.size is not None and len(self._proposed) >= self._space.size
 
     def _is_spent(self) -> bool:
-        budget_s = self._spec.budget_s
-        return budget_s is not None and self._spent_s() >= budget_s
+        """Whether the trials that have ended took `search.budget_s` together."""
+        if self._spec.budget_s is None:
+            return False
+        spent_s = sum(_duration_s(row) for row in self._rows.values())
+        return spent_s >= self._spec.budget_s
 
     def _most_asks(self) -> int:
         return max(self._sampler.fewest_asks, ASKS_PER_SAMPLE * self._spec.samples)

@@ -16,7 +16,6 @@ from functools import lru_cache
 from orchestrator.errors import UnknownNameError
 from orchestrator.spec.models import ImplementationSpec
 from orchestrator.usercode import callables, registry, source, workloads
-from orchestrator.usercode.registry import Target
 from orchestrator.usercode.text import file_facts
 from orchestrator.usercode.workload_file import FileWorkload
 from orchestrator.util import subprocesses
@@ -62,12 +61,13 @@ def complaint(
         adapter, path = adapted
         return adapter.check(path, workload)
     target = registry.implementation_target(entry.use, base_dir)
-    if target.file is None and _is_installed(target):
-        return asked(str(target.module), target.attribute)
-    source.check(target)
-    file = target.file or source.module_file(str(target.module))
+    file = target.file
     if file is None:
-        return ""
+        # An installed package may make its attributes in C or at run time: its text tells nothing.
+        file = source.module_file(str(target.module))
+        if file is None or "site-packages" in file.parts:
+            return asked(str(target.module), target.attribute)
+    source.check(target)
     inputs: tuple[str, ...] | None
     if isinstance(workload, FileWorkload):
         inputs = workload.facts.arguments
@@ -82,12 +82,6 @@ def complaint(
         old_form=not isinstance(workload, FileWorkload),
         params={*workload.params.model_fields, *entry.options, *options},
     )
-
-
-def _is_installed(target: Target) -> bool:
-    """Whether the module is of an installed package: it may make attributes in C or at run time."""
-    file = source.module_file(str(target.module))
-    return file is None or "site-packages" in file.parts
 
 
 @lru_cache(maxsize=256)

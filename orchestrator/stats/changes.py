@@ -89,16 +89,21 @@ def changes(values: Sequence[float], alpha: float) -> list[Change]:
     """
     series = _logs(values)
     cuts = sorted(_cuts(series, 0, alpha))
-    ends = [0, *(at for at, _ in cuts), len(series)]
-    levels = [
-        float(np.exp(np.median(series[start:end])))
-        for start, end in itertools.pairwise(ends)
-        if end > start
-    ]
-    return [
-        Change(at, before, after, p_value)
-        for (at, p_value), before, after in zip(cuts, levels, levels[1:], strict=False)
-    ]
+    if not cuts:
+        return []
+    starts = [0]
+    starts += [at for at, _ in cuts]
+    levels = []
+    for start, end in itertools.pairwise([*starts, len(series)]):
+        levels.append(_level(series[start:end]))
+    found = []
+    for (at, p_value), (before, after) in zip(cuts, itertools.pairwise(levels), strict=True):
+        found.append(Change(at, before, after, p_value))
+    return found
+
+
+def _level(logs: Array) -> float:
+    return float(np.exp(np.median(logs)))
 
 
 def _logs(values: Sequence[float]) -> Array:
@@ -109,6 +114,7 @@ def _logs(values: Sequence[float]) -> Array:
 
 
 def _cuts(series: Array, offset: int, alpha: float) -> list[tuple[int, float]]:
+    """(index, p-value) of each change; `offset` is where this part begins in the whole series."""
     if len(series) < 2 * FEWEST or np.ptp(series) == 0:
         return []
     p_value = _p_value(series, alpha)
@@ -139,13 +145,17 @@ def _p_value(series: Array, alpha: float) -> float:
     It stops as soon as the share is certain to exceed `alpha`.
     """
     blocks = _blocks(series)
-    fewest = FEWEST if len(blocks) == len(series) else 1
+    fewest = FEWEST
+    if len(blocks) < len(series):  # a block of several points is no outlier
+        fewest = 1
+    # A hair less: a permutation with the same sums may differ by rounding, and is as large.
     observed = _statistics(blocks[None, :], fewest).max() * (1 - 1e-12)
     most = int(min(MOST, max(FIRST, np.ceil(PER_ALPHA / alpha))))
     random = np.random.default_rng(SEED)
     tried, as_large = 0, 0
     while tried < most and as_large < alpha * (most + 1):
-        count = min(FIRST if tried == 0 else LATER, most - tried)
+        wanted = FIRST if tried == 0 else LATER
+        count = min(wanted, most - tried)
         rows = random.permuted(np.tile(blocks, (count, 1)), axis=1)
         as_large += int((_statistics(rows, fewest).max(axis=1) >= observed).sum())
         tried += count
@@ -158,5 +168,6 @@ def _blocks(series: Array) -> Array:
     whole = len(series) // size * size
     means = series[:whole].reshape(-1, size).mean(axis=1)
     rest = series[whole:]
-    found: Array = means if not len(rest) else np.append(means, rest.mean())
-    return found
+    if not len(rest):
+        return np.asarray(means, dtype=np.float64)
+    return np.append(means, rest.mean())

@@ -39,12 +39,14 @@ def noise_reasons(
             f"interquartile range {summary.noise_pct:.1f} % of the median, more than "
             f"{percent(most_iqr)}"
         )
-    if abs(shift := drift(series)) > most_drift:
+    shift = drift(series)
+    if abs(shift) > most_drift:
         found.append(
             f"drift of {percent(shift)} from the first third to the last, more than "
             f"{percent(most_drift)}"
         )
-    if (modes := two_modes(series, most_drift)) is not None:
+    modes = two_modes(series, most_drift)
+    if modes is not None:
         found.append(f"two modes, at {modes[0]:.4g} and {modes[1]:.4g}")
     return tuple(found)
 
@@ -58,6 +60,7 @@ def max_drift(protocol: MeasureProtocol) -> float:
 
 
 def _aim(protocol: MeasureProtocol) -> float:
+    """The target that the limits follow: the sweep's own, but none beyond TARGETS."""
     return min(max(protocol.target_ci, TARGETS[0]), TARGETS[1])
 
 
@@ -65,7 +68,9 @@ def percent(fraction: float) -> str:
     """`3.9 %`, `504 %`; `?` of what is not known."""
     if math.isinf(fraction):
         return "?"
-    return f"{100 * fraction:.0f} %" if abs(fraction) >= 1 else f"{100 * fraction:.2g} %"
+    if abs(fraction) >= 1:
+        return f"{100 * fraction:.0f} %"
+    return f"{100 * fraction:.2g} %"
 
 
 def drift(series: Array) -> float:

@@ -144,7 +144,10 @@ def _from_log(centre: float, error: float, degrees: float) -> Ratio:
 
     degrees = min(degrees, 1e6)
     reach = min(student_95(degrees) * error, LARGEST_REACH)
-    p_value = 2 * float(stdtr(degrees, -abs(centre) / error)) if error > 0 else float(centre == 0)
+    if error > 0:
+        p_value = 2 * float(stdtr(degrees, -abs(centre) / error))
+    else:  # values without any spread: equal, or certainly not
+        p_value = float(centre == 0)
     return Ratio(math.exp(centre), math.exp(centre - reach), math.exp(centre + reach), p_value)
 
 

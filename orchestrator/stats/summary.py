@@ -141,10 +141,8 @@ def correlation_time(series: Array, caution: float = 0.5) -> float:
     count = len(series)
     if count < FEWEST_FOR_CORRELATION or series.min() == series.max():
         return 1.0
-    return min(
-        max(_sign_correlation_time(series), _autoregressive_time(series, caution), 1.0),
-        float(count),
-    )
+    longer = max(_sign_correlation_time(series), _autoregressive_time(series, caution))
+    return min(max(longer, 1.0), float(count))
 
 
 def _sign_correlation_time(series: Array) -> float:
@@ -162,7 +160,9 @@ def _sign_correlation_time(series: Array) -> float:
     rho = np.fft.irfft(spectrum)[1 : count // 2 + 1] / power
     times = 1 + 2 * np.cumsum(rho + (1 + 3 * rho) / count)
     enough = np.nonzero(np.arange(1, len(times) + 1) >= 5 * times)[0]
-    return float(times[enough[0]] if len(enough) else times.max())
+    if not len(enough):  # too short a series for its correlation
+        return float(times.max())
+    return float(times[enough[0]])
 
 
 def _autoregressive_time(series: Array, caution: float) -> float:
@@ -219,7 +219,9 @@ def round_spread(rounds: Sequence[Sequence[float]]) -> float | None:
         return None
     medians = np.array([np.median(values) for values in rounds])
     middle = float(np.median(medians))
-    return float(medians.std(ddof=1)) / middle if middle > 0 else None
+    if middle <= 0:
+        return None
+    return float(medians.std(ddof=1)) / middle
 
 
 def resampled_medians(series: Array, rng: np.random.Generator, size: int = RESAMPLES) -> Array:
@@ -238,4 +240,6 @@ def resampled_medians(series: Array, rng: np.random.Generator, size: int = RESAM
 def _noise_pct(series: Array) -> float:
     middle = float(np.median(series))
     low, high = np.quantile(series, (0.25, 0.75))
-    return 100 * float(high - low) / middle if middle > 0 else 0.0
+    if middle <= 0:
+        return 0.0
+    return 100 * float(high - low) / middle

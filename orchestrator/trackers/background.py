@@ -15,12 +15,12 @@ from orchestrator.results.rows import Row
 from orchestrator.trackers.base import RejectedError, Status, Tracker, TrackingError
 
 NICENESS = 10
-# seconds that the last reports have when a sweep is over
+# Seconds that the last reports have when a sweep is over.
 TRACKING_FLUSH_S = 20.0
 INTERRUPTED_FLUSH_S = 2.0  # whoever interrupts waits for it
 FLUSH_TRIES = 3
-FLUSH_WAIT_S = 0.2
-STALLED_S = 8.0
+FLUSH_WAIT_S = 0.2  # between these tries: while somebody waits, a server gets no long pause
+STALLED_S = 8.0  # a call that takes longer is taken to hang
 LOOK_S = 0.1
 CLOSE_WAIT_S = 0.5
 MAX_REASON = 300

@@ -77,8 +77,10 @@ class Frame:
         own = shown_of(meta)
         axes = {}
         for name, stated in column_headings(meta).items():
-            is_own = own is not None and name in own.columns
-            axes[name] = stated if is_own else name
+            if own is not None and name in own.columns:
+                axes[name] = stated
+            else:
+                axes[name] = name
         return cls(meta, axes, places, colours)
 
 
@@ -103,11 +105,8 @@ def child(
     for record in row.records:
         spent_ms += milliseconds(record.finished_at) - milliseconds(record.started_at)
     end_ms = milliseconds(last.finished_at)
-    tags = {
-        **_child_tags(frame, row),
-        **environment_tags(last.device, environment),
-        "host": last.host,
-    }
+    tags = _child_tags(frame, row) | environment_tags(last.device, environment)
+    tags["host"] = last.host
     return RunContent(
         name=run_name(list(frame.axes), row),
         status="FINISHED" if row.outcome in counts_as_ok else "FAILED",
@@ -130,7 +129,9 @@ def link(frame: Frame, row: Row, address: str | None) -> RunContent:
         address: of the run that has the figures, from the server's own; None: the store has none.
     """
     measured = child(frame, row, {})
-    where = f"[its run]({address})" if address else "which has no run here"
+    where = "which has no run here"
+    if address:
+        where = f"[its run]({address})"
     tags = {
         **measured.tags,
         "kind": LINK,
@@ -182,9 +183,9 @@ def speedups(frame: Frame, found: Sequence[Row]) -> dict[str, float]:
     ratios = {}
     for rows in by_point.values():
         for row in rows:
-            base = next(other for other in rows if _does_the_same(row, other))
-            theirs, ours = base.metrics["latency_ms"] or 0.0, row.metrics["latency_ms"] or 1.0
-            ratios[row.trial_id] = theirs / ours
+            bases = [other for other in rows if _does_the_same(row, other)]  # itself at least
+            base_ms = bases[0].metrics["latency_ms"] or 0.0
+            ratios[row.trial_id] = base_ms / (row.metrics["latency_ms"] or 1.0)
     return ratios
 
 
@@ -197,6 +198,7 @@ def _does_the_same(row: Row, other: Row) -> bool:
 
 
 def _work(row: Row) -> float | None:
+    """A measure of the useful work of one call: its rate times its time; None: not known."""
     rate, time = row.metrics.get("tflops_per_s"), row.metrics.get("latency_ms")
     if not rate or not time:
         return None
@@ -241,10 +243,8 @@ def summary(status: str, results: Results, frame: Frame, found: Sequence[Row]) -
     """
     begun = parent(results.meta)
     environment = next(iter(results.environments.values()), {})
-    tags = {
-        **environment_tags(results.meta.device, environment),
-        NOTE: description(frame.meta, frame.axes, found),
-    }
+    tags = environment_tags(results.meta.device, environment)
+    tags[NOTE] = description(frame.meta, frame.axes, found)
     outcomes = Counter(row.outcome for row in found)
     totals = {f"trials_{outcome}": float(outcomes[outcome]) for outcome in Outcome}
     totals["trials"] = float(len(found))
@@ -256,7 +256,7 @@ def summary(status: str, results: Results, frame: Frame, found: Sequence[Row]) -
     ends = [milliseconds(record.finished_at) for record in results.made]
     end_ms = max(ends, default=begun.start_ms)
     totals["elapsed_s"] = (end_ms - min(starts, default=end_ms)) / 1000
-    all_tags = {**begun.tags, **_limited(tags)}
+    all_tags = dict(begun.tags) | _limited(tags)
     return replace(begun, status=status, end_ms=end_ms, metrics=totals, tags=all_tags)
 
 
@@ -274,7 +274,9 @@ def _answers(frame: Frame, found: Sequence[Row]) -> dict[str, float]:
             continue
         point = answer.point
         words = [name, answer.implementation]
-        words += [f"{axis}:{shown(point[axis])}" for axis in varying if axis in point]
+        for axis in varying:
+            if axis in point:
+                words.append(f"{axis}:{shown(point[axis])}")
         named[legal(" ".join(words))] = answer.value
     return named
 
@@ -282,7 +284,9 @@ def _answers(frame: Frame, found: Sequence[Row]) -> dict[str, float]:
 def experiment_tags(meta: SweepMeta) -> dict[str, str]:
     """Tags of a sweep's experiment; by them the UI opens on its runs and its main metric."""
     spec = meta.spec
-    primary = metric(spec) if spec.frontier.axis is not None else spec.search.metric
+    primary = spec.search.metric
+    if spec.frontier.axis is not None:
+        primary = metric(spec)
     return {
         NOTE: spec.description,
         "mlflow.experimentKind": "custom_model_development",

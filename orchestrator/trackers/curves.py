@@ -72,7 +72,7 @@ def panels(meta: SweepMeta, axes: Sequence[str]) -> list[Panel]:
     varying = varying_axes(meta, axes)
     if meta.spec.proposes or not varying:
         return []
-    along = next(iter(widest(meta, varying)), None)
+    along = widest(meta, varying)
     others = [name for name in varying if name != along]
     found: dict[str, Panel] = {}
     for trial in meta.planned:
@@ -162,7 +162,8 @@ def _points(
                 continue
             step = steps[place]
             points.append((legal(panel.along), float(place), step))
-        points += [(name, value, step) for name, value in known.items()]
+        for name, value in known.items():
+            points.append((name, value, step))
     return points
 
 
@@ -188,14 +189,14 @@ def varying_axes(meta: SweepMeta, axes: Sequence[str]) -> list[str]:
     return varying
 
 
-def widest(meta: SweepMeta, axes: Sequence[str]) -> list[str]:
-    """The axis that reaches the largest numbers, to draw figures along; empty without numbers."""
-    reach = {}
+def widest(meta: SweepMeta, axes: Sequence[str]) -> str | None:
+    """The axis that reaches the largest number, to draw figures along; None: none has numbers."""
+    found, largest = None, -math.inf
     for name in axes:
-        points = meta.spec.axes.get(name, [])
-        if isinstance(points, Range):
-            points = [points.low, points.high]
-        numbers = [point for point in points if is_number(point)]
-        if len(numbers) > 1:
-            reach[name] = max(numbers)
-    return sorted(reach, key=lambda name: -reach[name])[:1]
+        values = meta.spec.axes.get(name, [])
+        if isinstance(values, Range):
+            values = [values.low, values.high]
+        numbers = [value for value in values if is_number(value)]
+        if len(numbers) > 1 and max(numbers) > largest:
+            found, largest = name, max(numbers)
+    return found

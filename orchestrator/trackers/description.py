@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.metrics import known
-from orchestrator.results.answers import Answer, answers, metric
+from orchestrator.results.answers import answers, metric
 from orchestrator.results.meta import SweepMeta
 from orchestrator.results.rows import Row
 from orchestrator.trackers.run_content import MAX_TAG
@@ -20,19 +20,23 @@ def description(meta: SweepMeta, axes: Mapping[str, str], found: Sequence[Row]) 
 
     The results of a search or a frontier stand above it.
     """
-    measured: set[str] = set()
-    for row in found:
-        measured.update(name for name, value in row.metrics.items() if value is not None)
-    figures = [name for name in FIGURES if name in measured]
+    figures = []
+    for name in FIGURES:
+        if any(row.metrics.get(name) is not None for row in found):
+            figures.append(name)
     headings = ["Implementation", *axes.values()]
-    headings += [known(name).heading for name in figures]
+    for name in figures:
+        headings.append(known(name).heading)
     headings.append("Status")
     lines = [_line(headings), _line(["---"] * len(headings))]
     for row in found:
         values = [row.implementation]
-        values += [shown(row.value(name)) for name in axes]
-        values += [shown(row.metrics.get(name)) for name in figures]
-        lines.append(_line([*values, _status(row)]))
+        for name in axes:
+            values.append(shown(row.value(name)))
+        for name in figures:
+            values.append(shown(row.metrics.get(name)))
+        values.append(_status(row))
+        lines.append(_line(values))
     return _fitting([heading(meta), "", *_answers(meta, axes, found)], lines)
 
 
@@ -59,21 +63,17 @@ def _answers(meta: SweepMeta, axes: Mapping[str, str], found: Sequence[Row]) -> 
         values = [answer.implementation]
         values += [shown(answer.point[axis]) for axis in varying]
         values.append(shown(answer.value))
-        if frontier is not None:
-            values.append(_beyond(answer, frontier))
+        beyond = answer.beyond
+        if frontier is not None and beyond is not None:  # the first value that failed, and how
+            values.append(f"{shown(beyond.value(frontier))}: {beyond.outcome}")
+        elif frontier is not None:
+            values.append(shown(None))
         elif answer.best is None:
             values += [shown(None)] * len(meta.spec.searched)
         else:
             values += [shown(answer.best.value(axis)) for axis in meta.spec.searched]
         lines.append(_line(values))
     return [*lines, ""]
-
-
-def _beyond(answer: Answer, axis: str) -> str:
-    """The value of the axis that was the first to fail, and how it did."""
-    if answer.beyond is None:
-        return "N/A"
-    return f"{shown(answer.beyond.value(axis))}: {answer.beyond.outcome}"
 
 
 def shown(value: Any) -> str:
@@ -83,7 +83,9 @@ def shown(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(shown, value))
     if isinstance(value, float):
-        return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.0f}"
+        if abs(value) >= 1e4:  # from here on :.4g would write an exponent
+            return f"{value:.0f}"
+        return f"{value:.4g}"
     return str(value)
 
 
@@ -96,6 +98,7 @@ def _status(row: Row) -> str:
 
 
 def _line(cells: Sequence[str]) -> str:
+    """A row of a Markdown table."""
     escaped = []
     for cell in cells:
         flat = " ".join(cell.split())  # a line break would end the row

@@ -7,13 +7,11 @@ that any call may be repeated, by another process too.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 # first, since it sets what mlflow reads when it is imported
@@ -40,6 +38,7 @@ from orchestrator.trackers.content import Environments, Frame
 from orchestrator.trackers.curves import IMPLEMENTATION, Curve, curves
 from orchestrator.trackers.run_content import Known, RunContent
 from orchestrator.trackers.saved_view import outdated, saved_view, view_over_time
+from orchestrator.util.files import digest_of
 
 PARENT = ""
 FILES = (
@@ -74,7 +73,7 @@ class MlflowTracker:
         self.changes: Counter[str] = Counter()
         self._known: dict[str, Known] = {}
         self._logged: dict[str, Row] = {}
-        self._doubtful: set[str] = set()
+        self._unsure: set[str] = set()
         self._is_new = False
         self._origins: dict[str, dict[str, str]] = {}  # sweep_id -> trial_id -> run
 
@@ -87,7 +86,7 @@ class MlflowTracker:
                 self._client.update_run(parent.run_id, status="RUNNING")
                 running = replace(parent.content, status="RUNNING")
                 self._known[PARENT] = replace(parent, content=running)
-            self._end_zombies()
+            self._end_killed()
 
     def log(self, row: Row) -> None:
         """Write one trial's run."""
@@ -101,7 +100,7 @@ class MlflowTracker:
             self._frame = Frame.of(results.meta)  # trials may have been proposed since the start
             found = self._pooled(results)
             refused = self._put_all(found, results.environments)
-            self._end_zombies()
+            self._end_killed()
             self._finish_parent(status, results, found)
             if refused is not None:
                 raise refused
@@ -131,7 +130,7 @@ class MlflowTracker:
         self._frame = Frame.of(meta)
         self.experiment_id = experiment(self._client, self.uri, meta)
         self._save_view()
-        self._known, self._doubtful = {}, set()
+        self._known, self._unsure = {}, set()
         for run in self._search():
             key = _key(run.content)
             if key in self._known:  # of duplicates the oldest stays
@@ -158,9 +157,7 @@ class MlflowTracker:
         return annotated(results.meta, found)
 
     def _save_view(self) -> None:
-        """Save the views of this sweep and of all. Runs are what counts: a server that takes no tag
-        so long has none.
-        """
+        """Save the views of this sweep and of all; none on a server that takes no tag so long."""
         try:
             self._write_views()
         except MlflowException as error:
@@ -226,13 +223,13 @@ class MlflowTracker:
         """Make the run of the trial `key` what it should be, with as few calls as that takes."""
         tags = {**wanted.tags, "mlflow.parentRunId": self._known[PARENT].run_id}
         wanted = replace(wanted, tags=tags)
-        known = self._find(key) if key in self._doubtful else self._known.get(key)
+        known = self._held(key)
         if known is not None and known.is_like(wanted):
             self.changes["unchanged"] += 1
             return
-        self._doubtful.add(key)  # until all is written: a failed call may have been carried out
+        self._unsure.add(key)  # until all is written: a failed call may have been carried out
         self._known[key] = self._made(wanted, known)
-        self._doubtful.discard(key)
+        self._unsure.discard(key)
         self.changes["created" if known is None else "updated"] += 1
 
     def _put_curve(self, curve: Curve) -> None:
@@ -240,7 +237,7 @@ class MlflowTracker:
         tags = {**curve.content.tags, "mlflow.parentRunId": self._known[PARENT].run_id}
         wanted = replace(curve.content, tags=tags)
         key = _key(wanted)
-        known = self._find(key) if key in self._doubtful else self._known.get(key)
+        known = self._held(key)
         if known is not None:
             drawn = replace(wanted, metrics=known.content.metrics)
             if known.is_like(drawn):  # the tag `points` stands for the figures
@@ -248,13 +245,13 @@ class MlflowTracker:
                 return
             with suppress(MlflowException):
                 self._client.delete_run(known.run_id)
-        self._doubtful.add(key)
+        self._unsure.add(key)
         created = self._create(wanted)
         points = [Metric(name, value, wanted.end_ms, step) for name, value, step in curve.points]
         for start in range(0, len(points), PAGE):
             self._client.log_batch(created.run_id, points[start : start + PAGE])
         self._known[key] = self._write(wanted, created)
-        self._doubtful.discard(key)
+        self._unsure.discard(key)
         self.changes["created" if known is None else "updated"] += 1
 
     def _made(self, wanted: RunContent, known: Known | None) -> Known:
@@ -307,7 +304,7 @@ class MlflowTracker:
             places = [results.directory / name for name in FILES]
             files = [path for path in places if path.is_file()]
             traces = profiles.traces(results.directory)
-        digest = _digest([*files, *traces])
+        digest = digest_of(files + traces)
         same_files = known.content.tags.get("files", "") == digest
         if known.is_like(wanted) and same_files:
             self.changes["unchanged"] += 1
@@ -325,11 +322,18 @@ class MlflowTracker:
             tags = {**known.content.tags, "files": digest}
             self._known[PARENT] = replace(known, content=replace(known.content, tags=tags))
 
-    def _end_zombies(self) -> None:
+    def _end_killed(self) -> None:
+        """End the trials' runs that a killed driver left running."""
         for key, run in self._known.items():
             if run.content.status == "RUNNING" and key != PARENT:
                 self._client.set_terminated(run.run_id, "KILLED")
                 self._known[key] = replace(run, content=replace(run.content, status="KILLED"))
+
+    def _held(self, key: str) -> Known | None:
+        """The run of a trial or an implementation, looked up anew where a write may have failed."""
+        if key in self._unsure:
+            return self._find(key)
+        return self._known.get(key)
 
     def _find(self, key: str) -> Known | None:
         """The run of a trial or an implementation as the server has it now, duplicates deleted."""
@@ -383,13 +387,6 @@ def _key(run: RunContent) -> str:
     if run.tags.get("kind") == IMPLEMENTATION:
         return f"{IMPLEMENTATION} {run.tags['implementation']}"
     return run.tags.get("trial_id", PARENT)
-
-
-def _digest(files: Sequence[Path]) -> str:
-    if not files:
-        return ""
-    parts = [f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in files]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 def _new(wanted: Mapping[str, Any], held: Mapping[str, Any]) -> list[tuple[str, Any]]:

@@ -71,11 +71,9 @@ def view_over_time() -> tuple[str, str]:
         "tags.`trial_id`",
     ]
     charts = [_scatter(("PARAM", STARTED_AT), name) for name in CHARTED]
-    state = {
-        **_shared("tags.kind = 'trial' and tags.outcome = 'ok'", columns, charts),
-        "orderByKey": "params.`sweep_started_at`",  # by start the UI would fold trials under sweeps
-        "orderByAsc": False,
-    }
+    state = _shared("tags.kind = 'trial' and tags.outcome = 'ok'", columns, charts)
+    state["orderByKey"] = "params.`sweep_started_at`"  # by start the UI would fold trials away
+    state["orderByAsc"] = False
     named = {"name": "over time", "createdAt": 0, "updatedAt": 0}
     return PREFIX + OVER_TIME, json.dumps({**state, **named, "state": json.dumps(state)})
 
@@ -99,15 +97,13 @@ def outdated(tags: Iterable[str], sweep_id: str) -> list[str]:
 def _state(
     meta: SweepMeta, varying: Sequence[str], charts: Sequence[Mapping[str, Any]]
 ) -> Mapping[str, Any]:
-    columns = list(FIRST)
-    columns += [f"params.`{name}`" for name in ("implementation", *varying)]
+    columns = [*FIRST, "params.`implementation`"]
+    columns += [f"params.`{name}`" for name in varying]
     columns += [f"metrics.`{name}`" for name in FIGURES]
-    searched = f"tags.sweep_id = '{meta.sweep_id}' and tags.kind != 'sweep'"
-    return {
-        **_shared(searched, columns, charts),
-        "orderByKey": "tags.`row`",  # by start the UI would fold all trials under the sweep
-        "orderByAsc": True,
-    }
+    state = _shared(f"tags.sweep_id = '{meta.sweep_id}' and tags.kind != 'sweep'", columns, charts)
+    state["orderByKey"] = "tags.`row`"  # by start the UI would fold all trials under the sweep
+    state["orderByAsc"] = True
+    return state
 
 
 def _shared(
@@ -141,8 +137,9 @@ def _charts(
         for figure in CHARTED:
             charts += [_line(panel, figure) for panel in drawn]
     else:
-        for figure in CHARTED:
-            charts += [_scatter(("PARAM", axis), figure) for axis in widest(meta, varying)]
+        along = widest(meta, varying)
+        if along is not None:
+            charts += [_scatter(("PARAM", along), figure) for figure in CHARTED]
         charts.append(_scatter(("METRIC", "peak_memory_mib"), "latency_ms"))
     charts.append(_parallel(varying))
     return charts

@@ -68,4 +68,6 @@ def _status_of(results: Results, held: str) -> Status:
     repeats = results.meta.spec.measure.repeats
     if all(len(row.records) >= repeats for row in rows(results.meta, results.records)):
         return "FINISHED"
-    return "FAILED" if held == "FAILED" else "KILLED"
+    if held == "FAILED":
+        return "FAILED"
+    return "KILLED"

@@ -1,6 +1,4 @@
-"""Takes names, passwords and tokens out of the addresses of servers, before anything is shown or
-written.
-"""
+"""Takes names, passwords and tokens out of servers' addresses before they are shown or written."""
 
 from __future__ import annotations
 
@@ -15,9 +13,7 @@ _LEAST = 3  # shorter pieces stand in any text
 
 
 def masked(uri: str) -> str:
-    """The URI with `***` for the name and password before its host, and for secret values of its
-    query.
-    """
+    """The URI with `***` for its name and password, and for secret values of its query."""
     scheme, slashes, rest = uri.partition("://")
     if not slashes:
         return uri
@@ -28,9 +24,7 @@ def masked(uri: str) -> str:
 
 
 def redacted(uri: str) -> str:
-    """The URI without name and password, as an address that can be opened; secret values of its
-    query are `***`.
-    """
+    """The URI without name and password, as an address to open; secrets of its query are `***`."""
     return masked(uri).replace(f"{MASK}@", "")
 
 
@@ -52,15 +46,18 @@ def without_credentials(text: str, uri: str | None) -> str:
 
 def _split(rest: str) -> tuple[str, str]:
     """What stands before the query, and the query with its question mark."""
+    # A password may hold a question mark, so the query is first looked for behind it.
     found = _QUERY.search(rest, rest.rfind("@") + 1) or _QUERY.search(rest)
-    return (rest, "") if found is None else (rest[: found.start()], rest[found.start() :])
+    if found is None:
+        return rest, ""
+    return rest[: found.start()], rest[found.start() :]
 
 
 def _authority(scheme: str, place: str) -> str:
-    """The part that may begin with a name and password. Databases take `/` in a password, the web
-    does not.
-    """
-    return place.partition("/")[0] if scheme.startswith("http") or place.startswith("/") else place
+    """The part that may begin with a name and password."""
+    if scheme.startswith("http") or place.startswith("/"):
+        return place.partition("/")[0]
+    return place  # databases take `/` in a password, the web does not
 
 
 def _login(scheme: str, place: str) -> str:
@@ -71,7 +68,9 @@ def _masked_query(query: str) -> str:
     pairs = []
     for pair in query.split("&"):
         name, equals, _ = pair.partition("=")
-        pairs.append(f"{name}={MASK}" if equals and _SECRET.search(name) else pair)
+        if equals and _SECRET.search(name):
+            pair = f"{name}={MASK}"
+        pairs.append(pair)
     return "&".join(pairs)
 
 
@@ -85,4 +84,5 @@ def _secrets(uri: str) -> list[str]:
         key, _, value = pair.partition("=")
         if _SECRET.search(key):
             found.append(value)
-    return sorted((piece for piece in found if len(piece) >= _LEAST), key=len, reverse=True)
+    long_enough = [piece for piece in found if len(piece) >= _LEAST]
+    return sorted(long_enough, key=len, reverse=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -28,6 +29,14 @@ def nearest_existing(path: Path) -> Path:
     while not path.exists():
         path = path.parent
     return path
+
+
+def digest_of(files: Sequence[Path]) -> str:
+    """A short hash of the files' names and contents; "" of none."""
+    if not files:
+        return ""
+    parts = [f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in files]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 def write_atomically(path: Path | str, text: str) -> None:
@@ -57,7 +66,7 @@ def write_bytes_atomically(path: Path | str, data: bytes) -> None:
         with suppress(OSError):
             temporary.unlink()
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def append_lines(path: Path, lines: Iterable[str]) -> None:
@@ -89,7 +98,8 @@ def append_lines(path: Path, lines: Iterable[str]) -> None:
             raise
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Wait until a new file's entry is on disk: fsync of the file itself does not cover it."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
