@@ -42,7 +42,7 @@ def adopt(path: str | Path, output: str | Path | None = None) -> tuple[Path, str
     """
     place = Path(path)
     if not place.exists():
-        raise RequestError(f"there is no {place}")
+        raise RequestError(f"{place}: there is no such file or folder")
     there = place.resolve()
     name = _format_of(there)
     if name is None:

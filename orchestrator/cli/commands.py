@@ -28,7 +28,7 @@ def adopt(options: argparse.Namespace) -> int:
     file, found = adopting.adopt(options.path, options.output)
     named = shlex.quote(str(file))
     print(f"{found}\nwrote {file}\nNext:")
-    print(f"  python -m orchestrator plan {named}\n  python -m orchestrator {named}")
+    print(f"  orchestrator plan {named}\n  orchestrator {named}")
     return 0
 
 
@@ -43,7 +43,7 @@ def completion(options: argparse.Namespace) -> int:
 def run(options: argparse.Namespace) -> int:
     """Run a sweep; print its table, or JSON."""
     from orchestrator import api
-    from orchestrator.plan.sweep import Sweep
+    from orchestrator.cli import sweep_argument
 
     _check_columns(options, lambda: _stated_metrics(options))
     overrides = [*options.overrides]
@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
         overrides.append("reuse=true")
     if reuse and options.rerun is not None:
         raise RequestError("--rerun measures rows again, and --reuse measures none twice: give one")
-    sweep = Sweep.load(options.sweep, overrides, options.only)
+    sweep = sweep_argument.load(options.sweep, overrides, options.only)
     export = getattr(options, "export", None)
     if export is not None:
         from orchestrator.results import choices
@@ -96,6 +96,7 @@ def demo(options: argparse.Namespace) -> int:
 def try_(options: argparse.Namespace) -> int:
     """Verify and time one implementation in this process."""
     from orchestrator.cli.trying import try_one, try_target
+    from orchestrator.driver.preflight import refuse_missing_gpu
     from orchestrator.machine import nvml
 
     device = options.device
@@ -110,6 +111,8 @@ def try_(options: argparse.Namespace) -> int:
         sweep=options.sweep,
         device=device,
     )
+    for attempt in selection.attempts:  # of a row: the device that it was measured on
+        refuse_missing_gpu(attempt.device)
     return try_one.main(selection, check=options.check, debug=options.pdb)
 
 
@@ -202,9 +205,10 @@ def _print_answer(results: Any, options: argparse.Namespace) -> None:
 
 def _stated_metrics(options: argparse.Namespace) -> Iterable[str]:
     """The metrics of its own that the workload of a sweep file states."""
-    from orchestrator.plan.sweep import Sweep
+    from orchestrator.cli import sweep_argument
 
-    return Sweep.load(options.sweep, options.overrides, options.only).workload.metrics
+    sweep = sweep_argument.load(options.sweep, options.overrides, options.only)
+    return sweep.workload.metrics
 
 
 def _shown_metrics(name: str) -> Iterable[str]:
@@ -232,12 +236,11 @@ def _check_columns(options: argparse.Namespace, own: Callable[[], Iterable[str]]
 
 def plan(options: argparse.Namespace) -> int:
     """Print what would run; run nothing."""
-    from orchestrator.cli import estimate
-    from orchestrator.plan.sweep import Sweep
+    from orchestrator.cli import estimate, sweep_argument
 
     if options.json:
         refuse(options, ("cost",), "is of the text, and does nothing with --json")
-    sweep = Sweep.load(options.sweep, options.overrides, options.only)
+    sweep = sweep_argument.load(options.sweep, options.overrides, options.only)
     planned = estimate.of(sweep, options.device)
     if options.workload:
         from orchestrator.driver import workload_check

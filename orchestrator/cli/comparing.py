@@ -244,10 +244,10 @@ def _refuse_same_files(base: Side, candidate: Side, loaded: tuple[Sweep, Sweep])
 
 def _duel(options: argparse.Namespace) -> int:
     from orchestrator import api
+    from orchestrator.cli import sweep_argument
     from orchestrator.compare import duel
-    from orchestrator.plan.sweep import Sweep
 
-    loaded = Sweep.load(options.sweep, options.overrides, options.only)
+    loaded = sweep_argument.load(options.sweep, options.overrides, options.only)
     sweep = duel.prepare(loaded, options.base, options.candidate)
     results = api.run(sweep, output=options.output, resume=options.resume, **place(options))
     return show_duel(results, options.fail_slower, options.format, options)

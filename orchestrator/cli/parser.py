@@ -72,7 +72,7 @@ def _add_try(subparsers: Any) -> None:
         "or a row of one",
     )  # fmt: skip
     parser.add_argument(
-        "values", metavar="NAME=VALUE", nargs="*",
+        "values", metavar="NAME=VALUE", nargs="*", default=[],
         help="params of an implementation; the others are as in the sweep file beside it",
     )  # fmt: skip
     options.add_narrowing(parser)

@@ -130,9 +130,9 @@ def check_names(
         _names(columns, known)
     if order is not None and order not in (*ORDERS, *known):
         names = [*ORDERS, *NAMES]
-        raise RequestError(
-            f"--sort: no order {order!r}{suggestion(order, names)}; use {', '.join(names)}"
-        )
+        near = nearest(order, names)
+        meant = f" (did you mean {near!r}?)" if near else ""
+        raise RequestError(f"--sort: no order {order!r}{meant}; use {', '.join(names)}")
 
 
 def chosen(columns: str, known: Mapping[str, Figure]) -> list[Figure]:

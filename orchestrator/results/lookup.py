@@ -138,6 +138,8 @@ def trial(trial_id: str, sweep: str | None = None) -> tuple[Results, Trial]:
     where = f"{counted(len(places), 'sweep')} under {Path.cwd() / SWEEPS}"
     if sweep is not None:
         where = f"the sweep {sweep}"
+    elif not places:
+        where = f"any sweep: none was run under {Path.cwd()}"
     raise SweepNotFoundError(f"no trial {trial_id} in {where}; --sweep DIR names another sweep")
 
 

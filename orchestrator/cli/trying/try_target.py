@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator.cli import sweep_argument
 from orchestrator.driver.attempts import input_seed
 from orchestrator.errors import RequestError, SweepNotFoundError, nearest
 from orchestrator.plan.sweep import Sweep
@@ -85,7 +86,7 @@ def attempts(
         return Selection((attempt_of(planned, found, device),))
     if target.endswith((".yaml", ".yml")):
         _refuse_values(target, values)
-        planned = Sweep.load(target, overrides, only)
+        planned = sweep_argument.load(target, overrides, only)
     elif _names_implementation(target):
         if only is not None:
             raise RequestError(

@@ -145,7 +145,13 @@ def test_errors_are_printed_whole(cli: Cli) -> None:
         (["report", "last"], "no sweeps under ./mlruns/sweeps"),
         (["compare", "--duel", "a"], "compare takes BASE and CANDIDATE"),
         (["demo", "quik"], "did you mean 'quick'"),
-        (["repro", "0123456789"], "no trial 0123456789"),
+        (["repro", "0123456789"], "no trial 0123456789 in any sweep: none was run under"),
+        (["run", "matmul.py"], "matmul.py is Python, and a sweep file is YAML"),
+        (["sweeps/full.yaml"], "`orchestrator demo full` runs the sweep of that name"),
+        (["plan", "quick"], "`orchestrator demo quick` runs the sweep of that name"),
+        (["compare", "--duel", "a", "b", "sweeps/full.yml"], "`orchestrator demo full`"),
+        (["try", "sweeps/full.yaml"], "`orchestrator demo full`"),
+        (["adopt", "nosuch"], "nosuch: there is no such file or folder"),
     ],
 )
 def test_a_slip_is_refused_at_once_with_what_was_meant(
@@ -155,6 +161,32 @@ def test_a_slip_is_refused_at_once_with_what_was_meant(
     answer = cli(*typed)
     assert answer.code == 2
     assert said in answer.err
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_sweep_that_was_run_is_no_sweep_file(cli: Cli) -> None:
+    """`run last` is told of `resume last`."""
+    found = swept()
+    said = cli("run", "last")
+    assert (said.code, said.out) == (2, "")
+    assert f"a sweep that was run ({found.meta.sweep_id}): `orchestrator resume last`" in said.err
+
+
+@pytest.mark.usefixtures("folder")
+def test_try_without_the_gpu_that_it_is_to_use_is_refused(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `run` refuses it, and not by torch's traceback."""
+    monkeypatch.setattr(preflight.nvml, "count", lambda: 0)
+    said = cli("try", "./matmul.py:right", "n=16", "--device", "cuda")
+    assert (said.code, said.out) == (3, "")
+    assert said.err.startswith("error: --device cuda: no GPU is here")
+
+
+def test_a_missing_argument_of_try_is_the_one_that_it_needs(cli: Cli) -> None:
+    """Params are optional, and not asked for."""
+    said = cli("try")
+    assert said.err.rstrip().endswith("are required: IMPLEMENTATION|SWEEP|TRIAL_ID")
 
 
 @pytest.mark.usefixtures("folder")
