@@ -215,8 +215,11 @@ class FloatOutput:
 
         None where they are not, or where nothing is wrong.
         """
-        floating = [one.detach().reshape(-1) for one in inputs if one.is_floating_point()]
-        known = torch.cat([self.rows.values.new_zeros(1), *floating]).abs()
+        known = self.rows.values.new_zeros(1)
+        for one in inputs:
+            if one.is_floating_point():
+                # in one dtype: torch puts no eight-bit floats beside others
+                known = torch.cat([known, one.detach().reshape(-1).to(known).abs()])
         fetch = self.fetch(actual)
         for part in self.rows.chunks():
             values = self.rows.values[part]

@@ -26,6 +26,7 @@ STRUCTURES = (EDGES, LARGE, SMALL, ZEROS, EQUAL, TIES)
 FINITE_ONLY = (LARGE, ZEROS)
 # of a reference's intermediate values, up to which float16 inputs may grow by more than 4
 MOST_ON_THE_WAY = 2.0**10
+CORNER = 4  # values along each dimension
 LARGER_HALF = (16, 8)
 
 Tensors = tuple[torch.Tensor, ...]
@@ -45,9 +46,11 @@ def structured(kind: str, inputs: Tensors) -> Tensors | None:
     """
     change, found, is_changed = _CHANGES[kind], [], False
     for tensor in inputs:
-        if _is_scaled(tensor) and not (kind == LARGE and _is_share(tensor)):
-            tensor, is_changed = change(tensor.detach().clone()), True
-        found.append(tensor)
+        if not _is_scaled(tensor) or (kind == LARGE and _is_share(tensor)):
+            found.append(tensor)
+            continue
+        found.append(change(tensor.detach().clone()))
+        is_changed = True
     return tuple(found) if is_changed else None
 
 
@@ -159,10 +162,24 @@ def _is_scaled(tensor: torch.Tensor) -> bool:
 
 def _is_mask(tensor: torch.Tensor) -> bool:
     """Whether all values are 0 or 1, and some are each: a mask that is kept as numbers."""
-    for values in (tensor.detach().reshape(-1)[:64], tensor.detach()):  # most are none at a glance
-        if not bool(((values == 0) | (values == 1)).all()):
-            return False
+    if not _of_all(tensor, lambda values: (values == 0) | (values == 1)):
+        return False
     return bool((tensor == 0).any()) and bool((tensor == 1).any())
+
+
+def _is_share(tensor: torch.Tensor) -> bool:
+    """Whether all values lie between 0 and 1, and not all of them at these ends."""
+    if tensor.is_complex():
+        return False
+    if not _of_all(tensor, lambda values: (values >= 0) & (values <= 1)):
+        return False
+    return bool(((tensor > 0) & (tensor < 1)).any())
+
+
+def _of_all(tensor: torch.Tensor, holds: Callable[[torch.Tensor], torch.Tensor]) -> bool:
+    """Whether something holds for every value. Of most inputs a corner tells that it does not."""
+    corner = tensor[(slice(CORNER),) * tensor.ndim]
+    return bool(holds(corner).all()) and bool(holds(tensor).all())
 
 
 def _at_edges(tensor: torch.Tensor) -> torch.Tensor:
@@ -176,14 +193,6 @@ def _at_edges(tensor: torch.Tensor) -> torch.Tensor:
             for at in (0, size - 1):
                 tensor.select(dim, at).mul_(factor)
     return tensor.div_(largest) if is_share else tensor
-
-
-def _is_share(tensor: torch.Tensor) -> bool:
-    """Whether all values lie between 0 and 1, and not all of them at these ends."""
-    if tensor.is_complex() or not tensor.numel():
-        return False
-    inside = (tensor > 0) & (tensor < 1)
-    return bool(((tensor >= 0) & (tensor <= 1)).all() and inside.any())
 
 
 def _enlarged(tensor: torch.Tensor) -> torch.Tensor:
@@ -203,7 +212,9 @@ def _equal(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _tied(tensor: torch.Tensor) -> torch.Tensor:
-    """Mantissas of 1, 1.5 and 2 alone: signs stay, and nothing becomes 0, nor what is below 1 it."""
+    """Mantissas of 1, 1.5 and 2 alone. Signs stay, nothing becomes 0, and no value below 1 becomes
+    1 where all lie between 0 and 1.
+    """
     parts = torch.view_as_real(tensor) if tensor.is_complex() else tensor
     wide = parts if parts.dtype is torch.float64 else parts.float()
     mantissa, exponent = torch.frexp(wide)

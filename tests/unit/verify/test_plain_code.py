@@ -162,6 +162,27 @@ def test_torch_s_own_ctc_loss_has_right_gradients() -> None:
     assert not verified(last_step_lost, wide(loss), draw((50, 16, 20)), **given).ok
 
 
+def test_a_wrong_value_among_moved_ones_is_found_beside_eight_bit_inputs() -> None:
+    """Torch puts no such tensor beside another."""
+
+    def moved(x: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
+        return scales.flip(0)
+
+    def one_left_behind(x: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
+        out = scales.flip(0)
+        out[3, 3] = scales[3, 3]
+        return out
+
+    def drawn(config: Any, form: str, seed: int) -> tuple[torch.Tensor, ...]:
+        x, scales = draw(*ROWS * 2)(config, form, seed)
+        return x.to(torch.float8_e4m3fn), scales
+
+    named: dict[str, Any] = {"names": ("x", "scales")}
+    assert verified(moved, wide(moved), drawn, **named).ok
+    verdict = verified(one_left_behind, wide(moved), drawn, **named)
+    assert "the values are the inputs' own, without rounding, and 1 differ" in str(verdict)
+
+
 def test_values_that_are_made_of_bits_have_no_rounding() -> None:
     """As of stochastic rounding by given random bits: to the nearest is another answer."""
 
