@@ -109,7 +109,7 @@ class Trial(FrozenModel):
         return self.params.get(name)
 
     def names(self) -> dict[str, Any]:
-        """What an expression may read: params, `options.<name>`, and `implementation`, the label."""
+        """What an expression may read: params, `options.<name>`, and `implementation`: the label."""
         names = dict(self.params)
         for name, value in self.options.items():
             names[f"options.{name}"] = value
@@ -161,8 +161,8 @@ class Attempt(FrozenModel):
             again.
         screened: trials of one search to be verified and timed briefly, one after another in one
             process; `trial` is the first of them. Empty: `trial` is measured by itself.
-        ahead: trials that are to be screened after these; they are compiled meanwhile, where that
-            disturbs nothing.
+        screened_next: trials that are to be screened after these; they are compiled meanwhile,
+            where that disturbs nothing.
         incumbent: what each of them is timed in turns with: the best of the search so far.
         incumbent_ms: its latency, by which those of the others are stated.
         cut_above_ms: timing may stop as soon as the interval lies above this latency; None: it
@@ -193,7 +193,7 @@ class Attempt(FrozenModel):
     trace: str = ""
     rival: Trial | None = None
     screened: tuple[Trial, ...] = ()
-    ahead: tuple[Trial, ...] = ()
+    screened_next: tuple[Trial, ...] = ()
     incumbent: Trial | None = None
     incumbent_ms: float | None = None
     cut_above_ms: float | None = None
@@ -207,7 +207,12 @@ class Attempt(FrozenModel):
     def of_each_trial(self) -> tuple[Attempt, ...]:
         """An attempt for each of its trials, as if alone; the attempt itself if it has just one."""
         if self.screened:
-            nothing = {"screened": (), "ahead": (), "incumbent": None, "incumbent_ms": None}
+            nothing = {
+                "screened": (),
+                "screened_next": (),
+                "incumbent": None,
+                "incumbent_ms": None,
+            }
             alone = self.model_copy(update=nothing)
             return tuple(alone.model_copy(update={"trial": trial}) for trial in self.screened)
         if self.rival is None:

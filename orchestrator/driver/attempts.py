@@ -46,7 +46,7 @@ class AttemptFactory:
         pausing: bool = False,
         cut_above_ms: float | None = None,
         screened: Sequence[Trial] = (),
-        ahead: Sequence[Trial] = (),
+        screened_next: Sequence[Trial] = (),
         incumbent: Row | None = None,
         left: int | None = None,
     ) -> Attempt:
@@ -60,7 +60,7 @@ class AttemptFactory:
             cut_above_ms: stop timing once it is certain to be slower.
             screened: the trials to be screened in one process, `trial` the first of them; empty:
                 it is measured by itself.
-            ahead: those that are to be screened after them.
+            screened_next: those that are to be screened after them.
             incumbent: what they are compared with.
             left: how many attempts wait after it, if that is known.
         """
@@ -92,7 +92,7 @@ class AttemptFactory:
             graph=spec.measure.graph and alone,
             rival=self._sweep.rivals.get(trial.trial_id),
             screened=tuple(screened),
-            ahead=tuple(ahead),
+            screened_next=tuple(screened_next),
             incumbent=None if incumbent is None else incumbent.trial,
             incumbent_ms=None if incumbent is None else incumbent.metrics["latency_ms"],
             cut_above_ms=cut_above_ms,

@@ -93,28 +93,32 @@ class AttemptQueue:
 
     def next(self) -> Attempt | None:
         """The next attempt to make; None: there is none, or none before another ends."""
-        self._fill()
-        if not self._pending:
-            return None
+        while not self._pending:
+            proposed = self._proposer.next()
+            if not proposed:
+                return None
+            self._accept(proposed)
         key = self._pending[0]
-        batch = self._batch(key)
-        if not batch:
+        if not self._is_screened(key[0]):
             return self._attempt(self._pending.popleft())
+        self._fill(self._cell_of[key[0]])
+        batch = self._batch(self._cell_of[key[0]])
         for screened in batch:
             self._pending.remove(screened)
-        # what other searches screen next is compiled meanwhile; this one waits for what is found
-        self._fill(without=self._cell_of[key[0]])
+        # what they screen next can be compiled meanwhile, and rests on all that they have found
+        for cell in self._proposer.idle():
+            self._fill(cell)
         return self._attempt(key, batch)
 
-    def _fill(self, without: str = "") -> None:
-        """Have proposals wait for the next attempt, as many as it takes; none of the cell
-        `without`.
-        """
-        while not self._pending or self._batch_may_grow():
-            proposed = self._proposer.next(without)
+    def _fill(self, cell: str) -> None:
+        """Have as many trials of a cell wait to be screened as a process takes, if it has them."""
+        while len(self._batch(cell)) < self._most_screened:
+            proposed = self._proposer.next(cell)
             if not proposed:
-                break
+                return
             self._accept(proposed)
+            if not self._is_screened(proposed[0].trial.trial_id):
+                return  # it is measured by itself, as are those after it
 
     def give_back(self, attempt: Attempt) -> None:
         """Queue again the trials that an attempt was to screen, and did not come to."""
@@ -123,33 +127,25 @@ class AttemptQueue:
             if self._retries.is_unfinished(key) and key not in self._pending:
                 self._pending.append(key)
 
-    def _batch(self, first: RoundKey) -> list[RoundKey]:
-        """The attempts screened in one process with the first; none: it is measured by itself.
-
-        They are of one search group: only those compete with each other.
-        """
-        if not self._is_screened(first[0]):
-            return []
-        cell = self._cell_of.get(first[0])
+    def _batch(self, cell: str) -> list[RoundKey]:
+        """The attempts of a cell that are screened in one process: only those compete."""
         found = []
         for key in self._pending:
-            if self._is_screened(key[0]) and self._cell_of.get(key[0]) == cell:
+            if self._is_screened(key[0]) and self._cell_of[key[0]] == cell:
                 found.append(key)
         return found[: self._most_screened]
 
-    def _ahead(self) -> list[Trial]:
+    def _screened_next(self) -> list[Trial]:
         """The trials that wait to be screened, cell by cell."""
         by_cell: dict[str, list[Trial]] = {}
         for trial_id, _ in self._pending:
             if self._is_screened(trial_id):
                 cell = self._cell_of[trial_id]
                 by_cell.setdefault(cell, []).append(self._trials[trial_id])
-        return [trial for trials in by_cell.values() for trial in trials]
-
-    def _batch_may_grow(self) -> bool:
-        """Whether the next attempt screens trials, and could screen more."""
-        batch = self._batch(self._pending[0])
-        return 0 < len(batch) < self._most_screened
+        found = []
+        for trials in by_cell.values():
+            found += trials
+        return found
 
     @property
     def _most_screened(self) -> int:
@@ -394,7 +390,7 @@ class AttemptQueue:
             pausing=held is not None and self._retries.is_disturbed(held),
             cut_above_ms=self._proposer.cut_above_ms(trial),
             screened=[self._trials[trial_id] for trial_id, _ in batch],
-            ahead=self._ahead() if batch else (),
+            screened_next=self._screened_next() if batch else (),
             incumbent=self._proposer.incumbent(trial) if batch else None,
             left=len(self._pending) if self._proposer.at_once else None,
         )

@@ -49,7 +49,7 @@ class Staging:
         translated = {
             "trial": self._translated(attempt.trial),
             "screened": tuple(map(self._translated, attempt.screened)),
-            "ahead": tuple(map(self._translated, attempt.ahead)),
+            "screened_next": tuple(map(self._translated, attempt.screened_next)),
             "workload": self.paths.get(attempt.workload, attempt.workload),
         }
         if attempt.rival is not None:

@@ -30,12 +30,14 @@ class Proposer(Protocol):
     ahead: int
     times: bool
 
-    def next(self, without: str = "") -> Sequence[Proposal]:
-        """Trials to run now. Empty: none until another trial ends, or none any more.
-
-        Args:
-            without: the key of a cell that is to propose nothing yet; "": all may.
+    def next(self, cell: str = "") -> Sequence[Proposal]:
+        """Trials to run now, of one cell or ("") of any. Empty: none until another trial ends, or
+        none any more.
         """
+        ...
+
+    def idle(self) -> Sequence[str]:
+        """The cells of which no trial is under way."""
         ...
 
     def tell(self, trial: Trial, records: Sequence[TrialRecord]) -> None:

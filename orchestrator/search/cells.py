@@ -70,17 +70,21 @@ class Cells:
         self._cells_of: dict[str, set[str]] = {}
         self._under_way: dict[str, set[str]] = {key: set() for key in askers}
 
-    def next(self, without: str = "") -> Sequence[Proposal]:
-        """One more trial, of the first cell that has one to propose, and is not `without`."""
-        fewest_first = sorted(self._askers, key=lambda key: len(self._under_way[key]))
-        for key in fewest_first:
-            if key == without:
-                continue
+    def next(self, cell: str = "") -> Sequence[Proposal]:
+        """One more trial, of this cell or ("") of the first that has one to propose."""
+        asked = [cell]
+        if not cell:
+            asked = sorted(self._askers, key=lambda key: len(self._under_way[key]))
+        for key in asked:
             proposal = self._askers[key].next()
             if proposal is not None:
                 self._record(proposal)
                 return [proposal.model_copy(update={"point": self._points.get(key)})]
         return []
+
+    def idle(self) -> Sequence[str]:
+        """The cells of which no trial is under way."""
+        return [key for key, trials in self._under_way.items() if not trials]
 
     def tell(self, trial: Trial, records: Sequence[TrialRecord]) -> None:
         """Pass it on to the trial's cells: derived values can make points of several the same."""

@@ -24,10 +24,14 @@ class Grid:
         self.ahead = ahead
         self._trials = list(trials)
 
-    def next(self, without: str = "") -> Sequence[Proposal]:
+    def next(self, cell: str = "") -> Sequence[Proposal]:
         """Every trial at the first call, none later."""
         trials, self._trials = self._trials, []
         return [Proposal(trial=trial) for trial in trials]
+
+    def idle(self) -> Sequence[str]:
+        """None: it has no cells."""
+        return ()
 
     def incumbent(self, trial: Trial) -> None:
         """None: its trials do not compete."""

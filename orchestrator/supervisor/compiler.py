@@ -45,8 +45,8 @@ class Compiler:
         many cores alone.
         """
         size = len(attempt.screened)
-        for start in range(0, len(attempt.ahead), size):
-            self._begin(attempt, attempt.ahead[start : start + size], spare_cores)
+        for start in range(0, len(attempt.screened_next), size):
+            self._begin(attempt, attempt.screened_next[start : start + size], spare_cores)
 
     def wait(self) -> None:
         """Return when nothing is being compiled any more."""
@@ -63,7 +63,7 @@ class Compiler:
         new = tuple(trial for trial in trials if trial.trial_id not in self._begun)
         if not new:
             return
-        alone = attempt.model_copy(update={"screened": new, "ahead": ()})
+        alone = attempt.model_copy(update={"screened": new, "screened_next": ()})
         future = self._thread.submit(self._compile, compile_ahead(alone, spare_cores))
         for trial in new:
             self._begun[trial.trial_id] = future

@@ -93,7 +93,7 @@ class Screener:
 
     def _may_compile_beside(self, attempt: Attempt) -> bool:
         """Whether there are cores to spare, and a card with room for as many more processes."""
-        if self._api is None or not attempt.ahead:
+        if self._api is None or not attempt.screened_next:
             return False
         others = self._cores - SPARE_CORES
         return others > 0 and has_room_beside(attempt, others, self._api)

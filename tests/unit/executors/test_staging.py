@@ -49,8 +49,8 @@ def test_both_sides_of_a_paired_comparison_are_given_their_own_path(
     )
     sent = found.translate(pair)
     assert sent.rival is not None
-    later = found.translate(first.model_copy(update={"ahead": (pair.rival,)}))
-    assert later.ahead == (sent.rival,)
+    later = found.translate(first.model_copy(update={"screened_next": (pair.rival,)}))
+    assert later.screened_next == (sent.rival,)
     for trial, folder in ((sent.trial, "old"), (sent.rival, "new")):
         place = found.folder / STAGED_FILES / trial.use.partition(":")[0]
         assert place.parent.name == folder

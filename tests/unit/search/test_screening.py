@@ -146,13 +146,32 @@ def test_what_other_searches_screen_next_is_known_ahead() -> None:
     assert lengths == [64, 128, 64, 128]
     for attempt in batches:
         own = attempt.trial.params["seq_len"]
-        assert own not in {trial.params["seq_len"] for trial in attempt.ahead}
+        assert own not in {trial.params["seq_len"] for trial in attempt.screened_next}
     for attempt, following in itertools.pairwise(batches):
-        assert attempt.ahead == following.screened
-    assert batches[-1].ahead == ()
-    assert all(attempt.ahead == () for attempt in made if not attempt.screened)
+        assert attempt.screened_next == following.screened
+    assert batches[-1].screened_next == ()
+    assert all(attempt.screened_next == () for attempt in made if not attempt.screened)
     alone = Driven(search()).drive(by_block).made
-    assert all(attempt.ahead == () for attempt in alone)
+    assert all(attempt.screened_next == () for attempt in alone)
+
+
+def test_no_more_of_another_search_is_proposed_ahead_than_is_screened_at_once() -> None:
+    """Though more of one that was begun wait than a process takes: what the first find tells where
+    the others look.
+    """
+    space = "options.block: {low: 1, high: 999}"
+    begun = search("strategy: random, samples: 150, screen: true", space)
+    stopped = Driven(begun).drive(by_block, stop_after=1)
+    axes = f"{{batch: [1], seq_len: [64, 128], heads: [4], {space}}}"
+    how = "{strategy: random, samples: 60, screen: true}"
+    wider = sweep(axes=axes, search=how, implementations="[improved]")
+    driven = Driven(wider, list(stopped.records), list(stopped.proposals)).drive(by_block)
+    first = driven.made[0]
+    assert first.trial.params["seq_len"] == 64
+    assert len(first.screened) == LEAST_SCREENED
+    for attempt in driven.made:
+        others = [trial for trial in attempt.screened_next if trial.params["seq_len"] == 128]
+        assert len(others) <= LEAST_SCREENED
 
 
 def test_finalists_are_measured_in_every_round() -> None:

@@ -32,9 +32,9 @@ def named(found: Sequence[Trial]) -> list[str]:
     return [trial.options["name"] for trial in found]
 
 
-def screening(own: Sequence[Trial], ahead: Sequence[Trial] = ()) -> Attempt:
+def screening(own: Sequence[Trial], later: Sequence[Trial] = ()) -> Attempt:
     return attempt("honest", device="cuda", resources=Resources(gpus=1, cpus=1)).model_copy(
-        update={"trial": own[0], "screened": tuple(own), "ahead": tuple(ahead)}
+        update={"trial": own[0], "screened": tuple(own), "screened_next": tuple(later)}
     )
 
 
