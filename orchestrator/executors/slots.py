@@ -130,13 +130,13 @@ class Points:
     _points_of: Counter[int] = field(default_factory=Counter)
     _begun: set[str] = field(default_factory=set)
 
-    def attempt_for(self, slot: Slot, slots: list[int], queue: Iterable[Attempt]) -> Attempt | None:
+    def attempt_for(self, slot: Slot, slots: list[int], queue: Sequence[Attempt]) -> Attempt | None:
         """The first queued attempt whose point is the slot's; else one that it may take over."""
-        suited = list(filter(slot.suits, queue))
-        for attempt in suited:
+        # most often the first of a queue that may hold thousands
+        for attempt in filter(slot.suits, queue):
             if self.take(attempt, slot.index, slots):
                 return attempt
-        for attempt in suited:
+        for attempt in filter(slot.suits, queue):
             if self.take_over(attempt, slot.index):
                 return attempt
         return None
