@@ -68,9 +68,15 @@ def has_room_beside(attempt: Attempt, count: int, api: ModuleType) -> bool:
     return nvml.total_bytes(api, gpu) >= needed_gib * GIB
 
 
-def lacked_memory(attempt: Attempt, result: AttemptResult) -> bool:
-    """Whether the attempt would have had more memory of the card without those that stood by."""
+def short_of_memory(attempt: Attempt, result: AttemptResult) -> list[str]:
+    """The ids of the trials that would have had more memory if no other process of ours had been on
+    the card.
+    """
     if attempt.resources.gpu_memory_gib is not None:
-        return False  # its own cap is less than what was left
+        return []  # its own cap is less than what was left
     retried = Flag.ALLOCATION_RETRIES.value
-    return any(one.outcome is Outcome.OOM or retried in one.flags for one in result.records)
+    found = []
+    for record in result.records:
+        if record.outcome is Outcome.OOM or retried in record.flags:
+            found.append(record.trial_id)
+    return found

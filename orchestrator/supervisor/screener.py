@@ -11,10 +11,10 @@ from collections.abc import Callable
 from types import ModuleType
 
 from orchestrator.isolation.isolator import Completed, Isolator
-from orchestrator.outcome import Outcome, Phase
+from orchestrator.outcome import Phase
 from orchestrator.record import TrialRecord
 from orchestrator.supervisor.compiler import Compiler
-from orchestrator.supervisor.made_ready import has_room_beside
+from orchestrator.supervisor.made_ready import has_room_beside, short_of_memory
 from orchestrator.trial import Attempt
 
 SCREEN = "orchestrator.worker.screening:screen"
@@ -68,7 +68,7 @@ class Screener:
             self._compiler.go_on(attempt, SPARE_CORES)
         shared_the_card = bool(standing) or self._compiler.is_busy
         done = self._isolator.screen(attempt, SCREEN, on_phase, made_ready=bool(ready))
-        short = [one.trial_id for one in done.result.records if one.outcome is Outcome.OOM]
+        short = short_of_memory(attempt, done.result)
         if not short or not shared_the_card:
             return done
         self._isolator.dismiss()

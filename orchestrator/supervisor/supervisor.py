@@ -31,7 +31,7 @@ from orchestrator.supervisor.device_fault import noted
 from orchestrator.supervisor.device_health import DeviceHealth
 from orchestrator.supervisor.gpu_interference import GpuSampler
 from orchestrator.supervisor.interference import InterferenceMonitor, Sampler
-from orchestrator.supervisor.made_ready import HARMLESS, WELL_AGAIN, lacked_memory, to_make_ready
+from orchestrator.supervisor.made_ready import HARMLESS, WELL_AGAIN, short_of_memory, to_make_ready
 from orchestrator.supervisor.screener import Screener
 from orchestrator.trial import Attempt
 
@@ -163,7 +163,7 @@ class Supervisor:
             self._isolator.dismiss()  # one node alone cannot make it again
         ready = to_make_ready(attempt, span, self._slots, self._well, self._nvml)
         run = self._run(attempt, span, ready)
-        if run.standing and lacked_memory(attempt, run.done.result):
+        if run.standing and short_of_memory(attempt, run.done.result):
             self._isolator.dismiss()
             run = self._run(attempt, span, 0)
         unclean = self._fault_after(attempt, run.done)

@@ -154,6 +154,20 @@ def test_one_that_is_out_of_memory_beside_those_that_stand_by_is_screened_again(
     tried.close()
 
 
+def test_one_that_is_out_of_memory_by_its_own_cap_is_so() -> None:
+    """Others left it as much as it may take."""
+    processes = Processes([{"a": Outcome.OOM}])
+    tried = screener(processes, card())
+    asked = screening(trials("a"))
+    capped = asked.resources.model_copy(update={"gpu_memory_gib": 8.0})
+    asked = asked.model_copy(update={"resources": capped})
+    tried.compile(asked)
+    done = tried.screen(asked, lambda _phase: None, ready=6)
+    assert done.result.record.outcome is Outcome.OOM
+    assert processes.screened == [["a"]]
+    tried.close()
+
+
 def test_one_that_is_out_of_memory_alone_is_so() -> None:
     """It is not screened again."""
     processes = Processes([{"a": Outcome.OOM}])
