@@ -9,7 +9,6 @@ from pathlib import Path
 from orchestrator.cli.demo import shipped
 from orchestrator.errors import RequestError, SweepNotFoundError
 from orchestrator.plan.sweep import Sweep
-from orchestrator.results import lookup
 
 
 def load(path: str, overrides: Sequence[str] = (), only: str | None = None) -> Sweep:
@@ -32,6 +31,8 @@ def load(path: str, overrides: Sequence[str] = (), only: str | None = None) -> S
                 f"{path}: no such file here; `orchestrator demo {shlex.quote(name)}` runs the "
                 f"sweep of that name that came with this installation ({shipped()[name]})"
             )
+        from orchestrator.results import lookup  # a fifteenth of what `plan` takes
+
         try:
             found = lookup.find(path)
         except SweepNotFoundError:

@@ -12,7 +12,9 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 
 from orchestrator.errors import ExpressionError
+from orchestrator.spec.axes import CASE_NAME
 from orchestrator.spec.expression import expression, number
+from orchestrator.spec.models import SweepSpec
 from orchestrator.workload import Workload
 
 
@@ -27,6 +29,14 @@ class UnderivableError(ExpressionError):
 def param_names(workload: Workload) -> list[str]:
     """The params that a sweep file may state: all but the device, which the run gives."""
     return [name for name in workload.params.model_fields if name != "device"]
+
+
+def names_of_a_trial(spec: SweepSpec, workload: Workload) -> list[str]:
+    """What a trial has values of besides options: params, and a case's name where there are any."""
+    names = param_names(workload)
+    if spec.cases is not None:
+        names.append(CASE_NAME)
+    return names
 
 
 def param_defaults(workload: Workload) -> dict[str, Any]:

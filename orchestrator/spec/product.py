@@ -22,12 +22,15 @@ def product_size(spec: SweepSpec) -> int:
     return size
 
 
+def shared_options(spec: SweepSpec) -> set[str]:
+    """The options that the sweep file states for all implementations, as options.<name>."""
+    stated = [*spec.axes, *spec.constants]
+    return {name for name in stated if name.startswith("options.")}
+
+
 def option_names(spec: SweepSpec) -> set[str]:
-    """The options that the sweep file states, as options.<name>."""
-    found = set()
-    for name in [*spec.axes, *spec.constants]:
-        if name.startswith("options."):
-            found.add(name)
+    """The options that the sweep file states for any implementation, as options.<name>."""
+    found = shared_options(spec)
     for entry in spec.implementations:
         for name in entry.options:
             found.add(f"options.{name}")

@@ -17,8 +17,8 @@ from orchestrator.spec import expression, implementation_rules, search_rules, wo
 from orchestrator.spec.axes import ACCELERATOR_NAME, CASE_NAME, Range
 from orchestrator.spec.loading import Document, Path_
 from orchestrator.spec.models import SweepSpec
-from orchestrator.spec.params import numeric_fields, param_names
-from orchestrator.spec.product import option_names, product_size
+from orchestrator.spec.params import names_of_a_trial, numeric_fields, param_names
+from orchestrator.spec.product import option_names, product_size, shared_options
 from orchestrator.usercode import registry
 from orchestrator.usercode.data_files import MOST_FILES, expanded
 from orchestrator.workload import Workload
@@ -107,10 +107,8 @@ def _implementations(
 ) -> Iterator[Problem]:
     """Each entry names an implementation of this workload; its options and files exist."""
     registered = registry.implementations()
-    options = set()
-    for name in (*spec.axes, *spec.constants):
-        if name.startswith("options."):
-            options.add(name.removeprefix("options."))
+    shared = shared_options(spec)
+    options = {name.removeprefix("options.") for name in shared}
     for index, entry in enumerate(spec.implementations):
         path: Path_ = ("implementations", index)
         use: Path_ = ("implementations", index, "use")
@@ -131,7 +129,7 @@ def _implementations(
             option: Path_ = ("implementations", index, "options", name)
             if not name.isidentifier():
                 yield document.problem(option, IDENTIFIER)
-            elif f"options.{name}" in spec.axes or f"options.{name}" in spec.constants:
+            elif f"options.{name}" in shared:
                 rule = f"options.{name} is given here and for the whole sweep: keep one"
                 yield document.problem(option, rule)
         for number, pattern in enumerate(entry.files):
@@ -216,10 +214,7 @@ def _size(spec: SweepSpec, document: Document) -> Iterator[Problem]:
 
 def _expressions(spec: SweepSpec, document: Document, workload: Workload) -> Iterator[Problem]:
     """Conditions parse, and so does a string where a number is wanted; both read known names."""
-    known = param_names(workload)
-    if spec.cases is not None:
-        known.append(CASE_NAME)
-    known += sorted(option_names(spec))
+    known = [*names_of_a_trial(spec, workload), *sorted(option_names(spec))]
     for index, text in enumerate(spec.exclude):
         yield from _checked(text, [*known, "implementation"], document, ("exclude", index))
     numeric = numeric_fields(workload.params)

@@ -14,10 +14,9 @@ from typing import Any
 from orchestrator.errors import ExpressionError, Problem, suggestion
 from orchestrator.metrics import METRICS, ROW_COLUMNS
 from orchestrator.spec import expression
-from orchestrator.spec.axes import CASE_NAME
 from orchestrator.spec.document import Document
 from orchestrator.spec.models import SweepSpec
-from orchestrator.spec.params import param_names
+from orchestrator.spec.params import names_of_a_trial
 from orchestrator.usercode.workload_file import PRECISIONS, FileWorkload
 from orchestrator.util.quantities import is_number
 from orchestrator.workload import Workload
@@ -27,9 +26,7 @@ WORK_NAMES = ("flops", "bytes", "tokens", "seconds")
 
 def find(spec: SweepSpec, document: Document, workload: Workload) -> Iterator[Problem]:
     """Every rule that the workload breaks, said of the workload."""
-    params = param_names(workload)
-    if spec.cases is not None:
-        params.append(CASE_NAME)
+    params = names_of_a_trial(spec, workload)
     yield from _metrics(document, workload, params)
     if not _is_texts(workload.columns):
         rule = 'must map params to headings, {"rows": "Rows"}'
