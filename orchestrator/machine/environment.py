@@ -192,12 +192,10 @@ def _cpu_match() -> Facts:
 @lru_cache
 def _gpu_match(device: str) -> Facts:
     found: Facts = dict.fromkeys(("model", "cores", "driver", "clocks", "power_limit_w"))
-    with nvml.session() as api:
-        if api is None:
+    with nvml.on_gpu(nvml.ordinal_of(device)) as opened:
+        if opened is None:
             return found
-        gpu = nvml.handle(api, nvml.ordinal_of(device))
-        if gpu is None:
-            return found
+        api, gpu = opened
         found["model"] = nvml.ask(api.nvmlDeviceGetName, gpu)
         found["cores"] = nvml.ask(api.nvmlDeviceGetNumGpuCores, gpu)
         found["driver"] = nvml.ask(api.nvmlSystemGetDriverVersion)
@@ -281,12 +279,10 @@ def _gpu_know(device: str) -> Facts:
     found: Facts = dict.fromkeys(("gpu_uuid", "gpu_memory_mib", "gpu_pci"))
     if not device.startswith("cuda"):
         return found
-    with nvml.session() as api:
-        if api is None:
+    with nvml.on_gpu(nvml.ordinal_of(device)) as opened:
+        if opened is None:
             return found
-        gpu = nvml.handle(api, nvml.ordinal_of(device))
-        if gpu is None:
-            return found
+        api, gpu = opened
         found["gpu_uuid"] = nvml.ask(api.nvmlDeviceGetUUID, gpu)
         memory = nvml.ask(api.nvmlDeviceGetMemoryInfo, gpu)
         if memory is not None:

@@ -27,6 +27,16 @@ def session() -> Iterator[ModuleType | None]:
             pynvml.nvmlShutdown()
 
 
+@contextmanager
+def on_gpu(ordinal: int = 0) -> Iterator[tuple[ModuleType, Any] | None]:
+    """The pynvml module, initialised within the block, and the handle of cuda:`ordinal`; None
+    without a driver, the library or such a GPU.
+    """
+    with session() as nvml:
+        gpu = None if nvml is None else handle(nvml, ordinal)
+        yield None if nvml is None or gpu is None else (nvml, gpu)
+
+
 def ask(function: Callable[..., Any], *args: Any) -> Any:
     """The result of an NVML function, bytes decoded; None if this GPU or driver lacks it."""
     try:
@@ -103,12 +113,10 @@ def cores_of(text: str) -> frozenset[int]:
 
 def memory_used_bytes(ordinal: int = 0) -> int | None:
     """Bytes in use on cuda:`ordinal` by all processes together, as the driver sees it."""
-    with session() as nvml:
-        if nvml is None:
+    with on_gpu(ordinal) as opened:
+        if opened is None:
             return None
-        gpu = handle(nvml, ordinal)
-        if gpu is None:
-            return None
+        nvml, gpu = opened
         memory = ask(nvml.nvmlDeviceGetMemoryInfo, gpu)
         if memory is None:
             return None
@@ -130,12 +138,10 @@ def admits_several(nvml: ModuleType, gpu: Any) -> bool:
 
 def compute_pids(ordinal: int = 0) -> frozenset[int]:
     """Processes that compute on cuda:`ordinal`. In a container these are the host's pids."""
-    with session() as nvml:
-        if nvml is None:
+    with on_gpu(ordinal) as opened:
+        if opened is None:
             return frozenset()
-        gpu = handle(nvml, ordinal)
-        if gpu is None:
-            return frozenset()
+        nvml, gpu = opened
         running = ask(nvml.nvmlDeviceGetComputeRunningProcesses, gpu)
     return frozenset(process.pid for process in running or ())
 
