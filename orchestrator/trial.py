@@ -109,7 +109,7 @@ class Trial(FrozenModel):
         return self.params.get(name)
 
     def names(self) -> dict[str, Any]:
-        """What an expression may read: params, `options.<name>`, and `implementation`: the label."""
+        """What an expression may read: params, `options.<name>`; `implementation` is the label."""
         names = dict(self.params)
         for name, value in self.options.items():
             names[f"options.{name}"] = value

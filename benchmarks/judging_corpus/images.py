@@ -1,4 +1,4 @@
-"""Pictures, probabilities and split softmaxes: places that are rounded, values that stay in [0, 1]."""
+"""Pictures, probabilities, split softmaxes: places that are rounded, values that stay in [0, 1]."""
 
 from __future__ import annotations
 

@@ -45,9 +45,10 @@ def _cores(used: float, busiest: Sequence[Busy], cores: int, device: str) -> lis
     lines = [f"this machine is busy: {used:.1f} of {cores} cores are in use by others: {who}"]
     others = [process.pid for process in busiest if process.is_orchestrator]
     if others:
+        pids = ", ".join(map(str, others))
         lines.append(
-            f"  another orchestrator is at work on this machine (pid {', '.join(map(str, others))}): "
-            "each will find the other in its figures"
+            f"  another orchestrator is at work on this machine (pid {pids}): each will find the "
+            "other in its figures"
         )
     return lines
 

@@ -23,7 +23,7 @@ class Compiler:
     def __init__(self, isolator: Isolator) -> None:
         self._isolator = isolator
         self._thread = futures.ThreadPoolExecutor(1, thread_name_prefix="compiler")
-        # by trial; how it ends does not matter, for the trial meets the same end when it is screened
+        # by trial; how it ends does not matter: the trial meets the same end when it is screened
         self._begun: dict[str, futures.Future[None]] = {}
         self._closing = False
 

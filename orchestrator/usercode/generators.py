@@ -1,4 +1,6 @@
-"""Where a user's function draws from, and on which device: set around a call, and put back."""
+"""Where a user's function draws from, on which device and in which modes: set around a call, put
+back, and looked at.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +20,22 @@ def on_device(device: Any) -> Iterator[None]:
 
     with torch.device(device):
         yield
+
+
+def modes_left_on() -> str | None:
+    """The name of a mode of torch that outlives a call, None: there is none; the one of `on_device`
+    computes nothing.
+    """
+    from torch.overrides import _get_current_function_mode_stack
+    from torch.utils._device import DeviceContext
+    from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
+
+    functions: Any = _get_current_function_mode_stack  # torch leaves both untyped
+    dispatches: Any = _get_current_dispatch_mode_stack
+    found = [mode for mode in (*functions(), *dispatches()) if not isinstance(mode, DeviceContext)]
+    if not found:
+        return None
+    return type(found[-1]).__name__
 
 
 @contextmanager

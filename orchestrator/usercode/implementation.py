@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.outcome import Outcome
 from orchestrator.usercode import callables
 from orchestrator.usercode.callables import LoadedEntry
-from orchestrator.usercode.generators import same_bits
+from orchestrator.usercode.generators import modes_left_on, same_bits
 from orchestrator.usercode.oom import is_out_of_memory
 from orchestrator.usercode.values.trees import leaves
 from orchestrator.usercode.workload_file import FileWorkload
@@ -136,7 +136,7 @@ class Implementation:
         arguments = self.arguments(inputs)
         with user_code(may_refuse=True), torch.set_grad_enabled(self.backward):
             out = self.function(*arguments, **self.keywords)
-        left = _modes_left_on()
+        left = modes_left_on()
         if left is not None:
             raise _failed(
                 f"left a {left} on, which may put off what it computes until someone looks at it"
@@ -381,21 +381,6 @@ def _shapes(ones: Mapping[str, Any], others: Mapping[str, Any]) -> str:
     """Those of the one that the others lack, or have in another shape."""
     found = [f"{name} {shape}" for name, shape in ones.items() if others.get(name) != shape]
     return ", ".join(found) or "no others"
-
-
-def _modes_left_on() -> str | None:
-    """The name of a mode of torch that outlives the call; the one of `torch.set_default_device`
-    computes nothing.
-    """
-    from torch.overrides import _get_current_function_mode_stack
-    from torch.utils._device import DeviceContext
-    from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
-
-    modes = (*_get_current_function_mode_stack(), *_get_current_dispatch_mode_stack())  # type: ignore[no-untyped-call]
-    found = [mode for mode in modes if not isinstance(mode, DeviceContext)]
-    if not found:
-        return None
-    return type(found[-1]).__name__
 
 
 def _failed(message: str) -> AttemptEndedError:

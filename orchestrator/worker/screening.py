@@ -100,7 +100,7 @@ def screen_here(attempt: Attempt, on_phase: OnPhase) -> AttemptResult:
 
 
 class _Incumbent:
-    """The best so far, ready to be called, and its latency; whether it was timed in this process."""
+    """The best so far, ready to be called; its latency; whether it was timed in this process."""
 
     def __init__(self, side: Side, latency_ms: float, *, is_warm: bool) -> None:
         self.side = side

@@ -53,10 +53,12 @@ const report = (() => {
 
   // The interval of one process knows nothing of a neighbour who comes and goes: such a row proves no rank.
   const disturbed = (row) => row.flags.includes("contended") || row.flags.includes("throttled");
-  const areApart = ([first, second]) => first.figure.latency_ci_high_ms < second.figure.latency_ci_low_ms;
   // Nor does it know of a machine that is slower ten minutes later.
-  const isBeyondDrift = ([first, second]) => second.figure.latency_ms > data.least_lead * first.figure.latency_ms;
-  const isClear = (timed) => !disturbed(timed[0]) && !disturbed(timed[1]) && areApart(timed) && isBeyondDrift(timed);
+  const isClear = ([first, second]) => {
+    const areApart = first.figure.latency_ci_high_ms < second.figure.latency_ci_low_ms;
+    const lead = second.figure.latency_ms / first.figure.latency_ms;
+    return areApart && lead > data.least_lead && !disturbed(first) && !disturbed(second);
+  };
 
   const value = (row, name) => (name === "speedup" ? speedup(row) : row.figure[name]);
   const bounds = (row, name) => {
