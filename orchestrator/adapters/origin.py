@@ -1,4 +1,4 @@
-"""What an adapter keeps with a workload that it made: the definition, or the task, that it is of."""
+"""What an adapter keeps with a workload that it made: the definition or the task that it is of."""
 
 from __future__ import annotations
 
