@@ -14,7 +14,7 @@ from typing import Any
 
 from orchestrator.executors.base import Event, Finished, PhaseChanged, SlotLost, SlotReady, Started
 from orchestrator.formatting import axis_text, counted, duration, printable
-from orchestrator.outcome import DISTURBED, Outcome, Phase
+from orchestrator.outcome import DISTURBED, Flag, Outcome, Phase
 from orchestrator.progress.time_left import Estimator, one_each, useful_flops
 from orchestrator.record import TrialRecord
 from orchestrator.report.reasons import message
@@ -208,6 +208,9 @@ class Tally:
         self._no_longer_left(key)
         self.attempts += 1
         self._tried.add(key)
+        held = self.done.get(key)
+        if held is not None and Flag.SCREENED.value in held.flags:
+            self.repeated["screened before"] += 1  # one of the best of a search
         self.recent.appendleft(event)
         if event.again:
             self.again[key] = record

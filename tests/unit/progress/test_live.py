@@ -193,6 +193,19 @@ def test_rows_attempts_and_time_agree_at_the_end() -> None:
     )
 
 
+def test_what_was_screened_before_is_no_repeat_for_a_disturbance() -> None:
+    """The best of a search are measured by themselves, on a quiet machine, too."""
+    clock = Clock()
+    tally = Tally(clock)
+    sweep = meta(("standard",))
+    tally.start(sweep, ())
+    for trial in sweep.planned:
+        tally.event(Finished(attempt(trial), made.ok(trial, flags=("screened",))))
+    best = sweep.planned[0]
+    tally.event(Finished(attempt(best, 2), made.ok(best, attempt=2)))
+    assert tally.summary().endswith("5 attempts, 1 of them repeats (screened before)")
+
+
 def test_a_line_of_the_log_says_why_a_row_is_measured_again() -> None:
     """The reason, not only that it is so."""
     clock, stream = Clock(), io.StringIO()
