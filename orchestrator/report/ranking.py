@@ -222,7 +222,7 @@ class Ranking:
                 f"and the machine itself changed by {self.drift:.0%} meanwhile; measure.repeats: 3 "
                 "would tell)."
             )
-        if doubtful:
+        if doubtful and not self._unranked():  # which says it of the whole sweep
             shapes = _of(doubtful, contested, "shape")
             lines.append(
                 f"Not ranked: {shapes} (the fastest or the next was contended or throttled)."

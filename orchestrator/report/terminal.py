@@ -326,7 +326,7 @@ def _standing(standing: Standing, several: bool, brief: bool) -> list[str]:
         wins,
         _speed(standing, several, brief),
         str(standing.flagged or ""),
-        grouped(standing.peak_memory_mib),
+        "" if standing.peak_memory_mib is None else grouped(standing.peak_memory_mib),
         "" if standing.relative_error is None else f"{standing.relative_error:.1e}",
     ]
 

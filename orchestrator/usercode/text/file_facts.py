@@ -136,7 +136,8 @@ def _refuse_parameters(path: Path, tree: ast.Module, facts: FileFacts) -> None:
             if argument.arg not in params:
                 raise UnknownNameError(
                     f"{path.name}:{argument.lineno}: {name} takes {argument.arg!r}, and inputs has "
-                    f"no such param{suggestion(argument.arg, params)}"
+                    f"no such param{suggestion(argument.arg, params)}; the {name} of a workload's "
+                    "file is a function of params: call an implementation otherwise"
                 )
 
 

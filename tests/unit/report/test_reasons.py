@@ -136,3 +136,50 @@ def test_in_full_every_row_and_the_whole_message_is_there(tmp_path: Path) -> Non
 def test_nothing_failed_is_said(all_ok: Results) -> None:
     """No empty output."""
     assert reasons.in_full(Layout.of(all_ok)) == "no row failed"
+
+
+def mismatches(messages: dict[str, list[str]]) -> Layout:
+    """A row for each message of each implementation."""
+    count = max(map(len, messages.values()))
+    axes = {"batch": list(range(1, count + 1)), "seq_len": [128], "heads": [8]}
+    planned = made.trials(list(messages), axes)
+    records = []
+    for trial in planned:
+        said = messages[trial.implementation]
+        place = trial.params["batch"] - 1
+        if place < len(said):
+            records.append(made.bad(trial, Outcome.MISMATCH, "Mismatch", said[place]))
+        else:
+            records.append(made.ok(trial))
+    return Layout.of(made.results(planned, records, axes=axes, directory=DIRECTORY))
+
+
+WRONG = (
+    "output{place}: 96 of 512 elements are wrong, relative error 1.0e+00; the error of {what} is "
+    "8.5e+03 times what rounding explains (allowed: 14 times)"
+)
+
+
+def test_a_wrong_output_is_one_reason_whatever_part_of_it_is_furthest_out() -> None:
+    """At one shape a row is, at another an element, at the third the whole; a changed input is
+    another reason.
+    """
+    said = [
+        WRONG.format(place="[127, :]", what="a row"),
+        WRONG.format(place="[:, 1..3, 0] (3 of 4 in dimension 1)", what="an element"),
+        WRONG.format(place="", what="the whole"),
+        "the call changed its input x",
+    ]
+    lines = list(reasons.lines(mismatches({"mine": said})))
+    assert len(lines) == 4
+    assert "mine batch=1 seq_len=128 heads=8 and 2 more rows: output[127, :]: 96" in lines[0]
+
+
+def test_each_implementation_is_heard_before_another_is_twice() -> None:
+    """Three different reasons of one do not hide the only one of the next."""
+    found = mismatches(
+        {"talks": ["it is red", "it is blue", "it is green"], "quiet": ["it is odd"]}
+    )
+    lines = list(reasons.lines(found, 2))
+    assert ["talks" in lines[0], "quiet" in lines[2]] == [True, True]
+    assert lines[-1].strip().startswith("... and 2 more rows")
