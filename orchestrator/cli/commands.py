@@ -302,7 +302,12 @@ def report(options: argparse.Namespace) -> int:
 def _write_plots(results: Any, directory: str) -> None:
     from orchestrator.report.plots import write_plots
 
-    written = write_plots(results, directory)
+    try:
+        written = write_plots(results, directory)
+    except OSError as error:
+        raise RequestError(
+            f"--plots {directory} cannot be written ({error.strerror}): name another folder"
+        ) from None
     said = "nothing to draw: no row is ok"
     if written:
         said = f"wrote {', '.join(map(str, written))}"

@@ -24,7 +24,12 @@ def history(options: argparse.Namespace) -> int:
     if options.page is not None:
         from orchestrator.report.across.history_page import history_page
 
-        write_atomically(Path(options.page), history_page(found))
+        try:
+            write_atomically(Path(options.page), history_page(found))
+        except OSError as error:
+            raise RequestError(
+                f"--page {options.page} cannot be written ({error.strerror}): name another file"
+            ) from None
     if options.format == "html":
         from orchestrator.report.across.history_page import history_page
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
-from orchestrator.errors import OrchestratorError
+from orchestrator.errors import OrchestratorError, nearest
 from orchestrator.formatting import printable, table_text
 from orchestrator.machine.environment import commit_of
 from orchestrator.report.layout import devices
@@ -40,6 +40,9 @@ def as_text(name: str | None = None, limit: int | None = NEWEST) -> str:
     total = len(directories(name))
     if not total:
         named = f" named {name!r}" if name else ""
+        near = nearest(name, {path.parent.name for path in directories()}) if name else None
+        if near:
+            return f"no sweeps{named} under ./{SWEEPS} (did you mean {near!r}?)"
         return f"no sweeps{named} under ./{SWEEPS}: results are kept where a sweep was started"
     body = []
     own = [path.name for path in run_here()[::-1]]

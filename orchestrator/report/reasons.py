@@ -89,7 +89,8 @@ def lines(layout: Layout, limit: int | None = None) -> Iterator[str]:
     Every implementation's first reason comes before another's second. Beyond `limit` reasons the
     rest is counted, with the command that shows it.
     """
-    first, more = [], []
+    first: list[Reason] = []
+    more: list[Reason] = []
     named: set[str] = set()
     for reason in grouped(layout):
         (more if reason.implementation in named else first).append(reason)

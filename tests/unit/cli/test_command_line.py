@@ -164,6 +164,26 @@ def test_a_slip_is_refused_at_once_with_what_was_meant(
 
 
 @pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("typed", "code", "said"),
+    [
+        (["report", "last", "--plots", "toy.yaml/x"], 2, "--plots toy.yaml/x cannot be written ("),
+        (["history", "--page", "toy.yaml/p.html"], 2, "--page toy.yaml/p.html cannot be written ("),
+        (["report", "last~5"], 2, "last~5: 1 sweep under mlruns/sweeps, no more"),
+        (["sweeps", "tyo"], 0, "no sweeps named 'tyo' under ./mlruns/sweeps (did you mean 'toy'?)"),
+    ],
+)
+def test_a_slip_after_a_sweep_is_told_what_to_do(
+    cli: Cli, typed: list[str], code: int, said: str
+) -> None:
+    """The option and the value, never an errno alone."""
+    swept(ok)
+    answer = cli(*typed)
+    assert answer.code == code
+    assert said in answer.out + answer.err
+
+
+@pytest.mark.usefixtures("folder")
 def test_a_sweep_that_was_run_is_no_sweep_file(cli: Cli) -> None:
     """`run last` is told of `resume last`."""
     found = swept()
