@@ -190,8 +190,9 @@ class AttemptQueue:
     def rerun(self, text: str, environments: Sequence[Mapping[str, object]]) -> str:
         """Queue finished attempts again.
 
-        With failed attempts, those of the same implementation that have become stale because its
-        source changed are made again, too: whoever repeats what failed has mended it.
+        With failed attempts, all that have become stale because a source changed are made again,
+        too: whoever repeats what failed has mended it, and other implementations may stand in the
+        same file. Left as they are they would stand in no table.
 
         Args:
             text: the rule; see RerunRule.
@@ -215,14 +216,12 @@ class AttemptQueue:
         said = ""
         if not chosen and rule.text not in WORDS:
             said = f"--rerun {text}: no finished row is so; nothing is run again"
-        if rule.repeats_failures:
-            mended = {self._trials[trial_id].implementation for trial_id, _ in chosen}
+        if rule.repeats_failures and chosen:
             further, files = set(), set()
             for found in stale:
                 record = found.record
                 key = (record.trial_id, record.round)
-                is_mended = found.changed == ("source",) and record.implementation in mended
-                if is_mended and key not in chosen:
+                if found.changed == ("source",) and key not in chosen:
                     further.add(key)
                     files.add(self._trials[record.trial_id].implementation)
             if further:

@@ -62,7 +62,7 @@ class Waiting:
             wanted += f" on each of {len(plan.parts)} nodes"
         free, every = self.ray.available_resources(), self.ray.cluster_resources()
         text = (
-            f"waiting for the cluster since {waited_s:.0f} s: a slot takes {wanted}, "
+            f"waiting for the cluster for {waited_s:.0f} s: a slot takes {wanted}, "
             f"{_amounts(free)} of {_amounts(every)} are free"
         )
         holders = self._holders()

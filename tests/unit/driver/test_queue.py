@@ -340,6 +340,25 @@ def test_what_failed_is_repeated_with_what_its_mended_file_made_stale() -> None:
     assert [record.implementation for record in drained(again)] == ["standard"] * 3
 
 
+def test_what_stands_in_the_mended_file_is_repeated_too() -> None:
+    """One file with a workload and two implementations, as README's: after the one that failed was
+    mended the other's rows hold no more, and one command brings the table back.
+    """
+    two = {**SMALL, "implementations": "[standard, improved]"}
+    queue = agenda_of(sweep(**two))
+    done = [
+        ended(queue.next(), outcome)
+        for outcome in (*(Outcome.FAILED for _ in range(3)), *(Outcome.OK for _ in range(3)))
+    ]
+    known = KnownSources(sweep(**two))
+    known.now["standard"] = known.now["improved"] = "mended"
+    again = AttemptQueue(sweep(**two), "20261122_093000_abcd", "cpu", done, known=known)
+    said = again.rerun("failed", [HERE])
+    assert said == "3 finished rows of improved run again, too: the source changed"
+    assert again.stale([HERE]) == []
+    assert len(drained(again)) == 6
+
+
 def test_a_rule_that_chooses_nothing_says_so() -> None:
     """Not only that nothing happens."""
     queue = agenda_of(sweep(**SMALL), drained(agenda_of(sweep(**SMALL))))

@@ -160,7 +160,7 @@ def test_who_holds_a_busy_cluster_is_said_once_in_a_while_and_then_given_up(
     now[0] = 10.0
     (note,) = patient.note(plan)
     assert note.text == (
-        "waiting for the cluster since 10 s: a slot takes 4 CPUs and 1 GPUs, 0 CPUs of 8 CPUs and 2 GPUs are free, "
+        "waiting for the cluster for 10 s: a slot takes 4 CPUs and 1 GPUs, 0 CPUs of 8 CPUs and 2 GPUs are free, "
         "held by 2 Trainer of driver 4711 on 10.0.0.9"
     )
     now[0] = 20.0
