@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import RequestError, suggestion
+from orchestrator.trackers.address import database_of
 
 SWEEP = "SWEEP_ID|NAME|last|last~1|DIR"
 DEVICES = ("auto", "cpu", "cuda")
@@ -66,7 +68,10 @@ def add_narrowing(parser: Options) -> None:
 
 def add_tracking(parser: Options) -> None:
     """Where runs are tracked."""
-    parser.add_argument("--tracking-uri", metavar="URI", help="MLflow tracking server or store")
+    parser.add_argument(
+        "--tracking-uri", metavar="URI", type=tracking_uri,
+        help="MLflow tracking server (http://HOST:PORT) or store (a file, NAME.db)",
+    )  # fmt: skip
 
 
 def add_execution(parser: Options) -> None:
@@ -176,6 +181,30 @@ def _device(text: str) -> str:
             f"no device {text!r}{suggestion(text, DEVICES)}; use {', '.join(DEVICES)}"
         )
     return text
+
+
+def tracking_uri(text: str) -> str:
+    """An MLflow address; the file of a store by its path, which `doctor` prints, too."""
+    if ":" in text or text.startswith("databricks"):
+        return text
+    if text.endswith(".db"):
+        return f"sqlite:///{Path(text).absolute()}"
+    raise argparse.ArgumentTypeError(
+        f"{text!r} is no tracking server and no store: give http://HOST:PORT, or a file NAME.db"
+    )
+
+
+def store_uri(text: str) -> str:
+    """What `ui` opens: a store that is there. A server has a UI of its own."""
+    if text.startswith(("http://", "https://")):
+        raise argparse.ArgumentTypeError(
+            f"{text} is a server, which has a UI of its own: open it in a browser"
+        )
+    uri = tracking_uri(text)
+    file = database_of(uri)
+    if file is not None and not file.is_file():
+        raise argparse.ArgumentTypeError(f"there is no store {file}: a sweep makes it")
+    return uri
 
 
 def percent(text: str) -> float:

@@ -163,8 +163,9 @@ def _add_ui(subparsers: Any) -> None:
         subparsers, "ui", commands.ui, "open the runs in the MLflow UI", "ui --port 5001"
     )
     parser.add_argument(
-        "uri", metavar="URI", nargs="?", help="the store (default: sqlite under mlruns/ here)"
-    )
+        "uri", metavar="STORE", nargs="?", type=options.store_uri,
+        help="the store, NAME.db or sqlite:///... (default: mlruns/mlflow.db here)",
+    )  # fmt: skip
     parser.add_argument("--host", help="the interface to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, help="the port to listen on (default: 5000)")
     parser.add_argument(

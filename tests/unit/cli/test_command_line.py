@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from orchestrator import api
+from orchestrator.cli import options
 from orchestrator.doctor import busy
 from orchestrator.driver import preflight
 from orchestrator.errors import RequestError, UnfitMachineError
@@ -201,6 +202,37 @@ def test_try_without_the_gpu_that_it_is_to_use_is_refused(
     said = cli("try", "./matmul.py:right", "n=16", "--device", "cuda")
     assert (said.code, said.out) == (3, "")
     assert said.err.startswith("error: --device cuda: no GPU is here")
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["run", "toy.yaml", "--tracking-uri", "foo"], "'foo' is no tracking server and no store"),
+        (["sync", "last", "--tracking-uri", "./mlruns"], "give http://HOST:PORT, or a file NAME"),
+        (["doctor", "--tracking-uri", "10.0.0.1"], "'10.0.0.1' is no tracking server"),
+        (["ui", "http://127.0.0.1:5000"], "is a server, which has a UI of its own"),
+        (["ui", "nosuch.db"], "nosuch.db: a sweep makes it"),
+        (["ui", "sqlite:////nosuch/runs.db"], "there is no store /nosuch/runs.db"),
+    ],
+)
+def test_what_is_no_store_is_refused_before_a_sweep_runs(
+    cli: Cli, typed: list[str], said: str
+) -> None:
+    """Not by MLflow's advice on its file store, nor in the middle of a sweep."""
+    answer = cli(*typed)
+    assert (answer.code, answer.out) == (2, "")
+    assert said in answer.err
+
+
+def test_a_store_may_be_named_by_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `doctor` prints it; other addresses stay as they are."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs.db").touch()
+    assert options.store_uri("runs.db") == f"sqlite:///{tmp_path}/runs.db"
+    assert options.tracking_uri("new.db") == f"sqlite:///{tmp_path}/new.db"
+    for uri in ("http://10.0.0.1:5000", "postgresql://host/runs", "databricks"):
+        assert options.tracking_uri(uri) == uri
 
 
 def test_a_missing_argument_of_try_is_the_one_that_it_needs(cli: Cli) -> None:
